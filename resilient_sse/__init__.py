@@ -1,0 +1,81 @@
+"""
+A Server-Sent Events subscription that stays alive, loses nothing, repeats nothing, and says what it is doing.
+
+```python
+async for event in ResilientStream("https://host/stream"):
+    handle(event.json())
+```
+"""
+
+from resilient_sse._client.stream import ResilientStream
+from resilient_sse._core.backoff import Backoff
+from resilient_sse._core.errors import (
+    BadContentTypeError,
+    BadStatusError,
+    CheckpointError,
+    ConnectionLostError,
+    HandshakeError,
+    LimitExceededError,
+    NotResumableError,
+    ResilientSSEError,
+    RetriesExhaustedError,
+)
+from resilient_sse._core.events import (
+    Activity,
+    Closed,
+    Comment,
+    Disconnected,
+    Gap,
+    Opened,
+    ServerSentEvent,
+)
+from resilient_sse._core.messages import DEFAULT_MESSAGES, compact_messages
+from resilient_sse._core.options import CONSERVATIVE
+from resilient_sse._core.ports import Observer
+from resilient_sse._core.sequence import integers
+from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
+from resilient_sse._core.stats import StreamStats
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    __version__: str
+
+__all__ = [
+    "CONSERVATIVE",
+    "DEFAULT_MESSAGES",
+    "Activity",
+    "Backoff",
+    "BadContentTypeError",
+    "BadStatusError",
+    "CheckpointError",
+    "Closed",
+    "Comment",
+    "ConnectionLostError",
+    "Disconnected",
+    "Gap",
+    "HandshakeError",
+    "LimitExceededError",
+    "NotResumableError",
+    "Observer",
+    "Opened",
+    "Reason",
+    "ResilientSSEError",
+    "ResilientStream",
+    "RetriesExhaustedError",
+    "ServerSentEvent",
+    "StateChange",
+    "StreamState",
+    "StreamStats",
+    "Verdict",
+    "compact_messages",
+    "integers",
+]
+
+
+def __getattr__(name: str) -> str:
+    # Read on demand: looking up metadata costs milliseconds that most imports do not need.
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415
+
+        return version("resilient-sse")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

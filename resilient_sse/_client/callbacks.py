@@ -1,0 +1,107 @@
+"""Telling the program what happens: callbacks and observers, in order, and never at the stream's expense."""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from resilient_sse._client.log import logger
+from resilient_sse._core.events import Gap
+from resilient_sse._core.states import StateChange
+
+if TYPE_CHECKING:
+    from resilient_sse._core.ports import Fact, Observer
+    from resilient_sse._core.stats import StreamStats
+
+__all__ = ["Callbacks", "GapCallback", "StateCallback"]
+
+StateCallback: TypeAlias = Callable[[StateChange], Any]
+GapCallback: TypeAlias = Callable[[Gap], Any]
+
+
+class Callbacks:
+    """
+    The callbacks and observers of one stream.
+
+    What they raise is logged and counted; cancellation passes through.
+
+    Args:
+        observers: Told every fact.
+        stats: Where failures are counted.
+    """
+
+    def __init__(self, observers: Iterable[Observer], stats: StreamStats) -> None:
+        self._observers = tuple(observers)
+        self._stats = stats
+        self._on_state: list[StateCallback] = []
+        self._on_gap: list[GapCallback] = []
+        self._pending: deque[tuple[Callable[[Any], Any], Fact]] = deque()
+        self._inside: ContextVar[bool] = ContextVar("resilient_sse_inside_callback", default=False)
+
+    @property
+    def inside(self) -> bool:
+        """Whether the present code runs inside one of this stream's callbacks."""
+        return self._inside.get()
+
+    def on_state(self, callback: StateCallback) -> None:
+        """Add a callback for state changes."""
+        self._on_state.append(_checked("on_state_change", callback))
+
+    def on_gap(self, callback: GapCallback) -> None:
+        """Add a callback for gaps."""
+        self._on_gap.append(_checked("on_gap", callback))
+
+    def remove(self, callback: Callable[..., Any]) -> None:
+        """
+        Remove a callback wherever it was added.
+
+        Raises:
+            ValueError: It was not added.
+        """
+        known = [registered for registered in (self._on_state, self._on_gap) if callback in registered]
+        if not known:
+            raise ValueError(f"{callback!r} is not a callback of this stream")
+        for registered in known:
+            registered.remove(callback)
+
+    def observe(self, fact: Fact) -> None:
+        """Tell the observers."""
+        for observer in self._observers:
+            try:
+                observer(fact)
+            except Exception:
+                self._failed(observer)
+
+    async def tell(self, fact: StateChange | Gap) -> None:
+        """Tell observers and callbacks, one after the other, and wait for those that are coroutines."""
+        self.observe(fact)
+        registered = self._on_state if isinstance(fact, StateChange) else self._on_gap
+        self._pending.extend((callback, fact) for callback in registered)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Call what is still to be called; a callback that was cancelled is not called again, the rest are."""
+        while self._pending:
+            callback, fact = self._pending.popleft()
+            token = self._inside.set(True)
+            try:
+                result = callback(fact)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:
+                self._failed(callback)
+            finally:
+                self._inside.reset(token)
+
+    def _failed(self, callback: object) -> None:
+        self._stats.callback_errors += 1
+        logger.exception("a callback of the stream failed: %r", callback)
+
+
+def _checked(name: str, callback: Any) -> Any:  # noqa: ANN401 - whatever the caller passed
+    if not callable(callback):
+        raise TypeError(f"{name} must be callable, not {callback!r}")
+    return callback

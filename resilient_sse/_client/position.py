@@ -1,0 +1,140 @@
+"""The processed position: loaded once, saved when the consumer asks for the next event or says so."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from urllib.parse import urlsplit
+
+from resilient_sse._client.log import redacted
+from resilient_sse._core.errors import CheckpointError
+from resilient_sse._core.intake import usable_as_cursor
+from resilient_sse._core.options import check_choice
+
+if TYPE_CHECKING:
+    from resilient_sse._core.events import ServerSentEvent
+    from resilient_sse._core.ports import Checkpoint, CheckpointStore
+
+__all__ = ["Ack", "Position", "Start", "checkpoint_key", "position_in"]
+
+Ack: TypeAlias = Literal["auto", "manual"]
+Start: TypeAlias = Literal["stored", "live"]
+
+
+def checkpoint_key(url: str) -> str:
+    """
+    Name a stream in a store: where it is, without what may be secret.
+
+    The query is part of the name, for it may choose the stream or the user, but only as a hash.  Parameters that
+    change between runs belong into `params`, which is not.
+    """
+    query = urlsplit(url).query
+    digest = "?" + hashlib.sha256(query.encode()).hexdigest()[:16] if query else ""
+    return redacted(url) + digest
+
+
+class Position:
+    """
+    One consumer's position in a store.
+
+    It is not the id that resumes a dropped connection: that one moves when an event is received, this one when
+    it was processed.  A crash in between delivers the event again after the restart.
+
+    Args:
+        store: Where it is kept.
+        key: Under which name.
+        ack: `"auto"` commits an event when the next one is asked for, `"manual"` only by `commit`.
+        start: `"stored"` begins at the stored position, `"live"` ignores it.
+    """
+
+    def __init__(self, store: CheckpointStore, key: str, *, ack: Ack, start: Start) -> None:
+        self._store = store
+        self._key = key
+        self._ack = ack
+        self._start = start
+        self._known: Checkpoint | None = None
+        self._handed: str | None = None
+        self._uncertain: str | None = None
+
+    async def load(self) -> str | None:
+        """
+        Return the stored id, or `None` if there is none or it is to be ignored.
+
+        Raises:
+            CheckpointError: The store cannot be read.
+        """
+        self._known = await self._store.load(self._key)
+        if self._known is None or self._start == "live":
+            return None
+        return self._known.last_event_id
+
+    def handed_over(self, event: ServerSentEvent) -> None:
+        """Take note that the consumer has got *event* and is processing it."""
+        if self._ack == "auto":
+            self._handed = event.last_event_id
+
+    async def settle(self) -> None:
+        """
+        Commit the event that was handed over last: the consumer is done with it.
+
+        Raises:
+            CheckpointError: It was not saved; the next call tries again.
+        """
+        if self._handed is not None:
+            await self._save(self._handed)
+            self._handed = None
+
+    async def commit(self, event: ServerSentEvent) -> None:
+        """
+        Commit *event* and everything before it.
+
+        Raises:
+            CheckpointError: It was not saved.
+            RuntimeError: Events are committed automatically.
+        """
+        if self._ack != "manual":
+            raise RuntimeError(
+                'commit() is for ack="manual"; with ack="auto" asking for the next event commits'
+            )
+        await self._save(event.last_event_id)
+
+    async def _save(self, last_event_id: str) -> None:
+        current = "" if self._known is None else self._known.last_event_id
+        if last_event_id == current and self._uncertain is None:
+            return
+        if last_event_id and not usable_as_cursor(last_event_id):
+            return  # it could not resume anything; the last good one stays
+        if self._uncertain is not None:
+            await self._find_out(self._uncertain)
+        # A save that is cancelled may have happened or not; the next one has to look before it writes.
+        self._uncertain = last_event_id
+        self._known = await self._store.save(self._key, last_event_id, expected=self._known)
+        self._uncertain = None
+
+    async def _find_out(self, attempted: str) -> None:
+        found = await self._store.load(self._key)
+        expected = {attempted, "" if self._known is None else self._known.last_event_id}
+        if found is not None and found.last_event_id not in expected:
+            raise CheckpointError("another consumer has moved this position", key=self._key)
+        self._known = found
+        self._uncertain = None
+
+
+def position_in(store: CheckpointStore | None, url: str, *, ack: Ack, start: Start) -> Position | None:
+    """
+    Check the arguments about checkpoints and return the stream's position, `None` without a store.
+
+    Raises:
+        TypeError: *store* is no store.
+        ValueError: A word is not one of those known, or makes no sense without a store.
+    """
+    check_choice("ack", ack, get_args(Ack))
+    check_choice("start", start, get_args(Start))
+    if store is None:
+        if ack == "manual" or start == "live":
+            raise ValueError('ack="manual" and start="live" are about a checkpoint; give checkpoint=')
+        return None
+    for method in ("load", "save"):
+        if not callable(getattr(store, method, None)):
+            raise TypeError(f"checkpoint must have the methods load and save, not {store!r}")
+    return Position(store, checkpoint_key(url), ack=ack, start=start)

@@ -1,0 +1,263 @@
+"""
+The hands of a stream: connect, read, wait, and report to the session; it decides.
+
+Theory of operation.  `next` runs in the consumer's task and returns the next thing the session has for the
+consumer.  There is no task in the background and no queue beyond what one read brought: the consumer pulls, and
+TCP pushes back.  Every cancel scope opens and closes inside one call of `next`.
+
+`close` and `restart` come from elsewhere: another task, or a callback inside `next`.  They leave a flag and
+wake whatever `next` is waiting for; `next` itself does the rest, so one task at a time owns the connection.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import anyio
+
+from resilient_sse._client.log import log_change, logger
+from resilient_sse._client.retry import Outage
+from resilient_sse._client.transport import CLOSE_SECONDS
+from resilient_sse._client.watchdog import with_notice
+from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError
+from resilient_sse._core.events import Gap
+from resilient_sse._core.states import Reason, StreamState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resilient_sse._client.callbacks import Callbacks
+    from resilient_sse._client.request import RequestTemplate
+    from resilient_sse._client.transport import Connection, Transport
+    from resilient_sse._core.intake import Delivery
+    from resilient_sse._core.session import Session
+
+__all__ = ["Pump"]
+
+
+class Pump:
+    """
+    One stream's input and output.
+
+    Args:
+        session: Decides.
+        request: What to ask the server.
+        transport: Opens connections.
+        callbacks: Are told.
+        where: The stream's address as logs may show it.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        request: RequestTemplate,
+        transport: Transport,
+        callbacks: Callbacks,
+        *,
+        where: str,
+    ) -> None:
+        self._session = session
+        self._request = request
+        self._transport = transport
+        self._callbacks = callbacks
+        self._where = where
+        self._outage: Outage | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._restart = False
+        self._conflict_logged = False
+        self.connection: Connection | None = None
+        """The open connection, if there is one."""
+        self.closing = False
+        """Whether the stream was asked to close."""
+
+    async def next(self) -> Delivery | None:
+        """
+        Return the next thing for the consumer, or `None` when the stream is over.
+
+        Raises:
+            ResilientSSEError: The stream has given up.
+            Exception: What the caller's own functions raise.
+        """
+        session = self._session
+        session.start(anyio.current_time())
+        while True:
+            await self._announce()
+            if self.closing:
+                return None
+            item = session.take(anyio.current_time())
+            if item is not None:
+                await self._tell(item)
+                return item
+            if session.error is not None:
+                error, session.error = session.error, None
+                raise error
+            if session.state is StreamState.CLOSED:
+                return None
+            await self._proceed()
+
+    async def close(self) -> None:
+        """Close the connection and the transport, within a bound, and end the stream."""
+        self.closing = True
+        await self._drop()
+        await self._transport.aclose()
+        if self._session.state is not StreamState.CLOSED:
+            self._session.close(anyio.current_time())
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                await self._announce()
+            self._session.intake.clear()
+
+    def wake(self, *, restart: bool = False) -> None:
+        """Interrupt whatever `next` is waiting for."""
+        self._restart = self._restart or restart
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def _proceed(self) -> None:
+        """Do the one thing that can bring the stream on."""
+        session = self._session
+        if session.intake.done:
+            await self._drop()
+            session.complete(anyio.current_time())
+        elif self.connection is None:
+            await self._connect()
+        elif session.overflow is not None:
+            await self._lose(session.overflow)
+        elif session.intake.heal:
+            await self._lose(ConnectionLostError(Reason.GAP, "asking again for missing events"))
+        elif self._restart:
+            await self._interrupted()
+        else:
+            await self._read(self.connection)
+
+    async def _connect(self) -> None:
+        """Make the next attempt of the present outage."""
+        session = self._session
+        if self._outage is None:
+            self._outage = Outage(go_on=self._goes_on, delay=self._delay, sleep=self._pause)
+        if not await self._outage.next():
+            self._outage = None
+            return
+        await self._pause()
+        if self.closing:
+            return
+        self._restart = False
+        cursor = session.intake.cursor
+        connection: Connection | None = None
+        try:
+            with self._interruptible() as scope:
+                request = await self._request.prepare(cursor)
+                connection = await self._transport.open(request)
+        except ResilientSSEError as error:
+            session.refused(error, now=anyio.current_time(), wall=datetime.now(UTC))
+            self._outage.failed()
+            return
+        except anyio.get_cancelled_exc_class():
+            session.interrupted(now=anyio.current_time(), at_once=False)
+            raise
+        if connection is None or scope.cancelled_caught:
+            if not self.closing:
+                await self._interrupted()
+            return
+        self._outage = None
+        self.connection = connection
+        session.opened(connection.status, connection.headers, cursor=cursor, now=anyio.current_time())
+
+    async def _read(self, connection: Connection) -> None:
+        """Wait for bytes, as long as silence may last, and give them to the session."""
+        session = self._session
+        started = anyio.current_time()
+        left, reason = session.silence.left
+        notice = session.silence.until_notice if session.state is StreamState.CONNECTED else left
+        chunk: tuple[bytes, int] | None = None
+        try:
+            with self._interruptible(started + left) as scope:
+                if notice < left:
+                    chunk = await with_notice(connection.receive, after=notice, notice=self._quiet)
+                else:
+                    chunk = await connection.receive()
+        except ConnectionLostError as error:
+            await self._lose(error)
+            return
+        except anyio.get_cancelled_exc_class():
+            await self._interrupted(at_once=False)
+            raise
+        now = anyio.current_time()
+        if scope.cancelled_caught:
+            if self._restart:
+                await self._interrupted()
+            elif not self.closing:
+                await self._lose(ConnectionLostError(reason, f"nothing for {now - started:.1f} s"))
+        elif chunk is None:
+            await self._lose(ConnectionLostError(Reason.EOF))
+        else:
+            data, size = chunk
+            session.receive(data, raw_size=size, waited=now - started, now=now)
+
+    async def _lose(self, error: ResilientSSEError) -> None:
+        await self._drop()
+        self._session.lost(error, now=anyio.current_time(), wall=datetime.now(UTC))
+
+    async def _interrupted(self, *, at_once: bool = True) -> None:
+        """Leave the connection because the program wants it, not because it failed."""
+        self._restart = False
+        try:
+            await self._drop()
+        finally:
+            self._session.interrupted(now=anyio.current_time(), at_once=at_once)
+
+    async def _drop(self) -> None:
+        """Close the connection before anything else is opened: a stream holds one at most."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            await connection.aclose()
+
+    async def _pause(self, _delay: float = 0.0) -> None:
+        """Sleep until the next attempt is due, whoever has slept a part of it before."""
+        while not self.closing and not self._restart:
+            left = self._session.resume_at - anyio.current_time()
+            if left <= 0:
+                return
+            with self._interruptible():
+                await anyio.sleep(left)
+
+    async def _quiet(self) -> None:
+        self._session.quiet(anyio.current_time())
+        await self._announce()
+
+    async def _announce(self) -> None:
+        """Tell the callbacks every change that they were not told yet."""
+        await self._callbacks.flush()
+        changes = self._session.changes
+        while changes:
+            change = changes.popleft()
+            log_change(change, self._where)
+            await self._callbacks.tell(change)
+
+    async def _tell(self, item: Delivery) -> None:
+        if isinstance(item, Gap):
+            logger.warning("%s: gap (%s), missing: %s", self._where, item.kind, item.missing)
+            await self._callbacks.tell(item)
+            return
+        self._callbacks.observe(item)
+        if self._session.stats.id_conflicts and not self._conflict_logged:
+            self._conflict_logged = True
+            logger.warning("%s: an event id came again with other content; both are delivered", self._where)
+
+    def _goes_on(self) -> bool:
+        return self._session.state is StreamState.RECONNECTING and not self.closing
+
+    def _delay(self) -> float:
+        return max(self._session.resume_at - anyio.current_time(), 0.0)
+
+    @contextmanager
+    def _interruptible(self, deadline: float = math.inf) -> Iterator[anyio.CancelScope]:
+        """Make what runs inside end early when `wake` is called or *deadline* has passed."""
+        with anyio.CancelScope(deadline=deadline) as scope:
+            self._scope = scope
+            try:
+                yield scope
+            finally:
+                self._scope = None

@@ -1,0 +1,194 @@
+"""What is asked of the server at each attempt: the fixed parts, and the parts evaluated afresh."""
+
+from __future__ import annotations
+
+import inspect
+import json as jsonlib
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote_plus, unquote_plus, urlencode, urlsplit, urlunsplit
+
+__all__ = ["Content", "HeaderValues", "ParamValues", "PreparedRequest", "RequestTemplate"]
+
+T = TypeVar("T")
+HeaderValues: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
+ParamValues: TypeAlias = Mapping[str, str | int | float | bool | None] | Sequence[tuple[str, str]]
+Content: TypeAlias = str | bytes | AsyncIterable[bytes] | Callable[[], "bytes | Awaitable[bytes]"]
+
+# RFC 9110 section 9.2.1: these ask for nothing but an answer, so asking again does no harm.
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRequest:
+    """
+    One attempt's request.
+
+    Attributes:
+        method: The method, in upper case.
+        url: The complete URL.
+        headers: The caller's headers as bytes; ours are not among them.
+        content: The body, if any.
+        cursor: The id to resume after, if any.
+    """
+
+    method: str
+    url: str
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]], repr=False)
+    content: bytes | AsyncIterable[bytes] | None = field(default=None, repr=False)
+    cursor: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestTemplate:
+    """
+    The request of a stream, from which each attempt's is prepared.
+
+    Raises:
+        TypeError: An argument has the wrong type, or both *content* and *json* are given.
+        ValueError: The URL or the method is unusable.
+    """
+
+    url: str
+    method: str = "GET"
+    headers: HeaderValues | Callable[[], HeaderValues | Awaitable[HeaderValues]] | None = None
+    params: ParamValues | Callable[[], ParamValues | Awaitable[ParamValues]] | None = None
+    content: Content | None = None
+    json: Any = None
+    resume_param: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_url(self.url)
+        if not isinstance(self.method, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"method must be a string, not {self.method!r}")
+        if not self.method.isascii() or not self.method.isalpha():
+            raise ValueError(f"method must be an HTTP method such as GET, not {self.method!r}")
+        if self.content is not None and self.json is not None:
+            raise TypeError("give content or json, not both")
+        if self.resume_param is not None and not self.resume_param:
+            raise ValueError("resume_param must be the name of a query parameter or None, not ''")
+        # A first rendering finds wrong headers and parameters now instead of at the first attempt.
+        if not callable(self.headers):
+            _header_list(self.headers)
+        if not callable(self.params):
+            _param_list(self.params)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the method is safe, so that the request may be sent again whatever has happened."""
+        return self.method.upper() in _SAFE_METHODS
+
+    @property
+    def replayable_body(self) -> bool:
+        """Whether the body can be produced more than once."""
+        return not isinstance(self.content, AsyncIterable)
+
+    @property
+    def fresh_credentials(self) -> bool:
+        """Whether the headers are evaluated anew at each attempt."""
+        return callable(self.headers)
+
+    async def prepare(self, cursor: str | None) -> PreparedRequest:
+        """
+        Evaluate what is evaluated at each attempt.
+
+        Raises:
+            Exception: Whatever the caller's own functions raise.
+        """
+        headers = _header_list(await _evaluated(self.headers))
+        params = _param_list(await _evaluated(self.params))
+        if self.json is not None:
+            headers.insert(0, (b"Content-Type", b"application/json"))
+        return PreparedRequest(
+            method=self.method.upper(),
+            url=self._resolve(params, cursor),
+            headers=headers,
+            content=await self._body(),
+            cursor=cursor,
+        )
+
+    async def _body(self) -> bytes | AsyncIterable[bytes] | None:
+        if self.json is not None:
+            return jsonlib.dumps(self.json, ensure_ascii=False, separators=(",", ":")).encode()
+        content = self.content
+        if content is None or isinstance(content, AsyncIterable):
+            return content
+        if isinstance(content, str):
+            return content.encode()
+        return content if isinstance(content, bytes) else await _evaluated(content)
+
+    def _resolve(self, params: list[tuple[str, str]], cursor: str | None) -> str:
+        """Merge *params* behind the URL's own query, and replace the resume parameter where there is one."""
+        parts = urlsplit(self.url)
+        query = "&".join(part for part in (parts.query, urlencode(params)) if part)
+        if self.resume_param is not None and cursor is not None:
+            query = _replaced(query, self.resume_param, cursor)
+        return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
+
+
+def _replaced(query: str, name: str, value: str) -> str:
+    """Set one parameter in place; the others keep their order and spelling, which parsing would not promise."""
+    pair = f"{quote_plus(name)}={quote_plus(value)}"
+    kept: list[str] = []
+    for part in filter(None, query.split("&")):
+        if unquote_plus(part.partition("=")[0]) != name:
+            kept.append(part)
+        elif pair not in kept:
+            kept.append(pair)
+    return "&".join(kept if pair in kept else [*kept, pair])
+
+
+def _check_url(url: str) -> None:
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"url must be a string, not {type(url).__name__}")
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or any(c.isspace() or not c.isprintable() for c in url):
+        raise ValueError("url must be an absolute http:// or https:// URL with a host and no spaces")
+
+
+async def _evaluated(value: T | Callable[[], T | Awaitable[T]] | None) -> T | None:
+    if not callable(value):
+        return value
+    result = value()
+    return await result if inspect.isawaitable(result) else result
+
+
+def _header_list(headers: HeaderValues | None) -> list[tuple[bytes, bytes]]:
+    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    return [(_header_bytes(name), _header_bytes(value)) for name, value in _pairs("headers", pairs)]
+
+
+def _param_list(params: ParamValues | None) -> list[tuple[str, str]]:
+    pairs = params.items() if isinstance(params, Mapping) else params or ()
+    return [(str(name), _param_text(value)) for name, value in _pairs("params", pairs)]
+
+
+def _pairs(name: str, values: Iterable[Any]) -> list[tuple[Any, Any]]:
+    if isinstance(values, (str, bytes)):
+        raise TypeError(f"{name} must be a mapping, a sequence of pairs, or a function that returns one")
+    try:
+        return [(key, value) for key, value in values]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name} must be a mapping, a sequence of pairs, or a function that returns one"
+        ) from None
+
+
+def _header_bytes(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"header names and values must be strings, not {type(value).__name__}")
+    return value.encode("utf-8")
+
+
+def _param_text(value: object) -> str:
+    # As httpx writes them: true and false in lower case, nothing for None.
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)

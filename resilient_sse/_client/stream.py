@@ -1,0 +1,385 @@
+"""What users hold: `ResilientStream`."""
+
+from __future__ import annotations
+
+import warnings
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+import anyio
+
+from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback
+from resilient_sse._client.log import redacted
+from resilient_sse._client.position import Ack, Start, position_in
+from resilient_sse._client.pump import Pump
+from resilient_sse._client.request import Content, HeaderValues, ParamValues, RequestTemplate
+from resilient_sse._client.transport import CLOSE_SECONDS, Transport, check_url
+from resilient_sse._core.backoff import Backoff, Delays
+from resilient_sse._core.events import Activity, ServerSentEvent
+from resilient_sse._core.intake import EventFilter, IntakeOptions, Until
+from resilient_sse._core.options import Classify, Liveness, OnEof, Retry, StallOn, StreamOptions, event_types
+from resilient_sse._core.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+    from types import TracebackType
+
+    from resilient_sse._client.transport import Auth, Client
+    from resilient_sse._core.messages import Messages
+    from resilient_sse._core.ports import CheckpointStore, Observer
+    from resilient_sse._core.sequence import Numbering
+    from resilient_sse._core.states import StreamState
+    from resilient_sse._core.stats import StreamStats
+
+__all__ = ["ResilientStream"]
+
+StateCallbackT = TypeVar("StateCallbackT", bound=StateCallback)
+GapCallbackT = TypeVar("GapCallbackT", bound=GapCallback)
+
+_DEFAULT_BACKOFF = Backoff()
+
+
+class ResilientStream:
+    """
+    A Server-Sent Events subscription that stays alive: iterate over it.
+
+    It reconnects when a connection fails, ends or falls silent, resumes from the last event id, drops what the
+    server repeats, reports what it cannot give again, and says what it is doing.  One object spans many
+    connections and holds at most one at a time.
+
+    Use it with `async with` in services, so that the connection is closed whatever happens inside; a bare
+    `async for` is enough for scripts.  Durations are seconds; `None` switches a limit off.
+
+    Args:
+        url: An absolute `http` or `https` URL.
+        method: The HTTP method.
+        headers: The request headers, or a function, sync or async, that returns them at each attempt.
+        params: Query parameters behind those of *url*, or a function that returns them at each attempt.
+        content: The request body, or a function that returns it at each attempt.
+        json: A value to send as JSON.
+        auth: Credentials as httpx takes them.
+        client: Your own `httpx.AsyncClient`.  It is never closed, and its timeouts are not used.
+        compression: Ask for a compressed body.  Servers that do not flush after each event delay them.
+        last_event_id: The id to resume after, if nothing is stored.
+        resume_param: A query parameter that carries the id too, for servers that do not read the header.
+        checkpoint: A store for the position of the last processed event.
+        ack: `"auto"` commits an event when the next one is asked for; `"manual"` leaves that to `commit`.
+        start: `"stored"` begins at the stored position, `"live"` ignores it.
+        connect_timeout: For a free slot of the client, for the connection, and for TLS, each.
+        stall_timeout: Silence after which the connection is replaced.  It runs only while the stream is being
+            asked for an event, and it bounds the wait for response headers too.
+        waiting_after: Silence after which the state is WAITING; `None` means five sixths of *stall_timeout*,
+            `math.inf` never.
+        event_timeout: Time without an event after which the connection is replaced, whatever else arrives.
+        stall_on: What ends a silence: any `"bytes"`, complete `"frames"` (comments included), or `"events"`.
+        backoff: The delays between attempts, or a function that returns a fresh series of them.
+        max_retries: How many attempts may fail in a row after the first; `None` for no limit.
+        max_server_delay: The most that `retry:` and `Retry-After` are heeded.
+        classify: Decides about a failure; what it returns `None` for is decided by default.
+        dedup: `"always"` drops repeated events, `"replay"` only on connections that resumed, `"off"` never.
+        dedup_window: How many events are remembered for that.
+        sequence: Turns ids into numbers (`integers` for ids that count up by one) to check order and gaps.
+        heartbeat_events: Event types that only show life and are not delivered.
+        events: Deliver only these types, or those for which this function is true.
+        until: The type of the event that completes the stream, or a function that tells; it is delivered.
+        on_eof: What a clean end of the response means: `"reconnect"` or `"complete"`.
+        max_event_bytes: The largest event to accept.
+        on_state_change: The first callback for state changes.
+        on_gap: The first callback for gaps.
+        observers: Functions that are told every fact, for metrics.
+        messages: Texts over the defaults, or a function of the change that returns the text.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of its range.
+
+    Iterating raises `HandshakeError`, `LimitExceededError`, `RetriesExhaustedError`, `NotResumableError` and
+    `CheckpointError`, and `RuntimeError` if two tasks iterate at once.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        # request
+        method: str = "GET",
+        headers: HeaderValues | Callable[[], HeaderValues | Awaitable[HeaderValues]] | None = None,
+        params: ParamValues | Callable[[], ParamValues | Awaitable[ParamValues]] | None = None,
+        content: Content | None = None,
+        json: Any = None,  # noqa: ANN401 - any value that JSON can express
+        auth: Auth | None = None,
+        client: Client | None = None,
+        compression: bool = False,
+        # resume
+        last_event_id: str | None = None,
+        resume_param: str | None = None,
+        checkpoint: CheckpointStore | None = None,
+        ack: Ack = "auto",
+        start: Start = "stored",
+        # liveness
+        connect_timeout: float | None = 10.0,
+        stall_timeout: float | None = 30.0,
+        waiting_after: float | None = None,
+        event_timeout: float | None = None,
+        stall_on: StallOn = "bytes",
+        # retry
+        backoff: Backoff | Delays = _DEFAULT_BACKOFF,
+        max_retries: int | None = 5,
+        max_server_delay: float = 60.0,
+        classify: Classify | None = None,
+        # stream
+        dedup: Literal["always", "replay", "off"] = "always",
+        dedup_window: int = 1000,
+        sequence: Numbering | None = None,
+        heartbeat_events: Collection[str] = ("heartbeat",),
+        events: EventFilter | None = None,
+        until: Until | None = None,
+        on_eof: OnEof = "reconnect",
+        max_event_bytes: int | None = 16 * 1024 * 1024,
+        # observation
+        on_state_change: StateCallback | None = None,
+        on_gap: GapCallback | None = None,
+        observers: Iterable[Observer] = (),
+        messages: Messages | None = None,
+    ) -> None:
+        self._pump: Pump | None = None  # for __del__, should the arguments be refused below
+        request = RequestTemplate(
+            url=url,
+            method=method,
+            headers=headers,
+            params=params,
+            content=content,
+            json=json,
+            resume_param=resume_param,
+        )
+        check_url(url)
+        options = StreamOptions(
+            intake=IntakeOptions(
+                last_event_id=last_event_id,
+                dedup=dedup,
+                dedup_window=dedup_window,
+                sequence=sequence,
+                heartbeat_events=event_types("heartbeat_events", heartbeat_events),
+                events=events,
+                until=until,
+            ),
+            liveness=Liveness(
+                connect_timeout=connect_timeout,
+                stall_timeout=stall_timeout,
+                waiting_after=waiting_after,
+                event_timeout=event_timeout,
+                stall_on=stall_on,
+            ),
+            retry=Retry(
+                backoff=backoff,
+                max_retries=max_retries,
+                max_server_delay=max_server_delay,
+                classify=classify,
+            ),
+            on_eof=on_eof,
+            max_event_bytes=max_event_bytes,
+            messages=messages,
+            repeatable=request.repeatable,
+            replayable_body=request.replayable_body,
+            fresh_credentials=request.fresh_credentials or auth is not None,
+        )
+        self._where = redacted(url)
+        self._position = position_in(checkpoint, url, ack=ack, start=start)
+        self._session = Session(options, random=Random())  # noqa: S311 - jitter, not secrets
+        self._callbacks = Callbacks(observers, self._session.stats)
+        if on_state_change is not None:
+            self._callbacks.on_state(on_state_change)
+        if on_gap is not None:
+            self._callbacks.on_gap(on_gap)
+        transport = Transport(
+            client,
+            auth=auth,
+            compression=compression,
+            connect_timeout=connect_timeout,
+            header_timeout=stall_timeout,
+        )
+        self._pump = Pump(self._session, request, transport, self._callbacks, where=self._where)
+        self._busy: anyio.Event | None = None
+        self._loaded = False
+
+    # What it is doing
+
+    @property
+    def state(self) -> StreamState:
+        """Where the stream stands."""
+        return self._session.state
+
+    @property
+    def last_event_id(self) -> str | None:
+        """The id in force (the HTML standard's `lastEventId`), `None` when there is none or it was cleared."""
+        return self._session.intake.last_event_id or None
+
+    @property
+    def stats(self) -> StreamStats:
+        """The figures so far, as a copy that no longer changes."""
+        return self._session.snapshot()
+
+    def on_state_change(self, callback: StateCallbackT) -> StateCallbackT:
+        """
+        Call *callback* with each `StateChange`, in order.
+
+        It may be sync or async; the stream waits for it.  What it raises is logged and counted.  Inside it,
+        `aclose()` and `restart()` may be called.
+
+        Returns:
+            The callback, so that this serves as a decorator.
+        """
+        self._callbacks.on_state(callback)
+        return callback
+
+    def on_gap(self, callback: GapCallbackT) -> GapCallbackT:
+        """
+        Call *callback* with each `Gap`, before the event behind it is delivered.
+
+        Returns:
+            The callback, so that this serves as a decorator.
+        """
+        self._callbacks.on_gap(callback)
+        return callback
+
+    def remove_callback(self, callback: Callable[..., Any]) -> None:
+        """
+        Stop calling *callback*.
+
+        Raises:
+            ValueError: It is not one of this stream's.
+        """
+        self._callbacks.remove(callback)
+
+    # Iterating
+
+    def __aiter__(self) -> Self:
+        """Iterate over the events."""
+        return self
+
+    async def __anext__(self) -> ServerSentEvent:
+        """Wait for the next event; the one before is committed first."""
+        while True:
+            item = await self._next()
+            if item is None:
+                raise StopAsyncIteration
+            if isinstance(item, ServerSentEvent):
+                return item
+
+    def activity(self) -> AsyncIterator[Activity]:
+        """
+        Iterate over everything: connections opened and lost, events, comments, gaps, and the end.
+
+        It takes from the same stream as the plain iteration; use one at a time.
+        """
+        return _Activities(self._next)
+
+    async def commit(self, event: ServerSentEvent) -> None:
+        """
+        Save *event* as processed, with everything before it; for `ack="manual"`.
+
+        Raises:
+            CheckpointError: It was not saved.
+            RuntimeError: The stream has no checkpoint, or commits automatically.
+        """
+        if self._position is None:
+            raise RuntimeError("commit() needs a stream with checkpoint=")
+        await self._position.commit(event)
+
+    def restart(self) -> None:
+        """Drop the connection now and resume on a new one; wakes a wait between attempts, too."""
+        if self._pump is not None:
+            self._pump.wake(restart=True)
+
+    async def aclose(self) -> None:
+        """
+        Close the connection and end the stream for good.
+
+        It may be called more than once, from another task, and from a callback; it interrupts a pending read
+        or wait, whose loop then ends normally.  It takes a few seconds at most.
+        """
+        pump, busy = self._pump, self._busy
+        if pump is None:
+            return
+        pump.closing = True
+        if busy is None:
+            await pump.close()
+            return
+        pump.wake()
+        if not self._callbacks.inside:
+            with anyio.move_on_after(2 * CLOSE_SECONDS):
+                await busy.wait()
+
+    async def __aenter__(self) -> Self:
+        """Enter a block that closes the stream at its end; the connection is made by the first iteration."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the stream; commit the last event only if the block ended without an exception."""
+        try:
+            if exc_type is None and self._position is not None:
+                await self._position.settle()
+        finally:
+            await self.aclose()
+
+    def __del__(self) -> None:
+        """Warn about a connection that was left open; dropping it has the event loop close it."""
+        pump = getattr(self, "_pump", None)
+        if pump is not None and pump.connection is not None:
+            warnings.warn(f"unclosed {self!r}; use 'async with'", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        """Show where the stream leads, without secrets, and its state."""
+        return f"<ResilientStream {self._where} {self.state.value}>"
+
+    async def _next(self) -> Activity | None:
+        """Return the next thing, `None` at the end; one task at a time."""
+        pump = self._pump
+        if pump is None:  # pragma: no cover - only while the constructor is refusing its arguments
+            return None
+        if self._busy is not None:
+            raise RuntimeError("the stream is being iterated by another task or from inside a callback")
+        self._busy = busy = anyio.Event()
+        try:
+            await self._settle()
+            item = await pump.next()
+            if item is None:
+                await pump.close()
+            elif isinstance(item, ServerSentEvent) and self._position is not None:
+                self._position.handed_over(item)
+            return item
+        finally:
+            self._busy = None
+            busy.set()
+
+    async def _settle(self) -> None:
+        position = self._position
+        if position is None:
+            return
+        await position.settle()
+        if not self._loaded:
+            stored = await position.load()
+            if stored is not None:
+                self._session.intake.resume_from(stored)
+            self._loaded = True
+
+
+class _Activities:
+    """The iterator behind `activity()`: an object, because a bare generator would leak when abandoned."""
+
+    def __init__(self, take: Callable[[], Awaitable[Activity | None]]) -> None:
+        self._take = take
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Activity:
+        item = await self._take()
+        if item is None:
+            raise StopAsyncIteration
+        return item

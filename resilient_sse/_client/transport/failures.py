@@ -1,0 +1,58 @@
+"""What httpx raises, in our words: the one place where its exceptions are translated."""
+
+from __future__ import annotations
+
+import httpx
+
+from resilient_sse._core.errors import (
+    BadStatusError,
+    ConnectionLostError,
+    HandshakeError,
+    ResilientSSEError,
+)
+from resilient_sse._core.states import Reason
+
+__all__ = ["translated"]
+
+# h11's words for a body that ends before its announced end: a cut connection, not a confused server.
+_CUT_SHORT = "peer closed connection"
+
+
+def translated(exc: Exception, *, opened: bool) -> Exception:
+    """
+    Return the error of ours that *exc* means, or *exc* itself where it is none of httpx's business.
+
+    Args:
+        exc: What was caught.
+        opened: Whether the response had been accepted.
+    """
+    match exc:
+        case ResilientSSEError():
+            return exc
+        case httpx.LocalProtocolError() | httpx.UnsupportedProtocol() | httpx.InvalidURL() | UnicodeError():
+            # Our own request breaks a rule; it would break it again at every attempt.
+            return HandshakeError(f"the request cannot be sent: {_words(exc)}")
+        case httpx.PoolTimeout():
+            return ConnectionLostError(
+                Reason.CONNECT,
+                "no free connection in the client's pool: every stream holds one, so raise "
+                "max_connections in httpx.Limits above the number of streams",
+            )
+        case httpx.RemoteProtocolError() | httpx.DecodingError():
+            cut = opened and _CUT_SHORT in str(exc)
+            return ConnectionLostError(Reason.RESET if cut else Reason.PROTOCOL, _words(exc))
+        case httpx.HTTPStatusError():
+            # An event hook of the caller's client may call raise_for_status().
+            return BadStatusError(status=exc.response.status_code, headers=dict(exc.response.headers))
+        case httpx.TooManyRedirects():
+            return HandshakeError(_words(exc))
+        case httpx.TransportError() | OSError():
+            return ConnectionLostError(Reason.RESET if opened else Reason.CONNECT, _words(exc))
+        case _:
+            return exc
+
+
+def _words(exc: Exception) -> str:
+    """Name the class too: the texts of network errors are often empty."""
+    text = str(exc)
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__

@@ -1,0 +1,220 @@
+"""Opening connections, and refusing answers that are no event stream."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Callable
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import anyio
+import httpx
+
+from resilient_sse._client.transport.connection import CLOSE_SECONDS, Connection, close
+from resilient_sse._client.transport.exchange import exchange
+from resilient_sse._client.transport.failures import translated
+from resilient_sse._client.transport.inflate import ACCEPTED_ENCODINGS, inflater_for
+from resilient_sse._core.classify import is_event_stream
+from resilient_sse._core.errors import (
+    BadContentTypeError,
+    BadStatusError,
+    ConnectionLostError,
+    HandshakeError,
+    ResilientSSEError,
+)
+from resilient_sse._core.states import Reason
+
+if TYPE_CHECKING:
+    import ssl
+
+    from resilient_sse._client.request import PreparedRequest
+
+__all__ = ["Auth", "Client", "Transport", "check_url"]
+
+Client: TypeAlias = httpx.AsyncClient
+Auth: TypeAlias = "httpx.Auth | tuple[str | bytes, str | bytes] | Callable[[httpx.Request], httpx.Request]"
+
+_OK = 200
+_EXCERPT_BYTES = 16 * 1024
+_EXCERPT_SECONDS = 2.0
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """Make the one TLS context of the process: each costs about 30 ms and 900 KB."""
+    return httpx.create_ssl_context()
+
+
+def check_url(url: str) -> None:
+    """
+    Raise now what httpx would at the first request.
+
+    Raises:
+        ValueError: httpx cannot use the URL.
+    """
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as exc:
+        raise ValueError(f"url cannot be used: {exc}") from None
+
+
+class Transport:
+    """
+    Opens the connections of one stream.
+
+    Args:
+        client: The caller's client, which is never closed; `None` makes one of our own.
+        auth: Credentials as httpx takes them; `None` leaves them to the client.
+        compression: Whether to ask for a compressed body.
+        connect_timeout: Seconds for a slot of the client's pool, for the connection, and for TLS, each.
+        header_timeout: Seconds from the request to the end of the response headers.
+    """
+
+    def __init__(
+        self,
+        client: Client | None,
+        *,
+        auth: Auth | None,
+        compression: bool,
+        connect_timeout: float | None,
+        header_timeout: float | None,
+    ) -> None:
+        self._injected = client
+        self._own: Client | None = None
+        self._auth = auth
+        self._encoding = ACCEPTED_ENCODINGS if compression else "identity"
+        self._connect_timeout = connect_timeout
+        self._header_timeout = header_timeout
+
+    async def open(self, request: PreparedRequest) -> Connection:
+        """
+        Send *request* and accept its answer as an event stream.
+
+        Raises:
+            HandshakeError: The answer cannot become an event stream, or the request cannot be sent.
+            ConnectionLostError: There was no answer.
+        """
+        patience = _Patience(self._connect_timeout, self._header_timeout, shield=_has_pool(self._injected))
+        options: dict[str, Any] = {
+            # Limits on silence are ours; httpx's would not know a waiting consumer from a busy one.
+            "timeout": httpx.Timeout(self._connect_timeout, read=None),
+            "extensions": {"trace": patience.trace},
+        }
+        if self._auth is not None:
+            options["auth"] = self._auth
+        body = exchange(self._client(), request, encoding=self._encoding, options=options)
+        try:
+            head = await patience.first(body)
+            failure = await _refusal(head, body)
+            if failure is not None:
+                raise failure
+            return Connection(head, body, inflater_for(head.headers.get("content-encoding", "")))
+        except BaseException:
+            await close(body)
+            raise
+
+    async def aclose(self) -> None:
+        """Close our own client, if one was made."""
+        own, self._own = self._own, None
+        if own is not None:
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                await own.aclose()
+
+    def _client(self) -> Client:
+        if self._injected is not None:
+            return self._injected
+        if self._own is None:
+            # One client a stream, so that no pool is shared: httpcore's work grows with the size of its pool,
+            # and its default limit would starve the 101st stream.  A connection is used once.
+            self._own = httpx.AsyncClient(
+                verify=_tls_context(),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+                headers={"User-Agent": f"resilient-sse/{version('resilient-sse')}"},
+            )
+        return self._own
+
+
+class _Patience:
+    """
+    The limits on opening, told apart by httpcore's trace events.
+
+    A request that waits for a slot of a shared pool must not be cancelled: httpcore 1.0.9 loses the slot for
+    good when the two coincide (encode/httpcore#1093).  Cancellation is therefore held off until the first
+    event tells that the slot is ours; the pool timeout bounds that.
+    """
+
+    def __init__(self, connect_timeout: float | None, header_timeout: float | None, *, shield: bool) -> None:
+        self._headers = math.inf if header_timeout is None else header_timeout
+        connect = math.inf if connect_timeout is None else connect_timeout
+        self._scope = anyio.CancelScope(shield=shield)
+        # The pool and the connection each have their own limit inside httpx; transports that trace nothing
+        # (mocks, mostly) are held to the sum.
+        self._all = 2 * connect + self._headers
+
+    async def trace(self, name: str, _info: object) -> None:
+        """Take note of how far the request has come."""
+        self._scope.shield = False
+        if name.endswith("send_request_headers.started"):
+            self._scope.deadline = anyio.current_time() + self._headers
+
+    async def first(self, body: AsyncGenerator[httpx.Response | bytes]) -> httpx.Response:
+        """
+        Wait for the response.
+
+        Raises:
+            HandshakeError: The request cannot be sent.
+            ConnectionLostError: No response came, or not in time.
+        """
+        with self._scope as scope:
+            scope.deadline = anyio.current_time() + self._all
+            try:
+                return cast("httpx.Response", await anext(body))
+            except Exception as exc:
+                raise translated(exc, opened=False) from exc
+        raise ConnectionLostError(Reason.CONNECT, f"no response headers within {self._headers:g} s")
+
+
+def _has_pool(client: Client | None) -> bool:
+    # There is no public way to ask; where the attribute is missing, caution costs little.
+    transport = getattr(client, "_transport", None)
+    return client is not None and (transport is None or isinstance(transport, httpx.AsyncHTTPTransport))
+
+
+async def _refusal(
+    head: httpx.Response, body: AsyncGenerator[httpx.Response | bytes]
+) -> ResilientSSEError | None:
+    """Return why the answer is no event stream, or `None` if it is one."""
+    headers = dict(head.headers)
+    content_type = headers.get("content-type", "")
+    encoding = headers.get("content-encoding", "")
+    if head.status_code != _OK:
+        excerpt = await _excerpt(body, encoding)
+        return BadStatusError(status=head.status_code, headers=headers, body_excerpt=excerpt)
+    if not is_event_stream(content_type):
+        excerpt = await _excerpt(body, encoding)
+        return BadContentTypeError(content_type, status=_OK, headers=headers, body_excerpt=excerpt)
+    try:
+        inflater_for(encoding)
+    except ValueError as exc:
+        return HandshakeError(str(exc), status=_OK, headers=headers)
+    return None
+
+
+async def _excerpt(body: AsyncGenerator[httpx.Response | bytes], encoding: str) -> str:
+    """Read the start of an error's body, as far as it comes in time."""
+    taken = bytearray()
+    with anyio.move_on_after(_EXCERPT_SECONDS):
+        try:
+            inflater = inflater_for(encoding)
+            async for raw in body:
+                raw = cast("bytes", raw)
+                for data in inflater.feed(raw) if inflater else (raw,):
+                    taken += data
+                    if len(taken) >= _EXCERPT_BYTES:
+                        break
+                if len(taken) >= _EXCERPT_BYTES:
+                    break
+        except Exception:  # noqa: BLE001, S110 - the answer is an error already; its body is a courtesy
+            pass
+    return taken[:_EXCERPT_BYTES].decode("utf-8", "replace")

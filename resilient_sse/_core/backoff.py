@@ -1,0 +1,148 @@
+"""How long to wait before an attempt: growth, jitter that holds at the cap, and the server's wishes as floors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from random import Random
+
+__all__ = ["MIN_SERVER_DELAY", "Backoff", "Delays", "Pacing"]
+
+Delays: TypeAlias = Callable[[], Iterator[float]]
+"""A factory of delay series in seconds; it is called once for each outage."""
+
+MIN_SERVER_DELAY = 0.1
+"""Seconds.  A server that asks for less (`retry: 0`) would have its clients spin."""
+
+
+_MAXIMUM = 5.0
+_JITTER = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """
+    Exponential growth up to a cap, each delay drawn from a band around its nominal value.
+
+    Attempt *n* waits `min(initial * factor ** (n - 1), maximum)`, times a random factor within plus or minus
+    *jitter*, never above *maximum*.  At the cap the draw is from `[maximum * (1 - jitter), maximum]`: a plain
+    `min()` over the jittered delay would put every client at exactly the cap.
+
+    Args:
+        initial: The first nominal delay, in seconds.
+        factor: The growth from one attempt to the next, at least 1.
+        maximum: The longest delay, in seconds.
+        jitter: The half-width of the band as a share of the nominal delay, from 0 to 1.  The default spreads
+            the first retries of a fleet over 200 ms only; over a thousand clients want 0.5 or 1.
+
+    Raises:
+        ValueError: A value is out of its range.
+    """
+
+    initial: float = 1.0
+    factor: float = 2.0
+    maximum: float = _MAXIMUM
+    jitter: float = _JITTER
+
+    def __post_init__(self) -> None:
+        if not (self.initial >= 0 and math.isfinite(self.initial)):
+            raise ValueError(f"Backoff: initial must be a number of seconds, 0 or more, not {self.initial!r}")
+        if not (self.factor >= 1 and math.isfinite(self.factor)):
+            raise ValueError(f"Backoff: factor must be 1 or more, not {self.factor!r}")
+        if not (self.maximum >= self.initial and math.isfinite(self.maximum)):
+            raise ValueError(f"Backoff: maximum must be at least initial, not {self.maximum!r}")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"Backoff: jitter must be from 0 to 1, not {self.jitter!r}")
+
+    def nominal(self, attempt: int) -> float:
+        """Return the delay before attempt number *attempt* (from 1), in seconds, without jitter."""
+        return _grow(self.initial, self.factor, self.maximum, attempt)
+
+    def band(self, attempt: int) -> tuple[float, float]:
+        """Return the shortest and the longest delay that may be drawn before *attempt*, in seconds."""
+        return _band(self.nominal(attempt), self.jitter, self.maximum)
+
+
+def _grow(initial: float, factor: float, maximum: float, attempt: int) -> float:
+    try:
+        return min(initial * factor ** (attempt - 1), maximum)
+    except OverflowError:
+        return maximum
+
+
+def _band(nominal: float, jitter: float, maximum: float) -> tuple[float, float]:
+    return nominal * (1 - jitter), min(nominal * (1 + jitter), maximum)
+
+
+class Pacing:
+    """
+    One stream's delays: its backoff or its own series, and what the server asked for.
+
+    Args:
+        backoff: Growth and jitter, or a factory of delays that are taken as they are.
+        max_server_delay: The most that a server's wish is heeded, in seconds.
+        random: The source of jitter; one for each stream, so that no two draw in step.
+    """
+
+    def __init__(self, backoff: Backoff | Delays, *, max_server_delay: float, random: Random) -> None:
+        self._backoff = backoff
+        self._max_server_delay = max_server_delay
+        self._random = random
+        self._series: Iterator[float] | None = None
+        self._retry: float | None = None
+        self._retry_after: float | None = None
+
+    @property
+    def settle_after(self) -> float:
+        """How long a connection must hold before its success counts, in seconds: the longest own delay."""
+        own = self._backoff.maximum if isinstance(self._backoff, Backoff) else _MAXIMUM
+        return max(own, self._retry or 0.0)
+
+    def retry(self, milliseconds: int) -> None:
+        """Take a `retry` field: from now on it replaces the initial delay, as a floor."""
+        self._retry = self._clamp(milliseconds / 1000)
+
+    def retry_after(self, seconds: float) -> None:
+        """Take a `Retry-After` header: a floor for the next delay only."""
+        self._retry_after = self._clamp(seconds)
+
+    def reset(self) -> None:
+        """End the outage: the next delay is a first one again."""
+        self._series = None
+
+    def delay(self, attempt: int) -> float:
+        """Draw the delay before attempt number *attempt* (from 1) of this outage, in seconds."""
+        low, high = self._own_band(attempt)
+        floor = max(self._retry or 0.0, self._retry_after or 0.0)
+        self._retry_after = None
+        if floor > low:
+            # A server's wish may be lengthened, never shortened: the band opens upwards from it.
+            low, high = floor, max(high, min(floor * (1 + self._jitter), self._max_server_delay), floor)
+        return low + (high - low) * self._random.random()
+
+    @property
+    def _jitter(self) -> float:
+        return self._backoff.jitter if isinstance(self._backoff, Backoff) else _JITTER
+
+    def _own_band(self, attempt: int) -> tuple[float, float]:
+        backoff = self._backoff
+        if isinstance(backoff, Backoff):
+            initial = backoff.initial if self._retry is None else self._retry
+            maximum = max(backoff.maximum, initial)
+            return _band(_grow(initial, backoff.factor, maximum, attempt), backoff.jitter, maximum)
+        if self._series is None:
+            self._series = backoff()
+        try:
+            delay = next(self._series)
+        except StopIteration:
+            raise ValueError("backoff: the series of delays ended; let it repeat its last delay") from None
+        if not (delay >= 0 and math.isfinite(delay)):
+            raise ValueError(f"backoff: the series yielded {delay!r} instead of a number of seconds")
+        return delay, delay
+
+    def _clamp(self, seconds: float) -> float:
+        return min(max(seconds, MIN_SERVER_DELAY), self._max_server_delay)

@@ -1,0 +1,189 @@
+"""
+Every error the library raises for what happens on the wire, as one tree:
+
+```text
+ResilientSSEError
+├── HandshakeError              the answer cannot become a stream
+│   ├── BadStatusError          its status says so
+│   └── BadContentTypeError     it is not text/event-stream
+├── ConnectionLostError         a connection failed; seen as a cause
+├── LimitExceededError          the server sent more than a limit allows
+├── RetriesExhaustedError       the retry budget is spent
+├── NotResumableError           sending the request again would not be faithful
+└── CheckpointError             a position could not be loaded or saved
+```
+
+Wrong arguments raise `ValueError` or `TypeError`, and using a stream wrongly raises `RuntimeError`: those are
+mistakes of the program, not of the network.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resilient_sse._core.states import Reason
+
+__all__ = [
+    "BadContentTypeError",
+    "BadStatusError",
+    "CheckpointError",
+    "ConnectionLostError",
+    "HandshakeError",
+    "LimitExceededError",
+    "NotResumableError",
+    "ResilientSSEError",
+    "RetriesExhaustedError",
+]
+
+
+class ResilientSSEError(Exception):
+    """The root: catch this to catch everything the library raises about a stream."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive pickling although constructors take facts by keyword (a worker may send errors home)."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(
+    kind: type[ResilientSSEError], args: tuple[object, ...], facts: dict[str, object]
+) -> ResilientSSEError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
+
+
+class HandshakeError(ResilientSSEError):
+    """
+    The server's answer cannot become an event stream, or the request cannot be sent at all.
+
+    Attributes:
+        status: The status of the answer; `None` when there was none.
+        headers: The headers of the answer, names in lower case; empty when there was none.
+        body_excerpt: The start of the body, at most 16 KiB, read for at most two seconds.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        body_excerpt: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers: Mapping[str, str] = dict(headers or {})
+        self.body_excerpt = body_excerpt
+
+
+class BadStatusError(HandshakeError):
+    """The answer's status is not the 200 of an event stream."""
+
+    status: int
+
+    def __init__(self, *, status: int, headers: Mapping[str, str], body_excerpt: str = "") -> None:
+        super().__init__(
+            f"the server answered with status {status} instead of an event stream",
+            status=status,
+            headers=headers,
+            body_excerpt=body_excerpt,
+        )
+
+
+class BadContentTypeError(HandshakeError):
+    """
+    The answer is a 200, but not of media type `text/event-stream`.
+
+    Attributes:
+        content_type: The `Content-Type` of the answer; empty when it had none.
+    """
+
+    status: int
+
+    def __init__(
+        self, content_type: str, *, status: int, headers: Mapping[str, str], body_excerpt: str = ""
+    ) -> None:
+        super().__init__(
+            f"expected text/event-stream, the server sent {content_type[:200] or 'no Content-Type'!r}",
+            status=status,
+            headers=headers,
+            body_excerpt=body_excerpt,
+        )
+        self.content_type = content_type
+
+
+class ConnectionLostError(ResilientSSEError):
+    """
+    One connection failed or ended.
+
+    It is found as the `error` of a state change and as the cause of `RetriesExhaustedError`, and it is what
+    `classify` is asked about; the iterator itself does not raise it.
+
+    Attributes:
+        reason: What happened, as the same closed set the states and statistics use.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"connection lost: {reason.value}" + (f" ({detail})" if detail else ""))
+        self.reason = reason
+
+
+class LimitExceededError(ResilientSSEError):
+    """
+    The server sent an event larger than `max_event_bytes`.
+
+    Reconnecting would only fetch the same event again, so the stream stops here; raise the limit to go on.
+
+    Attributes:
+        limit_bytes: The limit that was passed, in bytes.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"the server sent an event of more than {limit_bytes} bytes; raise max_event_bytes to accept it"
+        )
+        self.limit_bytes = limit_bytes
+
+
+class RetriesExhaustedError(ResilientSSEError):
+    """
+    The retry budget is spent; the last failure is chained as `__cause__`.
+
+    Iterating the same stream again starts a new outage and resumes from its last event id.
+
+    Attributes:
+        attempts: Requests that failed in a row.
+        elapsed: Seconds from the first of these failures to the last.
+    """
+
+    def __init__(self, *, attempts: int, elapsed: float) -> None:
+        noun = "attempt" if attempts == 1 else "attempts"
+        super().__init__(f"gave up after {attempts} failed {noun} in {elapsed:.1f} s; see __cause__")
+        self.attempts = attempts
+        self.elapsed = elapsed
+
+
+class NotResumableError(ResilientSSEError):
+    """
+    The connection was lost, and sending the request again could repeat its effect or its events.
+
+    Raised for methods other than GET when something was delivered and no event id can resume it, or when the
+    body cannot be sent twice.
+    """
+
+
+class CheckpointError(ResilientSSEError):
+    """
+    A position could not be loaded or saved.
+
+    Attributes:
+        key: The key of the position in its store.
+    """
+
+    def __init__(self, message: str, *, key: str) -> None:
+        super().__init__(message)
+        self.key = key

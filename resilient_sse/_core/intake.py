@@ -1,0 +1,279 @@
+"""
+From parsed items to the consumer's events: which id is in force, what was seen before, what is missing.
+
+Theory of operation.  Items wait in one queue, in the order of the wire, and are judged one at a time, when the
+consumer asks for the next; whatever a user's own function raises, the item stays at the head and nothing is
+lost.  An item's fate is counted in the moment it is decided, so the figures agree with each other at any time.
+
+A hole in a numbered stream is met by asking again from the last contiguous id: the item that showed the hole
+and what followed it are held back, and `heal` tells the session to reconnect.  If the new connection
+continues with the missing number, the server replays, and what was held is dropped, for it will come again.  If
+not, no further reconnect would help: the hole becomes one `Gap`, and what was held is delivered.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from resilient_sse._core.dedup import Deduplicator, Sighting
+from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
+from resilient_sse._core.parser import Block, Item, RetryHint
+from resilient_sse._core.sequence import Numbering, Place, Sequence
+
+if TYPE_CHECKING:
+    from resilient_sse._core.stats import StreamStats
+
+__all__ = ["Delivery", "EventFilter", "Intake", "IntakeOptions", "Until", "usable_as_cursor"]
+
+EventFilter: TypeAlias = Collection[str] | Callable[[ServerSentEvent], bool]
+Until: TypeAlias = str | Callable[[ServerSentEvent], bool]
+Delivery: TypeAlias = ServerSentEvent | Comment | Gap | Opened | Disconnected | Closed
+
+_MAX_CURSOR_BYTES = 4096
+_DELETE = 0x7F
+
+
+def usable_as_cursor(event_id: str) -> bool:
+    """Whether a header can carry *event_id*: no control characters, no edge spaces, at most 4 KiB of UTF-8."""
+    if not event_id or event_id != event_id.strip(" \t"):
+        return False
+    if any(ord(c) < ord(" ") or ord(c) == _DELETE for c in event_id):
+        return False
+    return len(event_id.encode("utf-8", "surrogatepass")) <= _MAX_CURSOR_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeOptions:
+    """How events are judged; the names are those of `ResilientStream`."""
+
+    last_event_id: str | None = None
+    dedup: Literal["always", "replay", "off"] = "always"
+    dedup_window: int = 1000
+    sequence: Numbering | None = None
+    heartbeat_events: frozenset[str] = frozenset({"heartbeat"})
+    events: EventFilter | None = None
+    until: Until | None = None
+
+
+class Intake:
+    """The queue between the wire and the consumer, and every judgement on the way."""
+
+    def __init__(self, options: IntakeOptions, stats: StreamStats) -> None:
+        self._options = options
+        self._stats = stats
+        self._queue: deque[Item | Delivery] = deque()
+        self._held: deque[Item | Delivery] = deque()
+        self._window = Deduplicator(options.dedup_window)
+        self._sequence = Sequence(options.sequence) if options.sequence else None
+        self._healing = False
+        self._tolerated = 0
+        self._connection = 0
+        self._resumed = False
+        self.last_event_id = ""
+        """The id in force, as the HTML standard's `lastEventId`; `""` for none."""
+        self.cursor: str | None = None
+        """The id to resume after: the last one in force that a header can carry."""
+        self.heal = False
+        """Whether the connection should be replaced now to have a hole filled."""
+        self.fresh = False
+        """Whether the present connection has brought an event that was new."""
+        self.done = False
+        """Whether `until` has matched: nothing that follows counts."""
+        if options.last_event_id:
+            self.resume_from(options.last_event_id)
+
+    def resume_from(self, event_id: str) -> None:
+        """Start from a given or stored id."""
+        self._set_id(event_id)
+        if event_id:
+            self._window.resume_from(event_id)
+        number = self._sequence.number(event_id) if self._sequence else None
+        if self._sequence and number is not None:
+            self._sequence.advance(number, event_id)
+
+    def connected(self, connection: int, *, resumed: bool) -> None:
+        """Begin a connection; *resumed* tells whether it was asked to resume after an id."""
+        self._connection = connection
+        self._resumed = resumed or connection > 1
+        self.fresh = False
+        self.heal = False
+
+    def put(self, item: Item | Delivery) -> None:
+        """Append what came off the wire, or a notice that belongs behind it."""
+        self._queue.append(item)
+
+    def release(self) -> None:
+        """Put what was held back for healing at the head of the queue: no replay will bring it again."""
+        self._healing = self.heal = False
+        self._tolerated = len(self._held)
+        self._queue.extendleft(reversed(self._held))
+        self._held.clear()
+
+    def end(self, notice: Closed) -> None:
+        """Put the last notice; behind the end that `until` has found, nothing else is left to judge."""
+        if self.done:
+            self._queue.clear()
+            self.done = False
+        self.release()
+        self._queue.append(notice)
+
+    def clear(self) -> None:
+        """Forget everything that was not taken: nobody will ask for it."""
+        self._queue.clear()
+        self._held.clear()
+
+    def take(self) -> Delivery | RetryHint | None:
+        """Judge items until one is for the consumer; `None` when nothing is queued, or `heal`, or `done`."""
+        while self._queue and not (self.heal or self.done):
+            item = self._queue[0]
+            if not isinstance(item, Block):
+                self._pop()
+                return item
+            gap = self._gap_before(item)
+            if gap is not None:  # the block stays at the head and is now in its place
+                self._stats.gaps += 1
+                self._stats.lost += gap.missing or 0
+                return gap
+            if self.heal or self._queue[0] is not item:
+                continue
+            event = self._judge(item)
+            self._pop()
+            if event is not None:
+                return event
+        return None
+
+    def _pop(self) -> None:
+        self._queue.popleft()
+        self._tolerated = max(self._tolerated - 1, 0)
+
+    def _judge(self, block: Block) -> ServerSentEvent | None:
+        kind = block.event or "message"
+        if block.data is None:
+            self._accept_id(block)
+            return None
+        if kind in self._options.heartbeat_events:
+            self._accept_id(block)
+            self._stats.received += 1
+            self._stats.heartbeats += 1
+            return None
+        return self._deliver(block, kind, block.data)
+
+    def _deliver(self, block: Block, kind: str, data: str) -> ServerSentEvent | None:
+        sighting = self._window.look(block.id, kind, data) if block.id else Sighting.NEW
+        if sighting is Sighting.DUPLICATE and self._drops_duplicates():
+            self._window.remember(block.id or "", kind, data)
+            self._stats.received += 1
+            self._stats.duplicates += 1
+            return None
+        event = ServerSentEvent(
+            event=kind,
+            data=data,
+            id=block.id,
+            last_event_id=self.last_event_id if block.id is None else block.id,
+            retry=block.retry,
+            connection=self._connection,
+        )
+        # The user's functions may raise: nothing was changed so far, and the block is still at the head.
+        wanted, last = self._wants(event), self._ends(event)
+        self._accept_id(block)
+        if block.id:
+            self._window.remember(block.id, kind, data)
+        self.fresh = True
+        self.done = last
+        self._stats.received += 1
+        self._stats.id_conflicts += sighting is Sighting.CONFLICT
+        if not wanted:
+            self._stats.filtered += 1
+            return None
+        self._stats.delivered += 1
+        return event
+
+    def _gap_before(self, block: Block) -> Gap | None:
+        """Hold a numbered block against the last contiguous number, and ask for a replay or report a loss."""
+        sequence = self._sequence
+        number = sequence.number(block.id) if sequence else None
+        if sequence is None or number is None:
+            return None
+        match sequence.place(number):
+            case Place.NEXT:
+                if self._healing:
+                    self._healing = False
+                    self._held.clear()
+                return None
+            case Place.AHEAD:
+                return self._hole(sequence, number, block)
+            case Place.BEHIND:
+                return self._fallback(sequence, block)
+
+    def _hole(self, sequence: Sequence, number: int, block: Block) -> Gap | None:
+        if self._healing:
+            # The new connection did not continue at the hole either.
+            self.release()
+            self._tolerated += 1
+            return None
+        if not self._tolerated:
+            self._healing = self.heal = True
+            self._held, self._queue = self._queue, deque()
+            return None
+        gap = Gap(
+            kind="hole",
+            after_id=sequence.high_id,
+            before_id=block.id,
+            missing=sequence.missing_before(number),
+        )
+        sequence.advance(number - 1, sequence.high_id or "")
+        return gap
+
+    def _fallback(self, sequence: Sequence, block: Block) -> Gap | None:
+        """Tell a replay, which the window knows, from a numbering that starts anew."""
+        kind = block.event or "message"
+        if block.data is None or kind in self._options.heartbeat_events:
+            return None
+        if self._window.look(block.id or "", kind, block.data) is Sighting.DUPLICATE:
+            return None
+        if self._held:
+            self.release()
+            return None
+        self._window.clear()
+        self._healing = False
+        self._sequence = Sequence(sequence.numbering)
+        return Gap(kind="reset", after_id=sequence.high_id, before_id=block.id)
+
+    def _drops_duplicates(self) -> bool:
+        mode = self._options.dedup
+        return mode == "always" or (mode == "replay" and self._resumed)
+
+    def _wants(self, event: ServerSentEvent) -> bool:
+        wanted = self._options.events
+        if wanted is None:
+            return True
+        return wanted(event) if callable(wanted) else event.event in wanted
+
+    def _ends(self, event: ServerSentEvent) -> bool:
+        until = self._options.until
+        if until is None:
+            return False
+        return event.event == until if isinstance(until, str) else bool(until(event))
+
+    def _accept_id(self, block: Block) -> None:
+        """Put the id of a block in force.  A duplicate's id is not accepted: it would move the cursor back."""
+        if block.id is None:
+            return
+        number = self._sequence.number(block.id) if self._sequence else None
+        if self._sequence and number is not None:
+            if self._sequence.place(number) is Place.BEHIND:
+                return
+            self._sequence.advance(number, block.id)
+        self._set_id(block.id)
+
+    def _set_id(self, event_id: str) -> None:
+        self.last_event_id = event_id
+        if not event_id:
+            self.cursor = None
+        elif usable_as_cursor(event_id):
+            self.cursor = event_id
+        else:
+            self._stats.unusable_ids += 1

@@ -1,0 +1,98 @@
+"""
+What people are told at each state change: a catalogue of texts, replaceable and translatable.
+
+The default texts are those of the report this project started from, to the letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+from resilient_sse._core.states import Reason, StateChange, StreamState
+
+__all__ = ["DEFAULT_MESSAGES", "Messages", "compact_messages", "compose"]
+
+Messages: TypeAlias = Mapping[str, str] | Callable[[StateChange], str]
+
+DEFAULT_MESSAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "connected": "Connected",
+        "waiting": "Waiting for server response...",
+        "waiting_retry": "Waiting for server response... (retry {attempt}/{max_retries})",
+        "waiting_retry_unlimited": "Waiting for server response... (retry {attempt})",
+        "lost": "Connection lost - attempting to reconnect...",
+        "reconnecting": "Reconnecting (attempt {attempt})...",
+        "restored": "Connection restored - resuming stream...",
+        "complete": "Response complete",
+        "closed": "Stream closed",
+        "exhausted": "Failed to connect. Please refresh.",
+        "failed": "Stream failed: {error}",
+    }
+)
+"""The default texts.  A mapping given as `messages` may replace any of them; a missing key falls back."""
+
+# Up to this attempt the compact texts say that the stream is reconnecting, then that it is lost.
+_COMPACT_PATIENCE = 3
+
+
+def message_key(change: StateChange) -> str:
+    """Name the text of the catalogue that belongs to *change*."""
+    match change.new:
+        case StreamState.CONNECTED | StreamState.CONNECTING:
+            interrupted = change.old in (StreamState.RECONNECTING, StreamState.ERROR)
+            return "restored" if interrupted else "connected"
+        case StreamState.WAITING:
+            if change.attempt == 0:
+                return "waiting"
+            return "waiting_retry" if change.max_retries is not None else "waiting_retry_unlimited"
+        case StreamState.RECONNECTING:
+            was_up = change.old in (StreamState.CONNECTED, StreamState.WAITING)
+            return "lost" if was_up else "reconnecting"
+        case StreamState.CLOSED:
+            return "complete" if change.reason is Reason.COMPLETE else "closed"
+        case StreamState.ERROR:
+            return "exhausted" if change.reason is Reason.RETRIES else "failed"
+
+
+def compose(change: StateChange, messages: Messages | None = None) -> str:
+    """
+    Compose the text for *change*.
+
+    Args:
+        change: The transition; its own `message` is ignored.
+        messages: A mapping of templates over `DEFAULT_MESSAGES`, or a callable that returns the whole text.
+    """
+    if callable(messages):
+        return messages(change)
+    key = message_key(change)
+    template = (messages or DEFAULT_MESSAGES).get(key, DEFAULT_MESSAGES[key])
+    return template.format(
+        attempt=change.attempt,
+        max_retries=change.max_retries,
+        delay=change.delay,
+        error=change.error,
+        reason=change.reason.value,
+    )
+
+
+def compact_messages(change: StateChange) -> str:
+    """
+    Speak in the shorter texts of the report's browser sample; pass it as `messages`.
+
+    The first two attempts of an outage reassure, later ones ask for a refresh.
+    """
+    match change.new:
+        case StreamState.CONNECTED:
+            return "Connected"
+        case StreamState.WAITING:
+            return "Waiting for server..."
+        case StreamState.RECONNECTING if change.attempt < _COMPACT_PATIENCE:
+            return f"Reconnecting (attempt {change.attempt})..."
+        case StreamState.RECONNECTING:
+            return "Connection lost. Please refresh."
+        case StreamState.ERROR if change.reason is Reason.RETRIES:
+            return "Failed to reconnect. Refresh to try again."
+        case _:
+            return compose(change)

@@ -1,0 +1,228 @@
+"""The settings of a stream, grouped by concern and checked once, with the argument's name in every complaint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, get_args
+
+from resilient_sse._core.backoff import Backoff, Delays
+from resilient_sse._core.intake import IntakeOptions, usable_as_cursor
+from resilient_sse._core.states import Verdict
+
+if TYPE_CHECKING:
+    from resilient_sse._core.errors import ResilientSSEError
+    from resilient_sse._core.messages import Messages
+
+__all__ = [
+    "CONSERVATIVE",
+    "Classify",
+    "Liveness",
+    "LivenessSettings",
+    "OnEof",
+    "Retry",
+    "StallOn",
+    "StreamOptions",
+    "check_choice",
+    "check_intake",
+    "event_types",
+]
+
+StallOn: TypeAlias = Literal["bytes", "frames", "events"]
+OnEof: TypeAlias = Literal["reconnect", "complete"]
+Classify: TypeAlias = "Callable[[ResilientSSEError], Verdict | None]"
+
+# The notice comes at this share of the stall timeout: 25 s of 30 s.
+_WAITING_SHARE = 5 / 6
+
+
+class LivenessSettings(TypedDict, total=False):
+    """The liveness arguments of `ResilientStream`, for presets: `ResilientStream(url, **CONSERVATIVE)`."""
+
+    connect_timeout: float | None
+    stall_timeout: float | None
+    waiting_after: float | None
+    event_timeout: float | None
+    stall_on: StallOn
+
+
+CONSERVATIVE: LivenessSettings = {"stall_timeout": 35.0, "waiting_after": 25.0}
+"""For servers without heartbeats on slow links: the notice as usual, five seconds more before giving up."""
+
+
+def check_seconds(name: str, value: float | None, *, positive: bool = False) -> None:
+    """
+    Check one duration.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is negative, not finite, or zero where it must not be.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
+    if not math.isfinite(value) or value < 0 or (positive and value == 0):
+        wanted = "more than 0" if positive else "0 or more"
+        raise ValueError(f"{name} must be {wanted} seconds (None switches the limit off), not {value!r}")
+
+
+def check_count(name: str, value: int | None, *, least: int) -> None:
+    """
+    Check one count.
+
+    Raises:
+        TypeError: It is not an integer.
+        ValueError: It is smaller than *least*.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer or None, not {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be {least} or more (None means no limit), not {value!r}")
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """
+    Check a word against a closed set.
+
+    Raises:
+        ValueError: It is none of *choices*.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+def event_types(name: str, types: Collection[str]) -> frozenset[str]:
+    """
+    Copy a collection of event types.
+
+    Raises:
+        TypeError: It is one string, whose letters nobody means.
+    """
+    if isinstance(types, str):
+        raise TypeError(f"{name} must be a collection of event types, not one string")
+    return frozenset(types)
+
+
+def check_callable(name: str, value: object) -> None:
+    """
+    Check that something optional can be called.
+
+    Raises:
+        TypeError: It cannot.
+    """
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable or None, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Liveness:
+    """How long silence may last."""
+
+    connect_timeout: float | None = 10.0
+    stall_timeout: float | None = 30.0
+    waiting_after: float | None = None
+    event_timeout: float | None = None
+    stall_on: StallOn = "bytes"
+
+    def __post_init__(self) -> None:
+        check_seconds("connect_timeout", self.connect_timeout, positive=True)
+        check_seconds("stall_timeout", self.stall_timeout, positive=True)
+        if self.waiting_after != math.inf:  # the way to switch the notice off alone
+            check_seconds("waiting_after", self.waiting_after)
+        check_seconds("event_timeout", self.event_timeout, positive=True)
+        check_choice("stall_on", self.stall_on, get_args(StallOn))
+        if self.stall_timeout is not None and self.stall_timeout <= self.notice < math.inf:
+            raise ValueError(
+                f"waiting_after must be shorter than stall_timeout ({self.stall_timeout} s), "
+                f"not {self.waiting_after!r}"
+            )
+
+    @property
+    def notice(self) -> float:
+        """Seconds of silence before the state becomes WAITING; infinite for never."""
+        if self.waiting_after is not None:
+            return self.waiting_after
+        return math.inf if self.stall_timeout is None else self.stall_timeout * _WAITING_SHARE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """What to do about failures, and how often."""
+
+    backoff: Backoff | Delays = field(default_factory=Backoff)
+    max_retries: int | None = 5
+    max_server_delay: float = 60.0
+    classify: Classify | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.backoff) and not isinstance(self.backoff, Backoff):
+            raise TypeError(
+                f"backoff must be a Backoff or a callable that returns delays, not {self.backoff!r}"
+            )
+        check_count("max_retries", self.max_retries, least=0)
+        if self.max_server_delay is None:  # pyright: ignore[reportUnnecessaryComparison]
+            raise TypeError("max_server_delay must be a number of seconds: a server may not ask for ever")
+        check_seconds("max_server_delay", self.max_server_delay, positive=True)
+        check_callable("classify", self.classify)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """
+    Everything the session decides by.
+
+    Attributes:
+        intake: How events are judged.
+        liveness: How long silence may last.
+        retry: What to do about failures.
+        on_eof: What a clean end of the response means.
+        max_event_bytes: The largest event to accept.
+        messages: The texts of state changes.
+        repeatable: Whether the request may be sent again whatever has happened: its method is safe.
+        replayable_body: Whether the body of the request can be produced again.
+        fresh_credentials: Whether the next attempt may carry other credentials than the last.
+    """
+
+    intake: IntakeOptions = field(default_factory=IntakeOptions)
+    liveness: Liveness = field(default_factory=Liveness)
+    retry: Retry = field(default_factory=Retry)
+    on_eof: OnEof = "reconnect"
+    max_event_bytes: int | None = 16 * 1024 * 1024
+    messages: Messages | None = None
+    repeatable: bool = True
+    replayable_body: bool = True
+    fresh_credentials: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("on_eof", self.on_eof, get_args(OnEof))
+        check_count("max_event_bytes", self.max_event_bytes, least=1)
+        check_intake(self.intake)
+
+
+def check_intake(options: IntakeOptions) -> None:
+    """
+    Check the arguments that decide about events.
+
+    Raises:
+        TypeError: One has the wrong type.
+        ValueError: One is out of its range.
+    """
+    given = options.last_event_id
+    if given is not None and not isinstance(given, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"last_event_id must be a string or None, not {given!r}")
+    if given and not usable_as_cursor(given):
+        raise ValueError(
+            "last_event_id cannot be sent in a header: no control characters, no spaces at its ends, "
+            f"at most 4 KiB; got {given[:80]!r}"
+        )
+    check_choice("dedup", options.dedup, ("always", "replay", "off"))
+    check_count("dedup_window", options.dedup_window, least=1)
+    check_callable("sequence", options.sequence)
+    if not isinstance(options.until, str):
+        check_callable("until", options.until)
+    if isinstance(options.events, str):
+        raise TypeError("events must be a collection of event types or a predicate, not one string")

@@ -1,0 +1,142 @@
+"""Failures in a row: what each one means, whether another attempt follows, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from resilient_sse._core.backoff import Pacing
+from resilient_sse._core.classify import default_verdict, reason_of, retry_after_seconds
+from resilient_sse._core.errors import (
+    BadStatusError,
+    HandshakeError,
+    NotResumableError,
+    ResilientSSEError,
+    RetriesExhaustedError,
+)
+from resilient_sse._core.states import Reason, Verdict
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from random import Random
+
+    from resilient_sse._core.options import Retry
+
+__all__ = ["Decision", "Outage"]
+
+_UNAUTHORIZED = 401
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """
+    What follows a failure.
+
+    Attributes:
+        verdict: Retry, stop, or raise.
+        error: The failure, or the error to raise because of it.
+        reason: Why, for the state change.
+        delay: Seconds until the next attempt, if there is one.
+    """
+
+    verdict: Verdict
+    error: ResilientSSEError
+    reason: Reason
+    delay: float = 0.0
+
+
+class Outage:
+    """
+    The failures since the stream was last well; empty while it is.
+
+    `attempt` belongs to the stream and not to a connection: it returns to zero by `end`, when a connection has
+    brought a new event or has held for longer than the longest delay.  A bare 200 proves nothing; servers that
+    accept and close at once would otherwise be stormed.
+
+    Args:
+        options: The retry settings.
+        random: The source of jitter.
+        fresh_credentials: Whether the next attempt may carry other credentials than the last.
+    """
+
+    def __init__(self, options: Retry, *, random: Random, fresh_credentials: bool) -> None:
+        self._options = options
+        self._fresh_credentials = fresh_credentials
+        self._refused_credentials = False
+        self.pacing = Pacing(options.backoff, max_server_delay=options.max_server_delay, random=random)
+        self.attempt = 0
+        """Attempts announced since the outage began."""
+        self.began_at: float | None = None
+        """When it began, `None` outside an outage."""
+
+    def begin(self, now: float) -> None:
+        """Take note of a failure; the first one begins the outage."""
+        if self.began_at is None:
+            self.began_at = now
+
+    def end(self) -> None:
+        """Be well again."""
+        self.attempt = 0
+        self.began_at = None
+        self.pacing.reset()
+
+    def accepted(self) -> None:
+        """Take note that the server has accepted the credentials."""
+        self._refused_credentials = False
+
+    def decide(
+        self, error: ResilientSSEError, *, proven: bool, obstacle: str | None, now: float, wall: datetime
+    ) -> Decision:
+        """
+        Decide about a failure.
+
+        Args:
+            error: What happened.
+            proven: Whether the stream has been connected before.
+            obstacle: Why the request must not be sent again, if so.
+            now: The time, on the clock of the event loop.
+            wall: The time, by the calendar.
+        """
+        self.begin(now)
+        self._heed(error, wall)
+        reason = reason_of(error)
+        verdict = self._verdict(error, proven=proven)
+        if verdict is not Verdict.RETRY:
+            return Decision(verdict=verdict, error=error, reason=reason)
+        if obstacle is not None:
+            return _raise(NotResumableError(obstacle), error, reason)
+        if self._options.max_retries is not None and self.attempt >= self._options.max_retries:
+            elapsed = now - (now if self.began_at is None else self.began_at)
+            spent = RetriesExhaustedError(attempts=self.attempt + 1, elapsed=elapsed)
+            return _raise(spent, error, Reason.RETRIES)
+        self.attempt += 1
+        delay = self.pacing.delay(self.attempt)
+        return Decision(verdict=verdict, error=error, reason=reason, delay=delay)
+
+    def interrupt(self, error: ResilientSSEError, *, paced: bool, now: float) -> Decision:
+        """Decide about a connection that the program itself cut: no failure, and no part of the budget."""
+        self.begin(now)
+        self.attempt = max(self.attempt, 1)
+        delay = self.pacing.delay(1) if paced else 0.0
+        return Decision(verdict=Verdict.RETRY, error=error, reason=Reason.RESTART, delay=delay)
+
+    def _heed(self, error: ResilientSSEError, wall: datetime) -> None:
+        if isinstance(error, HandshakeError):
+            seconds = retry_after_seconds(error.headers, now=wall)
+            if seconds is not None:
+                self.pacing.retry_after(seconds)
+
+    def _verdict(self, error: ResilientSSEError, *, proven: bool) -> Verdict:
+        classify = self._options.classify
+        verdict = classify(error) if classify else None
+        if verdict is not None:
+            return verdict
+        fresh = self._fresh_credentials and not self._refused_credentials
+        if isinstance(error, BadStatusError) and error.status == _UNAUTHORIZED:
+            self._refused_credentials = True
+        return default_verdict(error, proven=proven, fresh_credentials=fresh)
+
+
+def _raise(error: ResilientSSEError, cause: ResilientSSEError, reason: Reason) -> Decision:
+    error.__cause__ = cause
+    return Decision(verdict=Verdict.RAISE, error=error, reason=reason)

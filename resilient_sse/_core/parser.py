@@ -1,0 +1,230 @@
+"""
+Bytes in, blocks out: the HTML standard, section 9.2.6 "Interpreting an event stream", without I/O.
+
+Theory of operation.  A line is complete as soon as its end is seen, so `feed` cuts what it has at the last
+line end, decodes that much at once (a line end never lies inside a UTF-8 sequence, hence no sequence is ever
+cut), and walks the lines.  What follows the last line end waits in one growing buffer that is not looked at
+again before its end arrives.  The cost is linear in the bytes received, whatever their chunking, and
+*max_event_bytes* bounds what is kept.
+
+The parser belongs to one connection.  The id in force outlives connections and is not known here: a `Block`
+says only what that block said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from resilient_sse._core.errors import LimitExceededError
+from resilient_sse._core.events import Comment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["Block", "Item", "Parser", "RetryHint"]
+
+_BOM = b"\xef\xbb\xbf"
+
+# int() of a digit string is quadratic, and nobody means to wait for 10**15 milliseconds (31,000 years).
+_MAX_RETRY_DIGITS = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """
+    What stood between two blank lines.
+
+    Attributes:
+        event: The last event type it named, `""` for none.
+        data: The data, or `None` if there was no data field (then nothing is dispatched).
+        id: The last valid id it named, or `None` if it had no id field.
+        retry: The last valid reconnection time it named, in milliseconds, or `None`.
+    """
+
+    event: str = ""
+    data: str | None = None
+    id: str | None = None
+    retry: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryHint:
+    """
+    A valid `retry` field.  The standard applies it at once, even if its block is never finished.
+
+    Attributes:
+        milliseconds: The reconnection time.
+    """
+
+    milliseconds: int
+
+
+Item: TypeAlias = Block | Comment | RetryHint
+
+
+class Parser:
+    """
+    An incremental parser for one connection's bytes.
+
+    Args:
+        max_event_bytes: How many bytes of a block may be pending: its lines without comments, each with one
+            byte for its end, the unfinished line included.  `None` means no limit.
+    """
+
+    def __init__(self, *, max_event_bytes: int | None = 16 * 1024 * 1024) -> None:
+        self.overflow: LimitExceededError | None = None
+        """Set once the limit was passed; `feed` then returns what was complete before and raises next time."""
+        self._limit = max_event_bytes
+        self._tail = bytearray()
+        self._at_start = True
+        self._swallow_lf = False
+        self._block_bytes = 0
+        self._event = ""
+        self._data: list[str] = []
+        self._id: str | None = None
+        self._retry: int | None = None
+        self._fields = False
+
+    def feed(self, chunk: bytes) -> list[Item]:
+        """
+        Take the next bytes and return what they completed.
+
+        Raises:
+            LimitExceededError: The limit was passed in an earlier call.
+        """
+        if self.overflow is not None:
+            raise self.overflow
+        if self._at_start:
+            chunk = self._strip_bom(chunk)
+        if self._swallow_lf and chunk:
+            self._swallow_lf = False
+            chunk = chunk.removeprefix(b"\n")
+        end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1
+        if not end:
+            self._tail += chunk
+            self._check_tail()
+            return []
+        frame = bytes(self._tail) + chunk[:end] if self._tail else chunk[:end]
+        self._tail = bytearray(chunk[end:])
+        self._swallow_lf = frame.endswith(b"\r")
+        if b"\r" in frame:
+            frame = frame.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = frame.decode("utf-8", "replace").split("\n")
+        del lines[-1]  # what split() finds after the last line end: always empty
+        items = self._interpret(lines if self._fits(frame) else self._up_to_limit(lines, frame))
+        if self.overflow is None:
+            self._block_bytes = self._pending_bytes(frame)
+            self._check_tail()
+        return items
+
+    def finish(self) -> bool:
+        """
+        End the stream.
+
+        Returns:
+            `True` if an unfinished block was thrown away, as the standard demands: "if the file ends in the
+            middle of an event, before the final empty line, the incomplete event is not dispatched".
+        """
+        unfinished_line = bool(self._tail) and not self._tail.startswith(b":")
+        return self._fields or unfinished_line
+
+    def _interpret(self, lines: Iterable[str]) -> list[Item]:
+        items: list[Item] = []
+        for line in lines:
+            if not line:
+                self._dispatch(items)
+                continue
+            # Nearly every line reads "name: value"; the partition that matches it spares a look at the space.
+            name, _, value = line.partition(": ")
+            if name == "data":
+                self._data.append(value)
+                self._fields = True
+                continue
+            if ":" in name or name == line:
+                if line[0] == ":":
+                    items.append(Comment(line[1:].removeprefix(" ")))
+                    continue
+                # "If value starts with a U+0020 SPACE character, remove it": a colon without a space, or none.
+                name, _, value = line.partition(":")
+                value = value.removeprefix(" ")
+            elif not name:
+                items.append(Comment(value))
+                continue
+            self._field(name, value, items)
+        return items
+
+    def _field(self, name: str, value: str, items: list[Item]) -> None:
+        self._fields = True
+        if name == "data":
+            self._data.append(value)
+        elif name == "event":
+            self._event = value
+        elif name == "id":
+            # "If the field value does not contain U+0000 NULL, then set the last event ID buffer [...]".
+            if "\0" not in value:
+                self._id = value
+        elif name == "retry" and value.isascii() and value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
+            # "If the field value consists of only ASCII digits": str.isdigit() alone accepts other scripts.
+            self._retry = int(value)
+            items.append(RetryHint(self._retry))
+
+    def _dispatch(self, items: list[Item]) -> None:
+        if self._data or self._id is not None or self._retry is not None:
+            data = "\n".join(self._data) if self._data else None
+            items.append(Block(event=self._event, data=data, id=self._id, retry=self._retry))
+        if self._fields:
+            self._event = ""
+            self._data = []
+            self._id = None
+            self._retry = None
+            self._fields = False
+
+    def _strip_bom(self, chunk: bytes) -> bytes:
+        """Hold the first bytes back until they are a byte order mark or cannot become one."""
+        head = bytes(self._tail) + chunk
+        if len(head) < len(_BOM) and _BOM.startswith(head):
+            self._tail = bytearray(head)
+            return b""
+        self._tail.clear()
+        self._at_start = False
+        return head.removeprefix(_BOM)
+
+    def _fits(self, frame: bytes) -> bool:
+        """Whether no block in *frame* can pass the limit; the usual case, and the cheap question."""
+        return self._limit is None or self._block_bytes + len(frame) <= self._limit
+
+    def _up_to_limit(self, lines: list[str], frame: bytes) -> Iterator[str]:
+        """Yield *lines* up to the one that passes the limit, measured on the bytes they were decoded from."""
+        size = self._block_bytes
+        for line, raw in zip(lines, frame.split(b"\n"), strict=False):
+            if not raw:
+                size = 0
+            elif not raw.startswith(b":"):
+                size += len(raw) + 1
+            if self._exceeds(max(size, len(raw))):
+                return
+            yield line
+
+    def _pending_bytes(self, frame: bytes) -> int:
+        """Count the bytes of the block that *frame* leaves unfinished."""
+        blank = frame.rfind(b"\n\n")
+        if blank >= 0:
+            size, rest = 0, frame[blank + 2 :]
+        elif frame.startswith(b"\n"):
+            size, rest = 0, frame[1:]
+        else:
+            size, rest = self._block_bytes, frame
+        return size + sum(len(raw) + 1 for raw in rest.split(b"\n") if raw and not raw.startswith(b":"))
+
+    def _check_tail(self) -> None:
+        pending = len(self._tail)
+        self._exceeds(pending if self._tail.startswith(b":") else self._block_bytes + pending)
+
+    def _exceeds(self, size: int) -> bool:
+        if self._limit is None or size <= self._limit:
+            return False
+        self.overflow = LimitExceededError(self._limit)
+        self._tail.clear()
+        self._data.clear()
+        return True

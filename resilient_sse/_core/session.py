@@ -1,0 +1,324 @@
+"""
+The brain of a stream: what its state is, and what follows from what happens.
+
+Theory of operation.  The client reports facts, each with the time: a connection was `opened`, bytes were
+`received`, it has been `quiet`, the connection was `lost`.  It asks two questions: what is the next thing for
+the consumer (`take`), and for how long silence may go on (`silence_left`).  The session never waits, never
+calls out except to functions the user gave for decisions, and never changes its state outside `TRANSITIONS`.
+
+Two series of numbers must not be confused: `connection` counts connections that were opened, and
+`outage.attempt` counts failures in a row.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from resilient_sse._core import messages
+from resilient_sse._core.classify import reason_of
+from resilient_sse._core.errors import ConnectionLostError, HandshakeError, ResilientSSEError
+from resilient_sse._core.events import Closed, Disconnected, Gap, Opened, ServerSentEvent
+from resilient_sse._core.intake import Delivery, Intake
+from resilient_sse._core.liveness import Silence
+from resilient_sse._core.outage import Decision, Outage
+from resilient_sse._core.parser import Block, Parser, RetryHint
+from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
+from resilient_sse._core.stats import StreamStats
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from random import Random
+
+    from resilient_sse._core.errors import LimitExceededError
+    from resilient_sse._core.options import StreamOptions
+
+__all__ = ["TRANSITIONS", "Session"]
+
+_CONNECTING, _CONNECTED, _WAITING = StreamState.CONNECTING, StreamState.CONNECTED, StreamState.WAITING
+_RECONNECTING, _ERROR, _CLOSED = StreamState.RECONNECTING, StreamState.ERROR, StreamState.CLOSED
+
+_UP_LOSSES = frozenset(
+    {
+        Reason.EOF,
+        Reason.RESET,
+        Reason.STALL,
+        Reason.EVENT_TIMEOUT,
+        Reason.PROTOCOL,
+        Reason.RESTART,
+        Reason.AGE,
+        Reason.GAP,
+    }
+)
+_FAILED_OPENINGS = frozenset(
+    {Reason.CONNECT, Reason.RESET, Reason.STATUS, Reason.SERVER, Reason.CONTENT_TYPE, Reason.PROTOCOL}
+)
+_GIVING_UP = _FAILED_OPENINGS | {Reason.RETRIES}
+_OPENED = frozenset({Reason.OPENED})
+_ENDINGS = frozenset({Reason.COMPLETE, Reason.CLOSED})
+
+TRANSITIONS: Mapping[tuple[StreamState, StreamState], frozenset[Reason]] = MappingProxyType(
+    {
+        (_CONNECTING, _CONNECTED): _OPENED,
+        (_CONNECTING, _RECONNECTING): _FAILED_OPENINGS | {Reason.RESTART},
+        (_CONNECTING, _ERROR): _GIVING_UP,
+        (_CONNECTING, _CLOSED): _ENDINGS,
+        (_CONNECTED, _WAITING): frozenset({Reason.STALL}),
+        (_CONNECTED, _RECONNECTING): _UP_LOSSES,
+        (_CONNECTED, _ERROR): _UP_LOSSES | {Reason.RETRIES},
+        (_CONNECTED, _CLOSED): _ENDINGS,
+        (_WAITING, _CONNECTED): _OPENED,
+        (_WAITING, _RECONNECTING): _UP_LOSSES,
+        (_WAITING, _ERROR): _UP_LOSSES | {Reason.RETRIES},
+        (_WAITING, _CLOSED): _ENDINGS,
+        (_RECONNECTING, _CONNECTED): _OPENED,
+        (_RECONNECTING, _RECONNECTING): _FAILED_OPENINGS | {Reason.RESTART},
+        (_RECONNECTING, _ERROR): _GIVING_UP,
+        (_RECONNECTING, _CLOSED): _ENDINGS,
+        (_ERROR, _CONNECTED): _OPENED,
+        (_ERROR, _RECONNECTING): _FAILED_OPENINGS | {Reason.RESTART},
+        (_ERROR, _ERROR): _GIVING_UP,
+        (_ERROR, _CLOSED): _ENDINGS,
+    }
+)
+"""Every legal transition and the reasons it may have.  The diagram in the docs is drawn from this table."""
+
+_GONE = 410
+
+# So many connections in a row without an event, although a cursor was sent: the server cannot resume from it.
+_EMPTY_CONNECTIONS = 3
+
+
+class Session:
+    """
+    One subscription over many connections.
+
+    Args:
+        options: The settings.
+        random: The source of jitter.
+    """
+
+    def __init__(self, options: StreamOptions, *, random: Random) -> None:
+        self._options = options
+        self.stats = StreamStats()
+        self.intake = Intake(options.intake, self.stats)
+        self.silence = Silence(options.liveness)
+        self.outage = Outage(options.retry, random=random, fresh_credentials=options.fresh_credentials)
+        self.state = StreamState.CONNECTING
+        self.changes: deque[StateChange] = deque()
+        """Transitions that callbacks have not been told yet."""
+        self.connection = 0
+        self.resume_at = 0.0
+        """When the next attempt may be made, on the clock of the `now` arguments."""
+        self.error: ResilientSSEError | None = None
+        """What to raise, once everything queued was taken, in state ERROR."""
+        self._parser = Parser(max_event_bytes=options.max_event_bytes)
+        self._opened_at: float | None = None
+        self._proved = False
+        self._dispatched = False
+        self._cursor_sent: str | None = None
+        self._empty = 0
+
+    def snapshot(self) -> StreamStats:
+        """Copy the figures."""
+        return replace(self.stats)
+
+    def start(self, now: float) -> None:
+        """Begin to iterate, or to iterate again after an error."""
+        if self.stats.started_at is None:
+            self.stats.started_at = now
+        if self.state is StreamState.ERROR and self.error is None:
+            self.outage.end()
+
+    def opened(self, status: int, headers: Mapping[str, str], *, cursor: str | None, now: float) -> None:
+        """Take note of an accepted response; *cursor* is the id it was asked to resume after."""
+        self.connection += 1
+        self.stats.connections += 1
+        self.stats.reconnects += self.connection > 1
+        self.stats.connected_at = self._opened_at = now
+        self._proved = self._dispatched = False
+        self.outage.accepted()
+        self._cursor_sent = cursor
+        self._parser = Parser(max_event_bytes=self._options.max_event_bytes)
+        self.silence.start()
+        self.intake.connected(self.connection, resumed=cursor is not None)
+        self.intake.put(
+            Opened(connection=self.connection, status=status, headers=headers, last_event_id=cursor)
+        )
+        answered = headers.get("last-event-id")
+        if cursor is not None and answered is not None and answered != cursor:
+            self.intake.put(Gap(kind="unresumable", after_id=cursor, before_id=answered or None))
+        self._move(StreamState.CONNECTED, Reason.OPENED, now, status=status, headers=headers)
+
+    def receive(self, chunk: bytes, *, raw_size: int, waited: float, now: float) -> None:
+        """
+        Take bytes from the wire.
+
+        Args:
+            chunk: What they decode to; may be empty although bytes arrived.
+            raw_size: How many bytes arrived.
+            waited: For how long the consumer had been waiting for them, in seconds.
+            now: The time.
+
+        Raises:
+            LimitExceededError: `overflow` was set by an earlier call and is still unheeded.
+        """
+        self.stats.bytes_received += raw_size
+        if raw_size:
+            self.stats.last_byte_at = now
+        items = self._parser.feed(chunk)
+        for item in items:
+            self.intake.put(item)
+            self._dispatched |= isinstance(item, Block) and item.data is not None
+        alive = self.silence.heard(items, raw_size=raw_size, waited=waited)
+        if alive and self.state is StreamState.WAITING:
+            self._move(StreamState.CONNECTED, Reason.OPENED, now)
+
+    @property
+    def overflow(self) -> LimitExceededError | None:
+        """The error to raise once everything before it was taken."""
+        return self._parser.overflow
+
+    def quiet(self, now: float) -> None:
+        """Take note that the silence has become worth a notice."""
+        if self.state is StreamState.CONNECTED:
+            self._move(StreamState.WAITING, Reason.STALL, now)
+
+    def take(self, now: float) -> Delivery | None:
+        """Return the next thing for the consumer, `None` if there is none yet."""
+        while True:
+            item = self.intake.take()
+            if isinstance(item, RetryHint):
+                self.outage.pacing.retry(item.milliseconds)
+                continue
+            if self.intake.fresh and not self._proved:
+                self._proof(now)
+            if isinstance(item, ServerSentEvent):
+                self.stats.last_event_at = now
+                if self.stats.time_to_first_event is None and self.stats.started_at is not None:
+                    self.stats.time_to_first_event = now - self.stats.started_at
+            return item
+
+    def lost(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
+        """Take note that the connection ended, and decide; everything it brought must have been taken."""
+        self._disconnected(now)
+        reason = reason_of(error)
+        self.stats.stalls += reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
+        if reason is Reason.EOF and self._options.on_eof == "complete":
+            self.complete(now)
+        else:
+            self._decide(error, now, wall)
+
+    def refused(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
+        """Take note that an attempt to open a connection failed, and decide."""
+        if isinstance(error, HandshakeError) and error.status == _GONE and self.intake.cursor is not None:
+            self.intake.put(Gap(kind="unresumable", after_id=self.intake.cursor))
+        self._decide(error, now, wall)
+        self.stats.failed_attempts += self.state is not StreamState.CLOSED
+
+    def interrupted(self, *, now: float, at_once: bool) -> None:
+        """
+        Take note that the program itself cut the connection: `restart()`, or a cancelled read.
+
+        A cancelled read is paced like a first failure if its connection had brought nothing yet: a consumer
+        that polls with a short timeout must not become a storm.
+        """
+        paced = not at_once and not self._proved
+        self._disconnected(now)
+        cut = ConnectionLostError(Reason.RESTART)
+        self._reconnect(self.outage.interrupt(cut, paced=paced, now=now), now)
+
+    def complete(self, now: float) -> None:
+        """End the stream: it has reached its end."""
+        self._close(Reason.COMPLETE, now)
+
+    def close(self, now: float) -> None:
+        """End the stream: the program asked for it."""
+        self._close(Reason.CLOSED, now)
+
+    def _decide(self, error: ResilientSSEError, now: float, wall: datetime) -> None:
+        decision = self.outage.decide(
+            error, proven=self.connection > 0, obstacle=self._obstacle(), now=now, wall=wall
+        )
+        match decision.verdict:
+            case Verdict.RETRY:
+                self._reconnect(decision, now)
+            case Verdict.STOP:
+                self.complete(now)
+            case Verdict.RAISE:
+                self.intake.release()
+                self.error = decision.error
+                self._move(StreamState.ERROR, decision.reason, now, error=decision.error)
+
+    def _obstacle(self) -> str | None:
+        """Say why the request must not be sent again, if it must not."""
+        if not self._options.replayable_body:
+            return "the request body was an iterator and is spent; pass bytes or a function that returns them"
+        if self._options.repeatable or self.intake.cursor is not None or not self.stats.received:
+            return None
+        return (
+            "events were delivered and none had an id to resume from; sending the request again would repeat"
+        )
+
+    def _reconnect(self, decision: Decision, now: float) -> None:
+        attempt, delay, error = self.outage.attempt, decision.delay, decision.error
+        self.resume_at = now + delay
+        self.intake.put(Disconnected(reason=decision.reason, attempt=attempt, delay=delay, error=error))
+        self._move(StreamState.RECONNECTING, decision.reason, now, delay=delay, error=error)
+
+    def _close(self, reason: Reason, now: float) -> None:
+        self.intake.end(Closed(reason=reason))
+        self._move(StreamState.CLOSED, reason, now)
+
+    def _proof(self, now: float) -> None:
+        """Take note that the connection has brought something new: the outage is over."""
+        self._proved = True
+        if self.outage.began_at is not None:
+            self.stats.last_recovery = now - self.outage.began_at
+        self.outage.end()
+
+    def _disconnected(self, now: float) -> None:
+        if self._opened_at is None:
+            return
+        self.stats.partial += self._parser.finish()
+        if now - self._opened_at > self.outage.pacing.settle_after:
+            self.outage.end()
+        self._empty = 0 if self._dispatched or self._cursor_sent is None else self._empty + 1
+        if self._empty == _EMPTY_CONNECTIONS:
+            self.intake.put(Gap(kind="unresumable", after_id=self._cursor_sent))
+        self._opened_at = None
+        self._proved = self.intake.fresh = False
+
+    def _move(
+        self,
+        new: StreamState,
+        reason: Reason,
+        now: float,
+        *,
+        delay: float | None = None,
+        error: BaseException | None = None,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        old = self.state
+        if reason not in TRANSITIONS.get((old, new), ()):
+            raise AssertionError(f"no transition {old.value} -> {new.value} because of {reason.value}")
+        if isinstance(error, HandshakeError):
+            status, headers = error.status, error.headers
+        change = StateChange(
+            old=old,
+            new=new,
+            reason=reason,
+            attempt=self.outage.attempt,
+            max_retries=self._options.retry.max_retries,
+            delay=delay,
+            error=error,
+            status=status,
+            headers=headers or {},
+            at=now,
+        )
+        self.state = new
+        self.changes.append(replace(change, message=messages.compose(change, self._options.messages)))

@@ -1,0 +1,109 @@
+"""The states of a stream, why they change, and the record that callbacks are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Reason", "StateChange", "StreamState", "Verdict"]
+
+
+class StreamState(Enum):
+    """Where a stream stands.  `session.TRANSITIONS` lists every way between the states."""
+
+    CONNECTING = "connecting"
+    """The first connection is being made."""
+    CONNECTED = "connected"
+    """Bytes are arriving, or may."""
+    WAITING = "waiting"
+    """Silent for longer than `waiting_after`; nothing was given up yet."""
+    RECONNECTING = "reconnecting"
+    """The connection was lost; the next attempt is waiting or under way."""
+    ERROR = "error"
+    """Given up: retries are spent, or the answer is one that retrying cannot mend."""
+    CLOSED = "closed"
+    """Over, and staying so."""
+
+
+class Reason(Enum):
+    """Why something happened: one closed set for states, statistics, logs and metrics."""
+
+    OPENED = "opened"
+    """A response was accepted, or bytes came back."""
+    EOF = "eof"
+    """The server ended the response cleanly."""
+    RESET = "reset"
+    """The connection broke: reset, or closed in the middle of a message."""
+    STALL = "stall"
+    """Nothing arrived for as long as `waiting_after` or `stall_timeout` allows."""
+    EVENT_TIMEOUT = "event_timeout"
+    """No event arrived for as long as `event_timeout` allows, although bytes may have."""
+    CONNECT = "connect"
+    """No connection, or no response headers in time."""
+    STATUS = "status"
+    """A status below 500 other than that of a stream."""
+    CONTENT_TYPE = "content_type"
+    """A 200 of another media type."""
+    PROTOCOL = "protocol"
+    """Something that is not HTTP, or breaks its rules, or passes a limit."""
+    SERVER = "server"
+    """A status of 500 or more."""
+    RESTART = "restart"
+    """`restart()` was called, or a read was cancelled from outside."""
+    AGE = "age"
+    """The connection reached its maximum age."""
+    GAP = "gap"
+    """Numbered events are missing, and the server is asked for them again."""
+    COMPLETE = "complete"
+    """The stream reached its end: `until`, `on_eof="complete"`, status 204, or `Verdict.STOP`."""
+    CLOSED = "closed"
+    """`aclose()` was called."""
+    RETRIES = "retries"
+    """The retry budget is spent."""
+
+
+class Verdict(Enum):
+    """What to do about a failure: the answer of `classify`."""
+
+    RETRY = "retry"
+    """Reconnect, within the retry budget."""
+    STOP = "stop"
+    """End the stream without an error."""
+    RAISE = "raise"
+    """Raise the error out of the iterator at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateChange:
+    """
+    One transition, as callbacks receive it.
+
+    Attributes:
+        old: The state before.
+        new: The state after.
+        reason: Why.
+        attempt: Failed attempts in this outage; while reconnecting, the number of the attempt announced.
+        max_retries: The budget, or `None` for no limit.
+        delay: Seconds until the announced attempt; `None` unless *new* is `RECONNECTING`.
+        error: What was caught, if anything was.
+        status: The status of the response that caused the change, if there was one.
+        headers: The headers of that response, names in lower case.
+        message: A text for people, from the `messages` catalogue.
+        at: When, in seconds on the event loop's clock (`anyio.current_time()`).
+    """
+
+    old: StreamState
+    new: StreamState
+    reason: Reason
+    attempt: int = 0
+    max_retries: int | None = None
+    delay: float | None = None
+    error: BaseException | None = None
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    message: str = ""
+    at: float = 0.0

@@ -1,0 +1,265 @@
+"""
+Virtual time: a test that waits for an hour takes milliseconds, on asyncio and on trio.
+
+Code under test keeps calling `anyio.sleep`, `anyio.move_on_after` and `anyio.current_time`; what changes is
+the clock of the event loop.  Whenever every task is waiting, the clock jumps to the next timer.  Time starts
+at zero and moves in no other way: running code takes no time at all, so a test may compare moments for
+equality.
+
+Time stands still while a thread works (`anyio.to_thread` with the default limiter, `loop.run_in_executor`);
+without that, any timeout around a file or a database would strike at once.  Real sockets have no such
+protection: a test that needs them needs real time as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import selectors
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, TypeVarTuple
+
+import anyio
+import anyio.to_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Executor
+    from contextvars import Context
+    from types import FrameType
+
+    from trio import CapacityLimiter
+    from trio.testing import MockClock
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+__all__ = [
+    "AllTasksBlockedError",
+    "BackendName",
+    "VirtualClockLoop",
+    "run_in_virtual_time",
+    "virtual_backend",
+]
+
+BackendName: TypeAlias = Literal["asyncio", "trio"]
+"""The event loops that anyio runs on."""
+
+ResultT = TypeVar("ResultT")
+ArgsT = TypeVarTuple("ArgsT")
+
+THREAD_PATIENCE = 5.0
+"""Real seconds that time waits for a working thread.  Bounded: the thread may itself wait for the loop."""
+
+STRANGER_PATIENCE = 1.0
+"""Real seconds that a blocked loop waits for threads it knows nothing about before it calls itself stuck."""
+
+
+class AllTasksBlockedError(RuntimeError):
+    """
+    Every task is blocked and no timer is pending: on real time, the program would hang for ever.
+
+    Args:
+        tasks: Where each task is waiting, one line per task.
+    """
+
+    def __init__(self, tasks: tuple[str, ...]) -> None:
+        super().__init__(tasks)
+        self.tasks = tasks
+
+    @override
+    def __str__(self) -> str:
+        return "\n    ".join(("every task is blocked and no timer is pending", *self.tasks))
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Ask the operating system without waiting, and move the clock instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.jobs = 0  # given to executors and not yet finished
+        self.own_files = 0  # the loop's self-pipe: it wakes the loop, but nobody waits for it
+
+    @override
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if self._threads_at_work() and (ready := super().select(THREAD_PATIENCE)):
+            return ready
+        if timeout is not None:
+            self.now += timeout
+            return []
+        return self._wait_without_timer()
+
+    def _wait_without_timer(self) -> list[tuple[selectors.SelectorKey, int]]:
+        if len(self.get_map()) > self.own_files:
+            return super().select(None)
+        if threading.active_count() > 1 and (ready := super().select(STRANGER_PATIENCE)):
+            return ready
+        tasks = sorted(asyncio.all_tasks(asyncio.get_running_loop()), key=lambda task: task.get_name())
+        raise AllTasksBlockedError(tuple(f"{task.get_name()}: {_place(task)}" for task in tasks))
+
+    def _threads_at_work(self) -> bool:
+        if self.jobs:
+            return True
+        try:
+            return anyio.to_thread.current_default_thread_limiter().borrowed_tokens > 0
+        except RuntimeError:  # a loop started without anyio's help has no anyio threads either
+            return False
+
+
+class VirtualClockLoop(asyncio.SelectorEventLoop):
+    """
+    An asyncio loop whose time jumps to the next timer whenever nothing is left to run.
+
+    Pass the class as *loop_factory*, to `asyncio.Runner` or to anyio's asyncio backend.
+
+    Raises:
+        AllTasksBlockedError: Out of the running loop, when no timer, thread or socket can wake any task.
+    """
+
+    def __init__(self) -> None:
+        self._clock = _JumpingSelector()
+        super().__init__(self._clock)
+        self._clock.own_files = len(self._clock.get_map())
+
+    @override
+    def time(self) -> float:
+        """Return the virtual time, in seconds since the loop was made."""
+        return self._clock.now
+
+    @override
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*ArgsT], object],
+        *args: *ArgsT,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Schedule *callback*; one that is infinitely far away never becomes a pending timer."""
+        # `anyio.sleep_forever()` is such a timer.  In the heap it would have the clock jump on for ever.
+        if when == math.inf:
+            return asyncio.TimerHandle(when, callback, args, self, context)
+        return super().call_at(when, callback, *args, context=context)
+
+    @override
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*ArgsT], ResultT], *args: *ArgsT
+    ) -> asyncio.Future[ResultT]:
+        """Run *func* in a thread (or whatever *executor* offers), while virtual time stands still."""
+        future = super().run_in_executor(executor, func, *args)
+        self._clock.jobs += 1
+        future.add_done_callback(self._job_done)
+        return future
+
+    def _job_done(self, _future: asyncio.Future[ResultT]) -> None:
+        self._clock.jobs -= 1
+
+    @override
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Join the executor's threads; *timeout* is ignored, since virtual time would be up at once."""
+        self._clock.jobs += 1
+        try:
+            await super().shutdown_default_executor()
+        finally:
+            self._clock.jobs -= 1
+
+
+class _ThreadWatch:
+    """A trio instrument that holds the clock while a thread works; see `_JumpingSelector` for its twin."""
+
+    def __init__(self, clock: MockClock, get_limiter: Callable[[], CapacityLimiter]) -> None:
+        self._clock = clock
+        self._get_limiter = get_limiter
+
+    def after_task_step(self, _task: object) -> None:
+        threshold = THREAD_PATIENCE if self._get_limiter().borrowed_tokens else 0.0
+        if threshold != self._clock.autojump_threshold:
+            self._clock.autojump_threshold = threshold
+
+
+def virtual_backend(name: BackendName) -> tuple[BackendName, dict[str, Any]]:
+    """
+    Return the value of an `anyio_backend` fixture that runs a test in virtual time.
+
+    Call it once for each test: the clock it contains goes on where the test before stopped.
+
+    ```python
+    @pytest.fixture(params=["asyncio", "trio"])
+    def anyio_backend(request):
+        return virtual_backend(request.param)
+    ```
+
+    On asyncio, a test that hangs fails at once with `AllTasksBlockedError`.  Trio has no such check, so put
+    `anyio.fail_after` around whatever may wait for ever; in virtual time it costs nothing.
+
+    Args:
+        name: `"asyncio"` or `"trio"`.
+
+    Raises:
+        ModuleNotFoundError: trio was asked for and is not installed.
+        ValueError: *name* is something else.
+    """
+    if name == "asyncio":
+        return name, {"loop_factory": VirtualClockLoop}
+    if name == "trio":
+        return name, _make_trio_options()
+    raise ValueError(f"name must be 'asyncio' or 'trio', not {name!r}")
+
+
+def run_in_virtual_time(
+    func: Callable[[*ArgsT], Awaitable[ResultT]], *args: *ArgsT, backend: BackendName = "asyncio"
+) -> ResultT:
+    """
+    Run an async function to its end in virtual time and return what it returns: `anyio.run`, in no time.
+
+    For whatever is no async test function: property tests, doctests, `unittest`.
+
+    Args:
+        func: The function.
+        *args: Its positional arguments.
+        backend: `"asyncio"` (the default) or `"trio"`.
+
+    Raises:
+        ModuleNotFoundError: trio was asked for and is not installed.
+        AllTasksBlockedError: On asyncio, nothing can ever happen again.
+    """
+    name, options = virtual_backend(backend)
+    return anyio.run(func, *args, backend=name, backend_options=options)
+
+
+def _make_trio_options() -> dict[str, Any]:
+    try:
+        import trio.testing  # noqa: PLC0415 - trio is optional
+    except ModuleNotFoundError as error:
+        error.add_note("virtual time on trio needs trio: pip install 'resilient-sse[trio]'")
+        raise
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    watch = _ThreadWatch(clock, trio.to_thread.current_default_thread_limiter)
+    return {"clock": clock, "instruments": [watch]}
+
+
+def _place(task: asyncio.Task[Any]) -> str:
+    calls = [f"{frame.f_code.co_name} ({_where(frame)})" for frame in _frames(task.get_coro())]
+    return " > ".join(calls) or "nowhere"
+
+
+def _where(frame: FrameType) -> str:
+    # The name of the file alone: the message may end up in a report, and directories are nobody's business.
+    return f"{PurePath(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def _frames(step: object) -> Iterator[FrameType]:
+    # `Task.get_stack()` shows only the outermost frame of a suspended coroutine; the inmost is of interest.
+    while step is not None:
+        frame: FrameType | None = getattr(step, "cr_frame", None) or getattr(step, "gi_frame", None)
+        if frame is not None:
+            yield frame
+        step = getattr(step, "cr_await", None) or getattr(step, "gi_yieldfrom", None)

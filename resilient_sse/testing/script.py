@@ -1,0 +1,305 @@
+"""
+A scripted server in memory: tests of an HTTP client that read as conversations.
+
+```python
+script = Script()
+script.respond(event("a", id="1"), event("b", id="2")).drop()
+script.reject(503, headers={"Retry-After": "3"}, times=2)
+script.respond(comment("ping"), pause(29.9), event("c", id="3")).hang()
+script.expect_no_more()
+client = script.client()
+```
+
+Each request takes the next step.  There is no socket, and all waiting is on the event loop's clock: in
+virtual time (`resilient_sse.testing.virtual_backend`) a test of an hour is over at once.  The timeouts that
+httpx sends along with a request strike as they do on a socket: mind httpx's default of five seconds.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import TypeVar, Unpack
+
+import anyio
+import httpx
+
+from resilient_sse.testing.connection import ClientOptions, Connection, ScriptTransport
+from resilient_sse.testing.steps import Handler, HeaderItems, RecordedRequest, Refusal, Reply, Step
+from resilient_sse.testing.wire import Pause
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+__all__ = ["Script", "UnexpectedRequestError"]
+
+StepT = TypeVar("StepT", bound=Step)
+
+
+class UnexpectedRequestError(AssertionError):
+    """
+    The client sent a request that the script has no step for.
+
+    Args:
+        request: The request.
+        conversation: What was said before it, one line per request.
+    """
+
+    def __init__(self, request: RecordedRequest, conversation: Sequence[str]) -> None:
+        super().__init__(request, conversation)
+        self.request = request
+        self.conversation = conversation
+
+    @override
+    def __str__(self) -> str:
+        before = self.conversation or ["(nothing)"]
+        return "\n    ".join((f"unexpected request: {self.request}; before it:", *before))
+
+
+class Script:
+    """
+    What a server will do, request by request.
+
+    The methods that add a step return it, so that `script.respond(...)` is followed by its ending: `.drop()`,
+    `.cut()`, `.hang()` or `.end()`, the default.  A request beyond the last step raises
+    `UnexpectedRequestError`.  It is remembered, for the case that the client under test swallows it: call
+    `verify` at the end of a test.
+
+    Attributes:
+        requests: The requests so far, `RecordedRequest`s in the order of arrival.
+        max_live: How many connections were open at once, at most.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[RecordedRequest] = []
+        self.max_live = 0
+        self._steps: deque[Step | Handler] = deque()
+        self._fallback: Step | Handler | None = None
+        self._complete = False
+        self._open: list[Connection] = []
+        self._conversation: list[str] = []
+        self._failures: list[Exception] = []
+
+    @property
+    def live(self) -> int:
+        """
+        How many connections are open now.
+
+        A connection is open from its request until the response is closed or its body has failed, or the
+        client has gone; a refused one never is.
+        """
+        return len(self._open)
+
+    # --- Writing the script
+
+    def respond(
+        self,
+        *parts: bytes | Pause,
+        status: int = HTTPStatus.OK,
+        headers: HeaderItems | None = None,
+        content_type: str | None = "text/event-stream",
+        gzip: bool = False,
+        after: float = 0.0,
+        close_takes: float = 0.0,
+    ) -> Reply:
+        """Answer with an event stream; see `Reply` for the arguments."""
+        return self._add(
+            Reply(
+                *parts,
+                status=status,
+                headers=headers,
+                content_type=content_type,
+                gzip=gzip,
+                after=after,
+                close_takes=close_takes,
+            )
+        )
+
+    def reject(
+        self, status: int, *, headers: HeaderItems | None = None, body: bytes = b"", times: int = 1
+    ) -> Reply:
+        """
+        Answer with an error.
+
+        Args:
+            status: The status code.
+            headers: Response headers.
+            body: The body, sent as plain text.
+            times: For how many requests in a row.
+        """
+        return self._add(Reply(body, status=status, headers=headers, content_type="text/plain"), times)
+
+    def redirect(self, url: str, *, status: int = HTTPStatus.TEMPORARY_REDIRECT, times: int = 1) -> Reply:
+        """
+        Send the client elsewhere; the script answers there, too.
+
+        Args:
+            url: The `Location` header.
+            status: The status code.
+            times: For how many requests in a row.
+        """
+        return self._add(Reply(status=status, headers={"Location": url}, content_type=None), times)
+
+    def refuse(self, *, error: Exception | None = None, times: int = 1) -> Refusal:
+        """
+        Accept no connection.
+
+        Args:
+            error: What the client's request raises; `None` is the `httpx.ConnectError` of a closed port.
+            times: For how many requests in a row.
+        """
+        return self._add(Refusal(error), times)
+
+    def stall_connect(self, *, times: int = 1) -> Refusal:
+        """Let connecting last for ever, *times* in a row, or until the client's timeout strikes."""
+        return self._add(Refusal(after=float("inf")), times)
+
+    def stall_headers(self, *, times: int = 1) -> Reply:
+        """Accept the connection and never answer, *times* in a row; a client may time out or be cancelled."""
+        return self._add(Reply(after=float("inf")), times)
+
+    def play(self, *steps: Step | Handler) -> None:
+        """Add steps made elsewhere, or functions that look at the request and return one."""
+        self._check_open()
+        self._steps.extend(steps)
+
+    def always(self, step: Step | Handler) -> None:
+        """
+        Answer every request beyond the other steps with *step*.
+
+        Args:
+            step: A step, or a function, sync or async, that looks at the request and returns one.
+        """
+        self._check_open()
+        self._fallback = step
+
+    def expect_no_more(self) -> None:
+        """
+        Declare the script complete: nothing may be added, and a further request is an error.
+
+        Raises:
+            ValueError: The script answers `always`.
+        """
+        if self._fallback is not None:
+            raise ValueError("a script with always() never ends")
+        self._complete = True
+
+    # --- Using it
+
+    def transport(self) -> ScriptTransport:
+        """Return a new transport that leads here, for `httpx.AsyncClient(transport=...)`."""
+        return ScriptTransport(self._answer)
+
+    def client(self, **options: Unpack[ClientOptions]) -> httpx.AsyncClient:
+        """
+        Return a new client that leads here.
+
+        Args:
+            **options: Passed on to `httpx.AsyncClient`.
+        """
+        return httpx.AsyncClient(transport=self.transport(), **options)
+
+    # --- Judging what happened
+
+    @property
+    def transcript(self) -> str:
+        """The conversation so far, one line per request with its answer."""
+        return "\n".join(self._conversation)
+
+    def verify(self) -> None:
+        """
+        Raise what a client may have swallowed.
+
+        Raises:
+            UnexpectedRequestError: There was a request beyond the script.
+            Exception: Whatever else a handler raised, assertions above all, but not httpx's errors.
+        """
+        if self._failures:
+            raise self._failures[0]
+
+    def assert_exhausted(self) -> None:
+        """
+        Check that every step was played; what `always` says does not count.
+
+        Raises:
+            AssertionError: Steps are left.
+        """
+        self._check(not self._steps, "steps that no request came for:", map(_describe, self._steps))
+
+    def closed_all(self) -> None:
+        """
+        Check that the client has closed every response.
+
+        Raises:
+            AssertionError: Some are open.
+        """
+        self._check(not self._open, "connections left open:", (connection.name for connection in self._open))
+
+    # --- The inside
+
+    def _check(self, held: bool, what: str, details: Iterable[str]) -> None:
+        if not held:
+            raise AssertionError("\n    ".join((what, *details)))
+
+    def _check_open(self) -> None:
+        if self._complete:
+            raise ValueError("nothing can be added after expect_no_more()")
+
+    def _add(self, step: StepT, times: int = 1) -> StepT:
+        if times < 1:
+            raise ValueError(f"times must be at least 1, not {times!r}")
+        self.play(*[step] * times)
+        return step
+
+    async def _answer(self, request: httpx.Request, connections: list[Connection]) -> httpx.Response:
+        record = RecordedRequest(
+            method=request.method,
+            url=str(request.url),
+            headers=httpx.Headers(request.headers.raw),
+            content=await request.aread(),
+            at=anyio.current_time(),
+        )
+        self.requests.append(record)
+        timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
+        step = await self._next_step(record)
+        if isinstance(step, Refusal):
+            await step.play(timeouts)
+        connection = Connection(str(record), timeouts, self._open.remove)
+        self._open.append(connection)
+        connections.append(connection)
+        self.max_live = max(self.max_live, self.live)
+        try:
+            return await step.play(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    async def _next_step(self, record: RecordedRequest) -> Step:
+        try:
+            step = await self._resolve(record)
+        except httpx.HTTPError as error:
+            self._conversation.append(f"{record}: {error!r}")
+            raise
+        except Exception as error:
+            self._failures.append(error)
+            raise
+        self._conversation.append(f"{record}: {step}")
+        return step
+
+    async def _resolve(self, record: RecordedRequest) -> Step:
+        step = self._steps.popleft() if self._steps else self._fallback
+        if step is None:
+            raise UnexpectedRequestError(record, tuple(self._conversation))
+        if isinstance(step, Reply | Refusal):
+            return step
+        answer = step(record)
+        return await answer if inspect.isawaitable(answer) else answer
+
+
+def _describe(step: Step | Handler) -> str:
+    return str(step) if isinstance(step, Reply | Refusal) else f"what {step!r} says"

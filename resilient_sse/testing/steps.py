@@ -1,0 +1,204 @@
+"""The steps of a script: what the server does with one request."""
+
+from __future__ import annotations
+
+import enum
+import math
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn, TypeAlias
+
+import anyio
+import httpx
+
+from resilient_sse.testing.connection import CUT_SHORT, Connection, ReplyStream
+from resilient_sse.testing.wire import Pause, encoded
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+__all__ = ["Ending", "Handler", "HeaderItems", "RecordedRequest", "Refusal", "Reply", "Step"]
+
+HeaderItems: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
+"""Response headers; as pairs when one of them occurs more than once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRequest:
+    """
+    A request as the server saw it.
+
+    Attributes:
+        method: The method, in capitals.
+        url: The whole URL.
+        headers: The headers.
+        content: The body.
+        at: When it arrived, in seconds on the event loop's clock.
+    """
+
+    method: str
+    url: str
+    headers: httpx.Headers
+    content: bytes
+    at: float
+
+    @property
+    def last_event_id(self) -> str | None:
+        """The `Last-Event-ID` header, read as UTF-8 as the standard wants it; `None` if there was none."""
+        for name, value in self.headers.raw:
+            if name.lower() == b"last-event-id":
+                return value.decode("utf-8", "replace")
+        return None
+
+    @override
+    def __str__(self) -> str:
+        resumed = "" if self.last_event_id is None else f" (Last-Event-ID: {self.last_event_id})"
+        return f"{self.method} {self.url} at {self.at:g} s{resumed}"
+
+
+class Ending(enum.Enum):
+    """How the body of a reply ends; the values are the words of the transcript."""
+
+    END = "a clean end"
+    DROP = "a drop"
+    CUT = "a cut"
+    HANG = "silence"
+
+
+class Reply:
+    """
+    An answer: status, headers, chunks with pauses between them, and an ending.
+
+    Each chunk is one read of the client.  The ending methods return the reply itself, so that a handler can
+    write `return Reply(event("a")).drop()`.  Without one the body ends cleanly.
+
+    Args:
+        *parts: Chunks (`bytes`) and pauses, in order.  An empty chunk is left out.
+        status: The status code.
+        headers: Response headers.
+        content_type: The media type, unless *headers* has one; `None` sends none.
+        gzip: Compress, with a flush after each chunk, and say so in `Content-Encoding`.
+        after: Seconds from the request to the response headers; `math.inf` for a server that never answers.
+        close_takes: Seconds that `aclose()` on the client's side takes.
+    """
+
+    def __init__(
+        self,
+        *parts: bytes | Pause,
+        status: int = 200,
+        headers: HeaderItems | None = None,
+        content_type: str | None = "text/event-stream",
+        gzip: bool = False,
+        after: float = 0.0,
+        close_takes: float = 0.0,
+    ) -> None:
+        self.parts = parts
+        self.status = status
+        self.headers = httpx.Headers(headers)
+        self.gzip = gzip
+        self.after = after
+        self.close_takes = close_takes
+        self.ending = Ending.END
+        self._failure: Exception | None = None
+        if content_type is not None:
+            self.headers.setdefault("Content-Type", content_type)
+        if gzip:
+            self.headers["Content-Encoding"] = "gzip"
+
+    def end(self) -> Reply:
+        """End the body cleanly, as a server does that has said everything."""
+        return self._with_ending(Ending.END)
+
+    def drop(self, error: Exception | None = None) -> Reply:
+        """
+        Reset the connection after the last part.
+
+        Args:
+            error: What the client's read raises; by default `httpx.ReadError`, with no text as in real life.
+        """
+        return self._with_ending(Ending.DROP, error or httpx.ReadError(""))
+
+    def cut(self) -> Reply:
+        """Close the connection in mid-body: `httpx.RemoteProtocolError`, in httpcore's words."""
+        return self._with_ending(Ending.CUT, httpx.RemoteProtocolError(CUT_SHORT))
+
+    def hang(self) -> Reply:
+        """Keep silent after the last part until the client closes, is cancelled or times out."""
+        return self._with_ending(Ending.HANG)
+
+    async def play(self, connection: Connection) -> httpx.Response:
+        """
+        Send the headers over *connection* and return the response whose body is still to come.
+
+        Raises:
+            httpx.ReadTimeout: The headers come too late for the request's timeout.
+        """
+        await connection.wait_until(anyio.current_time() + self.after)
+        stream = ReplyStream(
+            connection,
+            encoded(self.parts, gzip=self.gzip, complete=self.ending is Ending.END),
+            failure=self._failure,
+            hang=self.ending is Ending.HANG,
+            close_takes=self.close_takes,
+        )
+        return httpx.Response(self.status, headers=self.headers, stream=stream)
+
+    @override
+    def __str__(self) -> str:
+        if self.after == math.inf:
+            return "no answer"
+        chunks = [part for part in self.parts if isinstance(part, bytes)]
+        return (
+            f"{self.status}, {len(chunks)} chunks ({sum(map(len, chunks))} bytes), then {self.ending.value}"
+        )
+
+    def _with_ending(self, ending: Ending, failure: Exception | None = None) -> Reply:
+        self.ending = ending
+        self._failure = failure
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """
+    No connection at all.
+
+    Attributes:
+        error: What the client's request raises; `None` (the default) is a closed port's `httpx.ConnectError`.
+        after: Seconds until then; `math.inf` is a host that swallows packets.
+    """
+
+    error: Exception | None = None
+    after: float = 0.0
+
+    async def play(self, timeouts: Mapping[str, float | None]) -> NoReturn:
+        """
+        Fail the request.
+
+        Args:
+            timeouts: What httpx sends along with the request; `connect` is the one that counts.
+
+        Raises:
+            httpx.ConnectError: Or whatever *error* is.
+            httpx.ConnectTimeout: The request's timeout struck first.
+        """
+        limit = timeouts.get("connect")
+        if limit is not None and limit < self.after:
+            await anyio.sleep(limit)
+            raise httpx.ConnectTimeout("")
+        await anyio.sleep(self.after)
+        raise self.error or httpx.ConnectError("All connection attempts failed")
+
+    @override
+    def __str__(self) -> str:
+        return "no connection" if self.error is None else f"no connection: {self.error!r}"
+
+
+Step: TypeAlias = Reply | Refusal
+"""What the server does with one request."""
+
+Handler: TypeAlias = Callable[[RecordedRequest], Step | Awaitable[Step]]
+"""Looks at a request, perhaps asserts something about it, and returns a step or raises an error of httpx."""

@@ -1,0 +1,117 @@
+"""The tables under `cases/`, and how a parser is driven through one of their inputs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resilient_sse._core.events import Comment
+from resilient_sse._core.parser import Block, Parser, RetryHint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+DIRECTORY = Path(__file__).parent / "cases"
+KEYS = {"name", "origin", "rule", "input", "input_hex", "limit", "items", "partial", "overflow"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    One row: an input and everything a parser must say about it.
+
+    *rule* is the rule that decides it, in our words, and *origin* where the rule or the input is found: a
+    paragraph of a standard, the web platform test, the contract test or the study that asks for it.  *limit*
+    is `max_event_bytes`.
+    """
+
+    name: str
+    group: str
+    origin: str
+    rule: str
+    stream: bytes
+    limit: int | None
+    items: list[Block | Comment | RetryHint]
+    partial: bool
+    overflow: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a parser said: its items, whether the end cut a block, and whether the limit tripped before."""
+
+    items: list[Block | Comment | RetryHint]
+    partial: bool
+    overflow: bool
+
+
+def load() -> list[Case]:
+    """Read every table, in a stable order."""
+    return [
+        _case(path.stem, row)
+        for path in sorted(DIRECTORY.glob("*.json"))
+        for row in json.loads(path.read_text(encoding="utf-8"))
+    ]
+
+
+def drive(chunks: Iterable[bytes], limit: int | None = None) -> Outcome:
+    """Feed *chunks* to a fresh parser until they end or the limit trips."""
+    parser = Parser(max_event_bytes=limit)
+    items: list[Block | Comment | RetryHint] = []
+    for chunk in chunks:
+        items.extend(parser.feed(chunk))
+        if parser.overflow is not None:
+            return Outcome(items, partial=False, overflow=True)
+    return Outcome(items, partial=parser.finish(), overflow=False)
+
+
+def two_way_cuts(stream: bytes, dense: int = 300) -> Iterator[list[bytes]]:
+    """
+    Cut *stream* in two at every position, with an empty chunk in between.
+
+    Of longer streams only the positions near a byte that is not a plain letter are taken, and every 64th.
+    """
+    for position in range(len(stream) + 1):
+        near = stream[max(0, position - 2) : position + 2]
+        if len(stream) <= dense or position % 64 == 0 or not near.isalnum():
+            yield [stream[:position], b"", stream[position:]]
+
+
+def single_bytes(stream: bytes) -> list[bytes]:
+    """Cut *stream* into its bytes."""
+    return [stream[position : position + 1] for position in range(len(stream))]
+
+
+def _case(group: str, row: dict[str, object]) -> Case:
+    unknown = set(row) - KEYS
+    if unknown or ("input" in row) == ("input_hex" in row) or ("partial" in row) == ("overflow" in row):
+        raise ValueError(f"{group}: {row.get('name')}: misshapen case")
+    text, raw = str(row.get("input", "")), str(row.get("input_hex", ""))
+    return Case(
+        name=str(row["name"]),
+        group=group,
+        origin=str(row["origin"]),
+        rule=str(row["rule"]),
+        stream=text.encode() or bytes.fromhex(raw),
+        limit=row.get("limit"),  # type: ignore[arg-type]
+        items=[_item(item) for item in row["items"]],  # type: ignore[attr-defined]
+        partial=bool(row.get("partial")),
+        overflow=bool(row.get("overflow")),
+    )
+
+
+def _item(row: dict[str, object]) -> Block | Comment | RetryHint:
+    ((kind, value),) = row.items()
+    match kind, value:
+        case "block", dict():
+            defaults = {"event": "", "data": None, "id": None, "retry": None}
+            if set(value) - set(defaults):
+                raise ValueError(f"unknown block fields: {value}")
+            return Block(**{**defaults, **value})
+        case "comment", str():
+            return Comment(value)
+        case "retry", int():
+            return RetryHint(value)
+    raise ValueError(f"unknown item: {row}")

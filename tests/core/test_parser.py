@@ -1,0 +1,412 @@
+"""
+The parser's edges: records, limits, memory, the end of a stream.
+
+What it makes of each input is in the tables of `tests/conformance`, and what holds for every input in
+`tests/properties`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import itertools
+import tracemalloc
+
+import pytest
+
+from resilient_sse._core.errors import LimitExceededError
+from resilient_sse._core.events import Comment
+from resilient_sse._core.parser import Block, Parser, RetryHint
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+def in_chunks(stream: bytes, size: int) -> list[bytes]:
+    """Cut *stream* into chunks of *size*."""
+    return [stream[start : start + size] for start in range(0, len(stream), size)]
+
+
+def feed_all(parser: Parser, chunks) -> list:
+    """Feed every chunk and collect the items."""
+    return list(itertools.chain.from_iterable(parser.feed(chunk) for chunk in chunks))
+
+
+# What comes out
+
+
+def test_a_block_says_what_its_lines_said():
+    """A block carries its own four fields and nothing else."""
+    (hint, block) = Parser().feed(b"event: add\nid: 7\nretry: 100\ndata: a\ndata: b\n\n")
+    assert hint == RetryHint(100)
+    assert block == Block(event="add", data="a\nb", id="7", retry=100)
+
+
+def test_absent_fields_are_none_and_empty_ones_are_not():
+    """No id is `None`, an empty id is `""`; the same holds for data."""
+    parser = Parser()
+    assert parser.feed(b"data: a\n\n") == [Block(event="", data="a", id=None, retry=None)]
+    assert parser.feed(b"id:\n\n") == [Block(event="", data=None, id="", retry=None)]
+    assert parser.feed(b"data:\n\n") == [Block(event="", data="", id=None, retry=None)]
+
+
+def test_an_id_is_never_inherited():
+    """A block without an id has none, whatever came before: the id in force belongs to the session."""
+    blocks = Parser().feed(b"id: 7\ndata: a\n\ndata: b\n\n: c\n\nevent: x\ndata: d\n\n")
+    assert [block.id for block in blocks if isinstance(block, Block)] == ["7", None, None]
+
+
+def test_a_fresh_parser_knows_nothing_of_another():
+    """State belongs to one parser: a new connection starts with no half block, no id and no type."""
+    old = Parser()
+    old.feed(b"id: 1\nevent: e\ndata: a\nretry: 5\n")
+    old.feed(b"data: x\r")
+    new = Parser()
+    assert new.feed(b"\ndata: b\n\n") == [Block(event="", data="b", id=None, retry=None)]
+
+
+def test_items_come_in_the_order_of_their_lines():
+    """Comments and hints come before the block they stand in, in the order of the wire."""
+    stream = b": 1\nretry: 2\ndata: a\n: 3\nretry: 4\n\n: 5\ndata: b\n\n"
+    assert Parser().feed(stream) == [
+        Comment("1"),
+        RetryHint(2),
+        Comment("3"),
+        RetryHint(4),
+        Block(event="", data="a", id=None, retry=4),
+        Comment("5"),
+        Block(event="", data="b", id=None, retry=None),
+    ]
+
+
+def test_an_empty_chunk_is_nothing():
+    """Empty chunks give nothing and change nothing, at the start, inside a line end and at the end."""
+    parser = Parser()
+    assert parser.feed(b"") == []
+    assert parser.feed(b"data: a\r") == []
+    assert parser.feed(b"") == []
+    assert parser.feed(b"\n") == []
+    assert parser.feed(b"") == []
+    assert parser.feed(b"\r") == [Block(event="", data="a", id=None, retry=None)]
+    assert parser.feed(b"") == []
+    assert parser.feed(b"\n") == []
+    assert parser.finish() is False
+
+
+def test_a_line_feed_is_swallowed_only_right_after_its_carriage_return():
+    """A line feed that opens a chunk ends a line, unless the very byte before was a carriage return."""
+    parser = Parser()
+    assert parser.feed(b"data: a\rdata: b") == []
+    assert parser.feed(b"\n") == []
+    assert parser.feed(b"\n") == [Block(event="", data="a\nb", id=None, retry=None)]
+
+
+def test_the_mark_is_stripped_once_per_parser():
+    """A byte order mark may come in pieces, and only the first one of a connection is one."""
+    parser = Parser()
+    assert feed_all(parser, [b"\xef", b"\xbb", b"", b"\xbf", b"data: a\n\n"]) == [
+        Block(event="", data="a", id=None, retry=None)
+    ]
+    assert parser.feed(b"\xef\xbb\xbfdata: b\n\n") == []
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 64])
+def test_characters_survive_any_cut(size):
+    """Characters of two, three and four bytes come through chunks of any size."""
+    text = "é€😀 — 豆腐 " * 40
+    items = feed_all(Parser(), in_chunks(f"data: {text}\n\n".encode(), size))
+    assert [item.data for item in items] == [text]
+
+
+# Records
+
+
+@pytest.mark.parametrize("item", [Block(event="", data="a", id=None, retry=None), Comment("a"), RetryHint(1)])
+def test_items_are_frozen_values(item):
+    """Items compare by value, cannot be changed and carry no dictionary."""
+    twin = dataclasses.replace(item)
+    assert twin == item
+    assert hash(twin) == hash(item)
+    assert not hasattr(item, "__dict__")
+    for name in item.__slots__:
+        with pytest.raises(AttributeError):
+            setattr(item, name, "other")
+
+
+def test_a_block_is_made_by_keyword():
+    """The four texts of a block cannot be mixed up by position."""
+    with pytest.raises(TypeError):
+        Block("", "a", None, None)  # type: ignore[misc]
+
+
+def test_items_of_different_kinds_differ():
+    """A comment is never equal to a block or a hint."""
+    assert Comment("1") != RetryHint(1)
+    assert Comment("1") != Block(event="", data="1", id=None, retry=None)
+
+
+def test_repr_shows_the_fields():
+    """Items say what they are."""
+    assert repr(Comment("ping")) == "Comment(text='ping')"
+    assert repr(RetryHint(5)) == "RetryHint(milliseconds=5)"
+    assert repr(Block(event="e", data="a", id="1", retry=5)) == "Block(event='e', data='a', id='1', retry=5)"
+
+
+def test_a_parser_does_not_show_what_it_holds():
+    """Neither the repr of a parser nor the text of its error repeats bytes of the stream."""
+    parser = Parser(max_event_bytes=16)
+    parser.feed(b"data: secret")
+    assert "secret" not in repr(parser)
+    parser.feed(b"-and-more")
+    assert "secret" not in repr(parser)
+    assert "secret" not in str(parser.overflow)
+
+
+# The end of the stream
+
+
+@pytest.mark.parametrize(
+    "chunks,cut",
+    [
+        pytest.param([], False, id="nothing-fed"),
+        pytest.param([b""], False, id="empty-chunk"),
+        pytest.param([b"\n\n"], False, id="blank-lines"),
+        pytest.param([b"data: a\n\n"], False, id="finished-block"),
+        pytest.param([b"data: a\r\r"], False, id="finished-by-cr"),
+        pytest.param([b"event: e\n\n"], False, id="ignored-block"),
+        pytest.param([b"x\n\n"], False, id="unknown-block"),
+        pytest.param([b": a\n"], False, id="comment"),
+        pytest.param([b": a"], False, id="unfinished-comment"),
+        pytest.param([b":", b" ", b"a"], False, id="unfinished-comment-in-pieces"),
+        pytest.param([b"\xef\xbb\xbf"], False, id="mark-only"),
+        pytest.param([b"\xef\xbb\xbf: a"], False, id="mark-and-unfinished-comment"),
+        pytest.param([b"data: a\n"], True, id="finished-line"),
+        pytest.param([b"data: a"], True, id="unfinished-line"),
+        pytest.param([b"d"], True, id="one-byte"),
+        pytest.param([b"\xef\xbb"], True, id="two-thirds-of-a-mark"),
+        pytest.param([b"data: a\r"], True, id="one-cr"),
+        pytest.param([b"data: a\r", b"\n"], True, id="one-crlf"),
+        pytest.param([b"event: e\n"], True, id="event-line"),
+        pytest.param([b"id: 1\n"], True, id="id-line"),
+        pytest.param([b"id: \0\n"], True, id="ignored-id-line"),
+        pytest.param([b"retry: 1\n"], True, id="retry-line"),
+        pytest.param([b"retry: x\n"], True, id="ignored-retry-line"),
+        pytest.param([b"x: 1\n"], True, id="unknown-line"),
+        pytest.param([b"data: a\n: b"], True, id="comment-inside-a-block"),
+        pytest.param([b"data: a\n\ndata: b\n"], True, id="second-block"),
+        pytest.param([b"data: a\n\n\xf0\x9f"], True, id="inside-a-character"),
+    ],
+)
+def test_finish_tells_whether_a_block_was_cut(chunks, cut):
+    """The end of the stream throws an unfinished block away and says so; comments are no part of a block."""
+    parser = Parser()
+    feed_all(parser, chunks)
+    assert parser.finish() is cut
+
+
+# The limit
+
+
+def test_the_limit_is_sixteen_mebibytes_by_default():
+    """Without an argument a block of exactly 16 MiB passes, and one byte more does not."""
+    limit = 16 * MIB
+    fits = b"data:" + b"x" * (limit - 6) + b"\n\n"
+    (block,) = Parser().feed(fits)
+    assert len(block.data) == limit - 6
+    parser = Parser()
+    assert parser.feed(b"x" + fits) == []
+    assert isinstance(parser.overflow, LimitExceededError)
+    assert parser.overflow.limit_bytes == limit
+
+
+def test_no_limit_means_no_limit():
+    """With `None` a block may be larger than the default limit."""
+    size = 17 * MIB
+    parser = Parser(max_event_bytes=None)
+    (block,) = parser.feed(b"data:" + b"x" * size + b"\n\n")
+    assert len(block.data) == size
+    assert parser.overflow is None
+
+
+def test_an_overflow_comes_after_what_was_complete():
+    """The call that trips the limit still returns what was complete before; the next one raises."""
+    parser = Parser(max_event_bytes=10)
+    assert parser.feed(b": hi\ndata: a\n\nretry: 7\ndata: b") == [
+        Comment("hi"),
+        Block(event="", data="a", id=None, retry=None),
+        RetryHint(7),
+    ]
+    assert isinstance(parser.overflow, LimitExceededError)
+    assert parser.overflow.limit_bytes == 10
+    with pytest.raises(LimitExceededError) as caught:
+        parser.feed(b"\n\ndata: c\n\n")
+    assert caught.value is parser.overflow
+
+
+def test_nothing_comes_after_an_overflow():
+    """Blocks behind the one that is too large are not delivered, though they came in the same chunk."""
+    parser = Parser(max_event_bytes=10)
+    assert parser.feed(b"data: a\n\ndata: much too large\n\ndata: b\n\n: c\nretry: 1\n") == [
+        Block(event="", data="a", id=None, retry=None)
+    ]
+    assert parser.overflow is not None
+
+
+def test_an_overflow_is_raised_again_and_again():
+    """A parser that overflowed stays so."""
+    parser = Parser(max_event_bytes=1)
+    parser.feed(b"data")
+    for chunk in (b"x", b"\n", b"\n\n"):
+        with pytest.raises(LimitExceededError):
+            parser.feed(chunk)
+
+
+def test_no_overflow_before_the_limit_is_passed():
+    """The limit may be reached exactly, as often as wanted."""
+    parser = Parser(max_event_bytes=8)
+    for _ in range(50):
+        assert parser.feed(b"data: a\r\n") == []
+        assert len(parser.feed(b"\r\n")) == 1
+        assert parser.overflow is None
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_many_small_chunks_do_not_add_up_over_blocks(size):
+    """What a finished block held is given back, so that a long stream of small blocks never overflows."""
+    stream = (b": ping\n\n" * 5 + b"id: 1\ndata: abc\n\n") * 200
+    parser = Parser(max_event_bytes=16)
+    items = feed_all(parser, in_chunks(stream, size))
+    assert parser.overflow is None
+    assert sum(isinstance(item, Block) for item in items) == 200
+    assert sum(isinstance(item, Comment) for item in items) == 1000
+
+
+@pytest.mark.parametrize(
+    "size,limit",
+    [
+        pytest.param(KIB, MIB, id="kibibytes"),
+        pytest.param(16, 32 * KIB, id="sixteen-bytes"),
+        pytest.param(1, 32 * KIB, id="single-bytes"),
+    ],
+)
+@pytest.mark.parametrize(
+    "opening",
+    [
+        pytest.param(b"", id="no-field"),
+        pytest.param(b"data: ", id="data"),
+        pytest.param(b"event:", id="event"),
+        pytest.param(b": ", id="comment"),
+        pytest.param(b"\xef\xbb\xbf", id="after-the-mark"),
+        pytest.param(b"data: a\n", id="inside-a-block"),
+        pytest.param(b"data: a\n\n", id="after-a-block"),
+    ],
+)
+def test_an_endless_line_is_refused_and_costs_little(opening, size, limit):
+    """A line without an end trips the limit within one chunk of it and costs less than four limits."""
+    parser = Parser(max_event_bytes=limit)
+    chunk = b"x" * size
+    sent = 0
+    with measured() as memory:
+        parser.feed(opening)
+        while parser.overflow is None and sent < 2 * limit:
+            parser.feed(chunk)
+            sent += size
+    assert parser.overflow is not None
+    assert limit - len(opening) - 2 <= sent <= limit + size
+    assert memory.peak < 4 * limit + 8 * KIB  # and some small change for the objects themselves
+
+
+@pytest.mark.parametrize("line", [b"data: abcdefghijklm\n", b"unknown: 1\n", b"event: e\n", b"id: 1\r\n"])
+def test_an_endless_block_is_refused(line):
+    """Lines without a blank line between them trip the limit too, even lines that leave nothing behind."""
+    limit = 64 * KIB
+    parser = Parser(max_event_bytes=limit)
+    cost = len(line.rstrip()) + 1
+    lines = 0
+    while parser.overflow is None and lines < limit:
+        parser.feed(line)
+        lines += 1
+    assert lines == limit // cost + 1
+
+
+def test_endless_comments_are_no_block():
+    """Comments that end are forgotten: ten times the limit of them passes, inside a block and outside."""
+    parser = Parser(max_event_bytes=64)
+    assert parser.feed(b"data: a\n") == []
+    for _ in range(100):
+        assert parser.feed(b": ping\n") == [Comment("ping")]
+    assert parser.feed(b"\n") == [Block(event="", data="a", id=None, retry=None)]
+
+
+def test_an_overflow_lets_go_of_the_block():
+    """Once the limit has tripped, the bytes that led to it are free again."""
+    with measured() as memory:
+        parser = Parser(max_event_bytes=MIB)
+        for _ in range(17):
+            if parser.overflow is None:
+                parser.feed(b"data: " + b"x" * (64 * KIB) + b"\n")
+    assert parser.overflow is not None
+    assert memory.left < 256 * KIB
+
+
+# Size and cost
+
+
+def test_ten_mebibytes_in_small_chunks():
+    """One event of 10 MiB in many lines comes through 1 KiB chunks unharmed."""
+    line = b"0123456789abcde\n"
+    text = line * (10 * MIB // len(line))
+    stream = b"id: big\ndata: " + text.rstrip().replace(b"\n", b"\ndata: ") + b"\n\n"
+    (block,) = feed_all(Parser(), in_chunks(stream, KIB))
+    assert block.id == "big"
+    assert block.data == text.decode().rstrip()
+
+
+def test_ten_mebibytes_in_one_line():
+    """One line of 10 MiB comes through 1 KiB chunks unharmed."""
+    text = "0123456789abcdef" * (10 * MIB // 16)
+    chunks = itertools.chain([b"data: "], in_chunks(text.encode(), KIB), [b"\n", b"\n"])
+    (block,) = feed_all(Parser(), chunks)
+    assert block.data == text
+
+
+def test_a_long_line_in_single_bytes():
+    """A line of 256 KiB comes through one-byte chunks unharmed."""
+    text = "0123456789abcdef" * (16 * KIB)
+    (block,) = feed_all(Parser(), in_chunks(f"data: {text}\r\n\r\n".encode(), 1))
+    assert block.data == text
+
+
+def test_many_small_events_in_one_chunk():
+    """A chunk may hold any number of events."""
+    count = 20_000
+    items = Parser().feed(b"".join(b"id: %d\ndata: %d\n\n" % (number, number) for number in range(count)))
+    assert [item.id for item in items] == [str(number) for number in range(count)]
+
+
+def test_memory_does_not_grow_with_the_stream():
+    """What was delivered is forgotten: a parser that has seen 8 MiB of events holds next to nothing."""
+    chunk = (b": ping\n\nid: 1\nevent: e\nretry: 5\ndata: " + b"x" * 200 + b"\n\n") * 250
+    parser = Parser()
+    parser.feed(chunk)
+    with measured() as memory:
+        for _ in range(8 * MIB // len(chunk)):
+            parser.feed(chunk)
+    assert memory.left < 64 * KIB
+
+
+class measured:  # noqa: N801 - reads as a verb where it is used
+    """Measure what the block allocates: the peak, and what is left at its end, in bytes."""
+
+    def __enter__(self):
+        gc.collect()
+        tracemalloc.start()
+        self.base = tracemalloc.get_traced_memory()[0]
+        self.peak = self.left = 0
+        return self
+
+    def __exit__(self, *_):
+        gc.collect()
+        now, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        self.peak, self.left = peak - self.base, now - self.base

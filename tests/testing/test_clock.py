@@ -1,0 +1,300 @@
+"""Virtual time, on both backends: it jumps, it agrees with itself, and it knows what to wait for."""
+
+import asyncio
+import math
+import socket
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+
+from resilient_sse.testing import (
+    AllTasksBlockedError,
+    VirtualClockLoop,
+    clock,
+    run_in_virtual_time,
+    virtual_backend,
+)
+
+asyncio_only = pytest.mark.parametrize("anyio_backend", [virtual_backend("asyncio")], ids=["asyncio"])
+
+HANGING_TEST = """
+import anyio, pytest
+from resilient_sse.testing import virtual_backend
+
+@pytest.fixture
+def anyio_backend():
+    return virtual_backend("asyncio")
+
+async def test_hangs():
+    await anyio.Event().wait()
+
+async def test_after_it():
+    await anyio.sleep(3600)
+"""
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Give up soon on foreign threads; other tests leave idle ones behind."""
+    monkeypatch.setattr(clock, "STRANGER_PATIENCE", 0.02)
+
+
+@pytest.fixture
+async def waited():
+    """Let ten seconds pass on either side of the test."""
+    await anyio.sleep(10)
+    yield anyio.current_time()
+    await anyio.sleep(10)
+    assert anyio.current_time() >= 20
+
+
+async def test_long_sleeps_take_no_real_time():
+    """Almost a day of sleeping is over within a second, and the clock says so exactly."""
+    started = time.monotonic()
+    await anyio.sleep(80_000)
+    assert anyio.current_time() == 80_000
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("_run", ["first", "second"])
+async def test_each_test_starts_at_zero(_run):
+    """No test goes on where another one stopped."""
+    assert anyio.current_time() == 0
+    await anyio.sleep(5)
+
+
+async def test_async_fixtures_share_the_clock(waited):
+    """An async fixture runs on the loop of its test, before and after it."""
+    assert waited == anyio.current_time() == 10
+
+
+async def test_tasks_wake_in_the_order_of_their_timers():
+    """Jumps stop at each timer, not only at the last one."""
+    woken = []
+
+    async def sleeper(seconds):
+        await anyio.sleep(seconds)
+        woken.append(anyio.current_time())
+
+    async with anyio.create_task_group() as group:
+        for seconds in (7.5, 86_400, 0.25, 7.5):
+            group.start_soon(sleeper, seconds)
+    assert woken == [0.25, 7.5, 7.5, 86_400]
+
+
+async def test_running_code_takes_no_time():
+    """Steps without a timer, however many, leave the clock alone."""
+    for _ in range(100):
+        await anyio.lowlevel.checkpoint()
+    assert anyio.current_time() == 0
+
+
+async def test_timeouts_strike_at_their_moment():
+    """A timeout around an endless wait strikes exactly then."""
+    with pytest.raises(TimeoutError), anyio.fail_after(30):
+        await anyio.sleep_forever()
+    assert anyio.current_time() == 30
+
+
+async def test_endless_sleep_does_not_keep_others_from_waking():
+    """A sleeper for ever is no timer; the others go on."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep_forever)
+        await anyio.sleep(3)
+        group.cancel_scope.cancel()
+    assert anyio.current_time() == 3
+
+
+async def test_time_waits_for_threads():
+    """A timeout around work in a thread does not strike because time jumped meanwhile."""
+    with anyio.fail_after(0.001):
+        await anyio.to_thread.run_sync(time.sleep, 0.02)
+    assert anyio.current_time() == 0
+    await anyio.sleep(5)
+    assert anyio.current_time() == 5
+
+
+async def test_a_thread_that_waits_for_the_loop_is_no_deadlock(monkeypatch):
+    """After a while time goes on although a thread works: the thread may be waiting for it."""
+    monkeypatch.setattr(clock, "THREAD_PATIENCE", 0.02)
+    await anyio.to_thread.run_sync(anyio.from_thread.run, anyio.sleep, 10)
+    assert anyio.current_time() == 10
+
+
+@pytest.mark.e2e
+async def test_marked_tests_have_real_time():
+    """The marker `e2e` takes virtual time away."""
+    started = time.monotonic()
+    await anyio.sleep(0.02)
+    assert time.monotonic() - started >= 0.015
+
+
+@asyncio_only
+async def test_time_waits_for_executors(anyio_backend):
+    """Asyncio's own threads count, too; name resolution uses them."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(0.001):
+        await loop.run_in_executor(None, time.sleep, 0.02)
+    assert loop.time() == 0
+    await asyncio.sleep(1)
+    assert loop.time() == 1
+
+
+@asyncio_only
+async def test_a_foreign_thread_can_wake_the_loop(anyio_backend):
+    """A loop without any timer waits for a call from a thread it knows nothing about."""
+    woken = anyio.Event()
+    loop = asyncio.get_running_loop()
+    threading.Timer(0.02, loop.call_soon_threadsafe, [woken.set]).start()
+    await woken.wait()
+
+
+@asyncio_only
+async def test_a_socket_can_wake_the_loop(anyio_backend, monkeypatch):
+    """A loop without any timer waits for a socket that somebody reads from."""
+    monkeypatch.setattr(clock, "STRANGER_PATIENCE", 0)
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        threading.Timer(0.02, far.send, [b"x"]).start()
+        assert await asyncio.get_running_loop().sock_recv(near, 1) == b"x"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_hang_is_an_error_that_says_where():
+    """If nothing can ever happen, the loop says so at once and names the places where tasks wait."""
+
+    async def stuck():
+        await anyio.sleep(60)
+        await anyio.Event().wait()
+
+    with pytest.raises(AllTasksBlockedError, match="every task is blocked and no timer is pending") as caught:
+        run_in_virtual_time(stuck)
+    (place,) = caught.value.tasks
+    assert "stuck (test_clock.py:" in place
+    assert "wait (" in place
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "wait", [anyio.sleep_forever, partial(anyio.sleep, math.inf)], ids=["forever", "infinite"]
+)
+def test_an_endless_sleep_alone_is_a_hang(wait):
+    """Sleeping for ever is no timer, so nothing will ever happen."""
+
+    async def stuck():
+        await wait()
+
+    with pytest.raises(AllTasksBlockedError):
+        run_in_virtual_time(stuck)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_hang_beside_an_idle_thread_is_an_error():
+    """A thread that could wake the loop delays the error, no more."""
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        with pytest.raises(AllTasksBlockedError):
+            run_in_virtual_time(anyio.sleep_forever)
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_closing_the_loop_waits_for_executor_threads():
+    """A thread still at work when the loop closes is joined, without a warning that virtual time was up."""
+    finished = []
+
+    def work():
+        time.sleep(0.05)
+        finished.append(True)
+
+    async def leave_it():
+        asyncio.get_running_loop().run_in_executor(None, work).cancel()
+
+    run_in_virtual_time(leave_it)
+    assert finished == [True]
+
+
+def test_the_loop_needs_no_anyio():
+    """The loop serves plain asyncio programs as well."""
+    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
+        runner.run(asyncio.sleep(3600))
+        assert runner.get_loop().time() == 3600
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_running_a_function_in_virtual_time(backend):
+    """The helper for sync tests passes arguments in and hands the result out."""
+
+    async def late(name, seconds):
+        await anyio.sleep(seconds)
+        return f"{name} at {anyio.current_time():g}"
+
+    assert run_in_virtual_time(late, "bell", 43_200, backend=backend) == "bell at 43200"
+
+
+def test_each_call_makes_a_new_clock():
+    """Two tests never share a clock."""
+    _, first = virtual_backend("trio")
+    _, second = virtual_backend("trio")
+    assert first["clock"] is not second["clock"]
+
+
+def test_unknown_backends_are_refused():
+    """A wrong name is named."""
+    with pytest.raises(ValueError, match="'curio'"):
+        virtual_backend("curio")
+
+
+def test_missing_trio_names_the_remedy(monkeypatch):
+    """Without trio installed, the error says what to install."""
+    monkeypatch.setitem(sys.modules, "trio.testing", None)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        virtual_backend("trio")
+    assert "pip install 'resilient-sse[trio]'" in caught.value.__notes__[0]
+
+
+@pytest.mark.slow
+def test_the_kit_can_be_imported_without_trio():
+    """Only virtual time on trio needs trio."""
+    code = "import sys; sys.modules['trio'] = None; import resilient_sse.testing"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+def test_a_hanging_test_fails_at_once_and_alone(tmp_path):
+    """Under anyio's pytest plugin a test that hangs fails, and the one after it passes."""
+    path = tmp_path / "test_hanging.py"
+    path.write_text(HANGING_TEST)
+    options = [
+        "-p",
+        "anyio",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "anyio_mode=auto",
+        "-W",
+        "error",
+        "--rootdir",
+        str(tmp_path),
+    ]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "AllTasksBlockedError: every task is blocked" in run.stdout
+    assert "1 failed, 1 passed" in run.stdout

@@ -1,0 +1,93 @@
+"""The scripted server fails as a real one does: the same client, once on a script and once on a socket."""
+
+import socket
+import struct
+
+import anyio
+import httpx
+import pytest
+from anyio.abc import SocketAttribute
+
+from resilient_sse.testing import Script
+
+pytestmark = pytest.mark.e2e
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNK = b"5\r\nhello\r\n"
+TIMEOUT = httpx.Timeout(0.1, connect=1)
+WRITE_SCRIPT = {
+    "end": lambda script: script.respond(b"hello").end(),
+    "drop": lambda script: script.respond(b"hello").drop(),
+    "cut": lambda script: script.respond(b"hello").cut(),
+    "silence": lambda script: script.respond(b"hello").hang(),
+    "close": lambda script: script.respond(b"hello").hang(),
+    "no-headers": lambda script: script.stall_headers(),
+    "refused": lambda script: script.refuse(),
+}
+
+
+async def serve(behaviour, stream):
+    """Play one behaviour on a real connection."""
+    async with stream:
+        await stream.receive()
+        if behaviour != "no-headers":
+            await stream.send(HEAD + CHUNK)
+        if behaviour == "end":
+            await stream.send(b"0\r\n\r\n")
+        elif behaviour == "drop":
+            # Closing with a linger time of zero resets the connection.
+            raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - no database in sight
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif behaviour != "cut":
+            await anyio.sleep_forever()
+
+
+async def close_later(response):
+    """Close a response while another task waits for its next chunk."""
+    await anyio.sleep(0.02)
+    await response.aclose()
+
+
+async def experience(client, url, behaviour):
+    """Return all that a client notices: chunks, and the error with its text."""
+    seen = []
+    try:
+        async with client.stream("GET", url) as response, anyio.create_task_group() as group:
+            async for chunk in response.aiter_raw():
+                seen.append(chunk)
+                if behaviour == "close":
+                    group.start_soon(close_later, response)
+    except* httpx.ReadError as group:
+        # Its text depends on the event loop.
+        seen += [type(error) for error in group.exceptions]
+    except* httpx.ConnectError as group:
+        seen += [type(error) for error in group.exceptions]
+    except* httpx.HTTPError as group:
+        seen += [(type(error), str(error)) for error in group.exceptions]
+    return seen
+
+
+@pytest.mark.parametrize("behaviour", WRITE_SCRIPT)
+async def test_a_client_cannot_tell_the_difference(behaviour):
+    """Chunks, errors and their texts are those of httpx on a socket."""
+    script = Script()
+    WRITE_SCRIPT[behaviour](script)
+    async with script.client(timeout=TIMEOUT) as client:
+        scripted = await experience(client, "http://host/", behaviour)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - no database in sight
+    if behaviour == "refused":
+        await listener.aclose()
+    async with (
+        anyio.create_task_group() as group,
+        httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client,
+    ):
+        if behaviour != "refused":
+            group.start_soon(listener.serve, lambda stream: serve(behaviour, stream))
+        real = await experience(client, f"http://127.0.0.1:{port}/", behaviour)
+        group.cancel_scope.cancel()
+    await listener.aclose()
+
+    assert scripted == real
+    script.closed_all()
