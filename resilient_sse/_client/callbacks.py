@@ -72,7 +72,7 @@ class Callbacks:
         for observer in self._observers:
             try:
                 observer(fact)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, the stream goes on
                 self._failed(observer)
 
     async def tell(self, fact: StateChange | Gap) -> None:
@@ -91,7 +91,7 @@ class Callbacks:
                 result = callback(fact)
                 if inspect.isawaitable(result):
                     await result
-            except Exception:
+            except Exception:  # noqa: BLE001 - see observe
                 self._failed(callback)
             finally:
                 self._inside.reset(token)

@@ -27,7 +27,7 @@ from resilient_sse._core.events import Gap
 from resilient_sse._core.states import Reason, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from resilient_sse._client.callbacks import Callbacks
     from resilient_sse._client.request import RequestTemplate
@@ -145,11 +145,8 @@ class Pump:
             return
         self._restart = False
         cursor = session.intake.cursor
-        connection: Connection | None = None
         try:
-            with self._interruptible() as scope:
-                request = await self._request.prepare(cursor)
-                connection = await self._transport.open(request)
+            connection = await self._open(cursor)
         except ResilientSSEError as error:
             session.refused(error, now=anyio.current_time(), wall=datetime.now(UTC))
             self._outage.failed()
@@ -157,13 +154,20 @@ class Pump:
         except anyio.get_cancelled_exc_class():
             session.interrupted(now=anyio.current_time(), at_once=False)
             raise
-        if connection is None or scope.cancelled_caught:
+        if connection is None:
             if not self.closing:
                 await self._interrupted()
             return
         self._outage = None
         self.connection = connection
         session.opened(connection.status, connection.headers, cursor=cursor, now=anyio.current_time())
+
+    async def _open(self, cursor: str | None) -> Connection | None:
+        """Open a connection; `None` if `wake` was called meanwhile."""
+        with self._interruptible():
+            request = await self._request.prepare(cursor)
+            return await self._transport.open(request)
+        return None
 
     async def _read(self, connection: Connection) -> None:
         """Wait for bytes, as long as silence may last, and give them to the session."""
@@ -253,7 +257,7 @@ class Pump:
         return max(self._session.resume_at - anyio.current_time(), 0.0)
 
     @contextmanager
-    def _interruptible(self, deadline: float = math.inf) -> Iterator[anyio.CancelScope]:
+    def _interruptible(self, deadline: float = math.inf) -> Generator[anyio.CancelScope]:
         """Make what runs inside end early when `wake` is called or *deadline* has passed."""
         with anyio.CancelScope(deadline=deadline) as scope:
             self._scope = scope

@@ -6,12 +6,11 @@ import inspect
 import json as jsonlib
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 from urllib.parse import quote_plus, unquote_plus, urlencode, urlsplit, urlunsplit
 
 __all__ = ["Content", "HeaderValues", "ParamValues", "PreparedRequest", "RequestTemplate"]
 
-T = TypeVar("T")
 HeaderValues: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 ParamValues: TypeAlias = Mapping[str, str | int | float | bool | None] | Sequence[tuple[str, str]]
 Content: TypeAlias = str | bytes | AsyncIterable[bytes] | Callable[[], "bytes | Awaitable[bytes]"]
@@ -111,12 +110,8 @@ class RequestTemplate:
     async def _body(self) -> bytes | AsyncIterable[bytes] | None:
         if self.json is not None:
             return jsonlib.dumps(self.json, ensure_ascii=False, separators=(",", ":")).encode()
-        content = self.content
-        if content is None or isinstance(content, AsyncIterable):
-            return content
-        if isinstance(content, str):
-            return content.encode()
-        return content if isinstance(content, bytes) else await _evaluated(content)
+        content: Any = await _evaluated(self.content)
+        return content.encode() if isinstance(content, str) else content
 
     def _resolve(self, params: list[tuple[str, str]], cursor: str | None) -> str:
         """Merge *params* behind the URL's own query, and replace the resume parameter where there is one."""
@@ -151,10 +146,8 @@ def _check_url(url: str) -> None:
         raise ValueError("url must be an absolute http:// or https:// URL with a host and no spaces")
 
 
-async def _evaluated(value: T | Callable[[], T | Awaitable[T]] | None) -> T | None:
-    if not callable(value):
-        return value
-    result = value()
+async def _evaluated(value: Any) -> Any:  # noqa: ANN401 - a value, or a function sync or async that returns one
+    result = value() if callable(value) else value
     return await result if inspect.isawaitable(result) else result
 
 

@@ -185,7 +185,7 @@ class ResilientStream:
         )
         self._where = redacted(url)
         self._position = position_in(checkpoint, url, ack=ack, start=start)
-        self._session = Session(options, random=Random())  # noqa: S311 - jitter, not secrets
+        self._session = Session(options, random=Random().random)  # noqa: S311 - jitter, not secrets
         self._callbacks = Callbacks(observers, self._session.stats)
         if on_state_change is not None:
             self._callbacks.on_state(on_state_change)

@@ -26,7 +26,7 @@ async def with_notice(
     """
     asleep = anyio.CancelScope()
     failure: Exception | None = None
-    result: T | None = None
+    results: list[T] = []
 
     async def watch() -> None:
         with asleep:
@@ -37,13 +37,13 @@ async def with_notice(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
         try:
-            result = await read()
+            results.append(await read())
         except Exception as exc:  # noqa: BLE001 - carried out of the task group, which would wrap it
             failure = exc
         asleep.cancel()
     try:
         if failure is not None:
             raise failure
-        return result  # type: ignore[return-value]  # None only where T allows it
+        return results[0]
     finally:
         del failure  # or it would keep this frame, and this frame it, alive

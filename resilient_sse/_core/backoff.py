@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    from random import Random
+from typing import TypeAlias
 
 __all__ = ["MIN_SERVER_DELAY", "Backoff", "Delays", "Pacing"]
 
@@ -85,10 +82,12 @@ class Pacing:
     Args:
         backoff: Growth and jitter, or a factory of delays that are taken as they are.
         max_server_delay: The most that a server's wish is heeded, in seconds.
-        random: The source of jitter; one for each stream, so that no two draw in step.
+        random: Draws from [0, 1): the source of jitter; one for each stream, so that no two draw in step.
     """
 
-    def __init__(self, backoff: Backoff | Delays, *, max_server_delay: float, random: Random) -> None:
+    def __init__(
+        self, backoff: Backoff | Delays, *, max_server_delay: float, random: Callable[[], float]
+    ) -> None:
         self._backoff = backoff
         self._max_server_delay = max_server_delay
         self._random = random
@@ -122,7 +121,7 @@ class Pacing:
         if floor > low:
             # A server's wish may be lengthened, never shortened: the band opens upwards from it.
             low, high = floor, max(high, min(floor * (1 + self._jitter), self._max_server_delay), floor)
-        return low + (high - low) * self._random.random()
+        return low + (high - low) * self._random()
 
     @property
     def _jitter(self) -> float:

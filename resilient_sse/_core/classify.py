@@ -54,7 +54,7 @@ def default_verdict(error: ResilientSSEError, *, proven: bool, fresh_credentials
     if isinstance(error, BadStatusError):
         status = error.status
         if status == _NO_CONTENT:
-            # "HTTP 204 No Content [...] tells the client to stop reconnecting."
+            # The standard: a client "can be told to stop reconnecting using the HTTP 204 No Content response".
             return Verdict.STOP
         if status in _TRANSIENT or (proven and status in _TRANSIENT_ONCE_PROVEN):
             return Verdict.RETRY

@@ -1,5 +1,5 @@
 """
-Every error the library raises for what happens on the wire, as one tree:
+Every error the library raises for what happens on the wire, as one tree.
 
 ```text
 ResilientSSEError

@@ -68,6 +68,7 @@ class Intake:
         self._held: deque[Item | Delivery] = deque()
         self._window = Deduplicator(options.dedup_window)
         self._sequence = Sequence(options.sequence) if options.sequence else None
+        self._remembers = options.dedup != "off" or options.sequence is not None
         self._healing = False
         self._tolerated = 0
         self._connection = 0
@@ -131,19 +132,22 @@ class Intake:
             item = self._queue[0]
             if not isinstance(item, Block):
                 self._pop()
-                return item
+                return self._counted(item) if isinstance(item, Gap) else item
             gap = self._gap_before(item)
-            if gap is not None:  # the block stays at the head and is now in its place
-                self._stats.gaps += 1
-                self._stats.lost += gap.missing or 0
-                return gap
-            if self.heal or self._queue[0] is not item:
-                continue
+            if gap is not None:
+                return self._counted(gap)  # the block stays at the head and is now in its place
+            if not self._queue or self._queue[0] is not item:
+                continue  # it was held back, or what was held stands before it again
             event = self._judge(item)
             self._pop()
             if event is not None:
                 return event
         return None
+
+    def _counted(self, gap: Gap) -> Gap:
+        self._stats.gaps += 1
+        self._stats.lost += gap.missing or 0
+        return gap
 
     def _pop(self) -> None:
         self._queue.popleft()
@@ -179,7 +183,7 @@ class Intake:
         # The user's functions may raise: nothing was changed so far, and the block is still at the head.
         wanted, last = self._wants(event), self._ends(event)
         self._accept_id(block)
-        if block.id:
+        if block.id and self._remembers:
             self._window.remember(block.id, kind, data)
         self.fresh = True
         self.done = last

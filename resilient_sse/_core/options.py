@@ -61,7 +61,7 @@ def check_seconds(name: str, value: float | None, *, positive: bool = False) -> 
     """
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
     if not math.isfinite(value) or value < 0 or (positive and value == 0):
         wanted = "more than 0" if positive else "0 or more"
@@ -78,7 +78,7 @@ def check_count(name: str, value: int | None, *, least: int) -> None:
     """
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"{name} must be an integer or None, not {value!r}")
     if value < least:
         raise ValueError(f"{name} must be {least} or more (None means no limit), not {value!r}")
@@ -109,13 +109,13 @@ def event_types(name: str, types: Collection[str]) -> frozenset[str]:
 
 def check_callable(name: str, value: object) -> None:
     """
-    Check that something optional can be called.
+    Check that something can be called.
 
     Raises:
         TypeError: It cannot.
     """
-    if value is not None and not callable(value):
-        raise TypeError(f"{name} must be callable or None, not {value!r}")
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,15 +159,14 @@ class Retry:
     classify: Classify | None = None
 
     def __post_init__(self) -> None:
-        if not callable(self.backoff) and not isinstance(self.backoff, Backoff):
-            raise TypeError(
-                f"backoff must be a Backoff or a callable that returns delays, not {self.backoff!r}"
-            )
+        if not isinstance(self.backoff, Backoff):
+            check_callable("backoff", self.backoff)
         check_count("max_retries", self.max_retries, least=0)
         if self.max_server_delay is None:  # pyright: ignore[reportUnnecessaryComparison]
             raise TypeError("max_server_delay must be a number of seconds: a server may not ask for ever")
         check_seconds("max_server_delay", self.max_server_delay, positive=True)
-        check_callable("classify", self.classify)
+        if self.classify is not None:
+            check_callable("classify", self.classify)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,8 +220,9 @@ def check_intake(options: IntakeOptions) -> None:
         )
     check_choice("dedup", options.dedup, ("always", "replay", "off"))
     check_count("dedup_window", options.dedup_window, least=1)
-    check_callable("sequence", options.sequence)
-    if not isinstance(options.until, str):
+    if options.sequence is not None:
+        check_callable("sequence", options.sequence)
+    if options.until is not None and not isinstance(options.until, str):
         check_callable("until", options.until)
     if isinstance(options.events, str):
         raise TypeError("events must be a collection of event types or a predicate, not one string")

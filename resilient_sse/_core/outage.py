@@ -17,8 +17,8 @@ from resilient_sse._core.errors import (
 from resilient_sse._core.states import Reason, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
-    from random import Random
 
     from resilient_sse._core.options import Retry
 
@@ -55,11 +55,11 @@ class Outage:
 
     Args:
         options: The retry settings.
-        random: The source of jitter.
+        random: Draws from [0, 1): the source of jitter.
         fresh_credentials: Whether the next attempt may carry other credentials than the last.
     """
 
-    def __init__(self, options: Retry, *, random: Random, fresh_credentials: bool) -> None:
+    def __init__(self, options: Retry, *, random: Callable[[], float], fresh_credentials: bool) -> None:
         self._options = options
         self._fresh_credentials = fresh_credentials
         self._refused_credentials = False

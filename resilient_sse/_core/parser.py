@@ -68,8 +68,8 @@ class Parser:
     An incremental parser for one connection's bytes.
 
     Args:
-        max_event_bytes: How many bytes of a block may be pending: its lines without comments, each with one
-            byte for its end, the unfinished line included.  `None` means no limit.
+        max_event_bytes: How many bytes of a block may be pending: its lines, each with one byte for its end,
+            and the unfinished line.  Finished comments are not kept and not counted.  `None` means no limit.
     """
 
     def __init__(self, *, max_event_bytes: int | None = 16 * 1024 * 1024) -> None:
@@ -77,6 +77,7 @@ class Parser:
         """Set once the limit was passed; `feed` then returns what was complete before and raises next time."""
         self._limit = max_event_bytes
         self._tail = bytearray()
+        self._head = b""
         self._at_start = True
         self._swallow_lf = False
         self._block_bytes = 0
@@ -107,7 +108,7 @@ class Parser:
             return []
         frame = bytes(self._tail) + chunk[:end] if self._tail else chunk[:end]
         self._tail = bytearray(chunk[end:])
-        self._swallow_lf = frame.endswith(b"\r")
+        self._swallow_lf = chunk.endswith(b"\r")
         if b"\r" in frame:
             frame = frame.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = frame.decode("utf-8", "replace").split("\n")
@@ -126,8 +127,8 @@ class Parser:
             `True` if an unfinished block was thrown away, as the standard demands: "if the file ends in the
             middle of an event, before the final empty line, the incomplete event is not dispatched".
         """
-        unfinished_line = bool(self._tail) and not self._tail.startswith(b":")
-        return self._fields or unfinished_line
+        tail = self._head if self._at_start else self._tail
+        return self._fields or (bool(tail) and not tail.startswith(b":"))
 
     def _interpret(self, lines: Iterable[str]) -> list[Item]:
         items: list[Item] = []
@@ -182,11 +183,10 @@ class Parser:
 
     def _strip_bom(self, chunk: bytes) -> bytes:
         """Hold the first bytes back until they are a byte order mark or cannot become one."""
-        head = bytes(self._tail) + chunk
-        if len(head) < len(_BOM) and _BOM.startswith(head):
-            self._tail = bytearray(head)
+        self._head += chunk
+        if len(self._head) < len(_BOM) and _BOM.startswith(self._head):
             return b""
-        self._tail.clear()
+        head, self._head = self._head, b""
         self._at_start = False
         return head.removeprefix(_BOM)
 
@@ -200,10 +200,13 @@ class Parser:
         for line, raw in zip(lines, frame.split(b"\n"), strict=False):
             if not raw:
                 size = 0
-            elif not raw.startswith(b":"):
+            elif raw.startswith(b":"):
+                if self._exceeds(size + len(raw)):
+                    return
+            else:
                 size += len(raw) + 1
-            if self._exceeds(max(size, len(raw))):
-                return
+                if self._exceeds(size):
+                    return
             yield line
 
     def _pending_bytes(self, frame: bytes) -> int:
@@ -218,8 +221,7 @@ class Parser:
         return size + sum(len(raw) + 1 for raw in rest.split(b"\n") if raw and not raw.startswith(b":"))
 
     def _check_tail(self) -> None:
-        pending = len(self._tail)
-        self._exceeds(pending if self._tail.startswith(b":") else self._block_bytes + pending)
+        self._exceeds(self._block_bytes + len(self._tail))
 
     def _exceeds(self, size: int) -> bool:
         if self._limit is None or size <= self._limit:

@@ -30,8 +30,8 @@ from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
 from resilient_sse._core.stats import StreamStats
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
-    from random import Random
 
     from resilient_sse._core.errors import LimitExceededError
     from resilient_sse._core.options import StreamOptions
@@ -98,10 +98,10 @@ class Session:
 
     Args:
         options: The settings.
-        random: The source of jitter.
+        random: Draws from [0, 1): the source of jitter.
     """
 
-    def __init__(self, options: StreamOptions, *, random: Random) -> None:
+    def __init__(self, options: StreamOptions, *, random: Callable[[], float]) -> None:
         self._options = options
         self.stats = StreamStats()
         self.intake = Intake(options.intake, self.stats)

@@ -232,6 +232,11 @@ def run_in_virtual_time(
         AllTasksBlockedError: On asyncio, nothing can ever happen again.
     """
     name, options = virtual_backend(backend)
+    if name == "trio":
+        import trio  # noqa: PLC0415 - trio is optional
+
+        # Not through anyio: before 4.14 it forgets the options.
+        return trio.run(func, *args, **options)
     return anyio.run(func, *args, backend=name, backend_options=options)
 
 

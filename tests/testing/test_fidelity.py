@@ -2,11 +2,11 @@
 
 import socket
 import struct
+import threading
 
 import anyio
 import httpx
 import pytest
-from anyio.abc import SocketAttribute
 
 from resilient_sse.testing import Script
 
@@ -26,20 +26,37 @@ WRITE_SCRIPT = {
 }
 
 
-async def serve(behaviour, stream):
-    """Play one behaviour on a real connection."""
-    async with stream:
-        await stream.receive()
+def serve(behaviour, listener, over):
+    """Play one behaviour on a real connection, by plain sockets: those of anyio say goodbye before a reset."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(65_536)
         if behaviour != "no-headers":
-            await stream.send(HEAD + CHUNK)
+            connection.sendall(HEAD + CHUNK)
         if behaviour == "end":
-            await stream.send(b"0\r\n\r\n")
+            connection.sendall(b"0\r\n\r\n")
         elif behaviour == "drop":
             # Closing with a linger time of zero resets the connection.
-            raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - no database in sight
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif behaviour != "cut":
-            await anyio.sleep_forever()
+            over.wait(10)
+
+
+@pytest.fixture
+def real_url(behaviour):
+    """Give the address of a real server, which answers one request."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        if behaviour == "refused":
+            listener.close()
+            yield f"http://127.0.0.1:{port}/"
+            return
+        thread = threading.Thread(target=serve, args=(behaviour, listener, over))
+        thread.start()
+        yield f"http://127.0.0.1:{port}/"
+        over.set()
+        thread.join()
 
 
 async def close_later(response):
@@ -68,26 +85,13 @@ async def experience(client, url, behaviour):
 
 
 @pytest.mark.parametrize("behaviour", WRITE_SCRIPT)
-async def test_a_client_cannot_tell_the_difference(behaviour):
+async def test_a_client_cannot_tell_the_difference(behaviour, real_url):
     """Chunks, errors and their texts are those of httpx on a socket."""
     script = Script()
     WRITE_SCRIPT[behaviour](script)
     async with script.client(timeout=TIMEOUT) as client:
         scripted = await experience(client, "http://host/", behaviour)
-
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - no database in sight
-    if behaviour == "refused":
-        await listener.aclose()
-    async with (
-        anyio.create_task_group() as group,
-        httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client,
-    ):
-        if behaviour != "refused":
-            group.start_soon(listener.serve, lambda stream: serve(behaviour, stream))
-        real = await experience(client, f"http://127.0.0.1:{port}/", behaviour)
-        group.cancel_scope.cancel()
-    await listener.aclose()
-
+    async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client:
+        real = await experience(client, real_url, behaviour)
     assert scripted == real
     script.closed_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from typing import TYPE_CHECKING, cast
 
@@ -78,7 +79,5 @@ class Connection:
 async def close(body: AsyncGenerator[httpx.Response | bytes]) -> None:
     """Close an exchange within a bound, whatever its last words are."""
     with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-        try:
+        with contextlib.suppress(Exception):  # it is over; how it complains changes nothing
             await body.aclose()
-        except Exception:  # noqa: BLE001, S110 - it is over; how it complains changes nothing
-            pass

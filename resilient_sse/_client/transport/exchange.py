@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx
@@ -11,7 +12,7 @@ from httpx_sse import aconnect_sse
 from resilient_sse._core.errors import HandshakeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from resilient_sse._client.request import PreparedRequest
 
@@ -46,27 +47,27 @@ async def exchange(
     own = _own_headers(request, encoding)
     headers = _merged(own, request.headers)
     home = _origin(url)
-    for _ in range(_MAX_REDIRECTS + 1):
+    for hop in count():
         async with aconnect_sse(
             client, method, str(url), headers=headers, content=content, follow_redirects=False, **options
         ) as source:
             response = source.response
             if response.status_code not in _REDIRECTS:
-                yield response
+                yield response  # noqa: ASYNC119 - its owner closes this generator
                 async for chunk in response.aiter_raw():
-                    yield chunk
+                    yield chunk  # noqa: ASYNC119 - as above
                 return
-            target = _target(url, response)
-        if response.status_code in _BECOMES_GET and method != "HEAD":
-            method, content = "GET", None
-        if _origin(target) != home and not isinstance(client, _Stranger):
-            if content is not None:
-                raise _refused(response, "leads the request's body to another origin")
-            # From here on nothing of the caller's is sent, not even back to the first origin.
-            client, headers = cast("httpx.AsyncClient", _Stranger(client)), own
-            options = {**options, "auth": None}
-        url = target
-    raise _refused(response, f"is the last of more than {_MAX_REDIRECTS}")
+            if hop == _MAX_REDIRECTS:
+                raise _refused(response, f"is the last of more than {_MAX_REDIRECTS}")
+            url = _target(url, response)
+            if response.status_code in _BECOMES_GET and method != "HEAD":
+                method, content = "GET", None
+            if _origin(url) != home and not isinstance(client, _Stranger):
+                if content is not None:
+                    raise _refused(response, "leads the request's body to another origin")
+                # From here on nothing of the caller's is sent, not even back to the first origin.
+                client, headers = cast("httpx.AsyncClient", _Stranger(client)), own
+                options = {**options, "auth": None}
 
 
 class _Stranger:
@@ -91,7 +92,7 @@ class _Stranger:
         content: None,
         auth: None,
         follow_redirects: bool,
-    ) -> AsyncIterator[httpx.Response]:
+    ) -> AsyncGenerator[httpx.Response]:
         request = httpx.Request(
             method,
             url,

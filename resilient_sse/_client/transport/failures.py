@@ -18,7 +18,7 @@ __all__ = ["translated"]
 _CUT_SHORT = "peer closed connection"
 
 
-def translated(exc: Exception, *, opened: bool) -> Exception:
+def translated(exc: Exception, *, opened: bool) -> Exception:  # noqa: PLR0911 - one line of a table each
     """
     Return the error of ours that *exc* means, or *exc* itself where it is none of httpx's business.
 

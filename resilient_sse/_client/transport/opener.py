@@ -21,7 +21,6 @@ from resilient_sse._core.errors import (
     BadStatusError,
     ConnectionLostError,
     HandshakeError,
-    ResilientSSEError,
 )
 from resilient_sse._core.states import Reason
 
@@ -106,9 +105,7 @@ class Transport:
         body = exchange(self._client(), request, encoding=self._encoding, options=options)
         try:
             head = await patience.first(body)
-            failure = await _refusal(head, body)
-            if failure is not None:
-                raise failure
+            await _accept(head, body)
             return Connection(head, body, inflater_for(head.headers.get("content-encoding", "")))
         except BaseException:
             await close(body)
@@ -181,24 +178,21 @@ def _has_pool(client: Client | None) -> bool:
     return client is not None and (transport is None or isinstance(transport, httpx.AsyncHTTPTransport))
 
 
-async def _refusal(
-    head: httpx.Response, body: AsyncGenerator[httpx.Response | bytes]
-) -> ResilientSSEError | None:
-    """Return why the answer is no event stream, or `None` if it is one."""
+async def _accept(head: httpx.Response, body: AsyncGenerator[httpx.Response | bytes]) -> None:
+    """Raise what keeps the answer from being an event stream, if anything does."""
     headers = dict(head.headers)
     content_type = headers.get("content-type", "")
     encoding = headers.get("content-encoding", "")
     if head.status_code != _OK:
         excerpt = await _excerpt(body, encoding)
-        return BadStatusError(status=head.status_code, headers=headers, body_excerpt=excerpt)
+        raise BadStatusError(status=head.status_code, headers=headers, body_excerpt=excerpt)
     if not is_event_stream(content_type):
         excerpt = await _excerpt(body, encoding)
-        return BadContentTypeError(content_type, status=_OK, headers=headers, body_excerpt=excerpt)
+        raise BadContentTypeError(content_type, status=_OK, headers=headers, body_excerpt=excerpt)
     try:
         inflater_for(encoding)
     except ValueError as exc:
-        return HandshakeError(str(exc), status=_OK, headers=headers)
-    return None
+        raise HandshakeError(str(exc), status=_OK, headers=headers) from None
 
 
 async def _excerpt(body: AsyncGenerator[httpx.Response | bytes], encoding: str) -> str:
