@@ -21,6 +21,9 @@ __all__ = ["Callbacks", "GapCallback", "StateCallback"]
 StateCallback: TypeAlias = Callable[[StateChange], Any]
 GapCallback: TypeAlias = Callable[[Gap], Any]
 
+# Whose callbacks the present code runs in.  Ids, for a context may outlive the stream, and would keep it alive.
+_inside: ContextVar[tuple[int, ...]] = ContextVar("resilient_sse_inside_callbacks", default=())
+
 
 class Callbacks:
     """
@@ -34,17 +37,18 @@ class Callbacks:
     """
 
     def __init__(self, observers: Iterable[Observer], stats: StreamStats) -> None:
-        self._observers = tuple(observers)
+        if callable(observers):
+            raise TypeError("observers must be a sequence of callables, not one callable")
+        self._observers = tuple(_checked("observers", observer) for observer in observers)
         self._stats = stats
         self._on_state: list[StateCallback] = []
         self._on_gap: list[GapCallback] = []
         self._pending: deque[tuple[Callable[[Any], Any], Fact]] = deque()
-        self._inside: ContextVar[bool] = ContextVar("resilient_sse_inside_callback", default=False)
 
     @property
     def inside(self) -> bool:
         """Whether the present code runs inside one of this stream's callbacks."""
-        return self._inside.get()
+        return id(self) in _inside.get()
 
     def on_state(self, callback: StateCallback) -> None:
         """Add a callback for state changes."""
@@ -86,7 +90,7 @@ class Callbacks:
         """Call what is still to be called; a callback that was cancelled is not called again, the rest are."""
         while self._pending:
             callback, fact = self._pending.popleft()
-            token = self._inside.set(True)
+            token = _inside.set((*_inside.get(), id(self)))
             try:
                 result = callback(fact)
                 if inspect.isawaitable(result):
@@ -94,7 +98,7 @@ class Callbacks:
             except Exception:  # noqa: BLE001 - see observe
                 self._failed(callback)
             finally:
-                self._inside.reset(token)
+                _inside.reset(token)
 
     def _failed(self, callback: object) -> None:
         self._stats.callback_errors += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
-from urllib.parse import urlsplit
 
 from resilient_sse._client.log import redacted
 from resilient_sse._core.errors import CheckpointError
@@ -21,16 +20,15 @@ Ack: TypeAlias = Literal["auto", "manual"]
 Start: TypeAlias = Literal["stored", "live"]
 
 
-def checkpoint_key(url: str) -> str:
+def checkpoint_key(url: str, identity: bytes) -> str:
     """
     Name a stream in a store: where it is, without what may be secret.
 
-    The query is part of the name, for it may choose the stream or the user, but only as a hash.  Parameters that
-    change between runs belong into `params`, which is not.
+    Args:
+        url: The URL.
+        identity: What else of the request chooses the stream or the user; it is part of the name as a hash.
     """
-    query = urlsplit(url).query
-    digest = "?" + hashlib.sha256(query.encode()).hexdigest()[:16] if query else ""
-    return redacted(url) + digest
+    return redacted(url) + ("?" + hashlib.sha256(identity).hexdigest()[:16] if identity else "")
 
 
 class Position:
@@ -120,7 +118,7 @@ class Position:
         self._uncertain = None
 
 
-def position_in(store: CheckpointStore | None, url: str, *, ack: Ack, start: Start) -> Position | None:
+def position_in(store: CheckpointStore | None, key: str, *, ack: Ack, start: Start) -> Position | None:
     """
     Check the arguments about checkpoints and return the stream's position, `None` without a store.
 
@@ -137,4 +135,4 @@ def position_in(store: CheckpointStore | None, url: str, *, ack: Ack, start: Sta
     for method in ("load", "save"):
         if not callable(getattr(store, method, None)):
             raise TypeError(f"checkpoint must have the methods load and save, not {store!r}")
-    return Position(store, checkpoint_key(url), ack=ack, start=start)
+    return Position(store, key, ack=ack, start=start)

@@ -148,6 +148,7 @@ class Pump:
         try:
             connection = await self._open(cursor)
         except ResilientSSEError as error:
+            error.__traceback__ = None  # see _lose
             session.refused(error, now=anyio.current_time(), wall=datetime.now(UTC))
             self._outage.failed()
             return
@@ -202,6 +203,8 @@ class Pump:
 
     async def _lose(self, error: ResilientSSEError) -> None:
         await self._drop()
+        # Its frames lead to this object; a program that keeps the record of a loss must not keep the stream.
+        error.__traceback__ = None
         self._session.lost(error, now=anyio.current_time(), wall=datetime.now(UTC))
 
     async def _interrupted(self, *, at_once: bool = True) -> None:

@@ -72,6 +72,8 @@ class RequestTemplate:
             _header_list(self.headers)
         if not callable(self.params):
             _param_list(self.params)
+        if self.json is not None:
+            _json_bytes(self.json)
 
     @property
     def repeatable(self) -> bool:
@@ -87,6 +89,21 @@ class RequestTemplate:
     def fresh_credentials(self) -> bool:
         """Whether the headers are evaluated anew at each attempt."""
         return callable(self.headers)
+
+    @property
+    def identity(self) -> bytes:
+        """
+        What tells this stream from others at the same address: its query, method and body.
+
+        What is evaluated at each attempt is left out, for it may differ between runs: a token, say.
+        """
+        params = [] if callable(self.params) else _param_list(self.params)
+        query = urlsplit(self._resolve(params, None)).query.encode()
+        method = b"" if self.method.upper() == "GET" else self.method.upper().encode()
+        body = b"" if self.json is None else _json_bytes(self.json)
+        if isinstance(self.content, (str, bytes)):
+            body = self.content.encode() if isinstance(self.content, str) else self.content
+        return b"\n".join(part for part in (query, method, body) if part)
 
     async def prepare(self, cursor: str | None) -> PreparedRequest:
         """
@@ -109,7 +126,7 @@ class RequestTemplate:
 
     async def _body(self) -> bytes | AsyncIterable[bytes] | None:
         if self.json is not None:
-            return jsonlib.dumps(self.json, ensure_ascii=False, separators=(",", ":")).encode()
+            return _json_bytes(self.json)
         content: Any = await _evaluated(self.content)
         return content.encode() if isinstance(content, str) else content
 
@@ -132,6 +149,10 @@ def _replaced(query: str, name: str, value: str) -> str:
         elif pair not in kept:
             kept.append(pair)
     return "&".join(kept if pair in kept else [*kept, pair])
+
+
+def _json_bytes(value: Any) -> bytes:  # noqa: ANN401 - any value that JSON can express
+    return jsonlib.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _check_url(url: str) -> None:

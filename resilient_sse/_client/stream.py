@@ -10,14 +10,25 @@ import anyio
 
 from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback
 from resilient_sse._client.log import redacted
-from resilient_sse._client.position import Ack, Start, position_in
+from resilient_sse._client.position import Ack, Start, checkpoint_key, position_in
 from resilient_sse._client.pump import Pump
 from resilient_sse._client.request import Content, HeaderValues, ParamValues, RequestTemplate
 from resilient_sse._client.transport import CLOSE_SECONDS, Transport, check_url
+from resilient_sse._client.views import Activities, Decoded, Invalid
 from resilient_sse._core.backoff import Backoff, Delays
 from resilient_sse._core.events import Activity, ServerSentEvent
 from resilient_sse._core.intake import EventFilter, IntakeOptions, Until
-from resilient_sse._core.options import Classify, Liveness, OnEof, Retry, StallOn, StreamOptions, event_types
+from resilient_sse._core.options import (
+    Classify,
+    Liveness,
+    OnEof,
+    Retry,
+    StallOn,
+    StreamOptions,
+    check_callable,
+    check_choice,
+    event_types,
+)
 from resilient_sse._core.session import Session
 
 if TYPE_CHECKING:
@@ -35,6 +46,7 @@ __all__ = ["ResilientStream"]
 
 StateCallbackT = TypeVar("StateCallbackT", bound=StateCallback)
 GapCallbackT = TypeVar("GapCallbackT", bound=GapCallback)
+T = TypeVar("T")
 
 _DEFAULT_BACKOFF = Backoff()
 
@@ -184,7 +196,7 @@ class ResilientStream:
             fresh_credentials=request.fresh_credentials or auth is not None,
         )
         self._where = redacted(url)
-        self._position = position_in(checkpoint, url, ack=ack, start=start)
+        self._position = position_in(checkpoint, checkpoint_key(url, request.identity), ack=ack, start=start)
         self._session = Session(options, random=Random().random)  # noqa: S311 - jitter, not secrets
         self._callbacks = Callbacks(observers, self._session.stats)
         if on_state_change is not None:
@@ -272,7 +284,25 @@ class ResilientStream:
 
         It takes from the same stream as the plain iteration; use one at a time.
         """
-        return _Activities(self._next)
+        return Activities(self._next)
+
+    def decoded(self, decoder: Callable[[str], T], *, invalid: Invalid[T] = "raise") -> AsyncIterator[T]:
+        """
+        Iterate over the events' data, decoded: by `json.loads`, or a model's `model_validate_json`.
+
+        Args:
+            decoder: Turns the data of one event into a value; what it raises means that the data is invalid.
+            invalid: `"raise"` raises that error, and iterating again goes on with the next event; `"skip"`
+                leaves the event out; a function is given the event and the error and returns a value instead.
+
+        Raises:
+            TypeError: *decoder* cannot be called.
+            ValueError: *invalid* is none of these.
+        """
+        check_callable("decoder", decoder)
+        if not callable(invalid):
+            check_choice("invalid", invalid, ("raise", "skip"))
+        return Decoded(self.__anext__, decoder, invalid)
 
     async def commit(self, event: ServerSentEvent) -> None:
         """
@@ -367,19 +397,3 @@ class ResilientStream:
             if stored is not None:
                 self._session.intake.resume_from(stored)
             self._loaded = True
-
-
-class _Activities:
-    """The iterator behind `activity()`: an object, because a bare generator would leak when abandoned."""
-
-    def __init__(self, take: Callable[[], Awaitable[Activity | None]]) -> None:
-        self._take = take
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Activity:
-        item = await self._take()
-        if item is None:
-            raise StopAsyncIteration
-        return item

@@ -92,6 +92,7 @@ class Pacing:
         self._max_server_delay = max_server_delay
         self._random = random
         self._series: Iterator[float] | None = None
+        self._last: float | None = None
         self._retry: float | None = None
         self._retry_after: float | None = None
 
@@ -134,13 +135,13 @@ class Pacing:
             maximum = max(backoff.maximum, initial)
             return _band(_grow(initial, backoff.factor, maximum, attempt), backoff.jitter, maximum)
         if self._series is None:
-            self._series = backoff()
-        try:
-            delay = next(self._series)
-        except StopIteration:
-            raise ValueError("backoff: the series of delays ended; let it repeat its last delay") from None
+            self._series, self._last = backoff(), None
+        delay = next(self._series, self._last)
+        if delay is None:
+            raise ValueError("backoff: the series of delays is empty")
         if not (delay >= 0 and math.isfinite(delay)):
             raise ValueError(f"backoff: the series yielded {delay!r} instead of a number of seconds")
+        self._last = delay  # a series that ends goes on with its last delay
         return delay, delay
 
     def _clamp(self, seconds: float) -> float:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from resilient_sse._core.states import Reason, StateChange, StreamState
 
-__all__ = ["DEFAULT_MESSAGES", "Messages", "compact_messages", "compose"]
+__all__ = ["DEFAULT_MESSAGES", "Messages", "compact_messages", "compose", "render"]
 
 Messages: TypeAlias = Mapping[str, str] | Callable[[StateChange], str]
 
@@ -68,13 +68,32 @@ def compose(change: StateChange, messages: Messages | None = None) -> str:
         return messages(change)
     key = message_key(change)
     template = (messages or DEFAULT_MESSAGES).get(key, DEFAULT_MESSAGES[key])
-    return template.format(
+    return render(
+        template,
         attempt=change.attempt,
         max_retries=change.max_retries,
         delay=change.delay,
         error=change.error,
         reason=change.reason.value,
     )
+
+
+def render(
+    template: str,
+    *,
+    attempt: int = 0,
+    max_retries: int | None = None,
+    delay: float | None = None,
+    error: BaseException | None = None,
+    reason: str = "",
+) -> str:
+    """
+    Fill in one template; these five names are what it may use.
+
+    Raises:
+        KeyError, IndexError, ValueError: The template uses another name, or is none.
+    """
+    return template.format(attempt=attempt, max_retries=max_retries, delay=delay, error=error, reason=reason)
 
 
 def compact_messages(change: StateChange) -> str:

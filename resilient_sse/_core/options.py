@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, get_args
 
+from resilient_sse._core import messages
 from resilient_sse._core.backoff import Backoff, Delays
 from resilient_sse._core.intake import IntakeOptions, usable_as_cursor
 from resilient_sse._core.states import Verdict
@@ -24,6 +25,7 @@ __all__ = [
     "Retry",
     "StallOn",
     "StreamOptions",
+    "check_callable",
     "check_choice",
     "check_intake",
     "event_types",
@@ -200,6 +202,7 @@ class StreamOptions:
         check_choice("on_eof", self.on_eof, get_args(OnEof))
         check_count("max_event_bytes", self.max_event_bytes, least=1)
         check_intake(self.intake)
+        _check_messages(self.messages)
 
 
 def check_intake(options: IntakeOptions) -> None:
@@ -226,3 +229,18 @@ def check_intake(options: IntakeOptions) -> None:
         check_callable("until", options.until)
     if isinstance(options.events, str):
         raise TypeError("events must be a collection of event types or a predicate, not one string")
+
+
+def _check_messages(texts: Messages | None) -> None:
+    if texts is None or callable(texts):
+        return
+    if not isinstance(texts, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"messages must be a mapping or a callable, not {texts!r}")
+    for key, template in texts.items():
+        if key not in messages.DEFAULT_MESSAGES:
+            known = ", ".join(messages.DEFAULT_MESSAGES)
+            raise ValueError(f"messages: there is no text named {key!r}; the names are {known}")
+        try:
+            messages.render(template)
+        except (AttributeError, KeyError, IndexError, ValueError) as exc:
+            raise ValueError(f"messages: the text {key!r} cannot be filled in ({exc!r})") from None

@@ -321,4 +321,11 @@ class Session:
             at=now,
         )
         self.state = new
-        self.changes.append(replace(change, message=messages.compose(change, self._options.messages)))
+        self.changes.append(replace(change, message=self._text(change)))
+
+    def _text(self, change: StateChange) -> str:
+        try:
+            return messages.compose(change, self._options.messages)
+        except Exception:  # noqa: BLE001 - the caller's own function; a missing text must not stop the stream
+            self.stats.callback_errors += 1
+            return messages.compose(change)

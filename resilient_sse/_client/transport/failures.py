@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 import httpx
 
 from resilient_sse._core.errors import (
@@ -31,7 +32,8 @@ def translated(exc: Exception, *, opened: bool) -> Exception:  # noqa: PLR0911 -
             return exc
         case httpx.LocalProtocolError() | httpx.UnsupportedProtocol() | httpx.InvalidURL() | UnicodeError():
             # Our own request breaks a rule; it would break it again at every attempt.
-            return HandshakeError(f"the request cannot be sent: {_words(exc)}")
+            # h11's words quote the header, which may be a secret; the cause still has them.
+            return HandshakeError(f"the request cannot be sent: {_words(exc).partition(' b')[0]}")
         case httpx.PoolTimeout():
             return ConnectionLostError(
                 Reason.CONNECT,
@@ -46,7 +48,7 @@ def translated(exc: Exception, *, opened: bool) -> Exception:  # noqa: PLR0911 -
             return BadStatusError(status=exc.response.status_code, headers=dict(exc.response.headers))
         case httpx.TooManyRedirects():
             return HandshakeError(_words(exc))
-        case httpx.TransportError() | OSError():
+        case httpx.TransportError() | OSError() | anyio.BrokenResourceError() | anyio.ClosedResourceError():
             return ConnectionLostError(Reason.RESET if opened else Reason.CONNECT, _words(exc))
         case _:
             return exc
