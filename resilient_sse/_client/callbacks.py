@@ -43,12 +43,18 @@ class Callbacks:
         self._stats = stats
         self._on_state: list[StateCallback] = []
         self._on_gap: list[GapCallback] = []
+        self._running = False
         self._pending: deque[tuple[Callable[[Any], Any], Fact]] = deque()
 
     @property
+    def pending(self) -> bool:
+        """Whether a cancelled `tell` has left callbacks to be called."""
+        return bool(self._pending)
+
+    @property
     def inside(self) -> bool:
-        """Whether the present code runs inside one of this stream's callbacks."""
-        return id(self) in _inside.get()
+        """Whether the present code runs inside one of this stream's callbacks, or was started by a running one."""
+        return self._running and id(self) in _inside.get()
 
     def on_state(self, callback: StateCallback) -> None:
         """Add a callback for state changes."""
@@ -91,6 +97,7 @@ class Callbacks:
         while self._pending:
             callback, fact = self._pending.popleft()
             token = _inside.set((*_inside.get(), id(self)))
+            self._running = True
             try:
                 result = callback(fact)
                 if inspect.isawaitable(result):
@@ -98,6 +105,7 @@ class Callbacks:
             except Exception:  # noqa: BLE001 - see observe
                 self._failed(callback)
             finally:
+                self._running = False
                 _inside.reset(token)
 
     def _failed(self, callback: object) -> None:

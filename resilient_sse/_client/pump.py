@@ -82,9 +82,11 @@ class Pump:
             Exception: What the caller's own functions raise.
         """
         session = self._session
-        session.start(anyio.current_time())
+        if self.connection is None:
+            session.start(anyio.current_time())
         while True:
-            await self._announce()
+            if session.changes or self._callbacks.pending:
+                await self._announce()
             if self.closing:
                 return None
             item = session.take(anyio.current_time())
@@ -110,9 +112,9 @@ class Pump:
             self._session.intake.clear()
 
     def wake(self, *, restart: bool = False) -> None:
-        """Interrupt whatever `next` is waiting for."""
+        """Interrupt whatever `next` is waiting for; if a callback asks for it, as soon as that has returned."""
         self._restart = self._restart or restart
-        if self._scope is not None:
+        if self._scope is not None and not self._callbacks.inside:
             self._scope.cancel()
 
     async def _proceed(self) -> None:
@@ -233,6 +235,8 @@ class Pump:
     async def _quiet(self) -> None:
         self._session.quiet(anyio.current_time())
         await self._announce()
+        if self.closing or self._restart:
+            self.wake()
 
     async def _announce(self) -> None:
         """Tell the callbacks every change that they were not told yet."""

@@ -10,7 +10,7 @@ import anyio
 
 from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback
 from resilient_sse._client.log import redacted
-from resilient_sse._client.position import Ack, Start, checkpoint_key, position_in
+from resilient_sse._client.position import Ack, Position, Start, checkpoint_key, position_in
 from resilient_sse._client.pump import Pump
 from resilient_sse._client.request import Content, HeaderValues, ParamValues, RequestTemplate
 from resilient_sse._client.transport import CLOSE_SECONDS, Transport, check_url
@@ -211,7 +211,8 @@ class ResilientStream:
             header_timeout=stall_timeout,
         )
         self._pump = Pump(self._session, request, transport, self._callbacks, where=self._where)
-        self._busy: anyio.Event | None = None
+        self._iterating = False
+        self._idle: anyio.Event | None = None
         self._loaded = False
 
     # What it is doing
@@ -328,17 +329,18 @@ class ResilientStream:
         It may be called more than once, from another task, and from a callback; it interrupts a pending read
         or wait, whose loop then ends normally.  It takes a few seconds at most.
         """
-        pump, busy = self._pump, self._busy
+        pump = self._pump
         if pump is None:
             return
         pump.closing = True
-        if busy is None:
+        if not self._iterating:
             await pump.close()
             return
         pump.wake()
         if not self._callbacks.inside:
+            self._idle = self._idle or anyio.Event()
             with anyio.move_on_after(2 * CLOSE_SECONDS):
-                await busy.wait()
+                await self._idle.wait()
 
     async def __aenter__(self) -> Self:
         """Enter a block that closes the stream at its end; the connection is made by the first iteration."""
@@ -372,11 +374,12 @@ class ResilientStream:
         pump = self._pump
         if pump is None:  # pragma: no cover - only while the constructor is refusing its arguments
             return None
-        if self._busy is not None:
+        if self._iterating:
             raise RuntimeError("the stream is being iterated by another task or from inside a callback")
-        self._busy = busy = anyio.Event()
+        self._iterating = True
         try:
-            await self._settle()
+            if self._position is not None:
+                await self._settle(self._position)
             item = await pump.next()
             if item is None:
                 await pump.close()
@@ -384,13 +387,12 @@ class ResilientStream:
                 self._position.handed_over(item)
             return item
         finally:
-            self._busy = None
-            busy.set()
+            self._iterating = False
+            if self._idle is not None:
+                self._idle.set()
+                self._idle = None
 
-    async def _settle(self) -> None:
-        position = self._position
-        if position is None:
-            return
+    async def _settle(self, position: Position) -> None:
         await position.settle()
         if not self._loaded:
             stored = await position.load()

@@ -13,6 +13,7 @@ not, no further reconnect would help: the hole becomes one `Gap`, and what was h
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -33,16 +34,18 @@ Until: TypeAlias = str | Callable[[ServerSentEvent], bool]
 Delivery: TypeAlias = ServerSentEvent | Comment | Gap | Opened | Disconnected | Closed
 
 _MAX_CURSOR_BYTES = 4096
-_DELETE = 0x7F
+
+# No control characters anywhere, no space at the edges; lone surrogates cannot be UTF-8.
+_CURSOR = re.compile(
+    r"[^\x00-\x20\x7f\ud800-\udfff](?:[^\x00-\x1f\x7f\ud800-\udfff]*[^\x00-\x20\x7f\ud800-\udfff])?"
+)
 
 
 def usable_as_cursor(event_id: str) -> bool:
     """Whether a header can carry *event_id*: no control characters, no edge spaces, at most 4 KiB of UTF-8."""
-    if not event_id or event_id != event_id.strip(" \t"):
+    if _CURSOR.fullmatch(event_id) is None:
         return False
-    if any(ord(c) < ord(" ") or ord(c) == _DELETE for c in event_id):
-        return False
-    return len(event_id.encode("utf-8", "surrogatepass")) <= _MAX_CURSOR_BYTES
+    return len(event_id) <= _MAX_CURSOR_BYTES // 4 or len(event_id.encode("utf-8")) <= _MAX_CURSOR_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,11 @@ def _tls_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
+@cache
+def _user_agent() -> str:
+    return f"resilient-sse/{version('resilient-sse')}"
+
+
 def check_url(url: str) -> None:
     """
     Raise now what httpx would at the first request.
@@ -127,7 +132,7 @@ class Transport:
             self._own = httpx.AsyncClient(
                 verify=_tls_context(),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-                headers={"User-Agent": f"resilient-sse/{version('resilient-sse')}"},
+                headers={"User-Agent": _user_agent()},
             )
         return self._own
 

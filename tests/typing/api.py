@@ -1,0 +1,101 @@
+"""
+The public types as callers meet them: checked by mypy and pyright, never run.
+
+Lines that must fail carry an ignore of each checker; both report an ignore that has become unneeded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, assert_never, assert_type
+
+import httpx
+
+from resilient_sse import (
+    CONSERVATIVE,
+    Backoff,
+    BadStatusError,
+    Closed,
+    Comment,
+    Disconnected,
+    Gap,
+    Opened,
+    Reason,
+    ResilientSSEError,
+    ResilientStream,
+    ServerSentEvent,
+    StateChange,
+    StreamState,
+    StreamStats,
+    Verdict,
+    integers,
+)
+from resilient_sse.checkpoints import Checkpoint, CheckpointStore, MemoryCheckpoint
+
+stream = ResilientStream("https://host/stream", client=httpx.AsyncClient(), **CONSERVATIVE)
+
+
+async def iterating() -> None:
+    async for event in stream:
+        assert_type(event, ServerSentEvent)
+        assert_type(event.event, str)
+        assert_type(event.id, str | None)
+        assert_type(event.json(), Any)
+    async with stream as entered:
+        assert_type(entered, ResilientStream)
+    assert_type(stream.state, StreamState)
+    assert_type(stream.last_event_id, str | None)
+    assert_type(stream.stats, StreamStats)
+    assert_type(stream.decoded(int), AsyncIterator[int])
+    assert_type(stream.decoded(json.loads, invalid="skip"), AsyncIterator[Any])
+    await stream.aclose()
+    stream.restart()
+
+
+async def everything() -> None:
+    async for activity in stream.activity():
+        match activity:
+            case ServerSentEvent() | Comment() | Gap() | Opened():
+                pass
+            case Disconnected(delay=delay):
+                assert_type(delay, float)
+            case Closed(reason=reason):
+                assert_type(reason, Reason)
+            case _:
+                assert_never(activity)
+
+
+@stream.on_state_change
+async def tell(change: StateChange) -> None:
+    assert_type(change.message, str)
+    assert_type(change.delay, float | None)
+
+
+@stream.on_gap
+def report(gap: Gap) -> None:
+    assert_type(gap.missing, int | None)
+
+
+def decide(error: ResilientSSEError) -> Verdict | None:
+    return Verdict.RETRY if isinstance(error, BadStatusError) and error.status == 418 else None
+
+
+async def token() -> dict[str, str]:
+    return {"Authorization": "Bearer new"}
+
+
+store: CheckpointStore = MemoryCheckpoint()
+ResilientStream("https://host/", headers=token, classify=decide, checkpoint=store, sequence=integers)
+ResilientStream("https://host/", headers=[("X-A", "1")], params={"page": 1}, until="done", events={"a"})
+ResilientStream("https://host/", backoff=Backoff(jitter=0.5), until=lambda event: event.data == "[DONE]")
+ResilientStream("https://host/", backoff=lambda: iter([1.0, 2.0]), observers=[lambda fact: None])
+ResilientStream("https://host/", messages={"connected": "Verbunden"}, max_retries=None, stall_timeout=None)
+assert_type(Checkpoint("7", version=1).version, int)
+
+ResilientStream()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+ResilientStream("https://host/", "GET")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+ResilientStream("https://host/", dedup="sometimes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ResilientStream("https://host/", max_retries="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ResilientStream("https://host/", checkpoint={})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ServerSentEvent(data="a").data = "b"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
