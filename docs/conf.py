@@ -1,11 +1,18 @@
-"""Sphinx: Markdown pages, docstrings by autodoc, every unresolved reference an error."""
+"""Sphinx: Markdown pages, docstrings by autodoc, every unresolved reference an error, nothing from the network."""
 
 from __future__ import annotations
 
-import logging
 import re
+import sys
 from importlib.metadata import version as installed_version
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+sys.path.insert(0, str(Path(__file__).parent))
+import state_diagram
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -20,14 +27,16 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
-    "sphinxcontrib.mermaid",
 ]
-exclude_patterns = ["_build", "conftest.py"]
+exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"resilient_sse {version}"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+html_show_sourcelink = False
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "fieldlist"]
-myst_fence_as_directive = ["mermaid"]  # so that the same fence draws a diagram on a code host
+myst_fence_as_directive = ["mermaid"]  # the same fence draws the diagram on a code host
 myst_heading_anchors = 3
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
@@ -37,30 +46,32 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 default_role = "code"  # docstrings quote code with single backticks, as Markdown does
+python_maximum_signature_line_length = 88
 
 nitpicky = True
 # Builds need no network, hence no inventories of other projects: references into these stay plain text.
 nitpick_ignore_regex = [
     (
         r"py:.*",
-        r"(abc|anyio|asyncio|collections|contextlib|datetime|enum|httpx|pathlib|random|ssl|types|typing)\..*",
+        r"(abc|anyio|asyncio|collections|contextlib|datetime|enum|httpx|json|pathlib|random|ssl|types|typing)\..*",
     ),
+    (r"py:class", r"(resilient_sse\..*\.)?(ArgsT|GapCallbackT|ResultT|StateCallbackT|T)"),  # type variables
 ]
 
 copybutton_exclude = ".linenos, .gp, .go"
 
-# A kind of page may have no page yet.  `suppress_warnings` cannot say so: this warning has no type.
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(
-    lambda record: getattr(record, "subtype", None) != "empty_glob"
-)
-
 FENCE = re.compile(r"^(?P<indent>\s*)```(?P<language>\w*)$")
+CODE_IN_A_WORD = re.compile(r"(`[^`]+`)(?=\w)")
 
 
-def fences_to_directives(
-    _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]
+def adapt_docstring(
+    _app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]
 ) -> None:
-    """Turn the Markdown code fences of a docstring, which reStructuredText does not know, into directives."""
+    """
+    Turn what docstrings write as Markdown does, and reStructuredText does not know, into its own.
+
+    These are fences around code, and code that a letter follows, as in `Pause`s.
+    """
     inside = False
     converted: list[str] = []
     for line in lines:
@@ -71,10 +82,35 @@ def fences_to_directives(
             else:
                 converted.append("")
         else:
-            converted.append(f"    {line}" if inside else line)
+            converted.append(f"    {line}" if inside else CODE_IN_A_WORD.sub(r"\1\ ", line))
     lines[:] = converted
+    if what in ("attribute", "data", "property"):
+        PLAIN[:] = converted
+
+
+PLAIN: list[str] = []
+
+
+def restore_attribute(
+    _app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]
+) -> None:
+    """Undo what napoleon has made of an attribute's text: it takes whatever stands before a colon for a type."""
+    if what in ("attribute", "data", "property"):
+        lines[:] = [*PLAIN, ""]
+
+
+class StateDiagram(SphinxDirective):
+    """A Mermaid diagram of states, drawn here instead of by a script in the reader's browser."""
+
+    has_content: ClassVar[bool] = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return the drawing."""
+        return [nodes.raw("", state_diagram.svg("\n".join(self.content)), format="html")]
 
 
 def setup(app: Sphinx) -> None:
-    """Listen before napoleon, which has the ordinary priority of 500."""
-    app.connect("autodoc-process-docstring", fences_to_directives, priority=400)
+    """Listen on both sides of napoleon, which has the ordinary priority of 500."""
+    app.connect("autodoc-process-docstring", adapt_docstring, priority=400)
+    app.connect("autodoc-process-docstring", restore_attribute, priority=600)
+    app.add_directive("mermaid", StateDiagram)

@@ -1,55 +1,160 @@
 """
-Runs every Python block of the docs and of the README, offline.
+Runs every Python block of the docs and of the README, offline and in virtual time.
 
-Each document starts in an empty directory, and every `https://host/...` answers with the same short reply:
-three pieces of text and a `done` event, with ids, so that a client that comes back resumes, and one that has
-seen it all is told so by a 204.  Any other address is an error.  `<!-- skip: next -->` before a block leaves
-it out.
+Each document starts in an empty directory.  A `python` block runs as it is; an `output` block is compared with
+what the `python` block before it printed, and `...` stands for anything.  `anyio.run` runs on a clock that jumps
+to the next timer, so nobody waits for a delay or a timeout.  `<!-- skip: next -->` before a block leaves it out.
+
+`https://host/...` is a server in memory; any other address but the tutorial's is an error.  What it does depends
+on the path, see `ANSWERS`; the usual answer is a short reply, three pieces of text and a `done` event, with ids,
+so that a client that comes back resumes, and one that has seen it all is told so by a 204.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack, chdir
+import doctest
+import io
+import json
+from contextlib import ExitStack, chdir, redirect_stdout
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
+import anyio
 import httpx
 import respx
-from sybil import Sybil
-from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
+from sybil import Example, Sybil
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.myst import CodeBlockParser, SkipParser
+
+from resilient_sse.testing import RecordedRequest, Reply, Script, comment, event, pause, virtual_backend
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import pytest
 
+    from resilient_sse.testing import BackendName, Handler
+
 DOCS = Path(__file__).parent
+OUTPUT = "printed by the last block"
+"""A name in a document's namespace that no block can use by accident."""
 
-REPLY = {
-    "1": 'retry: 100\nid: 1\ndata: {"text": "Hello"}\n\n',
-    "2": 'id: 2\ndata: {"text": ", "}\n\n',
-    "3": 'id: 3\ndata: {"text": "world"}\n\n',
-    "4": 'id: 4\nevent: done\ndata: {"text": "."}\n\n',
-}
-"""The blocks by their id; `retry:` keeps the wait before a reconnect short."""
+REPLY = (
+    event('{"text": "Hello"}', id="1", retry=100),
+    event('{"text": ", "}', id="2"),
+    event('{"text": "world"}', id="3"),
+    event('{"text": "."}', id="4", event="done"),
+)
+"""The usual events; `retry:` keeps the wait before a reconnect short."""
 
 
-def answer(request: httpx.Request) -> httpx.Response:
+def resumable(request: RecordedRequest) -> Reply:
     """Answer with what the client has not seen yet, or with 204 when that is nothing."""
-    ids = list(REPLY)
-    seen = request.headers.get("last-event-id")
-    missing = ids[ids.index(seen) + 1 :] if seen in ids else ids
-    if not missing:
-        return httpx.Response(204)
-    body = "".join(REPLY[event_id] for event_id in missing)
-    return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=body.encode())
+    seen = request.last_event_id or ""
+    missing = REPLY[int(seen) if seen in ("1", "2", "3", "4") else 0 :]
+    return Reply(*missing) if missing else Reply(status=204, content_type=None)
+
+
+def dropped(request: RecordedRequest) -> Reply:
+    """Break the first connection after two events."""
+    return resumable(request) if request.last_event_id else Reply(*REPLY[:2]).drop()
+
+
+def private(request: RecordedRequest) -> Reply:
+    """Accept the second token only: the first one has expired."""
+    if request.headers.get("authorization") == "Bearer token-2":
+        return resumable(request)
+    return Reply(b"the token has expired", status=401, content_type="text/plain")
+
+
+def numbered(request: RecordedRequest) -> Reply:
+    """Number the events, and have lost 4 and 5 for good."""
+    seen = int(request.last_event_id or 0)
+    present = [number for number in (1, 2, 3, 6, 7) if number > seen]
+    if not present:
+        return Reply(status=204, content_type=None)
+    return Reply(*(event(f"event {number}", id=str(number)) for number in present))
+
+
+def chat(request: RecordedRequest) -> Reply:
+    """Answer a POST as language models do: no ids, and a sentinel at the end."""
+    if request.method != "POST" or "prompt" not in json.loads(request.content):
+        return Reply(b"POST a prompt", status=400, content_type="text/plain")
+    words = ("Once", " upon", " a", " time")
+    return Reply(*(event(json.dumps({"delta": word})) for word in words), event("[DONE]")).hang()
+
+
+def quiet(request: RecordedRequest) -> Reply:
+    """Fall silent for 28 seconds after the first event, and for good after the second."""
+    return resumable(request) if request.last_event_id else Reply(REPLY[0], pause(28), REPLY[1]).hang()
+
+
+def typed(_request: RecordedRequest) -> Reply:
+    """Mix types, heartbeats and comments."""
+    return Reply(
+        event("101.5", event="price", id="1"),
+        comment("still here"),
+        event("{}", event="heartbeat"),
+        event("closing soon", event="notice", id="2"),
+        event("101.7", event="price", id="3"),
+        event("", event="end", id="4"),
+    )
+
+
+def busy() -> Handler:
+    """Ask for three seconds of patience once."""
+    requests = count()
+
+    def answer(request: RecordedRequest) -> Reply:
+        if next(requests) == 0:
+            return Reply(b"deploying", status=503, content_type="text/plain", headers={"Retry-After": "3"})
+        return resumable(request)
+
+    return answer
+
+
+ANSWERS: Mapping[str, Callable[[], Handler]] = {
+    "/busy": busy,
+    "/chat": lambda: chat,
+    "/down": lambda: lambda _: Reply(b"down for repair", status=503, content_type="text/plain"),
+    "/dropped": lambda: dropped,
+    "/large": lambda: lambda _: Reply(event("x" * 100_000, id="1")),
+    "/missing": lambda: lambda _: Reply(b"no such stream", status=404, content_type="text/plain"),
+    "/numbered": lambda: numbered,
+    "/private": lambda: private,
+    "/quiet": lambda: quiet,
+    "/typed": lambda: typed,
+}
+"""A fresh handler for each path with a behaviour of its own."""
+
+
+def server() -> Callable[[httpx.Request], Any]:
+    """Make the server of one document."""
+    handlers = {path: make() for path, make in ANSWERS.items()}
+    script = Script()
+    script.always(lambda request: handlers.get(httpx.URL(request.url).path, resumable)(request))
+    return script.transport().handle_async_request
+
+
+REAL_RUN = anyio.run
+
+
+def run_in_virtual_time(func: Callable[..., Any], *args: Any, backend: BackendName = "asyncio") -> Any:  # noqa: ANN401 - as anyio.run
+    """Stand in for `anyio.run`."""
+    name, options = virtual_backend(backend)
+    return REAL_RUN(func, *args, backend=name, backend_options=options)
 
 
 def set_up(namespace: dict[str, Any]) -> None:
-    """Give one document its directory and its server, and let its `__main__` guards run."""
+    """Give one document its directory, its clock and its server, and let its `__main__` guards run."""
     stack = namespace["_stack"] = ExitStack()
     stack.enter_context(chdir(stack.enter_context(TemporaryDirectory())))
+    stack.enter_context(patch.object(anyio, "run", run_in_virtual_time))
     router = stack.enter_context(respx.mock(assert_all_called=False))
-    router.route(host="host").mock(side_effect=answer)
+    router.route(host="host").mock(side_effect=server())
     namespace["__name__"] = "__main__"
 
 
@@ -58,10 +163,27 @@ def tear_down(namespace: dict[str, Any]) -> None:
     namespace["_stack"].close()
 
 
+def run(example: Example) -> None:
+    """Run a block and keep what it prints."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        PythonEvaluator()(example)
+    example.namespace[OUTPUT] = printed.getvalue()
+
+
+def compare(example: Example) -> str | None:
+    """Hold an `output` block against what was printed."""
+    wanted, got = example.parsed, example.namespace.get(OUTPUT, "")
+    checker = doctest.OutputChecker()
+    if checker.check_output(wanted, got, doctest.ELLIPSIS):
+        return None
+    return f"the page says:\n{wanted}\nthe block printed:\n{got}"
+
+
 def examples(directory: Path, pattern: str) -> Sybil:
-    """Find the Python blocks of the files below *directory* that match *pattern*."""
+    """Find the blocks of the files below *directory* that match *pattern*."""
     return Sybil(
-        parsers=[PythonCodeBlockParser(), SkipParser()],
+        parsers=[CodeBlockParser("python", run), CodeBlockParser("output", compare), SkipParser()],
         path=str(directory),
         pattern=pattern,
         excludes=["_build/**"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -230,7 +231,7 @@ class ResilientStream:
     @property
     def stats(self) -> StreamStats:
         """The figures so far, as a copy that no longer changes."""
-        return self._session.snapshot()
+        return replace(self._session.stats)
 
     def on_state_change(self, callback: StateCallbackT) -> StateCallbackT:
         """

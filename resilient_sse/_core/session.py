@@ -26,6 +26,7 @@ from resilient_sse._core.intake import Delivery, Intake
 from resilient_sse._core.liveness import Silence
 from resilient_sse._core.outage import Decision, Outage
 from resilient_sse._core.parser import Block, Parser, RetryHint
+from resilient_sse._core.resumption import Resumption
 from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
 from resilient_sse._core.stats import StreamStats
 
@@ -86,11 +87,6 @@ TRANSITIONS: Mapping[tuple[StreamState, StreamState], frozenset[Reason]] = Mappi
 )
 """Every legal transition and the reasons it may have.  The diagram in the docs is drawn from this table."""
 
-_GONE = 410
-
-# So many connections in a row without an event, although a cursor was sent: the server cannot resume from it.
-_EMPTY_CONNECTIONS = 3
-
 
 class Session:
     """
@@ -119,12 +115,7 @@ class Session:
         self._opened_at: float | None = None
         self._proved = False
         self._dispatched = False
-        self._cursor_sent: str | None = None
-        self._empty = 0
-
-    def snapshot(self) -> StreamStats:
-        """Copy the figures."""
-        return replace(self.stats)
+        self._resumption = Resumption()
 
     def start(self, now: float) -> None:
         """Begin to iterate, or to iterate again after an error."""
@@ -141,16 +132,13 @@ class Session:
         self.stats.connected_at = self._opened_at = now
         self._proved = self._dispatched = False
         self.outage.accepted()
-        self._cursor_sent = cursor
         self._parser = Parser(max_event_bytes=self._options.max_event_bytes)
         self.silence.start()
         self.intake.connected(self.connection, resumed=cursor is not None)
         self.intake.put(
             Opened(connection=self.connection, status=status, headers=headers, last_event_id=cursor)
         )
-        answered = headers.get("last-event-id")
-        if cursor is not None and answered is not None and answered != cursor:
-            self.intake.put(Gap(kind="unresumable", after_id=cursor, before_id=answered or None))
+        self._report(self._resumption.opened(cursor, headers))
         self._move(StreamState.CONNECTED, Reason.OPENED, now, status=status, headers=headers)
 
     def receive(self, chunk: bytes, *, raw_size: int, waited: float, now: float) -> None:
@@ -214,8 +202,7 @@ class Session:
 
     def refused(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that an attempt to open a connection failed, and decide."""
-        if isinstance(error, HandshakeError) and error.status == _GONE and self.intake.cursor is not None:
-            self.intake.put(Gap(kind="unresumable", after_id=self.intake.cursor))
+        self._report(self._resumption.refused(self.intake.cursor, error))
         self._decide(error, now, wall)
         self.stats.failed_attempts += self.state is not StreamState.CLOSED
 
@@ -286,11 +273,13 @@ class Session:
         self.stats.partial += self._parser.finish()
         if now - self._opened_at > self.outage.pacing.settle_after:
             self.outage.end()
-        self._empty = 0 if self._dispatched or self._cursor_sent is None else self._empty + 1
-        if self._empty == _EMPTY_CONNECTIONS:
-            self.intake.put(Gap(kind="unresumable", after_id=self._cursor_sent))
+        self._report(self._resumption.ended(eventless=not self._dispatched))
         self._opened_at = None
         self._proved = self.intake.fresh = False
+
+    def _report(self, gap: Gap | None) -> None:
+        if gap is not None:
+            self.intake.put(gap)
 
     def _move(
         self,

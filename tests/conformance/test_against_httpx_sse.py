@@ -102,7 +102,6 @@ ORDINARY = [
     pytest.param(b"data: a\rdata: b\ndata: c\r\n\r\ndata: d\n\n", id="mixed-ends"),
     pytest.param("data: é€😀\nid: 豆\n\n".encode(), id="characters"),
     pytest.param(b"data: a\xff\xe2\x82\n\ndata: \xed\xa0\x80\n\n", id="invalid-bytes"),
-    pytest.param("data: a\u2028b\x85c\x0bd\x0ce\n\n".encode(), id="separators-are-data"),
     pytest.param(b"data: a\n\ndata: b\n", id="unfinished-block"),
     pytest.param(b"data: a\n\ndata: b", id="unfinished-line"),
     pytest.param(b"\n\n\ndata: a\n\n\n\n", id="blank-lines-before-any-id"),
@@ -121,7 +120,10 @@ def test_equal_on_ordinary_input(stream):
         assert ours(*chunks) == expected
 
 
-_text = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=8)
+# Old versions of httpx-sse cut lines wherever str.splitlines() does; that was mended in a release we may meet.
+_text = st.text(
+    st.characters(codec="utf-8", exclude_characters="\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029"), max_size=8
+)
 _ordinary = st.builds(
     Wire,
     data=st.lists(_text, min_size=1, max_size=3).map("\n".join),

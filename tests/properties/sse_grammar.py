@@ -42,8 +42,10 @@ numbers = st.one_of(
     st.integers(0, 10**6).map(lambda number: b"%d" % number),
     st.integers(1, 40).map(lambda length: b"9" * length),
     st.integers(1, 20).map(lambda length: b"7".rjust(length, b"0")),
-    st.sampled_from([b"-5", b"+5", b"1_000", b"1.5", b" 5", b"5 ", b"5\0", b"\xd9\xa1", b"\xc2\xb2"]),
+    st.sampled_from([b"-5", b"+5", b"1_000", b"1.5", b" 5", b"5 ", b"5\0", b"\xd9\xa1\xd9\xa2", b"\xc2\xb2"]),
 )
+
+_ids = st.sampled_from([b"1", b"2", b"7", b"", b"\0", b"1\0", b"\x002", "é".encode()])
 
 values = st.one_of(
     st.lists(fragments, max_size=4).map(b"".join),
@@ -56,32 +58,34 @@ values = st.one_of(
 @st.composite
 def _field(draw: st.DrawFn) -> bytes:
     name = draw(names)
-    value = draw(numbers) if name == b"retry" and draw(st.booleans()) else draw(values)
-    return name + draw(separators) + value
+    kinds = {b"retry": st.one_of(numbers, numbers, values), b"id": st.one_of(_ids, values)}
+    return name + draw(separators) + draw(kinds.get(name, values))
 
 
 lines = st.one_of(
+    values.map(b"data: ".__add__),
     _field(),
     _field(),
-    _field(),
-    st.just(b""),
-    st.just(b""),
     st.tuples(st.sampled_from([b":", b": ", b"::"]), values).map(b"".join),
     st.sampled_from([b"data", b"id", b"event", b"retry"]),
-    values,
+    st.one_of(values, st.just(b"")),
 )
 
 _ended_line = st.tuples(lines, line_ends).map(b"".join)
-_block = st.tuples(st.lists(_ended_line, min_size=1, max_size=5), line_ends).map(
-    lambda block: b"".join(block[0]) + block[1]
-)
+_blank_line = line_ends
 
 
 @st.composite
-def streams(draw: st.DrawFn, max_blocks: int = 5) -> bytes:
+def _block(draw: st.DrawFn) -> bytes:
+    return b"".join(draw(st.lists(_ended_line, min_size=1, max_size=4))) + draw(_blank_line)
+
+
+@st.composite
+def streams(draw: st.DrawFn, max_blocks: int = 6) -> bytes:
     """Draw a stream: perhaps a mark or a piece of one, blocks and stray lines, perhaps an unfinished line."""
     start = draw(st.sampled_from([b"", b"", b"", BOM, BOM + BOM, BOM[:2], BOM[:1]]))
-    body = draw(st.lists(st.one_of(_block, _block, _ended_line, line_ends), max_size=max_blocks))
+    parts = st.one_of(_block(), _block(), _block(), _ended_line, _blank_line)
+    body = draw(st.lists(parts, min_size=draw(st.sampled_from([0, 1, max_blocks // 2])), max_size=max_blocks))
     tail = draw(st.one_of(st.just(b""), lines))
     return start + b"".join(body) + tail
 
@@ -93,7 +97,7 @@ def cut(stream: bytes, positions: list[int]) -> list[bytes]:
 
 
 @st.composite
-def chunked_streams(draw: st.DrawFn, max_blocks: int = 5) -> list[bytes]:
+def chunked_streams(draw: st.DrawFn, max_blocks: int = 6) -> list[bytes]:
     """Draw a stream cut at random, often inside line ends and characters, or into pieces of one length."""
     stream = draw(streams(max_blocks))
     size = len(stream)

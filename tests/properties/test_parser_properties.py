@@ -22,7 +22,7 @@ from tests.properties.sse_grammar import (
     wires,
 )
 
-limits = st.integers(1, 64)
+limits = st.one_of(st.integers(12, 40), st.integers(1, 64))
 
 
 def reference(stream: bytes, limit: int | None = None) -> Outcome:

@@ -144,6 +144,7 @@ async def test_time_waits_for_executors(anyio_backend):
     async with asyncio.timeout(0.001):
         await loop.run_in_executor(None, time.sleep, 0.02)
     assert loop.time() == 0
+    assert loop._clock.jobs == 0
     await asyncio.sleep(1)
     assert loop.time() == 1
 
@@ -211,6 +212,7 @@ def test_a_hang_beside_an_idle_thread_is_an_error():
         thread.join()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_closing_the_loop_waits_for_executor_threads():
     """A thread still at work when the loop closes is joined, without a warning that virtual time was up."""
     finished = []

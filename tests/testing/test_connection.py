@@ -168,6 +168,7 @@ async def test_closing_may_take_time(script, client):
     response = await client.send(client.build_request("GET", URL), stream=True)
     with anyio.move_on_after(2) as scope:
         await response.aclose()
+    await response.stream.aclose()
     assert scope.cancelled_caught
     assert anyio.current_time() == 62
     assert script.live == 0

@@ -52,6 +52,7 @@ def real_url(behaviour):
             listener.close()
             yield f"http://127.0.0.1:{port}/"
             return
+        listener.settimeout(10)
         thread = threading.Thread(target=serve, args=(behaviour, listener, over))
         thread.start()
         yield f"http://127.0.0.1:{port}/"

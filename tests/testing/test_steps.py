@@ -1,6 +1,8 @@
 """The steps of a script, each on its own: what is sent, what fails, and how it is described."""
 
 import math
+import zlib
+from contextlib import suppress
 
 import anyio
 import httpx
@@ -52,11 +54,18 @@ async def test_gzip_is_decoded_chunk_by_chunk(script):
     assert response.num_bytes_downloaded < len(b"".join(events))
 
 
-async def test_complete_gzip_ends_without_complaint(script):
-    """The trailer belongs to the body."""
-    script.respond(b"one", b"two", gzip=True).end()
-    async with script.client() as client:
-        assert (await client.get(URL)).content == b"onetwo"
+@pytest.mark.parametrize("ending", [Reply.end, Reply.hang])
+async def test_only_a_clean_end_completes_gzip(script, ending):
+    """A body that ends has its trailer, one that stays open has none yet."""
+    ending(script.respond(b"one", b"two", gzip=True))
+    decoder = zlib.decompressobj(wbits=31)
+    text = b""
+    async with script.client(timeout=9) as client, client.stream("GET", URL) as response:
+        with suppress(httpx.ReadTimeout):
+            async for chunk in response.aiter_raw():
+                text += decoder.decompress(chunk)
+    assert text == b"onetwo"
+    assert decoder.eof is (ending is Reply.end)
 
 
 @pytest.mark.parametrize("limit,delay", [(None, 8), (10, 8), (3, 3)])
