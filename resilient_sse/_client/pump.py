@@ -140,7 +140,7 @@ class Pump:
         if self._outage is None:
             self._outage = Outage(go_on=self._goes_on, delay=self._delay, sleep=self._pause)
         if not await self._outage.next():
-            self._outage = None
+            self._end_outage()
             return
         await self._pause()
         if self.closing:
@@ -161,9 +161,14 @@ class Pump:
             if not self.closing:
                 await self._interrupted()
             return
-        self._outage = None
+        self._end_outage()
         self.connection = connection
         session.opened(connection.status, connection.headers, cursor=cursor, now=anyio.current_time())
+
+    def _end_outage(self) -> None:
+        if self._outage is not None:
+            self._outage.end()
+            self._outage = None
 
     async def _open(self, cursor: str | None) -> Connection | None:
         """Open a connection; `None` if `wake` was called meanwhile."""

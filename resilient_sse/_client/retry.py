@@ -16,8 +16,9 @@ class Outage:
     """
     A series of attempts, which ends when one succeeds or the session decides that there shall be no other.
 
-    Failures travel as results and not as exceptions: an exception that the engine kept would tie a knot of
-    frames around the stream, and a stream that is dropped must free its socket at once.
+    A stream that is dropped must free its socket at once, by its reference count, but the engine refers to
+    itself in circles.  Therefore failures travel as results, for an exception would lead through its frames to
+    the stream, and `end` lets go of the functions given here.
 
     Args:
         go_on: Whether another attempt follows a failure.
@@ -32,11 +33,14 @@ class Outage:
         delay: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
+        self._go_on = go_on
+        self._delay = delay
+        self._sleep = sleep
         self._attempts = AsyncRetrying(
             retry=_has_failed,
-            wait=lambda _: delay(),
-            stop=lambda _: not go_on(),
-            sleep=sleep,
+            wait=lambda _: self._delay(),
+            stop=lambda _: not self._go_on(),
+            sleep=lambda seconds: self._sleep(seconds),  # noqa: PLW0108 - a bound method would not let go
             retry_error_callback=lambda _: None,
         ).__aiter__()
         self._state: RetryCallState | None = None
@@ -59,6 +63,10 @@ class Outage:
         """Take note that the attempt has failed; the session has been told why."""
         if self._state is not None:
             self._state.set_result(None)
+
+    def end(self) -> None:
+        """Let go of the stream; nothing else may be called afterwards."""
+        del self._go_on, self._delay, self._sleep
 
 
 def _has_failed(state: RetryCallState) -> bool:

@@ -4,47 +4,58 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import anyio
 
 from resilient_sse._client.transport.failures import translated
+from resilient_sse._client.transport.inflate import Inflater, inflater_for
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import httpx
 
-    from resilient_sse._client.transport.inflate import Inflater
 
-__all__ = ["CLOSE_SECONDS", "Connection", "close"]
+__all__ = ["CLOSE_SECONDS", "Connection"]
 
 # Closing never takes longer than this; what is not closed by then is left to the event loop.
 CLOSE_SECONDS = 2.0
+
+# A read that is cancelled before it begins may still return what was buffered; never as often as this.
+_BUFFERED_CHUNKS = 1000
 
 
 class Connection:
     """
     One accepted response.
 
+    A read that fails or is cancelled has closed the connection on its way out; a connection that is dropped
+    unread is closed by the event loop, which finalises the generator that reads it.
+
     Attributes:
         status: Its status.
         headers: Its headers, names in lower case.
     """
 
-    def __init__(
-        self,
-        head: httpx.Response,
-        body: AsyncGenerator[httpx.Response | bytes],
-        inflater: Inflater | None,
-    ) -> None:
-        self.status = head.status_code
-        self.headers: Mapping[str, str] = dict(head.headers)
-        self._body = body
-        self._inflater = inflater
+    def __init__(self, response: httpx.Response) -> None:
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = dict(response.headers)
+        self._response = response
+        self._chunks = response.aiter_raw()
+        self._inflater: Inflater | None = None
         self._slices: Iterator[bytes] | None = None
+
+    def decode(self) -> None:
+        """
+        Undo the content encoding from here on.
+
+        Raises:
+            ValueError: It is none that can be undone.
+        """
+        self._inflater = inflater_for(self.headers.get("content-encoding", ""))
 
     async def receive(self) -> tuple[bytes, int] | None:
         """
@@ -59,7 +70,7 @@ class Connection:
             if self._slices is not None:
                 for data in self._slices:
                     return data, 0
-            raw = cast("bytes", await anext(self._body))
+            raw = await anext(self._chunks)
             if self._inflater is None:
                 return raw, len(raw)
             self._slices = self._inflater.feed(raw)
@@ -72,12 +83,19 @@ class Connection:
             raise translated(exc, opened=True) from exc
 
     async def aclose(self) -> None:
-        """Close the connection, within a bound."""
-        await close(self._body)
+        """Close the connection, within a bound, whatever its last words are."""
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True), contextlib.suppress(Exception):
+            await self._unwind()
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True), contextlib.suppress(Exception):
+            await self._response.aclose()
 
+    async def _unwind(self) -> None:
+        """
+        End the read by cancelling it, which unwinds the generators that httpx and httpcore have nested.
 
-async def close(body: AsyncGenerator[httpx.Response | bytes]) -> None:
-    """Close an exchange within a bound, whatever its last words are."""
-    with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-        with contextlib.suppress(Exception):  # it is over; how it complains changes nothing
-            await body.aclose()
+        Closing the response alone leaves them suspended, to be finalised one by one, and trio complains of each.
+        """
+        with anyio.CancelScope() as read:
+            read.cancel()
+            for _ in range(_BUFFERED_CHUNKS):
+                await anext(self._chunks)

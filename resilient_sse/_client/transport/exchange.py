@@ -1,8 +1,7 @@
-"""One request and its redirects, as one async generator: the response first, then its bytes."""
+"""One request and its redirects, up to the response that is meant."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -12,7 +11,7 @@ from httpx_sse import aconnect_sse
 from resilient_sse._core.errors import HandshakeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from types import TracebackType
 
     from resilient_sse._client.request import PreparedRequest
 
@@ -26,19 +25,18 @@ _BECOMES_GET: Final = frozenset({301, 302, _SEE_OTHER})
 
 async def exchange(
     client: httpx.AsyncClient, request: PreparedRequest, *, encoding: str, options: dict[str, Any]
-) -> AsyncGenerator[httpx.Response | bytes]:
+) -> httpx.Response:
     """
-    Send *request*, follow its redirects, and yield the final response and then the raw bytes of its body.
+    Send *request*, follow its redirects, and return the final response with its body unread.
 
-    Closing the generator closes the connection; so does cancelling it, and so does the event loop when it is
-    dropped unfinished.  Redirects are followed here and not by httpx, which would hand the caller's own
-    headers to whatever origin an answer names.
+    Redirects are followed here and not by httpx, which would hand the caller's own headers to whatever origin
+    an answer names.
 
     Args:
         client: Who sends it.
         request: What to send.
         encoding: The value of `Accept-Encoding`.
-        options: Further arguments of `client.stream`: auth, timeout, extensions.
+        options: `timeout` and `extensions` of the request, and `auth` if it is not the client's.
 
     Raises:
         HandshakeError: A redirect that must not be followed.
@@ -46,65 +44,81 @@ async def exchange(
     method, url, content = request.method, httpx.URL(request.url), request.content
     own = _own_headers(request, encoding)
     headers = _merged(own, request.headers)
-    home = _origin(url)
+    home, at_home = _origin(url), True
     for hop in count():
+        sender = cast("httpx.AsyncClient", _Sender(client, at_home=at_home))
         async with aconnect_sse(
-            client, method, str(url), headers=headers, content=content, follow_redirects=False, **options
+            sender, method, str(url), headers=headers, content=content, **options
         ) as source:
             response = source.response
-            if response.status_code not in _REDIRECTS:
-                yield response  # noqa: ASYNC119 - its owner closes this generator
-                async for chunk in response.aiter_raw():
-                    yield chunk  # noqa: ASYNC119 - as above
-                return
-            if hop == _MAX_REDIRECTS:
-                raise _refused(response, f"is the last of more than {_MAX_REDIRECTS}")
-            url = _target(url, response)
-            if response.status_code in _BECOMES_GET and method != "HEAD":
-                method, content = "GET", None
-            if _origin(url) != home and not isinstance(client, _Stranger):
-                if content is not None:
-                    raise _refused(response, "leads the request's body to another origin")
-                # From here on nothing of the caller's is sent, not even back to the first origin.
-                client, headers = cast("httpx.AsyncClient", _Stranger(client)), own
-                options = {**options, "auth": None}
+        if response.status_code not in _REDIRECTS:
+            return response
+        await response.aclose()
+        if hop == _MAX_REDIRECTS:
+            raise _refused(response, f"is the last of more than {_MAX_REDIRECTS}")
+        url = _target(url, response)
+        if response.status_code in _BECOMES_GET and method != "HEAD":
+            method, content = "GET", None
+        if at_home and _origin(url) != home:
+            if content is not None:
+                raise _refused(response, "leads the request's body to another origin")
+            # From here on nothing of the caller's is sent, not even back to the first origin.
+            at_home, headers, options = False, own, {**options, "auth": None}
+    raise AssertionError  # pragma: no cover - count() does not end
 
 
-class _Stranger:
+class _Sender:
     """
-    What `aconnect_sse` needs of a client, for another origin: it sends just what it is given.
+    What `aconnect_sse` needs of a client: `stream`, without what `httpx.AsyncClient.stream` would do beyond it.
 
-    `httpx.AsyncClient.stream` would add the client's default headers, its cookies and its credentials.
+    That is an async generator, which would stay suspended as long as the response is open; at the end of a
+    program asyncio closes all such generators at once, and nested ones trip over each other.  And away from
+    the first origin it would add the client's default headers, its cookies and its credentials.
     """
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, *, at_home: bool) -> None:
         self._client = client
+        self._at_home = at_home
 
-    @asynccontextmanager
-    async def stream(
+    def stream(
         self,
         method: str,
         url: str,
         *,
         headers: httpx.Headers,
-        timeout: httpx.Timeout,  # noqa: ASYNC109 - httpx's own name for it, passed through
+        content: Any,  # noqa: ANN401 - as httpx takes it
+        timeout: httpx.Timeout,
         extensions: dict[str, Any],
-        content: None,
-        auth: None,
-        follow_redirects: bool,
-    ) -> AsyncGenerator[httpx.Response]:
-        request = httpx.Request(
-            method,
-            url,
-            headers=headers,
-            content=content,
-            extensions={**extensions, "timeout": timeout.as_dict()},
-        )
-        response = await self._client.send(request, stream=True, auth=auth, follow_redirects=follow_redirects)
-        try:
-            yield response
-        finally:
-            await response.aclose()
+        **auth: Any,  # noqa: ANN401 - as httpx takes it, if it is given at all
+    ) -> _Sent:
+        if self._at_home:
+            request = self._client.build_request(
+                method, url, headers=headers, content=content, timeout=timeout, extensions=extensions
+            )
+        else:
+            extensions = {**extensions, "timeout": timeout.as_dict()}
+            request = httpx.Request(method, url, headers=headers, extensions=extensions)
+        return _Sent(self._client, request, auth)
+
+
+class _Sent:
+    """A request on its way; leaving the block leaves the response open, for it belongs to the caller."""
+
+    def __init__(self, client: httpx.AsyncClient, request: httpx.Request, auth: dict[str, Any]) -> None:
+        self._client = client
+        self._request = request
+        self._auth = auth
+
+    async def __aenter__(self) -> httpx.Response:
+        return await self._client.send(self._request, stream=True, follow_redirects=False, **self._auth)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
 
 
 class _Settled(httpx.Headers):

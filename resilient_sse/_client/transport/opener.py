@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 import httpx
 
-from resilient_sse._client.transport.connection import CLOSE_SECONDS, Connection, close
+from resilient_sse._client.transport.connection import CLOSE_SECONDS, Connection
 from resilient_sse._client.transport.exchange import exchange
 from resilient_sse._client.transport.failures import translated
-from resilient_sse._client.transport.inflate import ACCEPTED_ENCODINGS, inflater_for
+from resilient_sse._client.transport.inflate import ACCEPTED_ENCODINGS
 from resilient_sse._core.classify import is_event_stream
 from resilient_sse._core.errors import (
     BadContentTypeError,
@@ -107,14 +108,15 @@ class Transport:
         }
         if self._auth is not None:
             options["auth"] = self._auth
-        body = exchange(self._client(), request, encoding=self._encoding, options=options)
+        sending = exchange(self._client(), request, encoding=self._encoding, options=options)
+        response = await patience.wait_for(sending)
+        connection = Connection(response)
         try:
-            head = await patience.first(body)
-            await _accept(head, body)
-            return Connection(head, body, inflater_for(head.headers.get("content-encoding", "")))
+            await _accept(connection)
         except BaseException:
-            await close(body)
+            await connection.aclose()
             raise
+        return connection
 
     async def aclose(self) -> None:
         """Close our own client, if one was made."""
@@ -160,18 +162,18 @@ class _Patience:
         if name.endswith("send_request_headers.started"):
             self._scope.deadline = anyio.current_time() + self._headers
 
-    async def first(self, body: AsyncGenerator[httpx.Response | bytes]) -> httpx.Response:
+    async def wait_for(self, sending: Awaitable[httpx.Response]) -> httpx.Response:
         """
         Wait for the response.
 
         Raises:
-            HandshakeError: The request cannot be sent.
+            HandshakeError: The request cannot be sent, or a redirect cannot be followed.
             ConnectionLostError: No response came, or not in time.
         """
         with self._scope as scope:
             scope.deadline = anyio.current_time() + self._all
             try:
-                return cast("httpx.Response", await anext(body))
+                return await sending
             except Exception as exc:
                 raise translated(exc, opened=False) from exc
         raise ConnectionLostError(Reason.CONNECT, f"no response headers within {self._headers:g} s")
@@ -183,37 +185,27 @@ def _has_pool(client: Client | None) -> bool:
     return client is not None and (transport is None or isinstance(transport, httpx.AsyncHTTPTransport))
 
 
-async def _accept(head: httpx.Response, body: AsyncGenerator[httpx.Response | bytes]) -> None:
+async def _accept(connection: Connection) -> None:
     """Raise what keeps the answer from being an event stream, if anything does."""
-    headers = dict(head.headers)
+    status, headers = connection.status, connection.headers
     content_type = headers.get("content-type", "")
-    encoding = headers.get("content-encoding", "")
-    if head.status_code != _OK:
-        excerpt = await _excerpt(body, encoding)
-        raise BadStatusError(status=head.status_code, headers=headers, body_excerpt=excerpt)
-    if not is_event_stream(content_type):
-        excerpt = await _excerpt(body, encoding)
-        raise BadContentTypeError(content_type, status=_OK, headers=headers, body_excerpt=excerpt)
     try:
-        inflater_for(encoding)
+        connection.decode()
     except ValueError as exc:
-        raise HandshakeError(str(exc), status=_OK, headers=headers) from None
+        if status == _OK:
+            raise HandshakeError(str(exc), status=status, headers=headers) from None
+    if status != _OK:
+        excerpt = await _excerpt(connection)
+        raise BadStatusError(status=status, headers=headers, body_excerpt=excerpt)
+    if not is_event_stream(content_type):
+        excerpt = await _excerpt(connection)
+        raise BadContentTypeError(content_type, status=status, headers=headers, body_excerpt=excerpt)
 
 
-async def _excerpt(body: AsyncGenerator[httpx.Response | bytes], encoding: str) -> str:
+async def _excerpt(connection: Connection) -> str:
     """Read the start of an error's body, as far as it comes in time."""
     taken = bytearray()
-    with anyio.move_on_after(_EXCERPT_SECONDS):
-        try:
-            inflater = inflater_for(encoding)
-            async for raw in body:
-                raw = cast("bytes", raw)
-                for data in inflater.feed(raw) if inflater else (raw,):
-                    taken += data
-                    if len(taken) >= _EXCERPT_BYTES:
-                        break
-                if len(taken) >= _EXCERPT_BYTES:
-                    break
-        except Exception:  # noqa: BLE001, S110 - the answer is an error already; its body is a courtesy
-            pass
+    with anyio.move_on_after(_EXCERPT_SECONDS), contextlib.suppress(ConnectionLostError):
+        while len(taken) < _EXCERPT_BYTES and (chunk := await connection.receive()) is not None:
+            taken += chunk[0]
     return taken[:_EXCERPT_BYTES].decode("utf-8", "replace")

@@ -1,0 +1,50 @@
+"""Whether the server can resume from the id it is given; where it cannot, the loss is said aloud."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resilient_sse._core.errors import HandshakeError
+from resilient_sse._core.events import Gap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Resumption"]
+
+_GONE = 410
+
+# So many connections in a row without an event, although an id was sent: the server has nothing behind it.
+_EMPTY_CONNECTIONS = 3
+
+
+class Resumption:
+    """
+    Watches what becomes of the id that connections are asked to resume after.
+
+    The cursor is never dropped quietly to make a connection work: each sign that the server cannot honour it
+    is one `Gap`, and what to do about it is the consumer's decision.
+    """
+
+    def __init__(self) -> None:
+        self._sent: str | None = None
+        self._empty = 0
+
+    def opened(self, cursor: str | None, headers: Mapping[str, str]) -> Gap | None:
+        """Take note of a connection that was asked to resume after *cursor*, and of what its answer says."""
+        self._sent = cursor
+        answered = headers.get("last-event-id")
+        if cursor is None or answered is None or answered == cursor:
+            return None
+        return Gap(kind="unresumable", after_id=cursor, before_id=answered or None)
+
+    def refused(self, cursor: str | None, error: Exception) -> Gap | None:
+        """Take note of an attempt that failed."""
+        if cursor is None or not isinstance(error, HandshakeError) or error.status != _GONE:
+            return None
+        return Gap(kind="unresumable", after_id=cursor)
+
+    def ended(self, *, eventless: bool) -> Gap | None:
+        """Take note of the end of a connection; *eventless* if no event came over it."""
+        self._empty = self._empty + 1 if eventless and self._sent is not None else 0
+        return Gap(kind="unresumable", after_id=self._sent) if self._empty == _EMPTY_CONNECTIONS else None

@@ -1,0 +1,64 @@
+"""`resilient-sse demo`: a real server, a network that misbehaves, and a client that loses nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from secrets import randbelow
+from typing import TYPE_CHECKING
+
+import anyio
+
+from resilient_sse.cli.demo.client import receive
+from resilient_sse.cli.demo.plain import PlainView
+from resilient_sse.cli.demo.process import ServerError, serving
+from resilient_sse.cli.demo.record import Record
+from resilient_sse.cli.demo.report import Report
+from resilient_sse.cli.exits import Exit, complain
+
+if TYPE_CHECKING:
+    from resilient_sse.cli.arguments import DemoOptions
+    from resilient_sse.cli.demo.view import View
+
+__all__ = ["run_demo"]
+
+_SEEDS = 10_000
+
+_SERVER_NEEDS = ("starlette", "sse_starlette", "uvicorn")
+
+
+def run_demo(options: DemoOptions) -> int:
+    """Run the demo and return the exit code: 0 only if every promise was kept."""
+    live = sys.stdout.isatty() and not options.plain
+    missing = [name for name in (*_SERVER_NEEDS, *(["rich"] if live else [])) if find_spec(name) is None]
+    if missing:
+        names = ", ".join(name.replace("_", "-") for name in missing)
+        complain(f"the demo needs {names}; install it with: pip install 'resilient-sse[demo]'")
+        return Exit.USAGE
+    # The server is on this machine: a proxy that the environment names has no part in this.
+    os.environ["no_proxy"] = "*"
+    seed = randbelow(_SEEDS) if options.seed is None else options.seed
+    return anyio.run(_run, seed, options.sabotage, _view(live=live))
+
+
+def _view(*, live: bool) -> View:
+    if not live:
+        return PlainView()
+    from resilient_sse.cli.demo.live import LiveView  # noqa: PLC0415 - rich may be missing where it is not needed
+
+    return LiveView()
+
+
+async def _run(seed: int, sabotage: str | None, view: View) -> Exit:
+    record = Record(seed=seed, told=view.told)
+    try:
+        with view.showing(record):
+            async with serving(record, sabotage=sabotage) as url:
+                await receive(url, record, refresh=view.refresh)
+    except ServerError as error:
+        complain(str(error))
+        return Exit.GAVE_UP
+    report = Report.of(record)
+    view.summary(report)
+    return Exit.ENDED if report.kept else Exit.GAVE_UP

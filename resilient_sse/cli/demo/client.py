@@ -1,0 +1,65 @@
+"""The client of the demo: the public API, as any program would use it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from resilient_sse import Comment, ResilientSSEError, ResilientStream, integers
+from resilient_sse.cli.demo.script import STALL_TIMEOUT, WAITING_AFTER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resilient_sse._core.ports import Fact
+    from resilient_sse.cli.demo.record import Record
+
+__all__ = ["receive"]
+
+_FRAME = 0.1  # seconds between two drawings
+
+
+async def receive(url: str, record: Record, *, refresh: Callable[[], None]) -> None:
+    """
+    Receive the reply to its end, or to the error that takes its place, and record everything about it.
+
+    Args:
+        url: Where the reply is.
+        record: Where everything is recorded.
+        refresh: Called ten times a second.
+    """
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_tick, refresh)
+        await _consume(url, record)
+        tasks.cancel_scope.cancel()
+
+
+async def _consume(url: str, record: Record) -> None:
+    def count_comments(fact: Fact) -> None:
+        record.comments += isinstance(fact, Comment)
+
+    stream = ResilientStream(
+        url,
+        stall_timeout=STALL_TIMEOUT,
+        waiting_after=WAITING_AFTER,
+        sequence=integers,
+        until="done",
+        on_state_change=record.change,
+        on_gap=record.gap,
+        observers=[count_comments],
+    )
+    try:
+        async with stream:
+            async for event in stream:
+                record.event(event)
+    except ResilientSSEError as error:
+        record.error = error
+    finally:
+        record.stats = stream.stats
+
+
+async def _tick(refresh: Callable[[], None]) -> None:
+    while True:
+        refresh()
+        await anyio.sleep(_FRAME)

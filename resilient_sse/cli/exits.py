@@ -1,0 +1,65 @@
+"""How a command ends: its exit codes, and the one line that says why."""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+
+from resilient_sse._core.errors import (
+    BadStatusError,
+    HandshakeError,
+    ResilientSSEError,
+    RetriesExhaustedError,
+)
+from resilient_sse.cli.output import escape
+
+__all__ = ["Exit", "complain", "explain"]
+
+_EXCERPT_CHARACTERS = 200
+
+
+class Exit(IntEnum):
+    """The exit codes.  Where another program has made a number known, it is that one."""
+
+    ENDED = 0
+    """The stream was complete, or enough was received; the demo kept its promises."""
+    GAVE_UP = 1
+    """Retries are spent; the demo did not keep its promises."""
+    USAGE = 2
+    """The arguments make no sense, or something optional is not installed.  As argparse does."""
+    REFUSED = 3
+    """The server's answer is no event stream: its status, or its content type."""
+    OTHER = 4
+    """The stream or the output failed in another way."""
+    TIMEOUT = 124
+    """`--timeout` has passed.  As timeout(1) does."""
+    INTERRUPTED = 130
+    """Ctrl-C.  As shells report it."""
+    BROKEN_PIPE = 141
+    """The reader of the output went away.  As shells report SIGPIPE."""
+
+
+def complain(text: str) -> None:
+    """Say on standard error, in one line, what went wrong."""
+    print(f"resilient-sse: error: {' '.join(escape(text).split())}", file=sys.stderr, flush=True)
+
+
+def explain(error: ResilientSSEError) -> tuple[Exit, str]:
+    """Return the exit code for *error* and the sentence about it."""
+    match error:
+        case RetriesExhaustedError():
+            noun = "attempt" if error.attempts == 1 else "attempts"
+            text = f"gave up after {error.attempts} failed {noun} in {error.elapsed:.1f} s: {error.__cause__}"
+            return Exit.GAVE_UP, text
+        case HandshakeError():
+            return Exit.REFUSED, str(error) + _excerpt(error)
+        case _:
+            return Exit.OTHER, str(error)
+
+
+def _excerpt(error: HandshakeError) -> str:
+    """Quote the start of an error's body: an API tells there what it missed.  A web page tells nothing."""
+    is_page = "html" in error.headers.get("content-type", "").lower()
+    if not isinstance(error, BadStatusError) or is_page or not error.body_excerpt.strip():
+        return ""
+    return f": {error.body_excerpt.strip()[:_EXCERPT_CHARACTERS]}"

@@ -1,0 +1,99 @@
+"""Where a command writes: text made harmless for terminals, and a standard output that may be a pipe."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+from typing import IO, TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Output", "escape", "silence"]
+
+# A server must not be able to move the cursor, set the title or answer for the user: C0 but for tab and line
+# feed, DEL, and C1, which some terminals obey too.
+_HARMLESS = frozenset("\t\n")
+_ESCAPES = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in _HARMLESS
+}
+
+
+def escape(text: str) -> str:
+    r"""Write terminal control characters as `\x1b`; tabs and line feeds stay."""
+    return text.translate(_ESCAPES)
+
+
+def silence(stream: IO[str]) -> None:
+    """Point *stream* nowhere, or the interpreter would complain at its end about what could not be written."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(devnull, stream.fileno())
+    except (OSError, ValueError):  # it has no descriptor of its own
+        pass
+    finally:
+        os.close(devnull)
+
+
+class Output:
+    """
+    Standard output, flushed at each write.
+
+    Nothing is queued: a slow reader slows the stream down.  Where it is a pipe, waiting for its reader leaves the
+    event loop free, so that Ctrl-C and `--timeout` still work.
+
+    Attributes:
+        terminal: Whether a person is looking at it.
+    """
+
+    def __init__(self) -> None:
+        self.terminal = sys.stdout.isatty()
+        self._buffer = sys.stdout.buffer
+        self._pipe = _pipe(sys.stdout)
+
+    async def write(self, text: str) -> None:
+        """
+        Write *text* as UTF-8; to a terminal, in the terminal's encoding.
+
+        Raises:
+            BrokenPipeError: Nobody reads it any more.
+            OSError: It cannot be written.
+        """
+        encoding = sys.stdout.encoding if self.terminal else "utf-8"
+        data = text.encode(encoding, "backslashreplace")
+        if self._pipe is None:
+            self._buffer.write(data)
+            self._buffer.flush()
+            return
+        rest = memoryview(data)
+        while rest:
+            await anyio.wait_writable(self._pipe)
+            # A pipe that is ready takes this much without blocking.
+            rest = rest[os.write(self._pipe, rest[: select.PIPE_BUF]) :]
+
+    async def watch(self, gone: Callable[[], None]) -> None:
+        """Call *gone* as soon as nobody reads the pipe; on a quiet stream no write would ever find out."""
+        if self._pipe is None:
+            return
+        try:
+            await anyio.wait_readable(self._pipe)
+        except (NotImplementedError, OSError):
+            return  # then the next write finds out
+        poll = select.poll()
+        poll.register(self._pipe, 0)  # errors are reported whether asked for or not
+        if poll.poll(0):
+            gone()
+
+
+def _pipe(stream: IO[str]) -> int | None:
+    """Return the descriptor of *stream* if it is a pipe that can be waited for."""
+    try:
+        descriptor = stream.fileno()
+        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    except (OSError, ValueError):
+        return None
+    return descriptor if is_pipe and hasattr(select, "poll") else None
