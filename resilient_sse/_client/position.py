@@ -6,9 +6,9 @@ import hashlib
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from resilient_sse._client.log import redacted
+from resilient_sse._core.checks import check_choice
 from resilient_sse._core.errors import CheckpointError
 from resilient_sse._core.intake import usable_as_cursor
-from resilient_sse._core.options import check_choice
 
 if TYPE_CHECKING:
     from resilient_sse._core.events import ServerSentEvent

@@ -17,19 +17,10 @@ from resilient_sse._client.request import Content, HeaderValues, ParamValues, Re
 from resilient_sse._client.transport import CLOSE_SECONDS, Transport, check_url
 from resilient_sse._client.views import Activities, Decoded, Invalid
 from resilient_sse._core.backoff import Backoff, Delays
+from resilient_sse._core.checks import check_callable, check_choice, event_types
 from resilient_sse._core.events import Activity, ServerSentEvent
 from resilient_sse._core.intake import EventFilter, IntakeOptions, Until
-from resilient_sse._core.options import (
-    Classify,
-    Liveness,
-    OnEof,
-    Retry,
-    StallOn,
-    StreamOptions,
-    check_callable,
-    check_choice,
-    event_types,
-)
+from resilient_sse._core.options import Classify, Liveness, OnEof, Retry, StallOn, StreamOptions
 from resilient_sse._core.session import Session
 
 if TYPE_CHECKING:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from resilient_sse._core.checks import check_number, check_seconds
+
 __all__ = ["MIN_SERVER_DELAY", "Backoff", "Delays", "Pacing"]
 
 Delays: TypeAlias = Callable[[], Iterator[float]]
@@ -46,11 +48,13 @@ class Backoff:
     jitter: float = _JITTER
 
     def __post_init__(self) -> None:
-        if not (self.initial >= 0 and math.isfinite(self.initial)):
+        for name in ("initial", "factor", "maximum", "jitter"):
+            check_number(f"Backoff: {name}", getattr(self, name))
+        if not 0 <= self.initial < math.inf:
             raise ValueError(f"Backoff: initial must be a number of seconds, 0 or more, not {self.initial!r}")
-        if not (self.factor >= 1 and math.isfinite(self.factor)):
+        if not 1 <= self.factor < math.inf:
             raise ValueError(f"Backoff: factor must be 1 or more, not {self.factor!r}")
-        if not (self.maximum >= self.initial and math.isfinite(self.maximum)):
+        if not self.initial <= self.maximum < math.inf:
             raise ValueError(f"Backoff: maximum must be at least initial, not {self.maximum!r}")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"Backoff: jitter must be from 0 to 1, not {self.jitter!r}")
@@ -67,8 +71,8 @@ class Backoff:
 def _grow(initial: float, factor: float, maximum: float, attempt: int) -> float:
     try:
         return min(initial * factor ** (attempt - 1), maximum)
-    except OverflowError:
-        return maximum
+    except OverflowError:  # the power, not the product: of nothing nothing comes
+        return maximum if initial else 0.0
 
 
 def _band(nominal: float, jitter: float, maximum: float) -> tuple[float, float]:
@@ -113,6 +117,7 @@ class Pacing:
     def reset(self) -> None:
         """End the outage: the next delay is a first one again."""
         self._series = None
+        self._retry_after = None
 
     def delay(self, attempt: int) -> float:
         """Draw the delay before attempt number *attempt* (from 1) of this outage, in seconds."""
@@ -139,8 +144,7 @@ class Pacing:
         delay = next(self._series, self._last)
         if delay is None:
             raise ValueError("backoff: the series of delays is empty")
-        if not (delay >= 0 and math.isfinite(delay)):
-            raise ValueError(f"backoff: the series yielded {delay!r} instead of a number of seconds")
+        check_seconds("backoff: a delay of the series", delay, optional=False)
         self._last = delay  # a series that ends goes on with its last delay
         return delay, delay
 

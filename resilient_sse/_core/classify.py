@@ -99,6 +99,6 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: datetime) -> float |
 def _http_date(value: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, get_args
 
 from resilient_sse._core import messages
 from resilient_sse._core.backoff import Backoff, Delays
+from resilient_sse._core.checks import (
+    check_callable,
+    check_choice,
+    check_count,
+    check_seconds,
+    event_types,
+)
 from resilient_sse._core.intake import IntakeOptions, usable_as_cursor
 from resilient_sse._core.states import Verdict
 
@@ -25,10 +32,7 @@ __all__ = [
     "Retry",
     "StallOn",
     "StreamOptions",
-    "check_callable",
-    "check_choice",
     "check_intake",
-    "event_types",
 ]
 
 StallOn: TypeAlias = Literal["bytes", "frames", "events"]
@@ -51,73 +55,6 @@ class LivenessSettings(TypedDict, total=False):
 
 CONSERVATIVE: LivenessSettings = {"stall_timeout": 35.0, "waiting_after": 25.0}
 """For servers without heartbeats on slow links: the notice as usual, five seconds more before giving up."""
-
-
-def check_seconds(name: str, value: float | None, *, positive: bool = False) -> None:
-    """
-    Check one duration.
-
-    Raises:
-        TypeError: It is not a number.
-        ValueError: It is negative, not finite, or zero where it must not be.
-    """
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
-    if not math.isfinite(value) or value < 0 or (positive and value == 0):
-        wanted = "more than 0" if positive else "0 or more"
-        raise ValueError(f"{name} must be {wanted} seconds (None switches the limit off), not {value!r}")
-
-
-def check_count(name: str, value: int | None, *, least: int) -> None:
-    """
-    Check one count.
-
-    Raises:
-        TypeError: It is not an integer.
-        ValueError: It is smaller than *least*.
-    """
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"{name} must be an integer or None, not {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be {least} or more (None means no limit), not {value!r}")
-
-
-def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    """
-    Check a word against a closed set.
-
-    Raises:
-        ValueError: It is none of *choices*.
-    """
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
-
-
-def event_types(name: str, types: Collection[str]) -> frozenset[str]:
-    """
-    Copy a collection of event types.
-
-    Raises:
-        TypeError: It is one string, whose letters nobody means.
-    """
-    if isinstance(types, str):
-        raise TypeError(f"{name} must be a collection of event types, not one string")
-    return frozenset(types)
-
-
-def check_callable(name: str, value: object) -> None:
-    """
-    Check that something can be called.
-
-    Raises:
-        TypeError: It cannot.
-    """
-    if not callable(value):
-        raise TypeError(f"{name} must be callable, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,12 +98,12 @@ class Retry:
     classify: Classify | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.backoff, type):
+            raise TypeError(f"backoff must be an instance, such as Backoff(), not {self.backoff!r}")
         if not isinstance(self.backoff, Backoff):
             check_callable("backoff", self.backoff)
         check_count("max_retries", self.max_retries, least=0)
-        if self.max_server_delay is None:  # pyright: ignore[reportUnnecessaryComparison]
-            raise TypeError("max_server_delay must be a number of seconds: a server may not ask for ever")
-        check_seconds("max_server_delay", self.max_server_delay, positive=True)
+        check_seconds("max_server_delay", self.max_server_delay, positive=True, optional=False)
         if self.classify is not None:
             check_callable("classify", self.classify)
 
@@ -222,13 +159,14 @@ def check_intake(options: IntakeOptions) -> None:
             f"at most 4 KiB; got {given[:80]!r}"
         )
     check_choice("dedup", options.dedup, ("always", "replay", "off"))
-    check_count("dedup_window", options.dedup_window, least=1)
+    check_count("dedup_window", options.dedup_window, least=1, optional=False)
     if options.sequence is not None:
         check_callable("sequence", options.sequence)
     if options.until is not None and not isinstance(options.until, str):
         check_callable("until", options.until)
-    if isinstance(options.events, str):
-        raise TypeError("events must be a collection of event types or a predicate, not one string")
+    event_types("heartbeat_events", options.heartbeat_events)
+    if options.events is not None and not callable(options.events):
+        event_types("events", options.events)
 
 
 def _check_messages(texts: Messages | None) -> None:
@@ -241,6 +179,6 @@ def _check_messages(texts: Messages | None) -> None:
             known = ", ".join(messages.DEFAULT_MESSAGES)
             raise ValueError(f"messages: there is no text named {key!r}; the names are {known}")
         try:
-            messages.render(template)
-        except (AttributeError, KeyError, IndexError, ValueError) as exc:
+            messages.render(template, attempt=1, max_retries=5, delay=1.0)
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as exc:
             raise ValueError(f"messages: the text {key!r} cannot be filled in ({exc!r})") from None

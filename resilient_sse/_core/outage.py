@@ -36,12 +36,14 @@ class Decision:
         verdict: Retry, stop, or raise.
         error: The failure, or the error to raise because of it.
         reason: Why, for the state change.
-        delay: Seconds until the next attempt, if there is one.
+        attempt: The number of the next attempt, if there is one.
+        delay: Seconds until then.
     """
 
     verdict: Verdict
     error: ResilientSSEError
     reason: Reason
+    attempt: int = 0
     delay: float = 0.0
 
 
@@ -65,7 +67,7 @@ class Outage:
         self._refused_credentials = False
         self.pacing = Pacing(options.backoff, max_server_delay=options.max_server_delay, random=random)
         self.attempt = 0
-        """Attempts announced since the outage began."""
+        """Attempts that followed a failure since the outage began: the part of the budget that is spent."""
         self.began_at: float | None = None
         """When it began, `None` outside an outage."""
 
@@ -111,14 +113,16 @@ class Outage:
             return _raise(spent, error, Reason.RETRIES)
         self.attempt += 1
         delay = self.pacing.delay(self.attempt)
-        return Decision(verdict=verdict, error=error, reason=reason, delay=delay)
+        return Decision(verdict=verdict, error=error, reason=reason, attempt=self.attempt, delay=delay)
 
     def interrupt(self, error: ResilientSSEError, *, paced: bool, now: float) -> Decision:
         """Decide about a connection that the program itself cut: no failure, and no part of the budget."""
         self.begin(now)
-        self.attempt = max(self.attempt, 1)
         delay = self.pacing.delay(1) if paced else 0.0
-        return Decision(verdict=Verdict.RETRY, error=error, reason=Reason.RESTART, delay=delay)
+        number = max(self.attempt, 1)
+        return Decision(
+            verdict=Verdict.RETRY, error=error, reason=Reason.RESTART, attempt=number, delay=delay
+        )
 
     def _heed(self, error: ResilientSSEError, wall: datetime) -> None:
         if isinstance(error, HandshakeError):
@@ -130,6 +134,8 @@ class Outage:
         classify = self._options.classify
         verdict = classify(error) if classify else None
         if verdict is not None:
+            if not isinstance(verdict, Verdict):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"classify must return a Verdict or None, not {verdict!r}")
             return verdict
         fresh = self._fresh_credentials and not self._refused_credentials
         if isinstance(error, BadStatusError) and error.status == _UNAUTHORIZED:

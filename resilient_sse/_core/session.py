@@ -251,10 +251,10 @@ class Session:
         )
 
     def _reconnect(self, decision: Decision, now: float) -> None:
-        attempt, delay, error = self.outage.attempt, decision.delay, decision.error
+        attempt, delay, error = decision.attempt, decision.delay, decision.error
         self.resume_at = now + delay
         self.intake.put(Disconnected(reason=decision.reason, attempt=attempt, delay=delay, error=error))
-        self._move(StreamState.RECONNECTING, decision.reason, now, delay=delay, error=error)
+        self._move(StreamState.RECONNECTING, decision.reason, now, attempt=attempt, delay=delay, error=error)
 
     def _close(self, reason: Reason, now: float) -> None:
         self.intake.end(Closed(reason=reason))
@@ -287,6 +287,7 @@ class Session:
         reason: Reason,
         now: float,
         *,
+        attempt: int | None = None,
         delay: float | None = None,
         error: BaseException | None = None,
         status: int | None = None,
@@ -301,7 +302,7 @@ class Session:
             old=old,
             new=new,
             reason=reason,
-            attempt=self.outage.attempt,
+            attempt=self.outage.attempt if attempt is None else attempt,
             max_retries=self._options.retry.max_retries,
             delay=delay,
             error=error,

@@ -59,6 +59,9 @@ class LiveView:
             self._live = live
             try:
                 yield
+            except BaseException:
+                live.transient = False  # what was seen last stays on the screen
+                raise
             finally:
                 self._live = None
         self._console.print(self._draw(record, whole=True))

@@ -1,0 +1,98 @@
+"""Checks of single arguments; every complaint begins with the argument's name and says what to give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+__all__ = [
+    "check_callable",
+    "check_choice",
+    "check_count",
+    "check_number",
+    "check_seconds",
+    "event_types",
+]
+
+
+def check_number(name: str, value: object, *, what: str = "a number") -> float:
+    """
+    Return *value* if it is a number.
+
+    Raises:
+        TypeError: It is not a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be {what}, not {value!r}")
+    return value
+
+
+def check_seconds(name: str, value: object, *, positive: bool = False, optional: bool = True) -> None:
+    """
+    Check one duration.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is negative, not finite, or zero where it must not be.
+    """
+    if value is None and optional:
+        return
+    off = " or None, which switches the limit off" if optional else ""
+    seconds = check_number(name, value, what=f"a number of seconds{off}")
+    if not math.isfinite(seconds) or seconds < 0 or (positive and seconds == 0):
+        raise ValueError(
+            f"{name} must be {'more than 0' if positive else '0 or more'} seconds{off}, not {value!r}"
+        )
+
+
+def check_count(name: str, value: object, *, least: int, optional: bool = True) -> None:
+    """
+    Check one count.
+
+    Raises:
+        TypeError: It is not an integer.
+        ValueError: It is smaller than *least*.
+    """
+    if value is None and optional:
+        return
+    off = " or None for no limit" if optional else ""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer{off}, not {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be {least} or more{off}, not {value!r}")
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """
+    Check a word against a closed set.
+
+    Raises:
+        ValueError: It is none of *choices*.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+def check_callable(name: str, value: object) -> None:
+    """
+    Check that something can be called.
+
+    Raises:
+        TypeError: It cannot.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, not {value!r}")
+
+
+def event_types(name: str, types: Collection[str]) -> frozenset[str]:
+    """
+    Copy a collection of event types.
+
+    Raises:
+        TypeError: It is no collection of strings, or one string, whose letters nobody means.
+    """
+    if isinstance(types, (str, bytes)) or not isinstance(types, Collection):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{name} must be a collection of event types, not {types!r}")
+    if not all(isinstance(kind, str) for kind in types):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{name} must hold event types, which are strings, not {types!r}")
+    return frozenset(types)
