@@ -1,12 +1,13 @@
 """
 Runs every Python block of the docs and of the README, offline and in virtual time.
 
-Each document starts in an empty directory.  A `python` block runs as it is; an `output` block is compared with
+Each document starts in an empty directory.  A `python` block runs as it is, and is written to a file first if it
+begins with a comment that names one; an `output` block is compared with
 what the `python` block before it printed, and `...` stands for anything.  `anyio.run` runs on a clock that jumps
 to the next timer, so nobody waits for a delay or a timeout.  `<!-- skip: next -->` before a block leaves it out.
 
 `https://host/...` is a server in memory; any other address but the tutorial's is an error.  What it does depends
-on the path, see `ANSWERS`; the usual answer is a short reply, three pieces of text and a `done` event, with ids,
+on the path, see `ANSWERS`; the usual answer is a short reply, four words, the last as a `done` event, with ids,
 so that a client that comes back resumes, and one that has seen it all is told so by a 204.
 """
 
@@ -15,7 +16,10 @@ from __future__ import annotations
 import doctest
 import io
 import json
-from contextlib import ExitStack, chdir, redirect_stdout
+import logging
+import re
+import sys
+from contextlib import ExitStack, chdir, contextmanager, redirect_stdout
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +36,7 @@ from sybil.parsers.myst import CodeBlockParser, SkipParser
 from resilient_sse.testing import RecordedRequest, Reply, Script, comment, event, pause, virtual_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     import pytest
 
@@ -43,10 +47,10 @@ OUTPUT = "printed by the last block"
 """A name in a document's namespace that no block can use by accident."""
 
 REPLY = (
-    event('{"text": "Hello"}', id="1", retry=100),
-    event('{"text": ", "}', id="2"),
-    event('{"text": "world"}', id="3"),
-    event('{"text": "."}', id="4", event="done"),
+    event('{"text": "Once"}', id="1", retry=100),
+    event('{"text": "upon"}', id="2"),
+    event('{"text": "a"}', id="3"),
+    event('{"text": "time"}', id="4", event="done"),
 )
 """The usual events; `retry:` keeps the wait before a reconnect short."""
 
@@ -151,7 +155,10 @@ def run_in_virtual_time(func: Callable[..., Any], *args: Any, backend: BackendNa
 def set_up(namespace: dict[str, Any]) -> None:
     """Give one document its directory, its clock and its server, and let its `__main__` guards run."""
     stack = namespace["_stack"] = ExitStack()
-    stack.enter_context(chdir(stack.enter_context(TemporaryDirectory())))
+    directory = stack.enter_context(TemporaryDirectory())
+    stack.enter_context(chdir(directory))
+    stack.enter_context(patch.object(sys, "path", [directory, *sys.path]))
+    stack.enter_context(patch.dict(sys.modules))
     stack.enter_context(patch.object(anyio, "run", run_in_virtual_time))
     router = stack.enter_context(respx.mock(assert_all_called=False))
     router.route(host="host").mock(side_effect=server())
@@ -163,17 +170,37 @@ def tear_down(namespace: dict[str, Any]) -> None:
     namespace["_stack"].close()
 
 
+@contextmanager
+def unconfigured_logging() -> Generator[None]:
+    """Show a block the logging of a fresh program, without the handlers of pytest, and put back what it changes."""
+    loggers = [logging.getLogger(name) for name in ("", "httpx", "resilient_sse")]
+    kept = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    loggers[0].handlers.clear()
+    try:
+        yield
+    finally:
+        for logger, level, handlers in kept:
+            logger.setLevel(level)
+            logger.handlers[:] = handlers
+
+
 def run(example: Example) -> None:
-    """Run a block and keep what it prints."""
+    """Run a block and keep what it prints; if it begins with the name of a file, others may import it."""
+    if named := FILE_NAME.match(example.parsed):
+        Path(named[1]).write_text(example.parsed, encoding="utf-8")
     printed = io.StringIO()
-    with redirect_stdout(printed):
+    with redirect_stdout(printed), unconfigured_logging():
         PythonEvaluator()(example)
     example.namespace[OUTPUT] = printed.getvalue()
 
 
+FILE_NAME = re.compile(r"# (\w+\.py)\n")
+TRAILING_SPACES = re.compile(r" +$", re.MULTILINE)
+
+
 def compare(example: Example) -> str | None:
     """Hold an `output` block against what was printed."""
-    wanted, got = example.parsed, example.namespace.get(OUTPUT, "")
+    wanted, got = example.parsed, TRAILING_SPACES.sub("", example.namespace.get(OUTPUT, ""))
     checker = doctest.OutputChecker()
     if checker.check_output(wanted, got, doctest.ELLIPSIS):
         return None
