@@ -6,7 +6,8 @@ begins with a comment that names one; an `output` block is compared with
 what the `python` block before it printed, and `...` stands for anything.  `anyio.run` runs on a clock that jumps
 to the next timer, so nobody waits for a delay or a timeout.  `<!-- skip: next -->` before a block leaves it out.
 
-`https://host/...` is a server in memory; any other address but the tutorial's is an error.  What it does depends
+`https://host/...` is a server in memory; and the tutorial's server is its own code, called
+without a socket; any other address is an error.  What it does depends
 on the path, see `ANSWERS`; the usual answer is a short reply, four words, the last as a `done` event, with ids,
 so that a client that comes back resumes, and one that has seen it all is told so by a 204.
 """
@@ -14,6 +15,7 @@ so that a client that comes back resumes, and one that has seen it all is told s
 from __future__ import annotations
 
 import doctest
+import importlib
 import io
 import json
 import logging
@@ -146,10 +148,21 @@ def server() -> Callable[[httpx.Request], Any]:
 REAL_RUN = anyio.run
 
 
-def run_in_virtual_time(func: Callable[..., Any], *args: Any, backend: BackendName = "asyncio") -> Any:  # noqa: ANN401 - as anyio.run
+def run_in_virtual_time(
+    func: Callable[..., Any],
+    *args: Any,  # noqa: ANN401 - as anyio.run
+    backend: BackendName = "asyncio",
+    backend_options: dict[str, Any] | None = None,
+) -> Any:  # noqa: ANN401 - as anyio.run
     """Stand in for `anyio.run`."""
     name, options = virtual_backend(backend)
-    return REAL_RUN(func, *args, backend=name, backend_options=options)
+    return REAL_RUN(func, *args, backend=name, backend_options=backend_options or options)
+
+
+async def tutorial(request: httpx.Request) -> httpx.Response:
+    """Have the application answer that the tutorial's own block has written to `server.py`."""
+    app = importlib.import_module("server").app
+    return await httpx.ASGITransport(app).handle_async_request(request)
 
 
 def set_up(namespace: dict[str, Any]) -> None:
@@ -158,11 +171,19 @@ def set_up(namespace: dict[str, Any]) -> None:
     directory = stack.enter_context(TemporaryDirectory())
     stack.enter_context(chdir(directory))
     stack.enter_context(patch.object(sys, "path", [directory, *sys.path]))
-    stack.enter_context(patch.dict(sys.modules))
+    stack.callback(forget_modules, directory)
     stack.enter_context(patch.object(anyio, "run", run_in_virtual_time))
     router = stack.enter_context(respx.mock(assert_all_called=False))
     router.route(host="host").mock(side_effect=server())
+    router.route(host="127.0.0.1", port=8000).mock(side_effect=tutorial)
     namespace["__name__"] = "__main__"
+
+
+def forget_modules(directory: str) -> None:
+    """Let the next document import a file of the same name."""
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(directory):
+            del sys.modules[name]
 
 
 def tear_down(namespace: dict[str, Any]) -> None:
@@ -200,7 +221,7 @@ TRAILING_SPACES = re.compile(r" +$", re.MULTILINE)
 
 def compare(example: Example) -> str | None:
     """Hold an `output` block against what was printed."""
-    wanted, got = example.parsed, TRAILING_SPACES.sub("", example.namespace.get(OUTPUT, ""))
+    wanted, got = example.parsed, TRAILING_SPACES.sub("", example.namespace.get(OUTPUT, "")).rstrip("\n") + "\n"
     checker = doctest.OutputChecker()
     if checker.check_output(wanted, got, doctest.ELLIPSIS):
         return None
