@@ -1,15 +1,15 @@
 """
 Runs every Python block of the docs and of the README, offline and in virtual time.
 
-Each document starts in an empty directory.  A `python` block runs as it is, and is written to a file first if it
-begins with a comment that names one; an `output` block is compared with
-what the `python` block before it printed, and `...` stands for anything.  `anyio.run` runs on a clock that jumps
-to the next timer, so nobody waits for a delay or a timeout.  `<!-- skip: next -->` before a block leaves it out.
+Each document starts in an empty directory.  A `python` block runs as it is; one that begins with a comment like
+`# name.py` is written to that file first.  An `output` block is compared with what the `python` block before it
+printed, and `...` stands for anything.  `anyio.run` runs on a clock that jumps to the next timer, so nobody waits
+for a delay or a timeout.  `<!-- skip: next -->` before a block leaves it out.
 
-`https://host/...` is a server in memory; and the tutorial's server is its own code, called
-without a socket; any other address is an error.  What it does depends
-on the path, see `ANSWERS`; the usual answer is a short reply, four words, the last as a `done` event, with ids,
-so that a client that comes back resumes, and one that has seen it all is told so by a 204.
+`https://host/...` is a server in memory.  What it does depends on the path, see `ANSWERS`; the usual answer is a
+short reply, four words, the last as a `done` event, with ids, so that a client that comes back resumes, and one
+that has seen it all is told so by a 204.  The tutorial's server is its own code, called without a socket.  Any
+other address is an error.
 """
 
 from __future__ import annotations

@@ -1,0 +1,359 @@
+"""Cancellation at every step of a stream's life, and closing it in every state."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from resilient_sse import (
+    ConnectionLostError,
+    ResilientSSEError,
+    ResilientStream,
+    StateChange,
+    StreamState,
+    integers,
+)
+from resilient_sse.checkpoints import MemoryCheckpoint
+from resilient_sse.testing import Refusal, Reply, Script, comment, event, pause, run_in_virtual_time
+from tests.client.support import (
+    STREAM_HEAD,
+    Loopback,
+    Record,
+    chunked,
+    drain,
+    make,
+    numbered,
+    pooled_client,
+    stepped,
+    take,
+)
+
+EVENTS = 6
+NEVER = 10**9
+
+on_asyncio = pytest.mark.parametrize("anyio_backend", [pytest.param("asyncio", id="asyncio")])
+
+
+class SlowStore(MemoryCheckpoint):
+    """A store that takes its time on both sides of the deed."""
+
+    async def load(self, key):
+        await anyio.sleep(0.1)
+        return await super().load(key)
+
+    async def save(self, key, last_event_id, *, expected):
+        await anyio.sleep(0.1)
+        saved = await super().save(key, last_event_id, expected=expected)
+        await anyio.sleep(0.1)
+        return saved
+
+
+class Trouble:
+    """A server that resumes, and of six connections has five end badly, each in its own way."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, request):
+        self._count += 1
+        rest = numbered(*range(int(request.last_event_id or 0) + 1, EVENTS + 1))
+        match self._count % 6:
+            case 1:
+                return Refusal(after=0.3)
+            case 2:
+                parts = [part for block in rest[:2] for part in (pause(0.5), block)]
+                return Reply(comment("hello"), *parts, close_takes=0.5).drop()
+            case 3:
+                return Reply(b"busy", status=503, content_type="text/plain", after=0.2, close_takes=0.3)
+            case 4:
+                return Reply(*rest[:1], comment("going quiet"), close_takes=0.5).hang()
+            case 5:
+                return Reply(*rest[:1], close_takes=0.5).end()
+        return Reply(*rest, event("", event="done"), after=0.2, close_takes=0.5).hang()
+
+
+async def cut_at(step: int, cut: str) -> tuple[int, list[str]]:
+    """Live through *Trouble*, cancelled once at *step*; return the number of steps and what went wrong."""
+    script = Script()
+    script.always(Trouble())
+    changes: list[StateChange] = []
+    told: list[StateChange] = []
+    store = SlowStore()
+
+    async def callback(change: StateChange) -> None:
+        told.append(change)
+        await anyio.sleep(0.3)
+
+    def observe(fact: object) -> None:
+        if isinstance(fact, StateChange):
+            changes.append(fact)
+
+    stream = make(
+        script,
+        checkpoint=store,
+        max_retries=None,
+        until="done",
+        on_state_change=callback,
+        observers=[observe],
+    )
+    steps = 0
+    got: list[str] = []
+    wrong: list[str] = []
+
+    def count(cancel: Callable[[], object]) -> Callable[[], None]:
+        def on_step() -> None:
+            nonlocal steps
+            steps += 1
+            if steps == step:
+                cancel()
+
+        return on_step
+
+    async def once_by_scope() -> bool:
+        with anyio.CancelScope() as scope:
+            try:
+                got.append((await stepped(stream.__anext__(), count(scope.cancel))).data)
+            except StopAsyncIteration:
+                return False
+        return True
+
+    async def once_by_task() -> bool:
+        task: Any = asyncio.current_task()
+        try:
+            got.append((await stepped(stream.__anext__(), count(task.cancel))).data)
+        except StopAsyncIteration:
+            return False
+        except asyncio.CancelledError:
+            task.uncancel()
+        if task.cancelling():
+            wrong.append("the cancellation was swallowed")
+            task.uncancel()
+        return True
+
+    with anyio.fail_after(100_000):
+        while await (once_by_scope if cut == "scope" else once_by_task)():
+            pass
+    expected = [*map(str, range(1, EVENTS + 1)), ""]
+    figures = stream.stats
+    for held, what in (
+        (got == expected, f"delivered {got}"),
+        (script.live == 0, "a connection was left open"),
+        (script.max_live == 1, "two connections at once"),
+        (stream.state is StreamState.CLOSED, f"ended as {stream.state}"),
+        ([saved.last_event_id for saved in store._positions.values()] == [str(EVENTS)], "position"),
+        (told == changes, "callbacks and observers heard different things"),
+        (all(a.new is b.old for a, b in zip(changes, changes[1:], strict=False)), "a transition is missing"),
+        (figures.received == figures.delivered + figures.duplicates + figures.heartbeats, "figures"),
+        (figures.callback_errors == 0, "a callback failed"),
+    ):
+        if not held:
+            wrong.append(what)
+    return steps, wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "backend, cut", [("asyncio", "scope"), ("asyncio", "task"), ("trio", "scope")], ids="-".join
+)
+def test_cancelled_at_every_step_nothing_is_lost(backend, cut):
+    """Wherever a wait is cancelled, going on delivers every event once and leaves nothing open (P15)."""
+    total, wrong = run_in_virtual_time(cut_at, NEVER, cut, backend=backend)
+    assert not wrong
+    assert total > 40
+    failures = {}
+    for step in range(1, total + 1):
+        _, wrong = run_in_virtual_time(cut_at, step, cut, backend=backend)
+        if wrong:
+            failures[step] = wrong
+    assert not failures
+
+
+# --- A pool shared with others: section 3.8, encode/httpcore#1093
+
+
+def answer(head: str) -> bytes:
+    path = head.split()[1]
+    if path == "/elsewhere":
+        return b"HTTP/1.1 307 Elsewhere\r\nLocation: /stream\r\nContent-Length: 0\r\n\r\n"
+    return STREAM_HEAD + chunked(*numbered(1))
+
+
+async def race_for_a_slot(step: int, cut: str, path: str) -> tuple[int, str | None]:
+    """Cancel a stream that waits for the only slot at some step after its holder began to let go of it."""
+    client, pool = pooled_client(Loopback(answer), slots=1)
+    holder = ResilientStream("http://host/stream", client=client)
+    waiting = ResilientStream(f"http://host{path}", client=client)
+    steps = 0
+    scope = anyio.CancelScope()
+    tasks: list[Any] = []
+
+    async def wait() -> None:
+        if cut == "task":
+            tasks.append(asyncio.current_task())
+        with scope:
+            try:
+                await anext(waiting)
+            except asyncio.CancelledError:
+                if cut != "task":
+                    raise
+                tasks.pop().uncancel()
+
+    def on_step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            if cut == "scope":
+                scope.cancel()
+            elif tasks:
+                tasks[0].cancel()
+
+    async with anyio.create_task_group() as group:
+        if path == "/stream":
+            await anext(holder)
+        group.start_soon(wait)
+        if path != "/stream":
+            await anyio.lowlevel.checkpoint()
+            await anext(holder)
+        await anyio.sleep(1)
+        await stepped(holder.aclose(), on_step)
+        for _ in range(12):
+            on_step()
+            await anyio.lowlevel.checkpoint()
+    await waiting.aclose()
+    after = ResilientStream("http://host/stream", client=client, max_retries=0, connect_timeout=5)
+    try:
+        await anext(after)
+    except ResilientSSEError as error:
+        return steps, f"{error.__cause__}; {pool.connections}"
+    finally:
+        await after.aclose()
+        await client.aclose()
+    return steps, None
+
+
+@pytest.mark.parametrize("path", ["/stream", "/elsewhere"], ids=["direct", "redirected"])
+@pytest.mark.parametrize(
+    "backend, cut", [("asyncio", "scope"), ("asyncio", "task"), ("trio", "scope")], ids="-".join
+)
+def test_a_cancelled_wait_for_a_slot_leaks_none(backend, cut, path):
+    """A stream that is cancelled around the moment when it gets a pool's slot gives the slot back (section 3.8)."""
+    total, wrong = run_in_virtual_time(race_for_a_slot, NEVER, cut, path, backend=backend)
+    assert wrong is None
+    leaks = {}
+    for step in range(1, total + 1):
+        _, wrong = run_in_virtual_time(race_for_a_slot, step, cut, path, backend=backend)
+        if wrong:
+            leaks[step] = wrong
+    assert not leaks
+
+
+# --- Polling with a timeout
+
+
+async def test_cut_reads_are_no_sign_of_a_server_that_cannot_resume(script):
+    """A program that polls a quiet stream with a timeout ends connections itself; no gap follows (section 3.10)."""
+    script.respond(*numbered(1)).hang()
+    for _ in range(5):
+        script.respond().hang()
+    gaps = []
+    async with make(script, on_gap=gaps.append) as stream:
+        await anext(stream)
+        for _ in range(5):
+            with anyio.move_on_after(10):
+                await anext(stream)
+    assert gaps == []
+
+
+async def test_restarts_are_no_sign_of_a_server_that_cannot_resume(script):
+    """Connections that `restart()` has cut do not count as empty ones (section 3.10)."""
+    script.respond(*numbered(1)).hang()
+    for _ in range(5):
+        script.respond().hang()
+    gaps = []
+    stream = make(script, on_gap=gaps.append)
+    async with anyio.create_task_group() as group:
+        group.start_soon(drain, stream)
+        for _ in range(5):
+            await anyio.sleep(1)
+            stream.restart()
+        await anyio.sleep(1)
+        await stream.aclose()
+    assert len(script.requests) == 6
+    assert gaps == []
+
+
+# --- What is no Exception
+
+
+async def test_keyboard_interrupt_comes_out_of_a_quiet_read_as_it_is(script):
+    """Ctrl-C while the stream waits is `KeyboardInterrupt` and not a group around it: no task group is the user's."""
+    script.respond(*numbered(1), pause(1)).drop(KeyboardInterrupt())
+    stream = make(script)
+    await anext(stream)
+    with pytest.raises(KeyboardInterrupt):
+        await anext(stream)
+    await stream.aclose()
+    script.closed_all()
+
+
+async def test_a_callback_that_awaits_something_cancelled_is_just_a_failing_callback(script):
+    """A callback that lets another task's cancellation out is counted, not taken for the stream's own (3.7)."""
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+
+    @stream.on_state_change
+    async def _(change):
+        async with anyio.create_task_group():
+            raise anyio.get_cancelled_exc_class() if change is None else asyncio.CancelledError
+
+    async with stream:
+        assert (await anext(stream)).id == "1"
+    assert stream.stats.callback_errors >= 1
+
+
+# --- Counting program cuts
+
+
+async def test_a_restart_is_no_failed_attempt(script):
+    """`RetriesExhaustedError.attempts` counts requests that failed, not the restart before them (section 3.10)."""
+    script.respond(*numbered(1)).hang()
+    script.refuse(times=3)
+    script.expect_no_more()
+    stream = make(script, max_retries=2)
+    await anext(stream)
+    stream.restart()
+    with pytest.raises(ResilientSSEError) as caught:
+        await anext(stream)
+    assert (caught.value.attempts, len(script.requests)) == (3, 4)
+    assert isinstance(caught.value.__cause__, ConnectionLostError)
+
+
+async def test_record_is_kept(script):
+    """A cut read is announced as a restart."""
+    script.respond(*numbered(1)).hang()
+    script.respond(*numbered(2)).hang()
+    record = Record()
+    async with make(script, on_state_change=record) as stream:
+        await anext(stream)
+        with anyio.move_on_after(10):
+            await anext(stream)
+        await take(stream, 1)
+    assert record.timetable[:3] == [
+        (0, "connected", "opened"),
+        (10, "reconnecting", "restart"),
+        (10, "connected", "opened"),
+    ]
+
+
+async def test_sequences_survive_a_cut(script):
+    """A cut while the connection is being replaced for a hole leaves the stream able to go on (section 3.6)."""
+    script.respond(*numbered(1, 3), close_takes=1).hang()
+    script.respond(*numbered(2, 3)).hang()
+    async with make(script, sequence=integers) as stream:
+        await anext(stream)
+        with anyio.move_on_after(0.5):
+            await anext(stream)
+        assert [item.id for item in await take(stream, 2)] == ["2", "3"]

@@ -1,0 +1,381 @@
+from __future__ import annotations
+
+import collections
+import itertools
+import math
+import statistics
+from random import Random
+
+import pytest
+
+from resilient_sse._core.backoff import MIN_SERVER_DELAY, Backoff, Pacing
+
+ALMOST_ONE = math.nextafter(1.0, 0.0)
+"""The largest number that `random()` returns."""
+
+AT_THE_CAP = 7
+
+
+def pacing(backoff=None, *, random=None, max_server_delay=60.0) -> Pacing:
+    """Make the delays of one stream, with the defaults of a stream."""
+    return Pacing(
+        backoff or Backoff(),
+        max_server_delay=max_server_delay,
+        random=random or Random(4).random,
+    )
+
+
+def draws(attempt: int, count: int, backoff=None) -> list[float]:
+    """Draw *count* delays before the same attempt, as one stream would."""
+    delays = pacing(backoff)
+    return [delays.delay(attempt) for _ in range(count)]
+
+
+def fleet(attempt: int, clients: int, backoff=None) -> list[float]:
+    """Draw one delay for each of many streams, each with a random source of its own (R61)."""
+    return [pacing(backoff, random=Random(seed).random).delay(attempt) for seed in range(clients)]
+
+
+def band(attempt: int, *, backoff=None, retry=None, retry_after=None, max_server_delay=60.0):
+    """Find the shortest and the longest delay that can be drawn before *attempt*."""
+    edges = []
+    for random in (0.0, ALMOST_ONE):
+        delays = pacing(backoff, random=lambda random=random: random, max_server_delay=max_server_delay)
+        if retry is not None:
+            delays.retry(retry)
+        if retry_after is not None:
+            delays.retry_after(retry_after)
+        edges.append(delays.delay(attempt))
+    return tuple(edges)
+
+
+# Growth
+
+
+@pytest.mark.parametrize("attempt, seconds", [(1, 1.0), (2, 2.0), (3, 4.0), (4, 5.0), (5, 5.0), (50, 5.0)])
+def test_nominal_delays(attempt, seconds):
+    """One second, doubled, never more than five (R53, R54, R55, R147)."""
+    assert Backoff().nominal(attempt) == seconds
+
+
+@pytest.mark.parametrize("attempt", range(1, 51))
+def test_without_jitter_the_nominal_delay_is_drawn(attempt):
+    """With jitter off the waits are exactly 1, 2, 4, 5, 5 and so on (R53, R54, X5)."""
+    assert draws(attempt, 3, Backoff(jitter=0)) == [min(2.0 ** (attempt - 1), 5.0)] * 3
+
+
+@pytest.mark.parametrize("attempt", [1024, 1025, 1026, 10_000, 10**6])
+def test_long_outages_do_not_overflow(attempt):
+    """The ten-thousandth attempt is as far away as the fourth (R54)."""
+    assert Backoff().nominal(attempt) == 5.0
+    assert Backoff(factor=1e308).nominal(attempt) == 5.0
+    assert 4.5 <= pacing().delay(attempt) <= 5.0
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 1024, 1025, 1026, 10_000])
+def test_zero_does_not_grow(attempt):
+    """Nothing doubled stays nothing, in the longest outage too (R55)."""
+    assert Backoff(initial=0).nominal(attempt) == 0
+
+
+def test_other_series():
+    """Base, factor and cap are settings (R27, R193)."""
+    assert [Backoff(initial=2).nominal(n) for n in range(1, 5)] == [2, 4, 5, 5]
+    assert [Backoff(factor=1).nominal(n) for n in range(1, 5)] == [1, 1, 1, 1]
+    assert [Backoff(0.5, 3, 30).nominal(n) for n in range(1, 7)] == [0.5, 1.5, 4.5, 13.5, 30, 30]
+    assert Backoff(5, 2, 5).nominal(1) == 5
+
+
+# Jitter
+
+
+def test_the_bands():
+    """A tenth around the nominal delay, never above the cap, and below it at the cap (R56, X6)."""
+    bands = [Backoff().band(attempt) for attempt in (1, 2, 3, 4, 50)]
+    expected = [(0.9, 1.1), (1.8, 2.2), (3.6, 4.4), (4.5, 5.0), (4.5, 5.0)]
+    assert bands == [pytest.approx(edges) for edges in expected]
+
+
+def test_a_band_that_reaches_over_the_cap_ends_at_it():
+    """Just below the cap the band is cut, not moved (R28)."""
+    assert Backoff(initial=4.8).band(1) == pytest.approx((4.32, 5.0))
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3, 4, AT_THE_CAP, 10_000])
+def test_what_is_drawn_fills_the_band(attempt):
+    """The extremes of the random source give the ends of the band."""
+    assert band(attempt) == pytest.approx(Backoff().band(attempt))
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3])
+def test_delays_below_the_cap(attempt):
+    """10,000 draws lie within a tenth of the nominal delay, their mean within a hundredth (R27, R56)."""
+    delays = draws(attempt, 10_000)
+    nominal = 2.0 ** (attempt - 1)
+    assert 0.9 * nominal <= min(delays) < 0.902 * nominal
+    assert 1.098 * nominal < max(delays) <= 1.1 * nominal
+    assert statistics.fmean(delays) == pytest.approx(nominal, rel=0.01)
+
+
+@pytest.mark.parametrize("attempt", [4, 5, AT_THE_CAP, 10_000])
+def test_delays_at_the_cap(attempt):
+    """10,000 draws at the cap lie between 4.5 and 5 s and fill that half second (R56, X6)."""
+    delays = draws(attempt, 10_000)
+    assert 4.5 <= min(delays) < 4.501
+    assert 4.999 < max(delays) <= 5.0
+    assert statistics.fmean(delays) == pytest.approx(4.75, rel=0.01)
+
+
+def test_no_delay_is_longer_than_the_cap():
+    """100,000 delays from all parts of an outage are 5.000 s at most (R28)."""
+    delays = pacing()
+    attempts = itertools.cycle(range(1, 11))
+    assert max(delays.delay(next(attempts)) for _ in range(100_000)) <= 5.0
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3, AT_THE_CAP])
+def test_clients_differ(attempt):
+    """Of 100 clients at the same instant more than 80 wait for different tenths of a millisecond (R59)."""
+    assert len({round(delay, 4) for delay in fleet(attempt, 100)}) > 80
+
+
+@pytest.mark.parametrize("attempt", [1, AT_THE_CAP])
+def test_no_two_of_ten_clients_agree(attempt):
+    """10 clients draw 10 different delays, at the cap as well (R59, R61, R177)."""
+    assert len(set(fleet(attempt, 10))) == 10
+
+
+@pytest.mark.parametrize("attempt, share", [(1, 0.08), (AT_THE_CAP, 0.04)])
+def test_a_herd_is_spread(attempt, share):
+    """Of 1,000 clients no 10 ms see more than 8 % at the first attempt, and 4 % at the cap (R60)."""
+    slots = collections.Counter(int(delay * 100) for delay in fleet(attempt, 1000))
+    assert max(slots.values()) <= share * 1000
+
+
+def test_wider_jitter_spreads_further():
+    """Full jitter draws from nothing to the double, and at the cap from nothing to the cap (R60, X5)."""
+    full = Backoff(jitter=1)
+    assert full.band(1) == (0, 2)
+    assert full.band(AT_THE_CAP) == (0, 5)
+    slots = collections.Counter(int(delay * 100) for delay in fleet(1, 1000, full))
+    assert max(slots.values()) <= 20
+
+
+# Wrong arguments
+
+
+@pytest.mark.parametrize(
+    "arguments, name",
+    [
+        ({"initial": -0.1}, "initial"),
+        ({"initial": math.nan}, "initial"),
+        ({"initial": math.inf}, "initial"),
+        ({"factor": 0.99}, "factor"),
+        ({"factor": math.nan}, "factor"),
+        ({"factor": math.inf}, "factor"),
+        ({"maximum": 0.9}, "maximum"),
+        ({"maximum": math.nan}, "maximum"),
+        ({"maximum": math.inf}, "maximum"),
+        ({"initial": 6}, "maximum"),
+        ({"jitter": -0.01}, "jitter"),
+        ({"jitter": 1.01}, "jitter"),
+        ({"jitter": math.nan}, "jitter"),
+    ],
+)
+def test_values_out_of_range(arguments, name):
+    """A backoff that cannot work is refused when it is made, with the name of the argument."""
+    with pytest.raises(ValueError, match=f"Backoff: {name} must"):
+        Backoff(**arguments)
+
+
+@pytest.mark.parametrize("name", ["initial", "factor", "maximum", "jitter"])
+@pytest.mark.parametrize("value", ["1", None, [1]], ids=repr)
+def test_values_of_another_type(name, value):
+    """What is no number is refused with the name of the argument, too."""
+    with pytest.raises((TypeError, ValueError), match=f"{name} must"):
+        Backoff(**{name: value})
+
+
+def test_the_edges_are_allowed():
+    """Zero, no growth, no jitter and full jitter are choices."""
+    Backoff(initial=0, factor=1, maximum=0, jitter=0)
+    Backoff(jitter=1)
+
+
+# What the server asks for: `retry:`
+
+
+def test_retry_replaces_the_first_delay():
+    """`retry: 3000` waits 3 to 3.3 s first, then grows from there up to the cap."""
+    bands = [band(attempt, retry=3000) for attempt in (1, 2, 3)]
+    assert bands == [pytest.approx(edges) for edges in [(3.0, 3.3), (4.5, 5.0), (4.5, 5.0)]]
+
+
+def test_a_short_retry_speeds_up():
+    """`retry: 100` starts at a tenth of a second and doubles; a delay it sets is never shortened."""
+    bands = [band(attempt, retry=100) for attempt in (1, 2, 3, 7)]
+    assert bands == [pytest.approx(edges) for edges in [(0.1, 0.11), (0.18, 0.22), (0.36, 0.44), (4.5, 5.0)]]
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 10, 10_000])
+def test_a_retry_above_the_cap_is_kept(attempt):
+    """Our own cap never shortens what a server asks for (P6)."""
+    assert band(attempt, retry=10_000) == pytest.approx((10.0, 11.0))
+
+
+@pytest.mark.parametrize(
+    "milliseconds, edges",
+    [
+        pytest.param(0, (MIN_SERVER_DELAY, 0.11), id="never-spin"),
+        pytest.param(99, (0.1, 0.11), id="below-the-least"),
+        pytest.param(58_000, (58.0, 60.0), id="jitter-ends-at-the-ceiling"),
+        pytest.param(60_000, (60.0, 60.0), id="ceiling"),
+        pytest.param(10**14, (60.0, 60.0), id="for-ever"),
+    ],
+)
+def test_retry_is_clamped(milliseconds, edges):
+    """A wish is clamped to [0.1 s, max_server_delay], then jittered upwards, never above that."""
+    assert band(1, retry=milliseconds) == pytest.approx(edges)
+
+
+def test_retry_holds_for_good():
+    """The wish outlives its outage, until the server sends another."""
+    delays = pacing(Backoff(jitter=0))
+    delays.retry(3000)
+    assert (delays.delay(1), delays.delay(2)) == (3.0, 5.0)
+    delays.reset()
+    assert (delays.delay(1), delays.delay(2)) == (3.0, 5.0)
+    delays.retry(2000)
+    assert (delays.delay(1), delays.delay(2)) == (2.0, 4.0)
+
+
+# What the server asks for: `Retry-After`
+
+
+def test_retry_after_is_never_undercut():
+    """`Retry-After: 3` waits between 3 and 3.3 s (P6)."""
+    assert band(1, retry_after=3) == pytest.approx((3.0, 3.3))
+
+
+def test_retry_after_is_for_one_delay():
+    """The delay after the next is an ordinary one."""
+    delays = pacing(Backoff(jitter=0))
+    delays.retry_after(3)
+    assert [delays.delay(attempt) for attempt in (1, 2, 3)] == [3.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    "seconds, attempt, edges",
+    [
+        pytest.param(0, 1, (0.9, 1.1), id="zero-changes-nothing"),
+        pytest.param(3, 3, (3.6, 4.4), id="shorter-than-our-own"),
+        pytest.param(5, 4, (5.0, 5.5), id="at-our-cap"),
+        pytest.param(30, 4, (30.0, 33.0), id="above-our-cap"),
+        pytest.param(58, 1, (58.0, 60.0), id="jitter-ends-at-the-ceiling"),
+        pytest.param(3600, 1, (60.0, 60.0), id="above-the-ceiling"),
+    ],
+)
+def test_retry_after_is_a_floor(seconds, attempt, edges):
+    """It lengthens a delay up to `max_server_delay` and never shortens one; our cap does not hold it (P6)."""
+    assert band(attempt, retry_after=seconds) == pytest.approx(edges)
+
+
+def test_the_ceiling_is_a_setting():
+    """A stream may be patient (P6)."""
+    assert band(1, retry_after=3600, max_server_delay=7200) == pytest.approx((3600, 3960))
+    assert band(1, retry=20_000, max_server_delay=10) == (10.0, 10.0)
+
+
+def test_the_larger_wish_counts():
+    """Both wishes are floors at once."""
+    assert band(1, retry=3000, retry_after=10) == pytest.approx((10.0, 11.0))
+    assert band(1, retry=10_000, retry_after=3) == pytest.approx((10.0, 11.0))
+
+
+def test_without_jitter_a_wish_is_met_exactly():
+    """With jitter off nothing is added."""
+    assert band(1, backoff=Backoff(jitter=0), retry_after=3) == (3.0, 3.0)
+
+
+def test_a_wish_inside_the_band_only_raises_its_lower_end():
+    """The band opens upwards from the wish."""
+    assert band(1, backoff=Backoff(jitter=0.5), retry_after=1) == pytest.approx((1.0, 1.5))
+
+
+# Own series
+
+
+def test_an_own_series_is_taken_as_it_is():
+    """A function that returns delays may stand for a backoff: no jitter, no cap (R193)."""
+    delays = pacing(lambda: iter([0.25, 7, 0]))
+    assert [delays.delay(attempt) for attempt in (1, 2, 3)] == [0.25, 7, 0]
+
+
+def test_an_own_series_starts_afresh_after_an_outage():
+    """Each outage has a series of its own."""
+    calls = []
+
+    def series():
+        calls.append(1)
+        return iter([1.0, 2.0])
+
+    delays = pacing(series)
+    assert (delays.delay(1), delays.delay(2)) == (1.0, 2.0)
+    delays.reset()
+    assert delays.delay(1) == 1.0
+    assert len(calls) == 2
+
+
+def test_an_own_series_may_end():
+    """A series that ends goes on with its last delay; the next outage knows nothing of it."""
+    series = iter([iter([1.0, 2.0]), iter([3.0])])
+    delays = pacing(lambda: next(series))
+    assert [delays.delay(attempt) for attempt in (1, 2, 3, 4)] == [1.0, 2.0, 2.0, 2.0]
+    delays.reset()
+    assert [delays.delay(attempt) for attempt in (1, 2)] == [3.0, 3.0]
+
+
+def test_an_own_series_that_is_empty():
+    """A series without delays cannot pace anything, not even after another one."""
+    series = iter([iter([1.0]), iter([])])
+    delays = pacing(lambda: next(series))
+    delays.delay(1)
+    delays.reset()
+    with pytest.raises(ValueError, match=r"^backoff: "):
+        delays.delay(1)
+
+
+@pytest.mark.parametrize("bad", [-1, math.nan, math.inf, "1", None, [1]], ids=repr)
+def test_an_own_series_of_nonsense(bad):
+    """What is no number of seconds is refused, with the name of the argument."""
+    delays = pacing(lambda: iter([1.0, bad]))
+    delays.delay(1)
+    with pytest.raises((TypeError, ValueError), match=r"^backoff: "):
+        delays.delay(2)
+
+
+def test_a_server_may_lengthen_an_own_series():
+    """The floors hold for a series of the user's too, with the usual jitter upwards."""
+    assert band(1, backoff=lambda: iter([1.0]), retry_after=3) == pytest.approx((3.0, 3.3))
+    assert band(1, backoff=lambda: iter([9.0]), retry=3000) == pytest.approx((9.0, 9.0))
+
+
+# When a connection counts as settled
+
+
+@pytest.mark.parametrize(
+    "backoff, retry, seconds",
+    [
+        pytest.param(Backoff(), None, 5.0, id="default"),
+        pytest.param(Backoff(maximum=30), None, 30.0, id="own-cap"),
+        pytest.param(Backoff(), 3000, 5.0, id="short-wish"),
+        pytest.param(Backoff(), 20_000, 20.0, id="long-wish"),
+        pytest.param(lambda: iter([1.0]), None, 5.0, id="own-series"),
+    ],
+)
+def test_settled_after_the_longest_delay(backoff, retry, seconds):
+    """A connection is well when it has held longer than the longest delay there may be."""
+    delays = pacing(backoff)
+    if retry is not None:
+        delays.retry(retry)
+    assert delays.settle_after == seconds

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from resilient_sse._core.classify import default_verdict, is_event_stream, reason_of, retry_after_seconds
+from resilient_sse._core.errors import (
+    BadContentTypeError,
+    BadStatusError,
+    CheckpointError,
+    ConnectionLostError,
+    HandshakeError,
+    LimitExceededError,
+    NotResumableError,
+)
+from resilient_sse._core.states import Reason, Verdict
+
+NOW = datetime(2024, 10, 21, 7, 28, tzinfo=UTC)
+
+RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
+"""Always retried, within the ordinary budget: the table of DESIGN 3.4."""
+
+
+def verdict(status: int, *, proven: bool = False, fresh: bool = False) -> Verdict:
+    """Ask about an answer with *status*."""
+    return default_verdict(BadStatusError(status=status, headers={}), proven=proven, fresh_credentials=fresh)
+
+
+# The table
+
+
+@pytest.mark.parametrize("status", range(100, 600))
+def test_every_status(status):
+    """204 completes, eight statuses are retried, every other one raises at once, 2xx included (P5, P19)."""
+    expected = Verdict.RAISE
+    if status in RETRIED:
+        expected = Verdict.RETRY
+    if status == 204:
+        expected = Verdict.STOP
+    assert verdict(status) is expected
+    assert verdict(status, proven=True) is (Verdict.RETRY if status == 404 else expected)
+    assert verdict(status, fresh=True) is (Verdict.RETRY if status == 401 else expected)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_lost_connections_are_retried(reason):
+    """Transport errors, ends and silences are what reconnecting is for (P5, R149)."""
+    error = ConnectionLostError(reason)
+    assert default_verdict(error, proven=False, fresh_credentials=False) is Verdict.RETRY
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(BadContentTypeError("text/html", status=200, headers={}), id="content-type"),
+        pytest.param(HandshakeError("illegal header"), id="request-that-cannot-be-sent"),
+        pytest.param(LimitExceededError(1), id="limit"),
+        pytest.param(NotResumableError("spent"), id="not-resumable"),
+        pytest.param(CheckpointError("locked", key="k"), id="checkpoint"),
+    ],
+)
+def test_what_no_retry_mends(error):
+    """A 200 of another type, a protocol error of our own and a passed limit raise at once (P5)."""
+    assert default_verdict(error, proven=True, fresh_credentials=True) is Verdict.RAISE
+
+
+# Reasons
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_lost_connection_tells_its_reason(reason):
+    """The reason of a loss is the one it was made with (R110)."""
+    assert reason_of(ConnectionLostError(reason)) is reason
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        pytest.param(BadStatusError(status=204, headers={}), Reason.STATUS, id="204"),
+        pytest.param(BadStatusError(status=499, headers={}), Reason.STATUS, id="499"),
+        pytest.param(BadStatusError(status=500, headers={}), Reason.SERVER, id="500"),
+        pytest.param(BadStatusError(status=599, headers={}), Reason.SERVER, id="599"),
+        pytest.param(BadContentTypeError("", status=200, headers={}), Reason.CONTENT_TYPE, id="content-type"),
+        pytest.param(HandshakeError("illegal"), Reason.PROTOCOL, id="handshake"),
+        pytest.param(LimitExceededError(1), Reason.PROTOCOL, id="limit"),
+        pytest.param(ValueError("foreign"), Reason.PROTOCOL, id="foreign"),
+    ],
+)
+def test_reasons(error, reason):
+    """Each failure falls under one word of the closed set (R111)."""
+    assert reason_of(error) is reason
+
+
+# Media types
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/event-stream",
+        "text/event-stream; charset=utf-8",
+        "text/event-stream;charset=ISO-8859-1",
+        "Text/Event-Stream",
+        "TEXT/EVENT-STREAM ; x=y",
+        " text/event-stream\t",
+        "text/event-stream;",
+    ],
+)
+def test_event_streams(content_type):
+    """The essence counts, whatever its case and parameters (R136)."""
+    assert is_event_stream(content_type)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "",
+        "text/event-streaming",
+        "text/event-stream-x; a=b",
+        "xtext/event-stream",
+        "text/html; text/event-stream",
+        "application/json",
+        "text / event-stream",
+        "text/event-stream, text/html",
+    ],
+)
+def test_other_media_types(content_type):
+    """What only resembles an event stream is none."""
+    assert not is_event_stream(content_type)
+
+
+# Retry-After
+
+
+@pytest.mark.parametrize(
+    "value, seconds",
+    [
+        pytest.param("3", 3.0, id="seconds"),
+        pytest.param("0", 0.0, id="zero"),
+        pytest.param(" 120 ", 120.0, id="spaces"),
+        pytest.param("3600", 3600.0, id="hour"),
+    ],
+)
+def test_retry_after_in_seconds(value, seconds):
+    """The plain form is a number of seconds (P6)."""
+    assert retry_after_seconds({"retry-after": value}, now=NOW) == seconds
+
+
+def test_retry_after_of_ages():
+    """A number of any length is a long time, and costs none."""
+    assert retry_after_seconds({"retry-after": "9" * 100_000}, now=NOW) >= 10**9
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("Mon, 21 Oct 2024 07:28:30 GMT", id="imf"),
+        pytest.param("Monday, 21-Oct-24 07:28:30 GMT", id="rfc-850"),
+        pytest.param("Mon Oct 21 07:28:30 2024", id="asctime"),
+        pytest.param("Mon, 21 Oct 2024 09:28:30 +0200", id="offset"),
+        pytest.param("Mon, 21 Oct 2024 07:28:30 -0000", id="zone-unknown"),
+    ],
+)
+def test_retry_after_as_a_date(value):
+    """All forms of an HTTP date are understood; without a Date header they count from now (P6)."""
+    assert retry_after_seconds({"retry-after": value}, now=NOW) == 30.0
+
+
+def test_a_date_counts_from_the_servers_own():
+    """The two clocks need not agree: the answer's Date says when it was sent."""
+    headers = {
+        "date": format_datetime(NOW - timedelta(hours=5), usegmt=True),
+        "retry-after": format_datetime(NOW - timedelta(hours=5) + timedelta(seconds=90), usegmt=True),
+    }
+    assert retry_after_seconds(headers, now=NOW) == 90.0
+
+
+def test_an_unreadable_date_header_is_passed_over():
+    """A Date that makes no sense is as good as none."""
+    headers = {"date": "yesterday", "retry-after": format_datetime(NOW + timedelta(seconds=9), usegmt=True)}
+    assert retry_after_seconds(headers, now=NOW) == 9.0
+
+
+def test_a_date_in_the_past_is_now():
+    """No wait is negative."""
+    assert retry_after_seconds({"retry-after": "Mon, 21 Oct 2013 07:28:00 GMT"}, now=NOW) == 0.0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("soon", id="word"),
+        pytest.param("-5", id="negative"),
+        pytest.param("1.5", id="fraction"),
+        pytest.param("3, 5", id="two"),
+        pytest.param("٣", id="other-digits"),
+        pytest.param("Mon, 99 Oct 2024 07:28:30 GMT", id="no-such-day"),
+        pytest.param("Mon, 21 Oct 2024 25:28:30 GMT", id="no-such-hour"),
+        pytest.param("Mon, 21 Oct 99999 07:28:30 GMT", id="no-such-year"),
+        pytest.param("Mon, 21 Oct 99999999999999999999 07:28:30 GMT", id="year-of-20-digits"),
+        pytest.param("Mon, 21 Oct 2024 07:28:9999999999900 GMT", id="second-of-13-digits"),
+        pytest.param("Mon, 21 Oct 2024 07:28:30 +99999999999999", id="offset-of-14-digits"),
+    ],
+)
+def test_a_retry_after_that_makes_no_sense(value):
+    """Whatever a server writes there, it is not worth an exception (P6)."""
+    assert retry_after_seconds({"retry-after": value}, now=NOW) is None
+    assert retry_after_seconds({"retry-after": "5", "date": value}, now=NOW) == 5.0
+
+
+@pytest.mark.parametrize("edge", ["Fri, 31 Dec 9999 23:59:59 -2359", "Mon, 01 Jan 0001 00:00:00 +2359"])
+def test_dates_at_the_ends_of_time(edge):
+    """The first and the last date there are can be compared with any other."""
+    assert retry_after_seconds({"retry-after": edge}, now=NOW) >= 0
+    assert retry_after_seconds({"retry-after": format_datetime(NOW), "date": edge}, now=NOW) >= 0
+
+
+def test_no_retry_after():
+    """Most answers do not ask for anything."""
+    assert retry_after_seconds({}, now=NOW) is None

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+
+import pytest
+
+from resilient_sse._core import events
+from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
+from resilient_sse._core.states import Reason
+
+SAMPLES = [
+    ServerSentEvent(data="a"),
+    Comment("ping"),
+    Gap(kind="hole", after_id="1", before_id="4", missing=2),
+    Opened(connection=1, status=200, headers={"set-cookie": "hush"}),
+    Disconnected(reason=Reason.EOF, attempt=1, delay=1.0),
+    Closed(reason=Reason.COMPLETE),
+]
+
+
+def test_an_event_has_the_defaults_of_the_standard():
+    """An event that only has data is of type message, with no id in force, from the first connection."""
+    event = ServerSentEvent(data="a")
+    assert dataclasses.asdict(event) == {
+        "event": "message",
+        "data": "a",
+        "id": None,
+        "last_event_id": "",
+        "retry": None,
+        "connection": 1,
+    }
+
+
+def test_data_decodes_as_json():
+    """`json()` gives what the data says, whatever kind of value that is."""
+    assert ServerSentEvent(data='{"n": [1, null]}').json() == {"n": [1, None]}
+    assert ServerSentEvent(data="7").json() == 7
+
+
+@pytest.mark.parametrize("data", ["", "{", "NaN,"])
+def test_data_that_is_no_json_is_refused(data):
+    """What is not JSON raises the error of the standard library."""
+    with pytest.raises(json.JSONDecodeError):
+        ServerSentEvent(data=data).json()
+
+
+@pytest.mark.parametrize("fact", SAMPLES, ids=lambda fact: type(fact).__name__)
+def test_facts_are_immutable_values(fact):
+    """Each fact equals its copy, cannot be changed, and takes no attribute it does not know."""
+    assert dataclasses.replace(fact) == fact
+    name = dataclasses.fields(fact)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(fact, name, None)
+    with pytest.raises((AttributeError, TypeError)):
+        fact.unheard_of = 1
+    assert not hasattr(fact, "__dict__")
+
+
+def test_the_union_names_every_kind():
+    """`Activity` is the whole of what `activity()` can yield: those who match on it miss nothing."""
+    assert set(typing.get_args(events.Activity)) == {type(sample) for sample in SAMPLES}
+
+
+def test_headers_stay_out_of_the_repr():
+    """An `Opened` may be printed or logged: the values of its headers are not shown."""
+    opened = Opened(connection=2, status=200, headers={"set-cookie": "hush"}, last_event_id="7")
+    assert "hush" not in repr(opened)
+    assert opened.headers["set-cookie"] == "hush"
+
+
+def test_a_gap_may_know_nothing_but_its_kind():
+    """Ids and the count are None where nobody can know them."""
+    assert Gap(kind="reset") == Gap(kind="reset", after_id=None, before_id=None, missing=None)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from resilient_sse._core.errors import BadStatusError, ConnectionLostError, HandshakeError
+from resilient_sse._core.events import Gap
+from resilient_sse._core.resumption import Resumption
+from resilient_sse._core.states import Reason
+
+LOST = Gap(kind="unresumable", after_id="7")
+
+
+def ends(resumption: Resumption, *connections: tuple[str | None, bool]) -> list[Gap | None]:
+    """Open and end connections, each with its cursor and whether it brought nothing."""
+    gaps = []
+    for cursor, eventless in connections:
+        assert resumption.opened(cursor, {}) is None
+        gaps.append(resumption.ended(eventless=eventless))
+    return gaps
+
+
+# Another Last-Event-ID in the answer
+
+
+@pytest.mark.parametrize(
+    "cursor, headers",
+    [
+        pytest.param("7", {}, id="not-said"),
+        pytest.param("7", {"last-event-id": "7"}, id="the-same"),
+        pytest.param(None, {"last-event-id": "9"}, id="not-asked"),
+        pytest.param(None, {}, id="neither"),
+    ],
+)
+def test_answers_that_resume(cursor, headers):
+    """An answer that repeats the id, or says nothing about it, is no sign of loss."""
+    assert Resumption().opened(cursor, headers) is None
+
+
+@pytest.mark.parametrize("answered, before", [("9", "9"), ("", None)], ids=["another", "empty"])
+def test_an_answer_with_another_id(answered, before):
+    """A server that resumes elsewhere has dropped what lies between, and says so."""
+    gap = Resumption().opened("7", {"last-event-id": answered})
+    assert gap == Gap(kind="unresumable", after_id="7", before_id=before)
+
+
+# 410
+
+
+def test_gone():
+    """410 to a cursor means that nothing behind it can be had any more."""
+    assert Resumption().refused("7", BadStatusError(status=410, headers={})) == LOST
+
+
+@pytest.mark.parametrize(
+    "cursor, error",
+    [
+        pytest.param(None, BadStatusError(status=410, headers={}), id="no-cursor"),
+        pytest.param("7", BadStatusError(status=404, headers={}), id="404"),
+        pytest.param("7", BadStatusError(status=503, headers={}), id="503"),
+        pytest.param("7", HandshakeError("no answer"), id="no-status"),
+        pytest.param("7", ConnectionLostError(Reason.CONNECT), id="no-connection"),
+    ],
+)
+def test_other_failures(cursor, error):
+    """Other failures say nothing about the cursor."""
+    assert Resumption().refused(cursor, error) is None
+
+
+# Empty connections
+
+
+def test_three_empty_connections_in_a_row():
+    """The third connection that ends without an event makes one gap, and those behind it none."""
+    gaps = ends(Resumption(), *[("7", True)] * 6)
+    assert gaps == [None, None, LOST, None, None, None]
+
+
+@pytest.mark.parametrize(
+    "between", [pytest.param(("7", False), id="an-event"), pytest.param((None, True), id="no-cursor-sent")]
+)
+def test_not_in_a_row(between):
+    """A connection with an event, or one that was asked for nothing, starts the count anew."""
+    gaps = ends(Resumption(), ("7", True), ("7", True), between, ("7", True), ("7", True), ("7", True))
+    assert gaps == [None] * 5 + [LOST]
+
+
+def test_without_a_cursor_nothing_can_be_missed():
+    """Empty connections that had no id to resume from are just empty."""
+    assert ends(Resumption(), *[(None, True)] * 5) == [None] * 5

@@ -1,0 +1,1064 @@
+from __future__ import annotations
+
+import itertools
+import math
+from datetime import UTC, datetime
+from random import Random
+
+import pytest
+
+from resilient_sse._core.backoff import Backoff
+from resilient_sse._core.errors import (
+    BadContentTypeError,
+    BadStatusError,
+    ConnectionLostError,
+    LimitExceededError,
+    NotResumableError,
+    RetriesExhaustedError,
+)
+from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
+from resilient_sse._core.intake import IntakeOptions
+from resilient_sse._core.options import Liveness, Retry, StreamOptions
+from resilient_sse._core.sequence import integers
+from resilient_sse._core.session import TRANSITIONS, Session
+from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
+
+CONNECTING, CONNECTED, WAITING = StreamState.CONNECTING, StreamState.CONNECTED, StreamState.WAITING
+RECONNECTING, ERROR, CLOSED = StreamState.RECONNECTING, StreamState.ERROR, StreamState.CLOSED
+
+WALL = datetime(2024, 10, 21, 7, 28, tzinfo=UTC)
+
+
+class Stream:
+    """A session, a clock, and the words to tell it what happens."""
+
+    def __init__(self, *, intake=None, liveness=None, retry=None, random=lambda: 0.5, **options):
+        self.now = 100.0
+        self.session = Session(
+            StreamOptions(
+                intake=IntakeOptions(**(intake or {})),
+                liveness=Liveness(**(liveness or {})),
+                retry=Retry(**(retry or {})),
+                **options,
+            ),
+            random=random,
+        )
+        self.session.start(self.now)
+
+    @property
+    def state(self) -> StreamState:
+        return self.session.state
+
+    @property
+    def stats(self):
+        return self.session.stats
+
+    @property
+    def delay(self) -> float:
+        """Seconds until the next attempt."""
+        return self.session.resume_at - self.now
+
+    def passes(self, seconds: float) -> Stream:
+        self.now += seconds
+        return self
+
+    def opens(self, **headers: str) -> Stream:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.session.opened(200, names, cursor=self.session.intake.cursor, now=self.now)
+        return self
+
+    def sends(self, text: str, *, after: float = 0.0) -> Stream:
+        self.now += after
+        chunk = text.encode()
+        self.session.receive(chunk, raw_size=len(chunk), waited=after, now=self.now)
+        return self
+
+    def falls_silent(self) -> Stream:
+        self.session.quiet(self.now)
+        return self
+
+    def loses(self, reason: Reason = Reason.RESET) -> Stream:
+        self.session.lost(ConnectionLostError(reason), now=self.now, wall=WALL)
+        return self
+
+    def refuses(self, error=None, **headers: str) -> Stream:
+        if isinstance(error, int):
+            names = {name.replace("_", "-"): value for name, value in headers.items()}
+            error = BadStatusError(status=error, headers=names)
+        self.session.refused(error or ConnectionLostError(Reason.CONNECT), now=self.now, wall=WALL)
+        return self
+
+    def restarts(self, *, at_once: bool = True) -> Stream:
+        self.session.interrupted(now=self.now, at_once=at_once)
+        return self
+
+    def taken(self) -> list:
+        items = []
+        while (item := self.session.take(self.now)) is not None:
+            items.append(item)
+        return items
+
+    def events(self) -> list[str]:
+        return [item.data for item in self.taken() if isinstance(item, ServerSentEvent)]
+
+    def gaps(self) -> list[Gap]:
+        return [item for item in self.taken() if isinstance(item, Gap)]
+
+    def changes(self) -> list[StateChange]:
+        changes = list(self.session.changes)
+        self.session.changes.clear()
+        return changes
+
+    def path(self) -> list[StreamState]:
+        return [change.new for change in self.changes()]
+
+    def raises(self):
+        """Raise what is to be raised, as the client does."""
+        error, self.session.error = self.session.error, None
+        return error
+
+    def again(self) -> Stream:
+        """Iterate once more."""
+        self.session.start(self.now)
+        return self
+
+
+def up(**options) -> Stream:
+    """Make a stream with an open connection, over which an event with an id has come."""
+    stream = Stream(**options).opens().sends("id: 1\ndata: one\n\n")
+    assert stream.events() == ["one"]
+    stream.changes()
+    return stream
+
+
+# The table
+
+
+EXPECTED = {
+    CONNECTING: {CONNECTED, RECONNECTING, ERROR, CLOSED},
+    CONNECTED: {WAITING, RECONNECTING, ERROR, CLOSED},
+    WAITING: {CONNECTED, RECONNECTING, ERROR, CLOSED},
+    RECONNECTING: {CONNECTED, RECONNECTING, ERROR, CLOSED},
+    ERROR: {CONNECTED, RECONNECTING, ERROR, CLOSED},
+    CLOSED: set(),
+}
+"""The ways between the states: R77-R82, X3, X21."""
+
+ROWS = [
+    pytest.param(old, new, reason, id=f"{old.value}-{new.value}-{reason.value}")
+    for (old, new), reasons in TRANSITIONS.items()
+    for reason in sorted(reasons, key=lambda reason: reason.value)
+]
+
+FAILURES = {
+    Reason.STATUS: BadStatusError(status=418, headers={}),
+    Reason.SERVER: BadStatusError(status=501, headers={}),
+    Reason.CONTENT_TYPE: BadContentTypeError("text/html", status=200, headers={}),
+}
+
+
+def in_state(state: StreamState, **options) -> Stream:
+    """Lead a stream into *state* by what may happen to it."""
+    stream = Stream(**options)
+    if state in (CONNECTED, WAITING, RECONNECTING):
+        stream.opens()
+    if state is WAITING:
+        stream.falls_silent()
+    if state is RECONNECTING:
+        stream.restarts()
+    if state is ERROR:
+        stream.refuses(FAILURES[Reason.STATUS])
+        stream.raises()
+        stream.again()
+    if state is CLOSED:
+        stream.session.close(stream.now)
+    stream.changes()
+    assert stream.state is state
+    return stream
+
+
+def happens(stream: Stream, new: StreamState, reason: Reason) -> None:
+    """Let happen what leads to *new* because of *reason*."""
+    if new is WAITING:
+        stream.falls_silent()
+    elif new is CLOSED:
+        session = stream.session
+        (session.complete if reason is Reason.COMPLETE else session.close)(stream.now)
+    elif new is CONNECTED:
+        stream.sends(":\n") if stream.state is WAITING else stream.opens()
+    elif new is RECONNECTING and reason is Reason.RESTART:
+        stream.restarts()
+    elif stream.state in (CONNECTED, WAITING):
+        stream.loses(reason)
+    else:
+        stream.refuses(FAILURES.get(reason, ConnectionLostError(reason)))
+
+
+def test_the_ways_between_the_states():
+    """These pairs are legal, and no others; a closed stream stays closed (R80, R81, X3, X21)."""
+    legal = {state: {new for old, new in TRANSITIONS if old is state} for state in StreamState}
+    assert legal == EXPECTED
+    assert all(TRANSITIONS.values())
+
+
+@pytest.mark.parametrize("old, new, reason", ROWS)
+def test_every_row_can_be_reached(old, new, reason):
+    """Each legal transition happens by its reason, and callbacks are told of exactly this one (R80, R82)."""
+    if new is ERROR and reason is Reason.RETRIES:
+        stream = in_state(old, retry={"max_retries": 0})
+        stream.loses() if old in (CONNECTED, WAITING) else stream.refuses()
+    else:
+        answers = {RECONNECTING: Verdict.RETRY, ERROR: Verdict.RAISE}
+        ready = []
+        retry = {"classify": lambda _: answers.get(new) if ready else None}
+        stream = in_state(old, retry=retry)
+        ready.append(True)
+        happens(stream, new, reason)
+    assert [(change.old, change.new, change.reason) for change in stream.changes()] == [(old, new, reason)]
+    assert stream.state is new
+
+
+@pytest.mark.parametrize("old", StreamState)
+@pytest.mark.parametrize("new", StreamState)
+def test_no_other_row(old, new):
+    """Every other pair, and every other reason for a legal pair, is a bug and raises (R80)."""
+    for reason in set(Reason) - TRANSITIONS.get((old, new), frozenset()):
+        stream = Stream()
+        stream.session.state = old
+        with pytest.raises(AssertionError, match=f"{old.value} -> {new.value} because of {reason.value}"):
+            stream.session._move(new, reason, stream.now)
+        assert stream.state is old
+        assert not stream.session.changes
+
+
+def test_the_table_cannot_be_changed():
+    """The table is what the docs are drawn from."""
+    with pytest.raises(TypeError):
+        TRANSITIONS[CLOSED, CONNECTED] = frozenset()
+
+
+# What a change tells
+
+
+def test_an_accepted_response():
+    """CONNECTED carries status, headers, time and budget (R77, R82)."""
+    (change,) = Stream().opens(server="x").changes()
+    assert (change.old, change.new, change.reason) == (CONNECTING, CONNECTED, Reason.OPENED)
+    assert (change.status, change.headers) == (200, {"server": "x"})
+    assert (change.attempt, change.max_retries, change.delay, change.error) == (0, 5, None, None)
+    assert (change.at, change.message) == (100.0, "Connected")
+
+
+def test_a_lost_connection():
+    """RECONNECTING carries the number of the next attempt, its delay and the error (R66, R79, R82)."""
+    stream = up().passes(3).loses(Reason.STALL)
+    (change,) = stream.changes()
+    assert (change.attempt, change.delay, change.at) == (1, 1.0, 103.0)
+    assert stream.session.resume_at == 104.0
+    assert isinstance(change.error, ConnectionLostError)
+    assert (change.status, change.headers) == (None, {})
+    assert change.message == "Connection lost - attempting to reconnect..."
+
+
+def test_a_refusal_carries_its_answer():
+    """Status and headers of the answer are in the change."""
+    (change,) = Stream().refuses(503, server="x").changes()
+    assert (change.status, change.headers) == (503, {"server": "x"})
+    assert change.error.status == 503
+
+
+def test_giving_up_carries_the_answer_that_caused_it():
+    """The last answer's status and headers are in the change to ERROR as well."""
+    stream = Stream(retry={"max_retries": 0}).refuses(503, server="x")
+    (change,) = stream.changes()
+    assert change.new is ERROR
+    assert isinstance(change.error, RetriesExhaustedError)
+    assert (change.status, change.headers) == (503, {"server": "x"})
+
+
+def test_the_delay_is_told_only_with_an_attempt():
+    """No other state announces a delay."""
+    stream = up().falls_silent().sends(":\n").loses().opens()
+    stream.session.complete(stream.now)
+    delays = {change.new: change.delay for change in stream.changes()}
+    assert delays == {WAITING: None, CONNECTED: None, RECONNECTING: 1.0, CLOSED: None}
+
+
+def test_the_messages_of_a_bad_day():
+    """What people read from the first connection to the end (R67, R69-R75)."""
+    stream = Stream(retry={"max_retries": 2}).opens().falls_silent().sends("data: a\n\n")
+    stream.events()
+    stream.loses(Reason.EOF).refuses(502).opens().falls_silent().sends("data: b\n\n")
+    stream.events()
+    stream.loses().refuses().refuses()
+    assert [change.message for change in stream.changes()] == [
+        "Connected",
+        "Waiting for server response...",
+        "Connected",
+        "Connection lost - attempting to reconnect...",
+        "Reconnecting (attempt 2)...",
+        "Connection restored - resuming stream...",
+        "Waiting for server response... (retry 2/2)",
+        "Connected",
+        "Connection lost - attempting to reconnect...",
+        "Reconnecting (attempt 2)...",
+        "Failed to connect. Please refresh.",
+    ]
+
+
+def test_messages_of_ones_own():
+    """The catalogue of the options is used, filled in with the facts of the change (R76)."""
+    stream = Stream(messages={"reconnecting": "Versuch {attempt} in {delay:.1f} s"}).refuses()
+    assert [change.message for change in stream.changes()] == ["Versuch 1 in 1.0 s"]
+
+
+def test_a_text_that_fails_does_not_stop_the_stream():
+    """A function of the caller's that raises is counted, and the default text stands in (R8)."""
+
+    def broken(change):
+        raise ZeroDivisionError
+
+    stream = Stream(messages=broken).opens()
+    assert stream.state is CONNECTED
+    assert [change.message for change in stream.changes()] == ["Connected"]
+    assert stream.stats.callback_errors == 1
+
+
+# Silence
+
+
+def test_a_notice_and_a_late_byte():
+    """Silence makes WAITING, a byte then CONNECTED again, without a reconnect (R22, R30, X3)."""
+    stream = up().falls_silent()
+    assert stream.state is WAITING
+    stream.sends(":")
+    assert stream.path() == [WAITING, CONNECTED]
+    assert stream.stats.reconnects == 0
+
+
+def test_a_notice_is_given_once():
+    """A silence that goes on changes nothing."""
+    assert up().falls_silent().falls_silent().path() == [WAITING]
+
+
+def test_nobody_waits_for_a_connection_that_is_not_there():
+    """A late notice about a lost connection is passed over."""
+    stream = up().loses()
+    stream.falls_silent()
+    assert stream.path() == [RECONNECTING]
+
+
+def test_what_is_no_sign_of_life_leaves_waiting():
+    """With `stall_on="frames"` half a line does not end the silence (P26)."""
+    stream = up(liveness={"stall_on": "frames"}).falls_silent().sends("dat")
+    assert stream.state is WAITING
+    stream.sends("a: x\n\n")
+    assert stream.state is CONNECTED
+
+
+def test_waits_are_counted_as_silence():
+    """The session keeps the clocks of its connection, and each connection starts them anew (R20, R157)."""
+    stream = up(liveness={"stall_on": "events"}).sends(":\n", after=20.0)
+    assert stream.session.silence.left == (10.0, Reason.STALL)
+    stream.sends("data: x\n\n", after=9.9)
+    assert stream.session.silence.left == (30.0, Reason.STALL)
+    stream.sends(":\n", after=20.0).loses().opens()
+    assert stream.session.silence.left == (30.0, Reason.STALL)
+
+
+@pytest.mark.parametrize(
+    "reason, stalls", [(Reason.STALL, 1), (Reason.EVENT_TIMEOUT, 1), (Reason.RESET, 0), (Reason.EOF, 0)]
+)
+def test_stalls_are_counted_once_each(reason, stalls):
+    """A stall is one connection given up because of silence (R106)."""
+    assert up().loses(reason).stats.stalls == stalls
+    assert up().loses(reason).opens().loses(reason).stats.stalls == 2 * stalls
+
+
+# Attempts
+
+
+def test_the_series_of_attempts():
+    """Attempts 1 to 5, at 1, 2, 4 and then about 5 seconds (R52, R53, R54, R66)."""
+    stream = up().loses()
+    for _ in range(4):
+        stream.refuses()
+    changes = stream.changes()
+    assert [change.attempt for change in changes] == [1, 2, 3, 4, 5]
+    assert [change.delay for change in changes] == [1.0, 2.0, 4.0, 4.75, 4.75]
+    assert all(change.new is RECONNECTING for change in changes)
+
+
+def test_further_attempts_do_not_pass_through_connecting():
+    """Each is RECONNECTING to RECONNECTING."""
+    changes = Stream().refuses().refuses().refuses().changes()
+    assert [(change.old, change.new) for change in changes] == [
+        (CONNECTING, RECONNECTING),
+        (RECONNECTING, RECONNECTING),
+        (RECONNECTING, RECONNECTING),
+    ]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 5])
+def test_the_budget_of_a_first_connection(limit):
+    """`max_retries=N` makes N + 1 requests, and then ERROR (R83, X19)."""
+    stream = Stream(retry={"max_retries": limit})
+    for _ in range(limit):
+        stream.refuses()
+        assert stream.state is RECONNECTING
+    stream.passes(9).refuses(502)
+    assert stream.state is ERROR
+    error = stream.session.error
+    assert isinstance(error, RetriesExhaustedError)
+    assert error.attempts == limit + 1
+    assert error.elapsed == (9.0 if limit else 0.0)
+    assert error.__cause__.status == 502
+    assert stream.stats.failed_attempts == limit + 1
+
+
+def test_the_budget_of_a_reconnect():
+    """A lost connection is followed by N attempts at most (R83)."""
+    stream = up(retry={"max_retries": 5}).loses()
+    for _ in range(4):
+        stream.refuses()
+    assert stream.state is RECONNECTING
+    stream.refuses()
+    assert stream.state is ERROR
+    assert stream.changes()[-1].reason is Reason.RETRIES
+
+
+def test_without_a_budget_it_goes_on():
+    """None means no limit (R83)."""
+    stream = Stream(retry={"max_retries": None})
+    for _ in range(100):
+        stream.refuses()
+    assert stream.state is RECONNECTING
+    assert stream.changes()[-1].attempt == 100
+
+
+def test_a_new_event_ends_the_outage():
+    """The counter is zero after the first delivered event, and not before (R163)."""
+    stream = up().loses().refuses().opens().sends("id: 2\ndata: two\n\n")
+    assert stream.session.outage.attempt == 2
+    assert stream.events() == ["two"]
+    assert stream.session.outage.attempt == 0
+    assert stream.loses().changes()[-1].attempt == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="bare-200"),
+        pytest.param(": ping\n\n", id="comment"),
+        pytest.param("event: heartbeat\ndata: {}\n\n", id="heartbeat"),
+        pytest.param("id: 1\ndata: one\n\n", id="duplicate"),
+        pytest.param("id: 5\n\n", id="id-only"),
+        pytest.param("data: half", id="half-an-event"),
+    ],
+)
+def test_accept_and_close_servers_are_not_stormed(text):
+    """A bare 200, and whatever is no new event, does not start the counting anew (R163)."""
+    stream = up()
+    for _ in range(5):
+        stream.loses(Reason.EOF).opens().sends(text).taken()
+    stream.loses(Reason.EOF)
+    assert [change.attempt for change in stream.changes() if change.new is RECONNECTING] == [1, 2, 3, 4, 5]
+    assert stream.state is ERROR
+
+
+@pytest.mark.parametrize("held, attempt", [(5.0, 3), (5.01, 1)])
+def test_a_connection_that_holds_ends_the_outage(held, attempt):
+    """Staying up for longer than the longest delay shows health; exactly as long does not."""
+    stream = up().loses().refuses().opens().passes(held).loses()
+    assert stream.changes()[-1].attempt == attempt
+
+
+def test_holding_is_measured_against_the_longest_delay_there_is():
+    """A longer cap, or a server's wish, asks for more patience."""
+    stream = up(retry={"backoff": Backoff(maximum=20)}).loses().refuses().opens().passes(15).loses()
+    assert stream.changes()[-1].attempt == 3
+    stream = up().sends("retry: 20000\n")
+    stream.taken()
+    assert stream.loses().refuses().opens().passes(15).loses().changes()[-1].attempt == 3
+
+
+def test_events_that_were_filtered_are_events():
+    """A connection whose new events nobody wants works all the same (P17)."""
+    stream = Stream(intake={"events": ["add"]}).refuses().opens().sends("data: x\n\n")
+    assert stream.events() == []
+    assert stream.session.outage.attempt == 0
+
+
+def test_every_outage_starts_a_fresh_series():
+    """A series of the caller's begins at its beginning after an outage."""
+    series = {"backoff": lambda: iter([0.5, 3.0, 7.0])}
+    stream = up(retry=series).loses().refuses().opens().sends("data: x\n\n")
+    stream.taken()
+    stream.loses()
+    delays = [change.delay for change in stream.changes() if change.new is RECONNECTING]
+    assert delays == [0.5, 3.0, 0.5]
+
+
+def test_streams_draw_for_themselves():
+    """Two streams that lose their connections at the same instant wait differently (R61)."""
+    delays = {up(random=Random(seed).random).loses().delay for seed in range(10)}
+    assert len(delays) == 10
+
+
+# What the server asks for
+
+
+def test_a_retry_field_sets_the_pace():
+    """`retry:` counts for the next reconnect and all later ones; nobody is handed it."""
+    stream = up().sends("retry: 3000\n")
+    assert stream.taken() == []
+    stream.loses()
+    assert stream.delay == pytest.approx(3.15)
+    stream.opens().sends("data: x\n\n")
+    stream.taken()
+    assert stream.loses().delay == pytest.approx(3.15)
+
+
+def test_retry_after_is_heeded():
+    """503 with `Retry-After: 3` is asked again after 3 to 3.3 seconds, then after our own delay (P6)."""
+    stream = Stream().refuses(503, retry_after="3")
+    assert 3.0 <= stream.delay <= 3.3
+    assert stream.refuses(503).delay == 2.0
+
+
+# Answers
+
+
+def test_unauthorized_with_fresh_credentials():
+    """401 is tried once more, and after a success again (P5, P10)."""
+    stream = Stream(fresh_credentials=True).refuses(401)
+    assert stream.state is RECONNECTING
+    stream.opens().sends("data: x\n\n")
+    stream.taken()
+    stream.loses().refuses(401)
+    assert stream.state is RECONNECTING
+    stream.refuses(401)
+    assert stream.state is ERROR
+    assert stream.session.error.status == 401
+
+
+def test_unauthorized_without_fresh_credentials():
+    """The same header would be refused again."""
+    assert Stream().refuses(401).state is ERROR
+
+
+def test_not_found_before_and_after_it_worked():
+    """404 is final until the stream has been connected once; a bare 200 is enough for that."""
+    assert Stream().refuses(404).state is ERROR
+    assert Stream().opens().loses().refuses(404).state is RECONNECTING
+
+
+def test_no_content():
+    """204 completes: nothing failed, and nothing follows (P5, P19)."""
+    stream = up().loses().refuses(204)
+    assert stream.state is CLOSED
+    assert stream.changes()[-1].reason is Reason.COMPLETE
+    assert stream.taken()[-1] == Closed(reason=Reason.COMPLETE)
+    assert stream.stats.failed_attempts == 0
+
+
+def test_a_stop_by_the_classifier():
+    """STOP ends a stream without an error, from whatever state."""
+    stream = up(retry={"classify": lambda error: Verdict.STOP}).loses()
+    assert (stream.state, stream.session.error) == (CLOSED, None)
+
+
+def test_a_refusal_for_good():
+    """Other answers raise at once, with what was answered (P5)."""
+    stream = Stream().refuses(403)
+    assert stream.state is ERROR
+    assert stream.session.error.status == 403
+    assert [change.message for change in stream.changes()] == [
+        "Stream failed: the server answered with status 403 instead of an event stream"
+    ]
+    assert stream.stats.failed_attempts == 1
+
+
+def test_a_classifier_that_raises_does_not_wedge_the_stream():
+    """What the caller's function raises goes to the caller, who may iterate again afterwards."""
+
+    def broken(error):
+        raise ZeroDivisionError
+
+    stream = up(retry={"classify": broken})
+    with pytest.raises(ZeroDivisionError):
+        stream.loses()
+    stream.again().opens().sends("id: 2\ndata: two\n\n")
+    assert stream.events() == ["two"]
+
+
+# Loss
+
+
+def test_gone():
+    """410 to a cursor: one gap, then the error is raised, and the cursor is kept."""
+    stream = up().loses()
+    stream.taken()
+    stream.refuses(410)
+    assert stream.gaps() == [Gap(kind="unresumable", after_id="1")]
+    assert stream.state is ERROR
+    assert stream.session.error.status == 410
+    assert stream.session.intake.cursor == "1"
+    assert stream.stats.gaps == 1
+
+
+def test_gone_without_a_cursor():
+    """Without a cursor 410 says nothing about loss."""
+    stream = Stream().refuses(410)
+    assert stream.gaps() == []
+    assert stream.session.error.status == 410
+
+
+def test_another_last_event_id_in_the_answer():
+    """The gap comes behind the notice of the connection and before its events."""
+    stream = up().loses()
+    stream.taken()
+    stream.opens(last_event_id="9").sends("id: 10\ndata: ten\n\n")
+    items = stream.taken()
+    assert [type(item) for item in items] == [Opened, Gap, ServerSentEvent]
+    assert items[1] == Gap(kind="unresumable", after_id="1", before_id="9")
+    assert stream.stats.gaps == 1
+
+
+def test_three_empty_connections():
+    """Three connections in a row that end without an event although a cursor was sent make one gap."""
+    stream = up(retry={"max_retries": None})
+    gaps = []
+    for _ in range(6):
+        stream.loses(Reason.EOF).opens().sends(": hello\n\n")
+        gaps.append(stream.gaps())
+    lost = Gap(kind="unresumable", after_id="1")
+    assert gaps == [[], [], [], [lost], [], []]
+
+
+@pytest.mark.parametrize(
+    "text", ["data: x\n\n", "event: heartbeat\ndata: {}\n\n"], ids=["event", "heartbeat"]
+)
+def test_an_event_between_empty_connections(text):
+    """An event of any kind shows that the server has something behind the cursor."""
+    stream = up(retry={"max_retries": None}).loses().opens().loses().opens().sends(text)
+    stream.loses().opens().loses().opens().loses()
+    assert stream.gaps() == []
+
+
+def test_connections_that_were_cut_by_the_program_are_no_evidence():
+    """A consumer that polls a quiet stream with a timeout is not told of a loss that did not happen."""
+    stream = up(retry={"max_retries": None})
+    for _ in range(6):
+        stream.restarts(at_once=False).opens()
+    assert stream.gaps() == []
+
+
+def test_half_an_event_is_dropped():
+    """A reset in the middle of an event leaves no trace but a count, and the id is not advanced (R41)."""
+    stream = up().sends("id: 2\ndata: tw").loses()
+    assert stream.stats.partial == 1
+    assert stream.session.intake.cursor == "1"
+    stream.opens().sends("id: 2\ndata: two\n\n")
+    assert stream.events() == ["two"]
+    assert stream.loses().stats.partial == 1
+
+
+# Numbered streams
+
+
+def test_a_hole_is_healed_over_a_reconnect():
+    """The session reconnects because of the gap, from the last contiguous id (R34, R37)."""
+    stream = up(intake={"sequence": integers}).sends("id: 3\ndata: three\n\n")
+    assert stream.events() == []
+    assert stream.session.intake.heal
+    stream.loses(Reason.GAP)
+    assert stream.changes()[-1].reason is Reason.GAP
+    stream.opens().sends("id: 2\ndata: two\n\nid: 3\ndata: three\n\n")
+    opened = next(item for item in stream.taken() if isinstance(item, Opened))
+    assert opened.last_event_id == "1"
+    assert stream.stats.delivered == 3
+    assert stream.stats.lost == 0
+
+
+def test_a_hole_that_cannot_be_healed_any_more():
+    """If no other connection can be made, the hole is reported and what was held is delivered, then the error."""
+    stream = up(intake={"sequence": integers}, retry={"max_retries": 1}).sends("id: 3\ndata: three\n\n")
+    stream.taken()
+    stream.loses(Reason.GAP).refuses()
+    assert stream.state is ERROR
+    items = [item for item in stream.taken() if isinstance(item, Gap | ServerSentEvent)]
+    assert items[0] == Gap(kind="hole", after_id="1", before_id="3", missing=1)
+    assert items[1].data == "three"
+    assert isinstance(stream.session.error, RetriesExhaustedError)
+
+
+def test_a_restarted_server():
+    """A server with an empty store: resumed, one reset notice, and the stream goes on (R40, P23)."""
+    stream = up(intake={"sequence": integers})
+    for number in range(2, 11):
+        stream.sends(f"id: {number}\ndata: old\n\n")
+    stream.taken()
+    stream.loses().opens()
+    for number in range(1, 6):
+        stream.sends(f"id: {number}\ndata: new\n\n")
+    items = [item for item in stream.taken() if isinstance(item, Gap | ServerSentEvent)]
+    assert items[0] == Gap(kind="reset", after_id="10", before_id="1")
+    assert [item.id for item in items[1:]] == ["1", "2", "3", "4", "5"]
+    assert stream.state is CONNECTED
+    assert stream.stats.reconnects == 1
+
+
+# Interruptions
+
+
+def test_a_restart_is_at_once_and_no_failure():
+    """`restart()` reconnects without a delay, and spends nothing of the budget (R83)."""
+    stream = up(retry={"max_retries": 1})
+    for _ in range(10):
+        stream.restarts()
+        assert stream.delay == 0.0
+        (change,) = stream.changes()
+        assert (change.new, change.reason, change.attempt) == (RECONNECTING, Reason.RESTART, 1)
+        stream.opens().changes()
+    stream.restarts().refuses()
+    assert stream.state is RECONNECTING
+    stream.refuses()
+    assert stream.state is ERROR
+    assert stream.session.error.attempts == 2
+
+
+def test_a_restart_before_there_is_a_connection():
+    """An attempt can be interrupted as well."""
+    stream = Stream().restarts()
+    assert (stream.state, stream.delay) == (RECONNECTING, 0.0)
+    assert stream.stats.partial == 0
+
+
+def test_cancelled_reads_are_paced():
+    """A consumer that polls with a short timeout and gets nothing is no storm."""
+    stream = Stream()
+    delays = []
+    for _ in range(5):
+        stream.opens().restarts(at_once=False)
+        delays.append(stream.delay)
+    assert delays == [1.0] * 5
+    assert stream.state is RECONNECTING
+
+
+def test_a_cancelled_read_of_a_working_connection_is_not_paced():
+    """A connection that has brought something new may be replaced at once."""
+    assert up().restarts(at_once=False).delay == 0.0
+
+
+def test_an_interruption_leaves_the_count_of_failures():
+    """In the middle of an outage it neither adds to the failures nor forgives them."""
+    stream = up().loses().refuses().restarts(at_once=False)
+    assert stream.changes()[-1].attempt == 2
+    stream.refuses()
+    assert stream.changes()[-1].attempt == 3
+
+
+# Requests that must not be sent twice
+
+
+def post(**options) -> Stream:
+    """Make a stream whose method is not safe."""
+    return Stream(repeatable=False, **options)
+
+
+def test_an_unsafe_request_is_sent_again_before_anything_was_delivered():
+    """Nothing was delivered: nothing can be repeated (P12)."""
+    stream = post().refuses(503).opens().loses()
+    assert stream.state is RECONNECTING
+
+
+def test_an_unsafe_request_is_sent_again_if_an_id_resumes_it():
+    """An id says where to go on (P12)."""
+    stream = post().opens().sends("id: 7\ndata: a\n\ndata: b\n\n")
+    assert stream.events() == ["a", "b"]
+    assert stream.loses().state is RECONNECTING
+
+
+@pytest.mark.parametrize(
+    "text", ["data: a\n\n", "id: 7\ndata: a\n\nid\ndata: b\n\n"], ids=["no-id", "cleared-id"]
+)
+def test_an_unsafe_request_is_not_sent_again_without_an_id(text):
+    """Something was delivered and nothing can resume it: a typed error, with the loss as its cause (P12)."""
+    stream = post().opens().sends(text)
+    stream.taken()
+    stream.loses(Reason.EOF)
+    assert stream.state is ERROR
+    assert isinstance(stream.session.error, NotResumableError)
+    assert stream.session.error.__cause__.reason is Reason.EOF
+    assert stream.changes()[-1].reason is Reason.EOF
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(": ping\n\n", id="comment"),
+        pytest.param("event: heartbeat\ndata: {}\n\n", id="heartbeat"),
+        pytest.param("retry: 100\n\n", id="hint"),
+    ],
+)
+def test_an_unsafe_request_is_sent_again_after_mere_signs_of_life(text):
+    """A heartbeat is not delivered, so there is nothing to repeat (P12, X13)."""
+    stream = post().opens().sends(text)
+    stream.taken()
+    assert stream.loses().state is RECONNECTING
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["restart", "cancelled-read"])
+def test_an_unsafe_request_is_not_sent_again_by_an_interruption_either(at_once):
+    """`restart()` and a cancelled read would repeat the request's effect just as well (P12)."""
+    stream = post().opens().sends("data: a\n\n")
+    stream.taken()
+    stream.restarts(at_once=at_once)
+    assert stream.state is ERROR
+    assert isinstance(stream.session.error, NotResumableError)
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_a_body_that_is_spent(repeatable):
+    """A body that cannot be produced again is not sent again, whatever the method (P12)."""
+    stream = Stream(repeatable=repeatable, replayable_body=False).refuses()
+    assert stream.state is ERROR
+    assert isinstance(stream.session.error, NotResumableError)
+    assert "body" in str(stream.session.error)
+
+
+def test_a_body_that_is_spent_and_an_interruption():
+    """A spent body stays spent if the program itself cuts the connection (P12)."""
+    stream = Stream(replayable_body=False).opens().restarts()
+    assert isinstance(stream.session.error, NotResumableError)
+
+
+# Too much
+
+
+def test_overflow():
+    """An event above the limit: what came before is delivered, then the typed error, and no retry (P13)."""
+    stream = Stream(max_event_bytes=20).opens().sends("id: 1\ndata: one\n\ndata: " + "x" * 100)
+    assert isinstance(stream.session.overflow, LimitExceededError)
+    assert stream.events() == ["one"]
+    overflow = stream.session.overflow
+    stream.session.lost(overflow, now=stream.now, wall=WALL)
+    assert stream.state is ERROR
+    assert stream.session.error is overflow
+    assert stream.changes()[-1].reason is Reason.PROTOCOL
+
+
+def test_overflow_that_nobody_heeds():
+    """Going on to feed a parser that has overflowed raises."""
+    stream = Stream(max_event_bytes=20).opens().sends("x" * 100)
+    with pytest.raises(LimitExceededError):
+        stream.sends("y")
+
+
+def test_a_new_connection_starts_below_the_limit():
+    """What one connection had pending does not count for the next."""
+    stream = Stream(max_event_bytes=20).opens().sends("data: " + "x" * 10).loses().opens()
+    assert stream.session.overflow is None
+    stream.sends("data: " + "y" * 10 + "\n\n")
+    assert stream.events() == ["y" * 10]
+
+
+# Ends
+
+
+@pytest.mark.parametrize("on_eof, state", [("reconnect", RECONNECTING), ("complete", CLOSED)])
+def test_a_clean_end_of_the_response(on_eof, state):
+    """It is a disconnect, unless the caller says that it completes the stream (P19)."""
+    stream = up(on_eof=on_eof).loses(Reason.EOF)
+    assert stream.state is state
+
+
+@pytest.mark.parametrize("reason", [Reason.RESET, Reason.STALL])
+def test_only_a_clean_end_completes(reason):
+    """A broken connection is not complete."""
+    assert up(on_eof="complete").loses(reason).state is RECONNECTING
+
+
+def test_a_complete_end_counts_what_was_cut():
+    """An unfinished event at the end is thrown away and counted."""
+    stream = up(on_eof="complete").sends("data: x\n").loses(Reason.EOF)
+    assert stream.stats.partial == 1
+    assert stream.taken() == [Closed(reason=Reason.COMPLETE)]
+
+
+def test_until():
+    """The event that completes the stream is delivered, then the stream is over (P19, R74)."""
+    stream = up(intake={"until": "done"}).sends("event: done\ndata: bye\n\ndata: late\n\n")
+    assert stream.events() == ["bye"]
+    assert stream.session.intake.done
+    stream.session.complete(stream.now)
+    assert stream.taken() == [Closed(reason=Reason.COMPLETE)]
+    (change,) = stream.changes()
+    assert (change.new, change.reason, change.message) == (CLOSED, Reason.COMPLETE, "Response complete")
+
+
+def test_closing():
+    """`aclose()` is an end as well, with its own reason (R68)."""
+    stream = up()
+    stream.session.close(stream.now)
+    assert stream.taken() == [Closed(reason=Reason.CLOSED)]
+    (change,) = stream.changes()
+    assert (change.new, change.reason) == (CLOSED, Reason.CLOSED)
+
+
+# Error, then again
+
+
+def test_iterating_again_after_giving_up():
+    """ERROR is not the end: the same stream resumes from its last id, with a full budget (R81, X21)."""
+    stream = up(retry={"max_retries": 1}).loses().refuses()
+    assert isinstance(stream.raises(), RetriesExhaustedError)
+    stream.changes()
+    stream.again().refuses()
+    (change,) = stream.changes()
+    assert (change.old, change.new, change.attempt, change.delay) == (ERROR, RECONNECTING, 1, 1.0)
+    stream.opens().sends("id: 2\ndata: two\n\n")
+    items = stream.taken()
+    assert next(item for item in items if isinstance(item, Opened)).last_event_id == "1"
+    assert items[-1].data == "two"
+    assert stream.changes()[-1].message == "Connection restored - resuming stream..."
+
+
+def test_iterating_again_may_succeed_at_once():
+    """ERROR to CONNECTED: recovered (R81)."""
+    stream = Stream().refuses(403)
+    stream.raises()
+    stream.again().opens()
+    assert stream.path() == [ERROR, CONNECTED]
+
+
+def test_iterating_again_may_fail_at_once():
+    """ERROR to ERROR: still refused."""
+    stream = Stream().refuses(403)
+    stream.raises()
+    stream.again().refuses(403)
+    assert stream.path() == [ERROR, ERROR]
+
+
+def test_an_error_that_was_not_raised_yet_keeps_its_outage():
+    """Taking what is queued before the error does not start a new outage."""
+    stream = up(retry={"max_retries": 0}).loses()
+    stream.again()
+    assert stream.session.outage.began_at is not None
+    stream.raises()
+    stream.again()
+    assert stream.session.outage.began_at is None
+
+
+def test_what_came_before_the_error_is_taken_before_it():
+    """Queued events are not lost by giving up (R25)."""
+    stream = up(retry={"max_retries": 0}).sends("data: a\n\ndata: b\n\n").loses()
+    assert stream.events() == ["a", "b"]
+    assert stream.session.error is not None
+
+
+# Everything a stream does
+
+
+def test_the_activity_of_a_stream():
+    """Connections, events, comments and losses come in order, connections numbered from 1."""
+    stream = Stream().refuses(503).opens(a="b").sends(": hi\nid: 1\ndata: one\n\n")
+    items = stream.taken()
+    stream.loses(Reason.EOF).opens().sends("data: two\n\n")
+    items += stream.taken()
+    stream.session.complete(stream.now)
+    items += stream.taken()
+    assert isinstance(items[0].error, BadStatusError)
+    assert isinstance(items[4].error, ConnectionLostError)
+    assert items == [
+        Disconnected(reason=Reason.SERVER, attempt=1, delay=1.0, error=items[0].error),
+        Opened(connection=1, status=200, headers={"a": "b"}, last_event_id=None),
+        Comment("hi"),
+        ServerSentEvent(data="one", id="1", last_event_id="1", connection=1),
+        Disconnected(reason=Reason.EOF, attempt=1, delay=1.0, error=items[4].error),
+        Opened(connection=2, status=200, headers={}, last_event_id="1"),
+        ServerSentEvent(data="two", last_event_id="1", connection=2),
+        Closed(reason=Reason.COMPLETE),
+    ]
+
+
+def test_a_flapping_network():
+    """Three drops, each resumed: three reconnects, and nothing lost or repeated (R51, R52, R57, R58, R62)."""
+    stream = Stream().opens()
+    received = []
+    sent = iter(range(50))
+    for _ in range(4):
+        for number in itertools.islice(sent, 15):
+            stream.sends(f"id: {number}\ndata: {number}\n\n")
+        received += stream.events()
+        if len(received) < 50:
+            stream.loses().opens()
+    assert received == [str(number) for number in range(50)]
+    assert stream.stats.reconnects == 3
+    assert stream.stats.duplicates == 0
+
+
+# Figures
+
+
+def test_connections_are_counted():
+    """Opened ones, those after the first, and attempts that failed."""
+    stream = Stream().refuses().refuses(503).opens().loses().opens().loses().refuses().opens()
+    figures = stream.stats
+    assert (figures.connections, figures.reconnects, figures.failed_attempts) == (3, 2, 3)
+    assert stream.session.connection == 3
+
+
+def test_bytes_are_counted_as_they_came():
+    """The network's bytes count, not what they decompress to."""
+    stream = Stream().opens()
+    stream.session.receive(b"data: " + b"x" * 100, raw_size=30, waited=0.0, now=101.0)
+    stream.session.receive(b"", raw_size=12, waited=0.0, now=102.0)
+    stream.session.receive(b"", raw_size=0, waited=0.0, now=103.0)
+    assert stream.stats.bytes_received == 42
+    assert stream.stats.last_byte_at == 102.0
+
+
+def test_times():
+    """When it began, connected, heard and delivered (R98, R101)."""
+    stream = Stream().passes(1).again().passes(1).opens().passes(1).sends("data: a\n\n").passes(1)
+    figures = stream.stats
+    assert (figures.last_event_at, figures.time_to_first_event) == (None, None)
+    stream.taken()
+    assert (figures.started_at, figures.connected_at) == (100.0, 102.0)
+    assert (figures.last_byte_at, figures.last_event_at) == (103.0, 104.0)
+    assert figures.time_to_first_event == 4.0
+    stream.passes(5).sends("data: b\n\n")
+    stream.taken()
+    assert (figures.last_event_at, figures.time_to_first_event) == (109.0, 4.0)
+
+
+def test_no_time_to_the_first_event_without_a_start():
+    """A session that nobody has started does not invent a beginning."""
+    session = Session(StreamOptions(), random=lambda: 0.5)
+    session.opened(200, {}, cursor=None, now=5.0)
+    session.receive(b"data: a\n\n", raw_size=9, waited=0.0, now=6.0)
+    while session.take(6.0) is not None:
+        pass
+    assert session.stats.time_to_first_event is None
+    assert session.stats.last_event_at == 6.0
+
+
+def test_the_time_of_a_recovery():
+    """From the loss to the first new event, over all attempts in between (R98, X8)."""
+    stream = up()
+    assert stream.stats.last_recovery is None
+    stream.passes(10).loses(Reason.STALL).passes(1).refuses().passes(2).opens()
+    stream.sends(": hi\n\nid: 1\ndata: one\n\n", after=0.5)
+    assert stream.events() == []
+    assert stream.stats.last_recovery is None
+    stream.sends("id: 2\ndata: two\n\n", after=0.25)
+    stream.taken()
+    assert stream.stats.last_recovery == 3.75
+
+
+def test_unlimited_silence_is_possible():
+    """A stream without liveness limits waits for ever."""
+    stream = up(liveness={"stall_timeout": None})
+    assert stream.session.silence.left[0] == math.inf

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
+
+
+def test_the_states_are_six():
+    """CONNECTING CONNECTED WAITING RECONNECTING ERROR CLOSED, as lower-case strings (R77-R79, R81, X21)."""
+    assert [state.value for state in StreamState] == [
+        "connecting",
+        "connected",
+        "waiting",
+        "reconnecting",
+        "error",
+        "closed",
+    ]
+
+
+def test_the_reasons_are_one_closed_set():
+    """States, statistics and logs share these sixteen words."""
+    words = (
+        "opened eof reset stall event_timeout connect status content_type protocol server restart age gap "
+        "complete closed retries"
+    )
+    assert {reason.value for reason in Reason} == set(words.split())
+
+
+def test_the_verdicts_are_three():
+    """A classifier can answer retry, stop or raise."""
+    assert {verdict.name for verdict in Verdict} == {"RETRY", "STOP", "RAISE"}
+
+
+@pytest.mark.parametrize("kind", [StreamState, Reason, Verdict])
+def test_members_are_named_by_their_values(kind):
+    """A log line and the code speak of the same thing."""
+    assert [member.name.lower() for member in kind] == [member.value for member in kind]
+
+
+def test_a_change_is_a_frozen_record():
+    """A callback gets a value with all the facts of a transition, which it cannot alter (R82)."""
+    change = StateChange(old=StreamState.CONNECTING, new=StreamState.CONNECTED, reason=Reason.OPENED)
+    assert [field.name for field in dataclasses.fields(change)] == [
+        "old",
+        "new",
+        "reason",
+        "attempt",
+        "max_retries",
+        "delay",
+        "error",
+        "status",
+        "headers",
+        "message",
+        "at",
+    ]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        change.attempt = 3
+    assert not hasattr(change, "__dict__")
+
+
+def test_headers_stay_out_of_the_repr():
+    """A change may be printed or logged: the values of its headers are not shown."""
+    change = StateChange(
+        old=StreamState.CONNECTING,
+        new=StreamState.CONNECTED,
+        reason=Reason.OPENED,
+        headers={"set-cookie": "hush"},
+    )
+    assert "hush" not in repr(change)

@@ -1,0 +1,73 @@
+"""Real sockets and real time: servers on free ports of the loopback interface, stopped by the test they serve."""
+
+import os
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+import trustme
+
+from tests.e2e.raw_server import RawServer
+from tests.e2e.real_site import Site
+from tests.e2e.watching import Diary
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run async tests on both backends, on their own clocks."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the environment's proxies out: every server is on the loopback interface."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., RawServer]]:
+    """Give a function that starts a `RawServer`."""
+    with ExitStack() as servers:
+        yield lambda *behaviours, **options: servers.enter_context(RawServer(*behaviours, **options))
+
+
+@pytest.fixture
+def open_site() -> Iterator[Callable[..., Site]]:
+    """Give a function that starts a `Site`."""
+    with ExitStack() as sites:
+        yield lambda **options: sites.enter_context(Site(**options))
+
+
+@pytest.fixture
+def diary() -> Diary:
+    """Give something that keeps what a stream says."""
+    return Diary()
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Give an authority that no system trusts."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    """Give a client's context that trusts the authority."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+@pytest.fixture(scope="session")
+def certified(authority: trustme.CA) -> Callable[[str], ssl.SSLContext]:
+    """Give a function that makes a server's context for a host name or an address."""
+
+    def context_for(name: str) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(name).configure_cert(context)
+        return context
+
+    return context_for

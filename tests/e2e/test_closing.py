@@ -1,0 +1,174 @@
+"""Ends that the program chooses: the socket is freed at once, whoever asks and whenever."""
+
+import gc
+import time
+import warnings
+
+import anyio
+import pytest
+
+from resilient_sse import Backoff, ResilientStream, StreamState
+from resilient_sse.testing import event
+from tests.e2e.watching import QUICK, eventually
+
+
+def talk(peer):
+    """Send one event and stay."""
+    peer.open()
+    peer.chunk(event("hello", id="1"))
+    peer.hold()
+
+
+def reset(peer):
+    """Open, and break."""
+    peer.open()
+    peer.reset()
+
+
+def end(peer):
+    """Open, and end."""
+    peer.open()
+    peer.end()
+    peer.hold()
+
+
+def busy(peer):
+    """Refuse for now."""
+    peer.answer("503 Service Unavailable")
+
+
+def stay_silent(peer):
+    """Open, and say nothing."""
+    peer.open()
+    peer.hold()
+
+
+def never_answer(peer):
+    """Say nothing at all."""
+    peer.hold()
+
+
+@pytest.fixture
+def no_garbage_collection():
+    """Leave everything to reference counts."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_garbage_collection")
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param((), id="first-connection"),
+        pytest.param((reset,), id="after-reset"),
+        pytest.param((end,), id="after-end"),
+        pytest.param((busy, busy), id="after-503"),
+        pytest.param((stay_silent,), id="after-stall"),
+        pytest.param((never_answer,), id="after-no-answer"),
+        pytest.param((reset, end, busy, reset), id="after-many"),
+    ],
+)
+async def test_break_frees_the_socket(serve, before):
+    """P16, F17: `break` without `async with` frees the socket at once, and a warning tells of the habit."""
+    server = serve(*before, talk)
+
+    async def consume():
+        async for _ in ResilientStream(server.url, backoff=QUICK, stall_timeout=0.3):
+            break
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        await consume()
+        peer = server.peers[-1]
+        assert await eventually(lambda: peer.left_at is not None, within=1)
+        await anyio.sleep(0)
+    assert [type(warning.message) for warning in caught].count(ResourceWarning) >= 1
+    assert any("unclosed <ResilientStream" in str(warning.message) for warning in caught)
+
+
+async def test_closing_says_nothing(serve):
+    """P15, P16: a stream left by `break` inside `async with` frees its socket without any warning."""
+    server = serve(reset, talk)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        async with ResilientStream(server.url, backoff=QUICK) as stream:
+            async for _ in stream:
+                break
+        assert await eventually(lambda: server.peers[-1].left_at is not None, within=1)
+        gc.collect()
+        await anyio.sleep(0.01)
+    assert [str(warning.message) for warning in caught] == []
+
+
+@pytest.mark.parametrize(
+    "behaviour,state,delays",
+    [
+        pytest.param(stay_silent, StreamState.CONNECTED, QUICK, id="reading"),
+        pytest.param(never_answer, StreamState.CONNECTING, QUICK, id="connecting"),
+        pytest.param(busy, StreamState.RECONNECTING, Backoff(initial=30, maximum=30), id="backing-off"),
+    ],
+)
+async def test_closing_from_another_task(serve, behaviour, state, delays):
+    """P15, F33: `aclose()` from another task ends the loop normally and at once, whatever it waits for."""
+    server = serve(behaviour)
+    stream = ResilientStream(server.url, backoff=delays)
+    ended = anyio.Event()
+
+    async def consume():
+        async for _ in stream:
+            pytest.fail("there was no event")
+        ended.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(consume)
+        assert await eventually(lambda: server.served and stream.state is state, within=5)
+        await anyio.sleep(0.05)
+        started = time.monotonic()
+        await stream.aclose()
+        with anyio.fail_after(1):
+            await ended.wait()
+        assert time.monotonic() - started < 1
+    assert stream.state is StreamState.CLOSED
+    assert await eventually(lambda: not server.peers[0].is_live(), within=1)
+
+
+@pytest.mark.parametrize("behaviour", [stay_silent, never_answer, busy])
+async def test_cancelling_the_consumer(serve, behaviour):
+    """P15, F33: a cancelled consumer ends at once, and its connection with it."""
+    server = serve(behaviour)
+    stream = ResilientStream(server.url, backoff=Backoff(initial=30, maximum=30))
+
+    async def consume():
+        async with stream:
+            async for _ in stream:
+                pytest.fail("there was no event")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(consume)
+        assert await eventually(lambda: server.served, within=5)
+        await anyio.sleep(0.05)
+        started = time.monotonic()
+        tasks.cancel_scope.cancel()
+    assert time.monotonic() - started < 1
+    assert stream.state is StreamState.CLOSED
+    assert await eventually(lambda: not server.peers[0].is_live(), within=1)
+
+
+async def test_restart_wakes_a_long_wait(serve):
+    """P15, F33: `restart()` from another task cuts a long delay short and resumes."""
+    server = serve(busy, talk)
+    stream = ResilientStream(server.url, backoff=Backoff(initial=30, maximum=30))
+    taken = []
+
+    async def consume():
+        async for item in stream:
+            taken.append(item.data)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(consume)
+        assert await eventually(lambda: stream.state is StreamState.RECONNECTING, within=5)
+        stream.restart()
+        assert await eventually(lambda: taken == ["hello"], within=2)
+        await stream.aclose()

@@ -1,0 +1,82 @@
+"""A server that sends without end meets a limit, not the machine's memory."""
+
+import gc
+import tracemalloc
+import zlib
+
+import pytest
+
+from resilient_sse import LimitExceededError, ResilientStream, StreamState
+from resilient_sse.testing import event
+from tests.e2e.watching import collect
+
+MEBIBYTE = 1 << 20
+
+
+def endless_line(peer):
+    """Send one line for as long as anybody reads."""
+    peer.open()
+    block = b"x" * 65536
+    peer.chunk(event("first", id="1") + b"data: ")
+    for _ in range(1024):
+        peer.chunk(block)
+
+
+def endless_event(peer):
+    """Send the lines of one event for as long as anybody reads."""
+    peer.open()
+    block = b"data: and so on\n" * 4096
+    peer.chunk(event("first", id="1"))
+    for _ in range(1024):
+        peer.chunk(block)
+
+
+def compressed_bomb(peer):
+    """Send a line of 64 MiB in 64 KiB."""
+    peer.open("Content-Encoding: gzip")
+    packer = zlib.compressobj(wbits=31)
+    bomb = packer.compress(event("first", id="1") + b"data: ")
+    for _ in range(64):
+        bomb += packer.compress(b"x" * MEBIBYTE)
+    peer.chunk(bomb + packer.flush())
+    peer.hold()
+
+
+@pytest.fixture
+def traced():
+    """Count what is allocated."""
+    gc.collect()
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize(
+    "behaviour,allowed",
+    [
+        pytest.param(endless_line, 4 * MEBIBYTE, id="line"),
+        # A short line is a string of its own, four times as large as its bytes.
+        pytest.param(endless_event, 8 * MEBIBYTE, id="lines"),
+        pytest.param(compressed_bomb, 4 * MEBIBYTE, id="compressed"),
+    ],
+)
+async def test_endless_event(serve, diary, behaviour, allowed):
+    """P13, F29: an event without end is a typed error at its limit, without a retry, in flat memory."""
+    server = serve(behaviour)
+    taken = []
+    stream = ResilientStream(server.url, max_event_bytes=MEBIBYTE, on_state_change=diary)
+    async with stream:
+        async for item in stream:
+            taken.append(item.data)
+            break
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        with pytest.raises(LimitExceededError) as raised:
+            await collect(stream, 1)
+    _, peak = tracemalloc.get_traced_memory()
+    assert taken == ["first"]
+    assert raised.value.limit_bytes == MEBIBYTE
+    assert peak - before < allowed
+    assert diary.states == [StreamState.CONNECTED, StreamState.ERROR, StreamState.CLOSED]
+    assert len(server.requests) == 1

@@ -1,0 +1,124 @@
+"""Many streams in one process: on the default client without a limit, on an injected one within its own."""
+
+import os
+import random
+import time
+
+import anyio
+import httpx
+import pytest
+
+from resilient_sse import ConnectionLostError, Reason, ResilientStream, RetriesExhaustedError
+from resilient_sse.testing import event
+from tests.e2e.watching import QUICK, collect, eventually
+
+POOL = httpx.Limits(max_connections=10)
+
+
+def talk(peer):
+    """Send one event and stay."""
+    peer.open()
+    peer.chunk(event("hello", id="1"))
+    peer.hold()
+
+
+def open_files():
+    """Count this process's file descriptors."""
+    return len(os.listdir("/dev/fd"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="no list of file descriptors")
+@pytest.mark.parametrize("count", [101, 300])
+async def test_streams_on_the_default_client(open_site, count):
+    """P4, F36: more streams than httpx's usual limit are open at once, and leave no file descriptor behind."""
+    site = open_site()
+    site.publish((1, "hello"))
+    assert await collect(ResilientStream(f"{site.origin}/events"), 1) == ["hello"]  # warms everything up
+    assert await eventually(lambda: site.live == 0, within=5)
+    before = open_files()
+    opened = []
+    leave = anyio.Event()
+    streams = [ResilientStream(f"{site.origin}/events", max_retries=0) for _ in range(count)]
+
+    async def consume(stream):
+        async with stream:
+            async for item in stream:
+                opened.append(item.data)
+                break
+            await leave.wait()
+
+    async with anyio.create_task_group() as tasks:
+        for stream in streams:
+            tasks.start_soon(consume, stream)
+        assert await eventually(lambda: len(opened) == count, within=30)
+        assert site.live == count
+        assert open_files() >= before + 2 * count
+        leave.set()
+    assert await eventually(lambda: site.live == 0, within=10)
+    assert await eventually(lambda: open_files() <= before, within=10)
+    assert {stream.stats.failed_attempts for stream in streams} == {0}
+
+
+async def test_more_streams_than_an_injected_pool_holds(serve):
+    """P4, F36: streams beyond the limit of an injected client fail in time, and the error names the limit."""
+    server = serve(talk)
+    taken, failures = [], []
+    leave = anyio.Event()
+
+    async def consume(client):
+        async with ResilientStream(server.url, client=client, connect_timeout=0.5, max_retries=0) as stream:
+            try:
+                async for item in stream:
+                    taken.append(item.data)
+                    break
+            except RetriesExhaustedError as error:
+                failures.append(error)
+            await leave.wait()
+
+    async with httpx.AsyncClient(limits=POOL) as client, anyio.create_task_group() as tasks:
+        for _ in range(12):
+            tasks.start_soon(consume, client)
+        assert await eventually(lambda: len(taken) + len(failures) == 12, within=10)
+        leave.set()
+    assert taken == ["hello"] * 10
+    for failure in failures:
+        assert isinstance(failure.__cause__, ConnectionLostError)
+        assert failure.__cause__.reason is Reason.CONNECT
+        assert "max_connections" in str(failure.__cause__)
+
+
+async def test_cancelled_requests_leak_no_slot(serve):
+    """F15: requests cancelled at any moment on a contended pool of 10 leave all of its slots usable."""
+    seed = random.Random(1093)
+
+    def hesitant(peer):
+        time.sleep(seed.random() * 0.01)
+        talk(peer)
+
+    server = serve(hesitant)
+    async with httpx.AsyncClient(limits=POOL) as client:
+
+        async def come_and_go():
+            for _ in range(10):
+                with anyio.move_on_after(seed.random() * 0.03):
+                    stream = ResilientStream(server.url, client=client, backoff=QUICK, connect_timeout=5)
+                    await collect(stream, 1)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(come_and_go)
+        taken = []
+        async with anyio.create_task_group() as tasks:
+            leave = anyio.Event()
+
+            async def stay():
+                async with ResilientStream(server.url, client=client, max_retries=0, connect_timeout=3) as stream:
+                    async for item in stream:
+                        taken.append(item.data)
+                        break
+                    await leave.wait()
+
+            for _ in range(10):
+                tasks.start_soon(stay)
+            assert await eventually(lambda: len(taken) == 10, within=10)
+            leave.set()

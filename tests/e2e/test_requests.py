@@ -1,0 +1,195 @@
+"""What is asked of real servers: redirects, credentials, bodies, proxies, and where connections lead."""
+
+import json
+import socket
+import threading
+
+import httpx
+import pytest
+
+from resilient_sse import BadStatusError, HandshakeError, ResilientStream, StreamState
+from resilient_sse.testing import event
+from tests.e2e.watching import QUICK, collect
+
+
+def greet(peer):
+    """Send one event."""
+    peer.open()
+    peer.chunk(event("hello", id=str(peer.number)))
+    peer.hold()
+
+
+def greet_and_end(peer):
+    """Send one event and end the answer as it should end, without closing the connection."""
+    peer.open("Connection: keep-alive")
+    peer.chunk(event("hello", id=str(peer.number)))
+    peer.end()
+    peer.hold()
+
+
+async def test_redirect_loop(serve, diary):
+    """P11, F26: a loop of redirects is left after ten hops with a typed error."""
+    server = serve(lambda peer: peer.answer("307 Temporary Redirect", "Location: /stream"))
+    with pytest.raises(HandshakeError, match="more than 10") as raised:
+        await collect(ResilientStream(server.url, on_state_change=diary), 1)
+    assert raised.value.status == 307
+    assert len(server.requests) == 11
+    assert diary.states == [StreamState.ERROR, StreamState.CLOSED]
+
+
+SECRETS = {"Authorization": "Bearer secret", "Cookie": "session=secret", "X-API-Key": "secret"}
+
+
+@pytest.mark.parametrize("status", ["302 Found", "307 Temporary Redirect", "308 Permanent Redirect"])
+async def test_redirect_to_another_origin_tells_no_secrets(serve, status):
+    """P11, P42, F26: another port learns nothing of the caller's, and the next attempt starts at the first."""
+    elsewhere = serve(greet_and_end)
+    home = serve(lambda peer: peer.answer(status, f"Location: {elsewhere.url}"))
+    stream = ResilientStream(home.url, headers=SECRETS, backoff=QUICK)
+    assert await collect(stream, 2) == ["hello", "hello"]
+    assert len(home.requests) == len(elsewhere.requests) == 2
+    for request in home.requests:
+        assert {name: request.headers[name.lower()] for name in SECRETS} == SECRETS
+    for request in elsewhere.requests:
+        assert "secret" not in str(request)
+    assert home.requests[1].cursor == "1"
+
+
+async def test_redirect_tells_nothing_of_the_client(serve):
+    """P11, P42, F26: nor does another port learn the credentials, cookies and headers of an injected client."""
+    elsewhere = serve(greet)
+    home = serve(lambda peer: peer.answer("307 Temporary Redirect", f"Location: {elsewhere.url}"))
+    client = httpx.AsyncClient(
+        auth=("user", "secret"), headers={"X-API-Key": "secret"}, cookies={"session": "secret"}
+    )
+    async with client:
+        assert await collect(ResilientStream(home.url, client=client), 1) == ["hello"]
+    assert {"authorization", "x-api-key", "cookie"} <= set(home.requests[0].headers)
+    assert "secret" not in str(elsewhere.requests)
+
+
+async def test_redirect_within_an_origin_keeps_everything(serve):
+    """P11: on the same origin the caller's headers go along."""
+
+    def behaviour(peer):
+        if peer.request.target == "/stream":
+            peer.answer("301 Moved Permanently", "Location: /new")
+        else:
+            greet(peer)
+
+    server = serve(behaviour)
+    assert await collect(ResilientStream(server.url, headers=SECRETS), 1) == ["hello"]
+    assert server.requests[1].target == "/new"
+    assert server.requests[1].headers["x-api-key"] == "secret"
+
+
+async def test_posted_stream(open_site, diary):
+    """P12, F42: a POST whose events have ids resumes by sending its body again, until it is complete."""
+    site = open_site()
+    body = {"prompt": "all of these words arrive once", "at_once": 2}
+    words = []
+    stream = ResilientStream(
+        f"{site.origin}/chat", method="POST", json=body, until="done", backoff=QUICK, on_state_change=diary
+    )
+    async with stream:
+        async for item in stream:
+            words.append(item.json().get("word"))
+    assert words == ["all", "of", "these", "words", "arrive", "once", None]
+    assert site.bodies == [body] * 3
+    assert diary.states[-1] is StreamState.CLOSED
+    assert diary.changes[-1].message == "Response complete"
+
+
+class Renewing(httpx.Auth):
+    """Answers a 401 with a fresh token, as OAuth clients do."""
+
+    def auth_flow(self, request):
+        request.headers["Authorization"] = "Bearer stale"
+        response = yield request
+        if response.status_code == 401:
+            request.headers["Authorization"] = "Bearer fresh"
+            yield request
+
+
+@pytest.mark.parametrize(
+    "auth,scheme",
+    [(("user", "secret"), "Basic"), (Renewing(), "Bearer")],
+    ids=["basic", "flow"],
+)
+async def test_credentials(open_site, auth, scheme):
+    """P10: whatever httpx takes as `auth` is carried out, a flow of several requests included."""
+    site = open_site()
+    stream = ResilientStream(f"{site.origin}/private", auth=auth, max_retries=0)
+    assert await collect(stream, 1) == [f"welcome {scheme}"]
+
+
+async def test_wrong_credentials(open_site):
+    """P5, P10: a 401 that new credentials cannot mend is raised with what the server said."""
+    site = open_site()
+    with pytest.raises(BadStatusError) as raised:
+        await collect(ResilientStream(f"{site.origin}/private", backoff=QUICK, auth=("user", "wrong")), 1)
+    assert raised.value.status == 401
+    assert raised.value.body_excerpt == "who are you?"
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+async def test_proxy_of_the_environment(serve, monkeypatch, variable):
+    """P4, R201: the default client goes through the proxy that the environment names, at each attempt."""
+    proxy = serve(greet_and_end)
+    monkeypatch.setenv(variable, proxy.origin)
+    stream = ResilientStream("http://stream.invalid/events?topic=a", backoff=QUICK)
+    assert await collect(stream, 2) == ["hello", "hello"]
+    assert [request.target for request in proxy.requests] == ["http://stream.invalid/events?topic=a"] * 2
+    assert proxy.requests[1].cursor == "1"
+
+
+async def test_no_proxy_for_this_host(serve, monkeypatch):
+    """P4: `NO_PROXY` is honoured, too."""
+    server = serve(greet)
+    monkeypatch.setenv("HTTP_PROXY", "http://stream.invalid:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert await collect(ResilientStream(server.url, max_retries=0), 1) == ["hello"]
+
+
+def has_ipv6():
+    """Tell whether this machine has an IPv6 loopback address."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 loopback")
+async def test_ipv6(serve):
+    """P25: an IPv6 address in brackets works."""
+    server = serve(greet, host="::1")
+    assert await collect(ResilientStream(server.url, max_retries=0), 1) == ["hello"]
+    assert server.requests[0].headers["host"] == f"[::1]:{server.port}"
+
+
+async def test_no_connection_is_used_twice(serve):
+    """F15: after a clean end that leaves the connection usable, the next attempt makes a new one all the same."""
+    server = serve(greet_and_end)
+    server.watch_overlaps = True
+    stream = ResilientStream(server.url, backoff=QUICK)
+    assert await collect(stream, 5) == ["hello"] * 5
+    assert [request.cursor for request in server.requests] == [None, "1", "2", "3", "4"]
+    assert len(server.peers) == 5
+    assert server.overlaps == 0
+    assert stream.stats.failed_attempts == 0
+
+
+async def test_body_from_a_function(serve):
+    """P10, P12: a function makes the body anew for each attempt."""
+    bodies = (json.dumps({"attempt": number}).encode() for number in range(9))
+    lock = threading.Lock()
+
+    def next_body():
+        with lock:
+            return next(bodies)
+
+    server = serve(greet_and_end)
+    stream = ResilientStream(server.url, method="POST", content=next_body, backoff=QUICK)
+    assert await collect(stream, 2) == ["hello", "hello"]
+    assert [json.loads(request.body) for request in server.requests] == [{"attempt": 0}, {"attempt": 1}]

@@ -1,0 +1,69 @@
+"""How the tests look at a stream: what it said, and what became true in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import anyio
+
+from resilient_sse import Backoff, Reason, ResilientStream, StateChange, StreamState
+
+QUICK = Backoff(initial=0.01, maximum=0.05)
+"""Delays that nobody notices."""
+
+
+@dataclass
+class Diary:
+    """A callback that keeps every change: `on_state_change=diary`."""
+
+    changes: list[StateChange] = field(default_factory=list)
+
+    def __call__(self, change: StateChange) -> None:
+        """Keep one."""
+        self.changes.append(change)
+
+    @property
+    def states(self) -> list[StreamState]:
+        """The states entered, in order."""
+        return [change.new for change in self.changes]
+
+    @property
+    def losses(self) -> list[Reason]:
+        """Why the stream began to reconnect, in order."""
+        return [change.reason for change in self.changes if change.new is StreamState.RECONNECTING]
+
+    @property
+    def delays(self) -> list[float]:
+        """The delays announced, in order."""
+        return [change.delay for change in self.changes if change.delay is not None]
+
+
+async def collect(stream: ResilientStream, count: int) -> list[str]:
+    """Return the data of the next *count* events; then the stream is closed."""
+    taken = []
+    async with stream:
+        async for event in stream:
+            taken.append(event.data)
+            if len(taken) == count:
+                break
+    return taken
+
+
+async def eventually(condition: Callable[[], object], *, within: float) -> bool:
+    """Wait until *condition* holds; return whether it did in time."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        await anyio.sleep(0.005)
+    return True
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Go down the chain of causes, beginning with the error itself; httpcore hides the last link, the system's."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__

@@ -1,0 +1,321 @@
+"""What holds for every delay, every window and every numbered stream, however badly the server behaves."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from resilient_sse._core.backoff import MIN_SERVER_DELAY, Backoff, Pacing
+from resilient_sse._core.classify import retry_after_seconds
+from resilient_sse._core.dedup import Deduplicator, Sighting
+from resilient_sse._core.events import Closed, Gap, ServerSentEvent
+from resilient_sse._core.intake import Intake, IntakeOptions, usable_as_cursor
+from resilient_sse._core.parser import Block
+from resilient_sse._core.sequence import integers
+from resilient_sse._core.states import Reason
+from resilient_sse._core.stats import StreamStats
+from tests.properties.sse_grammar import PROFILE
+
+# Delays
+
+attempts = st.one_of(st.integers(1, 40), st.integers(1, 10_000), st.sampled_from([1024, 1025, 1026, 10**6]))
+randoms = st.floats(0, 1, exclude_max=True)
+seconds = st.one_of(st.just(0.0), st.floats(0.001, 1000))
+
+
+@st.composite
+def backoffs(draw: st.DrawFn) -> Backoff:
+    """Draw any backoff that can be made."""
+    initial = draw(seconds)
+    return Backoff(
+        initial=initial,
+        factor=draw(st.floats(1, 10)),
+        maximum=initial + draw(seconds),
+        jitter=draw(st.floats(0, 1)),
+    )
+
+
+def close_to(value: float, truth: float) -> bool:
+    """Whether two durations differ by rounding only."""
+    return math.isclose(value, truth, rel_tol=1e-9, abs_tol=1e-12)
+
+
+@PROFILE
+@given(backoffs(), st.integers(1, 300))
+def test_the_nominal_delay_follows_its_formula(backoff, attempt):
+    """`min(initial * factor ** (n - 1), maximum)` for all of them, held against exact fractions (R55)."""
+    exact = min(
+        Fraction(backoff.initial) * Fraction(backoff.factor) ** (attempt - 1), Fraction(backoff.maximum)
+    )
+    assert close_to(backoff.nominal(attempt), float(exact))
+
+
+@PROFILE
+@given(backoffs(), attempts, randoms)
+def test_a_delay_lies_in_its_band(backoff, attempt, random):
+    """Every delay is within the jitter around its nominal value, and never above the cap (R28, R56, X6)."""
+    delay = Pacing(backoff, max_server_delay=60.0, random=lambda: random).delay(attempt)
+    nominal = backoff.nominal(attempt)
+    low, high = nominal * (1 - backoff.jitter), min(nominal * (1 + backoff.jitter), backoff.maximum)
+    assert low <= delay <= high or close_to(delay, low) or close_to(delay, high)
+    assert delay <= backoff.maximum
+    assert backoff.nominal(attempt + 1) >= nominal
+
+
+@PROFILE
+@given(
+    backoffs(),
+    attempts,
+    randoms,
+    st.one_of(st.none(), st.integers(0, 10**15 - 1)),
+    st.one_of(st.none(), st.floats(0, 1e9)),
+    st.floats(MIN_SERVER_DELAY, 1e5),
+)
+def test_a_server_is_never_undercut(backoff, attempt, random, retry, retry_after, ceiling):
+    """No wait is shorter than the server asks, within the ceiling, and none is longer than anybody asks (P6)."""
+    pacing = Pacing(backoff, max_server_delay=ceiling, random=lambda: random)
+    wishes = [0.0]
+    if retry is not None:
+        pacing.retry(retry)
+        wishes.append(min(max(retry / 1000, MIN_SERVER_DELAY), ceiling))
+    if retry_after is not None:
+        pacing.retry_after(retry_after)
+        wishes.append(min(max(retry_after, MIN_SERVER_DELAY), ceiling))
+    delay = pacing.delay(attempt)
+    assert delay >= max(wishes)
+    assert delay <= max(backoff.maximum, min(max(wishes) * (1 + backoff.jitter), ceiling))
+
+
+@PROFILE
+@given(
+    st.one_of(
+        st.text(max_size=40), st.from_regex(r"[A-Za-z, :0-9+-]{0,40}", fullmatch=True), st.integers().map(str)
+    ),
+    st.one_of(st.just(""), st.from_regex(r"Mon, [0-9]{1,22} Oct [0-9]{1,22} [0-9:]{1,22} [A-Z0-9+-]{1,22}")),
+)
+def test_any_retry_after_is_survived(value, date):
+    """Whatever a server writes there is a number of seconds or nothing (P6)."""
+    now = datetime(2024, 10, 21, 7, 28, tzinfo=UTC)
+    for headers in ({"retry-after": value, "date": date}, {"retry-after": date, "date": value}):
+        wait = retry_after_seconds(headers, now=now)
+        assert wait is None or 0 <= wait < math.inf
+
+
+# Ids
+
+
+@PROFILE
+@given(
+    st.one_of(
+        st.text(st.characters(exclude_categories=[]), max_size=8),
+        st.text("aé \t\0\r\n\x7f\x80\u00a0", max_size=8),
+        st.tuples(st.sampled_from("aé€😀"), st.integers(1000, 4100)).map(lambda drawn: drawn[0] * drawn[1]),
+    )
+)
+def test_an_id_is_usable_if_a_header_can_carry_it(event_id):
+    """No control characters, no edge spaces, 1 byte to 4 KiB of UTF-8: no more is asked, and no less (P7)."""
+    try:
+        size = len(event_id.encode("utf-8"))
+    except UnicodeEncodeError:
+        size = 0
+    printable = not any(character < " " or character == "\x7f" for character in event_id)
+    expected = 1 <= size <= 4096 and printable and event_id.strip(" ") == event_id
+    assert usable_as_cursor(event_id) is expected
+
+
+# Deduplication
+
+
+class NaiveWindow:
+    """The same, thought of as a list of all that came, of which the last count."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.events: list[tuple[str, str, str]] = []
+        self.expected: str | None = None
+
+    def look(self, event: tuple[str, str, str]) -> Sighting:
+        window = self.events[-self.size :]
+        if event in window or event[0] == self.expected:
+            return Sighting.DUPLICATE
+        return Sighting.CONFLICT if any(event[0] == known for known, _, _ in window) else Sighting.NEW
+
+    def remember(self, event: tuple[str, str, str]) -> None:
+        self.expected = None
+        if event not in self.events[-self.size :]:
+            self.events.append(event)
+
+
+few = st.sampled_from("abcd")
+sightings = st.lists(st.tuples(few, st.sampled_from(["m", "n"]), st.sampled_from(["x", "y"])), max_size=60)
+
+
+@PROFILE
+@given(st.integers(1, 12), sightings, st.one_of(st.none(), few), st.integers(0, 60))
+def test_the_window_is_the_last_of_all_events(size, events, resumed_from, cleared_at):
+    """A bounded window of digests judges like a list of everything of which the last part counts (R150, X17)."""
+    window, naive = Deduplicator(size), NaiveWindow(size)
+    if resumed_from is not None:
+        window.resume_from(resumed_from)
+        naive.expected = resumed_from
+    for at, event in enumerate(events):
+        if at == cleared_at:
+            window.clear()
+            naive = NaiveWindow(size)
+        assert window.look(*event) is naive.look(event)
+        window.remember(*event)
+        naive.remember(event)
+        assert len(window) == min(len(naive.events), size)
+
+
+# Numbered streams
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a server serves one connection: from where, what it leaves out, and when it breaks."""
+
+    overlap: int
+    ahead: int
+    dropped: frozenset[int]
+    length: int
+    batch: int
+
+
+servings = st.builds(
+    Serving,
+    overlap=st.sampled_from([0, 0, 0, 1, 3, 6]),
+    ahead=st.sampled_from([0, 0, 0, 1, 2, 5]),
+    dropped=st.frozensets(st.integers(1, 30), max_size=8),
+    length=st.integers(0, 12),
+    batch=st.integers(1, 6),
+)
+
+LAST = 30
+
+
+class Client:
+    """The client's half of a numbered stream: what it took, in order."""
+
+    def __init__(self, stored: int) -> None:
+        self.stats = StreamStats()
+        self.intake = Intake(IntakeOptions(sequence=integers, last_event_id=str(stored)), self.stats)
+        self.taken: list[ServerSentEvent | Gap] = []
+        self.connections = 0
+
+    def reads(self, numbers: list[int], batch: int, epoch: str = "") -> None:
+        """Read over a new connection until it ends or has to be replaced."""
+        self.connections += 1
+        self.intake.connected(self.connections, resumed=True)
+        waiting = deque(numbers)
+        while waiting and not self.intake.heal:
+            for _ in range(min(batch, len(waiting))):
+                number = waiting.popleft()
+                self.intake.put(Block(id=str(number), data=f"{epoch}{number}"))
+            self.takes()
+
+    def takes(self) -> None:
+        while (item := self.intake.take()) is not None:
+            if isinstance(item, ServerSentEvent | Gap):
+                self.taken.append(item)
+        figures = self.stats
+        assert figures.received == figures.delivered + figures.duplicates
+
+    def ends(self) -> None:
+        self.intake.end(Closed(reason=Reason.CLOSED))
+        self.takes()
+
+    @property
+    def numbers(self) -> list[int]:
+        return [int(item.id) for item in self.taken if isinstance(item, ServerSentEvent)]
+
+    @property
+    def gaps(self) -> list[Gap]:
+        return [item for item in self.taken if isinstance(item, Gap)]
+
+
+def numbers_of(serving: Serving, cursor: int) -> list[int]:
+    """Tell which numbers the server sends to a client that resumes after *cursor*."""
+    start = max(cursor + 1 - serving.overlap + serving.ahead, 1)
+    return [n for n in range(start, LAST + 1) if n not in serving.dropped][: serving.length]
+
+
+@PROFILE
+@given(st.integers(0, 3), st.lists(servings, min_size=1, max_size=8))
+def test_nothing_is_lost_silently(stored, connections):
+    """With drops, replays and overlaps, every number is delivered once, in order, or lies in one gap (P22, R35)."""
+    client = Client(stored)
+    for serving in connections:
+        client.reads(numbers_of(serving, int(client.intake.cursor)), serving.batch)
+    client.ends()
+    assert client.numbers == sorted(set(client.numbers))
+    fates = {number: 0 for number in range(stored + 1, max(client.numbers, default=stored) + 1)}
+    for number in client.numbers:
+        fates[number] += 1
+    for gap in client.gaps:
+        assert gap.kind == "hole"
+        missing = range(int(gap.after_id) + 1, int(gap.before_id))
+        assert gap.missing == len(missing) > 0
+        for number in missing:
+            fates[number] += 1
+    assert set(fates.values()) <= {1}
+    assert client.stats.lost == sum(gap.missing for gap in client.gaps)
+    assert client.stats.gaps == len(client.gaps)
+
+
+@PROFILE
+@given(st.lists(servings, max_size=8))
+def test_a_faithful_server_loses_nothing(connections):
+    """Whatever was dropped on the way is healed if the server replays it at last: no gap remains (R34, R36)."""
+    client = Client(0)
+    for serving in connections:
+        client.reads(numbers_of(serving, int(client.intake.cursor)), serving.batch)
+        if client.intake.heal:
+            # The replay of an honest server: everything behind the cursor.
+            client.reads(list(range(int(client.intake.cursor) + 1, LAST + 1)), serving.batch)
+    client.reads(list(range(int(client.intake.cursor) + 1, LAST + 1)), 1)
+    assert client.numbers == list(range(1, LAST + 1))
+    assert client.gaps == []
+
+
+@PROFILE
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 5)), min_size=1, max_size=5))
+def test_each_restart_of_the_server_is_one_notice(epochs):
+    """Numbering that falls back is told once, and no event of the new one is suppressed (P23, R40)."""
+    client = Client(0)
+    client.reads([1], 1, "first ")
+    high, resets, delivered = 1, 0, [1]
+    for epoch, (start, length, batch) in enumerate(epochs):
+        assume(start <= high)
+        numbers = list(range(start, start + length))
+        client.reads(numbers, batch, f"{epoch} ")
+        resets += 1
+        high = numbers[-1]
+        delivered += numbers
+    assert client.numbers == delivered
+    assert [gap.kind for gap in client.gaps] == ["reset"] * resets
+
+
+@PROFILE
+@given(st.lists(servings, max_size=8))
+def test_overlapping_replays_of_opaque_ids_repeat_nothing(connections):
+    """Without numbers, a server that resumes from the cursor or before it is heard exactly once (R63, R150)."""
+    stats = StreamStats()
+    intake = Intake(IntakeOptions(), stats)
+    delivered: list[int] = []
+    for connection, serving in enumerate(connections, start=1):
+        intake.connected(connection, resumed=intake.cursor is not None)
+        start = max(len(delivered) + 1 - serving.overlap, 1)
+        for number in range(start, start + serving.length):
+            intake.put(Block(id=f"id-{number}", data="same"))
+        while (event := intake.take()) is not None:
+            delivered.append(int(event.id.removeprefix("id-")))
+    assert delivered == list(range(1, len(delivered) + 1))
+    assert stats.received == stats.delivered + stats.duplicates
+    assert intake.cursor == (f"id-{len(delivered)}" if delivered else None)
