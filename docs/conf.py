@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from docutils import nodes
+from sphinx.domains.python import PyObject
 from sphinx.util.docutils import SphinxDirective
+
+from resilient_sse import StreamStats
 
 sys.path.insert(0, str(Path(__file__).parent))
 import state_diagram
@@ -109,8 +112,26 @@ class StateDiagram(SphinxDirective):
         return [nodes.raw("", state_diagram.svg("\n".join(self.content)), format="html")]
 
 
+def hide_signature(
+    _app: Sphinx,
+    what: str,
+    _name: str,
+    obj: object,
+    _options: object,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Show no constructor for what nobody constructs: protocols, and figures that a stream gives."""
+    hidden = what == "class" and (getattr(obj, "_is_protocol", False) or obj is StreamStats)
+    return (None, None) if hidden else (signature, returns)
+
+
 def setup(app: Sphinx) -> None:
     """Listen on both sides of napoleon, which has the ordinary priority of 500."""
     app.connect("autodoc-process-docstring", adapt_docstring, priority=400)
     app.connect("autodoc-process-docstring", restore_attribute, priority=600)
+    app.connect("autodoc-process-signature", hide_signature)
     app.add_directive("mermaid", StateDiagram)
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"  # it says "Variables"

@@ -33,6 +33,7 @@ import httpx
 import respx
 from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
+from sybil.integration.pytest import SybilItem
 from sybil.parsers.myst import CodeBlockParser, SkipParser
 
 from resilient_sse.testing import RecordedRequest, Reply, Script, comment, event, pause, virtual_backend
@@ -193,7 +194,7 @@ def tear_down(namespace: dict[str, Any]) -> None:
 
 @contextmanager
 def unconfigured_logging() -> Generator[None]:
-    """Show a block the logging of a fresh program, without the handlers of pytest, and put back what it changes."""
+    """Show a block the logging of a fresh program, and put back what it changes."""
     loggers = [logging.getLogger(name) for name in ("", "httpx", "resilient_sse")]
     kept = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
     loggers[0].handlers.clear()
@@ -221,11 +222,10 @@ TRAILING_SPACES = re.compile(r" +$", re.MULTILINE)
 
 def compare(example: Example) -> str | None:
     """Hold an `output` block against what was printed."""
-    wanted, got = example.parsed, TRAILING_SPACES.sub("", example.namespace.get(OUTPUT, "")).rstrip("\n") + "\n"
-    checker = doctest.OutputChecker()
-    if checker.check_output(wanted, got, doctest.ELLIPSIS):
+    got = TRAILING_SPACES.sub("", example.namespace.get(OUTPUT, "")).rstrip("\n") + "\n"
+    if doctest.OutputChecker().check_output(example.parsed, got, doctest.ELLIPSIS):
         return None
-    return f"the page says:\n{wanted}\nthe block printed:\n{got}"
+    return f"the page says:\n{example.parsed}\nthe block printed:\n{got}"
 
 
 def examples(directory: Path, pattern: str) -> Sybil:
@@ -238,6 +238,18 @@ def examples(directory: Path, pattern: str) -> Sybil:
         setup=set_up,
         teardown=tear_down,
     )
+
+
+def traceback_of(item: SybilItem, excinfo: pytest.ExceptionInfo[BaseException]) -> object:
+    """Show a traceback from the example on; Sybil fails over causes and warnings that no example is part of."""
+    try:
+        return cut_traceback(item, excinfo)
+    except IndexError:
+        return excinfo.traceback
+
+
+cut_traceback = SybilItem._traceback_filter  # noqa: SLF001 - see `traceback_of`
+SybilItem._traceback_filter = traceback_of  # noqa: SLF001
 
 
 class Readme:

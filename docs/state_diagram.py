@@ -47,7 +47,8 @@ def word(old: StreamState, new: StreamState) -> str:
 
 def mermaid(transitions: Transitions = TRANSITIONS) -> str:
     """Render *transitions* as a Mermaid state diagram."""
-    shared = [new for new in StreamState if new not in LIVE and all((old, new) in transitions for old in LIVE)]
+    others = [state for state in StreamState if state not in LIVE]
+    shared = [new for new in others if all((old, new) in transitions for old in LIVE)]
     lines = ["stateDiagram-v2", f"    [*] --> {StreamState.CONNECTING.name}", f"    state {GROUP} {{"]
     outside: list[str] = []
     for old, new in transitions:
@@ -70,9 +71,6 @@ def reasons(transitions: Transitions = TRANSITIONS) -> str:
     return "\n".join(rows)
 
 
-# --- Pages -----------------------------------------------------------------------------------------------------------
-
-
 def updated(page: str, transitions: Transitions = TRANSITIONS) -> str:
     """
     Put the diagram and the table between their markers in the text of a page.
@@ -89,9 +87,6 @@ def updated(page: str, transitions: Transitions = TRANSITIONS) -> str:
             raise ValueError(f"the page has no markers for the {name}")
         page = f"{before}{begin}\n{content}\n{end}{after}"
     return page
-
-
-# --- SVG -------------------------------------------------------------------------------------------------------------
 
 
 class Point(NamedTuple):
@@ -204,7 +199,8 @@ def _loop(name: str, label: str) -> tuple[str, str]:
     centre, half = PLACES[name], _half(name)
     side = -1 if name == "ERROR" else 1
     x, reach = centre.x + side * half.x, centre.x + side * (half.x + 46)
-    path = f"M{x:.1f} {centre.y - 9}C{reach:.1f} {centre.y - 30} {reach:.1f} {centre.y + 30} {x:.1f} {centre.y + 9}"
+    above, below = f"{reach:.1f} {centre.y - 30}", f"{reach:.1f} {centre.y + 30}"
+    path = f"M{x:.1f} {centre.y - 9}C{above} {below} {x:.1f} {centre.y + 9}"
     return _arrow(path), _label(Point(centre.x + side * (half.x + 64), centre.y), label)
 
 

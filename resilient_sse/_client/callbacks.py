@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from resilient_sse._client.backends import on_asyncio
 from resilient_sse._client.log import logger
 from resilient_sse._core.events import Gap
 from resilient_sse._core.states import StateChange
@@ -44,6 +46,7 @@ class Callbacks:
         self._on_state: list[StateCallback] = []
         self._on_gap: list[GapCallback] = []
         self._running = False
+        self._failures: dict[object, int] = {}
         self._pending: deque[tuple[Callable[[Any], Any], Fact]] = deque()
 
     @property
@@ -53,7 +56,7 @@ class Callbacks:
 
     @property
     def inside(self) -> bool:
-        """Whether the present code runs inside one of this stream's callbacks, or was started by a running one."""
+        """Whether the present code runs inside one of this stream's callbacks."""
         return self._running and id(self) in _inside.get()
 
     def on_state(self, callback: StateCallback) -> None:
@@ -104,13 +107,26 @@ class Callbacks:
                     await result
             except Exception:  # noqa: BLE001 - see observe
                 self._failed(callback)
+            except asyncio.CancelledError:
+                if not _misread_cancellation():
+                    raise
+                self._failed(callback)
             finally:
                 self._running = False
                 _inside.reset(token)
 
     def _failed(self, callback: object) -> None:
         self._stats.callback_errors += 1
-        logger.exception("a callback of the stream failed: %r", callback)
+        count = self._failures[callback] = self._failures.get(callback, 0) + 1
+        # The first, second, fourth, ... failure: a callback that always fails must not fill the log.
+        if count & (count - 1) == 0:
+            logger.exception("a callback of the stream failed, %d times so far: %r", count, callback)
+
+
+def _misread_cancellation() -> bool:
+    """Whether a `CancelledError` came from something the callback awaited, and nobody cancels this task."""
+    task = asyncio.current_task() if on_asyncio() else None
+    return task is not None and not task.cancelling()
 
 
 def _checked(name: str, callback: Any) -> Any:  # noqa: ANN401 - whatever the caller passed

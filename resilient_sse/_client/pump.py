@@ -11,17 +11,17 @@ wake whatever `next` is waiting for; `next` itself does the rest, so one task at
 
 from __future__ import annotations
 
-import math
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.log import log_change, logger
 from resilient_sse._client.retry import Outage
 from resilient_sse._client.transport import CLOSE_SECONDS
-from resilient_sse._client.watchdog import with_notice
+from resilient_sse._client.watch import Watch
 from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError
 from resilient_sse._core.events import Gap
 from resilient_sse._core.states import Reason, StreamState
@@ -66,7 +66,9 @@ class Pump:
         self._where = where
         self._outage: Outage | None = None
         self._scope: anyio.CancelScope | None = None
+        self._watch: Watch | None = None
         self._restart = False
+        self._farewell: Delivery | None = None
         self._conflict_logged = False
         self.connection: Connection | None = None
         """The open connection, if there is one."""
@@ -88,7 +90,7 @@ class Pump:
             if session.changes or self._callbacks.pending:
                 await self._announce()
             if self.closing:
-                return None
+                return await self._last_word()
             item = session.take(anyio.current_time())
             if item is not None:
                 await self._tell(item)
@@ -103,26 +105,46 @@ class Pump:
     async def close(self) -> None:
         """Close the connection and the transport, within a bound, and end the stream."""
         self.closing = True
-        await self._drop()
-        await self._transport.aclose()
-        if self._session.state is not StreamState.CLOSED:
-            self._session.close(anyio.current_time())
+        session = self._session
+        try:
+            await self._drop()
+        finally:
+            closes = session.state is not StreamState.CLOSED
+            if closes:
+                session.close(anyio.current_time())
+        if closes:
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
                 await self._announce()
-            self._session.intake.clear()
+            self._farewell = session.take(anyio.current_time())
+            if self._farewell is not None:
+                self._callbacks.observe(self._farewell)
 
     def wake(self, *, restart: bool = False) -> None:
-        """Interrupt whatever `next` is waiting for; if a callback asks for it, as soon as that has returned."""
+        """Interrupt whatever `next` is waiting for."""
         self._restart = self._restart or restart
-        if self._scope is not None and not self._callbacks.inside:
+        if self._watch is not None:
+            self._watch.cut()
+        elif self._scope is not None:
             self._scope.cancel()
+
+    async def _last_word(self) -> Delivery | None:
+        """Close, and return the notice of it once; an error that was not raised yet comes first."""
+        session = self._session
+        error, session.error = session.error, None
+        await self.close()
+        if error is not None:
+            raise error
+        farewell, self._farewell = self._farewell, None
+        return farewell
 
     async def _proceed(self) -> None:
         """Do the one thing that can bring the stream on."""
         session = self._session
         if session.intake.done:
-            await self._drop()
-            session.complete(anyio.current_time())
+            try:
+                await self._drop()
+            finally:
+                session.complete(anyio.current_time())
         elif self.connection is None:
             await self._connect()
         elif session.overflow is not None:
@@ -183,21 +205,19 @@ class Pump:
         started = anyio.current_time()
         left, reason = session.silence.left
         notice = session.silence.until_notice if session.state is StreamState.CONNECTED else left
-        chunk: tuple[bytes, int] | None = None
+        self._watch = Watch(connection, notice=self._quiet, notice_after=notice, limit=left)
         try:
-            with self._interruptible(started + left) as scope:
-                if notice < left:
-                    chunk = await with_notice(connection.receive, after=notice, notice=self._quiet)
-                else:
-                    chunk = await connection.receive()
+            chunk = await self._watch.read()
         except ConnectionLostError as error:
             await self._lose(error)
             return
         except anyio.get_cancelled_exc_class():
             await self._interrupted(at_once=False)
             raise
+        finally:
+            self._watch = None
         now = anyio.current_time()
-        if scope.cancelled_caught:
+        if chunk == "cut":
             if self._restart:
                 await self._interrupted()
             elif not self.closing:
@@ -207,12 +227,16 @@ class Pump:
         else:
             data, size = chunk
             session.receive(data, raw_size=size, waited=now - started, now=now)
+            if not size:
+                await checkpoint()  # nothing was waited for: a bomb must not hold the event loop
 
     async def _lose(self, error: ResilientSSEError) -> None:
-        await self._drop()
         # Its frames lead to this object; a program that keeps the record of a loss must not keep the stream.
         error.__traceback__ = None
-        self._session.lost(error, now=anyio.current_time(), wall=datetime.now(UTC))
+        try:
+            await self._drop()
+        finally:  # cancelled or not, the connection is gone, and the session must know
+            self._session.lost(error, now=anyio.current_time(), wall=datetime.now(UTC))
 
     async def _interrupted(self, *, at_once: bool = True) -> None:
         """Leave the connection because the program wants it, not because it failed."""
@@ -226,7 +250,10 @@ class Pump:
         """Close the connection before anything else is opened: a stream holds one at most."""
         connection, self.connection = self.connection, None
         if connection is not None:
-            await connection.aclose()
+            try:
+                await connection.aclose()
+            finally:
+                await self._transport.aclose()
 
     async def _pause(self, _delay: float = 0.0) -> None:
         """Sleep until the next attempt is due, whoever has slept a part of it before."""
@@ -240,8 +267,6 @@ class Pump:
     async def _quiet(self) -> None:
         self._session.quiet(anyio.current_time())
         await self._announce()
-        if self.closing or self._restart:
-            self.wake()
 
     async def _announce(self) -> None:
         """Tell the callbacks every change that they were not told yet."""
@@ -269,11 +294,11 @@ class Pump:
         return max(self._session.resume_at - anyio.current_time(), 0.0)
 
     @contextmanager
-    def _interruptible(self, deadline: float = math.inf) -> Generator[anyio.CancelScope]:
-        """Make what runs inside end early when `wake` is called or *deadline* has passed."""
-        with anyio.CancelScope(deadline=deadline) as scope:
+    def _interruptible(self) -> Generator[None]:
+        """Make what runs inside end early when `wake` is called."""
+        with anyio.CancelScope() as scope:
             self._scope = scope
             try:
-                yield scope
+                yield
             finally:
                 self._scope = None

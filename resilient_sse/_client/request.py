@@ -6,13 +6,14 @@ import inspect
 import json as jsonlib
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from urllib.parse import quote_plus, unquote_plus, urlencode, urlsplit, urlunsplit
 
 __all__ = ["Content", "HeaderValues", "ParamValues", "PreparedRequest", "RequestTemplate"]
 
 HeaderValues: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
-ParamValues: TypeAlias = Mapping[str, str | int | float | bool | None] | Sequence[tuple[str, str]]
+Primitive: TypeAlias = str | int | float | bool | None
+ParamValues: TypeAlias = Mapping[str, Primitive | Sequence[Primitive]] | Sequence[tuple[str, Primitive]]
 Content: TypeAlias = str | bytes | AsyncIterable[bytes] | Callable[[], "bytes | Awaitable[bytes]"]
 
 # RFC 9110 section 9.2.1: these ask for nothing but an answer, so asking again does no harm.
@@ -179,7 +180,13 @@ def _header_list(headers: HeaderValues | None) -> list[tuple[bytes, bytes]]:
 
 def _param_list(params: ParamValues | None) -> list[tuple[str, str]]:
     pairs = params.items() if isinstance(params, Mapping) else params or ()
-    return [(str(name), _param_text(value)) for name, value in _pairs("params", pairs)]
+    rendered: list[tuple[str, str]] = []
+    for name, value in _pairs("params", pairs):
+        values: Iterable[Any] = (value,)
+        if isinstance(value, (list, tuple)):  # as in httpx, a list repeats the name
+            values = cast("Iterable[Any]", value)
+        rendered += [(str(name), _param_text(each)) for each in values]
+    return rendered
 
 
 def _pairs(name: str, values: Iterable[Any]) -> list[tuple[Any, Any]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback
 from resilient_sse._client.log import redacted
@@ -41,6 +43,9 @@ GapCallbackT = TypeVar("GapCallbackT", bound=GapCallback)
 T = TypeVar("T")
 
 _DEFAULT_BACKOFF = Backoff()
+
+# So many things that are no events may pass before others get a turn.
+_PATIENCE = 100
 
 
 class ResilientStream:
@@ -264,12 +269,15 @@ class ResilientStream:
 
     async def __anext__(self) -> ServerSentEvent:
         """Wait for the next event; the one before is committed first."""
-        while True:
+        for skipped in count(1):
             item = await self._next()
             if item is None:
-                raise StopAsyncIteration
+                break
             if isinstance(item, ServerSentEvent):
                 return item
+            if skipped % _PATIENCE == 0:
+                await checkpoint()  # a flood of comments must not hold the event loop
+        raise StopAsyncIteration
 
     def activity(self) -> AsyncIterator[Activity]:
         """
@@ -374,7 +382,7 @@ class ResilientStream:
                 await self._settle(self._position)
             item = await pump.next()
             if item is None:
-                await pump.close()
+                await pump.close()  # it is over in any case; this frees what our own client holds
             elif isinstance(item, ServerSentEvent) and self._position is not None:
                 self._position.handed_over(item)
             return item

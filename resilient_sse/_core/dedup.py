@@ -49,7 +49,7 @@ class Deduplicator:
         Expect the event with this id once more.
 
         Its content is not known here (the id was stored or given), so the first event that bears it counts
-        as seen: servers that replay inclusively send it first.
+        as seen, for servers that replay inclusively.
         """
         if not _holds(self._ids, hash(event_id)):
             self._resumed_from = event_id
@@ -65,7 +65,8 @@ class Deduplicator:
 
     def remember(self, event_id: str, event: str, data: str) -> None:
         """Put an event into the window, which may push the oldest one out."""
-        self._resumed_from = None
+        if event_id == self._resumed_from:
+            self._resumed_from = None
         id_hash, event_hash = hash(event_id), hash((event_id, event, data))
         if _holds(self._events, event_hash):
             return

@@ -68,12 +68,13 @@ class Intake:
         self._options = options
         self._stats = stats
         self._queue: deque[Item | Delivery] = deque()
-        self._held: deque[Item | Delivery] = deque()
         self._window = Deduplicator(options.dedup_window)
-        self._sequence = Sequence(options.sequence) if options.sequence else None
-        self._remembers = options.dedup != "off" or options.sequence is not None
+        self._sequence = Sequence(options.sequence, options.dedup_window) if options.sequence else None
+        self._held: deque[Item | Delivery] = deque()
+        self._held_connection = 0
         self._healing = False
-        self._tolerated = 0
+        self._released = 0
+        self._reporting = False
         self._connection = 0
         self._resumed = False
         self.last_event_id = ""
@@ -92,11 +93,11 @@ class Intake:
     def resume_from(self, event_id: str) -> None:
         """Start from a given or stored id."""
         self._set_id(event_id)
-        if event_id:
-            self._window.resume_from(event_id)
         number = self._sequence.number(event_id) if self._sequence else None
         if self._sequence and number is not None:
-            self._sequence.advance(number, event_id)
+            self._sequence.resume_from(number, event_id)
+        elif event_id:
+            self._window.resume_from(event_id)
 
     def connected(self, connection: int, *, resumed: bool) -> None:
         """Begin a connection; *resumed* tells whether it was asked to resume after an id."""
@@ -112,22 +113,18 @@ class Intake:
     def release(self) -> None:
         """Put what was held back for healing at the head of the queue: no replay will bring it again."""
         self._healing = self.heal = False
-        self._tolerated = len(self._held)
+        self._released = len(self._held)
         self._queue.extendleft(reversed(self._held))
         self._held.clear()
 
-    def end(self, notice: Closed) -> None:
-        """Put the last notice; behind the end that `until` has found, nothing else is left to judge."""
-        if self.done:
+    def end(self, notice: Closed, *, discard: bool = False) -> None:
+        """Put the last notice; behind the end that `until` has found, or with *discard*, nothing else is left."""
+        if self.done or discard:
             self._queue.clear()
+            self._held.clear()
             self.done = False
         self.release()
         self._queue.append(notice)
-
-    def clear(self) -> None:
-        """Forget everything that was not taken: nobody will ask for it."""
-        self._queue.clear()
-        self._held.clear()
 
     def take(self) -> Delivery | RetryHint | None:
         """Judge items until one is for the consumer; `None` when nothing is queued, or `heal`, or `done`."""
@@ -142,6 +139,8 @@ class Intake:
             if not self._queue or self._queue[0] is not item:
                 continue  # it was held back, or what was held stands before it again
             event = self._judge(item)
+            if self._queue[0] is not item:
+                continue
             self._pop()
             if event is not None:
                 return event
@@ -154,24 +153,28 @@ class Intake:
 
     def _pop(self) -> None:
         self._queue.popleft()
-        self._tolerated = max(self._tolerated - 1, 0)
+        if self._released:
+            self._released -= 1
+        else:
+            self._reporting = False
 
     def _judge(self, block: Block) -> ServerSentEvent | None:
         kind = block.event or "message"
         if block.data is None:
-            self._accept_id(block)
+            self._accept_id(block, None)
             return None
         if kind in self._options.heartbeat_events:
-            self._accept_id(block)
+            self._accept_id(block, None)
             self._stats.received += 1
             self._stats.heartbeats += 1
             return None
         return self._deliver(block, kind, block.data)
 
     def _deliver(self, block: Block, kind: str, data: str) -> ServerSentEvent | None:
-        sighting = self._window.look(block.id, kind, data) if block.id else Sighting.NEW
+        sighting = self._look(block.id, kind, data)
         if sighting is Sighting.DUPLICATE and self._drops_duplicates():
-            self._window.remember(block.id or "", kind, data)
+            if block.id and self._number(block.id) is None:
+                self._window.remember(block.id, kind, data)
             self._stats.received += 1
             self._stats.duplicates += 1
             return None
@@ -181,13 +184,14 @@ class Intake:
             id=block.id,
             last_event_id=self.last_event_id if block.id is None else block.id,
             retry=block.retry,
-            connection=self._connection,
+            connection=self._held_connection if self._released else self._connection,
         )
         # The user's functions may raise: nothing was changed so far, and the block is still at the head.
         wanted, last = self._wants(event), self._ends(event)
-        self._accept_id(block)
-        if block.id and self._remembers:
-            self._window.remember(block.id, kind, data)
+        if last and self._held:
+            self.release()  # what was held came before the end
+            return None
+        self._accept_id(block, (kind, data))
         self.fresh = True
         self.done = last
         self._stats.received += 1
@@ -198,10 +202,19 @@ class Intake:
         self._stats.delivered += 1
         return event
 
+    def _look(self, event_id: str | None, kind: str, data: str) -> Sighting:
+        """Ask the sequence about numbered events and the window about others; no id of its own, no question."""
+        number = self._number(event_id)
+        if self._sequence and number is not None:
+            return self._sequence.look(number, kind, data)
+        return self._window.look(event_id, kind, data) if event_id else Sighting.NEW
+
+    def _number(self, event_id: str | None) -> int | None:
+        return self._sequence.number(event_id) if self._sequence else None
+
     def _gap_before(self, block: Block) -> Gap | None:
         """Hold a numbered block against the last contiguous number, and ask for a replay or report a loss."""
-        sequence = self._sequence
-        number = sequence.number(block.id) if sequence else None
+        sequence, number = self._sequence, self._number(block.id)
         if sequence is None or number is None:
             return None
         match sequence.place(number):
@@ -213,40 +226,39 @@ class Intake:
             case Place.AHEAD:
                 return self._hole(sequence, number, block)
             case Place.BEHIND:
-                return self._fallback(sequence, block)
+                return self._fallback(sequence, number, block)
 
     def _hole(self, sequence: Sequence, number: int, block: Block) -> Gap | None:
         if self._healing:
-            # The new connection did not continue at the hole either.
-            self.release()
-            self._tolerated += 1
-            return None
-        if not self._tolerated:
+            # The new connection did not continue at the hole: some of it, or all, is lost.
+            self._reporting = True
+            exposed = self._held[0]
+            first = self._number(exposed.id) if isinstance(exposed, Block) else None
+            if first is None or number >= first:
+                self.release()
+                return None
+            self._healing = False  # but it replays from here, and will bring what was held
+            self._held.clear()
+        if not (self._released or self._reporting):
             self._healing = self.heal = True
             self._held, self._queue = self._queue, deque()
+            self._held_connection = self._connection
             return None
-        gap = Gap(
-            kind="hole",
-            after_id=sequence.high_id,
-            before_id=block.id,
-            missing=sequence.missing_before(number),
-        )
-        sequence.advance(number - 1, sequence.high_id or "")
-        return gap
+        after = sequence.high_id
+        return Gap(kind="hole", after_id=after, before_id=block.id, missing=sequence.lose(number))
 
-    def _fallback(self, sequence: Sequence, block: Block) -> Gap | None:
-        """Tell a replay, which the window knows, from a numbering that starts anew."""
+    def _fallback(self, sequence: Sequence, number: int, block: Block) -> Gap | None:
+        """Tell a replay, which the sequence knows, from a numbering that starts anew."""
         kind = block.event or "message"
-        if block.data is None or kind in self._options.heartbeat_events:
-            return None
-        if self._window.look(block.id or "", kind, block.data) is Sighting.DUPLICATE:
+        if block.data is None or kind in self._options.heartbeat_events or number == sequence.high:
+            return None  # nothing to tell by, or an id used twice in a row
+        if sequence.look(number, kind, block.data) is Sighting.DUPLICATE:
             return None
         if self._held:
             self.release()
             return None
-        self._window.clear()
         self._healing = False
-        self._sequence = Sequence(sequence.numbering)
+        self._sequence = sequence.restarted()
         return Gap(kind="reset", after_id=sequence.high_id, before_id=block.id)
 
     def _drops_duplicates(self) -> bool:
@@ -265,15 +277,17 @@ class Intake:
             return False
         return event.event == until if isinstance(until, str) else bool(until(event))
 
-    def _accept_id(self, block: Block) -> None:
+    def _accept_id(self, block: Block, content: tuple[str, str] | None) -> None:
         """Put the id of a block in force.  A duplicate's id is not accepted: it would move the cursor back."""
         if block.id is None:
             return
-        number = self._sequence.number(block.id) if self._sequence else None
+        number = self._number(block.id)
         if self._sequence and number is not None:
             if self._sequence.place(number) is Place.BEHIND:
                 return
-            self._sequence.advance(number, block.id)
+            self._sequence.advance(number, block.id, content)
+        elif block.id and content and self._options.dedup != "off":
+            self._window.remember(block.id, *content)
         self._set_id(block.id)
 
     def _set_id(self, event_id: str) -> None:

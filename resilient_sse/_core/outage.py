@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from resilient_sse._core.options import Retry
 
-__all__ = ["Decision", "Outage"]
+__all__ = ["Decision", "Outage", "refusal_to_resend"]
 
 _UNAUTHORIZED = 401
 
@@ -100,18 +100,20 @@ class Outage:
             wall: The time, by the calendar.
         """
         self.begin(now)
-        self._heed(error, wall)
         reason = reason_of(error)
         verdict = self._verdict(error, proven=proven)
         if verdict is not Verdict.RETRY:
             return Decision(verdict=verdict, error=error, reason=reason)
         if obstacle is not None:
-            return _raise(NotResumableError(obstacle), error, reason)
+            refusal = refusal_to_resend(obstacle, error)
+            return Decision(verdict=Verdict.RAISE, error=refusal, reason=reason)
         if self._options.max_retries is not None and self.attempt >= self._options.max_retries:
             elapsed = now - (now if self.began_at is None else self.began_at)
             spent = RetriesExhaustedError(attempts=self.attempt + 1, elapsed=elapsed)
-            return _raise(spent, error, Reason.RETRIES)
+            spent.__cause__ = error
+            return Decision(verdict=Verdict.RAISE, error=spent, reason=Reason.RETRIES)
         self.attempt += 1
+        self._heed(error, wall)
         delay = self.pacing.delay(self.attempt)
         return Decision(verdict=verdict, error=error, reason=reason, attempt=self.attempt, delay=delay)
 
@@ -143,6 +145,8 @@ class Outage:
         return default_verdict(error, proven=proven, fresh_credentials=fresh)
 
 
-def _raise(error: ResilientSSEError, cause: ResilientSSEError, reason: Reason) -> Decision:
-    error.__cause__ = cause
-    return Decision(verdict=Verdict.RAISE, error=error, reason=reason)
+def refusal_to_resend(obstacle: str, cause: ResilientSSEError) -> NotResumableError:
+    """Return the error that tells why the request is not sent again after *cause*."""
+    refusal = NotResumableError(obstacle)
+    refusal.__cause__ = cause
+    return refusal

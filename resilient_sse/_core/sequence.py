@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import TypeAlias
+
+from resilient_sse._core.dedup import Sighting
 
 __all__ = ["Numbering", "Place", "Sequence", "integers"]
 
 # Long enough for any counter; int() of a digit string is quadratic.
 _MAX_DIGITS = 40
+
+# Holes that were reported, so that their events are not taken for a new numbering if they come after all.
+_REMEMBERED_HOLES = 100
+
+_UNKNOWN = 0
 
 Numbering: TypeAlias = Callable[[str], int]
 """Turns an id into its number; raises `ValueError` for an id that has none."""
@@ -40,18 +49,35 @@ class Place(Enum):
 
 class Sequence:
     """
-    The last contiguous number of a stream.  Constant memory: a high-water mark and its id.
+    The last contiguous number of a stream, and hashes of the events before it.
+
+    One hash of 8 bytes for each number is enough to tell a replay, which brings the same contents again, from a
+    numbering that starts anew.  `dedup.Deduplicator` says why hashes will do.
 
     Args:
         numbering: How an id becomes a number.
+        window: How many events behind the last contiguous number are remembered, at least 1.
     """
 
-    def __init__(self, numbering: Numbering) -> None:
+    def __init__(self, numbering: Numbering, window: int = 1) -> None:
         self.numbering = numbering
         self.high: int | None = None
         """The last contiguous number, `None` before the first."""
         self.high_id: str | None = None
         """Its id."""
+        self._window = window
+        self._contents = array("q")
+        self._resumed = False
+        self._lost: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_HOLES)
+
+    def restarted(self) -> Sequence:
+        """Return a sequence that knows nothing yet, for a numbering that starts anew."""
+        return Sequence(self.numbering, self._window)
+
+    def resume_from(self, number: int, event_id: str) -> None:
+        """Start behind a given or stored number; its event counts as seen, whatever its content, if it comes."""
+        self.high, self.high_id = number, event_id
+        self._resumed = True
 
     def number(self, event_id: str | None) -> int | None:
         """Return the number of an id, or `None` if it has none and takes no part in the checks."""
@@ -68,11 +94,40 @@ class Sequence:
             return Place.NEXT
         return Place.AHEAD if number > self.high else Place.BEHIND
 
-    def missing_before(self, number: int) -> int:
-        """Return how many numbers lie between the last contiguous one and *number*."""
-        return 0 if self.high is None else max(number - self.high - 1, 0)
+    def look(self, number: int, event: str, data: str) -> Sighting:
+        """Say what is known of an event that stands behind the last contiguous number."""
+        if self.high is None or number > self.high:
+            return Sighting.NEW
+        if (self._resumed and number == self.high) or any(low <= number <= high for low, high in self._lost):
+            return Sighting.DUPLICATE
+        at = len(self._contents) - 1 - (self.high - number)
+        known = self._contents[at] if at >= 0 else _UNKNOWN
+        if known == _UNKNOWN:
+            return Sighting.NEW
+        return Sighting.DUPLICATE if known == _content(event, data) else Sighting.CONFLICT
 
-    def advance(self, number: int, event_id: str) -> None:
-        """Make *number* the last contiguous one."""
-        self.high = number
-        self.high_id = event_id
+    def advance(self, number: int, event_id: str, content: tuple[str, str] | None = None) -> None:
+        """Make *number*, the next one, the last contiguous one; *content* is its type and data, if it has any."""
+        self.high, self.high_id = number, event_id
+        self._resumed = False
+        self._push(_content(*content) if content else _UNKNOWN)
+
+    def lose(self, before: int) -> int:
+        """Give up the numbers between the last contiguous one and *before*; return how many they are."""
+        if self.high is None:
+            return 0
+        missing = before - self.high - 1
+        self._lost.append((self.high + 1, before - 1))
+        self.high = before - 1
+        for _ in range(min(missing, self._window)):
+            self._push(_UNKNOWN)
+        return missing
+
+    def _push(self, content: int) -> None:
+        self._contents.append(content)
+        if len(self._contents) > self._window:
+            del self._contents[0]
+
+
+def _content(event: str, data: str) -> int:
+    return hash((event, data)) or 1

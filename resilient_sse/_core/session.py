@@ -24,7 +24,7 @@ from resilient_sse._core.errors import ConnectionLostError, HandshakeError, Resi
 from resilient_sse._core.events import Closed, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.intake import Delivery, Intake
 from resilient_sse._core.liveness import Silence
-from resilient_sse._core.outage import Decision, Outage
+from resilient_sse._core.outage import Decision, Outage, refusal_to_resend
 from resilient_sse._core.parser import Block, Parser, RetryHint
 from resilient_sse._core.resumption import Resumption
 from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
@@ -57,7 +57,7 @@ _UP_LOSSES = frozenset(
 _FAILED_OPENINGS = frozenset(
     {Reason.CONNECT, Reason.RESET, Reason.STATUS, Reason.SERVER, Reason.CONTENT_TYPE, Reason.PROTOCOL}
 )
-_GIVING_UP = _FAILED_OPENINGS | {Reason.RETRIES}
+_GIVING_UP = _FAILED_OPENINGS | {Reason.RETRIES, Reason.RESTART}
 _OPENED = frozenset({Reason.OPENED})
 _ENDINGS = frozenset({Reason.COMPLETE, Reason.CLOSED})
 
@@ -214,37 +214,51 @@ class Session:
         that polls with a short timeout must not become a storm.
         """
         paced = not at_once and not self._proved
-        self._disconnected(now)
+        self._disconnected(now, cut=True)
         cut = ConnectionLostError(Reason.RESTART)
-        self._reconnect(self.outage.interrupt(cut, paced=paced, now=now), now)
+        obstacle = self._obstacle()
+        if obstacle is None:
+            self._reconnect(self.outage.interrupt(cut, paced=paced, now=now), now)
+        else:
+            self._give_up(refusal_to_resend(obstacle, cut), Reason.RESTART, now)
 
     def complete(self, now: float) -> None:
         """End the stream: it has reached its end."""
         self._close(Reason.COMPLETE, now)
 
     def close(self, now: float) -> None:
-        """End the stream: the program asked for it."""
-        self._close(Reason.CLOSED, now)
+        """End the stream: the program asked for it, and for nothing that is still queued."""
+        self._close(Reason.CLOSED, now, discard=True)
 
     def _decide(self, error: ResilientSSEError, now: float, wall: datetime) -> None:
-        decision = self.outage.decide(
-            error, proven=self.connection > 0, obstacle=self._obstacle(), now=now, wall=wall
-        )
+        try:
+            decision = self.outage.decide(
+                error, proven=self.connection > 0, obstacle=self._obstacle(), now=now, wall=wall
+            )
+        except Exception as exc:
+            # The caller's classify or backoff failed; the connection is gone all the same.
+            self.intake.release()
+            self._move(StreamState.ERROR, reason_of(error), now, error=exc)
+            raise
         match decision.verdict:
             case Verdict.RETRY:
                 self._reconnect(decision, now)
             case Verdict.STOP:
                 self.complete(now)
             case Verdict.RAISE:
-                self.intake.release()
-                self.error = decision.error
-                self._move(StreamState.ERROR, decision.reason, now, error=decision.error)
+                self._give_up(decision.error, decision.reason, now)
+
+    def _give_up(self, error: ResilientSSEError, reason: Reason, now: float) -> None:
+        self.intake.release()
+        self.error = error
+        self._move(StreamState.ERROR, reason, now, error=error)
 
     def _obstacle(self) -> str | None:
         """Say why the request must not be sent again, if it must not."""
         if not self._options.replayable_body:
             return "the request body was an iterator and is spent; pass bytes or a function that returns them"
-        if self._options.repeatable or self.intake.cursor is not None or not self.stats.received:
+        dispatched = self.stats.delivered + self.stats.filtered
+        if self._options.repeatable or self.intake.cursor is not None or not dispatched:
             return None
         return (
             "events were delivered and none had an id to resume from; sending the request again would repeat"
@@ -256,8 +270,8 @@ class Session:
         self.intake.put(Disconnected(reason=decision.reason, attempt=attempt, delay=delay, error=error))
         self._move(StreamState.RECONNECTING, decision.reason, now, attempt=attempt, delay=delay, error=error)
 
-    def _close(self, reason: Reason, now: float) -> None:
-        self.intake.end(Closed(reason=reason))
+    def _close(self, reason: Reason, now: float, *, discard: bool = False) -> None:
+        self.intake.end(Closed(reason=reason), discard=discard)
         self._move(StreamState.CLOSED, reason, now)
 
     def _proof(self, now: float) -> None:
@@ -267,13 +281,14 @@ class Session:
             self.stats.last_recovery = now - self.outage.began_at
         self.outage.end()
 
-    def _disconnected(self, now: float) -> None:
+    def _disconnected(self, now: float, *, cut: bool = False) -> None:
         if self._opened_at is None:
             return
         self.stats.partial += self._parser.finish()
         if now - self._opened_at > self.outage.pacing.settle_after:
             self.outage.end()
-        self._report(self._resumption.ended(eventless=not self._dispatched))
+        if not cut:  # what the program ends itself tells nothing about the server
+            self._report(self._resumption.ended(eventless=not self._dispatched))
         self._opened_at = None
         self._proved = self.intake.fresh = False
 
@@ -296,8 +311,9 @@ class Session:
         old = self.state
         if reason not in TRANSITIONS.get((old, new), ()):
             raise AssertionError(f"no transition {old.value} -> {new.value} because of {reason.value}")
-        if isinstance(error, HandshakeError):
-            status, headers = error.status, error.headers
+        answer = error if isinstance(error, HandshakeError) else getattr(error, "__cause__", None)
+        if isinstance(answer, HandshakeError):
+            status, headers = answer.status, answer.headers
         change = StateChange(
             old=old,
             new=new,

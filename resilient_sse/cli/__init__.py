@@ -6,10 +6,12 @@ Each command is imported when it is asked for, so that `--help` and `--version` 
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from resilient_sse.cli.arguments import DemoOptions, parse
 from resilient_sse.cli.exits import Exit, complain
+from resilient_sse.cli.output import silence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
+        silence(sys.stdout)
         return Exit.BROKEN_PIPE
     except OSError as error:
-        complain(str(error))
+        silence(sys.stdout)
+        complain(f"the output cannot be written: {error}")
         return Exit.OTHER

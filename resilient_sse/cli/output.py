@@ -51,7 +51,7 @@ class Output:
     """
 
     def __init__(self) -> None:
-        self.terminal = sys.stdout.isatty()
+        self.terminal: bool = sys.stdout.isatty()
         self._buffer = sys.stdout.buffer
         self._pipe = _pipe(sys.stdout)
 

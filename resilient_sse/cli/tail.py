@@ -13,7 +13,7 @@ from resilient_sse._core.events import Comment, Opened
 from resilient_sse._core.states import Reason, StateChange, StreamState
 from resilient_sse.cli.exits import Exit, complain, explain
 from resilient_sse.cli.forms import form_named
-from resilient_sse.cli.output import Output, escape, silence
+from resilient_sse.cli.output import Output, escape
 
 if TYPE_CHECKING:
     from resilient_sse._core.events import Gap
@@ -26,7 +26,12 @@ _HEARTBEAT = "heartbeat"
 
 
 def run_tail(options: TailOptions) -> int:
-    """Follow a stream until it ends in one way or another, and return the exit code."""
+    """
+    Follow a stream until it ends in one way or another, and return the exit code.
+
+    Raises:
+        OSError: The output cannot be written.
+    """
     try:
         stream = _stream(options)
     except (TypeError, ValueError) as error:
@@ -69,7 +74,7 @@ def _stream(options: TailOptions) -> ResilientStream:
 
 async def _run(stream: ResilientStream, options: TailOptions) -> Exit:
     output = Output()
-    ending = Exit.BROKEN_PIPE  # stays if the watch below ends it
+    ending: Exit | OSError = BrokenPipeError()  # stays if the watch below ends it
     with anyio.move_on_after(options.timeout) as clock:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(output.watch, tasks.cancel_scope.cancel)
@@ -78,13 +83,13 @@ async def _run(stream: ResilientStream, options: TailOptions) -> Exit:
     if clock.cancelled_caught:
         complain(f"--timeout: {options.timeout:g} s have passed")
         return Exit.TIMEOUT
-    if ending is Exit.BROKEN_PIPE:
-        silence(sys.stdout)
+    if isinstance(ending, OSError):
+        raise ending
     return ending
 
 
-async def _follow(stream: ResilientStream, options: TailOptions, output: Output) -> Exit:
-    """Print events until the stream ends; nothing is raised out of it, because a task group would wrap that."""
+async def _follow(stream: ResilientStream, options: TailOptions, output: Output) -> Exit | OSError:
+    """Print events until the stream ends; errors are returned, because a task group would wrap them."""
     form = form_named(options.form, terminal=output.terminal)
     left = options.count
     try:
@@ -99,11 +104,8 @@ async def _follow(stream: ResilientStream, options: TailOptions, output: Output)
         code, text = explain(error)
         complain(text)
         return code
-    except BrokenPipeError:
-        return Exit.BROKEN_PIPE
-    except OSError as error:
-        complain(f"the output cannot be written: {error}")
-        return Exit.OTHER
+    except OSError as error:  # of the output: those of the network have become our own
+        return error
     return Exit.ENDED
 
 
@@ -125,9 +127,7 @@ class _Talk:
         details = ""
         if change.new is StreamState.RECONNECTING:
             budget = "" if change.max_retries is None else f"/{change.max_retries}"
-            details = (
-                f" [{change.reason.value}; attempt {change.attempt}{budget} in {change.delay or 0:.1f} s]"
-            )
+            details = f" [{change.reason.value}; retry {change.attempt}{budget} in {change.delay or 0:.1f} s]"
         _say("*", change.message + details)
         if self._verbose and change.error is not None:
             _say("*", f"{type(change.error).__name__}: {change.error}")

@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from resilient_sse.cli import main
+
 SSE = "text/event-stream"
 
 REPLY = [
@@ -93,7 +95,7 @@ def site() -> Iterator[str]:
     handlers = [reply, endless, quiet, echo, hostile, missing, page]
     routes = [Route(f"/{handler.__name__}", handler, methods=["GET", "POST", "PUT"]) for handler in handlers]
     config = uvicorn.Config(
-        Starlette(routes=routes), ws="none", loop="asyncio", log_config=None, timeout_graceful_shutdown=0
+        Starlette(routes=routes), ws="none", loop="asyncio", log_config=None, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -144,7 +146,6 @@ def start(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]
 @pytest.fixture
 def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Done]:
     """Run the command within this process, with output that is no pipe."""
-    from resilient_sse.cli import main
 
     def run(*arguments: str) -> Done:
         code = main(arguments)

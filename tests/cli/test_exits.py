@@ -1,5 +1,8 @@
 """Exit codes and the sentence that goes with them."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from resilient_sse import (
@@ -12,6 +15,7 @@ from resilient_sse import (
     ResilientSSEError,
     RetriesExhaustedError,
 )
+from resilient_sse.cli import main
 from resilient_sse.cli.exits import Exit, complain, explain
 
 
@@ -21,7 +25,7 @@ def refused(body: str, content_type: str) -> BadStatusError:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "words"),
+    "error, code, words",
     [
         (RetriesExhaustedError(attempts=1, elapsed=0.04), 1, "gave up after 1 failed attempt in 0.0 s: None"),
         (refused("why", "text/plain"), 3, "status 403 instead of an event stream: why"),
@@ -65,3 +69,17 @@ def test_codes():
         "INTERRUPTED": 130,
         "BROKEN_PIPE": 141,
     }
+
+
+def test_codes_in_the_help(capsys: pytest.CaptureFixture[str]):
+    """The help of `tail` lists them all."""
+    main(["tail", "--help"])
+    _, _, codes = capsys.readouterr().out.partition("exit codes:")
+    assert [int(code) for code in re.findall(r"^  (\d+) ", codes, re.MULTILINE)] == sorted(Exit)
+
+
+def test_codes_in_the_docs():
+    """So does the page."""
+    page = Path(__file__).parents[2] / "docs/how-to/use-the-command-line.md"
+    codes = re.findall(r"^\| (\d+) \|", page.read_text(), re.MULTILINE)
+    assert [int(code) for code in codes] == sorted(Exit)

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import anyio
 import pytest
@@ -34,10 +34,8 @@ def pipe_as_output(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]
         finally:
             monkeypatch.undo()
             for descriptor in (reader, writer):
-                try:
+                with suppress(OSError):  # the test may have closed it
                     os.close(descriptor)
-                except OSError:  # the test has closed it
-                    pass
 
 
 async def test_pipe_takes_more_than_it_holds(monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""What the tests of the client share: short names, a record of transitions, cancellation at a chosen step, a pool."""
+"""What the tests of the client share: short names, a record of transitions, cancellation by steps, a pool."""
 
 import types
 from collections.abc import Callable

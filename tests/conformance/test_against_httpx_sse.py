@@ -120,7 +120,7 @@ def test_equal_on_ordinary_input(stream):
         assert ours(*chunks) == expected
 
 
-# Old versions of httpx-sse cut lines wherever str.splitlines() does; that was mended in a release we may meet.
+# Older releases of httpx-sse cut lines wherever str.splitlines() does; a newer one mended that.
 _text = st.text(
     st.characters(codec="utf-8", exclude_characters="\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029"), max_size=8
 )

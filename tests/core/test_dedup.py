@@ -103,11 +103,22 @@ def test_a_stored_id_is_expected_once():
     ]
 
 
-def test_a_stored_id_is_not_expected_behind_other_events():
-    """Only servers that replay inclusively send it, and they send it first."""
+def test_a_stored_id_stays_in_the_window_behind_other_events():
+    """A replay that begins too early brings it later again: it is in the window like any other."""
     window = Deduplicator(10)
     window.resume_from("7")
-    assert seen(window, ("8", "m", "a"), ("7", "m", "b")) == [Sighting.NEW, Sighting.NEW]
+    assert seen(window, ("8", "m", "a"), ("7", "m", "b")) == [Sighting.NEW, Sighting.DUPLICATE]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_a_stored_id_leaves_the_window_in_its_turn(size):
+    """An id that comes much later is an event of its own, and must not be lost (X17)."""
+    window = Deduplicator(size)
+    window.resume_from("7")
+    seen(window, *[(f"a{n}", "m", "") for n in range(size - 1)])
+    assert window.look("7", "m", "") is Sighting.DUPLICATE
+    seen(window, ("b", "m", ""))
+    assert window.look("7", "m", "") is Sighting.NEW
 
 
 def test_a_known_id_needs_no_expectation():

@@ -228,6 +228,16 @@ def test_a_stored_id_is_not_delivered_again():
     assert source._stats.duplicates == 1
 
 
+@pytest.mark.parametrize("make", [intake, numbered], ids=["opaque", "numbered"])
+def test_a_stored_id_is_not_delivered_by_a_later_replay_either(make):
+    """It is in the window from the start, and stays there like any other."""
+    source = make(last_event_id="7")
+    items = given(source, block("8"))
+    reconnected(source)
+    items += given(source, block("7"), block("8"), block("9"))
+    assert ids(items) == ["8", "9"]
+
+
 @pytest.mark.parametrize("mode", ["always", "replay"])
 def test_a_position_that_is_loaded_later_is_not_delivered_again(mode):
     """A checkpoint counts as the given id does, and replaces it."""
@@ -269,6 +279,15 @@ def test_heartbeats_move_the_id():
     source = intake()
     given(source, block("5", "{}", "heartbeat"))
     assert source.cursor == source.last_event_id == "5"
+
+
+def test_a_replayed_heartbeat_does_not_move_the_cursor_back():
+    """After a replay that began too early, the id to resume from is that of the last delivered event (R37)."""
+    source = intake()
+    given(source, block("a", "{}", "heartbeat"), block("b"))
+    reconnected(source)
+    assert given(source, block("a", "{}", "heartbeat"), block("b")) == []
+    assert source.cursor == source.last_event_id == "b"
 
 
 def test_heartbeats_may_be_delivered():
@@ -440,14 +459,14 @@ def test_an_end_while_healing_gives_out_what_was_held():
     assert ids(items + taken(source)) == ["1", hole(1, 4), "4", "5", CLOSED]
 
 
-def test_clearing():
-    """A closed stream gives out nothing more."""
+def test_an_end_that_discards():
+    """A stream that is closed by its owner gives out nothing more, and counts nothing more."""
     source = numbered()
     given(source, block(1), block(4))
     source.put(Comment("x"))
-    source.clear()
-    source.release()
-    assert taken(source) == []
+    source.end(CLOSED, discard=True)
+    assert taken(source) == [CLOSED]
+    assert (source._stats.received, source._stats.gaps) == (1, 0)
 
 
 # Ids that cannot be sent

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from resilient_sse._core.dedup import Sighting
 from resilient_sse._core.sequence import Place, Sequence, integers
 
 
@@ -86,19 +87,124 @@ def test_places(number, place):
 
 
 def test_advancing():
-    """The mark keeps the number and its id, and may be set back."""
+    """The mark keeps the number and its id."""
     sequence = Sequence(integers)
     assert (sequence.high, sequence.high_id) == (None, None)
     sequence.advance(5, "a-5")
     assert (sequence.high, sequence.high_id) == (5, "a-5")
-    sequence.advance(1, "b-1")
-    assert (sequence.high, sequence.high_id) == (1, "b-1")
 
 
-@pytest.mark.parametrize("number, missing", [(6, 0), (7, 1), (9, 3), (5, 0), (1, 0)])
-def test_what_is_missing(number, missing):
-    """A number ahead lacks those between; others lack nothing (P22)."""
+@pytest.mark.parametrize("number, missing", [(7, 1), (9, 3), (10**30, 10**30 - 6)])
+def test_giving_up_a_hole(number, missing):
+    """What lies before a number ahead is given up at once, however much it is; then the number is due (P22)."""
+    sequence = contiguous(3, 4, 5)
+    assert sequence.lose(number) == missing
+    assert sequence.place(number) is Place.NEXT
+    assert sequence.high_id == "5"
+
+
+def test_before_the_first_number_nothing_is_missing():
+    """A stream that has not begun lacks nothing."""
     sequence = Sequence(integers)
-    assert sequence.missing_before(number) == 0
-    sequence.advance(5, "5")
-    assert sequence.missing_before(number) == missing
+    assert sequence.lose(7) == 0
+    assert sequence.place(7) is Place.NEXT
+
+
+# What is known of numbers that were passed
+
+
+def contiguous(*numbers: int, window: int = 100) -> Sequence:
+    """Make a sequence that has seen *numbers*."""
+    sequence = Sequence(integers, window)
+    for number in numbers:
+        sequence.advance(number, str(number), ("m", f"of {number}"))
+    return sequence
+
+
+@pytest.mark.parametrize("number", [3, 4, 5])
+def test_a_replay_is_known_by_its_contents(number):
+    """The same number with the same content is a duplicate, with other content a conflict (R150, X17)."""
+    sequence = contiguous(3, 4, 5)
+    assert sequence.look(number, "m", f"of {number}") is Sighting.DUPLICATE
+    assert sequence.look(number, "m", "other") is Sighting.CONFLICT
+    assert sequence.look(number, "n", f"of {number}") is Sighting.CONFLICT
+
+
+@pytest.mark.parametrize("number", [-5, 0, 2, 6, 7])
+def test_other_numbers_are_new(number):
+    """Neither what was before the stream nor what is to come is known."""
+    assert contiguous(3, 4, 5).look(number, "m", f"of {number}") is Sighting.NEW
+
+
+def test_before_the_first_number_everything_is_new():
+    """A stream that has not begun knows nothing."""
+    assert Sequence(integers).look(5, "m", "a") is Sighting.NEW
+
+
+@pytest.mark.parametrize("window", [1, 2, 5])
+def test_only_the_last_numbers_are_known(window):
+    """The memory is bounded (X17)."""
+    sequence = contiguous(*range(20), window=window)
+    known = [n for n in range(20) if sequence.look(n, "m", f"of {n}") is not Sighting.NEW]
+    assert known == list(range(20 - window, 20))
+
+
+def test_numbers_without_content_are_new():
+    """A heartbeat's number, or that of an id alone, says nothing about an event."""
+    sequence = contiguous(3)
+    sequence.advance(4, "4")
+    sequence.advance(5, "5", ("m", "of 5"))
+    assert sequence.look(4, "m", "") is Sighting.NEW
+    assert sequence.look(3, "m", "of 3") is Sighting.DUPLICATE
+
+
+def test_numbers_of_a_reported_hole_are_known():
+    """What was reported as lost is passed, whatever it says if it comes after all; its neighbours are not."""
+    sequence = contiguous(3)
+    sequence.lose(7)
+    sequence.advance(7, "7", ("m", "of 7"))
+    sightings = [sequence.look(n, "m", f"of {n}") for n in range(2, 9)]
+    assert sightings == [Sighting.NEW, *[Sighting.DUPLICATE] * 5, Sighting.NEW]
+    assert sequence.look(3, "m", "other") is Sighting.CONFLICT
+
+
+def test_a_hole_larger_than_the_memory():
+    """What came before it is forgotten, what comes after it is known."""
+    sequence = contiguous(3, window=4)
+    sequence.lose(1000)
+    sequence.advance(1000, "1000", ("m", "of 1000"))
+    assert sequence.look(3, "m", "of 3") is Sighting.NEW
+    assert sequence.look(1000, "m", "of 1000") is Sighting.DUPLICATE
+    assert sequence.look(999, "m", "of 999") is Sighting.DUPLICATE
+
+
+def test_resuming():
+    """A stored number is the last contiguous one, and seen, whatever its content."""
+    sequence = Sequence(integers)
+    sequence.resume_from(19, "19")
+    assert (sequence.high, sequence.high_id) == (19, "19")
+    assert sequence.place(20) is Place.NEXT
+    assert sequence.look(19, "m", "whatever") is Sighting.DUPLICATE
+    assert sequence.look(18, "m", "whatever") is Sighting.NEW
+
+
+def test_a_resumed_number_stays_known():
+    """A later replay that begins too early may bring it again."""
+    sequence = Sequence(integers, 10)
+    sequence.resume_from(19, "19")
+    sequence.advance(20, "20", ("m", "a"))
+    assert sequence.look(19, "m", "whatever") is Sighting.DUPLICATE
+
+
+def test_starting_anew():
+    """A new numbering knows nothing of the old one but how to read its ids (P23)."""
+    sequence = contiguous(3, 4, 5, window=2)
+    sequence.lose(9)
+    anew = sequence.restarted()
+    assert anew.numbering is sequence.numbering
+    assert (anew.high, anew.high_id) == (None, None)
+    assert anew.place(1) is Place.NEXT
+    for number in (3, 4, 5, 6):
+        anew.advance(number, str(number), ("m", "new"))
+    sightings = [anew.look(n, "m", "new") for n in (4, 5, 6)]
+    assert sightings == [Sighting.NEW, Sighting.DUPLICATE, Sighting.DUPLICATE]

@@ -47,27 +47,22 @@ def diary() -> Diary:
     return Diary()
 
 
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    """Give an authority that no system trusts."""
-    return trustme.CA()
+class Trust:
+    """An authority that no system knows, servers it vouches for, and clients that believe it."""
 
+    def __init__(self) -> None:
+        self._authority = trustme.CA()
+        self.client = ssl.create_default_context()
+        self._authority.configure_trust(self.client)
 
-@pytest.fixture(scope="session")
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """Give a client's context that trusts the authority."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-@pytest.fixture(scope="session")
-def certified(authority: trustme.CA) -> Callable[[str], ssl.SSLContext]:
-    """Give a function that makes a server's context for a host name or an address."""
-
-    def context_for(name: str) -> ssl.SSLContext:
+    def server(self, name: str) -> ssl.SSLContext:
+        """Give the context of a server with this name or address."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(name).configure_cert(context)
+        self._authority.issue_cert(name).configure_cert(context)
         return context
 
-    return context_for
+
+@pytest.fixture(scope="session")
+def trust() -> Trust:
+    """Give certificates, and somebody who believes them."""
+    return Trust()

@@ -99,6 +99,8 @@ class Site:
         news.set()
 
     async def _events(self, request: Request) -> Response:
+        if self._over:
+            return PlainTextResponse("closing", status_code=503)
         cursor = request.headers.get("last-event-id")
         self.cursors.append(cursor)
         return EventSourceResponse(self._from(int(cursor or 0)))
@@ -106,14 +108,15 @@ class Site:
     async def _from(self, cursor: int) -> AsyncGenerator[dict[str, Any]]:
         self.live += 1
         try:
-            sent = 0
+            waiting = [(number, text) for number, text in self.store if number > cursor]
+            sent = len(self.store)
             while not self._over:
                 news = self._news
-                for number, text in self.store[sent:]:
-                    if number > cursor:
-                        yield {"id": str(number), "data": text}
-                sent = len(self.store)
-                await news.wait()
+                for number, text in waiting:
+                    yield {"id": str(number), "data": text}
+                if sent == len(self.store):
+                    await news.wait()
+                waiting, sent = self.store[sent:], len(self.store)
         finally:
             self.live -= 1
 

@@ -105,7 +105,9 @@ async def test_half_an_event_is_dropped_and_comes_whole_after_resuming(serve, di
 
 
 BOM = b"\xef\xbb\xbf"
-DRIPPED = BOM + "id: ü\r\nevent: große\r\ndata: €uro 😀\r\ndata: zwei\r\n\r\ndata: one\r\rdata: two\n\n".encode()
+DRIPPED = (
+    BOM + "id: ü\r\nevent: große\r\ndata: €uro 😀\r\ndata: zwei\r\n\r\ndata: one\r\rdata: two\n\n".encode()
+)
 
 
 @pytest.mark.parametrize("size", [1, 3])

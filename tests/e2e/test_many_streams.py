@@ -1,8 +1,8 @@
 """Many streams in one process: on the default client without a limit, on an injected one within its own."""
 
-import os
 import random
 import time
+from pathlib import Path
 
 import anyio
 import httpx
@@ -12,6 +12,7 @@ from resilient_sse import ConnectionLostError, Reason, ResilientStream, RetriesE
 from resilient_sse.testing import event
 from tests.e2e.watching import QUICK, collect, eventually
 
+OPEN_FILES = Path("/dev/fd")
 POOL = httpx.Limits(max_connections=10)
 
 
@@ -24,10 +25,10 @@ def talk(peer):
 
 def open_files():
     """Count this process's file descriptors."""
-    return len(os.listdir("/dev/fd"))
+    return sum(1 for _ in OPEN_FILES.iterdir())
 
 
-@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="no list of file descriptors")
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="no list of file descriptors")
 @pytest.mark.parametrize("count", [101, 300])
 async def test_streams_on_the_default_client(open_site, count):
     """P4, F36: more streams than httpx's usual limit are open at once, and leave no file descriptor behind."""
@@ -112,7 +113,9 @@ async def test_cancelled_requests_leak_no_slot(serve):
             leave = anyio.Event()
 
             async def stay():
-                async with ResilientStream(server.url, client=client, max_retries=0, connect_timeout=3) as stream:
+                async with ResilientStream(
+                    server.url, client=client, max_retries=0, connect_timeout=3
+                ) as stream:
                     async for item in stream:
                         taken.append(item.data)
                         break

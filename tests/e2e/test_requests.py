@@ -9,7 +9,7 @@ import pytest
 
 from resilient_sse import BadStatusError, HandshakeError, ResilientStream, StreamState
 from resilient_sse.testing import event
-from tests.e2e.watching import QUICK, collect
+from tests.e2e.watching import QUICK, collect, each
 
 
 def greet(peer):
@@ -92,8 +92,7 @@ async def test_posted_stream(open_site, diary):
         f"{site.origin}/chat", method="POST", json=body, until="done", backoff=QUICK, on_state_change=diary
     )
     async with stream:
-        async for item in stream:
-            words.append(item.json().get("word"))
+        await each(stream, lambda data: words.append(json.loads(data).get("word")))
     assert words == ["all", "of", "these", "words", "arrive", "once", None]
     assert site.bodies == [body] * 3
     assert diary.states[-1] is StreamState.CLOSED

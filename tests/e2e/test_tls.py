@@ -8,7 +8,7 @@ import pytest
 
 from resilient_sse import ConnectionLostError, Reason, ResilientStream, RetriesExhaustedError
 from resilient_sse.testing import event
-from tests.e2e.watching import QUICK, causes, collect
+from tests.e2e.watching import QUICK, Diary, causes, collect
 
 
 def greet(peer):
@@ -18,10 +18,10 @@ def greet(peer):
     peer.hold()
 
 
-async def test_right_certificate(serve, certified, trusting):
+async def test_right_certificate(serve, trust):
     """P4, P25: an injected client's own trust is used, and the client is not closed with the stream."""
-    server = serve(greet, tls=certified("127.0.0.1"))
-    async with httpx.AsyncClient(verify=trusting) as client:
+    server = serve(greet, tls=trust.server("127.0.0.1"))
+    async with httpx.AsyncClient(verify=trust.client) as client:
         assert await collect(ResilientStream(server.url, client=client, max_retries=0), 1) == ["hello"]
         assert not client.is_closed
 
@@ -33,10 +33,11 @@ async def test_right_certificate(serve, certified, trusting):
         pytest.param("other.example", True, "not valid for '127.0.0.1'", id="another-name"),
     ],
 )
-async def test_wrong_certificate(serve, certified, trusting, diary, name, trusted, words):
+async def test_wrong_certificate(serve, trust, name, trusted, words):
     """P25, P42: a certificate that cannot be trusted fails typed, within the budget, and says why."""
-    server = serve(greet, tls=certified(name))
-    async with httpx.AsyncClient(verify=trusting if trusted else True) as client:
+    server = serve(greet, tls=trust.server(name))
+    diary = Diary()
+    async with httpx.AsyncClient(verify=trust.client if trusted else True) as client:
         stream = ResilientStream(
             server.url,
             client=client if trusted else None,

@@ -51,6 +51,12 @@ async def collect(stream: ResilientStream, count: int) -> list[str]:
     return taken
 
 
+async def each(stream: ResilientStream, handle: Callable[[str], object]) -> None:
+    """Give the data of every event to *handle*, until the stream ends."""
+    async for event in stream:
+        handle(event.data)
+
+
 async def eventually(condition: Callable[[], object], *, within: float) -> bool:
     """Wait until *condition* holds; return whether it did in time."""
     deadline = time.monotonic() + within

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from resilient_sse._client.backends import finish
 from resilient_sse._client.transport.failures import translated
 from resilient_sse._client.transport.inflate import Inflater, inflater_for
 from resilient_sse._core.errors import ConnectionLostError
@@ -80,13 +81,19 @@ class Connection:
         except zlib.error as exc:
             raise ConnectionLostError(Reason.PROTOCOL, f"undecodable content: {exc}") from exc
         except Exception as exc:
-            raise translated(exc, opened=True) from exc
+            failure = translated(exc, opened=True)
+            if failure is exc:
+                raise
+            raise failure from exc
 
     async def aclose(self) -> None:
-        """Close the connection, within a bound, whatever its last words are."""
-        with anyio.move_on_after(CLOSE_SECONDS, shield=True), contextlib.suppress(Exception):
+        """Close the connection, within a bound, whatever its last words are and whoever is cancelled meanwhile."""
+        await finish(self._close, within=CLOSE_SECONDS)
+
+    async def _close(self) -> None:
+        with contextlib.suppress(Exception):
             await self._unwind()
-        with anyio.move_on_after(CLOSE_SECONDS, shield=True), contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):
             await self._response.aclose()
 
     async def _unwind(self) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx
 from httpx_sse import aconnect_sse
 
-from resilient_sse._core.errors import HandshakeError
+from resilient_sse._client.backends import finish
+from resilient_sse._client.transport.connection import CLOSE_SECONDS
+from resilient_sse._core.errors import HandshakeError, NotResumableError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from resilient_sse._client.request import PreparedRequest
@@ -24,7 +28,12 @@ _BECOMES_GET: Final = frozenset({301, 302, _SEE_OTHER})
 
 
 async def exchange(
-    client: httpx.AsyncClient, request: PreparedRequest, *, encoding: str, options: dict[str, Any]
+    client: httpx.AsyncClient,
+    request: PreparedRequest,
+    *,
+    encoding: str,
+    options: dict[str, Any],
+    asks: Callable[[], None],
 ) -> httpx.Response:
     """
     Send *request*, follow its redirects, and return the final response with its body unread.
@@ -37,8 +46,10 @@ async def exchange(
         request: What to send.
         encoding: The value of `Accept-Encoding`.
         options: `timeout` and `extensions` of the request, and `auth` if it is not the client's.
+        asks: Is told before each request.
 
     Raises:
+        NotResumableError: A redirect asks for a body that is spent.
         HandshakeError: A redirect that must not be followed.
     """
     method, url, content = request.method, httpx.URL(request.url), request.content
@@ -46,6 +57,7 @@ async def exchange(
     headers = _merged(own, request.headers)
     home, at_home = _origin(url), True
     for hop in count():
+        asks()
         sender = cast("httpx.AsyncClient", _Sender(client, at_home=at_home))
         async with aconnect_sse(
             sender, method, str(url), headers=headers, content=content, **options
@@ -53,12 +65,17 @@ async def exchange(
             response = source.response
         if response.status_code not in _REDIRECTS:
             return response
-        await response.aclose()
+        await finish(response.aclose, within=CLOSE_SECONDS)
         if hop == _MAX_REDIRECTS:
             raise _refused(response, f"is the last of more than {_MAX_REDIRECTS}")
         url = _target(url, response)
         if response.status_code in _BECOMES_GET and method != "HEAD":
             method, content = "GET", None
+        if isinstance(content, AsyncIterable):
+            raise NotResumableError(
+                "the server redirects the request, and its body was an iterator and is spent; "
+                "pass bytes or a function that returns them"
+            )
         if at_home and _origin(url) != home:
             if content is not None:
                 raise _refused(response, "leads the request's body to another origin")

@@ -54,7 +54,11 @@ def translated(exc: Exception, *, opened: bool) -> Exception:  # noqa: PLR0911 -
             return exc
 
 
-def _words(exc: Exception) -> str:
-    """Name the class too: the texts of network errors are often empty."""
-    text = str(exc)
-    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+def _words(exc: BaseException) -> str:
+    """Name the class too, and look behind it: the texts of network errors are often empty."""
+    name, text = type(exc).__name__, str(exc)
+    seen: BaseException | None = exc
+    while seen is not None and not text:
+        seen = seen.__cause__ or seen.__context__
+        text = str(seen or "")
+    return f"{name}: {text}" if text else name

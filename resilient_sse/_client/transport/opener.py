@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 import httpx
 
+from resilient_sse._client.backends import finish
 from resilient_sse._client.transport.connection import CLOSE_SECONDS, Connection
 from resilient_sse._client.transport.exchange import exchange
-from resilient_sse._client.transport.failures import translated
 from resilient_sse._client.transport.inflate import ACCEPTED_ENCODINGS
+from resilient_sse._client.transport.patience import Patience
 from resilient_sse._core.classify import is_event_stream
 from resilient_sse._core.errors import (
     BadContentTypeError,
@@ -23,7 +23,6 @@ from resilient_sse._core.errors import (
     ConnectionLostError,
     HandshakeError,
 )
-from resilient_sse._core.states import Reason
 
 if TYPE_CHECKING:
     import ssl
@@ -87,6 +86,7 @@ class Transport:
     ) -> None:
         self._injected = client
         self._own: Client | None = None
+        self._cookies = httpx.Cookies()
         self._auth = auth
         self._encoding = ACCEPTED_ENCODINGS if compression else "identity"
         self._connect_timeout = connect_timeout
@@ -100,7 +100,7 @@ class Transport:
             HandshakeError: The answer cannot become an event stream, or the request cannot be sent.
             ConnectionLostError: There was no answer.
         """
-        patience = _Patience(self._connect_timeout, self._header_timeout, shield=_has_pool(self._injected))
+        patience = Patience(self._connect_timeout, self._header_timeout, pooled=_has_pool(self._injected))
         options: dict[str, Any] = {
             # Limits on silence are ours; httpx's would not know a waiting consumer from a busy one.
             "timeout": httpx.Timeout(self._connect_timeout, read=None),
@@ -108,75 +108,43 @@ class Transport:
         }
         if self._auth is not None:
             options["auth"] = self._auth
-        sending = exchange(self._client(), request, encoding=self._encoding, options=options)
-        response = await patience.wait_for(sending)
-        connection = Connection(response)
+        connection: Connection | None = None
         try:
+            response = await patience.wait_for(
+                lambda: exchange(
+                    self._client(), request, encoding=self._encoding, options=options, asks=patience.asks
+                )
+            )
+            connection = Connection(response)
             await _accept(connection)
         except BaseException:
-            await connection.aclose()
+            if connection is not None:
+                await connection.aclose()
+            await self.aclose()
             raise
         return connection
 
     async def aclose(self) -> None:
-        """Close our own client, if one was made."""
+        """Close our own client, if one was made, and with it whatever it holds; the next request makes another."""
         own, self._own = self._own, None
         if own is not None:
-            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                await own.aclose()
+            self._cookies = own.cookies
+            await finish(own.aclose, within=CLOSE_SECONDS)
 
     def _client(self) -> Client:
         if self._injected is not None:
             return self._injected
         if self._own is None:
-            # One client a stream, so that no pool is shared: httpcore's work grows with the size of its pool,
-            # and its default limit would starve the 101st stream.  A connection is used once.
+            # One client a connection, so that no pool is shared: httpcore's work grows with the size of its
+            # pool, its default limit would starve the 101st stream, and closing the client leaves nothing
+            # behind, however its requests ended.  With the TLS context at hand one costs 0.1 ms.
             self._own = httpx.AsyncClient(
                 verify=_tls_context(),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
                 headers={"User-Agent": _user_agent()},
+                cookies=self._cookies,
             )
         return self._own
-
-
-class _Patience:
-    """
-    The limits on opening, told apart by httpcore's trace events.
-
-    A request that waits for a slot of a shared pool must not be cancelled: httpcore 1.0.9 loses the slot for
-    good when the two coincide (encode/httpcore#1093).  Cancellation is therefore held off until the first
-    event tells that the slot is ours; the pool timeout bounds that.
-    """
-
-    def __init__(self, connect_timeout: float | None, header_timeout: float | None, *, shield: bool) -> None:
-        self._headers = math.inf if header_timeout is None else header_timeout
-        connect = math.inf if connect_timeout is None else connect_timeout
-        self._scope = anyio.CancelScope(shield=shield)
-        # The pool and the connection each have their own limit inside httpx; transports that trace nothing
-        # (mocks, mostly) are held to the sum.
-        self._all = 2 * connect + self._headers
-
-    async def trace(self, name: str, _info: object) -> None:
-        """Take note of how far the request has come."""
-        self._scope.shield = False
-        if name.endswith("send_request_headers.started"):
-            self._scope.deadline = anyio.current_time() + self._headers
-
-    async def wait_for(self, sending: Awaitable[httpx.Response]) -> httpx.Response:
-        """
-        Wait for the response.
-
-        Raises:
-            HandshakeError: The request cannot be sent, or a redirect cannot be followed.
-            ConnectionLostError: No response came, or not in time.
-        """
-        with self._scope as scope:
-            scope.deadline = anyio.current_time() + self._all
-            try:
-                return await sending
-            except Exception as exc:
-                raise translated(exc, opened=False) from exc
-        raise ConnectionLostError(Reason.CONNECT, f"no response headers within {self._headers:g} s")
 
 
 def _has_pool(client: Client | None) -> bool:

@@ -29,7 +29,12 @@ _SERVER_NEEDS = ("starlette", "sse_starlette", "uvicorn")
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Run the demo and return the exit code: 0 only if every promise was kept."""
+    """
+    Run the demo and return the exit code: 0 only if every promise was kept.
+
+    Raises:
+        OSError: The output cannot be written.
+    """
     live = sys.stdout.isatty() and not options.plain
     missing = [name for name in (*_SERVER_NEEDS, *(["rich"] if live else [])) if find_spec(name) is None]
     if missing:
@@ -55,10 +60,12 @@ async def _run(seed: int, sabotage: str | None, view: View) -> Exit:
     try:
         with view.showing(record):
             async with serving(record, sabotage=sabotage) as url:
-                await receive(url, record, refresh=view.refresh)
+                await receive(url, record, view)
     except ServerError as error:
         complain(str(error))
         return Exit.GAVE_UP
+    if view.failure is not None:
+        raise view.failure
     report = Report.of(record)
     view.summary(report)
     return Exit.ENDED if report.kept else Exit.GAVE_UP

@@ -14,23 +14,24 @@ if TYPE_CHECKING:
 
     from resilient_sse._core.ports import Fact
     from resilient_sse.cli.demo.record import Record
+    from resilient_sse.cli.demo.view import View
 
 __all__ = ["receive"]
 
 _FRAME = 0.1  # seconds between two drawings
 
 
-async def receive(url: str, record: Record, *, refresh: Callable[[], None]) -> None:
+async def receive(url: str, record: Record, view: View) -> None:
     """
     Receive the reply to its end, or to the error that takes its place, and record everything about it.
 
     Args:
         url: Where the reply is.
         record: Where everything is recorded.
-        refresh: Called ten times a second.
+        view: Refreshed ten times a second; without it there is no point in going on.
     """
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_tick, refresh)
+        tasks.start_soon(_tick, view, tasks.cancel_scope.cancel)
         await _consume(url, record)
         tasks.cancel_scope.cancel()
 
@@ -59,7 +60,8 @@ async def _consume(url: str, record: Record) -> None:
         record.stats = stream.stats
 
 
-async def _tick(refresh: Callable[[], None]) -> None:
-    while True:
-        refresh()
+async def _tick(view: View, stop: Callable[[], None]) -> None:
+    while view.failure is None:
+        view.refresh()
         await anyio.sleep(_FRAME)
+    stop()

@@ -46,6 +46,7 @@ class LiveView:
         self._console = Console(highlight=False)
         self._live: Live | None = None
         self._record: Record | None = None
+        self.failure: OSError | None = None
 
     def told(self, entry: Entry) -> None:
         """Do nothing: the next drawing shows it."""

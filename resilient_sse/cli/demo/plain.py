@@ -19,9 +19,16 @@ __all__ = ["PlainView"]
 class PlainView:
     """Prints what happens when it happens."""
 
+    def __init__(self) -> None:
+        self.failure: OSError | None = None
+
     def told(self, entry: Entry) -> None:
         """Print an entry."""
-        print(f"{entry.at:6.2f}  {entry.source:<7}  {entry.text}", flush=True)
+        try:
+            print(f"{entry.at:6.2f}  {entry.source:<7}  {entry.text}", flush=True)
+        except OSError as error:
+            # Raised later: this runs in a callback of the stream, which lets nothing out.
+            self.failure = error
 
     @contextmanager
     def showing(self, record: Record) -> Generator[None]:

@@ -45,9 +45,12 @@ async def serving(record: Record, *, sabotage: str | None) -> AsyncGenerator[str
     if sabotage is not None:
         command += ["--sabotage", sabotage]
     # A session of its own: Ctrl-C is for the demo, which then ends its server.
-    process = await anyio.open_process(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, start_new_session=True
-    )
+    try:
+        process = await anyio.open_process(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, start_new_session=True
+        )
+    except OSError as error:
+        raise ServerError(f"the demo's server did not start: {error}") from error
     try:
         lines = _lines(process)
         port = await _port(lines, record)

@@ -33,7 +33,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from resilient_sse.cli.demo.script import MESSAGES, OVERLAP, REPLY, RETRY_AFTER, Deed, Fault, Plan
 
-Chunk: TypeAlias = ServerSentEvent | bytes
+_Chunk: TypeAlias = ServerSentEvent | bytes
 
 _PACE = 0.12  # seconds between messages: about as fast as people read
 _LIFE = 120.0
@@ -78,7 +78,7 @@ class Network:
         # Pings of sse-starlette's own would end the silence.
         return EventSourceResponse(self._chunks(fault, request), ping=3600)
 
-    def _chunks(self, fault: Fault | None, request: Request) -> AsyncGenerator[Chunk]:
+    def _chunks(self, fault: Fault | None, request: Request) -> AsyncGenerator[_Chunk]:
         last = int(request.headers.get("last-event-id", "0"))
         match fault:
             case Fault.RESET:
@@ -92,7 +92,7 @@ class Network:
             case None:
                 return self._to_the_end(last)
 
-    async def _until_reset(self, last: int, request: Request) -> AsyncGenerator[Chunk]:
+    async def _until_reset(self, last: int, request: Request) -> AsyncGenerator[_Chunk]:
         """Send a part of the last message, give it time to arrive, and reset the connection."""
         async for chunk in _messages(self._plan, last + 1, self._plan.reset_after):
             yield chunk
@@ -109,7 +109,7 @@ class Network:
         )
         transport.abort()
 
-    async def _until_silence(self, last: int) -> AsyncGenerator[Chunk]:
+    async def _until_silence(self, last: int) -> AsyncGenerator[_Chunk]:
         """Send nothing any more until the client has had enough, and its going away cancels this."""
         async for chunk in _messages(self._plan, last + 1, self._plan.silent_after):
             yield chunk
@@ -121,7 +121,7 @@ class Network:
             seconds = time.monotonic() - since
             self._done(f"was silent for {seconds:.1f} s", seconds=seconds)
 
-    async def _until_restart(self, last: int) -> AsyncGenerator[Chunk]:
+    async def _until_restart(self, last: int) -> AsyncGenerator[_Chunk]:
         """End the response; the next request finds the server starting."""
         async for chunk in _messages(self._plan, last + 1, self._plan.end_after):
             yield chunk
@@ -129,8 +129,8 @@ class Network:
         _report(Deed(text=f"restarts: ends the response after message {max(last, self._plan.end_after)}"))
 
     async def _to_the_end(
-        self, last: int, before: AsyncIterable[Chunk] | None = None
-    ) -> AsyncGenerator[Chunk]:
+        self, last: int, before: AsyncIterable[_Chunk] | None = None
+    ) -> AsyncGenerator[_Chunk]:
         if before is not None:
             async for chunk in before:
                 yield chunk
@@ -138,7 +138,7 @@ class Network:
             yield chunk
         yield ServerSentEvent(event="done", data=json.dumps({"messages": MESSAGES}))
 
-    async def _replay(self, last: int) -> AsyncGenerator[Chunk]:
+    async def _replay(self, last: int) -> AsyncGenerator[_Chunk]:
         """Send again what was sent before."""
         first = max(last - OVERLAP, 0) + 1
         async for chunk in _messages(self._plan, first, last, altered=self._plan.sabotage == "repeat"):
@@ -149,7 +149,7 @@ class Network:
         _report(Deed(text=text, fault=self._todo.popleft(), messages=messages, seconds=seconds))
 
 
-async def _messages(plan: Plan, first: int, last: int, *, altered: bool = False) -> AsyncGenerator[Chunk]:
+async def _messages(plan: Plan, first: int, last: int, *, altered: bool = False) -> AsyncGenerator[_Chunk]:
     """Send messages at a steady pace, with signs of life between them that no reader must see."""
     for number in range(first, last + 1):
         if number == plan.never_sent:

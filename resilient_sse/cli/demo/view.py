@@ -14,7 +14,14 @@ __all__ = ["View"]
 
 
 class View(Protocol):
-    """A way of showing the demo."""
+    """
+    A way of showing the demo.
+
+    Attributes:
+        failure: Why nothing can be shown any more, if so.
+    """
+
+    failure: OSError | None
 
     def told(self, entry: Entry, /) -> None:
         """Take note of something that has just happened."""

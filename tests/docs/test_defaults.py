@@ -1,0 +1,81 @@
+"""The tables of arguments, in the reference and in the README, say what the signature says."""
+
+import ast
+import inspect
+
+import pytest
+
+from resilient_sse import CONSERVATIVE, Backoff, ResilientStream
+from resilient_sse._client.transport import connection, exchange, opener
+from resilient_sse._core import intake, resumption
+from resilient_sse._core.backoff import MIN_SERVER_DELAY
+from resilient_sse._core.options import Liveness
+from tests.docs.pages import ROOT, code, table, tables, text_of
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HEADER = ["argument", "default", "meaning"]
+SIGNATURE = {
+    name: parameter.default
+    for name, parameter in inspect.signature(ResilientStream).parameters.items()
+    if name != "url"
+}
+
+
+def listed(text):
+    """Return the names and defaults of all tables of arguments of a page, in order."""
+    return [(code(row[0]), row[1]) for rows in tables(text) if rows[0] == HEADER for row in rows[1:]]
+
+
+def test_the_reference_lists_every_argument_with_its_default():
+    """The page has each argument once, in the order of the signature, with the default as Python writes it."""
+    assert [(name, code(default)) for name, default in listed(text_of("reference/arguments.md"))] == [
+        (name, repr(default)) for name, default in SIGNATURE.items()
+    ]
+
+
+@pytest.mark.parametrize("name, default", [pytest.param(*row, id=row[0]) for row in listed(README)])
+def test_the_readme_agrees(name, default):
+    """A default in the README is that of the signature."""
+    known = SIGNATURE[name]
+    if default.endswith("MiB"):
+        assert int(default.removesuffix("MiB")) * 1024 * 1024 == known
+    elif isinstance(known, Backoff):
+        assert code(default) == repr(known)
+    else:
+        assert ast.literal_eval(code(default)) == known
+
+
+def test_the_readme_has_a_table_of_defaults():
+    """There is something to compare."""
+    assert len(listed(README)) > 10
+
+
+def test_derived_figures():
+    """The figures that follow from a default are those the pages name."""
+    text = text_of("reference/arguments.md")
+    assert Liveness().notice == 25.0
+    assert "25 s by default" in text
+    assert SIGNATURE["max_retries"] + 1 == 6
+    assert "six requests in all" in text
+    assert f"at least {MIN_SERVER_DELAY} s" in text
+    assert SIGNATURE["max_event_bytes"] == 16 * 1024 * 1024
+    assert "16 MiB" in text
+
+
+def test_the_preset():
+    """The preset holds what the reference says it holds."""
+    said = ", ".join(f"`{name}={value}`" for name, value in CONSERVATIVE.items())
+    assert said.replace(", ", " and ") in text_of("reference/arguments.md")
+    assert said.replace(", ", " and ") in text_of("reference/stream.md")
+
+
+def test_constants():
+    """The figures that cannot be set are those of the code."""
+    rows = dict(table(text_of("reference/arguments.md"), "what", "value"))
+    assert list(rows.values()) == [
+        f"{exchange._MAX_REDIRECTS}",
+        f"{intake._MAX_CURSOR_BYTES // 1024} KiB of UTF-8",
+        f"{opener._EXCERPT_BYTES // 1024} KiB, read for at most {opener._EXCERPT_SECONDS:g} s",
+        f"{connection.CLOSE_SECONDS:g} s",
+        f"{resumption._EMPTY_CONNECTIONS}",
+    ]

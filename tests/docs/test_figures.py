@@ -1,0 +1,58 @@
+"""The figures of the pages, recomputed."""
+
+from collections import Counter
+from random import Random
+
+import pytest
+
+from resilient_sse import Backoff, ResilientStream
+from resilient_sse._core.backoff import Pacing
+from tests.docs.pages import table, text_of
+
+SHARE = "share of the clients in a slot of 10 ms, on average"
+ROWS = table(text_of("explanation/backoff.md"), "jitter", "attempt", "waits between", SHARE, "at most")
+CLIENTS = 1000
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]}-{row[1]}")
+def test_the_spread_of_a_fleet(row):
+    """A row's band is that of `Backoff`, and a thousand clients keep to its shares (R60)."""
+    jitter, attempt, between, average, most = row
+    backoff, number = Backoff(jitter=float(jitter)), int(attempt.split()[0])
+    low, high = backoff.band(number)
+    assert between == f"{low:.1f} s and {high:.1f} s"
+    assert average == f"{100 / ((high - low) * 100):.1f} %"
+    for seed in range(10):
+        random = Random(seed).random
+        fleet = [Pacing(backoff, max_server_delay=60.0, random=random) for _ in range(CLIENTS)]
+        delays = [client.delay(number) for client in fleet]
+        assert low <= min(delays) <= max(delays) <= high
+        slots = Counter(int(delay * 100) for delay in delays)
+        assert max(slots.values()) / CLIENTS <= float(most.removesuffix(" %")) / 100
+
+
+@pytest.mark.parametrize("attempt", [4, 5, 50])
+def test_the_cap_is_reached_at_the_fourth_attempt(attempt):
+    """The rows that say "4 and later" hold for the later ones."""
+    assert Backoff().band(attempt) == (4.5, 5.0)
+
+
+def test_the_series_of_the_pages():
+    """About 1, 2, 4, 5, 5 seconds."""
+    assert [Backoff().nominal(attempt) for attempt in range(1, 6)] == [1.0, 2.0, 4.0, 5.0, 5.0]
+    assert "about 1, 2, 4, 5, 5" in text_of("explanation/backoff.md")
+
+
+def test_the_window():
+    """The page of guarantees names the default window."""
+    assert ResilientStream.__init__.__kwdefaults__["dedup_window"] == 1000
+    assert "1,000 such events" in text_of("explanation/delivery-guarantees.md")
+
+
+def test_the_marks_of_silence():
+    """The page of liveness names the default limits and the preset's."""
+    text = text_of("explanation/liveness.md")
+    defaults = ResilientStream.__init__.__kwdefaults__
+    assert f"At {defaults['stall_timeout']:.0f} seconds the connection is replaced" in text
+    assert f"At {defaults['stall_timeout'] * 5 / 6:.0f} seconds of silence" in text
+    assert "to 35 seconds" in text

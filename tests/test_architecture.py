@@ -1,0 +1,169 @@
+"""The shape of the package: sizes, purity, and that nothing lies outside its layer."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import resilient_sse
+
+PACKAGE = Path(resilient_sse.__file__).parent
+MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+CORE = {name: path for name, path in MODULES.items() if name.startswith("_core/")}
+
+MAX_LINES = 320
+MORE_LINES = {
+    "_client/stream.py": 420,  # each argument is documented
+}
+
+MAX_FUNCTION_LINES = 49
+LONG_FUNCTIONS = {
+    ("_client/stream.py", "ResilientStream.__init__"),  # a stream has many options
+}
+
+IMPURE = {
+    "anyio",
+    "asyncio",
+    "concurrent",
+    "ctypes",
+    "http",
+    "io",
+    "logging",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "queue",
+    "random",
+    "secrets",
+    "select",
+    "selectors",
+    "signal",
+    "socket",
+    "ssl",
+    "subprocess",
+    "sys",
+    "tempfile",
+    "threading",
+    "time",
+    "urllib",
+    "uuid",
+    "warnings",
+}
+"""What reads a clock, draws randomness, logs, keeps threads or does I/O."""
+
+CLOCKS = {"now", "utcnow", "today", "fromtimestamp", "localtime", "gmtime"}
+CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
+
+
+def tree(path: Path) -> ast.Module:
+    """Parse a module."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(path: Path) -> set[str]:
+    """Tell the top-level packages that a module imports anywhere, type checking included."""
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def lines_of_code(function: ast.AST) -> int:
+    """Count the lines that hold a statement of *function*: no blank lines, comments, docstring or decorators."""
+    statements = [*function.body]
+    first = statements[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        statements = statements[1:]
+    held: set[int] = set(range(function.lineno, function.body[0].lineno))
+    for statement in statements:
+        for node in ast.walk(statement):
+            if hasattr(node, "lineno"):
+                held |= {node.lineno, node.end_lineno}
+    return len(held)
+
+
+def functions(node: ast.AST, prefix: str = ""):
+    """Yield every function below *node* with its qualified name."""
+    for child in ast.iter_child_nodes(node):
+        name = prefix + (getattr(child, "name", None) or "")
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield name, child
+        nested = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        yield from functions(child, f"{name}." if nested else prefix)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_are_small(name):
+    """A module that passes the ceiling has more than one job."""
+    lines = len(MODULES[name].read_text(encoding="utf-8").splitlines())
+    assert lines <= MORE_LINES.get(name, MAX_LINES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_functions_are_short(name):
+    """No function has 50 lines of code or more."""
+    too_long = {
+        function: lines
+        for function, node in functions(tree(MODULES[name]))
+        if (lines := lines_of_code(node)) > MAX_FUNCTION_LINES and (name, function) not in LONG_FUNCTIONS
+    }
+    assert too_long == {}
+
+
+def test_the_exceptions_are_needed():
+    """An exception that is no longer used is taken off the lists above."""
+    assert all(name in MODULES for name in MORE_LINES)
+    for name, function in LONG_FUNCTIONS:
+        (node,) = [node for known, node in functions(tree(MODULES[name])) if known == function]
+        assert lines_of_code(node) > MAX_FUNCTION_LINES
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_have_a_docstring(name):
+    """Every module says what it is for."""
+    assert ast.get_docstring(tree(MODULES[name]))
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_core_needs_only_the_standard_library(name):
+    """Nothing third-party, nothing of the shell, and nothing that reads a clock, draws, logs or does I/O."""
+    found = imported(CORE[name])
+    assert found <= set(sys.stdlib_module_names) | {"resilient_sse"}
+    assert not found & IMPURE
+    inner = {
+        node.module
+        for node in ast.walk(tree(CORE[name]))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("resilient_sse")
+    }
+    assert all(module.startswith("resilient_sse._core") for module in inner)
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_core_reads_no_clock(name):
+    """Time enters as an argument: not even `datetime.now` is called."""
+    for node in ast.walk(tree(CORE[name])):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Attribute):
+                assert node.func.attr not in CLOCKS, f"line {node.lineno}"
+            elif isinstance(node.func, ast.Name):
+                assert node.func.id not in CALLS, f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_core_is_synchronous(name):
+    """Ports are protocols and may name coroutines; nothing else in the core waits."""
+    awaits = (ast.Await, ast.AsyncFor, ast.AsyncWith)
+    assert not any(isinstance(node, awaits) for node in ast.walk(tree(CORE[name])))
+
+
+@pytest.mark.parametrize("name", sorted(CORE.keys() - {"_core/__init__.py"}))
+def test_every_core_module_has_its_tests(name):
+    """One test module for each source module, under the same name."""
+    assert (Path(__file__).parent / "core" / f"test_{Path(name).name}").is_file()
