@@ -68,6 +68,7 @@ class Pump:
         self._scope: anyio.CancelScope | None = None
         self._watch: Watch | None = None
         self._restart = False
+        self._was_cancelled = False
         self._farewell: Delivery | None = None
         self._conflict_logged = False
         self.connection: Connection | None = None
@@ -86,6 +87,9 @@ class Pump:
         session = self._session
         if self.connection is None:
             session.start(anyio.current_time())
+        if self._was_cancelled and not self.closing:
+            self._was_cancelled = False
+            session.interrupted(now=anyio.current_time(), at_once=False)
         while True:
             if session.changes or self._callbacks.pending:
                 await self._announce()
@@ -177,7 +181,7 @@ class Pump:
             self._outage.failed()
             return
         except anyio.get_cancelled_exc_class():
-            session.interrupted(now=anyio.current_time(), at_once=False)
+            self._was_cancelled = True
             raise
         if connection is None:
             if not self.closing:
@@ -212,7 +216,9 @@ class Pump:
             await self._lose(error)
             return
         except anyio.get_cancelled_exc_class():
-            await self._interrupted(at_once=False)
+            # Told to the session when the stream is asked again: a stream that is closed now has lost nothing.
+            self._was_cancelled = True
+            await self._drop()
             raise
         finally:
             self._watch = None
@@ -238,13 +244,13 @@ class Pump:
         finally:  # cancelled or not, the connection is gone, and the session must know
             self._session.lost(error, now=anyio.current_time(), wall=datetime.now(UTC))
 
-    async def _interrupted(self, *, at_once: bool = True) -> None:
+    async def _interrupted(self) -> None:
         """Leave the connection because the program wants it, not because it failed."""
         self._restart = False
         try:
             await self._drop()
         finally:
-            self._session.interrupted(now=anyio.current_time(), at_once=at_once)
+            self._session.interrupted(now=anyio.current_time(), at_once=True)
 
     async def _drop(self) -> None:
         """Close the connection before anything else is opened: a stream holds one at most."""

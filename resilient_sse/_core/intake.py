@@ -196,7 +196,7 @@ class Intake:
         self.done = last
         self._stats.received += 1
         self._stats.id_conflicts += sighting is Sighting.CONFLICT
-        if not wanted:
+        if not (wanted or last):
             self._stats.filtered += 1
             return None
         self._stats.delivered += 1

@@ -14,7 +14,8 @@ __all__ = ["Resumption"]
 
 _GONE = 410
 
-# So many connections in a row without an event, although an id was sent: the server has nothing behind it.
+# So many short connections in a row without an event, although an id was sent: the server cannot resume from it.
+# One that holds for a while is a quiet stream behind a proxy with a limit on idle connections.
 _EMPTY_CONNECTIONS = 3
 
 
@@ -45,6 +46,6 @@ class Resumption:
         return Gap(kind="unresumable", after_id=cursor)
 
     def ended(self, *, eventless: bool) -> Gap | None:
-        """Take note of the end of a connection; *eventless* if no event came over it."""
+        """Take note of the end of a connection; *eventless* if it was short and no event came over it."""
         self._empty = self._empty + 1 if eventless and self._sent is not None else 0
         return Gap(kind="unresumable", after_id=self._sent) if self._empty == _EMPTY_CONNECTIONS else None

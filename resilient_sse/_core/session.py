@@ -285,10 +285,11 @@ class Session:
         if self._opened_at is None:
             return
         self.stats.partial += self._parser.finish()
-        if now - self._opened_at > self.outage.pacing.settle_after:
+        settled = now - self._opened_at > self.outage.pacing.settle_after
+        if settled:
             self.outage.end()
         if not cut:  # what the program ends itself tells nothing about the server
-            self._report(self._resumption.ended(eventless=not self._dispatched))
+            self._report(self._resumption.ended(eventless=not (self._dispatched or settled)))
         self._opened_at = None
         self._proved = self.intake.fresh = False
 

@@ -1,14 +1,16 @@
 """A server that sends without end meets a limit, not the machine's memory."""
 
 import gc
+import time
 import tracemalloc
 import zlib
 
+import anyio
 import pytest
 
 from resilient_sse import LimitExceededError, ResilientStream, StreamState
 from resilient_sse.testing import event
-from tests.e2e.watching import collect
+from tests.e2e.watching import collect, each
 
 MEBIBYTE = 1 << 20
 
@@ -40,6 +42,44 @@ def compressed_bomb(peer):
         bomb += packer.compress(b"x" * MEBIBYTE)
     peer.chunk(bomb + packer.flush())
     peer.hold()
+
+
+def event_flood(peer):
+    """Send events as fast as they are read."""
+    peer.open()
+    block = event("again") * 4096
+    while True:
+        peer.chunk(block)
+
+
+def comment_flood(peer):
+    """Send comments as fast as they are read."""
+    peer.open()
+    block = b":\n" * 32768
+    while True:
+        peer.chunk(block)
+
+
+def compressed_comments(peer):
+    """Send two million comments in 4 KiB."""
+    peer.open("Content-Encoding: gzip")
+    packer = zlib.compressobj(wbits=31)
+    flood = b"".join(packer.compress(b":\n" * 65536) for _ in range(32))
+    peer.chunk(flood + packer.flush(zlib.Z_SYNC_FLUSH))
+    peer.hold()
+
+
+@pytest.mark.parametrize("behaviour", [event_flood, comment_flood, compressed_comments])
+async def test_a_flood_leaves_room_for_others(serve, behaviour):
+    """P14, P15, P42: however much arrives at once, other tasks run on, and one of them can close the stream."""
+    stream = ResilientStream(serve(behaviour).url, max_retries=0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(each, stream, lambda _: None)
+        started = time.monotonic()
+        await anyio.sleep(0.3)
+        await stream.aclose()
+        assert time.monotonic() - started < 2
+    assert stream.stats.bytes_received > 0
 
 
 @pytest.fixture

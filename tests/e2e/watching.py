@@ -41,13 +41,14 @@ class Diary:
 
 
 async def collect(stream: ResilientStream, count: int) -> list[str]:
-    """Return the data of the next *count* events; then the stream is closed."""
+    """Return the data of the next *count* events, within reason; then the stream is closed."""
     taken = []
-    async with stream:
-        async for event in stream:
-            taken.append(event.data)
-            if len(taken) == count:
-                break
+    with anyio.fail_after(20):
+        async with stream:
+            async for event in stream:
+                taken.append(event.data)
+                if len(taken) == count:
+                    break
     return taken
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from resilient_sse._client.backends import finish
-from resilient_sse._client.transport.failures import translated
+from resilient_sse._client.transport.failures import raise_translated
 from resilient_sse._client.transport.inflate import Inflater, inflater_for
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
@@ -80,11 +80,8 @@ class Connection:
             return None
         except zlib.error as exc:
             raise ConnectionLostError(Reason.PROTOCOL, f"undecodable content: {exc}") from exc
-        except Exception as exc:
-            failure = translated(exc, opened=True)
-            if failure is exc:
-                raise
-            raise failure from exc
+        except Exception as exc:  # noqa: BLE001 - raised again, whatever it is
+            raise_translated(exc, opened=True)
 
     async def aclose(self) -> None:
         """Close the connection, within a bound, whatever its last words are and whoever is cancelled meanwhile."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import anyio
 import httpx
 
@@ -13,10 +15,27 @@ from resilient_sse._core.errors import (
 )
 from resilient_sse._core.states import Reason
 
-__all__ = ["translated"]
+__all__ = ["raise_translated", "translated"]
 
 # h11's words for a body that ends before its announced end: a cut connection, not a confused server.
 _CUT_SHORT = "peer closed connection"
+
+
+def raise_translated(exc: Exception, *, opened: bool) -> NoReturn:
+    """
+    Raise what `translated` returns, with *exc* as its cause.
+
+    Raises:
+        Exception: Always.
+    """
+    failure = translated(exc, opened=opened)
+    try:
+        if failure is exc:
+            raise exc
+        raise failure from exc
+    finally:
+        # An error refers to this frame; if the frame referred back, a dropped stream would wait for the collector.
+        del failure, exc
 
 
 def translated(exc: Exception, *, opened: bool) -> Exception:  # noqa: PLR0911 - one line of a table each

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_sse._client.backends import on_asyncio, wait_out
-from resilient_sse._client.transport.failures import translated
+from resilient_sse._client.transport.failures import raise_translated
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
 
@@ -93,11 +93,8 @@ class Patience:
             scope.deadline = began + self._all
             try:
                 return await sending()
-            except Exception as exc:
-                failure = translated(exc, opened=False)
-                if failure is exc:
-                    raise
-                raise failure from exc
+            except Exception as exc:  # noqa: BLE001 - raised again, whatever it is
+                raise_translated(exc, opened=False)
         waited = anyio.current_time() - began
         raise ConnectionLostError(Reason.CONNECT, f"no response headers after {waited:.1f} s")
 

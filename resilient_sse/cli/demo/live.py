@@ -38,6 +38,9 @@ _OTHER_ROWS = 16
 _FEWEST_ENTRIES = 4
 _REPLY_ROWS = 4
 
+# The terminal echoes `^C` behind the last line; if that broke the line, the picture would be drawn a row too low.
+_ROOM_FOR_CTRL_C = 2
+
 
 class LiveView:
     """Draws the record of a run."""
@@ -92,7 +95,13 @@ class LiveView:
             Rule(style="dim"),
             _latest(record),
         )
-        return Panel(picture, title="resilient-sse demo", subtitle=f"seed {record.seed}", title_align="left")
+        return Panel(
+            picture,
+            title="resilient-sse demo",
+            title_align="left",
+            subtitle=f"seed {record.seed}",
+            width=self._console.width - _ROOM_FOR_CTRL_C,
+        )
 
 
 def _state(record: Record) -> Text:
