@@ -90,7 +90,8 @@ class ResilientStream:
         sequence: Turns ids into numbers (`integers` for ids that count up by one) to check order and gaps.
         heartbeat_events: Event types that only show life and are not delivered.
         events: Deliver only these types, or those for which this function is true.
-        until: The type of the event that completes the stream, or a function that tells; it is delivered.
+        until: The type of the event that completes the stream, or a function that tells; it is delivered,
+            whatever *events* says.
         on_eof: What a clean end of the response means: `"reconnect"` or `"complete"`.
         max_event_bytes: The largest event to accept.
         on_state_change: The first callback for state changes.

@@ -44,7 +44,7 @@ class ReplayServer:
         every: float = 0.0,
         param: str = "last_event_id",
     ) -> None:
-        self.events = tuple(events)
+        self.events: tuple[tuple[int, str], ...] = tuple(events)
         ids = [number for number, _ in self.events]
         if any(later <= earlier for earlier, later in pairwise(ids)):
             raise ValueError("events must have rising ids")

@@ -77,7 +77,7 @@ class Script:
 
     def __init__(self) -> None:
         self.requests: list[RecordedRequest] = []
-        self.max_live = 0
+        self.max_live: int = 0
         self._steps: deque[Step | Handler] = deque()
         self._fallback: Step | Handler | None = None
         self._complete = False

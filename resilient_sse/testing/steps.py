@@ -97,11 +97,11 @@ class Reply:
     ) -> None:
         self.parts = parts
         self.status = status
-        self.headers = httpx.Headers(headers)
+        self.headers: httpx.Headers = httpx.Headers(headers)
         self.gzip = gzip
         self.after = after
         self.close_takes = close_takes
-        self.ending = Ending.END
+        self.ending: Ending = Ending.END
         self._failure: Exception | None = None
         if content_type is not None:
             self.headers.setdefault("Content-Type", content_type)
