@@ -43,6 +43,7 @@ class Deduplicator:
         self._id_ring, self._event_ring = array("q"), array("q")
         self._ids, self._events = array("q"), array("q")
         self._resumed_from: str | None = None
+        self._resumed_for = 0
 
     def resume_from(self, event_id: str) -> None:
         """
@@ -52,7 +53,7 @@ class Deduplicator:
         as seen, for servers that replay inclusively.
         """
         if not _holds(self._ids, hash(event_id)):
-            self._resumed_from = event_id
+            self._resumed_from, self._resumed_for = event_id, self._window
 
     def look(self, event_id: str, event: str, data: str) -> Sighting:
         """Say what is known of an event, and remember nothing."""
@@ -70,6 +71,9 @@ class Deduplicator:
         id_hash, event_hash = hash(event_id), hash((event_id, event, data))
         if _holds(self._events, event_hash):
             return
+        self._resumed_for -= 1
+        if not self._resumed_for:
+            self._resumed_from = None
         if len(self._event_ring) < self._window:
             self._id_ring.append(id_hash)
             self._event_ring.append(event_hash)

@@ -77,6 +77,7 @@ class Intake:
         self._reporting = False
         self._connection = 0
         self._resumed = False
+        self._event_id = ""
         self.last_event_id = ""
         """The id in force, as the HTML standard's `lastEventId`; `""` for none."""
         self.cursor: str | None = None
@@ -93,6 +94,7 @@ class Intake:
     def resume_from(self, event_id: str) -> None:
         """Start from a given or stored id."""
         self._set_id(event_id)
+        self._event_id = event_id
         number = self._sequence.number(event_id) if self._sequence else None
         if self._sequence and number is not None:
             self._sequence.resume_from(number, event_id)
@@ -175,6 +177,8 @@ class Intake:
         if sighting is Sighting.DUPLICATE and self._drops_duplicates():
             if block.id and self._number(block.id) is None:
                 self._window.remember(block.id, kind, data)
+            if self._event_id != self.last_event_id:
+                self._set_id(self._event_id)  # a heartbeat before it in the same replay had moved it back
             self._stats.received += 1
             self._stats.duplicates += 1
             return None
@@ -289,6 +293,8 @@ class Intake:
         elif block.id and content and self._options.dedup != "off":
             self._window.remember(block.id, *content)
         self._set_id(block.id)
+        if content:
+            self._event_id = block.id
 
     def _set_id(self, event_id: str) -> None:
         self.last_event_id = event_id

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from resilient_sse._core.states import Reason, StateChange, StreamState
 
-__all__ = ["DEFAULT_MESSAGES", "Messages", "compact_messages", "compose", "render"]
+__all__ = ["DEFAULT_MESSAGES", "Messages", "compact_messages", "compose", "compose_or_default", "render"]
 
 Messages: TypeAlias = Mapping[str, str] | Callable[[StateChange], str]
 
@@ -76,6 +76,14 @@ def compose(change: StateChange, messages: Messages | None = None) -> str:
         error=change.error,
         reason=change.reason.value,
     )
+
+
+def compose_or_default(change: StateChange, messages: Messages | None) -> tuple[str, bool]:
+    """Compose the text for *change*, the default one if the caller's fails; return also whether it failed."""
+    try:
+        return compose(change, messages), False
+    except Exception:  # noqa: BLE001 - the caller's own function; a missing text must not stop the stream
+        return compose(change), True
 
 
 def render(

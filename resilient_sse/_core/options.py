@@ -141,6 +141,16 @@ class StreamOptions:
         check_intake(self.intake)
         _check_messages(self.messages)
 
+    def obstacle(self, *, dispatched: bool, resumable: bool) -> str | None:
+        """Say why the request must not be sent again, given whether events came and an id can resume them."""
+        if not self.replayable_body:
+            return "the request body was an iterator and is spent; pass bytes or a function that returns them"
+        if self.repeatable or resumable or not dispatched:
+            return None
+        return (
+            "events were delivered and none had an id to resume from; sending the request again would repeat"
+        )
+
 
 def check_intake(options: IntakeOptions) -> None:
     """

@@ -67,7 +67,7 @@ class Sequence:
         """Its id."""
         self._window = window
         self._contents = array("q")
-        self._resumed = False
+        self._resumed: int | None = None
         self._lost: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_HOLES)
 
     def restarted(self) -> Sequence:
@@ -77,7 +77,7 @@ class Sequence:
     def resume_from(self, number: int, event_id: str) -> None:
         """Start behind a given or stored number; its event counts as seen, whatever its content, if it comes."""
         self.high, self.high_id = number, event_id
-        self._resumed = True
+        self._resumed = number
 
     def number(self, event_id: str | None) -> int | None:
         """Return the number of an id, or `None` if it has none and takes no part in the checks."""
@@ -98,7 +98,7 @@ class Sequence:
         """Say what is known of an event that stands behind the last contiguous number."""
         if self.high is None or number > self.high:
             return Sighting.NEW
-        if (self._resumed and number == self.high) or any(low <= number <= high for low, high in self._lost):
+        if self._is_resumed(number) or any(low <= number <= high for low, high in self._lost):
             return Sighting.DUPLICATE
         at = len(self._contents) - 1 - (self.high - number)
         known = self._contents[at] if at >= 0 else _UNKNOWN
@@ -109,7 +109,6 @@ class Sequence:
     def advance(self, number: int, event_id: str, content: tuple[str, str] | None = None) -> None:
         """Make *number*, the next one, the last contiguous one; *content* is its type and data, if it has any."""
         self.high, self.high_id = number, event_id
-        self._resumed = False
         self._push(_content(*content) if content else _UNKNOWN)
 
     def lose(self, before: int) -> int:
@@ -122,6 +121,10 @@ class Sequence:
         for _ in range(min(missing, self._window)):
             self._push(_UNKNOWN)
         return missing
+
+    def _is_resumed(self, number: int) -> bool:
+        """Whether *number* is the one the stream started behind, and still in the window."""
+        return number == self._resumed and len(self._contents) < self._window
 
     def _push(self, content: int) -> None:
         self._contents.append(content)

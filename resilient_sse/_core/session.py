@@ -42,18 +42,8 @@ __all__ = ["TRANSITIONS", "Session"]
 _CONNECTING, _CONNECTED, _WAITING = StreamState.CONNECTING, StreamState.CONNECTED, StreamState.WAITING
 _RECONNECTING, _ERROR, _CLOSED = StreamState.RECONNECTING, StreamState.ERROR, StreamState.CLOSED
 
-_UP_LOSSES = frozenset(
-    {
-        Reason.EOF,
-        Reason.RESET,
-        Reason.STALL,
-        Reason.EVENT_TIMEOUT,
-        Reason.PROTOCOL,
-        Reason.RESTART,
-        Reason.AGE,
-        Reason.GAP,
-    }
-)
+_FAILURES = frozenset({Reason.EOF, Reason.RESET, Reason.STALL, Reason.EVENT_TIMEOUT, Reason.PROTOCOL})
+_UP_LOSSES = _FAILURES | {Reason.RESTART, Reason.AGE, Reason.GAP}
 _FAILED_OPENINGS = frozenset(
     {Reason.CONNECT, Reason.RESET, Reason.STATUS, Reason.SERVER, Reason.CONTENT_TYPE, Reason.PROTOCOL}
 )
@@ -254,21 +244,14 @@ class Session:
         self._move(StreamState.ERROR, reason, now, error=error)
 
     def _obstacle(self) -> str | None:
-        """Say why the request must not be sent again, if it must not."""
-        if not self._options.replayable_body:
-            return "the request body was an iterator and is spent; pass bytes or a function that returns them"
-        dispatched = self.stats.delivered + self.stats.filtered
-        if self._options.repeatable or self.intake.cursor is not None or not dispatched:
-            return None
-        return (
-            "events were delivered and none had an id to resume from; sending the request again would repeat"
-        )
+        dispatched = self.stats.delivered + self.stats.filtered > 0
+        return self._options.obstacle(dispatched=dispatched, resumable=self.intake.cursor is not None)
 
     def _reconnect(self, decision: Decision, now: float) -> None:
-        attempt, delay, error = decision.attempt, decision.delay, decision.error
+        reason, attempt, delay, error = decision.reason, decision.attempt, decision.delay, decision.error
         self.resume_at = now + delay
-        self.intake.put(Disconnected(reason=decision.reason, attempt=attempt, delay=delay, error=error))
-        self._move(StreamState.RECONNECTING, decision.reason, now, attempt=attempt, delay=delay, error=error)
+        self.intake.put(Disconnected(reason=reason, attempt=attempt, delay=delay, error=error))
+        self._move(StreamState.RECONNECTING, reason, now, attempt=attempt, delay=delay, error=error)
 
     def _close(self, reason: Reason, now: float, *, discard: bool = False) -> None:
         self.intake.end(Closed(reason=reason), discard=discard)
@@ -328,11 +311,6 @@ class Session:
             at=now,
         )
         self.state = new
-        self.changes.append(replace(change, message=self._text(change)))
-
-    def _text(self, change: StateChange) -> str:
-        try:
-            return messages.compose(change, self._options.messages)
-        except Exception:  # noqa: BLE001 - the caller's own function; a missing text must not stop the stream
-            self.stats.callback_errors += 1
-            return messages.compose(change)
+        text, failed = messages.compose_or_default(change, self._options.messages)
+        self.stats.callback_errors += failed
+        self.changes.append(replace(change, message=text))

@@ -424,11 +424,12 @@ def test_until_without_an_end():
     assert not source.done
 
 
-def test_an_end_that_is_filtered_out_still_ends():
-    """Whether or not its event is wanted, the end has come."""
+def test_the_end_passes_every_filter():
+    """The event that `until` matches is delivered, wanted or not, and then the stream has come to its end (P19)."""
     source = intake(until="done", events=["add"])
-    given(source, block("1", "", "done"), block("2", "", "add"))
+    assert ids(given(source, block("1"), block("2", "", "done"), block("3", "", "add"))) == ["2"]
     assert source.done
+    assert (source._stats.delivered, source._stats.filtered) == (1, 1)
 
 
 def test_nothing_comes_behind_the_end():

@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from resilient_sse._core.errors import BadStatusError, RetriesExhaustedError
-from resilient_sse._core.messages import DEFAULT_MESSAGES, compact_messages, compose, message_key
+from resilient_sse._core.messages import (
+    DEFAULT_MESSAGES,
+    compact_messages,
+    compose,
+    compose_or_default,
+    message_key,
+    render,
+)
 from resilient_sse._core.session import TRANSITIONS
 from resilient_sse._core.states import Reason, StateChange, StreamState
 
@@ -189,3 +196,23 @@ def test_braces_in_an_error_are_no_template():
     """What a server wrote is put into the text as it is."""
     failed = change(CONNECTING, ERROR, Reason.CONTENT_TYPE, error=ValueError("{attempt} {0}"))
     assert compose(failed) == "Stream failed: {attempt} {0}"
+
+
+def test_a_text_that_fails_gives_way_to_the_default():
+    """What the caller's function raises is told apart, and the default text stands in (R8)."""
+
+    def broken(step):
+        raise ZeroDivisionError
+
+    lost = change(CONNECTED, RECONNECTING, Reason.EOF, 1)
+    assert compose_or_default(lost, broken) == (DEFAULT_MESSAGES["lost"], True)
+    assert compose_or_default(lost, {"lost": "{delay:.1f}"}) == (DEFAULT_MESSAGES["lost"], True)
+    assert compose_or_default(lost, {"lost": "weg"}) == ("weg", False)
+    assert compose_or_default(lost, None) == (DEFAULT_MESSAGES["lost"], False)
+
+
+def test_a_template_knows_no_other_names():
+    """The five facts are all there is."""
+    assert render("{attempt} {max_retries} {delay} {error} {reason}") == "0 None None None "
+    with pytest.raises(KeyError):
+        render("{nope}")

@@ -166,6 +166,7 @@ def test_numbers_of_a_reported_hole_are_known():
     sightings = [sequence.look(n, "m", f"of {n}") for n in range(2, 9)]
     assert sightings == [Sighting.NEW, *[Sighting.DUPLICATE] * 5, Sighting.NEW]
     assert sequence.look(3, "m", "other") is Sighting.CONFLICT
+    assert sequence.look(7, "m", "other") is Sighting.CONFLICT
 
 
 def test_a_hole_larger_than_the_memory():

@@ -646,6 +646,14 @@ def test_an_event_between_empty_connections(text):
     assert stream.gaps() == []
 
 
+def test_quiet_connections_that_held_are_no_evidence():
+    """A quiet stream behind a proxy that cuts idle connections has lost nothing."""
+    stream = up(retry={"max_retries": None})
+    for _ in range(6):
+        stream.loses(Reason.EOF).opens().passes(60)
+    assert stream.gaps() == []
+
+
 def test_connections_that_were_cut_by_the_program_are_no_evidence():
     """A consumer that polls a quiet stream with a timeout is not told of a loss that did not happen."""
     stream = up(retry={"max_retries": None})

@@ -1,0 +1,733 @@
+"""Failures over the whole client: when the next request comes, and what it says."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from itertools import pairwise
+
+import httpx
+import pytest
+
+from resilient_sse import (
+    Backoff,
+    BadContentTypeError,
+    BadStatusError,
+    ConnectionLostError,
+    HandshakeError,
+    NotResumableError,
+    Reason,
+    ResilientStream,
+    RetriesExhaustedError,
+    StreamState,
+    Verdict,
+)
+from resilient_sse.testing import Reply, comment, event, pause
+from tests.client.support import URL, Record, drain, make, numbered, take
+
+OTHER = "https://elsewhere/stream"
+SECRETS = ("authorization", "cookie", "x-secret", "x-default")
+
+
+def gaps(script):
+    """Return the times between the requests."""
+    return [round(later.at - earlier.at, 6) for earlier, later in pairwise(script.requests)]
+
+
+async def gives_up(stream, kind):
+    """Iterate until the stream raises, and return what it raises."""
+    with pytest.raises(kind) as caught:
+        await drain(stream)
+    return caught.value
+
+
+# --- Delays and the budget
+
+
+async def test_delays_grow_to_the_cap(script):
+    """Without jitter the delays are 1, 2, 4, 5 and 5 s to the tick (R27, R28, R53, R54, R147)."""
+    script.refuse(times=6)
+    script.expect_no_more()
+    await gives_up(make(script), RetriesExhaustedError)
+    assert gaps(script) == [1, 2, 4, 5, 5]
+
+
+async def test_delays_stay_at_the_cap_without_a_limit(script):
+    """However long an outage lasts, the delay stays at 5 s and nothing overflows (R54, R83)."""
+    script.refuse(times=1200)
+    script.respond(*numbered(1)).hang()
+    async with make(script, max_retries=None) as stream:
+        await anext(stream)
+    assert gaps(script) == [1, 2, 4] + [5] * 1197
+
+
+@pytest.mark.parametrize("retries", [0, 1, 5])
+async def test_retries_spent(script, retries):
+    """A budget of N allows N + 1 requests; then comes a typed error with the last failure as cause (R83)."""
+    script.reject(503, times=retries + 1)
+    script.expect_no_more()
+    stream = make(script, max_retries=retries)
+    error = await gives_up(stream, RetriesExhaustedError)
+    assert len(script.requests) == error.attempts == retries + 1
+    assert error.elapsed == script.requests[-1].at - script.requests[0].at
+    assert isinstance(error.__cause__, BadStatusError)
+    assert stream.state is StreamState.ERROR
+
+
+async def test_jitter_keeps_its_band(script):
+    """By default the first delay lies in 0.9 to 1.1 s, and none passes the cap of 5 s (R27, R28, R56)."""
+    script.refuse(times=20)
+    await gives_up(make(script, backoff=Backoff(), max_retries=19), RetriesExhaustedError)
+    first, second, third, *capped = gaps(script)
+    assert 0.9 <= first <= 1.1
+    assert 1.8 <= second <= 2.2
+    assert 3.6 <= third <= 4.4
+    assert all(4.5 <= delay <= 5 for delay in capped)
+    assert len(set(capped)) == len(capped)
+
+
+async def test_streams_do_not_draw_in_step(script):
+    """Ten streams that fail at the same instant wait ten different times (R59, R61, R177)."""
+    script.refuse(times=20)
+    first_delays = set()
+    for _ in range(10):
+        record = Record()
+        stream = make(script, backoff=Backoff(), max_retries=1, on_state_change=record)
+        await gives_up(stream, RetriesExhaustedError)
+        first_delays.add(record.changes[0].delay)
+    assert len(first_delays) == 10
+
+
+async def test_own_series_of_delays(script):
+    """A function gives a fresh series for each outage; a series that ends goes on with its last delay."""
+    script.refuse(times=4)
+    script.respond(*numbered(1)).drop()
+    script.refuse()
+    script.respond(*numbered(2)).hang()
+    async with make(script, backoff=lambda: iter([0.5, 7.0])) as stream:
+        await take(stream, 2)
+    assert gaps(script) == [0.5, 7, 7, 7, 0.5, 7]
+
+
+async def test_accepting_and_closing_at_once_is_no_recovery(script):
+    """A bare 200 does not reset the counter: accept-and-close servers are not stormed (F7)."""
+    script.always(Reply(comment("hello")))
+    record = Record()
+    error = await gives_up(make(script, on_state_change=record), RetriesExhaustedError)
+    assert gaps(script) == [1, 2, 4, 5, 5]
+    assert error.attempts == 6
+    waits = [change for change in record.changes if change.new is StreamState.RECONNECTING]
+    assert [change.attempt for change in waits] == [1, 2, 3, 4, 5]
+
+
+async def test_an_event_resets_the_counter(script):
+    """One new event makes the next failure a first one (R163)."""
+    script.refuse(times=5)
+    script.respond(*numbered(1)).drop()
+    script.refuse(times=2)
+    script.respond(*numbered(2)).hang()
+    async with make(script) as stream:
+        assert [item.id for item in await take(stream, 2)] == ["1", "2"]
+    assert gaps(script) == [1, 2, 4, 5, 5, 1, 2, 4]
+
+
+async def test_a_replayed_event_does_not_reset_the_counter(script):
+    """A connection that brings only what was known has proved nothing (R163, F7)."""
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(1, 2)).hang()
+    async with make(script) as stream:
+        await take(stream, 2)
+    assert gaps(script) == [1, 2]
+
+
+async def test_a_heartbeat_alone_does_not_reset_the_counter(script):
+    """A heartbeat is life, but no progress (R163)."""
+    script.respond(*numbered(1)).drop()
+    script.respond(event("", event="heartbeat")).drop()
+    script.respond(*numbered(2)).hang()
+    async with make(script) as stream:
+        await take(stream, 2)
+    assert gaps(script) == [1, 2]
+
+
+@pytest.mark.parametrize("lasted, after", [(4.9, 2), (5.1, 1)])
+async def test_a_connection_that_lasts_resets_the_counter(script, lasted, after):
+    """A connection that stays up for longer than the longest delay has worked, events or not (section 3.4)."""
+    script.respond(*numbered(1)).drop()
+    script.respond(pause(lasted)).drop()
+    script.respond(*numbered(2)).hang()
+    async with make(script) as stream:
+        await take(stream, 2)
+    assert gaps(script) == [1, lasted + after]
+
+
+# --- What the server asks for
+
+
+@pytest.mark.parametrize(
+    "field, delays",
+    [("3000", [3, 5, 5]), ("8000", [8, 8, 8]), ("0", [0.1, 0.2, 0.4]), ("250", [0.25, 0.5, 1])],
+)
+async def test_retry_field_replaces_the_first_delay(script, field, delays):
+    """`retry:` is where the growth begins from then on, never below a tenth of a second (P6)."""
+    script.respond(f"retry: {field}\nid: 1\ndata: a\n\n".encode()).drop()
+    script.refuse(times=2)
+    script.respond(*numbered(2)).drop()
+    script.respond(*numbered(3)).hang()
+    async with make(script) as stream:
+        await take(stream, 3)
+    assert gaps(script) == [*delays, delays[0]]
+
+
+@pytest.mark.parametrize("field", ["9" * 400, "86400000"], ids=["400-digits", "a-day"])
+async def test_retry_field_has_a_ceiling(script, field):
+    """No server can make the client sleep for longer than `max_server_delay` (P6)."""
+    script.respond(f"retry: {field}\nid: 1\ndata: a\n\n".encode()).drop()
+    script.respond(*numbered(2)).hang()
+    async with make(script) as stream:
+        await take(stream, 2)
+    assert gaps(script)[0] <= 60
+    assert gaps(script) == ([60] if field == "86400000" else gaps(script))
+
+
+@pytest.mark.parametrize("field", ["-5", "1e3", "3 000", "\u0663", ""])
+async def test_retry_field_that_is_no_number_is_ignored(script, field):
+    """Only ASCII digits are a `retry:` (section 3.1)."""
+    script.respond(f"retry: {field}\nid: 1\ndata: a\n\n".encode()).drop()
+    script.respond(*numbered(2)).hang()
+    async with make(script) as stream:
+        await take(stream, 2)
+    assert gaps(script) == [1]
+
+
+async def test_a_block_with_nothing_but_retry(script):
+    """A block of `retry:` alone delivers nothing and is heeded (P9)."""
+    script.respond(b"retry: 7000\n\n", *numbered(1)).drop()
+    script.respond(*numbered(2)).hang()
+    async with make(script) as stream:
+        assert [item.id for item in await take(stream, 2)] == ["1", "2"]
+    assert gaps(script) == [7]
+
+
+def in_seconds(seconds):
+    """Write a `Retry-After` as a date, with the `Date` it is relative to."""
+    sent = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
+    later = sent + timedelta(seconds=seconds)
+    return {
+        "Date": format_datetime(sent, usegmt=True),
+        "Retry-After": format_datetime(later, usegmt=True),
+    }
+
+
+@pytest.mark.parametrize(
+    "headers, delays",
+    [
+        ({"Retry-After": "3"}, [3, 2]),
+        ({"Retry-After": "30"}, [30, 2]),
+        ({"Retry-After": "3600"}, [60, 2]),
+        ({"Retry-After": "0"}, [1, 2]),
+        ({"Retry-After": "soon"}, [1, 2]),
+        (in_seconds(7), [7, 2]),
+        (in_seconds(-7), [1, 2]),
+        (in_seconds(7200), [60, 2]),
+    ],
+    ids=str,
+)
+async def test_retry_after(script, headers, delays):
+    """`Retry-After`, in seconds or as a date, is a floor for the next delay only, up to a ceiling (P6)."""
+    script.reject(503, headers=headers)
+    script.refuse()
+    script.respond(*numbered(1)).hang()
+    async with make(script) as stream:
+        await anext(stream)
+    assert gaps(script) == delays
+
+
+async def test_retry_after_is_jittered_upwards_only(script):
+    """Clients that were told 3 s come between 3.0 and 3.3 s, never sooner, and not all at once (P6)."""
+    script.reject(503, headers={"Retry-After": "3"}, times=20)
+    delays = set()
+    for _ in range(10):
+        record = Record()
+        stream = make(script, backoff=Backoff(), max_retries=1, on_state_change=record)
+        await gives_up(stream, RetriesExhaustedError)
+        delays.add(record.changes[0].delay)
+    assert len(delays) == 10
+    assert all(3 <= delay <= 3.3 for delay in delays)
+
+
+# --- What an answer means
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504])
+async def test_statuses_that_pass(script, status):
+    """These answers are retried, from the first request on (P5)."""
+    script.reject(status)
+    script.respond(*numbered(1)).hang()
+    record = Record()
+    async with make(script, on_state_change=record) as stream:
+        await anext(stream)
+    assert gaps(script) == [1]
+    assert record.changes[0].status == status
+    assert record.changes[0].reason is (Reason.SERVER if status >= 500 else Reason.STATUS)
+
+
+@pytest.mark.parametrize(
+    "status", [201, 202, 206, 300, 304, 400, 401, 403, 404, 405, 406, 410, 418, 422, 451, 501, 505, 511, 599]
+)
+async def test_statuses_that_stay(script, status):
+    """These answers are raised at once, with all that is known of them (P5)."""
+    script.reject(status, headers={"X-Why": "because"}, body=b"no \xff" + b"x" * 40_000)
+    script.expect_no_more()
+    stream = make(script)
+    error = await gives_up(stream, BadStatusError)
+    assert (error.status, error.headers["x-why"]) == (status, "because")
+    assert error.body_excerpt.startswith("no \ufffd")
+    assert 16_000 < len(error.body_excerpt) <= 16 * 1024
+    assert stream.state is StreamState.ERROR
+    assert script.live == 0
+
+
+async def test_an_error_body_that_does_not_end_is_read_for_two_seconds(script):
+    """Who answers with an error and keeps talking is not listened to (section 3.10)."""
+    script.respond(b"so", pause(1), b"rry", pause(5), b"!", status=400, content_type="text/plain").hang()
+    record = Record()
+    error = await gives_up(make(script, on_state_change=record), BadStatusError)
+    assert error.body_excerpt == "sorry"
+    assert record.changes[-1].at == 2
+
+
+async def test_404_may_pass_once_the_stream_has_worked(script):
+    """A deploy answers 404 for a moment; a wrong URL does so from the start (P5, section 3.4)."""
+    script.respond(*numbered(1)).drop()
+    script.reject(404, times=2)
+    script.respond(*numbered(2)).hang()
+    async with make(script) as stream:
+        await take(stream, 2)
+    assert gaps(script) == [1, 2, 4]
+
+
+async def test_204_completes(script):
+    """The standard's way to tell a client to stop reconnecting (P5, P19)."""
+    script.respond(*numbered(1)).drop()
+    script.reject(204)
+    script.expect_no_more()
+    record = Record()
+    stream = make(script, on_state_change=record)
+    assert [item.id for item in await drain(stream)] == ["1"]
+    last = record.changes[-1]
+    assert (last.new, last.reason, last.message) == (
+        StreamState.CLOSED,
+        Reason.COMPLETE,
+        "Response complete",
+    )
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "text/event-streaming", "application/json", None])
+async def test_another_media_type_is_no_stream(script, content_type):
+    """A 200 of another type is raised, with the start of what it says (P5)."""
+    script.respond(b"<html>Log in</html>", content_type=content_type)
+    script.expect_no_more()
+    record = Record()
+    error = await gives_up(make(script, on_state_change=record), BadContentTypeError)
+    assert (error.content_type, error.body_excerpt) == (content_type or "", "<html>Log in</html>")
+    assert record.timetable == [(0, "error", "content_type")]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["Text/Event-Stream", "text/event-stream;charset=latin-1", " text/event-stream ; x=y"]
+)
+async def test_the_media_type_is_compared_by_its_essence(script, content_type):
+    """Case and parameters do not matter, and the bytes are UTF-8 whatever the charset says (section 3.1)."""
+    script.respond(event("é", id="1"), content_type=content_type).hang()
+    async with make(script) as stream:
+        assert (await anext(stream)).data == "é"
+
+
+# --- Classify
+
+
+async def test_classify_is_asked_about_every_failure(script):
+    """It sees each failure once, and `None` leaves it to the table (section 3.10)."""
+    script.refuse()
+    script.reject(503)
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(2)).hang()
+    asked = []
+    async with make(script, classify=asked.append) as stream:
+        await take(stream, 2)
+    assert [type(error) for error in asked] == [ConnectionLostError, BadStatusError, ConnectionLostError]
+    assert gaps(script) == [1, 2, 1]
+
+
+async def test_classify_retries_what_would_be_raised(script):
+    """RETRY turns a final answer into one that passes (P5)."""
+    script.reject(403)
+    script.respond(*numbered(1)).hang()
+    async with make(script, classify=lambda _: Verdict.RETRY) as stream:
+        await anext(stream)
+    assert gaps(script) == [1]
+
+
+async def test_classify_stops(script):
+    """STOP ends the stream as complete, without an error (P5)."""
+    script.reject(503)
+    script.expect_no_more()
+    stream = make(script, classify=lambda _: Verdict.STOP)
+    assert await drain(stream) == []
+    assert stream.state is StreamState.CLOSED
+
+
+async def test_classify_raises(script):
+    """RAISE hands the failure itself to the loop, at once (P5)."""
+    script.respond(*numbered(1)).drop()
+    script.expect_no_more()
+    stream = make(script, classify=lambda _: Verdict.RAISE)
+    assert (await anext(stream)).id == "1"
+    error = await gives_up(stream, ConnectionLostError)
+    assert error.reason is Reason.RESET
+    assert stream.state is StreamState.ERROR
+
+
+# --- Redirects
+
+
+@pytest.mark.parametrize("target", ["/there", OTHER], ids=["same", "other"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects(script, status, target):
+    """Redirects are followed; another origin gets nothing of the caller's, and none is remembered (P11)."""
+    script.respond(*numbered(1)).drop()
+    script.redirect(target, status=status)
+    script.respond(*numbered(2)).drop()
+    script.respond(*numbered(3)).hang()
+    client = script.client(headers={"X-Default": "d"}, cookies={"session": "c"}, auth=("me", "pw"))
+    async with make(script, client=client, headers={"X-Secret": "s"}) as stream:
+        await take(stream, 3)
+    first, again, elsewhere, original = script.requests
+    assert first.url == again.url == original.url == URL
+    assert elsewhere.url == ("https://host/there" if target == "/there" else OTHER)
+    assert elsewhere.at == again.at
+    kept = [name for name in SECRETS if name in elsewhere.headers]
+    assert kept == (list(SECRETS) if target == "/there" else [])
+    assert all(name in original.headers for name in SECRETS)
+    assert (elsewhere.last_event_id, elsewhere.headers["accept"]) == ("1", "text/event-stream")
+    assert script.max_live == 1
+
+
+@pytest.mark.parametrize("target", ["http://host/stream", "https://host:8443/stream", "https://HOST.evil/"])
+async def test_scheme_and_port_are_part_of_the_origin(script, target):
+    """A downgrade to plain HTTP, or another port, is another origin (P11)."""
+    script.redirect(target)
+    script.respond(*numbered(1)).hang()
+    async with make(script, auth=("me", "pw"), headers={"X-Secret": "s"}) as stream:
+        await anext(stream)
+    assert not set(SECRETS) & set(script.requests[1].headers)
+
+
+async def test_nothing_is_sent_back_home_by_way_of_another_origin(script):
+    """Who was led astray does not get the secrets by a redirect back either (P11)."""
+    script.redirect(OTHER)
+    script.redirect(URL + "?planted=1")
+    script.respond(*numbered(1)).hang()
+    async with make(script, headers={"X-Secret": "s"}) as stream:
+        await anext(stream)
+    assert ["x-secret" in request.headers for request in script.requests] == [True, False, False]
+
+
+@pytest.mark.parametrize("hops", [10, 11])
+async def test_at_most_ten_redirects(script, hops):
+    """The tenth redirect is followed, the eleventh is not (P11)."""
+    script.redirect("/next", times=hops)
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+    if hops == 10:
+        assert (await anext(stream)).id == "1"
+    else:
+        assert (await gives_up(stream, HandshakeError)).status == 307
+    assert len(script.requests) == 11
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("location", ["", "   ", "http://[::1", "ftp://host/", "file:///etc/passwd", None])
+async def test_redirects_to_nowhere(script, location):
+    """A redirect that leads nowhere is a typed error, without a retry (P11)."""
+    headers = None if location is None else {"Location": location}
+    script.reject(302, headers=headers)
+    script.expect_no_more()
+    error = await gives_up(make(script), HandshakeError)
+    assert error.status == 302
+    assert script.live == 0
+
+
+async def test_a_failure_behind_a_redirect_starts_over(script):
+    """Each attempt begins at the original URL, however the one before was led on (P11)."""
+    script.redirect("/there", status=301)
+    script.reject(503)
+    script.redirect("/elsewhere", status=301)
+    script.respond(*numbered(1)).hang()
+    async with make(script) as stream:
+        await anext(stream)
+    assert [request.url for request in script.requests] == [
+        URL,
+        "https://host/there",
+        URL,
+        "https://host/elsewhere",
+    ]
+
+
+# --- Credentials
+
+
+async def test_401_is_tried_once_more_with_fresh_headers(script):
+    """A token that has expired is fetched anew once (P10)."""
+    tokens = iter(["old", "new"])
+    script.reject(401)
+    script.respond(*numbered(1)).hang()
+    async with make(script, headers=lambda: {"Authorization": next(tokens)}) as stream:
+        await anext(stream)
+    assert [request.headers["authorization"] for request in script.requests] == ["old", "new"]
+
+
+async def test_401_twice_is_final(script):
+    """A second refusal of the credentials is raised (P10)."""
+    script.reject(401, times=2)
+    script.expect_no_more()
+
+    async def headers():
+        return {"Authorization": "old"}
+
+    assert (await gives_up(make(script, headers=headers), BadStatusError)).status == 401
+    assert len(script.requests) == 2
+
+
+async def test_401_may_come_again_after_a_success(script):
+    """Tokens expire more than once: what the server has accepted in between renews the second chance (P10)."""
+    tokens = iter("abcd")
+    for number in (1, 2):
+        script.reject(401)
+        script.respond(*numbered(number)).drop()
+    script.reject(401, times=2)
+    stream = make(script, headers=lambda: {"Authorization": next(tokens, "e")})
+    assert len(await take(stream, 2)) == 2
+    await gives_up(stream, BadStatusError)
+    assert len(script.requests) == 6
+
+
+@pytest.mark.parametrize("auth, requests", [(None, 1), (("me", "pw"), 2)])
+async def test_401_with_fixed_headers(script, auth, requests):
+    """Without anything that could be fresher a 401 is final; `auth` counts as fresh (section 3.10)."""
+    script.reject(401, times=requests)
+    script.expect_no_more()
+    await gives_up(make(script, headers={"Authorization": "x"}, auth=auth), BadStatusError)
+    assert len(script.requests) == requests
+
+
+# --- What each attempt says
+
+
+async def test_functions_are_asked_at_each_attempt(script):
+    """Headers, parameters and body may be functions, sync or async; each attempt evaluates them (P10)."""
+    calls = []
+
+    def headers():
+        calls.append("headers")
+        return [("X-Try", str(len(calls)))]
+
+    async def params():
+        calls.append("params")
+        return {"try": len(calls)}
+
+    async def content():
+        calls.append("content")
+        return b"try %d" % len(calls)
+
+    script.refuse()
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(2)).hang()
+    stream = make(script, method="POST", headers=headers, params=params, content=content)
+    async with stream:
+        await take(stream, 2)
+    assert calls == ["headers", "params", "content"] * 3
+    assert [request.headers["x-try"] for request in script.requests] == ["1", "4", "7"]
+    assert [httpx.URL(request.url).params["try"] for request in script.requests] == ["2", "5", "8"]
+    assert [request.content for request in script.requests] == [b"try 3", b"try 6", b"try 9"]
+
+
+async def test_what_the_caller_passes_is_left_alone(script):
+    """The caller's own objects are read and never written (section 3.1)."""
+    headers, params, json = {"X-Own": "1"}, {"q": ["a", "b"]}, {"deep": [1]}
+    script.refuse()
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(2)).hang()
+    async with make(script, method="POST", headers=headers, params=params, json=json) as stream:
+        await take(stream, 2)
+    assert (headers, params, json) == ({"X-Own": "1"}, {"q": ["a", "b"]}, {"deep": [1]})
+    assert script.requests[-1].content == b'{"deep":[1]}'
+    assert script.requests[-1].headers["content-type"] == "application/json"
+
+
+async def test_our_own_headers(script):
+    """What the standard asks for is sent, each once; there is no id before the first event (section 3.1, R148)."""
+    script.respond(*numbered(1)).hang()
+    async with make(script) as stream:
+        await anext(stream)
+    sent = script.requests[0].headers
+    assert sent.get_list("accept") == ["text/event-stream"]
+    assert sent.get_list("cache-control") == ["no-cache"]
+    assert sent.get_list("accept-encoding") == ["identity"]
+    assert "last-event-id" not in sent
+
+
+async def test_the_caller_may_overrule_our_headers(script):
+    """The caller's headers win and come once, but for the id, where a stale one would lose events."""
+    headers = {"accept": "application/x", "Cache-Control": "no-store", "last-event-id": "stale"}
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(2)).hang()
+    async with make(script, headers=headers) as stream:
+        await take(stream, 2)
+    before, after = script.requests
+    assert before.headers.get_list("accept") == ["application/x"]
+    assert before.headers.get_list("cache-control") == ["no-store"]
+    assert before.last_event_id == "stale"
+    assert after.headers.get_list("last-event-id") == ["1"]
+
+
+async def test_compression_is_asked_for_by_option(script):
+    """`compression=True` asks for what can be decoded (section 3.1)."""
+    script.respond(*numbered(1), gzip=True).hang()
+    async with make(script, compression=True) as stream:
+        assert (await anext(stream)).id == "1"
+    assert script.requests[0].headers.get_list("accept-encoding") == ["gzip, deflate"]
+
+
+# --- Methods that do something
+
+
+async def test_a_post_that_delivered_is_not_repeated(script):
+    """Events without ids were delivered, so sending the body again could repeat their effect (P12)."""
+    script.respond(event("a")).drop()
+    script.expect_no_more()
+    stream = make(script, method="POST", content=b"q")
+    assert (await anext(stream)).data == "a"
+    error = await gives_up(stream, NotResumableError)
+    assert isinstance(error.__cause__, ConnectionLostError)
+    assert stream.state is StreamState.ERROR
+
+
+async def test_a_post_is_resumed_by_id(script):
+    """With an id to resume from, a POST is sent again, body included (P12)."""
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(2)).hang()
+    async with make(script, method="post", json={"q": "é"}) as stream:
+        await take(stream, 2)
+    assert [request.method for request in script.requests] == ["POST", "POST"]
+    assert [request.content for request in script.requests] == ['{"q":"é"}'.encode()] * 2
+    assert script.requests[1].last_event_id == "1"
+
+
+async def test_a_spent_body_is_not_sent_again(script):
+    """A body from an iterator cannot be sent twice, id or not (P12)."""
+
+    async def body():
+        yield b"q"
+
+    script.respond(*numbered(1)).drop()
+    script.expect_no_more()
+    stream = make(script, method="POST", content=body())
+    await anext(stream)
+    await gives_up(stream, NotResumableError)
+
+
+@pytest.mark.parametrize("status", [307, 308])
+async def test_a_body_does_not_leave_its_origin(script, status):
+    """A redirect that keeps the method must not carry the body to another origin (P11)."""
+    script.redirect(OTHER, status=status)
+    script.expect_no_more()
+    await gives_up(make(script, method="POST", content=b"secret"), HandshakeError)
+
+
+@pytest.mark.parametrize(
+    "status, method", [(301, "GET"), (302, "GET"), (303, "GET"), (307, "POST"), (308, "POST")]
+)
+async def test_redirected_post(script, status, method):
+    """The old redirects turn a POST into a GET without a body, the new ones keep both (P11)."""
+    script.redirect("/there", status=status)
+    script.respond(*numbered(1)).hang()
+    async with make(script, method="POST", content=b"q") as stream:
+        await anext(stream)
+    assert script.requests[1].method == method
+    assert script.requests[1].content == (b"q" if method == "POST" else b"")
+
+
+# --- After giving up
+
+
+async def test_a_stream_in_error_may_be_iterated_again(script):
+    """Iterating again is a new outage with a full budget, and resumes from the last id (R81, section 3.4)."""
+    script.respond(*numbered(1)).drop()
+    script.refuse(times=2)
+    script.refuse(times=2)
+    script.respond(*numbered(2)).hang()
+    record = Record()
+    stream = make(script, max_retries=2, on_state_change=record)
+    await anext(stream)
+    await gives_up(stream, RetriesExhaustedError)
+    assert stream.state is StreamState.ERROR
+    assert (await anext(stream)).id == "2"
+    assert script.requests[-1].last_event_id == "1"
+    assert gaps(script) == [1, 2, 0, 1, 2]
+    await stream.aclose()
+    assert record.path[-5:] == ["error", "reconnecting", "reconnecting", "connected", "closed"]
+
+
+async def test_a_refused_stream_may_be_iterated_again(script):
+    """An answer that retrying cannot mend leaves the choice to the program (R81)."""
+    script.reject(403)
+    script.respond(*numbered(1)).hang()
+    record = Record()
+    async with make(script, on_state_change=record) as stream:
+        await gives_up(stream, BadStatusError)
+        assert (await anext(stream)).id == "1"
+    assert record.path == ["error", "connected", "closed"]
+    assert record.texts[:2] == [
+        "Stream failed: the server answered with status 403 instead of an event stream",
+        "Connection restored - resuming stream...",
+    ]
+
+
+async def test_410_to_a_cursor_is_a_gap_and_an_error(script):
+    """The cursor is never dropped quietly: one gap, then the error, and the program decides (section 3.6)."""
+    script.respond(*numbered(1)).drop()
+    script.reject(410)
+    script.expect_no_more()
+    told = []
+    stream = make(script, on_gap=told.append)
+    await anext(stream)
+    await gives_up(stream, BadStatusError)
+    assert [(gap.kind, gap.after_id, gap.missing) for gap in told] == [("unresumable", "1", None)]
+    assert stream.last_event_id == "1"
+
+
+async def test_the_old_response_is_closed_before_the_next_request(script):
+    """There are never two connections at once, even if closing takes its time (R149)."""
+    script.respond(*numbered(1), close_takes=1.5).hang()
+    script.respond(*numbered(2)).hang()
+    async with make(script, stall_timeout=10) as stream:
+        await take(stream, 2)
+    assert script.max_live == 1
+
+
+async def test_an_unsendable_request_is_not_retried(script):
+    """What breaks HTTP's rules on our side would break them again at every attempt (section 3.1)."""
+    script.refuse(error=httpx.LocalProtocolError("Illegal header value b'hunter2'"))
+    script.expect_no_more()
+    error = await gives_up(make(script), HandshakeError)
+    assert "hunter2" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "host/stream", "ftp://host/", "https://", "https://a b/", "https://host:0/"]
+)
+def test_urls_that_cannot_be(url):
+    """A wrong URL is refused at construction, by name."""
+    with pytest.raises(ValueError, match="url"):
+        ResilientStream(url)
