@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resilient_sse._client.backends import on_asyncio
 from resilient_sse._client.log import logger
+from resilient_sse._core.checks import check_callable
 from resilient_sse._core.events import Gap
 from resilient_sse._core.states import StateChange
 
@@ -42,6 +43,8 @@ class Callbacks:
         if callable(observers):
             raise TypeError("observers must be a sequence of callables, not one callable")
         self._observers = tuple(_checked("observers", observer) for observer in observers)
+        for observer in self._observers:
+            check_callable("observers", observer, what="functions of the fact")
         self._stats = stats
         self._on_state: list[StateCallback] = []
         self._on_gap: list[GapCallback] = []
@@ -132,4 +135,12 @@ def _misread_cancellation() -> bool:
 def _checked(name: str, callback: Any) -> Any:  # noqa: ANN401 - whatever the caller passed
     if not callable(callback):
         raise TypeError(f"{name} must be callable, not {callback!r}")
+    try:
+        signature = inspect.signature(callback)
+    except (TypeError, ValueError):
+        return callback  # some built-in functions do not tell
+    try:
+        signature.bind(None)
+    except TypeError:
+        raise TypeError(f"{name} must take one argument, not {signature}") from None
     return callback

@@ -41,7 +41,7 @@ def log_change(change: StateChange, where: str) -> None:
         change.old.value,
         change.new.value,
         change.reason.value,
-        f", {type(change.error).__name__}" if change.error is not None else "",
+        _because(change),
         f", attempt {change.attempt} in {change.delay:.2f} s" if change.delay is not None else "",
         extra={
             "sse_url": where,
@@ -52,6 +52,16 @@ def log_change(change: StateChange, where: str) -> None:
             "sse_status": change.status,
         },
     )
+
+
+def _because(change: StateChange) -> str:
+    """Name the status, or the class of what lies behind the error; its text may quote what a log must not hold."""
+    if change.status is not None and change.new is not StreamState.CONNECTED:
+        return f" {change.status}"
+    error = change.error
+    while error is not None and error.__cause__ is not None:
+        error = error.__cause__
+    return f", {type(error).__name__}" if error is not None else ""
 
 
 def _level(change: StateChange) -> int:

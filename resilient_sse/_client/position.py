@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+import inspect
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from resilient_sse._client.log import redacted
 from resilient_sse._core.checks import check_choice
 from resilient_sse._core.errors import CheckpointError
+from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.intake import usable_as_cursor
+from resilient_sse._core.ports import Checkpoint
 
 if TYPE_CHECKING:
-    from resilient_sse._core.events import ServerSentEvent
-    from resilient_sse._core.ports import Checkpoint, CheckpointStore
+    from resilient_sse._core.ports import CheckpointStore
 
 __all__ = ["Ack", "Position", "Start", "checkpoint_key", "position_in"]
 
@@ -61,7 +63,7 @@ class Position:
         Raises:
             CheckpointError: The store cannot be read.
         """
-        self._known = await self._store.load(self._key)
+        self._known = await self._loaded()
         if self._known is None or self._start == "live":
             return None
         return self._known.last_event_id
@@ -90,6 +92,8 @@ class Position:
             CheckpointError: It was not saved.
             RuntimeError: Events are committed automatically.
         """
+        if not isinstance(event, ServerSentEvent):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"commit() takes the event itself, not {event!r}")
         if self._ack != "manual":
             raise RuntimeError(
                 'commit() is for ack="manual"; with ack="auto" asking for the next event commits'
@@ -106,16 +110,31 @@ class Position:
             await self._find_out(self._uncertain)
         # A save that is cancelled may have happened or not; the next one has to look before it writes.
         self._uncertain = last_event_id
-        self._known = await self._store.save(self._key, last_event_id, expected=self._known)
+        saved = await _awaited("save", self._store.save(self._key, last_event_id, expected=self._known))
+        if not isinstance(saved, Checkpoint):
+            raise TypeError(f"checkpoint: save() must return the Checkpoint it saved, not {saved!r}")
+        self._known = saved
         self._uncertain = None
 
+    async def _loaded(self) -> Checkpoint | None:
+        found = await _awaited("load", self._store.load(self._key))
+        if found is not None and not isinstance(found, Checkpoint):
+            raise TypeError(f"checkpoint: load() must return a Checkpoint or None, not {found!r}")
+        return found
+
     async def _find_out(self, attempted: str) -> None:
-        found = await self._store.load(self._key)
+        found = await self._loaded()
         expected = {attempted, "" if self._known is None else self._known.last_event_id}
         if found is not None and found.last_event_id not in expected:
             raise CheckpointError("another consumer has moved this position", key=self._key)
         self._known = found
         self._uncertain = None
+
+
+async def _awaited(method: str, result: Any) -> Any:  # noqa: ANN401 - what the caller's store returned
+    if not inspect.isawaitable(result):
+        raise TypeError(f"checkpoint: {method}() must be a coroutine function (async def)")
+    return await result
 
 
 def position_in(store: CheckpointStore | None, key: str, *, ack: Ack, start: Start) -> Position | None:
@@ -132,6 +151,8 @@ def position_in(store: CheckpointStore | None, key: str, *, ack: Ack, start: Sta
         if ack == "manual" or start == "live":
             raise ValueError('ack="manual" and start="live" are about a checkpoint; give checkpoint=')
         return None
+    if isinstance(store, type):
+        raise TypeError(f"checkpoint must be an instance, such as MemoryCheckpoint(), not {store!r}")
     for method in ("load", "save"):
         if not callable(getattr(store, method, None)):
             raise TypeError(f"checkpoint must have the methods load and save, not {store!r}")

@@ -113,7 +113,8 @@ class Pump:
         try:
             await self._drop()
         finally:
-            closes = session.state is not StreamState.CLOSED
+            # A stream that has given up stays in ERROR: its text is the one to be read last.
+            closes = session.state not in (StreamState.CLOSED, StreamState.ERROR)
             if closes:
                 session.close(anyio.current_time())
         if closes:

@@ -66,6 +66,14 @@ class RequestTemplate:
             raise ValueError(f"method must be an HTTP method such as GET, not {self.method!r}")
         if self.content is not None and self.json is not None:
             raise TypeError("give content or json, not both")
+        content = self.content
+        if content is not None and not (
+            isinstance(content, (str, bytes, AsyncIterable)) or callable(content)
+        ):
+            raise TypeError(
+                "content must be bytes, a string, an async iterable of bytes, or a function that returns bytes, "
+                f"not {type(content).__name__}; for a JSON value use json="
+            )
         if self.resume_param is not None and not self.resume_param:
             raise ValueError("resume_param must be the name of a query parameter or None, not ''")
         # A first rendering finds wrong headers and parameters now instead of at the first attempt.
@@ -153,7 +161,10 @@ def _replaced(query: str, name: str, value: str) -> str:
 
 
 def _json_bytes(value: Any) -> bytes:  # noqa: ANN401 - any value that JSON can express
-    return jsonlib.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        return jsonlib.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError) as exc:
+        raise type(exc)(f"json cannot be encoded: {exc}") from None
 
 
 def _check_url(url: str) -> None:
@@ -165,7 +176,11 @@ def _check_url(url: str) -> None:
     except ValueError:
         usable = False
     if not usable or any(c.isspace() or not c.isprintable() for c in url):
-        raise ValueError("url must be an absolute http:// or https:// URL with a host and no spaces")
+        scheme, colon, _ = url.strip().partition(":")
+        raise ValueError(
+            "url must be an absolute http:// or https:// URL with a host and no spaces; "
+            f"this one begins with {(scheme + colon)[:20]!r}"
+        )
 
 
 async def _evaluated(value: Any) -> Any:  # noqa: ANN401 - a value, or a function sync or async that returns one

@@ -16,7 +16,7 @@ from resilient_sse._client.log import redacted
 from resilient_sse._client.position import Ack, Position, Start, checkpoint_key, position_in
 from resilient_sse._client.pump import Pump
 from resilient_sse._client.request import Content, HeaderValues, ParamValues, RequestTemplate
-from resilient_sse._client.transport import CLOSE_SECONDS, Transport, check_url
+from resilient_sse._client.transport import CLOSE_SECONDS, Transport, check_client, check_url
 from resilient_sse._client.views import Activities, Decoded, Invalid
 from resilient_sse._core.backoff import Backoff, Delays
 from resilient_sse._core.checks import check_callable, check_choice, event_types
@@ -163,6 +163,7 @@ class ResilientStream:
             resume_param=resume_param,
         )
         check_url(url)
+        check_client(client, auth)
         options = StreamOptions(
             intake=IntakeOptions(
                 last_event_id=last_event_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -55,7 +55,9 @@ class Backoff:
         if not 1 <= self.factor < math.inf:
             raise ValueError(f"Backoff: factor must be 1 or more, not {self.factor!r}")
         if not self.initial <= self.maximum < math.inf:
-            raise ValueError(f"Backoff: maximum must be at least initial, not {self.maximum!r}")
+            raise ValueError(
+                f"Backoff: maximum must be at least initial ({self.initial!r}), not {self.maximum!r}"
+            )
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"Backoff: jitter must be from 0 to 1, not {self.jitter!r}")
 
@@ -66,6 +68,13 @@ class Backoff:
     def band(self, attempt: int) -> tuple[float, float]:
         """Return the shortest and the longest delay that may be drawn before *attempt*, in seconds."""
         return _band(self.nominal(attempt), self.jitter, self.maximum)
+
+
+def _iterator(series: Iterable[float]) -> Iterator[float]:
+    try:
+        return iter(series)
+    except TypeError:
+        raise TypeError(f"backoff must return an iterator of delays in seconds, not {series!r}") from None
 
 
 def _grow(initial: float, factor: float, maximum: float, attempt: int) -> float:
@@ -140,7 +149,7 @@ class Pacing:
             maximum = max(backoff.maximum, initial)
             return _band(_grow(initial, backoff.factor, maximum, attempt), backoff.jitter, maximum)
         if self._series is None:
-            self._series, self._last = backoff(), None
+            self._series, self._last = _iterator(backoff()), None
         delay = next(self._series, self._last)
         if delay is None:
             raise ValueError("backoff: the series of delays is empty")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Collection
 
@@ -73,15 +74,17 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
 
 
-def check_callable(name: str, value: object) -> None:
+def check_callable(name: str, value: object, *, what: str = "a function") -> None:
     """
-    Check that something can be called.
+    Check that something can be called, and answers at once.
 
     Raises:
-        TypeError: It cannot.
+        TypeError: It cannot, or it is a coroutine function, whose answer would always count as true.
     """
     if not callable(value):
-        raise TypeError(f"{name} must be callable, not {value!r}")
+        raise TypeError(f"{name} must be {what}, not {value!r}")
+    if inspect.iscoroutinefunction(value):
+        raise TypeError(f"{name} must be {what} and not async, for it is asked in between events")
 
 
 def event_types(name: str, types: Collection[str]) -> frozenset[str]:

@@ -160,9 +160,10 @@ class RetriesExhaustedError(ResilientSSEError):
         elapsed: Seconds from the first of these failures to the last.
     """
 
-    def __init__(self, *, attempts: int, elapsed: float) -> None:
+    def __init__(self, *, attempts: int, elapsed: float, last: str = "") -> None:
         noun = "attempt" if attempts == 1 else "attempts"
-        super().__init__(f"gave up after {attempts} failed {noun} in {elapsed:.1f} s; see __cause__")
+        detail = f"; the last: {last}" if last else ""
+        super().__init__(f"gave up after {attempts} failed {noun} in {elapsed:.1f} s{detail}")
         self.attempts = attempts
         self.elapsed = elapsed
 

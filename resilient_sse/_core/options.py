@@ -101,11 +101,13 @@ class Retry:
         if isinstance(self.backoff, type):
             raise TypeError(f"backoff must be an instance, such as Backoff(), not {self.backoff!r}")
         if not isinstance(self.backoff, Backoff):
-            check_callable("backoff", self.backoff)
+            check_callable(
+                "backoff", self.backoff, what="a Backoff or a function that returns delays in seconds"
+            )
         check_count("max_retries", self.max_retries, least=0)
         check_seconds("max_server_delay", self.max_server_delay, positive=True, optional=False)
         if self.classify is not None:
-            check_callable("classify", self.classify)
+            check_callable("classify", self.classify, what="a function of the error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,16 +173,25 @@ def check_intake(options: IntakeOptions) -> None:
     check_choice("dedup", options.dedup, ("always", "replay", "off"))
     check_count("dedup_window", options.dedup_window, least=1, optional=False)
     if options.sequence is not None:
-        check_callable("sequence", options.sequence)
+        check_callable(
+            "sequence", options.sequence, what="a function of the id, such as resilient_sse.integers"
+        )
     if options.until is not None and not isinstance(options.until, str):
-        check_callable("until", options.until)
+        check_callable("until", options.until, what="an event type or a function of the event")
     event_types("heartbeat_events", options.heartbeat_events)
-    if options.events is not None and not callable(options.events):
+    if callable(options.events):
+        check_callable(
+            "events", options.events, what="a collection of event types or a function of the event"
+        )
+    elif options.events is not None:
         event_types("events", options.events)
 
 
 def _check_messages(texts: Messages | None) -> None:
-    if texts is None or callable(texts):
+    if texts is None:
+        return
+    if callable(texts):
+        check_callable("messages", texts, what="a mapping or a function of the change")
         return
     if not isinstance(texts, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"messages must be a mapping or a callable, not {texts!r}")
@@ -191,4 +202,7 @@ def _check_messages(texts: Messages | None) -> None:
         try:
             messages.render(template, attempt=1, max_retries=5, delay=1.0)
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as exc:
-            raise ValueError(f"messages: the text {key!r} cannot be filled in ({exc!r})") from None
+            raise ValueError(
+                f"messages: the text {key!r} cannot be filled in ({exc!r}); it may use {{attempt}}, "
+                "{max_retries}, {delay}, {error} and {reason}"
+            ) from None

@@ -109,7 +109,7 @@ class Outage:
             return Decision(verdict=Verdict.RAISE, error=refusal, reason=reason)
         if self._options.max_retries is not None and self.attempt >= self._options.max_retries:
             elapsed = now - (now if self.began_at is None else self.began_at)
-            spent = RetriesExhaustedError(attempts=self.attempt + 1, elapsed=elapsed)
+            spent = RetriesExhaustedError(attempts=self.attempt + 1, elapsed=elapsed, last=str(error))
             spent.__cause__ = error
             return Decision(verdict=Verdict.RAISE, error=spent, reason=Reason.RETRIES)
         self.attempt += 1

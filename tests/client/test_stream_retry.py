@@ -447,7 +447,7 @@ async def test_at_most_ten_redirects(script, hops):
     await stream.aclose()
 
 
-@pytest.mark.parametrize("location", ["", "   ", "http://[::1", "ftp://host/", "file:///etc/passwd", None])
+@pytest.mark.parametrize("location", ["", "   ", "ftp://host/", "file:///etc/passwd", None])
 async def test_redirects_to_nowhere(script, location):
     """A redirect that leads nowhere is a typed error, without a retry (P11)."""
     headers = None if location is None else {"Location": location}

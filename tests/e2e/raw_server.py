@@ -25,7 +25,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 
 _RESET = struct.pack("ii", 1, 0)
 _GRACE = 0.2
-_POLL = 0.05
+_POLL = 0.02
 
 
 @dataclass(kw_only=True)

@@ -93,7 +93,8 @@ async def test_break_frees_the_socket(serve, before):
         await consume()
         peer = server.peers[-1]
         assert await eventually(lambda: peer.left_at is not None, within=1)
-        await anyio.sleep(0.1)  # trio finalises the generators that httpx nests one by one, with a warning each
+        # Trio finalises the generators that httpx nests one by one, with a warning each.
+        await anyio.sleep(0.1)
     assert [text for text in texts if text.startswith("unclosed <ResilientStream")]
 
 

@@ -32,12 +32,6 @@ LEFT_BY_BREAK = """
             break
 """
 
-LEFT_BY_RETURN = """
-    async with ResilientStream(url) as stream:
-        async for event in stream:
-            return
-"""
-
 LEFT_BY_EXIT = """
     async with ResilientStream(url) as stream:
         async for event in stream:
@@ -128,7 +122,6 @@ def finish(process):
     "body,code,last_words",
     [
         pytest.param(LEFT_BY_BREAK, 0, "", id="break"),
-        pytest.param(LEFT_BY_RETURN, 0, "", id="return"),
         pytest.param(LEFT_BY_EXIT, 3, "", id="exit"),
         pytest.param(LEFT_BY_FAILURE, 1, 'KeyError: "the program\'s own"', id="failure"),
         pytest.param(LEFT_BY_CANCELLATION, 0, "", id="cancellation"),

@@ -88,14 +88,15 @@ async def test_a_slow_consumer_is_not_a_silent_server(serve, diary):
             time.sleep(0.01)
         peer.hold()
 
-    stream = ResilientStream(serve(steady).url, stall_timeout=0.3, max_retries=0, on_state_change=diary)
+    stream = ResilientStream(serve(steady).url, stall_timeout=1.0, max_retries=0, on_state_change=diary)
     taken = []
     async with stream:
         async for item in stream:
             taken.append(item.data)
             if len(taken) == 3:
                 break
-            time.sleep(0.5)  # noqa: ASYNC251 - the whole program is busy
+            if len(taken) == 1:
+                time.sleep(1.3)  # noqa: ASYNC251 - the whole program is busy
     assert taken == ["0", "1", "2"]
     assert diary.states == [StreamState.CONNECTED, StreamState.CLOSED]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 
 from hypothesis import given
@@ -107,6 +108,19 @@ def test_the_limit_trips_at_the_same_byte_in_any_chunking(chunks, limit):
     assert drive([stream], limit) == expected
     assert drive(chunks, limit) == expected
     assert drive(single_bytes(stream), limit) == expected
+
+
+@PROFILE
+@given(chunked_streams(max_blocks=3))
+def test_the_limit_may_be_reached_but_not_passed(chunks):
+    """A limit of what the largest block needs never trips, in any chunking; one byte less always does."""
+    stream = b"".join(chunks)
+    fits = range(len(stream) + 2)
+    needed = bisect.bisect_left(fits, True, key=lambda limit: not reference(stream, limit).overflow)
+    assert drive(chunks, max(needed, 1)) == reference(stream)
+    if needed > 1:
+        assert drive(chunks, needed - 1) == reference(stream, needed - 1)
+        assert drive(chunks, needed - 1).overflow
 
 
 @PROFILE

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from resilient_sse._client.request import PreparedRequest
 
-__all__ = ["Auth", "Client", "Transport", "check_url"]
+__all__ = ["Auth", "Client", "Transport", "check_client", "check_url"]
 
 Client: TypeAlias = httpx.AsyncClient
 Auth: TypeAlias = "httpx.Auth | tuple[str | bytes, str | bytes] | Callable[[httpx.Request], httpx.Request]"
@@ -61,6 +61,21 @@ def check_url(url: str) -> None:
         httpx.URL(url)
     except httpx.InvalidURL as exc:
         raise ValueError(f"url cannot be used: {exc}") from None
+
+
+def check_client(client: object, auth: object) -> None:
+    """
+    Check what is handed on to httpx.
+
+    Raises:
+        TypeError: It is of no use there.
+    """
+    if client is not None and not isinstance(client, httpx.AsyncClient):
+        raise TypeError(f"client must be an httpx.AsyncClient or None, not {client!r}")
+    if not (auth is None or isinstance(auth, (httpx.Auth, tuple)) or callable(auth)):
+        raise TypeError(
+            "auth must be an httpx.Auth, a pair of user and password, or a function of the request"
+        )
 
 
 class Transport:

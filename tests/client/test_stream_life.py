@@ -1,0 +1,205 @@
+"""The life of a stream as the program sees it."""
+
+import json
+import logging
+
+import anyio
+import pytest
+
+from resilient_sse import (
+    Closed,
+    Comment,
+    Disconnected,
+    Opened,
+    Reason,
+    RetriesExhaustedError,
+    ServerSentEvent,
+    StateChange,
+    StreamState,
+    compact_messages,
+)
+from resilient_sse.testing import comment, event
+from tests.client.support import Record, drain, make, numbered, take
+
+
+async def test_texts_of_an_outage_that_ends(script):
+    """Each transition has its text, to the letter, exactly once (R66-R74, R77-R80)."""
+    script.respond(*numbered(1)).hang()
+    script.refuse()
+    script.respond().hang()
+    script.respond(event("", event="done")).hang()
+    record = Record()
+    assert len(await drain(make(script, until="done", on_state_change=record))) == 2
+    assert record.texts == [
+        "Connected",
+        "Waiting for server response...",
+        "Connection lost - attempting to reconnect...",
+        "Reconnecting (attempt 2)...",
+        "Connection restored - resuming stream...",
+        "Waiting for server response... (retry 2/5)",
+        "Connection lost - attempting to reconnect...",
+        "Connection restored - resuming stream...",
+        "Response complete",
+    ]
+
+
+async def test_texts_of_giving_up(script):
+    """The last text asks for a refresh (R75)."""
+    script.refuse(times=3)
+    record = Record()
+    with pytest.raises(RetriesExhaustedError):
+        await drain(make(script, max_retries=2, on_state_change=record))
+    assert record.texts == [
+        "Reconnecting (attempt 1)...",
+        "Reconnecting (attempt 2)...",
+        "Failed to connect. Please refresh.",
+    ]
+    assert [change.delay for change in record.changes] == [1, 2, None]
+
+
+async def test_compact_texts(script):
+    """The shorter catalogue of the browser sample (R156, R159-R162)."""
+    script.refuse(times=6)
+    record = Record()
+    with pytest.raises(RetriesExhaustedError):
+        await drain(make(script, messages=compact_messages, on_state_change=record))
+    assert record.texts == [
+        "Reconnecting (attempt 1)...",
+        "Reconnecting (attempt 2)...",
+        *["Connection lost. Please refresh."] * 3,
+        "Failed to reconnect. Refresh to try again.",
+    ]
+
+
+async def test_translated_texts(script):
+    """Any text may be replaced; the others fall back (R76)."""
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(2)).hang()
+    record = Record()
+    async with make(script, messages={"lost": "weg ({attempt})"}, on_state_change=record) as stream:
+        await take(stream, 2)
+    assert record.texts[:3] == ["Connected", "weg (1)", "Connection restored - resuming stream..."]
+
+
+async def test_sync_and_async_callbacks_hear_the_same(script):
+    """Callbacks of both kinds and observers are told equal sequences, without a gap (R82)."""
+    script.respond(*numbered(1)).drop()
+    script.refuse()
+    script.respond(*numbered(2)).hang()
+    plain, later, facts = Record(), [], []
+    stream = make(script, observers=[facts.append], on_state_change=plain)
+
+    @stream.on_state_change
+    async def slow(change):
+        await anyio.sleep(0.01)
+        later.append(change)
+
+    async with stream:
+        await take(stream, 2)
+    assert later == plain.changes == [fact for fact in facts if isinstance(fact, StateChange)]
+    assert plain.path == ["connected", "reconnecting", "reconnecting", "connected", "closed"]
+    assert callable(slow)
+
+
+async def test_a_raising_callback_is_counted(script, caplog):
+    """What a callback raises is logged and counted, and the others are still called (section 3.7)."""
+    script.respond(*numbered(1)).hang()
+    record = Record()
+
+    def broken(change):
+        raise ZeroDivisionError
+
+    async with make(script, on_state_change=broken) as stream:
+        stream.on_state_change(record)
+        await anext(stream)
+    assert record.path == ["connected", "closed"]
+    assert stream.stats.callback_errors == 2
+    assert any(entry.exc_info for entry in caplog.records)
+
+
+async def test_a_removed_callback_is_not_called(script):
+    """`remove_callback` undoes the adding, and refuses what it does not know."""
+    script.respond(*numbered(1)).hang()
+    record = Record()
+    stream = make(script, on_state_change=record)
+    stream.remove_callback(record)
+    with pytest.raises(ValueError, match="not a callback"):
+        stream.remove_callback(record)
+    async with stream:
+        await anext(stream)
+    assert record.path == []
+
+
+async def test_two_tasks_may_not_iterate_at_once(script):
+    """The second one gets a `RuntimeError` and the first is not disturbed (section 1)."""
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+    await anext(stream)
+    async with anyio.create_task_group() as group:
+        group.start_soon(drain, stream)
+        await anyio.sleep(1)
+        with pytest.raises(RuntimeError, match="another task"):
+            await anext(stream)
+        await stream.aclose()
+
+
+async def test_ended_stays_ended(script):
+    """A stream that is complete stops at once when it is iterated again (section 1)."""
+    script.respond(*numbered(1), event("", event="done")).hang()
+    script.expect_no_more()
+    stream = make(script, until="done")
+    assert len(await drain(stream)) == 2
+    assert await drain(stream) == []
+    await stream.aclose()
+    assert stream.state is StreamState.CLOSED
+    script.closed_all()
+
+
+async def test_activity(script):
+    """Everything that happens, in order (section 1)."""
+    script.respond(comment("hi"), *numbered(1)).drop()
+    script.respond(event("", event="done")).hang()
+    seen = await drain(make(script, until="done").activity())
+    kinds = [Opened, Comment, ServerSentEvent, Disconnected, Opened, ServerSentEvent, Closed]
+    assert [type(item) for item in seen] == kinds
+    assert (seen[3].reason, seen[3].attempt, seen[3].delay) == (Reason.RESET, 1, 1)
+    assert [seen[0].last_event_id, seen[4].last_event_id] == [None, "1"]
+    assert seen[-1] == Closed(reason=Reason.COMPLETE)
+
+
+@pytest.mark.parametrize("policy", ["raise", "skip", "replace"])
+async def test_decoded(script, policy):
+    """One malformed payload of three: raised, skipped or replaced, and the stream goes on (P18)."""
+    script.respond(event("1"), event("{"), event("3"), event("0", event="done"))
+    stream = make(script, until="done")
+    invalid = (lambda item, _: item.data) if policy == "replace" else policy
+    values = stream.decoded(json.loads, invalid=invalid)
+    assert await anext(values) == 1
+    if policy == "raise":
+        with pytest.raises(json.JSONDecodeError):
+            await anext(values)
+    expected = ["{", 3, 0] if policy == "replace" else [3, 0]
+    assert await drain(values) == expected
+
+
+async def test_logs_hold_no_secrets(script, caplog):
+    """No query, header value, id or data is in any record, at any level (P30)."""
+    caplog.set_level(logging.DEBUG, logger="resilient_sse")
+    script.respond(event("s3cret-data", id="s3cret-id")).drop()
+    script.refuse(times=2)
+    script.reject(503, headers={"X": "s3cret-answer"}, body=b"s3cret-body")
+    script.respond(event("x", event="done")).hang()
+    stream = make(
+        script,
+        "https://me:s3cret@host/stream?token=s3cret",
+        headers={"Authorization": "s3cret"},
+        params={"key": "s3cret"},
+        until="done",
+    )
+    await drain(stream)
+    records = [entry for entry in caplog.records if entry.name == "resilient_sse"]
+    assert records
+    assert "s3cret" not in repr([vars(entry) | {"text": entry.getMessage()} for entry in records])
+    assert "s3cret" not in repr(stream)
+    levels = [entry.levelno for entry in records]
+    assert levels[:3] == [logging.INFO, logging.WARNING, logging.INFO]

@@ -1,0 +1,125 @@
+"""The edge to httpx: its exceptions, its pools, and what it decodes."""
+
+import time
+
+import httpx
+import pytest
+import tenacity
+
+from resilient_sse import (
+    LimitExceededError,
+    ResilientSSEError,
+    ResilientStream,
+    RetriesExhaustedError,
+)
+from resilient_sse._client.transport import opener
+from resilient_sse._client.transport.failures import translated
+from resilient_sse.testing import event, gzipped
+from tests.client.support import Loopback, drain, make, numbered, pooled_client, take
+
+
+def exceptions_of_httpx():
+    """Return every class of exception that httpx raises about requests."""
+    found = {value for value in vars(httpx).values() if isinstance(value, type)}
+    return sorted(
+        (kind for kind in found if issubclass(kind, (httpx.HTTPError, httpx.InvalidURL))),
+        key=lambda kind: kind.__name__,
+    )
+
+
+@pytest.mark.parametrize("opened", [True, False])
+@pytest.mark.parametrize("kind", exceptions_of_httpx(), ids=lambda kind: kind.__name__)
+def test_every_exception_of_httpx_is_translated(kind, opened):
+    """Whatever httpx raises about a request becomes one of ours, never an unknown class (P5)."""
+    if kind in (httpx.HTTPError, httpx.RequestError):
+        pytest.skip("a base class, never raised itself")
+    error = kind.__new__(kind)
+    error.args = ("words",)
+    error.response = httpx.Response(500)
+    assert isinstance(translated(error, opened=opened), ResilientSSEError)
+
+
+async def test_a_full_pool_is_named():
+    """Who has more streams than slots is told which limit to raise (section 3.8)."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    client, _ = pooled_client(Loopback(lambda _: head + b"".join(numbered(1))), slots=1)
+    async with ResilientStream("http://host/", client=client) as holder:
+        await anext(holder)
+        starved = ResilientStream("http://host/", client=client, max_retries=0)
+        with pytest.raises(RetriesExhaustedError) as caught:
+            await anext(starved)
+    assert "max_connections" in str(caught.value.__cause__)
+    await client.aclose()
+
+
+def test_one_tls_context_for_all_streams(monkeypatch):
+    """Two hundred streams without a client of their own share one TLS context (P4)."""
+    made = []
+    original = httpx.create_ssl_context
+
+    def create():
+        made.append(1)
+        return original()
+
+    opener._tls_context.cache_clear()
+    monkeypatch.setattr(httpx, "create_ssl_context", create)
+    streams = [ResilientStream("https://host/") for _ in range(200)]
+    for stream in streams:
+        stream._pump._transport._client()
+    assert made == [1]
+
+
+async def test_an_injected_client_is_never_closed(script):
+    """The caller's client stays usable (P4)."""
+    script.respond(*numbered(1)).hang()
+    client = script.client()
+    async with make(script, client=client) as stream:
+        await anext(stream)
+    assert not client.is_closed
+    script.closed_all()
+
+
+async def test_a_bomb_stops_at_the_limit(script):
+    """A small compressed body cannot become a large event (P13)."""
+    bomb = gzipped(b"data: " + b"x" * 50_000_000)
+    script.respond(*numbered(1), headers={"Content-Type": "text/event-stream"}).drop()
+    script.respond(*bomb, headers={"Content-Encoding": "gzip"}).hang()
+    stream = make(script, max_event_bytes=1_000_000)
+    await anext(stream)
+    with pytest.raises(LimitExceededError) as caught:
+        await anext(stream)
+    assert caught.value.limit_bytes == 1_000_000
+    script.closed_all()
+
+
+async def test_one_byte_at_a_time_from_a_compressed_body(script):
+    """Any cut of a compressed body gives the same events (section 3.1)."""
+    body = gzipped(*(event(str(number), id=str(number)) for number in range(20)))
+    whole = b"".join(body)
+    parts = [whole[at : at + 1] for at in range(len(whole))]
+    script.respond(*parts, headers={"Content-Encoding": "x-gzip"}).hang()
+    async with make(script) as stream:
+        assert [item.id for item in await take(stream, 20)] == [str(number) for number in range(20)]
+
+
+async def test_an_unknown_encoding_is_refused(script):
+    """What cannot be decoded is said at once instead of being parsed as text (section 3.10)."""
+    script.respond(b"\x0b\x02", headers={"Content-Encoding": "br"})
+    script.expect_no_more()
+    with pytest.raises(ResilientSSEError, match="'br'"):
+        await drain(make(script))
+
+
+async def test_delays_do_not_come_from_the_retry_engine(script, monkeypatch):
+    """Neither the engine's randomness nor the wall clock has a part in the delays (section 3.4)."""
+
+    def forbidden(*args, **options):
+        raise AssertionError
+
+    monkeypatch.setattr(tenacity.wait.random, "uniform", forbidden)
+    monkeypatch.setattr(time, "time", lambda: -1e9)
+    monkeypatch.setattr(time, "sleep", forbidden)
+    script.refuse(times=6)
+    with pytest.raises(RetriesExhaustedError):
+        await drain(make(script))
+    assert [request.at for request in script.requests] == [0, 1, 3, 7, 12, 17]
