@@ -44,7 +44,6 @@ IMPURE = {
     "socket",
     "ssl",
     "subprocess",
-    "sys",
     "tempfile",
     "threading",
     "time",

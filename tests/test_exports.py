@@ -43,7 +43,7 @@ def found_modules() -> list[str]:
 
 MODULES = found_modules()
 PUBLIC = [name for name in MODULES if name.count(".") < 2 and "._" not in name]
-"""The root package and the packages beside the core and the shell; what lies inside them is reached through them."""
+"""The root package and the packages beside core and shell; what lies inside them is reached through them."""
 
 
 def exported(module: types.ModuleType) -> dict[str, object]:

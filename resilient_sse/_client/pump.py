@@ -18,24 +18,25 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint
 
-from resilient_sse._client.log import log_change, logger
 from resilient_sse._client.retry import Outage
 from resilient_sse._client.transport import CLOSE_SECONDS
 from resilient_sse._client.watch import Watch
 from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError
-from resilient_sse._core.events import Gap
 from resilient_sse._core.states import Reason, StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from resilient_sse._client.callbacks import Callbacks
+    from resilient_sse._client.report import Reporter
     from resilient_sse._client.request import RequestTemplate
     from resilient_sse._client.transport import Connection, Transport
-    from resilient_sse._core.intake import Delivery
+    from resilient_sse._core.holdback import Delivery
     from resilient_sse._core.session import Session
 
 __all__ = ["Pump"]
+
+# After so many reads others get a turn, even if no read had to wait.
+_READS_A_TURN = 32
 
 
 class Pump:
@@ -46,8 +47,7 @@ class Pump:
         session: Decides.
         request: What to ask the server.
         transport: Opens connections.
-        callbacks: Are told.
-        where: The stream's address as logs may show it.
+        reporter: Is told.
     """
 
     def __init__(
@@ -55,22 +55,20 @@ class Pump:
         session: Session,
         request: RequestTemplate,
         transport: Transport,
-        callbacks: Callbacks,
-        *,
-        where: str,
+        reporter: Reporter,
     ) -> None:
         self._session = session
         self._request = request
         self._transport = transport
-        self._callbacks = callbacks
-        self._where = where
+        self._reporter = reporter
         self._outage: Outage | None = None
         self._scope: anyio.CancelScope | None = None
         self._watch: Watch | None = None
         self._restart = False
         self._was_cancelled = False
+        self._reads = 0
+        self._waiting_since = 0.0
         self._farewell: Delivery | None = None
-        self._conflict_logged = False
         self.connection: Connection | None = None
         """The open connection, if there is one."""
         self.closing = False
@@ -91,20 +89,27 @@ class Pump:
             self._was_cancelled = False
             session.interrupted(now=anyio.current_time(), at_once=False)
         while True:
-            if session.changes or self._callbacks.pending:
-                await self._announce()
+            if session.changes or self._reporter.pending:
+                await self._reporter.announce(session.changes)
             if self.closing:
                 return await self._last_word()
             item = session.take(anyio.current_time())
             if item is not None:
-                await self._tell(item)
+                await self._reporter.tell(item)
                 return item
+            if session.intake.unfinished:
+                await checkpoint()
+                continue
             if session.error is not None:
                 error, session.error = session.error, None
                 raise error
             if session.state is StreamState.CLOSED:
                 return None
             await self._proceed()
+
+    def asked(self) -> None:
+        """Take note that the consumer begins to wait; the limits on silence run from here."""
+        self._waiting_since = anyio.current_time()
 
     async def close(self) -> None:
         """Close the connection and the transport, within a bound, and end the stream."""
@@ -119,10 +124,10 @@ class Pump:
                 session.close(anyio.current_time())
         if closes:
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                await self._announce()
+                await self._reporter.announce(session.changes)
             self._farewell = session.take(anyio.current_time())
             if self._farewell is not None:
-                self._callbacks.observe(self._farewell)
+                self._reporter.observe(self._farewell)
 
     def wake(self, *, restart: bool = False) -> None:
         """Interrupt whatever `next` is waiting for."""
@@ -190,7 +195,8 @@ class Pump:
             return
         self._end_outage()
         self.connection = connection
-        session.opened(connection.status, connection.headers, cursor=cursor, now=anyio.current_time())
+        self._waiting_since = anyio.current_time()
+        session.opened(connection.status, connection.headers, cursor=cursor, now=self._waiting_since)
 
     def _end_outage(self) -> None:
         if self._outage is not None:
@@ -207,12 +213,14 @@ class Pump:
     async def _read(self, connection: Connection) -> None:
         """Wait for bytes, as long as silence may last, and give them to the session."""
         session = self._session
-        started = anyio.current_time()
         left, reason = session.silence.left
+        if left <= 0:  # a flood of what is no event never lets a timer ring
+            await self._lose(ConnectionLostError(reason, "nothing that counts arrived in time"))
+            return
         notice = session.silence.until_notice if session.state is StreamState.CONNECTED else left
-        self._watch = Watch(connection, notice=self._quiet, notice_after=notice, limit=left)
+        watch = self._watch = Watch(connection, notice=self._quiet, notice_after=notice, limit=left)
         try:
-            chunk = await self._watch.read()
+            chunk = await watch.read()
         except ConnectionLostError as error:
             await self._lose(error)
             return
@@ -224,18 +232,23 @@ class Pump:
         finally:
             self._watch = None
         now = anyio.current_time()
-        if chunk == "cut":
+        waited, self._waiting_since = now - self._waiting_since, now
+        if isinstance(chunk, tuple):  # the read may have brought this in the very moment it was cut
+            data, size = chunk
+            session.receive(data, raw_size=size, waited=waited, now=now)
+        if watch.is_cut:
             if self._restart:
                 await self._interrupted()
             elif not self.closing:
-                await self._lose(ConnectionLostError(reason, f"nothing for {now - started:.1f} s"))
-        elif chunk is None:
+                await self._lose(ConnectionLostError(reason, f"nothing for {waited:.1f} s"))
+        elif not isinstance(chunk, tuple):
             await self._lose(ConnectionLostError(Reason.EOF))
         else:
-            data, size = chunk
-            session.receive(data, raw_size=size, waited=now - started, now=now)
-            if not size:
-                await checkpoint()  # nothing was waited for: a bomb must not hold the event loop
+            self._reads += 1
+            if not chunk[1] or self._reads % _READS_A_TURN == 0:
+                # Bytes that were at hand are not waited for: a bomb, or a swarm of tiny chunks, must not hold
+                # the event loop.
+                await checkpoint()
 
     async def _lose(self, error: ResilientSSEError) -> None:
         # Its frames lead to this object; a program that keeps the record of a loss must not keep the stream.
@@ -273,26 +286,7 @@ class Pump:
 
     async def _quiet(self) -> None:
         self._session.quiet(anyio.current_time())
-        await self._announce()
-
-    async def _announce(self) -> None:
-        """Tell the callbacks every change that they were not told yet."""
-        await self._callbacks.flush()
-        changes = self._session.changes
-        while changes:
-            change = changes.popleft()
-            log_change(change, self._where)
-            await self._callbacks.tell(change)
-
-    async def _tell(self, item: Delivery) -> None:
-        if isinstance(item, Gap):
-            logger.warning("%s: gap (%s), missing: %s", self._where, item.kind, item.missing)
-            await self._callbacks.tell(item)
-            return
-        self._callbacks.observe(item)
-        if self._session.stats.id_conflicts and not self._conflict_logged:
-            self._conflict_logged = True
-            logger.warning("%s: an event id came again with other content; both are delivered", self._where)
+        await self._reporter.announce(self._session.changes)
 
     def _goes_on(self) -> bool:
         return self._session.state is StreamState.RECONNECTING and not self.closing

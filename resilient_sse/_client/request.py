@@ -7,7 +7,7 @@ import json as jsonlib
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
-from urllib.parse import quote_plus, unquote_plus, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote_plus, unquote, unquote_plus, urlencode, urlsplit, urlunsplit
 
 __all__ = ["Content", "HeaderValues", "ParamValues", "PreparedRequest", "RequestTemplate"]
 
@@ -85,6 +85,14 @@ class RequestTemplate:
             _json_bytes(self.json)
 
     @property
+    def userinfo(self) -> tuple[str, str] | None:
+        """The user and password written in the URL; they are not sent as a part of it, nor logged."""
+        parts = urlsplit(self.url)
+        if parts.username is None:
+            return None
+        return unquote(parts.username), unquote(parts.password or "")
+
+    @property
     def repeatable(self) -> bool:
         """Whether the method is safe, so that the request may be sent again whatever has happened."""
         return self.method.upper() in _SAFE_METHODS
@@ -112,7 +120,8 @@ class RequestTemplate:
         body = b"" if self.json is None else _json_bytes(self.json)
         if isinstance(self.content, (str, bytes)):
             body = self.content.encode() if isinstance(self.content, str) else self.content
-        return b"\n".join(part for part in (query, method, body) if part)
+        user = self.userinfo[0].encode() if self.userinfo else b""
+        return b"\n".join(part for part in (query, method, body, user) if part)
 
     async def prepare(self, cursor: str | None) -> PreparedRequest:
         """
@@ -145,7 +154,7 @@ class RequestTemplate:
         query = "&".join(part for part in (parts.query, urlencode(params)) if part)
         if self.resume_param is not None and cursor is not None:
             query = _replaced(query, self.resume_param, cursor)
-        return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
 
 
 def _replaced(query: str, name: str, value: str) -> str:

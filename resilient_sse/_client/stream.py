@@ -15,6 +15,7 @@ from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallbac
 from resilient_sse._client.log import redacted
 from resilient_sse._client.position import Ack, Position, Start, checkpoint_key, position_in
 from resilient_sse._client.pump import Pump
+from resilient_sse._client.report import Reporter
 from resilient_sse._client.request import Content, HeaderValues, ParamValues, RequestTemplate
 from resilient_sse._client.transport import CLOSE_SECONDS, Transport, check_client, check_url
 from resilient_sse._client.views import Activities, Decoded, Invalid
@@ -204,12 +205,13 @@ class ResilientStream:
             self._callbacks.on_gap(on_gap)
         transport = Transport(
             client,
-            auth=auth,
+            auth=request.userinfo if auth is None else auth,
             compression=compression,
             connect_timeout=connect_timeout,
             header_timeout=stall_timeout,
         )
-        self._pump = Pump(self._session, request, transport, self._callbacks, where=self._where)
+        reporter = Reporter(self._callbacks, self._session.stats, where=self._where)
+        self._pump = Pump(self._session, request, transport, reporter)
         self._iterating = False
         self._idle: anyio.Event | None = None
         self._loaded = False
@@ -272,7 +274,7 @@ class ResilientStream:
     async def __anext__(self) -> ServerSentEvent:
         """Wait for the next event; the one before is committed first."""
         for skipped in count(1):
-            item = await self._next()
+            item = await self._next(first=skipped == 1)
             if item is None:
                 break
             if isinstance(item, ServerSentEvent):
@@ -371,8 +373,8 @@ class ResilientStream:
         """Show where the stream leads, without secrets, and its state."""
         return f"<ResilientStream {self._where} {self.state.value}>"
 
-    async def _next(self) -> Activity | None:
-        """Return the next thing, `None` at the end; one task at a time."""
+    async def _next(self, *, first: bool = True) -> Activity | None:
+        """Return the next thing, `None` at the end; one task at a time.  *first* begins a wait of the consumer."""
         pump = self._pump
         if pump is None:  # pragma: no cover - only while the constructor is refusing its arguments
             return None
@@ -380,9 +382,14 @@ class ResilientStream:
             raise RuntimeError("the stream is being iterated by another task or from inside a callback")
         self._iterating = True
         try:
+            if first:
+                pump.asked()
             if self._position is not None:
                 await self._settle(self._position)
-            item = await pump.next()
+            try:
+                item = await pump.next()
+            except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
+                raise RuntimeError("a function given to the stream raised StopAsyncIteration") from exc
             if item is None:
                 await pump.close()  # it is over in any case; this frees what our own client holds
             elif isinstance(item, ServerSentEvent) and self._position is not None:

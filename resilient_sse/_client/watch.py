@@ -55,14 +55,15 @@ class Watch:
         self._notice_after = notice_after if notice_after < limit else math.inf
         self._limit = limit
         self._scope = anyio.CancelScope()
-        self._is_cut = False
+        self.is_cut = False
+        """Whether the read was ended; it may have brought something in the same moment."""
         self._begun: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._asyncio = on_asyncio()
 
     def cut(self) -> None:
         """End the read, which then returns `"cut"`; its connection is lost."""
-        self._is_cut = True
+        self.is_cut = True
         if not self._asyncio:
             self._scope.cancel()
         elif self._ending is None:
@@ -83,13 +84,14 @@ class Watch:
                 return await self._bare()
             return await self._by_task_group()
         except ConnectionLostError:
-            if self._is_cut:
+            if self.is_cut:
                 return "cut"
             raise
 
     async def _bare(self) -> Outcome:
         with self._scope:
             return await self._connection.receive()
+        self.is_cut = True
         return "cut"
 
     async def _by_timer(self) -> Outcome:

@@ -21,6 +21,9 @@ MIN_SERVER_DELAY = 0.1
 _MAXIMUM = 5.0
 _JITTER = 0.1
 
+MIN_SETTLED = 1.0
+"""Seconds.  However short the delays are, a connection that holds for less has proved nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -113,7 +116,7 @@ class Pacing:
     def settle_after(self) -> float:
         """How long a connection must hold before its success counts, in seconds: the longest own delay."""
         own = self._backoff.maximum if isinstance(self._backoff, Backoff) else _MAXIMUM
-        return max(own, self._retry or 0.0)
+        return max(own, self._retry or 0.0, MIN_SETTLED)
 
     def retry(self, milliseconds: int) -> None:
         """Take a `retry` field: from now on it replaces the initial delay, as a floor."""

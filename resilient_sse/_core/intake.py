@@ -13,52 +13,25 @@ not, no further reconnect would help: the hole becomes one `Gap`, and what was h
 
 from __future__ import annotations
 
-import re
+import sys
 from collections import deque
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from resilient_sse._core.dedup import Deduplicator, Sighting
-from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
-from resilient_sse._core.parser import Block, Item, RetryHint
-from resilient_sse._core.sequence import Numbering, Place, Sequence
+from resilient_sse._core.events import Closed, Gap, ServerSentEvent
+from resilient_sse._core.holdback import Delivery, Holdback, Queued
+from resilient_sse._core.judgement import EventFilter, IntakeOptions, Until, usable_as_cursor
+from resilient_sse._core.parser import Block, RetryHint
+from resilient_sse._core.sequence import Place, Sequence
 
 if TYPE_CHECKING:
     from resilient_sse._core.stats import StreamStats
 
 __all__ = ["Delivery", "EventFilter", "Intake", "IntakeOptions", "Until", "usable_as_cursor"]
 
-EventFilter: TypeAlias = Collection[str] | Callable[[ServerSentEvent], bool]
-Until: TypeAlias = str | Callable[[ServerSentEvent], bool]
-Delivery: TypeAlias = ServerSentEvent | Comment | Gap | Opened | Disconnected | Closed
 
-_MAX_CURSOR_BYTES = 4096
-
-# No control characters anywhere, no space at the edges; lone surrogates cannot be UTF-8.
-_CURSOR = re.compile(
-    r"[^\x00-\x20\x7f\ud800-\udfff](?:[^\x00-\x1f\x7f\ud800-\udfff]*[^\x00-\x20\x7f\ud800-\udfff])?"
-)
-
-
-def usable_as_cursor(event_id: str) -> bool:
-    """Whether a header can carry *event_id*: no control characters, no edge spaces, at most 4 KiB of UTF-8."""
-    if _CURSOR.fullmatch(event_id) is None:
-        return False
-    return len(event_id) <= _MAX_CURSOR_BYTES // 4 or len(event_id.encode("utf-8")) <= _MAX_CURSOR_BYTES
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IntakeOptions:
-    """How events are judged; the names are those of `ResilientStream`."""
-
-    last_event_id: str | None = None
-    dedup: Literal["always", "replay", "off"] = "always"
-    dedup_window: int = 1000
-    sequence: Numbering | None = None
-    heartbeat_events: frozenset[str] = frozenset({"heartbeat"})
-    events: EventFilter | None = None
-    until: Until | None = None
+# How many items one call of take() may judge before others get a turn.
+_JUDGED_AT_ONCE = 500
 
 
 class Intake:
@@ -67,14 +40,14 @@ class Intake:
     def __init__(self, options: IntakeOptions, stats: StreamStats) -> None:
         self._options = options
         self._stats = stats
-        self._queue: deque[Item | Delivery] = deque()
+        self._queue: deque[Queued] = deque()
         self._window = Deduplicator(options.dedup_window)
         self._sequence = Sequence(options.sequence, options.dedup_window) if options.sequence else None
-        self._held: deque[Item | Delivery] = deque()
-        self._held_connection = 0
+        self._held = Holdback(self._numbered)
         self._healing = False
         self._released = 0
-        self._reporting = False
+        self._asked_for = -sys.maxsize
+        self._gap_connection = 0
         self._connection = 0
         self._resumed = False
         self._event_id = ""
@@ -88,6 +61,8 @@ class Intake:
         """Whether the present connection has brought an event that was new."""
         self.done = False
         """Whether `until` has matched: nothing that follows counts."""
+        self.unfinished = False
+        """Whether the last `take` stopped because it had judged enough for one turn of the event loop."""
         if options.last_event_id:
             self.resume_from(options.last_event_id)
 
@@ -105,19 +80,28 @@ class Intake:
         """Begin a connection; *resumed* tells whether it was asked to resume after an id."""
         self._connection = connection
         self._resumed = resumed or connection > 1
-        self.fresh = False
-        self.heal = False
+        self.fresh = self.heal = False
 
-    def put(self, item: Item | Delivery) -> None:
+    def put(self, item: Queued) -> None:
         """Append what came off the wire, or a notice that belongs behind it."""
         self._queue.append(item)
 
-    def release(self) -> None:
-        """Put what was held back for healing at the head of the queue: no replay will bring it again."""
+    def release(self, up_to: int | None = None) -> None:
+        """
+        Put what was held back for healing at the head of the queue: no replay will bring it again.
+
+        Args:
+            up_to: Release only what is numbered so or lower.
+        """
         self._healing = self.heal = False
-        self._released = len(self._held)
-        self._queue.extendleft(reversed(self._held))
-        self._held.clear()
+        released = self._held.release(up_to)
+        self._released += len(released)
+        self._queue.extendleft(reversed(released))
+
+    @property
+    def healing(self) -> bool:
+        """Whether a replay is still being waited for."""
+        return self._healing and not self.heal
 
     def end(self, notice: Closed, *, discard: bool = False) -> None:
         """Put the last notice; behind the end that `until` has found, or with *discard*, nothing else is left."""
@@ -130,7 +114,11 @@ class Intake:
 
     def take(self) -> Delivery | RetryHint | None:
         """Judge items until one is for the consumer; `None` when nothing is queued, or `heal`, or `done`."""
-        while self._queue and not (self.heal or self.done):
+        self.unfinished = False
+        for _ in range(_JUDGED_AT_ONCE):
+            self._catch_up()
+            if not self._queue or self.heal or self.done:
+                return None
             item = self._queue[0]
             if not isinstance(item, Block):
                 self._pop()
@@ -146,7 +134,21 @@ class Intake:
             self._pop()
             if event is not None:
                 return event
+        self.unfinished = True
         return None
+
+    def _catch_up(self) -> None:
+        """Bring up what is held as its turn comes: behind its number's place, whoever delivered that."""
+        if not self._held or self._healing or self._released or self._sequence is None:
+            return
+        coming = self._numbered(self._queue[0]) if self._queue else None
+        item = self._held.due(self._sequence.high, coming)
+        if item is not None:
+            self._released += 1
+            self._queue.appendleft(item)
+
+    def _numbered(self, item: Queued) -> int | None:
+        return self._number(item.id) if isinstance(item, Block) else None
 
     def _counted(self, gap: Gap) -> Gap:
         self._stats.gaps += 1
@@ -155,10 +157,7 @@ class Intake:
 
     def _pop(self) -> None:
         self._queue.popleft()
-        if self._released:
-            self._released -= 1
-        else:
-            self._reporting = False
+        self._released = max(self._released - 1, 0)
 
     def _judge(self, block: Block) -> ServerSentEvent | None:
         kind = block.event or "message"
@@ -174,6 +173,8 @@ class Intake:
 
     def _deliver(self, block: Block, kind: str, data: str) -> ServerSentEvent | None:
         sighting = self._look(block.id, kind, data)
+        if self._is_late(block.id):
+            sighting = Sighting.DUPLICATE
         if sighting is Sighting.DUPLICATE and self._drops_duplicates():
             if block.id and self._number(block.id) is None:
                 self._window.remember(block.id, kind, data)
@@ -188,10 +189,10 @@ class Intake:
             id=block.id,
             last_event_id=self.last_event_id if block.id is None else block.id,
             retry=block.retry,
-            connection=self._held_connection if self._released else self._connection,
+            connection=self._held.connection if self._released else self._connection,
         )
         # The user's functions may raise: nothing was changed so far, and the block is still at the head.
-        wanted, last = self._wants(event), self._ends(event)
+        wanted, last = self._options.wants(event), self._options.ends_with(event)
         if last and self._held:
             self.release()  # what was held came before the end
             return None
@@ -209,9 +210,33 @@ class Intake:
     def _look(self, event_id: str | None, kind: str, data: str) -> Sighting:
         """Ask the sequence about numbered events and the window about others; no id of its own, no question."""
         number = self._number(event_id)
-        if self._sequence and number is not None:
-            return self._sequence.look(number, kind, data)
-        return self._window.look(event_id, kind, data) if event_id else Sighting.NEW
+        if not event_id:
+            return Sighting.NEW
+        if self._sequence is None or number is None:
+            return self._window.look(event_id, kind, data)
+        sighting = self._sequence.look(number, kind, data)
+        if (
+            sighting is not Sighting.DUPLICATE
+            and self._window.look(event_id, kind, data) is Sighting.DUPLICATE
+        ):
+            return Sighting.DUPLICATE  # one of several events with this id
+        return sighting
+
+    def _is_late(self, event_id: str | None) -> bool:
+        """
+        Whether this is a number that was reported lost and comes with a later connection's replay after all.
+
+        Out of its place it is not delivered.  On the connection that showed the hole it is a new numbering.
+        """
+        number = self._number(event_id)
+        sequence = self._sequence
+        return bool(
+            sequence is not None
+            and number is not None
+            and sequence.place(number) is Place.BEHIND
+            and sequence.reported(number)
+            and self._connection != self._gap_connection
+        )
 
     def _number(self, event_id: str | None) -> int | None:
         return self._sequence.number(event_id) if self._sequence else None
@@ -223,9 +248,7 @@ class Intake:
             return None
         match sequence.place(number):
             case Place.NEXT:
-                if self._healing:
-                    self._healing = False
-                    self._held.clear()
+                self._healing = False  # the server replays
                 return None
             case Place.AHEAD:
                 return self._hole(sequence, number, block)
@@ -235,19 +258,17 @@ class Intake:
     def _hole(self, sequence: Sequence, number: int, block: Block) -> Gap | None:
         if self._healing:
             # The new connection did not continue at the hole: some of it, or all, is lost.
-            self._reporting = True
-            exposed = self._held[0]
-            first = self._number(exposed.id) if isinstance(exposed, Block) else None
-            if first is None or number >= first:
-                self.release()
+            self._asked_for = max(self._asked_for, number)
+            self.release(up_to=number)
+            if self._released:
                 return None
-            self._healing = False  # but it replays from here, and will bring what was held
-            self._held.clear()
-        if not (self._released or self._reporting):
+        if number > self._asked_for and not self._released:
             self._healing = self.heal = True
-            self._held, self._queue = self._queue, deque()
-            self._held_connection = self._connection
+            self._held.hold(self._queue, self._connection)
+            self._queue.clear()
+            self._asked_for = self._held.last_number
             return None
+        self._gap_connection = self._connection
         after = sequence.high_id
         return Gap(kind="hole", after_id=after, before_id=block.id, missing=sequence.lose(number))
 
@@ -256,30 +277,21 @@ class Intake:
         kind = block.event or "message"
         if block.data is None or kind in self._options.heartbeat_events or number == sequence.high:
             return None  # nothing to tell by, or an id used twice in a row
-        if sequence.look(number, kind, block.data) is Sighting.DUPLICATE:
+        if self._look(block.id, kind, block.data) is Sighting.DUPLICATE:
+            return None
+        if self._is_late(block.id):
             return None
         if self._held:
             self.release()
             return None
         self._healing = False
+        self._asked_for = -sys.maxsize
         self._sequence = sequence.restarted()
         return Gap(kind="reset", after_id=sequence.high_id, before_id=block.id)
 
     def _drops_duplicates(self) -> bool:
         mode = self._options.dedup
         return mode == "always" or (mode == "replay" and self._resumed)
-
-    def _wants(self, event: ServerSentEvent) -> bool:
-        wanted = self._options.events
-        if wanted is None:
-            return True
-        return wanted(event) if callable(wanted) else event.event in wanted
-
-    def _ends(self, event: ServerSentEvent) -> bool:
-        until = self._options.until
-        if until is None:
-            return False
-        return event.event == until if isinstance(until, str) else bool(until(event))
 
     def _accept_id(self, block: Block, content: tuple[str, str] | None) -> None:
         """Put the id of a block in force.  A duplicate's id is not accepted: it would move the cursor back."""
@@ -288,6 +300,8 @@ class Intake:
         number = self._number(block.id)
         if self._sequence and number is not None:
             if self._sequence.place(number) is Place.BEHIND:
+                if content:  # an id used twice: the sequence knows one content, the window the others
+                    self._window.remember(block.id, *content)
                 return
             self._sequence.advance(number, block.id, content)
         elif block.id and content and self._options.dedup != "off":

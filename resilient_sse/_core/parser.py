@@ -144,7 +144,7 @@ class Parser:
                 continue
             if ":" in name or name == line:
                 if line[0] == ":":
-                    items.append(Comment(line[1:].removeprefix(" ")))
+                    items.append(Comment(line[1:]))
                     continue
                 # "If value starts with a U+0020 SPACE character, remove it": a colon without a space, or none.
                 name, _, value = line.partition(":")

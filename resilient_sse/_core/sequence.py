@@ -98,13 +98,17 @@ class Sequence:
         """Say what is known of an event that stands behind the last contiguous number."""
         if self.high is None or number > self.high:
             return Sighting.NEW
-        if self._is_resumed(number) or any(low <= number <= high for low, high in self._lost):
+        if self._is_resumed(number):
             return Sighting.DUPLICATE
         at = len(self._contents) - 1 - (self.high - number)
         known = self._contents[at] if at >= 0 else _UNKNOWN
         if known == _UNKNOWN:
             return Sighting.NEW
         return Sighting.DUPLICATE if known == _content(event, data) else Sighting.CONFLICT
+
+    def reported(self, number: int) -> bool:
+        """Whether *number* belongs to a hole that was given up."""
+        return any(low <= number <= high for low, high in self._lost)
 
     def advance(self, number: int, event_id: str, content: tuple[str, str] | None = None) -> None:
         """Make *number*, the next one, the last contiguous one; *content* is its type and data, if it has any."""

@@ -151,6 +151,8 @@ class Session:
         for item in items:
             self.intake.put(item)
             self._dispatched |= isinstance(item, Block) and item.data is not None
+        if self.intake.healing and now - (self._opened_at or now) > self.outage.pacing.settle_after:
+            self.intake.release()
         alive = self.silence.heard(items, raw_size=raw_size, waited=waited)
         if alive and self.state is StreamState.WAITING:
             self._move(StreamState.CONNECTED, Reason.OPENED, now)
@@ -184,6 +186,8 @@ class Session:
         """Take note that the connection ended, and decide; everything it brought must have been taken."""
         self._disconnected(now)
         reason = reason_of(error)
+        if self.intake.healing and reason in (Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT):
+            self.intake.release()  # it had its chance to replay
         self.stats.stalls += reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
         if reason is Reason.EOF and self._options.on_eof == "complete":
             self.complete(now)

@@ -98,7 +98,7 @@ def test_choices():
 def test_callables():
     """Anything that can be called passes."""
     check_callable("x", len)
-    with pytest.raises(TypeError, match=r"^x must be callable, not 5$"):
+    with pytest.raises(TypeError, match=r"^x must be a function, not 5$"):
         check_callable("x", 5)
 
 

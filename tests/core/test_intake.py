@@ -36,7 +36,7 @@ def block(event_id: str | int | None = None, data: str | None = "", event: str =
 def taken(source: Intake) -> list:
     """Take everything there is; the figures must agree at every step."""
     items = []
-    while True:
+    while len(items) < 10_000:
         item = source.take()
         figures = source._stats
         assert figures.received == (
@@ -45,6 +45,7 @@ def taken(source: Intake) -> list:
         if item is None:
             return items
         items.append(item)
+    raise AssertionError("there is no end of it")
 
 
 def given(source: Intake, *items) -> list:
@@ -425,7 +426,7 @@ def test_until_without_an_end():
 
 
 def test_the_end_passes_every_filter():
-    """The event that `until` matches is delivered, wanted or not, and then the stream has come to its end (P19)."""
+    """The event that `until` matches is delivered, wanted or not, and then the stream is at its end (P19)."""
     source = intake(until="done", events=["add"])
     assert ids(given(source, block("1"), block("2", "", "done"), block("3", "", "add"))) == ["2"]
     assert source.done
@@ -433,15 +434,13 @@ def test_the_end_passes_every_filter():
 
 
 def test_nothing_comes_behind_the_end():
-    """What is held back for healing does not follow the event that ended the stream."""
+    """What is held back for healing came before the event that ended the stream and is given out first (R8)."""
     source = numbered(until="done")
     items = given(source, block(1), block(3))
     reconnected(source)
     items += given(source, block(None, "", "done"))
     source.end(CLOSED)
-    items += taken(source)
-    assert items[-1] is CLOSED
-    assert items[-2].event == "done"
+    assert ids(items + taken(source)) == ["1", hole(1, 3), "3", None, CLOSED]
 
 
 def test_an_end_without_until_keeps_what_is_queued():

@@ -61,11 +61,14 @@ def overheard():
 
 @pytest.fixture
 def no_garbage_collection():
-    """Leave everything to reference counts."""
+    """Leave everything to reference counts; what a failed test has left must not disturb the next one."""
     gc.collect()
     gc.disable()
     yield
     gc.enable()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 @pytest.mark.usefixtures("no_garbage_collection")

@@ -43,7 +43,8 @@ class Connection:
 
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
-        self.headers: Mapping[str, str] = dict(response.headers)
+        # items() is linear; dict(headers) asks for each name, and httpx then looks through all of them.
+        self.headers: Mapping[str, str] = dict(response.headers.items())
         self._response = response
         self._chunks = response.aiter_raw()
         self._inflater: Inflater | None = None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["exchange"]
 
 _MAX_REDIRECTS = 10
+_MAX_PORT = 65535
 _SEE_OTHER = 303
 _REDIRECTS: Final = frozenset({301, 302, _SEE_OTHER, 307, 308})
 _BECOMES_GET: Final = frozenset({301, 302, _SEE_OTHER})
@@ -182,6 +183,8 @@ def _target(url: httpx.URL, response: httpx.Response) -> httpx.URL:
         target = None
     if target is None:
         raise _refused(response, "has no usable Location")
+    if target.port is not None and not 0 < target.port <= _MAX_PORT:
+        raise _refused(response, "leads to a port that does not exist")
     if target.scheme not in ("http", "https") or not target.host:
         raise _refused(response, f"leads to the scheme {target.scheme[:20]!r}")
     return target
@@ -190,5 +193,7 @@ def _target(url: httpx.URL, response: httpx.Response) -> httpx.URL:
 def _refused(response: httpx.Response, why: str) -> HandshakeError:
     status = response.status_code
     return HandshakeError(
-        f"the server's redirect (status {status}) {why}", status=status, headers=dict(response.headers)
+        f"the server's redirect (status {status}) {why}",
+        status=status,
+        headers=dict(response.headers.items()),
     )

@@ -49,7 +49,13 @@ def translated(exc: Exception, *, opened: bool) -> Exception:  # noqa: PLR0911 -
     match exc:
         case ResilientSSEError():
             return exc
-        case httpx.LocalProtocolError() | httpx.UnsupportedProtocol() | httpx.InvalidURL() | UnicodeError():
+        case (
+            httpx.LocalProtocolError()
+            | httpx.UnsupportedProtocol()
+            | httpx.InvalidURL()
+            | UnicodeError()
+            | OverflowError()
+        ):
             # Our own request breaks a rule; it would break it again at every attempt.
             # h11's words quote the header, which may be a secret; the cause still has them.
             return HandshakeError(f"the request cannot be sent: {_words(exc).partition(' b')[0]}")
@@ -64,10 +70,16 @@ def translated(exc: Exception, *, opened: bool) -> Exception:  # noqa: PLR0911 -
             return ConnectionLostError(Reason.RESET if cut else Reason.PROTOCOL, _words(exc))
         case httpx.HTTPStatusError():
             # An event hook of the caller's client may call raise_for_status().
-            return BadStatusError(status=exc.response.status_code, headers=dict(exc.response.headers))
+            return BadStatusError(status=exc.response.status_code, headers=dict(exc.response.headers.items()))
         case httpx.TooManyRedirects():
             return HandshakeError(_words(exc))
-        case httpx.TransportError() | OSError() | anyio.BrokenResourceError() | anyio.ClosedResourceError():
+        case (
+            httpx.TransportError()
+            | OSError()
+            | ExceptionGroup()  # of several addresses tried
+            | anyio.BrokenResourceError()
+            | anyio.ClosedResourceError()
+        ):
             return ConnectionLostError(Reason.RESET if opened else Reason.CONNECT, _words(exc))
         case _:
             return exc

@@ -35,6 +35,7 @@ Client: TypeAlias = httpx.AsyncClient
 Auth: TypeAlias = "httpx.Auth | tuple[str | bytes, str | bytes] | Callable[[httpx.Request], httpx.Request]"
 
 _OK = 200
+_MAX_COOKIES = 50  # what RFC 6265 asks of a user agent for each domain
 _EXCERPT_BYTES = 16 * 1024
 _EXCERPT_SECONDS = 2.0
 
@@ -143,7 +144,9 @@ class Transport:
         """Close our own client, if one was made, and with it whatever it holds; the next request makes another."""
         own, self._own = self._own, None
         if own is not None:
-            self._cookies = own.cookies
+            # Sticky sessions need a few; a server that sets ever more starts again at none.
+            few = len(own.cookies.jar) <= _MAX_COOKIES
+            self._cookies = own.cookies if few else httpx.Cookies()
             await finish(own.aclose, within=CLOSE_SECONDS)
 
     def _client(self) -> Client:

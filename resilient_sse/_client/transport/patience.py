@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from resilient_sse._client.backends import on_asyncio, wait_out
+from resilient_sse._client.backends import finish, on_asyncio, wait_out
+from resilient_sse._client.transport.connection import CLOSE_SECONDS
 from resilient_sse._client.transport.failures import raise_translated
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
@@ -40,6 +41,7 @@ class Patience:
 
     def __init__(self, connect_timeout: float | None, header_timeout: float | None, *, pooled: bool) -> None:
         connect = math.inf if connect_timeout is None else connect_timeout
+        self._connect = connect
         self._headers = math.inf if header_timeout is None else header_timeout
         # Transports that trace nothing (mocks, mostly) are held to the sum of all limits.
         self._all = 2 * connect + self._headers
@@ -47,12 +49,16 @@ class Patience:
         self._protects = pooled and connect_timeout is not None
         self._scope = anyio.CancelScope()
         self._task: asyncio.Task[httpx.Response] | None = None
+        self._asyncio = on_asyncio()
         self._protected = False
         self._wanted = False
 
     def asks(self) -> None:
         """Take note that a request is about to be sent, the first or a redirected one."""
         self._protect(on=self._protects)
+        if self._protects and self._asyncio:
+            # Authentication and hooks run before the pool is asked; they must not be protected for ever.
+            asyncio.get_running_loop().call_later(self._connect, lambda: self._protect(on=False))
 
     async def trace(self, name: str, _info: object) -> None:
         """Take note of how far the request has come."""
@@ -72,7 +78,7 @@ class Patience:
             ConnectionLostError: No response came, or not in time.
         """
         self.asks()
-        if not on_asyncio():
+        if not self._asyncio:
             return await self._bounded(sending)
         self._task = asyncio.create_task(self._bounded(sending))
         try:
@@ -100,7 +106,7 @@ class Patience:
 
     def _protect(self, *, on: bool) -> None:
         self._protected = on
-        if not on_asyncio():
+        if not self._asyncio:
             self._scope.shield = on
         elif not on and self._wanted and self._task is not None:
             self._task.cancel()
@@ -112,4 +118,4 @@ async def _abandon(task: asyncio.Task[httpx.Response]) -> None:
         response = await wait_out(task)
     except (asyncio.CancelledError, Exception):  # noqa: BLE001 - the caller raises the cancellation
         return
-    await response.aclose()
+    await finish(response.aclose, within=CLOSE_SECONDS)

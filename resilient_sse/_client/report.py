@@ -1,0 +1,63 @@
+"""What a stream says, said in one place: to the log, to the observers, to the callbacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resilient_sse._client.log import log_change, logger
+from resilient_sse._core.events import Gap
+
+if TYPE_CHECKING:
+    from collections import deque
+
+    from resilient_sse._client.callbacks import Callbacks
+    from resilient_sse._core.holdback import Delivery
+    from resilient_sse._core.states import StateChange
+    from resilient_sse._core.stats import StreamStats
+
+__all__ = ["Reporter"]
+
+
+class Reporter:
+    """
+    One stream's voice.
+
+    Args:
+        callbacks: Are told.
+        stats: The figures of the stream.
+        where: The stream's address as logs may show it.
+    """
+
+    def __init__(self, callbacks: Callbacks, stats: StreamStats, *, where: str) -> None:
+        self._callbacks = callbacks
+        self._stats = stats
+        self._where = where
+        self._conflict_logged = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether a cancelled announcement has left callbacks to be called."""
+        return self._callbacks.pending
+
+    async def announce(self, changes: deque[StateChange]) -> None:
+        """Tell every change that was not told yet, and take it from *changes*."""
+        await self._callbacks.flush()
+        while changes:
+            change = changes.popleft()
+            log_change(change, self._where)
+            await self._callbacks.tell(change)
+
+    async def tell(self, item: Delivery) -> None:
+        """Tell what is about to be handed to the consumer."""
+        if isinstance(item, Gap):
+            logger.warning("%s: gap (%s), missing: %s", self._where, item.kind, item.missing)
+            await self._callbacks.tell(item)
+            return
+        self.observe(item)
+        if self._stats.id_conflicts and not self._conflict_logged:
+            self._conflict_logged = True
+            logger.warning("%s: an event id came again with other content; both are delivered", self._where)
+
+    def observe(self, item: Delivery) -> None:
+        """Tell the observers only."""
+        self._callbacks.observe(item)

@@ -1,0 +1,57 @@
+"""By what events are judged: the settings, and which ids can resume a stream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from resilient_sse._core.events import ServerSentEvent
+from resilient_sse._core.sequence import Numbering
+
+__all__ = ["EventFilter", "IntakeOptions", "Until", "usable_as_cursor"]
+
+EventFilter: TypeAlias = Collection[str] | Callable[[ServerSentEvent], bool]
+Until: TypeAlias = str | Callable[[ServerSentEvent], bool]
+
+_MAX_CURSOR_BYTES = 4096
+
+# No control characters anywhere, no space at the edges; lone surrogates cannot be UTF-8.
+_CURSOR = re.compile(
+    r"[^\x00-\x20\x7f\ud800-\udfff](?:[^\x00-\x1f\x7f\ud800-\udfff]*[^\x00-\x20\x7f\ud800-\udfff])?"
+)
+
+
+def usable_as_cursor(event_id: str) -> bool:
+    """Whether a header can carry *event_id*: no control characters, no edge spaces, at most 4 KiB of UTF-8."""
+    if _CURSOR.fullmatch(event_id) is None:
+        return False
+    return len(event_id) <= _MAX_CURSOR_BYTES // 4 or len(event_id.encode("utf-8")) <= _MAX_CURSOR_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeOptions:
+    """How events are judged; the names are those of `ResilientStream`."""
+
+    last_event_id: str | None = None
+    dedup: Literal["always", "replay", "off"] = "always"
+    dedup_window: int = 1000
+    sequence: Numbering | None = None
+    heartbeat_events: frozenset[str] = frozenset({"heartbeat"})
+    events: EventFilter | None = None
+    until: Until | None = None
+
+    def wants(self, event: ServerSentEvent) -> bool:
+        """Whether *event* passes the filter."""
+        wanted = self.events
+        if wanted is None:
+            return True
+        return wanted(event) if callable(wanted) else event.event in wanted
+
+    def ends_with(self, event: ServerSentEvent) -> bool:
+        """Whether the stream is complete with *event*."""
+        until = self.until
+        if until is None:
+            return False
+        return event.event == until if isinstance(until, str) else bool(until(event))
