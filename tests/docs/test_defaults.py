@@ -7,7 +7,7 @@ import pytest
 
 from resilient_sse import CONSERVATIVE, Backoff, ResilientStream
 from resilient_sse._client.transport import connection, exchange, opener
-from resilient_sse._core import intake, resumption
+from resilient_sse._core import judgement, resumption
 from resilient_sse._core.backoff import MIN_SERVER_DELAY
 from resilient_sse._core.options import Liveness
 from tests.docs.pages import ROOT, code, table, tables, text_of
@@ -74,7 +74,7 @@ def test_constants():
     rows = dict(table(text_of("reference/arguments.md"), "what", "value"))
     assert list(rows.values()) == [
         f"{exchange._MAX_REDIRECTS}",
-        f"{intake._MAX_CURSOR_BYTES // 1024} KiB of UTF-8",
+        f"{judgement._MAX_CURSOR_BYTES // 1024} KiB of UTF-8",
         f"{opener._EXCERPT_BYTES // 1024} KiB, read for at most {opener._EXCERPT_SECONDS:g} s",
         f"{connection.CLOSE_SECONDS:g} s",
         f"{resumption._EMPTY_CONNECTIONS}",

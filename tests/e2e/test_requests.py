@@ -34,7 +34,7 @@ async def test_redirect_loop(serve, diary):
         await collect(ResilientStream(server.url, on_state_change=diary), 1)
     assert raised.value.status == 307
     assert len(server.requests) == 11
-    assert diary.states == [StreamState.ERROR, StreamState.CLOSED]
+    assert diary.states == [StreamState.ERROR]
 
 
 SECRETS = {"Authorization": "Bearer secret", "Cookie": "session=secret", "X-API-Key": "secret"}
