@@ -54,4 +54,4 @@ def test_figures_as_json():
 def test_figures_that_do_not_exist_cannot_be_counted():
     """A slip in a counter's name is an error and not a new figure."""
     with pytest.raises(AttributeError):
-        StreamStats().receeded = 1
+        StreamStats().unknown_figure = 1
