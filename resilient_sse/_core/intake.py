@@ -6,9 +6,9 @@ consumer asks for the next; whatever a user's own function raises, the item stay
 lost.  An item's fate is counted in the moment it is decided, so the figures agree with each other at any time.
 
 A hole in a numbered stream is met by asking again from the last contiguous id: the item that showed the hole
-and what followed it are held back, and `heal` tells the session to reconnect.  If the new connection
-continues with the missing number, the server replays, and what was held is dropped, for it will come again.  If
-not, no further reconnect would help: the hole becomes one `Gap`, and what was held is delivered.
+and what followed it are held back, and `heal` tells the session to reconnect.  What the new connection does not
+bring becomes one `Gap` for each run of missing numbers; no further reconnect would help, for this one has asked.
+What is held comes up when its number is next, whoever delivered the one before.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from resilient_sse._core.stats import StreamStats
 
 __all__ = ["Delivery", "EventFilter", "Intake", "IntakeOptions", "Until", "usable_as_cursor"]
-
 
 # How many items one call of take() may judge before others get a turn.
 _JUDGED_AT_ONCE = 500
@@ -87,13 +86,9 @@ class Intake:
         self._queue.append(item)
 
     def release(self, up_to: int | None = None) -> None:
-        """
-        Put what was held back for healing at the head of the queue: no replay will bring it again.
-
-        Args:
-            up_to: Release only what is numbered so or lower.
-        """
+        """Put what was held back at the head of the queue, or what is numbered *up_to* or lower."""
         self._healing = self.heal = False
+        self._gap_connection = self._held.connection  # the present one may still replay
         released = self._held.release(up_to)
         self._released += len(released)
         self._queue.extendleft(reversed(released))
@@ -260,6 +255,7 @@ class Intake:
             # The new connection did not continue at the hole: some of it, or all, is lost.
             self._asked_for = max(self._asked_for, number)
             self.release(up_to=number)
+            self._gap_connection = self._connection
             if self._released:
                 return None
         if number > self._asked_for and not self._released:
@@ -268,7 +264,8 @@ class Intake:
             self._queue.clear()
             self._asked_for = self._held.last_number
             return None
-        self._gap_connection = self._connection
+        if not self._released:
+            self._gap_connection = self._connection
         after = sequence.high_id
         return Gap(kind="hole", after_id=after, before_id=block.id, missing=sequence.lose(number))
 

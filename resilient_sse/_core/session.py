@@ -133,13 +133,7 @@ class Session:
 
     def receive(self, chunk: bytes, *, raw_size: int, waited: float, now: float) -> None:
         """
-        Take bytes from the wire.
-
-        Args:
-            chunk: What they decode to; may be empty although bytes arrived.
-            raw_size: How many bytes arrived.
-            waited: For how long the consumer had been waiting for them, in seconds.
-            now: The time.
+        Take *raw_size* bytes from the wire, decoded to *chunk*, for which the consumer *waited* so many seconds.
 
         Raises:
             LimitExceededError: `overflow` was set by an earlier call and is still unheeded.
@@ -151,8 +145,6 @@ class Session:
         for item in items:
             self.intake.put(item)
             self._dispatched |= isinstance(item, Block) and item.data is not None
-        if self.intake.healing and now - (self._opened_at or now) > self.outage.pacing.settle_after:
-            self.intake.release()
         alive = self.silence.heard(items, raw_size=raw_size, waited=waited)
         if alive and self.state is StreamState.WAITING:
             self._move(StreamState.CONNECTED, Reason.OPENED, now)
@@ -174,6 +166,9 @@ class Session:
             if isinstance(item, RetryHint):
                 self.outage.pacing.retry(item.milliseconds)
                 continue
+            if item is None and self._replay_is_overdue(now):
+                self.intake.release()
+                continue
             if self.intake.fresh and not self._proved:
                 self._proof(now)
             if isinstance(item, ServerSentEvent):
@@ -181,6 +176,10 @@ class Session:
                 if self.stats.time_to_first_event is None and self.stats.started_at is not None:
                     self.stats.time_to_first_event = now - self.stats.started_at
             return item
+
+    def _replay_is_overdue(self, now: float) -> bool:
+        waited = now - (now if self._opened_at is None else self._opened_at)
+        return self.intake.healing and waited > self.outage.pacing.settle_after
 
     def lost(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that the connection ended, and decide; everything it brought must have been taken."""

@@ -345,6 +345,19 @@ def test_an_own_series_that_is_empty():
         delays.delay(1)
 
 
+def test_an_own_series_may_be_any_iterable():
+    """A list of delays is as good as an iterator over it."""
+    delays = pacing(lambda: [1.0, 3.0])
+    assert [delays.delay(attempt) for attempt in (1, 2, 3)] == [1.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize("nonsense", [5, None, Backoff()], ids=["number", "none", "backoff"])
+def test_a_function_that_returns_no_series(nonsense):
+    """What cannot be iterated over is refused, with the name of the argument."""
+    with pytest.raises(TypeError, match=r"^backoff must return"):
+        pacing(lambda: nonsense).delay(1)
+
+
 @pytest.mark.parametrize("bad", [-1, math.nan, math.inf, "1", None, [1]], ids=repr)
 def test_an_own_series_of_nonsense(bad):
     """What is no number of seconds is refused, with the name of the argument."""

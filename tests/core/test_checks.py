@@ -102,6 +102,16 @@ def test_callables():
         check_callable("x", 5)
 
 
+def test_callables_that_would_have_to_be_awaited():
+    """The answer of a coroutine function is an object that always counts as true."""
+
+    async def later():
+        pass
+
+    with pytest.raises(TypeError, match=r"^x must be .* not async"):
+        check_callable("x", later)
+
+
 @pytest.mark.parametrize("types", [["a", "b"], ("a", "b"), {"a", "b"}, {"a": 1, "b": 2}], ids=type)
 def test_event_types(types):
     """Any collection of types will do."""

@@ -42,9 +42,10 @@ def taken(source: Intake) -> list:
         assert figures.received == (
             figures.delivered + figures.duplicates + figures.heartbeats + figures.filtered
         )
-        if item is None:
+        if item is None and not source.unfinished:
             return items
-        items.append(item)
+        if item is not None:
+            items.append(item)
     raise AssertionError("there is no end of it")
 
 
@@ -126,6 +127,23 @@ def test_nothing_is_judged_before_it_is_asked_for():
     source.put(block("2"))
     source.take()
     assert (source._stats.received, source.cursor) == (1, "1")
+
+
+def test_a_flood_of_what_nobody_gets_is_judged_in_portions():
+    """A long run of dropped items says that it is unfinished, so that the event loop stays alive."""
+    source = intake()
+    for _ in range(2000):
+        source.put(block(None, "{}", "heartbeat"))
+    source.put(block("1"))
+    portions = 0
+    while (event := source.take()) is None:
+        assert source.unfinished
+        portions += 1
+        assert portions < 100
+    assert portions > 1
+    assert event.id == "1"
+    assert source.take() is None
+    assert not source.unfinished
 
 
 # Duplicates
@@ -814,6 +832,31 @@ def test_gaps_by_another_numbering():
     assert items[0] == Gap(kind="hole", after_id="a-1", before_id="a-4", missing=2)
 
 
+def test_healing_lasts_until_the_server_shows_where_it_continues():
+    """From the moment the connection is replaced to its first number ahead or in its place."""
+    source = numbered()
+    given(source, block(1), block(3))
+    assert (source.heal, source.healing) == (True, False)
+    reconnected(source)
+    assert (source.heal, source.healing) == (False, True)
+    given(source, block(1))
+    assert source.healing
+    given(source, block(2))
+    assert not source.healing
+
+
+def test_what_the_replay_does_not_reach_is_still_held():
+    """A replay that is cut before it comes to what was held leaves that for later, in its place."""
+    source = numbered()
+    items = given(source, block(1), block(5))
+    reconnected(source)
+    items += given(source, block(2), block(3))
+    reconnected(source, 3)
+    items += given(source, block(4))
+    assert ids(items) == ["1", "2", "3", "4", "5"]
+    assert source._stats.gaps == 0
+
+
 def test_late_numbers_of_a_reported_hole():
     """What was reported as lost and comes with a later replay is no new numbering: nothing comes twice (R63)."""
     source = numbered()
@@ -876,6 +919,15 @@ def test_a_numbering_that_falls_back_twice():
     assert len(items) == 7
 
 
+def test_a_numbering_that_falls_back_into_a_reported_hole():
+    """On the connection that showed the hole, numbers in it are no late replay but a new numbering (P23)."""
+    source = numbered()
+    given(source, block(1, "old"), block(5, "old"))
+    reconnected(source)
+    items = given(source, block(5, "old"), block(6, "old"), block(3, "new"), block(4, "new"))
+    assert ids(items) == [hole(1, 5), "5", "6", Gap(kind="reset", after_id="6", before_id="3"), "3", "4"]
+
+
 def test_the_new_numbering_may_start_anywhere():
     """The first number after a restart is not held against the old ones."""
     source = numbered()
@@ -910,6 +962,9 @@ def test_the_last_number_with_other_content_is_a_conflict():
     items = given(source, block(5, "a"), block(5, "b"), block(6))
     assert ids(items) == ["5", "5", "6"]
     assert (source._stats.id_conflicts, source._stats.gaps) == (1, 0)
+    reconnected(source)
+    assert given(source, block(5, "a"), block(5, "b"), block(6)) == []
+    assert (source._stats.duplicates, source._stats.gaps) == (3, 0)
 
 
 def test_a_numbered_stream_without_deduplication():
@@ -937,3 +992,10 @@ def test_a_numbered_stream_needs_little_memory():
     finally:
         tracemalloc.stop()
     assert after - before < 12_000
+
+
+def test_events_that_inherit_an_id_may_say_the_same():
+    """Without an id of its own no event is a repeat, even if its data and the id in force are (F3, R150)."""
+    source = intake()
+    items = given(source, block("7", "tick"), block(None, "tick"), block(None, "tick"), block("8", "tick"))
+    assert [item.data for item in items] == ["tick"] * 4

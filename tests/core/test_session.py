@@ -689,6 +689,66 @@ def test_a_hole_is_healed_over_a_reconnect():
     assert stream.stats.lost == 0
 
 
+HEALED = "id: 2\ndata: two\n\nid: 3\ndata: three\n\n"
+
+
+def with_a_hole(**options) -> Stream:
+    """Make a stream that has reconnected because a number was missing."""
+    stream = up(intake={"sequence": integers}, **options).sends("id: 3\ndata: three\n\n")
+    assert stream.events() == []
+    return stream.loses(Reason.GAP).opens()
+
+
+@pytest.mark.parametrize("seconds", [0.1, 4.9, 5.1, 29.0])
+def test_a_replay_may_take_its_time(seconds):
+    """What a slow server replays is delivered, and not reported as lost (P22)."""
+    stream = with_a_hole().sends(HEALED, after=seconds)
+    assert stream.events() == ["two", "three"]
+    assert (stream.stats.gaps, stream.stats.lost) == (0, 0)
+
+
+@pytest.mark.parametrize("reason", [Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT])
+def test_a_replay_that_does_not_come(reason):
+    """A connection that ends without a number had its chance: the hole is reported, and the rest delivered."""
+    stream = with_a_hole().sends(": sorry\n\n").loses(reason)
+    items = [item for item in stream.taken() if isinstance(item, Gap | ServerSentEvent)]
+    assert items[0] == Gap(kind="hole", after_id="1", before_id="3", missing=1)
+    assert [item.data for item in items[1:]] == ["three"]
+    assert stream.state is RECONNECTING
+
+
+def test_a_replay_that_is_only_promised():
+    """A connection that stays alive and brings no number does not hold events back for ever."""
+    stream = with_a_hole()
+    items = []
+    for _ in range(30):
+        stream.sends(": alive\n\n", after=10.0)
+        items += [item for item in stream.taken() if isinstance(item, Gap | ServerSentEvent)]
+    assert items[0] == Gap(kind="hole", after_id="1", before_id="3", missing=1)
+    assert [item.data for item in items[1:]] == ["three"]
+
+
+def test_a_replay_that_comes_after_all():
+    """Once the hole was reported, its late replay is no new numbering: nothing comes twice (R35, R63)."""
+    stream = with_a_hole()
+    for _ in range(30):
+        stream.sends(": alive\n\n", after=10.0)
+    stream.taken()
+    stream.sends(HEALED + "id: 4\ndata: four\n\n", after=1.0)
+    items = [item for item in stream.taken() if isinstance(item, Gap | ServerSentEvent)]
+    assert [getattr(item, "data", item) for item in items] == ["four"]
+
+
+@pytest.mark.parametrize("happens", ["loses", "restarts"])
+def test_a_replay_that_is_cut_short_is_asked_for_again(happens):
+    """A connection that breaks before the replay began says nothing about it."""
+    stream = with_a_hole()
+    getattr(stream, happens)()
+    stream.opens().sends(HEALED)
+    assert stream.events() == ["two", "three"]
+    assert stream.stats.gaps == 0
+
+
 def test_a_hole_that_cannot_be_healed_any_more():
     """If no other connection can be made, the hole is reported and what was held is delivered, then the error."""
     stream = up(intake={"sequence": integers}, retry={"max_retries": 1}).sends("id: 3\ndata: three\n\n")
