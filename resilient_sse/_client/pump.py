@@ -21,7 +21,7 @@ from anyio.lowlevel import checkpoint
 from resilient_sse._client.retry import Outage
 from resilient_sse._client.transport import CLOSE_SECONDS
 from resilient_sse._client.watch import Watch
-from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError
+from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError, without_frames
 from resilient_sse._core.states import Reason, StreamState
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class Pump:
         try:
             connection = await self._open(cursor)
         except ResilientSSEError as error:
-            error.__traceback__ = None  # see _lose
+            without_frames(error)
             session.refused(error, now=anyio.current_time(), wall=datetime.now(UTC))
             self._outage.failed()
             return
@@ -251,8 +251,7 @@ class Pump:
                 await checkpoint()
 
     async def _lose(self, error: ResilientSSEError) -> None:
-        # Its frames lead to this object; a program that keeps the record of a loss must not keep the stream.
-        error.__traceback__ = None
+        without_frames(error)
         try:
             await self._drop()
         finally:  # cancelled or not, the connection is gone, and the session must know

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import anyio
 
 from resilient_sse._client.backends import on_asyncio, wait_out
-from resilient_sse._core.errors import ConnectionLostError
+from resilient_sse._core.errors import ConnectionLostError, without_frames
 
 if TYPE_CHECKING:
     from resilient_sse._client.transport import Connection
@@ -83,8 +83,9 @@ class Watch:
             if self._notice_after == math.inf:
                 return await self._bare()
             return await self._by_task_group()
-        except ConnectionLostError:
+        except ConnectionLostError as error:
             if self.is_cut:
+                without_frames(error)
                 return "cut"
             raise
 

@@ -63,6 +63,11 @@ def test_runs_are_merged_by_number():
     assert numbers(holdback.release()) == [5, "behind 5", 8, 9, "behind 9"]
 
 
+def test_runs_may_interleave():
+    """Whichever connection brought them, numbers are given back in order."""
+    assert numbers(held(blocks(5, 9), blocks(7, 11)).release()) == [5, 7, 9, 11]
+
+
 def test_items_without_a_block_to_follow_go_first():
     """An item that stands before all blocks of its run stays in front."""
     holdback = held(blocks(8), deque([Comment("first"), *blocks(5)]))

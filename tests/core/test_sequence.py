@@ -198,6 +198,17 @@ def test_a_resumed_number_stays_known():
     assert sequence.look(19, "m", "whatever") is Sighting.DUPLICATE
 
 
+@pytest.mark.parametrize("window", [1, 2, 5])
+def test_a_resumed_number_leaves_the_window_in_its_turn(window):
+    """It is forgotten when as many events have come as the window holds (X17)."""
+    sequence = Sequence(integers, window)
+    sequence.resume_from(19, "19")
+    for number in range(20, 20 + window):
+        assert sequence.look(19, "m", "whatever") is Sighting.DUPLICATE
+        sequence.advance(number, str(number), ("m", "a"))
+    assert sequence.look(19, "m", "whatever") is Sighting.NEW
+
+
 def test_starting_anew():
     """A new numbering knows nothing of the old one but how to read its ids (P23)."""
     sequence = contiguous(3, 4, 5, window=2)

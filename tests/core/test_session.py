@@ -592,6 +592,22 @@ def test_a_classifier_that_raises_does_not_wedge_the_stream():
     assert stream.events() == ["two"]
 
 
+def test_a_classifier_that_raises_holds_nothing_back():
+    """What waited for a replay is delivered, with the hole reported, when the reconnect cannot be decided on."""
+
+    def broken(error):
+        raise ZeroDivisionError
+
+    stream = up(intake={"sequence": integers}, retry={"classify": broken}).sends("id: 3\ndata: three\n\n")
+    assert stream.events() == []
+    with pytest.raises(ZeroDivisionError):
+        stream.loses(Reason.GAP)
+    assert [getattr(item, "data", item) for item in stream.taken()] == [
+        Gap(kind="hole", after_id="1", before_id="3", missing=1),
+        "three",
+    ]
+
+
 # Loss
 
 
