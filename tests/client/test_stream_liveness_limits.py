@@ -9,6 +9,7 @@ from resilient_sse import (
     CONSERVATIVE,
     ConnectionLostError,
     Reason,
+    ResilientStream,
     RetriesExhaustedError,
     StreamState,
 )
@@ -371,3 +372,15 @@ async def test_the_body_is_quiet_from_the_start(script):
         (56, "waiting", "stall"),
         (61, "reconnecting", "stall"),
     ]
+
+
+async def test_an_hour_in_the_consumer_is_no_time_without_an_event(script):
+    """The limit on events runs only while the stream is asked for one (section 3.3)."""
+    script.respond(event("1", id="1"), pause(3600), comment("here"), pause(5), event("2", id="2")).hang()
+    script.expect_no_more()
+    client = script.client()
+    async with client, ResilientStream("https://host/stream", client=client, event_timeout=10) as stream:
+        assert (await anext(stream)).id == "1"
+        await anyio.sleep(3600)
+        assert (await anext(stream)).id == "2"
+    assert stream.stats.stalls == 0

@@ -264,6 +264,14 @@ def test_retry_after_is_for_one_delay():
     assert [delays.delay(attempt) for attempt in (1, 2, 3)] == [3.0, 2.0, 4.0]
 
 
+def test_retry_after_does_not_outlive_its_outage():
+    """A wish that no delay was drawn for is forgotten once the stream is well."""
+    delays = pacing(Backoff(jitter=0))
+    delays.retry_after(30)
+    delays.reset()
+    assert delays.delay(1) == 1.0
+
+
 @pytest.mark.parametrize(
     "seconds, attempt, edges",
     [
