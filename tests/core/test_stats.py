@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 
 import pytest
@@ -33,7 +34,7 @@ def test_counters_start_at_zero(name):
 def test_every_figure_has_its_line_in_the_docstring():
     """A figure whose meaning is not told is none."""
     for field in dataclasses.fields(StreamStats):
-        assert f"\n        {field.name}: " in StreamStats.__doc__, field.name
+        assert f"\n    {field.name}: " in inspect.getdoc(StreamStats), field.name
 
 
 def test_figures_by_name():
