@@ -250,7 +250,7 @@ async def test_no_answer_at_all(serve, diary, behaviour, reason):
     """P42, R8, R110: what is no HTTP answer, or never ends to be one, is a bounded and typed failure."""
     server = serve(behaviour)
     stream = ResilientStream(
-        server.url, backoff=QUICK, max_retries=1, stall_timeout=0.3, on_state_change=diary
+        server.url, backoff=QUICK, max_retries=1, stall_timeout=0.5, on_state_change=diary
     )
     started = time.monotonic()
     with pytest.raises(RetriesExhaustedError) as raised:

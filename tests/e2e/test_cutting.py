@@ -27,7 +27,7 @@ def count_on(peer):
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize("limits", [{"event_timeout": 0.05}, {"stall_timeout": 0.05, "stall_on": "events"}])
+@pytest.mark.parametrize("limits", [{"event_timeout": 0.05}, {"stall_timeout": 0.3, "stall_on": "events"}])
 async def test_giving_up_on_a_talkative_connection(serve, diary, limits):
     """P26, F2: a connection that talks without saying anything is given up for that reason and no other."""
     reason = Reason.EVENT_TIMEOUT if "event_timeout" in limits else Reason.STALL
@@ -42,12 +42,12 @@ async def test_giving_up_on_a_talkative_connection(serve, diary, limits):
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(each, stream, lambda _: None)
         assert await eventually(
-            lambda: len(diary.losses) >= 20 or stream.state is StreamState.CLOSED, within=20
+            lambda: len(diary.losses) >= 8 or stream.state is StreamState.CLOSED, within=20
         )
         await stream.aclose()
-    assert len(diary.losses) >= 20
+    assert len(diary.losses) >= 8
     assert set(diary.losses) == {reason}
-    assert stream.stats.stalls >= 20
+    assert stream.stats.stalls >= 8
 
 
 async def test_restarting_in_mid_flow(serve, diary):

@@ -97,7 +97,7 @@ async def test_a_silent_connection_is_closed_before_the_next(serve):
 
     server = serve(stall)
     server.watch_overlaps = True
-    stream = ResilientStream(server.url, stall_timeout=0.2, backoff=QUICK)
+    stream = ResilientStream(server.url, stall_timeout=0.5, backoff=QUICK)
     assert await collect(stream, 4) == ["hello"] * 4
     assert stream.stats.stalls == 3
     assert len(server.peers) == 4
