@@ -12,6 +12,7 @@ import itertools
 from datetime import UTC, datetime
 from random import Random
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -337,6 +338,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
             assert getattr(figures, name) == self.expected[name], name
 
 
+@pytest.mark.slow
 def test_a_session_under_everything():
     """No order of events makes an illegal transition, loses, repeats, miscounts, or waits too short (R8, P38)."""
     run_state_machine_as_test(
