@@ -49,7 +49,7 @@ class Callbacks:
         self._on_state: list[StateCallback] = []
         self._on_gap: list[GapCallback] = []
         self._running = False
-        self._failures: dict[object, int] = {}
+        self._failures: dict[int, int] = {}  # by identity: a callback need not be hashable
         self._pending: deque[tuple[Callable[[Any], Any], Fact]] = deque()
 
     @property
@@ -120,7 +120,7 @@ class Callbacks:
 
     def _failed(self, callback: object) -> None:
         self._stats.callback_errors += 1
-        count = self._failures[callback] = self._failures.get(callback, 0) + 1
+        count = self._failures[id(callback)] = self._failures.get(id(callback), 0) + 1
         # The first, second, fourth, ... failure: a callback that always fails must not fill the log.
         if count & (count - 1) == 0:
             logger.exception("a callback of the stream failed, %d times so far: %r", count, callback)

@@ -149,8 +149,8 @@ class Pacing:
         backoff = self._backoff
         if isinstance(backoff, Backoff):
             initial = backoff.initial if self._retry is None else self._retry
-            maximum = max(backoff.maximum, initial)
-            return _band(_grow(initial, backoff.factor, maximum, attempt), backoff.jitter, maximum)
+            nominal = _grow(initial, backoff.factor, backoff.maximum, attempt)
+            return _band(nominal, backoff.jitter, backoff.maximum)
         if self._series is None:
             self._series, self._last = _iterator(backoff()), None
         delay = next(self._series, self._last)

@@ -22,9 +22,14 @@ def check_number(name: str, value: object, *, what: str = "a number") -> float:
 
     Raises:
         TypeError: It is not a number.
+        ValueError: It is an integer that no float can hold.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be {what}, not {value!r}")
+    try:
+        float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is too large") from None
     return value
 
 

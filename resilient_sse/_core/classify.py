@@ -23,6 +23,9 @@ _NO_CONTENT = 204
 _UNAUTHORIZED = 401
 _SERVER_ERRORS = 500
 
+# Centuries; int() of a longer digit string costs time that the server decides.
+_SECONDS_DIGITS = 10
+
 _TRANSIENT = frozenset(
     {
         408,  # Request Timeout
@@ -88,7 +91,7 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: datetime) -> float |
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
-        return float(value[:10])
+        return float(value.lstrip("0")[:_SECONDS_DIGITS] or 0)
     then = _http_date(value)
     if then is None:
         return None

@@ -118,12 +118,13 @@ class Intake:
             if not isinstance(item, Block):
                 self._pop()
                 return self._counted(item) if isinstance(item, Gap) else item
-            gap = self._gap_before(item)
+            number = self._number(item.id)
+            gap = self._gap_before(item, number)
             if gap is not None:
                 return self._counted(gap)  # the block stays at the head and is now in its place
             if not self._queue or self._queue[0] is not item:
                 continue  # it was held back, or what was held stands before it again
-            event = self._judge(item)
+            event = self._judge(item, number)
             if self._queue[0] is not item:
                 continue
             self._pop()
@@ -154,24 +155,23 @@ class Intake:
         self._queue.popleft()
         self._released = max(self._released - 1, 0)
 
-    def _judge(self, block: Block) -> ServerSentEvent | None:
+    def _judge(self, block: Block, number: int | None) -> ServerSentEvent | None:
         kind = block.event or "message"
         if block.data is None:
-            self._accept_id(block, None)
+            self._accept_id(block, number, None)
             return None
         if kind in self._options.heartbeat_events:
-            self._accept_id(block, None)
+            self._accept_id(block, number, None)
             self._stats.received += 1
             self._stats.heartbeats += 1
             return None
-        return self._deliver(block, kind, block.data)
+        return self._deliver(block, number, kind, block.data)
 
-    def _deliver(self, block: Block, kind: str, data: str) -> ServerSentEvent | None:
-        sighting = self._look(block.id, kind, data)
-        if self._is_late(block.id):
-            sighting = Sighting.DUPLICATE
+    def _deliver(self, block: Block, number: int | None, kind: str, data: str) -> ServerSentEvent | None:
+        late = number is not None and self._is_late(number)
+        sighting = Sighting.DUPLICATE if late else self._look(block.id, number, kind, data)
         if sighting is Sighting.DUPLICATE and self._drops_duplicates():
-            if block.id and self._number(block.id) is None:
+            if block.id and number is None:
                 self._window.remember(block.id, kind, data)
             if self._event_id != self.last_event_id:
                 self._set_id(self._event_id)  # a heartbeat before it in the same replay had moved it back
@@ -191,7 +191,7 @@ class Intake:
         if last and self._held:
             self.release()  # what was held came before the end
             return None
-        self._accept_id(block, (kind, data))
+        self._accept_id(block, number, (kind, data))
         self.fresh = True
         self.done = last
         self._stats.received += 1
@@ -202,9 +202,8 @@ class Intake:
         self._stats.delivered += 1
         return event
 
-    def _look(self, event_id: str | None, kind: str, data: str) -> Sighting:
+    def _look(self, event_id: str | None, number: int | None, kind: str, data: str) -> Sighting:
         """Ask the sequence about numbered events and the window about others; no id of its own, no question."""
-        number = self._number(event_id)
         if not event_id:
             return Sighting.NEW
         if self._sequence is None or number is None:
@@ -217,17 +216,15 @@ class Intake:
             return Sighting.DUPLICATE  # one of several events with this id
         return sighting
 
-    def _is_late(self, event_id: str | None) -> bool:
+    def _is_late(self, number: int) -> bool:
         """
         Whether this is a number that was reported lost and comes with a later connection's replay after all.
 
         Out of its place it is not delivered.  On the connection that showed the hole it is a new numbering.
         """
-        number = self._number(event_id)
         sequence = self._sequence
         return bool(
             sequence is not None
-            and number is not None
             and sequence.place(number) is Place.BEHIND
             and sequence.reported(number)
             and self._connection != self._gap_connection
@@ -236,9 +233,9 @@ class Intake:
     def _number(self, event_id: str | None) -> int | None:
         return self._sequence.number(event_id) if self._sequence else None
 
-    def _gap_before(self, block: Block) -> Gap | None:
+    def _gap_before(self, block: Block, number: int | None) -> Gap | None:
         """Hold a numbered block against the last contiguous number, and ask for a replay or report a loss."""
-        sequence, number = self._sequence, self._number(block.id)
+        sequence = self._sequence
         if sequence is None or number is None:
             return None
         match sequence.place(number):
@@ -274,9 +271,7 @@ class Intake:
         kind = block.event or "message"
         if block.data is None or kind in self._options.heartbeat_events or number == sequence.high:
             return None  # nothing to tell by, or an id used twice in a row
-        if self._look(block.id, kind, block.data) is Sighting.DUPLICATE:
-            return None
-        if self._is_late(block.id):
+        if self._look(block.id, number, kind, block.data) is Sighting.DUPLICATE or self._is_late(number):
             return None
         if self._held:
             self.release()
@@ -284,17 +279,17 @@ class Intake:
         self._healing = False
         self._asked_for = -sys.maxsize
         self._sequence = sequence.restarted()
+        self._window.clear()
         return Gap(kind="reset", after_id=sequence.high_id, before_id=block.id)
 
     def _drops_duplicates(self) -> bool:
         mode = self._options.dedup
         return mode == "always" or (mode == "replay" and self._resumed)
 
-    def _accept_id(self, block: Block, content: tuple[str, str] | None) -> None:
+    def _accept_id(self, block: Block, number: int | None, content: tuple[str, str] | None) -> None:
         """Put the id of a block in force.  A duplicate's id is not accepted: it would move the cursor back."""
         if block.id is None:
             return
-        number = self._number(block.id)
         if self._sequence and number is not None:
             if self._sequence.place(number) is Place.BEHIND:
                 if content:  # an id used twice: the sequence knows one content, the window the others

@@ -81,9 +81,12 @@ def compose(change: StateChange, messages: Messages | None = None) -> str:
 def compose_or_default(change: StateChange, messages: Messages | None) -> tuple[str, bool]:
     """Compose the text for *change*, the default one if the caller's fails; return also whether it failed."""
     try:
-        return compose(change, messages), False
+        text = compose(change, messages)
     except Exception:  # noqa: BLE001 - the caller's own function; a missing text must not stop the stream
         return compose(change), True
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return compose(change), True
+    return text, False
 
 
 def render(

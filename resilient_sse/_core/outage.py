@@ -9,6 +9,7 @@ from resilient_sse._core.backoff import Pacing
 from resilient_sse._core.classify import default_verdict, reason_of, retry_after_seconds
 from resilient_sse._core.errors import (
     BadStatusError,
+    ConnectionLostError,
     HandshakeError,
     NotResumableError,
     ResilientSSEError,
@@ -82,6 +83,16 @@ class Outage:
         self.began_at = None
         self.pacing.reset()
 
+    def renew(self) -> None:
+        """Begin anew, because the program asks again after the stream gave up."""
+        self.end()
+        self._refused_credentials = False
+
+    @property
+    def spent(self) -> bool:
+        """Whether another failure would be the last."""
+        return self._options.max_retries is not None and self.attempt >= self._options.max_retries
+
     def accepted(self) -> None:
         """Take note that the server has accepted the credentials."""
         self._refused_credentials = False
@@ -105,9 +116,9 @@ class Outage:
         if verdict is not Verdict.RETRY:
             return Decision(verdict=verdict, error=error, reason=reason)
         if obstacle is not None:
-            refusal = refusal_to_resend(obstacle, error)
+            refusal = refusal_to_resend(obstacle, after=error)
             return Decision(verdict=Verdict.RAISE, error=refusal, reason=reason)
-        if self._options.max_retries is not None and self.attempt >= self._options.max_retries:
+        if self.spent:
             elapsed = now - (now if self.began_at is None else self.began_at)
             spent = RetriesExhaustedError(attempts=self.attempt + 1, elapsed=elapsed, last=str(error))
             spent.__cause__ = error
@@ -117,14 +128,16 @@ class Outage:
         delay = self.pacing.delay(self.attempt)
         return Decision(verdict=verdict, error=error, reason=reason, attempt=self.attempt, delay=delay)
 
-    def interrupt(self, error: ResilientSSEError, *, paced: bool, now: float) -> Decision:
+    def interrupt(self, *, paced: bool, obstacle: str | None, now: float) -> Decision:
         """Decide about a connection that the program itself cut: no failure, and no part of the budget."""
         self.begin(now)
+        cut = ConnectionLostError(Reason.RESTART)
+        if obstacle is not None:
+            refusal = refusal_to_resend(obstacle, after=cut)
+            return Decision(verdict=Verdict.RAISE, error=refusal, reason=Reason.RESTART)
         delay = self.pacing.delay(1) if paced else 0.0
         number = max(self.attempt, 1)
-        return Decision(
-            verdict=Verdict.RETRY, error=error, reason=Reason.RESTART, attempt=number, delay=delay
-        )
+        return Decision(verdict=Verdict.RETRY, error=cut, reason=Reason.RESTART, attempt=number, delay=delay)
 
     def _heed(self, error: ResilientSSEError, wall: datetime) -> None:
         if isinstance(error, HandshakeError):
@@ -145,8 +158,8 @@ class Outage:
         return default_verdict(error, proven=proven, fresh_credentials=fresh)
 
 
-def refusal_to_resend(obstacle: str, cause: ResilientSSEError) -> NotResumableError:
-    """Return the error that tells why the request is not sent again after *cause*."""
+def refusal_to_resend(obstacle: str, *, after: ResilientSSEError | None = None) -> NotResumableError:
+    """Return the error that tells why the request is not sent again *after* a failure."""
     refusal = NotResumableError(obstacle)
-    refusal.__cause__ = cause
+    refusal.__cause__ = after
     return refusal

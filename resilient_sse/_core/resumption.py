@@ -24,12 +24,13 @@ class Resumption:
     Watches what becomes of the id that connections are asked to resume after.
 
     The cursor is never dropped quietly to make a connection work: each sign that the server cannot honour it
-    is one `Gap`, and what to do about it is the consumer's decision.
+    is a `Gap`, one for each id, and what to do about it is the consumer's decision.
     """
 
     def __init__(self) -> None:
         self._sent: str | None = None
         self._empty = 0
+        self._reported: str | None = None
 
     def opened(self, cursor: str | None, headers: Mapping[str, str]) -> Gap | None:
         """Take note of a connection that was asked to resume after *cursor*, and of what its answer says."""
@@ -37,15 +38,23 @@ class Resumption:
         answered = headers.get("last-event-id")
         if cursor is None or answered is None or answered == cursor:
             return None
-        return Gap(kind="unresumable", after_id=cursor, before_id=answered or None)
+        return self._gap(cursor, before_id=answered or None)
 
     def refused(self, cursor: str | None, error: Exception) -> Gap | None:
         """Take note of an attempt that failed."""
         if cursor is None or not isinstance(error, HandshakeError) or error.status != _GONE:
             return None
-        return Gap(kind="unresumable", after_id=cursor)
+        return self._gap(cursor)
 
     def ended(self, *, eventless: bool) -> Gap | None:
         """Take note of the end of a connection; *eventless* if it was short and no event came over it."""
         self._empty = self._empty + 1 if eventless and self._sent is not None else 0
-        return Gap(kind="unresumable", after_id=self._sent) if self._empty == _EMPTY_CONNECTIONS else None
+        if self._sent is None or self._empty != _EMPTY_CONNECTIONS:
+            return None
+        return self._gap(self._sent)
+
+    def _gap(self, cursor: str, before_id: str | None = None) -> Gap | None:
+        if cursor == self._reported:
+            return None
+        self._reported = cursor
+        return Gap(kind="unresumable", after_id=cursor, before_id=before_id)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from resilient_sse._core import messages
 from resilient_sse._core.classify import reason_of
-from resilient_sse._core.errors import ConnectionLostError, HandshakeError, ResilientSSEError
+from resilient_sse._core.errors import HandshakeError, ResilientSSEError
 from resilient_sse._core.events import Closed, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.intake import Delivery, Intake
 from resilient_sse._core.liveness import Silence
@@ -108,11 +108,14 @@ class Session:
         self._resumption = Resumption()
 
     def start(self, now: float) -> None:
-        """Begin to iterate, or to iterate again after an error."""
+        """Begin to iterate, or to iterate again after an error; what must not be sent again is not."""
         if self.stats.started_at is None:
             self.stats.started_at = now
         if self.state is StreamState.ERROR and self.error is None:
-            self.outage.end()
+            self.outage.renew()
+            obstacle = self._obstacle()
+            if obstacle is not None:
+                self.error = refusal_to_resend(obstacle)
 
     def opened(self, status: int, headers: Mapping[str, str], *, cursor: str | None, now: float) -> None:
         """Take note of an accepted response; *cursor* is the id it was asked to resume after."""
@@ -166,7 +169,7 @@ class Session:
             if isinstance(item, RetryHint):
                 self.outage.pacing.retry(item.milliseconds)
                 continue
-            if item is None and self._replay_is_overdue(now):
+            if item is None and (self._heals_in_vain() or self._replay_is_overdue(now)):
                 self.intake.release()
                 continue
             if self.intake.fresh and not self._proved:
@@ -176,6 +179,10 @@ class Session:
                 if self.stats.time_to_first_event is None and self.stats.started_at is not None:
                     self.stats.time_to_first_event = now - self.stats.started_at
             return item
+
+    def _heals_in_vain(self) -> bool:
+        """Whether a hole shows that no reconnect may be made for: better a `Gap` than the end of the stream."""
+        return self.intake.heal and (self.outage.spent or self._obstacle() is not None)
 
     def _replay_is_overdue(self, now: float) -> bool:
         waited = now - (now if self._opened_at is None else self._opened_at)
@@ -189,9 +196,8 @@ class Session:
             self.intake.release()  # it had its chance to replay
         self.stats.stalls += reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
         if reason is Reason.EOF and self._options.on_eof == "complete":
-            self.complete(now)
-        else:
-            self._decide(error, now, wall)
+            return self.complete(now)
+        return self._decide(error, now, wall)
 
     def refused(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that an attempt to open a connection failed, and decide."""
@@ -208,12 +214,7 @@ class Session:
         """
         paced = not at_once and not self._proved
         self._disconnected(now, cut=True)
-        cut = ConnectionLostError(Reason.RESTART)
-        obstacle = self._obstacle()
-        if obstacle is None:
-            self._reconnect(self.outage.interrupt(cut, paced=paced, now=now), now)
-        else:
-            self._give_up(refusal_to_resend(obstacle, cut), Reason.RESTART, now)
+        self._follow(self.outage.interrupt(paced=paced, obstacle=self._obstacle(), now=now), now)
 
     def complete(self, now: float) -> None:
         """End the stream: it has reached its end."""
@@ -233,18 +234,18 @@ class Session:
             self.intake.release()
             self._move(StreamState.ERROR, reason_of(error), now, error=exc)
             raise
+        self._follow(decision, now)
+
+    def _follow(self, decision: Decision, now: float) -> None:
         match decision.verdict:
             case Verdict.RETRY:
                 self._reconnect(decision, now)
             case Verdict.STOP:
                 self.complete(now)
             case Verdict.RAISE:
-                self._give_up(decision.error, decision.reason, now)
-
-    def _give_up(self, error: ResilientSSEError, reason: Reason, now: float) -> None:
-        self.intake.release()
-        self.error = error
-        self._move(StreamState.ERROR, reason, now, error=error)
+                self.intake.release()
+                self.error = decision.error
+                self._move(StreamState.ERROR, decision.reason, now, error=self.error)
 
     def _obstacle(self) -> str | None:
         dispatched = self.stats.delivered + self.stats.filtered > 0
@@ -289,7 +290,7 @@ class Session:
         reason: Reason,
         now: float,
         *,
-        attempt: int | None = None,
+        attempt: int = 0,
         delay: float | None = None,
         error: BaseException | None = None,
         status: int | None = None,
@@ -305,7 +306,7 @@ class Session:
             old=old,
             new=new,
             reason=reason,
-            attempt=self.outage.attempt if attempt is None else attempt,
+            attempt=attempt or self.outage.attempt,
             max_retries=self._options.retry.max_retries,
             delay=delay,
             error=error,

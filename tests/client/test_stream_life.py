@@ -117,6 +117,21 @@ async def test_a_raising_callback_is_counted(script, caplog):
     assert any(entry.exc_info for entry in caplog.records)
 
 
+async def test_a_raising_callback_need_not_be_hashable(script):
+    """An object with `__eq__` and no hash that raises is counted like any other, and is never fatal."""
+
+    class Broken:
+        __hash__ = None  # as a plain dataclass has it
+
+        def __call__(self, fact):
+            raise ZeroDivisionError
+
+    script.respond(*numbered(1)).hang()
+    async with make(script, on_state_change=Broken(), observers=[Broken()]) as stream:
+        assert (await anext(stream)).id == "1"
+    assert stream.stats.callback_errors > 2
+
+
 async def test_a_removed_callback_is_not_called(script):
     """`remove_callback` undoes the adding, and refuses what it does not know."""
     script.respond(*numbered(1)).hang()

@@ -611,6 +611,7 @@ async def test_a_post_that_delivered_is_not_repeated(script):
     error = await gives_up(stream, NotResumableError)
     assert isinstance(error.__cause__, ConnectionLostError)
     assert stream.state is StreamState.ERROR
+    await gives_up(stream, NotResumableError)  # and not by iterating again, either
 
 
 async def test_a_post_is_resumed_by_id(script):

@@ -51,6 +51,13 @@ def test_seconds_out_of_range(value, positive):
         check_seconds("x", value, positive=positive)
 
 
+@pytest.mark.parametrize("value", [10**400, -(10**400)], ids=["positive", "negative"])
+def test_numbers_that_no_float_can_hold(value):
+    """An integer beyond all floats is complained about like any wrong value, by name."""
+    with pytest.raises(ValueError, match=r"^x is too large"):
+        check_seconds("x", value)
+
+
 @pytest.mark.parametrize("value", [0, 0.0])
 def test_zero_where_it_makes_no_sense(value):
     """Some durations are more than nothing."""

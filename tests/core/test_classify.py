@@ -141,6 +141,8 @@ def test_other_media_types(content_type):
         pytest.param("0", 0.0, id="zero"),
         pytest.param(" 120 ", 120.0, id="spaces"),
         pytest.param("3600", 3600.0, id="hour"),
+        pytest.param("000000000030", 30.0, id="padded"),
+        pytest.param("0" * 20, 0.0, id="zeros"),
     ],
 )
 def test_retry_after_in_seconds(value, seconds):

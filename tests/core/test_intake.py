@@ -904,6 +904,29 @@ def test_a_numbering_that_falls_back_within_the_window():
     assert source._stats.duplicates == 0
 
 
+def test_a_new_numbering_suppresses_nothing():
+    """An id that the old numbering used twice is known to the window, too, which starts anew as well (P23)."""
+    source = numbered()
+    given(source, *[block(n, "old") for n in (1, 2, 3)], block(3, "said again"))
+    reconnected(source)
+    items = given(source, block(1, "new"), block(2, "new"), block(3, "said again"))
+    assert ids(items) == [Gap(kind="reset", after_id="3", before_id="1"), *"123"]
+    assert source._stats.duplicates == 0
+
+
+def test_each_block_is_numbered_once():
+    """The caller's function is asked once for each block, whatever becomes of it."""
+    asked = []
+
+    def number(event_id):
+        asked.append(event_id)
+        return int(event_id)
+
+    source = intake(sequence=number)
+    given(source, block(1), block(2), block(2, "said again"), block(2), block(1), block(3, None))
+    assert asked == ["1", "2", "2", "2", "1", "3"]
+
+
 def test_a_numbering_that_falls_back_on_an_open_connection():
     """A server behind a proxy may restart without the connection noticing (P23)."""
     source = numbered()

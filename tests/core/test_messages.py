@@ -207,6 +207,7 @@ def test_a_text_that_fails_gives_way_to_the_default():
     lost = change(CONNECTED, RECONNECTING, Reason.EOF, 1)
     assert compose_or_default(lost, broken) == (DEFAULT_MESSAGES["lost"], True)
     assert compose_or_default(lost, {"lost": "{delay:.1f}"}) == (DEFAULT_MESSAGES["lost"], True)
+    assert compose_or_default(lost, lambda change: None) == (DEFAULT_MESSAGES["lost"], True)
     assert compose_or_default(lost, {"lost": "weg"}) == ("weg", False)
     assert compose_or_default(lost, None) == (DEFAULT_MESSAGES["lost"], False)
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from resilient_sse._core.backoff import Backoff
+from resilient_sse._core.classify import reason_of
 from resilient_sse._core.errors import (
     BadContentTypeError,
     BadStatusError,
@@ -275,18 +276,45 @@ def test_retry_after_is_no_concern_of_a_later_outage():
 def test_an_interruption_is_retried_at_once():
     """What the program itself cuts is no failure: no delay, and an attempt to announce (R66)."""
     failures = outage()
-    error = lost(Reason.RESTART)
-    decision = failures.interrupt(error, paced=False, now=1.0)
+    decision = failures.interrupt(paced=False, obstacle=None, now=1.0)
     assert (decision.verdict, decision.delay, decision.reason) == (Verdict.RETRY, 0.0, Reason.RESTART)
-    assert decision.error is error
+    assert reason_of(decision.error) is Reason.RESTART
     assert decision.attempt == 1
     assert (failures.attempt, failures.began_at) == (0, 1.0)
+
+
+def test_an_obstacle_stands_in_the_way_of_an_interruption_too():
+    """What must not be sent again is not sent again because the program wants a new connection (P12)."""
+    decision = outage().interrupt(paced=False, obstacle="spent", now=0.0)
+    assert (decision.verdict, decision.reason) == (Verdict.RAISE, Reason.RESTART)
+    assert isinstance(decision.error, NotResumableError)
+    assert reason_of(decision.error.__cause__) is Reason.RESTART
+
+
+@pytest.mark.parametrize("limit, spent", [(0, [True] * 3), (2, [False, False, True]), (None, [False] * 3)])
+def test_spent(limit, spent):
+    """The budget is spent when another failure would be the last (R83)."""
+    failures = outage(max_retries=limit)
+    seen = []
+    for _ in range(3):
+        seen.append(failures.spent)
+        decide(failures, lost())
+    assert seen == spent
+
+
+def test_renewed():
+    """Iterating again after giving up begins with a full budget, and with one more try for credentials (P10)."""
+    failures = outage(max_retries=1, fresh=True)
+    assert [decide(failures, status(401)).verdict for _ in range(2)] == [Verdict.RETRY, Verdict.RAISE]
+    failures.renew()
+    assert (failures.attempt, failures.began_at) == (0, None)
+    assert decide(failures, status(401)).verdict is Verdict.RETRY
 
 
 def test_a_paced_interruption_waits_like_a_first_failure():
     """A consumer that polls with a short timeout must not become a storm."""
     failures = outage()
-    delays = [failures.interrupt(lost(), paced=True, now=0.0).delay for _ in range(10)]
+    delays = [failures.interrupt(paced=True, obstacle=None, now=0.0).delay for _ in range(10)]
     assert delays == [1.0] * 10
     assert failures.attempt == 0
 
@@ -296,7 +324,7 @@ def test_interruptions_do_not_hide_failures():
     failures = outage()
     for _ in range(3):
         decide(failures, lost())
-    assert failures.interrupt(lost(), paced=False, now=0.0).attempt == 3
+    assert failures.interrupt(paced=False, obstacle=None, now=0.0).attempt == 3
     assert decide(failures, lost()).delay == 5.0
 
 
@@ -305,6 +333,6 @@ def test_interruptions_are_no_part_of_the_budget(limit):
     """After `restart()` the first attempt and N retries may fail, as at the start of a stream (R83)."""
     failures = outage(max_retries=limit)
     for _ in range(3):
-        failures.interrupt(lost(), paced=False, now=0.0)
+        failures.interrupt(paced=False, obstacle=None, now=0.0)
     verdicts = [decide(failures, lost(Reason.CONNECT)).verdict for _ in range(limit + 1)]
     assert verdicts == [Verdict.RETRY] * limit + [Verdict.RAISE]

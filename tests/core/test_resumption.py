@@ -87,3 +87,17 @@ def test_not_in_a_row(between):
 def test_without_a_cursor_nothing_can_be_missed():
     """Empty connections that had no id to resume from are just empty."""
     assert ends(Resumption(), *[(None, True)] * 5) == [None] * 5
+
+
+# One loss, one gap
+
+
+def test_one_gap_for_each_id():
+    """However often and in whatever way a server refuses the same id, it is said once; another id is another."""
+    resumption = Resumption()
+    gone = BadStatusError(status=410, headers={})
+    assert resumption.refused("7", gone) == LOST
+    assert resumption.refused("7", gone) is None
+    assert resumption.opened("7", {"last-event-id": "9"}) is None
+    assert ends(resumption, *[("7", True)] * 3) == [None] * 3
+    assert resumption.refused("8", gone) == Gap(kind="unresumable", after_id="8")

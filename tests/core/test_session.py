@@ -918,6 +918,66 @@ def test_a_body_that_is_spent_and_an_interruption():
     assert isinstance(stream.session.error, NotResumableError)
 
 
+@pytest.mark.parametrize("options", [{"repeatable": False}, {"replayable_body": False}], ids=["post", "body"])
+def test_what_must_not_be_sent_again_is_not_by_iterating_again(options):
+    """After the typed error the same object refuses each time, without a request (P12)."""
+    stream = Stream(**options).opens().sends("data: a\n\n")
+    stream.taken()
+    stream.loses()
+    assert isinstance(stream.raises(), NotResumableError)
+    stream.changes()
+    for _ in range(2):
+        assert isinstance(stream.again().raises(), NotResumableError)
+        assert (stream.state, stream.path()) == (ERROR, [])
+
+
+def test_an_unsafe_request_that_failed_may_be_iterated_again():
+    """Nothing was delivered, so nothing can be repeated (P12)."""
+    stream = post(retry={"max_retries": 0}).refuses()
+    assert isinstance(stream.raises(), RetriesExhaustedError)
+    assert stream.again().session.error is None
+    assert stream.opens().state is CONNECTED
+
+
+# A hole for which no reconnect may be made
+
+
+HOLE = "".join(f"id: {number}\ndata: {number}\n\n" for number in (1, 2, 5, 6, 9))
+HOLES = [
+    Gap(kind="hole", after_id="2", before_id="5", missing=2),
+    Gap(kind="hole", after_id="6", before_id="9", missing=2),
+]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"retry": {"max_retries": 0}}, id="no-retries"),
+        pytest.param({"replayable_body": False}, id="spent-body"),
+        pytest.param({"replayable_body": False, "repeatable": False}, id="spent-body-of-a-post"),
+    ],
+)
+def test_a_hole_does_not_end_a_stream_that_cannot_ask_again(options):
+    """One gap for each hole, everything else in order, and the connection goes on (R36, P22)."""
+    stream = Stream(intake={"sequence": integers}, **options).opens().sends(HOLE)
+    items = [item for item in stream.taken() if isinstance(item, (Gap, ServerSentEvent))]
+    assert [item if isinstance(item, Gap) else item.data for item in items] == [
+        "1", "2", HOLES[0], "5", "6", HOLES[1], "9",
+    ]  # fmt: skip
+    assert stream.state is CONNECTED
+    assert not stream.session.intake.heal
+    assert (stream.stats.gaps, stream.stats.lost) == (2, 4)
+    assert stream.sends("id: 10\ndata: 10\n\n").events() == ["10"]
+
+
+def test_a_hole_at_the_end_of_the_budget():
+    """The last attempt succeeded and shows a hole at once: no further attempt, but no error either (R36)."""
+    stream = up(intake={"sequence": integers}, retry={"max_retries": 1}).loses().opens()
+    stream.sends("id: 4\ndata: 4\n\n")
+    assert stream.gaps() == [Gap(kind="hole", after_id="1", before_id="4", missing=2)]
+    assert stream.state is CONNECTED
+
+
 # Too much
 
 
