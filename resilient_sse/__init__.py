@@ -29,11 +29,13 @@ from resilient_sse._core.events import (
     Opened,
     ServerSentEvent,
 )
+from resilient_sse._core.health import StreamHealth
 from resilient_sse._core.messages import DEFAULT_MESSAGES, compact_messages
 from resilient_sse._core.options import CONSERVATIVE
-from resilient_sse._core.ports import Observer
+from resilient_sse._core.ports import Instrument, Observer
+from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.sequence import integers
-from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
+from resilient_sse._core.states import Category, Reason, StateChange, StreamState, Verdict
 from resilient_sse._core.stats import StreamStats
 
 TYPE_CHECKING = False
@@ -47,6 +49,7 @@ __all__ = [
     "Backoff",
     "BadContentTypeError",
     "BadStatusError",
+    "Category",
     "CheckpointError",
     "Closed",
     "Comment",
@@ -54,16 +57,19 @@ __all__ = [
     "Disconnected",
     "Gap",
     "HandshakeError",
+    "Instrument",
     "LimitExceededError",
     "NotResumableError",
     "Observer",
     "Opened",
     "Reason",
+    "Recovery",
     "ResilientSSEError",
     "ResilientStream",
     "RetriesExhaustedError",
     "ServerSentEvent",
     "StateChange",
+    "StreamHealth",
     "StreamState",
     "StreamStats",
     "Verdict",

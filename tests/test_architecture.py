@@ -16,7 +16,7 @@ CORE = {name: path for name, path in MODULES.items() if name.startswith("_core/"
 
 MAX_LINES = 320
 MORE_LINES = {
-    "_client/stream.py": 420,  # each argument is documented
+    "_client/stream.py": 430,  # each argument is documented
 }
 
 MAX_FUNCTION_LINES = 49

@@ -7,7 +7,7 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from resilient_sse._client.backends import on_asyncio
 from resilient_sse._client.log import logger
@@ -16,7 +16,7 @@ from resilient_sse._core.events import Gap
 from resilient_sse._core.states import StateChange
 
 if TYPE_CHECKING:
-    from resilient_sse._core.ports import Fact, Observer
+    from resilient_sse._core.ports import Fact, Instrument, Observer
     from resilient_sse._core.stats import StreamStats
 
 __all__ = ["Callbacks", "GapCallback", "StateCallback"]
@@ -35,14 +35,14 @@ class Callbacks:
     What they raise is logged and counted; cancellation passes through.
 
     Args:
-        observers: Told every fact.
+        observers: Told every fact; an instrument is asked for one of its own for this stream.
         stats: Where failures are counted.
     """
 
-    def __init__(self, observers: Iterable[Observer], stats: StreamStats) -> None:
-        if callable(observers):
-            raise TypeError("observers must be a sequence of callables, not one callable")
-        self._observers = tuple(_checked("observers", observer) for observer in observers)
+    def __init__(self, observers: Iterable[Observer | Instrument], stats: StreamStats) -> None:
+        if callable(observers) or hasattr(observers, "attach"):
+            raise TypeError("observers must be a sequence of observers, not one observer")
+        self._observers = tuple(_checked("observers", _attached(observer, stats)) for observer in observers)
         for observer in self._observers:
             check_callable("observers", observer, what="functions of the fact")
         self._stats = stats
@@ -130,6 +130,11 @@ def _misread_cancellation() -> bool:
     """Whether a `CancelledError` came from something the callback awaited, and nobody cancels this task."""
     task = asyncio.current_task() if on_asyncio() else None
     return task is not None and not task.cancelling()
+
+
+def _attached(observer: Observer | Instrument, stats: StreamStats) -> Observer:
+    attach: Callable[[StreamStats], Observer] | None = getattr(observer, "attach", None)
+    return cast("Observer", observer) if attach is None else attach(stats)
 
 
 def _checked(name: str, callback: Any) -> Any:  # noqa: ANN401 - whatever the caller passed

@@ -89,8 +89,8 @@ class Pump:
             self._was_cancelled = False
             session.interrupted(now=anyio.current_time(), at_once=False)
         while True:
-            if session.changes or self._reporter.pending:
-                await self._reporter.announce(session.changes)
+            if session.journal.untold or self._reporter.pending:
+                await self._reporter.announce(session.journal.untold)
             if self.closing:
                 return await self._last_word()
             item = session.take(anyio.current_time())
@@ -124,7 +124,7 @@ class Pump:
                 session.close(anyio.current_time())
         if closes:
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                await self._reporter.announce(session.changes)
+                await self._reporter.announce(session.journal.untold)
             self._farewell = session.take(anyio.current_time())
             if self._farewell is not None:
                 self._reporter.observe(self._farewell)
@@ -285,7 +285,7 @@ class Pump:
 
     async def _quiet(self) -> None:
         self._session.quiet(anyio.current_time())
-        await self._reporter.announce(self._session.changes)
+        await self._reporter.announce(self._session.journal.untold)
 
     def _goes_on(self) -> bool:
         return self._session.state is StreamState.RECONNECTING and not self.closing

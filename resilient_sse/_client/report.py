@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from resilient_sse._client.log import log_change, logger
 from resilient_sse._core.events import Gap
+from resilient_sse._core.recovery import Recovery
 
 if TYPE_CHECKING:
     from collections import deque
@@ -39,13 +40,16 @@ class Reporter:
         """Whether a cancelled announcement has left callbacks to be called."""
         return self._callbacks.pending
 
-    async def announce(self, changes: deque[StateChange]) -> None:
-        """Tell every change that was not told yet, and take it from *changes*."""
+    async def announce(self, untold: deque[StateChange | Recovery]) -> None:
+        """Tell everything that was not told yet, and take it from *untold*."""
         await self._callbacks.flush()
-        while changes:
-            change = changes.popleft()
-            log_change(change, self._where)
-            await self._callbacks.tell(change)
+        while untold:
+            notice = untold.popleft()
+            if isinstance(notice, Recovery):
+                self._callbacks.observe(notice)
+                continue
+            log_change(notice, self._where)
+            await self._callbacks.tell(notice)
 
     async def tell(self, item: Delivery) -> None:
         """Tell what is about to be handed to the consumer."""

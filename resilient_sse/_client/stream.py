@@ -22,7 +22,7 @@ from resilient_sse._client.views import Activities, Decoded, Invalid
 from resilient_sse._core.backoff import Backoff, Delays
 from resilient_sse._core.checks import check_callable, check_choice, event_types
 from resilient_sse._core.events import Activity, ServerSentEvent
-from resilient_sse._core.intake import EventFilter, IntakeOptions, Until
+from resilient_sse._core.intake import EventFilter, IntakeOptions, Total, Until
 from resilient_sse._core.options import Classify, Liveness, OnEof, Retry, StallOn, StreamOptions
 from resilient_sse._core.session import Session
 
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from resilient_sse._client.transport import Auth, Client
+    from resilient_sse._core.health import StreamHealth
     from resilient_sse._core.messages import Messages
-    from resilient_sse._core.ports import CheckpointStore, Observer
+    from resilient_sse._core.ports import CheckpointStore, Instrument, Observer
     from resilient_sse._core.sequence import Numbering
     from resilient_sse._core.states import StreamState
     from resilient_sse._core.stats import StreamStats
@@ -93,12 +94,14 @@ class ResilientStream:
         events: Deliver only these types, or those for which this function is true.
         until: The type of the event that completes the stream, or a function that tells; it is delivered,
             whatever *events* says.
+        total: Reads from that event how many the server has sent before it, for `StreamStats.completion`.
         on_eof: What a clean end of the response means: `"reconnect"` or `"complete"`.
         max_event_bytes: The largest event to accept.
         on_state_change: The first callback for state changes.
         on_gap: The first callback for gaps.
-        observers: Functions that are told every fact, for metrics.
+        observers: Functions that are told every fact, or instruments that make one for each stream.
         messages: Texts over the defaults, or a function of the change that returns the text.
+        flight_recorder: How many of the last lines that came, without payloads, an error shows in `wire`.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -145,13 +148,15 @@ class ResilientStream:
         heartbeat_events: Collection[str] = ("heartbeat",),
         events: EventFilter | None = None,
         until: Until | None = None,
+        total: Total | None = None,
         on_eof: OnEof = "reconnect",
         max_event_bytes: int | None = 16 * 1024 * 1024,
         # observation
         on_state_change: StateCallback | None = None,
         on_gap: GapCallback | None = None,
-        observers: Iterable[Observer] = (),
+        observers: Iterable[Observer | Instrument] = (),
         messages: Messages | None = None,
+        flight_recorder: int = 0,
     ) -> None:
         self._pump: Pump | None = None  # for __del__, should the arguments be refused below
         request = RequestTemplate(
@@ -174,6 +179,7 @@ class ResilientStream:
                 heartbeat_events=event_types("heartbeat_events", heartbeat_events),
                 events=events,
                 until=until,
+                total=total,
             ),
             liveness=Liveness(
                 connect_timeout=connect_timeout,
@@ -191,6 +197,7 @@ class ResilientStream:
             on_eof=on_eof,
             max_event_bytes=max_event_bytes,
             messages=messages,
+            flight_recorder=flight_recorder,
             repeatable=request.repeatable,
             replayable_body=request.replayable_body,
             fresh_credentials=request.fresh_credentials or auth is not None,
@@ -232,6 +239,10 @@ class ResilientStream:
     def stats(self) -> StreamStats:
         """The figures so far, as a copy that no longer changes."""
         return replace(self._session.stats)
+
+    def health(self) -> StreamHealth:
+        """Return how the stream is now; call it where the event loop runs."""
+        return self._session.journal.health(anyio.current_time())
 
     def on_state_change(self, callback: StateCallbackT) -> StateCallbackT:
         """

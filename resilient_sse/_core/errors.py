@@ -40,7 +40,14 @@ __all__ = [
 
 
 class ResilientSSEError(Exception):
-    """The root: catch this to catch everything the library raises about a stream."""
+    """
+    The root: catch this to catch everything the library raises about a stream.
+
+    Attributes:
+        wire: The last lines that came over the wire, without payloads, if `flight_recorder` keeps any.
+    """
+
+    wire: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling although constructors take facts by keyword (a worker may send errors home)."""

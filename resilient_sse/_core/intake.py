@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 from resilient_sse._core.dedup import Deduplicator, Sighting
 from resilient_sse._core.events import Closed, Gap, ServerSentEvent
 from resilient_sse._core.holdback import Delivery, Holdback, Queued
-from resilient_sse._core.judgement import EventFilter, IntakeOptions, Until, usable_as_cursor
+from resilient_sse._core.judgement import EventFilter, IntakeOptions, Total, Until, usable_as_cursor
 from resilient_sse._core.parser import Block, RetryHint
 from resilient_sse._core.sequence import Place, Sequence
 
 if TYPE_CHECKING:
     from resilient_sse._core.stats import StreamStats
 
-__all__ = ["Delivery", "EventFilter", "Intake", "IntakeOptions", "Until", "usable_as_cursor"]
+__all__ = ["Delivery", "EventFilter", "Intake", "IntakeOptions", "Total", "Until", "usable_as_cursor"]
 
 # How many items one call of take() may judge before others get a turn.
 _JUDGED_AT_ONCE = 500
@@ -50,6 +50,7 @@ class Intake:
         self._connection = 0
         self._resumed = False
         self._event_id = ""
+        self._whole = True  # it began at the server's beginning, so that totals agree
         self.last_event_id = ""
         """The id in force, as the HTML standard's `lastEventId`; `""` for none."""
         self.cursor: str | None = None
@@ -67,6 +68,7 @@ class Intake:
 
     def resume_from(self, event_id: str) -> None:
         """Start from a given or stored id."""
+        self._whole = False
         self._set_id(event_id)
         self._event_id = event_id
         number = self._sequence.number(event_id) if self._sequence else None
@@ -149,6 +151,7 @@ class Intake:
     def _counted(self, gap: Gap) -> Gap:
         self._stats.gaps += 1
         self._stats.lost += gap.missing or 0
+        self._stats.unknown_losses += gap.missing is None
         return gap
 
     def _pop(self) -> None:
@@ -191,10 +194,13 @@ class Intake:
         if last and self._held:
             self.release()  # what was held came before the end
             return None
+        if last and self._options.total is not None and self._whole:
+            self._stats.declared_total = self._options.total(event)
         self._accept_id(block, number, (kind, data))
         self.fresh = True
         self.done = last
         self._stats.received += 1
+        self._stats.numbered += number is not None
         self._stats.id_conflicts += sighting is Sighting.CONFLICT
         if not (wanted or last):
             self._stats.filtered += 1

@@ -10,9 +10,10 @@ from typing import Literal, TypeAlias
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.sequence import Numbering
 
-__all__ = ["EventFilter", "IntakeOptions", "Until", "usable_as_cursor"]
+__all__ = ["EventFilter", "IntakeOptions", "Total", "Until", "usable_as_cursor"]
 
 EventFilter: TypeAlias = Collection[str] | Callable[[ServerSentEvent], bool]
+Total: TypeAlias = Callable[[ServerSentEvent], int | None]
 Until: TypeAlias = str | Callable[[ServerSentEvent], bool]
 
 _MAX_CURSOR_BYTES = 4096
@@ -41,6 +42,7 @@ class IntakeOptions:
     heartbeat_events: frozenset[str] = frozenset({"heartbeat"})
     events: EventFilter | None = None
     until: Until | None = None
+    total: Total | None = None
 
     def wants(self, event: ServerSentEvent) -> bool:
         """Whether *event* passes the filter."""

@@ -122,6 +122,7 @@ class StreamOptions:
         on_eof: What a clean end of the response means.
         max_event_bytes: The largest event to accept.
         messages: The texts of state changes.
+        flight_recorder: How many of the last lines of the wire are kept for the error that ends a stream.
         repeatable: Whether the request may be sent again whatever has happened: its method is safe.
         replayable_body: Whether the body of the request can be produced again.
         fresh_credentials: Whether the next attempt may carry other credentials than the last.
@@ -133,6 +134,7 @@ class StreamOptions:
     on_eof: OnEof = "reconnect"
     max_event_bytes: int | None = 16 * 1024 * 1024
     messages: Messages | None = None
+    flight_recorder: int = 0
     repeatable: bool = True
     replayable_body: bool = True
     fresh_credentials: bool = False
@@ -140,6 +142,7 @@ class StreamOptions:
     def __post_init__(self) -> None:
         check_choice("on_eof", self.on_eof, get_args(OnEof))
         check_count("max_event_bytes", self.max_event_bytes, least=1)
+        check_count("flight_recorder", self.flight_recorder, least=0, optional=False)
         check_intake(self.intake)
         _check_messages(self.messages)
 
@@ -176,6 +179,10 @@ def check_intake(options: IntakeOptions) -> None:
         check_callable(
             "sequence", options.sequence, what="a function of the id, such as resilient_sse.integers"
         )
+    if options.total is not None:
+        check_callable("total", options.total, what="a function of the completing event")
+        if options.until is None:
+            raise ValueError("total is read from the event that completes the stream; give until=")
     if options.until is not None and not isinstance(options.until, str):
         check_callable("until", options.until, what="an event type or a function of the event")
     event_types("heartbeat_events", options.heartbeat_events)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from resilient_sse._core.events import Activity
+    from resilient_sse._core.recovery import Recovery
     from resilient_sse._core.states import StateChange
+    from resilient_sse._core.stats import StreamStats
 
-__all__ = ["Checkpoint", "CheckpointStore", "Fact", "Observer"]
+__all__ = ["Checkpoint", "CheckpointStore", "Fact", "Instrument", "Observer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,8 @@ class CheckpointStore(Protocol):
         ...
 
 
-Fact: TypeAlias = "Activity | StateChange"
-"""What observers are told: everything the stream yields, and every change of its state."""
+Fact: TypeAlias = "Activity | StateChange | Recovery"
+"""What observers are told: everything the stream yields, every change of its state, and every recovery."""
 
 
 class Observer(Protocol):
@@ -74,4 +76,21 @@ class Observer(Protocol):
 
     def __call__(self, fact: Fact, /) -> None:
         """Take note of *fact*."""
+        ...
+
+
+class Instrument(Protocol):
+    """
+    Makes an observer for each stream: the seam for metrics that are shared by many streams.
+
+    What no fact tells, such as duplicates, heartbeats and bytes, an exporter reads from the figures.
+    """
+
+    def attach(self, stats: StreamStats, /) -> Observer:
+        """
+        Return the observer of a new stream.
+
+        Args:
+            stats: The stream's figures, which go on changing; not to be written to.
+        """
         ...

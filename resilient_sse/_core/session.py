@@ -12,29 +12,27 @@ Two series of numbers must not be confused: `connection` counts connections that
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from resilient_sse._core import messages
 from resilient_sse._core.classify import reason_of
-from resilient_sse._core.errors import HandshakeError, ResilientSSEError
 from resilient_sse._core.events import Closed, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.intake import Delivery, Intake
+from resilient_sse._core.journal import Journal
 from resilient_sse._core.liveness import Silence
 from resilient_sse._core.outage import Decision, Outage, refusal_to_resend
 from resilient_sse._core.parser import Block, Parser, RetryHint
+from resilient_sse._core.recovery import Setback
 from resilient_sse._core.resumption import Resumption
-from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
+from resilient_sse._core.states import Reason, StreamState, Verdict
 from resilient_sse._core.stats import StreamStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from resilient_sse._core.errors import LimitExceededError
+    from resilient_sse._core.errors import LimitExceededError, ResilientSSEError
     from resilient_sse._core.options import StreamOptions
 
 __all__ = ["TRANSITIONS", "Session"]
@@ -93,9 +91,7 @@ class Session:
         self.intake = Intake(options.intake, self.stats)
         self.silence = Silence(options.liveness)
         self.outage = Outage(options.retry, random=random, fresh_credentials=options.fresh_credentials)
-        self.state = StreamState.CONNECTING
-        self.changes: deque[StateChange] = deque()
-        """Transitions that callbacks have not been told yet."""
+        self.journal = Journal(options, self.stats)
         self.connection = 0
         self.resume_at = 0.0
         """When the next attempt may be made, on the clock of the `now` arguments."""
@@ -106,6 +102,13 @@ class Session:
         self._proved = False
         self._dispatched = False
         self._resumption = Resumption()
+        self._setback = Setback()
+        self._silent_since: float | None = None
+
+    @property
+    def state(self) -> StreamState:
+        """Where the stream stands."""
+        return self.journal.state
 
     def start(self, now: float) -> None:
         """Begin to iterate, or to iterate again after an error; what must not be sent again is not."""
@@ -113,6 +116,7 @@ class Session:
             self.stats.started_at = now
         if self.state is StreamState.ERROR and self.error is None:
             self.outage.renew()
+            self._setback.forget()
             obstacle = self._obstacle()
             if obstacle is not None:
                 self.error = refusal_to_resend(obstacle)
@@ -127,10 +131,10 @@ class Session:
         self.outage.accepted()
         self._parser = Parser(max_event_bytes=self._options.max_event_bytes)
         self.silence.start()
+        self.journal.recorder.connected(self.connection)
         self.intake.connected(self.connection, resumed=cursor is not None)
-        self.intake.put(
-            Opened(connection=self.connection, status=status, headers=headers, last_event_id=cursor)
-        )
+        notice = Opened(connection=self.connection, status=status, headers=headers, last_event_id=cursor)
+        self.intake.put(notice)
         self._report(self._resumption.opened(cursor, headers))
         self._move(StreamState.CONNECTED, Reason.OPENED, now, status=status, headers=headers)
 
@@ -144,6 +148,7 @@ class Session:
         self.stats.bytes_received += raw_size
         if raw_size:
             self.stats.last_byte_at = now
+        self.journal.recorder.feed(chunk)
         items = self._parser.feed(chunk)
         for item in items:
             self.intake.put(item)
@@ -172,8 +177,8 @@ class Session:
             if item is None and (self._heals_in_vain() or self._replay_is_overdue(now)):
                 self.intake.release()
                 continue
-            if self.intake.fresh and not self._proved:
-                self._proof(now)
+            if self.intake.fresh and not self._proved and self._opened_at is not None:
+                self._proof(self._opened_at, now)
             if isinstance(item, ServerSentEvent):
                 self.stats.last_event_at = now
                 if self.stats.time_to_first_event is None and self.stats.started_at is not None:
@@ -237,6 +242,7 @@ class Session:
         self._follow(decision, now)
 
     def _follow(self, decision: Decision, now: float) -> None:
+        self._setback.lost(decision.reason, silent_since=self._silent_since, now=now)
         match decision.verdict:
             case Verdict.RETRY:
                 self._reconnect(decision, now)
@@ -261,11 +267,12 @@ class Session:
         self.intake.end(Closed(reason=reason), discard=discard)
         self._move(StreamState.CLOSED, reason, now)
 
-    def _proof(self, now: float) -> None:
+    def _proof(self, opened_at: float, now: float) -> None:
         """Take note that the connection has brought something new: the outage is over."""
         self._proved = True
-        if self.outage.began_at is not None:
-            self.stats.last_recovery = now - self.outage.began_at
+        recovery = self._setback.recovered(attempts=self.outage.attempt, opened_at=opened_at, now=now)
+        if recovery is not None:
+            self.journal.recovered(recovery)
         self.outage.end()
 
     def _disconnected(self, now: float, *, cut: bool = False) -> None:
@@ -275,6 +282,8 @@ class Session:
         settled = now - self._opened_at > self.outage.pacing.settle_after
         if settled:
             self.outage.end()
+            self._setback.forget()
+        self._silent_since = max(self._opened_at, self.stats.last_byte_at or self._opened_at)
         if not cut:  # what the program ends itself tells nothing about the server
             self._report(self._resumption.ended(eventless=not (self._dispatched or settled)))
         self._opened_at = None
@@ -299,22 +308,13 @@ class Session:
         old = self.state
         if reason not in TRANSITIONS.get((old, new), ()):
             raise AssertionError(f"no transition {old.value} -> {new.value} because of {reason.value}")
-        answer = error if isinstance(error, HandshakeError) else getattr(error, "__cause__", None)
-        if isinstance(answer, HandshakeError):
-            status, headers = answer.status, answer.headers
-        change = StateChange(
-            old=old,
-            new=new,
-            reason=reason,
+        self.journal.changed(
+            new,
+            reason,
+            now,
             attempt=attempt or self.outage.attempt,
-            max_retries=self._options.retry.max_retries,
             delay=delay,
             error=error,
             status=status,
-            headers=headers or {},
-            at=now,
+            headers=headers,
         )
-        self.state = new
-        text, failed = messages.compose_or_default(change, self._options.messages)
-        self.stats.callback_errors += failed
-        self.changes.append(replace(change, message=text))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Reason", "StateChange", "StreamState", "Verdict"]
+__all__ = ["Category", "Reason", "StateChange", "StreamState", "Verdict"]
 
 
 class StreamState(Enum):
@@ -77,6 +77,31 @@ class Verdict(Enum):
     """Raise the error out of the iterator at once."""
 
 
+class Category(Enum):
+    """What kind of error a person was shown."""
+
+    CONNECTION_LOST = "connection_lost"
+    """Recoverable: a reset, a refusal, a clean end, a stall."""
+    SERVER_ERROR = "server_error"
+    """Perhaps not: an answer that is no event stream."""
+    MAX_RETRIES = "max_retries_exceeded"
+    """Not without the program's doing: the retry budget is spent."""
+
+
+_CATEGORIES = {
+    Reason.EOF: Category.CONNECTION_LOST,
+    Reason.RESET: Category.CONNECTION_LOST,
+    Reason.STALL: Category.CONNECTION_LOST,
+    Reason.EVENT_TIMEOUT: Category.CONNECTION_LOST,
+    Reason.CONNECT: Category.CONNECTION_LOST,
+    Reason.PROTOCOL: Category.SERVER_ERROR,
+    Reason.STATUS: Category.SERVER_ERROR,
+    Reason.CONTENT_TYPE: Category.SERVER_ERROR,
+    Reason.SERVER: Category.SERVER_ERROR,
+    Reason.RETRIES: Category.MAX_RETRIES,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateChange:
     """
@@ -107,3 +132,10 @@ class StateChange:
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     message: str = ""
     at: float = 0.0
+
+    @property
+    def category(self) -> Category | None:
+        """The kind of error that this change shows, `None` if it shows none: a loss that the program wanted."""
+        if self.new not in (StreamState.RECONNECTING, StreamState.ERROR):
+            return None
+        return _CATEGORIES.get(self.reason)

@@ -5,7 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-__all__ = ["StreamStats"]
+__all__ = ["StreamStats", "completion_rate"]
+
+
+def completion_rate(unique: int, sent: int | None) -> float | None:
+    """
+    Return the share of *sent* events that arrived, in percent, never above 100; `None` without a denominator.
+
+    Args:
+        unique: Events that arrived, each counted once.
+        sent: Events that were sent; `None` if that is not known.
+    """
+    return None if not sent else min(unique / sent, 1.0) * 100
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,10 +39,16 @@ class StreamStats:
         partial: Blocks cut by the end of a connection and thrown away.
         gaps: Gaps reported.
         lost: Events known to be lost.
+        unknown_losses: Gaps of which nobody can know how many events they hold.
+        numbered: Delivered or filtered events whose ids took part in the checks of `sequence`.
+        declared_total: How many events the server says it has sent before the one that completed the stream.
         stalls: Connections given up because of silence.
         connections: Connections opened.
         reconnects: Connections opened after the first.
         failed_attempts: Attempts to open a connection that failed.
+        connection_errors: Losses of a connection that a state change showed.
+        server_errors: Answers that are no event stream, shown likewise.
+        retries_exhausted: How often the retry budget was spent.
         callback_errors: Exceptions raised by callbacks and observers.
         bytes_received: Body bytes as they came from the network, before decompression.
         started_at: When the stream was first iterated.
@@ -52,10 +69,16 @@ class StreamStats:
     partial: int = 0
     gaps: int = 0
     lost: int = 0
+    unknown_losses: int = 0
+    numbered: int = 0
+    declared_total: int | None = None
     stalls: int = 0
     connections: int = 0
     reconnects: int = 0
     failed_attempts: int = 0
+    connection_errors: int = 0
+    server_errors: int = 0
+    retries_exhausted: int = 0
     callback_errors: int = 0
     bytes_received: int = 0
     started_at: float | None = None
@@ -64,6 +87,20 @@ class StreamStats:
     last_event_at: float | None = None
     time_to_first_event: float | None = None
     last_recovery: float | None = None
+
+    @property
+    def completion(self) -> float | None:
+        """
+        The share of the sent events that arrived, in percent; `None` where nobody can know.
+
+        What was sent is told by the server (`total`), or shown by ids that count without a break (`sequence`).
+        """
+        unique = self.delivered + self.filtered
+        if self.declared_total is not None:
+            return completion_rate(unique - 1, self.declared_total)  # but for the completing event itself
+        if self.numbered < unique or self.unknown_losses:
+            return None
+        return completion_rate(unique, unique + self.lost)
 
     def to_dict(self) -> dict[str, int | float | None]:
         """Return the figures by name."""

@@ -7,18 +7,20 @@ import anyio
 import pytest
 
 from resilient_sse import (
+    BadStatusError,
     Closed,
     Comment,
     Disconnected,
     Opened,
     Reason,
+    Recovery,
     RetriesExhaustedError,
     ServerSentEvent,
     StateChange,
     StreamState,
     compact_messages,
 )
-from resilient_sse.testing import comment, event
+from resilient_sse.testing import comment, event, pause
 from tests.client.support import Record, drain, make, numbered, take
 
 
@@ -130,6 +132,72 @@ async def test_a_raising_callback_need_not_be_hashable(script):
     async with make(script, on_state_change=Broken(), observers=[Broken()]) as stream:
         assert (await anext(stream)).id == "1"
     assert stream.stats.callback_errors > 2
+
+
+async def test_an_instrument_is_attached_to_each_stream(script):
+    """It is given the live figures once, and its observer is told every fact, recoveries included (P28, R98)."""
+    attached = []
+    facts = []
+
+    class Instrument:
+        def attach(self, stats):
+            attached.append(stats)
+            return lambda fact: facts.append((fact, stats.delivered))
+
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(2, 3)).hang()
+    async with make(script, observers=[Instrument()]) as stream:
+        await take(stream, 3)
+        assert attached[0].delivered == 3
+    (recovery,) = [fact for fact, _ in facts if isinstance(fact, Recovery)]
+    assert (recovery.reason, recovery.attempts, recovery.recovery) == (Reason.RESET, 1, 1.0)
+    assert len(attached) == 1
+
+
+async def test_health(script):
+    """State, attempt, last byte and event, last error, at any moment (F34)."""
+    script.respond(*numbered(1)).drop()
+    script.reject(503)
+    script.respond(comment("ping"), pause(1), *numbered(2)).hang()
+    seen = []
+    async with make(script) as stream:
+        stream.on_state_change(lambda change: seen.append(stream.health()))
+        assert not stream.health().ok
+        await take(stream, 2)
+        health = stream.health()
+    assert [(found.state.value, found.attempt, found.last_error) for found in seen[:4]] == [
+        ("connected", 0, None),
+        ("reconnecting", 1, "ReadError"),
+        ("reconnecting", 2, "BadStatusError 503"),
+        ("connected", 2, "BadStatusError 503"),
+    ]
+    assert (health.ok, health.silent_for, health.eventless_for) == (True, 0.0, 0.0)
+    assert health.at - health.since == 1.0
+
+
+async def test_the_flight_recorder(script):
+    """The error that ends a stream shows the last lines, sizes in place of payloads (P31)."""
+    script.respond(b"id: 1\ndata: secret\n\n", b"data: half").drop()
+    script.reject(403)
+    stream = make(script, flight_recorder=5)
+    assert (await anext(stream)).data == "secret"
+    with pytest.raises(BadStatusError) as caught:
+        await anext(stream)
+    assert caught.value.wire == (
+        "--- connection 1 ---",
+        "id: 1",
+        "data: <6 bytes>",
+        "",
+        "data: <4 bytes> (cut)",
+    )
+
+
+async def test_the_completion_of_a_reply(script):
+    """The server's own total makes the rate known (R93, X12)."""
+    script.respond(*numbered(1, 2), event("2", event="done")).end()
+    async with make(script, until="done", total=lambda event: int(event.data)) as stream:
+        assert len(await drain(stream)) == 3
+        assert stream.stats.completion == 100.0
 
 
 async def test_a_removed_callback_is_not_called(script):

@@ -1022,3 +1022,60 @@ def test_events_that_inherit_an_id_may_say_the_same():
     source = intake()
     items = given(source, block("7", "tick"), block(None, "tick"), block(None, "tick"), block("8", "tick"))
     assert [item.data for item in items] == ["tick"] * 4
+
+
+# What was sent
+
+
+def declared(**options) -> Intake:
+    """Make an intake that reads a total from the completing event."""
+    return intake(until="done", total=lambda event: int(event.data), **options)
+
+
+def test_a_declared_total():
+    """The completing event says how many came before it (R93, X12)."""
+    source = declared()
+    given(source, *map(block, range(1, 10)))
+    assert source._stats.completion is None
+    given(source, block(10, "10", "done"))
+    assert (source._stats.declared_total, source._stats.completion) == (10, 90.0)
+
+
+def test_no_total_for_a_part():
+    """Behind a given or stored id only a part of the stream is seen, and the total says nothing of it (X12)."""
+    source = declared(last_event_id="5")
+    given(source, *map(block, range(6, 10)), block(10, "9", "done"))
+    assert source._stats.declared_total is None
+    assert source._stats.completion is None
+
+
+def test_a_total_that_cannot_be_read():
+    """What the caller's function raises is raised, and the event stays to be delivered (P18)."""
+    totals = iter([ValueError("no total"), 1])
+
+    def total(event):
+        found = next(totals)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    source = intake(until="done", total=total)
+    source.put(block(1))
+    source.put(block(2, "x", "done"))
+    assert source.take().id == "1"
+    with pytest.raises(ValueError, match="no total"):
+        source.take()
+    assert source.take().id == "2"
+    assert source._stats.declared_total == 1
+
+
+def test_completion_by_numbers():
+    """Contiguous ids show what was sent: lost ones count, unknown losses leave no figure (X12, R104)."""
+    source = numbered()
+    given(source, block(1), block(2), block(5))
+    reconnected(source)
+    given(source, block(5), block(6))
+    assert (source._stats.numbered, source._stats.lost) == (4, 2)
+    assert source._stats.completion == pytest.approx(66.7, abs=0.1)
+    given(source, block(1, "new"))
+    assert (source._stats.unknown_losses, source._stats.completion) == (1, None)

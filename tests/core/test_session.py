@@ -19,6 +19,7 @@ from resilient_sse._core.errors import (
 from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.intake import IntakeOptions
 from resilient_sse._core.options import Liveness, Retry, StreamOptions
+from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.sequence import integers
 from resilient_sse._core.session import TRANSITIONS, Session
 from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
@@ -105,9 +106,14 @@ class Stream:
         return [item for item in self.taken() if isinstance(item, Gap)]
 
     def changes(self) -> list[StateChange]:
-        changes = list(self.session.changes)
-        self.session.changes.clear()
-        return changes
+        untold = list(self.session.journal.untold)
+        self.session.journal.untold.clear()
+        return [change for change in untold if isinstance(change, StateChange)]
+
+    def recoveries(self) -> list[Recovery]:
+        untold = list(self.session.journal.untold)
+        self.session.journal.untold.clear()
+        return [recovery for recovery in untold if isinstance(recovery, Recovery)]
 
     def path(self) -> list[StreamState]:
         return [change.new for change in self.changes()]
@@ -224,11 +230,11 @@ def test_no_other_row(old, new):
     """Every other pair, and every other reason for a legal pair, is a bug and raises (R80)."""
     for reason in set(Reason) - TRANSITIONS.get((old, new), frozenset()):
         stream = Stream()
-        stream.session.state = old
+        stream.session.journal.state = old
         with pytest.raises(AssertionError, match=f"{old.value} -> {new.value} because of {reason.value}"):
             stream.session._move(new, reason, stream.now)
         assert stream.state is old
-        assert not stream.session.changes
+        assert not stream.session.journal.untold
 
 
 def test_the_table_cannot_be_changed():
@@ -1198,8 +1204,34 @@ def test_the_time_of_a_recovery():
     assert stream.events() == []
     assert stream.stats.last_recovery is None
     stream.sends("id: 2\ndata: two\n\n", after=0.25)
+    stream.changes()
     stream.taken()
     assert stream.stats.last_recovery == 3.75
+    (recovery,) = stream.recoveries()
+    assert (recovery.reason, recovery.attempts) == (Reason.STALL, 2)
+    assert (recovery.recovery, recovery.silence, recovery.reconnected) == (3.75, 13.75, 3.0)
+    stream.sends("id: 3\ndata: three\n\n").taken()
+    assert stream.recoveries() == []
+
+
+def test_a_quiet_reconnect_is_no_long_recovery():
+    """A connection that has held counts as well again: an event an hour later recovers nothing (R98)."""
+    stream = up().loses().passes(1).opens().passes(3600).sends(": ping\n\n").loses().passes(1).opens()
+    stream.changes()
+    stream.sends("id: 2\ndata: two\n\n").taken()
+    (recovery,) = stream.recoveries()
+    assert recovery.recovery == 1.0
+
+
+def test_what_was_held_back_recovers_nothing():
+    """Events of a lost connection, released after it, end no outage: nothing has come over a new one (R163)."""
+    stream = up(intake={"sequence": integers}).sends("id: 4\ndata: 4\n\n")
+    assert stream.taken() == []
+    assert stream.session.intake.heal
+    stream.loses(Reason.GAP).opens().loses(Reason.EOF)
+    assert [item.data for item in stream.taken() if isinstance(item, ServerSentEvent)] == ["4"]
+    assert stream.recoveries() == []
+    assert stream.session.outage.attempt == 2
 
 
 def test_unlimited_silence_is_possible():

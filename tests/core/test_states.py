@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
+from resilient_sse._core.states import Category, Reason, StateChange, StreamState, Verdict
 
 
 def test_the_states_are_six():
@@ -69,3 +69,29 @@ def test_headers_stay_out_of_the_repr():
         headers={"set-cookie": "hush"},
     )
     assert "hush" not in repr(change)
+
+
+LOST, SERVER, SPENT = Category.CONNECTION_LOST, Category.SERVER_ERROR, Category.MAX_RETRIES
+
+CATEGORIES = {
+    Reason.RESET: LOST,
+    Reason.CONNECT: LOST,
+    Reason.EOF: LOST,
+    Reason.STALL: LOST,
+    Reason.EVENT_TIMEOUT: LOST,
+    Reason.SERVER: SERVER,
+    Reason.STATUS: SERVER,
+    Reason.CONTENT_TYPE: SERVER,
+    Reason.PROTOCOL: SERVER,
+    Reason.RETRIES: SPENT,
+}
+"""R110-R112; what is not here was the program's or the library's own wish."""
+
+
+@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("new", StreamState)
+def test_the_categories_of_errors(new, reason):
+    """Each error that a person is shown has one of three categories, and nothing else has one (R109-R112)."""
+    change = StateChange(old=StreamState.CONNECTED, new=new, reason=reason)
+    shows = new in (StreamState.RECONNECTING, StreamState.ERROR)
+    assert change.category is (CATEGORIES.get(reason) if shows else None)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from resilient_sse._core.stats import StreamStats
+from resilient_sse._core.stats import StreamStats, completion_rate
 
 COUNTERS = [
     "received",
@@ -56,3 +56,36 @@ def test_figures_that_do_not_exist_cannot_be_counted():
     """A slip in a counter's name is an error and not a new figure."""
     with pytest.raises(AttributeError):
         StreamStats().unknown_figure = 1
+
+
+@pytest.mark.parametrize(
+    "unique, sent, rate",
+    [
+        pytest.param(0, 50, 0.0, id="nothing"),
+        pytest.param(45, 50, 90.0, id="a-part"),
+        pytest.param(50, 50, 100.0, id="all"),
+        pytest.param(60, 50, 100.0, id="too-many"),
+        pytest.param(50, None, None, id="unknown"),
+        pytest.param(0, 0, None, id="none-sent"),
+    ],
+)
+def test_completion_rate(unique, sent, rate):
+    """Unique received of sent, in percent; without a denominator no figure (R93, X12)."""
+    assert completion_rate(unique, sent) == rate
+
+
+@pytest.mark.parametrize(
+    "figures, rate",
+    [
+        pytest.param({"delivered": 50}, None, id="opaque-ids"),
+        pytest.param({"delivered": 40, "filtered": 5, "numbered": 45, "lost": 5}, 90.0, id="numbered"),
+        pytest.param({"delivered": 50, "numbered": 49}, None, id="one-without-a-number"),
+        pytest.param({"delivered": 50, "numbered": 50, "unknown_losses": 1}, None, id="unknown-loss"),
+        pytest.param({"delivered": 46, "declared_total": 50}, 90.0, id="declared"),
+        pytest.param({"delivered": 51, "declared_total": 50, "unknown_losses": 1}, 100.0, id="declared-all"),
+        pytest.param({}, None, id="nothing-yet"),
+    ],
+)
+def test_completion(figures, rate):
+    """A total declared by the server, or contiguous numbers; otherwise unknown, never a guess (R93, X12)."""
+    assert StreamStats(**figures).completion == rate

@@ -29,6 +29,7 @@ from resilient_sse._core.errors import BadStatusError, ConnectionLostError, Retr
 from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.intake import IntakeOptions
 from resilient_sse._core.options import Retry, StreamOptions
+from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.sequence import integers
 from resilient_sse._core.session import TRANSITIONS, Session
 from resilient_sse._core.states import Reason, StateChange, StreamState
@@ -293,8 +294,13 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
     def told(self) -> list[StateChange]:
         """Take the changes nobody was told yet, and check each of them."""
-        changes = list(self.session.changes)
-        self.session.changes.clear()
+        untold = list(self.session.journal.untold)
+        self.session.journal.untold.clear()
+        changes = [change for change in untold if isinstance(change, StateChange)]
+        for recovery in untold:
+            if isinstance(recovery, Recovery):
+                points = (recovery.silent_since, recovery.lost_at, recovery.opened_at, recovery.recovered_at)
+                assert list(points) == sorted(points)
         for change in changes:
             assert change.old is self.state
             assert change.reason in TRANSITIONS[change.old, change.new]
