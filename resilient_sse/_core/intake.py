@@ -46,8 +46,7 @@ class Intake:
         self._healing = False
         self._released = 0
         self._asked_for = -sys.maxsize
-        self._gap_connection = 0
-        self._connection = 0
+        self._gap_connection = self._numbered_on = self._connection = 0
         self._resumed = False
         self._event_id = ""
         self._whole = True  # it began at the server's beginning, so that totals agree
@@ -129,6 +128,8 @@ class Intake:
             event = self._judge(item, number)
             if self._queue[0] is not item:
                 continue
+            if number is not None and not self._released:
+                self._numbered_on = self._connection
             self._pop()
             if event is not None:
                 return event
@@ -275,8 +276,9 @@ class Intake:
     def _fallback(self, sequence: Sequence, number: int, block: Block) -> Gap | None:
         """Tell a replay, which the sequence knows, from a numbering that starts anew."""
         kind = block.event or "message"
-        if block.data is None or kind in self._options.heartbeat_events or number == sequence.high:
-            return None  # nothing to tell by, or an id used twice in a row
+        twice = number == sequence.high and self._numbered_on == self._connection
+        if twice or block.data is None or kind in self._options.heartbeat_events:
+            return None  # an id used twice in a row, or nothing to tell by
         if self._look(block.id, number, kind, block.data) is Sighting.DUPLICATE or self._is_late(number):
             return None
         if self._held:

@@ -29,7 +29,7 @@ class Resumption:
 
     def __init__(self) -> None:
         self._sent: str | None = None
-        self._empty = 0
+        self._empty = self._fruitless = 0
         self._reported: str | None = None
 
     def opened(self, cursor: str | None, headers: Mapping[str, str]) -> Gap | None:
@@ -46,12 +46,19 @@ class Resumption:
             return None
         return self._gap(cursor)
 
-    def ended(self, *, eventless: bool) -> Gap | None:
-        """Take note of the end of a connection; *eventless* if it was short and no event came over it."""
+    def ended(self, *, dispatched: bool, settled: bool) -> Gap | None:
+        """Take note of the end of a connection: whether an event came over it, and whether it held for a while."""
+        self._fruitless = 0 if dispatched else self._fruitless + 1
+        eventless = not (dispatched or settled)
         self._empty = self._empty + 1 if eventless and self._sent is not None else 0
         if self._sent is None or self._empty != _EMPTY_CONNECTIONS:
             return None
         return self._gap(self._sent)
+
+    @property
+    def had_its_chance(self) -> bool:
+        """Whether the server has shown what it replays: by an event, or by sending none over and over."""
+        return self._fruitless == 0 or self._fruitless >= _EMPTY_CONNECTIONS
 
     def _gap(self, cursor: str, before_id: str | None = None) -> Gap | None:
         if cursor == self._reported:

@@ -99,8 +99,7 @@ class Session:
         """What to raise, once everything queued was taken, in state ERROR."""
         self._parser = Parser(max_event_bytes=options.max_event_bytes)
         self._opened_at: float | None = None
-        self._proved = False
-        self._dispatched = False
+        self._proved = self._dispatched = False
         self._resumption = Resumption()
         self._setback = Setback()
         self._silent_since: float | None = None
@@ -187,7 +186,8 @@ class Session:
 
     def _heals_in_vain(self) -> bool:
         """Whether a hole shows that no reconnect may be made for: better a `Gap` than the end of the stream."""
-        return self.intake.heal and (self.outage.spent or self._obstacle() is not None)
+        up = self._opened_at is not None  # if not, the attempt that heals is on its way
+        return up and self.intake.heal and (self.outage.spent or self._obstacle() is not None)
 
     def _replay_is_overdue(self, now: float) -> bool:
         waited = now - (now if self._opened_at is None else self._opened_at)
@@ -197,8 +197,9 @@ class Session:
         """Take note that the connection ended, and decide; everything it brought must have been taken."""
         self._disconnected(now)
         reason = reason_of(error)
-        if self.intake.healing and reason in (Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT):
-            self.intake.release()  # it had its chance to replay
+        quiet = reason in (Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT)
+        if self.intake.healing and quiet and self._resumption.had_its_chance:
+            self.intake.release()
         self.stats.stalls += reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
         if reason is Reason.EOF and self._options.on_eof == "complete":
             return self.complete(now)
@@ -214,8 +215,7 @@ class Session:
         """
         Take note that the program itself cut the connection: `restart()`, or a cancelled read.
 
-        A cancelled read is paced like a first failure if its connection had brought nothing yet: a consumer
-        that polls with a short timeout must not become a storm.
+        A cancelled read whose connection had brought nothing is paced: polling must not become a storm.
         """
         paced = not at_once and not self._proved
         self._disconnected(now, cut=True)
@@ -285,7 +285,7 @@ class Session:
             self._setback.forget()
         self._silent_since = max(self._opened_at, self.stats.last_byte_at or self._opened_at)
         if not cut:  # what the program ends itself tells nothing about the server
-            self._report(self._resumption.ended(eventless=not (self._dispatched or settled)))
+            self._report(self._resumption.ended(dispatched=self._dispatched, settled=settled))
         self._opened_at = None
         self._proved = self.intake.fresh = False
 

@@ -904,6 +904,26 @@ def test_a_numbering_that_falls_back_within_the_window():
     assert source._stats.duplicates == 0
 
 
+def test_a_new_numbering_that_begins_at_the_last_number():
+    """From 1 to another 1, or 5 to another 5: on a new connection that is no id used twice (P23, R40)."""
+    for last in (1, 5):
+        source = numbered()
+        given(source, *[block(n, "old") for n in range(1, last + 1)])
+        reconnected(source)
+        items = given(source, block(last, "new"), block(last + 1, "new"))
+        gap = Gap(kind="reset", after_id=str(last), before_id=str(last))
+        assert ids(items) == [gap, str(last), str(last + 1)]
+
+
+def test_an_id_used_twice_is_no_new_numbering():
+    """On one connection, or behind an inclusive replay, another event with the last id is just that."""
+    source = numbered()
+    given(source, block(1), block(2), block(2, "said again"))
+    reconnected(source)
+    assert ids(given(source, block(2), block(2, "a third"), block(3))) == ["2", "3"]
+    assert source._stats.gaps == 0
+
+
 def test_a_new_numbering_suppresses_nothing():
     """An id that the old numbering used twice is known to the window, too, which starts anew as well (P23)."""
     source = numbered()

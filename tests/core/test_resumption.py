@@ -15,7 +15,7 @@ def ends(resumption: Resumption, *connections: tuple[str | None, bool]) -> list[
     gaps = []
     for cursor, eventless in connections:
         assert resumption.opened(cursor, {}) is None
-        gaps.append(resumption.ended(eventless=eventless))
+        gaps.append(resumption.ended(dispatched=not eventless, settled=False))
     return gaps
 
 
@@ -82,6 +82,26 @@ def test_not_in_a_row(between):
     """A connection with an event, or one that was asked for nothing, starts the count anew."""
     gaps = ends(Resumption(), ("7", True), ("7", True), between, ("7", True), ("7", True), ("7", True))
     assert gaps == [None] * 5 + [LOST]
+
+
+def test_a_connection_that_held_is_not_empty():
+    """A quiet stream behind a proxy with a limit on idle connections resumes well (section 3.10)."""
+    resumption = Resumption()
+    for _ in range(9):
+        resumption.opened("7", {})
+        assert resumption.ended(dispatched=False, settled=True) is None
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_a_chance_to_replay(settled):
+    """An event shows what the server replays; an end without one does not, before it happens over and over."""
+    resumption = Resumption()
+    seen = []
+    for dispatched in (True, False, False, False, False, True, False):
+        resumption.opened("7", {})
+        resumption.ended(dispatched=dispatched, settled=settled)
+        seen.append(resumption.had_its_chance)
+    assert seen == [True, False, False, True, True, True, False]
 
 
 def test_without_a_cursor_nothing_can_be_missed():

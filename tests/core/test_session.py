@@ -731,12 +731,46 @@ def test_a_replay_may_take_its_time(seconds):
 
 @pytest.mark.parametrize("reason", [Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT])
 def test_a_replay_that_does_not_come(reason):
-    """A connection that ends without a number had its chance: the hole is reported, and the rest delivered."""
-    stream = with_a_hole().sends(": sorry\n\n").loses(reason)
+    """An event of another kind shows that nothing is replayed: the hole is reported, and the rest delivered."""
+    stream = with_a_hole().sends("event: heartbeat\ndata: {}\n\n").loses(reason)
     items = [item for item in stream.taken() if isinstance(item, Gap | ServerSentEvent)]
     assert items[0] == Gap(kind="hole", after_id="1", before_id="3", missing=1)
     assert [item.data for item in items[1:]] == ["three"]
     assert stream.state is RECONNECTING
+
+
+@pytest.mark.parametrize("reason", [Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT])
+def test_an_end_without_an_event_says_nothing_about_the_replay(reason):
+    """A balancer that accepts and closes, or a silent link, is no answer: it is asked again."""
+    stream = with_a_hole().loses(reason).opens().sends(": hi\n\n").loses(reason).opens().sends(HEALED)
+    assert stream.events() == ["two", "three"]
+    assert stream.stats.gaps == 0
+
+
+@pytest.mark.parametrize("reason", [Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT])
+def test_ends_without_an_event_do_not_hold_back_for_ever(reason):
+    """After three of them the hole is reported, and what was held is delivered (P22)."""
+    stream = with_a_hole().loses(reason).opens().loses(reason).opens()
+    assert stream.events() == []
+    stream.loses(reason)
+    assert stream.events() == ["three"]
+    assert (stream.stats.lost, stream.state) == (1, RECONNECTING)
+
+
+@pytest.mark.parametrize("refusals", [0, 1])
+def test_the_last_attempt_may_heal(refusals):
+    """While it is on its way, nothing is given up: the budget is spent by it, not before it (R36, R83)."""
+    retry = {"max_retries": 1 + refusals}
+    stream = up(intake={"sequence": integers}, retry=retry).sends("id: 3\ndata: three\n\n")
+    assert stream.events() == []
+    stream.loses(Reason.GAP)
+    for _ in range(refusals):
+        assert stream.events() == []
+        stream.refuses()
+    assert stream.events() == []
+    stream.opens().sends(HEALED)
+    assert stream.events() == ["two", "three"]
+    assert stream.stats.gaps == 0
 
 
 def test_a_replay_that_is_only_promised():
@@ -1228,10 +1262,10 @@ def test_what_was_held_back_recovers_nothing():
     stream = up(intake={"sequence": integers}).sends("id: 4\ndata: 4\n\n")
     assert stream.taken() == []
     assert stream.session.intake.heal
-    stream.loses(Reason.GAP).opens().loses(Reason.EOF)
+    stream.loses(Reason.GAP).opens().loses().opens().loses().opens().loses(Reason.EOF)
     assert [item.data for item in stream.taken() if isinstance(item, ServerSentEvent)] == ["4"]
     assert stream.recoveries() == []
-    assert stream.session.outage.attempt == 2
+    assert stream.session.outage.attempt == 4
 
 
 def test_unlimited_silence_is_possible():
