@@ -915,6 +915,16 @@ def test_a_new_numbering_that_begins_at_the_last_number():
         assert ids(items) == [gap, str(last), str(last + 1)]
 
 
+def test_what_was_held_came_over_the_connection_before():
+    """The last number came up from what was held: for the new connection, the same number is its first (P23)."""
+    source = numbered()
+    given(source, block(1), block(3))
+    reconnected(source)
+    source.release()
+    assert ids(taken(source)) == [hole(1, 3), "3"]
+    assert ids(given(source, block(3, "new"))) == [Gap(kind="reset", after_id="3", before_id="3"), "3"]
+
+
 def test_an_id_used_twice_is_no_new_numbering():
     """On one connection, or behind an inclusive replay, another event with the last id is just that."""
     source = numbered()
