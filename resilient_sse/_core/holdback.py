@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
-from resilient_sse._core.parser import Item
+from resilient_sse._core.parser import Block
 
 __all__ = ["Delivery", "Holdback", "Queued"]
 
 Delivery: TypeAlias = ServerSentEvent | Comment | Gap | Opened | Disconnected | Closed
-Queued: TypeAlias = Item | Delivery
+Queued: TypeAlias = Block | Delivery
 
 
 class Holdback:

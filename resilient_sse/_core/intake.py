@@ -21,7 +21,7 @@ from resilient_sse._core.dedup import Deduplicator, Sighting
 from resilient_sse._core.events import Closed, Gap, ServerSentEvent
 from resilient_sse._core.holdback import Delivery, Holdback, Queued
 from resilient_sse._core.judgement import EventFilter, IntakeOptions, Total, Until, usable_as_cursor
-from resilient_sse._core.parser import Block, RetryHint
+from resilient_sse._core.parser import Block
 from resilient_sse._core.sequence import Place, Sequence
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Intake:
         self._healing = False
         self._released = 0
         self._asked_for = -sys.maxsize
-        self._gap_connection = self._numbered_on = self._connection = 0
+        self._gap_connection = self._reached_on = self._connection = 0
         self._resumed = False
         self._event_id = ""
         self._whole = True  # it began at the server's beginning, so that totals agree
@@ -108,7 +108,7 @@ class Intake:
         self.release()
         self._queue.append(notice)
 
-    def take(self) -> Delivery | RetryHint | None:
+    def take(self) -> Delivery | None:
         """Judge items until one is for the consumer; `None` when nothing is queued, or `heal`, or `done`."""
         self.unfinished = False
         for _ in range(_JUDGED_AT_ONCE):
@@ -128,8 +128,8 @@ class Intake:
             event = self._judge(item, number)
             if self._queue[0] is not item:
                 continue
-            if number is not None and not self._released:
-                self._numbered_on = self._connection
+            if self._sequence and number == self._sequence.high and not self._released:
+                self._reached_on = self._connection
             self._pop()
             if event is not None:
                 return event
@@ -276,7 +276,7 @@ class Intake:
     def _fallback(self, sequence: Sequence, number: int, block: Block) -> Gap | None:
         """Tell a replay, which the sequence knows, from a numbering that starts anew."""
         kind = block.event or "message"
-        twice = number == sequence.high and self._numbered_on == self._connection
+        twice = number == sequence.high and self._reached_on == self._connection
         if twice or block.data is None or kind in self._options.heartbeat_events:
             return None  # an id used twice in a row, or nothing to tell by
         if self._look(block.id, number, kind, block.data) is Sighting.DUPLICATE or self._is_late(number):

@@ -150,6 +150,9 @@ class Session:
         self.journal.recorder.feed(chunk)
         items = self._parser.feed(chunk)
         for item in items:
+            if isinstance(item, RetryHint):  # at once, even if what stands around it has to wait
+                self.outage.pacing.retry(item.milliseconds)
+                continue
             self.intake.put(item)
             self._dispatched |= isinstance(item, Block) and item.data is not None
         alive = self.silence.heard(items, raw_size=raw_size, waited=waited)
@@ -170,9 +173,6 @@ class Session:
         """Return the next thing for the consumer, `None` if there is none yet."""
         while True:
             item = self.intake.take()
-            if isinstance(item, RetryHint):
-                self.outage.pacing.retry(item.milliseconds)
-                continue
             if item is None and (self._heals_in_vain() or self._replay_is_overdue(now)):
                 self.intake.release()
                 continue

@@ -7,7 +7,7 @@ import pytest
 
 from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.intake import Intake, IntakeOptions, usable_as_cursor
-from resilient_sse._core.parser import Block, RetryHint
+from resilient_sse._core.parser import Block
 from resilient_sse._core.sequence import integers
 from resilient_sse._core.states import Reason
 from resilient_sse._core.stats import StreamStats
@@ -106,14 +106,13 @@ def test_a_block_without_data_delivers_nothing_but_its_id():
 
 
 def test_everything_comes_in_the_order_of_the_wire():
-    """Notices, comments, hints and events keep their order (R35)."""
+    """Notices, comments and events keep their order (R35)."""
     opened = Opened(connection=1, status=200, headers={})
     lost = Disconnected(reason=Reason.EOF, attempt=1, delay=1.0)
-    items = given(intake(), opened, Comment("c"), RetryHint(5), block("1"), Comment("d"), lost)
+    items = given(intake(), opened, Comment("c"), block("1"), Comment("d"), lost)
     assert [type(item) for item in items] == [
         Opened,
         Comment,
-        RetryHint,
         ServerSentEvent,
         Comment,
         Disconnected,
@@ -572,7 +571,6 @@ def test_events_that_clear_the_id_are_never_duplicates():
         pytest.param(block("2", "{}", "heartbeat"), False, id="heartbeat"),
         pytest.param(block("2", None), False, id="id-only"),
         pytest.param(Comment(""), False, id="comment"),
-        pytest.param(RetryHint(5), False, id="hint"),
     ],
 )
 def test_what_is_new(item, fresh):
@@ -923,6 +921,17 @@ def test_what_was_held_came_over_the_connection_before():
     source.release()
     assert ids(taken(source)) == [hole(1, 3), "3"]
     assert ids(given(source, block(3, "new"))) == [Gap(kind="reset", after_id="3", before_id="3"), "3"]
+
+
+def test_a_new_numbering_that_begins_inside_a_reported_hole():
+    """A late number tells nothing, and the last number with other content is then still the first of it (P23)."""
+    source = numbered()
+    given(source, block(4), block(7))
+    reconnected(source)
+    assert ids(given(source, block(7))) == [hole(4, 7), "7"]
+    reconnected(source, 3)
+    items = given(source, block(6, "new"), block(7, "new"), block(8, "new"))
+    assert ids(items) == [Gap(kind="reset", after_id="7", before_id="7"), "7", "8"]
 
 
 def test_an_id_used_twice_is_no_new_numbering():

@@ -757,6 +757,13 @@ def test_ends_without_an_event_do_not_hold_back_for_ever(reason):
     assert (stream.stats.lost, stream.state) == (1, RECONNECTING)
 
 
+def test_a_pace_behind_a_hole_counts_at_once():
+    """The standard applies `retry:` where it stands; the very next reconnect heeds it (P6)."""
+    stream = up(intake={"sequence": integers}).sends("id: 3\ndata: three\n\nretry: 9000\n")
+    stream.taken()
+    assert stream.loses(Reason.GAP).delay >= 9.0
+
+
 @pytest.mark.parametrize("refusals", [0, 1])
 def test_the_last_attempt_may_heal(refusals):
     """While it is on its way, nothing is given up: the budget is spent by it, not before it (R36, R83)."""
