@@ -1,0 +1,1 @@
+"""The command `serve`; nothing is imported before it is asked for."""

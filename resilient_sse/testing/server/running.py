@@ -1,0 +1,260 @@
+"""A running server: uvicorn in a thread with an event loop of its own, for code of any kind."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import uvicorn
+
+from resilient_sse.testing.server.app import DONE
+from resilient_sse.testing.server.endpoints import STREAM_PATH
+from resilient_sse.testing.server.parameters import DEFAULT_USER
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Generator
+
+    from resilient_sse.testing.server.app import ReferenceServer
+
+__all__ = ["RunningServer", "serving"]
+
+T = TypeVar("T")
+
+_START_SECONDS = 10.0
+_CALL_SECONDS = 30.0
+_DRAIN_SECONDS = 1.0
+_EXIT_SECONDS = 2
+_BACKLOG = 4096
+
+
+class RunningServer:
+    """
+    A server that listens.
+
+    Its methods may be called from any thread; they block for a moment.  `open_server` gives the same for async
+    code.
+
+    Args:
+        server: What runs.
+        host: The address to listen on.
+        port: The port; 0 for a free one.
+
+    Raises:
+        OSError: The port is taken, or the address is not this machine's.
+    """
+
+    def __init__(self, server: ReferenceServer, host: str, port: int) -> None:
+        self.server = server
+        self.host = host
+        # Bound, but not listening: the port stays ours while the server is down, and connections are refused.
+        self._holder = _bound(host, port)
+        self.port: int = self._holder.getsockname()[1]
+        name = f"[{host}]" if ":" in host else host
+        self.base_url = f"http://{name}:{self.port}"
+        """Scheme, host and port."""
+        self.url = self.base_url + STREAM_PATH
+        """Where the stream is."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=Context().run, args=[self._run], name="reference server", daemon=True
+        )
+        self._uvicorn: uvicorn.Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._thread.start()
+        try:
+            self.call(self._start())
+        except BaseException:
+            self.stop()
+            raise
+
+    def publish(self, data: str, *, event: str | None = None, user_id: str = DEFAULT_USER) -> int:
+        """
+        Publish an event and return its id.
+
+        Raises:
+            ValueError: *event* contains a line end.
+            StoreError: It could not be stored.
+            RuntimeError: The server has been stopped.
+        """
+        return self.call(self.server.publish(data, event=event, user_id=user_id))
+
+    def complete(self, user_id: str = DEFAULT_USER, *, total: int | None = None, event: str = DONE) -> int:
+        """
+        Publish the completion event and return its id; see `ReferenceServer.complete`.
+
+        Raises:
+            StoreError: It could not be stored.
+            RuntimeError: The server has been stopped.
+        """
+        return self.call(self.server.complete(user_id, total=total, event=event))
+
+    def restart(self, *, empty: bool, down: float = 0.0, abrupt: bool = False) -> None:
+        """
+        Stop listening and begin again on the same port.
+
+        Args:
+            empty: Forget all events, so that ids begin anew.
+            down: Seconds in between, during which connections are refused.
+            abrupt: Reset the connections, as a crash does, instead of ending the streams.
+
+        Raises:
+            StoreError: The store could not be cleared.
+            RuntimeError: The server has been stopped.
+        """
+        self.call(self._halt(abrupt=abrupt))
+        time.sleep(down)
+        if empty:
+            self.call(self.server.clear())
+        self.call(self._start())
+
+    def stop(self) -> None:
+        """End all streams cleanly, and everything that was started; harmless when done before."""
+        if self._stopped:
+            return
+        try:
+            self.call(self._halt(abrupt=False))
+        finally:
+            self._stopped = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_CALL_SECONDS)
+            self._holder.close()
+
+    def call(self, work: Coroutine[Any, Any, T], *, within: float = _CALL_SECONDS) -> T:
+        """
+        Run a coroutine in the server's loop and return what it returns.
+
+        Args:
+            work: The coroutine.
+            within: Seconds to wait for it.
+
+        Raises:
+            RuntimeError: The server has been stopped.
+            TimeoutError: It took longer.
+        """
+        if self._stopped:
+            work.close()
+            raise RuntimeError("the server has been stopped")
+        # A context of its own: that of a caller under trio would tell anyio that the server runs under trio, too.
+        future = Context().run(asyncio.run_coroutine_threadsafe, work, self._loop)
+        try:
+            return future.result(within)
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.get_loop().run_forever()
+
+    async def _start(self) -> None:
+        listener = _bound(self.host, self.port)
+        try:
+            # Where nobody has set up logging, uvicorn's warnings still reach standard error.
+            config = uvicorn.Config(
+                self.server.app,
+                ws="none",
+                log_config=None,
+                access_log=False,
+                backlog=_BACKLOG,
+                timeout_graceful_shutdown=_EXIT_SECONDS,
+            )
+            self._uvicorn = running = uvicorn.Server(config)
+            self._serving = serving = self._loop.create_task(running.serve(sockets=[listener]))
+            async with asyncio.timeout(_START_SECONDS):
+                while not (running.started or serving.done()):  # noqa: ASYNC110 - uvicorn sets a flag, no event
+                    await asyncio.sleep(0.002)
+            if serving.done():
+                await serving  # raises what is wrong
+        except BaseException:
+            listener.close()
+            raise
+
+    async def _halt(self, *, abrupt: bool) -> None:
+        """Stop listening and close what is open, within a bound."""
+        running, serving = self._uvicorn, self._serving
+        if running is None or serving is None:
+            return
+        self._uvicorn = self._serving = None
+        await self._close_listeners(running)
+        if abrupt:
+            self.server.accepting = False
+            self.server.break_streams()
+        else:
+            self.server.end_streams()
+        running.should_exit = True
+        done, _ = await asyncio.wait([serving], timeout=_DRAIN_SECONDS)
+        if not done:  # readers that take nothing
+            self.server.break_streams()
+            _abort_all(running)
+        await serving
+        _abort_all(running)
+        await _turns()  # in which closed transports let go of their sockets
+
+    async def _close_listeners(self, running: uvicorn.Server) -> None:
+        # asyncio loses a socket that was accepted just before its listener is closed: let such ones arrive first.
+        for listening in running.servers:
+            for sock in listening.sockets:
+                self._loop.remove_reader(sock.fileno())
+        await _turns()
+        for listening in running.servers:
+            listening.close()
+
+
+async def _turns() -> None:
+    """Let the loop do what it has put off."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+@contextmanager
+def serving(server: ReferenceServer, *, host: str = "127.0.0.1", port: int = 0) -> Generator[RunningServer]:
+    """
+    Run a server in a thread for the length of a block.
+
+    Args:
+        server: The server.
+        host: The address to listen on.
+        port: The port; 0 (the default) for a free one.
+
+    Raises:
+        OSError: The port is taken, or the address is not this machine's.
+    """
+    running = RunningServer(server, host, port)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def _abort_all(running: uvicorn.Server) -> None:
+    for connection in list(running.server_state.connections):
+        transport = getattr(connection, "transport", None)
+        if transport is not None:
+            with suppress(RuntimeError):
+                transport.abort()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio turns Nagle's algorithm off for what is accepted here; with it on, every
+    # second small event waits 40 ms for a delayed acknowledgement.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        # Also lets two of ours share the port, as long as only one listens.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            text = f"port {port} of {host} is taken; choose another, or 0 for a free one"
+            raise OSError(error.errno, text) from error
+        raise
+    return sock

@@ -1,0 +1,585 @@
+"""Replay without a hole, readers that do not keep up, compression, limits, restarts and the end."""
+
+import asyncio
+import http.client
+import inspect
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+
+import anyio
+import pytest
+from sse_starlette import EventSourceResponse
+
+from resilient_sse import Reason, ResilientStream, integers
+from resilient_sse.testing.server import (
+    EVENT_TYPE,
+    SLOW,
+    TRUNCATED,
+    MemoryStore,
+    RateLimit,
+    RedisStore,
+    ReferenceServer,
+    StoreError,
+    open_server,
+    payloads,
+    serving,
+)
+from tests.e2e.watching import QUICK, eventually
+from tests.testing.server.listening import Deaf, established
+
+pytestmark = pytest.mark.e2e
+
+LARGE = "x" * 100_000
+
+
+def soon(condition, within=15.0):
+    """Wait until *condition* holds; return whether it did."""
+    deadline = time.monotonic() + within
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+class Pages(MemoryStore):
+    """Counts what is asked of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    async def after(self, stream, id, limit):  # noqa: A002 - as the protocol has it
+        page = await super().after(stream, id, limit)
+        self.asked.append((limit, len(page)))
+        return page
+
+
+# --- Replay
+
+
+@pytest.mark.parametrize("missed", [99, 100, 101, 250])
+def test_replay_in_pages_of_a_hundred(start, listen, missed):
+    """R142, X16: whatever was missed comes in pages of 100, until the reader has caught up."""
+    store = Pages()
+    running = start(store)
+    for number in range(missed):
+        running.publish(str(number))
+    heard = listen(running.url, last_event_id=0)
+    assert heard.ids(missed) == list(range(1, missed + 1))
+    running.publish("live")
+    assert heard.ids(1) == [missed + 1]
+    assert {limit for limit, _ in store.asked} == {100}
+    assert sum(size for _, size in store.asked) == missed
+    assert running.server.counters.replayed == missed
+
+
+def test_nothing_is_lost_or_repeated_while_events_are_published(make_store, start, listen):
+    """R38, R142: readers that catch up while events are stored see each once and in order, on every store."""
+    running = start(make_store(), page=7)
+    for number in range(100):
+        running.publish(str(number))
+    total = 300
+
+    async def publish_on():
+        for number in range(total - 100):
+            await running.server.publish(str(number))
+            if number % 5 == 0:
+                await anyio.sleep(0.001)
+
+    publisher = threading.Thread(target=running.call, args=[publish_on()])
+    publisher.start()
+    readers = [listen(running.url, last_event_id=start_at) for start_at in range(0, 100, 9)]
+    for reader, start_at in zip(readers, range(0, 100, 9), strict=True):
+        assert reader.ids(total - start_at) == list(range(start_at + 1, total + 1))
+    publisher.join()
+    assert running.server.counters.truncated == 0
+
+
+class Gated(MemoryStore):
+    """Has the answer ready, and keeps it back until the gate is opened."""
+
+    def __init__(self, method):
+        super().__init__()
+        self.kept = 0
+        self._method = method
+        self._gate = asyncio.Event()
+
+    async def append(self, *args):
+        stored = await super().append(*args)
+        return await self._pass(stored) if self._method == "append" else stored
+
+    async def after(self, *args):
+        page = await super().after(*args)
+        return await self._pass(page) if self._method == "after" else page
+
+    async def _pass(self, answer):
+        self.kept += 1
+        await self._gate.wait()
+        return answer
+
+    async def open(self):
+        self._gate.set()
+
+
+def test_an_event_that_is_read_before_it_is_announced(start, listen):
+    """R38, R14: a reader has it from the store already, so it does not come a second time."""
+    store = Gated("append")
+    running = start(store, retry=1)
+    early = listen(running.url, last_event_id=0)
+    assert early.blocks(1) == [b"retry: 1\n\n"]  # it has caught up
+    publisher = threading.Thread(target=running.publish, args=["x"])
+    publisher.start()
+    assert soon(lambda: store.kept == 1)
+    late = listen(running.url, last_event_id=0)
+    assert late.ids(1) == [1]
+    running.call(store.open())
+    publisher.join()
+    running.publish("y")
+    assert (early.ids(2), late.ids(1)) == ([1, 2], [2])
+
+
+def test_an_event_that_is_announced_while_the_store_is_read(start, listen):
+    """R38: a reader that is about to go live looks once more, and does not wait for the next event."""
+    store = Gated("after")
+    running = start(store)
+    heard = listen(running.url, last_event_id=0)
+    assert soon(lambda: store.kept == 1)
+    running.publish("x")
+    running.call(store.open())
+    assert heard.ids(1) == [1]
+
+
+def test_announcements_out_of_order(start, listen):
+    """R140: appends that finish in another order than they began are brought in the order of their ids."""
+    running = start(start="first")
+    heard = listen(running.url)
+    running.publish("first")
+    assert heard.ids(1) == [1]
+
+    async def publish_the_wrong_way_round():
+        stored = [await running.server.store.append("default", None, str(number)) for number in range(3)]
+        for event in reversed(stored):
+            running.server.topics.announce(event)
+
+    running.call(publish_the_wrong_way_round())
+    assert heard.ids(3) == [2, 3, 4]
+
+
+def test_overlap(start, listen):
+    """R14: at a resume some events may be sent again, never ones that are gone, and never at the beginning."""
+    running = start(overlap=2)
+    for number in range(6):
+        running.publish(str(number))
+    assert listen(running.url, last_event_id=4).ids(4) == [3, 4, 5, 6]
+    assert listen(running.url, last_event_id=1).ids(6) == [1, 2, 3, 4, 5, 6]
+    bounded = start(overlap=5, history=3)
+    for number in range(6):
+        bounded.publish(str(number))
+    assert listen(bounded.url, last_event_id=4).ids(3) == [4, 5, 6]
+
+
+def test_history_that_is_gone_is_told(start, listen):
+    """R142, X16: a notice of a documented type says what is missing, and comes before what is left."""
+    running = start(history=10)
+    for number in range(30):
+        running.publish(str(number))
+    notice, first = listen(running.url, last_event_id=5).hear(2)
+    assert (notice.fields["event"], notice.id) == (TRUNCATED, None)
+    assert notice.json == {"reason": "history", "after": 5, "next": 21, "missing": 15}
+    assert first.id == 21
+    assert running.server.counters.truncated == 1
+    assert listen(running.url, last_event_id=20).ids(1) == [21]
+    assert running.server.counters.truncated == 1
+
+
+async def test_history_that_is_gone_is_one_gap(start):
+    """R142, X16, R124: a client that checks numbers reports exactly what is missing."""
+    running = start(history=10)
+    for number in range(29):
+        running.publish(str(number))
+    running.complete()
+    gaps = []
+    stream = ResilientStream(
+        running.url, last_event_id="5", sequence=integers, backoff=QUICK, until="done", on_gap=gaps.append
+    )
+    async with stream:
+        ids = [event.id async for event in stream if event.event != TRUNCATED]
+    assert ids == [str(number) for number in range(21, 31)]
+    assert [(gap.kind, gap.missing, gap.before_id) for gap in gaps] == [("hole", 15, "21")]
+    assert stream.stats.lost == 15
+
+
+async def test_a_restart_with_an_empty_store(start):
+    """R40, P23: numbering begins anew; the client says so once, streams on, and asks no more than it must."""
+    running = start(start="first", retry=20)
+    gaps, taken = [], []
+    for number in range(5):
+        running.publish(f"old {number}")
+    stream = ResilientStream(
+        running.url, sequence=integers, backoff=QUICK, max_retries=None, on_gap=gaps.append
+    )
+    async with stream:
+        async for event in stream:
+            if event.event == TRUNCATED:
+                assert event.json() == {"reason": "reset", "after": 5, "next": 1, "missing": None}
+                continue
+            taken.append(event.data)
+            if event.data == "old 4":
+                await anyio.to_thread.run_sync(lambda: running.restart(empty=True, down=0.2))
+                for number in range(3):
+                    running.publish(f"new {number}")
+            if event.data == "new 2":
+                break
+    assert taken == [*(f"old {number}" for number in range(5)), "new 0", "new 1", "new 2"]
+    assert [gap.kind for gap in gaps] == ["reset"]
+    assert len(running.server.requests) <= 3
+    assert running.server.max_live_per_user == 1
+
+
+async def test_a_crash_with_its_store_intact(make_store, start, diary):
+    """R40, R38: after a crash the port refuses for a while, then everything is there, on every store."""
+    running = start(make_store(), start="first")
+    running.publish("before")
+    stream = ResilientStream(running.url, backoff=QUICK, max_retries=None, on_state_change=diary)
+    async with stream:
+        assert (await anext(stream)).data == "before"
+        await anyio.to_thread.run_sync(lambda: running.restart(empty=False, down=0.2, abrupt=True))
+        running.publish("after")
+        assert (await anext(stream)).data == "after"
+    assert diary.losses[0] is Reason.RESET
+    assert stream.last_event_id == "2"
+
+
+def test_two_servers_share_a_valkey(valkey_url, start, listen):
+    """R192: what one server process is given, the readers of the other see at once and in order."""
+    servers = [start(RedisStore(valkey_url, prefix="shared"), start="first") for _ in range(2)]
+    readers = [listen(server.url) for server in servers]
+    servers[0].publish("0")
+    assert [reader.ids(1) for reader in readers] == [[1], [1]]
+    threads = [
+        threading.Thread(target=lambda server=server: [server.publish("x") for _ in range(60)])
+        for server in servers
+    ]
+    for thread in threads:
+        thread.start()
+    assert [reader.ids(120) for reader in readers] == [list(range(2, 122))] * 2
+    for thread in threads:
+        thread.join()
+
+
+def test_a_store_out_of_reach(start, listen):
+    """R192: a request is answered 503 with Retry-After, and publishing raises what is wrong."""
+    running = start(RedisStore("redis://127.0.0.1:1/0"))
+    heard = listen(running.url)
+    assert (heard.status, heard.headers["Retry-After"]) == (503, "1")
+    assert "out of reach" in heard.json()["error"]
+    with pytest.raises(StoreError):
+        running.publish("x")
+    assert (running.server.counters.unavailable, running.server.live) == (1, 0)
+
+
+# --- Slow readers
+
+
+def test_a_full_buffer_drops_the_reader(start, caplog):
+    """R143-R145: a reader for whom too much waits is dropped, counted and logged, and its connection is closed."""
+    running = start(buffer=10, heartbeat=None)
+    with Deaf(running.port) as deaf:
+        assert soon(lambda: running.server.live == 1)
+        for _ in range(200):
+            running.publish(LARGE)
+        assert soon(lambda: running.server.live == 0)
+        assert running.server.counters.slow_client_disconnects == 1
+        assert soon(lambda: established(running.port) == 0)
+        assert deaf.read().endswith(b"<reset>")
+    assert [SLOW in record.getMessage() for record in caplog.records if record.name == "resilient_sse"] == [
+        True
+    ]
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
+
+
+def test_a_send_that_takes_too_long_drops_the_reader(start, caplog):
+    """R143-R145: so is one that takes nothing for the send timeout, although its buffer has room."""
+    running = start(send_timeout=0.5, buffer=100_000, heartbeat=None)
+    with Deaf(running.port) as deaf:
+        assert soon(lambda: running.server.live == 1)
+        for _ in range(100):
+            running.publish(LARGE)
+        assert soon(lambda: running.server.counters.slow_client_disconnects == 1)
+        assert soon(lambda: established(running.port) == 0)
+        assert deaf.read().endswith(b"<reset>")
+    assert running.server.live == 0
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
+
+
+def test_a_slow_reader_may_be_told(start):
+    """R144: with the option, a reader that takes up again is told why, and the response ends as it should."""
+    running = start(buffer=10, heartbeat=None, notify_slow=True)
+    with Deaf(running.port) as deaf:
+        assert soon(lambda: running.server.live == 1)
+        for _ in range(200):
+            running.publish(LARGE)
+        heard = deaf.socket.recv(100)
+        while not heard.endswith(b"\r\n0\r\n\r\n"):
+            heard += deaf.socket.recv(1_000_000)
+    assert b'event: client_too_slow\ndata: {"reason": "client_too_slow"}\n\n' in heard[-100:]
+    assert running.server.counters.slow_client_disconnects == 1
+
+
+def test_a_slow_reader_that_is_deaf_to_the_notice(start):
+    """R143, R144: one that does not take the notice either is cut off after a second."""
+    running = start(buffer=10, heartbeat=None, notify_slow=True)
+    with Deaf(running.port):
+        assert soon(lambda: running.server.live == 1)
+        for _ in range(200):
+            running.publish(LARGE)
+        assert soon(lambda: established(running.port) == 0)
+    assert running.server.counters.slow_client_disconnects == 1
+
+
+def test_quick_readers_do_not_suffer_from_a_slow_one(start, listen):
+    """R143: while one reader is stuck, the others get every event."""
+    running = start(buffer=50, heartbeat=None)
+    with Deaf(running.port):
+        assert soon(lambda: running.server.live == 1)
+        heard = listen(running.url)
+        for number in range(100):
+            running.publish(LARGE)
+            assert heard.ids(1) == [number + 1]
+
+
+# --- Compression
+
+
+async def test_each_compressed_event_is_seen_at_once(start):
+    """R137, R194: with gzip, each event is with the client before the next is published."""
+    running = start(gzip=True, heartbeat=None, start="first")
+    delays = []
+    running.publish("0")
+    async with ResilientStream(running.url, compression=True, max_retries=0) as stream:
+        with anyio.fail_after(20):
+            assert (await anext(stream)).data == "0"
+            for number in range(1, 20):
+                published = time.monotonic()
+                running.publish(str(number))
+                assert (await anext(stream)).data == str(number)
+                delays.append(time.monotonic() - published)
+    assert sorted(delays)[len(delays) // 2] < 0.1
+    assert max(delays) < 2
+
+
+def test_compression_halves_the_bytes(start, listen):
+    """R204: 50 events of 100 bytes, flushed one by one, are at least 50 % smaller with gzip."""
+    running = start(gzip=True)
+    for data in payloads(50):
+        running.publish(data, event=EVENT_TYPE)
+    plain, packed = listen(running.url, last_event_id=0), listen(running.url, gzip=True, last_event_id=0)
+    assert plain.blocks(50) == packed.blocks(50)
+    reduction = 1 - packed.size / plain.size
+    print(f"plain {plain.size} bytes, gzip {packed.size} bytes, {reduction:.0%} less")  # noqa: T201 - the figure
+    assert 7000 <= plain.size <= 8000
+    assert reduction >= 0.5
+
+
+@pytest.mark.parametrize(
+    "server,client,encoded", [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_gzip_is_for_those_who_accept_it(start, listen, server, client, encoded):
+    """R137: off by default, and never for a client that has not asked."""
+    heard = listen(start(gzip=server).url, gzip=client)
+    assert heard.headers["Content-Encoding"] == ("gzip" if encoded else None)
+    assert heard.headers["Vary"] == ("Accept-Encoding" if encoded else None)
+
+
+def test_a_compressed_stream_ends_whole(start, listen):
+    """R137: the end of the response is the end of the gzip stream, with its checksum."""
+    running = start(gzip=True, start="first")
+    running.publish("x")
+    heard = listen(running.url, gzip=True)
+    heard.blocks(1)
+    running.stop()
+    assert heard._inflate.decompress(heard.ends()) == b""
+    assert heard._inflate.eof
+
+
+# --- Limits
+
+
+def test_a_user_who_asks_too_often(start, listen):
+    """R195: 429 with Retry-After for this user and no other, until the time has passed."""
+    running = start(rate_limit=RateLimit(2, per=1.0))
+    asked = time.monotonic()
+    assert [listen(running.url, user_id="ada").status for _ in range(2)] == [200, 200]
+    refused = listen(running.url, user_id="ada")
+    if time.monotonic() - asked < 1:
+        assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
+        assert "come back in 1 s" in refused.json()["error"]
+        assert running.server.counters.rate_limited == 1
+    assert listen(running.url, user_id="bob").status == 200
+    time.sleep(1.05)
+    assert listen(running.url, user_id="ada").status == 200
+
+
+async def test_the_client_waits_as_it_is_told(start, diary):
+    """R195, P6: after 429 the next request comes no sooner than Retry-After says, and is let in."""
+    running = start(rate_limit=RateLimit(1, per=1.5), start="first")
+    running.publish("a")
+    stream = ResilientStream(running.url, backoff=QUICK, on_state_change=diary)
+    async with stream:
+        await anext(stream)
+        stream.restart()
+        running.publish("b")
+        assert (await anext(stream)).data == "b"
+    assert diary.losses == [Reason.RESTART, Reason.STATUS]
+    assert diary.delays[1] >= 1
+    assert running.server.counters.rate_limited == 1
+
+
+def test_limits_that_make_no_sense():
+    """R195: they are refused with the name of the argument."""
+    with pytest.raises(ValueError, match="requests must be at least 1"):
+        RateLimit(0)
+    with pytest.raises(ValueError, match="per must be a positive"):
+        RateLimit(1, per=0)
+
+
+# --- The end
+
+
+def test_streams_end_cleanly(start, listen):
+    """R40: at a shutdown every stream ends as it should, soon, and nothing is left that listens."""
+    running = start(gzip=False)
+    readers = [listen(running.url, user_id=number) for number in range(20)]
+    for reader, number in zip(readers, range(20), strict=True):
+        running.publish("last", user_id=str(number))
+        assert reader.ids(1) == [1]
+    began = time.monotonic()
+    running.stop()
+    assert time.monotonic() - began < 5
+    assert [reader.ends() for reader in readers] == [b""] * 20
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((running.host, running.port), timeout=5)
+    with pytest.raises(RuntimeError, match="has been stopped"):
+        running.publish("x")
+    running.stop()
+    assert not [thread for thread in threading.enumerate() if thread.name == "reference server"]
+
+
+def test_a_stuck_reader_does_not_hold_the_end_up(start):
+    """R143: the server ends within its bound although a reader takes nothing."""
+    running = start(buffer=100_000, heartbeat=None)
+    with Deaf(running.port):
+        assert soon(lambda: running.server.live == 1)
+        for _ in range(100):
+            running.publish(LARGE)
+        began = time.monotonic()
+        running.stop()
+        assert time.monotonic() - began < 10
+        assert established(running.port) == 0
+
+
+def test_a_restart_keeps_the_port(start, listen):
+    """R40: while the server is down connections are refused, then the same port answers."""
+    running = start()
+    heard = listen(running.url)
+    refused = threading.Event()
+
+    def knock():
+        while not refused.is_set():
+            try:
+                socket.create_connection((running.host, running.port), timeout=5).close()
+            except ConnectionRefusedError:
+                refused.set()
+
+    knocking = threading.Thread(target=knock)
+    knocking.start()
+    running.publish("x")
+    running.restart(empty=True, down=0.5)
+    assert refused.wait(1)
+    knocking.join()
+    assert heard.ends() == b"id: 1\ndata: x\n\n"
+    assert running.publish("first again") == 1
+    assert listen(running.url, last_event_id=0).ids(1) == [1]
+
+
+def test_the_port_is_taken(start):
+    """Bad input: the error names the fix, and nothing is left behind."""
+    running = start()
+    before = threading.active_count()
+    with (
+        pytest.raises(OSError, match="is taken; choose another, or 0"),
+        serving(ReferenceServer(), port=running.port),
+    ):
+        pass
+    assert threading.active_count() == before
+
+
+async def test_for_async_code():
+    """The same for async code, on both backends."""
+    async with open_server(ReferenceServer(start="first")) as running:
+        assert await running.publish("a", event="typ", user_id="u") == 1
+        assert await running.complete("u") == 2
+        async with ResilientStream(running.url + "?user_id=u", until="done") as stream:
+            assert [event.event async for event in stream] == ["typ", "done"]
+        await running.restart(empty=True)
+        assert await running.publish("b", user_id="u") == 1
+        assert await eventually(lambda: running.server.live == 0, within=10)
+        port = running.port
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+OWN_UVICORN = """
+import sys, uvicorn
+from resilient_sse.testing.server import ReferenceServer
+app = ReferenceServer(start="first").app
+uvicorn.run(app, port=int(sys.argv[1]), timeout_graceful_shutdown=5, log_level="error")
+"""
+
+
+@pytest.mark.skipif(
+    "shutdown_event" not in inspect.signature(EventSourceResponse).parameters,
+    reason="sse-starlette tells no response of the end before version 3.3",
+)
+def test_under_a_uvicorn_of_ones_own(listen):
+    """The application can be embedded: told to exit, a uvicorn of one's own ends the streams cleanly and exits."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([sys.executable, "-c", OWN_UVICORN, str(port)])
+    with ExitStack() as stack:
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        url = f"http://127.0.0.1:{port}"
+
+        def answers():
+            try:
+                listen(f"{url}/api/v1/stats").json()
+            except OSError:
+                return False
+            return True
+
+        assert soon(answers)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        stack.callback(connection.close)
+        connection.request("POST", "/api/v1/publish", '{"data": "x"}')
+        assert connection.getresponse().status == 200
+        heard = listen(f"{url}/api/v1/stream")
+        assert heard.ids(1) == [1]
+        process.send_signal(signal.SIGTERM)
+        assert heard.ends() == b""
+        process.wait(10)
+
+
+def test_payloads():
+    """R12, R202: exactly 50 of exactly 100 bytes, the same every time; another size gives that size."""
+    assert [len(data.encode()) for data in payloads()] == [100] * 50
+    assert payloads() == payloads(50, size=100, seed=0) != payloads(seed=1)
+    assert {len(data) for data in payloads(3, size=5000)} == {5000}
+    with pytest.raises(ValueError, match="size must be at least 24"):
+        payloads(1, size=10)
+    with pytest.raises(ValueError, match="count must not be negative"):
+        payloads(-1)

@@ -1,0 +1,119 @@
+"""What the server may do wrong, and what our client shows for it, over real sockets (P25)."""
+
+import pytest
+
+from resilient_sse import ResilientStream, integers
+from resilient_sse.testing.server import (
+    BadUtf8,
+    Bom,
+    Close,
+    Drop,
+    Duplicate,
+    Fault,
+    Faults,
+    GiantLine,
+    GzipGarbage,
+    HalfEvent,
+    RedirectLoop,
+    Reorder,
+    Reset,
+    Silence,
+    Status,
+    Trickle,
+    TruncatedChunk,
+    WrongType,
+)
+from resilient_sse.testing.server import __all__ as offered
+from tests.e2e.watching import QUICK
+from tests.testing.server.fault_table import TABLE, Seen, play
+
+pytestmark = pytest.mark.e2e
+
+KINDS = {
+    BadUtf8, Bom, Close, Drop, Duplicate, GiantLine, GzipGarbage, HalfEvent, RedirectLoop, Reorder, Reset,
+    Silence, Status, Trickle, TruncatedChunk, WrongType,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+async def test_each_fault_shows(row):
+    """P25, R41, R37, P5, P6: for each fault the reasons, the states, the counters and the events are these."""
+    assert await play(row) == Seen(
+        reasons=row.reasons, states=row.states, counters=row.counters, ids=row.ids, error=row.error
+    )
+
+
+def test_every_fault_is_in_the_table():
+    """P25: no fault is offered that is not tried."""
+    tried = set()
+    for row in TABLE:
+        faults = row.faults()
+        tried |= {type(fault) for fault in [*faults._script, faults.then] if fault is not None}
+    assert tried == KINDS
+    assert {kind.__name__ for kind in KINDS} <= set(offered)
+    assert all(issubclass(kind, Fault) for kind in KINDS)
+
+
+async def test_ten_per_cent_dropped_and_healed(start):
+    """R32-R36, R14: a tenth of the events is left out, each is replayed, all arrive once and in order."""
+    drop = Drop(rate=0.1, seed=11)
+    running = start(start="first", faults=Faults(then=drop))
+    for number in range(200):
+        running.publish(str(number))
+    running.complete()
+    stream = ResilientStream(
+        running.url,
+        last_event_id="0",
+        sequence=integers,
+        backoff=QUICK,
+        until="done",
+        max_retries=None,
+    )
+    async with stream:
+        taken = [event.data async for event in stream]
+    assert taken[:-1] == [str(number) for number in range(200)]
+    assert 10 <= len(drop.dropped) <= 30
+    assert (stream.stats.lost, stream.stats.gaps) == (0, 0)
+    assert 1 <= stream.stats.reconnects <= len(drop.dropped)
+
+
+def test_the_same_seed_drops_the_same(start, listen):
+    """P25: faults that are drawn can be drawn again."""
+    dropped = []
+    for _ in range(2):
+        drop = Drop(rate=0.5, seed=5)
+        running = start(faults=Faults(then=drop))
+        for number in range(40):
+            running.publish(str(number))
+        heard = listen(running.url, last_event_id=0)
+        heard.ids(40 - 30)
+        dropped.append(drop.dropped[:5])
+    assert dropped[0] == dropped[1]
+    assert len(dropped[0]) == 5
+
+
+def test_faults_follow_their_script(start, listen):
+    """P25: one fault for each request, `None` for none, more can be added, and the record says which it was."""
+    faults = Faults(Status(503, retry_after=7), None)
+    running = start(faults=faults)
+    answers = [listen(running.url) for _ in range(2)]
+    faults.add(Status(500))
+    answers.append(listen(running.url))
+    assert [answer.status for answer in answers] == [503, 200, 500]
+    assert answers[0].headers["Retry-After"] == "7"
+    assert [(record.status, record.fault) for record in running.server.requests] == [
+        (503, "Status"),
+        (200, ""),
+        (500, "Status"),
+    ]
+    assert running.server.counters.faults == 2
+
+
+@pytest.mark.parametrize(
+    "make,match",
+    [(lambda: Close(after=-1), "after must not be"), (lambda: Drop(rate=1.5), "rate must be between")],
+)
+def test_bad_values(make, match):
+    """Impossible values are refused with the name of the argument."""
+    with pytest.raises(ValueError, match=match):
+        make()

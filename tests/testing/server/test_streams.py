@@ -1,0 +1,390 @@
+"""What one request is answered: headers, parameters, blocks on the wire, heartbeats, ids in order."""
+
+import asyncio
+import inspect
+import socket
+import time
+from itertools import pairwise
+
+import anyio
+import pytest
+
+from resilient_sse import ResilientStream, integers
+from resilient_sse.testing.server import (
+    EVENT_TYPE,
+    HEARTBEAT,
+    Counters,
+    MemoryStore,
+    ReferenceServer,
+    SQLiteStore,
+    payloads,
+)
+from tests.e2e.watching import QUICK, eventually
+
+pytestmark = pytest.mark.e2e
+
+
+def test_small_events_do_not_wait_for_acknowledgements(start, listen):
+    """Nagle's algorithm is off on accepted connections; it would hold every second small event for 40 ms."""
+    running = start()
+    listen(running.url)
+    (connection,) = running._uvicorn.server_state.connections
+    accepted = connection.transport.get_extra_info("socket")
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_the_headers(start, listen):
+    """R133-R136: exactly these values, and keep-alive on HTTP/1.1."""
+    heard = listen(start().url)
+    assert heard.status == 200
+    assert heard.headers["Cache-Control"] == "no-cache"
+    assert heard.headers["Connection"] == "keep-alive"
+    assert heard.headers["X-Accel-Buffering"] == "no"
+    assert heard.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert "Content-Encoding" not in heard.headers
+    assert heard.headers["Transfer-Encoding"] == "chunked"
+
+
+@pytest.mark.parametrize("version,kept", [("1.1", True), ("1.0", True), ("2", False), ("3", False)])
+async def test_keep_alive_is_for_http_1_only(version, kept, anyio_backend):
+    """R134, X22: on HTTP/2 the header would make the answer malformed."""
+    if anyio_backend == "trio":
+        return  # the server is asyncio's
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(0.05)
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    path = "/api/v1/stream"
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
+    await ReferenceServer().app({**scope, "http_version": version, "headers": []}, receive, send)
+    names = {name for name, _ in sent[0]["headers"]}
+    assert sent[0]["status"] == 200
+    assert (b"connection" in names) is kept
+
+
+def test_golden_bytes(start, listen):
+    """R226, R138: each block is these bytes, `retry` once and in the first event of the connection."""
+    running = start(retry=2500, heartbeat=None)
+    running.publish('{"text":"a"}', event="token")
+    running.publish("two\nlines", event=None)
+    running.publish("€", event="token")
+    running.complete()
+    assert b"".join(listen(running.url, last_event_id=0).blocks(4)) == (
+        b'retry: 2500\nevent: token\nid: 1\ndata: {"text":"a"}\n\n'
+        b"id: 2\ndata: two\ndata: lines\n\n"
+        b"event: token\nid: 3\ndata: \xe2\x82\xac\n\n"
+        b'event: done\nid: 4\ndata: {"total": 3}\n\n'
+    )
+
+
+def test_retry_is_sent_even_without_an_event(start, listen):
+    """R226: a connection on which nothing happens is told the reconnection time, too, and only once."""
+    running = start(retry=2500, heartbeat=0.2)
+    heard = listen(running.url)
+    assert heard.blocks(3) == [
+        b"retry: 2500\n\n",
+        b"event: heartbeat\ndata: {}\n\n",
+        b"event: heartbeat\ndata: {}\n\n",
+    ]
+
+
+@pytest.mark.parametrize(
+    "header,query,first",
+    [
+        (None, None, None),
+        (None, 3, 4),
+        (3, None, 4),
+        (5, 3, 6),
+        (3, 5, 4),
+        (None, -1, 1),
+        (None, 0, 1),
+        (None, "", None),
+    ],
+)
+def test_the_cursor(start, listen, header, query, first):
+    """R141, R38, R148, X15: header and query are both understood, the header wins, absent means live only."""
+    running = start()
+    for number in range(1, 9):
+        running.publish(str(number))
+    params = {} if query is None else {"last_event_id": query}
+    heard = listen(running.url, header=header, **params)
+    # An event that is published now shows that nothing came before it where nothing should.
+    deadline = time.monotonic() + 10
+    while running.server.live == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running.publish("9")
+    expected = list(range(first or 9, 10))
+    assert heard.ids(len(expected)) == expected
+    record = running.server.requests[-1]
+    assert (record.header_cursor, record.query_cursor) == (header, query if isinstance(query, int) else None)
+    assert (record.first_id, record.status, record.user) == (expected[0], 200, "default")
+
+
+def test_from_the_first_by_option(start, listen):
+    """R141: without a cursor, everything, if the server is set up so."""
+    running = start(start="first")
+    for number in range(3):
+        running.publish(str(number))
+    assert listen(running.url).ids(3) == [1, 2, 3]
+
+
+def test_every_cursor_gets_the_rest(start, listen):
+    """R38, R179: for ids 1..N and cursor k, k+1..N come, in order, for all k in 0..N."""
+    running = start()
+    for number in range(1, 11):
+        running.publish(str(number))
+    for k in range(11):
+        heard = listen(running.url, header=k)
+        running.publish("more")
+        last = running.server.counters.published
+        assert heard.ids(last - k) == list(range(k + 1, last + 1))
+        heard.close()
+
+
+@pytest.mark.parametrize(
+    "value", ["abc", "1.5", "1e3", "12a", "0x10", "--1", "1" * 19, "%D9%A3", "%20", "1%0A"]
+)
+@pytest.mark.parametrize("where", ["query", "header"])
+def test_a_cursor_that_is_no_integer(start, listen, value, where):
+    """R141: text is answered 400, with JSON that says what is wrong, in the header as in the query."""
+    if where == "header" and "%" in value:
+        return  # cannot be written there
+    running = start()
+    heard = (
+        listen(running.url, last_event_id=value) if where == "query" else listen(running.url, header=value)
+    )
+    assert heard.status == 400
+    assert heard.headers["Content-Type"] == "application/json"
+    assert "must be an integer, not '" in heard.json()["error"]
+    assert running.server.counters.bad_requests == 1
+
+
+def test_users_are_apart(start, listen):
+    """R141, R146: each user has a stream and a numbering of its own; both figures per user are told."""
+    running = start()
+    first, second = listen(running.url, user_id="ada"), listen(running.url, user_id="bob")
+    assert [running.publish("for ada", user_id="ada"), running.publish("for bob", user_id="bob")] == [1, 1]
+    assert first.hear(1)[0].fields["data"] == "for ada"
+    assert second.hear(1)[0].fields["data"] == "for bob"
+    assert (running.server.live, running.server.max_live_per_user) == (2, 1)
+    third = listen(running.url, user_id="bob")
+    running.publish("again", user_id="bob")
+    assert third.ids(1) == second.ids(1) == [2]
+    assert (running.server.live, running.server.max_live_per_user) == (3, 2)
+    assert listen(running.url, user_id="x" * 257).status == 400
+
+
+async def test_a_reconnecting_client_is_never_counted_twice(start):
+    """R149: the client closes the old connection before it opens the next, and the server's figure shows it."""
+    running = start(start="first")
+    for number in range(30):
+        running.publish(str(number))
+    stream = ResilientStream(running.url, backoff=QUICK, max_retries=None)
+    async with stream:
+        async for event in stream:
+            if event.id == "30":
+                break
+            stream.restart()
+    assert stream.stats.reconnects > 0
+    assert running.server.max_live_per_user == 1
+    assert await eventually(lambda: running.server.live == 0, within=5)
+
+
+def test_publishing_over_http(start, listen):
+    """R226: what is posted is stored and delivered; what makes no sense is refused with a reason."""
+    running = start()
+    heard = listen(running.url, user_id="ada")
+
+    def post(body):
+        heard_back = heard.connection.__class__(running.host, running.port, timeout=10)
+        heard_back.request("POST", "/api/v1/publish", body)
+        response = heard_back.getresponse()
+        answer = response.status, response.read().decode()
+        heard_back.close()
+        return answer
+
+    assert post('{"data": "hello", "event": "greeting", "user_id": "ada"}') == (200, '{"id":1}')
+    assert post('{"data": {"n": [1, 2]}, "user_id": "ada"}') == (200, '{"id":2}')
+    assert heard.blocks(2) == [b"event: greeting\nid: 1\ndata: hello\n\n", b'id: 2\ndata: {"n":[1,2]}\n\n']
+    for body in ("", "no json", "[1]", '{"event": "x"}', b"\xff", "[" * 100_000):
+        assert post(body)[0] == 400
+        assert "must be a JSON object with the key 'data'" in post(body)[1]
+    assert "one line" in post('{"data": "x", "event": "a\\nb"}')[1]
+    assert "must be a string" in post('{"data": "x", "user_id": 7}')[1]
+    assert "surrogate" in post('{"data": "\\ud800"}')[1]
+    assert post(b'{"data": "' + b"x" * 2_000_000 + b'"}')[0] == 413
+    assert post('{"data": "last", "user_id": "ada"}') == (200, '{"id":3}')
+
+
+def test_the_figures(start, listen):
+    """R145, R192: every counter can be read over HTTP."""
+    running = start()
+    heard = listen(running.url, last_event_id=0)
+    running.publish("x")
+    heard.blocks(1)
+    told = listen(running.base_url + "/api/v1/stats").json()
+    assert {**told} == {**Counters().to_dict(), **told}
+    assert (told["published"], told["events_sent"], told["connections"], told["live"]) == (1, 1, 1, 1)
+    assert told["slow_client_disconnects"] == 0
+
+
+def test_heartbeats_keep_their_beat(start, listen):
+    """R26, R138, R178: type `heartbeat`, data {}, no id, one in each interval, whatever else is sent."""
+    running = start(heartbeat=0.25)
+    heard = listen(running.url)
+    heard.blocks(1)
+    began = time.monotonic()
+    for _ in range(8):
+        running.publish("x")
+        assert heard.blocks(2)[1] == b"event: heartbeat\ndata: {}\n\n"
+    assert 0.8 < (time.monotonic() - began) / (8 * 0.25) < 1.5
+
+
+def test_ten_seconds_are_the_default():
+    """R26, R138, R178: a server that is told nothing sends a heartbeat every 10 s, without ids."""
+    parameters = inspect.signature(ReferenceServer).parameters
+    assert (parameters["heartbeat"].default, parameters["heartbeat_ids"].default) == (10.0, False)
+    assert (parameters["page"].default, parameters["send_timeout"].default) == (100, 30.0)
+    assert parameters["gzip"].default is False
+
+
+@pytest.mark.proof
+def test_heartbeats_come_every_ten_seconds(start, listen):
+    """R26: 10.0 s +- 0.5, twice in a row, by the clock."""
+    heard = listen(start().url)
+    times = [time.monotonic()]
+    for _ in range(2):
+        assert heard.blocks(1) == [b"event: heartbeat\ndata: {}\n\n"]
+        times.append(time.monotonic())
+    assert all(abs(later - earlier - 10) < 0.5 for earlier, later in pairwise(times))
+
+
+@pytest.mark.parametrize("heartbeat,stalls", [(None, 1), (0.3, 0)])
+async def test_heartbeats_prevent_false_stalls(start, diary, heartbeat, stalls):
+    """R174, R26: a quiet spell longer than the stall timeout is one stall without heartbeats, none with them."""
+    running = start(heartbeat=heartbeat, retry=10)
+    stream = ResilientStream(running.url, stall_timeout=1.5, backoff=QUICK, on_state_change=diary)
+    with anyio.move_on_after(2.2):
+        async with stream:
+            await anext(stream)
+    assert stream.stats.stalls == stalls
+    assert (stream.stats.heartbeats > 4) is (heartbeat is not None)
+
+
+async def test_heartbeats_with_ids_leave_no_hole(start):
+    """R139, X13: numbered heartbeats are stored, so a client that checks numbers sees no hole."""
+    running = start(heartbeat=0.05, heartbeat_ids=True, start="first")
+    gaps, ids = [], []
+    stream = ResilientStream(
+        running.url,
+        sequence=integers,
+        heartbeat_events=(),
+        backoff=QUICK,
+        on_gap=gaps.append,
+        max_retries=None,
+    )
+    async with stream:
+        async for event in stream:
+            ids.append((int(event.id), event.event))
+            if len(ids) % 7 == 3:
+                stream.restart()
+            if len(ids) % 5 == 2:
+                await anyio.to_thread.run_sync(running.publish, "x")
+            if len(ids) == 40:
+                break
+    assert [number for number, _ in ids] == list(range(1, 41))
+    assert {kind for _, kind in ids} == {HEARTBEAT, "message"}
+    assert (gaps, stream.stats.lost) == ([], 0)
+    assert stream.stats.reconnects >= 4
+
+
+async def test_numbered_heartbeats_are_not_data(start):
+    """X13, R139: by default they are not delivered, and they do not count in what the server declares."""
+    running = start(heartbeat=0.05, heartbeat_ids=True)
+    stream = ResilientStream(running.url, sequence=integers, until="done")
+    async with stream, anyio.create_task_group() as group:
+        group.start_soon(anyio.to_thread.run_sync, publish_slowly, running)
+        taken = [event.data async for event in stream]
+    assert taken == ["0", "1", "2", "3", '{"total": 4}']
+    assert stream.stats.heartbeats > 0
+    assert stream.stats.received == stream.stats.delivered + stream.stats.heartbeats
+
+
+def publish_slowly(running):
+    """Publish once there is a reader, with heartbeats in between."""
+    while not running.server.live:
+        time.sleep(0.01)
+    for number in range(4):
+        running.publish(str(number))
+        time.sleep(0.12)
+    running.complete()
+
+
+def test_a_thousand_publishers_at_once(make_store, start, listen):
+    """R140: 1,000 publish at once; a reader who listens sees 1..1000 in order, whatever the store."""
+    running = start(make_store(), start="first")
+
+    async def publish_all():
+        await asyncio.gather(*(running.server.publish(str(number)) for number in range(1000)))
+
+    heard = listen(running.url)
+    running.publish("first of all")
+    assert heard.ids(1) == [1]
+    running.call(publish_all())
+    assert heard.ids(1000) == list(range(2, 1002))
+
+
+def test_completion_declares_what_was_sent(start, listen):
+    """X12, R93: the completion event counts the data events since the last one, or says what it is told."""
+    running = start()
+    heard = listen(running.url, last_event_id=0)
+    for count in (3, 2, 0):
+        for _ in range(count):
+            running.publish("x")
+        running.complete()
+        assert heard.hear(count + 1)[-1].json == {"total": count}
+    running.complete(total=50, event="response.completed")
+    assert heard.blocks(1) == [b'event: response.completed\nid: 9\ndata: {"total": 50}\n\n']
+
+
+async def test_fifty_events_of_hundred_bytes(start):
+    """R12, R13, R202, R207: 50 of 50 are replayed, of exactly 100 bytes each, in less than half a second."""
+    running = start(heartbeat=None)
+    for data in payloads(50):
+        running.publish(data, event=EVENT_TYPE)
+    running.complete()
+    began = time.monotonic()
+    async with ResilientStream(running.url, last_event_id="0", until="done") as stream:
+        sizes = [len(event.data.encode()) async for event in stream]
+    assert time.monotonic() - began < 0.5 * 4  # four times the figure: the machine is shared
+    assert sizes[:-1] == [100] * 50
+    mean = (stream.stats.bytes_received - len(b'event: done\nid: 51\ndata: {"total": 50}\n\n')) / 50
+    assert 140 <= mean <= 160
+
+
+@pytest.mark.parametrize(
+    "options,match",
+    [
+        ({"page": 0}, "page must be at least 1"),
+        ({"buffer": 0}, "buffer must be at least 1"),
+        ({"overlap": -1}, "overlap must be at least 0"),
+        ({"heartbeat": 0}, "heartbeat must be a positive"),
+        ({"heartbeat": float("inf")}, "heartbeat must be a positive"),
+        ({"send_timeout": -1}, "send_timeout must be a positive"),
+        ({"retry": -1}, "retry must be at least 0"),
+        ({"start": "middle"}, "start must be 'live' or 'first'"),
+        ({"history": 0}, "history must be at least 1"),
+        ({"first_id": -1}, "first_id must not be negative"),
+        ({"store": MemoryStore(), "history": 3}, "give them to it"),
+        ({"store": SQLiteStore("x"), "first_id": 3}, "give them to it"),
+    ],
+)
+def test_bad_values(options, match):
+    """Impossible values are refused with the name of the argument."""
+    with pytest.raises(ValueError, match=match):
+        ReferenceServer(**options)
