@@ -1,0 +1,1 @@
+"""The command `fault`; nothing is imported before it is asked for."""

@@ -1,0 +1,118 @@
+"""
+Network profiles: what a line carries, and how late.
+
+Rates are in kbps, as network people write them: 1 kbps is 1,000 bits, that is 125 bytes, a second.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+__all__ = ["PROFILES", "Profile", "check_kbps", "check_seconds", "check_share", "profile"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """
+    What one connection gets from the network.
+
+    Latency is paid once per segment, on the way down: from the server to the client.  So a request and its answer
+    together are late by *latency*, which is what a browser's developer tools mean by the word, too.
+
+    Args:
+        name: What it is called, in reports and on the command line.
+        down_kbps: The rate from the server to the client.  `None`: no limit.
+        up_kbps: The rate from the client to the server.  `None`: no limit.
+        latency: By how many seconds each segment is late.
+        jitter: By which share of *latency* each delay may differ from it, either way: 0.2 is +-20 %.
+        loss: The share of the segments, either way, that are lost once and sent again.
+        loss_delay: How many seconds later a lost segment arrives; those behind it wait, as under TCP.
+
+    Raises:
+        ValueError: A rate is not above 0, a time is negative, or a share is not between 0 and 1.
+    """
+
+    name: str
+    down_kbps: float | None = None
+    up_kbps: float | None = None
+    latency: float = 0.0
+    jitter: float = 0.0
+    loss: float = 0.0
+    loss_delay: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_kbps("down_kbps", self.down_kbps)
+        check_kbps("up_kbps", self.up_kbps)
+        check_seconds("latency", self.latency)
+        check_share("jitter", self.jitter)
+        check_share("loss", self.loss)
+        check_seconds("loss_delay", self.loss_delay)
+
+
+def check_kbps(name: str, kbps: float | None) -> None:
+    """
+    Check a rate.
+
+    Raises:
+        ValueError: It is not a finite number above 0, nor `None`.
+    """
+    if kbps is not None and not (math.isfinite(kbps) and kbps > 0):
+        raise ValueError(f"{name} must be a number of kbps above 0, or none for no limit, not {kbps!r}")
+
+
+def check_seconds(name: str, seconds: float) -> None:
+    """
+    Check a time.
+
+    Raises:
+        ValueError: It is not a finite number, 0 or more.
+    """
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"{name} must be a number of seconds, 0 or more, not {seconds!r}")
+
+
+def check_share(name: str, share: float) -> None:
+    """
+    Check a share.
+
+    Raises:
+        ValueError: It is not between 0 and 1.
+    """
+    if not 0 <= share <= 1:  # false for NaN, too
+        raise ValueError(f"{name} must be a share between 0 and 1, not {share!r}; 20 % is 0.2")
+
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        made.name: made
+        for made in (
+            Profile(name="slow-3g", down_kbps=100, up_kbps=100, latency=0.15, jitter=0.2),
+            Profile(name="3g", down_kbps=1_500, up_kbps=750, latency=0.1, jitter=0.1),
+            Profile(name="4g", down_kbps=10_000, up_kbps=10_000, latency=0.05),
+            Profile(name="mobile-4g", down_kbps=10_000, up_kbps=5_000, latency=0.05),
+            Profile(name="5g", down_kbps=100_000, up_kbps=50_000, latency=0.01),
+            Profile(name="wifi", down_kbps=50_000, up_kbps=50_000, latency=0.01),
+            Profile(name="clean"),
+        )
+    }
+)
+"""The known profiles by name."""
+
+
+def profile(name: str | Profile) -> Profile:
+    """
+    Return the profile of that name; a profile is returned as it is.
+
+    Raises:
+        ValueError: There is none; the message names those there are.
+    """
+    if isinstance(name, Profile):
+        return name
+    try:
+        return PROFILES[name]
+    except KeyError:
+        known = ", ".join(PROFILES)
+        raise ValueError(f"unknown profile {name!r}; choose one of {known}, or make a Profile") from None

@@ -1,0 +1,303 @@
+"""The fault proxy: a TCP port whose connections lead to a target over a network as bad as wanted."""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+import anyio
+from anyio.abc import TaskGroup
+
+from resilient_sse.testing.proxy.conditions import Conditions
+from resilient_sse.testing.proxy.counters import Counters
+from resilient_sse.testing.proxy.port import Port
+from resilient_sse.testing.proxy.profiles import Profile, check_seconds
+from resilient_sse.testing.proxy.profiles import profile as known_profile
+from resilient_sse.testing.proxy.relay import Relay
+from resilient_sse.testing.proxy.sockets import Address, resolve
+from resilient_sse.testing.proxy.timeline import Action, Timeline
+from resilient_sse.testing.proxy.toxics import BlackHole, Toxic
+
+if TYPE_CHECKING:
+    import socket
+    from types import TracebackType
+
+__all__ = ["FaultProxy"]
+
+_OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_RETRY_SECONDS = 0.05
+
+
+class FaultProxy:
+    """
+    A TCP proxy with faults, for the time of an `async with` block.
+
+    Every connection has a line of its own, as bad as the profile and the toxics make it; a change takes effect on
+    connections that are open, too.  The methods that are not awaited act at once, and are called in the event loop
+    of the block.
+
+    Args:
+        target_host: Where connections lead.
+        target_port: Its port.
+        profile: The line, or the name of one of `PROFILES`.
+        toxics: What else is wrong from the start.
+        seed: Decides about all that is random: the n-th connection fares the same under the same seed.
+            `None` draws one, to be read from `seed`.
+        host: The address to listen on.
+        port: The port to listen on; 0 for a free one.
+
+    Raises:
+        ValueError: The profile is unknown; the message names those there are.
+    """
+
+    def __init__(
+        self,
+        target_host: str,
+        target_port: int,
+        *,
+        profile: str | Profile = "clean",
+        toxics: Iterable[Toxic] = (),
+        seed: int | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.host = host
+        self.counters = Counters()
+        """The figures, which keep changing."""
+        self.seed = random.getrandbits(32) if seed is None else seed
+        """The seed, given or drawn."""
+        self._wanted = port
+        self._target = (target_host, target_port)
+        self._conditions = Conditions(known_profile(profile))
+        for toxic in toxics:
+            self._conditions.add(toxic)
+        self._port: Port | None = None
+        self._tasks: TaskGroup | None = None
+        self._relays: set[Relay] = set()
+        self._addresses: list[Address] = []
+
+    async def __aenter__(self) -> Self:
+        """
+        Open the port.
+
+        Raises:
+            OSError: The port is in use, or a host is unknown; the message names what to change.
+        """
+        self._addresses = await resolve(*self._target)
+        where, *_ = await resolve(self.host, self._wanted)
+        self._port = Port(where)
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._listen, self._port.open())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Close the port and every connection; what the block raises passes as it is, in no exception group."""
+        tasks, port = self._running()
+        port.release()
+        self.close_all()
+        is_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
+        try:
+            if is_cancelled:  # perhaps by the task group itself, which has to know
+                return await tasks.__aexit__(exc_type, exc, traceback)
+            tasks.cancel_scope.cancel()
+            await tasks.__aexit__(None, None, None)
+        finally:
+            self._tasks = None
+        return None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on, or would if it did not refuse at the moment."""
+        return self._running()[1].number
+
+    @property
+    def profile(self) -> Profile:
+        """The line at the moment."""
+        return self._conditions.profile
+
+    @property
+    def toxics(self) -> tuple[Toxic, ...]:
+        """The toxics in force, in the order in which they were added."""
+        return self._conditions.toxics
+
+    def url_for(self, url: str) -> str:
+        """Return *url* with the address of the proxy in place of its own."""
+        parts = urlsplit(url)
+        user, at, _ = parts.netloc.rpartition("@")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return parts._replace(netloc=f"{user}{at}{host}:{self.port}").geturl()
+
+    def use(self, profile: str | Profile) -> None:
+        """
+        Change the line, also of connections that are open.
+
+        Raises:
+            ValueError: The profile is unknown; the message names those there are.
+        """
+        self._conditions.profile = known_profile(profile)
+
+    def add(self, toxic: Toxic) -> None:
+        """Put a toxic in force."""
+        self._conditions.add(toxic)
+
+    def remove(self, toxic: Toxic) -> None:
+        """
+        Take a toxic away.
+
+        Raises:
+            ValueError: It is not in force.
+        """
+        self._conditions.remove(toxic)
+
+    def clear(self) -> None:
+        """Take every toxic away."""
+        self._conditions.clear()
+
+    def refuse(self) -> None:
+        """Close the port: the system refuses new connections.  Those that are open stay; harmless when closed."""
+        self._running()[1].shut()
+
+    def accept(self) -> None:
+        """Open the port again; harmless when open."""
+        tasks, port = self._running()
+        if port.is_shut:
+            tasks.start_soon(self._listen, port.open())
+
+    def black_hole(self) -> None:
+        """Let nothing pass and nothing end, either way; new connections are accepted and hear nothing."""
+        self._conditions.add(BlackHole())
+
+    def flow(self) -> None:
+        """Take every black hole away: what was held back passes now."""
+        self._conditions.clear(BlackHole)
+
+    def reset_all(self) -> int:
+        """Reset every connection (RST), towards the client and the target; return how many."""
+        return self._end_all(reset=True)
+
+    def close_all(self) -> int:
+        """Close every connection (FIN), towards the client and the target; return how many."""
+        return self._end_all(reset=False)
+
+    async def flap(self, times: int, *, down: float | Sequence[float], up: float = 1.0) -> None:
+        """
+        Take the network away and bring it back: reset everything and refuse, then accept again.
+
+        Args:
+            times: How often.
+            down: Seconds that it stays away; a sequence gives one figure for each time.
+            up: Seconds that it stays after each return.
+
+        Raises:
+            ValueError: A time is negative, or *down* has another length than *times*.
+        """
+        downs = list(down) if isinstance(down, Sequence) else [down] * times
+        if times < 1 or len(downs) != times:
+            raise ValueError(
+                f"flap needs times of 1 or more and one figure in down for each, not {times}, {down}"
+            )
+        for seconds in (*downs, up):
+            check_seconds("down and up", seconds)
+        for seconds in downs:
+            await self._away(seconds)
+            await anyio.sleep(up)
+
+    async def handoff(self, before: str | Profile, after: str | Profile, gap: float) -> None:
+        """
+        Change over from one network to another: reset everything, refuse for *gap* seconds, come back as *after*.
+
+        Raises:
+            ValueError: A profile is unknown, or *gap* is negative.
+        """
+        arriving = known_profile(after)
+        check_seconds("gap", gap)
+        self.use(before)
+        await self._away(gap, arriving)
+
+    async def play(self, timeline: Timeline) -> None:
+        """Do what the timeline says, at its times from now on, and return after the last."""
+        start = anyio.current_time()
+        for at, action in timeline.moments:
+            await anyio.sleep_until(start + at)
+            self.apply(action)
+
+    def apply(self, action: Action) -> None:
+        """Do one thing at once: what a word says, use a profile, or add a toxic."""
+        match action:
+            case "refuse":
+                self.refuse()
+            case "accept":
+                self.accept()
+            case "black-hole":
+                self.black_hole()
+            case "flow":
+                self.flow()
+            case "reset":
+                self.reset_all()
+            case "close":
+                self.close_all()
+            case "clear":
+                self.clear()
+            case Profile():
+                self.use(action)
+            case _:
+                self.add(action)
+
+    async def _away(self, seconds: float, arriving: Profile | None = None) -> None:
+        self.refuse()
+        self.reset_all()
+        try:
+            await anyio.sleep(seconds)
+        finally:
+            if arriving is not None:
+                self.use(arriving)
+            self.accept()
+
+    def _running(self) -> tuple[TaskGroup, Port]:
+        if self._tasks is None or self._port is None:
+            raise RuntimeError(
+                "the proxy is not running; use it within 'async with FaultProxy(...) as proxy:'"
+            )
+        return self._tasks, self._port
+
+    def _end_all(self, *, reset: bool) -> int:
+        ending = list(self._relays)
+        for relay in ending:
+            relay.cut(reset=reset)
+        return len(ending)
+
+    async def _listen(self, listener: socket.socket) -> None:
+        while listener.fileno() >= 0:
+            try:
+                await anyio.wait_readable(listener)
+                client, _ = listener.accept()
+            except anyio.ClosedResourceError:
+                return
+            except OSError as error:  # one that left before it was accepted, among others
+                if error.errno in _OUT_OF_FILES:
+                    await anyio.sleep(_RETRY_SECONDS)
+                continue
+            self._begin(client)
+
+    def _begin(self, client: socket.socket) -> None:
+        tasks, _ = self._running()
+        self.counters.accepted += 1
+        seed = f"{self.seed}:{self.counters.accepted}"
+        relay = Relay(client, self._addresses, seed=seed, conditions=self._conditions, counters=self.counters)
+        self._relays.add(relay)
+        tasks.start_soon(self._relay, relay)
+
+    async def _relay(self, relay: Relay) -> None:
+        try:
+            await relay.run()
+        finally:
+            self._relays.discard(relay)

@@ -1,0 +1,266 @@
+"""Toxics: what can be wrong with a connection, each a value that a proxy is given and that can be taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar, Literal, TypeAlias
+
+from resilient_sse.testing.proxy.profiles import check_kbps, check_seconds, check_share
+
+__all__ = [
+    "TOXICS",
+    "Bandwidth",
+    "BlackHole",
+    "Direction",
+    "Latency",
+    "LimitBytes",
+    "Refuse",
+    "Reset",
+    "SegmentLoss",
+    "Slicer",
+    "SlowClose",
+    "TLSFailure",
+    "Toxic",
+]
+
+Direction: TypeAlias = Literal["down", "up", "both"]
+"""`down` is from the server to the client."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """
+    Each segment is late by *delay* seconds, give or take a share *jitter* of it, on top of the profile's latency.
+
+    Raises:
+        ValueError: *delay* is negative, or *jitter* is not between 0 and 1.
+    """
+
+    NAME: ClassVar = "latency"
+
+    delay: float
+    jitter: float = 0.0
+    direction: Direction = "down"
+
+    def __post_init__(self) -> None:
+        check_seconds("delay", self.delay)
+        check_share("jitter", self.jitter)
+        _check_direction(self.direction)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bandwidth:
+    """
+    At most *kbps* x 1,000 bits a second pass; the smallest of several limits counts.
+
+    Raises:
+        ValueError: *kbps* is not above 0.
+    """
+
+    NAME: ClassVar = "bandwidth"
+
+    kbps: float
+    direction: Direction = "down"
+
+    def __post_init__(self) -> None:
+        check_kbps("kbps", self.kbps)
+        _check_direction(self.direction)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlackHole:
+    """Nothing passes and nothing ends.  What was held back passes once the toxic is removed, as under TCP."""
+
+    NAME: ClassVar = "black-hole"
+
+    direction: Direction = "both"
+
+    def __post_init__(self) -> None:
+        _check_direction(self.direction)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentLoss:
+    """
+    A *share* of the segments is lost once and comes *delay* seconds late; those behind wait for it, as under TCP.
+
+    Raises:
+        ValueError: *share* is not between 0 and 1, or *delay* is negative.
+    """
+
+    NAME: ClassVar = "loss"
+
+    share: float
+    delay: float = 0.2  # the least time-out for a retransmission on Linux
+    direction: Direction = "both"
+
+    def __post_init__(self) -> None:
+        check_share("share", self.share)
+        check_seconds("delay", self.delay)
+        _check_direction(self.direction)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slicer:
+    """
+    What comes is cut into pieces of *size* bytes at most, which leave *delay* seconds apart.
+
+    Raises:
+        ValueError: *size* is below 1, or *delay* is negative.
+    """
+
+    NAME: ClassVar = "slicer"
+
+    size: int
+    delay: float = 0.0
+    direction: Direction = "down"
+
+    def __post_init__(self) -> None:
+        _check_count("size", self.size, least=1)
+        check_seconds("delay", self.delay)
+        _check_direction(self.direction)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reset:
+    """
+    A connection is reset (RST) once *after* bytes have reached the client; with 0, before the first.
+
+    Args:
+        after: Bytes.
+        times: How many connections this befalls.  `None`: every one.
+
+    Raises:
+        ValueError: *after* is negative, or *times* is below 1.
+    """
+
+    NAME: ClassVar = "reset"
+
+    after: int = 0
+    times: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_count("after", self.after, least=0)
+        _check_count("times", self.times, least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitBytes:
+    """
+    A connection is closed in good form (FIN) once *after* bytes have reached the client.
+
+    Args:
+        after: Bytes.
+        times: How many connections this befalls.  `None`: every one.
+
+    Raises:
+        ValueError: *after* is negative, or *times* is below 1.
+    """
+
+    NAME: ClassVar = "limit-bytes"
+
+    after: int
+    times: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_count("after", self.after, least=0)
+        _check_count("times", self.times, least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlowClose:
+    """The end of a direction is passed on *delay* seconds late."""
+
+    NAME: ClassVar = "slow-close"
+
+    delay: float
+    direction: Direction = "both"
+
+    def __post_init__(self) -> None:
+        check_seconds("delay", self.delay)
+        _check_direction(self.direction)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """
+    A new connection is reset at its first word, or after a second.  `FaultProxy.refuse` closes the port instead.
+
+    Args:
+        times: How many connections this befalls.  `None`: every one.
+
+    Raises:
+        ValueError: *times* is below 1.
+    """
+
+    NAME: ClassVar = "refuse"
+
+    times: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_count("times", self.times, least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSFailure:
+    """
+    The first words of a client are answered in plain text, as by a captive portal, and the connection is closed.
+
+    Args:
+        times: How many connections this befalls.  `None`: every one.
+
+    Raises:
+        ValueError: *times* is below 1.
+    """
+
+    NAME: ClassVar = "tls-failure"
+
+    times: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_count("times", self.times, least=1)
+
+
+Toxic: TypeAlias = (
+    Latency
+    | Bandwidth
+    | BlackHole
+    | SegmentLoss
+    | Slicer
+    | Reset
+    | LimitBytes
+    | SlowClose
+    | Refuse
+    | TLSFailure
+)
+
+TOXICS: Mapping[str, type[Toxic]] = MappingProxyType(
+    {
+        kind.NAME: kind
+        for kind in (
+            Latency,
+            Bandwidth,
+            BlackHole,
+            SegmentLoss,
+            Slicer,
+            Reset,
+            LimitBytes,
+            SlowClose,
+            Refuse,
+            TLSFailure,
+        )
+    }
+)
+"""The kinds by the names they have on the command line."""
+
+
+def _check_direction(direction: str) -> None:
+    if direction not in ("down", "up", "both"):
+        raise ValueError(f"direction must be 'down', 'up' or 'both', not {direction!r}")
+
+
+def _check_count(name: str, count: int | None, *, least: int) -> None:
+    if count is not None and count < least:
+        raise ValueError(f"{name} must be {least} or more, not {count!r}")

@@ -1,0 +1,88 @@
+"""Profiles: the figures of the report, and what is refused."""
+
+import math
+
+import pytest
+
+from resilient_sse.testing.proxy import PROFILES, Profile, profile
+from tests.docs.pages import table, text_of
+
+
+@pytest.mark.parametrize(
+    "name,down_kbps,up_kbps,latency,jitter",
+    [
+        pytest.param("slow-3g", 100, 100, 0.150, 0.2, id="slow-3g"),  # R10, R11
+        pytest.param("wifi", 50_000, 50_000, 0.010, 0.0, id="wifi"),  # R44
+        pytest.param("4g", 10_000, 10_000, 0.050, 0.0, id="4g"),  # R45
+        pytest.param("mobile-4g", 10_000, 5_000, 0.050, 0.0, id="mobile-4g"),  # R167
+        pytest.param("clean", None, None, 0.0, 0.0, id="clean"),
+    ],
+)
+def test_the_named_profiles_have_the_figures_of_the_report(name, down_kbps, up_kbps, latency, jitter):
+    """R10, R11, R44, R45, R167: rates either way, latency and jitter."""
+    made = profile(name)
+    assert (made.down_kbps, made.up_kbps) == (down_kbps, up_kbps)
+    assert (made.latency, made.jitter) == (latency, jitter)
+
+
+def test_no_named_profile_loses_anything():
+    """R19, R167: loss is a fault of its own."""
+    assert {made.loss for made in PROFILES.values()} == {0}
+
+
+def test_a_profile_is_known_by_its_own_name():
+    """What `profile(...)` returns can be found again by the name it carries."""
+    assert all(made.name == name for name, made in PROFILES.items())
+    assert {"slow-3g", "3g", "4g", "mobile-4g", "wifi", "5g", "clean"} <= set(PROFILES)
+    own = Profile(name="own", down_kbps=7)
+    assert profile(own) is own
+
+
+def test_an_unknown_profile_is_answered_with_those_there_are():
+    """An error names the fix."""
+    with pytest.raises(ValueError, match=r"unknown profile '7g'; choose one of slow-3g, 3g, 4g, .*clean"):
+        profile("7g")
+
+
+@pytest.mark.parametrize(
+    "values,complaint",
+    [
+        ({"down_kbps": 0}, "down_kbps must be a number of kbps above 0"),
+        ({"up_kbps": -1}, "up_kbps must be a number of kbps above 0"),
+        ({"down_kbps": math.nan}, "down_kbps must be"),
+        ({"up_kbps": math.inf}, "up_kbps must be"),
+        ({"latency": -0.1}, "latency must be a number of seconds, 0 or more"),
+        ({"latency": math.nan}, "latency must be"),
+        ({"jitter": 20}, "jitter must be a share between 0 and 1, not 20; 20 % is 0.2"),
+        ({"jitter": -0.1}, "jitter must be"),
+        ({"loss": 1.1}, "loss must be a share"),
+        ({"loss": math.nan}, "loss must be a share"),
+        ({"loss_delay": -1}, "loss_delay must be"),
+    ],
+)
+def test_impossible_figures_are_refused(values, complaint):
+    """Impossible rates and times get an error that names the argument and what it may be."""
+    with pytest.raises(ValueError, match=complaint):
+        Profile(name="impossible", **values)
+
+
+def test_the_reference_shows_these_figures():
+    """R10, R11, R44, R45, R167: the page has every profile, with its figures."""
+
+    def rate(kbps):
+        return "no limit" if kbps is None else f"{kbps:,}"
+
+    rows = table(
+        text_of("reference/network-profiles.md"),
+        *("profile", "down, kbps", "up, kbps", "latency, ms", "jitter"),
+    )
+    assert rows == [
+        [
+            f"`{made.name}`",
+            rate(made.down_kbps),
+            rate(made.up_kbps),
+            f"{made.latency * 1000:g}",
+            f"±{made.jitter:.0%}".replace("%", " %") if made.jitter else "none",
+        ]
+        for made in PROFILES.values()
+    ]

@@ -1,0 +1,718 @@
+"""The proxy on real sockets: what goes through, what does not, and what is left behind."""
+
+import errno
+import resource
+import socket
+import time
+from itertools import pairwise
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from resilient_sse.testing.proxy import (
+    Bandwidth,
+    BlackHole,
+    FaultProxy,
+    Latency,
+    LimitBytes,
+    Profile,
+    Refuse,
+    Reset,
+    SegmentLoss,
+    Slicer,
+    SlowClose,
+    Timeline,
+)
+from tests.e2e.watching import eventually
+from tests.testing.proxy.peers import BROKEN, ask, everything, is_open, open_sockets, target
+
+pytestmark = pytest.mark.e2e
+
+HOST = "127.0.0.1"
+HEAPS = b"x" * 65_536
+
+
+@pytest.fixture(autouse=True)
+async def bounded(anyio_backend):
+    """Nothing here waits for long."""
+    with anyio.fail_after(45):
+        yield
+
+
+def pouring(total):
+    """Make a handler that sends *total* bytes when it has been spoken to, and counts them."""
+    sent = []
+
+    async def pour(stream):
+        await stream.receive()
+        while sum(sent) < total:
+            await stream.send(HEAPS)
+            sent.append(len(HEAPS))
+
+    return pour, sent
+
+
+async def swallow(stream, sizes):
+    """Note how much comes, until the connection ends in one way or the other."""
+    while True:
+        sizes.append(len(await stream.receive()))
+
+
+async def test_bytes_go_both_ways_and_are_counted():
+    """P25: without a fault nothing changes."""
+    async with target() as port, FaultProxy(HOST, port) as proxy:
+        data = bytes(range(256)) * 4000
+        with anyio.fail_after(20):
+            assert await ask(proxy.port, data) == data
+        assert await eventually(lambda: proxy.counters.live == 0, within=5)
+        counters = proxy.counters.to_dict()
+    assert counters == {
+        "accepted": 1,
+        "refused": 0,
+        "resets": 0,
+        "bytes_down": len(data),
+        "bytes_up": len(data),
+        "dropped": 0,
+        "live": 0,
+    }
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "::1"])
+async def test_a_url_is_led_through_the_proxy(listen):
+    """P24: only host and port change."""
+    async with FaultProxy(HOST, 9, host=listen) as proxy:
+        where = f"127.0.0.1:{proxy.port}" if listen == "127.0.0.1" else f"[::1]:{proxy.port}"
+        assert proxy.url_for("http://127.0.0.1:9/a/b?c=d#e") == f"http://{where}/a/b?c=d#e"
+        assert proxy.url_for("https://me:pw@name/x") == f"https://me:pw@{where}/x"
+
+
+@pytest.mark.parametrize("direction", ["down", "up"])
+@pytest.mark.parametrize("toxics", [(), (Latency(delay=0.01, direction="both"),)], ids=["clear", "late"])
+async def test_one_direction_may_end_before_the_other(direction, toxics):
+    """P25: half a connection stays usable after the other half was closed, whichever it is, however late."""
+
+    async def talk_on(stream):
+        if direction == "down":
+            await stream.send_eof()
+            heard.append(await everything(stream))
+        else:
+            heard.append(await everything(stream))
+            await stream.send(b"answer")
+
+    heard = []
+    async with target(talk_on) as port, FaultProxy(HOST, port, toxics=toxics) as proxy:
+        async with await anyio.connect_tcp(HOST, proxy.port) as client:
+            if direction == "down":
+                assert await everything(client) == b""
+            await client.send(b"question")
+            await client.send_eof()
+            if direction == "up":
+                assert await everything(client) == b"answer"
+            assert await eventually(lambda: heard == [b"question"], within=5)
+        assert await eventually(lambda: proxy.counters.live == 0, within=5)
+
+
+@pytest.mark.proof
+async def test_the_rate_of_slow_3g_is_met_over_five_seconds():
+    """R10: 100 kbps +-10 %, measured over 5 s at the client."""
+    pour, _ = pouring(10_000_000)
+    async with (
+        target(pour) as port,
+        FaultProxy(HOST, port, profile="slow-3g", seed=1) as proxy,
+        await anyio.connect_tcp(HOST, proxy.port) as client,
+    ):
+        await client.send(b"go")
+        await client.receive()
+        begun, received = time.monotonic(), 0
+        while (passed := time.monotonic() - begun) < 5:
+            received += len(await client.receive())
+    assert received * 8 / 1000 / passed == pytest.approx(100, rel=0.1)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
+async def test_the_rates_of_mobile_4g_are_met(up):
+    """R167: 10,000 kbps down and 5,000 up, +-10 %, measured over 3 s."""
+
+    async def swallow(stream):
+        while True:
+            data = await stream.receive()
+            received.append((time.monotonic(), len(data)))
+
+    received = []
+    pour, _ = pouring(40_000_000)
+    async with (
+        target(swallow if up else pour) as port,
+        FaultProxy(HOST, port, profile="mobile-4g", seed=1) as proxy,
+        await anyio.connect_tcp(HOST, proxy.port) as client,
+    ):
+        with anyio.move_on_after(3):
+            if up:
+                while True:
+                    await client.send(HEAPS)
+            await client.send(b"go")
+            await swallow(client)
+    times, sizes = zip(*received, strict=True)
+    assert sum(sizes[1:]) * 8 / 1000 / (times[-1] - times[0]) == pytest.approx(
+        5_000 if up else 10_000, rel=0.1
+    )
+
+
+async def test_every_answer_is_late_by_the_latency():
+    """R11, R164: no answer is earlier than the profile says, and a clean line is quicker."""
+
+    async def took():
+        begun = time.monotonic()
+        await ask(proxy.port)
+        return time.monotonic() - begun
+
+    async with target() as port, FaultProxy(HOST, port, profile="slow-3g", seed=1) as proxy:
+        slow = [await took() for _ in range(5)]
+        proxy.use("clean")
+        clean = [await took() for _ in range(5)]
+    assert min(slow) >= 0.120
+    assert min(clean) < 0.120
+
+
+async def test_a_closed_port_refuses_and_stays_ours():
+    """P25: while it refuses, the port answers as if nothing listened there, and nobody else gets it."""
+    async with target() as port, FaultProxy(HOST, port) as proxy:
+        for _ in range(3):
+            proxy.refuse()
+            proxy.refuse()
+            with socket.socket() as sock:
+                assert sock.connect_ex((HOST, proxy.port)) == errno.ECONNREFUSED
+            with socket.socket() as thief, pytest.raises(OSError, match="in use"):
+                thief.bind((HOST, proxy.port))
+            proxy.accept()
+            proxy.accept()
+            assert await ask(proxy.port) == b"hello"
+
+
+async def test_refusing_leaves_open_connections_alone():
+    """P25: only new connections are refused."""
+    async with (
+        target() as port,
+        FaultProxy(HOST, port) as proxy,
+        await anyio.connect_tcp(HOST, proxy.port) as client,
+    ):
+        await client.send(b"a")
+        assert await client.receive() == b"a"
+        proxy.refuse()
+        await client.send(b"b")
+        assert await client.receive() == b"b"
+
+
+async def test_a_reset_is_a_reset_on_both_sides():
+    """P25: RST, not FIN, reaches the client and the target."""
+
+    async def wait(stream):
+        try:
+            await stream.receive()
+            await stream.receive()
+        except anyio.BrokenResourceError as error:
+            ends.append(error.__cause__)
+
+    ends = []
+    async with target(wait) as port, FaultProxy(HOST, port) as proxy:
+        async with await anyio.connect_tcp(HOST, proxy.port) as client:
+            await client.send(b"a")
+            assert await eventually(lambda: proxy.counters.bytes_up == 1, within=5)
+            assert proxy.reset_all() == 1
+            with pytest.raises(anyio.BrokenResourceError) as raised:
+                await client.receive()
+        assert isinstance(raised.value.__cause__, ConnectionResetError)
+        assert await eventually(lambda: ends, within=5)
+        assert isinstance(ends[0], ConnectionResetError)
+        assert await eventually(lambda: proxy.counters.live == 0, within=5)
+        assert (proxy.counters.resets, proxy.reset_all()) == (1, 0)
+
+
+async def test_a_close_is_a_close_on_both_sides():
+    """P25: FIN, not RST."""
+    heard = []
+
+    async def listen(stream):
+        heard.append(await everything(stream))
+
+    async with target(listen) as port, FaultProxy(HOST, port) as proxy:
+        async with await anyio.connect_tcp(HOST, proxy.port) as client:
+            await client.send(b"a")
+            assert await eventually(lambda: proxy.counters.bytes_up == 1, within=5)
+            assert proxy.close_all() == 1
+            assert await everything(client) == b""
+        assert await eventually(lambda: heard == [b"a"], within=5)
+        assert proxy.counters.resets == 0
+
+
+async def test_a_reset_by_the_client_reaches_the_target():
+    """P25: what the proxy did not cause passes through it, uncounted."""
+
+    async def listen(stream):
+        try:
+            await stream.receive()
+            await stream.receive()
+        except anyio.BrokenResourceError as error:
+            ends.append(error.__cause__)
+
+    ends = []
+    async with target(listen) as port, FaultProxy(HOST, port) as proxy:
+        client = socket.create_connection((HOST, proxy.port))
+        client.sendall(b"a")
+        assert await eventually(lambda: proxy.counters.bytes_up == 1, within=5)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+        assert await eventually(lambda: ends, within=5)
+        assert isinstance(ends[0], ConnectionResetError)
+        assert await eventually(lambda: proxy.counters.live == 0, within=5)
+        assert proxy.counters.resets == 0
+
+
+async def test_a_reset_by_the_target_reaches_the_client(serve):
+    """P25: what the proxy did not cause passes through it, uncounted."""
+    server = serve(lambda peer: peer.reset())
+    async with (
+        FaultProxy(HOST, server.port) as proxy,
+        await anyio.connect_tcp(HOST, proxy.port) as client,
+    ):
+        await client.send(b"GET / HTTP/1.1\r\n\r\n")
+        with pytest.raises(anyio.BrokenResourceError) as raised:
+            await client.receive()
+        assert isinstance(raised.value.__cause__, ConnectionResetError)
+        assert await eventually(lambda: proxy.counters.live == 0, within=5)
+        assert proxy.counters.resets == 0
+
+
+@pytest.mark.parametrize("kind,error", [(Reset, anyio.BrokenResourceError), (LimitBytes, anyio.EndOfStream)])
+async def test_a_connection_ends_at_a_byte(kind, error):
+    """P25: exactly so many bytes arrive, on so many connections, then the connection ends as it should."""
+    pour, _ = pouring(1_000_000)
+    async with target(pour) as port, FaultProxy(HOST, port, toxics=[kind(after=1000, times=2)]) as proxy:
+        for _ in range(2):
+            async with await anyio.connect_tcp(HOST, proxy.port) as client:
+                await client.send(b"go")
+                received = []
+                with pytest.raises(error):
+                    await swallow(client, received)
+                assert sum(received) == 1000
+        async with await anyio.connect_tcp(HOST, proxy.port) as client:
+            await client.send(b"go")
+            received = [0]
+            while sum(received) < 2000:
+                received.append(len(await client.receive()))
+        assert proxy.counters.resets == (2 if kind is Reset else 0)
+
+
+async def test_a_black_hole_keeps_what_it_swallowed():
+    """R165, P25: nothing passes, nothing ends, and afterwards nothing is missing; a new connection is as mute."""
+    async with (
+        target() as port,
+        FaultProxy(HOST, port) as proxy,
+        await anyio.connect_tcp(HOST, proxy.port) as client,
+    ):
+        await client.send(b"one")
+        assert await client.receive() == b"one"
+        proxy.black_hole()
+        await client.send(b"two")
+        answers = []
+
+        async def ask_newly():
+            answers.append(await ask(proxy.port, b"new"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask_newly)
+            with anyio.move_on_after(0.3):
+                pytest.fail(f"{await client.receive()} came through")
+            assert answers == []
+            assert proxy.counters.live == 2
+            proxy.flow()
+            assert await client.receive() == b"two"
+        assert answers == [b"new"]
+
+
+async def test_a_black_hole_one_way_only():
+    """P25: with the way down blocked, what is said still arrives."""
+    async with (
+        target() as port,
+        FaultProxy(HOST, port, toxics=[BlackHole(direction="down")]) as proxy,
+        await anyio.connect_tcp(HOST, proxy.port) as client,
+    ):
+        await client.send(b"one")
+        assert await eventually(lambda: proxy.counters.bytes_up == 3, within=5)
+        with anyio.move_on_after(0.1):
+            pytest.fail(f"{await client.receive()} came through")
+        proxy.remove(BlackHole(direction="down"))
+        assert await client.receive() == b"one"
+
+
+async def test_pieces_arrive_in_pieces():
+    """P25: a slicer's pieces are sent one by one."""
+    async with (
+        target() as port,
+        FaultProxy(HOST, port, toxics=[Slicer(size=2, delay=0.05)]) as proxy,
+        await anyio.connect_tcp(HOST, proxy.port) as client,
+    ):
+        begun = time.monotonic()
+        await client.send(b"abcdefg")
+        pieces = [await client.receive()]
+        while sum(map(len, pieces)) < 7:
+            pieces.append(await client.receive())
+        assert time.monotonic() - begun >= 0.15 * 0.9
+    assert b"".join(pieces) == b"abcdefg"
+    assert len(pieces) > 1
+
+
+async def test_a_slow_close_is_late():
+    """P25: the end of a connection comes so much later than its last byte."""
+
+    async def answer(stream):
+        await stream.receive()
+        await stream.send(b"bye")
+
+    async with (
+        target(answer) as port,
+        FaultProxy(HOST, port, toxics=[SlowClose(delay=0.3)]) as proxy,
+        await anyio.connect_tcp(HOST, proxy.port) as client,
+    ):
+        await client.send(b"hi")
+        assert await client.receive() == b"bye"
+        begun = time.monotonic()
+        assert await everything(client) == b""
+        assert time.monotonic() - begun >= 0.25
+
+
+async def test_loss_is_counted_and_nothing_is_missing():
+    """R32: segments come late, in order and all of them, and the proxy says how many were sent twice."""
+    loss = SegmentLoss(share=0.1, delay=0.02)
+    data = bytes(range(250)) * 1000
+    async with target() as port, FaultProxy(HOST, port, toxics=[loss], seed=3) as proxy:
+        assert await ask(proxy.port, data) == data
+        assert proxy.counters.dropped > 5
+
+
+async def test_one_seed_one_fate():
+    """R11, P25: the n-th connection fares the same under the same seed."""
+
+    async def drops(seed):
+        async with FaultProxy(HOST, port, toxics=[SegmentLoss(share=0.5, delay=0.001)], seed=seed) as proxy:
+            assert proxy.seed == seed
+            for _ in range(20):
+                await ask(proxy.port)
+            return proxy.counters.dropped
+
+    async with target() as port:
+        assert await drops(1) == await drops(1)
+        assert len({await drops(seed) for seed in range(4)}) > 1
+    first, second = FaultProxy(HOST, 9), FaultProxy(HOST, 9)
+    assert first.seed != second.seed
+
+
+@pytest.mark.parametrize(
+    "toxics",
+    [
+        (),
+        (Latency(delay=0.01),),
+        (Bandwidth(kbps=1000),),
+        (BlackHole(direction="down"),),
+        (Slicer(size=100),),
+    ],
+    ids=["clear", "late", "narrow", "black hole", "sliced"],
+)
+async def test_a_slow_client_slows_the_target(toxics):
+    """P25: what is not taken is not read either: the target has to wait, and memory stays bounded."""
+    total = 200_000_000
+    pour, sent = pouring(total)
+    async with target(pour) as port, FaultProxy(HOST, port, toxics=toxics) as proxy:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        client.connect((HOST, proxy.port))
+        client.send(b"go")
+        before = -1
+        while before != sum(sent):  # until nothing moves any more
+            before = sum(sent)
+            await anyio.sleep(0.3)
+            if toxics and isinstance(toxics[0], Bandwidth):
+                break
+        # The buffers of four sockets; only the target's own grows, up to the 4 MB or so of the system's limit.
+        assert before < 16_000_000
+        assert proxy.counters.bytes_down < 1_000_000
+        client.close()
+
+
+async def test_whom_the_target_refuses_the_proxy_refuses():
+    """P25: a target that is not there looks like one."""
+    with socket.socket() as closed:
+        closed.bind((HOST, 0))
+        async with FaultProxy(HOST, closed.getsockname()[1]) as proxy:
+            async with await anyio.connect_tcp(HOST, proxy.port) as client:
+                with pytest.raises(anyio.BrokenResourceError):
+                    await client.receive()
+            assert await eventually(lambda: proxy.counters.refused == 1, within=5)
+            assert proxy.counters.resets == 0
+
+
+async def test_a_number_of_connections_is_refused():
+    """P25: `Refuse` turns away so many connections, and counts them."""
+    async with target() as port, FaultProxy(HOST, port, toxics=[Refuse(times=2)]) as proxy:
+        for _ in range(2):
+            with pytest.raises(BROKEN):
+                await ask(proxy.port)
+        assert await ask(proxy.port) == b"hello"
+        assert (proxy.counters.accepted, proxy.counters.refused) == (3, 2)
+
+
+async def test_toxics_come_and_go():
+    """P25: what is added can be removed once, and everything at once."""
+    late, narrow = Latency(delay=0.1), Bandwidth(kbps=5)
+    async with FaultProxy(HOST, 9, toxics=[late], profile=Profile(name="own")) as proxy:
+        proxy.add(narrow)
+        assert (proxy.toxics, proxy.profile.name) == ((late, narrow), "own")
+        proxy.remove(Latency(delay=0.1))
+        with pytest.raises(ValueError, match="is not in force"):
+            proxy.remove(late)
+        proxy.add(late)
+        proxy.clear()
+        assert proxy.toxics == ()
+
+
+async def test_flapping_takes_the_network_away_each_time():
+    """R51: everything is reset, then refused for as long as is said, then accepted; n times."""
+    seen = []
+
+    async def watch():
+        while True:
+            seen.append((anyio.current_time(), is_open(proxy.port)))
+            await anyio.sleep(0.01)
+
+    async with (
+        target() as port,
+        FaultProxy(HOST, port) as proxy,
+        await anyio.connect_tcp(HOST, proxy.port) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        await client.send(b"a")
+        await client.receive()
+        tasks.start_soon(watch)
+        await proxy.flap(3, down=[0.1, 0.2, 0.4], up=0.2)
+        with pytest.raises(anyio.BrokenResourceError):
+            await client.receive()
+        tasks.cancel_scope.cancel()
+    changes = [when for (_, before), (when, after) in pairwise(seen) if before != after]
+    ups = changes if seen[0][1] else changes[1:]
+    downs = [up - down for down, up in zip(changes[::2], changes[1::2], strict=False)]
+    assert ups
+    if seen[0][1]:
+        assert len(downs) == 3
+        assert downs == sorted(downs)
+    else:
+        assert len(changes) == 5
+
+
+@pytest.mark.parametrize(
+    "values", [{"times": 0, "down": 1}, {"times": 2, "down": [1]}, {"times": 1, "down": -1}]
+)
+async def test_an_impossible_flap_is_refused(values):
+    """Impossible figures are refused before anything happens."""
+    async with FaultProxy(HOST, 9) as proxy:
+        with pytest.raises(ValueError, match=r"flap needs|down and up must be"):
+            await proxy.flap(**values)
+        assert is_open(proxy.port)
+
+
+async def test_a_handoff_drops_everything_and_comes_back_as_another_line():
+    """R46, R42: all sockets are gone, nothing is accepted for the gap, and then the new line is in force."""
+    async with target() as port, FaultProxy(HOST, port, profile="clean") as proxy:
+        async with (
+            await anyio.connect_tcp(HOST, proxy.port) as first,
+            await anyio.connect_tcp(HOST, proxy.port) as second,
+            anyio.create_task_group() as tasks,
+        ):
+            for client in (first, second):
+                await client.send(b"a")
+                await client.receive()
+            begun = time.monotonic()
+            tasks.start_soon(proxy.handoff, "wifi", "4g", 0.4)
+            for client in (first, second):
+                with pytest.raises(anyio.BrokenResourceError):
+                    await client.receive()
+            assert time.monotonic() - begun < 0.4
+            assert not is_open(proxy.port)
+            assert proxy.profile.name == "wifi"
+            assert await eventually(lambda: is_open(proxy.port), within=10)
+            assert time.monotonic() - begun >= 0.4
+            assert proxy.profile.name == "4g"
+        assert proxy.counters.resets == 2
+
+
+async def test_a_handoff_that_is_cut_short_leaves_the_port_open():
+    """R46: cancelled in the gap, the proxy accepts again, on the new line."""
+    async with FaultProxy(HOST, 9) as proxy:
+        with anyio.move_on_after(0.05):
+            await proxy.handoff("wifi", "4g", 60)
+        assert is_open(proxy.port)
+        assert proxy.profile.name == "4g"
+        with pytest.raises(ValueError, match="unknown profile"):
+            await proxy.handoff("wifi", "6g", 1)
+        with pytest.raises(ValueError, match="gap must be"):
+            await proxy.handoff("wifi", "4g", -1)
+        assert is_open(proxy.port)
+
+
+async def test_a_timeline_is_played_in_time():
+    """P24: each action at its moment, and every word does something."""
+    timeline = (
+        Timeline()
+        .at(0, "3g", "loss:share=0.1", "black-hole")
+        .at(0.1, "flow")
+        .at(0.2, "clear", "refuse")
+        .at(0.3, "accept", "reset", "close")
+    )
+    async with target() as port, FaultProxy(HOST, port) as proxy, anyio.create_task_group() as tasks:
+        begun = anyio.current_time()
+        tasks.start_soon(proxy.play, timeline)
+        await anyio.sleep(0.05)
+        assert proxy.profile.name == "3g"
+        assert proxy.toxics == (SegmentLoss(share=0.1), BlackHole())
+        await anyio.sleep_until(begun + 0.15)
+        assert proxy.toxics == (SegmentLoss(share=0.1),)
+        assert is_open(proxy.port)
+        assert await eventually(lambda: not is_open(proxy.port), within=5)
+        assert proxy.toxics == ()
+        assert await eventually(lambda: is_open(proxy.port), within=5)
+
+
+async def fail_amidst(port, clients):
+    """Leave the block of a proxy by an error, with connections in every state."""
+    async with FaultProxy(HOST, port, profile="slow-3g", toxics=[SlowClose(delay=60)]) as proxy:
+        clients += [await anyio.connect_tcp(HOST, proxy.port) for _ in range(5)]
+        for client in clients[:3]:
+            await client.send(HEAPS)
+        await clients[1].send_eof()
+        proxy.black_hole()
+        await clients[2].aclose()
+        await anyio.sleep(0.1)
+        raise LookupError("bare")
+
+
+async def test_nothing_is_left_behind():
+    """Bad input: after the block no port is open, no socket, no task, whatever was going on."""
+    before = open_sockets()
+    clients = []
+    async with target() as port:
+        inside = open_sockets()
+        with pytest.raises(LookupError, match="bare"):  # in no exception group
+            await fail_amidst(port, clients)
+        number = clients[0].extra(SocketAttribute.remote_port)  # noqa: S610 - no Django here
+        assert not is_open(number)
+        for client in clients:
+            await client.aclose()
+        assert await eventually(lambda: open_sockets() == inside, within=5)
+    assert open_sockets() == before
+
+
+async def test_nothing_is_left_behind_by_cancellation():
+    """Bad input: a cancelled block is closed like any other, and the cancellation goes on."""
+    async with target() as port:
+        inside = open_sockets()
+        with anyio.move_on_after(0.1) as scope:
+            async with FaultProxy(HOST, port, toxics=[BlackHole()]) as proxy:
+                number = proxy.port
+                await ask(number)
+        assert scope.cancelled_caught
+        assert not is_open(number)
+        assert await eventually(lambda: open_sockets() == inside, within=5)
+
+
+async def test_an_occupied_port_is_named():
+    """Bad input: an occupied port, a foreign address and an unknown host each name the fix."""
+    before = open_sockets()
+    with socket.create_server((HOST, 0)) as taken:
+        number = taken.getsockname()[1]
+        with pytest.raises(
+            OSError, match=rf"port {number} of 127.0.0.1 .*choose another, or 0 for a free one"
+        ):
+            async with FaultProxy(HOST, 9, port=number):
+                pass
+    with pytest.raises(OSError, match=r"cannot listen on 192.0.2.1: .*; give an address of this machine"):
+        async with FaultProxy(HOST, 9, host="192.0.2.1"):
+            pass
+    with pytest.raises(OSError, match="the host 'no host' is unknown; give an address"):
+        async with FaultProxy("no host", 9):
+            pass
+    assert open_sockets() == before
+
+
+async def test_a_proxy_runs_in_its_block_only():
+    """Bad input: outside the block it says so; an unknown profile is refused at once."""
+    with pytest.raises(RuntimeError, match="use it within 'async with"):
+        _ = FaultProxy(HOST, 9).port
+    async with FaultProxy(HOST, 9) as proxy:
+        pass
+    with pytest.raises(RuntimeError, match="not running"):
+        proxy.accept()
+    with pytest.raises(ValueError, match="unknown profile"):
+        FaultProxy(HOST, 9, profile="7g")
+
+
+async def test_running_out_of_files_is_survived():
+    """R169: without a free descriptor nobody is accepted for a while; the proxy goes on, and then they are."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with target() as port, FaultProxy(HOST, port) as proxy:
+        assert await ask(proxy.port) == b"hello"  # now both listeners wait, and need nothing for that
+        await anyio.sleep(0.05)
+        with socket.socket() as client:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+            try:
+                client.connect((HOST, proxy.port))
+                await anyio.sleep(0.2)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert proxy.counters.accepted == 1
+            assert await eventually(lambda: proxy.counters.accepted == 2, within=5)
+        assert await ask(proxy.port) == b"hello"
+
+
+@pytest.fixture
+def many_files():
+    """Allow this process enough sockets for 1,000 connections through the proxy, both ends included."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 8192
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip(f"the system allows {hard} open files, {wanted} are needed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("profile", ["clean", "3g"])
+@pytest.mark.usefixtures("many_files")
+async def test_a_thousand_connections_are_cheap(profile):
+    """R169: 1,000 connections, each echoed once; both ends and the proxy share one core for a few seconds."""
+
+    async def one():
+        nonlocal done
+        assert await ask(proxy.port) == b"hello"
+        async with await anyio.connect_tcp(HOST, proxy.port) as client:
+            everyone.append(client)
+            await client.send(b"x" * 100)
+            received = 0
+            while received < 100:
+                received += len(await client.receive())
+            done += 1
+            await all_done.wait()
+
+    done, everyone, all_done = 0, list[SocketStream](), anyio.Event()
+    async with target() as port, FaultProxy(HOST, port, profile=profile, seed=1) as proxy:
+        used = time.process_time()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(1000):
+                tasks.start_soon(one)
+            assert await eventually(lambda: done == 1000, within=40)
+            assert proxy.counters.live >= 1000
+            all_done.set()
+        used = time.process_time() - used
+        assert await eventually(lambda: proxy.counters.live == 0, within=20)
+    assert proxy.counters.accepted == 2000
+    assert used < 15
