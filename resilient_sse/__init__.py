@@ -7,7 +7,6 @@ async for event in ResilientStream("https://host/stream"):
 ```
 """
 
-from resilient_sse._client.stream import ResilientStream
 from resilient_sse._core.backoff import Backoff
 from resilient_sse._core.errors import (
     BadContentTypeError,
@@ -40,6 +39,8 @@ from resilient_sse._core.stats import StreamStats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from resilient_sse._client.stream import ResilientStream
+
     __version__: str
 
 __all__ = [
@@ -78,10 +79,21 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> str:
-    # Read on demand: looking up metadata costs milliseconds that most imports do not need.
-    if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415
+if not TYPE_CHECKING:  # type checkers know both names from above, and a misspelt one must not pass
 
-        return version("resilient-sse")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        # On demand: pytest imports this package at the start of every run, for the plugin's sake, and the HTTP
+        # client takes a fifth of a second; looking up metadata takes milliseconds.
+        if name == "ResilientStream":
+            from resilient_sse._client.stream import ResilientStream  # noqa: PLC0415 - see above
+
+            globals()[name] = ResilientStream
+            return ResilientStream
+        if name == "__version__":
+            from importlib.metadata import version  # noqa: PLC0415 - see above
+
+            return version("resilient-sse")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -1,17 +1,44 @@
-"""The test kit: a scripted server and virtual time, for tests of this package and of code that uses it."""
+"""
+The test kit: a scripted server, virtual time and assertions, for tests of this package and of code that uses it.
 
-from resilient_sse.testing.clock import (
-    AllTasksBlockedError,
-    BackendName,
-    VirtualClockLoop,
-    run_in_virtual_time,
-    virtual_backend,
-)
-from resilient_sse.testing.connection import ClientOptions, ScriptTransport
-from resilient_sse.testing.replay import ReplayServer
-from resilient_sse.testing.script import Script, UnexpectedRequestError
-from resilient_sse.testing.steps import Ending, Handler, HeaderItems, RecordedRequest, Refusal, Reply, Step
-from resilient_sse.testing.wire import Pause, comment, event, gzipped, pause, sliced
+Nothing is imported before it is asked for: pytest imports this package at the start of every run, because its
+plugin lies inside, and whoever tests something else should not pay for an HTTP client.
+"""
+
+from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from resilient_sse.testing.assertions import (
+        assert_delays_within,
+        assert_in_order,
+        assert_messages,
+        assert_no_duplicates,
+        assert_nothing_lost,
+        assert_reconnected,
+        assert_states,
+    )
+    from resilient_sse.testing.clock import (
+        AllTasksBlockedError,
+        BackendName,
+        VirtualClockLoop,
+        run_in_virtual_time,
+        virtual_backend,
+    )
+    from resilient_sse.testing.connection import ClientOptions, ScriptTransport
+    from resilient_sse.testing.recorder import Moment, Recorder
+    from resilient_sse.testing.replay import ReplayServer
+    from resilient_sse.testing.script import Script, UnexpectedRequestError
+    from resilient_sse.testing.steps import (
+        Ending,
+        Handler,
+        HeaderItems,
+        RecordedRequest,
+        Refusal,
+        Reply,
+        Step,
+    )
+    from resilient_sse.testing.wire import Pause, comment, event, gzipped, pause, sliced
 
 __all__ = [
     "AllTasksBlockedError",
@@ -20,8 +47,10 @@ __all__ = [
     "Ending",
     "Handler",
     "HeaderItems",
+    "Moment",
     "Pause",
     "RecordedRequest",
+    "Recorder",
     "Refusal",
     "ReplayServer",
     "Reply",
@@ -30,6 +59,13 @@ __all__ = [
     "Step",
     "UnexpectedRequestError",
     "VirtualClockLoop",
+    "assert_delays_within",
+    "assert_in_order",
+    "assert_messages",
+    "assert_no_duplicates",
+    "assert_nothing_lost",
+    "assert_reconnected",
+    "assert_states",
     "comment",
     "event",
     "gzipped",
@@ -38,3 +74,41 @@ __all__ = [
     "sliced",
     "virtual_backend",
 ]
+
+_HOMES = {
+    "assertions": (
+        "assert_delays_within",
+        "assert_in_order",
+        "assert_messages",
+        "assert_no_duplicates",
+        "assert_nothing_lost",
+        "assert_reconnected",
+        "assert_states",
+    ),
+    "clock": (
+        "AllTasksBlockedError",
+        "BackendName",
+        "VirtualClockLoop",
+        "run_in_virtual_time",
+        "virtual_backend",
+    ),
+    "connection": ("ClientOptions", "ScriptTransport"),
+    "recorder": ("Moment", "Recorder"),
+    "replay": ("ReplayServer",),
+    "script": ("Script", "UnexpectedRequestError"),
+    "steps": ("Ending", "Handler", "HeaderItems", "RecordedRequest", "Refusal", "Reply", "Step"),
+    "wire": ("Pause", "comment", "event", "gzipped", "pause", "sliced"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+if not TYPE_CHECKING:  # type checkers know the names from above, and a misspelt one must not pass
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+        globals()[name] = value  # the next access does not come here
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

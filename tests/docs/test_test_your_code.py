@@ -1,23 +1,46 @@
-"""The tests that the page about testing shows are tests that pass."""
+"""The tests that the page about testing shows are tests that pass, and the first is as short as it says."""
 
+import json
 import re
 import subprocess
 import sys
+from importlib.metadata import entry_points
+
+import pytest
 
 from tests.docs.pages import fences, text_of
 
+PAGE = text_of("how-to/test-your-code.md")
 FILES = {
-    re.match(r"# (\w+\.py)\n", block)[1]: block
-    for block in fences(text_of("how-to/test-your-code.md"), "python")
-    if block.startswith("# ")
+    re.match(r"# (\w+\.py)\n", block)[1]: block for block in fences(PAGE, "python") if block.startswith("# ")
 }
+PLUGIN = "resilient_sse.testing.pytest_plugin"
+LOAD = [] if any(point.value == PLUGIN for point in entry_points(group="pytest11")) else ["-p", PLUGIN]
+"""What makes pytest load the plugin in a checkout that was installed before the plugin existed."""
+
+MEASURE = """
+import json
+import time
+
+import pytest
 
 
-def run_pytest(directory):
+@pytest.fixture(autouse=True)
+def measured(sse_script):
+    began = time.perf_counter()
+    yield
+    figures = {"virtual": sse_script.requests[-1].at, "real": time.perf_counter() - began}
+    with open("figures.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(figures) + "\\n")
+"""
+
+
+def run_pytest(directory, *options, files=FILES):
     """Run pytest as a reader would, in a directory of its own."""
-    for name, block in FILES.items():
+    for name, block in files.items():
         (directory / name).write_text(block, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "--rootdir=.", "-p", "no:cacheprovider"]
+    settings = ["-q", "-W", "error", "--strict-markers", "--rootdir=.", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *settings, *LOAD, *options]
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -27,14 +50,62 @@ def test_the_tests_of_the_page_pass(tmp_path):
     result = run_pytest(tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"{2 * tests} passed" in result.stdout
-    assert tests >= 4
+    assert tests >= 7
 
 
-def test_the_tests_of_the_page_can_fail(tmp_path, monkeypatch):
-    """They do test something: without `until` the code under test does not pass them."""
-    monkeypatch.setitem(
-        FILES, "follower.py", FILES["follower.py"].replace(', until="done"', ", max_retries=0")
-    )
-    result = run_pytest(tmp_path)
+def test_the_tests_of_the_page_can_fail(tmp_path):
+    """They do test something: a follower that does not come back passes none that use it."""
+    impatient = FILES["follower.py"].replace("observers=observers", "observers=observers, max_retries=0")
+    result = run_pytest(tmp_path, files={**FILES, "follower.py": impatient})
     assert result.returncode == 1
-    assert "failed" in result.stdout
+    assert " failed" in result.stdout
+    failed = set(re.findall(r"^FAILED (test_\w+\.py)", result.stdout, re.MULTILINE))
+    assert failed >= {"test_stall.py", "test_faults.py", "test_states.py", "test_follower.py"}
+
+
+def test_ten_lines_are_ten_lines():
+    """The first test of the page has ten lines, imports included (P24)."""
+    assert "in ten lines" in PAGE
+    lines = [line for line in FILES["test_stall.py"].splitlines()[1:] if line.strip()]
+    assert len(lines) == 10
+
+
+def test_the_stall_takes_no_time(tmp_path):
+    """Half a minute passes in less than half a second (P24): virtual time is more than 60 times as fast."""
+    files = {name: FILES[name] for name in ("follower.py", "test_stall.py")}
+    result = run_pytest(tmp_path, files={**files, "conftest.py": MEASURE})
+    assert result.returncode == 0, result.stdout + result.stderr
+    runs = [json.loads(line) for line in (tmp_path / "figures.jsonl").read_text("utf-8").splitlines()]
+    assert len(runs) == 2
+    for run in runs:
+        assert run["virtual"] > 30
+        assert run["virtual"] / run["real"] > 60
+
+
+def shape(text):
+    """Return the lines of a report with their figures made equal: delays are random, and so are the times."""
+    return [re.sub(r"\d+(\.\d+)?", "0", line) for line in text.strip("\n").splitlines()]
+
+
+@pytest.mark.parametrize(
+    "file, change, begins",
+    [
+        pytest.param("test_stall.py", ('"upon"]', '"time"]'), "---", id="conversation"),
+        pytest.param(
+            "test_states.py",
+            ('"connected", "waiting", "reconnecting", ..., "closed"', '..., "error"'),
+            ">  ",
+            id="timeline",
+        ),
+    ],
+)
+def test_failures_look_as_the_page_says(tmp_path, file, change, begins):
+    """The reports that the page shows are those of pytest, but for the random figures."""
+    assert change[0] in FILES[file]
+    files = {"follower.py": FILES["follower.py"], file: FILES[file].replace(*change)}
+    result = run_pytest(tmp_path, "-k", "asyncio", files=files)
+    assert result.returncode == 1
+    (shown,) = [block for block in fences(PAGE, "text") if block.startswith(begins)]
+    expected, printed = shape(shown), shape(result.stdout)
+    start = printed.index(expected[0])
+    assert printed[start : start + len(expected)] == expected

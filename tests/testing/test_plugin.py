@@ -1,0 +1,438 @@
+"""The pytest plugin as its users meet it: in a project of their own, in a pytest of its own (P24)."""
+
+import re
+
+import pytest
+
+from tests.testing.users_project import PLUGIN, Project, section
+
+HEAVY = (
+    "anyio",
+    "asyncio",
+    "httpx",
+    "httpcore",
+    "trio",
+    "starlette",
+    "uvicorn",
+    "rich",
+    "resilient_sse._client",
+)
+"""What nobody should pay for who tests something else."""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Give an empty project."""
+    return Project(tmp_path)
+
+
+# --- Light
+
+
+@pytest.mark.parametrize("module", [PLUGIN, "resilient_sse.testing", "resilient_sse"])
+def test_importing_it_is_cheap(project, module):
+    """Neither the HTTP client nor an event loop is imported until somebody asks for it."""
+    result = project.python("-c", f"import sys, {module}; print(*sys.modules, sep='\\n')")
+    assert result.returncode == 0, result.stderr
+    modules = result.stdout.splitlines()
+    assert module in modules
+    assert [name for name in modules if name.startswith(HEAVY)] == []
+
+
+def test_a_run_that_does_not_use_it_does_not_pay(project, monkeypatch):
+    """A project that has nothing to do with streams runs without any of it, whatever kind its tests are of."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # others import what they like
+    code, output = project.run(
+        "-p",
+        PLUGIN,
+        test_other=f"""
+            import sys
+            import unittest
+
+            import pytest
+
+            HEAVY = {HEAVY!r}
+
+            @pytest.mark.parametrize("number", [1, 2])
+            def test_nothing_was_imported(number):
+                assert {PLUGIN!r} in sys.modules
+                assert [name for name in sys.modules if name.startswith(HEAVY)] == []
+
+            class TestGroup:
+                def test_in_a_class(self):
+                    test_nothing_was_imported(3)
+
+            class TestOld(unittest.TestCase):
+                def test_old(self):
+                    test_nothing_was_imported(4)
+        """,
+    )
+    assert code == 0, output
+    assert "4 passed" in output
+
+
+def test_it_says_what_it_offers(project):
+    """Fixtures and marks are listed with their explanations, and nothing has a name that others may want."""
+    code, fixtures = project.run("--fixtures")
+    assert code in (0, 5), fixtures
+    ours = re.findall(
+        r"^(\w+) -- .*resilient_sse/testing/pytest_plugin\.py:\d+\n +(\w+)", fixtures, re.MULTILINE
+    )
+    assert ours == [
+        ("sse_script", "Give"),
+        ("sse_recorder", "Give"),
+        ("sse_server", "Give"),
+        ("sse_proxy", "Give"),
+    ]
+    _, marks = project.run("--markers")
+    assert "@pytest.mark.sse_virtual_time(*backends): run an async test in virtual time" in marks
+    assert "@pytest.mark.sse_server(**arguments)" in marks
+    assert "@pytest.mark.sse_proxy(**arguments)" in marks
+
+
+# --- Virtual time
+
+
+FOLLOWER = """
+    from resilient_sse import Backoff, ResilientStream
+
+    async def collect(client, **options):
+        options.setdefault("backoff", Backoff(jitter=0))
+        stream = ResilientStream("https://host/stream", client=client, until="done", **options)
+        async with stream:
+            return [event.data async for event in stream]
+"""
+
+
+def test_marked_tests_run_in_virtual_time(project):
+    """The mark alone is enough, on both backends or on those named, in functions, classes and modules."""
+    code, output = project.run(
+        "-v",
+        test_day="""
+            import anyio
+            import pytest
+
+            @pytest.mark.sse_virtual_time
+            async def test_both():
+                await anyio.sleep(86_400)
+                assert anyio.current_time() == 86_400
+
+            @pytest.mark.sse_virtual_time("asyncio")
+            async def test_one():
+                await anyio.sleep(86_400)
+                assert anyio.current_time() == 86_400
+
+            @pytest.mark.parametrize("seconds", [3600, 7200])
+            @pytest.mark.sse_virtual_time("trio")
+            async def test_a_clock_each(seconds):
+                await anyio.sleep(seconds)
+                assert anyio.current_time() == seconds
+
+            @pytest.mark.sse_virtual_time
+            class TestGroup:
+                async def test_in_a_class(self):
+                    await anyio.sleep(86_400)
+
+                def test_sync(self):
+                    pass
+        """,
+        test_module="""
+            import anyio
+            import pytest
+
+            pytestmark = [pytest.mark.sse_virtual_time, pytest.mark.anyio]
+
+            @pytest.fixture
+            async def noon(anyio_backend_name):
+                await anyio.sleep(43_200)
+                yield anyio_backend_name
+                await anyio.sleep(43_200)
+
+            async def test_fixtures_share_the_clock(noon):
+                assert noon in ("asyncio", "trio")
+                await anyio.sleep(3600)
+                assert anyio.current_time() == 46_800
+        """,
+    )
+    assert code == 0, output
+    names = sorted(re.findall(r"::(\S+) PASSED", output))
+    assert names == sorted(
+        [
+            "test_both[asyncio]",
+            "test_both[trio]",
+            "test_one[asyncio]",
+            "test_a_clock_each[3600-trio]",
+            "test_a_clock_each[7200-trio]",
+            "TestGroup::test_in_a_class[asyncio]",
+            "TestGroup::test_in_a_class[trio]",
+            "TestGroup::test_sync",
+            "test_fixtures_share_the_clock[asyncio]",
+            "test_fixtures_share_the_clock[trio]",
+        ]
+    )
+
+
+def test_other_async_tests_keep_real_time(project):
+    """Only what is marked is changed: the next test in the same module runs on a real clock."""
+    code, output = project.run(
+        test_mixed="""
+            import anyio
+            import pytest
+
+            @pytest.mark.anyio
+            async def test_before():
+                assert anyio.current_time() > 0
+
+            @pytest.mark.sse_virtual_time
+            async def test_virtual():
+                assert anyio.current_time() == 0
+
+            @pytest.mark.anyio
+            async def test_after():
+                assert anyio.current_time() > 0
+        """
+    )
+    assert code == 0, output
+    assert "6 passed" in output
+
+
+def test_a_fixture_of_many_tests_cannot_share_a_clock(project):
+    """Each test has a clock of its own, so an async fixture of a whole module is refused, not run on another."""
+    code, output = project.run(
+        test_scope="""
+            import pytest
+
+            @pytest.fixture(scope="module")
+            async def shared():
+                return 1
+
+            @pytest.mark.sse_virtual_time("asyncio")
+            async def test_shared(shared):
+                pass
+        """
+    )
+    assert code == 1
+    assert "ScopeMismatch" in output
+
+
+def test_it_does_without_trio(project):
+    """Where trio is not installed, marked tests run on asyncio, and one that names trio says what to install."""
+    project.write(
+        conftest="""
+            import sys
+
+            sys.modules["trio"] = None
+        """,
+        test_asyncio="""
+            import anyio
+            import pytest
+
+            @pytest.mark.sse_virtual_time
+            async def test_day(sse_script):
+                await anyio.sleep(86_400)
+        """,
+        test_trio="""
+            import pytest
+
+            @pytest.mark.sse_virtual_time("trio")
+            async def test_day():
+                pass
+        """,
+    )
+    others = ("-p", "no:hypothesispytest")  # hypothesis offers to support trio, and would import it
+    code, output = project.run("-v", *others, "test_asyncio.py")
+    assert code == 0, output
+    assert re.findall(r"::(\S+) PASSED", output) == ["test_day[asyncio]"]
+    code, output = project.run(*others, "test_trio.py")
+    assert code == 2
+    assert "sse_virtual_time: trio is missing: pip install 'resilient-sse[trio]'" in output
+
+
+def test_mistakes_with_the_mark(project):
+    """A sync test, and a backend that does not exist, are refused with the remedy."""
+    code, output = project.run(
+        test_sync="""
+            import pytest
+
+            @pytest.mark.sse_virtual_time
+            def test_sync():
+                pass
+        """,
+        test_unknown="""
+            import pytest
+
+            @pytest.mark.sse_virtual_time("curio")
+            async def test_unknown():
+                pass
+        """,
+    )
+    assert code == 2
+    assert (
+        "sse_virtual_time marks async tests; a sync test calls resilient_sse.testing.run_in_virtual_time()"
+        in output
+    )
+    assert "sse_virtual_time: name must be 'asyncio' or 'trio', not 'curio'" in output
+
+
+def test_a_plugin_that_takes_marked_tests_over_is_noticed(project):
+    """As pytest-asyncio does in auto mode: the test would run in real time, and hang for as long as it says."""
+    code, output = project.run(
+        conftest="""
+            import functools
+
+            import anyio
+            import pytest
+
+            @pytest.hookimpl(tryfirst=True)
+            def pytest_runtest_call(item):
+                test = item.obj
+
+                @functools.wraps(test)
+                def in_real_time(**arguments):
+                    anyio.run(test)
+
+                item.obj = in_real_time
+        """,
+        test_taken="""
+            import pytest
+
+            @pytest.mark.sse_virtual_time("asyncio")
+            async def test_taken():
+                pass
+        """,
+    )
+    assert code == 1
+    assert "another plugin runs this test in real time, although it is marked sse_virtual_time" in output
+    assert "asyncio_mode = strict" in output
+
+
+def test_property_tests_run_in_virtual_time(project):
+    """Hypothesis calls the test many times; each call is in virtual time."""
+    code, output = project.run(
+        test_property="""
+            import anyio
+            import pytest
+            from hypothesis import given, settings, strategies
+
+            @pytest.mark.sse_virtual_time
+            @given(strategies.integers(0, 10**6))
+            @settings(max_examples=20, database=None)
+            async def test_waits(seconds):
+                before = anyio.current_time()
+                await anyio.sleep(seconds)
+                assert anyio.current_time() == before + seconds
+        """
+    )
+    assert code == 0, output
+    assert "2 passed" in output
+
+
+def test_sync_tests_use_the_script_too(project):
+    """A sync test runs what is async by `run_in_virtual_time`, with the same fixtures."""
+    code, output = project.run(
+        follower=FOLLOWER,
+        test_sync="""
+            from follower import collect
+
+            from resilient_sse.testing import event, run_in_virtual_time
+
+            def test_stall(sse_script):
+                sse_script.respond(event("a", id="1")).hang()
+                sse_script.respond(event("b", id="2", event="done"))
+                assert run_in_virtual_time(collect, sse_script.client()) == ["a", "b"]
+                assert sse_script.requests[1].at == 31
+        """,
+    )
+    assert code == 0, output
+    assert "1 passed" in output
+
+
+# --- The script and the recorder
+
+
+def test_the_script_is_verified(project):
+    """A swallowed request and an unplayed step fail the test at its end; a test that failed is left alone."""
+    code, output = project.run(
+        test_script="""
+            import contextlib
+
+            import pytest
+
+            pytestmark = pytest.mark.sse_virtual_time("asyncio")
+
+            async def test_swallowed(sse_script):
+                async with sse_script.client() as client:
+                    with contextlib.suppress(AssertionError):
+                        await client.get("https://host/unexpected")
+
+            async def test_unplayed(sse_script):
+                sse_script.reject(503)
+
+            async def test_failed(sse_script):
+                sse_script.reject(503)
+                assert not "the reason"
+
+            async def test_played(sse_script):
+                sse_script.reject(503)
+                async with sse_script.client() as client:
+                    await client.get("https://host/")
+        """
+    )
+    assert code == 1
+    assert re.findall(r"^(?:ERROR|FAILED) .*?::(\w+)", output, re.MULTILINE) == [
+        "test_failed",
+        "test_swallowed",
+        "test_unplayed",
+    ]
+    assert "unexpected request: GET https://host/unexpected at 0 s" in output
+    assert "steps that no request came for:" in output
+    assert "1 failed, 3 passed, 2 errors" in output
+
+
+def test_a_failure_shows_the_conversation_and_the_timeline(project):
+    """What the server and the stream have seen is in the report, the timeline only once."""
+    code, output = project.run(
+        follower=FOLLOWER,
+        test_report="""
+            import pytest
+            from follower import collect
+
+            from resilient_sse.testing import assert_states, event
+
+            pytestmark = pytest.mark.sse_virtual_time("asyncio")
+
+            async def test_wrong(sse_script, sse_recorder):
+                sse_script.respond(event("a", id="1")).hang()
+                sse_script.respond(event("b", id="2", event="done"))
+                assert await collect(sse_script.client(), observers=[sse_recorder]) == ["a"]
+
+            async def test_wrong_states(sse_script, sse_recorder):
+                sse_script.respond(event("b", id="2", event="done"))
+                await collect(sse_script.client(), observers=[sse_recorder])
+                assert_states(sse_recorder, "closed")
+
+            async def test_idle(sse_script, sse_recorder):
+                assert not "anything"
+
+            async def test_right(sse_script):
+                sse_script.respond(event("b", id="2", event="done"))
+                assert await collect(sse_script.client()) == ["b"]
+        """,
+    )
+    assert code == 1
+    assert "3 failed, 1 passed" in output
+    wrong, rest = output.split("test_wrong_states", 1)
+    states, idle = rest.split("test_idle", 1)
+    assert section(wrong, "SSE conversation") == [
+        "GET https://host/stream at 0 s: 200, 1 chunks (15 bytes), then silence",
+        "GET https://host/stream at 31 s (Last-Event-ID: 1): 200, 1 chunks (27 bytes), then a clean end",
+    ]
+    timeline = section(wrong, "SSE timeline")
+    assert timeline[0] == "     0.000 s  connecting -> connected (opened): Connected"
+    assert timeline[-1] == "    31.000 s  end of the stream (complete)"
+    assert len(section(states, "SSE conversation")) == 1
+    assert "SSE timeline" not in states
+    assert states.count("connecting -> connected") == 1
+    assert re.search(r"^> +assert_states\(sse_recorder", states, re.MULTILINE)
+    assert section(idle, "SSE conversation") == ["(nothing happened)"]
+    assert section(idle, "SSE timeline") == ["(nothing happened)"]

@@ -1,0 +1,45 @@
+"""A project of a user of the pytest plugin: a directory of its own, and a pytest of its own."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from textwrap import dedent
+
+PLUGIN = "resilient_sse.testing.pytest_plugin"
+REGISTERED = any(point.value == PLUGIN for point in entry_points(group="pytest11"))
+"""Whether pytest finds it by itself; a checkout that was installed before it existed does not know it yet."""
+
+
+class Project:
+    """A directory with tests, and what pytest says about them."""
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    def write(self, **files):
+        """Write modules."""
+        for name, text in files.items():
+            (self.directory / f"{name}.py").write_text(dedent(text), encoding="utf-8")
+
+    def run(self, *options, **files):
+        """Write modules, run pytest on the project and return what it printed, with its exit code."""
+        self.write(**files)
+        load = [] if REGISTERED or PLUGIN in options else ["-p", PLUGIN]
+        settings = ["-W", "error", "--strict-markers", "--rootdir=.", "-p", "no:cacheprovider"]
+        result = self.python("-m", "pytest", *settings, *load, *options)
+        return result.returncode, result.stdout + result.stderr
+
+    def python(self, *arguments):
+        """Run Python in the project."""
+        command = [sys.executable, *arguments]
+        return subprocess.run(
+            command, cwd=self.directory, capture_output=True, text=True, timeout=60, check=False
+        )
+
+
+def section(output, title):
+    """Return the lines of one section of a failure report."""
+    found = re.search(rf"^-+ {title} -+\n((?:(?![-=]{{5}}).*\n)*)", output, re.MULTILINE)
+    assert found, output
+    return found[1].splitlines()
