@@ -9,9 +9,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from resilient_sse.cli.arguments import DemoOptions, parse
+from resilient_sse.cli.arguments import DemoOptions, Options, TailOptions, parse
 from resilient_sse.cli.exits import Exit, complain
+from resilient_sse.cli.fault.arguments import FaultOptions
+from resilient_sse.cli.load.arguments import LoadOptions
 from resilient_sse.cli.output import silence
+from resilient_sse.cli.report.arguments import ReportOptions
+from resilient_sse.cli.serve.arguments import ServeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,14 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, one of `Exit`.
     """
     try:
-        options = parse(argv)
-        if isinstance(options, DemoOptions):
-            from resilient_sse.cli.demo import run_demo  # noqa: PLC0415 - see the top
-
-            return run_demo(options)
-        from resilient_sse.cli.tail import run_tail  # noqa: PLC0415 - see the top
-
-        return run_tail(options)
+        return _run(parse(argv))
     except SystemExit as stop:  # argparse has said what there was to say
         return stop.code if isinstance(stop.code, int) else Exit.ENDED
     except KeyboardInterrupt:
@@ -49,3 +46,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         silence(sys.stdout)
         complain(f"the output cannot be written: {error}")
         return Exit.OTHER
+
+
+def _run(options: Options) -> int:
+    match options:
+        case DemoOptions():
+            from resilient_sse.cli.demo import run_demo  # noqa: PLC0415 - see the top
+
+            return run_demo(options)
+        case TailOptions():
+            from resilient_sse.cli.tail import run_tail  # noqa: PLC0415
+
+            return run_tail(options)
+        case ServeOptions():
+            from resilient_sse.cli.serve.command import run_serve  # noqa: PLC0415
+
+            return run_serve(options)
+        case FaultOptions():
+            from resilient_sse.cli.fault.command import run_fault  # noqa: PLC0415
+
+            return run_fault(options)
+        case ReportOptions():
+            from resilient_sse.cli.report.command import run_report  # noqa: PLC0415
+
+            return run_report(options)
+        case LoadOptions():
+            from resilient_sse.cli.load.command import run_load  # noqa: PLC0415
+
+            return run_load(options)

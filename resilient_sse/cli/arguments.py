@@ -10,14 +10,18 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import resilient_sse
+from resilient_sse.cli.fault.arguments import FaultOptions, add_fault, fault_options
+from resilient_sse.cli.load.arguments import LoadOptions, add_load, load_options
+from resilient_sse.cli.report.arguments import ReportOptions, add_report, report_options
+from resilient_sse.cli.serve.arguments import ServeOptions, add_serve, serve_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["DemoOptions", "TailOptions", "parse"]
+__all__ = ["DemoOptions", "Options", "TailOptions", "parse"]
 
 _EXIT_CODES = """\
 exit codes:
@@ -73,7 +77,10 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}; see '{self.prog} --help'\n")
 
 
-def parse(argv: Sequence[str] | None = None) -> DemoOptions | TailOptions:
+Options: TypeAlias = DemoOptions | TailOptions | ServeOptions | FaultOptions | ReportOptions | LoadOptions
+
+
+def parse(argv: Sequence[str] | None = None) -> Options:
     """
     Parse the arguments.
 
@@ -87,20 +94,27 @@ def parse(argv: Sequence[str] | None = None) -> DemoOptions | TailOptions:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {resilient_sse.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_demo(commands.add_parser("demo", help="watch a stream survive a bad network (about 20 s)"))
-    tail = commands.add_parser("tail", help="follow a stream and print its events")
-    _add_tail(tail)
+    made: dict[str, Callable[[argparse.Namespace], Options]] = {}
+    named: dict[str, argparse.ArgumentParser] = {}
+    for name, about, add, options in (
+        ("demo", "watch a stream survive a bad network (about 20 s)", _add_demo, _demo_options),
+        ("tail", "follow a stream and print its events", _add_tail, _tail_options),
+        ("serve", "run the reference server", add_serve, serve_options),
+        ("fault", "put a bad network before a server", add_fault, fault_options),
+        ("report", "play the production scenarios and report", add_report, report_options),
+        ("load", "put many streams on a server and measure", add_load, load_options),
+    ):
+        named[name] = commands.add_parser(name, help=about, allow_abbrev=False)
+        add(named[name])
+        made[name] = options
     given = parser.parse_args(argv)
-    if given.command == "demo":
-        return DemoOptions(seed=given.seed, plain=given.plain, sabotage=given.sabotage)
     try:
-        return _tail_options(given)
+        return made[given.command](given)
     except (OSError, ValueError) as error:
-        tail.error(str(error))
+        named[given.command].error(str(error))
 
 
 def _add_demo(demo: argparse.ArgumentParser) -> None:
-    demo.allow_abbrev = False
     demo.description = (
         "Start a server on this machine, stream a reply of 50 messages from it over connections that break in "
         "four ways, and show that none is lost and none repeated.  Needs the extra resilient-sse[demo]."
@@ -115,8 +129,11 @@ def _add_demo(demo: argparse.ArgumentParser) -> None:
     demo.add_argument("--sabotage", choices=["calm", "lose", "repeat"], help=argparse.SUPPRESS)
 
 
+def _demo_options(given: argparse.Namespace) -> DemoOptions:
+    return DemoOptions(seed=given.seed, plain=given.plain, sabotage=given.sabotage)
+
+
 def _add_tail(tail: argparse.ArgumentParser) -> None:
-    tail.allow_abbrev = False
     tail.formatter_class = argparse.RawDescriptionHelpFormatter
     tail.description = (
         "Follow an event stream, reconnecting and resuming as needed.\n"

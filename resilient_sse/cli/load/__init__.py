@@ -1,0 +1,1 @@
+"""The command `load`; nothing is imported before it is asked for."""

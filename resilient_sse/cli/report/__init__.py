@@ -1,0 +1,1 @@
+"""The command `report`; nothing is imported before it is asked for."""
