@@ -235,12 +235,12 @@ def early_hints(peer):
 @pytest.mark.parametrize(
     "behaviour,reason",
     [
-        pytest.param(greeting, Reason.PROTOCOL, id="greeting"),
+        pytest.param(greeting, Reason.CONNECT, id="greeting"),
         pytest.param(binary, Reason.PROTOCOL, id="binary"),
         pytest.param(silence, Reason.CONNECT, id="silence"),
         pytest.param(endless_header_line, Reason.PROTOCOL, id="endless-header-line"),
         pytest.param(endless_headers, Reason.PROTOCOL, id="endless-headers"),
-        pytest.param(hang_up, Reason.PROTOCOL, id="hang-up"),
+        pytest.param(hang_up, Reason.CONNECT, id="hang-up"),
         pytest.param(reset_at_once, Reason.CONNECT, id="reset"),
         pytest.param(slow_headers, Reason.CONNECT, id="slow-headers"),
         pytest.param(early_hints, Reason.CONNECT, id="early-hints"),

@@ -20,6 +20,9 @@ __all__ = ["raise_translated", "translated"]
 # h11's words for a body that ends before its announced end: a cut connection, not a confused server.
 _CUT_SHORT = "peer closed connection"
 
+# httpcore's for a server that hangs up before a whole answer, or resets before the request is written.
+_NO_ANSWER = "without sending a response"
+
 
 def raise_translated(exc: Exception, *, opened: bool) -> NoReturn:
     """
@@ -65,6 +68,8 @@ def translated(exc: Exception, *, opened: bool) -> Exception:  # noqa: PLR0911 -
                 "no free connection in the client's pool: every stream holds one, so raise "
                 "max_connections in httpx.Limits above the number of streams",
             )
+        case httpx.RemoteProtocolError() if not opened and _NO_ANSWER in str(exc):
+            return ConnectionLostError(Reason.CONNECT, _words(exc))
         case httpx.RemoteProtocolError() | httpx.DecodingError():
             cut = opened and _CUT_SHORT in str(exc)
             return ConnectionLostError(Reason.RESET if cut else Reason.PROTOCOL, _words(exc))
