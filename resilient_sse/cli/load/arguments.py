@@ -20,7 +20,7 @@ Needs the extra resilient-sse[testing].
 _EPILOG = """\
 presets (what else is given replaces a part of them):
   ci            100 users, 50 messages each, on 4G, 360 resets a minute
-  thousand      1,000 users for 2 minutes, 20 % on 3G and 80 % on 4G, 40 resets a minute
+  thousand      1,000 users for 2 minutes, 20 % on 3G and 80 % on 4G, 30 resets a minute
   soak          the same for 30 minutes; memory must not grow
   ten-thousand  10,000 users for 3 minutes, a message every 10 s each, without a network before the server
 
