@@ -284,7 +284,7 @@ class Session:
             self.outage.end()
             self._setback.forget()
         self._silent_since = max(self._opened_at, self.stats.last_byte_at or self._opened_at)
-        if not cut:  # what the program ends itself tells nothing about the server
+        if self._dispatched or not cut:  # what the program ends itself tells of a server only what came
             self._report(self._resumption.ended(dispatched=self._dispatched, settled=settled))
         self._opened_at = None
         self._proved = self.intake.fresh = False

@@ -659,6 +659,17 @@ def test_three_empty_connections():
 
 
 @pytest.mark.parametrize(
+    "brought, gaps", [("id: 2\ndata: two\n\n", 0), (": hello\n\n", 1)], ids=["event", "none"]
+)
+def test_what_the_program_cuts_is_not_empty(brought, gaps):
+    """A connection that brought something and was cut by `restart()` ends the row; one that did not says nothing."""
+    stream = up(retry={"max_retries": None}).loses(Reason.EOF).opens().loses(Reason.EOF).opens()
+    stream.sends(brought).taken()
+    stream.restarts().opens().loses(Reason.EOF).opens().loses(Reason.EOF)
+    assert len(stream.gaps()) == gaps
+
+
+@pytest.mark.parametrize(
     "text", ["data: x\n\n", "event: heartbeat\ndata: {}\n\n"], ids=["event", "heartbeat"]
 )
 def test_an_event_between_empty_connections(text):
