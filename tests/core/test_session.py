@@ -662,7 +662,7 @@ def test_three_empty_connections():
     "brought, gaps", [("id: 2\ndata: two\n\n", 0), (": hello\n\n", 1)], ids=["event", "none"]
 )
 def test_what_the_program_cuts_is_not_empty(brought, gaps):
-    """A connection that brought something and was cut by `restart()` ends the row; one that did not says nothing."""
+    """A connection that brought an event and was cut ends the row; one that brought none says nothing."""
     stream = up(retry={"max_retries": None}).loses(Reason.EOF).opens().loses(Reason.EOF).opens()
     stream.sends(brought).taken()
     stream.restarts().opens().loses(Reason.EOF).opens().loses(Reason.EOF)
