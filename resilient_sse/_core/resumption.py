@@ -34,6 +34,8 @@ class Resumption:
 
     def opened(self, cursor: str | None, headers: Mapping[str, str]) -> Gap | None:
         """Take note of a connection that was asked to resume after *cursor*, and of what its answer says."""
+        if cursor != self._sent:
+            self._empty = 0  # the row is about one id
         self._sent = cursor
         answered = headers.get("last-event-id")
         if cursor is None or answered is None or answered == cursor:

@@ -84,6 +84,12 @@ def test_not_in_a_row(between):
     assert gaps == [None] * 5 + [LOST]
 
 
+def test_the_row_is_about_one_id():
+    """If the cursor has moved meanwhile, by events that had been held back, the row begins anew."""
+    gaps = ends(Resumption(), ("6", True), *[("7", True)] * 3)
+    assert gaps == [None, None, None, LOST]
+
+
 def test_a_connection_that_held_is_not_empty():
     """A quiet stream behind a proxy with a limit on idle connections resumes well (section 3.10)."""
     resumption = Resumption()
