@@ -1,0 +1,96 @@
+"""Many seeds with nothing lost: some on every Python, 10,000 as a proof."""
+
+import time
+
+import pytest
+
+from resilient_sse.testing.simulation import FAULTS, TRANSITION_NAMES, generate, play, shrunk, sweep, try_plan
+from tests.simulation.sabotage import hasty_gaps, overlooked_holes
+
+QUICK = 300
+
+
+@pytest.mark.slow
+def test_a_quick_sweep():
+    """Nothing is lost in silence, nothing comes twice, every fault is told (R8, R64-R66), every delay fits."""
+    tally = sweep(range(QUICK))
+
+    assert tally.failures == []
+    assert tally.runs == QUICK
+    assert tally.faults.total() > 10 * QUICK
+    assert len([name for name in FAULTS if tally.faults[name]]) > 0.9 * len(FAULTS)
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(600)
+def test_ten_thousand_seeds():
+    """10,000 seeds in two processes in under three minutes; every kind of fault and every transition occurs."""
+    began = time.monotonic()
+    tally = sweep(range(10_000), processes=2)
+
+    print("\n".join(tally.lines()))  # noqa: T201 - the table is the result
+    assert tally.failures == []
+    assert tally.unreached == []
+    assert tally.doubtful < 0.05 * tally.runs
+    assert tally.faults.total() > 150_000
+    assert time.monotonic() - began < 400  # 60 s on two cores that have nothing else to do
+
+
+def test_a_tally_knows_what_was_not_reached():
+    """The coverage table names what is missing, so that a sweep cannot pass by doing nothing."""
+    tally = sweep(range(1))
+
+    assert set(tally.unreached) < {*FAULTS, *TRANSITION_NAMES}
+    assert any(line.startswith("not reached: ") for line in tally.lines())
+
+
+def test_sweeps_add_up():
+    """Parts of a range merge to the whole."""
+    whole, first, rest = sweep(range(40)), sweep(range(25)), sweep(range(25, 40))
+    first.merge(rest)
+
+    assert first == whole
+
+
+def test_a_sweep_needs_a_process():
+    """Bad input is named."""
+    with pytest.raises(ValueError, match="processes must be at least 1, not 0"):
+        sweep(range(1), processes=0)
+
+
+def story(record):
+    """Tell all that can be compared."""
+    return [
+        (seen.at, seen.process, type(seen.fact), str(seen.state), seen.last_event_id) for seen in record.seen
+    ]
+
+
+@pytest.mark.parametrize("seed", [0, 3, 10, 17])
+def test_a_seed_is_one_run(seed):
+    """The same seed gives the same run to the last moment, jitter included (R61)."""
+    assert story(play(generate(seed))) == story(play(generate(seed)))
+
+
+def test_a_failure_is_shrunk_to_what_matters():
+    """A plan that fails loses all that it does not need, and still fails in the same way."""
+    with overlooked_holes():
+        plan = next(plan for plan in map(generate, range(100)) if try_plan(plan)[1])
+        small = shrunk(plan)
+
+        assert any("lost" in text for text in try_plan(small)[1])
+    assert small.deeds == ()
+    assert len(small.answers) < len(plan.answers)
+    assert sum(len(answer.live) for answer in small.answers) <= 4
+
+
+def test_a_plan_that_holds_is_not_shrunk():
+    """There is nothing to look for."""
+    assert shrunk(generate(1)) == generate(1)
+
+
+def test_shrinking_is_bounded():
+    """It stops after so many tries."""
+    with hasty_gaps():
+        plan = next(plan for plan in map(generate, range(100)) if try_plan(plan)[1])
+
+        assert shrunk(plan, tries=1).seed == plan.seed
