@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from resilient_sse import ResilientStream
-from resilient_sse.testing.netns.driver import NetnsDriver
+from resilient_sse.testing.scenarios.netns import NetnsDriver
 from resilient_sse.testing.scenarios import SCENARIOS, RunLog, Setup, play
 from tests.testing.netns.stage import need_kernel
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["FORMS", "SCENARIO_NAMES", "ReportOptions", "add_report", "report_options"]
 
-FORMS = ("virtual", "real", "both")
+FORMS = ("virtual", "real", "netns", "both", "all")
 
 # Written down again, so that --help needs nothing optional; a test compares the two.
 SCENARIO_NAMES = ("slow-3g", "stall", "packet-loss", "handoff", "rapid-reconnects", "user-experience")
@@ -60,7 +60,10 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = _EPILOG
     parser.add_argument(
-        "--form", choices=FORMS, default="both", help="what to play them with (default: both)"
+        "--form",
+        choices=FORMS,
+        default="both",
+        help="virtual time, real sockets, network namespaces (root), the first two, or all (default: both)",
     )
     parser.add_argument(
         "--scenario",

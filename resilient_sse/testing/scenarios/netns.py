@@ -1,8 +1,8 @@
 """
 The production scenarios in network namespaces: the third form, after virtual time and the fault proxy.
 
-This module alone of its package knows the scenarios; nothing here imports it.  Latency is what these stages cannot
-give (see `netem`); rates, loss, silence, refusals and resets are the kernel's own.
+Latency is what these stages cannot give (see `netem`); rates, loss, silence, refusals and resets are the
+kernel's own.
 """
 
 from __future__ import annotations

@@ -1,0 +1,203 @@
+"""The scenarios in real time: the reference server, the fault proxy, and sockets between them."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from anyio import to_thread
+
+from resilient_sse.testing.proxy import FaultProxy
+from resilient_sse.testing.scenarios.stage import Answer, Busy, Form, HoldAfter, Setup, Withhold
+from resilient_sse.testing.server import Fault, Faults, OpenServer, ReferenceServer, open_server
+
+if TYPE_CHECKING:
+    import httpx
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from resilient_sse.testing.scenarios.log import RunLog
+    from resilient_sse.testing.server.peer import Peer
+    from resilient_sse.testing.server.reader import Block
+
+__all__ = ["Director", "RealDriver", "RealStage", "reference_server"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Director(Fault):
+    """
+    The server's side of a run: it notes each request and each event that is sent, and does wrong when told to.
+
+    It is a fault that strikes every request, mostly by doing nothing.  It runs in the server's thread; what it
+    shares with others are appends to lists and queues, which need no lock.
+
+    Args:
+        log: Where everything is noted.
+    """
+
+    log: RunLog
+    _answers: dict[str, deque[Answer]] = field(init=False, default_factory=lambda: defaultdict(deque))
+    _numbers: dict[str, int] = field(init=False, default_factory=lambda: defaultdict(int))
+    _current: dict[str, Answer | None] = field(init=False, default_factory=dict[str, "Answer | None"])
+
+    def tell(self, stream: str, answers: tuple[Answer, ...]) -> None:
+        """Have the server do wrong with the next requests of *stream*."""
+        self._answers[stream].extend(answers)
+
+    def answer(self, request: Request) -> Response | None:
+        """Note the request, and refuse it if that is what was asked for."""
+        from starlette.responses import PlainTextResponse  # noqa: PLC0415 - needs the extra, as the server does
+
+        stream = request.query_params["user_id"]
+        pairs = request.query_params.multi_items()
+        self._numbers[stream] += 1
+        waiting = self._answers[stream]
+        answer = waiting.popleft() if waiting else None
+        self._current[stream] = answer
+        self.log.add(
+            "request",
+            stream,
+            number=self._numbers[stream],
+            header=request.headers.get("last-event-id"),
+            query=[value for name, value in pairs if name == "last_event_id"],
+            params=[[name, value] for name, value in pairs if name != "last_event_id"],
+            status=answer.status if isinstance(answer, Busy) else 200,
+        )
+        if isinstance(answer, Busy):
+            return PlainTextResponse("busy", status_code=answer.status)
+        return None
+
+    async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
+        """Yield what is to be sent, and note it."""
+        del peer
+        number, answer = self._numbers[user], self._current.pop(user, None)
+        withheld = answer.ids if isinstance(answer, Withhold) else frozenset[int]()
+        left = answer.events if isinstance(answer, HoldAfter) else None
+        async for block in blocks:
+            event_id = block[0]
+            if event_id is None:
+                yield block
+            elif event_id in withheld:
+                self.log.add("fault", user, name="withhold", id=event_id)
+            elif left != 0:
+                left = None if left is None else left - 1
+                self.log.add("sent", user, number=number, id=event_id)
+                yield block
+
+
+class RealStage:
+    """
+    The reference server behind the fault proxy; see `Stage`.
+
+    Args:
+        log: Where the server's side is noted.
+        server: The server.
+        proxy: The network.
+        director: What does wrong on the server's side.
+    """
+
+    def __init__(self, log: RunLog, server: OpenServer, proxy: FaultProxy, director: Director) -> None:
+        self.client: httpx.AsyncClient | None = None
+        self._log = log
+        self._server = server
+        self._proxy = proxy
+        self._director = director
+
+    def url(self, stream: str) -> str:
+        """Return the address of *stream* at the proxy."""
+        return f"{self._proxy.url_for(self._server.url)}?user_id={stream}"
+
+    async def publish(self, stream: str, data: str, *, event: str | None = None) -> int:
+        """Publish an event and return its id."""
+        return await publish(self._log, self._server, stream, data, event)
+
+    async def answer(self, stream: str, *answers: Answer) -> None:
+        """Have the server do wrong with the next requests."""
+        self._director.tell(stream, answers)
+
+    async def use(self, profile: str) -> None:
+        """Exchange the network."""
+        self._proxy.use(profile)
+
+    async def refuse(self) -> None:
+        """Close the port."""
+        self._proxy.refuse()
+
+    async def accept(self) -> None:
+        """Open it again."""
+        self._proxy.accept()
+
+    async def black_hole(self) -> None:
+        """Let nothing pass and nothing end."""
+        self._proxy.black_hole()
+
+    async def flow(self) -> None:
+        """Let everything pass again."""
+        self._proxy.flow()
+
+    async def reset(self) -> int:
+        """Reset every connection."""
+        return self._proxy.reset_all()
+
+    async def close(self) -> int:
+        """End every connection in good form."""
+        return self._proxy.close_all()
+
+
+async def publish(log: RunLog, server: OpenServer, stream: str, data: str, event: str | None) -> int:
+    """Publish an event in the server's loop, note it there, and return its id."""
+
+    async def work() -> int:
+        at = log.now()
+        number = await server.server.publish(data, event=event, user_id=stream)
+        log.published(stream, number, data, event, at=at)
+        return number
+
+    return await to_thread.run_sync(lambda: server.running.call(work()))
+
+
+def reference_server(setup: Setup, director: Director) -> ReferenceServer:
+    """Make the server that a setup wants, for this driver and for others that use real sockets."""
+    return ReferenceServer(
+        heartbeat=setup.heartbeat,
+        overlap=setup.overlap,
+        first_id=setup.first_id,
+        start="first",
+        faults=Faults(then=director),
+    )
+
+
+class RealDriver:
+    """
+    Makes stages of real sockets.  One may be used for several runs at the same time.
+
+    Args:
+        seed: Where randomness starts.
+    """
+
+    form: Form = Form.REAL
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def now(self) -> float:
+        """Return the time of the clock that the server's thread and the client share."""
+        return time.monotonic()
+
+    @asynccontextmanager
+    async def stage(self, log: RunLog, setup: Setup) -> AsyncGenerator[RealStage]:
+        """Set up a server and a proxy for the time of a block."""
+        director = Director(log=log)
+        server = reference_server(setup, director)
+        async with open_server(server) as opened:
+            proxy = FaultProxy(opened.host, opened.port, profile=setup.profile, seed=self.seed)
+            async with proxy:
+                try:
+                    yield RealStage(log, opened, proxy, director)
+                finally:
+                    live, drops = server.max_live_per_user, proxy.counters.dropped
+                    log.add("network", part=setup.part, drops=drops, max_live=live)

@@ -1,0 +1,165 @@
+"""`resilient-sse report`: what it plays, what it writes, and how it ends (R4, R213, R217, P32)."""
+
+import json
+import os
+import pty
+import subprocess
+
+import jsonschema
+import pytest
+
+from resilient_sse import ResilientStream
+from resilient_sse.cli.report.arguments import SCENARIO_NAMES
+from resilient_sse.testing.report import report_schema
+from resilient_sse.testing.scenarios import SCENARIOS, follow
+
+
+def test_the_names_are_those_of_the_scenarios():
+    """They are written down twice, so that --help imports nothing."""
+    assert tuple(SCENARIOS) == SCENARIO_NAMES
+
+
+def test_all_six_in_virtual_time(run, tmp_path):
+    """The answer is YES, exit code 0, and the three files are there and agree (R213, R216, R217)."""
+    done = run("report", "--form", "virtual", "--seed", "1", "--output", str(tmp_path / "new" / "out"))
+    assert done.code == 0
+    assert "production readiness: YES" in done.out
+    assert "an independent recount from the raw log agrees" in done.out
+    assert len(done.err.splitlines()) == 6
+    out = tmp_path / "new" / "out"
+    document = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(report_schema()).validate(document)
+    assert document["production_readiness"] == "YES"
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "Production ready: YES" in page
+    checked = run("report", "--check", str(out / "report.json"), str(out / "log.jsonl"))
+    assert (checked.code, checked.out) == (0, "the report says what the log says\n")
+
+
+def test_the_check_finds_an_altered_report(run, tmp_path):
+    """One figure, and the exit code is 1 (R216)."""
+    run("report", "--form", "virtual", "--scenario", "handoff", "--output", str(tmp_path))
+    report = tmp_path / "report.json"
+    document = json.loads(report.read_text(encoding="utf-8"))
+    document["scenarios"]["scenario_4_network_handoff"]["received_events"] = 51
+    report.write_text(json.dumps(document), encoding="utf-8")
+    done = run("report", "--check", str(report), str(tmp_path / "log.jsonl"))
+    assert done.code == 1
+    assert "received_events is reported as 51, the log says 50" in done.out
+
+
+def test_one_scenario_alone(run):
+    """What was played was passed: exit code 0; ready for production it is not said to be (R4)."""
+    done = run("report", "--form", "virtual", "--scenario", "slow-3g", "handoff", "--plain")
+    assert done.code == 0
+    assert "production readiness: NO" in done.out
+    assert "scenario_2_stall_detection: not run" in done.out
+
+
+def test_a_broken_promise(run, monkeypatch):
+    """A client that says something else: NO, the gate that failed, and exit code 1 (R217)."""
+    real = ResilientStream
+    monkeypatch.setattr(
+        follow, "ResilientStream", lambda url, **given: real(url, **given, messages={"lost": "oh"})
+    )
+    done = run("report", "--form", "virtual", "--scenario", "user-experience", "--plain")
+    assert done.code == 1
+    assert "texts_wrong" in done.out
+    assert "FAIL" in done.out
+
+
+def test_json_alone(run):
+    """Standard output is the report and nothing else."""
+    done = run("report", "--form", "virtual", "--scenario", "handoff", "--json")
+    document = json.loads(done.out)
+    assert document["scenarios"]["scenario_4_network_handoff"]["received_events"] == 50
+    assert document["readiness_reasons"]
+
+
+def test_single_files(run, tmp_path):
+    """--html and --log name their files."""
+    page, log = tmp_path / "p.html", tmp_path / "l.jsonl"
+    done = run("report", "--form", "virtual", "--scenario", "handoff", "--html", str(page), "--log", str(log))
+    assert done.code == 0
+    assert "<svg" in page.read_text(encoding="utf-8")
+    assert json.loads(log.read_text(encoding="utf-8").splitlines()[0])["kind"] == "start"
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--form", "imaginary"], "invalid choice: 'imaginary'"),
+        (["--scenario", "flood"], "invalid choice: 'flood'"),
+        (["--seed", "x"], "invalid int value"),
+        (["--check", "one"], "expected 2 arguments"),
+        (["--check", "a", "b", "--html", "c"], "--check plays nothing"),
+    ],
+)
+def test_wrong_arguments(run, arguments, complaint):
+    """Exit code 2, one line that says what is wrong, and the names there are."""
+    done = run("report", *arguments)
+    assert done.code == 2
+    assert complaint in done.err
+
+
+def test_files_that_cannot_be(run, tmp_path):
+    """Exit code 4, before anything is played; and for a check of what is not there."""
+    done = run("report", "--form", "virtual", "--html", str(tmp_path / "none" / "p.html"))
+    assert done.code == 4
+    assert "No such file" in done.err
+    done = run("report", "--check", str(tmp_path / "r.json"), str(tmp_path / "l.jsonl"))
+    assert done.code == 4
+    (tmp_path / "r.json").write_text("[]")
+    (tmp_path / "l.jsonl").write_text("")
+    assert run("report", "--check", str(tmp_path / "r.json"), str(tmp_path / "l.jsonl")).code == 4
+
+
+def test_a_missing_extra(run, monkeypatch):
+    """The real form says what to install; virtual time needs nothing (exit code 2)."""
+    monkeypatch.setattr("resilient_sse.cli.report.command.find_spec", lambda name: None)
+    done = run("report", "--form", "real")
+    assert done.code == 2
+    assert "pip install 'resilient-sse[testing]'" in done.err
+
+
+@pytest.mark.e2e
+def test_on_a_terminal(command):
+    """Tables have frames and colours, and the progress line is taken away."""
+    primary, secondary = pty.openpty()
+    with os.fdopen(primary, "rb", buffering=0) as screen:
+        arguments = [*command, "report", "--form", "virtual", "--scenario", "user-experience"]
+        process = subprocess.Popen(arguments, stdin=secondary, stdout=secondary, stderr=secondary)
+        os.close(secondary)
+        shown = b""
+        try:
+            while part := screen.read(65536):
+                shown += part
+        except OSError:  # the other side is gone
+            pass
+    assert process.wait(30) == 0
+    assert "┃".encode() in shown
+    assert b"\r\x1b[K" in shown
+    assert b"silent failures" in shown
+
+
+@pytest.mark.e2e
+@pytest.mark.proof
+def test_real_sockets_from_the_command_line(command, tmp_path):
+    """The quick scenarios, over the reference server and the proxy, as a process that leaves nothing running."""
+    arguments = [
+        "report",
+        "--form",
+        "real",
+        "--scenario",
+        "slow-3g",
+        "handoff",
+        "packet-loss",
+        "--output",
+        str(tmp_path),
+    ]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+    document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert document["scenarios"]["scenario_4_network_handoff"]["received_events"] == 50
+    assert document["scenarios"]["scenario_3_packet_loss"]["completion_after_replay_percent"] == 100.0

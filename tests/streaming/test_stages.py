@@ -1,0 +1,135 @@
+"""What the scenarios stand on: the log, the network in memory, and that the two drivers mean the same."""
+
+import anyio
+import pytest
+
+from resilient_sse.testing.scenarios import (
+    SCENARIOS,
+    Busy,
+    Entry,
+    HoldAfter,
+    RunLog,
+    Scenario,
+    Settings,
+    Setup,
+    VirtualDriver,
+    Withhold,
+    play,
+    play_all,
+    play_at_once,
+    read_log,
+    write_log,
+)
+from resilient_sse.testing.scenarios.play import Play
+
+
+def connected(stream):
+    """Whether a stream has a connection."""
+    return stream.state.value == "connected"
+
+
+async def every_answer(play):
+    """Have the server do wrong in each way, and the network, too."""
+    async with play.scene(Setup(part="all", profile="wifi", first_id=5, overlap=1, heartbeat=0.2)) as scene:
+        await scene.stage.answer("a", Withhold(frozenset({6})), Busy(), HoldAfter(2))
+        scene.follow("a", Settings(part="all", jitter=0.0, initial=0.1, params={"x": "1"}))
+        await scene.all(connected)
+        await scene.publish(count=3)
+        await scene.all(lambda stream: stream.duplicates >= 1)
+        scene.fault("close")
+        await scene.stage.close()
+        await scene.caught_up()
+        await anyio.sleep(0.5)
+        await scene.stage.use("4g")
+        await scene.complete()
+
+
+def summary(log):
+    """Tell of a log what must not depend on the driver."""
+    kinds = [
+        (entry.kind, entry.stream) for entry in log.ordered() if entry.kind in ("attempt", "received", "gap")
+    ]
+    requests = [
+        {name: entry.facts[name] for name in ("number", "header", "query", "params", "status")}
+        for entry in log.entries
+        if entry.kind == "request"
+    ]
+    sent = [(entry.facts["number"], entry.facts["id"]) for entry in log.entries if entry.kind == "sent"]
+    states = [
+        (entry.facts["new"], entry.facts["reason"], entry.facts["attempt"])
+        for entry in log.entries
+        if entry.kind == "state"
+    ]
+    return kinds, requests, sent, states
+
+
+STRESS = Scenario(key="stress", name="stress", title="", promise="", play=every_answer)
+
+
+@pytest.mark.e2e
+async def test_both_drivers_mean_the_same(monkeypatch):
+    """Requests, what was sent, states and deliveries of a run in memory are those of one over real sockets."""
+    from resilient_sse.testing.scenarios.real import RealDriver  # noqa: PLC0415 - needs the extra
+
+    monkeypatch.setenv("no_proxy", "*")
+    real, memory = await play(STRESS, RealDriver(1)), await play(STRESS, VirtualDriver(1))
+    assert summary(real) == summary(memory)
+
+
+async def test_a_run_that_lasts_too_long():
+    """It is broken off, and its log says so: no run hangs."""
+
+    async def endless(play):
+        async with play.scene() as scene:
+            scene.follow("a")
+            await anyio.sleep_forever()
+
+    scenario = Scenario(key="endless", name="endless", title="", promise="", play=endless, limit=5.0)
+    log = await play(scenario, VirtualDriver(1))
+    assert [entry.facts for entry in log.entries if entry.kind == "finish"] == [
+        {"in_time": False, "late": 0.0}
+    ]
+    assert [entry.stream for entry in log.entries if entry.kind == "ended"] == ["a"]
+
+
+async def test_scenarios_at_once():
+    """Their logs come in the order they were asked for, whichever ends first."""
+    told = []
+    names = ["rapid-reconnects", "slow-3g"]
+    logs = await play_at_once([SCENARIOS[name] for name in names], VirtualDriver(1), done=told.append)
+    assert [log.name for log in logs] == ["scenario_5_rapid_reconnects/virtual", "scenario_1_slow_3g/virtual"]
+    assert told == [log.name for log in reversed(logs)]
+
+
+def test_an_unknown_form():
+    """A form that there is no driver for is refused by its name."""
+    with pytest.raises(ValueError, match="imaginary"):
+        play_all([SCENARIOS["handoff"]], ["imaginary"], seed=1)
+
+
+async def test_a_choice_by_form():
+    """What only virtual time can afford."""
+    here = Play(VirtualDriver(1), RunLog("s", "virtual", seed=1, now=lambda: 0.0))
+    assert here.by_form(virtual=600, real=41) == 600
+
+
+def test_a_log_is_read_as_it_was_written(tmp_path):
+    """Entries survive the file, and lines that are none are refused."""
+    entries = [
+        Entry("s/virtual", 1.25, "received", "a", {"id": 3, "type": "message"}),
+        Entry("s/virtual", 2.0, "finish", None, {"in_time": True}),
+    ]
+    path = tmp_path / "log.jsonl"
+    write_log(path, entries)
+    assert list(read_log(path)) == entries
+    for line in ("", "[]", "{}", '{"run": 1, "at": "x", "kind": "k"}'):
+        with pytest.raises(ValueError, match="not an entry of a log"):
+            Entry.from_json(line)
+
+
+def test_times_begin_at_zero():
+    """Whatever the clock says."""
+    now = iter([100.0, 100.0, 101.5])
+    log = RunLog("s", "real", seed=1, now=lambda: next(now))
+    log.add("something", "a", more=1)
+    assert [entry.at for entry in log.entries] == [0.0, 1.5]
