@@ -1,0 +1,254 @@
+"""What a load run is to do, and what it has to reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+__all__ = ["PRESETS", "Limits", "LoadPlan", "Share", "parse_profiles"]
+
+_MAX_USERS = 60_000  # more connections from one address than there are ports
+_START_SECONDS = 60.0
+_DRAIN_SECONDS = 30.0
+_RAMP_RATE = 200.0  # new connections a second: a server on one core answers about twice as many
+
+_LEAST = {
+    "messages": 1,
+    "duration": 0.1,
+    "rate": 0.001,
+    "drops": 0,
+    "ramp": 0,
+    "deadline": 1,
+    "heartbeat": 0.1,
+    "warm_up": 0,
+    "dedup_window": 1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """
+    A part of the users and the network they are on.
+
+    Attributes:
+        profile: The name of a network profile.
+        weight: Their weight; 20 and 80 are one in five and four in five.
+    """
+
+    profile: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """
+    What has to be reached; `None` asks for nothing.
+
+    Attributes:
+        completion: At least this share of what was sent is received, each event counted once.
+        availability: At least this share of the streams' time is connected.
+        p95: Seconds from a loss to the first new event, for 95 % of the reconnects: less than this.
+        p99: The same for 99 %.
+        longest: The same for all of them.
+        reconnects: So many reconnects must have been measured, or percentiles mean nothing.
+        handling: Seconds from the arrival of bytes to the delivery of their event, for 99 %: less than this.
+        cpu: Less than this share of one core.
+        resident: Less than so many bytes resident.
+        growth: Resident memory grows by less than this many per cent each ten minutes after the warm-up.
+        connections: The server sees the number of users, give or take this share.
+        seconds: The run takes less than this.
+    """
+
+    completion: float | None = 0.995
+    availability: float | None = None
+    p95: float | None = 4.2
+    p99: float | None = 4.8
+    longest: float | None = 5.0
+    reconnects: int | None = None
+    handling: float | None = None
+    cpu: float | None = 0.7
+    resident: int | None = 2 * 1024**3
+    growth: float | None = 1.0
+    connections: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPlan:
+    """
+    A load run.
+
+    Attributes:
+        users: How many streams, each of a user of its own.
+        messages: How many messages each user is sent; `None` makes it *duration* times *rate*.
+        duration: How long messages are sent, in seconds; `None` makes it *messages* / *rate*.
+        rate: Messages a second for each user.
+        profiles: The networks and the users' shares in them.
+        drops: Connections reset at random, each minute, over all users.
+        ramp: Seconds over which the streams are opened; `None` takes as long as 200 a second need.
+        seed: Decides which connections are reset; `None` draws one.
+        proxy: Whether there is a network at all; without it there are no profiles and no drops.
+        target: The URL of a server of the user's own, instead of the reference server; `{user}` in it becomes
+            the number of the user.
+        deadline: Seconds after which the run is ended whatever it does; `None` allows a minute and a half more
+            than it should take.
+        warm_up: Seconds after which memory is watched for growth; `None` is the time in which the windows for
+            duplicates fill up, and half a minute.
+        dedup_window: How many events each stream remembers.
+        heartbeat: Seconds between the heartbeats of the reference server, or `None` for none.
+        limits: What has to be reached.
+
+    Raises:
+        ValueError: It cannot be done; the text says what to change.
+    """
+
+    users: int = 100
+    messages: int | None = None
+    duration: float | None = None
+    rate: float = 1.0
+    profiles: tuple[Share, ...] = (Share("4g"),)
+    drops: float = 0.0
+    ramp: float | None = None
+    seed: int | None = None
+    proxy: bool = True
+    target: str | None = None
+    deadline: float | None = None
+    warm_up: float | None = None
+    dedup_window: int = 1000
+    heartbeat: float | None = 10.0
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        self._check_numbers()
+        if self.messages is not None and self.duration is not None:
+            raise ValueError("give --messages or --duration, not both: one follows from the other by --rate")
+        if self.drops and not self.proxy:
+            raise ValueError("--drops needs the network: leave --no-proxy out, or --drops")
+        if self.target is not None and self.proxy:
+            raise ValueError("--target is measured as it is, without a network: say --no-proxy, too")
+        if self.target is None and self.ramping >= self.sending:
+            raise ValueError(
+                f"opening the streams takes {self.ramping:g} s, and messages are sent for {self.sending:g} s, "
+                "so never are all of them open: send for longer, or give a shorter --ramp"
+            )
+        if not self.profiles or any(not 0 < part.weight < math.inf for part in self.profiles):
+            raise ValueError("--profiles needs at least one profile, and shares above 0")
+
+    def _check_numbers(self) -> None:
+        if not 1 <= self.users <= _MAX_USERS:
+            raise ValueError(f"--users must be from 1 to {_MAX_USERS}, not {self.users}")
+        for name, least in _LEAST.items():
+            value: float | None = getattr(self, name)
+            if value is not None and not least <= value < math.inf:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} must be a number of {least:g} or more, not {value}"
+                )
+
+    @property
+    def messages_each(self) -> int:
+        """How many messages each user is sent."""
+        if self.messages is not None:
+            return self.messages
+        return max(round(self.sending * self.rate), 1)
+
+    @property
+    def sending(self) -> float:
+        """For how long messages are sent, in seconds."""
+        if self.duration is not None:
+            return self.duration
+        return (50 if self.messages is None else self.messages) / self.rate
+
+    @property
+    def ramping(self) -> float:
+        """Over how many seconds the streams are opened."""
+        return self.users / _RAMP_RATE if self.ramp is None else self.ramp
+
+    @property
+    def limit(self) -> float:
+        """Seconds after which the run is ended whatever it does."""
+        if self.deadline is not None:
+            return self.deadline
+        return _START_SECONDS + self.ramping + self.sending + _DRAIN_SECONDS
+
+    @property
+    def warming(self) -> float:
+        """Seconds after which memory is watched for growth."""
+        if self.warm_up is not None:
+            return self.warm_up
+        return self.ramping + self.dedup_window / self.rate + 30.0
+
+    def assignment(self) -> list[str]:
+        """
+        Return the profile of each user, in the order of users.
+
+        The shares hold for every prefix as well as whole numbers allow, so that a run that is cut short, or still
+        opening its streams, has the same mix.
+        """
+        total = math.fsum(share.weight for share in self.profiles)
+        given = [0] * len(self.profiles)
+        names: list[str] = []
+        for user in range(1, self.users + 1):
+            due = [
+                share.weight / total * user - taken for share, taken in zip(self.profiles, given, strict=True)
+            ]
+            chosen = due.index(max(due))
+            given[chosen] += 1
+            names.append(self.profiles[chosen].profile)
+        return names
+
+
+def parse_profiles(text: str) -> tuple[Share, ...]:
+    """
+    Read `4g`, or `3g:20,4g:80`.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    shares: list[Share] = []
+    for part in text.split(","):
+        name, colon, weight = (piece.strip() for piece in part.partition(":"))
+        try:
+            share = Share(name, float(weight) if colon else 1.0)
+        except ValueError:
+            raise ValueError(f"{part!r} is not PROFILE or PROFILE:SHARE") from None
+        if not name or not 0 < share.weight < math.inf:
+            raise ValueError(f"{part!r} is not PROFILE or PROFILE:SHARE, with a share above 0")
+        if any(other.profile == name for other in shares):
+            raise ValueError(f"the profile {name!r} is named twice")
+        shares.append(share)
+    return tuple(shares)
+
+
+_SLOW_AND_FAST = (Share("3g", 20), Share("4g", 80))
+_BIG = Limits(availability=0.999, connections=0.01)
+
+PRESETS: Mapping[str, LoadPlan] = MappingProxyType(
+    {
+        # A reset costs a stream some 1.1 s, most of it the first delay.  360 a minute make the 200 reconnects that
+        # percentiles need in 50 s, whatever the seed; the figure of availability belongs to the presets below.
+        "ci": LoadPlan(
+            users=100,
+            messages=50,
+            drops=360,
+            limits=Limits(reconnects=200, handling=0.005, seconds=120),
+            deadline=115,
+        ),
+        # 99.9 % of 120,000 stream-seconds leave 120 s for outages: 109 resets.  This has 60.
+        "thousand": LoadPlan(users=1000, duration=120, profiles=_SLOW_AND_FAST, drops=30, limits=_BIG),
+        "soak": LoadPlan(
+            users=1000,
+            duration=1800,
+            profiles=_SLOW_AND_FAST,
+            drops=30,
+            limits=replace(_BIG, reconnects=200),
+        ),
+        # Opening 10,000 streams takes the client half a minute of CPU, and the proxy would need a core of its own.
+        # A message every 10 s shows life as well as a heartbeat would.
+        "ten-thousand": LoadPlan(
+            users=10_000, duration=180, rate=0.1, proxy=False, heartbeat=None, limits=_BIG
+        ),
+    }
+)
+"""Runs with a name: `ci`, `thousand`, `soak` and `ten-thousand`."""

@@ -1,0 +1,286 @@
+"""What came of a load run: figures that go into JSON and come back the same."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, cast
+
+from resilient_sse.testing.load.figures import Spread
+
+__all__ = ["Connections", "Delivery", "Gate", "LoadResult", "Machine", "Process", "Setup", "Streams", "Times"]
+
+T = TypeVar("T")
+
+FORMAT = 1
+"""The number of the JSON's form; it rises when a reader of the old form would go wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """
+    What was asked for.
+
+    Attributes:
+        users: How many streams.
+        messages: How many messages each of them was to be sent.
+        rate: Messages a second for each.
+        profiles: The networks and their shares, as `--profiles` takes them; empty without the proxy.
+        drops: Resets a minute.
+        seed: What decided about them.
+        dedup_window: How many events each stream remembered.
+        target: The server, if it was not the reference server.
+    """
+
+    users: int
+    messages: int
+    rate: float
+    profiles: str
+    drops: float
+    seed: int
+    dedup_window: int
+    target: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """
+    Where it ran.
+
+    Attributes:
+        python: The version of Python.
+        system: The operating system and the processor's family.
+        cores: Cores that the process may use.
+        backend: `asyncio` or `trio`.
+        load: What else wanted a core at the beginning: the load average of the last minute, or `None`.
+    """
+
+    python: str
+    system: str
+    cores: int
+    backend: str
+    load: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """
+    How the streams fared.
+
+    Attributes:
+        started: How many were started.
+        completed: How many received the end.
+        failed: How many ended with an error.
+        unfinished: How many were still running when the run had to end.
+        failures: The first few errors, as text.
+        crashes: Errors that are none of a stream's own: bugs.
+        availability: Connected time over the time from the first connection to the end, of all streams.
+    """
+
+    started: int
+    completed: int
+    failed: int
+    unfinished: int
+    failures: tuple[str, ...]
+    crashes: int
+    availability: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """
+    What became of the messages.
+
+    Attributes:
+        sent: How many the server sent or was to send; `None` if nobody can know.
+        received: Different messages received.
+        completion: The share of the two.
+        per_second: Messages a second over all streams, while all were open.
+        duplicates: Messages delivered twice.
+        disorder: Messages delivered behind a later one.
+        gaps: Gaps that the client reported.
+    """
+
+    sent: int | None
+    received: int
+    completion: float | None
+    per_second: float | None
+    duplicates: int
+    disorder: int
+    gaps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """
+    How long things took.
+
+    Attributes:
+        opening: From the start of a stream to its first connection.
+        recovery: From the notice of a loss to the first new event after it (t4 - t2): the reconnect time.
+        reopening: From the same notice to the connection that brought that event (t3 - t2).
+        silence: From the last byte before the loss to that event (t4 - t1).
+        attempt: One attempt to reconnect, its delay included.
+        handling: From the arrival of bytes to the delivery of their event; what the client adds.
+    """
+
+    opening: Spread
+    recovery: Spread
+    reopening: Spread
+    silence: Spread
+    attempt: Spread
+    handling: Spread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """
+    What the client's process used; the server and the proxies are processes of their own.
+
+    Attributes:
+        cpu: The mean share of one core while all streams were open.
+        cpu_overall: The same from the beginning to the end, opening and closing included.
+        cpu_per_event: CPU seconds for each message while all streams were open.
+        resident_before: Bytes resident before the first stream.
+        resident_peak: The most that was resident.
+        resident_per_stream: Bytes that each stream added by the end.
+        growth: Per cent each ten minutes after the warm-up; `None` if less than five minutes were left for it.
+        watched: Seconds for which memory was watched after the warm-up.
+        lateness: The longest time by which the event loop was late for a timer, in seconds.
+    """
+
+    cpu: float | None
+    cpu_overall: float | None
+    cpu_per_event: float | None
+    resident_before: int | None
+    resident_peak: int | None
+    resident_per_stream: int | None
+    growth: float | None
+    watched: float
+    lateness: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connections:
+    """
+    What the server saw, while all streams were open; `None` if it cannot be asked.
+
+    Attributes:
+        mean: Connections, on average.
+        most: The most at once.
+        excess: The most by which they exceeded the users and those just reconnecting; 0 or less is right.
+        opened: Connections that the clients opened in all.
+        resets: Connections that were reset on purpose.
+    """
+
+    mean: float | None
+    most: int | None
+    excess: int | None
+    opened: int
+    resets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """
+    One figure that had to be reached.
+
+    Attributes:
+        name: Which.
+        found: What was found, as text.
+        wanted: What was wanted, as text.
+        passed: Whether it was reached.
+    """
+
+    name: str
+    found: str
+    wanted: str
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadResult:
+    """
+    What came of a load run.
+
+    Attributes:
+        seconds: How long it took, from the start of the server to the end of the last stream.
+        gates: What had to be reached, and whether it was.
+        format: The number of this form.
+    """
+
+    setup: Setup
+    machine: Machine
+    seconds: float
+    streams: Streams
+    delivery: Delivery
+    times: Times
+    process: Process
+    connections: Connections
+    gates: tuple[Gate, ...] = field(default=())
+    format: int = FORMAT
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate was passed."""
+        return all(gate.passed for gate in self.gates)
+
+    def to_json(self) -> str:
+        """Return it as JSON, with `passed` for readers that want no more."""
+        return json.dumps({"passed": self.passed, **asdict(self)}, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> LoadResult:
+        """
+        Return what `to_json` wrote.
+
+        Raises:
+            ValueError: It is nothing that `to_json` wrote; the text names the first field that is wrong.
+        """
+        told: Any = json.loads(text)
+        if not isinstance(told, dict):
+            raise ValueError("the result of a load run is a JSON object")  # noqa: TRY004 - of a document
+        facts = dict(cast("dict[str, Any]", told))
+        if facts.get("format") != FORMAT:
+            raise ValueError(f"format is {facts.get('format')!r}, and this reads {FORMAT}")
+        passed = facts.pop("passed", None)
+        result = _build(cls, facts, "result")
+        if passed is not result.passed:
+            raise ValueError(f"passed is {passed!r}, but the gates say {result.passed!r}")
+        return result
+
+
+def _build(kind: type[T], told: object, where: str) -> T:
+    """Make a dataclass of a JSON object, and check every field."""
+    if not isinstance(told, dict):
+        raise ValueError(f"{where} must be an object, not {told!r}")  # noqa: TRY004 - of a document
+    facts = cast("dict[str, Any]", told)
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in fields(cast("Any", kind))}
+    unknown = facts.keys() - known.keys()
+    if unknown:
+        raise ValueError(f"{where}.{min(unknown)} is not known")
+    missing = {name for name, f in known.items() if f.default is MISSING} - facts.keys()
+    if missing:
+        raise ValueError(f"{where}.{min(missing)} is missing")
+    return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in facts.items()})
+
+
+def _value(kind: Any, told: object, where: str) -> object:  # noqa: ANN401 - a type as annotations write it
+    if is_dataclass(kind):
+        return _build(cast("type[object]", kind), told, where)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(told, list):
+            raise ValueError(f"{where} must be a list, not {told!r}")
+        inner = typing.get_args(kind)[0]
+        return tuple(
+            _value(inner, item, f"{where}[{i}]") for i, item in enumerate(cast("list[object]", told))
+        )
+    allowed = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    # JSON does not tell 1.0 from 1, and Python takes True for an int.
+    fits = (float in allowed and isinstance(told, int)) or isinstance(told, tuple(allowed))
+    if not fits or (isinstance(told, bool) and bool not in allowed):
+        raise ValueError(f"{where} must be {' or '.join(a.__name__ for a in allowed)}, not {told!r}")
+    return told

@@ -1,0 +1,160 @@
+"""Processes of their own: started, listened to, ended, and missed when they die."""
+
+import os
+import signal
+import textwrap
+import time
+
+import anyio
+import pytest
+
+from resilient_sse.testing.load import ChildError
+from resilient_sse.testing.load.children import child
+
+pytestmark = pytest.mark.e2e
+
+ECHO = """
+    import json, os, sys
+    print(json.dumps({"pid": os.getpid()}), flush=True)
+    for line in sys.stdin:
+        print(line, end="", flush=True)
+"""
+
+
+def program(text):
+    """Give the arguments that run a program."""
+    return ["-c", textwrap.dedent(text)]
+
+
+def alive(pid):
+    """Tell whether a process exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def eventually(condition, within=10.0):
+    """Wait for a condition."""
+    end = time.monotonic() + within
+    while time.monotonic() < end and not condition():  # noqa: ASYNC110 - a process tells nobody
+        await anyio.sleep(0.02)
+    return condition()
+
+
+async def test_conversation():
+    """It says hello, obeys, and is gone after the block."""
+    async with child("echo", program(ECHO)) as echo:
+        pid = echo.hello["pid"]
+        assert alive(pid)
+        await echo.send({"n": 1})
+        assert await eventually(lambda: echo.last == {"n": 1})
+    assert not alive(pid)
+
+
+async def test_block_that_fails():
+    """An error inside the block ends the process, too."""
+    pid = None
+    with pytest.raises(RuntimeError, match="inside"):  # noqa: PT012 - the block is what fails
+        async with child("echo", program(ECHO)) as echo:
+            pid = echo.hello["pid"]
+            raise RuntimeError("inside")
+    assert not alive(pid)
+
+
+async def test_cancellation():
+    """So does cancelling it."""
+    pid = None
+    with anyio.move_on_after(1.0):
+        async with child("echo", program(ECHO)) as echo:
+            pid = echo.hello["pid"]
+            await anyio.sleep_forever()
+    assert pid is not None
+    assert not alive(pid)
+
+
+@pytest.mark.parametrize(
+    "text,expected",
+    [
+        ("raise SystemExit('port 80 is taken')", "the server did not start: port 80 is taken"),
+        ("print('ready', flush=True)", "the server did not start"),
+        ("", "the server did not start"),
+    ],
+)
+async def test_failed_start(text, expected):
+    """One that does not start says why, in its own last words."""
+    with pytest.raises(ChildError) as caught:
+        async with child("server", program(text)):
+            raise AssertionError
+    assert str(caught.value) == expected
+
+
+async def test_death():
+    """One that dies ends the block at once, with its name, its code and its last words."""
+    began = time.monotonic()
+    with pytest.raises(ChildError, match="the server ended too soon, with code 7: no more memory"):
+        async with child(
+            "server",
+            program("""
+                import sys, time
+                print("{}", flush=True)
+                time.sleep(0.3)
+                print("no more memory", file=sys.stderr)
+                raise SystemExit(7)
+            """),
+        ):
+            await anyio.sleep(60)
+    assert time.monotonic() - began < 30
+
+
+async def test_death_of_an_inner_process():
+    """With one around the other, the error of the one that died comes out as it is, and both are gone."""
+    with pytest.raises(ChildError, match="the network ended too soon"):  # noqa: PT012 - see above
+        async with child("server", program(ECHO)) as server, child("network", program(ECHO)) as network:
+            pids = server.hello["pid"], network.hello["pid"]
+            os.kill(pids[1], signal.SIGKILL)
+            await anyio.sleep(60)
+    assert not any(alive(pid) for pid in pids)
+
+
+async def test_murder():
+    """One that is killed is missed the same way, and sending it orders says that it has gone."""
+    with pytest.raises(ChildError, match="the echo"):  # noqa: PT012 - see above
+        async with child("echo", program(ECHO)) as echo:
+            os.kill(echo.hello["pid"], signal.SIGKILL)
+            for _ in range(500):
+                await echo.send({"n": 1})
+                await anyio.sleep(0.02)
+
+
+async def test_talker():
+    """One that writes more than a pipe holds, to both of its outputs, is never held up."""
+    async with child(
+        "talker",
+        program("""
+            import json, sys
+            print("{}", flush=True)
+            for number in range(3000):
+                print(json.dumps({"n": number, "text": "x" * 100}), flush=True)
+                print("noise " * 20, file=sys.stderr)
+            print('{"n": "all"}', flush=True)
+            sys.stdin.read()
+        """),
+    ) as talker:
+        assert await eventually(lambda: talker.last.get("n") == "all", within=30)
+
+
+async def test_stubborn_process(monkeypatch):
+    """One that does not stop when asked to is killed."""
+    monkeypatch.setattr("resilient_sse.testing.load.children._STOP_SECONDS", 0.3)
+    async with child(
+        "mule",
+        program("""
+            import json, os, time
+            print(json.dumps({"pid": os.getpid()}), flush=True)
+            time.sleep(600)
+        """),
+    ) as mule:
+        pid = mule.hello["pid"]
+    assert not alive(pid)

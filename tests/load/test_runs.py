@@ -1,0 +1,372 @@
+"""Whole runs over real sockets: good ones, and ones in which something is wrong that a gate has to find."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from resilient_sse.testing.load import (
+    PRESETS,
+    ChildError,
+    Limits,
+    LoadPlan,
+    LoadResult,
+    OpenFilesError,
+    Share,
+    fleet,
+    run_load,
+    site,
+)
+from resilient_sse.testing.load.fleet import Fleet
+from resilient_sse.testing.server import ReferenceServer, open_server, serving
+
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform != "linux", reason="figures from /proc")]
+
+HERE = Path(__file__).parent
+SMALL = LoadPlan(users=20, messages=10, rate=5.0, seed=1, deadline=60)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    """Have no process and no open file left behind."""
+    before = open_files()
+    yield
+    assert children() == []
+    assert open_files() <= before + 5  # what libraries keep once they were used
+
+
+def children(parent=None):
+    """List the processes whose parent this one is, or another one, and that run a part of the package."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            theirs = int(status.read_text().rpartition(")")[2].split()[1])
+            command = status.with_name("cmdline").read_bytes()
+        except (OSError, ValueError, IndexError):
+            continue
+        if theirs == (parent or os.getpid()) and (b"resilient_sse" in command or b"sabotaged" in command):
+            found.append(int(status.parent.name))
+    return found
+
+
+def open_files():
+    """Count this process's open files."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def broken(result):
+    """Name the gates that were not passed."""
+    return [gate.name for gate in result.gates if not gate.passed]
+
+
+def sabotage(monkeypatch, what):
+    """Have the server run with something wrong."""
+    arguments = site._server
+
+    def sabotaged(plan):
+        script = str(HERE / "sabotaged_server.py")
+        return [script, what, *arguments(plan)[2:]]
+
+    monkeypatch.setattr(site, "_server", sabotaged)
+
+
+async def test_small_run():
+    """R168 in small: everything is received once and in order, and every figure is there."""
+    told = []
+    plan = replace(SMALL, profiles=(Share("slow-3g", 20), Share("4g", 80)))
+    result = await run_load(plan, told=told.append)
+    assert broken(result) == []
+    assert (result.streams.completed, result.streams.crashes, result.streams.failures) == (20, 0, ())
+    assert (result.delivery.sent, result.delivery.received, result.delivery.completion) == (200, 200, 1.0)
+    assert result.streams.availability == 1.0
+    assert result.times.opening.count == 20
+    # Both networks are there: 150 ms of latency and 50 ms.
+    assert result.times.opening.maximum - result.times.opening.p50 > 0.05
+    assert (result.times.recovery.count, result.connections.resets, result.connections.opened) == (0, 0, 20)
+    assert result.connections.most == 20
+    assert 0 < result.process.cpu < 2
+    assert 0 < result.process.cpu_per_event < 0.05
+    assert 20e6 < result.process.resident_before < result.process.resident_peak < 1e9
+    assert result.process.growth is None
+    assert result.delivery.per_second == pytest.approx(100, rel=0.5)
+    assert result.times.handling.count > 5
+    assert (told[-1].users, told[-1].expected) == (20, 200)
+    assert LoadResult.from_json(result.to_json()) == result
+
+
+async def test_backend_and_seed(anyio_backend_name):
+    """The result says on which event loop it was, and which seed can be given to have it again."""
+    result = await run_load(replace(SMALL, users=2, messages=2, seed=None))
+    assert result.machine.backend == anyio_backend_name
+    assert result.setup.seed >= 0
+
+
+@pytest.mark.proof
+async def test_resets():
+    """R86: connections that are reset are counted, timed and mended; nothing is lost and nothing comes twice."""
+    result = await run_load(replace(SMALL, users=10, messages=30, drops=600))
+    assert result.connections.resets > 10
+    assert result.times.recovery.count > 10
+    assert result.connections.opened == 10 + result.times.recovery.count
+    assert 0.9 <= result.times.recovery.p50 < 4
+    assert result.times.reopening.p50 <= result.times.recovery.p50 <= result.times.silence.p50
+    assert result.streams.availability < 0.99
+    assert result.delivery.completion == 1.0
+    assert (result.delivery.duplicates, result.delivery.disorder, result.delivery.gaps) == (0, 0, 0)
+
+
+async def test_without_network():
+    """Straight to the server, too."""
+    result = await run_load(replace(SMALL, proxy=False))
+    assert broken(result) == []
+    assert result.setup.profiles == ""
+
+
+async def test_server_that_loses_an_event(monkeypatch):
+    """R5, R16: one message that a server never sends is missed: by the client, and by the figures."""
+    sabotage(monkeypatch, "lose")
+    result = await run_load(replace(SMALL, users=3, profiles=(Share("clean"),)))
+    assert broken(result) == ["completion", "gaps"]
+    assert (result.delivery.sent, result.delivery.received, result.delivery.gaps) == (30, 27, 3)
+
+
+@pytest.mark.proof
+async def test_network_that_stays_away(monkeypatch):
+    """R86-R88, R170: eight seconds without a network are too long for reconnects and for availability."""
+    arguments = site._network
+
+    def sabotaged(*given):
+        return [str(HERE / "sabotaged_network.py"), *arguments(*given)[2:]]
+
+    monkeypatch.setattr(site, "_network", sabotaged)
+    plan = replace(
+        SMALL,
+        users=5,
+        messages=60,
+        profiles=(Share("clean"),),
+        drops=60,
+        limits=Limits(availability=0.999),
+    )
+    result = await run_load(plan)
+    assert broken(result) == ["availability", "reconnect p95", "reconnect p99", "reconnect maximum"]
+    assert result.times.recovery.count == 5
+    assert result.times.recovery.p50 > 8
+    assert result.times.attempt.count > 10
+    assert result.delivery.completion == 1.0
+
+
+async def test_server_that_dies(monkeypatch):
+    """A server that dies ends the run at once, by an error that names it, and leaves nothing behind."""
+    sabotage(monkeypatch, "die")
+    with anyio.fail_after(40), pytest.raises(ChildError, match="the server ended too soon, with code 9"):
+        await run_load(replace(SMALL, messages=1000))
+
+
+@pytest.mark.proof
+async def test_server_without_end(monkeypatch):
+    """A run is bounded by itself: at its deadline it ends, and fails for the streams that did not."""
+    sabotage(monkeypatch, "endless")
+    result = await run_load(replace(SMALL, users=3, messages=3, deadline=6))
+    assert broken(result) == ["streams that ended well"]
+    assert (result.streams.completed, result.streams.unfinished) == (0, 3)
+    assert 5 < result.seconds < 30
+
+
+@pytest.mark.proof
+async def test_restart_with_an_empty_store():
+    """R40: a server that has forgotten everything costs each stream one notice; it goes on, without a loop."""
+    users = [str(user) for user in range(50)]
+    plan = LoadPlan(users=50, messages=40, ramp=0.2)
+    server = ReferenceServer()
+    async with open_server(server) as running:
+
+        async def publish(count):
+            for _ in range(count):
+                for user in users:
+                    await running.publish(f"one of {count}", user_id=user)
+
+        fleet = Fleet(plan, [f"{running.url}?user_id={user}" for user in users])
+
+        async def until(condition):
+            with anyio.fail_after(60):
+                while not all(condition(tally) for tally in fleet.tallies):  # noqa: ASYNC110 - it tells nobody
+                    await anyio.sleep(0.05)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fleet.run)
+            await fleet.all_open.wait()
+            await publish(30)
+            await until(lambda tally: tally.unique == 30)
+            await running.restart(empty=True, down=0.3)
+            await publish(10)
+            for user in users:
+                await running.complete(user)
+            await until(lambda tally: tally.ended)
+    assert fleet.crashes == []
+    assert {tally.failure for tally in fleet.tallies} == {None}
+    assert {tally.gaps for tally in fleet.tallies} == {1}
+    assert {(tally.unique, tally.complete) for tally in fleet.tallies} == {(40, True)}
+    assert {tally.duplicates + tally.disorder for tally in fleet.tallies} == {0}
+    assert max(tally.connections for tally in fleet.tallies) <= 4
+    assert server.counters.connections <= 200
+
+
+async def test_cancellation():
+    """A run that is cancelled leaves nothing behind (see the fixture)."""
+    with anyio.move_on_after(2.5):
+        await run_load(replace(SMALL, messages=1000))
+
+
+async def test_open_files(monkeypatch):
+    """The limit on open files is looked at before anything is started."""
+    asked = []
+
+    def refuse(connections):
+        asked.append(connections)
+        raise OpenFilesError(connections, 10)
+
+    monkeypatch.setattr("resilient_sse.testing.load.run.allow_open_files", refuse)
+    for plan in (SMALL, replace(SMALL, proxy=False)):
+        with pytest.raises(OpenFilesError, match="ulimit -n"):
+            await run_load(plan)
+    assert asked == [40, 20]
+
+
+async def test_unknown_profile():
+    """So is the name of a network; the error names those there are."""
+    with pytest.raises(ValueError, match="slow-3g"):
+        await run_load(replace(SMALL, profiles=(Share("3.5g"),)))
+
+
+@pytest.fixture
+def own_server():
+    """Serve five events over and over, as somebody's server does: other ids, and no end."""
+    server = ReferenceServer(first_id=500)
+    with serving(server) as running:
+        yield running
+
+
+async def test_own_server(own_server):
+    """A server of the user's own is measured for as long as wanted, each user under an address of its own."""
+    plan = LoadPlan(
+        users=4, duration=2.0, proxy=False, target=own_server.url + "?user_id=u{user}", deadline=30
+    )
+
+    async def publish():
+        while True:
+            for user in range(1, 5):
+                await anyio.to_thread.run_sync(lambda user=user: own_server.publish("x", user_id=f"u{user}"))
+            await anyio.sleep(0.1)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(publish)
+        result = await run_load(plan)
+        tasks.cancel_scope.cancel()
+    assert broken(result) == []
+    assert (result.delivery.sent, result.delivery.completion, result.connections.mean) == (None, None, None)
+    assert result.delivery.received > 20
+    assert result.setup.target == plan.target
+    assert 2 <= result.seconds < 20
+
+
+async def test_own_server_until_enough(own_server):
+    """Or until each stream has had so many messages."""
+    url = own_server.url + "?user_id=u{user}"
+    plan = LoadPlan(users=2, messages=5, proxy=False, target=url, deadline=30)
+
+    async def publish():
+        while True:
+            for user in (1, 2):
+                await anyio.to_thread.run_sync(lambda user=user: own_server.publish("x", user_id=f"u{user}"))
+            await anyio.sleep(0.1)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(publish)
+        result = await run_load(plan)
+        tasks.cancel_scope.cancel()
+    assert broken(result) == []
+    assert (result.streams.completed, result.delivery.received, result.delivery.completion) == (2, 10, 1.0)
+
+
+def test_crash_is_counted(monkeypatch):
+    """A bug in the client does not end the run; it is counted, told, and fails it."""
+
+    class Broken(fleet.ResilientStream):
+        async def __anext__(self):
+            raise KeyError("bug")
+
+    monkeypatch.setattr(fleet, "ResilientStream", Broken)
+    result = anyio.run(run_load, replace(SMALL, users=2, messages=2))
+    assert (result.streams.crashes, result.streams.failed) == (2, 2)
+    assert result.streams.failures == ("KeyError: 'bug'", "KeyError: 'bug'")
+    assert {"crashes", "streams that ended well", "completion"} <= set(broken(result))
+
+
+def gone(pid):
+    """Tell whether a process is gone, or only waits for its parent to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.mark.parametrize("number,code", [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_interrupted_command(number, code):
+    """Ctrl-C ends a run with 130; not even a run that is killed leaves its server or its network behind."""
+    command = [sys.executable, "-m", "resilient_sse", "load", "--users", "3", "--duration", "60"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as running:
+        running.stderr.readline()  # the first line of progress: everything is running
+        left = children(running.pid)
+        assert len(left) == 2
+        running.send_signal(number)
+        said = running.stderr.read()
+        assert running.wait(30) == code
+    assert b"Traceback" not in said
+    until = time.monotonic() + 30
+    while not all(gone(pid) for pid in left) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert all(gone(pid) for pid in left)
+
+
+def run_preset(*arguments, timeout):
+    """Run the command in a process of its own, so that what is measured is the client, not pytest."""
+    command = [sys.executable, "-W", "error", "-m", "resilient_sse", "load", "-q", "--json", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.stderr == ""
+    result = LoadResult.from_json(done.stdout)
+    assert (done.returncode == 0) is result.passed
+    return result
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(180)
+def test_ci_preset():
+    """R168, R187: 100 users, 50 messages each on 4G: 99.5 % complete, p95 below 4.2 s, within 120 s."""
+    result = run_preset("--preset", "ci", timeout=150)
+    assert broken(result) == []
+    assert result.times.recovery.count >= 200
+    assert result.delivery.completion >= 0.995
+    assert result.times.recovery.p95 < 4.2
+    assert result.times.recovery.p99 < 4.8
+    assert result.times.recovery.maximum < 5.0
+    assert result.times.recovery.mean <= 2.5
+    assert result.streams.crashes == 0
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(180)
+def test_a_thousand_streams():
+    """R169-R173: a thousand streams on 3G and 4G for a short time; the long forms are run by hand."""
+    result = run_preset("--preset", "thousand", "--duration", "25", timeout=170)
+    assert broken(result) == []
+    assert result.streams.completed == 1000
+    assert result.delivery.received == 25_000
+    assert result.connections.mean == pytest.approx(1000, rel=0.01)
+    assert result.process.resident_peak < 500e6
+    assert PRESETS["thousand"].limits.availability == 0.999
