@@ -7,3 +7,6 @@ Each exporter is a module of its own with an extra of its own; importing this pa
 - `resilient_sse.metrics.opentelemetry`: `pip install 'resilient-sse[otel]'`
 - `resilient_sse.metrics.datadog`: `pip install 'resilient-sse[datadog]'`
 """
+
+__all__: list[str] = []
+"""Nothing: each exporter is imported from its own module, for each needs a package of its own."""

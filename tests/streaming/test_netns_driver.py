@@ -4,8 +4,8 @@ import anyio
 import pytest
 
 from resilient_sse import ResilientStream
-from resilient_sse.testing.scenarios.netns import NetnsDriver
 from resilient_sse.testing.scenarios import SCENARIOS, RunLog, Setup, play
+from resilient_sse.testing.scenarios.netns import NetnsDriver
 from tests.testing.netns.stage import need_kernel
 
 pytestmark = [pytest.mark.e2e, pytest.mark.proof]

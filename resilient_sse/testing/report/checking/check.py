@@ -118,8 +118,7 @@ def _failures(
         mine = [
             gate
             for gate in GATES
-            if gate.scenario in ("*", start["scenario"])
-            and (gate.forms == () or start["form"] in gate.forms)
+            if gate.scenario in ("*", start["scenario"]) and (gate.forms == () or start["form"] in gate.forms)
         ]
         found[name] = [_fails(gate, figures[name].get(gate.figure)) for gate in mine]
     if whole:
