@@ -1,0 +1,47 @@
+"""The claims of the README are those of the last report, and none is worse than its gate (R227)."""
+
+import copy
+import json
+
+import pytest
+
+from resilient_sse.testing.report import report_schema
+from tests.docs.pages import DOCS, module
+
+claims = module(DOCS / "claims.py")
+README = (DOCS.parent / "README.md").read_text("utf-8")
+REPORT = json.loads(claims.REPORT.read_text("utf-8"))
+
+
+def test_the_readme_is_up_to_date():
+    """Writing the table anew changes nothing; if this fails, run `python docs/claims.py --write`."""
+    assert claims.updated(README, REPORT) == README
+
+
+def test_the_last_report_is_a_report():
+    """What the claims are made from validates against the shipped schema (R214, R215)."""
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.validate(REPORT, report_schema())
+
+
+@pytest.mark.parametrize("claim", claims.CLAIMS, ids=lambda claim: claim.figure)
+def test_a_claim_that_is_worse_than_its_gate_is_not_made(claim):
+    """Spoil one figure, and the table cannot be written."""
+    spoilt = copy.deepcopy(REPORT)
+    group = (
+        spoilt["aggregate_metrics"] if claim.scenario == "aggregate" else spoilt["scenarios"][claim.scenario]
+    )
+    worse = {
+        "mean_completion_rate_percent": 99.4,
+        "backoff_sequence": [1000, 2000, 5000],
+        "jitter_diversity_percent": 80.0,
+    }
+    group[claim.figure] = worse.get(claim.figure, 10_000)
+    with pytest.raises(ValueError, match=claim.figure):
+        claims.table(spoilt)
+
+
+def test_a_report_that_says_no_makes_no_claims():
+    """Nothing is claimed from a run that failed elsewhere (R217)."""
+    with pytest.raises(ValueError, match="all is well"):
+        claims.table({**REPORT, "production_readiness": "NO"})
