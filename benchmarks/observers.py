@@ -50,10 +50,33 @@ def prometheus() -> Exporter:
     return [PrometheusMetrics(registry)], lambda: generate_latest(registry)
 
 
+def opentelemetry() -> Exporter:
+    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+
+    from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics  # noqa: PLC0415
+
+    reader = InMemoryMetricReader()
+    return [OpenTelemetryMetrics(MeterProvider([reader]), TracerProvider())], reader.get_metrics_data
+
+
+def datadog() -> Exporter:
+    from datadog.dogstatsd.base import DogStatsd  # noqa: PLC0415
+
+    from resilient_sse.metrics.datadog import DatadogMetrics  # noqa: PLC0415
+
+    # Nobody need listen there; the thread stays out of the way of the measurement.
+    metrics = DatadogMetrics(DogStatsd("127.0.0.1", 9, disable_telemetry=True), interval=3600)
+    return [metrics], metrics.flush
+
+
 EXPORTERS: dict[str, Callable[[], Exporter]] = {
     "no observer": nothing,
     "a function that does nothing": function,
     "PrometheusMetrics": prometheus,
+    "OpenTelemetryMetrics": opentelemetry,
+    "DatadogMetrics": datadog,
 }
 
 

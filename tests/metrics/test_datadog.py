@@ -1,0 +1,597 @@
+"""What the agent of Datadog is sent: lines, packets, tags; and that no stream waits for it."""
+
+import gc
+import logging
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import anyio
+import pytest
+from datadog.dogstatsd.base import DogStatsd
+from datadog.dogstatsd.base import statsd as default_statsd
+
+from resilient_sse import StreamStats
+from resilient_sse._core.recovery import Recovery
+from resilient_sse._core.states import Reason
+from resilient_sse.metrics import datadog, datadog_sender
+from resilient_sse.metrics.catalogue import METRICS, Kind
+from resilient_sse.metrics.datadog import DatadogMetrics
+from resilient_sse.metrics.labels import Labels
+from resilient_sse.testing import Script, event, pause, run_in_virtual_time
+from tests.client.support import drain, make, numbered, take
+from tests.metrics.torment import given_up, tormented
+
+ROOT = Path(__file__).parents[2]
+NEVER = 3600.0
+"""An interval that is longer than any test: what is sent is sent by `flush`."""
+TYPES = {Kind.COUNTER: "c", Kind.GAUGE: "g", Kind.HISTOGRAM: "d"}
+
+
+class Agent:
+    """What listens on UDP in the place of Datadog's agent."""
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.clients = []
+        self.statsd = self.client()
+
+    def client(self, **options):
+        """Make a client that leads here."""
+        client = DogStatsd("127.0.0.1", self.port, disable_telemetry=True, **options)
+        self.clients.append(client)
+        return client
+
+    def close(self):
+        """Close everything; the clients of `datadog` have to be told."""
+        for client in self.clients:
+            client.close_socket()
+        self.socket.close()
+
+    def packets(self, seconds=0.0):
+        """Return what has arrived, waiting so long for the first packet."""
+        found = []
+        if select.select([self.socket], [], [], seconds)[0]:
+            with suppress(BlockingIOError):
+                while True:
+                    found.append(self.socket.recv(65_536, socket.MSG_DONTWAIT).decode())
+        return found
+
+    def lines(self, seconds=0.0):
+        """Return the lines of what has arrived."""
+        return [line for packet in self.packets(seconds) for line in packet.splitlines()]
+
+    def until(self, enough, seconds=20.0):
+        """Return the lines that arrive until they are enough."""
+        lines = []
+        deadline = time.monotonic() + seconds
+        while not enough(lines) and time.monotonic() < deadline:
+            lines += self.lines(0.1)
+        return lines
+
+
+def totals(lines):
+    """Add up the counters, by name and tags."""
+    sums: Counter[str] = Counter()
+    for line in lines:
+        name, _, rest = line.partition(":")
+        value, kind, *tags = rest.split("|")
+        if kind == "c":
+            sums[name + "".join(tags)] += int(value)
+    return sums
+
+
+async def until(enough):
+    """Wait for another thread, ten seconds at most."""
+    with anyio.fail_after(10):
+        while not enough():  # noqa: ASYNC110 - no event of ours tells
+            await anyio.sleep(0.01)
+
+
+@contextmanager
+def settled():
+    """Run a test, and see to it that no thread of a sender is left."""
+    yield
+    for sender in list(datadog_sender._all):
+        thread = sender.finish()
+        if thread is not None:
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def agent():
+    """Give an agent, and leave neither sockets nor threads."""
+    agent = Agent()
+    with settled():
+        yield agent
+    agent.close()
+
+
+@pytest.fixture
+def metrics(agent):
+    """Give the instrument whose client leads to the agent."""
+    return DatadogMetrics(agent.statsd, interval=NEVER)
+
+
+# --- Lines
+
+
+async def test_the_lines_of_a_stall(script, agent, metrics):
+    """Every line, to the letter: names of the catalogue, kinds, values, tags (R125, R185, R126 to R132)."""
+    script.respond(pause(2), *numbered(1, 2)).hang()
+    script.respond(pause(0.5), *numbered(2, 3)).hang()
+    async with make(script, observers=[metrics]) as stream:
+        await take(stream, 3)
+    metrics.flush()
+    lines = agent.lines()
+    assert sorted(lines) == sorted(
+        [
+            "sse_client_events_delivered_total:3|c",
+            "sse_duplicate_events_total:1|c",
+            "sse_user_visible_errors_total:1|c|#category:connection_lost",
+            "sse_client_stalls_total:1|c",
+            "sse_client_connections_total:2|c",
+            "sse_client_received_bytes_total:60|c",
+            "sse_total_events_received:4|c",
+            "sse_client_events_received_total:4|c",
+            "sse_streams_started_total:1|c",
+            "sse_client_streams_with_errors_total:1|c",
+            "sse_client_reconnects_total:1|c|#reason:stall",
+            "sse_client_streams:0|g|#state:connecting",
+            "sse_client_streams:0|g|#state:connected",
+            "sse_client_streams:0|g|#state:waiting",
+            "sse_client_streams:0|g|#state:reconnecting",
+            "sse_client_streams:0|g|#state:error",
+            "sse_client_recent_expected_events:0|g",
+            "sse_client_recent_expected_events_received:0|g",
+            "sse_client_time_to_first_event_seconds:2.0|d",
+            "sse_client_connection_lifetime_seconds:32.0|d",
+            "sse_client_connection_lifetime_seconds:0.5|d",
+            "sse_reconnect_time_ms:1500.0|d",
+            "sse_client_recovery_seconds:1.5|d",
+            "sse_client_silence_seconds:31.5|d",
+            "sse_client_reopening_seconds:1.0|d",
+            "sse_client_stall_recovery_seconds:1.5|d",
+        ]
+    )
+
+
+async def test_a_tormented_run(script, agent, metrics):
+    """Sums over several sendings are those of the streams, and every metric has the type of its kind (P28)."""
+    first = await tormented(script, metrics)
+    metrics.flush()
+    some = [first.stats, (await given_up(metrics)).stats]
+    metrics.flush()
+    metrics.flush()
+    lines = agent.lines()
+    sums = totals(lines)
+    told = {
+        "sse_client_events_received_total": "received",
+        "sse_client_events_delivered_total": "delivered",
+        "sse_duplicate_events_total": "duplicates",
+        "sse_client_heartbeats_total": "heartbeats",
+        "sse_client_events_filtered_total": "filtered",
+        "sse_message_loss_total": "lost",
+        "sse_client_stalls_total": "stalls",
+        "sse_client_partial_events_total": "partial",
+        "sse_client_connections_total": "connections",
+        "sse_client_failed_attempts_total": "failed_attempts",
+        "sse_client_received_bytes_total": "bytes_received",
+    }
+    assert {name: sums[name] for name in told} == {
+        name: sum(getattr(stats, figure) for stats in some) for name, figure in told.items()
+    }
+    types = {line.partition(":")[0]: line.split("|")[1] for line in lines}
+    never = {"sse_client_unknown_losses_total", "sse_client_callback_errors_total"}
+    assert types == {metric.name: TYPES[metric.kind] for metric in METRICS if metric.name not in never}
+    rates = [line for line in lines if line.startswith("sse_stream_completion_rate")]
+    assert rates == [f"sse_stream_completion_rate:{first.stats.completion}|g"] * 3
+
+
+async def test_few_packets(script, agent, metrics):
+    """A thousand events are no more packets than one, each within what a network carries in one piece."""
+    script.respond(*numbered(*range(1000)), *numbered(999)).drop()
+    script.respond(event("end", id="end"))
+    await drain(make(script, observers=[metrics], until=lambda item: item.id == "end"))
+    metrics.flush()
+    packets = agent.packets()
+    assert 1 <= len(packets) <= 3
+    assert max(map(len, packets)) <= 1432
+    assert totals(line for packet in packets for line in packet.splitlines())[
+        "sse_client_events_delivered_total"
+    ] == (1001)
+
+
+async def test_nothing_is_sent_twice(script, agent, metrics):
+    """Without news there are only the gauges, which an agent would forget."""
+    script.respond(*numbered(1)).hang()
+    async with make(script, observers=[metrics]) as stream:
+        await anext(stream)
+        metrics.flush()
+        assert totals(agent.lines())["sse_client_events_delivered_total"] == 1
+        metrics.flush()
+        lines = agent.lines()
+    assert totals(lines) == {}
+    assert "sse_client_streams:1|g|#state:connected" in lines
+
+
+async def test_the_program_may_send_besides(script, agent):
+    """The client is shared with the program: its namespace and tags hold, and its own lines arrive."""
+    client = agent.client(namespace="shop", constant_tags=["env:test"])
+    metrics = DatadogMetrics(client, labels={"network": ["4g"]}, interval=NEVER)
+    script.respond(*numbered(1))
+    await drain(make(script, observers=[metrics.labelled(network="4g")], on_eof="complete"))
+    metrics.flush()
+    client.increment("orders")
+    lines = agent.lines()
+    assert "shop.sse_streams_started_total:1|c|#network:4g,env:test" in lines
+    assert "shop.orders:1|c|#env:test" in lines
+
+
+# --- Tags
+
+
+async def test_labels_are_tags(agent):
+    """Those of the program come after ours; what is not declared is `other` (R97)."""
+    metrics = DatadogMetrics(
+        agent.statsd, labels={"network": ["4g", "wifi"], "device": ["phone"]}, interval=NEVER
+    )
+    for chosen in ({"network": "4g", "device": "phone"}, {"network": "5g"}):
+        script = Script()
+        script.respond(*numbered(1))
+        await drain(make(script, observers=[metrics.labelled(**chosen)], on_eof="complete"))
+    await given_up(metrics)
+    metrics.flush()
+    lines = agent.lines()
+    assert "sse_streams_started_total:1|c|#network:4g,device:phone" in lines
+    assert "sse_streams_started_total:2|c|#network:other,device:other" in lines
+    tags = "category:max_retries_exceeded,network:other,device:other"
+    assert f"sse_user_visible_errors_total:1|c|#{tags}" in lines
+    assert "sse_client_time_to_first_event_seconds:0.0|d|#network:4g,device:phone" in lines
+
+
+@pytest.mark.parametrize(
+    "wrong, text",
+    [
+        ({"labels": {"user_id": ["1"]}}, "'user_id' is not allowed"),
+        ({"labels": {name: ["x"] for name in "abcd"}}, "at most 3"),
+        ({"interval": 0}, "interval must be a positive number"),
+        ({"interval": float("inf")}, "interval must be a positive number"),
+        ({"interval": float("nan")}, "interval must be a positive number"),
+    ],
+)
+def test_wrong_arguments(agent, wrong, text):
+    """A mistake is told where it is made (R97)."""
+    with pytest.raises(ValueError, match=text):
+        DatadogMetrics(agent.statsd, **wrong)
+
+
+def test_an_undeclared_label(metrics):
+    """It is named."""
+    with pytest.raises(ValueError, match="'network' was not declared"):
+        metrics.labelled(network="4g")
+
+
+# --- The thread
+
+
+@pytest.mark.e2e
+async def test_it_is_sent_by_itself(agent):
+    """Every so often while the stream lives, and its thread ends with the last stream."""
+    script = Script()
+    script.respond(*numbered(1, 2), pause(1), *numbered(3)).hang()
+    metrics = DatadogMetrics(agent.statsd, interval=0.05)
+    async with make(script, observers=[metrics]) as stream:
+        await take(stream, 2)
+        delivered = "sse_client_events_delivered_total"
+        early = await anyio.to_thread.run_sync(agent.until, lambda lines: totals(lines)[delivered])
+        await anext(stream)
+        late = await anyio.to_thread.run_sync(agent.until, lambda lines: totals(lines)[delivered])
+    assert (totals(early)[delivered], totals(late)[delivered]) == (2, 1)
+    thread = metrics._sender._thread
+    del stream
+    gc.collect()
+    await anyio.to_thread.run_sync(thread.join, 10)
+    assert not thread.is_alive()
+    assert "sse_client_streams:0|g|#state:connected" in agent.lines()
+
+
+async def test_made_anew_for_each_stream(agent):
+    """The one line may stand wherever streams are made; nobody else needs to keep the object."""
+    streams = []
+    for _ in range(3):
+        script = Script()
+        script.respond(*numbered(1, 2))
+        stream = make(script, observers=[DatadogMetrics(agent.statsd, interval=NEVER)], on_eof="complete")
+        streams.append(stream)
+        await drain(stream)
+    gc.collect()
+    names = [thread.name for thread in threading.enumerate()]
+    assert names.count("resilient_sse datadog") == 1
+    DatadogMetrics(agent.statsd, interval=NEVER).flush()
+    assert totals(agent.lines())["sse_client_events_delivered_total"] == 6
+
+
+async def test_senders_come_and_go(agent):
+    """What is not used any more is collected, its client included."""
+    clients = [agent.client() for _ in range(5)]
+    for client in clients:
+        script = Script()
+        script.respond(*numbered(1))
+        await drain(make(script, observers=[DatadogMetrics(client, interval=0.01)], on_eof="complete"))
+    deadline = time.monotonic() + 20
+    while (ours := [key for key in datadog._senders if key[0] in map(id, clients)]) and (
+        time.monotonic() < deadline
+    ):
+        gc.collect()
+        time.sleep(0.01)  # noqa: ASYNC251 - the threads are real, the loop's clock is not
+    assert ours == []
+    assert totals(agent.lines())["sse_client_events_delivered_total"] == 5
+
+
+def test_the_default_client():
+    """It is the one that `datadog.initialize` configures."""
+    metrics = DatadogMetrics()
+    assert metrics._sender._statsd is default_statsd
+    assert DatadogMetrics()._sender is metrics._sender
+
+
+def test_many_threads_and_both_kinds_of_event_loops(agent):
+    """Streams of several loops at once, asyncio's and trio's, while it is sent: each part once."""
+    metrics = DatadogMetrics(agent.statsd, interval=0.02)
+
+    async def follow():
+        for _ in range(15):
+            script = Script()
+            script.respond(*numbered(*range(1, 21)), *numbered(20)).drop()
+            script.respond(*numbered(21))
+            await drain(make(script, observers=[metrics], until=lambda item: item.id == "21"))
+
+    threads = [
+        threading.Thread(target=run_in_virtual_time, args=(follow,), kwargs={"backend": name})
+        for name in ("asyncio", "trio", "asyncio", "trio")
+    ]
+    lines = []
+    over = threading.Event()
+    reading = threading.Thread(target=lambda: lines.extend(agent.until(lambda _: over.is_set(), 60)))
+    for thread in (reading, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    over.set()
+    reading.join()
+    metrics.flush()
+    lines += agent.lines()
+    sums = totals(lines)
+    assert sums["sse_streams_started_total"] == 60
+    assert sums["sse_client_events_delivered_total"] == 60 * 21
+    assert sum(line.startswith("sse_client_recovery_seconds") for line in lines) == 60
+
+
+# --- Faults
+
+
+class Raises:
+    """A client that fails until it is well."""
+
+    def __init__(self):
+        self.ill = self.refuses = True
+        self.sent = []
+
+    def open_buffer(self):
+        """Do nothing."""
+
+    close_buffer = open_buffer
+
+    def count(self, name, value, tags=None):
+        """Fail, or take it."""
+        if self.ill and name == "sse_streams_started_total":
+            raise OSError("no route to host")
+        self.sent.append((name, value))
+
+    gauge = count
+
+    def distribution(self, name, value, tags=None):
+        """Fail the first time, or take it."""
+        if self.refuses:
+            self.refuses = False
+            raise OSError("network is down")
+        self.sent.append((name, value))
+
+
+@pytest.mark.e2e
+async def test_a_client_that_raises(caplog):
+    """The stream goes on; it is counted, and logged once; once well again, nothing is missing (bad input)."""
+    client = Raises()
+    script = Script()
+    script.respond(*numbered(1, 2, 3)).hang()
+    metrics = DatadogMetrics(client, interval=0.02)
+    with settled():
+        async with make(script, observers=[metrics]) as stream:
+            await take(stream, 3)
+            await until(lambda: metrics.failures >= 3)
+            assert ("sse_streams_started_total", 1) not in client.sent
+            client.ill = False
+            name = "sse_client_time_to_first_event_seconds"
+            await until(lambda: any(sent == name for sent, _ in client.sent))
+            assert stream.stats.callback_errors == 0
+    sums: Counter[str] = Counter()
+    for name, value in client.sent:
+        sums[name] += value
+    assert metrics.failures > 3
+    assert sums["sse_streams_started_total"] == 1
+    assert sums["sse_client_events_delivered_total"] == 3
+    logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert [record.message for record in logged] == ["figures cannot be sent to Datadog"]
+    assert logged[0].exc_info is not None
+
+
+class Blocks(Raises):
+    """A client that waits."""
+
+    def __init__(self):
+        super().__init__()
+        self.free = threading.Event()
+        self.asked = threading.Event()
+
+    def count(self, name, value, tags=None):
+        """Wait."""
+        self.asked.set()
+        self.free.wait(60)
+
+    gauge = distribution = count
+
+
+@pytest.mark.e2e
+async def test_a_client_that_blocks(caplog, monkeypatch):
+    """Nobody waits for it but its thread; what finds no room is dropped, counted and logged once (bad input)."""
+    monkeypatch.setattr(datadog_sender, "MAX_WAITING", 50)
+    client = Blocks()
+    metrics = DatadogMetrics(client, interval=0.01)
+    script = Script()
+    script.respond(*numbered(1)).hang()
+    with settled():
+        async with make(script, observers=[metrics]) as stream:
+            await anext(stream)
+            assert await anyio.to_thread.run_sync(client.asked.wait, 10)
+            began = time.monotonic()
+            stats = StreamStats()
+            observer = metrics.attach(stats)
+            recovery = Recovery(
+                reason=Reason.RESET, attempts=1, silent_since=0, lost_at=0, opened_at=1, recovered_at=1
+            )
+            for _ in range(100):
+                observer(recovery)
+            another = Script()
+            another.respond(*numbered(*range(100)))
+            assert len(await drain(make(another, observers=[metrics], on_eof="complete"))) == 100
+            assert time.monotonic() - began < 10
+            client.free.set()
+    assert metrics.dropped > 300
+    logged = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(logged) == 1
+    assert logged[0].startswith("durations are dropped")
+
+
+@pytest.mark.e2e
+def test_many_durations_do_not_wait_for_their_time(agent):
+    """A crowd of recoveries is sent before the interval is over, and none is dropped."""
+    metrics = DatadogMetrics(agent.statsd, interval=NEVER)
+    for _ in range(datadog_sender._MANY):
+        metrics._sender._observe(METRICS[1], (), 1.0)
+    stats = StreamStats()
+    observer = metrics.attach(stats)
+    many = agent.until(lambda lines: len(lines) >= datadog_sender._MANY)
+    assert sum(line == "sse_reconnect_time_ms:1.0|d" for line in many) == datadog_sender._MANY
+    assert metrics.dropped == 0
+    del observer
+
+
+@pytest.mark.e2e
+async def test_an_agent_that_is_away():
+    """The network says so, if at all, to the client, which drops it; the stream goes on."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+    client = DogStatsd("127.0.0.1", port, disable_telemetry=True)
+    metrics = DatadogMetrics(client, interval=0.01)
+    script = Script()
+    script.respond(*numbered(1), pause(0.2), *numbered(2)).hang()
+    with settled():
+        async with make(script, observers=[metrics]) as stream:
+            await take(stream, 2)
+            assert stream.stats.callback_errors == 0
+    client.close_socket()
+
+
+def test_no_more_threads(agent, monkeypatch, caplog):
+    """A process at its limit has streams without an exporter rather than none (bad input)."""
+
+    def start(_thread):
+        raise RuntimeError("can't start new thread")
+
+    metrics = DatadogMetrics(agent.statsd, interval=NEVER)
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+    async def follow():
+        script = Script()
+        script.respond(*numbered(1, 2))
+        stream = make(script, observers=[metrics], on_eof="complete")
+        assert len(await drain(stream)) == 2
+        return stream.stats.callback_errors
+
+    assert run_in_virtual_time(follow) == 1
+    monkeypatch.undo()
+    assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
+    metrics.flush()
+    lines = agent.lines()
+    assert totals(lines)["sse_client_events_delivered_total"] == 2
+    assert "sse_client_connection_lifetime_seconds:0.0|d" in lines, "the facts are taken note of all the same"
+
+
+JOB = """
+import os, sys, threading, time
+from datadog.dogstatsd.base import DogStatsd
+from resilient_sse import ResilientStream
+from resilient_sse.metrics.datadog import DatadogMetrics
+from resilient_sse.testing import Script, event, run_in_virtual_time
+
+job, port = sys.argv[1:]
+client = DogStatsd("127.0.0.1", int(port), disable_telemetry=True)
+if job == "block":
+    client.count = lambda *args: threading.Event().wait()
+metrics = DatadogMetrics(client, interval=3600)
+
+async def follow():
+    script = Script()
+    script.respond(event("x", id="1"), event("y", id="2"))
+    stream = ResilientStream("https://host/", client=script.client(), observers=[metrics], on_eof="complete")
+    async for _ in stream: pass
+    return stream
+
+kept = run_in_virtual_time(follow)
+if job == "fork":
+    child = os.fork()
+    also = run_in_virtual_time(follow)
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("job, delivered", [("end", 2), ("block", 0), ("fork", 6)])
+def test_the_end_of_a_process(agent, job, delivered):
+    """What is left is sent, by parents and children each their own; a client that blocks is given two seconds."""
+    run = [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", "-c", JOB, job, str(agent.port)]
+    began = time.monotonic()
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    took = time.monotonic() - began
+    assert (done.returncode, done.stderr) == (0, "")
+    assert totals(agent.lines())["sse_client_events_delivered_total"] == delivered
+    if job == "block":
+        assert took > datadog_sender.EXIT_SECONDS
+
+
+def test_a_missing_package_is_named():
+    """The text says what to install."""
+    code = "import sys; sys.modules['datadog'] = None; import resilient_sse.metrics.datadog"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "pip install 'resilient-sse[datadog]'" in done.stderr
+
+
+def test_senders_are_told_apart(agent):
+    """By their client, labels and interval."""
+    one = datadog._sender_of(agent.statsd, Labels(), NEVER)
+    assert datadog._sender_of(agent.statsd, Labels(), NEVER) is one
+    assert datadog._sender_of(agent.statsd, Labels({"network": ["4g"]}), NEVER) is not one
+    assert datadog._sender_of(agent.statsd, Labels(), 1.0) is not one
+    assert datadog._sender_of(agent.client(), Labels(), NEVER) is not one

@@ -1,0 +1,226 @@
+"""Over a socket, in the protocol that collectors speak: what a real receiver of OTLP is sent."""
+
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import anyio
+import pytest
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from resilient_sse import Backoff
+from resilient_sse.metrics import catalogue
+from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics, instrument_name
+from resilient_sse.metrics.opentelemetry_instruments import EXPORTED
+from resilient_sse.testing import Script, pause
+from tests.client.support import make, numbered
+
+ROOT = Path(__file__).parents[2]
+KINDS = {
+    "/v1/metrics": (ExportMetricsServiceRequest, ExportMetricsServiceResponse),
+    "/v1/traces": (ExportTraceServiceRequest, ExportTraceServiceResponse),
+}
+
+pytestmark = pytest.mark.e2e
+
+
+class Receiver(ThreadingHTTPServer):
+    """A receiver that keeps what it gets, decoded."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.got = defaultdict(list)
+        self.errors = []
+        self.answers = True
+
+    @property
+    def url(self):
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+    @property
+    def spans(self):
+        """All spans."""
+        resources = [each for request in self.got["/v1/traces"] for each in request.resource_spans]
+        return [span for each in resources for scope in each.scope_spans for span in scope.spans]
+
+    @property
+    def metrics(self):
+        """The last of each metric, by its name."""
+        resources = [each for request in self.got["/v1/metrics"] for each in request.resource_metrics]
+        scopes = [scope for each in resources for scope in each.scope_metrics]
+        assert {scope.scope.name for scope in scopes} == {"resilient_sse"}
+        return {metric.name: metric for scope in scopes for metric in scope.metrics}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Decodes what is posted."""
+
+    def do_POST(self):
+        """Take one export."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        kind, answer = KINDS[self.path]
+        assert self.headers["Content-Type"] == "application/x-protobuf"
+        self.server.got[self.path].append(kind.FromString(body))
+        if not self.server.answers:
+            time.sleep(30)
+        reply = answer().SerializeToString()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-protobuf")
+        self.send_header("Content-Length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+
+    def log_message(self, *args):
+        """Say nothing."""
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    """Run a receiver."""
+    receiver = Receiver()
+    thread = Thread(target=receiver.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        receiver.shutdown()
+        receiver.server_close()
+        thread.join()
+
+
+def attributes(span):
+    """Return the attributes of a span as a mapping."""
+    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in span.attributes}
+
+
+async def test_a_real_receiver():
+    """Metrics and spans of a stream that goes on while they are sent, and of its end (P29)."""
+    with receiving() as receiver:
+        reader = PeriodicExportingMetricReader(
+            OTLPMetricExporter(receiver.url + "/v1/metrics"), export_interval_millis=100
+        )
+        meters = MeterProvider([reader], shutdown_on_exit=False)
+        tracers = TracerProvider(shutdown_on_exit=False)
+        exporter = OTLPSpanExporter(receiver.url + "/v1/traces")
+        tracers.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=100))
+        metrics = OpenTelemetryMetrics(meters, tracers, labels={"network": ["4g"]})
+        script = Script()
+        script.respond(*numbered(1, 2)).drop()
+        script.reject(503)
+        script.respond(*numbered(2, 3), pause(0.5), *numbered(4)).hang()
+        began = time.time_ns()
+        async with make(
+            script,
+            observers=[metrics.labelled("https://host/stream?key=1", network="4g")],
+            backoff=Backoff(initial=0.05, jitter=0),
+        ) as stream:
+            async for event in stream:
+                if event.id == "4":
+                    break
+            sent_before = len(receiver.got["/v1/metrics"])
+            await anyio.to_thread.run_sync(meters.force_flush)
+            live = receiver.metrics["sse.client.streams"].sum.data_points
+        await anyio.to_thread.run_sync(meters.shutdown)
+        await anyio.to_thread.run_sync(tracers.shutdown)
+        took = time.time_ns() - began
+        found, spans = receiver.metrics, receiver.spans
+    assert sent_before > 1, "figures are sent while the stream lives"
+    assert sum(point.as_int for point in live) == 1
+    # The one is unknown without `sequence`; of the other there was none.
+    left_out = {catalogue.STREAM_COMPLETION_RATE, catalogue.STALL_RECOVERY}
+    assert set(found) == {instrument_name(metric) for metric in EXPORTED if metric not in left_out}
+    assert found["sse.client.events_delivered"].sum.data_points[0].as_int == 4
+    assert found["sse.client.events_delivered"].sum.is_monotonic
+    assert found["sse.client.duplicate_events"].sum.data_points[0].as_int == 1
+    assert found["sse.client.received"].unit == "By"
+    recovery = found["sse.client.recovery"]
+    assert (recovery.unit, recovery.histogram.data_points[0].count) == ("s", 1)
+    assert tuple(recovery.histogram.data_points[0].explicit_bounds) == catalogue.RECOVERY.buckets
+    assert recovery.histogram.data_points[0].attributes[0].value.string_value == "4g"
+    assert [attributes(span)["sse.client.outcome"] for span in spans] == ["accepted", "failed", "accepted"]
+    assert [attributes(span).get("error.type") for span in spans] == [None, "503", None]
+    assert attributes(spans[2])["sse.client.resume"] is True
+    assert attributes(spans[2])["url.full"] == "https://host/stream"
+    assert {span.kind for span in spans} == {Span.SPAN_KIND_CLIENT}
+    assert spans[1].status.code == Status.STATUS_CODE_ERROR
+    for span in spans:
+        assert began <= span.start_time_unix_nano <= span.end_time_unix_nano <= began + took
+    assert spans[1].start_time_unix_nano - spans[0].end_time_unix_nano > 0.04e9, "the delay is in no span"
+
+
+JOB = """
+import sys
+import anyio
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics
+from resilient_sse.testing import Script, event
+from resilient_sse import ResilientStream
+
+url = sys.argv[1]
+exporter = OTLPMetricExporter(url + "/v1/metrics", timeout=1)
+metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(exporter, export_interval_millis=100)]))
+trace.set_tracer_provider(TracerProvider())
+spans = OTLPSpanExporter(url + "/v1/traces", timeout=1)
+trace.get_tracer_provider().add_span_processor(BatchSpanProcessor(spans, schedule_delay_millis=100))
+
+async def main():
+    script = Script()
+    script.respond(*(event(str(number), id=str(number)) for number in range(1000))).hang()
+    stream = ResilientStream("https://host/", client=script.client(), observers=[OpenTelemetryMetrics()])
+    async with stream:
+        for number in range(1000):
+            await anext(stream)
+            if not number % 250:
+                await anyio.sleep(0.2)
+        print(stream.stats.delivered, stream.stats.callback_errors, flush=True)
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.parametrize("state", ["well", "silent", "away"])
+def test_the_end_of_a_process(state):
+    """
+    What is left is sent when the process ends; a collector that is away, or does not answer, holds up nothing.
+
+    OpenTelemetry's own farewell takes a few seconds then; ours adds none.
+    """
+    with receiving() as receiver:
+        receiver.answers = state != "silent"
+        url = receiver.url if state != "away" else "http://127.0.0.1:9"
+        run = [sys.executable, "-c", JOB, url]
+        done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        found = receiver.metrics if receiver.got else {}
+    assert (done.returncode, done.stdout) == (0, "1000 0\n"), done.stderr
+    if state == "well":
+        assert found["sse.client.events_delivered"].sum.data_points[0].as_int == 1000
+        assert len(receiver.spans) == 1

@@ -1,0 +1,441 @@
+"""One span for each attempt to connect: when it begins and ends, what it tells, and what it never tells."""
+
+import threading
+import time
+
+import anyio
+import pytest
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from resilient_sse import HandshakeError, RetriesExhaustedError
+from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics
+from resilient_sse.testing import Reply, comment, event, pause
+from tests.client.support import drain, make, numbered, take
+from tests.metrics.test_opentelemetry import Collector
+from tests.metrics.torment import given_up, tormented
+
+
+class Traces:
+    """A tracer provider that keeps its spans, and the instrument that makes them."""
+
+    def __init__(self):
+        self.exporter = InMemorySpanExporter()
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.collector = Collector()
+        self.metrics = OpenTelemetryMetrics(self.collector.provider, self.provider)
+
+    @property
+    def spans(self):
+        """The spans that have ended."""
+        return self.exporter.get_finished_spans()
+
+    @property
+    def told(self):
+        """What they tell of themselves: attempt, reason, outcome, error, resume."""
+        names = ("attempt", "reason", "outcome")
+        return [
+            (
+                *(span.attributes.get(f"sse.client.{name}") for name in names),
+                span.attributes.get("error.type"),
+                span.attributes.get("sse.client.resume"),
+            )
+            for span in self.spans
+        ]
+
+    @property
+    def lengths(self):
+        """How long each took, in seconds."""
+        return [round((span.end_time - span.start_time) / 1e9, 6) for span in self.spans]
+
+
+@pytest.fixture
+def traces():
+    """Give a provider of its own to each test."""
+    return Traces()
+
+
+def slow(seconds, *parts, **options):
+    """Answer after so many seconds."""
+
+    async def answer(_request):
+        await anyio.sleep(seconds)
+        return Reply(*parts, **options)
+
+    return answer
+
+
+async def test_a_tormented_run(script, traces):
+    """One span for each request, in order: attempt, reason, outcome, resume (P29)."""
+    stream = await tormented(script, traces.metrics)
+    assert traces.told == [
+        (0, None, "accepted", None, False),
+        (1, "reset", "failed", "connect", True),
+        (2, "connect", "failed", "connect", True),
+        (3, "connect", "failed", "503", True),
+        (4, "server", "accepted", None, True),
+        (1, "stall", "accepted", None, True),
+        (1, "stall", "accepted", None, True),
+        (1, "gap", "accepted", None, True),
+        (1, "stall", "accepted", None, True),
+    ]
+    assert len(script.requests) == len(traces.spans)
+    accepted = [span for span in traces.spans if span.status.status_code is StatusCode.UNSET]
+    assert [span.attributes["sse.client.connection"] for span in accepted] == [1, 2, 3, 4, 5, 6]
+    assert stream.stats.connections == 6
+    assert {span.status.status_code for span in traces.spans} == {StatusCode.UNSET, StatusCode.ERROR}
+
+
+async def test_the_conventions_for_http(script, traces):
+    """The names are those that OpenTelemetry gives them; of the address there is no more than logs show."""
+    script.reject(503)
+    script.respond(*numbered(1))
+    observers = [traces.metrics.labelled("https://user:secret@host/stream?token=secret#x")]
+    await drain(make(script, observers=observers, on_eof="complete"))
+    failed, accepted = traces.spans
+    assert failed.name == accepted.name == "SSE connect"
+    assert failed.kind is SpanKind.CLIENT
+    assert failed.instrumentation_scope.name == "resilient_sse"
+    assert dict(failed.attributes) == {
+        "url.full": "https://host/stream",
+        "server.address": "host",
+        "server.port": 443,
+        "http.response.status_code": 503,
+        "error.type": "503",
+        "sse.client.attempt": 0,
+        "sse.client.outcome": "failed",
+    }
+    assert type(accepted.attributes["http.response.status_code"]) is int, "no enumeration"
+    assert accepted.attributes["http.response.status_code"] == 200
+    assert "error.type" not in accepted.attributes
+    assert failed.status.status_code is StatusCode.ERROR
+
+
+@pytest.mark.parametrize("url", ["host/stream", "ftp://host/", "https://", "https://host:x/"])
+def test_an_address_that_is_none(traces, url):
+    """It is refused where it is given."""
+    with pytest.raises(ValueError, match=r"URL|[Pp]ort"):
+        traces.metrics.labelled(url)
+
+
+@pytest.mark.parametrize("url, port", [("http://[::1]:8080/a", 8080), ("http://host/a", 80)])
+async def test_ports(script, traces, url, port):
+    """The default one of the scheme is told as well."""
+    script.respond()
+    await drain(make(script, observers=[traces.metrics.labelled(url)], on_eof="complete"))
+    assert traces.spans[0].attributes["server.port"] == port
+    assert traces.spans[0].attributes["url.full"] == url
+
+
+async def test_a_span_covers_the_attempt(script, traces):
+    """From the end of the delay to the answer: two seconds, then three; delays and life do not count (P29)."""
+    script.play(slow(2, *numbered(1), pause(5)))
+    script.play(slow(3, b"no", status=503, content_type="text/plain"))
+    script.play(slow(4, *numbered(2)))
+    stream = make(script, observers=[traces.metrics], until=lambda item: item.id == "2")
+    before, began = time.time(), anyio.current_time()
+    await drain(stream)
+    after, took = time.time(), anyio.current_time() - began
+    assert traces.lengths == [2, 3, 4]
+    assert took == 2 + 5 + 1 + 3 + 2 + 4
+    # The loop's clock jumps and the calendar does not, so only the ends can be held against it.
+    for span in traces.spans:
+        assert before - 0.01 <= span.end_time / 1e9 <= after + 0.01
+
+
+async def test_a_day_long_stream(script, traces):
+    """Its span ended when the answer was accepted, and is told then, not at the end of the day (P29)."""
+    script.respond(*numbered(1), pause(86_400), comment("alive"), *numbered(2)).hang()
+    async with make(script, observers=[traces.metrics], stall_timeout=None) as stream:
+        await anext(stream)
+        assert len(traces.spans) == 1
+        await anext(stream)
+    assert traces.told == [(0, None, "accepted", None, False)]
+    assert traces.lengths == [0]
+
+
+async def test_times_are_those_of_the_change(script, traces):
+    """A callback that holds the news up for a minute does not make the attempt longer, nor later."""
+    script.play(slow(2, *numbered(1)))
+    ends = []
+
+    async def dawdle(change):
+        ends.append(time.time() - (anyio.current_time() - change.at))
+        await anyio.sleep(60)
+        ends.append(time.time() - (anyio.current_time() - change.at))
+
+    stream = make(script, observers=[traces.metrics], on_eof="complete", on_state_change=dawdle)
+    await drain(stream)
+    assert traces.lengths == [2]
+    assert traces.spans[0].end_time / 1e9 == pytest.approx(ends[0], abs=0.5)
+
+
+async def test_nothing_secret_is_told(script, traces):
+    """Whatever is sent or received: no query, header, id or payload in any span or metric (P29, R97)."""
+    secret = "hunter2"
+    script.respond(event(secret, id=secret + "1"), headers={"X-Token": secret}).drop()
+    script.reject(503, body=secret.encode(), headers={"X-Token": secret})
+    script.refuse(error=OSError(secret))
+    script.respond(event(secret, id=secret + "2"))
+    url = f"https://u:{secret}@host/stream?token={secret}"
+    stream = make(
+        script,
+        url,
+        headers={"Authorization": secret},
+        params={"more": secret},
+        observers=[traces.metrics.labelled(url)],
+        until=lambda item: item.id == secret + "2",
+        last_event_id=secret,
+    )
+    await drain(stream)
+    told = "".join(span.to_json() for span in traces.spans)
+    told += traces.collector.reader.get_metrics_data().to_json()
+    assert "sse.client.outcome" in told
+    assert "sse.client.connections" in told
+    assert secret not in told
+
+
+# --- Failures
+
+
+async def test_failures_have_their_type(script, traces):
+    """A status, or a word of the closed list of reasons; the last one, too."""
+    script.refuse()
+    script.stall_connect()
+    script.reject(500)
+    script.reject(429)
+    stream = make(script, observers=[traces.metrics], max_retries=3)
+    with pytest.raises(RetriesExhaustedError):
+        await drain(stream)
+    assert [told[3] for told in traces.told] == ["connect", "connect", "500", "429"]
+    assert traces.lengths == [0, 10, 0, 0]
+    assert {told[4] for told in traces.told} == {None}, "nobody can tell without an event or an opening"
+
+
+@pytest.mark.parametrize(
+    "answer, error",
+    [
+        ({"status": 404}, "404"),
+        ({"status": 200, "content_type": "text/html"}, "content_type"),
+    ],
+)
+async def test_an_answer_that_is_no_stream(script, traces, answer, error):
+    """It is told although the stream gives up at once."""
+    script.play(slow(1, b"", **answer))
+    with pytest.raises(HandshakeError):
+        await drain(make(script, observers=[traces.metrics]))
+    assert traces.told == [(0, None, "failed", error, None)]
+    assert traces.spans[0].attributes["http.response.status_code"] == answer["status"]
+    assert traces.lengths == [1]
+
+
+async def test_an_attempt_after_giving_up(script, traces):
+    """No fact tells when the program asks again: the span has no length rather than a wrong one."""
+    script.respond(*numbered(1)).drop()
+    script.play(slow(2, *numbered(2)))
+    stream = make(script, observers=[traces.metrics], max_retries=0, on_eof="complete")
+    with pytest.raises(RetriesExhaustedError):
+        await drain(stream)
+    await anyio.sleep(3600)
+    await drain(stream)
+    assert traces.told == [(0, None, "accepted", None, False), (0, "retries", "accepted", None, True)]
+    assert traces.lengths == [0, 0]
+
+
+async def test_a_stream_that_has_ended(script, traces):
+    """A 204 is no failure."""
+    script.respond(*numbered(1))
+    script.play(slow(2, status=204, content_type=None))
+    await drain(make(script, observers=[traces.metrics]))
+    assert traces.told[1] == (1, "eof", "ended", None, True)
+    assert traces.spans[1].status.status_code is StatusCode.UNSET
+    assert traces.lengths == [0, 2]
+
+
+# --- Cut by the program
+
+
+async def test_closed_during_an_attempt(script, traces):
+    """The attempt was made, so it is told."""
+    script.stall_headers()
+    stream = make(script, observers=[traces.metrics])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(drain, stream)
+        await anyio.sleep(4)
+        await stream.aclose()
+    assert traces.told == [(0, None, "cut", None, None)]
+    assert traces.lengths == [4]
+
+
+async def test_closed_during_a_delay(script, traces):
+    """There was no attempt, so there is no span; nor for a stream that was never iterated."""
+    script.refuse()
+    stream = make(script, observers=[traces.metrics])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(drain, stream)
+        await anyio.sleep(0.5)
+        await stream.aclose()
+    await make(script, observers=[traces.metrics]).aclose()
+    assert [told[2] for told in traces.told] == ["failed"]
+
+
+async def test_restarted_during_a_delay(script, traces):
+    """The attempt comes before its time, and has no negative length."""
+    script.refuse()
+    script.play(slow(0.25, *numbered(1)))
+    stream = make(script, observers=[traces.metrics], on_eof="complete")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(drain, stream)
+        await anyio.sleep(0.5)
+        stream.restart()
+    assert [told[2] for told in traces.told] == ["failed", "accepted"]
+    assert traces.lengths == [0, 0]
+
+
+async def test_restarted_during_an_attempt(script, traces):
+    """That one is cut, the next one begins at once."""
+    script.stall_headers()
+    script.play(slow(2, *numbered(1)))
+    stream = make(script, observers=[traces.metrics], on_eof="complete")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(drain, stream)
+        await anyio.sleep(3)
+        stream.restart()
+    assert [told[1:4] for told in traces.told] == [(None, "cut", None), ("restart", "accepted", None)]
+    assert traces.lengths == [3, 2]
+
+
+async def test_cancelled_during_an_attempt(script, traces):
+    """It is told when the stream is asked again; the hour in between is no part of it."""
+    script.stall_headers()
+    script.respond(*numbered(1))
+    stream = make(script, observers=[traces.metrics], on_eof="complete")
+    with anyio.move_on_after(3):
+        await anext(stream)
+    await anyio.sleep(3600)
+    await drain(stream)
+    assert [told[2] for told in traces.told] == ["cut", "accepted"]
+    assert traces.lengths == [0, 0]
+    first, second = traces.spans
+    assert second.start_time - first.end_time > 3599e9
+
+
+async def test_closed_in_the_moment_of_the_opening(script, traces):
+    """The notice of the opening is discarded then; the attempt is told without `resume`."""
+    script.respond(*numbered(1))
+    stream = make(script, observers=[traces.metrics])
+
+    async def close(change):
+        if change.new.value == "connected":
+            await stream.aclose()
+
+    stream.on_state_change(close)
+    assert await drain(stream) == []
+    assert traces.told == [(0, None, "accepted", None, None)]
+
+
+# --- Surroundings
+
+
+async def test_spans_have_the_parent_of_the_moment(script, traces):
+    """An attempt belongs to the work that asked for it."""
+    tracer = traces.provider.get_tracer("test")
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(2))
+    stream = make(script, observers=[traces.metrics], until=lambda item: item.id == "2")
+    with tracer.start_as_current_span("work") as work:
+        await take(stream, 1)
+    await drain(stream)
+    first, _, second = traces.spans
+    assert first.parent.span_id == work.get_span_context().span_id
+    assert second.parent is None
+
+
+async def test_labels_are_told(script, traces):
+    """So that attempts can be told apart as metrics can."""
+    collector = Collector(labels={"network": ["4g"]})
+    metrics = OpenTelemetryMetrics(collector.provider, traces.provider, labels={"network": ["4g"]})
+    script.respond()
+    observers = [metrics.labelled("http://host/", network="4g")]
+    await drain(make(script, observers=observers, on_eof="complete"))
+    assert traces.spans[0].attributes["network"] == "4g"
+    assert traces.spans[0].attributes["server.address"] == "host"
+
+
+async def test_two_for_one_stream_make_no_more_spans(script, traces):
+    """As they count nothing twice."""
+    script.respond()
+    again = OpenTelemetryMetrics(traces.collector.provider, traces.provider)
+    await drain(make(script, observers=[traces.metrics, again], on_eof="complete"))
+    assert len(traces.spans) == 1
+
+
+class Broken(SpanProcessor):
+    """A processor that fails."""
+
+    def on_start(self, span, parent_context=None):
+        """Fail."""
+        raise OSError("disk full")
+
+
+async def test_a_tracer_that_raises(script, traces, caplog):
+    """Counted and logged; neither the stream nor its figures suffer (bad input)."""
+    traces.provider.add_span_processor(Broken())
+    stream = await tormented(script, traces.metrics)
+    assert stream.stats.callback_errors == 9
+    assert stream.stats.delivered == 14
+    assert traces.collector.value("sse.client.events_delivered") == 14
+    assert traces.collector.value("sse.client.callback_errors") == 9
+    logged = [record for record in caplog.records if "callback of the stream failed" in record.message]
+    assert len(logged) == 4, "the first, second, fourth and eighth"
+    failed = await given_up(traces.metrics)
+    assert failed.stats.callback_errors == 4
+    assert traces.collector.value("sse.client.streams", state="error") == 1, "told by the same fact"
+
+
+async def test_a_histogram_that_raises(script, traces):
+    """Spans do not depend on the figures."""
+    instruments = traces.collector.metrics._observers._shared.instruments
+
+    def fail(_value, _attributes):
+        raise OSError("disk full")
+
+    instruments._records = dict.fromkeys(instruments._records, fail)
+    stream = await tormented(script, traces.metrics)
+    assert stream.stats.callback_errors > 0
+    assert len(traces.spans) == 9
+    assert traces.collector.value("sse.client.callback_errors") == stream.stats.callback_errors
+    assert traces.collector.value("sse.client.events_delivered") == 14
+
+
+class Stuck(SpanExporter):
+    """An exporter that does not come back."""
+
+    def __init__(self):
+        self.free = threading.Event()
+        self.exported = 0
+
+    def export(self, spans):
+        """Wait."""
+        self.free.wait(60)
+        self.exported += len(spans)
+
+
+async def test_an_exporter_that_blocks_and_a_full_queue(script, traces):
+    """It has a thread and a queue of its own, in OpenTelemetry's way: the streams do not wait (bad input)."""
+    stuck = Stuck()
+    queue = BatchSpanProcessor(stuck, max_queue_size=2, max_export_batch_size=1, schedule_delay_millis=10)
+    traces.provider.add_span_processor(queue)
+    try:
+        for _ in range(3):
+            await given_up(traces.metrics)
+        stream = await tormented(script, traces.metrics)
+    finally:
+        stuck.free.set()
+        queue.shutdown()
+    assert stream.stats.callback_errors == 0
+    assert len(traces.spans) == 3 * 4 + 9
+    assert stuck.exported < len(traces.spans), "it drops what finds no room"
