@@ -4,7 +4,6 @@ Reports on the production scenarios: figures, gates, JSON, a page, and a checker
 Everything is computed from the raw log of the runs (`resilient_sse.testing.scenarios.log`).
 """
 
-from resilient_sse.testing.report.alerts import ALERT_RULES, AlertRule, alerts_configured
 from resilient_sse.testing.report.checking import check, check_files
 from resilient_sse.testing.report.document import Judged, Report
 from resilient_sse.testing.report.gates import GATES, Gate, Verdict
@@ -14,16 +13,13 @@ from resilient_sse.testing.report.schema import report_schema
 from resilient_sse.testing.report.table import print_report
 
 __all__ = [
-    "ALERT_RULES",
     "GATES",
-    "AlertRule",
     "Gate",
     "Judged",
     "Recovery",
     "Report",
     "Run",
     "Verdict",
-    "alerts_configured",
     "check",
     "check_files",
     "print_report",

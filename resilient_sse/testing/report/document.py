@@ -8,7 +8,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Any
 
-from resilient_sse.testing.report.alerts import alerts_configured
+from resilient_sse.monitoring.alerts import conditions
 from resilient_sse.testing.report.figures import Figures, aggregate, figures_of
 from resilient_sse.testing.report.gates import TOGETHER, Verdict, judge
 from resilient_sse.testing.report.runs import Run, runs_of
@@ -152,7 +152,7 @@ class Report:
             "scenarios": {key: self._scenario(key) for key in FIELDS},
             "aggregate_metrics": {name: self.figures[name] for name in AGGREGATES},
             "production_readiness": "YES" if self.ready else "NO",
-            "alerts_configured": alerts_configured(),
+            "alerts_configured": conditions(),
         }
         return document if self.ready else {**document, "readiness_reasons": self.reasons}
 

@@ -1,0 +1,1 @@
+"""The command `rules`; nothing is imported before it is asked for."""

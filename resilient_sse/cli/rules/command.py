@@ -1,0 +1,59 @@
+"""What `rules` does."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resilient_sse.cli.exits import Exit, complain
+from resilient_sse.monitoring.datadog_monitors import datadog_monitors
+from resilient_sse.monitoring.grafana import grafana_dashboard
+from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, prometheus_rules
+from resilient_sse.monitoring.promtool_tests import RULES_FILE, promtool_slo_tests, promtool_tests
+
+if TYPE_CHECKING:
+    from resilient_sse.cli.rules.arguments import RulesOptions
+
+__all__ = ["run_rules"]
+
+
+def run_rules(options: RulesOptions) -> int:
+    """
+    Write what was asked for, and return the exit code.
+
+    Raises:
+        OSError: Standard output cannot be written.
+    """
+    try:
+        text = _made(options)
+    except ValueError as error:
+        complain(str(error))
+        return Exit.USAGE
+    if options.output is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return Exit.ENDED
+    try:
+        Path(options.output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        complain(f"{options.output} cannot be written: {error.strerror or error}; see --output")
+        return Exit.OTHER
+    return Exit.ENDED
+
+
+def _made(options: RulesOptions) -> str:
+    scale = options.scale or 1.0
+    runbooks = options.runbooks or RUNBOOKS
+    rules_file = options.rules_file or RULES_FILE
+    match options.format:
+        case "prometheus":
+            return prometheus_rules(scale=scale, runbooks=runbooks)
+        case "promtool-tests":
+            return promtool_tests(rules_file, scale=scale, runbooks=runbooks)
+        case "promtool-slo-tests":
+            return promtool_slo_tests(rules_file, scale=scale)
+        case "datadog":
+            return datadog_monitors(runbooks=runbooks)
+        case _:
+            return grafana_dashboard(options.labels)

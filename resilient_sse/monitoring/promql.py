@@ -1,0 +1,117 @@
+"""
+Measures as PromQL.
+
+Every expression names the metrics of the catalogue and nothing else, and has no value where nothing was measured:
+a division by what has not risen is left out, and quantiles of empty histograms are not a number, which is on
+neither side of any threshold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from resilient_sse.monitoring.measures import Mean, Measure, Quantile, Rise, Share, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from resilient_sse.metrics.catalogue import Metric
+
+__all__ = ["Scope", "duration", "promql"]
+
+_UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
+
+
+def duration(seconds: float) -> str:
+    """
+    Return a duration as Prometheus writes it: `5m`, `90s`.
+
+    Raises:
+        ValueError: *seconds* is less than a millisecond.
+    """
+    milliseconds = round(seconds * 1000)
+    if milliseconds < 1:
+        raise ValueError(
+            f"Prometheus knows no duration below 1 ms, such as {seconds!r} s; use a smaller scale"
+        )
+    for unit, size in _UNITS:
+        if milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    raise AssertionError("every number is a multiple of one")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """
+    Which series are read, and what is summed up.
+
+    Attributes:
+        selector: Matchers for every series, such as `{job="api"}`.
+        window: The window of rates as Prometheus writes it.
+        across: Labels to sum over.
+        total: Whether to sum over all labels.
+    """
+
+    selector: str = ""
+    window: str
+    across: Sequence[str] = ()
+    total: bool = False
+
+    def rise(self, metric: Metric) -> str:
+        """Return by how much a counter has risen in the window, its own labels summed up."""
+        return self._summed(metric, f"increase({metric.name}{self.selector}[{self.window}])")
+
+    def rate(self, metric: Metric, part: str) -> str:
+        """Return the rate of a part of a histogram."""
+        rate = f"rate({metric.name}_{part}{self.selector}[{self.window}])"
+        if self.total and part == "bucket":
+            return f"sum by (le) ({rate})"
+        return self._summed(metric, rate)
+
+    def before(self, metric: Metric) -> str:
+        """Return what a gauge showed before the window, its own labels summed up."""
+        return self._summed(metric, f"{metric.name}{self.selector} offset {self.window}")
+
+    def new(self, metric: Metric) -> str:
+        """Return what a counter shows that was not there when the window began."""
+        series = f"{metric.name}{self.selector}"
+        return self._summed(metric, f"{series} unless {series} offset {self.window}")
+
+    def now(self, metric: Metric) -> str:
+        """Return what a gauge shows."""
+        return self._summed(metric, f"{metric.name}{self.selector}")
+
+    def _summed(self, metric: Metric, expression: str) -> str:
+        labels = ", ".join((*metric.labels, *self.across))
+        if self.total:
+            return f"sum({expression})"
+        if labels:
+            return f"sum without ({labels}) ({expression})"
+        return f"({expression})" if " unless " in expression else expression
+
+
+def promql(measure: Measure, scope: Scope) -> str:
+    """Return *measure* as an expression, several lines long if need be."""
+    match measure:
+        case Value():
+            return scope.now(measure.metric)
+        case Rise():
+            # What a series shows the first time that it is seen is no rise to Prometheus, but it is one to us:
+            # the first event of a process' life may be the one that is lost.
+            return f"{scope.rise(measure.metric)} > 0\nor\n{scope.new(measure.metric)}"
+        case Mean():
+            count = scope.rate(measure.metric, "count")
+            return f"{scope.rate(measure.metric, 'sum')}\n/\n({count} > 0)"
+        case Quantile():
+            return f"histogram_quantile({measure.share}, {scope.rate(measure.metric, 'bucket')})"
+        case Share():
+            return f"100 * {scope.rise(measure.part)}\n/\n({_whole(measure, scope)} > 0)"
+
+
+def _whole(share: Share, scope: Scope) -> str:
+    whole = scope.rise(share.whole)
+    if share.standing is None:
+        return whole
+    # A process that is younger than the window showed nothing before it.
+    return f"(\n  {whole} + {scope.before(share.standing)}\n  or\n  {whole}\n)"

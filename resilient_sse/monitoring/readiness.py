@@ -1,0 +1,288 @@
+"""
+A readiness endpoint: an ASGI application that answers 200 while streams are well, and 503 while one is not.
+
+It needs no framework: uvicorn runs it, and Starlette and FastAPI mount it.  Streams are held weakly, so that the
+endpoint keeps none alive; the one that was added under a name is expected, and reported as gone when it vanishes.
+"""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from resilient_sse._core.states import Reason, StateChange, StreamState
+
+if TYPE_CHECKING:
+    from resilient_sse._client.stream import ResilientStream
+
+__all__ = ["Condition", "Readiness", "readiness"]
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """
+    What the endpoint says of one stream.
+
+    Attributes:
+        name: As it was added, or `stream-1` and so on.
+        ready: Whether it is as it should be.
+        why: What is wrong with it, `None` if nothing is.
+        state: Where it stands, or `gone`.
+        since: When it came to stand there: a date and time in UTC as RFC 3339 has it.
+        silent_for: Seconds since the last byte.
+        eventless_for: Seconds since the last delivered event.
+        attempt: Failed attempts in a row.
+        last_error: The kind of the last failure, never its text.
+    """
+
+    name: str
+    ready: bool
+    why: str | None
+    state: str
+    since: str | None = None
+    silent_for: float | None = None
+    eventless_for: float | None = None
+    attempt: int = 0
+    last_error: str | None = None
+
+
+class _Watched:
+    """One stream; the stream keeps this alive, not the other way round."""
+
+    def __init__(self, name: str, stream: ResilientStream) -> None:
+        self.name = name
+        self.stream = weakref.ref(stream)
+        self.closed: Reason | None = None
+
+    def changed(self, change: StateChange) -> None:
+        """Take note of why it was closed, which its health does not tell."""
+        self.closed = change.reason if change.new is StreamState.CLOSED else None
+
+
+class Readiness:
+    """
+    The application, and the register of the streams that it reports.
+
+    Use it in the event loop of its streams.
+
+    Args:
+        max_silence: Seconds without a byte that are too many; `None` leaves that to the stream's own timeouts.
+            A consumer that takes its time makes silence, too.
+        max_eventless: Seconds without a delivered event that are too many.
+        complete_is_ready: Whether a stream that has reached its end is as it should be.  One that the program
+            closed is not, until it is removed.
+        at_least: How many streams there must be: a program that has lost them all is not ready.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_silence: float | None = None,
+        max_eventless: float | None = None,
+        complete_is_ready: bool = True,
+        at_least: int = 1,
+    ) -> None:
+        for name, limit in (("max_silence", max_silence), ("max_eventless", max_eventless)):
+            if limit is not None and not limit > 0:
+                raise ValueError(f"{name} must be above 0, or None for no limit, not {limit!r}")
+        if at_least < 0:
+            raise ValueError(f"at_least must be 0 or more, not {at_least!r}")
+        self._max_silence = max_silence
+        self._max_eventless = max_eventless
+        self._complete_is_ready = complete_is_ready
+        self._at_least = at_least
+        self._watched: dict[str, _Watched] = {}
+        self._numbers = count(1)
+
+    def add(self, stream: ResilientStream, name: str | None = None) -> None:
+        """
+        Report *stream* from now on.
+
+        Args:
+            stream: Whose health is asked for; it is not kept alive.
+            name: What it is called.  A stream with a name is expected until it is removed: should it vanish
+                before it was complete, the endpoint says so.  One without is forgotten when it vanishes.
+
+        Raises:
+            ValueError: Another stream has this name, and is neither gone nor closed.
+        """
+        named = name is not None
+        name = f"stream-{next(self._numbers)}" if name is None else name
+        known = self._watched.get(name)
+        before = None if known is None else known.stream()
+        if before is not None and before.state is not StreamState.CLOSED:
+            raise ValueError(f"a stream named {name!r} is there already; remove it first")
+        if known is not None:
+            self._drop(known)
+        watched = _Watched(name, stream)
+        stream.on_state_change(watched.changed)
+        self._watched[name] = watched
+        if not named:
+            weakref.finalize(stream, self._watched.pop, name, None).atexit = False
+
+    def remove(self, stream: ResilientStream | str) -> None:
+        """
+        Report a stream no more.
+
+        Args:
+            stream: The stream, or its name.
+
+        Raises:
+            ValueError: It was not added.
+        """
+        known = [one for one in self._all() if stream in (one.name, one.stream())]
+        if not known:
+            raise ValueError(f"{stream!r} was not added")
+        for watched in known:
+            self._drop(watched)
+
+    def conditions(self) -> list[Condition]:
+        """Return how each stream is, in the order in which they were added; call it in their event loop."""
+        return [self._condition(watched) for watched in self._all()]
+
+    def report(self) -> tuple[bool, dict[str, Any]]:
+        """Return whether all is well, and what the endpoint answers."""
+        conditions = self.conditions()
+        enough = len(conditions) >= self._at_least
+        ready = enough and all(condition.ready for condition in conditions)
+        body: dict[str, Any] = {"ready": ready, "streams": [asdict(condition) for condition in conditions]}
+        if not enough:
+            body["why"] = f"there should be {self._at_least} or more streams"
+        return ready, body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as ASGI has it."""
+        match scope["type"]:
+            case "http":
+                await self._answer(scope["method"], send)
+            case "lifespan":
+                await _live(receive, send)
+            case "websocket":
+                await send({"type": "websocket.close", "code": 1000})
+            case other:
+                raise ValueError(f"this endpoint speaks HTTP, not {other!r}")
+
+    async def _answer(self, method: str, send: Send) -> None:
+        headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+        if method in ("GET", "HEAD"):
+            ready, told = self.report()
+            status = 200 if ready else 503
+        else:
+            status, told = 405, {"error": "use GET or HEAD"}
+            headers.append((b"allow", b"GET, HEAD"))
+        body = json.dumps(told).encode()
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+    def _all(self) -> list[_Watched]:
+        return list(self._watched.values())
+
+    def _drop(self, watched: _Watched) -> None:
+        del self._watched[watched.name]
+        stream = watched.stream()
+        if stream is not None:
+            stream.remove_callback(watched.changed)
+
+    def _condition(self, watched: _Watched) -> Condition:
+        stream = watched.stream()
+        if stream is None:
+            fine = self._is_complete(watched)
+            why = None if fine else "the program has dropped it"
+            return Condition(name=watched.name, ready=fine, why=why, state="gone")
+        health, stats = stream.health(), stream.stats
+        silent_for = _ago(stats.last_byte_at, stats.started_at, health.at)
+        eventless_for = _ago(stats.last_event_at, stats.started_at, health.at)
+        why = None
+        if not health.ok:
+            why = None if self._is_complete(watched) else f"it is {health.state.value}"
+        elif _exceeds(silent_for, self._max_silence):
+            why = f"no byte for more than {self._max_silence:g} s"
+        elif _exceeds(eventless_for, self._max_eventless):
+            why = f"no event for more than {self._max_eventless:g} s"
+        return Condition(
+            name=watched.name,
+            ready=why is None,
+            why=why,
+            state=health.state.value,
+            since=None if health.since is None else _utc(health.at - health.since),
+            silent_for=_rounded(health.silent_for),
+            eventless_for=_rounded(health.eventless_for),
+            attempt=health.attempt,
+            last_error=health.last_error,
+        )
+
+    def _is_complete(self, watched: _Watched) -> bool:
+        return self._complete_is_ready and watched.closed is Reason.COMPLETE
+
+
+def readiness(
+    *streams: ResilientStream | Mapping[str, ResilientStream],
+    max_silence: float | None = None,
+    max_eventless: float | None = None,
+    complete_is_ready: bool = True,
+    at_least: int = 1,
+) -> Readiness:
+    """
+    Make the application for some streams.
+
+    Args:
+        streams: The streams, or mappings of names to streams; more can be added, and any removed.
+        max_silence: See `Readiness`, as for the other arguments.
+        max_eventless: See there.
+        complete_is_ready: See there.
+        at_least: See there.
+
+    Raises:
+        ValueError: An argument is out of its range, or a name is given twice.
+    """
+    app = Readiness(
+        max_silence=max_silence,
+        max_eventless=max_eventless,
+        complete_is_ready=complete_is_ready,
+        at_least=at_least,
+    )
+    for given in streams:
+        named: Iterable[tuple[str | None, ResilientStream]]
+        named = given.items() if isinstance(given, Mapping) else [(None, given)]
+        for name, stream in named:
+            app.add(stream, name)
+    return app
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Take part in the start and the end of the server."""
+    stage = ""
+    while stage != "shutdown":
+        stage = (await receive())["type"].removeprefix("lifespan.")
+        await send({"type": f"lifespan.{stage}.complete"})
+
+
+def _ago(last: float | None, started: float | None, now: float) -> float | None:
+    """Return how long ago something was last seen, or first asked for if it never was."""
+    begin = started if last is None else last
+    return None if begin is None else now - begin
+
+
+def _exceeds(duration: float | None, limit: float | None) -> bool:
+    return duration is not None and limit is not None and duration > limit
+
+
+def _utc(ago: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=ago)).isoformat(timespec="milliseconds")
+
+
+def _rounded(duration: float | None) -> float | None:
+    return None if duration is None else round(duration, 3)

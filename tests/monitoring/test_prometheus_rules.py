@@ -1,0 +1,221 @@
+"""The rule file, judged by promtool."""
+
+import re
+
+import pytest
+import yaml
+
+from resilient_sse.monitoring import ALERTS, SLOS
+from resilient_sse.monitoring.prometheus_rules import alert_labels, prometheus_rules
+from resilient_sse.monitoring.promql import duration
+from resilient_sse.monitoring.promtool_tests import (
+    ALERT_VECTORS,
+    SLO_VECTORS,
+    promtool_slo_tests,
+    promtool_tests,
+)
+from tests.monitoring.expressions import RECORDED, SERIES, names
+
+TOLD = re.compile(r" (ack|review|summary|description|condition): ")
+"""What is told to people, who have their own time."""
+
+NAMES = [alert.name for alert in ALERTS]
+
+
+def groups(**options):
+    """Return the groups of the rule file by their names."""
+    return {group["name"]: group for group in yaml.safe_load(prometheus_rules(**options))["groups"]}
+
+
+def test_promtool_accepts_the_rules(rules, judge):
+    """R183, X11: the file is valid, and so is each expression in it."""
+    code, said = judge("check", "rules", rules.name)
+    assert code == 0, said
+    assert f"SUCCESS: {len(ALERTS) + 2 * 3 * len(SLOS)} rules found" in said
+
+
+@pytest.mark.proof
+def test_the_alerts_pass_their_tests(rules, judge):
+    """R95, R100, R103, R105, R107, R108, R113, R120-R124: just past, just before, no traffic, resolved."""
+    (rules.parent / "tests.yml").write_text(promtool_tests(rules.name))
+    code, said = judge("test", "rules", "tests.yml")
+    assert code == 0, said
+    assert "SUCCESS" in said
+
+
+@pytest.mark.proof
+def test_the_recording_rules_pass_their_tests(rules, judge):
+    """R94, R96, R99: an hour and a day, two processes of each job; what meets its objective, what misses it."""
+    (rules.parent / "tests.yml").write_text(promtool_slo_tests(rules.name))
+    code, said = judge("test", "rules", "tests.yml")
+    assert code == 0, said
+
+
+def later(text):
+    """Make every duration a sample longer."""
+    return re.sub(r"for: (\d+)m", lambda found: f"for: {int(found[1]) * 60 + 15}s", text)
+
+
+def sooner(text):
+    """Make every duration a sample shorter."""
+    return re.sub(r"for: (\d+)m", lambda found: f"for: {int(found[1]) * 60 - 15}s", text)
+
+
+def moved(text, alert, slack):
+    """Move the threshold of an alert."""
+    old, new = (f"{alert.relation} {limit:g}" for limit in (alert.threshold, alert.threshold + slack))
+    return text.replace(f"{old}\n", f"{new}\n").replace(f'{old}"\n', f'{new}"\n')
+
+
+def reckless(text):
+    """Have every alert fire for what is just before its threshold."""
+    for alert in ALERTS:
+        slack = max(alert.threshold * 0.1, 1) * (1 if alert.relation == "<" else -1)
+        text = moved(text, alert, slack)
+    return text
+
+
+def deaf(text):
+    """Have no alert fire for what is just past its threshold."""
+    for alert in ALERTS:
+        slack = max(alert.threshold * 0.5, 10) * (-1 if alert.relation == "<" else 1)
+        text = moved(text, alert, slack)
+    return text
+
+
+def eternal(text):
+    """Forget nothing."""
+    text = re.sub(
+        r"increase\(sse_(message_loss|client_repeated_stalls)_total\[\d+m\]\)", r"sse_\1_total", text
+    )
+    return re.sub(r"\b(?:increase|rate)\((\w+)\[\d+m\]\)", r"\1", text)
+
+
+BROKEN = {
+    later: set(NAMES),
+    sooner: set(NAMES),
+    reckless: set(NAMES),
+    deaf: set(NAMES),
+    eternal: {"SSEMessageLoss", "SSERepeatedStalls"},
+}
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("breaking", BROKEN)
+def test_broken_rules_fail_their_tests(breaking, rules, judge):
+    """The made tests find out wrong durations and thresholds of each alert, and counters that never fall."""
+    text = rules.read_text()
+    rules.write_text(breaking(text))
+    assert rules.read_text() != text
+    (rules.parent / "tests.yml").write_text(promtool_tests(rules.name))
+    code, said = judge("test", "rules", "tests.yml")
+    assert code == 1, said
+    assert BROKEN[breaking] <= set(re.findall(r"alertname: (\w+),", said))
+
+
+@pytest.mark.proof
+def test_the_tests_of_recording_rules_can_fail(rules, judge):
+    """Each objective that is missed by a trifle is found out."""
+    text = rules.read_text()
+    for slo in SLOS:
+        text = text.replace(
+            f"{slo.relation} bool {slo.target:g}", f"{slo.relation} bool {slo.target * 1.1 + 1:g}"
+        )
+    rules.write_text(text)
+    (rules.parent / "tests.yml").write_text(promtool_slo_tests(rules.name))
+    code, said = judge("test", "rules", "tests.yml")
+    assert code == 1
+    for slo in SLOS:
+        assert all(f"job:{slo.name}:{suffix}:met" in said for suffix in ("1h", "1d")), slo.name
+
+
+def test_the_vectors_lie_on_both_sides():
+    """Every alert and objective has a value that is just bad, and one that is just good."""
+    assert list(ALERT_VECTORS) == NAMES
+    for alert in ALERTS:
+        past, before = ALERT_VECTORS[alert.name]
+        sign = -1 if alert.relation == "<" else 1
+        assert sign * past > sign * alert.threshold >= sign * before
+    assert list(SLO_VECTORS) == [slo.name for slo in SLOS]
+
+
+def test_a_rule_has_what_the_table_says():
+    """R114-R119: severity, time to react, duration and the link to the runbook."""
+    rules = {
+        rule["alert"]: rule for rule in groups(runbooks="https://host/books/*.html")["sse-alerts"]["rules"]
+    }
+    assert list(rules) == NAMES
+    for alert in ALERTS:
+        rule = rules[alert.name]
+        assert rule["for"] == duration(alert.hold)
+        assert rule["labels"] == alert_labels(alert)
+        assert rule["annotations"]["runbook_url"] == f"https://host/books/{alert.runbook}.html"
+        assert rule["annotations"]["condition"] == alert.condition
+        assert "{{ $value | printf " in rule["annotations"]["summary"]
+
+
+def test_objectives_are_recorded_hourly_and_daily():
+    """R94, R96: each with its target, and whether it is met; summed over processes, so that other labels stay."""
+    for suffix in ("1h", "1d"):
+        rules = {rule["record"]: rule["expr"] for rule in groups()[f"sse-slo-{suffix}"]["rules"]}
+        for slo in SLOS:
+            name = f"job:{slo.name}:{suffix}"
+            assert f"[{suffix}]" in rules[name]
+            assert "without (instance)" in rules[name]
+            assert rules[f"{name}:met"] == f"{name} {slo.relation} bool {slo.target:g}"
+            assert rules[f"{name}:target"] == f"vector({slo.target:g})"
+        assert len(rules) == 3 * len(SLOS)
+
+
+def test_every_name_exists():
+    """No expression reads what nobody shows."""
+    for group in groups().values():
+        for rule in group["rules"]:
+            assert names(rule["expr"]) <= SERIES | RECORDED
+
+
+@pytest.mark.parametrize("scale", [60, 0.5])
+def test_all_durations_are_scaled(scale):
+    """For rehearsals: windows, durations and intervals alike; nothing else."""
+
+    def lines(of):
+        def seconds(found):
+            size = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+            return f"<{float(found[1]) * size * of:g}>"
+
+        made = prometheus_rules(scale=of).splitlines()
+        return [
+            re.sub(r"(?<![\w:-])(\d+)(ms|s|m|h|d)\b", seconds, line) for line in made if not TOLD.search(line)
+        ]
+
+    found = [lines(1), lines(scale)]
+    assert found[0] == found[1]
+    assert any("<300>" in line for line in found[0])
+
+
+@pytest.mark.proof
+def test_the_tests_are_scaled_with_the_rules(rules, judge):
+    """The same proof holds for the rules of a rehearsal."""
+    rules.write_text(prometheus_rules(scale=15, runbooks="https://host/*"))
+    (rules.parent / "tests.yml").write_text(promtool_tests(rules.name, scale=15, runbooks="https://host/*"))
+    code, said = judge("test", "rules", "tests.yml")
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf")])
+def test_an_impossible_scale_is_refused(scale):
+    """With the reason."""
+    with pytest.raises(ValueError, match="scale must be a number above 0"):
+        prometheus_rules(scale=scale)
+
+
+def test_too_large_a_scale_is_refused():
+    """Prometheus knows no duration below a millisecond."""
+    with pytest.raises(ValueError, match=r"below 1 ms.*smaller scale"):
+        prometheus_rules(scale=1_000_000)
+
+
+def test_an_address_without_a_place_is_refused():
+    """Every alert would lead to the same page."""
+    with pytest.raises(ValueError, match=r"must have a \*"):
+        prometheus_rules(runbooks="https://host/runbooks/")

@@ -1,0 +1,103 @@
+"""The pages about alerts: one for each, true to the rules, and sent to by them."""
+
+import re
+
+import pytest
+
+from resilient_sse.metrics.catalogue import BY_NAME
+from resilient_sse.monitoring import ALERTS, SLOS
+from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, expression
+from resilient_sse.monitoring.promql import duration
+from tests.docs.pages import DOCS, ROOT, code, fences, table, text_of
+from tests.monitoring.expressions import NAME, RECORDED, SERIES
+
+PAGES = ["how-to/alert.md", "how-to/tune-by-metrics.md", "reference/alerts.md"]
+SECTIONS = ["Meaning", "Check", "Action", "Escalation"]
+
+each_alert = pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
+
+
+def section(text, title):
+    """Return the text below a heading."""
+    return re.split(r"^## ", text, flags=re.MULTILINE)[1 + SECTIONS.index(title)].removeprefix(title).strip()
+
+
+def page(alert):
+    """Return the text of an alert's runbook, found as its link is made."""
+    return (ROOT / RUNBOOKS.replace("*", alert.runbook)).read_text(encoding="utf-8")
+
+
+def test_each_alert_has_a_page_and_each_page_an_alert():
+    """R184: none missing, none left over."""
+    pages = {path.stem for path in (DOCS / "runbooks").glob("*.md")}
+    assert pages == {alert.runbook for alert in ALERTS}
+
+
+@each_alert
+def test_a_page_is_about_its_alert(alert):
+    """R184: it bears the exact name, the very expression, and what the rule promises."""
+    text = page(alert)
+    assert text.startswith(f"# {alert.name}\n")
+    assert fences(text, "promql") == [expression(alert) + "\n"]
+    verb = {"ack": "acknowledge", "review": "review"}[alert.severity.promise]
+    header = ("severity", "response", f"{verb} within", "fires after", "condition")
+    ((severity, response, due, hold, condition),) = table(text, *header)
+    assert (severity, response, due) == (alert.severity.word, alert.severity.response, alert.severity.due)
+    assert (hold, code(condition)) == (duration(alert.hold), alert.condition)
+
+
+@each_alert
+def test_a_page_says_what_to_do(alert):
+    """R184: meaning, check, action, escalation, in this order; what to look at first, and whom to call."""
+    text = page(alert)
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
+    assert section(text, "Meaning")
+    check = section(text, "Check")
+    assert NAME.search(check)
+    assert "`resilient-sse top`" in check
+    assert "Logs:" in check
+    assert len(re.findall(r"^- ", section(text, "Action"), re.MULTILINE)) >= 3
+    escalation = section(text, "Escalation")
+    assert "call whoever owns" in escalation
+    promised = {"5m": "5 minutes", "15m": "15 minutes", "24h": "24 hours"}[alert.severity.due]
+    assert promised in escalation
+
+
+@pytest.mark.parametrize("name", [*PAGES, *(f"runbooks/{alert.runbook}.md" for alert in ALERTS)])
+def test_every_metric_that_is_named_exists(name):
+    """R184, R225: nobody looks for a curve in vain."""
+    text = text_of(name)
+    if name == "reference/alerts.md":  # one of the report's queries is quoted as it was
+        text = text.replace("histogram_quantile(0.95, sse_reconnect_time_ms)", "")
+    mentioned = {found.removesuffix(":met").removesuffix(":target") for found in NAME.findall(text)}
+    assert mentioned <= SERIES | RECORDED | BY_NAME.keys() | {slo.name for slo in SLOS}
+
+
+def test_the_tuning_page_reads_metrics_and_names_arguments():
+    """R225: each row begins with a metric."""
+    rows = table(text_of("how-to/tune-by-metrics.md"), "what you see", "what it means", "what to change")
+    assert len(rows) >= 10
+    for seen, _, _ in rows:
+        assert NAME.search(seen)
+
+
+def test_the_reference_lists_the_rules():
+    """Each alert with its condition, duration, severity, response and time; in the order of the table."""
+    rows = table(text_of("reference/alerts.md"), "alert", "condition", "for", "severity", "response", "due")
+    assert rows == [
+        [
+            f"[{alert.name}](../runbooks/{alert.runbook}.md)",
+            f"`{alert.condition}`",
+            duration(alert.hold),
+            alert.severity.word,
+            alert.severity.response,
+            f"{alert.severity.promise} {alert.severity.due}",
+        ]
+        for alert in ALERTS
+    ]
+
+
+def test_the_reference_lists_the_objectives():
+    """Each with the names under which it is recorded."""
+    rows = table(text_of("reference/alerts.md"), "recording rules", "objective")
+    assert rows == [[f"`job:{slo.name}:1h`, `job:{slo.name}:1d`", f"`{slo.condition}`"] for slo in SLOS]
