@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from resilient_sse._core.states import StreamState
+from resilient_sse._core.states import Reason, StreamState
 
 __all__ = ["StreamHealth"]
 
@@ -18,7 +18,8 @@ class StreamHealth:
 
     Attributes:
         state: Where it stands.
-        since: When it came to stand there, `None` before the first change.
+        since: When it came to stand there, `None` before the first change; an attempt that fails leaves it.
+        reason: Why the last change happened, `None` before the first one.
         attempt: Failed attempts in a row, 0 while it is well.
         last_byte_at: When bytes last arrived.
         last_event_at: When an event was last delivered.
@@ -29,6 +30,7 @@ class StreamHealth:
 
     state: StreamState
     since: float | None = None
+    reason: Reason | None = None
     attempt: int = 0
     last_byte_at: float | None = None
     last_event_at: float | None = None
@@ -54,6 +56,7 @@ class StreamHealth:
         """Return everything by name, ready for JSON."""
         facts = asdict(self)
         facts["state"] = self.state.value
+        facts["reason"] = None if self.reason is None else self.reason.value
         return {
             **facts,
             "ok": self.ok,

@@ -40,6 +40,7 @@ class Journal:
         self.state = StreamState.CONNECTING
         self.since: float | None = None
         """When the present state was entered, `None` for the first one."""
+        self._reason: Reason | None = None
         self._attempt = 0
         self._last_error: str | None = None
         self.recorder = FlightRecorder(options.flight_recorder)
@@ -75,7 +76,9 @@ class Journal:
             headers=headers or {},
             at=now,
         )
-        self.state, self.since, self._attempt = new, now, attempt
+        if new is not self.state or self.since is None:
+            self.since = now
+        self.state, self._reason, self._attempt = new, reason, attempt
         if error is not None:
             cause = error.__cause__ or error
             self._last_error = type(cause).__name__ + (f" {status}" if status else "")
@@ -91,6 +94,7 @@ class Journal:
         return StreamHealth(
             state=self.state,
             since=self.since,
+            reason=self._reason,
             attempt=self._attempt,
             last_byte_at=self._stats.last_byte_at,
             last_event_at=self._stats.last_event_at,

@@ -15,7 +15,9 @@ from resilient_sse.cli.fault.arguments import FaultOptions
 from resilient_sse.cli.load.arguments import LoadOptions
 from resilient_sse.cli.output import silence
 from resilient_sse.cli.report.arguments import ReportOptions
+from resilient_sse.cli.rules.arguments import RulesOptions
 from resilient_sse.cli.serve.arguments import ServeOptions
+from resilient_sse.cli.top.arguments import TopOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +60,14 @@ def _run(options: Options) -> int:
             from resilient_sse.cli.tail import run_tail  # noqa: PLC0415
 
             return run_tail(options)
+        case TopOptions():
+            from resilient_sse.cli.top.command import run_top  # noqa: PLC0415
+
+            return run_top(options)
+        case RulesOptions():
+            from resilient_sse.cli.rules.command import run_rules  # noqa: PLC0415
+
+            return run_rules(options)
         case ServeOptions():
             from resilient_sse.cli.serve.command import run_serve  # noqa: PLC0415
 

@@ -16,7 +16,9 @@ import resilient_sse
 from resilient_sse.cli.fault.arguments import FaultOptions, add_fault, fault_options
 from resilient_sse.cli.load.arguments import LoadOptions, add_load, load_options
 from resilient_sse.cli.report.arguments import ReportOptions, add_report, report_options
+from resilient_sse.cli.rules.arguments import RulesOptions, add_rules, rules_options
 from resilient_sse.cli.serve.arguments import ServeOptions, add_serve, serve_options
+from resilient_sse.cli.top.arguments import TopOptions, add_top, top_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,7 +79,16 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}; see '{self.prog} --help'\n")
 
 
-Options: TypeAlias = DemoOptions | TailOptions | ServeOptions | FaultOptions | ReportOptions | LoadOptions
+Options: TypeAlias = (
+    DemoOptions
+    | TailOptions
+    | TopOptions
+    | RulesOptions
+    | ServeOptions
+    | FaultOptions
+    | ReportOptions
+    | LoadOptions
+)
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
@@ -99,6 +110,8 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     for name, about, add, options in (
         ("demo", "watch a stream survive a bad network (about 20 s)", _add_demo, _demo_options),
         ("tail", "follow a stream and print its events", _add_tail, _tail_options),
+        ("top", "watch the streams of a running program", add_top, top_options),
+        ("rules", "write alert rules, monitors and a dashboard", add_rules, rules_options),
         ("serve", "run the reference server", add_serve, serve_options),
         ("fault", "put a bad network before a server", add_fault, fault_options),
         ("report", "play the production scenarios and report", add_report, report_options),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from resilient_sse._core.health import StreamHealth
-from resilient_sse._core.states import StreamState
+from resilient_sse._core.states import Reason, StreamState
 
 
 @pytest.mark.parametrize("state", StreamState)
@@ -25,11 +25,12 @@ def test_the_ages():
 def test_as_json():
     """The record is ready for a readiness endpoint (F34)."""
     facts = StreamHealth(
-        state=StreamState.WAITING, since=2.0, attempt=1, last_error="E 503", at=5.0
+        state=StreamState.WAITING, since=2.0, reason=Reason.STALL, attempt=1, last_error="E 503", at=5.0
     ).to_dict()
     assert json.loads(json.dumps(facts)) == {
         "state": "waiting",
         "since": 2.0,
+        "reason": "stall",
         "attempt": 1,
         "last_byte_at": None,
         "last_event_at": None,

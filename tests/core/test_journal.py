@@ -89,6 +89,7 @@ def test_health_names_the_last_error_without_its_text(error, shown):
     assert told.health(9.0) == StreamHealth(
         state=RECONNECTING,
         since=4.0,
+        reason=Reason.RESET,
         attempt=2,
         last_byte_at=3.0,
         last_event_at=2.0,
@@ -97,6 +98,15 @@ def test_health_names_the_last_error_without_its_text(error, shown):
     )
     told.changed(CONNECTED, Reason.OPENED, 5.0, attempt=0)
     assert told.health(9.0).last_error == shown
+
+
+def test_an_outage_lasts_over_its_attempts():
+    """Since when the stream is reconnecting is when it was lost, however many attempts have failed since (F34)."""
+    told = journal()
+    told.changed(CONNECTED, Reason.OPENED, 1.0, attempt=0)
+    for attempt in range(1, 4):
+        told.changed(RECONNECTING, Reason.CONNECT, 2.0 * attempt, attempt=attempt)
+    assert (told.health(9.0).since, told.health(9.0).attempt) == (2.0, 3)
 
 
 def test_the_last_lines_go_with_the_error():

@@ -1,0 +1,1 @@
+"""The command `top`; nothing is imported before it is asked for."""

@@ -1,0 +1,448 @@
+"""The console: what it tells of the streams, to whom, and that the program does not feel it."""
+
+import errno
+import gc
+import json
+import logging
+import os
+import socket
+import stat
+import tempfile
+import time
+from pathlib import Path
+
+import anyio
+import pytest
+
+from resilient_sse import ResilientStream, RetriesExhaustedError, StreamStats, integers
+from resilient_sse.monitoring.console import Console, places, server
+from resilient_sse.monitoring.console.register import Register, describe
+from resilient_sse.testing import Script, event
+from tests.client.support import drain, make, numbered
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch):
+    """Give a runtime directory in which nobody else listens, with a path that is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="console-") as directory:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", directory)
+        yield Path(directory) / "resilient-sse"
+
+
+def one(console):
+    """Return what the console would tell of its only stream."""
+    (followed,) = console._register.streams()
+    return json.loads(json.dumps(describe(followed, anyio.current_time())))
+
+
+def talk(address, question=server.QUESTION):
+    """Ask, and return everything that is answered, as objects."""
+    if ":" in address:
+        host, port = address.split(":")
+        connection = socket.create_connection((host, int(port)), timeout=10)
+    else:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(10)
+        connection.connect(address)
+    with connection:
+        connection.sendall(question)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    return [json.loads(line) for line in answer.splitlines()]
+
+
+async def ask(address, question=server.QUESTION):
+    """Ask from another thread, as another process would."""
+    return await anyio.to_thread.run_sync(talk, address, question)
+
+
+async def until(condition):
+    """Wait for something that nobody announces."""
+    with anyio.fail_after(20):
+        while not await condition():  # noqa: ASYNC110 - there is no event for it
+            await anyio.sleep(0.02)
+
+
+async def test_what_is_told_of_a_stream(script):
+    """State, attempt, ages and counts of a stream that lost its connection and reconnects."""
+    script.respond(*numbered(1, 2), *numbered(2)).drop()
+    script.reject(503)
+    script.respond(*numbered(3)).hang()
+    console, looks = Console(), []
+    stream = make(script, observers=[console.named("prices")], sequence=integers)
+    assert one(console)["state"] == "connecting"
+    assert one(console)["started_for"] is None
+    stream.on_state_change(lambda change: looks.append(one(console)))
+    async for received in stream:
+        if received.id == "3":
+            break
+    assert [look["state"] for look in looks] == ["connected", "reconnecting", "reconnecting", "connected"]
+    assert [look["attempt"] for look in looks[1:3]] == [1, 2]
+    assert [look["next_attempt_in"] for look in looks] == [None, 1.0, 2.0, None]
+    assert [look["state_for"] for look in looks[1:3]] == [0.0, 1.0]  # the same outage, a second later
+    assert [look["reason"] for look in looks[1:3]] == ["reset", "server"]
+    assert looks[2]["last_error"] == "BadStatusError 503"
+    await anyio.sleep(4)
+    told = one(console)
+    assert (told["name"], told["number"], told["state_for"]) == ("prices", 1, 4.0)
+    assert (told["silent_for"], told["eventless_for"], told["started_for"]) == (4.0, 4.0, 7.0)
+    assert (told["last_recovery"], told["completion"], told["lag"]) == (3.0, 100.0, None)
+    counts = told["stats"]
+    assert {name: counts[name] for name in ("received", "delivered", "duplicates", "reconnects")} == {
+        "received": 4,
+        "delivered": 3,
+        "duplicates": 1,
+        "reconnects": 1,
+    }
+    assert counts == {name: value for name, value in stream.stats.to_dict().items() if name in counts}
+    await stream.aclose()
+    assert one(console)["state"] == "closed"
+
+
+async def test_no_secret_is_told(script):
+    """No URL, no text of an error, no payload, no id: only names that the program chose, kinds and figures."""
+    script.respond(event("hunter2", id="hunter2")).drop()
+    script.respond(b"hunter2", status=503, content_type="text/plain", headers={"x-key": "hunter2"})
+    console = Console()
+    stream = make(script, "https://u:hunter2@host/s?k=hunter2", observers=[console], max_retries=1)
+    with pytest.raises(RetriesExhaustedError):
+        await drain(stream)
+    told = one(console)
+    assert (told["state"], told["reason"], told["last_error"]) == ("error", "retries", "BadStatusError 503")
+    assert told["name"] == "stream-1"
+    assert "hunter2" not in json.dumps(told)
+    assert "host" not in json.dumps(told)
+    assert console._register.failed == 1
+
+
+async def test_the_lag_is_what_the_events_say(script):
+    """Without a time in the events there is no lag; with one, it is the age of the last event as it came."""
+    script.respond(event(str(time.time() - 90), id="1"), event("nan", id="2"), event("soon", id="3")).hang()
+    console = Console()
+    stream = make(script, observers=[console.named("x", event_time=lambda event: float(event.data))])
+    await anext(stream)
+    assert 89 < one(console)["lag"] < 150
+    await anext(stream)
+    assert one(console)["lag"] is None
+    before = stream.stats.callback_errors
+    await anext(stream)  # what a function of the program raises is counted, and the stream goes on
+    assert stream.stats.callback_errors == before + 1
+    await stream.aclose()
+
+
+async def test_streams_are_held_weakly(script):
+    """The console keeps no stream alive, and forgets what is gone."""
+    console = Console()
+    stream = make(script, observers=[console])
+    assert len(console._register.streams()) == 1
+    del stream
+    gc.collect()
+    assert console._register.streams() == []
+    assert console._register.attached == 1
+
+
+def test_names_are_bounded():
+    """A name of a million characters is cut; streams may share a name and differ by number."""
+    console = Console()
+    long, short = console.named("n" * 1_000_000), console.named("n")
+    followed = [long.attach(StreamStats()), short.attach(StreamStats()), short.attach(StreamStats())]
+    told = [describe(each, 0.0) for each in followed]
+    assert [len(each["name"]) for each in told] == [200, 1, 1]
+    assert [each["number"] for each in told] == [1, 2, 3]
+
+
+@pytest.mark.e2e
+async def test_it_answers_over_a_socket_of_its_own(home):
+    """The default: a socket named after the process, for this user alone, gone at the end."""
+    console = Console()
+    observers = [console.named(f"n{number}").attach(StreamStats()) for number in range(120)]
+    path = home / f"{os.getpid()}.sock"
+    async with console:
+        assert console.address == str(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
+        head, *rows, end = await ask(console.address)
+    assert (head["console"], head["pid"], head["streams"], head["attached"]) == (1, os.getpid(), 120, 120)
+    assert [row["name"] for row in rows] == [f"n{number}" for number in range(len(observers))]
+    assert end == {"end": 120}
+    assert not path.exists()
+    assert console.address is None
+
+
+@pytest.mark.e2e
+async def test_a_real_stream_is_seen_from_outside():
+    """A stream over a real socket and its console share a loop; both work."""
+    from resilient_sse.testing.server import ReferenceServer, serving  # noqa: PLC0415 - only here
+
+    console = Console(0)
+    with serving(ReferenceServer()) as running:
+        async with console, ResilientStream(running.url, observers=[console.named("real")]) as stream:
+
+            async def connected():
+                return (await ask(console.address))[1]["state"] == "connected"
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(anext, stream)
+                await until(connected)
+                await anyio.to_thread.run_sync(running.publish, "hello")
+            assert (await ask(console.address))[1]["stats"]["delivered"] == 1
+
+
+@pytest.mark.e2e
+async def test_a_port_is_on_the_loopback_interface():
+    """Port 0 takes a free one, on 127.0.0.1 only; a port that is taken is said to be."""
+    async with Console(0) as console:
+        host, port = console.address.split(":")
+        assert host == "127.0.0.1"
+        assert (await ask(console.address))[0]["console"] == 1
+        with pytest.raises(OSError, match=f"cannot listen on port {port}: another program has it"):
+            await Console(int(port)).__aenter__()
+
+
+@pytest.mark.e2e
+async def test_only_the_question_is_answered(home):
+    """A browser that is led to the port gets nothing, nor does who says nothing or too much."""
+    async with Console() as console:
+        for question in (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", server.QUESTION.upper()):
+            with pytest.raises((AssertionError, ConnectionResetError, IndexError)):
+                assert (await ask(console.address, question))[0]
+        assert len(await ask(console.address)) == 2
+
+
+@pytest.mark.e2e
+async def test_several_consoles_of_one_process(home):
+    """Each has a socket of its own."""
+    async with Console() as first, Console() as second:
+        assert Path(first.address).name == f"{os.getpid()}.sock"
+        assert Path(second.address).name == f"{os.getpid()}-2.sock"
+        assert places.sockets() == [Path(first.address), Path(second.address)]
+    assert places.sockets() == []
+
+
+@pytest.mark.e2e
+async def test_what_is_in_the_way(home):
+    """A socket that was left behind is replaced; a file, or a console that lives, is not."""
+    path = home.parent / "app.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    async with Console(path) as console:
+        assert (await ask(console.address))[0]["console"] == 1
+        with pytest.raises(OSError, match=r"a console listens at .* already"):
+            await Console(path).__aenter__()
+        assert (await ask(console.address))[0]["console"] == 1
+    path.write_text("precious")
+    with pytest.raises(FileExistsError, match="not a socket"):
+        await Console(path).__aenter__()
+    assert path.read_text() == "precious"
+    with pytest.raises(OSError, match="cannot listen at"):
+        await Console(home.parent / "missing" / "app.sock").__aenter__()
+    with pytest.raises(OSError, match=r"cannot listen at .*x: .*too long") as caught:
+        await Console(home.parent / ("x" * 200)).__aenter__()
+    assert caught.value.errno == errno.ENAMETOOLONG
+
+
+@pytest.mark.e2e
+async def test_another_ones_socket_is_left_alone(home):
+    """At the end only the socket that it made is taken away."""
+    path = home.parent / "app.sock"
+    async with Console(path):
+        path.unlink()
+        path.write_text("another's")
+    assert path.read_text() == "another's"
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("make_it", ["open", "link"])
+async def test_a_directory_that_cannot_be_trusted(home, make_it):
+    """A directory that others may enter, or a link to another, is refused by name."""
+    if make_it == "open":
+        home.mkdir()
+        home.chmod(0o755)
+    else:
+        other = home.parent / "other"
+        other.mkdir(mode=0o700)
+        home.symlink_to(other)
+    with pytest.raises(PermissionError, match="must be a directory of yours"):
+        await Console().__aenter__()
+    with pytest.raises(PermissionError, match="must be a directory of yours"):
+        places.sockets()
+
+
+def test_without_a_runtime_directory(monkeypatch, tmp_path):
+    """Then it is a directory named after the user, among the temporary files."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setattr(places.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert places.directory() == tmp_path / f"resilient-sse-{os.geteuid()}"
+    assert places.sockets() == []
+
+
+@pytest.mark.e2e
+async def test_readers_are_bounded(home):
+    """Who does not ask holds one of eight places, and is dropped in time; further ones are turned away."""
+    async with Console() as console:
+        idle = [socket.socket(socket.AF_UNIX) for _ in range(8)]
+        for each in idle:
+            each.connect(console.address)
+        await anyio.sleep(0.2)
+        with pytest.raises((AssertionError, ConnectionResetError, BrokenPipeError, IndexError)):
+            assert (await ask(console.address))[0]
+        idle.pop().close()
+        await anyio.sleep(0.2)
+        assert (await ask(console.address))[0]["console"] == 1
+        for each in idle:
+            each.close()
+
+
+@pytest.mark.e2e
+async def test_a_reader_that_does_not_read_is_dropped(home, monkeypatch):
+    """It takes neither memory without bound nor a place for ever."""
+    monkeypatch.setattr(server, "_ANSWER_SECONDS", 0.5)
+    console = Console()
+    observers = [console.attach(StreamStats()) for _ in range(3000)]
+    async with console:
+        with socket.socket(socket.AF_UNIX) as lazy:
+            lazy.connect(console.address)
+            lazy.sendall(server.QUESTION)
+
+            async def served():
+                return console._readers == 1
+
+            async def dropped():
+                return console._readers == 0
+
+            await until(served)
+            await until(dropped)
+        assert len(await ask(console.address)) == len(observers) + 2
+
+
+@pytest.mark.e2e
+async def test_other_tasks_have_their_turns_in_between(home):
+    """While thousands of streams are told, the program's tasks run many times."""
+    console = Console()
+    observers = [console.attach(StreamStats()) for _ in range(2000)]
+    turns = 0
+
+    async def program():
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with console, anyio.create_task_group() as tasks:
+        answer = []
+
+        async def reader():
+            answer.extend(await ask(console.address))
+            tasks.cancel_scope.cancel()
+
+        # The task that asks waits in a thread, so every turn that is counted is one beside the answer.
+        portion = []
+        original = server.describe
+
+        def noted(followed, now):
+            portion.append(turns)
+            return original(followed, now)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(server, "describe", noted)
+            tasks.start_soon(program)
+            tasks.start_soon(reader)
+            await anyio.sleep_forever()
+    assert len(answer) == len(observers) + 2
+    # Of 40 portions.  trio draws who is first in each turn, so two in a row may see the same number, not three.
+    assert len(set(portion)) >= 20
+
+
+@pytest.mark.e2e
+async def test_what_the_block_raises_passes_as_it_is(home):
+    """No exception group, whatever the console is doing; and nothing is left."""
+    with pytest.raises(KeyError, match="mine"):
+        async with Console():
+            raise KeyError("mine")
+    with anyio.move_on_after(0.1) as scope:
+        async with Console() as console:
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert console.address is None
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.e2e
+async def test_served_in_a_task(home):
+    """For programs without a block around everything: a task that listens until it is cancelled."""
+    console = Console()
+    async with anyio.create_task_group() as tasks:
+        address = await tasks.start(console.serve)
+        assert (await ask(address))[0]["pid"] == os.getpid()
+        with pytest.raises(RuntimeError, match="listens already"):
+            await console.__aenter__()
+        tasks.cancel_scope.cancel()
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.e2e
+async def test_a_fault_of_its_own_ends_nothing(home, monkeypatch, caplog):
+    """The program goes on, and the log tells."""
+    console = Console()
+    observer = console.attach(StreamStats())
+    monkeypatch.setattr(server, "describe", lambda followed, now: 1 / 0)
+    with caplog.at_level(logging.ERROR, "resilient_sse"):
+        async with console:
+            assert len(await ask(console.address)) == 1
+            monkeypatch.undo()
+            assert len(await ask(console.address)) == 3
+    assert observer is not None
+    assert "could not describe" in caplog.text
+
+
+@pytest.mark.e2e
+async def test_no_descriptor_left_for_a_reader(home, monkeypatch):
+    """Where a connection cannot be accepted, it waits for better times, and the program goes on."""
+    monkeypatch.setattr(server, "_BREATH_SECONDS", 0.01)
+    failing = [OSError(24, "Too many open files")] * 2
+
+    class Listener:
+        def __init__(self, real):
+            self.real = real
+
+        async def accept(self):
+            if failing:
+                raise failing.pop()
+            return await self.real.accept()
+
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *exc):
+            await self.real.aclose()
+
+    console = Console()
+    opened = console._opened
+
+    async def opening():
+        return Listener(await opened())
+
+    monkeypatch.setattr(console, "_opened", opening)
+    async with console:
+        assert (await ask(console.address))[0]["console"] == 1
+    assert failing == []
+
+
+def test_wrong_ports():
+    """A number that is no port is refused at once."""
+    with pytest.raises(ValueError, match="from 0 to 65535"):
+        Console(65_536)
+
+
+async def test_an_event_costs_a_call():
+    """Nothing is written down for an event: the figures are the stream's own."""
+    followed = Register().follow(StreamStats(), "x", None)
+    names = [name for name in type(followed).__slots__ if not name.startswith("__")]
+    before = {name: getattr(followed, name) for name in names}
+    script = Script()
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+    followed(await anext(stream))
+    assert {name: getattr(followed, name) for name in names} == before
+    await stream.aclose()

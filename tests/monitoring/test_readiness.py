@@ -1,0 +1,340 @@
+"""The readiness endpoint (F34): when it says yes, what it tells, and that it keeps nothing alive."""
+
+import gc
+import http.client
+import json
+import socket
+import weakref
+from datetime import UTC, datetime
+
+import anyio
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from resilient_sse import ResilientStream, RetriesExhaustedError, integers
+from resilient_sse.monitoring.readiness import Readiness, readiness
+from resilient_sse.testing import Script, comment, event
+from resilient_sse.testing.server import ReferenceServer, serving
+from tests.client.support import drain, make, numbered, take
+
+
+async def asked(app, method="GET"):
+    """Ask the application as a server does; return the status, the headers and the body."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        raise AssertionError("there is no body to be read")
+
+    await app({"type": "http", "method": method, "path": "/", "headers": []}, receive, send)
+    start, end = sent
+    assert (start["type"], end["type"]) == ("http.response.start", "http.response.body")
+    return start["status"], dict(start["headers"]), end["body"]
+
+
+async def told(app):
+    """Return the status and the answer."""
+    status, _, body = await asked(app)
+    answer = json.loads(body)
+    assert answer["ready"] is (status == 200)
+    return status, answer
+
+
+async def test_ready_while_every_stream_is_up(script):
+    """F34: 200 from the first connection on, 503 before, with everything that health tells."""
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+    app = readiness({"prices": stream})
+    status, answer = await told(app)
+    assert status == 503
+    assert answer["streams"][0]["why"] == "it is connecting"
+    await anext(stream)
+    await anyio.sleep(5)
+    status, answer = await told(app)
+    assert status == 200
+    (about,) = answer["streams"]
+    since = datetime.fromisoformat(about.pop("since"))
+    assert 4 < (datetime.now(UTC) - since).total_seconds() < 60
+    assert about == {
+        "name": "prices",
+        "ready": True,
+        "why": None,
+        "state": "connected",
+        "silent_for": 5.0,
+        "eventless_for": 5.0,
+        "attempt": 0,
+        "last_error": None,
+    }
+    await stream.aclose()
+
+
+async def test_one_ill_stream_is_enough(script):
+    """F34: 503 while one of several reconnects, and 200 when it is back."""
+    script.respond(*numbered(1)).hang()
+    bad = Script()
+    bad.respond(*numbered(1)).drop()
+    bad.reject(503)
+    bad.respond(*numbered(2)).hang()
+    well, ill = make(script), make(bad)
+    app = readiness(well, {"ill": ill})
+    await anext(well)
+    await anext(ill)
+    statuses = []
+
+    async def look(_):
+        statuses.append(await told(app))
+
+    ill.on_state_change(look)
+    await anext(ill)
+    assert [status for status, _ in statuses] == [503, 503, 200]
+    first, second = statuses[1][1]["streams"]
+    assert (first["name"], first["ready"]) == ("stream-1", True)
+    assert (second["state"], second["attempt"], second["why"]) == ("reconnecting", 2, "it is reconnecting")
+    assert second["last_error"] == "BadStatusError 503"
+    await well.aclose()
+    await ill.aclose()
+
+
+async def test_an_error_is_never_ready_and_no_secret_is_told(script):
+    """F34: ERROR is 503; of the error only the kind is told, of the URL nothing."""
+    script.respond(b"token=hunter2 is wrong", status=503, content_type="text/plain")
+    stream = make(script, "https://user:hunter2@host/stream?key=hunter2", max_retries=0)
+    app = readiness(stream, complete_is_ready=True)
+    with pytest.raises(RetriesExhaustedError):
+        await drain(stream)
+    status, _, body = await asked(app)
+    assert status == 503
+    assert json.loads(body)["streams"][0]["last_error"] == "BadStatusError 503"
+    assert b"hunter2" not in body
+    assert b"host" not in body
+
+
+@pytest.mark.parametrize("fine", [True, False])
+async def test_a_complete_stream(script, fine):
+    """F34: whether a stream that reached its end is ready is the program's choice."""
+    script.respond(*numbered(1), event("bye", event="done"))
+    stream = make(script, until="done")
+    app = readiness(stream, complete_is_ready=fine)
+    await drain(stream)
+    status, answer = await told(app)
+    assert status == (200 if fine else 503)
+    assert answer["streams"][0]["why"] == (None if fine else "it is closed")
+
+
+async def test_a_stream_that_the_program_closed(script):
+    """F34: closed is not complete, until the stream is removed."""
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+    app = readiness(stream, at_least=0)
+    await anext(stream)
+    await stream.aclose()
+    assert (await told(app))[0] == 503
+    app.remove(stream)
+    assert await told(app) == (200, {"ready": True, "streams": []})
+
+
+@pytest.mark.parametrize(
+    "limits,why",
+    [
+        ({"max_silence": 8}, "no byte for more than 8 s"),
+        ({"max_eventless": 8}, "no event for more than 8 s"),
+        ({"max_silence": 11, "max_eventless": 14}, None),
+    ],
+)
+async def test_limits(script, limits, why):
+    """F34: silence and a lack of events are judged apart, in seconds."""
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+    app = readiness(stream, **limits)
+    await anext(stream)
+    assert (await told(app))[0] == 200
+    await anyio.sleep(10)
+    status, answer = await told(app)
+    assert answer["streams"][0]["why"] == why
+    assert status == (200 if why is None else 503)
+    await stream.aclose()
+
+
+async def test_heartbeats_are_bytes_but_no_events(script):
+    """F34: comments end a silence; only an event ends a lack of events."""
+    script.respond(*numbered(1), comment("alive")).hang()
+    stream = make(script)
+    lively, eventful = readiness(stream, max_silence=3), readiness(stream, max_eventless=3)
+    activity = stream.activity()
+    await anext(activity)  # opened
+    await anyio.sleep(1)
+    assert (await told(eventful))[0] == 200
+    await anyio.sleep(3)  # nothing was ever delivered: counted from the start
+    assert (await told(eventful))[0] == 503
+    await take(activity, 2)
+    assert (await told(lively))[0] == 200
+    await stream.aclose()
+
+
+async def test_methods(script):
+    """F34: GET and HEAD say the same with and without a body; others get 405 and are told."""
+    app = Readiness(at_least=0)
+    status, headers, body = await asked(app)
+    assert (status, headers[b"content-type"]) == (200, b"application/json")
+    assert headers[b"content-length"] == str(len(body)).encode()
+    assert headers[b"cache-control"] == b"no-store"
+    assert await asked(app, "HEAD") == (status, headers, b"")
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        status, headers, body = await asked(app, method)
+        assert (status, headers[b"allow"]) == (405, b"GET, HEAD")
+        assert json.loads(body) == {"error": "use GET or HEAD"}
+
+
+async def test_nothing_to_watch_is_not_ready():
+    """F34: a program that has lost its streams is not ready, unless it says that it needs none."""
+    status, answer = await told(readiness())
+    assert (status, answer["why"]) == (503, "there should be 1 or more streams")
+    assert (await told(readiness(at_least=0)))[0] == 200
+
+
+async def test_streams_are_held_weakly(script):
+    """F34: the endpoint keeps no stream alive; one without a name is forgotten, one with a name is missed."""
+    unnamed, named = make(script), make(script)
+    seen = [weakref.ref(unnamed), weakref.ref(named)]
+    app = readiness(unnamed, {"orders": named}, at_least=0)
+    del unnamed, named
+    gc.collect()
+    assert [ref() for ref in seen] == [None, None]
+    status, answer = await told(app)
+    (about,) = answer["streams"]
+    assert (status, about["name"], about["state"]) == (503, "orders", "gone")
+    assert about["why"] == "the program has dropped it"
+    app.remove("orders")
+    assert (await told(app))[0] == 200
+
+
+async def test_a_named_stream_that_was_complete_may_go(script):
+    """F34: what has reached its end is not missed."""
+    script.respond(event("bye", event="done"))
+    stream = make(script, until="done")
+    app = readiness({"reply": stream})
+    await drain(stream)
+    del stream
+    gc.collect()
+    status, answer = await told(app)
+    assert (status, answer["streams"][0]["state"]) == (200, "gone")
+
+
+async def test_adding_and_removing(script):
+    """F34: a name is one stream's at a time; what is gone or closed makes room."""
+    first, second = make(script), make(script)
+    app = readiness({"prices": first})
+    with pytest.raises(ValueError, match="a stream named 'prices' is there already"):
+        app.add(second, "prices")
+    await first.aclose()
+    app.add(second, "prices")
+    assert [condition.state for condition in app.conditions()] == ["connecting"]
+    app.remove(second)
+    for unknown in (second, "prices"):
+        with pytest.raises(ValueError, match="was not added"):
+            app.remove(unknown)
+    await second.aclose()
+
+
+async def test_removing_leaves_nothing_on_the_stream(script):
+    """F34: a stream that was removed calls nothing of the endpoint's any more."""
+    stream = make(script)
+    before = list(stream._callbacks._on_state)
+    app = readiness(stream)
+    assert len(stream._callbacks._on_state) == len(before) + 1
+    app.remove(stream)
+    assert stream._callbacks._on_state == before
+    await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_silence": 0}, {"max_silence": -1.0}, {"max_eventless": 0}, {"at_least": -1}], ids=str
+)
+def test_wrong_arguments(wrong):
+    """A limit that nothing could keep names the argument."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        readiness(**wrong)
+
+
+async def test_other_scopes():
+    """F34: servers that speak lifespan and websocket to every application are answered."""
+    app, sent = readiness(), []
+    messages = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive():
+        return {"type": next(messages)}
+
+    async def send(message):
+        sent.append(message)
+
+    await app({"type": "lifespan"}, receive, send)
+    assert [message["type"] for message in sent] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
+    sent.clear()
+    await app({"type": "websocket"}, receive, send)
+    assert sent == [{"type": "websocket.close", "code": 1000}]
+    with pytest.raises(ValueError, match="telepathy"):
+        await app({"type": "telepathy"}, receive, send)
+
+
+@pytest.mark.e2e
+async def test_mounted_in_starlette():
+    """F34: a framework mounts it like any application."""
+    app = Starlette(routes=[Mount("/ready", readiness())])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://host") as client:
+        answer = await client.get("/ready/")
+    assert (answer.status_code, answer.json()["ready"]) == (503, False)
+
+
+def get(port, method="GET"):
+    """Ask a real server."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, "/")
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_under_uvicorn_beside_real_streams(anyio_backend):
+    """F34: one event loop, a real server, real streams: well, then cut off, then well again."""
+    with (
+        serving(ReferenceServer(heartbeat=0.2)) as running,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        port = listener.getsockname()[1]
+        stream = ResilientStream(running.url, sequence=integers, max_retries=None)
+        app = readiness({"events": stream})
+        server = uvicorn.Server(uvicorn.Config(app, ws="none", log_config=None))
+
+        async def until(status):
+            with anyio.fail_after(20):
+                while True:
+                    found = await anyio.to_thread.run_sync(get, port)
+                    if found[0] == status:
+                        return json.loads(found[1])["streams"][0]
+                    await anyio.sleep(0.05)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.serve, [listener])
+            tasks.start_soon(drain, stream)
+            assert (await until(200))["state"] == "connected"
+            await anyio.to_thread.run_sync(lambda: running.restart(empty=False, down=1.0))
+            # The restart blocks until the server is back; a stream notices its loss in between.
+            assert await anyio.to_thread.run_sync(get, port, "HEAD") in ((200, b""), (503, b""))
+            assert (await until(200))["last_error"] is not None
+            await anyio.to_thread.run_sync(running.stop)
+            assert (await until(503))["why"] == "it is reconnecting"
+            await stream.aclose()
+            assert (await until(503))["why"] == "it is closed"
+            server.should_exit = True

@@ -1,0 +1,95 @@
+"""The JSON Schema of a stream's figures (R213): shipped, strict, complete, and true of real runs."""
+
+import json
+from dataclasses import fields
+
+import jsonschema
+import pytest
+
+from resilient_sse import StreamStats
+from resilient_sse.monitoring.schemas import stats_schema
+from resilient_sse.testing import Script
+from tests.client.support import drain, make, numbered
+from tests.metrics.torment import given_up, tormented
+
+
+@pytest.fixture
+def validator():
+    """Give a strict validator."""
+    jsonschema.Draft202012Validator.check_schema(stats_schema())
+    return jsonschema.Draft202012Validator(stats_schema())
+
+
+def test_every_figure_has_its_entry():
+    """R213: a figure that is added is added to the schema, too, with a description, and none is left over."""
+    schema = stats_schema()
+    names = [field.name for field in fields(StreamStats)]
+    assert list(schema["properties"]) == names
+    assert schema["required"] == names
+    assert schema["additionalProperties"] is False
+    assert all(entry["description"] for entry in schema["properties"].values())
+
+
+@pytest.mark.parametrize("field", fields(StreamStats), ids=lambda field: field.name)
+def test_the_type_of_every_figure(field):
+    """R213: whole numbers are whole, and null is allowed exactly where nothing may be known."""
+    kinds = stats_schema()["properties"][field.name]["type"]
+    expected = {"int": "integer", "int | None": ["integer", "null"], "float | None": ["number", "null"]}
+    assert kinds == expected[field.type]
+
+
+async def test_of_a_stream_that_has_not_begun(validator):
+    """R213: the figures of a stream that nobody has asked for anything."""
+    validator.validate(json.loads(make(Script()).stats.to_json()))
+
+
+async def test_of_a_tormented_stream(validator, script):
+    """R213: every fault at least once, and a total that the server has declared."""
+    stream = await tormented(script)
+    told = json.loads(stream.stats.to_json())
+    validator.validate(told)
+    assert told["declared_total"] is not None
+    assert told["lost"] > 0
+
+
+async def test_of_a_stream_that_gave_up(validator):
+    """R213: a stream whose server did not come back."""
+    stream = await given_up()
+    told = json.loads(stream.stats.to_json())
+    validator.validate(told)
+    assert told["retries_exhausted"] == 1
+
+
+async def test_of_a_stream_that_goes_on(validator, script):
+    """R213: in the midst of a stream."""
+    script.respond(*numbered(1, 2)).hang()
+    stream = make(script)
+    await anext(stream)
+    validator.validate(json.loads(stream.stats.to_json()))
+    await stream.aclose()
+    assert await drain(stream) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"received": -1}, {"received": 1.5}, {"lost": None}, {"unheard_of": 1}, {"last_recovery": -0.1}],
+    ids=str,
+)
+def test_the_schema_is_strict(validator, wrong):
+    """R213: what no stream could tell is refused."""
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate({**StreamStats().to_dict(), **wrong})
+
+
+def test_a_figure_that_is_missing(validator):
+    """R213: every figure is there."""
+    told = StreamStats().to_dict()
+    del told["stalls"]
+    with pytest.raises(jsonschema.ValidationError, match="stalls"):
+        validator.validate(told)
+
+
+def test_the_schema_is_the_callers_own():
+    """What a caller does to the schema stays with that caller."""
+    stats_schema()["properties"].clear()
+    assert stats_schema()["properties"]
