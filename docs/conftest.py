@@ -30,12 +30,14 @@ from unittest.mock import patch
 
 import anyio
 import httpx
+import prometheus_client
 import respx
 from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.integration.pytest import SybilItem
 from sybil.parsers.myst import CodeBlockParser, SkipParser
 
+from resilient_sse.metrics import prometheus
 from resilient_sse.testing import RecordedRequest, Reply, Script, comment, event, pause, virtual_backend
 
 if TYPE_CHECKING:
@@ -177,6 +179,9 @@ def set_up(namespace: dict[str, Any]) -> None:
     router = stack.enter_context(respx.mock(assert_all_called=False))
     router.route(host="host").mock(side_effect=server())
     router.route(host="127.0.0.1", port=8000).mock(side_effect=tutorial)
+    registry = prometheus_client.CollectorRegistry()  # each page counts from nothing
+    stack.enter_context(patch.object(prometheus_client, "REGISTRY", registry))
+    stack.enter_context(patch.object(prometheus, "REGISTRY", registry))
     namespace["__name__"] = "__main__"
 
 

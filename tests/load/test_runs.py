@@ -92,7 +92,7 @@ async def test_small_run():
     assert result.connections.most == 20
     assert 0 < result.process.cpu < 2
     assert 0 < result.process.cpu_per_event < 0.05
-    assert 20e6 < result.process.resident_before < result.process.resident_peak < 1e9
+    assert 20e6 < result.process.resident_before <= result.process.resident_peak < 1e9
     assert result.process.growth is None
     assert result.delivery.per_second == pytest.approx(100, rel=0.5)
     assert result.times.handling.count > 5
