@@ -18,6 +18,7 @@ from typing import NoReturn
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.states import Reason, StateChange, StreamState
 from resilient_sse.testing.recorder import Recorder
+from resilient_sse.testing.wire import counted
 
 __all__ = [
     "assert_delays_within",
@@ -86,9 +87,13 @@ def assert_nothing_lost(recorder: Recorder, sent: Iterable[str | int]) -> None:
     delivered = set(recorder.ids)
     missing = [event_id for event_id in ids if event_id not in delivered]
     if missing:
-        _fail(recorder, f"{len(missing)} of {len(ids)} events were not delivered: {_named(missing)}")
+        were = "was" if len(missing) == 1 else "were"
+        _fail(
+            recorder,
+            f"{len(missing)} of {counted(len(ids), 'event')} {were} not delivered: {_named(missing)}",
+        )
     if recorder.gaps:
-        _fail(recorder, f"the stream reported {len(recorder.gaps)} gaps: {recorder.gaps[0]}")
+        _fail(recorder, f"the stream reported {counted(len(recorder.gaps), 'gap')}: {recorder.gaps[0]}")
 
 
 def assert_no_duplicates(recorder: Recorder) -> None:
@@ -104,7 +109,9 @@ def assert_no_duplicates(recorder: Recorder) -> None:
     seen = Counter((event.id, event.event, event.data) for event in recorder.events if event.id)
     repeated = [str(event_id) for (event_id, _, _), times in seen.items() if times > 1]
     if repeated:
-        _fail(recorder, f"{len(repeated)} events were delivered more than once: {_named(repeated)}")
+        were = "was" if len(repeated) == 1 else "were"
+        what = f"{counted(len(repeated), 'event')} {were} delivered more than once: {_named(repeated)}"
+        _fail(recorder, what)
 
 
 def assert_in_order(recorder: Recorder, *, key: Callable[[ServerSentEvent], float] | None = None) -> None:
@@ -151,10 +158,13 @@ def assert_reconnected(
     if count == times or (times is None and count):
         return
     because = "" if wanted is None else f" because of {wanted.value}"
-    expected = "at least once" if times is None else f"{times} times"
+    expected = "at least once" if times is None else counted(times, "time")
     all_of_them = _words([found.value for found in reasons])
     _fail(
-        recorder, f"reconnects{because}", expected=expected, got=f"{count} times; reconnects: {all_of_them}"
+        recorder,
+        f"reconnects{because}",
+        expected=expected,
+        got=f"{counted(count, 'time')}; reconnects: {all_of_them}",
     )
 
 

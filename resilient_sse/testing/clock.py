@@ -19,20 +19,19 @@ import selectors
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
 
+from resilient_sse.testing import blocked
+from resilient_sse.testing.blocked import AllTasksBlockedError, endless, place
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from concurrent.futures import Executor
     from contextvars import Context
-    from types import FrameType
 
-    from trio import CapacityLimiter
-    from trio.testing import MockClock
+    from resilient_sse.testing.trio_clock import Watch
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -53,29 +52,6 @@ BackendName: TypeAlias = Literal["asyncio", "trio"]
 ResultT = TypeVar("ResultT")
 ArgsT = TypeVarTuple("ArgsT")
 
-THREAD_PATIENCE = 5.0
-"""Real seconds that time waits for a working thread.  Bounded: the thread may itself wait for the loop."""
-
-STRANGER_PATIENCE = 1.0
-"""Real seconds that a blocked loop waits for threads it knows nothing about before it calls itself stuck."""
-
-
-class AllTasksBlockedError(RuntimeError):
-    """
-    Every task is blocked and no timer is pending: on real time, the program would hang for ever.
-
-    Args:
-        tasks: Where each task is waiting, one line per task.
-    """
-
-    def __init__(self, tasks: tuple[str, ...]) -> None:
-        super().__init__(tasks)
-        self.tasks = tasks
-
-    @override
-    def __str__(self) -> str:
-        return "\n    ".join(("every task is blocked and no timer is pending", *self.tasks))
-
 
 class _JumpingSelector(selectors.DefaultSelector):
     """Ask the operating system without waiting, and move the clock instead."""
@@ -83,6 +59,7 @@ class _JumpingSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self.jumps = 0
         self.jobs = 0  # given to executors and not yet finished
         self.own_files = 0  # the loop's self-pipe: it wakes the loop, but nobody waits for it
 
@@ -91,20 +68,23 @@ class _JumpingSelector(selectors.DefaultSelector):
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
-        if self._threads_at_work() and (ready := super().select(THREAD_PATIENCE)):
+        if self._threads_at_work() and (ready := super().select(blocked.THREAD_PATIENCE)):
             return ready
         if timeout is not None:
             self.now += timeout
+            self.jumps += 1
+            if self.jumps > blocked.MOST_JUMPS:
+                self.jumps = 0  # what cleans up may take its time as well
+                raise endless(self.now, _places())
             return []
         return self._wait_without_timer()
 
     def _wait_without_timer(self) -> list[tuple[selectors.SelectorKey, int]]:
         if len(self.get_map()) > self.own_files:
             return super().select(None)
-        if threading.active_count() > 1 and (ready := super().select(STRANGER_PATIENCE)):
+        if threading.active_count() > 1 and (ready := super().select(blocked.STRANGER_PATIENCE)):
             return ready
-        tasks = sorted(asyncio.all_tasks(asyncio.get_running_loop()), key=lambda task: task.get_name())
-        raise AllTasksBlockedError(tuple(f"{task.get_name()}: {_place(task)}" for task in tasks))
+        raise AllTasksBlockedError(_places())
 
     def _threads_at_work(self) -> bool:
         if self.jobs:
@@ -113,6 +93,11 @@ class _JumpingSelector(selectors.DefaultSelector):
             return anyio.to_thread.current_default_thread_limiter().borrowed_tokens > 0
         except RuntimeError:  # a loop started without anyio's help has no anyio threads either
             return False
+
+
+def _places() -> tuple[str, ...]:
+    tasks = sorted(asyncio.all_tasks(asyncio.get_running_loop()), key=lambda task: task.get_name())
+    return tuple(f"{task.get_name()}: {place(task.get_coro())}" for task in tasks)
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):
@@ -172,19 +157,6 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
             self._clock.jobs -= 1
 
 
-class _ThreadWatch:
-    """A trio instrument that holds the clock while a thread works; see `_JumpingSelector` for its twin."""
-
-    def __init__(self, clock: MockClock, get_limiter: Callable[[], CapacityLimiter]) -> None:
-        self._clock = clock
-        self._get_limiter = get_limiter
-
-    def after_task_step(self, _task: object) -> None:
-        threshold = THREAD_PATIENCE if self._get_limiter().borrowed_tokens else 0.0
-        if threshold != self._clock.autojump_threshold:
-            self._clock.autojump_threshold = threshold
-
-
 def virtual_backend(name: BackendName) -> tuple[BackendName, dict[str, Any]]:
     """
     Return the value of an `anyio_backend` fixture that runs a test in virtual time.
@@ -197,8 +169,8 @@ def virtual_backend(name: BackendName) -> tuple[BackendName, dict[str, Any]]:
         return virtual_backend(request.param)
     ```
 
-    On asyncio, a test that hangs fails at once with `AllTasksBlockedError`.  Trio has no such check, so put
-    `anyio.fail_after` around whatever may wait for ever; in virtual time it costs nothing.
+    A test that hangs fails with `AllTasksBlockedError`, on trio perhaps within an exception group.  One in which
+    the clock has jumped a million times, since something polls for ever, fails with a `RuntimeError`.
 
     Args:
         name: `"asyncio"` or `"trio"`.
@@ -210,7 +182,8 @@ def virtual_backend(name: BackendName) -> tuple[BackendName, dict[str, Any]]:
     if name == "asyncio":
         return name, {"loop_factory": VirtualClockLoop}
     if name == "trio":
-        return name, _make_trio_options()
+        watch = _make_watch()
+        return name, {"clock": watch.clock, "instruments": [watch]}
     raise ValueError(f"name must be 'asyncio' or 'trio', not {name!r}")
 
 
@@ -229,42 +202,36 @@ def run_in_virtual_time(
 
     Raises:
         ModuleNotFoundError: trio was asked for and is not installed.
-        AllTasksBlockedError: On asyncio, nothing can ever happen again.
+        AllTasksBlockedError: Nothing can ever happen again.
+        RuntimeError: The clock has jumped a million times: something polls or retries for ever.
     """
+    if backend == "trio":
+        return _run_on_trio(func, args, _make_watch())
     name, options = virtual_backend(backend)
-    if name == "trio":
-        import trio  # noqa: PLC0415 - trio is optional
-
-        # Not through anyio: before 4.14 it forgets the options.
-        return trio.run(func, *args, **options)
     return anyio.run(func, *args, backend=name, backend_options=options)
 
 
-def _make_trio_options() -> dict[str, Any]:
+def _make_watch() -> Watch:
     try:
-        import trio.testing  # noqa: PLC0415 - trio is optional
+        import trio.testing  # noqa: F401, PLC0415 - trio is optional
     except ModuleNotFoundError as error:
-        error.add_note("virtual time on trio needs trio: pip install 'resilient-sse[trio]'")
+        text = "virtual time on trio needs trio: pip install 'resilient-sse[trio]'"
+        raise ModuleNotFoundError(text, name=error.name) from error
+    from resilient_sse.testing.trio_clock import Watch  # noqa: PLC0415 - which imports trio
+
+    return Watch()
+
+
+def _run_on_trio(func: Callable[[*ArgsT], Awaitable[ResultT]], args: tuple[*ArgsT], watch: Watch) -> ResultT:
+    import trio  # noqa: PLC0415 - trio is optional
+
+    try:
+        # Not through anyio: before 4.14 it forgets the options.
+        result = trio.run(func, *args, clock=watch.clock, instruments=[watch])
+    except BaseException:
+        if watch.error is not None:  # perhaps in a group, or lost by what it went through
+            raise watch.error from None
         raise
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    watch = _ThreadWatch(clock, trio.to_thread.current_default_thread_limiter)
-    return {"clock": clock, "instruments": [watch]}
-
-
-def _place(task: asyncio.Task[Any]) -> str:
-    calls = [f"{frame.f_code.co_name} ({_where(frame)})" for frame in _frames(task.get_coro())]
-    return " > ".join(calls) or "nowhere"
-
-
-def _where(frame: FrameType) -> str:
-    # The name of the file alone: the message may end up in a report, and directories are nobody's business.
-    return f"{PurePath(frame.f_code.co_filename).name}:{frame.f_lineno}"
-
-
-def _frames(step: object) -> Iterator[FrameType]:
-    # `Task.get_stack()` shows only the outermost frame of a suspended coroutine; the inmost is of interest.
-    while step is not None:
-        frame: FrameType | None = getattr(step, "cr_frame", None) or getattr(step, "gi_frame", None)
-        if frame is not None:
-            yield frame
-        step = getattr(step, "cr_await", None) or getattr(step, "gi_yieldfrom", None)
+    if watch.error is not None:
+        raise watch.error
+    return result

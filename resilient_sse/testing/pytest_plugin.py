@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Generator
 from importlib.util import find_spec
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -26,10 +27,27 @@ if TYPE_CHECKING:
 __all__ = ["sse_proxy", "sse_recorder", "sse_script", "sse_server"]
 
 VIRTUAL_TIME = "sse_virtual_time"
+MAX_REQUESTS = 10_000
+"""How many requests `sse_script` answers; in virtual time a client could retry for ever."""
+
+SCRIPT = "resilient_sse.testing.script"
+THROUGH = (
+    "resilient_sse",
+    "httpx",
+    "httpx_sse",
+    "anyio",
+    "tenacity",
+    "asyncio",
+    "contextlib",
+    "trio",
+    "outcome",
+)
+"""What a script's error may pass through on its way to the test."""
+
 BACKEND = "anyio_backend"
 """The fixture by which anyio's plugin is told on what to run an async test."""
 
-_failed = pytest.StashKey[bool]()
+_failure = pytest.StashKey[BaseException]()
 _notes = pytest.StashKey["dict[str, Callable[[], str]]"]()
 
 
@@ -44,10 +62,16 @@ def sse_script(request: pytest.FixtureRequest) -> Generator[Script]:
     from resilient_sse.testing.script import Script  # noqa: PLC0415 - see the top of the module
 
     script = Script()
-    _show_on_failure(request.node, "conversation", lambda: script.transcript)
+    script.max_requests = MAX_REQUESTS
+    _show_on_failure(request.node, "conversation", lambda: _shortened(script))
     yield script
-    script.verify()
-    if not request.node.stash.get(_failed, False):
+    failure: BaseException | None = request.node.stash.get(_failure, None)
+    try:
+        script.verify()
+    except Exception as error:
+        if not _holds(failure, error):  # the report has it already
+            raise
+    if failure is None:
         script.assert_exhausted()
 
 
@@ -121,28 +145,32 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each marked test once on each backend."""
     mark = metafunc.definition.get_closest_marker(VIRTUAL_TIME)
-    if mark is None:
-        return
-    if BACKEND in metafunc.fixturenames:
+    if mark is not None and BACKEND in metafunc.fixturenames:
         names = mark.args or (("asyncio", "trio") if find_spec("trio") else ("asyncio",))
-        values = [_virtual(name) for name in names]
-        # As a mark, for it takes precedence over the parameters of the fixture.
+        # As a mark, for it takes precedence over the parameters of the fixture.  What a name stands for is
+        # looked up when the test is run: a wrong one must not stop the collection of the others.
+        values: list[tuple[object, dict[str, Any]]] = [(name, {}) for name in names]
         metafunc.definition.add_marker(
             pytest.mark.parametrize(BACKEND, values, ids=[str(name) for name in names], scope="function")
-        )
-    elif mark in metafunc.definition.own_markers:
-        pytest.fail(
-            f"{VIRTUAL_TIME} marks async tests; a sync test calls resilient_sse.testing.run_in_virtual_time()",
-            pytrace=False,
         )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Give each run of a marked test a clock of its own: what was parametrised, its other parameters share."""
+    mark = item.get_closest_marker(VIRTUAL_TIME)
+    if mark is None:
+        return
+    if mark.kwargs:
+        pytest.fail(f"{VIRTUAL_TIME} takes the names of backends, as in ('trio'), no keywords", pytrace=False)
     parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    if BACKEND in parameters and item.get_closest_marker(VIRTUAL_TIME) is not None:
+    if BACKEND in parameters:
         parameters[BACKEND] = _virtual(parameters[BACKEND][0])
+    elif mark in item.own_markers and BACKEND not in getattr(item, "fixturenames", ()):
+        pytest.fail(
+            f"{VIRTUAL_TIME} marks async tests; a sync test calls resilient_sse.testing.run_in_virtual_time()",
+            pytrace=False,
+        )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -164,16 +192,54 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
     """Show what the scripts and recorders of a failed test have seen."""
+    if call.excinfo and not (item.config.getoption("fulltrace") or item.config.getoption("usepdb")):
+        call.excinfo = _without_libraries(call.excinfo)
     outcome = yield
     report: pytest.TestReport = outcome.get_result()
-    if report.when == "call" and report.failed:
-        item.stash[_failed] = True
+    if report.when == "call" and report.failed and call.excinfo is not None:
+        item.stash[_failure] = call.excinfo.value
         notes = item.stash.setdefault(_notes, {})
         for title, text in notes.items():
             if f"{title}:" not in report.longreprtext:  # a failed assertion of ours has shown it
                 report.sections.append((f"SSE {title}", text() or "(nothing happened)"))
+
+
+def _without_libraries(excinfo: pytest.ExceptionInfo[BaseException]) -> pytest.ExceptionInfo[BaseException]:
+    """Leave the libraries out of the way of an error that a script has raised through them."""
+    entries: list[TracebackType] = []
+    entry: TracebackType | None = excinfo.tb
+    while entry is not None:
+        entries.append(entry)
+        entry = entry.tb_next
+    names = [str(entry.tb_frame.f_globals.get("__name__")) for entry in entries]
+    kept = [
+        entry for entry, name in zip(entries, names, strict=True) if name.partition(".")[0] not in THROUGH
+    ]
+    if SCRIPT not in names or not kept:
+        return excinfo
+    rest: TracebackType | None = None
+    for entry in reversed(kept):
+        rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return pytest.ExceptionInfo.from_exception(excinfo.value.with_traceback(rest))
+
+
+def _holds(failure: BaseException | None, error: BaseException) -> bool:
+    """Tell whether a failure is an error, or a group with it, or came from it."""
+    if failure is None or failure is error:
+        return failure is not None
+    if isinstance(failure, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", failure)
+        if any(_holds(inner, error) for inner in group.exceptions):
+            return True
+    return _holds(failure.__cause__ or failure.__context__, error)
+
+
+def _shortened(script: Script) -> str:
+    from resilient_sse.testing.conversation import shortened  # noqa: PLC0415 - see the top of the module
+
+    return "\n".join(shortened(script.transcript.splitlines())) if script.transcript else ""
 
 
 def _show_on_failure(item: pytest.Item, title: str, text: Callable[[], str]) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import TypeVar, Unpack
 
@@ -28,37 +28,18 @@ import anyio
 import httpx
 
 from resilient_sse.testing.connection import ClientOptions, Connection, ScriptTransport
+from resilient_sse.testing.conversation import UnexpectedRequestError, check_step, described
 from resilient_sse.testing.steps import Handler, HeaderItems, RecordedRequest, Refusal, Reply, Step
-from resilient_sse.testing.wire import Pause
+from resilient_sse.testing.wire import Pause, check_type
 
 if sys.version_info >= (3, 12):
-    from typing import override
+    pass
 else:
-    from typing_extensions import override
+    pass
 
 __all__ = ["Script", "UnexpectedRequestError"]
 
 StepT = TypeVar("StepT", bound=Step)
-
-
-class UnexpectedRequestError(AssertionError):
-    """
-    The client sent a request that the script has no step for.
-
-    Args:
-        request: The request.
-        conversation: What was said before it, one line per request.
-    """
-
-    def __init__(self, request: RecordedRequest, conversation: Sequence[str]) -> None:
-        super().__init__(request, conversation)
-        self.request = request
-        self.conversation = conversation
-
-    @override
-    def __str__(self) -> str:
-        before = self.conversation or ["(nothing)"]
-        return "\n    ".join((f"unexpected request: {self.request}; before it:", *before))
 
 
 class Script:
@@ -70,12 +51,23 @@ class Script:
     `UnexpectedRequestError`.  It is remembered, for the case that the client under test swallows it: call
     `verify` at the end of a test.
 
+    Args:
+        max_requests: How many requests it answers, so that a client that retries for ever does not do that in
+            virtual time; the next one is an error.  `None` for no limit.
+
     Attributes:
         requests: The requests so far, `RecordedRequest`s in the order of arrival.
         max_live: How many connections were open at once, at most.
+        max_requests: As above; it may be changed.
+
+    Raises:
+        ValueError: *max_requests* is less than 1.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_requests: int | None = 100_000) -> None:
+        if max_requests is not None and max_requests < 1:
+            raise ValueError(f"max_requests must be at least 1, or None for no limit, not {max_requests!r}")
+        self.max_requests: int | None = max_requests
         self.requests: list[RecordedRequest] = []
         self.max_live: int = 0
         self._steps: deque[Step | Handler] = deque()
@@ -131,7 +123,11 @@ class Script:
             headers: Response headers.
             body: The body, sent as plain text.
             times: For how many requests in a row.
+
+        Raises:
+            TypeError: An argument has the wrong type.
         """
+        check_type("body", body, bytes, "bytes")
         return self._add(Reply(body, status=status, headers=headers, content_type="text/plain"), times)
 
     def redirect(self, url: str, *, status: int = HTTPStatus.TEMPORARY_REDIRECT, times: int = 1) -> Reply:
@@ -164,8 +160,15 @@ class Script:
         return self._add(Reply(after=float("inf")), times)
 
     def play(self, *steps: Step | Handler) -> None:
-        """Add steps made elsewhere, or functions that look at the request and return one."""
+        """
+        Add steps made elsewhere, or functions that look at the request and return one.
+
+        Raises:
+            TypeError: One is neither.
+        """
         self._check_open()
+        for step in steps:
+            check_step("steps", step)
         self._steps.extend(steps)
 
     def always(self, step: Step | Handler) -> None:
@@ -174,8 +177,12 @@ class Script:
 
         Args:
             step: A step, or a function, sync or async, that looks at the request and returns one.
+
+        Raises:
+            TypeError: It is neither.
         """
         self._check_open()
+        check_step("step", step)
         self._fallback = step
 
     def expect_no_more(self) -> None:
@@ -219,6 +226,7 @@ class Script:
             UnexpectedRequestError: There was a request beyond the script.
             Exception: Whatever else a handler raised, assertions above all, but not httpx's errors.
         """
+        __tracebackhide__ = True
         if self._failures:
             raise self._failures[0]
 
@@ -229,7 +237,7 @@ class Script:
         Raises:
             AssertionError: Steps are left.
         """
-        self._check(not self._steps, "steps that no request came for:", map(_describe, self._steps))
+        self._check(not self._steps, "steps that no request came for:", map(described, self._steps))
 
     def closed_all(self) -> None:
         """
@@ -251,12 +259,14 @@ class Script:
             raise ValueError("nothing can be added after expect_no_more()")
 
     def _add(self, step: StepT, times: int = 1) -> StepT:
+        check_type("times", times, int, "a whole number")
         if times < 1:
             raise ValueError(f"times must be at least 1, not {times!r}")
         self.play(*[step] * times)
         return step
 
     async def _answer(self, request: httpx.Request, connections: list[Connection]) -> httpx.Response:
+        __tracebackhide__ = True
         record = RecordedRequest(
             method=request.method,
             url=str(request.url),
@@ -280,6 +290,7 @@ class Script:
             raise
 
     async def _next_step(self, record: RecordedRequest) -> Step:
+        __tracebackhide__ = True
         try:
             step = await self._resolve(record)
         except httpx.HTTPError as error:
@@ -292,14 +303,16 @@ class Script:
         return step
 
     async def _resolve(self, record: RecordedRequest) -> Step:
+        __tracebackhide__ = True
+        if self.max_requests is not None and len(self.requests) > self.max_requests:
+            raise UnexpectedRequestError(record, tuple(self._conversation), self.max_requests)
         step = self._steps.popleft() if self._steps else self._fallback
         if step is None:
             raise UnexpectedRequestError(record, tuple(self._conversation))
         if isinstance(step, Reply | Refusal):
             return step
-        answer = step(record)
-        return await answer if inspect.isawaitable(answer) else answer
-
-
-def _describe(step: Step | Handler) -> str:
-    return str(step) if isinstance(step, Reply | Refusal) else f"what {step!r} says"
+        returned = step(record)
+        answer: object = await returned if inspect.isawaitable(returned) else returned
+        if not isinstance(answer, Reply | Refusal):
+            raise TypeError(f"{described(step)} must be a Reply or a Refusal, not {answer!r}")
+        return answer

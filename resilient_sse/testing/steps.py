@@ -7,13 +7,14 @@ import math
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import NoReturn, TypeAlias
 
 import anyio
 import httpx
 
 from resilient_sse.testing.connection import CUT_SHORT, Connection, ReplyStream
-from resilient_sse.testing.wire import Pause, encoded
+from resilient_sse.testing.wire import Pause, check_type, counted, encoded
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -83,6 +84,9 @@ class Reply:
         gzip: Compress, with a flush after each chunk, and say so in `Content-Encoding`.
         after: Seconds from the request to the response headers; `math.inf` for a server that never answers.
         close_takes: Seconds that `aclose()` on the client's side takes.
+
+    Raises:
+        TypeError: A part is neither bytes nor a pause, or another argument has the wrong type.
     """
 
     def __init__(
@@ -95,6 +99,11 @@ class Reply:
         after: float = 0.0,
         close_takes: float = 0.0,
     ) -> None:
+        for part in parts:
+            check_type("parts", part, (bytes, Pause), "bytes, as event() makes them, or pause(seconds)")
+        check_type("status", status, int, "a whole number such as 503")
+        check_type("after", after, (int, float), "a number of seconds")
+        check_type("close_takes", close_takes, (int, float), "a number of seconds")
         self.parts = parts
         self.status = status
         self.headers: httpx.Headers = httpx.Headers(headers)
@@ -151,9 +160,8 @@ class Reply:
         if self.after == math.inf:
             return "no answer"
         chunks = [part for part in self.parts if isinstance(part, bytes)]
-        return (
-            f"{self.status}, {len(chunks)} chunks ({sum(map(len, chunks))} bytes), then {self.ending.value}"
-        )
+        size = counted(sum(map(len, chunks)), "byte")
+        return f"{self.status}, {counted(len(chunks), 'chunk')} ({size}), then {self.ending.value}"
 
     def _with_ending(self, ending: Ending, failure: Exception | None = None) -> Reply:
         self.ending = ending
@@ -169,10 +177,17 @@ class Refusal:
     Attributes:
         error: What the client's request raises; `None` (the default) is a closed port's `httpx.ConnectError`.
         after: Seconds until then; `math.inf` is a host that swallows packets.
+
+    Raises:
+        TypeError: *error* is no exception, or *after* is no number.
     """
 
     error: Exception | None = None
     after: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_type("error", self.error, (Exception, NoneType), "an exception such as httpx.ConnectError('')")
+        check_type("after", self.after, (int, float), "a number of seconds")
 
     async def play(self, timeouts: Mapping[str, float | None]) -> NoReturn:
         """

@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import NoneType
 
 __all__ = ["Pause", "comment", "event", "gzipped", "pause", "sliced"]
 
@@ -26,12 +27,14 @@ class Pause:
         seconds: How long it lasts.
 
     Raises:
-        ValueError: *seconds* is negative, infinite or no number.
+        TypeError: *seconds* is no number.
+        ValueError: *seconds* is negative, infinite or not a number.
     """
 
     seconds: float
 
     def __post_init__(self) -> None:
+        check_type("seconds", self.seconds, (int, float), "a number")
         if not (math.isfinite(self.seconds) and self.seconds >= 0):
             raise ValueError(f"seconds must be finite and not negative, not {self.seconds!r}")
 
@@ -41,7 +44,8 @@ def pause(seconds: float) -> Pause:
     Keep silent for so many *seconds* before whatever comes next.
 
     Raises:
-        ValueError: *seconds* is negative, infinite or no number.
+        TypeError: *seconds* is no number.
+        ValueError: *seconds* is negative, infinite or not a number.
     """
     return Pause(seconds)
 
@@ -57,8 +61,13 @@ def event(data: str, *, id: str | None = None, event: str | None = None, retry: 
         retry: The reconnection time, in milliseconds; `None` (the default) writes none.
 
     Raises:
+        TypeError: An argument has another type; data that is no text needs `json.dumps` or the like.
         ValueError: *id* or *event* contains a line end, *id* contains a NUL, or *retry* is negative.
     """
+    check_type("data", data, str, "a string: call json.dumps() or the like before")
+    check_type("id", id, (str, NoneType), "a string")
+    check_type("event", event, (str, NoneType), "a string")
+    check_type("retry", retry, (int, NoneType), "a whole number of milliseconds")
     lines: list[str] = []
     if event is not None:
         lines.append(f"event: {_one_line('event', event)}")
@@ -80,7 +89,11 @@ def comment(text: str = "") -> bytes:
 
     Args:
         text: What follows the colon.
+
+    Raises:
+        TypeError: *text* is no string.
     """
+    check_type("text", text, str, "a string")
     return ("\n".join(f": {line}".rstrip(" ") for line in LINE_END.split(text)) + "\n\n").encode()
 
 
@@ -144,3 +157,25 @@ def _one_line(name: str, value: str) -> str:
     if LINE_END.search(value):
         raise ValueError(f"{name} must be a single line, not {value!r}")
     return value
+
+
+def check_type(name: str, value: object, kind: type | tuple[type, ...], wanted: str) -> None:
+    """
+    Check an argument that a test has given.
+
+    Args:
+        name: What it is called.
+        value: What was given.
+        kind: The type or types that it may have.
+        wanted: What to give instead, in words.
+
+    Raises:
+        TypeError: It has another type.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be {wanted}, not {value!r}")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun, in the plural unless it is 1."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

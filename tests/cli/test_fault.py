@@ -74,6 +74,13 @@ def test_everything():
         ([*TARGET, "--handoff", "wifi,4g"], "'wifi,4g' is not FROM,TO,GAP, such as wifi,4g,0.5"),
         ([*TARGET, "--handoff", "wifi,4g,-1"], "is not a number of seconds"),
         ([*TARGET, "--flap", "1,1,1", "--handoff", "wifi,4g,1"], "not allowed with"),
+        (["--target", "host:0"], "'host:0' names no port; give the one that the server listens on"),
+        ([*TARGET, "--seed", "x"], "'x' is not a whole number, such as 7"),
+        ([*TARGET, "--after", "1"], "--after tells when --flap or --handoff begins; give one of them"),
+        (
+            [*TARGET, "--profile", "4g", "--handoff", "wifi,4g,1"],
+            "--profile and the first of --handoff both name the line; leave --profile out",
+        ),
         ([*TARGET, "--after", "inf"], "'inf' is not a number of seconds"),
         ([*TARGET, "--profile", "7g"], "unknown profile '7g'; choose one of slow-3g, 3g"),
         ([*TARGET, "--handoff", "wifi,6g,1"], "unknown profile '6g'"),
@@ -91,6 +98,7 @@ def test_nonsense_is_one_line_that_names_the_fix(run, arguments, complaint):
     assert (done.code, done.out) == (2, "")
     assert complaint in done.err
     assert done.err.count("\n") == 1
+    assert "make a Profile" not in done.err
 
 
 def test_an_occupied_port_is_named(run):
@@ -197,7 +205,9 @@ class Fault:
                 PATIENCE
             )  # its standard input stays open as long: its end would be another reason
         out, err = self.process.communicate(timeout=PATIENCE)
-        (counters,) = [json.loads(line)["counters"] for line in out.splitlines()]
+        *done, last = [json.loads(line) for line in out.splitlines()]
+        self.done = [line["done"] for line in done]
+        counters = last["counters"]
         return self.process.returncode, counters, err.decode()
 
     def is_listening(self):
@@ -278,6 +288,7 @@ def test_lines_of_standard_input_are_done_at_once(start, upstream):
     fault.process.stdin.write(b"burst")  # the last line needs no end
     code, counters, complaints = fault.end()
     assert (code, counters["resets"]) == (0, 1)
+    assert fault.done == ["refuse", "reset", "accept"]
     assert re.findall(r"unknown action '(\w+)'; choose one of refuse, accept", complaints) == [
         "explode",
         "burst",
@@ -327,12 +338,17 @@ def test_toxics_are_in_force_from_the_start(start, upstream):
 @pytest.mark.e2e
 def test_people_get_words(start, upstream):
     """Without `--json` the same is said in words."""
-    process = start("fault", "--target", f"127.0.0.1:{upstream.port}", "--seed", "7")
+    target = f"127.0.0.1:{upstream.port}"
+    process = start("fault", "--target", target, "--seed", "7", "--stdin", stdin=subprocess.PIPE)
     assert re.fullmatch(
         rf"listening on 127.0.0.1 port \d+ for 127.0.0.1 port {upstream.port}: profile clean, seed 7\n",
         process.stdout.readline().decode(),
     )
+    process.stdin.write(b"loss:share=0.5\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == b"done: loss:share=0.5\n"
     process.send_signal(signal.SIGINT)
+    process.wait(PATIENCE)  # its standard input stays open as long
     out, err = process.communicate(timeout=PATIENCE)
     assert out.decode().startswith("accepted 0, refused 0, resets 0, bytes_down 0")
     assert (process.returncode, err) == (130, b"")

@@ -156,7 +156,7 @@ def test_the_port_is_taken(run):
         done = run("serve", "--port", str(port))
     assert (done.code, done.out) == (Exit.USAGE, "")
     expected = f"port {port} of 127.0.0.1 is taken; choose another with --port, or 0 for a free one\n"
-    assert done.err == f"resilient-sse: error: {expected}"
+    assert done.err == f"resilient-sse serve: error: {expected}"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,11 @@ def test_the_port_is_taken(run):
         (["--host", "198.51.100.7"], "cannot listen on port 8000 of 198.51.100.7: "),
         (["--port", "0", "--store", "sqlite:/nowhere/at/all.db"], "the store is out of reach; check --store"),
         (["--port", "0", "--store", "redis://127.0.0.1:1/0"], "the store is out of reach; check --store"),
-        (["--port", "0", "--store", "redis://127.0.0.1:port/0"], "port"),
+        (["--port", "0", "--store", "redis://127.0.0.1:1?max_connections=x"], "--store: Invalid value for"),
+        (
+            ["--port", "0", "--store", "redis://127.0.0.1:1?nonsense=1"],
+            "--store: the URL of Redis has an option",
+        ),
     ],
 )
 def test_what_cannot_be_done(run, arguments, words):
@@ -173,6 +177,7 @@ def test_what_cannot_be_done(run, arguments, words):
     done = run("serve", *arguments)
     assert (done.code, done.out) == (Exit.USAGE, "")
     assert words in done.err
+    assert done.err.startswith("resilient-sse serve: error: ")
     assert done.err.count("\n") == 1
 
 
@@ -187,7 +192,7 @@ def test_a_missing_extra(start, missing):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (Exit.USAGE, b"")
     expected = f"the reference server needs {missing}: pip install 'resilient-sse[testing]'\n"
-    assert done.stderr.decode() == f"resilient-sse: error: {expected}"
+    assert done.stderr.decode() == f"resilient-sse serve: error: {expected}"
 
 
 def test_redis_is_missing():
@@ -209,6 +214,21 @@ def test_redis_is_missing():
         (["--port", "http"], "'http' is not a port"),
         (["--store", "postgres://x"], "is not a store: memory, sqlite:PATH or redis://HOST:PORT/DB"),
         (["--store", "sqlite:"], "is not a store"),
+        (["--store", "sqlite::memory:"], "'sqlite::memory:' names no file; leave --store out"),
+        (
+            ["--store", "sqlite://rel.db"],
+            "'sqlite://rel.db' is a URL; write sqlite:PATH, such as sqlite:events.db",
+        ),
+        (["--store", "sqlite:///srv/abs.db"], "is a URL; write sqlite:PATH"),
+        (["--store", "sqlite:file:x.db?mode=memory"], "is a URL; write sqlite:PATH"),
+        (["--store", "sqlite:~nobody-of-this-name/x.db"], "nobody of that name has a home here"),
+        (
+            ["--store", "redis://:secret@127.0.0.1:x/0"],
+            "--store: a Redis store is redis://HOST:PORT/DB, with a port",
+        ),
+        (["--store", "redis://127.0.0.1:99999/0"], "a Redis store is redis://HOST:PORT/DB, with a port"),
+        (["--store", "redis://127.0.0.1/zero"], "a Redis store is redis://HOST:PORT/DB, with a port"),
+        (["--store", "rediss://[::1"], "a Redis store is redis://HOST:PORT/DB, with a port"),
         (["--heartbeat", "0"], "is not a number of seconds above 0, or none"),
         (["--heartbeat", "nan"], "is not a number of seconds above 0, or none"),
         (["--rate-limit", "10"], "is not a limit like 10/60"),
@@ -231,7 +251,24 @@ def test_impossible_values(run, arguments, words):
     done = run("serve", *arguments)
     assert (done.code, done.out) == (Exit.USAGE, "")
     assert words in done.err
+    assert done.err.startswith("resilient-sse serve: error: ")
+    assert "secret" not in done.err
     assert done.err.count("\n") == 1
+
+
+def test_stores(monkeypatch):
+    """R192: each form of a store is taken as it is, but for `~`, which is one's home."""
+    monkeypatch.setenv("HOME", "/home/ada")
+    for given, taken in (
+        ("memory", "memory"),
+        ("sqlite:events.db", "sqlite:events.db"),
+        ("sqlite:/srv/events.db", "sqlite:/srv/events.db"),
+        ("sqlite:~/events.db", "sqlite:/home/ada/events.db"),
+        ("redis://:secret@127.0.0.1:6379/0", "redis://:secret@127.0.0.1:6379/0"),
+        ("rediss://[::1]:6379", "rediss://[::1]:6379"),
+        ("unix:///run/valkey.sock?db=1", "unix:///run/valkey.sock?db=1"),
+    ):
+        assert parse(["serve", "--store", given]).store == taken
 
 
 def test_the_defaults():

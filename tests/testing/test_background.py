@@ -5,6 +5,7 @@ import threading
 import time
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from resilient_sse.testing.background import proxying
@@ -180,3 +181,108 @@ def test_a_wrong_option_is_told(echo):
     with pytest.raises(ValueError, match="slow-3g"), proxying(echo, profile="carrier-pigeon"):
         pass
     until(lambda: threading.active_count() <= threads)
+
+
+@pytest.mark.parametrize(
+    "fault,complaint",
+    [
+        (lambda proxy: proxy.handoff("wifi", "LTE", 0.3), "unknown profile 'LTE'; choose one of slow-3g"),
+        (lambda proxy: proxy.handoff("LTE", "wifi", 0.3), "unknown profile 'LTE'"),
+        (lambda proxy: proxy.handoff("wifi", "4g", -1), "gap must be a number of seconds, 0 or more, not -1"),
+        (lambda proxy: proxy.handoff("wifi", "4g", "1"), "gap must be a number of seconds, not '1'"),
+        (lambda proxy: proxy.flap(1, down="x"), "down and up must be a number of seconds, not 'x'"),
+        (lambda proxy: proxy.flap(1, down=-1), "down and up must be a number of seconds, 0 or more"),
+        (lambda proxy: proxy.flap(1, down=1, up=-1), "down and up must be a number of seconds, 0 or more"),
+        (lambda proxy: proxy.flap(2, down=[1]), "one figure in down for each"),
+        (lambda proxy: proxy.flap("2", down=1), "times must be a whole number, not '2'"),
+        (lambda proxy: proxy.play("x"), "play needs a Timeline, such as Timeline.*, not 'x'"),
+        (lambda proxy: proxy.add("refuse"), r"give a toxic, such as parse_toxic\('refuse'\), not 'refuse'"),
+        (lambda proxy: proxy.add(5), r"give a toxic, such as SegmentLoss\(share=0.1\), not 5"),
+        (lambda proxy: proxy.use(None), "unknown profile None"),
+        (lambda proxy: proxy.use([]), r"unknown profile \[\]"),
+    ],
+)
+def test_a_fault_that_makes_no_sense_is_told_at_once(echo, fault, complaint):
+    """What is told only to a future, or to nobody, would leave a test green without its fault."""
+    with proxying(echo) as proxy:
+        with pytest.raises((TypeError, ValueError), match=complaint):
+            fault(proxy)
+        assert ask(proxy) == b"hello"
+        assert proxy.profile.name == "clean"
+
+
+def failing(proxy):
+    """Play a timeline whose action fails."""
+    return proxy.play(Timeline([(0.0, 5)]))
+
+
+def test_what_fails_in_the_background_is_raised_at_the_end(echo):
+    """Nobody has to ask the future."""
+    with pytest.raises(TypeError, match="give a toxic"), proxying(echo) as proxy:
+        until(failing(proxy).done)
+
+
+def test_what_the_block_raises_comes_first(echo):
+    """What fails in the background does not hide what the test says."""
+    with pytest.raises(KeyError), proxying(echo) as proxy:
+        until(failing(proxy).done)
+        raise KeyError
+
+
+@pytest.mark.parametrize("how", ["result", "exception"])
+def test_what_was_asked_for_is_not_raised_again(echo, how):
+    """Who has asked the future knows already."""
+    with proxying(echo) as proxy:
+        future = failing(proxy)
+        if how == "result":
+            with pytest.raises(TypeError):
+                future.result(5)
+        else:
+            assert isinstance(future.exception(5), TypeError)
+
+
+def test_a_future_that_was_not_ready_was_not_asked(echo):
+    """A question that timed out was not answered."""
+
+    def play_and_ask():
+        with proxying(echo) as proxy:
+            future = proxy.play(Timeline([(0.1, 5)]))
+            with pytest.raises(TimeoutError):
+                future.result(0)
+            until(future.done)
+
+    with pytest.raises(TypeError, match="give a toxic"):
+        play_and_ask()
+
+
+def test_a_fault_can_be_cancelled(echo):
+    """The network is back at once."""
+    with proxying(echo) as proxy:
+        future = proxy.flap(1, down=3600)
+        until(lambda: refused(proxy))
+        assert future.cancel()
+        until(lambda: not refused(proxy))
+        assert ask(proxy) == b"hello"
+
+
+async def test_async_tests_await_a_fault_in_a_thread(echo):
+    """As the reference says; the rest of the test goes on meanwhile."""
+    went_on = []
+    with proxying(echo) as proxy:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.to_thread.run_sync, proxy.flap(1, down=0.2, up=0).result)
+            await anyio.sleep(0.01)
+            went_on.append(refused(proxy))
+        assert not refused(proxy)
+    assert went_on == [True]
+
+
+def test_a_stopped_proxy_says_so(echo):
+    """Whatever is asked of it."""
+    with proxying(echo) as proxy:
+        pass
+    for call in (proxy.refuse, proxy.reset_all, lambda: proxy.use("4g"), lambda: proxy.flap(1, down=1)):
+        with pytest.raises(
+            RuntimeError, match="the proxy has been stopped: it runs until the end of its test"
+        ):
+            call()

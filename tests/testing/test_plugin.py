@@ -78,11 +78,11 @@ def test_it_says_what_it_offers(project):
     ours = re.findall(
         r"^(\w+) -- .*resilient_sse/testing/pytest_plugin\.py:\d+\n +(\w+)", fixtures, re.MULTILINE
     )
-    assert ours == [
-        ("sse_script", "Give"),
-        ("sse_recorder", "Give"),
-        ("sse_server", "Give"),
+    assert sorted(ours) == [
         ("sse_proxy", "Give"),
+        ("sse_recorder", "Give"),
+        ("sse_script", "Give"),
+        ("sse_server", "Give"),
     ]
     _, marks = project.run("--markers")
     assert "@pytest.mark.sse_virtual_time(*backends): run an async test in virtual time" in marks
@@ -237,6 +237,9 @@ def test_it_does_without_trio(project):
             @pytest.mark.sse_virtual_time("trio")
             async def test_day():
                 pass
+
+            def test_other():
+                pass
         """,
     )
     others = ("-p", "no:hypothesispytest")  # hypothesis offers to support trio, and would import it
@@ -244,34 +247,47 @@ def test_it_does_without_trio(project):
     assert code == 0, output
     assert re.findall(r"::(\S+) PASSED", output) == ["test_day[asyncio]"]
     code, output = project.run(*others, "test_trio.py")
-    assert code == 2
+    assert code == 1
+    assert "1 passed, 1 error" in output  # nothing but that test
     assert "sse_virtual_time: trio is missing: pip install 'resilient-sse[trio]'" in output
 
 
 def test_mistakes_with_the_mark(project):
-    """A sync test, and a backend that does not exist, are refused with the remedy."""
+    """A sync test, a backend that does not exist, and keywords: that test fails with the remedy, by its name."""
     code, output = project.run(
-        test_sync="""
+        test_marks="""
             import pytest
 
             @pytest.mark.sse_virtual_time
             def test_sync():
                 pass
-        """,
-        test_unknown="""
-            import pytest
 
-            @pytest.mark.sse_virtual_time("curio")
+            @pytest.mark.sse_virtual_time("curio", "asyncio")
             async def test_unknown():
+                pass
+
+            @pytest.mark.sse_virtual_time(backends="trio")
+            async def test_keywords():
+                pass
+
+            def test_other():
                 pass
         """,
     )
-    assert code == 2
+    assert code == 1
+    assert "2 passed, 4 errors" in output  # the others are test_unknown[asyncio] and test_other
+    assert sorted(re.findall(r"^ERROR .*?::(\S+)", output, re.MULTILINE)) == [
+        "test_keywords[asyncio]",
+        "test_keywords[trio]",
+        "test_sync",
+        "test_unknown[curio]",
+    ]
     assert (
         "sse_virtual_time marks async tests; a sync test calls resilient_sse.testing.run_in_virtual_time()"
         in output
     )
     assert "sse_virtual_time: name must be 'asyncio' or 'trio', not 'curio'" in output
+    assert "sse_virtual_time takes the names of backends, as in ('trio'), no keywords" in output
 
 
 def test_a_plugin_that_takes_marked_tests_over_is_noticed(project):
@@ -424,8 +440,8 @@ def test_a_failure_shows_the_conversation_and_the_timeline(project):
     wrong, rest = output.split("test_wrong_states", 1)
     states, idle = rest.split("test_idle", 1)
     assert section(wrong, "SSE conversation") == [
-        "GET https://host/stream at 0 s: 200, 1 chunks (15 bytes), then silence",
-        "GET https://host/stream at 31 s (Last-Event-ID: 1): 200, 1 chunks (27 bytes), then a clean end",
+        "GET https://host/stream at 0 s: 200, 1 chunk (15 bytes), then silence",
+        "GET https://host/stream at 31 s (Last-Event-ID: 1): 200, 1 chunk (27 bytes), then a clean end",
     ]
     timeline = section(wrong, "SSE timeline")
     assert timeline[0] == "     0.000 s  connecting -> connected (opened): Connected"
@@ -436,3 +452,104 @@ def test_a_failure_shows_the_conversation_and_the_timeline(project):
     assert re.search(r"^> +assert_states\(sse_recorder", states, re.MULTILINE)
     assert section(idle, "SSE conversation") == ["(nothing happened)"]
     assert section(idle, "SSE timeline") == ["(nothing happened)"]
+
+
+def test_a_failure_is_reported_once(project):
+    """A request too many, or a handler that raises, is one failure, and its traceback leaves the libraries out."""
+    code, output = project.run(
+        follower=FOLLOWER,
+        test_once="""
+            import pytest
+            from follower import collect
+
+            pytestmark = pytest.mark.sse_virtual_time("asyncio")
+
+            async def test_unexpected(sse_script):
+                await collect(sse_script.client())
+
+            async def test_handler(sse_script):
+                def answer(request):
+                    raise ValueError("of the handler")
+                sse_script.always(answer)
+                await collect(sse_script.client())
+
+            async def test_another(sse_script):
+                try:
+                    await collect(sse_script.client())
+                except AssertionError:
+                    pass
+                raise KeyError("another")
+
+            async def test_swallowed_before(sse_script):
+                try:
+                    await collect(sse_script.client())
+                except AssertionError:
+                    hidden = True
+                assert not hidden
+        """,
+    )
+    assert code == 1
+    assert "4 failed, 2 errors" in output  # the errors are of the last two, which have hidden theirs
+    assert sorted(re.findall(r"^ERROR .*?::(\w+)", output, re.MULTILINE)) == [
+        "test_another",
+        "test_swallowed_before",
+    ]
+    unexpected, handler = (
+        re.search(rf"^_+ {name}\[asyncio\] _+\n((?:(?!^_+ test_).*\n)*)", output, re.MULTILINE)[1]
+        for name in ("test_unexpected", "test_handler")
+    )
+    assert "await collect(sse_script.client())" in unexpected
+    places = re.compile(r"^(\S+\.py):\d+: ", re.MULTILINE)
+    assert set(places.findall(unexpected)) == {"test_once.py", "follower.py"}
+    assert set(places.findall(handler)) == {"test_once.py", "follower.py"}
+    assert 'raise ValueError("of the handler")' in handler
+
+
+def test_a_client_that_retries_for_ever_is_stopped(project):
+    """Virtual time has no end, so the script has one; what is shown of the conversation is short."""
+    code, output = project.run(
+        test_endless="""
+            import pytest
+
+            from resilient_sse import ResilientStream
+            from resilient_sse.testing import Refusal
+
+            @pytest.mark.sse_virtual_time("asyncio")
+            async def test_endless(sse_script):
+                assert sse_script.max_requests == 10_000
+                sse_script.max_requests = 500
+                sse_script.always(Refusal())
+                async with sse_script.client() as client:
+                    async for _ in ResilientStream("https://host/stream", client=client, max_retries=None):
+                        pass
+        """,
+    )
+    assert code == 1
+    assert "1 failed" in output
+    assert (
+        "more than 500 requests (max_requests), does something retry for ever? last: GET https://" in output
+    )
+    conversation = section(output, "SSE conversation")
+    assert conversation[10] == "... 460 more"
+    assert len(conversation) == 41
+
+
+def test_a_deadlock_on_trio_fails(project):
+    """Under anyio's plugin a test that waits for what never comes fails, and the next one passes."""
+    code, output = project.run(
+        test_dead="""
+            import anyio
+            import pytest
+
+            @pytest.mark.sse_virtual_time("trio")
+            async def test_dead():
+                await anyio.Event().wait()
+
+            @pytest.mark.sse_virtual_time("trio")
+            async def test_next():
+                await anyio.sleep(3600)
+        """,
+    )
+    assert code == 1
+    assert "1 failed, 1 passed" in output
+    assert "AllTasksBlockedError: every task is blocked and no timer is pending" in output

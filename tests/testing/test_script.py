@@ -136,7 +136,7 @@ async def test_a_request_beyond_the_script_shows_the_conversation():
             await client.get("https://host/again", headers={"Last-Event-ID": "1"})
     assert str(caught.value) == (
         "unexpected request: GET https://host/again at 2 s (Last-Event-ID: 1); before it:\n"
-        "    GET https://host/stream at 0 s: 200, 1 chunks (9 bytes), then a clean end"
+        "    GET https://host/stream at 0 s: 200, 1 chunk (9 bytes), then a clean end"
     )
     assert isinstance(caught.value, AssertionError)
 
@@ -216,7 +216,7 @@ def test_steps_left_over_are_named():
         script.assert_exhausted()
     lines = str(caught.value).splitlines()
     assert lines[0] == "steps that no request came for:"
-    assert lines[1:3] == ["    200, 1 chunks (1 bytes), then silence", "    no connection"]
+    assert lines[1:3] == ["    200, 1 chunk (1 byte), then silence", "    no connection"]
     assert "test_steps_left_over_are_named" in lines[3]
 
 
@@ -243,3 +243,69 @@ async def test_a_day_of_reconnecting_takes_no_time(script):
         while anyio.current_time() < 3600:
             assert await converse(client, 1) == [httpx.ReadError]
     assert len(script.requests) == 121
+
+
+async def test_a_script_allows_so_many_requests():
+    """In virtual time a client could retry for ever; the error shows how the conversation began and ended."""
+    script = Script(max_requests=100)
+    script.always(lambda request: Refusal())
+    async with script.client() as client:
+        assert await converse(client, 100) == [httpx.ConnectError] * 100
+        with pytest.raises(UnexpectedRequestError) as caught:
+            await client.get(URL)
+        lines = str(caught.value).splitlines()
+        assert lines[0].startswith("more than 100 requests (max_requests), does something retry for ever?")
+        assert lines[11] == "    ... 60 more"
+        assert len(lines) == 42
+        script.max_requests = None
+        assert await converse(client, 1) == [httpx.ConnectError]
+    with pytest.raises(ValueError, match="max_requests must be at least 1, or None for no limit, not 0"):
+        Script(max_requests=0)
+
+
+@pytest.mark.parametrize(
+    "misuse,complaint",
+    [
+        (
+            lambda script: script.respond(5),
+            r"parts must be bytes, as event\(\) makes them, or pause\(seconds\)",
+        ),
+        (lambda script: script.respond("str"), "parts must be bytes, .* not 'str'"),
+        (lambda script: script.respond(status="200"), "status must be a whole number such as 503, not '200'"),
+        (lambda script: script.respond(after="1"), "after must be a number of seconds, not '1'"),
+        (lambda script: script.respond(close_takes="1"), "close_takes must be a number of seconds"),
+        (lambda script: script.reject("503"), "status must be a whole number such as 503, not '503'"),
+        (lambda script: script.reject(503, body="text"), "body must be bytes, not 'text'"),
+        (lambda script: script.reject(503, times="2"), "times must be a whole number, not '2'"),
+        (lambda script: script.refuse(error="reset"), "error must be an exception such as"),
+        (
+            lambda script: script.play(5),
+            "steps must be a Reply, a Refusal, or a function that returns one, not 5",
+        ),
+        (lambda script: script.always("x"), "step must be a Reply, a Refusal, or a function .* not 'x'"),
+    ],
+)
+def test_what_is_no_step_is_refused(script, misuse, complaint):
+    """The error names the argument, where it was given."""
+    with pytest.raises(TypeError, match=complaint):
+        misuse(script)
+    script.assert_exhausted()
+
+
+async def test_a_handler_that_returns_no_step_is_named():
+    """Sync or async: the error says which function and what it returned."""
+
+    def wrong(request):
+        return 5
+
+    async def wrong_as_well(request):
+        return None
+
+    script = Script()
+    script.play(wrong, wrong_as_well)
+    async with script.client() as client:
+        for name, returned in (("wrong", "5"), ("wrong_as_well", "None")):
+            with pytest.raises(TypeError, match=f"{name} at .* must be a Reply or a Refusal, not {returned}"):
+                await client.get(URL)
+    with pytest.raises(TypeError, match="not 5"):
+        script.verify()

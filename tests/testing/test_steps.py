@@ -115,8 +115,8 @@ def test_last_event_id_is_read_as_utf_8():
     [
         (Reply(b"abc", pause(1), b"d").drop(), "200, 2 chunks (4 bytes), then a drop"),
         (Reply(status=503), "503, 0 chunks (0 bytes), then a clean end"),
-        (Reply(b"a").cut(), "200, 1 chunks (1 bytes), then a cut"),
-        (Reply(b"a").hang(), "200, 1 chunks (1 bytes), then silence"),
+        (Reply(b"a").cut(), "200, 1 chunk (1 byte), then a cut"),
+        (Reply(b"a").hang(), "200, 1 chunk (1 byte), then silence"),
         (Reply(after=math.inf), "no answer"),
         (Refusal(), "no connection"),
         (Refusal(httpx.ConnectError("down")), "no connection: ConnectError('down')"),

@@ -79,3 +79,25 @@ def test_only_complete_streams_have_a_trailer(complete):
 def test_empty_chunks_are_left_out():
     """An empty read would mean that the connection has ended."""
     assert list(encoded((b"", b"a", b""), gzip=False, complete=True)) == [b"a"]
+
+
+@pytest.mark.parametrize(
+    "misuse,complaint",
+    [
+        (
+            lambda: event({"n": 1}),
+            r"data must be a string: call json.dumps\(\) or the like before, not {'n': 1}",
+        ),
+        (lambda: event(b"x"), "data must be a string"),
+        (lambda: event("x", id=1), "id must be a string, not 1"),
+        (lambda: event("x", event=1), "event must be a string, not 1"),
+        (lambda: event("x", retry=1.5), "retry must be a whole number of milliseconds, not 1.5"),
+        (lambda: event("x", retry="5"), "retry must be a whole number of milliseconds, not '5'"),
+        (lambda: comment(5), "text must be a string, not 5"),
+        (lambda: pause("1"), "seconds must be a number, not '1'"),
+    ],
+)
+def test_a_wrong_type_is_named(misuse, complaint):
+    """What is no text would come out as something else, or fail far from here."""
+    with pytest.raises(TypeError, match=complaint):
+        misuse()

@@ -39,7 +39,7 @@ class FaultOptions:
     moments: tuple[tuple[float, str], ...] = ()
     flap: Flap | None = None
     handoff: Handoff | None = None
-    after: float = 5.0
+    after: float | None = None
     seed: int | None = None
     json: bool = False
     stdin: bool = False
@@ -55,7 +55,7 @@ def add_fault(parser: argparse.ArgumentParser) -> None:
         "exit codes: 0 ended as asked, 2 wrong arguments or a port that cannot be used, "
         "130 interrupted by Ctrl-C"
     )
-    parser.add_argument("--target", metavar="HOST:PORT", type=_address, required=True, help="the server")
+    parser.add_argument("--target", metavar="HOST:PORT", type=_target, required=True, help="the server")
     parser.add_argument(
         "--listen",
         metavar="HOST:PORT",
@@ -70,7 +70,9 @@ def add_fault(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="a JSON object when ready, with the port, and one at the end"
     )
     process.add_argument(
-        "--stdin", action="store_true", help="take actions as lines of standard input, and end with it"
+        "--stdin",
+        action="store_true",
+        help="take actions as lines of standard input, say which were done, and end with it",
     )
 
 
@@ -104,7 +106,7 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
         help="a fault from the start on, such as latency:delay=0.2,jitter=0.1 or reset:after=500; repeatable",
     )
     bad.add_argument(
-        "--seed", type=int, metavar="N", help="decides about all that is random; drawn by default"
+        "--seed", type=_seed, metavar="N", help="decides about all that is random; drawn by default"
     )
 
 
@@ -135,7 +137,6 @@ def _add_timeline(parser: argparse.ArgumentParser) -> None:
         "--after",
         metavar="SECONDS",
         type=_seconds,
-        default=5.0,
         help="when --flap or --handoff begins; 5 by default",
     )
 
@@ -145,6 +146,20 @@ def _address(text: str) -> tuple[str, int]:
     if not (colon and host and port.isascii() and port.isdigit() and int(port) <= _MAX_PORT):
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8000")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _target(text: str) -> tuple[str, int]:
+    host, port = _address(text)
+    if port == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} names no port; give the one that the server listens on")
+    return host, port
+
+
+def _seed(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, such as 7") from None
 
 
 def _seconds(text: str) -> float:

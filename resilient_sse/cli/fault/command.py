@@ -17,13 +17,13 @@ from anyio.from_thread import BlockingPortal
 
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.testing.proxy import (
+    PROFILES,
     FaultProxy,
     Profile,
     Timeline,
     Toxic,
     parse_action,
     parse_toxic,
-    profile,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["run_fault"]
 
 _READ_BYTES = 4096
+
+_AFTER = 5.0
+"""When `--flap` or `--handoff` begins, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +59,29 @@ def run_fault(options: FaultOptions) -> int:
 
 
 def _planned(options: FaultOptions) -> _Plan:
-    start = options.profile or "clean"
+    if options.after is not None and options.flap is None and options.handoff is None:
+        raise ValueError("--after tells when --flap or --handoff begins; give one of them")
+    start = _line(options.profile or "clean")
     if options.handoff is not None:
-        profile(options.handoff.after)
-        start = options.profile or profile(options.handoff.before).name
+        if options.profile is not None:
+            raise ValueError("--profile and the first of --handoff both name the line; leave --profile out")
+        start = _line(options.handoff.before)
+        _line(options.handoff.after)
     timeline = Timeline()
     for at, action in options.moments:
         timeline = timeline.at(at, action)
     return _Plan(
-        profile=profile(start),
+        profile=start,
         toxics=tuple(parse_toxic(text) for text in options.toxics),
         timeline=timeline,
     )
+
+
+def _line(name: str) -> Profile:
+    """Look a profile up; the library's own complaint would also offer to make one."""
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}; choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]
 
 
 async def _run(options: FaultOptions, plan: _Plan) -> int:
@@ -92,7 +106,7 @@ async def _run(options: FaultOptions, plan: _Plan) -> int:
             tasks.start_soon(proxy.play, plan.timeline)
             tasks.start_soon(_turn, proxy, options)
             if options.stdin:
-                tasks.start_soon(_obey, proxy, tasks.cancel_scope)
+                tasks.start_soon(_obey, proxy, tasks.cancel_scope, options.json)
             async for number in signals:
                 code = Exit.INTERRUPTED if number == signal.SIGINT else Exit.ENDED
                 tasks.cancel_scope.cancel()
@@ -102,7 +116,7 @@ async def _run(options: FaultOptions, plan: _Plan) -> int:
 
 async def _turn(proxy: FaultProxy, options: FaultOptions) -> None:
     """Play what begins after a while."""
-    await anyio.sleep(options.after)
+    await anyio.sleep(_AFTER if options.after is None else options.after)
     if options.flap is not None:
         await proxy.flap(len(options.flap.downs), down=options.flap.downs, up=options.flap.up)
     if options.handoff is not None:
@@ -110,7 +124,7 @@ async def _turn(proxy: FaultProxy, options: FaultOptions) -> None:
         await proxy.handoff(handoff.before, handoff.after, handoff.gap)
 
 
-async def _obey(proxy: FaultProxy, scope: anyio.CancelScope) -> None:
+async def _obey(proxy: FaultProxy, scope: anyio.CancelScope, as_json: bool) -> None:
     """Do what each line of standard input says, and end with it."""
     rest = b""
     send, receive = anyio.create_memory_object_stream[bytes](math.inf)
@@ -120,7 +134,7 @@ async def _obey(proxy: FaultProxy, scope: anyio.CancelScope) -> None:
         async for more in receive:
             *lines, rest = (rest + more).split(b"\n")
             for line in lines if more else [rest]:
-                _do(proxy, line.decode(errors="replace").strip())
+                _do(proxy, line.decode(errors="replace").strip(), as_json=as_json)
             if not more:
                 scope.cancel()
 
@@ -137,13 +151,16 @@ def _listen(portal: BlockingPortal, send: MemoryObjectSendStream[bytes]) -> None
             portal.call(send.send_nowait, data)
 
 
-def _do(proxy: FaultProxy, line: str) -> None:
+def _do(proxy: FaultProxy, line: str, *, as_json: bool) -> None:
+    """Do what a line says, and say so."""
     if not line:
         return
     try:
         proxy.apply(parse_action(line))
     except ValueError as error:
         complain(str(error))
+        return
+    print(json.dumps({"done": line}) if as_json else f"done: {line}", flush=True)
 
 
 def _say_ready(proxy: FaultProxy, options: FaultOptions) -> None:

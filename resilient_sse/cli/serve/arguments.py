@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
 
 __all__ = ["ServeOptions", "add_serve", "serve_options"]
 
@@ -55,7 +57,7 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
         type=_store,
         default="memory",
         metavar="STORE",
-        help="memory (default), sqlite:PATH, or redis://HOST:PORT/DB",
+        help="memory (default), sqlite:PATH (a file, ~ is your home), or redis://HOST:PORT/DB",
     )
     parser.add_argument(
         "--history", type=_whole, metavar="N", help="how many events of each user are kept; all by default"
@@ -208,8 +210,39 @@ def _limit(text: str) -> tuple[int, float]:
 
 
 def _store(text: str) -> str:
-    kind, colon, rest = text.partition(":")
-    known = kind == "sqlite" or (kind in ("redis", "rediss", "unix") and rest.startswith("//"))
-    if text == "memory" or (known and colon and rest):
+    kind, _, rest = text.partition(":")
+    if kind == "sqlite" and rest:
+        return f"sqlite:{_path(text, rest)}"
+    if kind in ("redis", "rediss", "unix") and rest.startswith("//"):
+        _check_redis(text)
+        return text
+    if text == "memory":
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is not a store: memory, sqlite:PATH or redis://HOST:PORT/DB")
+
+
+def _path(text: str, path: str) -> str:
+    """Return the file of a SQLite store; a URL of other programs would be taken for a file's name."""
+    if path.startswith(":memory:"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no file; leave --store out to keep events in memory"
+        )
+    if path.startswith(("//", "file:")):
+        form = "write sqlite:PATH, such as sqlite:events.db or sqlite:/var/lib/events.db"
+        raise argparse.ArgumentTypeError(f"{text!r} is a URL; {form}")
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"{text!r}: nobody of that name has a home here") from None
+
+
+def _check_redis(text: str) -> None:
+    # The text is not quoted: it may hold a password.
+    form = "a Redis store is redis://HOST:PORT/DB, with a port of 0 to 65535 and a number for DB"
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise argparse.ArgumentTypeError(form) from None
+    if parts.scheme != "unix" and _digits(parts.path.strip("/") or "0") is None:
+        raise argparse.ArgumentTypeError(form)

@@ -11,7 +11,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, cast
 
-from resilient_sse.cli.exits import Exit, complain
+from resilient_sse.cli.exits import Exit
+from resilient_sse.cli.output import escape
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -35,17 +36,17 @@ def run_serve(options: ServeOptions) -> int:
 
         server = _server(options)
     except (ModuleNotFoundError, ValueError) as error:
-        complain(str(error))
+        _complain(str(error))
         return Exit.USAGE
     with _told_to_end() as (ended, interrupted):
         try:
             running = RunningServer(server, options.host, options.port)
         except OSError as error:
-            complain(_why_not(options, error))
+            _complain(_why_not(options, error))
             return Exit.USAGE
         try:
             if unreachable := _store_failure(running):
-                complain(f"the store is out of reach; check --store: {unreachable}")
+                _complain(f"the store is out of reach; check --store: {unreachable}")
                 return Exit.USAGE
             _say(running, options)
             if options.stdin:
@@ -87,7 +88,10 @@ def _store(options: ServeOptions) -> EventStore:
         return MemoryStore(history=options.history)
     if options.store.startswith("sqlite:"):
         return SQLiteStore(options.store.removeprefix("sqlite:"), history=options.history)
-    return RedisStore(options.store, history=options.history)
+    try:
+        return RedisStore(options.store, history=options.history)
+    except ValueError as error:
+        raise ValueError(f"--store: {error}") from error
 
 
 def _store_failure(running: RunningServer) -> str | None:
@@ -99,6 +103,11 @@ def _store_failure(running: RunningServer) -> str | None:
     except StoreError as error:
         return str(error)
     return None
+
+
+def _complain(text: str) -> None:
+    """Say in one line what went wrong, beginning as the parser's complaints do."""
+    print(f"resilient-sse serve: error: {' '.join(escape(text).split())}", file=sys.stderr, flush=True)
 
 
 def _why_not(options: ServeOptions, error: OSError) -> str:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import anyio
 
+from resilient_sse.testing.proxy.checks import check_toxic
 from resilient_sse.testing.proxy.link import Shape, Way, shape
 from resilient_sse.testing.proxy.profiles import Profile
 from resilient_sse.testing.proxy.toxics import (
@@ -65,8 +66,13 @@ class Conditions:
         return tuple(entry.toxic for entry in self._entries)
 
     def add(self, toxic: Toxic) -> None:
-        """Put a toxic in force, also on connections that are open."""
-        self._entries.append(_Entry(toxic))
+        """
+        Put a toxic in force, also on connections that are open.
+
+        Raises:
+            TypeError: It is none.
+        """
+        self._entries.append(_Entry(check_toxic(toxic)))
         self._reckon()
 
     def remove(self, toxic: Toxic) -> None:

@@ -68,8 +68,11 @@ def check_seconds(name: str, seconds: float) -> None:
     Check a time.
 
     Raises:
+        TypeError: It is no number.
         ValueError: It is not a finite number, 0 or more.
     """
+    if not isinstance(seconds, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]  # from tests
+        raise TypeError(f"{name} must be a number of seconds, not {seconds!r}")
     if not (math.isfinite(seconds) and seconds >= 0):
         raise ValueError(f"{name} must be a number of seconds, 0 or more, not {seconds!r}")
 
@@ -113,6 +116,6 @@ def profile(name: str | Profile) -> Profile:
         return name
     try:
         return PROFILES[name]
-    except KeyError:
+    except (KeyError, TypeError):
         known = ", ".join(PROFILES)
         raise ValueError(f"unknown profile {name!r}; choose one of {known}, or make a Profile") from None

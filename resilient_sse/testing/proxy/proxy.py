@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 import anyio
 from anyio.abc import TaskGroup
 
+from resilient_sse.testing.proxy.checks import check_flap, check_handoff, check_timeline
 from resilient_sse.testing.proxy.conditions import Conditions
 from resilient_sse.testing.proxy.counters import Counters
 from resilient_sse.testing.proxy.port import Port
-from resilient_sse.testing.proxy.profiles import Profile, check_seconds
+from resilient_sse.testing.proxy.profiles import Profile
 from resilient_sse.testing.proxy.profiles import profile as known_profile
 from resilient_sse.testing.proxy.relay import Relay
 from resilient_sse.testing.proxy.sockets import Address, resolve
-from resilient_sse.testing.proxy.timeline import Action, Timeline
+from resilient_sse.testing.proxy.timeline import Action, Timeline, Word
 from resilient_sse.testing.proxy.toxics import BlackHole, Toxic
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class FaultProxy:
         port: The port to listen on; 0 for a free one.
 
     Raises:
+        TypeError: One of *toxics* is no toxic.
         ValueError: The profile is unknown; the message names those there are.
     """
 
@@ -74,6 +76,7 @@ class FaultProxy:
         self._conditions = Conditions(known_profile(profile))
         for toxic in toxics:
             self._conditions.add(toxic)
+        self._is_entered = False
         self._port: Port | None = None
         self._tasks: TaskGroup | None = None
         self._relays: set[Relay] = set()
@@ -85,14 +88,25 @@ class FaultProxy:
 
         Raises:
             OSError: The port is in use, or a host is unknown; the message names what to change.
+            RuntimeError: It is running already.
         """
+        if self._is_entered:
+            raise RuntimeError("the proxy is already running; make another FaultProxy for another port")
+        self._is_entered = True
+        try:
+            await self._open()
+        except BaseException:
+            self._is_entered = False
+            raise
+        return self
+
+    async def _open(self) -> None:
         self._addresses = await resolve(*self._target)
         where, *_ = await resolve(self.host, self._wanted)
         self._port = Port(where)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._listen, self._port.open())
-        return self
 
     async def __aexit__(
         self,
@@ -112,6 +126,7 @@ class FaultProxy:
             await tasks.__aexit__(None, None, None)
         finally:
             self._tasks = None
+            self._is_entered = False
         return None
 
     @property
@@ -146,7 +161,12 @@ class FaultProxy:
         self._conditions.profile = known_profile(profile)
 
     def add(self, toxic: Toxic) -> None:
-        """Put a toxic in force."""
+        """
+        Put a toxic in force.
+
+        Raises:
+            TypeError: It is none; what is written as on the command line goes through `parse_toxic`.
+        """
         self._conditions.add(toxic)
 
     def remove(self, toxic: Toxic) -> None:
@@ -198,16 +218,10 @@ class FaultProxy:
             up: Seconds that it stays after each return.
 
         Raises:
+            TypeError: A figure is no number.
             ValueError: A time is negative, or *down* has another length than *times*.
         """
-        downs = list(down) if isinstance(down, Sequence) else [down] * times
-        if times < 1 or len(downs) != times:
-            raise ValueError(
-                f"flap needs times of 1 or more and one figure in down for each, not {times}, {down}"
-            )
-        for seconds in (*downs, up):
-            check_seconds("down and up", seconds)
-        for seconds in downs:
+        for seconds in check_flap(times, down, up):
             await self._away(seconds)
             await anyio.sleep(up)
 
@@ -216,15 +230,21 @@ class FaultProxy:
         Change over from one network to another: reset everything, refuse for *gap* seconds, come back as *after*.
 
         Raises:
+            TypeError: *gap* is no number.
             ValueError: A profile is unknown, or *gap* is negative.
         """
-        arriving = known_profile(after)
-        check_seconds("gap", gap)
-        self.use(before)
+        leaving, arriving = check_handoff(before, after, gap)
+        self.use(leaving)
         await self._away(gap, arriving)
 
     async def play(self, timeline: Timeline) -> None:
-        """Do what the timeline says, at its times from now on, and return after the last."""
+        """
+        Do what the timeline says, at its times from now on, and return after the last.
+
+        Raises:
+            TypeError: It is no timeline.
+        """
+        check_timeline(timeline)
         start = anyio.current_time()
         for at, action in timeline.moments:
             await anyio.sleep_until(start + at)
@@ -232,25 +252,21 @@ class FaultProxy:
 
     def apply(self, action: Action) -> None:
         """Do one thing at once: what a word says, use a profile, or add a toxic."""
-        match action:
-            case "refuse":
-                self.refuse()
-            case "accept":
-                self.accept()
-            case "black-hole":
-                self.black_hole()
-            case "flow":
-                self.flow()
-            case "reset":
-                self.reset_all()
-            case "close":
-                self.close_all()
-            case "clear":
-                self.clear()
-            case Profile():
-                self.use(action)
-            case _:
-                self.add(action)
+        words: dict[Word, Callable[[], object]] = {
+            "refuse": self.refuse,
+            "accept": self.accept,
+            "black-hole": self.black_hole,
+            "flow": self.flow,
+            "reset": self.reset_all,
+            "close": self.close_all,
+            "clear": self.clear,
+        }
+        if isinstance(action, str) and action in words:
+            words[action]()
+        elif isinstance(action, Profile):
+            self.use(action)
+        else:
+            self.add(action)
 
     async def _away(self, seconds: float, arriving: Profile | None = None) -> None:
         self.refuse()

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
+from resilient_sse.testing.server.arguments import (
+    check_flags,
+    check_numbers,
+    check_parts,
+    check_times,
+    store_of,
+)
+from resilient_sse.testing.server.checks import check_event, check_text, check_user, check_whole
 from resilient_sse.testing.server.counters import Counters, RequestRecord
 from resilient_sse.testing.server.endpoints import Endpoints
-from resilient_sse.testing.server.limits import Admission, RateLimit
+from resilient_sse.testing.server.limits import Admission
 from resilient_sse.testing.server.parameters import DEFAULT_USER
 from resilient_sse.testing.server.reader import HEARTBEAT, Reader, ReaderOptions
-from resilient_sse.testing.server.stores.memory import MemoryStore
 from resilient_sse.testing.server.stores.protocol import EventStore, StoredEvent, StoreError
 from resilient_sse.testing.server.topics import Topic, Topics
 
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from resilient_sse.testing.server.faults import Faults
+    from resilient_sse.testing.server.limits import RateLimit
     from resilient_sse.testing.server.peer import Peer
 
 __all__ = ["DONE", "ReferenceServer"]
@@ -62,6 +69,7 @@ class ReferenceServer:
         first_id: The id of the first event in the store made here.
 
     Raises:
+        TypeError: An argument is of the wrong kind.
         ValueError: A value is out of its range, or *history* or *first_id* is given with a *store*.
     """
 
@@ -84,13 +92,11 @@ class ReferenceServer:
         overlap: int = 0,
         first_id: int = 1,
     ) -> None:
-        _check_numbers(page=(page, 1), buffer=(buffer, 1), overlap=(overlap, 0), retry=(retry, 0))
-        _check_seconds(heartbeat=heartbeat, send_timeout=send_timeout)
-        if start not in ("live", "first"):
-            raise ValueError(f"start must be 'live' or 'first', not {start!r}")
-        if store is not None and (history is not None or first_id != 1):
-            raise ValueError("history and first_id belong to the store; give them to it")
-        self.store: EventStore = store or MemoryStore(first_id=first_id, history=history)
+        check_numbers(page=(page, 1), buffer=(buffer, 1), overlap=(overlap, 0), retry=(retry, 0))
+        check_times(heartbeat, send_timeout)
+        check_flags(heartbeat_ids=heartbeat_ids, gzip=gzip, notify_slow=notify_slow)
+        check_parts(start, rate_limit, faults)
+        self.store: EventStore = store_of(store, first_id, history)
         self.start = start
         self.gzip = gzip
         self.send_timeout = send_timeout
@@ -124,17 +130,21 @@ class ReferenceServer:
         Store an event and bring it to the user's readers; to be called in the server's loop.
 
         Args:
-            data: The text.
+            data: The text; `json.dumps` makes one of other values.
             event: The event type; `None` (the default) for none.
-            user_id: For whom.
+            user_id: For whom; at most 256 characters.
 
         Returns:
             The event's id.
 
         Raises:
-            ValueError: *event* contains a line end, or the text is no Unicode.
+            TypeError: An argument is no text.
+            ValueError: *event* contains a line end, *user_id* is too long, or a text cannot be encoded as UTF-8.
             StoreError: It could not be stored.
         """
+        check_text("data", data, hint="; json.dumps makes one of other values")
+        check_event(event)
+        check_user(user_id)
         stored = await self.store.append(user_id, event, data)
         self._since_done[user_id] += 1
         return self._announce(stored)
@@ -155,8 +165,14 @@ class ReferenceServer:
             The event's id.
 
         Raises:
+            TypeError: An argument is of the wrong kind.
+            ValueError: A value is out of its range; see `publish`.
             StoreError: It could not be stored.
         """
+        check_event(event)
+        check_user(user_id)
+        if total is not None:
+            check_whole("total", total, least=0)
         declared = self._since_done[user_id] if total is None else total
         stored = await self.store.append(user_id, event, json.dumps({"total": declared}))
         del self._since_done[user_id]
@@ -254,15 +270,3 @@ class ReferenceServer:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._listening = None
             await self.store.aclose()
-
-
-def _check_numbers(**values: tuple[int | None, int]) -> None:
-    for name, (value, least) in values.items():
-        if value is not None and value < least:
-            raise ValueError(f"{name} must be at least {least}, not {value!r}")
-
-
-def _check_seconds(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import anyio
 
+from resilient_sse.testing.server.checks import check_seconds, check_share, check_whole
 from resilient_sse.testing.server.faults import Fault, Passing
 
 if TYPE_CHECKING:
@@ -119,9 +120,18 @@ class GiantLine(Passing):
 
     Args:
         size: Its length, in bytes.
+
+    Raises:
+        TypeError: *size* is no whole number.
+        ValueError: *size* is less than 1.
     """
 
     size: int = 17 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        # `super()` without arguments fails in a dataclass with slots: it is not the class that was written here.
+        Passing.__post_init__(self)
+        check_whole("size", self.size, least=1)
 
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         """Yield what passes, and the line."""
@@ -183,9 +193,16 @@ class Trickle(Fault):
 
     Args:
         every: Seconds between two bytes.
+
+    Raises:
+        TypeError: *every* is no number.
+        ValueError: *every* is negative, or not finite.
     """
 
     every: float = 0.001
+
+    def __post_init__(self) -> None:
+        check_seconds("every", self.every, zero=True)
 
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         """Yield everything in bytes."""
@@ -204,9 +221,16 @@ class Duplicate(Fault):
 
     Args:
         times: How often.
+
+    Raises:
+        TypeError: *times* is no whole number.
+        ValueError: *times* is less than 1.
     """
 
     times: int = 2
+
+    def __post_init__(self) -> None:
+        check_whole("times", self.times, least=1)
 
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         """Yield everything, events several times."""
@@ -250,6 +274,7 @@ class Drop(Fault):
         seed: Decides which ones.
 
     Raises:
+        TypeError: *rate* is no number, or *seed* no whole one.
         ValueError: *rate* is out of its range.
     """
 
@@ -261,8 +286,8 @@ class Drop(Fault):
     _random: random.Random = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate <= 1:
-            raise ValueError(f"rate must be between 0 and 1, not {self.rate!r}")
+        check_share("rate", self.rate)
+        check_whole("seed", self.seed)
         object.__setattr__(self, "_random", random.Random(self.seed))  # noqa: S311 - wanted to be the same again
 
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -177,6 +178,8 @@ class Endpoints:
         except BadRequestError as error:
             self._server.counters.bad_requests += 1
             return _refusal(error.status, str(error))
+        except ClientDisconnect:
+            return _refusal(400, "the publisher hung up")  # to nobody; uvicorn throws it away
         except StoreError as error:
             self._server.counters.unavailable += 1
             return _refusal(503, f"the event store is out of reach: {error}", _RETRY_LATER)

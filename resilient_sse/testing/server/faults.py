@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from starlette.responses import RedirectResponse, Response
 
+from resilient_sse.testing.server.checks import check_text, check_whole, shown
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.requests import Request
 
     from resilient_sse.testing.server.peer import Peer
@@ -19,6 +23,9 @@ __all__ = ["Fault", "Faults", "RedirectLoop", "Status", "WrongType"]
 
 LOOP_PATH = "/api/v1/loop"
 """A route that leads to itself."""
+
+# What uvicorn can answer with, and no answer but these is a final one.
+_STATUSES = range(200, 600)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +65,14 @@ class Passing(Fault):
         after: How many.
 
     Raises:
+        TypeError: *after* is no whole number.
         ValueError: *after* is negative.
     """
 
     after: int = 1
 
     def __post_init__(self) -> None:
-        if self.after < 0:
-            raise ValueError(f"after must not be negative, not {self.after!r}")
+        check_whole("after", self.after, least=0)
 
     async def passed(self, blocks: AsyncIterator[Block]) -> AsyncGenerator[Block]:
         """Yield blocks up to the last event that may pass."""
@@ -88,11 +95,25 @@ class Status(Fault):
         status: The status.
         retry_after: The `Retry-After` header: seconds, or an HTTP date; `None` (the default) sends none.
         body: The body.
+
+    Raises:
+        TypeError: A value is of the wrong kind.
+        ValueError: *status* is not between 200 and 599, or *retry_after* is negative, or cannot be in a header.
     """
 
     status: int
     retry_after: int | str | None = None
     body: str = "a fault was asked for\n"
+
+    def __post_init__(self) -> None:
+        check_whole("status", self.status, least=_STATUSES.start)
+        if self.status not in _STATUSES:
+            raise ValueError(f"status must be at most {_STATUSES.stop - 1}, not {self.status!r}")
+        if isinstance(self.retry_after, str):
+            _check_header("retry_after", self.retry_after)
+        elif self.retry_after is not None:
+            check_whole("retry_after", self.retry_after, least=0)
+        check_text("body", self.body)
 
     def answer(self, request: Request) -> Response | None:
         """Return the answer."""
@@ -112,10 +133,18 @@ class WrongType(Fault):
     Args:
         content_type: Its type.
         body: Its body.
+
+    Raises:
+        TypeError: A value is no text.
+        ValueError: *content_type* cannot be in a header.
     """
 
     content_type: str = "text/html"
     body: str = "<!doctype html><title>Please log in</title>"
+
+    def __post_init__(self) -> None:
+        _check_header("content_type", self.content_type)
+        check_text("body", self.body)
 
     def answer(self, request: Request) -> Response | None:
         """Return the answer."""
@@ -140,14 +169,25 @@ class Faults:
     Args:
         faults: The faults.
         then: What follows the last one: `None` (the default) serves all further requests, a fault strikes each.
+
+    Raises:
+        TypeError: Something is no fault.
     """
 
     def __init__(self, *faults: Fault | None, then: Fault | None = None) -> None:
+        _check_faults("a fault", faults)
+        _check_faults("then", [then])
         self._script: deque[Fault | None] = deque(faults)
         self.then = then
 
     def add(self, *faults: Fault | None) -> None:
-        """Add to the end of the script; from any thread."""
+        """
+        Add to the end of the script; from any thread.
+
+        Raises:
+            TypeError: Something is no fault; nothing is added then.
+        """
+        _check_faults("a fault", faults)
         self._script.extend(faults)
 
     def next(self) -> Fault | None:
@@ -157,3 +197,21 @@ class Faults:
     def __repr__(self) -> str:
         """Show what is left."""
         return f"<Faults {list(self._script)!r}, then {self.then!r}>"
+
+
+def _check_faults(name: str, faults: Iterable[object]) -> None:
+    for fault in faults:
+        if fault is None or isinstance(fault, Fault):
+            continue
+        given, hint = shown(fault), ""
+        if isinstance(fault, type) and issubclass(fault, Fault):
+            hint = f"; put parentheses behind it: {fault.__name__}(...)"
+        elif isinstance(fault, list | tuple):
+            hint = "; give faults one by one: Faults(*faults)"
+        raise TypeError(f"{name} must be one such as Status(503), or None, not {given}{hint}")
+
+
+def _check_header(name: str, value: object) -> None:
+    check_text(name, value)
+    if isinstance(value, str) and not (value.isprintable() and value.isascii()):
+        raise ValueError(f"{name} must be printable ASCII, not {shown(value)}")

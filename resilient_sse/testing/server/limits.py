@@ -6,6 +6,8 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+from resilient_sse.testing.server.checks import check_seconds, check_whole
+
 __all__ = ["Admission", "RateLimit"]
 
 _MANY_USERS = 10_000
@@ -21,6 +23,7 @@ class RateLimit:
         per: In how many seconds.
 
     Raises:
+        TypeError: A value is no number.
         ValueError: *requests* is less than 1, or *per* is not a positive, finite number.
     """
 
@@ -28,10 +31,8 @@ class RateLimit:
     per: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.requests < 1:
-            raise ValueError(f"requests must be at least 1, not {self.requests!r}")
-        if not (math.isfinite(self.per) and self.per > 0):
-            raise ValueError(f"per must be a positive number of seconds, not {self.per!r}")
+        check_whole("requests", self.requests, least=1)
+        check_seconds("per", self.per)
 
 
 class Admission:

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import anyio
+from starlette.requests import ClientDisconnect
+
+from resilient_sse.testing.server.checks import check_event, check_text, check_user
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from starlette.requests import Request
 
 __all__ = ["BadRequestError", "Publication", "StreamParameters", "accepts_gzip", "read_publication"]
 
 DEFAULT_USER = "default"
 
-# Below 2**63, which is what SQLite and Redis can number.
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_INTEGER = re.compile(r"-?[0-9]+")
+_MAX_DIGITS = 18  # below 2**63, which is what SQLite and Redis can number
 
-_MAX_USER = 256
 _MAX_BODY = 1024 * 1024
+
+# A client reads no answer before it has sent its body; so much, and for so long, it may.
+_MAX_DRAINED = 64 * _MAX_BODY
+_DRAIN_SECONDS = 10.0
 _EXCERPT = 40
 
 
@@ -62,7 +74,7 @@ class StreamParameters:
         Read a request.
 
         Raises:
-            BadRequestError: A cursor is no integer, or the user's id is too long.
+            BadRequestError: A cursor is no integer, or one too large, or the user's id is too long.
         """
         query = request.query_params
         return cls(
@@ -93,15 +105,12 @@ async def read_publication(request: Request) -> Publication:
     Read a request to publish: a JSON object with `data`, and maybe `event` and `user_id`.
 
     Raises:
-        BadRequestError: It is too large, no such object, or its event type is not one line.
+        BadRequestError: It is too large, no such object, or something in it is not what it must be.
+        ClientDisconnect: The publisher hung up before the end of it.
     """
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _MAX_BODY:
-            raise BadRequestError(f"the body is larger than {_MAX_BODY} bytes", 413)
+    body = await _read_body(request)
     try:
-        given: Any = json.loads(bytes(body))
+        given: Any = json.loads(body, parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError):
         raise BadRequestError("the body must be a JSON object with the key 'data'") from None
     if not isinstance(given, dict) or "data" not in given:
@@ -121,21 +130,56 @@ def accepts_gzip(request: Request) -> bool:
 def _publication(given: dict[str, Any]) -> Publication:
     data, event, user = given["data"], given.get("event"), given.get("user_id", DEFAULT_USER)
     if not isinstance(data, str):
-        data = json.dumps(data, separators=(",", ":"))
-    if not (event is None or (isinstance(event, str) and not re.search(r"[\r\n]", event))):
-        raise BadRequestError("event must be a string of one line, or null")
-    if not isinstance(user, str):
-        raise BadRequestError("user_id must be a string")
+        try:
+            data = json.dumps(data, separators=(",", ":"))
+        except RecursionError:
+            raise BadRequestError("data is nested too deeply") from None
     try:
-        f"{data}{event}{user}".encode()
-    except UnicodeEncodeError:
-        raise BadRequestError("half a surrogate pair cannot be sent as UTF-8") from None
-    return Publication(data, event, _user(user))
+        check_text("data", data)
+        check_event(event)
+        check_user(user)
+    except (TypeError, ValueError) as error:
+        raise BadRequestError(str(error)) from None
+    return Publication(data, event, user)
+
+
+async def _read_body(request: Request) -> bytes:
+    body = bytearray()
+    parts = request.stream()
+    async for part in parts:
+        body += part
+        if len(body) > _MAX_BODY:
+            await _drain(parts)
+            raise BadRequestError(f"the body is larger than {_MAX_BODY} bytes", 413)
+    return bytes(body)
+
+
+async def _drain(parts: AsyncIterator[bytes]) -> None:
+    """Take what is left of a body: a connection closed with it unread is reset, and the answer is lost."""
+    left = _MAX_DRAINED
+    with suppress(ClientDisconnect), anyio.move_on_after(_DRAIN_SECONDS):
+        async for part in parts:
+            left -= len(part)
+            if left < 0:
+                return
+
+
+def _no_number(name: str) -> NoReturn:
+    raise BadRequestError(f"JSON has no {name}; send null, or a string")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise BadRequestError(f"the number {text[:_EXCERPT]} is too large; send it as a string")
+    return number
 
 
 def _user(user: str) -> str:
-    if len(user) > _MAX_USER:
-        raise BadRequestError(f"user_id must not be longer than {_MAX_USER} characters")
+    try:
+        check_user(user)
+    except ValueError as error:
+        raise BadRequestError(str(error)) from None
     return user
 
 
@@ -145,4 +189,7 @@ def _cursor(name: str, value: str | None) -> int | None:
         return None
     if not _INTEGER.fullmatch(value):
         raise BadRequestError(f"{name} must be an integer, not {value[:_EXCERPT]!r}")
+    if len(value.removeprefix("-")) > _MAX_DIGITS:
+        text = f"{name} must be an integer of at most {_MAX_DIGITS} digits, not {value[:_EXCERPT]!r}"
+        raise BadRequestError(text)
     return int(value)

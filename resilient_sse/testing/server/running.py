@@ -79,7 +79,8 @@ class RunningServer:
         Publish an event and return its id.
 
         Raises:
-            ValueError: *event* contains a line end.
+            TypeError: An argument is no text.
+            ValueError: An argument cannot be sent; see `ReferenceServer.publish`.
             StoreError: It could not be stored.
             RuntimeError: The server has been stopped.
         """

@@ -716,3 +716,22 @@ async def test_a_thousand_connections_are_cheap(profile):
         assert await eventually(lambda: proxy.counters.live == 0, within=20)
     assert proxy.counters.accepted == 2000
     assert used < 15
+
+
+async def test_a_running_proxy_cannot_be_entered_again():
+    """A second port would never be closed; once it has ended, it may run again."""
+    proxy = FaultProxy(HOST, 9)
+    async with proxy:
+        port = proxy.port
+        with pytest.raises(RuntimeError, match="the proxy is already running; make another FaultProxy"):
+            await proxy.__aenter__()
+        assert proxy.port == port
+        assert await is_open(port)
+    async with proxy:
+        assert proxy.port
+
+
+def test_what_is_no_toxic_is_refused():
+    """P25: text is for `parse_toxic`; it would be in force without any effect."""
+    with pytest.raises(TypeError, match=r"parse_toxic\('loss:share=0.5'\)"):
+        FaultProxy(HOST, 9, toxics=["loss:share=0.5"])

@@ -234,5 +234,5 @@ def test_bad_values(kind):
     """A bound that makes no sense is named."""
     with pytest.raises(ValueError, match="history must be at least 1"):
         kind(history=0)
-    with pytest.raises(ValueError, match="first_id must not be negative"):
+    with pytest.raises(ValueError, match="first_id must be at least 0"):
         kind(first_id=-1)

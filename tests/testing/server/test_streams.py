@@ -146,9 +146,7 @@ def test_every_cursor_gets_the_rest(start, listen):
         heard.close()
 
 
-@pytest.mark.parametrize(
-    "value", ["abc", "1.5", "1e3", "12a", "0x10", "--1", "1" * 19, "%D9%A3", "%20", "1%0A"]
-)
+@pytest.mark.parametrize("value", ["abc", "1.5", "1e3", "12a", "0x10", "--1", "%D9%A3", "%20", "1%0A"])
 @pytest.mark.parametrize("where", ["query", "header"])
 def test_a_cursor_that_is_no_integer(start, listen, value, where):
     """R141: text is answered 400, with JSON that says what is wrong, in the header as in the query."""
@@ -379,7 +377,7 @@ async def test_fifty_events_of_hundred_bytes(start):
         ({"retry": -1}, "retry must be at least 0"),
         ({"start": "middle"}, "start must be 'live' or 'first'"),
         ({"history": 0}, "history must be at least 1"),
-        ({"first_id": -1}, "first_id must not be negative"),
+        ({"first_id": -1}, "first_id must be at least 0"),
         ({"store": MemoryStore(), "history": 3}, "give them to it"),
         ({"store": SQLiteStore("x"), "first_id": 3}, "give them to it"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
+from resilient_sse.testing.server.checks import check_whole
 from resilient_sse.testing.wire import event as wire_event
 
 __all__ = ["Announce", "EventStore", "StoreError", "StoredEvent", "check_bounds"]
@@ -107,9 +108,9 @@ def check_bounds(first_id: int, history: int | None) -> None:
     Check what all stores are given.
 
     Raises:
+        TypeError: A value is no whole number.
         ValueError: *first_id* is negative, or *history* is less than 1.
     """
-    if first_id < 0:
-        raise ValueError(f"first_id must not be negative, not {first_id!r}")
-    if history is not None and history < 1:
-        raise ValueError(f"history must be at least 1, or None for no limit, not {history!r}")
+    check_whole("first_id", first_id, least=0)
+    if history is not None:
+        check_whole("history", history, least=1)

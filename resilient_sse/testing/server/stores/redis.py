@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
+from resilient_sse.testing.server.checks import shown
 from resilient_sse.testing.server.stores.protocol import Announce, StoredEvent, StoreError, check_bounds
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class RedisStore:
 
     Raises:
         ModuleNotFoundError: redis-py is not installed.
+        TypeError: A value is of the wrong kind.
         ValueError: A number is out of its range, or the URL makes no sense.
     """
 
@@ -66,6 +68,7 @@ class RedisStore:
         except ModuleNotFoundError as error:
             text = "RedisStore needs redis: pip install 'resilient-sse[redis]'"
             raise ModuleNotFoundError(text, name=error.name) from error
+        _check_url(url, redis.asyncio.Redis)
         self._failures: tuple[type[Exception], ...] = (redis.RedisError, OSError)
         self._url = url if isinstance(url, str) else None
         # Its methods are typed for sync and async at once, and say next to nothing.
@@ -78,6 +81,10 @@ class RedisStore:
                 timeout=_WAIT_SECONDS,
                 socket_connect_timeout=_CONNECT_SECONDS,
             )
+            try:
+                pool.connection_class(**pool.connection_kwargs)  # made only: nothing is connected
+            except TypeError as error:
+                raise ValueError(f"the URL of Redis has an option that is not known: {error}") from error
             self._client = redis.asyncio.Redis.from_pool(pool)
         self.first_id: int = first_id
         self._history = history
@@ -149,6 +156,11 @@ class RedisStore:
     def __repr__(self) -> str:
         """Show the prefix; the URL may hold a password."""
         return f"<RedisStore {self._prefix!r}>"
+
+
+def _check_url(url: object, client: type[Redis]) -> None:
+    if not isinstance(url, str | client):
+        raise TypeError(f"url must be redis://HOST:PORT/DB or a client of redis.asyncio, not {shown(url)}")
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - bytes or text, as the client is set up

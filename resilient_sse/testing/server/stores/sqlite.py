@@ -40,12 +40,17 @@ class SQLiteStore:
         history: How many events of each stream are kept; `None` (the default) keeps all.
 
     Raises:
-        ValueError: A number is out of its range.
+        TypeError: A value is of the wrong kind.
+        ValueError: A number is out of its range, or *path* names no file.
     """
 
     def __init__(self, path: str | Path, *, first_id: int = 1, history: int | None = None) -> None:
         check_bounds(first_id, history)
         self._path = os.fspath(path)
+        if self._path in ("", ":memory:"):  # which SQLite would forget at each `aclose`
+            raise ValueError(
+                f"path must name a file, not {self._path!r}; MemoryStore() keeps events in memory"
+            )
         self.first_id: int = first_id
         self._history = history
         self._connection: sqlite3.Connection | None = None
