@@ -17,7 +17,7 @@ from anyio import to_thread
 
 from resilient_sse.testing.netns.client import client_in
 from resilient_sse.testing.netns.network import SERVER, open_network
-from resilient_sse.testing.proxy.profiles import profile
+from resilient_sse.testing.proxy.profiles import profile as profile_of
 from resilient_sse.testing.scenarios.real import Director, publish, reference_server
 from resilient_sse.testing.scenarios.stage import Form
 from resilient_sse.testing.server import OpenServer, RunningServer
@@ -77,10 +77,10 @@ class NetnsStage:
         """Have the server do wrong with the next requests."""
         self._director.tell(stream, answers)
 
-    async def use(self, profile_name: str) -> None:
+    async def use(self, profile: str) -> None:
         """Go over to the other link, which is of this profile, and take the address along."""
         (other,) = (link for link in _LINKS if link != self._network.link)
-        await to_thread.run_sync(_shape, self._network, profile(profile_name))
+        await to_thread.run_sync(_shape, self._network, profile_of(profile))
         await to_thread.run_sync(partial(self._network.handoff, other, same_address=True))
 
     async def refuse(self) -> None:
@@ -137,7 +137,7 @@ class NetnsDriver:
         server = reference_server(setup, director)
         spaces = ExitStack()
         try:
-            network, running = await to_thread.run_sync(_open, spaces, server, profile(setup.profile))
+            network, running = await to_thread.run_sync(_open, spaces, server, profile_of(setup.profile))
             async with client_in(network.client) as client:
                 try:
                     yield NetnsStage(log, network, OpenServer(running), director, client)
