@@ -12,9 +12,9 @@ from tests.testing.netns.stage import need_kernel
 pytestmark = [pytest.mark.e2e, pytest.mark.proof]
 
 
-def test_every_gate_is_passed_in_network_namespaces():
+def test_every_gate_is_passed_in_network_namespaces(pytestconfig):
     """Packets are really lost and links really cut; what the log says is what the report says (R4, R216, R217)."""
-    need_kernel()
+    need_kernel(pytestconfig)
     entries = play_all(list(SCENARIOS.values()), ["netns"], seed=7)
     report = Report(entries, day=datetime.now(UTC).date())
     document = report.to_dict()
