@@ -58,7 +58,10 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(abc|anyio|asyncio|collections|contextlib|datetime|enum|httpx|json|pathlib|random|ssl|types|typing)\..*",
     ),
-    (r"py:class", r"Redis|CollectorRegistry|MeterProvider|Path|TracerProvider"),  # redis-py publishes no inventory
+    (
+        r"py:class",
+        r"Redis|CollectorRegistry|MeterProvider|Path|TracerProvider",
+    ),  # redis-py publishes no inventory
     (r"py:class", r"(resilient_sse\..*\.)?(ArgsT|GapCallbackT|ResultT|StateCallbackT|T)"),  # type variables
 ]
 

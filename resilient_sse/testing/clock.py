@@ -19,6 +19,7 @@ import selectors
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, TypeVarTuple
 
 import anyio
@@ -213,7 +214,7 @@ def run_in_virtual_time(
 
 def _make_watch() -> Watch:
     try:
-        import trio.testing  # noqa: F401, PLC0415 - trio is optional
+        import_module("trio.testing")
     except ModuleNotFoundError as error:
         text = "virtual time on trio needs trio: pip install 'resilient-sse[trio]'"
         raise ModuleNotFoundError(text, name=error.name) from error

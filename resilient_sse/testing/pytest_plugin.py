@@ -222,7 +222,7 @@ def _without_libraries(excinfo: pytest.ExceptionInfo[BaseException]) -> pytest.E
     rest: TracebackType | None = None
     for entry in reversed(kept):
         rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
-    return pytest.ExceptionInfo.from_exception(excinfo.value.with_traceback(rest))
+    return excinfo.from_exception(excinfo.value.with_traceback(rest))
 
 
 def _holds(failure: BaseException | None, error: BaseException) -> bool:

@@ -28,7 +28,7 @@ import anyio
 import httpx
 
 from resilient_sse.testing.connection import ClientOptions, Connection, ScriptTransport
-from resilient_sse.testing.conversation import UnexpectedRequestError, check_step, described
+from resilient_sse.testing.conversation import UnexpectedRequestError, check_answer, check_step, described
 from resilient_sse.testing.steps import Handler, HeaderItems, RecordedRequest, Refusal, Reply, Step
 from resilient_sse.testing.wire import Pause, check_type
 
@@ -312,7 +312,6 @@ class Script:
         if isinstance(step, Reply | Refusal):
             return step
         returned = step(record)
-        answer: object = await returned if inspect.isawaitable(returned) else returned
-        if not isinstance(answer, Reply | Refusal):
-            raise TypeError(f"{described(step)} must be a Reply or a Refusal, not {answer!r}")
+        answer = await returned if inspect.isawaitable(returned) else returned
+        check_answer(step, answer)
         return answer

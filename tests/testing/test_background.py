@@ -192,7 +192,10 @@ def test_a_wrong_option_is_told(echo):
         (lambda proxy: proxy.handoff("wifi", "4g", "1"), "gap must be a number of seconds, not '1'"),
         (lambda proxy: proxy.flap(1, down="x"), "down and up must be a number of seconds, not 'x'"),
         (lambda proxy: proxy.flap(1, down=-1), "down and up must be a number of seconds, 0 or more"),
-        (lambda proxy: proxy.flap(1, down=1, up=-1), "down and up must be a number of seconds, 0 or more"),
+        (
+            lambda proxy: proxy.flap(1, down=1, up=-1),
+            "down and up must be a number of seconds, 0 or more, not -1",
+        ),
         (lambda proxy: proxy.flap(2, down=[1]), "one figure in down for each"),
         (lambda proxy: proxy.flap("2", down=1), "times must be a whole number, not '2'"),
         (lambda proxy: proxy.play("x"), "play needs a Timeline, such as Timeline.*, not 'x'"),
@@ -224,9 +227,14 @@ def test_what_fails_in_the_background_is_raised_at_the_end(echo):
 
 def test_what_the_block_raises_comes_first(echo):
     """What fails in the background does not hide what the test says."""
-    with pytest.raises(KeyError), proxying(echo) as proxy:
-        until(failing(proxy).done)
-        raise KeyError
+
+    def play_and_fail():
+        with proxying(echo) as proxy:
+            until(failing(proxy).done)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        play_and_fail()
 
 
 @pytest.mark.parametrize("how", ["result", "exception"])

@@ -240,7 +240,7 @@ def test_an_endless_poll_is_an_error_that_says_where(backend, monkeypatch):
                 await anyio.sleep(1)
             cleaned.append("now")
 
-    with pytest.raises(RuntimeError, match="virtual time has jumped 500 times, to 1,000,4") as caught:
+    with pytest.raises(RuntimeError, match=r"jumped 500 times, to 1,000,[45]\d\d s") as caught:
         run_in_virtual_time(poll, backend=backend)
     assert cleaned == ["not yet", "now"]
     assert "poll (test_clock.py:" in str(caught.value)

@@ -19,7 +19,7 @@ from resilient_sse.testing.proxy.profiles import Profile
 from resilient_sse.testing.proxy.profiles import profile as known_profile
 from resilient_sse.testing.proxy.relay import Relay
 from resilient_sse.testing.proxy.sockets import Address, resolve
-from resilient_sse.testing.proxy.timeline import Action, Timeline, Word
+from resilient_sse.testing.proxy.timeline import Action, Timeline, Word, parse_action
 from resilient_sse.testing.proxy.toxics import BlackHole, Toxic
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ class FaultProxy:
             self.apply(action)
 
     def apply(self, action: Action) -> None:
-        """Do one thing at once: what a word says, use a profile, or add a toxic."""
+        """Do one thing at once: what a word says, use a profile, or add a toxic; text as in `parse_action`."""
         words: dict[Word, Callable[[], object]] = {
             "refuse": self.refuse,
             "accept": self.accept,
@@ -261,7 +261,8 @@ class FaultProxy:
             "close": self.close_all,
             "clear": self.clear,
         }
-        if isinstance(action, str) and action in words:
+        action = parse_action(action) if isinstance(action, str) else action
+        if isinstance(action, str):
             words[action]()
         elif isinstance(action, Profile):
             self.use(action)

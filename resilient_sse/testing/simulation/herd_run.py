@@ -80,7 +80,7 @@ class _Herd:
 
     async def run(self) -> None:
         """Run all streams to their end."""
-        script = Script()
+        script = Script(max_requests=None)
         script.always(self._answer)
         async with script.client() as client, AsyncExitStack() as stack, anyio.create_task_group() as tasks:
             for _ in range(self._clients):

@@ -33,7 +33,7 @@ def test_the_program_survives_its_handoff(serve, tmp_path):
     path.write_text(program, encoding="utf-8")
     server = serve(reply)
     done = subprocess.run(
-        [sys.executable, "-W", "error", path, "127.0.0.1", str(server.port)],
+        [sys.executable, "-W", "error", path, f"http://127.0.0.1:{server.port}/a/stream"],
         capture_output=True,
         text=True,
         timeout=60,

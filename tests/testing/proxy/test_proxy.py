@@ -726,7 +726,7 @@ async def test_a_running_proxy_cannot_be_entered_again():
         with pytest.raises(RuntimeError, match="the proxy is already running; make another FaultProxy"):
             await proxy.__aenter__()
         assert proxy.port == port
-        assert await is_open(port)
+        assert is_open(port)
     async with proxy:
         assert proxy.port
 
@@ -735,3 +735,16 @@ def test_what_is_no_toxic_is_refused():
     """P25: text is for `parse_toxic`; it would be in force without any effect."""
     with pytest.raises(TypeError, match=r"parse_toxic\('loss:share=0.5'\)"):
         FaultProxy(HOST, 9, toxics=["loss:share=0.5"])
+
+
+async def test_an_action_that_nobody_knows_is_refused():
+    """P25: applied by hand, an action is read as in a timeline."""
+    async with FaultProxy(HOST, 9) as proxy:
+        proxy.apply("loss:share=0.5")
+        assert proxy.toxics == (SegmentLoss(share=0.5),)
+        proxy.apply("clear")
+        assert proxy.toxics == ()
+        with pytest.raises(ValueError, match="unknown action 'explode'"):
+            proxy.apply("explode")
+        with pytest.raises(TypeError, match="give a toxic"):
+            proxy.apply(5)

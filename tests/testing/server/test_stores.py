@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sqlite3
+import threading
 from functools import partial
 
 import anyio
@@ -160,6 +161,30 @@ async def test_two_of_them_share_one_numbering(make_store):
     assert await one.after("u", 0, 300) == await other.after("u", 0, 300)
     await one.aclose()
     await other.aclose()
+
+
+def test_a_new_file_that_many_open_at_once(tmp_path):
+    """R192: SQLite itself does not wait for whoever turns the write-ahead log on in the same moment."""
+    failures = []
+
+    def use(store, barrier):
+        barrier.wait(60)
+        try:
+            anyio.run(store.last, "u")
+        except StoreError as error:
+            failures.append(error)
+
+    for number in range(60):
+        barrier = threading.Barrier(6)
+        stores = [SQLiteStore(tmp_path / f"{number}.db") for _ in range(6)]
+        threads = [threading.Thread(target=use, args=(store, barrier)) for store in stores]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for store in stores:
+            anyio.run(store.aclose)
+    assert failures == []
 
 
 def _append_many(path, barrier):

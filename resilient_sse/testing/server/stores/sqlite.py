@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,7 @@ __all__ = ["SQLiteStore"]
 T = TypeVar("T")
 
 _BUSY_SECONDS = 30.0
+_RETRY_SECONDS = 0.01
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -118,7 +120,7 @@ class SQLiteStore:
         # writers then fail instead of waiting.
         db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
+            _use_wal(db)
             # A power cut may take the last events, never the file; a server that proves a client can live with it.
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute(_SCHEMA)
@@ -147,3 +149,17 @@ class SQLiteStore:
     def __repr__(self) -> str:
         """Show where it is."""
         return f"<SQLiteStore at {self._path!r}>"
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log; who opens the same new file in this moment is not waited for by SQLite itself."""
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return
