@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.OTHER
 
 
-def _run(options: Options) -> int:
+def _run(options: Options) -> int:  # noqa: PLR0911 - one row of a table each
     match options:
         case DemoOptions():
             from resilient_sse.cli.demo import run_demo  # noqa: PLC0415 - see the top

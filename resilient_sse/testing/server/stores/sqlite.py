@@ -152,7 +152,7 @@ class SQLiteStore:
 
 
 def _use_wal(db: sqlite3.Connection) -> None:
-    """Switch to a write-ahead log; who opens the same new file in this moment is not waited for by SQLite itself."""
+    """Switch to a write-ahead log; SQLite does not wait for others that open the same new file."""
     until = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
