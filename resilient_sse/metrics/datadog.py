@@ -15,9 +15,9 @@ from resilient_sse.metrics.labels import Labels
 
 try:
     from datadog.dogstatsd.base import statsd as default_statsd
-except ModuleNotFoundError as exc:
-    text = f"metrics for Datadog need {exc.name}: pip install 'resilient-sse[datadog]'"
-    raise ModuleNotFoundError(text, name=exc.name) from None
+except ModuleNotFoundError as _exc:
+    _text = f"metrics for Datadog need {_exc.name}: pip install 'resilient-sse[datadog]'"
+    raise ModuleNotFoundError(_text, name=_exc.name) from None
 
 from resilient_sse.metrics.datadog_sender import Sender
 

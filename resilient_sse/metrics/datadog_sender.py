@@ -52,11 +52,11 @@ class Sender:
         self._statsd = statsd
         self._names = labels.names
         self._interval = interval
-        self.figures = Figures(self._observe, known=labels.known)
+        self.figures: Figures = Figures(self._observe, known=labels.known)
         """Where streams are attached."""
-        self.failures = 0
+        self.failures: int = 0
         """How many sendings have failed."""
-        self.dropped = 0
+        self.dropped: int = 0
         """How many durations there was no room for."""
         self._start_over()
         _all.add(self)

@@ -20,9 +20,9 @@ from resilient_sse.metrics.labels import Labels
 try:
     from opentelemetry.metrics import get_meter_provider
     from opentelemetry.trace import NoOpTracer, get_tracer_provider
-except ModuleNotFoundError as exc:
-    text = f"metrics for OpenTelemetry need {exc.name}: pip install 'resilient-sse[otel]'"
-    raise ModuleNotFoundError(text, name=exc.name) from None
+except ModuleNotFoundError as _exc:
+    _text = f"metrics for OpenTelemetry need {_exc.name}: pip install 'resilient-sse[otel]'"
+    raise ModuleNotFoundError(_text, name=_exc.name) from None
 
 from resilient_sse.metrics.opentelemetry_instruments import Instruments, instrument_name
 from resilient_sse.metrics.opentelemetry_spans import Attempts, address_attributes

@@ -56,7 +56,7 @@ class Instruments:
 
     def __init__(self, labels: Labels) -> None:
         self._names = labels.names
-        self.figures = Figures(self._record, known=labels.known)
+        self.figures: Figures = Figures(self._record, known=labels.known)
         """Where streams are attached."""
         self._records: dict[Metric, Callable[[float, dict[str, str]], None]] = {}
         self._reading = threading.local()

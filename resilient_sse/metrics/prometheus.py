@@ -17,9 +17,9 @@ from resilient_sse.metrics.labels import Labels
 try:
     from prometheus_client import REGISTRY
     from prometheus_client.values import MutexValue, ValueClass
-except ModuleNotFoundError as exc:
-    text = f"metrics for Prometheus need {exc.name}: pip install 'resilient-sse[prometheus]'"
-    raise ModuleNotFoundError(text, name=exc.name) from None
+except ModuleNotFoundError as _exc:
+    _text = f"metrics for Prometheus need {_exc.name}: pip install 'resilient-sse[prometheus]'"
+    raise ModuleNotFoundError(_text, name=_exc.name) from None
 
 from resilient_sse.metrics.prometheus_families import FiguresCollector
 from resilient_sse.metrics.prometheus_merged import merged_registry

@@ -61,7 +61,7 @@ class FigureFiles:
         gauges = [metric for metric in METRICS if metric.kind is Kind.GAUGE and metric is not _RATIO]
         self._gauges = {metric: self._gauge(metric) for metric in gauges}
         self._histograms = {metric: self._histogram(metric) for metric in HISTOGRAMS}
-        self.figures = Figures(self._observe, known=labels.known)
+        self.figures: Figures = Figures(self._observe, known=labels.known)
         """Where streams are attached."""
         self._start_over()
         atexit.register(_write, weakref.ref(self))

@@ -92,9 +92,9 @@ class StreamFigures:
         self.labels = labels
         self._observe = observe
         self._clock = clock
-        self.begun = False
+        self.begun: bool = False
         """Whether the first event was seen."""
-        self.state = StreamState.CONNECTING
+        self.state: StreamState = StreamState.CONNECTING
         """Where the stream stands."""
         self.ended_at: float | None = None
         """When it was closed."""

@@ -48,7 +48,7 @@ class Watch(trio.abc.Instrument):
     """
 
     def __init__(self) -> None:
-        self.clock = trio.testing.MockClock(autojump_threshold=0)
+        self.clock: trio.testing.MockClock = trio.testing.MockClock(autojump_threshold=0)
         self.error: Exception | None = None
         self._rounds = 0  # since the last step
         self._jumps = 0

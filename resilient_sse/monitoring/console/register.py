@@ -59,13 +59,13 @@ class Followed:
     ) -> None:
         self._register = register
         self._event_time = event_time
-        self.stats = stats
-        self.number = number
-        self.name = name
-        self.state = StreamState.CONNECTING
+        self.stats: StreamStats = stats
+        self.number: int = number
+        self.name: str = name
+        self.state: StreamState = StreamState.CONNECTING
         self.since: float | None = None
         self.reason: str | None = None
-        self.attempt = 0
+        self.attempt: int = 0
         self.due: float | None = None
         self.lag: float | None = None
         self.last_error: str | None = None
@@ -119,7 +119,7 @@ class Register:
 
     def __init__(self) -> None:
         self._followed: weakref.WeakValueDictionary[int, Followed] = weakref.WeakValueDictionary()
-        self.attached = 0
+        self.attached: int = 0
         self.failed = 0
 
     def follow(self, stats: StreamStats, name: str | None, event_time: EventTime | None) -> Followed:

@@ -48,10 +48,10 @@ class Fleet:
         self._plan = plan
         self._urls = urls
         self.tallies: list[Tally] = []
-        self.received = 0
-        self.handling = Histogram()
+        self.received: int = 0
+        self.handling: Histogram = Histogram()
         self.first_end: float | None = None
-        self.all_open = anyio.Event()
+        self.all_open: anyio.Event = anyio.Event()
         self._opened = 0
         self._openings = anyio.Semaphore(_OPENING_AT_ONCE, fast_acquire=True)
         self.crashes: list[str] = []

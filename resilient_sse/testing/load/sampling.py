@@ -70,8 +70,9 @@ class Readings:
     """
 
     def __init__(self) -> None:
-        self.first = self.last = Usage.read()
-        self.lateness = 0.0
+        self.first: Usage = Usage.read()
+        self.last: Usage = self.first
+        self.lateness: float = 0.0
         self.peak = self.first.resident
         self.most: int | None = None
         self.excess: int | None = None
@@ -155,7 +156,7 @@ class Sampler:
         live: Callable[[], Awaitable[int | None]],
         told: Callable[[Progress], None] | None,
     ) -> None:
-        self.readings = Readings()
+        self.readings: Readings = Readings()
         self._plan = plan
         self._fleet = fleet
         self._live = live

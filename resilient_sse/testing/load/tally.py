@@ -57,17 +57,17 @@ class Tally:
     def __init__(
         self, *, started: float, numbered: bool = True, first_opened: Callable[[], None] | None = None
     ) -> None:
-        self.unique = 0
-        self.duplicates = 0
-        self.disorder = 0
+        self.unique: int = 0
+        self.duplicates: int = 0
+        self.disorder: int = 0
         self.declared: int | None = None
-        self.complete = False
-        self.gaps = 0
+        self.complete: bool = False
+        self.gaps: int = 0
         self.recoveries: list[float] = []
         self.reopenings: list[float] = []
         self.silences: list[float] = []
         self.attempts: list[float] = []
-        self.connections = 0
+        self.connections: int = 0
         self.opened_after: float | None = None
         self.failure: str | None = None
         self._started = started

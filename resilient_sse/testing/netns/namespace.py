@@ -40,7 +40,7 @@ class Namespace:
     """
 
     def __init__(self, role: str) -> None:
-        self.name = new_name(role)
+        self.name: str = new_name(role)
         self._programs = ExitStack()
 
     def __enter__(self) -> Self:

@@ -56,8 +56,8 @@ class Network:
             self._lay(link)
         for namespace, arrivals in self._arrivals.values():
             namespace.nft(ruleset(arrivals))
-        self.link = links[0]
-        self.address = self._own_address(self.link)
+        self.link: str = links[0]
+        self.address: str = self._own_address(self.link)
         self.up()
 
     def loss(self, share: float, *, direction: Direction = "both", link: str | None = None) -> None:

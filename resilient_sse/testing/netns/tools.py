@@ -63,7 +63,7 @@ class NetnsCommandError(NetnsError):
 
     def __init__(self, command: Sequence[str], output: str) -> None:
         super().__init__(f"`{' '.join(command)}` failed: {output.strip() or 'it did not say why'}")
-        self.command = tuple(command)
+        self.command: tuple[str, ...] = tuple(command)
         self.output = output
 
 

@@ -131,9 +131,9 @@ class Link:
         toxics: Iterable[Toxic] = (),
         direction: Way = "down",
     ) -> None:
-        self.shape = shape(profile, toxics, direction=direction)
+        self.shape: Shape = shape(profile, toxics, direction=direction)
         """May be exchanged at any time; what has been scheduled keeps its time."""
-        self.dropped = 0
+        self.dropped: int = 0
         """Segments that were lost once."""
         self._random = random
         self._free_at = 0.0

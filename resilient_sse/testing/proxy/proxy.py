@@ -67,9 +67,9 @@ class FaultProxy:
         port: int = 0,
     ) -> None:
         self.host = host
-        self.counters = Counters()
+        self.counters: Counters = Counters()
         """The figures, which keep changing."""
-        self.seed = random.getrandbits(32) if seed is None else seed
+        self.seed: int = random.getrandbits(32) if seed is None else seed
         """The seed, given or drawn."""
         self._wanted = port
         self._target = (target_host, target_port)

@@ -33,8 +33,8 @@ class Address:
     __slots__ = ("family", "where")
 
     def __init__(self, family: socket.AddressFamily, where: tuple[str | int, ...]) -> None:
-        self.family = family
-        self.where = where
+        self.family: socket.AddressFamily = family
+        self.where: tuple[str | int, ...] = where
 
 
 async def resolve(host: str, port: int) -> list[Address]:

@@ -146,7 +146,7 @@ class Run:
 
     def __init__(self, name: str, entries: Iterable[Entry]) -> None:
         self.name = name
-        self.entries = sorted(entries, key=lambda entry: entry.at)
+        self.entries: list[Entry] = sorted(entries, key=lambda entry: entry.at)
         start = next((entry for entry in self.entries if entry.kind == "start"), None)
         if start is None:
             raise ValueError(f"the log of {name} has no start: it is not whole")

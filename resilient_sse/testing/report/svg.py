@@ -30,7 +30,8 @@ class Scale:
     """
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
-        self.low, self.high = low, high if high > low else low + 1
+        self.low: float = low
+        self.high: float = high if high > low else low + 1
         self._start, self._end = start, end
 
     def __call__(self, value: float) -> float:

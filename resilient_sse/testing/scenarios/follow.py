@@ -66,14 +66,14 @@ class Follower:
     def __init__(self, name: str, settings: Settings, *, stage: Stage, log: RunLog) -> None:
         self.name = name
         self.settings = settings
-        self.received = 0
+        self.received: int = 0
         """How many events were delivered."""
-        self.state = StreamState.CONNECTING
-        self.attempt = 0
+        self.state: StreamState = StreamState.CONNECTING
+        self.attempt: int = 0
         """The number of the last attempt that was announced in this outage."""
-        self.losses = 0
+        self.losses: int = 0
         """How often the connection was lost."""
-        self.over = False
+        self.over: bool = False
         self._log = log
         self._changed = anyio.Event()
         log.add(

@@ -59,9 +59,9 @@ class Network:
     """
 
     def __init__(self, profile: Profile, random: Callable[[], float]) -> None:
-        self.profile = profile
+        self.profile: Profile = profile
         self.refusing = False
-        self.dark = False
+        self.dark: bool = False
         self._lines: dict[str, list[Line]] = {}
         self._drops = 0
         self._random = random
@@ -119,7 +119,7 @@ class Line:
 
     def __init__(self, network: Network, stream: str) -> None:
         self.stream = stream
-        self.down = network.link(down=True)
+        self.down: Link = network.link(down=True)
         self.remaining: int | None = None
         """How many further events it brings, if there is a limit."""
         self.withheld: frozenset[int] = frozenset()

@@ -107,7 +107,7 @@ class Play:
     def __init__(self, driver: Driver, log: RunLog) -> None:
         self.driver = driver
         self.log = log
-        self.random = Random(f"{driver.seed} {log.name}")  # noqa: S311 - where faults strike is no secret
+        self.random: Random = Random(f"{driver.seed} {log.name}")  # noqa: S311 - where faults strike is no secret
 
     def by_form(self, *, virtual: ValueT, real: ValueT) -> ValueT:
         """Choose what only virtual time can afford, or what real time can."""

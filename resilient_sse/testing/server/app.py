@@ -102,16 +102,16 @@ class ReferenceServer:
         self.send_timeout = send_timeout
         self.overlap = overlap
         self.faults = faults
-        self.admission = Admission(rate_limit)
-        self.topics = Topics(self.store)
-        self.counters = Counters()
+        self.admission: Admission = Admission(rate_limit)
+        self.topics: Topics = Topics(self.store)
+        self.counters: Counters = Counters()
         self.requests: list[RequestRecord] = []
         """Requests for a stream, the newest last; of very many, the oldest are forgotten."""
-        self.max_live_per_user = 0
+        self.max_live_per_user: int = 0
         """How many streams one user has had open at once, at the most."""
         self.on_open: list[Callable[[str], None]] = []
         """Are told the user of each stream that is opened, in the server's loop."""
-        self.accepting = True
+        self.accepting: bool = True
         self._beat = heartbeat if heartbeat_ids else None
         alone = None if heartbeat_ids else heartbeat
         self._options = ReaderOptions(page, buffer, retry, alone, notify_slow)

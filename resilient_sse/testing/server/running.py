@@ -56,9 +56,9 @@ class RunningServer:
         self._holder = _bound(host, port)
         self.port: int = self._holder.getsockname()[1]
         name = f"[{host}]" if ":" in host else host
-        self.base_url = f"http://{name}:{self.port}"
+        self.base_url: str = f"http://{name}:{self.port}"
         """Scheme, host and port."""
-        self.url = self.base_url + STREAM_PATH
+        self.url: str = self.base_url + STREAM_PATH
         """Where the stream is."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(

@@ -42,7 +42,7 @@ class Topic:
         self.name = name
         self.readers: set[Reader] = set()
         """All who read this stream, whether they have caught up or not."""
-        self.seen = -1
+        self.seen: int = -1
         """The largest id announced."""
         self.beat: asyncio.TimerHandle | None = None
         """When the next heartbeat with an id is due."""

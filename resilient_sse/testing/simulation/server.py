@@ -43,12 +43,12 @@ class SimulatedServer:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.truth = Truth(integers=plan.options.sequence)
+        self.truth: Truth = Truth(integers=plan.options.sequence)
         self.process = 0
         """Which process of the consumer is running, from 1."""
         self.start: Published | None = None
         """The event behind which that process began."""
-        self.script = Script()
+        self.script: Script = Script()
         self.script.always(self.answer)
         self._finished = False
 

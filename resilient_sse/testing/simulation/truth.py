@@ -128,8 +128,8 @@ class Truth:
         """Everything that was ever published, by ordinal."""
         self.requests: list[Sent] = []
         """Every request that reached the server, or was to reach it."""
-        self.epoch = 1
-        self.floor = 0
+        self.epoch: int = 1
+        self.floor: int = 0
         """No repeat reaches behind this ordinal: there the present process began."""
         self._forgotten = 0
         self._by_id: dict[str, Published] = {}

@@ -29,11 +29,11 @@ class StoredEvent:
     __slots__ = ("data", "event", "id", "stream", "wire")
 
     def __init__(self, stream: str, id: int, event: str | None, data: str) -> None:  # noqa: A002 - the standard's name
-        self.stream = stream
-        self.id = id
-        self.event = event
-        self.data = data
-        self.wire = wire_event(data, id=str(id), event=event)
+        self.stream: str = stream
+        self.id: int = id
+        self.event: str | None = event
+        self.data: str = data
+        self.wire: bytes = wire_event(data, id=str(id), event=event)
         """The block, written once however many streams it is sent on."""
 
     def __eq__(self, other: object) -> bool:
