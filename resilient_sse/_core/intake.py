@@ -47,7 +47,7 @@ class Intake:
         self._released = 0
         self._asked_for = -sys.maxsize
         self._gap_connection = self._reached_on = self._connection = 0
-        self._resumed = False
+        self._drops = options.dedup == "always"
         self._event_id = ""
         self._whole = True  # it began at the server's beginning, so that totals agree
         self.last_event_id = ""
@@ -79,7 +79,8 @@ class Intake:
     def connected(self, connection: int, *, resumed: bool) -> None:
         """Begin a connection; *resumed* tells whether it was asked to resume after an id."""
         self._connection = connection
-        self._resumed = resumed or connection > 1
+        mode = self._options.dedup
+        self._drops = mode == "always" or (mode == "replay" and (resumed or connection > 1))
         self.fresh = self.heal = False
 
     def put(self, item: Queued) -> None:
@@ -128,7 +129,12 @@ class Intake:
             event = self._judge(item, number)
             if self._queue[0] is not item:
                 continue
-            if self._sequence and number == self._sequence.high and not self._released:
+            if (
+                self._sequence
+                and number == self._sequence.high
+                and self._is_data(item)
+                and not self._released
+            ):
                 self._reached_on = self._connection
             self._pop()
             if event is not None:
@@ -174,7 +180,7 @@ class Intake:
     def _deliver(self, block: Block, number: int | None, kind: str, data: str) -> ServerSentEvent | None:
         late = number is not None and self._is_late(number)
         sighting = Sighting.DUPLICATE if late else self._look(block.id, number, kind, data)
-        if sighting is Sighting.DUPLICATE and self._drops_duplicates():
+        if sighting is Sighting.DUPLICATE and self._drops:
             if block.id and number is None:
                 self._window.remember(block.id, kind, data)
             if self._event_id != self.last_event_id:
@@ -275,11 +281,11 @@ class Intake:
 
     def _fallback(self, sequence: Sequence, number: int, block: Block) -> Gap | None:
         """Tell a replay, which the sequence knows, from a numbering that starts anew."""
-        kind = block.event or "message"
         twice = number == sequence.high and self._reached_on == self._connection
-        if twice or block.data is None or kind in self._options.heartbeat_events:
+        if twice or not self._is_data(block):
             return None  # an id used twice in a row, or nothing to tell by
-        if self._look(block.id, number, kind, block.data) is Sighting.DUPLICATE or self._is_late(number):
+        kind, data = block.event or "message", block.data or ""
+        if self._look(block.id, number, kind, data) is Sighting.DUPLICATE or self._is_late(number):
             return None
         if self._held:
             self.release()
@@ -290,9 +296,8 @@ class Intake:
         self._window.clear()
         return Gap(kind="reset", after_id=sequence.high_id, before_id=block.id)
 
-    def _drops_duplicates(self) -> bool:
-        mode = self._options.dedup
-        return mode == "always" or (mode == "replay" and self._resumed)
+    def _is_data(self, block: Block) -> bool:
+        return block.data is not None and (block.event or "message") not in self._options.heartbeat_events
 
     def _accept_id(self, block: Block, number: int | None, content: tuple[str, str] | None) -> None:
         """Put the id of a block in force.  A duplicate's id is not accepted: it would move the cursor back."""

@@ -93,14 +93,14 @@ class StreamStats:
         """
         The share of the sent events that arrived, in percent; `None` where nobody can know.
 
-        What was sent is told by the server (`total`), or shown by ids that count without a break (`sequence`).
+        What was sent is told by the server (`total`), or shown by ids that count without a break (`sequence`);
+        events without a number are then left out.
         """
-        unique = self.delivered + self.filtered
-        if self.declared_total is not None:
-            return completion_rate(unique - 1, self.declared_total)  # but for the completing event itself
-        if self.numbered < unique or self.unknown_losses:
+        if self.declared_total is not None:  # it counts what came before the completing event
+            return completion_rate(self.delivered + self.filtered - 1, self.declared_total)
+        if self.unknown_losses:
             return None
-        return completion_rate(unique, unique + self.lost)
+        return completion_rate(self.numbered, self.numbered + self.lost)
 
     def to_dict(self) -> dict[str, int | float | None]:
         """Return the figures by name."""

@@ -25,7 +25,7 @@ _UP: Final = (StreamState.CONNECTED, StreamState.WAITING)
 _SILENT: Final = (Reason.STALL, Reason.EVENT_TIMEOUT)
 
 # The order is that in which the client counts, so that a read from another thread never sees an effect without
-# its cause: `numbered` is read after what it is held against.
+# its cause.
 _COUNTED: Final[dict[str, tuple[Metric, tuple[str, ...]]]] = {
     "delivered": (catalogue.EVENTS_DELIVERED, ()),
     "duplicates": (catalogue.DUPLICATE_EVENTS, ()),
@@ -120,7 +120,7 @@ class StreamFigures:
             case Gap():
                 self._gaps[fact.kind] += 1
                 if fact.missing is None and self.stats.unknown_losses == 1:
-                    self._frozen = _contiguous(self.stats) or self._frozen
+                    self._frozen = _contiguous(self.stats)
             case ServerSentEvent():
                 self.begun = True
                 if self.stats.time_to_first_event is not None:
@@ -162,7 +162,7 @@ class StreamFigures:
             return total, max(min(stats.delivered + stats.filtered - 1, total), 0)
         if stats.unknown_losses:
             return 0, 0
-        return _contiguous(stats) or (0, 0)
+        return _contiguous(stats)
 
     def _changed(self, change: StateChange) -> None:
         was_up, is_up = change.old in _UP, change.new in _UP
@@ -196,10 +196,10 @@ class StreamFigures:
         self._observe(metric, self.labels, value)
 
 
-def _contiguous(stats: StreamStats) -> tuple[int, int] | None:
-    """Return what ids without a break show: how many were sent, and how many arrived; `None` if they do not."""
-    arrived = stats.delivered + stats.filtered
-    return None if stats.numbered < arrived else (arrived + stats.lost, arrived)
+def _contiguous(stats: StreamStats) -> tuple[int, int]:
+    """Return what ids without a break show: how many numbered events were sent, and how many arrived."""
+    arrived = stats.numbered
+    return arrived + stats.lost, arrived
 
 
 def _reason(change: StateChange) -> str:

@@ -934,6 +934,16 @@ def test_a_new_numbering_that_begins_inside_a_reported_hole():
     assert ids(items) == [Gap(kind="reset", after_id="7", before_id="7"), "7", "8"]
 
 
+@pytest.mark.parametrize("echo", [block(1, "{}", "heartbeat"), block(1, None)], ids=["heartbeat", "id-only"])
+def test_a_heartbeat_with_the_last_id_hides_no_new_numbering(echo):
+    """It has brought the last number, and still the first event that bears it may be of a new numbering (P23)."""
+    source = numbered()
+    given(source, block(1))
+    reconnected(source)
+    items = given(source, echo, block(1, "new"), block(2, "new"))
+    assert ids(items) == [Gap(kind="reset", after_id="1", before_id="1"), "1", "2"]
+
+
 def test_an_id_used_twice_is_no_new_numbering():
     """On one connection, or behind an inclusive replay, another event with the last id is just that."""
     source = numbered()

@@ -79,7 +79,8 @@ def test_completion_rate(unique, sent, rate):
     [
         pytest.param({"delivered": 50}, None, id="opaque-ids"),
         pytest.param({"delivered": 40, "filtered": 5, "numbered": 45, "lost": 5}, 90.0, id="numbered"),
-        pytest.param({"delivered": 50, "numbered": 49}, None, id="one-without-a-number"),
+        pytest.param({"delivered": 50, "numbered": 45, "lost": 5}, 90.0, id="some-without-a-number"),
+        pytest.param({"delivered": 0, "numbered": 0, "lost": 5}, 0.0, id="all-lost"),
         pytest.param({"delivered": 50, "numbered": 50, "unknown_losses": 1}, None, id="unknown-loss"),
         pytest.param({"delivered": 46, "declared_total": 50}, 90.0, id="declared"),
         pytest.param({"delivered": 51, "declared_total": 50, "unknown_losses": 1}, 100.0, id="declared-all"),

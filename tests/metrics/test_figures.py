@@ -327,13 +327,14 @@ def test_counters_do_not_fall_when_the_server_starts_over(bench, scraped):
     assert bench.of(catalogue.GAPS, "reset") == 1
 
 
-def test_counters_do_not_fall_when_ids_end(bench):
-    """An event without a number makes the rate unknown; what was seen before stays."""
+def test_events_without_a_number_are_left_out(bench):
+    """A notice of the server's without an id hides no loss (X12, R95)."""
     stats, _observer = bench.stream(delivered=9, numbered=9)
     assert bench[catalogue.EXPECTED_EVENTS] == 9
-    stats.delivered = 10
-    assert bench[catalogue.EXPECTED_EVENTS] == 9
-    assert bench[catalogue.STREAM_COMPLETION_RATE] is None
+    stats.delivered, stats.lost = 10, 1
+    assert bench[catalogue.EXPECTED_EVENTS] == 10
+    assert bench[catalogue.EXPECTED_EVENTS_RECEIVED] == 9
+    assert bench[catalogue.STREAM_COMPLETION_RATE] == 90
 
 
 def test_one_stream_is_not_counted_twice(bench):
