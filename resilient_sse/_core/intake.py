@@ -129,12 +129,8 @@ class Intake:
             event = self._judge(item, number)
             if self._queue[0] is not item:
                 continue
-            if (
-                self._sequence
-                and number == self._sequence.high
-                and self._is_data(item)
-                and not self._released
-            ):
+            high = self._sequence.high if self._sequence and self._is_data(item) else None
+            if high is not None and number == high and not self._released:
                 self._reached_on = self._connection
             self._pop()
             if event is not None:
@@ -236,12 +232,9 @@ class Intake:
         Out of its place it is not delivered.  On the connection that showed the hole it is a new numbering.
         """
         sequence = self._sequence
-        return bool(
-            sequence is not None
-            and sequence.place(number) is Place.BEHIND
-            and sequence.reported(number)
-            and self._connection != self._gap_connection
-        )
+        if sequence is None or self._connection == self._gap_connection:
+            return False
+        return sequence.place(number) is Place.BEHIND and sequence.reported(number)
 
     def _number(self, event_id: str | None) -> int | None:
         return self._sequence.number(event_id) if self._sequence else None

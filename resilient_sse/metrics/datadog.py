@@ -69,13 +69,17 @@ class DatadogMetrics:
         interval: Seconds between two sendings.
 
     Raises:
-        TypeError: *labels* is not a mapping of strings to collections of strings.
+        TypeError: *statsd* is no client, *interval* no number, or *labels* is not a mapping of strings to
+            collections of strings.
         ValueError: There are too many labels or values, one of them is not allowed, or *interval* is not positive.
     """
 
     def __init__(
         self, statsd: StatsD | None = None, *, labels: LabelValues | None = None, interval: float = 10.0
     ) -> None:
+        _check_client(statsd)
+        if isinstance(interval, bool) or not isinstance(interval, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"interval must be a positive number of seconds, not {interval!r}")
         if not (isfinite(interval) and interval > 0):
             raise ValueError(f"interval must be a positive number of seconds, not {interval!r}")
         self._labels = Labels(labels)
@@ -115,6 +119,16 @@ class DatadogMetrics:
             Exception: What the client raises.
         """
         self._sender.flush()
+
+
+def _check_client(statsd: object) -> None:
+    asked = [name for name in vars(StatsD) if not name.startswith("_")]
+    lacks = isinstance(statsd, type) or not all(callable(getattr(statsd, name, None)) for name in asked)
+    if statsd is not None and lacks:
+        raise TypeError(
+            "statsd must be a client such as datadog.DogStatsd('127.0.0.1', 8125), or None for datadog.statsd, "
+            f"not {statsd!r}"
+        )
 
 
 class _Labelled:

@@ -83,7 +83,7 @@ class Sender:
                     thread.start()
                     self._thread = thread
         except RuntimeError as exc:  # no more threads: the stream goes on
-            return Faulty(exc, observer)
+            return Faulty("DatadogMetrics", exc, observer)
         return observer
 
     def flush(self) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final, TypeAlias, cast
 
-__all__ = ["MAX_LABELS", "MAX_VALUES", "OTHER", "OURS", "LabelValues", "Labels"]
+__all__ = ["MAX_LABELS", "MAX_VALUES", "OTHER", "OURS", "LabelValues", "Labels", "checked_names"]
 
 LabelValues: TypeAlias = Mapping[str, Collection[str]]
 """The names of labels, each with the values that it may take."""
@@ -31,14 +31,27 @@ _TAKEN: Final = frozenset({"le", "quantile", "job", "instance", "pid", "host", "
 # What such labels would hold is different for each user, URL or event.
 _UNBOUNDED: Final = frozenset(
     {
-        *("id", "uuid", "guid", "key", "ip", "addr", "address", "email", "mail", "login", "account"),
-        *("url", "uri", "href", "path", "query", "user", "username", "userid", "customer", "person"),
+        *("id", "uid", "uuid", "guid", "key", "ip", "addr", "address", "email", "mail", "login", "account"),
+        *(
+            "url",
+            "uri",
+            "href",
+            "path",
+            "query",
+            "endpoint",
+            "user",
+            "username",
+            "userid",
+            "customer",
+            "person",
+        ),
         *("event", "message", "payload", "data", "session", "token", "secret", "password", "cookie"),
         *("request", "trace", "span", "time", "timestamp"),
     }
 )
 _BOUNDED: Final = frozenset({"user_segment", "user_tier", "user_group", "account_tier", "customer_tier"})
 
+_SHOWN: Final = 80  # characters of what was given, in the text of an error
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _VALUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,63}")
 
@@ -59,11 +72,10 @@ class Labels:
         declared = {} if declared is None else declared
         if not isinstance(declared, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(
-                f'labels must map names to their values: {{"network": ["4g", "wifi"]}}, not {declared!r}'
+                f'labels must map names to their values: {{"network": ["4g", "wifi"]}}, not {_shown(declared)}'
             )
-        if len(declared) > MAX_LABELS:
-            raise ValueError(f"labels: at most {MAX_LABELS}, not {len(declared)}: leave some out")
-        self._values = {_name(name): _values(name, values) for name, values in declared.items()}
+        names = checked_names(declared)
+        self._values = {name: _values(name, declared[name]) for name in names}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,7 +102,7 @@ class Labels:
         for name in values:
             if name not in self._values:
                 known = ", ".join(self._values) or "none"
-                raise ValueError(f"label {name!r} was not declared; declared: {known}; see labels=")
+                raise ValueError(f"label {_shown(name)} was not declared; declared: {known}; see labels=")
         return tuple(_or_other(values.get(name), known) for name, known in self._values.items())
 
     def __eq__(self, other: object) -> bool:
@@ -103,10 +115,26 @@ class Labels:
         return f"Labels({ {name: sorted(values) for name, values in self._values.items()} })"
 
 
+def checked_names(names: Collection[object]) -> list[str]:
+    """
+    Return *names* if a program may have such labels.
+
+    Raises:
+        ValueError: There are too many, one is there twice, or not allowed.
+    """
+    if len(names) > MAX_LABELS:
+        raise ValueError(f"labels: at most {MAX_LABELS}, not {len(names)}: leave some out")
+    checked = [_name(name) for name in names]
+    for name in checked:
+        if checked.count(name) > 1:
+            raise ValueError(f"label {name!r} is there twice: leave one out")
+    return checked
+
+
 def _name(name: object) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"label {name!r}: use lower-case letters, digits and underscores, 32 at most")
-    if name in OURS or name in _TAKEN or name.startswith("sse_"):
+        raise ValueError(f"label {_shown(name)}: use lower-case letters, digits and underscores, 32 at most")
+    if name in OURS or name in _TAKEN or name.startswith(("sse_", "exported_")):
         raise ValueError(f"label {name!r} is taken: choose another name")
     if name not in _BOUNDED and not _UNBOUNDED.isdisjoint(name.split("_")):
         raise ValueError(
@@ -119,18 +147,27 @@ def _name(name: object) -> str:
 def _values(name: str, values: object) -> frozenset[str]:
     if isinstance(values, str) or not isinstance(values, Collection):
         raise TypeError(
-            f'label {name!r}: give the values that it may take, as in ["4g", "wifi"], not {values!r}'
+            f'label {name!r}: give the values that it may take, as in ["4g", "wifi"], not {_shown(values)}'
         )
     known = cast("Collection[object]", values)
     for value in known:
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             raise ValueError(
-                f"label {name!r}: {value!r} is no value: use up to 64 letters, digits and '_.+ -'"
+                f"label {name!r}: {_shown(value)} is no value: use up to 64 letters, digits and '_.+ -'"
             )
     chosen = frozenset(str(value) for value in known) - {OTHER}
+    if known and not chosen:
+        raise ValueError(
+            f"label {name!r}: {OTHER!r} stands for what is not declared, and need not be: declare another value"
+        )
     if not 1 <= len(chosen) <= MAX_VALUES:
         raise ValueError(f"label {name!r}: declare 1 to {MAX_VALUES} values, not {len(chosen)}")
     return chosen
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _or_other(value: object, known: frozenset[str]) -> str:

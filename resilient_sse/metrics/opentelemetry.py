@@ -57,7 +57,7 @@ class OpenTelemetryMetrics:
             `{"network": ["4g", "wifi"]}`.  They are set by `labelled`; what is not declared is `other`.
 
     Raises:
-        TypeError: *labels* is not a mapping of strings to collections of strings.
+        TypeError: A provider is none, or *labels* is not a mapping of strings to collections of strings.
         ValueError: There are too many labels or values, one of them is not allowed, or the provider has these
             metrics with other labels.
     """
@@ -69,6 +69,8 @@ class OpenTelemetryMetrics:
         *,
         labels: LabelValues | None = None,
     ) -> None:
+        _check("meter_provider", meter_provider, "get_meter")
+        _check("tracer_provider", tracer_provider, "get_tracer")
         self._labels = Labels(labels)
         self._observers = _Observers(_shared_by(meter_provider, self._labels), tracer_provider)
 
@@ -85,10 +87,30 @@ class OpenTelemetryMetrics:
             values: By the names of the labels; a value that was not declared becomes `other`.
 
         Raises:
+            TypeError: *url* is no text.
             ValueError: A name was not declared, or *url* is no URL of a server.
         """
-        attributes = {} if url is None else address_attributes(url)
-        return _Labelled(self._observers, self._labels.chosen(values), attributes)
+        return _Labelled(self._observers, self._labels.chosen(values), _address(url))
+
+
+def _address(url: str | None) -> dict[str, str | int]:
+    if url is None:
+        return {}
+    wanted = "the first argument must be a URL like https://host/path; labels are given by name: network='4g'"
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{wanted}; not {url!r}")
+    try:
+        return address_attributes(url)
+    except ValueError:  # which may quote more of it than should be shown
+        raise ValueError(wanted) from None
+
+
+def _check(name: str, provider: object, method: str) -> None:
+    lacks = isinstance(provider, type) or not callable(getattr(provider, method, None))
+    if provider is not None and lacks:
+        raise TypeError(
+            f"{name} must be a provider with {method}(), or None for the global one, not {provider!r}"
+        )
 
 
 class _Labelled:
@@ -131,7 +153,7 @@ class _Observers:
         fault = self._shared.take_fault()
         if fault is None:
             fault, self._fault = self._fault, None
-        return observer if fault is None else Faulty(fault, observer)
+        return observer if fault is None else Faulty("OpenTelemetryMetrics", fault, observer)
 
 
 class _StreamObserver:

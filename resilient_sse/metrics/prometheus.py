@@ -10,12 +10,13 @@ import threading
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from resilient_sse.metrics.faults import Faulty
 from resilient_sse.metrics.figures import Figures
 from resilient_sse.metrics.histograms import Histograms
 from resilient_sse.metrics.labels import Labels
 
 try:
-    from prometheus_client import REGISTRY
+    from prometheus_client import REGISTRY, CollectorRegistry
     from prometheus_client.values import MutexValue, ValueClass
 except ModuleNotFoundError as _exc:
     _text = f"metrics for Prometheus need {_exc.name}: pip install 'resilient-sse[prometheus]'"
@@ -26,9 +27,7 @@ from resilient_sse.metrics.prometheus_merged import merged_registry
 from resilient_sse.metrics.prometheus_processes import FigureFiles
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
-    from resilient_sse._core.ports import Fact, Instrument, Observer
+    from resilient_sse._core.ports import Instrument, Observer
     from resilient_sse._core.stats import StreamStats
     from resilient_sse.metrics.labels import LabelValues
 
@@ -55,7 +54,7 @@ class PrometheusMetrics:
             `{"network": ["4g", "wifi"]}`.  They are set by `labelled`; what is not declared is `other`.
 
     Raises:
-        TypeError: *labels* is not a mapping of strings to collections of strings.
+        TypeError: *registry* is none, or *labels* is not a mapping of strings to collections of strings.
         ValueError: There are too many labels or values, one of them is not allowed, or the registry has these
             metrics with other labels.
     """
@@ -63,6 +62,10 @@ class PrometheusMetrics:
     def __init__(
         self, registry: CollectorRegistry | None = None, *, labels: LabelValues | None = None
     ) -> None:
+        if not isinstance(registry, CollectorRegistry | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"registry must be a CollectorRegistry of prometheus_client, or None for its own, not {registry!r}"
+            )
         self._labels = Labels(labels)
         # The files of multi-process mode are the process', whatever the registry; two writers would spoil them.
         shared = REGISTRY if registry is None or MULTIPROCESS else registry
@@ -123,7 +126,7 @@ class _Shared:
         """Return an observer; the first one raises what the registry raised, for the stream to count and log."""
         if self._fault is not None:
             fault, self._fault = self._fault, None
-            return _Faulty(fault)
+            return Faulty("PrometheusMetrics", fault)
         observer = self._figures.attach(stats, labels)
         if self._files is not None:
             self._files.keep_up()
@@ -133,19 +136,6 @@ class _Shared:
         """Write to the files, if there are any."""
         if self._files is not None:
             self._files.flush()
-
-
-class _Faulty:
-    """Says once what is wrong."""
-
-    def __init__(self, fault: Exception) -> None:
-        self._fault: Exception | None = fault
-
-    def __call__(self, _fact: Fact, /) -> None:
-        """Raise the fault at the first fact."""
-        if self._fault is not None:
-            fault, self._fault = self._fault, None
-            raise fault
 
 
 _registries: WeakKeyDictionary[CollectorRegistry, _Shared] = WeakKeyDictionary()

@@ -13,18 +13,22 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from resilient_sse._client.stream import ResilientStream
 from resilient_sse._core.states import Reason, StateChange, StreamState
 
 if TYPE_CHECKING:
-    from resilient_sse._client.stream import ResilientStream
+    from resilient_sse._core.health import StreamHealth
 
 __all__ = ["Condition", "Readiness", "readiness"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_TOLERANCE: Final = 1.0
+"""By how many seconds a time may lie ahead: what arrives in another thread while the clock is being read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,7 @@ class _Watched:
         self.closed: Reason | None = None
 
     def changed(self, change: StateChange) -> None:
-        """Take note of why it was closed, which its health does not tell."""
+        """Take note of why it was closed: once it is gone, there is no health to ask for."""
         self.closed = change.reason if change.new is StreamState.CLOSED else None
 
 
@@ -72,7 +76,7 @@ class Readiness:
     """
     The application, and the register of the streams that it reports.
 
-    Use it in the event loop of its streams.
+    Use it in the event loop of its streams; where it finds that a stream runs by another clock, it answers 503.
 
     Args:
         max_silence: Seconds without a byte that are too many; `None` leaves that to the stream's own timeouts.
@@ -83,6 +87,7 @@ class Readiness:
         at_least: How many streams there must be: a program that has lost them all is not ready.
 
     Raises:
+        TypeError: An argument is no number.
         ValueError: An argument is out of its range.
     """
 
@@ -95,8 +100,12 @@ class Readiness:
         at_least: int = 1,
     ) -> None:
         for name, limit in (("max_silence", max_silence), ("max_eventless", max_eventless)):
+            if limit is not None and not _is_number(limit):
+                raise TypeError(f"{name} must be a number of seconds, or None for no limit, not {limit!r}")
             if limit is not None and not limit > 0:
                 raise ValueError(f"{name} must be above 0, or None for no limit, not {limit!r}")
+        if not _is_number(at_least) or not isinstance(at_least, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"at_least must be a whole number of streams, not {at_least!r}")
         if at_least < 0:
             raise ValueError(f"at_least must be 0 or more, not {at_least!r}")
         self._max_silence = max_silence
@@ -116,8 +125,15 @@ class Readiness:
                 before it was complete, the endpoint says so.  One without is forgotten when it vanishes.
 
         Raises:
+            TypeError: It is no stream, or the name no text.
             ValueError: Another stream has this name, and is neither gone nor closed.
         """
+        if not isinstance(stream, ResilientStream):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f'give a ResilientStream, or names with theirs: {{"prices": stream}}, not {stream!r:.80}'
+            )
+        if not isinstance(name, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"the name of a stream must be a text, not {name!r:.80}")
         named = name is not None
         name = f"stream-{next(self._numbers)}" if name is None else name
         known = self._watched.get(name)
@@ -202,27 +218,33 @@ class Readiness:
             fine = self._is_complete(watched)
             why = None if fine else "the program has dropped it"
             return Condition(name=watched.name, ready=fine, why=why, state="gone")
-        health, stats = stream.health(), stream.stats
-        silent_for = _ago(stats.last_byte_at, stats.started_at, health.at)
-        eventless_for = _ago(stats.last_event_at, stats.started_at, health.at)
-        why = None
-        if not health.ok:
-            why = None if self._is_complete(watched) else f"it is {health.state.value}"
-        elif _exceeds(silent_for, self._max_silence):
-            why = f"no byte for more than {self._max_silence:g} s"
-        elif _exceeds(eventless_for, self._max_eventless):
-            why = f"no event for more than {self._max_eventless:g} s"
+        health, started = stream.health(), stream.stats.started_at
+        if health.state is StreamState.CLOSED:
+            watched.closed = health.reason  # it may have been so before it was added
+        here = all(_is_past(then, health.at) for then in (started, health.since, health.last_byte_at))
+        why = self._why(watched, health, started)
+        if not here and why is None and health.ok:
+            why = "it runs in another event loop, by whose clock its times are; ask in its own"
         return Condition(
             name=watched.name,
             ready=why is None,
             why=why,
             state=health.state.value,
-            since=None if health.since is None else _utc(health.at - health.since),
-            silent_for=_rounded(health.silent_for),
-            eventless_for=_rounded(health.eventless_for),
+            since=None if health.since is None or not here else _utc(health.at - health.since),
+            silent_for=_rounded(health.silent_for) if here else None,
+            eventless_for=_rounded(health.eventless_for) if here else None,
             attempt=health.attempt,
             last_error=health.last_error,
         )
+
+    def _why(self, watched: _Watched, health: StreamHealth, started: float | None) -> str | None:
+        if not health.ok:
+            return None if self._is_complete(watched) else f"it is {health.state.value}"
+        if _exceeds(_ago(health.last_byte_at, started, health.at), self._max_silence):
+            return f"no byte for more than {self._max_silence:g} s"
+        if _exceeds(_ago(health.last_event_at, started, health.at), self._max_eventless):
+            return f"no event for more than {self._max_eventless:g} s"
+        return None
 
     def _is_complete(self, watched: _Watched) -> bool:
         return self._complete_is_ready and watched.closed is Reason.COMPLETE
@@ -246,6 +268,7 @@ def readiness(
         at_least: See there.
 
     Raises:
+        TypeError: An argument is of another type than it should be.
         ValueError: An argument is out of its range, or a name is given twice.
     """
     app = Readiness(
@@ -274,6 +297,14 @@ def _ago(last: float | None, started: float | None, now: float) -> float | None:
     """Return how long ago something was last seen, or first asked for if it never was."""
     begin = started if last is None else last
     return None if begin is None else now - begin
+
+
+def _is_past(then: float | None, now: float) -> bool:
+    return then is None or then <= now + _TOLERANCE
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _exceeds(duration: float | None, limit: float | None) -> bool:

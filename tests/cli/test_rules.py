@@ -88,6 +88,14 @@ def test_a_file_that_cannot_be_written(run, tmp_path):
         pytest.param(["prometheus", "--scale", "x"], "'x' is not a number above 0", id="word"),
         pytest.param(["prometheus", "--scale", "1e9"], "use a smaller scale", id="too-large"),
         pytest.param(["prometheus", "--runbooks", "https://host/"], "has no * where", id="no-place"),
+        pytest.param(["prometheus", "--runbooks", "a*b*c"], "more than one *", id="two-places"),
+        pytest.param(["grafana", "--label", "a", "--label", "a"], "'a' is there twice", id="label-twice"),
+        pytest.param(["grafana", "--label", "job"], "'job' is taken", id="label-taken"),
+        pytest.param(["grafana", "--label", "state"], "'state' is taken", id="label-ours"),
+        pytest.param(["grafana", "--label", "user_id"], "'user_id' is not allowed", id="label-unbounded"),
+        pytest.param(
+            ["grafana", *(f"--label={name}" for name in "abcd")], "at most 3, not 4", id="four-labels"
+        ),
         pytest.param(["grafana", "--label", "a-b"], "'a-b' is not the name of a label", id="label"),
         pytest.param(["grafana", "--scale", "2"], "--scale means nothing for grafana", id="scale-grafana"),
         pytest.param(["datadog", "--scale", "2"], "--scale means nothing for datadog", id="scale-datadog"),

@@ -9,20 +9,23 @@ import socket
 import struct
 import subprocess
 import sys
+import textwrap
 import tempfile
 import threading
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from resilient_sse.cli.exits import Exit
 from resilient_sse.cli.top.arguments import SORTS, TopOptions, add_top, top_options
-from resilient_sse.cli.top.ask import HeldUpError, UnreachableError, ask, where
+from resilient_sse.cli.top.ask import HeldUpError, UnreachableError, ask, running, where
 from resilient_sse.cli.top.command import run_top
 from resilient_sse.cli.top.snapshot import NotAConsoleError, parse_snapshot, with_rates
 from resilient_sse.cli.top.table import COLUMNS, picture, sort_rows
 from resilient_sse.cli.top.words import age, amount, clean, fit, percent, width_of
+from resilient_sse.monitoring.console import places
 
 END = 20
 
@@ -146,6 +149,8 @@ def test_addresses():
     assert parsed("[::1]:80").address == ("::1", 80)
     assert parsed("./app:80").address == "./app:80"
     assert parsed("app.sock").address == "app.sock"
+    with pytest.raises(ValueError, match="one program at a time"):
+        parsed("1", "2")
     for wrong in ("0", "name", "host:", ":80", "host:x", "host:65536"):
         with pytest.raises(argparse.ArgumentError):
             parsed(wrong)
@@ -164,8 +169,14 @@ def test_other_arguments():
 
 def test_the_arguments_import_nothing_heavy():
     """`--help` needs neither sockets nor rich nor the HTTP client."""
-    code = "import sys, resilient_sse.cli.top.arguments as _; print({'rich', 'socket', 'httpx'} & {*sys.modules})"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"set()\n"
+    code = """
+        import sys
+        before = {*sys.modules}  # an environment may have its own reasons to import things at the start
+        import resilient_sse.cli.top.arguments
+        print({"rich", "socket", "httpx"} & ({*sys.modules} - before))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b"set()\n"
 
 
 def test_rates():
@@ -315,6 +326,18 @@ def test_what_a_row_says():
     assert {title: under(title) for title in expected} == expected
     assert tally == "1 stream  1 reconnecting  by trouble"
     assert drawn(look(told(reason="opened", last_error="E")), width=200)[3].rstrip().endswith("-")
+
+
+def test_streams_that_share_a_name():
+    """Each has its number behind it, however long the name and narrow the terminal; others have none."""
+    long = "n" * 50
+    rows = [told(long, number=7), told(long, number=12), told("a", number=3), told("a", number=4), told("b")]
+    for width in (80, 140):
+        lines = [line.split()[:2] for line in drawn(look(*rows), width=width)[3:]]
+        assert [name.rstrip("n…") for name, _ in lines] == ["a", "a", "b", "", ""]
+        assert [number for _, number in lines] == ["#3", "#4", "connected", "#7", "#12"]
+    for width in range(1, 20):
+        assert max(map(width_of, drawn(look(*rows), width=width))) <= width
 
 
 def test_a_stream_that_nobody_iterates():
@@ -496,7 +519,15 @@ def test_something_else_is_there(capfd):
         thread.start()
         assert run_top(TopOptions(address=listener.getsockname(), once=True)) == Exit.OTHER
         thread.join(END)
-    assert "is not the console of a program" in capfd.readouterr().err
+    assert "a server of HTTP; a console has a port of its own: Console(port)" in capfd.readouterr().err
+
+
+def test_what_old_servers_of_http_say():
+    """Some answer a question that they do not understand without a head."""
+    with pytest.raises(NotAConsoleError, match="a server of HTTP"):
+        parse_snapshot(["<!DOCTYPE HTML>", "<html>"])
+    with pytest.raises(NotAConsoleError, match="is not the console of a program"):
+        parse_snapshot(["220 ready"])
 
 
 def test_a_program_whose_event_loop_is_held_up(program):
@@ -529,6 +560,74 @@ def test_an_answer_that_breaks_off():
             with pytest.raises(HeldUpError, match="breaks off"):
                 ask(listener.getsockname())
         thread.join(END)
+
+
+def test_a_program_whose_event_loop_is_held_up_is_listed(program, capfd):
+    """It is the one that is looked for: nobody says that there is none."""
+    process, path = program("a")
+    process.send_signal(signal.SIGSTOP)
+    try:
+        assert run_top(TopOptions()) == Exit.ENDED
+        out, err = capfd.readouterr()
+        assert run_top(TopOptions(json=True)) == Exit.ENDED
+    finally:
+        process.send_signal(signal.SIGCONT)
+    assert (out.split()[0], err) == (str(process.pid), "")
+    assert "does not answer; is its event loop held up?" in out
+    assert out.rstrip().endswith(path)
+    (listed,) = map(json.loads, capfd.readouterr().out.splitlines())
+    trouble = "does not answer; is its event loop held up?"
+    assert listed == {"pid": process.pid, "path": path, "trouble": trouble}
+    assert Path(path).exists()
+
+
+def test_a_full_console(program, capfd):
+    """Who is turned away is told what that may mean, not of a broken pipe."""
+    process, path = program("a")
+    idle = [socket.socket(socket.AF_UNIX) for _ in range(8)]
+    for each in idle:
+        each.connect(path)
+    try:
+        for _ in range(5):  # the console closes before or after the question: both are told alike
+            assert run_top(TopOptions(address=process.pid, once=True, interval=0.1)) == Exit.OTHER
+            err = capfd.readouterr().err
+            assert err.endswith(f"{path} breaks off; is it ending, or are many others looking?\n")
+        assert run_top(TopOptions()) == Exit.ENDED
+        assert "are many others looking?" in capfd.readouterr().out
+    finally:
+        for each in idle:
+            each.close()
+
+
+@pytest.mark.parametrize("fault", [BrokenPipeError(32, "Broken pipe"), ConnectionResetError(104, "reset")])
+def test_a_console_that_closes_before_the_question(monkeypatch, fault):
+    """Whatever the kernel calls it."""
+
+    def refuse(address):
+        raise fault
+
+    monkeypatch.setattr("resilient_sse.cli.top.ask._connected", refuse)
+    with pytest.raises(HeldUpError, match="x breaks off; is it ending, or are many others looking"):
+        ask(Path("x"))
+
+
+def test_a_queue_that_is_full(home):
+    """A program that accepts nobody any more is held up; its socket is nobody's to remove."""
+    home.mkdir(mode=0o700)
+    path = home / "999999999.sock"
+    with socket.socket(socket.AF_UNIX) as listener, ExitStack() as stack:
+        listener.bind(str(path))
+        listener.listen(0)
+        for _ in range(2):
+            waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            with suppress(BlockingIOError):
+                waiting.connect(str(path))
+        with pytest.raises(HeldUpError, match="is its event loop held up"):
+            ask(path)
+        assert [found.pid for found in running()] == [999999999]
+        assert places.answers(path)
+    assert path.exists()
 
 
 def test_several_consoles_of_a_process(home):

@@ -275,6 +275,20 @@ def test_wrong_arguments(agent, wrong, text):
         DatadogMetrics(agent.statsd, **wrong)
 
 
+@pytest.mark.parametrize("wrong", ["127.0.0.1:8125", 8125, DogStatsd])
+def test_what_is_no_client_is_refused_at_once(wrong):
+    """Also a text, which has a method `count` (bad input)."""
+    with pytest.raises(TypeError, match=r"statsd must be a client such as datadog.DogStatsd"):
+        DatadogMetrics(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["a", None, True])
+def test_an_interval_that_is_no_number(agent, wrong):
+    """The text names the argument (bad input)."""
+    with pytest.raises(TypeError, match="interval must be a positive number of seconds, not"):
+        DatadogMetrics(agent.statsd, interval=wrong)
+
+
 def test_an_undeclared_label(metrics):
     """It is named."""
     with pytest.raises(ValueError, match="'network' was not declared"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from resilient_sse.metrics.labels import MAX_VALUES, OTHER, OURS, Labels
+from resilient_sse.metrics.labels import MAX_VALUES, OTHER, OURS, Labels, checked_names
 
 NETWORK = {"network": ["4g", "wifi"]}
 THREE = {"segment": ["free", "paid"], "device": {"phone", "desktop"}, "network": ("4g", "wifi")}
@@ -45,7 +45,19 @@ def test_an_undeclared_name_is_refused():
     "name",
     [
         *("url", "stream_url", "user", "user_id", "event_id", "last_event_id", "session", "token"),
-        *("path", "request_id", "customer", "email", "message", "client_ip", "password", "time"),
+        *(
+            "path",
+            "request_id",
+            "uid",
+            "endpoint",
+            "api_endpoint",
+            "customer",
+            "email",
+            "message",
+            "client_ip",
+            "password",
+            "time",
+        ),
     ],
 )
 def test_names_that_tell_users_urls_or_events_apart_are_refused(name):
@@ -54,7 +66,9 @@ def test_names_that_tell_users_urls_or_events_apart_are_refused(name):
         Labels({name: ["x"]})
 
 
-@pytest.mark.parametrize("name", [*sorted(OURS), "le", "quantile", "job", "instance", "pid", "sse_x"])
+@pytest.mark.parametrize(
+    "name", [*sorted(OURS), "le", "quantile", "job", "instance", "pid", "sse_x", "exported_job"]
+)
 def test_names_that_have_a_meaning_are_refused(name):
     """Ours, and those of Prometheus."""
     with pytest.raises(ValueError, match="is taken"):
@@ -73,11 +87,44 @@ def test_groups_of_users_are_allowed():
     assert Labels({"user_segment": ["free"], "user_tier": ["gold"]}).names == ("user_segment", "user_tier")
 
 
-@pytest.mark.parametrize("values", [[], ["other"], [str(number) for number in range(MAX_VALUES + 1)]])
+@pytest.mark.parametrize("values", [[], [str(number) for number in range(MAX_VALUES + 1)]])
 def test_the_number_of_values_is_bounded(values):
     """None at all is a mistake, very many are a mistake, too (R97)."""
     with pytest.raises(ValueError, match=f"declare 1 to {MAX_VALUES} values"):
         Labels({"network": values})
+
+
+def test_other_alone_is_no_declaration():
+    """It is always there; the text says so, not that there are no values."""
+    with pytest.raises(
+        ValueError, match=r"'other' stands for what is not declared, .*: declare another value"
+    ):
+        Labels({"network": ["other"]})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda long: Labels({"network": [long]}), id="value"),
+        pytest.param(lambda long: Labels({long: ["x"]}), id="name"),
+        pytest.param(lambda long: Labels({"network": long}), id="values"),
+        pytest.param(lambda long: Labels([long]), id="labels"),
+        pytest.param(lambda long: Labels(NETWORK).chosen({long: "4g"}), id="chosen"),
+    ],
+)
+def test_errors_quote_little(make):
+    """A value of a megabyte, or a secret that stands far behind, does not go into a log."""
+    with pytest.raises((TypeError, ValueError)) as caught:
+        make("x" * 1_000_000)
+    assert "xxx" in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+def test_names_alone_are_checked():
+    """Those who name labels without values, such as a dashboard's, hear the same."""
+    assert checked_names(["network", "device"]) == ["network", "device"]
+    with pytest.raises(ValueError, match="'a' is there twice"):
+        checked_names(["a", "b", "a"])
 
 
 @pytest.mark.parametrize("value", ["", " x", "a\nb", "https://host/", "x" * 65, 4, None, "user@host"])

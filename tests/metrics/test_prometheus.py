@@ -262,6 +262,13 @@ def test_labels_are_checked_at_once(registry, metrics):
         metrics.labelled(network="4g")
 
 
+@pytest.mark.parametrize("wrong", ["x", 9464, CollectorRegistry])
+def test_what_is_no_registry_is_refused_at_once(wrong):
+    """And what should be given is said (bad input)."""
+    with pytest.raises(TypeError, match="registry must be a CollectorRegistry of prometheus_client, or None"):
+        PrometheusMetrics(wrong)
+
+
 # --- One registry
 
 
@@ -324,7 +331,8 @@ async def test_a_registry_that_refuses(make_registry, caplog):
     assert errors == 1
     logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(logged) == 1
-    assert "callback of the stream failed" in logged[0].message
+    assert logged[0].message.startswith("a callback of the stream failed")
+    assert logged[0].message.endswith(": PrometheusMetrics")
     assert logged[0].exc_info is not None
 
 

@@ -276,3 +276,35 @@ def test_the_thread_lives_as_long_as_there_are_streams(files, monkeypatch):
         assert not thread.is_alive()
     assert files._thread is None
     assert written(files) == 7
+
+
+DELETED = """\
+import os, shutil
+from resilient_sse import StreamStats
+from resilient_sse.metrics.prometheus import PrometheusMetrics, merged_registry
+from prometheus_client import generate_latest
+
+directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+metrics = PrometheusMetrics()
+observer = metrics.attach(StreamStats())
+metrics.flush()
+assert b"sse_client_streams" in generate_latest(merged_registry())
+shutil.rmtree(directory)
+metrics.flush()
+try:
+    merged_registry()
+except ValueError as error:
+    print(error)
+os.mkdir(directory)
+metrics.flush()
+print(generate_latest(merged_registry()))
+"""
+
+
+def test_a_directory_that_is_deleted_while_running(directory):
+    """As the page says: nobody is told, scrapes fail until it is back, and the process is shown no more."""
+    code = [sys.executable, "-c", DELETED]
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
+    ran = subprocess.run(code, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines() == ["env PROMETHEUS_MULTIPROC_DIR is not set or not a directory", "b''"]

@@ -4,6 +4,7 @@ import gc
 import http.client
 import json
 import socket
+import threading
 import weakref
 from datetime import UTC, datetime
 
@@ -259,6 +260,104 @@ def test_wrong_arguments(wrong):
     """A limit that nothing could keep names the argument."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         readiness(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_silence": "60"},
+        {"max_silence": True},
+        {"max_eventless": [1]},
+        {"at_least": 1.5},
+        {"at_least": "1"},
+        {"at_least": True},
+    ],
+    ids=str,
+)
+def test_arguments_of_wrong_types(wrong):
+    """What is no number is refused where it is given, by the argument's name."""
+    with pytest.raises(TypeError, match=f"^{next(iter(wrong))} must be a"):
+        readiness(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [["list"], "x", {"a": "x"}, {"a": ResilientStream}, {"a": None}, None], ids=repr
+)
+def test_what_is_no_stream(wrong):
+    """It is refused where it is given, with how streams are given."""
+    with pytest.raises(TypeError, match="give a ResilientStream, or names with theirs"):
+        readiness(wrong)
+
+
+async def test_a_name_that_is_no_text(script):
+    """It is refused where it is given."""
+    with pytest.raises(TypeError, match="the name of a stream must be a text, not 1"):
+        readiness({1: make(script)})
+
+
+async def test_a_stream_that_was_complete_before(script):
+    """F34: one that is added after its end is as ready as one that ends under the eyes of the endpoint."""
+    script.respond(event("bye", event="done"))
+    stream = make(script, until="done")
+    await drain(stream)
+    app = readiness({"reply": stream})
+    assert (await told(app))[0] == 200
+    del stream
+    gc.collect()
+    status, answer = await told(app)
+    assert (status, answer["streams"][0]["state"]) == (200, "gone")
+
+
+@pytest.mark.parametrize("ahead", [0.5, 50_000.0])
+async def test_a_stream_by_another_clock(script, monkeypatch, ahead):
+    """F34: where times lie ahead, nobody can know how long a stream has been silent: never ready."""
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+    app = readiness(stream)
+    await anext(stream)
+    now = anyio.current_time()
+    monkeypatch.setattr(anyio, "current_time", lambda: now - ahead)
+    status, answer = await told(app)
+    (about,) = answer["streams"]
+    if ahead < 1:  # bytes that came in another thread while the clock was being read
+        assert (status, about["why"]) == (200, None)
+    else:
+        assert (status, about["state"]) == (503, "connected")
+        assert "it runs in another event loop" in about["why"]
+        assert (about["since"], about["silent_for"], about["eventless_for"]) == (None, None, None)
+    monkeypatch.undo()
+    assert (await told(app))[0] == 200
+    await stream.aclose()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_stream_of_trio_that_is_asked_from_asyncio(anyio_backend):
+    """F34: trio's clock is hours ahead of asyncio's, at random, and the stream is never ready."""
+    began = threading.Event()
+    ended = threading.Event()
+    with serving(ReferenceServer(heartbeat=0.2)) as running:
+        stream = ResilientStream(running.url)
+        app = readiness({"events": stream}, max_silence=0.5)
+
+        async def follow():
+            async with stream, anyio.create_task_group() as tasks:
+                stream.on_state_change(lambda change: began.set())
+                tasks.start_soon(drain, stream)
+                await anyio.to_thread.run_sync(ended.wait)
+                tasks.cancel_scope.cancel()
+
+        thread = threading.Thread(target=anyio.run, args=(follow,), kwargs={"backend": "trio"})
+        thread.start()
+        try:
+            assert await anyio.to_thread.run_sync(began.wait, 20)
+            status, answer = await told(app)
+        finally:
+            ended.set()
+            await anyio.to_thread.run_sync(thread.join, 20)
+        (about,) = answer["streams"]
+        assert status == 503
+        assert "another event loop" in about["why"]
 
 
 async def test_other_scopes():

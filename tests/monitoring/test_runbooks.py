@@ -1,9 +1,13 @@
 """The pages about alerts: one for each, true to the rules, and sent to by them."""
 
 import re
+import shlex
 
 import pytest
+import yaml
 
+from resilient_sse import Gap
+from resilient_sse.cli.arguments import parse
 from resilient_sse.metrics.catalogue import BY_NAME
 from resilient_sse.monitoring import ALERTS, SLOS
 from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, expression
@@ -61,6 +65,52 @@ def test_a_page_says_what_to_do(alert):
     assert "call whoever owns" in escalation
     promised = {"5m": "5 minutes", "15m": "15 minutes", "24h": "24 hours"}[alert.severity.due]
     assert promised in escalation
+
+
+@each_alert
+def test_nobody_is_sent_to_logs_for_what_they_do_not_hold(alert):
+    """R184: the client logs no ids; where a page needs them, it says what the program must have done."""
+    for line in page(alert).splitlines():
+        if re.search(r"[Ll]ogs?:.*\bids?\b|missing ids|ids of|gap reports", line):
+            assert re.search(r"if your program logs gaps|ids are in no log", line), line
+
+
+def test_the_logger_of_gaps_logs_the_ids(caplog):
+    """R184: what the page on loss has people write makes the line that the pages send them to."""
+    (loss,) = [alert for alert in ALERTS if alert.name == "SSEMessageLoss"]
+    (code_of_the_page,) = fences(page(loss), "python")
+    names = {}
+    exec(code_of_the_page, names)  # noqa: S102 - it is ours
+    names["report"](Gap(kind="hole", missing=2, after_id="3", before_id="6"))
+    assert caplog.messages == ["hole: 2 lost between 3 and 6"]
+
+
+def test_the_rehearsal_is_a_recipe():
+    """R124, R182: its commands are understood, and its files fit together."""
+    rehearsal = text_of("how-to/alert.md").split("## Rehearse")[1].split("\n## ")[0]
+    lines = "".join(fences(rehearsal, "sh")).splitlines()
+    asked = [
+        parse(shlex.split(line.removesuffix(" &"))[1:]) for line in lines if line.startswith("resilient-sse ")
+    ]
+    rules, tests, server, network = asked
+    assert (rules.format, tests.format, rules.scale, tests.scale) == ("prometheus", "promtool-tests", 60, 60)
+    (configuration,) = map(yaml.safe_load, fences(rehearsal, "yaml"))
+    assert configuration["rule_files"] == [rules.output] == [tests.rules_file]
+    (scraped,) = configuration["scrape_configs"][0]["static_configs"]
+    (program,) = fences(rehearsal, "python")
+    compile(program, "follow.py", "exec")
+    assert scraped["targets"] == [f"127.0.0.1:{re.search(r'start_http_server[(]([0-9]+)', program)[1]}"]
+    assert network.target[1] == server.port
+    assert "Thresholds are not scaled" in rehearsal
+
+
+@each_alert
+def test_where_the_last_error_is_seen(alert):
+    """R184: 80 columns do not show it."""
+    for line in page(alert).splitlines():
+        if "`resilient-sse top`" in line and "last error" in line:
+            assert "140 columns" in line
+            assert "--json" in line
 
 
 @pytest.mark.parametrize("name", [*PAGES, *(f"runbooks/{alert.runbook}.md" for alert in ALERTS)])

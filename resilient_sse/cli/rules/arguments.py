@@ -114,6 +114,10 @@ def _scale(text: str) -> float:
 def _address(text: str) -> str:
     if "*" not in text:
         raise argparse.ArgumentTypeError(f"{text!r} has no * where the names of the runbooks belong")
+    if text.count("*") > 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} has more than one *: the name of a runbook is put in once"
+        )
     return text
 
 

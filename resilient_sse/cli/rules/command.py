@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resilient_sse.cli.exits import Exit, complain
+from resilient_sse.metrics.labels import checked_names
 from resilient_sse.monitoring.datadog_monitors import datadog_monitors
 from resilient_sse.monitoring.grafana import grafana_dashboard
 from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, prometheus_rules
@@ -56,4 +57,4 @@ def _made(options: RulesOptions) -> str:
         case "datadog":
             return datadog_monitors(runbooks=runbooks)
         case _:
-            return grafana_dashboard(options.labels)
+            return grafana_dashboard(checked_names(options.labels))

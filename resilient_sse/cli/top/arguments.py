@@ -45,12 +45,13 @@ def add_top(parser: argparse.ArgumentParser) -> None:
         "exit codes: 0 ended as asked, or the program has ended; 2 wrong arguments; "
         "4 nobody answers, or not as a console does; 130 interrupted by Ctrl-C"
     )
+    parser.usage = "%(prog)s [-h] [options] [PID|PATH|HOST:PORT]"
     parser.add_argument(
-        "address",
+        "addresses",
         metavar="PID|PATH|HOST:PORT",
         type=_address,
-        nargs="?",
-        help="the process, or where its console listens; without it, the programs with a console are listed",
+        nargs="*",  # one at most; argparse would send those who give two to the help of another command
+        help="one process, or where its console listens; without it, the programs with a console are listed",
     )
     parser.add_argument(
         "--interval",
@@ -69,9 +70,16 @@ def add_top(parser: argparse.ArgumentParser) -> None:
 
 
 def top_options(given: argparse.Namespace) -> TopOptions:
-    """Make options of what was parsed."""
+    """
+    Make options of what was parsed.
+
+    Raises:
+        ValueError: There are several addresses.
+    """
+    if len(given.addresses) > 1:
+        raise ValueError("top watches one program at a time; run it again for each other one")
     return TopOptions(
-        address=given.address,
+        address=given.addresses[0] if given.addresses else None,
         interval=given.interval,
         sort=given.sort,
         once=given.once,

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from resilient_sse.cli.top.arguments import Address
@@ -13,11 +14,13 @@ from resilient_sse.cli.top.snapshot import CutShortError, NotAConsoleError, Proc
 from resilient_sse.monitoring.console import places
 from resilient_sse.monitoring.console.server import QUESTION
 
-__all__ = ["HeldUpError", "UnreachableError", "ask", "running", "where"]
+__all__ = ["Found", "HeldUpError", "UnreachableError", "ask", "running", "where"]
 
 _PATIENCE = 3.0
 _MOST_BYTES = 32 * 1024 * 1024
 _PIECE = 65_536
+_SILENT = "does not answer; is its event loop held up?"
+_CUT = "breaks off; is it ending, or are many others looking?"
 
 
 class UnreachableError(Exception):
@@ -25,7 +28,27 @@ class UnreachableError(Exception):
 
 
 class HeldUpError(UnreachableError):
-    """Somebody listens, and does not answer in time, or not to the end; this may pass."""
+    """
+    Somebody listens, and does not answer in time, or not to the end; this may pass.
+
+    Args:
+        name: Who.
+        why: What is wrong.
+    """
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} {why}")
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A console, the process that it is named after, and what it tells, or why it does not."""
+
+    path: Path
+    pid: int
+    process: Process | None = None
+    trouble: str = ""
 
 
 def where(address: Address) -> Path | tuple[str, int]:
@@ -51,18 +74,23 @@ def where(address: Address) -> Path | tuple[str, int]:
     return found[0]
 
 
-def running() -> list[tuple[Path, Process]]:
+def running() -> list[Found]:
     """
     Return the programs of this user that have a console where it is looked for; dead sockets are taken away.
+
+    A program that listens and does not answer is among them: it may be the one that is looked for.
 
     Raises:
         UnreachableError: The directory cannot be trusted.
     """
-    found: list[tuple[Path, Process]] = []
+    found: list[Found] = []
     for path in _sockets():
+        pid = places.pid_of(path)
         try:
-            found.append((path, ask(path).process))
-        except (HeldUpError, NotAConsoleError):
+            found.append(Found(path=path, pid=pid, process=ask(path).process))
+        except HeldUpError as error:
+            found.append(Found(path=path, pid=pid, trouble=error.why))
+        except NotAConsoleError:
             continue
         except UnreachableError:
             _bury(path)
@@ -83,16 +111,16 @@ def ask(address: Path | tuple[str, int]) -> Snapshot:
         with _connected(address) as connection:
             connection.sendall(QUESTION)
             answer = _everything(connection, deadline)
-    except TimeoutError as error:
-        raise HeldUpError(f"{_name(address)} does not answer; is its event loop held up?") from error
+    except (TimeoutError, BlockingIOError) as error:  # the latter: its queue of readers is full
+        raise HeldUpError(_name(address), _SILENT) from error
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise HeldUpError(_name(address), _CUT) from error
     except OSError as error:
         raise UnreachableError(f"{_name(address)} does not answer: {error.strerror or error}") from error
     try:
         return parse_snapshot(answer.decode(errors="replace").splitlines())
     except CutShortError as error:
-        raise HeldUpError(
-            f"{_name(address)} breaks off; is it ending, or are many others looking?"
-        ) from error
+        raise HeldUpError(_name(address), _CUT) from error
 
 
 def _connected(address: Path | tuple[str, int]) -> socket.socket:

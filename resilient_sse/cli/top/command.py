@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.top.arguments import SORTS
 from resilient_sse.cli.top.ask import HeldUpError, UnreachableError, ask, running, where
-from resilient_sse.cli.top.snapshot import NotAConsoleError, Process, Snapshot, with_rates
+from resilient_sse.cli.top.snapshot import NotAConsoleError, Snapshot, with_rates
 from resilient_sse.cli.top.table import picture
 from resilient_sse.cli.top.words import clean
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resilient_sse.cli.top.arguments import TopOptions
+    from resilient_sse.cli.top.ask import Found
     from resilient_sse.cli.top.terminal import Terminal
 
 __all__ = ["run_top"]
@@ -49,20 +50,29 @@ def _list(options: TopOptions) -> int:
     """Tell which programs can be watched."""
     found = running()
     if options.json:
-        for path, process in found:
-            print(json.dumps({"pid": process.pid, "path": str(path), **_counted(process)}))
+        for one in found:
+            print(json.dumps({"pid": one.pid, "path": str(one.path), **_about(one)}))
         return Exit.ENDED
     if not found:
         complain("no program of yours has opened a console; see resilient_sse.monitoring.console.Console")
         return Exit.OTHER
-    for path, process in found:
-        streams = "1 stream" if process.streams == 1 else f"{process.streams} streams"
-        print(f"{process.pid:>8}  {clean(process.program):<24}  {streams:<12}  {clean(str(path))}")
+    for one in found:
+        if one.process is None:
+            print(f"{one.pid:>8}  {one.trouble}  {clean(str(one.path))}")
+            continue
+        streams = "1 stream" if one.process.streams == 1 else f"{one.process.streams} streams"
+        print(f"{one.pid:>8}  {clean(one.process.program):<24}  {streams:<12}  {clean(str(one.path))}")
     return Exit.ENDED
 
 
-def _counted(process: Process) -> dict[str, object]:
-    return {"program": process.program, "streams": process.streams, "failed": process.failed}
+def _about(one: Found) -> dict[str, object]:
+    if one.process is None:
+        return {"trouble": one.trouble}
+    return {
+        "program": one.process.program,
+        "streams": one.process.streams,
+        "failed": one.process.failed,
+    }
 
 
 def _watch(options: TopOptions, address: Path | tuple[str, int]) -> int:

@@ -12,6 +12,7 @@ from resilient_sse._core.states import StreamState
 __all__ = ["CutShortError", "NotAConsoleError", "Process", "Row", "Snapshot", "parse_snapshot", "with_rates"]
 
 _VERSION = 1
+_HTTP = ("http/", "<!doctype", "<html")
 
 
 class NotAConsoleError(Exception):
@@ -82,6 +83,11 @@ def parse_snapshot(lines: Iterable[str]) -> Snapshot:
         CutShortError: It has no end.
         NotAConsoleError: There is none in it.
     """
+    lines = list(lines)
+    if lines and lines[0].lower().startswith(_HTTP):
+        raise NotAConsoleError(
+            "what answers there is a server of HTTP; a console has a port of its own: Console(port)"
+        )
     objects = _objects(lines)
     head = next(objects, None)
     if head is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -135,7 +135,8 @@ def picture(
     room = len(rows) if height is None else max(height - _HEAD, _FEWEST_ROWS)
     if len(rows) > room:
         rows = rows[: room - 1]
-    lines.extend(_row(row, name_width, columns) for row in rows)
+    shared = {name for name, times in Counter(row.name for row in snapshot.rows).items() if times > 1}
+    lines.extend(_row(row, _named(row, shared, name_width), columns) for row in rows)
     hidden = snapshot.process.streams - len(rows)
     if hidden > 0:
         lines.append([(fit(f"and {hidden} more", width), "dim")])
@@ -194,8 +195,16 @@ def _tally(snapshot: Snapshot, width: int, sort: str) -> Line:
     return line
 
 
-def _row(row: Row, name_width: int, columns: list[tuple[Column, int]]) -> Line:
-    line: Line = [(fit(clean(row.name), name_width), "")]
+def _named(row: Row, shared: Collection[str], width: int) -> str:
+    """Write the name; streams that share theirs have a number behind it, which is not cut off."""
+    number = f" #{row.number}" if row.name in shared else ""
+    if width <= len(number):
+        return fit(clean(row.name), width)
+    return fit(fit(clean(row.name), width - len(number)).rstrip() + number, width)
+
+
+def _row(row: Row, name: str, columns: list[tuple[Column, int]]) -> Line:
+    line: Line = [(name, "")]
     for column, cells in columns:
         text = clean(column.write(row))
         style = _STYLES[_standing(row)] if column.title == "STATE" else column.alarm if text != "0" else ""

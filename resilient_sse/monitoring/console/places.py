@@ -12,6 +12,7 @@ import re
 import socket
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["answers", "claim", "directory", "made_directory", "pid_of", "sockets"]
@@ -38,7 +39,8 @@ def made_directory() -> Path:
         PermissionError: It is not this user's alone.
     """
     place = directory()
-    place.mkdir(mode=_PRIVATE, exist_ok=True)
+    with suppress(FileExistsError):  # something else than a directory is found out below
+        place.mkdir(mode=_PRIVATE, exist_ok=True)
     _check(place)
     return place
 
@@ -51,7 +53,7 @@ def sockets() -> list[Path]:
         PermissionError: The directory is not this user's alone.
     """
     place = directory()
-    if not place.is_dir():
+    if not os.path.lexists(place):
         return []
     _check(place)
     found = [path for path in place.iterdir() if _NAME.fullmatch(path.name) and path.is_socket()]
@@ -77,7 +79,7 @@ def answers(path: Path) -> bool:
             probe.connect(os.fspath(path))
         except (ConnectionRefusedError, FileNotFoundError):
             return False
-        except TimeoutError:  # a full queue is one that somebody has opened
+        except (TimeoutError, BlockingIOError):  # a full queue is one that somebody has opened
             return True
     return True
 

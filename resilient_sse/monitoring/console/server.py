@@ -60,15 +60,15 @@ class Console:
             named after the process, where `resilient-sse top` finds it.
 
     Raises:
-        ValueError: *address* is no port.
+        TypeError: *address* is neither a path nor a port.
+        ValueError: *address* is no port, or an empty path.
 
     Attributes:
         address: Where it listens, as `resilient-sse top` takes it; `None` while it does not.
     """
 
     def __init__(self, address: str | os.PathLike[str] | int | None = None) -> None:
-        if isinstance(address, int) and not 0 <= address <= _LAST_PORT:
-            raise ValueError(f"address must be a path, or a port from 0 to {_LAST_PORT}, not {address!r}")
+        _check_address(address)
         self._wanted = address
         self.address: str | None = None
         self._register = Register()
@@ -90,7 +90,17 @@ class Console:
             name: Shown to everyone who may read the console, so no secret.
             event_time: Tells from an event when it was made, in seconds since 1970; without it nobody can know
                 how far the stream lags behind, for the protocol gives events no time.
+
+        Raises:
+            TypeError: *name* is no text, or *event_time* no function.
         """
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"name must be a text, such as 'prices', not {name!r}")
+        if event_time is not None and not callable(event_time):
+            raise TypeError(
+                f"event_time must be a function of an event, such as "
+                f"lambda event: event.json()['made_at'], not {event_time!r}"
+            )
         return Named(self._register, name, event_time)
 
     async def serve(self, *, task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -240,6 +250,14 @@ class Console:
             "attached": self._register.attached,
             "failed": self._register.failed,
         }
+
+
+def _check_address(address: object) -> None:
+    wanted = f"address must be a path, or a port from 0 to {_LAST_PORT}"
+    if isinstance(address, bool) or not isinstance(address, str | os.PathLike | int | None):
+        raise TypeError(f"{wanted}, not {address!r}")
+    if address == "" or (isinstance(address, int) and not 0 <= address <= _LAST_PORT):
+        raise ValueError(f"{wanted}, not {address!r}")
 
 
 async def _asked(reader: SocketStream) -> bool:

@@ -199,8 +199,9 @@ def _append_many(path, barrier):
     anyio.run(main)
 
 
-async def test_sqlite_in_several_processes(tmp_path):
+async def test_sqlite_in_several_processes(tmp_path, monkeypatch, pytestconfig):
     """R192: processes that append to one file at once wait for each other, and leave no hole."""
+    monkeypatch.syspath_prepend(pytestconfig.rootpath)  # they import this very module
     path = tmp_path / "shared.db"
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(3)
