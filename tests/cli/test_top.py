@@ -9,8 +9,8 @@ import socket
 import struct
 import subprocess
 import sys
-import textwrap
 import tempfile
+import textwrap
 import threading
 import time
 from contextlib import ExitStack, suppress
