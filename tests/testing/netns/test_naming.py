@@ -15,7 +15,8 @@ from resilient_sse.testing.netns.naming import DIRECTORY, new_name, remove
 from resilient_sse.testing.netns.tools import call
 from tests.testing.netns.stage import need_kernel
 
-pytestmark = pytest.mark.e2e
+# Every suite on the machine sweeps the same namespaces, so this one runs when no other does.
+pytestmark = [pytest.mark.e2e, pytest.mark.proof]
 
 OWNER = """
 import json, time
