@@ -179,6 +179,7 @@ class Pump:
             return
         self._restart = False
         cursor = session.intake.cursor
+        session.journal.attempting(anyio.current_time())
         try:
             connection = await self._open(cursor)
         except ResilientSSEError as error:
@@ -186,8 +187,10 @@ class Pump:
             session.refused(error, now=anyio.current_time(), wall=datetime.now(UTC))
             self._outage.failed()
             return
-        except anyio.get_cancelled_exc_class():
-            self._was_cancelled = True
+        except BaseException as exc:
+            # Told to the session when the stream is asked again; what the caller's own functions raise, never.
+            self._was_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
+            session.journal.attempted(anyio.current_time())
             raise
         if connection is None:
             if not self.closing:

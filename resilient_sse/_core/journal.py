@@ -40,6 +40,8 @@ class Journal:
         self.state = StreamState.CONNECTING
         self.since: float | None = None
         """When the present state was entered, `None` for the first one."""
+        self._attempted_at: float | None = None
+        self._attempted_for: float | None = None
         self._reason: Reason | None = None
         self._attempt = 0
         self._last_error: str | None = None
@@ -47,6 +49,15 @@ class Journal:
         """The last lines of the wire."""
         self.untold: deque[StateChange | Recovery] = deque()
         """What callbacks and observers have not been told yet."""
+
+    def attempting(self, now: float) -> None:
+        """Take note that an attempt to open a connection begins; the next change of state ends it."""
+        self._attempted_at, self._attempted_for = now, None
+
+    def attempted(self, now: float) -> None:
+        """Take note that the attempt is over already, although nothing comes of it yet."""
+        if self._attempted_at is not None:
+            self._attempted_for = now - self._attempted_at
 
     def changed(
         self,
@@ -61,6 +72,8 @@ class Journal:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """Enter the state *new*; the arguments are the attributes of `StateChange`."""
+        if self._attempted_for is None:
+            self.attempted(now)
         answer = error if isinstance(error, HandshakeError) else getattr(error, "__cause__", None)
         if isinstance(answer, HandshakeError):
             status, headers = answer.status, answer.headers
@@ -75,7 +88,10 @@ class Journal:
             status=status,
             headers=headers or {},
             at=now,
+            attempted_at=self._attempted_at,
+            attempted_for=self._attempted_for,
         )
+        self._attempted_at = self._attempted_for = None
         if new is not self.state or self.since is None:
             self.since = now
         self.state, self._reason, self._attempt = new, reason, attempt

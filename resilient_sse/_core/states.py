@@ -119,6 +119,9 @@ class StateChange:
         headers: The headers of that response, names in lower case.
         message: A text for people, from the `messages` catalogue.
         at: When, in seconds on the event loop's clock (`anyio.current_time()`).
+        attempted_at: When the attempt began that this change ends, on that clock; `None` if it ends none.
+        attempted_for: How long that attempt took, in seconds.  One that was cancelled ended then, and the change
+            comes when the stream is asked again or closed.
     """
 
     old: StreamState
@@ -132,6 +135,8 @@ class StateChange:
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     message: str = ""
     at: float = 0.0
+    attempted_at: float | None = None
+    attempted_for: float | None = None
 
     @property
     def category(self) -> Category | None:

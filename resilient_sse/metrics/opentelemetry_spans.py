@@ -2,14 +2,12 @@
 One span for each attempt to connect.
 
 Theory of operation.  A span covers an attempt up to the accepted response or its failure, and no longer: a stream
-may last for days.  No fact says that an attempt begins, so that is derived: the first one begins with the stream,
-each later one when the delay is over that was announced.  Spans are therefore made when an attempt is over, with
-their times given.  Facts are timed by the clock of the event loop, spans by the calendar.
+may last for days.  The change of state that ends an attempt says when it began and how long it took, so spans are
+made then, with their times given.  Facts are timed by the clock of the event loop, spans by the calendar.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -81,7 +79,6 @@ class Attempts:
         """The id in force after the last event, `""` for none; never told to anyone."""
         self._number = 0
         self._reason: Reason | None = None
-        self._due: float | None = None
         self._accepted: _Attempt | None = None
 
     def take(self, fact: Fact) -> None:
@@ -95,44 +92,32 @@ class Attempts:
                 self._tell_accepted()
 
     def _changed(self, change: StateChange) -> None:
-        if change.old not in _UP:
-            self._over(change)
+        if change.attempted_at is not None:
+            self._over(change, change.attempted_at)
         elif change.new not in _UP:
             self._tell_accepted()  # without `resume`: the notice of the opening was discarded, or is held back
         if change.new is StreamState.RECONNECTING:
             self._number, self._reason = change.attempt, change.reason
-            self._due = change.at + (change.delay or 0.0)
         elif change.new is StreamState.ERROR:
-            # If there is another attempt, no fact tells when the program asks for it: its span has no length.
-            self._number, self._reason, self._due = 0, change.reason, math.inf
+            self._number, self._reason = 0, change.reason
 
-    def _over(self, change: StateChange) -> None:
+    def _over(self, change: StateChange, begin: float) -> None:
         """Take note of the end of an attempt."""
         if change.new in _UP:
-            attempt = self._attempt(change, "accepted")
+            attempt = self._attempt(change, begin, "accepted")
             attempt.connection = self._stats.connections
             attempt.attributes["sse.client.connection"] = self._stats.connections
             self._accepted = attempt
         elif change.reason is Reason.COMPLETE:
-            self._tell(self._attempt(change, "ended"))
-        elif change.reason is Reason.CLOSED:
-            if self._begin(change.at) < change.at:  # else it was still waiting for its turn
-                self._tell(self._attempt(change, "cut"))
-        elif change.reason is Reason.RESTART:
-            self._tell(self._attempt(change, "cut"))
+            self._tell(self._attempt(change, begin, "ended"))
+        elif change.reason in (Reason.CLOSED, Reason.RESTART):
+            self._tell(self._attempt(change, begin, "cut"))
         else:
-            self._tell(self._attempt(change, "failed"), error=_error_type(change))
+            self._tell(self._attempt(change, begin, "failed"), error=_error_type(change))
 
-    def _begin(self, end: float) -> float:
-        due = self._stats.started_at if self._due is None else self._due
-        return end if due is None else min(due, end)  # `restart` may have cut the delay short
-
-    def _attempt(self, change: StateChange, outcome: str) -> _Attempt:
-        begin = self._begin(change.at)
-        # After a cancelled read the change comes when the stream is asked again, which may be much later.
-        cancelled = change.reason is Reason.RESTART and change.delay
-        end = begin if cancelled else change.at
-        wall, now = time.time_ns(), change.at  # observers are told at once, before any callback is awaited
+    def _attempt(self, change: StateChange, begin: float, outcome: str) -> _Attempt:
+        # Observers are told at once, before any callback is awaited: it is `change.at` now.
+        first = time.time_ns() - _nanoseconds(change.at - begin)
         attributes: dict[str, str | int | bool] = {**self._attributes, "sse.client.attempt": self._number}
         attributes["sse.client.outcome"] = outcome
         if self._reason is not None:
@@ -141,7 +126,7 @@ class Attempts:
             attributes["sse.client.resume"] = True  # without one, only the notice of an opening can tell
         if change.status is not None:
             attributes["http.response.status_code"] = int(change.status)
-        return _Attempt(wall - _nanoseconds(now - begin), wall - _nanoseconds(now - end), attributes)
+        return _Attempt(first, first + _nanoseconds(change.attempted_for or 0.0), attributes)
 
     def _tell_accepted(self) -> None:
         attempt, self._accepted = self._accepted, None

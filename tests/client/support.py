@@ -1,7 +1,7 @@
 """What the tests of the client share: short names, a record of transitions, cancellation by steps, a pool."""
 
 import types
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -10,7 +10,7 @@ import httpcore
 import httpx
 
 from resilient_sse import Backoff, ResilientStream, StateChange
-from resilient_sse.testing import Script, event
+from resilient_sse.testing import Reply, Script, event
 
 URL = "https://host/stream"
 
@@ -26,6 +26,16 @@ def make(script: Script, url: str = URL, **options: Any) -> ResilientStream:
 def numbered(*ids: int) -> list[bytes]:
     """Write one event for each id, with the id as its data."""
     return [event(str(number), id=str(number)) for number in ids]
+
+
+def slow(seconds: float, *parts: Any, **options: Any) -> Callable[[object], Awaitable[Reply]]:
+    """Answer after so many seconds."""
+
+    async def answer(_request: object) -> Reply:
+        await anyio.sleep(seconds)
+        return Reply(*parts, **options)
+
+    return answer
 
 
 async def take(stream: Any, count: int) -> list[Any]:

@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from resilient_sse import (
+    Backoff,
     BadStatusError,
     Closed,
     Comment,
@@ -21,7 +22,7 @@ from resilient_sse import (
     compact_messages,
 )
 from resilient_sse.testing import comment, event, pause
-from tests.client.support import Record, drain, make, numbered, take
+from tests.client.support import Record, drain, make, numbered, slow, take
 
 
 async def test_texts_of_an_outage_that_ends(script):
@@ -152,6 +153,30 @@ async def test_an_instrument_is_attached_to_each_stream(script):
     (recovery,) = [fact for fact, _ in facts if isinstance(fact, Recovery)]
     assert (recovery.reason, recovery.attempts, recovery.recovery) == (Reason.RESET, 1, 1.0)
     assert len(attached) == 1
+
+
+async def test_a_change_tells_of_the_attempt_that_it_ends(script):
+    """From the end of the delay, whatever cut it short, to the answer; nothing where no attempt was made."""
+    script.play(slow(2, b"no", status=503, content_type="text/plain"))
+    script.play(slow(3, *numbered(1)))
+    seen = []
+    begun = anyio.current_time()
+    stream = make(script, on_state_change=seen.append, backoff=Backoff(initial=100, maximum=100, jitter=0))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(drain, stream)
+        await anyio.sleep(2 + 10)
+        stream.restart()
+        await anyio.sleep(3 + 0.5)
+        await stream.aclose()
+    assert [
+        (change.new.value, change.attempted_at and change.attempted_at - begun, change.attempted_for)
+        for change in seen
+    ] == [
+        ("reconnecting", 0, 2),
+        ("connected", 12, 3),
+        ("reconnecting", None, None),
+        ("closed", None, None),
+    ]
 
 
 async def test_health(script):

@@ -54,6 +54,32 @@ def test_errors_are_counted_by_category():
     assert (stats.connection_errors, stats.server_errors, stats.retries_exhausted) == (2, 1, 1)
 
 
+def test_a_change_tells_of_the_attempt_that_it_ends():
+    """When it began and how long it took, once; a change that ends none tells of none."""
+    told = journal()
+    told.attempting(3.0)
+    told.changed(RECONNECTING, Reason.CONNECT, 5.0, attempt=1, delay=1.0)
+    told.changed(StreamState.CLOSED, Reason.CLOSED, 5.5, attempt=1)
+    first, second = told.untold
+    assert (first.attempted_at, first.attempted_for) == (3.0, 2.0)
+    assert (second.attempted_at, second.attempted_for) == (None, None)
+
+
+def test_an_attempt_may_be_over_before_the_change():
+    """What lies between is no part of it, nor of the next one; without an attempt there is nothing to end."""
+    told = journal()
+    told.attempted(1.0)
+    told.attempting(3.0)
+    told.attempted(4.0)
+    told.changed(RECONNECTING, Reason.RESTART, 9.0, attempt=1)
+    told.attempting(10.0)
+    told.changed(CONNECTED, Reason.OPENED, 12.0, attempt=1)
+    assert [(change.attempted_at, change.attempted_for) for change in told.untold] == [
+        (3.0, 1.0),
+        (10.0, 2.0),
+    ]
+
+
 def test_recoveries_are_told_in_their_order():
     """A recovery stands between the changes it came between, and sets the figure (R98)."""
     told = journal()

@@ -54,6 +54,8 @@ def test_a_change_is_a_frozen_record():
         "headers",
         "message",
         "at",
+        "attempted_at",
+        "attempted_for",
     ]
     with pytest.raises(dataclasses.FrozenInstanceError):
         change.attempt = 3

@@ -10,10 +10,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from resilient_sse import HandshakeError, RetriesExhaustedError
+from resilient_sse import Backoff, HandshakeError, RetriesExhaustedError
 from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics
-from resilient_sse.testing import Reply, comment, event, pause
-from tests.client.support import drain, make, numbered, take
+from resilient_sse.testing import comment, event, pause
+from tests.client.support import drain, make, numbered, slow, take
 from tests.metrics.test_opentelemetry import Collector
 from tests.metrics.torment import given_up, tormented
 
@@ -56,16 +56,6 @@ class Traces:
 def traces():
     """Give a provider of its own to each test."""
     return Traces()
-
-
-def slow(seconds, *parts, **options):
-    """Answer after so many seconds."""
-
-    async def answer(_request):
-        await anyio.sleep(seconds)
-        return Reply(*parts, **options)
-
-    return answer
 
 
 async def test_a_tormented_run(script, traces):
@@ -233,7 +223,7 @@ async def test_an_answer_that_is_no_stream(script, traces, answer, error):
 
 
 async def test_an_attempt_after_giving_up(script, traces):
-    """No fact tells when the program asks again: the span has no length rather than a wrong one."""
+    """It begins when the program asks again; the hour in between is no part of it."""
     script.respond(*numbered(1)).drop()
     script.play(slow(2, *numbered(2)))
     stream = make(script, observers=[traces.metrics], max_retries=0, on_eof="complete")
@@ -242,7 +232,7 @@ async def test_an_attempt_after_giving_up(script, traces):
     await anyio.sleep(3600)
     await drain(stream)
     assert traces.told == [(0, None, "accepted", None, False), (0, "retries", "accepted", None, True)]
-    assert traces.lengths == [0, 0]
+    assert traces.lengths == [0, 2]
 
 
 async def test_a_stream_that_has_ended(script, traces):
@@ -283,7 +273,7 @@ async def test_closed_during_a_delay(script, traces):
 
 
 async def test_restarted_during_a_delay(script, traces):
-    """The attempt comes before its time, and has no negative length."""
+    """The attempt comes before its time, and its span begins with it."""
     script.refuse()
     script.play(slow(0.25, *numbered(1)))
     stream = make(script, observers=[traces.metrics], on_eof="complete")
@@ -292,7 +282,7 @@ async def test_restarted_during_a_delay(script, traces):
         await anyio.sleep(0.5)
         stream.restart()
     assert [told[2] for told in traces.told] == ["failed", "accepted"]
-    assert traces.lengths == [0, 0]
+    assert traces.lengths == [0, 0.25]
 
 
 async def test_restarted_during_an_attempt(script, traces):
@@ -309,7 +299,7 @@ async def test_restarted_during_an_attempt(script, traces):
 
 
 async def test_cancelled_during_an_attempt(script, traces):
-    """It is told when the stream is asked again; the hour in between is no part of it."""
+    """It ended then and is told when the stream is asked again; the hour in between is no part of it."""
     script.stall_headers()
     script.respond(*numbered(1))
     stream = make(script, observers=[traces.metrics], on_eof="complete")
@@ -318,9 +308,68 @@ async def test_cancelled_during_an_attempt(script, traces):
     await anyio.sleep(3600)
     await drain(stream)
     assert [told[2] for told in traces.told] == ["cut", "accepted"]
-    assert traces.lengths == [0, 0]
+    assert traces.lengths == [3, 0]
     first, second = traces.spans
     assert second.start_time - first.end_time > 3599e9
+
+
+async def test_closed_after_a_cancelled_attempt(script, traces):
+    """The hour before the close is no part of the attempt."""
+    script.stall_headers()
+    stream = make(script, observers=[traces.metrics])
+    with anyio.move_on_after(3):
+        await anext(stream)
+    await anyio.sleep(3600)
+    await stream.aclose()
+    assert traces.told == [(0, None, "cut", None, None)]
+    assert traces.lengths == [3]
+
+
+async def test_cancelled_during_a_delay(script, traces):
+    """There was no attempt; the next one begins when the stream is asked again and the delay is over."""
+    script.refuse()
+    script.play(slow(2, *numbered(1)))
+    stream = make(script, observers=[traces.metrics], on_eof="complete")
+    with anyio.move_on_after(0.5):
+        await anext(stream)
+    await anyio.sleep(3600)
+    await drain(stream)
+    assert [told[2] for told in traces.told] == ["failed", "accepted"]
+    assert traces.lengths == [0, 2]
+
+
+async def test_an_attempt_at_the_time_of_the_one_before(script, traces):
+    """Without delays two attempts may begin at the same reading of the clock; both are told."""
+    script.refuse()
+    script.stall_headers()
+    stream = make(script, observers=[traces.metrics], backoff=Backoff(initial=0))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(drain, stream)
+        await anyio.sleep(4)
+        await stream.aclose()
+    assert [told[2] for told in traces.told] == ["failed", "cut"]
+    assert traces.lengths == [0, 4]
+
+
+async def test_an_attempt_that_the_programs_own_function_ended(script, traces):
+    """It changes no state, so it has no span, and no other span counts its time."""
+    script.play(slow(2, *numbered(1)))
+    calls = []
+
+    async def headers():
+        calls.append(None)
+        await anyio.sleep(1)
+        if len(calls) == 1:
+            raise OSError("no token")
+        return {}
+
+    stream = make(script, observers=[traces.metrics], headers=headers, on_eof="complete")
+    with pytest.raises(OSError, match="no token"):
+        await drain(stream)
+    await anyio.sleep(3600)
+    await drain(stream)
+    assert [told[2] for told in traces.told] == ["accepted"]
+    assert traces.lengths == [3]
 
 
 async def test_closed_in_the_moment_of_the_opening(script, traces):
