@@ -21,6 +21,7 @@ from resilient_sse.monitoring.console import Console
 from resilient_sse.monitoring.console.register import describe
 from resilient_sse.monitoring.console.server import PORTION
 
+URL = "https://host/stream"
 STREAMS = 1000
 TURNS = 25
 EVENTS = 100_000
@@ -40,7 +41,7 @@ def portions(console: Console) -> list[float]:
 
 def per_event(observer: object) -> float:
     """Return the microseconds in which one event is told."""
-    callbacks = Callbacks([observer], StreamStats(started_at=0.0))  # type: ignore[list-item]
+    callbacks = Callbacks([observer], StreamStats(started_at=0.0), where=URL)  # type: ignore[list-item]
     start = time.perf_counter()
     for _ in range(EVENTS):
         callbacks.observe(EVENT)
@@ -49,7 +50,7 @@ def per_event(observer: object) -> float:
 
 def main() -> None:
     console = Console()
-    kept = [console.attach(StreamStats(started_at=0.0, received=9, delivered=9)) for _ in range(STREAMS)]
+    kept = [console.attach(StreamStats(started_at=0.0, received=9, delivered=9), URL) for _ in range(STREAMS)]
     looks = [portions(console) for _ in range(TURNS)]
     print(f"one look at {len(kept)} streams: {statistics.median(map(sum, looks)):.1f} ms")
     print(f"the longest portion of it: {statistics.median(map(max, looks)):.2f} ms, of {PORTION} streams")

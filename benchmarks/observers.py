@@ -25,6 +25,7 @@ from resilient_sse._core.stats import StreamStats
 
 EVENTS = 50_000
 TURNS = 9
+URL = "https://host/stream"
 STREAMS = 1000
 LIMIT = 2.0
 EVENT = ServerSentEvent(data='{"text": "word"}', id="1", last_event_id="1")
@@ -83,7 +84,7 @@ EXPORTERS: dict[str, Callable[[], Exporter]] = {
 def microseconds(observers: list[Any]) -> float:
     """Count and tell events as a stream does; return the time for one."""
     stats = StreamStats(started_at=0.0)
-    callbacks = Callbacks(observers, stats)
+    callbacks = Callbacks(observers, stats, where=URL)
     begin = time.perf_counter()
     for _ in range(EVENTS):
         stats.received += 1
@@ -95,7 +96,8 @@ def microseconds(observers: list[Any]) -> float:
 def collecting(observers: list[Any], collect: Callable[[], object]) -> float:
     """Return the milliseconds that it takes to collect the figures of many streams."""
     streams = [
-        Callbacks(observers, StreamStats(started_at=0.0, received=9, delivered=9)) for _ in range(STREAMS)
+        Callbacks(observers, StreamStats(started_at=0.0, received=9, delivered=9), where=URL)
+        for _ in range(STREAMS)
     ]
     begin = time.perf_counter()
     collect()

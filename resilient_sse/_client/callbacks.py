@@ -37,12 +37,15 @@ class Callbacks:
     Args:
         observers: Told every fact; an instrument is asked for one of its own for this stream.
         stats: Where failures are counted.
+        where: The stream's address as logs may show it; instruments learn no more of it.
     """
 
-    def __init__(self, observers: Iterable[Observer | Instrument], stats: StreamStats) -> None:
+    def __init__(self, observers: Iterable[Observer | Instrument], stats: StreamStats, *, where: str) -> None:
         if callable(observers) or hasattr(observers, "attach"):
             raise TypeError("observers must be a sequence of observers, not one observer")
-        self._observers = tuple(_checked("observers", _attached(observer, stats)) for observer in observers)
+        self._observers = tuple(
+            _checked("observers", _attached(observer, stats, where)) for observer in observers
+        )
         for observer in self._observers:
             check_callable("observers", observer, what="functions of the fact")
         self._stats = stats
@@ -132,9 +135,9 @@ def _misread_cancellation() -> bool:
     return task is not None and not task.cancelling()
 
 
-def _attached(observer: Observer | Instrument, stats: StreamStats) -> Observer:
-    attach: Callable[[StreamStats], Observer] | None = getattr(observer, "attach", None)
-    return cast("Observer", observer) if attach is None else attach(stats)
+def _attached(observer: Observer | Instrument, stats: StreamStats, where: str) -> Observer:
+    attach: Callable[[StreamStats, str], Observer] | None = getattr(observer, "attach", None)
+    return cast("Observer", observer) if attach is None else attach(stats, where)
 
 
 def _checked(name: str, callback: Any) -> Any:  # noqa: ANN401 - whatever the caller passed

@@ -205,7 +205,7 @@ class ResilientStream:
         self._where = redacted(url)
         self._position = position_in(checkpoint, checkpoint_key(url, request.identity), ack=ack, start=start)
         self._session = Session(options, random=Random().random)  # noqa: S311 - jitter, not secrets
-        self._callbacks = Callbacks(observers, self._session.stats)
+        self._callbacks = Callbacks(observers, self._session.stats, where=self._where)
         if on_state_change is not None:
             self._callbacks.on_state(on_state_change)
         if on_gap is not None:

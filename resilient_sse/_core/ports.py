@@ -86,11 +86,13 @@ class Instrument(Protocol):
     What no fact tells, such as duplicates, heartbeats and bytes, an exporter reads from the figures.
     """
 
-    def attach(self, stats: StreamStats, /) -> Observer:
+    def attach(self, stats: StreamStats, url: str, /) -> Observer:
         """
         Return the observer of a new stream.
 
         Args:
             stats: The stream's figures, which go on changing; not to be written to.
+            url: Where the stream leads, as logs show it: scheme, host, port and path, and neither user information
+                nor query, which may hold secrets.  As a label it would make a time series for each address.
         """
         ...

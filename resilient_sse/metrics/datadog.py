@@ -95,7 +95,7 @@ class DatadogMetrics:
         """How many durations were dropped because too many were waiting to be sent."""
         return self._sender.dropped
 
-    def attach(self, stats: StreamStats, /) -> Observer:
+    def attach(self, stats: StreamStats, _url: str, /) -> Observer:
         """Return the observer of a new stream; the labels, if there are any, are `other`."""
         return self._sender.attach(stats, self._labels.unset)
 
@@ -138,7 +138,7 @@ class _Labelled:
         self._sender = sender
         self._labels = labels
 
-    def attach(self, stats: StreamStats, /) -> Observer:
+    def attach(self, stats: StreamStats, _url: str, /) -> Observer:
         """Return the observer of a new stream."""
         return self._sender.attach(stats, self._labels)
 

@@ -28,8 +28,6 @@ from resilient_sse.metrics.opentelemetry_instruments import Instruments, instrum
 from resilient_sse.metrics.opentelemetry_spans import Attempts, address_attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Tracer, TracerProvider
 
@@ -74,35 +72,21 @@ class OpenTelemetryMetrics:
         self._labels = Labels(labels)
         self._observers = _Observers(_shared_by(meter_provider, self._labels), tracer_provider)
 
-    def attach(self, stats: StreamStats, /) -> Observer:
+    def attach(self, stats: StreamStats, url: str, /) -> Observer:
         """Return the observer of a new stream; the labels, if there are any, are `other`."""
-        return self._observers.make(stats, self._labels.unset, {})
+        return self._observers.make(stats, url, self._labels.unset)
 
-    def labelled(self, url: str | None = None, /, **values: str) -> Instrument:
+    def labelled(self, **values: str) -> Instrument:
         """
         Return the instrument for streams with these values.
 
         Args:
-            url: The stream's address, for its spans; of it they tell scheme, host, port and path.
             values: By the names of the labels; a value that was not declared becomes `other`.
 
         Raises:
-            TypeError: *url* is no text.
-            ValueError: A name was not declared, or *url* is no URL of a server.
+            ValueError: A name was not declared.
         """
-        return _Labelled(self._observers, self._labels.chosen(values), _address(url))
-
-
-def _address(url: str | None) -> dict[str, str | int]:
-    if url is None:
-        return {}
-    wanted = "the first argument must be a URL like https://host/path; labels are given by name: network='4g'"
-    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"{wanted}; not {url!r}")
-    try:
-        return address_attributes(url)
-    except ValueError:  # which may quote more of it than should be shown
-        raise ValueError(wanted) from None
+        return _Labelled(self._observers, self._labels.chosen(values))
 
 
 def _check(name: str, provider: object, method: str) -> None:
@@ -114,18 +98,15 @@ def _check(name: str, provider: object, method: str) -> None:
 
 
 class _Labelled:
-    """An instrument whose streams have certain labels, and an address."""
+    """An instrument whose streams have certain labels."""
 
-    def __init__(
-        self, observers: _Observers, labels: tuple[str, ...], attributes: Mapping[str, str | int]
-    ) -> None:
+    def __init__(self, observers: _Observers, labels: tuple[str, ...]) -> None:
         self._observers = observers
         self._labels = labels
-        self._attributes = attributes
 
-    def attach(self, stats: StreamStats, /) -> Observer:
+    def attach(self, stats: StreamStats, url: str, /) -> Observer:
         """Return the observer of a new stream."""
-        return self._observers.make(stats, self._labels, self._attributes)
+        return self._observers.make(stats, url, self._labels)
 
 
 class _Observers:
@@ -141,15 +122,14 @@ class _Observers:
         except Exception as exc:  # noqa: BLE001 - whatever the provider has against it
             self._fault = exc
 
-    def make(
-        self, stats: StreamStats, labels: tuple[str, ...], attributes: Mapping[str, str | int]
-    ) -> Observer:
+    def make(self, stats: StreamStats, url: str, labels: tuple[str, ...]) -> Observer:
         """Return the observer of one stream; the first one raises what the providers raised."""
         figures = self._shared.instruments.figures.attach(stats, labels)
         if not isinstance(figures, StreamObserver):
             return figures  # the stream has such an observer already
         own = dict(zip(self._shared.labels.names, labels, strict=True))
-        observer: Observer = _StreamObserver(figures, Attempts(stats, self._tracer, {**own, **attributes}))
+        attempts = Attempts(stats, self._tracer, {**own, **address_attributes(url)})
+        observer: Observer = _StreamObserver(figures, attempts)
         fault = self._shared.take_fault()
         if fault is None:
             fault, self._fault = self._fault, None

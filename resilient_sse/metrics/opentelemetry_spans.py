@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind, StatusCode
 
-from resilient_sse._client.log import redacted
 from resilient_sse._core.classify import reason_of
 from resilient_sse._core.errors import ResilientSSEError
 from resilient_sse._core.events import Opened
@@ -38,17 +37,10 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 def address_attributes(url: str) -> dict[str, str | int]:
-    """
-    Return what a span tells of *url*, named as OpenTelemetry's conventions for HTTP say; never its query.
-
-    Raises:
-        ValueError: It is no URL of a server.
-    """
+    """Return what a span tells of *url*, an instrument's, named as OpenTelemetry's conventions for HTTP say."""
     parts = urlsplit(url)
-    if parts.scheme not in _PORTS or not parts.hostname:
-        raise ValueError(f"expected a URL like https://host/path, not {redacted(url)!r}")
     port = parts.port or _PORTS[parts.scheme]
-    return {"url.full": redacted(url), "server.address": parts.hostname, "server.port": port}
+    return {"url.full": url, "server.address": parts.hostname or "", "server.port": port}
 
 
 @dataclass(slots=True)

@@ -71,7 +71,7 @@ class PrometheusMetrics:
         shared = REGISTRY if registry is None or MULTIPROCESS else registry
         self._shared = _shared_by(shared, self._labels)
 
-    def attach(self, stats: StreamStats, /) -> Observer:
+    def attach(self, stats: StreamStats, _url: str, /) -> Observer:
         """Return the observer of a new stream; the labels, if there are any, are `other`."""
         return self._shared.attach(stats, self._labels.unset)
 
@@ -99,7 +99,7 @@ class _Labelled:
         self._shared = shared
         self._labels = labels
 
-    def attach(self, stats: StreamStats, /) -> Observer:
+    def attach(self, stats: StreamStats, _url: str, /) -> Observer:
         """Return the observer of a new stream."""
         return self._shared.attach(stats, self._labels)
 

@@ -136,23 +136,25 @@ async def test_a_raising_callback_need_not_be_hashable(script):
 
 
 async def test_an_instrument_is_attached_to_each_stream(script):
-    """It is given the live figures once, and its observer is told every fact, recoveries included (P28, R98)."""
+    """It is given the live figures and the address once; its observer is told every fact (P28, R98)."""
     attached = []
     facts = []
 
     class Instrument:
-        def attach(self, stats):
-            attached.append(stats)
+        def attach(self, stats, url):
+            attached.append((stats, url))
             return lambda fact: facts.append((fact, stats.delivered))
 
     script.respond(*numbered(1)).drop()
     script.respond(*numbered(2, 3)).hang()
-    async with make(script, observers=[Instrument()]) as stream:
+    url = "https://user:secret@host:8443/stream?token=secret#secret"
+    async with make(script, url, observers=[Instrument()]) as stream:
         await take(stream, 3)
-        assert attached[0].delivered == 3
     (recovery,) = [fact for fact, _ in facts if isinstance(fact, Recovery)]
     assert (recovery.reason, recovery.attempts, recovery.recovery) == (Reason.RESET, 1, 1.0)
-    assert len(attached) == 1
+    ((stats, address),) = attached
+    assert stats.delivered == 3
+    assert address == "https://host:8443/stream", "what logs show"
 
 
 async def test_a_change_tells_of_the_attempt_that_it_ends(script):

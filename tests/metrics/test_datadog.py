@@ -25,7 +25,7 @@ from resilient_sse.metrics.catalogue import METRICS, Kind
 from resilient_sse.metrics.datadog import DatadogMetrics
 from resilient_sse.metrics.labels import Labels
 from resilient_sse.testing import Script, event, pause, run_in_virtual_time
-from tests.client.support import drain, make, numbered, take
+from tests.client.support import URL, drain, make, numbered, take
 from tests.metrics.torment import given_up, tormented
 
 ROOT = Path(__file__).parents[2]
@@ -254,6 +254,7 @@ async def test_labels_are_tags(agent):
     lines = agent.lines()
     assert "sse_streams_started_total:1|c|#network:4g,device:phone" in lines
     assert "sse_streams_started_total:2|c|#network:other,device:other" in lines
+    assert not any("//host" in line for line in lines), "the address is no tag"
     tags = "category:max_retries_exceeded,network:other,device:other"
     assert f"sse_user_visible_errors_total:1|c|#{tags}" in lines
     assert "sse_client_time_to_first_event_seconds:0.0|d|#network:4g,device:phone" in lines
@@ -479,7 +480,7 @@ async def test_a_client_that_blocks(caplog, monkeypatch):
             assert await anyio.to_thread.run_sync(client.asked.wait, 10)
             began = time.monotonic()
             stats = StreamStats()
-            observer = metrics.attach(stats)
+            observer = metrics.attach(stats, URL)
             recovery = Recovery(
                 reason=Reason.RESET, attempts=1, silent_since=0, lost_at=0, opened_at=1, recovered_at=1
             )
@@ -503,7 +504,7 @@ def test_many_durations_do_not_wait_for_their_time(agent):
     for _ in range(datadog_sender._MANY):
         metrics._sender._observe(METRICS[1], (), 1.0)
     stats = StreamStats()
-    observer = metrics.attach(stats)
+    observer = metrics.attach(stats, URL)
     many = agent.until(lambda lines: len(lines) >= datadog_sender._MANY)
     assert sum(line == "sse_reconnect_time_ms:1.0|d" for line in many) == datadog_sender._MANY
     assert metrics.dropped == 0

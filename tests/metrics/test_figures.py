@@ -43,7 +43,7 @@ class Bench:
     def _observe(self, metric, _labels, value):
         self.observed.append((metric.name, value))
 
-    def attach(self, stats):
+    def attach(self, stats, _url):
         """Be an instrument for real streams."""
         return self.figures.attach(stats)
 

@@ -324,22 +324,6 @@ def test_labels_are_checked_at_once(collector):
         OpenTelemetryMetrics(collector.provider, labels={"network": ["4g"]})
 
 
-@pytest.mark.parametrize(
-    "address,kind", [(3, TypeError), (b"https://host/", TypeError), ("::::", ValueError), ("4g", ValueError)]
-)
-def test_what_is_no_address_is_refused_at_once(collector, address, kind):
-    """The text says what the first argument is, and how labels are given (bad input)."""
-    with pytest.raises(kind, match="a URL like https://host/path; labels are given by name"):
-        collector.metrics.labelled(address)
-
-
-def test_an_address_that_is_refused_is_not_quoted(collector):
-    """It may hold a secret."""
-    with pytest.raises(ValueError, match="a URL like") as caught:
-        collector.metrics.labelled("https://host:hunter2/x")
-    assert "hunter2" not in repr(caught.value)
-
-
 def test_what_is_no_provider_is_refused_at_once():
     """By the name of the argument (bad input)."""
     with pytest.raises(TypeError, match="meter_provider must be a provider with get_meter"):

@@ -134,7 +134,8 @@ async def test_a_real_receiver():
         began = time.time_ns()
         async with make(
             script,
-            observers=[metrics.labelled("https://host/stream?key=1", network="4g")],
+            "https://host/stream?key=1",
+            observers=[metrics.labelled(network="4g")],
             backoff=Backoff(initial=0.05, jitter=0),
         ) as stream:
             async for event in stream:

@@ -83,8 +83,8 @@ async def test_the_conventions_for_http(script, traces):
     """The names are those that OpenTelemetry gives them; of the address there is no more than logs show."""
     script.reject(503)
     script.respond(*numbered(1))
-    observers = [traces.metrics.labelled("https://user:secret@host/stream?token=secret#x")]
-    await drain(make(script, observers=observers, on_eof="complete"))
+    url = "https://user:secret@host/stream?token=secret#x"
+    await drain(make(script, url, observers=[traces.metrics], on_eof="complete"))
     failed, accepted = traces.spans
     assert failed.name == accepted.name == "SSE connect"
     assert failed.kind is SpanKind.CLIENT
@@ -102,22 +102,20 @@ async def test_the_conventions_for_http(script, traces):
     assert accepted.attributes["http.response.status_code"] == 200
     assert "error.type" not in accepted.attributes
     assert failed.status.status_code is StatusCode.ERROR
+    assert "//host" not in traces.collector.reader.get_metrics_data().to_json(), "the address is no label"
 
 
-@pytest.mark.parametrize("url", ["host/stream", "ftp://host/", "https://", "https://host:x/"])
-def test_an_address_that_is_none(traces, url):
-    """It is refused where it is given."""
-    with pytest.raises(ValueError, match=r"URL|[Pp]ort"):
-        traces.metrics.labelled(url)
-
-
-@pytest.mark.parametrize("url, port", [("http://[::1]:8080/a", 8080), ("http://host/a", 80)])
-async def test_ports(script, traces, url, port):
-    """The default one of the scheme is told as well."""
+@pytest.mark.parametrize(
+    "url, host, port",
+    [("http://[::1]:8080/a", "::1", 8080), ("HTTP://Host/a", "host", 80), ("https://h", "h", 443)],
+)
+async def test_addresses(script, traces, url, host, port):
+    """The stream's own; the default port of the scheme is told as well."""
     script.respond()
-    await drain(make(script, observers=[traces.metrics.labelled(url)], on_eof="complete"))
+    await drain(make(script, url, observers=[traces.metrics], on_eof="complete"))
+    assert traces.spans[0].attributes["server.address"] == host
     assert traces.spans[0].attributes["server.port"] == port
-    assert traces.spans[0].attributes["url.full"] == url
+    assert traces.spans[0].attributes["url.full"] == url.lower()
 
 
 async def test_a_span_covers_the_attempt(script, traces):
@@ -176,7 +174,7 @@ async def test_nothing_secret_is_told(script, traces):
         url,
         headers={"Authorization": secret},
         params={"more": secret},
-        observers=[traces.metrics.labelled(url)],
+        observers=[traces.metrics],
         until=lambda item: item.id == secret + "2",
         last_event_id=secret,
     )
@@ -408,7 +406,7 @@ async def test_labels_are_told(script, traces):
     collector = Collector(labels={"network": ["4g"]})
     metrics = OpenTelemetryMetrics(collector.provider, traces.provider, labels={"network": ["4g"]})
     script.respond()
-    observers = [metrics.labelled("http://host/", network="4g")]
+    observers = [metrics.labelled(network="4g")]
     await drain(make(script, observers=observers, on_eof="complete"))
     assert traces.spans[0].attributes["network"] == "4g"
     assert traces.spans[0].attributes["server.address"] == "host"

@@ -352,7 +352,7 @@ async def test_a_scrape_that_hangs_stops_no_stream(script, metrics, shown):
 class Broken:
     """An instrument of somebody else that fails."""
 
-    def attach(self, _stats):
+    def attach(self, _stats, _url):
         """Return an observer that raises."""
 
         def raise_always(_fact):

@@ -286,7 +286,7 @@ from prometheus_client import generate_latest
 
 directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
 metrics = PrometheusMetrics()
-observer = metrics.attach(StreamStats())
+observer = metrics.attach(StreamStats(), "https://host/stream")
 metrics.flush()
 assert b"sse_client_streams" in generate_latest(merged_registry())
 shutil.rmtree(directory)

@@ -93,11 +93,11 @@ def forks() -> None:
     """Fork again and again in the midst of writing."""
     prometheus_processes.INTERVAL = 0
     sys.setswitchinterval(1e-6)  # the writer is cut short anywhere
-    observer = METRICS.attach(StreamStats(started_at=0.0))
+    observer = METRICS.attach(StreamStats(started_at=0.0), "https://host/stream")
     for _ in range(30):
         if os.fork() == 0:
             signal.alarm(20)  # a child that hangs is killed, and seen
-            child = METRICS.attach(StreamStats(started_at=0.0))
+            child = METRICS.attach(StreamStats(started_at=0.0), "https://host/stream")
             METRICS.flush()
             os._exit(child is None)
         assert os.wait()[1] == 0, "a child hung"

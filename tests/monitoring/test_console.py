@@ -18,7 +18,7 @@ from resilient_sse import ResilientStream, RetriesExhaustedError, StreamStats, i
 from resilient_sse.monitoring.console import Console, places, server
 from resilient_sse.monitoring.console.register import Register, describe
 from resilient_sse.testing import Script, event
-from tests.client.support import drain, make, numbered
+from tests.client.support import URL, drain, make, numbered
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +146,11 @@ def test_names_are_bounded():
     """A name of a million characters is cut; streams may share a name and differ by number."""
     console = Console()
     long, short = console.named("n" * 1_000_000), console.named("n")
-    followed = [long.attach(StreamStats()), short.attach(StreamStats()), short.attach(StreamStats())]
+    followed = [
+        long.attach(StreamStats(), URL),
+        short.attach(StreamStats(), URL),
+        short.attach(StreamStats(), URL),
+    ]
     told = [describe(each, 0.0) for each in followed]
     assert [len(each["name"]) for each in told] == [200, 1, 1]
     assert [each["number"] for each in told] == [1, 2, 3]
@@ -156,7 +160,7 @@ def test_names_are_bounded():
 async def test_it_answers_over_a_socket_of_its_own(home):
     """The default: a socket named after the process, for this user alone, gone at the end."""
     console = Console()
-    observers = [console.named(f"n{number}").attach(StreamStats()) for number in range(120)]
+    observers = [console.named(f"n{number}").attach(StreamStats(), URL) for number in range(120)]
     path = home / f"{os.getpid()}.sock"
     async with console:
         assert console.address == str(path)
@@ -299,7 +303,7 @@ async def test_a_reader_that_does_not_read_is_dropped(home, monkeypatch):
     """It takes neither memory without bound nor a place for ever."""
     monkeypatch.setattr(server, "_ANSWER_SECONDS", 0.5)
     console = Console()
-    observers = [console.attach(StreamStats()) for _ in range(3000)]
+    observers = [console.attach(StreamStats(), URL) for _ in range(3000)]
     async with console:
         with socket.socket(socket.AF_UNIX) as lazy:
             lazy.connect(console.address)
@@ -320,7 +324,7 @@ async def test_a_reader_that_does_not_read_is_dropped(home, monkeypatch):
 async def test_other_tasks_have_their_turns_in_between(home):
     """While thousands of streams are told, the program's tasks run many times."""
     console = Console()
-    observers = [console.attach(StreamStats()) for _ in range(2000)]
+    observers = [console.attach(StreamStats(), URL) for _ in range(2000)]
     turns = 0
 
     async def program():
@@ -385,7 +389,7 @@ async def test_served_in_a_task(home):
 async def test_a_fault_of_its_own_ends_nothing(home, monkeypatch, caplog):
     """The program goes on, and the log tells."""
     console = Console()
-    observer = console.attach(StreamStats())
+    observer = console.attach(StreamStats(), URL)
     monkeypatch.setattr(server, "describe", lambda followed, now: 1 / 0)
     with caplog.at_level(logging.ERROR, "resilient_sse"):
         async with console:

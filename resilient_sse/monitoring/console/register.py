@@ -103,7 +103,7 @@ class Named:
         self._name = None if name is None else name[:_NAME_LENGTH]
         self._event_time = event_time
 
-    def attach(self, stats: StreamStats, /) -> Observer:
+    def attach(self, stats: StreamStats, _url: str, /) -> Observer:
         """Return the observer of a new stream."""
         return self._register.follow(stats, self._name, self._event_time)
 

@@ -78,9 +78,9 @@ class Console:
         self._file: tuple[Path, int] | None = None
         self._readers = 0
 
-    def attach(self, stats: StreamStats, /) -> Observer:
+    def attach(self, stats: StreamStats, url: str, /) -> Observer:
         """Return the observer of a new stream, which is shown under a number."""
-        return self._anonymous.attach(stats)
+        return self._anonymous.attach(stats, url)
 
     def named(self, name: str, *, event_time: EventTime | None = None) -> Instrument:
         """
