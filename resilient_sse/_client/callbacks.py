@@ -43,11 +43,7 @@ class Callbacks:
     def __init__(self, observers: Iterable[Observer | Instrument], stats: StreamStats, *, where: str) -> None:
         if callable(observers) or hasattr(observers, "attach"):
             raise TypeError("observers must be a sequence of observers, not one observer")
-        self._observers = tuple(
-            _checked("observers", _attached(observer, stats, where)) for observer in observers
-        )
-        for observer in self._observers:
-            check_callable("observers", observer, what="functions of the fact")
+        self._observers = tuple(_attached(observer, stats, where) for observer in observers)
         self._stats = stats
         self._on_state: list[StateCallback] = []
         self._on_gap: list[GapCallback] = []
@@ -67,11 +63,11 @@ class Callbacks:
 
     def on_state(self, callback: StateCallback) -> None:
         """Add a callback for state changes."""
-        self._on_state.append(_checked("on_state_change", callback))
+        self._on_state.append(_callback("on_state_change", callback))
 
     def on_gap(self, callback: GapCallback) -> None:
         """Add a callback for gaps."""
-        self._on_gap.append(_checked("on_gap", callback))
+        self._on_gap.append(_callback("on_gap", callback))
 
     def remove(self, callback: Callable[..., Any]) -> None:
         """
@@ -137,18 +133,25 @@ def _misread_cancellation() -> bool:
 
 def _attached(observer: Observer | Instrument, stats: StreamStats, where: str) -> Observer:
     attach: Callable[[StreamStats, str], Observer] | None = getattr(observer, "attach", None)
-    return cast("Observer", observer) if attach is None else attach(stats, where)
+    attached = cast("Observer", observer) if attach is None else attach(stats, where)
+    check_callable("observers", attached, what="functions of the fact")
+    _check_argument("observers", attached)
+    return attached
 
 
-def _checked(name: str, callback: Any) -> Any:  # noqa: ANN401 - whatever the caller passed
+def _callback(name: str, callback: Any) -> Any:  # noqa: ANN401 - whatever the caller passed
     if not callable(callback):
         raise TypeError(f"{name} must be callable, not {callback!r}")
+    _check_argument(name, callback)
+    return callback
+
+
+def _check_argument(name: str, callback: Callable[..., object]) -> None:
     try:
         signature = inspect.signature(callback)
     except (TypeError, ValueError):
-        return callback  # some built-in functions do not tell
+        return  # some built-in functions do not tell
     try:
         signature.bind(None)
     except TypeError:
         raise TypeError(f"{name} must take one argument, not {signature}") from None
-    return callback
