@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from resilient_sse._core.checks import check_number, check_seconds
+from resilient_sse._core.checks import check_callable, check_number, check_seconds
 
 __all__ = ["MIN_SERVER_DELAY", "Backoff", "Delays", "Pacing"]
 
@@ -40,8 +40,12 @@ class Backoff:
         maximum: The longest delay, in seconds.
         jitter: The half-width of the band as a share of the nominal delay, from 0 to 1.  The default spreads
             the first retries of a fleet over 200 ms only; over a thousand clients want 0.5 or 1.
+        random: Draws from [0, 1), such as `random.Random(7).random`, for delays that can be repeated; `None`
+            gives each stream a source of its own.  Clients that draw alike come back in step.  It has no part
+            in comparisons.
 
     Raises:
+        TypeError: A value is no number, or *random* no function.
         ValueError: A value is out of its range.
     """
 
@@ -49,6 +53,7 @@ class Backoff:
     factor: float = 2.0
     maximum: float = _MAXIMUM
     jitter: float = _JITTER
+    random: Callable[[], float] | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("initial", "factor", "maximum", "jitter"):
@@ -63,6 +68,10 @@ class Backoff:
             )
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"Backoff: jitter must be from 0 to 1, not {self.jitter!r}")
+        if self.random is not None:
+            check_callable(
+                "Backoff: random", self.random, what="a function such as random.Random(7).random, or None"
+            )
 
     def nominal(self, attempt: int) -> float:
         """Return the delay before attempt number *attempt* (from 1), in seconds, without jitter."""
@@ -98,7 +107,8 @@ class Pacing:
     Args:
         backoff: Growth and jitter, or a factory of delays that are taken as they are.
         max_server_delay: The most that a server's wish is heeded, in seconds.
-        random: Draws from [0, 1): the source of jitter; one for each stream, so that no two draw in step.
+        random: Draws from [0, 1): the source of jitter; one for each stream, so that no two draw in step.  That
+            of *backoff*, if it has one, takes its place.
     """
 
     def __init__(
@@ -106,7 +116,8 @@ class Pacing:
     ) -> None:
         self._backoff = backoff
         self._max_server_delay = max_server_delay
-        self._random = random
+        own = backoff.random if isinstance(backoff, Backoff) else None
+        self._random = random if own is None else own
         self._series: Iterator[float] | None = None
         self._last: float | None = None
         self._retry: float | None = None
@@ -132,14 +143,26 @@ class Pacing:
         self._retry_after = None
 
     def delay(self, attempt: int) -> float:
-        """Draw the delay before attempt number *attempt* (from 1) of this outage, in seconds."""
+        """
+        Draw the delay before attempt number *attempt* (from 1) of this outage, in seconds.
+
+        Raises:
+            TypeError: What the caller's series or source gives is no number.
+            ValueError: It is out of its range.
+        """
         low, high = self._own_band(attempt)
         floor = max(self._retry or 0.0, self._retry_after or 0.0)
         self._retry_after = None
         if floor > low:
             # A server's wish may be lengthened, never shortened: the band opens upwards from it.
             low, high = floor, max(high, min(floor * (1 + self._jitter), self._max_server_delay), floor)
-        return low + (high - low) * self._random()
+        return low + (high - low) * self._draw()
+
+    def _draw(self) -> float:
+        drawn = check_number("Backoff: what random returns", self._random())
+        if not 0 <= drawn <= 1:
+            raise ValueError(f"Backoff: random must return numbers from 0 to 1, not {drawn!r}")
+        return drawn
 
     @property
     def _jitter(self) -> float:

@@ -202,6 +202,48 @@ def test_the_edges_are_allowed():
     Backoff(jitter=1)
 
 
+# Randomness of the caller's
+
+
+def test_a_source_of_the_callers_decides():
+    """It takes the place of the stream's own, so delays can be repeated."""
+    first, again, other = (draws(AT_THE_CAP, 5, Backoff(random=Random(seed).random)) for seed in (7, 7, 8))
+    assert first == again != other
+    assert band(1, backoff=Backoff(random=lambda: 0.0)) == (0.9, 0.9)
+    assert band(1, backoff=Backoff(random=lambda: 0.0), retry=3000) == (3.0, 3.0)
+
+
+def test_a_source_is_no_part_of_comparisons():
+    """Two backoffs are equal by their numbers, and the text shows only these."""
+    seeded = Backoff(random=Random(7).random)
+    assert (seeded, hash(seeded), repr(seeded)) == (Backoff(), hash(Backoff()), repr(Backoff()))
+    with pytest.raises(TypeError):
+        Backoff(1.0, 2.0, 5.0, 0.1, Random(7).random)
+
+
+@pytest.mark.parametrize("value", [7, Random(7), "random"], ids=["seed", "random", "text"])
+def test_what_is_no_source(value):
+    """The text shows what to give; a seed is no source."""
+    with pytest.raises(
+        TypeError, match=r"^Backoff: random must be a function such as random.Random\(7\).random"
+    ):
+        Backoff(random=value)
+
+
+@pytest.mark.parametrize("drawn", [-0.1, 1.1, math.nan, math.inf])
+def test_a_source_that_is_out_of_range(drawn):
+    """It would make a wait that is longer than the longest, or none."""
+    delays = pacing(Backoff(random=lambda: drawn))
+    with pytest.raises(ValueError, match=r"^Backoff: random must return numbers from 0 to 1"):
+        delays.delay(1)
+
+
+def test_a_source_of_something_else():
+    """It is said whose fault it is."""
+    with pytest.raises(TypeError, match=r"^Backoff: what random returns must be a number"):
+        pacing(Backoff(random=lambda: None)).delay(1)
+
+
 # What the server asks for: `retry:`
 
 

@@ -75,7 +75,10 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         help="play only these: " + ", ".join(SCENARIO_NAMES),
     )
     parser.add_argument(
-        "--seed", type=int, metavar="N", help="decides where faults strike; random by default"
+        "--seed",
+        type=int,
+        metavar="N",
+        help="decides where faults strike and what is drawn; random by default",
     )
     parser.add_argument("--json", action="store_true", help="print the JSON on standard output, and no table")
     parser.add_argument("--plain", action="store_true", help="plain lines, also on a terminal")

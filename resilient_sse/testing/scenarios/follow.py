@@ -61,9 +61,12 @@ class Follower:
         settings: The client's.
         stage: Where its server is.
         log: Where everything is noted.
+        random: Draws from [0, 1): the source of the client's jitter.
     """
 
-    def __init__(self, name: str, settings: Settings, *, stage: Stage, log: RunLog) -> None:
+    def __init__(
+        self, name: str, settings: Settings, *, stage: Stage, log: RunLog, random: Callable[[], float]
+    ) -> None:
         self.name = name
         self.settings = settings
         self.received: int = 0
@@ -94,7 +97,7 @@ class Follower:
             stall_timeout=settings.stall_timeout,
             waiting_after=settings.waiting_after,
             max_retries=settings.max_retries,
-            backoff=Backoff(initial=settings.initial, jitter=settings.jitter),
+            backoff=Backoff(initial=settings.initial, jitter=settings.jitter, random=random),
             sequence=integers if settings.numbered else None,
             until=DONE,
             on_state_change=self._changed_state,

@@ -37,18 +37,21 @@ class Scene:
         stage: The server and the network.
         log: Where everything is noted.
         tasks: Where streams are followed.
+        seed: Where the jitter of the clients starts.
     """
 
-    def __init__(self, stage: Stage, log: RunLog, tasks: TaskGroup) -> None:
+    def __init__(self, stage: Stage, log: RunLog, tasks: TaskGroup, seed: int) -> None:
         self.stage = stage
         self.log = log
         self.followers: list[Follower] = []
         self._tasks = tasks
+        self._seed = seed
         self._published: dict[str, int] = {}
 
     def follow(self, name: str, settings: Settings | None = None) -> Follower:
         """Begin to follow the stream *name*."""
-        follower = Follower(name, settings or Settings(), stage=self.stage, log=self.log)
+        random = Random(f"{self._seed} {self.log.name} {name}").random  # noqa: S311 - jitter, not secrets
+        follower = Follower(name, settings or Settings(), stage=self.stage, log=self.log, random=random)
         self.followers.append(follower)
         self._tasks.start_soon(follower.run)
         return follower
@@ -117,7 +120,7 @@ class Play:
     async def scene(self, setup: Setup | None = None) -> AsyncGenerator[Scene]:
         """Set up a scene for the time of a block; streams that are followed at its end are left."""
         async with self.driver.stage(self.log, setup or Setup()) as stage, anyio.create_task_group() as tasks:
-            yield Scene(stage, self.log, tasks)
+            yield Scene(stage, self.log, tasks, self.driver.seed)
             tasks.cancel_scope.cancel()
 
     async def together(self, parts: Iterable[Callable[[Play], Coroutine[Any, Any, None]]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from random import Random
 
 import anyio
 
@@ -62,17 +63,20 @@ def herd_of_streams(
     """
     if clients < 1:
         raise ValueError(f"clients must be at least 1, not {clients!r}")
-    herd = _Herd(clients, down, backoff or Backoff(), retry_after)
-    with seeded(seed), quiet():
+    herd = _Herd(clients, down, backoff or Backoff(), retry_after, Random(seed))  # noqa: S311 - seeded on purpose
+    with quiet():
         run_in_virtual_time(herd.run, backend=backend)
     return herd.arrivals()
 
 
 class _Herd:
-    def __init__(self, clients: int, down: float, backoff: Backoff, retry_after: int | None) -> None:
+    def __init__(
+        self, clients: int, down: float, backoff: Backoff, retry_after: int | None, random: Random
+    ) -> None:
         self._clients = clients
         self._down = down
         self._backoff = backoff
+        self._random = random
         self._headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
         self._back: list[float] = []
         self._retries: dict[int, list[float]] = {}
@@ -87,7 +91,7 @@ class _Herd:
                 stream = ResilientStream(
                     "https://herd.example/stream",
                     client=client,
-                    backoff=self._backoff,
+                    backoff=seeded(self._backoff, self._random),
                     max_retries=None,
                     until="done",
                     on_state_change=self._noted,

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from resilient_sse import ResilientSSEError, ResilientStream, ServerSentEvent, integers
-from resilient_sse._client import stream as stream_module
+from resilient_sse import Backoff, ResilientSSEError, ResilientStream, ServerSentEvent, integers
 from resilient_sse._core.errors import BadStatusError, CheckpointError
 from resilient_sse._core.ports import Checkpoint
 from resilient_sse.testing.clock import run_in_virtual_time
@@ -66,7 +65,7 @@ class _Store:
 def play(plan: Plan) -> Record:
     """Run *plan* from beginning to end and return what happened; the same plan gives the same record."""
     run = _Run(plan)
-    with seeded(plan.seed), quiet():
+    with quiet():
         run_in_virtual_time(run.whole, backend=plan.backend)
     return run.record
 
@@ -85,6 +84,7 @@ class _Run:
         self._closed: ResilientStream | None = None
         self._handed = 0
         self._again = plan.options.again
+        self._sources = Random(plan.seed)  # noqa: S311 - seeded on purpose
 
     async def whole(self) -> None:
         """Run processes until one ends by itself."""
@@ -236,7 +236,7 @@ class _Run:
             on_eof=options.on_eof,
             max_retries=options.max_retries,
             max_server_delay=options.max_server_delay,
-            backoff=options.pace,
+            backoff=seeded(options.pace, self._sources),
             compression=options.compression,
             events=_wanted if options.filtered else None,
             until="done",
@@ -248,12 +248,9 @@ def _wanted(event: ServerSentEvent) -> bool:
     return event.event != "other"
 
 
-@contextmanager
-def seeded(seed: int) -> Generator[None]:
-    """Have streams draw their jitter from *seed*; each still has a source of its own."""
-    sources = Random(seed)  # noqa: S311 - seeded on purpose
-    with patch.object(stream_module, "Random", lambda: Random(sources.random())):  # noqa: S311 - see above
-        yield
+def seeded(backoff: Backoff, sources: Random) -> Backoff:
+    """Return *backoff* for one more stream, which gets a source of jitter of its own out of *sources*."""
+    return replace(backoff, random=Random(sources.random()).random)  # noqa: S311 - seeded on purpose
 
 
 @contextmanager
