@@ -458,6 +458,20 @@ async def test_redirects_to_nowhere(script, location):
     assert script.live == 0
 
 
+@pytest.mark.parametrize(
+    "location",
+    ["http://[::1", "https://host:port/", "https://1.2.3.999/", "/\x7f", "::::", "/" + "x" * 70_000],
+)
+async def test_redirects_to_what_is_no_url(script, location):
+    """For these httpx itself raises, and loses the answer: a typed error all the same, no retry (P11)."""
+    script.redirect(location)
+    script.expect_no_more()
+    error = await gives_up(make(script), HandshakeError)
+    assert str(error) == "the server's redirect has no usable Location"
+    assert isinstance(error.__cause__, httpx.RemoteProtocolError)
+    assert script.live == 0
+
+
 async def test_a_failure_behind_a_redirect_starts_over(script):
     """Each attempt begins at the original URL, however the one before was led on (P11)."""
     script.redirect("/there", status=301)

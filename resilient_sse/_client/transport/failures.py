@@ -23,6 +23,9 @@ _CUT_SHORT = "peer closed connection"
 # httpcore's for a server that hangs up before a whole answer, or resets before the request is written.
 _NO_ANSWER = "without sending a response"
 
+# httpx's for a redirect whose target is no URL; it takes it apart even where it is not to follow.
+_NO_TARGET = "Invalid URL in location header"
+
 
 def raise_translated(exc: Exception, *, opened: bool) -> NoReturn:
     """
@@ -70,6 +73,8 @@ def translated(exc: Exception, *, opened: bool) -> Exception:  # noqa: PLR0911 -
             )
         case httpx.RemoteProtocolError() if not opened and _NO_ANSWER in str(exc):
             return ConnectionLostError(Reason.CONNECT, _words(exc))
+        case httpx.RemoteProtocolError() if not opened and str(exc).startswith(_NO_TARGET):
+            return HandshakeError("the server's redirect has no usable Location")
         case httpx.RemoteProtocolError() | httpx.DecodingError():
             cut = opened and _CUT_SHORT in str(exc)
             return ConnectionLostError(Reason.RESET if cut else Reason.PROTOCOL, _words(exc))
