@@ -18,7 +18,6 @@ httpx sends along with a request strike as they do on a socket: mind httpx's def
 from __future__ import annotations
 
 import inspect
-import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -31,11 +30,6 @@ from resilient_sse.testing.connection import ClientOptions, Connection, ScriptTr
 from resilient_sse.testing.conversation import UnexpectedRequestError, check_answer, check_step, described
 from resilient_sse.testing.steps import Handler, HeaderItems, RecordedRequest, Refusal, Reply, Step
 from resilient_sse.testing.wire import Pause, check_type
-
-if sys.version_info >= (3, 12):
-    pass
-else:
-    pass
 
 __all__ = ["Script", "UnexpectedRequestError"]
 

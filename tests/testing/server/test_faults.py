@@ -1,5 +1,7 @@
 """What the server may do wrong, and what our client shows for it, over real sockets (P25)."""
 
+import re
+
 import pytest
 
 from resilient_sse import ResilientStream, integers
@@ -24,6 +26,7 @@ from resilient_sse.testing.server import (
     WrongType,
 )
 from resilient_sse.testing.server import __all__ as offered
+from tests.docs.pages import table, text_of
 from tests.e2e.watching import QUICK
 from tests.testing.server.fault_table import TABLE, Seen, play
 
@@ -43,6 +46,18 @@ async def test_each_fault_shows(row):
     )
 
 
+def test_faults_that_no_client_should_notice_are_on_the_wire(start, listen):
+    """P25: a byte order mark, single bytes and a giant line are sent, though a client may show nothing."""
+    running = start(start="first", heartbeat=None, faults=Faults(Bom(), Trickle(), GiantLine(size=200_000)))
+    for _ in range(2):
+        running.publish("event")
+    marked, trickling, giant = (listen(running.url) for _ in range(3))
+    assert marked.blocks(1) == [b"\xef\xbb\xbfid: 1\ndata: event\n\n"]
+    pieces = [trickling.response.read1(100) for _ in range(19)]
+    assert (b"".join(pieces), {len(piece) for piece in pieces}) == (b"id: 1\ndata: event\n\n", {1})
+    assert giant.blocks(2)[1] == b"data: " + b"x" * 200_000 + b"\n\n"
+
+
 def test_every_fault_is_in_the_table():
     """P25: no fault is offered that is not tried."""
     tried = set()
@@ -52,6 +67,24 @@ def test_every_fault_is_in_the_table():
     assert tried == KINDS
     assert {kind.__name__ for kind in KINDS} <= set(offered)
     assert all(issubclass(kind, Fault) for kind in KINDS)
+
+
+def test_the_reference_shows_this_table():
+    """P25: the page says of every fault what the tests have seen."""
+    seen = {}
+    for row in TABLE:
+        faults = row.faults()
+        fault = faults._script[0] if faults._script else faults.then
+        key = f"{type(fault).__name__} {getattr(fault, 'status', '')}"
+        ended = row.states if row.error or len(row.states) == 1 else row.states[:-1]
+        seen.setdefault(key, ({*row.reasons}, [state.value for state in ended], row.error or ""))
+    shown = {}
+    for fault, reason, states, _, error in table(
+        text_of("reference/reference-server.md"), "fault", "reason", "states", "counters", "error"
+    ):
+        name, status = re.match(r"`(\w+)\((\d*)", fault).groups()
+        shown[f"{name} {status}"] = {*re.findall(r"`(\w+)`", reason)}, states.split(", "), error.strip("`")
+    assert shown == {key: row for key, row in seen.items() if not key.startswith("NoneType")}
 
 
 async def test_ten_per_cent_dropped_and_healed(start):
