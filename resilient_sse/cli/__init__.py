@@ -13,7 +13,7 @@ from resilient_sse.cli.arguments import DemoOptions, Options, TailOptions, parse
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.fault.arguments import FaultOptions
 from resilient_sse.cli.load.arguments import LoadOptions
-from resilient_sse.cli.output import silence
+from resilient_sse.cli.output import open_missing, silence
 from resilient_sse.cli.report.arguments import ReportOptions
 from resilient_sse.cli.rules.arguments import RulesOptions
 from resilient_sse.cli.serve.arguments import ServeOptions
@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, one of `Exit`.
     """
+    open_missing()
     try:
         return _run(parse(argv))
     except SystemExit as stop:  # argparse has said what there was to say

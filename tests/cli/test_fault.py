@@ -70,6 +70,7 @@ def test_everything():
         ([*TARGET, "--flap", "0,1,1"], "is not TIMES,DOWN,UP"),
         ([*TARGET, "--flap", "3,1/2,1"], "is not TIMES,DOWN,UP"),
         ([*TARGET, "--flap", "x,1,1"], "is not TIMES,DOWN,UP"),
+        ([*TARGET, "--flap", "99999999999,1,1"], "is more than 10000 times"),
         ([*TARGET, "--flap", "3,nan,1"], "'nan' is not a number of seconds"),
         ([*TARGET, "--handoff", "wifi,4g"], "'wifi,4g' is not FROM,TO,GAP, such as wifi,4g,0.5"),
         ([*TARGET, "--handoff", "wifi,4g,-1"], "is not a number of seconds"),

@@ -111,6 +111,7 @@ def test_preset_with_changes():
         (["--target", "http://host/"], "say --no-proxy, too"),
         (["--target", "host", "--no-proxy"], "must be an http or https URL"),
         (["--output", "/nowhere/at/all.json"], "there is no directory /nowhere/at"),
+        (["--output", "/"], "--output: / is a directory; name a file in it"),
         (["--preset", "none"], "invalid choice"),
     ],
 )

@@ -1,6 +1,8 @@
 """Escaping, and writing to a pipe without blocking."""
 
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -90,3 +92,17 @@ def test_silence(monkeypatch: pytest.MonkeyPatch):
         sys.stdout.write("left over")
         silence(sys.stdout)
         sys.stdout.flush()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_what_the_caller_has_closed(command: list[str], closed: str):
+    """A closed standard output is no crash, and with a closed standard error the JSON stays JSON."""
+    arguments = "report --form virtual --scenario handoff --json"
+    shell = f'exec "$@" {arguments} {closed}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", shell, "sh", *command], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    if closed == "2>&-":
+        assert json.loads(done.stdout)["production_readiness"] == "NO"

@@ -212,6 +212,7 @@ def test_redis_is_missing():
     [
         (["--port", "65536"], "'65536' is not a port, 0 to 65535"),
         (["--port", "http"], "'http' is not a port"),
+        (["--host", ""], "an address is needed, such as 127.0.0.1; 0.0.0.0 is every address"),
         (["--store", "postgres://x"], "is not a store: memory, sqlite:PATH or redis://HOST:PORT/DB"),
         (["--store", "sqlite:"], "is not a store"),
         (["--store", "sqlite::memory:"], "'sqlite::memory:' names no file; leave --store out"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 __all__ = ["FaultOptions", "Flap", "Handoff", "add_fault", "fault_options"]
 
 _MAX_PORT = 65_535
+_MAX_FLAPS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +184,8 @@ def _flap(text: str) -> Flap:
     parts = text.split(",")
     if len(parts) == 3 and parts[0].isascii() and parts[0].isdigit():  # noqa: PLR2004 - TIMES,DOWN,UP
         times = int(parts[0])
+        if times > _MAX_FLAPS:
+            raise argparse.ArgumentTypeError(f"{text!r} is more than {_MAX_FLAPS} times")
         downs = [_seconds(part) for part in parts[1].split("/")]
         downs = downs * times if len(downs) == 1 else downs
         if times and len(downs) == times:

@@ -103,6 +103,8 @@ def load_options(given: argparse.Namespace) -> LoadOptions:
         raise ValueError("--profiles and --drops are about the network that --no-proxy leaves out")
     if given.output is not None and not given.output.absolute().parent.is_dir():
         raise ValueError(f"--output: there is no directory {given.output.parent}")
+    if given.output is not None and given.output.is_dir():
+        raise ValueError(f"--output: {given.output} is a directory; name a file in it")
     return LoadOptions(
         preset=given.preset,
         users=given.users,

@@ -20,6 +20,7 @@ exit codes:
   2    wrong arguments, or something is not installed
   4    a file cannot be read or written
   130  interrupted by Ctrl-C
+  143  ended by SIGTERM
 """
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +21,8 @@ from resilient_sse.testing.report import Report, check, check_files, print_repor
 from resilient_sse.testing.scenarios import SCENARIOS, play_all, write_log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
+    from types import FrameType
 
     from resilient_sse.cli.report.arguments import ReportOptions
     from resilient_sse.testing.scenarios import Entry
@@ -28,6 +32,7 @@ __all__ = ["run_report"]
 _FORMS = {"both": ("virtual", "real"), "all": ("virtual", "real", "netns")}
 _REAL_NEEDS = ("starlette", "sse_starlette", "uvicorn")
 _SEEDS = 10_000
+_TERMINATED = 128 + signal.SIGTERM  # as shells report it
 
 
 def run_report(options: ReportOptions) -> int:
@@ -35,12 +40,40 @@ def run_report(options: ReportOptions) -> int:
     try:
         if options.check is not None:
             return _check(*options.check)
-        return _report(options)
+        with _cleaning_up():
+            return _report(options)
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.filename is None:
             raise
         complain(f"{error.filename}: {error.strerror}")
         return Exit.OTHER
+
+
+@contextmanager
+def _cleaning_up() -> Generator[None]:
+    """Have SIGTERM end the block as Ctrl-C does: network namespaces outlive a process that just dies."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    terminated = False
+
+    def end(_number: int, frame: FrameType | None) -> None:
+        nonlocal terminated
+        terminated = True
+        interrupt = signal.getsignal(signal.SIGINT)  # the event loop's, while one runs
+        if not callable(interrupt):  # ignored, as in the background of a shell script
+            raise SystemExit(_TERMINATED)
+        interrupt(signal.SIGINT, frame)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if terminated:
+            raise SystemExit(_TERMINATED) from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check(report: Path, log: Path) -> int:

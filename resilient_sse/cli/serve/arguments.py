@@ -48,7 +48,9 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
         "Needs the extra resilient-sse[testing]."
     )
     parser.epilog = _EPILOG
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="127.0.0.1 by default")
+    parser.add_argument(
+        "--host", type=_host, default="127.0.0.1", metavar="ADDRESS", help="127.0.0.1 by default"
+    )
     parser.add_argument(
         "--port", type=_port, default=_PORT, metavar="N", help=f"{_PORT} by default; 0 for a free one"
     )
@@ -147,6 +149,12 @@ def serve_options(given: argparse.Namespace) -> ServeOptions:
 
 def _digits(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(2**31)) else None
+
+
+def _host(text: str) -> str:
+    if not text.strip():  # the system takes that for every address that it has
+        raise argparse.ArgumentTypeError("an address is needed, such as 127.0.0.1; 0.0.0.0 is every address")
+    return text
 
 
 def _port(text: str) -> int:
