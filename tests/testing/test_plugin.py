@@ -1,6 +1,7 @@
 """The pytest plugin as its users meet it: in a project of their own, in a pytest of its own (P24)."""
 
 import re
+import tomllib
 
 import pytest
 
@@ -27,6 +28,12 @@ def project(tmp_path):
 
 
 # --- Light
+
+
+def test_pytest_finds_it_by_itself(pytestconfig):
+    """The package registers it; an installation from before would not tell (P24)."""
+    project = tomllib.loads((pytestconfig.rootpath / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["entry-points"]["pytest11"] == {"resilient_sse": PLUGIN}
 
 
 @pytest.mark.parametrize("module", [PLUGIN, "resilient_sse.testing", "resilient_sse"])

@@ -93,6 +93,22 @@ def test_it_finds_a_missing_scenario(document, lines):
     assert "scenarios: scenario_1_slow_3g is missing" in check(document, lines)
 
 
+def test_a_return_alone_tells_of_no_loss(entries, report):
+    """A fault after which only the recovery is shown, and not the loss, is a silent one (R8, R65)."""
+    mine = [entry for entry in entries if entry.run.startswith("scenario_6")]
+    fault = next(entry for entry in mine if entry.kind == "fault" and entry.facts["name"] == "reset")
+    lost = next(
+        entry for entry in mine[mine.index(fault) :] if entry.stream == fault.stream and entry.kind == "state"
+    )
+    assert (lost.facts["old"], lost.facts["new"]) == ("connected", "reconnecting")
+    mine.remove(lost)
+    wrong = Report(mine, day=report.day)
+    (judged,) = wrong.judged
+    assert judged.figures["silent_failures"] == 1
+    assert judged.figures["visible_errors"] == "199 of 200"
+    assert check(wrong.to_dict(), [json.loads(entry.to_json()) for entry in mine]) == []
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_both_count_the_same_in_spoilt_logs(entries, report, seed):
     """Lines lost, repeated, moved or altered at random: report and checker draw the same conclusions."""

@@ -68,6 +68,15 @@ def test_a_client_that_says_nothing(client, replay):
     assert check(report.to_dict(), lines) == []
 
 
+def test_a_client_that_waits_without_a_word(client, replay):
+    """What people are to see of a stall is not seen (R22, R215)."""
+    client(messages=lambda change: "")
+    report, lines = replay("stall")
+    assert "ui_feedback" in failures(report)
+    assert report.to_dict()["scenarios"]["scenario_2_stall_detection"]["ui_feedback"] == "Missing"
+    assert check(report.to_dict(), lines) == []
+
+
 def test_a_client_with_another_text(client, replay):
     """One letter is enough."""
     client(messages={"restored": "Connection restored - resuming stream."})
