@@ -14,7 +14,7 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Output", "escape", "open_missing", "silence"]
+__all__ = ["Output", "escape", "nowhere", "silence"]
 
 # A server must not be able to move the cursor, set the title or answer for the user: C0 but for tab and line
 # feed, DEL, and C1, which some terminals obey too.
@@ -40,16 +40,9 @@ def silence(stream: IO[str]) -> None:
         os.close(devnull)
 
 
-def open_missing() -> None:
-    """
-    Open what the caller has closed, as a shell's `>&-` does, on nothing.
-
-    Python has `None` there, which is no file to ask, and for `print` it means standard output: errors would turn
-    up among the JSON.
-    """
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - it stays open
+def nowhere() -> IO[str]:
+    """Return a stream that takes everything, for a process that was started without standard error."""
+    return Path(os.devnull).open("w", encoding="utf-8")  # it stays open for as long as the process runs
 
 
 class Output:

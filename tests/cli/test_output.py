@@ -94,15 +94,12 @@ def test_silence(monkeypatch: pytest.MonkeyPatch):
         sys.stdout.flush()
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-"])
-def test_what_the_caller_has_closed(command: list[str], closed: str):
-    """A closed standard output is no crash, and with a closed standard error the JSON stays JSON."""
-    arguments = "report --form virtual --scenario handoff" + (" --json" if closed == "2>&-" else "")
-    shell = f'exec "$@" {arguments} {closed}'
+def test_no_errors_among_the_output(command: list[str]):
+    """With standard error closed, progress and complaints do not turn up among the JSON."""
+    arguments = ["report", "--form", "virtual", "--scenario", "handoff", "--json"]
+    shell = ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh"]
     done = subprocess.run(
-        ["/bin/sh", "-c", shell, "sh", *command], capture_output=True, text=True, timeout=60, check=False
+        [*shell, *command, *arguments], stdout=subprocess.PIPE, text=True, timeout=60, check=False
     )
     assert done.returncode == 0
-    assert "Traceback" not in done.stderr
-    if closed == "2>&-":
-        assert json.loads(done.stdout)["production_readiness"] == "NO"
+    assert json.loads(done.stdout)["production_readiness"] == "NO"
