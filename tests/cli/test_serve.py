@@ -238,6 +238,7 @@ def test_redis_is_missing():
         (["--publish", "5", "--rate", "0"], "is not a number of events a second above 0"),
         (["--publish", "5", "--rate", "inf"], "is not a number of events a second above 0"),
         (["--publish", "5", "--users", "-1"], "is not a whole number above 0"),
+        (["--publish", "5", "--size", "9999999999"], "is too much for an event; 16777216 bytes at most"),
         (["--publish", "5", "--size", "3"], "is not a whole number of bytes, 24 or more"),
         (["--rate", "5"], "--rate says how to publish; add --publish N"),
         (["--complete"], "--complete says how to publish; add --publish N"),

@@ -13,6 +13,7 @@ __all__ = ["ServeOptions", "add_serve", "serve_options"]
 _PORT = 8000
 _PORTS = 65535
 _LEAST_BYTES = 24
+_MOST_BYTES = 16 * 1024 * 1024  # of an event, for a client that was not told otherwise
 _EPILOG = (
     "exit codes: 0 ended, 2 wrong arguments, a port that is taken or something is not installed, 130 Ctrl-C"
 )
@@ -182,6 +183,8 @@ def _size(text: str) -> int:
     size = _digits(text)
     if size is None or size < _LEAST_BYTES:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of bytes, {_LEAST_BYTES} or more")
+    if size > _MOST_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r} is too much for an event; {_MOST_BYTES} bytes at most")
     return size
 
 
