@@ -11,6 +11,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from resilient_sse.testing.proxy import (
+    PROFILES,
     Bandwidth,
     BlackHole,
     FaultProxy,
@@ -132,8 +133,9 @@ async def test_the_rate_of_slow_3g_is_met_over_five_seconds():
 
 @pytest.mark.proof
 @pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
-async def test_the_rates_of_mobile_4g_are_met(up):
-    """R167: 10,000 kbps down and 5,000 up, +-10 %, measured over 3 s."""
+@pytest.mark.parametrize("name", ["mobile-4g", "wifi"])
+async def test_the_rates_of_quick_lines_are_met(name, up):
+    """R44, R167: 10,000 kbps down and 5,000 up, and 50,000 both ways, +-10 %, measured over 3 s."""
 
     async def swallow(stream):
         while True:
@@ -144,7 +146,7 @@ async def test_the_rates_of_mobile_4g_are_met(up):
     pour, _ = pouring(40_000_000)
     async with (
         target(swallow if up else pour) as port,
-        FaultProxy(HOST, port, profile="mobile-4g", seed=1) as proxy,
+        FaultProxy(HOST, port, profile=name, seed=1) as proxy,
         await anyio.connect_tcp(HOST, proxy.port) as client,
     ):
         with anyio.move_on_after(3):
@@ -155,7 +157,7 @@ async def test_the_rates_of_mobile_4g_are_met(up):
             await swallow(client)
     times, sizes = zip(*received, strict=True)
     assert sum(sizes[1:]) * 8 / 1000 / (times[-1] - times[0]) == pytest.approx(
-        5_000 if up else 10_000, rel=0.1
+        PROFILES[name].up_kbps if up else PROFILES[name].down_kbps, rel=0.1
     )
 
 

@@ -113,8 +113,9 @@ def test_a_return_alone_tells_of_no_loss(entries, report):
 def test_both_count_the_same_in_spoilt_logs(entries, report, seed):
     """Lines lost, repeated, moved or altered at random: report and checker draw the same conclusions."""
     random = Random(seed)
-    small = ("scenario_2", "scenario_6") if seed % 4 else ("scenario_2",)  # the large ones take a while
-    entries = [entry for entry in entries if not entry.run.startswith(small)]
+    # The large ones take a while: each is in one log of four.
+    left_out = {0: ("scenario_2",), 1: ("scenario_6",)}.get(seed % 4, ("scenario_2", "scenario_6"))
+    entries = [entry for entry in entries if not entry.run.startswith(left_out)]
     spoilt = [spoil(entry, random) for entry in entries if entry.kind == "start" or random.random() > 0.002]
     flat = [entry for many in spoilt for entry in many]
     lines = [json.loads(entry.to_json()) for entry in flat]
