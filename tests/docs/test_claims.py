@@ -24,6 +24,12 @@ def test_the_last_report_is_a_report():
     jsonschema.validate(REPORT, report_schema())
 
 
+def test_there_is_a_claim_for_each_of_the_five():
+    """Reliability, speed, resilience, transparency and performance, as the first report has them (R227)."""
+    rows = [line.split("|")[1].strip() for line in claims.table(REPORT).splitlines()[2:] if line]
+    assert rows == ["Reliability", "Speed", "Resilience", "Transparency", "Performance"]
+
+
 @pytest.mark.parametrize("claim", claims.CLAIMS, ids=lambda claim: claim.figure)
 def test_a_claim_that_is_worse_than_its_gate_is_not_made(claim):
     """Spoil one figure, and the table cannot be written."""
