@@ -1,5 +1,6 @@
 """The program of the how-to page, as a reader runs it: against a real server, in real time."""
 
+import re
 import subprocess
 import sys
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 
 from resilient_sse.testing import event
-from tests.docs.pages import fences, text_of
+from tests.docs.pages import fences, table, text_of
 
 pytestmark = pytest.mark.e2e
 
@@ -44,3 +45,15 @@ def test_the_program_survives_its_handoff(serve, tmp_path):
     assert "Connection restored" in done.stdout
     assert server.requests[0].cursor is None
     assert int(server.requests[-1].cursor) >= 19
+
+
+def test_the_five_steps_by_hand():
+    """R50: the page has the five steps for a browser, in their order, and beside each what the proxy does."""
+    page = text_of("how-to/break-the-network.md")
+    _, _, section = page.partition("## A hand-off between networks\n")
+    steps = re.findall(r"^(\d)\. (.+)$", section.partition("\n## ")[0], re.MULTILINE)
+    words = ['throttling to "4G"', "Start streaming", "Offline", '"3G"', "`Last-Event-ID`"]
+    assert [number for number, _ in steps] == ["1", "2", "3", "4", "5"]
+    assert all(word in step for word, (_, step) in zip(words, steps, strict=True))
+    rows = table(page, "step", "in the developer tools", "with the proxy")
+    assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
