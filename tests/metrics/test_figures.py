@@ -1,6 +1,8 @@
 """The sums over many streams: what stays, what goes, and what is shown when."""
 
 import gc
+import os
+import signal
 import threading
 from contextlib import suppress
 
@@ -282,6 +284,7 @@ def test_completion_is_taken_over_all_streams_that_know_it(bench):
 
 def test_an_ended_stream_counts_for_five_minutes(bench):
     """So that the alert on the gauge resolves and short streams are seen; the counters stay (R95, R120)."""
+    assert RECENT == 5 * 60
     stats, observer = bench.stream(delivered=9, numbered=9, lost=1)
     observer(CLOSED)
     bench.clock.now += RECENT
@@ -439,3 +442,20 @@ def test_a_value_on_a_bound_lies_in_its_bucket():
     assert (at[500], at[1000], at[1500], at[4800], at[5000], at[6000], at["+Inf"]) == (0, 1, 2, 2, 3, 4, 5)
     assert total == 1000 + 1000.1 + 5000 + 5001 + 1e9
     assert histograms.cumulated(metric, ("x",)) == ([0] * len(counts), 0.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_child_counts_no_durations_of_its_parent():
+    """As with counters: shown by both, those before the fork would count twice; nor is the lock inherited."""
+    histograms = Histograms()
+    metric = catalogue.RECONNECT_TIME_MS
+    histograms.observe(metric, (), 1000)
+    with histograms._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # a child that hangs is killed, and seen
+            inherited = histograms.cumulated(metric, ())[0][-1]
+            histograms.observe(metric, (), 1000)
+            os._exit(inherited or histograms.cumulated(metric, ())[0][-1] != 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert histograms.cumulated(metric, ())[0][-1] == 1
