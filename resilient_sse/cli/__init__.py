@@ -13,7 +13,7 @@ from resilient_sse.cli.arguments import DemoOptions, Options, TailOptions, parse
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.fault.arguments import FaultOptions
 from resilient_sse.cli.load.arguments import LoadOptions
-from resilient_sse.cli.output import nowhere, silence
+from resilient_sse.cli.output import closed, nowhere, silence
 from resilient_sse.cli.report.arguments import ReportOptions
 from resilient_sse.cli.rules.arguments import RulesOptions
 from resilient_sse.cli.serve.arguments import ServeOptions
@@ -35,8 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, one of `Exit`.
     """
-    if sys.stderr is None:  # the shell's `2>&-`; `print` takes None for standard output
+    if sys.stderr is None:  # the shell's `2>&-`
         sys.stderr = nowhere()
+    if sys.stdout is None:  # the shell's `>&-`
+        sys.stdout = closed()
     try:
         return _run(parse(argv))
     except SystemExit as stop:  # argparse has said what there was to say

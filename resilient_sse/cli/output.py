@@ -14,7 +14,7 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Output", "escape", "nowhere", "silence"]
+__all__ = ["Output", "closed", "escape", "nowhere", "silence"]
 
 # A server must not be able to move the cursor, set the title or answer for the user: C0 but for tab and line
 # feed, DEL, and C1, which some terminals obey too.
@@ -38,6 +38,11 @@ def silence(stream: IO[str]) -> None:
         pass
     finally:
         os.close(devnull)
+
+
+def closed() -> IO[str]:
+    """Return a stream that refuses every write: the standard output of a process that was started without one."""
+    return open(os.open(os.devnull, os.O_RDONLY), encoding="utf-8", closefd=False)
 
 
 def nowhere() -> IO[str]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 import anyio
 import pytest
 
+from resilient_sse.cli.exits import Exit
 from resilient_sse.cli.output import Output, escape, silence
 
 pytestmark = [
@@ -83,6 +84,23 @@ async def test_no_pipe(capsysbinary: pytest.CaptureFixture[bytes]):
     await output.write("é\n")
     assert capsysbinary.readouterr().out == "é\n".encode()
     silence(sys.stdout)  # it has no descriptor, which is no error
+
+
+@pytest.mark.parametrize("arguments", [["rules", "prometheus"], ["tail", "--help"]])
+def test_no_output_at_all(arguments: list[str]):
+    """`>&-`: one line says why, and no traceback; with nothing to write it is no fault."""
+    shell = ["sh", "-c", '"$@" >&-', "sh"]
+    process = subprocess.run(
+        [*shell, sys.executable, "-W", "error", "-m", "resilient_sse", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    wrong = "--help" not in arguments
+    assert process.returncode == (Exit.OTHER if wrong else Exit.ENDED)
+    said = "resilient-sse: error: the output cannot be written: not writable\n"
+    assert process.stderr == (said if wrong else "")
 
 
 def test_silence(monkeypatch: pytest.MonkeyPatch):
