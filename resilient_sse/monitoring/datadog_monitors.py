@@ -68,9 +68,10 @@ def _query(alert: Alert) -> str:
     measure = alert.measure
     match measure:
         case Value():
-            # The best value of the window is bad: it was bad in all of it.
-            best = "max" if alert.relation == "<" else "min"
-            return f"{best}(last_{duration(alert.hold)}):avg:{_series(measure.metric)}"
+            # The best value of the window is bad: it was bad in all of it.  Of several processes on one host the
+            # worst counts, or the others would hide it.
+            best, worst = ("max", "min") if alert.relation == "<" else ("min", "max")
+            return f"{best}(last_{duration(alert.hold)}):{worst}:{_series(measure.metric)}"
         case Rise():
             return f"sum(last_{duration(measure.window)}):{_count(measure.metric)}"
         case Mean():
