@@ -199,9 +199,10 @@ ALERTS: Final[tuple[Alert, ...]] = (
     Alert(
         name="SSEErrorRateHigh",
         # Streams may live for days: those that were there before count as well, or one that is started among
-        # a thousand would make of each error of any of them 100 %.
+        # a thousand would make of each error of any of them 100 %.  The window is twice the duration: streams that
+        # have all given up within seconds show no more errors, and would be forgotten just before it is over.
         measure=Share(
-            catalogue.USER_VISIBLE_ERRORS, catalogue.STREAMS_STARTED, 5 * MINUTE, standing=catalogue.STREAMS
+            catalogue.USER_VISIBLE_ERRORS, catalogue.STREAMS_STARTED, 10 * MINUTE, standing=catalogue.STREAMS
         ),
         measured="error_rate",
         relation=">",
@@ -210,7 +211,7 @@ ALERTS: Final[tuple[Alert, ...]] = (
         hold=5 * MINUTE,
         severity=Severity.HIGH,
         summary="{value} errors shown per stream",
-        description="More than one stream in twenty has shown an error to its user.",
+        description="Users see errors: one stream in twenty has shown one, or a few streams show many.",
     ),
     Alert(
         name="SSERepeatedStalls",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from resilient_sse.monitoring.yaml_text import Plain
 
 __all__ = [
+    "PAUSE",
     "RUNBOOKS",
     "WINDOWS",
     "alert_annotations",
@@ -29,6 +30,9 @@ RUNBOOKS: Final = "docs/runbooks/*.md"
 
 WINDOWS: Final = (("1h", HOUR, 60.0), ("1d", DAY, 300.0))
 """What recording rules look back on: their suffix, how far in seconds, and how often they are evaluated."""
+
+PAUSE: Final = HOUR
+"""After how long a pause of Prometheus old losses are taken for new ones, in seconds; it is paid at each look."""
 
 _HEAD: Final = """\
 # Made by `resilient-sse rules prometheus`.  Change the generator, not this file.
@@ -74,7 +78,8 @@ def _alert(alert: Alert, scale: float, runbooks: str) -> Plain:
 def expression(alert: Alert, scale: float = 1.0) -> str:
     """Return the expression of a rule, threshold included."""
     window = window_of(alert.measure)
-    measured = promql(alert.measure, Scope(window=duration(window / scale) if window else ""))
+    scope = Scope(window=duration(window / scale) if window else "", pause=duration(PAUSE / scale))
+    measured = promql(alert.measure, scope)
     if isinstance(alert.measure, Rise):
         measured = f"({measured})"
     line = "\n" if "\n" in measured else " "

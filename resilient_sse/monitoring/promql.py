@@ -49,12 +49,14 @@ class Scope:
     Attributes:
         selector: Matchers for every series, such as `{job="api"}`.
         window: The window of rates as Prometheus writes it.
+        pause: For how long Prometheus may not have seen a process and still knows its counters.
         across: Labels to sum over.
         total: Whether to sum over all labels.
     """
 
     selector: str = ""
     window: str
+    pause: str = ""
     across: Sequence[str] = ()
     total: bool = False
 
@@ -74,9 +76,14 @@ class Scope:
         return self._summed(metric, f"{metric.name}{self.selector} offset {self.window}")
 
     def new(self, metric: Metric) -> str:
-        """Return what a counter shows that was not there when the window began."""
+        """
+        Return what a counter shows that was not there when the window began.
+
+        After a pause of Prometheus nothing was there; what still shows its last value is known all the same.
+        """
         series = f"{metric.name}{self.selector}"
-        return self._summed(metric, f"{series} unless {series} offset {self.window}")
+        known = f"{series} == last_over_time({series}[{self.pause}] offset {self.window})"
+        return self._summed(metric, f"{series} unless {series} offset {self.window}\nunless {known}")
 
     def now(self, metric: Metric) -> str:
         """Return what a gauge shows."""

@@ -38,6 +38,44 @@ CASES = {
         },
         {"15m": False},
     ),
+    "errors are counted, not streams: one of a hundred whose server is away makes 60 in five minutes": (
+        "SSEErrorRateHigh",
+        {
+            ERRORS % "connection_lost": "0+3x80",
+            STARTED: "100x80",
+            STREAMS % "connected": "99x80",
+            STREAMS % "reconnecting": "1x80",
+        },
+        {"4m": False, "15m": True},
+    ),
+    "R113: all streams give up within half a minute, and are closed": (
+        "SSEErrorRateHigh",
+        {
+            ERRORS % "connection_lost": "0x39 300 600x80",
+            ERRORS % "max_retries_exceeded": "0x40 100x80",
+            STARTED: "100x120",
+            STREAMS % "connected": "100x39 0x80",
+        },
+        {"14m45s": False, "15m": True, "19m": True, "21m": False},
+    ),
+    "R113: six of a hundred have an error, once": (
+        "SSEErrorRateHigh",
+        {
+            ERRORS % "max_retries_exceeded": "0x39 6x80",
+            STARTED: "100x120",
+            STREAMS % "connected": "100x39 94x80",
+        },
+        {"14m45s": False, "15m": True, "21m": False},
+    ),
+    "R113: four of a hundred": (
+        "SSEErrorRateHigh",
+        {
+            ERRORS % "max_retries_exceeded": "0x39 4x80",
+            STARTED: "100x120",
+            STREAMS % "connected": "100x39 96x80",
+        },
+        {"15m": False, "19m": False},
+    ),
     "R122: duplicates of nothing": (
         "SSEDuplicateRateHigh",
         {DUPLICATES: "0x80", RECEIVED: "0x80"},
@@ -63,10 +101,35 @@ CASES = {
         {LOSS % "a": "7x40 0x40"},
         {"9m": False, "11m": False, "12m": False},
     ),
+    "Prometheus was away for a quarter of an hour: what was lost before is not lost again": (
+        "SSEMessageLoss",
+        {LOSS % "a": "5x79 _x60 5x80"},
+        {"36m": False, "37m": False, "40m": False},
+    ),
+    "and neither is it if the process was marked as gone": (
+        "SSEMessageLoss",
+        {LOSS % "a": "5x79 stale _x59 5x80"},
+        {"36m": False, "37m": False, "40m": False},
+    ),
+    "what was lost while Prometheus was away is a loss": (
+        "SSEMessageLoss",
+        {LOSS % "a": "5x79 _x60 6x80"},
+        {"35m": False, "37m": True, "42m": False},
+    ),
+    "the first of a process in the place of another, after a while": (
+        "SSEMessageLoss",
+        {LOSS % "a": "5x79 _x60 1x80"},
+        {"35m": False, "37m": True, "42m": False},
+    ),
     "another process loses something again, and neither hides the other": (
         "SSEMessageLoss",
         {LOSS % "a": "0x80", LOSS % "b": "0x40 1x40"},
         {"10m": False, "12m": True, "17m": False},
+    ),
+    "stalls of before a pause of Prometheus": (
+        "SSERepeatedStalls",
+        {STALLS: "2x79 _x120 2x80"},
+        {"51m": False, "53m": False, "60m": False},
     ),
     "R107: no stream has stalled twice": ("SSERepeatedStalls", {STALLS: "0x80"}, {"20m": False}),
 }
