@@ -71,6 +71,11 @@ class PrometheusMetrics:
         shared = REGISTRY if registry is None or MULTIPROCESS else registry
         self._shared = _shared_by(shared, self._labels)
 
+    @property
+    def failures(self) -> int:
+        """How many times writing to the directory of multi-process mode has failed; it is tried again."""
+        return self._shared.failures
+
     def attach(self, stats: StreamStats, _url: str, /) -> Observer:
         """Return the observer of a new stream; the labels, if there are any, are `other`."""
         return self._shared.attach(stats, self._labels.unset)
@@ -131,6 +136,11 @@ class _Shared:
         if self._files is not None:
             self._files.keep_up()
         return observer
+
+    @property
+    def failures(self) -> int:
+        """How many writings have failed."""
+        return 0 if self._files is None else self._files.failures
 
     def flush(self) -> None:
         """Write to the files, if there are any."""

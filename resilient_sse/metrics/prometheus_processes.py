@@ -63,6 +63,8 @@ class FigureFiles:
         self._histograms = {metric: self._histogram(metric) for metric in HISTOGRAMS}
         self.figures: Figures = Figures(self._observe, known=labels.known)
         """Where streams are attached."""
+        self.failures: int = 0
+        """How many writings have failed."""
         self._start_over()
         atexit.register(_write, weakref.ref(self))
 
@@ -71,7 +73,7 @@ class FigureFiles:
         self._increments = Increments()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._failed = False
+        self._failing = False
 
     def keep_up(self) -> None:
         """Have the figures written from now on, by this process."""
@@ -99,13 +101,16 @@ class FigureFiles:
                         _child(self._gauges[metric], (*own, *labels)).set(value)
 
     def write(self) -> bool:
-        """Flush, log the first fault, and tell whether there is more to come."""
+        """Flush, count a fault, log it once until it is well again, and tell whether there is more to come."""
         try:
             self.flush()
         except Exception:  # noqa: BLE001 - a full disk, a directory that is gone: the streams go on
-            if not self._failed:
-                self._failed = True
+            self.failures += 1
+            if not self._failing:
                 logger.exception("figures cannot be written to PROMETHEUS_MULTIPROC_DIR")
+            self._failing = True
+        else:
+            self._failing = False
         with self._starting:
             over = not self.figures.attached
             if over:

@@ -242,7 +242,7 @@ def written(files):
     return next(sample.value for sample in family.samples if sample.name == STALLS.name)
 
 
-def test_a_fault_of_the_disk_is_logged_once_and_made_up_for(files, monkeypatch, caplog):
+def test_a_fault_of_the_disk_is_counted_logged_once_and_made_up_for(files, monkeypatch, caplog):
     """A full disk stops no stream; when there is room again nothing is missing (bad input)."""
     stats = StreamStats(started_at=0.0, stalls=3)
     observer = files.figures.attach(stats)
@@ -258,7 +258,24 @@ def test_a_fault_of_the_disk_is_logged_once_and_made_up_for(files, monkeypatch, 
     stats.stalls = 5
     files.write()
     assert written(files) == 5
+    assert files.failures == 2
+    monkeypatch.setitem(files._gauges, STREAMS, None)
+    files.write()
+    assert (files.failures, len(caplog.records)) == (3, 2), "another fault is logged, too"
     assert observer is not None
+
+
+def test_faults_of_the_disk_are_counted(tmp_path):
+    """Where the program can see them; without files there are none (bad input)."""
+    ran = subprocess.run(
+        [sys.executable, "-c", COUNTED],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ran.stdout.split() == ["0", "1"], ran.stderr
 
 
 def test_the_thread_lives_as_long_as_there_are_streams(files, monkeypatch):
@@ -276,6 +293,17 @@ def test_the_thread_lives_as_long_as_there_are_streams(files, monkeypatch):
         assert not thread.is_alive()
     assert files._thread is None
     assert written(files) == 7
+
+
+COUNTED = """\
+from resilient_sse.metrics.prometheus import PrometheusMetrics
+
+metrics = PrometheusMetrics()
+print(metrics.failures)
+metrics._shared._files._gauges = None
+metrics._shared._files.write()
+print(metrics.failures)
+"""
 
 
 DELETED = """\
