@@ -34,6 +34,9 @@ WINDOWS: Final = (("1h", HOUR, 60.0), ("1d", DAY, 300.0))
 PAUSE: Final = HOUR
 """After how long a pause of Prometheus old losses are taken for new ones, in seconds; it is paid at each look."""
 
+_PROCESS: Final = ("instance", "pod")
+"""The labels that tell the processes of a job apart; on Kubernetes each process is in a pod of its own."""
+
 _HEAD: Final = """\
 # Made by `resilient-sse rules prometheus`.  Change the generator, not this file.
 """
@@ -109,7 +112,7 @@ def recorded(slo: Slo, suffix: str) -> str:
 
 
 def _recording(slo: Slo, suffix: str, window: float) -> list[dict[str, Plain]]:
-    scope = Scope(window=duration(window), across=["instance"])
+    scope = Scope(window=duration(window), across=_PROCESS)
     name = recorded(slo, suffix)
     met = f"{name} {slo.relation} bool {slo.target:g}"
     return [

@@ -161,7 +161,7 @@ def test_objectives_are_recorded_hourly_and_daily():
         for slo in SLOS:
             name = f"job:{slo.name}:{suffix}"
             assert f"[{suffix}]" in rules[name]
-            assert "without (instance)" in rules[name]
+            assert "without (instance, pod)" in rules[name]
             assert rules[f"{name}:met"] == f"{name} {slo.relation} bool {slo.target:g}"
             assert rules[f"{name}:target"] == f"vector({slo.target:g})"
         assert len(rules) == 3 * len(SLOS)

@@ -158,3 +158,33 @@ def test_at_the_edge(title, rules, judge):
     (rules.parent / "tests.yml").write_text(yaml_text(document))
     code, said = judge("test", "rules", "tests.yml")
     assert code == 0, said
+
+
+def test_the_pods_of_a_job_are_one(rules, judge):
+    """R96: on Kubernetes processes differ by `pod` as well as by `instance`; the rate is the job's."""
+    values = {
+        "expected_events": ("0+100x80", "0+100x80"),
+        "expected_events_received": ("0+100x80", "0+90x80"),
+    }
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {
+                "series": f'sse_client_{name}_total{{job="api", instance="{pod}:9100", pod="{pod}"}}',
+                "values": numbers,
+            }
+            for name, of in values.items()
+            for pod, numbers in zip(("one", "two"), of, strict=True)
+        ],
+        "promql_expr_test": [
+            {
+                "expr": "round(job:sse_stream_completion_rate:1h, 0.01)",
+                "eval_time": "65m",
+                "exp_samples": [{"labels": '{job="api"}', "value": 95}],
+            }
+        ],
+    }
+    document = {"rule_files": [rules.name], "evaluation_interval": "1m", "tests": [test]}
+    (rules.parent / "tests.yml").write_text(yaml_text(document))
+    code, said = judge("test", "rules", "tests.yml")
+    assert code == 0, said
