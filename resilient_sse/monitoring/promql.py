@@ -120,5 +120,6 @@ def _whole(share: Share, scope: Scope) -> str:
     whole = scope.rise(share.whole)
     if share.standing is None:
         return whole
-    # A process that is younger than the window showed nothing before it.
-    return f"(\n  {whole} + {scope.before(share.standing)}\n  or\n  {whole}\n)"
+    # A process that is younger than the window showed nothing before it: all that it shows is new, also what was
+    # there the first time that it was seen, which is no rise to Prometheus.
+    return f"(\n  {whole} + {scope.before(share.standing)}\n  or\n  {scope.now(share.whole)}\n)"

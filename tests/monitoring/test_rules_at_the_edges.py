@@ -58,6 +58,24 @@ CASES = {
         },
         {"14m45s": False, "15m": True, "19m": True, "21m": False},
     ),
+    "R113: a process is in trouble from its first moment on, and began its streams before it was seen": (
+        "SSEErrorRateHigh",
+        {
+            ERRORS % "connection_lost": "_x8 100+100x60",
+            STARTED: "_x8 100x60",
+            STREAMS % "reconnecting": "_x8 100x60",
+        },
+        {"7m": False, "7m15s": True, "12m": True},
+    ),
+    "a process begins with a hundred streams, then one more, and one error": (
+        "SSEErrorRateHigh",
+        {
+            ERRORS % "connection_lost": "_x8 0x4 1x60",
+            STARTED: "_x8 100x4 101x60",
+            STREAMS % "connected": "_x8 100x4 101x60",
+        },
+        {"9m": False, "12m": False},
+    ),
     "R113: six of a hundred have an error, once": (
         "SSEErrorRateHigh",
         {
