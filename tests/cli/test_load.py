@@ -190,7 +190,7 @@ def test_errors(error, code, text, outcome, capsys):
 
 def test_missing_extra(monkeypatch, capsys):
     """Without the server's packages, the command says how to get them, and starts nothing."""
-    monkeypatch.setattr("resilient_sse.testing.load.site.find_spec", lambda _name: None)
+    monkeypatch.setattr("resilient_sse.testing.extra.find_spec", lambda _name: None)
     assert main(["load", "-q"]) == 2
     assert "pip install 'resilient-sse[testing]'" in capsys.readouterr().err
 

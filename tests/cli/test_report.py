@@ -121,7 +121,7 @@ def test_files_that_cannot_be(run, tmp_path):
 
 def test_a_missing_extra(run, monkeypatch):
     """The real form says what to install; virtual time needs nothing (exit code 2)."""
-    monkeypatch.setattr("resilient_sse.cli.report.command.find_spec", lambda name: None)
+    monkeypatch.setattr("resilient_sse.testing.extra.find_spec", lambda name: None)
     done = run("report", "--form", "real")
     assert done.code == 2
     assert "pip install 'resilient-sse[testing]'" in done.err

@@ -191,7 +191,9 @@ def test_a_missing_extra(start, missing):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (Exit.USAGE, b"")
-    expected = f"the reference server needs {missing}: pip install 'resilient-sse[testing]'\n"
+    package = missing.replace("_", "-")
+    remedy = "install it with: pip install 'resilient-sse[testing]'\n"
+    expected = f"the reference server needs {package}; {remedy}"
     assert done.stderr.decode() == f"resilient-sse serve: error: {expected}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.util import find_spec
 from secrets import randbelow
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from resilient_sse.cli.demo.process import ServerError, serving
 from resilient_sse.cli.demo.record import Record
 from resilient_sse.cli.demo.report import Report
 from resilient_sse.cli.exits import Exit, complain
+from resilient_sse.testing.extra import MissingExtraError, require
 
 if TYPE_CHECKING:
     from resilient_sse.cli.arguments import DemoOptions
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["run_demo"]
 
 _SEEDS = 10_000
-
-_SERVER_NEEDS = ("starlette", "sse_starlette", "uvicorn")
 
 
 def run_demo(options: DemoOptions) -> int:
@@ -36,10 +34,10 @@ def run_demo(options: DemoOptions) -> int:
         OSError: The output cannot be written.
     """
     live = sys.stdout.isatty() and not options.plain
-    missing = [name for name in (*_SERVER_NEEDS, *(["rich"] if live else [])) if find_spec(name) is None]
-    if missing:
-        names = ", ".join(name.replace("_", "-") for name in missing)
-        complain(f"the demo needs {names}; install it with: pip install 'resilient-sse[demo]'")
+    try:
+        require("the demo", *(["rich"] if live else []), extra="demo")
+    except MissingExtraError as error:
+        complain(str(error))
         return Exit.USAGE
     # The server is on this machine: a proxy that the environment names has no part in this.
     os.environ["no_proxy"] = "*"

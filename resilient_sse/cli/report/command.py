@@ -9,13 +9,13 @@ import sys
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from secrets import randbelow
 from typing import TYPE_CHECKING
 
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.report.progress import Progress
+from resilient_sse.testing.extra import MissingExtraError, require
 from resilient_sse.testing.netns import available
 from resilient_sse.testing.report import Report, check, check_files, print_report, render_page
 from resilient_sse.testing.scenarios import SCENARIOS, play_all, write_log
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["run_report"]
 
 _FORMS = {"both": ("virtual", "real"), "all": ("virtual", "real", "netns")}
-_REAL_NEEDS = ("starlette", "sse_starlette", "uvicorn")
 _SEEDS = 10_000
 _TERMINATED = 128 + signal.SIGTERM  # as shells report it
 
@@ -93,10 +92,12 @@ def _report(options: ReportOptions) -> int:
     if "netns" in forms and (reason := available()) is not None:
         complain(f"no network namespaces: {reason}")
         return Exit.USAGE
-    if forms != ("virtual",) and (missing := [name for name in _REAL_NEEDS if find_spec(name) is None]):
-        names = ", ".join(name.replace("_", "-") for name in missing)
-        complain(f"real sockets need {names}; install them with: pip install 'resilient-sse[testing]'")
-        return Exit.USAGE
+    if forms != ("virtual",):
+        try:
+            require("the report over real sockets")
+        except MissingExtraError as error:
+            complain(str(error))
+            return Exit.USAGE
     # The server is on this machine: a proxy that the environment names has no part in this.
     os.environ["no_proxy"] = "*"
     paths = _paths(options)

@@ -1,5 +1,6 @@
 """Many streams at once against a real server over bad networks, and what it costs the client."""
 
+from resilient_sse.testing.extra import MissingExtraError
 from resilient_sse.testing.load.children import ChildError
 from resilient_sse.testing.load.figures import Spread
 from resilient_sse.testing.load.plan import PRESETS, Limits, LoadPlan, Share, parse_profiles
@@ -16,7 +17,7 @@ from resilient_sse.testing.load.result import (
 )
 from resilient_sse.testing.load.run import run_load
 from resilient_sse.testing.load.sampling import Progress
-from resilient_sse.testing.load.site import MissingExtraError, check
+from resilient_sse.testing.load.site import check
 from resilient_sse.testing.load.usage import OpenFilesError
 
 __all__ = [

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import httpx
 
+from resilient_sse.testing.extra import require
 from resilient_sse.testing.load.children import Child, ChildError, child
 from resilient_sse.testing.proxy import profile
 
@@ -17,25 +17,10 @@ if TYPE_CHECKING:
 
     from resilient_sse.testing.load.plan import LoadPlan
 
-__all__ = ["MissingExtraError", "Site", "check", "open_site"]
+__all__ = ["Site", "check", "open_site"]
 
-_SERVER_NEEDS = ("starlette", "sse_starlette", "uvicorn")
 _STATS_SECONDS = 5.0
 _HISTORY = 1000  # events of each user, a multiple of what is missed in the longest outage
-
-
-class MissingExtraError(ImportError):
-    """
-    The reference server needs packages that are not installed.
-
-    Args:
-        names: Which.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__(
-            f"the load run needs {', '.join(names)}; install it with: pip install 'resilient-sse[testing]'"
-        )
 
 
 class Site:
@@ -99,9 +84,7 @@ def check(plan: LoadPlan) -> None:
         return
     for part in plan.profiles if plan.proxy else ():
         profile(part.profile)
-    missing = [name for name in _SERVER_NEEDS if find_spec(name) is None]
-    if missing:
-        raise MissingExtraError([name.replace("_", "-") for name in missing])
+    require("the load run")
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ It is a real ASGI application on Starlette and sse-starlette, run by uvicorn; it
 `resilient-sse[testing]`.
 """
 
-from resilient_sse.testing.server._needed import NEEDED as NEEDED
+from resilient_sse.testing.server import _needed as _needed
 from resilient_sse.testing.server.app import DONE, ReferenceServer
 from resilient_sse.testing.server.broken_streams import (
     BadUtf8,

@@ -1,0 +1,51 @@
+"""What the extra `testing` brings, and what to install where it is missing; imports nothing of it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+__all__ = ["SERVER_PACKAGES", "MissingExtraError", "require"]
+
+SERVER_PACKAGES = ("starlette", "sse_starlette", "uvicorn")
+"""What the reference server is made of."""
+
+
+class MissingExtraError(ModuleNotFoundError):
+    """
+    Packages that an extra brings are not installed.
+
+    Args:
+        who: What needs them, in words.
+        names: The modules.
+        extra: The extra that brings them.
+
+    Attributes:
+        name: The first of the modules.
+    """
+
+    def __init__(self, who: str, names: tuple[str, ...], extra: str) -> None:
+        super().__init__(who, names, extra, name=names[0])
+        self.who = who
+        self.names = names
+        self.extra = extra
+
+    def __str__(self) -> str:
+        packages = ", ".join(name.replace("_", "-") for name in self.names)
+        return f"{self.who} needs {packages}; install it with: pip install 'resilient-sse[{self.extra}]'"
+
+
+def require(who: str, *more: str, extra: str = "testing") -> None:
+    """
+    Find out whether the reference server can be imported.
+
+    Args:
+        who: What needs it, in words that "needs" can follow.
+        more: Further modules that are needed.
+        extra: The extra to name.
+
+    Raises:
+        MissingExtraError: Something is not installed.
+    """
+    missing = tuple(name for name in (*SERVER_PACKAGES, *more) if find_spec(name) is None)
+    if missing:
+        raise MissingExtraError(who, missing, extra)
