@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from statistics import fmean
 from types import MappingProxyType
 from typing import TypeAlias
 
+from resilient_sse.testing.percentiles import percentile
 from resilient_sse.testing.report import special
 from resilient_sse.testing.report.runs import Recovery, Run, Stream
 
-__all__ = ["PROMPT_ATTEMPTS", "Figure", "Figures", "aggregate", "figures_of", "percentile"]
+__all__ = ["PROMPT_ATTEMPTS", "Figure", "Figures", "aggregate", "figures_of"]
 
 Figure: TypeAlias = "float | str | bool | list[float] | None"
 Figures: TypeAlias = dict[str, Figure]
@@ -40,31 +40,28 @@ def figures_of(run: Run) -> Figures:
 def aggregate(runs: Iterable[tuple[Run, Figures]]) -> Figures:
     """Return the figures over several runs; times are of prompt outages only."""
     judged = list(runs)
-    times = sorted(
+    times = [
         recovery.reconnect * 1000
         for run, _ in judged
         for recovery in run.recoveries()
         if recovery.reconnect is not None and recovery.attempts <= PROMPT_ATTEMPTS and not recovery.idle
-    )
+    ]
     rates = [float(str(figures["completion_rate_percent"])) for _, figures in judged]
     return {
         "mean_completion_rate_percent": round(fmean(rates), 2) if rates else None,
-        "mean_reconnect_time_ms": round(fmean(times), 1) if times else None,
-        "p95_reconnect_time_ms": percentile(times, 0.95),
-        "p99_reconnect_time_ms": percentile(times, 0.99),
+        "mean_reconnect_time_ms": _tenth(fmean(times) if times else None),
+        "p95_reconnect_time_ms": _tenth(percentile(times, 95)),
+        "p99_reconnect_time_ms": _tenth(percentile(times, 99)),
         "total_message_loss": sum(int(str(figures["message_loss"])) for _, figures in judged),
         "total_duplicates": sum(int(str(figures["duplicates"])) for _, figures in judged),
-        "max_reconnect_time_ms": round(times[-1], 1) if times else None,
+        "max_reconnect_time_ms": _tenth(max(times, default=None)),
         "reconnects_measured": len(times),
         "reconnects_never": sum(recovery.t4 is None for run, _ in judged for recovery in run.recoveries()),
     }
 
 
-def percentile(ordered: list[float], share: float) -> float | None:
-    """Return the nearest-rank percentile of *ordered*, `None` of nothing."""
-    if not ordered:
-        return None
-    return round(ordered[max(math.ceil(share * len(ordered)), 1) - 1], 1)
+def _tenth(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else round(milliseconds, 1)
 
 
 def _common(streams: list[Stream]) -> Figures:

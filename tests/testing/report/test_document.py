@@ -5,7 +5,6 @@ import pytest
 
 from resilient_sse.monitoring.alerts import conditions
 from resilient_sse.testing.report import GATES, Report, report_schema
-from resilient_sse.testing.report.figures import percentile
 from resilient_sse.testing.report.gates import Gate
 from resilient_sse.testing.scenarios import SCENARIOS, Entry
 
@@ -199,20 +198,6 @@ def test_every_gate_has_a_figure(report):
     """A gate on a figure that nobody computes would fail for ever; here each has one."""
     for verdict in report.verdicts:
         assert verdict.value is not None, str(verdict)
-
-
-@pytest.mark.parametrize(
-    "values, share, expected",
-    [
-        ([1.0], 0.95, 1.0),
-        ([float(n) for n in range(1, 101)], 0.95, 95.0),
-        ([1.0, 2.0, 3.0], 0.99, 3.0),
-        ([], 0.5, None),
-    ],
-)
-def test_percentiles_are_nearest_ranks(values, share, expected):
-    """The smallest value that covers the share (R86, R87)."""
-    assert percentile(values, share) == expected
 
 
 def test_a_busy_machine_is_named(entries, report):

@@ -126,7 +126,11 @@ class Columns:
 
 
 def percentile_of(values: Sequence[float], share: float) -> float | None:
-    """Return the smallest value that a *share* of all does not exceed."""
+    """
+    Return the smallest value that a *share* of all does not exceed.
+
+    It is written again on purpose, and found in another way: the report's own percentile is what this checks.
+    """
     ranked = sorted(values)
     enough = (v for v in ranked if bisect_right(ranked, v) >= share * len(ranked) - 1e-9)
     return next(enough, None)
