@@ -1,9 +1,11 @@
-"""How a command ends: its exit codes, and the one line that says why."""
+"""How a command ends: its exit codes, the one line that says why, and standard input as a way to be told."""
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import IntEnum
+from threading import Event, Thread
 
 from resilient_sse._core.errors import (
     BadStatusError,
@@ -13,9 +15,10 @@ from resilient_sse._core.errors import (
 )
 from resilient_sse.cli.output import escape
 
-__all__ = ["Exit", "complain", "explain"]
+__all__ = ["Exit", "complain", "end_with_stdin", "explain"]
 
 _EXCERPT_CHARACTERS = 200
+_READ_BYTES = 65536
 
 
 class Exit(IntEnum):
@@ -63,3 +66,15 @@ def _excerpt(error: HandshakeError) -> str:
     if not isinstance(error, BadStatusError) or is_page or not error.body_excerpt.strip():
         return ""
     return f": {error.body_excerpt.strip()[:_EXCERPT_CHARACTERS]}"
+
+
+def end_with_stdin(ended: Event) -> None:
+    """Set *ended* when standard input ends, which is also when whoever started this process has died."""
+    Thread(target=_wait_for_end, args=[ended], daemon=True).start()
+
+
+def _wait_for_end(ended: Event) -> None:
+    # Not by way of the buffered file: a thread that reads holds its lock, and Python aborts over that at exit.
+    while os.read(sys.stdin.fileno(), _READ_BYTES):
+        pass
+    ended.set()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import signal
 import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, cast
 
-from resilient_sse.cli.exits import Exit
+from resilient_sse.cli.exits import Exit, end_with_stdin
 from resilient_sse.cli.output import escape
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def run_serve(options: ServeOptions) -> int:
                 return Exit.USAGE
             _say(running, options)
             if options.stdin:
-                threading.Thread(target=_end_with_stdin, args=[ended], daemon=True).start()
+                end_with_stdin(ended)
             ended.wait()
         finally:
             running.stop()
@@ -124,13 +123,6 @@ def _say(running: RunningServer, options: ServeOptions) -> None:
         print(json.dumps(told), flush=True)
     else:
         print(f"serving {running.url}; Ctrl-C ends it", flush=True)
-
-
-def _end_with_stdin(ended: threading.Event) -> None:
-    # Not by way of the buffered file: a thread that reads holds its lock, and Python aborts over that at exit.
-    while os.read(sys.stdin.fileno(), 65536):
-        pass
-    ended.set()
 
 
 @contextmanager
