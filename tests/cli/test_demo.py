@@ -1,5 +1,6 @@
 """The demo as a person runs it; all runs go on at once, because each takes fifteen seconds."""
 
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -135,9 +137,9 @@ def test_reset_is_a_reset(start: Start):
     received = bytearray()
     try:
         assert server.stdout is not None
-        port = int(re.search(rb'"port": (\d+)', server.stdout.readline())[1])  # type: ignore[index]
-        with socket.create_connection(("127.0.0.1", port), 10) as client:
-            client.sendall(b"GET /reply HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        url = urlsplit(json.loads(server.stdout.readline())["url"])
+        with socket.create_connection((url.hostname, url.port), 10) as client:
+            client.sendall(f"GET {url.path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             with pytest.raises(ConnectionResetError):
                 receive_into(received, client)
         assert not received.endswith(b"\r\n\r\n\r\n")

@@ -32,13 +32,13 @@ def test_message_that_is_lost():
 @pytest.mark.parametrize("fault", [None, *Fault])
 def test_deeds(fault: Fault | None):
     """A deed survives the way between the processes."""
-    deed = Deed(text="é", fault=fault, port=1, messages=2, seconds=3.5)
+    deed = Deed(text="é", fault=fault, url="http://host", messages=2, seconds=3.5)
     assert Deed.from_json(deed.to_json().encode()) == deed
     assert "\n" not in deed.to_json()
 
 
 DEEDS = [
-    Deed(text="listens", port=1),
+    Deed(text="listens", url="http://host"),
     Deed(text="reset", fault=Fault.RESET),
     Deed(text="silent", fault=Fault.SILENCE, seconds=3.0),
     Deed(text="503", fault=Fault.UNAVAILABLE),

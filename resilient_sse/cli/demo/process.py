@@ -53,10 +53,10 @@ async def serving(record: Record, *, sabotage: str | None) -> AsyncGenerator[str
         raise ServerError(f"the demo's server did not start: {error}") from error
     try:
         lines = _lines(process)
-        port = await _port(lines, record)
+        url = await _url(lines, record)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_listen, lines, record)
-            yield f"http://127.0.0.1:{port}/reply"
+            yield url
             await _end(process)  # which ends its reports, too
     finally:
         with anyio.CancelScope(shield=True):
@@ -70,12 +70,12 @@ def _lines(process: Process) -> BufferedByteReceiveStream:
     return BufferedByteReceiveStream(process.stdout)
 
 
-async def _port(lines: BufferedByteReceiveStream, record: Record) -> int:
+async def _url(lines: BufferedByteReceiveStream, record: Record) -> str:
     with anyio.move_on_after(_START_SECONDS):
         deed = await _next(lines)
-        if deed is not None and deed.port is not None:
+        if deed is not None and deed.url is not None:
             record.deed(deed)
-            return deed.port
+            return deed.url
     raise ServerError("the demo's server did not start")
 
 

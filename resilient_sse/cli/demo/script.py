@@ -102,14 +102,14 @@ class Deed:
     Attributes:
         text: What it did, for people.
         fault: Which fault that was, or `None` if it is only news.
-        port: Where it listens; in the first report only.
+        url: Where the reply is; in the first report only.
         messages: How many messages it repeated, for a replay.
         seconds: How long it was silent, for a silence.
     """
 
     text: str
     fault: Fault | None = None
-    port: int | None = None
+    url: str | None = None
     messages: int = 0
     seconds: float = 0.0
 
@@ -119,7 +119,7 @@ class Deed:
             {
                 "text": self.text,
                 "fault": self.fault.value if self.fault else None,
-                "port": self.port,
+                "url": self.url,
                 "messages": self.messages,
                 "seconds": self.seconds,
             }

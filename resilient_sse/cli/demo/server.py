@@ -1,5 +1,5 @@
 """
-The demo's server, a process of its own: it streams the reply and does wrong on the way, once in each way.
+The demo's server, a process of its own: the reference server, told to do wrong on the way, once in each way.
 
 It listens on a free port of the loopback interface and reports each deed as a line of JSON on standard output.
 It stops when its standard input ends, which is when the demo is over or its process has died in whatever
@@ -9,186 +9,148 @@ manner, and in any case after two minutes.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import os
-import socket
-import struct
-import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import anyio
-import uvicorn
-from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from resilient_sse.cli.demo.script import MESSAGES, OVERLAP, REPLY, RETRY_AFTER, Deed, Fault, Plan
+from resilient_sse.cli.exits import end_with_stdin
+from resilient_sse.testing import server as reference
+from resilient_sse.testing.wire import comment, event
 
-_Chunk: TypeAlias = ServerSentEvent | bytes
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from resilient_sse.testing.server.peer import Peer
+    from resilient_sse.testing.server.reader import Block
 
 _PACE = 0.12  # seconds between messages: about as fast as people read
 _LIFE = 120.0
-_GRACE = 2.0
 _HEARTBEAT_EVERY = 6
 _COMMENT_EVERY = 4
 
-# SO_LINGER, on and with zero seconds: closing sends a reset instead of a goodbye.
-_LINGER = struct.pack("ii", 1, 0)
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Network(reference.Fault):
+    """
+    The server's moods and the bad network before it, as a fault that strikes every request.
 
-class _Protocol(H11Protocol):
-    """uvicorn's own, which lets the transport of a client be found: ASGI hides it."""
+    Args:
+        plan: Where what goes wrong.
+        todo: What has still to go wrong, in this order.
+    """
 
-    transports: dict[tuple[str, int] | None, asyncio.Transport] = {}  # noqa: RUF012 - one for the process
+    plan: Plan
+    todo: deque[Fault]
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.transports[self.client] = transport
+    def answer(self, request: Request) -> Response | None:
+        """Answer 503 to the first request after the clean end."""
+        received = int(request.headers.get("last-event-id", "0"))
+        if self._fault is not Fault.UNAVAILABLE or received < self.plan.end_after:
+            return None
+        self._done(f"answers 503, Retry-After: {RETRY_AFTER}")
+        return reference.Status(503, retry_after=RETRY_AFTER, body="restarting\n").answer(request)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transports.pop(self.client, None)
-        super().connection_lost(exc)
-
-
-class Network:
-    """The server and the bad network before it; each fault is done once, in the order of `Fault`."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._ended = False
-        self._todo = deque(fault for fault in Fault if plan.sabotage != "calm" or fault is not Fault.RESET)
-
-    async def reply(self, request: Request) -> Response:
-        """Answer a request for the reply."""
-        fault = self._todo[0] if self._todo else None
-        if fault is Fault.UNAVAILABLE and self._ended:
-            self._done(f"answers 503, Retry-After: {RETRY_AFTER}")
-            return PlainTextResponse(
-                "restarting\n", status_code=503, headers={"Retry-After": str(RETRY_AFTER)}
-            )
-        # Pings of sse-starlette's own would end the silence.
-        return EventSourceResponse(self._chunks(fault, request), ping=3600)
-
-    def _chunks(self, fault: Fault | None, request: Request) -> AsyncGenerator[_Chunk]:
-        last = int(request.headers.get("last-event-id", "0"))
-        match fault:
+    def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
+        """Send the reply up to where it is time for the next fault."""
+        del user
+        match self._fault:
             case Fault.RESET:
-                return self._until_reset(last, request)
+                return self._until_reset(blocks, peer)
             case Fault.SILENCE:
-                return self._until_silence(last)
+                return self._until_silence(blocks)
             case Fault.UNAVAILABLE:
-                return self._until_restart(last)
+                return self._until_restart(blocks)
             case Fault.REPLAY:
-                return self._to_the_end(last, self._replay(last))
+                return self._with_replay(blocks)
             case None:
-                return self._to_the_end(last)
+                return self._paced(blocks)
 
-    async def _until_reset(self, last: int, request: Request) -> AsyncGenerator[_Chunk]:
+    @property
+    def _fault(self) -> Fault | None:
+        return self.todo[0] if self.todo else None
+
+    async def _until_reset(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
         """Send a part of the last message, give it time to arrive, and reset the connection."""
-        async for chunk in _messages(self._plan, last + 1, self._plan.reset_after):
-            yield chunk
-        number = max(last, self._plan.reset_after) + 1
-        whole = _message(number).encode()
-        part = whole[: max(int(len(whole) * self._plan.cut), 1)]
-        yield part
+        async for block in self._paced(blocks, self.plan.reset_after):
+            yield block
+        number, whole = await anext(blocks)
+        part = whole[: max(int(len(whole) * self.plan.cut), 1)]
+        yield None, part
         await anyio.sleep(_PACE)
-        client = request.client
-        transport = _Protocol.transports[(client.host, client.port) if client else None]
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+        peer.reset()
         self._done(
             f"resets the connection inside message {number}, after {len(part)} of its {len(whole)} bytes"
         )
-        transport.abort()
 
-    async def _until_silence(self, last: int) -> AsyncGenerator[_Chunk]:
+    async def _until_silence(self, blocks: AsyncIterator[Block]) -> AsyncGenerator[Block]:
         """Send nothing any more until the client has had enough, and its going away cancels this."""
-        async for chunk in _messages(self._plan, last + 1, self._plan.silent_after):
-            yield chunk
+        async for block in self._paced(blocks, self.plan.silent_after):
+            yield block
         since = time.monotonic() - _PACE  # when the last message was sent
-        _report(Deed(text=f"falls silent after message {max(last, self._plan.silent_after)}"))
+        _report(Deed(text=f"falls silent after message {self.plan.silent_after}"))
         try:
-            await anyio.sleep_forever()
+            async for _ in blocks:
+                pass
         finally:
             seconds = time.monotonic() - since
             self._done(f"was silent for {seconds:.1f} s", seconds=seconds)
 
-    async def _until_restart(self, last: int) -> AsyncGenerator[_Chunk]:
+    async def _until_restart(self, blocks: AsyncIterator[Block]) -> AsyncGenerator[Block]:
         """End the response; the next request finds the server starting."""
-        async for chunk in _messages(self._plan, last + 1, self._plan.end_after):
-            yield chunk
-        self._ended = True
-        _report(Deed(text=f"restarts: ends the response after message {max(last, self._plan.end_after)}"))
+        async for block in self._paced(blocks, self.plan.end_after):
+            yield block
+        _report(Deed(text=f"restarts: ends the response after message {self.plan.end_after}"))
 
-    async def _to_the_end(
-        self, last: int, before: AsyncIterable[_Chunk] | None = None
-    ) -> AsyncGenerator[_Chunk]:
-        if before is not None:
-            async for chunk in before:
-                yield chunk
-        async for chunk in _messages(self._plan, last + 1, MESSAGES):
-            yield chunk
-        yield ServerSentEvent(event="done", data=json.dumps({"messages": MESSAGES}))
+    async def _with_replay(self, blocks: AsyncIterator[Block]) -> AsyncGenerator[Block]:
+        """Send again what was sent before the restart, and go on to the end."""
+        last = self.plan.end_after
+        first = last - OVERLAP + 1
+        async for block in self._paced(self._again(first, last)):
+            yield block
+        self._done(f"has sent messages {first} to {last} once more", messages=OVERLAP)
+        async for block in self._paced(blocks):
+            yield block
 
-    async def _replay(self, last: int) -> AsyncGenerator[_Chunk]:
-        """Send again what was sent before."""
-        first = max(last - OVERLAP, 0) + 1
-        async for chunk in _messages(self._plan, first, last, altered=self._plan.sabotage == "repeat"):
-            yield chunk
-        self._done(f"has sent messages {first} to {last} once more", messages=last - first + 1)
+    async def _again(self, first: int, last: int) -> AsyncGenerator[Block]:
+        for number in range(first, last + 1):
+            data = _data(number, altered=self.plan.sabotage == "repeat")
+            yield number, event(data, id=str(number))
+
+    async def _paced(self, blocks: AsyncIterator[Block], last: int | None = None) -> AsyncGenerator[Block]:
+        """Send messages at a steady pace up to *last*, with signs of life between them that no reader must see."""
+        async for number, data in blocks:
+            if number is None or number == self.plan.never_sent:
+                continue
+            yield number, data
+            if number % _COMMENT_EVERY == 0:
+                yield None, comment("still here")
+            if number % _HEARTBEAT_EVERY == 0:
+                yield None, event("", event="heartbeat")
+            await anyio.sleep(_PACE)
+            if number == last:
+                return
 
     def _done(self, text: str, *, messages: int = 0, seconds: float = 0.0) -> None:
-        _report(Deed(text=text, fault=self._todo.popleft(), messages=messages, seconds=seconds))
+        _report(Deed(text=text, fault=self.todo.popleft(), messages=messages, seconds=seconds))
 
 
-async def _messages(plan: Plan, first: int, last: int, *, altered: bool = False) -> AsyncGenerator[_Chunk]:
-    """Send messages at a steady pace, with signs of life between them that no reader must see."""
-    for number in range(first, last + 1):
-        if number == plan.never_sent:
-            continue
-        yield _message(number, altered=altered)
-        if number % _COMMENT_EVERY == 0:
-            yield ServerSentEvent(comment="still here")
-        if number % _HEARTBEAT_EVERY == 0:
-            yield ServerSentEvent(event="heartbeat", data="")
-        await anyio.sleep(_PACE)
-
-
-def _message(number: int, *, altered: bool = False) -> ServerSentEvent:
+def _data(number: int, *, altered: bool = False) -> str:
     word = REPLY[number - 1]
-    data = json.dumps({"text": word.upper() + "!" if altered else word})
-    return ServerSentEvent(id=str(number), data=data)
+    return json.dumps({"text": word.upper() + "!" if altered else word})
 
 
 def _report(deed: Deed) -> None:
     with suppress(OSError):  # if nobody is left to read it, the end is near
         print(deed.to_json(), flush=True)
-
-
-def _stop_in_time(server: uvicorn.Server) -> None:
-    """End the server when the demo has ended, or its process has, and in any case."""
-
-    def stop() -> None:
-        server.should_exit = True
-        time.sleep(_GRACE)
-        os._exit(1)  # it had its chance
-
-    def stop_with_parent() -> None:
-        sys.stdin.buffer.read()
-        stop()
-
-    threading.Thread(target=stop_with_parent, daemon=True).start()
-    clock = threading.Timer(_LIFE, stop)
-    clock.daemon = True
-    clock.start()
 
 
 def run() -> None:
@@ -197,17 +159,19 @@ def run() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--sabotage")
     given = parser.parse_args()
-    network = Network(Plan.of(given.seed, given.sabotage))
-    app = Starlette(routes=[Route("/reply", network.reply)])
-    config = uvicorn.Config(
-        app, http=_Protocol, ws="none", loop="asyncio", log_level="critical", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    _stop_in_time(server)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        _report(Deed(text=f"listens on 127.0.0.1:{port}", port=port))
-        server.run(sockets=[listener])
+    ended = threading.Event()
+    end_with_stdin(ended)
+    plan = Plan.of(given.seed, given.sabotage)
+    todo = deque(fault for fault in Fault if plan.sabotage != "calm" or fault is not Fault.RESET)
+    faults = reference.Faults(then=Network(plan=plan, todo=todo))
+    with reference.serving(
+        reference.ReferenceServer(heartbeat=None, start="first", faults=faults)
+    ) as running:
+        for number in range(1, MESSAGES + 1):
+            running.publish(_data(number))
+        running.complete()
+        _report(Deed(text=f"listens on {running.host}:{running.port}", url=running.url))
+        ended.wait(_LIFE)
 
 
 if __name__ == "__main__":
