@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 
 import anyio
+
+from resilient_sse.testing.resets import reset_at_close
 
 __all__ = ["Address", "close", "connect", "end_sending", "prepare", "receive", "resolve", "send"]
 
@@ -18,7 +19,6 @@ _READ_BYTES = 65_536
 _SYSTEM_BUFFER_BYTES = 65_536
 """The system doubles it.  Left alone, it takes megabytes from a server before that notices a slow client, and
 keeps them from the client when the connection is reset."""
-_RESET = struct.pack("ii", 1, 0)
 
 
 class Address:
@@ -142,5 +142,5 @@ def close(sock: socket.socket, *, reset: bool = False) -> None:
     anyio.notify_closing(sock)
     if reset:
         with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            reset_at_close(sock)
     sock.close()

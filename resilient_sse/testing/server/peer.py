@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from typing import TYPE_CHECKING
+
+from resilient_sse.testing.resets import reset_at_close
 
 if TYPE_CHECKING:
     from starlette.types import Scope, Send
 
 __all__ = ["Peer"]
-
-# SO_LINGER, on and with zero seconds: closing sends a reset, and the kernel frees what it still held.
-_LINGER = struct.pack("ii", 1, 0)
 
 _KEY = "resilient_sse.peer"
 
@@ -55,7 +52,7 @@ class Peer:
             return False
         sock = self._transport.get_extra_info("socket")
         if sock is not None and not self._transport.is_closing():
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+            reset_at_close(sock)
         self._transport.abort()
         return True
 
