@@ -33,7 +33,7 @@ def test_message_that_is_lost():
 def test_deeds(fault: Fault | None):
     """A deed survives the way between the processes."""
     deed = Deed(text="é", fault=fault, url="http://host", messages=2, seconds=3.5)
-    assert Deed.from_json(deed.to_json().encode()) == deed
+    assert Deed.of(json.loads(deed.to_json())) == deed
     assert "\n" not in deed.to_json()
 
 

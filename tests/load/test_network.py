@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import anyio
 import pytest
 
-from resilient_sse.testing.load.children import child
+from resilient_sse.testing.children import child
 
 pytestmark = pytest.mark.e2e
 

@@ -11,10 +11,11 @@ import anyio
 
 from resilient_sse.cli.demo.client import receive
 from resilient_sse.cli.demo.plain import PlainView
-from resilient_sse.cli.demo.process import ServerError, serving
 from resilient_sse.cli.demo.record import Record
 from resilient_sse.cli.demo.report import Report
+from resilient_sse.cli.demo.script import Deed
 from resilient_sse.cli.exits import Exit, complain
+from resilient_sse.testing.children import ChildError, child
 from resilient_sse.testing.extra import MissingExtraError, require
 
 if TYPE_CHECKING:
@@ -55,11 +56,16 @@ def _view(*, live: bool) -> View:
 
 async def _run(seed: int, sabotage: str | None, view: View) -> Exit:
     record = Record(seed=seed, told=view.told)
+    command = ["-m", "resilient_sse.cli.demo.server", "--seed", str(seed)]
+    if sabotage is not None:
+        command += ["--sabotage", sabotage]
     try:
         with view.showing(record):
-            async with serving(record, sabotage=sabotage) as url:
-                await receive(url, record, view)
-    except ServerError as error:
+            async with child(
+                "demo's server", command, told=lambda facts: record.deed(Deed.of(facts))
+            ) as server:
+                await receive(server.hello["url"], record, view)
+    except ChildError as error:
         complain(str(error))
         return Exit.GAVE_UP
     if view.failure is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
@@ -126,8 +127,8 @@ class Deed:
         )
 
     @classmethod
-    def from_json(cls, line: str | bytes) -> Deed:
-        """Return the deed that `to_json` wrote."""
-        facts: dict[str, Any] = json.loads(line)
-        fault = facts.pop("fault")
-        return cls(fault=Fault(fault) if fault else None, **facts)
+    def of(cls, facts: Mapping[str, Any]) -> Deed:
+        """Return the deed that `to_json` wrote, from what was read of its line."""
+        fault = facts["fault"]
+        known: dict[str, Any] = {**facts, "fault": Fault(fault) if fault else None}
+        return cls(**known)

@@ -1,7 +1,7 @@
 """Many streams at once against a real server over bad networks, and what it costs the client."""
 
+from resilient_sse.testing.children import ChildError
 from resilient_sse.testing.extra import MissingExtraError
-from resilient_sse.testing.load.children import ChildError
 from resilient_sse.testing.load.figures import Spread
 from resilient_sse.testing.load.plan import PRESETS, Limits, LoadPlan, Share, parse_profiles
 from resilient_sse.testing.load.result import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from resilient_sse._client.backends import on_asyncio
-from resilient_sse.testing.load.children import ChildError
+from resilient_sse.testing.children import ChildError
 from resilient_sse.testing.load.drops import drops
 from resilient_sse.testing.load.fleet import Fleet
 from resilient_sse.testing.load.sampling import Progress, Sampler

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from resilient_sse.testing.children import Child, ChildError, child
 from resilient_sse.testing.extra import require
-from resilient_sse.testing.load.children import Child, ChildError, child
 from resilient_sse.testing.proxy import profile
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Processes of their own for the server and the network, from their first line to their certain end."""
+"""Python programs in processes of their own, from their first line to their certain end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LAST_WORDS = 2000
 
 class ChildError(Exception):
     """
-    A process that the run needs did not start, or ended too soon.
+    A process that is needed did not start, or ended too soon.
 
     Args:
         name: What it is.
@@ -53,12 +53,15 @@ class Child:
         death: Why it is gone, if it went too soon.
     """
 
-    def __init__(self, name: str, process: Process) -> None:
+    def __init__(
+        self, name: str, process: Process, told: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
         self.name = name
         self.hello: dict[str, Any] = {}
         self.last: dict[str, Any] = {}
         self.death: ChildError | None = None
         self._process = process
+        self._told = told
         self._ending = False
         self._errors = bytearray()
         if process.stdout is None:  # pragma: no cover - it was asked for
@@ -94,6 +97,7 @@ class Child:
             await self._listen_to_errors()
             raise ChildError(self.name, f"did not start{self._said()}")
         self.hello = cast("dict[str, Any]", told)
+        self._tell(self.hello)
 
     async def watch(self, gone: Callable[[], None]) -> None:
         """Take whatever else it writes, and call *gone* if it ends although nobody has asked it to."""
@@ -102,6 +106,7 @@ class Child:
             while (told := await self._line()) is not None:
                 if isinstance(told, dict):
                     self.last = cast("dict[str, Any]", told)
+                    self._tell(self.last)
         await self._process.wait()
         if not self._ending:
             code = self._process.returncode
@@ -118,6 +123,10 @@ class Child:
         if self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
+
+    def _tell(self, facts: dict[str, Any]) -> None:
+        if self._told is not None:
+            self._told(facts)
 
     async def _line(self) -> object:
         try:
@@ -150,9 +159,16 @@ class Child:
 
 
 @asynccontextmanager
-async def child(name: str, arguments: Sequence[str]) -> AsyncGenerator[Child]:
+async def child(
+    name: str, arguments: Sequence[str], *, told: Callable[[dict[str, Any]], None] | None = None
+) -> AsyncGenerator[Child]:
     """
     Run `python` with *arguments* for the time of the block.
+
+    Args:
+        name: What it is, for errors.
+        arguments: As for `python`: `"-m"` and a module, and what follows it.
+        told: Is given every object that it writes, the first included, and the last by the end of the block.
 
     Yields:
         The process, ready, with its first line read.
@@ -160,7 +176,7 @@ async def child(name: str, arguments: Sequence[str]) -> AsyncGenerator[Child]:
     Raises:
         ChildError: It did not start, or ended before the block did.
     """
-    # A session of its own: Ctrl-C is for the run, which then ends its processes.
+    # A session of its own: Ctrl-C is for us, and we end it.
     try:
         process = await anyio.open_process(
             [sys.executable, "-P", *arguments],
@@ -171,7 +187,7 @@ async def child(name: str, arguments: Sequence[str]) -> AsyncGenerator[Child]:
         )
     except OSError as error:
         raise ChildError(name, f"did not start: {error}") from error
-    running = Child(name, process)
+    running = Child(name, process, told)
     failure: Exception | None = None
     try:
         await running.start()

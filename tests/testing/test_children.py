@@ -8,8 +8,7 @@ import time
 import anyio
 import pytest
 
-from resilient_sse.testing.load import ChildError
-from resilient_sse.testing.load.children import child
+from resilient_sse.testing.children import ChildError, child
 
 pytestmark = pytest.mark.e2e
 
@@ -51,6 +50,15 @@ async def test_conversation():
         await echo.send({"n": 1})
         assert await eventually(lambda: echo.last == {"n": 1})
     assert not alive(pid)
+
+
+async def test_everything_is_told():
+    """Whoever wants to know is given every object, the first included and the last before the block is over."""
+    told = []
+    talk = 'import sys\nprint(\'{"n": 1}\', flush=True)\nsys.stdin.read()\nprint(\'{"n": 2}\\n{"n": 3}\')'
+    async with child("talker", program(talk), told=told.append):
+        assert told == [{"n": 1}]
+    assert told == [{"n": 1}, {"n": 2}, {"n": 3}]
 
 
 async def test_block_that_fails():
@@ -147,7 +155,7 @@ async def test_talker():
 
 async def test_stubborn_process(monkeypatch):
     """One that does not stop when asked to is killed."""
-    monkeypatch.setattr("resilient_sse.testing.load.children._STOP_SECONDS", 0.3)
+    monkeypatch.setattr("resilient_sse.testing.children._STOP_SECONDS", 0.3)
     async with child(
         "mule",
         program("""
