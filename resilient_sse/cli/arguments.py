@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import math
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 import resilient_sse
 from resilient_sse.cli.fault.arguments import FaultOptions, add_fault, fault_options
 from resilient_sse.cli.load.arguments import LoadOptions, add_load, load_options
+from resilient_sse.cli.numbers import count, digits, seconds_or_none
 from resilient_sse.cli.report.arguments import ReportOptions, add_report, report_options
 from resilient_sse.cli.rules.arguments import RulesOptions, add_rules, rules_options
 from resilient_sse.cli.serve.arguments import ServeOptions, add_serve, serve_options
@@ -198,7 +198,7 @@ def _add_stream(tail: argparse.ArgumentParser) -> None:
     stream.add_argument(
         "--stall-timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds_or_none,
         default=30.0,
         help="silence after which the connection is replaced, or none; 30 by default",
     )
@@ -215,9 +215,9 @@ def _add_stream(tail: argparse.ArgumentParser) -> None:
     )
     end = tail.add_argument_group("end")
     end.add_argument("--until", metavar="TYPE", help="end after the first event of this type")
-    end.add_argument("--count", metavar="N", type=_count, help="end after so many events")
+    end.add_argument("--count", metavar="N", type=count, help="end after so many events")
     end.add_argument(
-        "--timeout", metavar="SECONDS", type=_seconds, help="end after so long, with exit code 124"
+        "--timeout", metavar="SECONDS", type=seconds_or_none, help="end after so long, with exit code 124"
     )
     end.add_argument("--complete-on-eof", action="store_true", help="a clean end of the response is the end")
 
@@ -290,27 +290,10 @@ def _types(text: str) -> frozenset[str]:
     return types
 
 
-def _seconds(text: str) -> float | None:
-    if text == "none":
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, or none")
-    return seconds
-
-
 def _retries(text: str) -> int | None:
     if text == "none":
         return None
-    if not (text.isascii() and text.isdigit()):
+    retries = digits(text)
+    if retries is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number, 0 or more, or none")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return int(text)
+    return retries

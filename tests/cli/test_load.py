@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import sys
 from contextlib import redirect_stderr
 from dataclasses import replace
@@ -305,4 +306,5 @@ def test_table_of_little():
 def test_no_module_is_imported_for_help():
     """Asking for help loads neither the client nor rich."""
     text = Path(arguments.__file__).read_text(encoding="utf-8")
-    assert "resilient_sse" not in text.replace("resilient-sse", "").replace("`", "")
+    imported = [line for line in text.splitlines() if re.match(r"\s*(from|import) resilient_sse", line)]
+    assert imported == ["from resilient_sse.cli.numbers import above_zero, count, number"]

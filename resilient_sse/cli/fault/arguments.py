@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import dataclass
+
+from resilient_sse.cli.numbers import digits, host_and_port, number
 
 __all__ = ["FaultOptions", "Flap", "Handoff", "add_fault", "fault_options"]
 
-_MAX_PORT = 65_535
 _MAX_FLAPS = 10_000
 
 
@@ -143,10 +143,10 @@ def _add_timeline(parser: argparse.ArgumentParser) -> None:
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= _MAX_PORT):
+    address = host_and_port(text)
+    if address is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8000")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return address
 
 
 def _target(text: str) -> tuple[str, int]:
@@ -164,11 +164,8 @@ def _seed(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds >= 0):
+    seconds = number(text)
+    if not seconds >= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
     return seconds
 
@@ -182,13 +179,13 @@ def _moment(text: str) -> tuple[float, str]:
 
 def _flap(text: str) -> Flap:
     parts = text.split(",")
-    if len(parts) == 3 and parts[0].isascii() and parts[0].isdigit():  # noqa: PLR2004 - TIMES,DOWN,UP
-        times = int(parts[0])
+    times = digits(parts[0])
+    if len(parts) == 3 and times:  # noqa: PLR2004 - TIMES,DOWN,UP
         if times > _MAX_FLAPS:
             raise argparse.ArgumentTypeError(f"{text!r} is more than {_MAX_FLAPS} times")
         downs = [_seconds(part) for part in parts[1].split("/")]
         downs = downs * times if len(downs) == 1 else downs
-        if times and len(downs) == times:
+        if len(downs) == times:
             return Flap(downs=tuple(downs), up=_seconds(parts[2]))
     raise argparse.ArgumentTypeError(f"{text!r} is not TIMES,DOWN,UP, such as 3,2,5 or 3,1/2/4,5")
 

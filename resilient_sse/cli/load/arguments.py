@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import dataclass
 from pathlib import Path
+
+from resilient_sse.cli.numbers import above_zero, count, number
 
 __all__ = ["LoadOptions", "add_load", "load_options"]
 
@@ -61,16 +62,16 @@ def add_load(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument("--preset", choices=_PRESETS, help="a run with a name; see below")
     load = parser.add_argument_group("load")
-    load.add_argument("--users", type=_count, metavar="N", help="streams, each of a user of its own; 100")
+    load.add_argument("--users", type=count, metavar="N", help="streams, each of a user of its own; 100")
     length = load.add_mutually_exclusive_group()
-    length.add_argument("--messages", type=_count, metavar="N", help="messages for each user; 50")
-    length.add_argument("--duration", type=_above_zero, metavar="SECONDS", help="send messages for so long")
-    load.add_argument("--rate", type=_above_zero, metavar="R", help="messages a second for each user; 1")
+    length.add_argument("--messages", type=count, metavar="N", help="messages for each user; 50")
+    length.add_argument("--duration", type=above_zero, metavar="SECONDS", help="send messages for so long")
+    load.add_argument("--rate", type=above_zero, metavar="R", help="messages a second for each user; 1")
     load.add_argument("--ramp", type=_seconds, metavar="SECONDS", help="open the streams over so long")
     load.add_argument(
-        "--dedup-window", type=_count, metavar="N", help="events that each stream remembers; 1000"
+        "--dedup-window", type=count, metavar="N", help="events that each stream remembers; 1000"
     )
-    load.add_argument("--deadline", type=_above_zero, metavar="SECONDS", help="end the run in any case")
+    load.add_argument("--deadline", type=above_zero, metavar="SECONDS", help="end the run in any case")
     network = parser.add_argument_group("network")
     network.add_argument("--profiles", metavar="LIST", help="such as 4g, or 3g:20,4g:80 for shares; 4g")
     network.add_argument("--drops", type=_seconds, metavar="R", help="random resets a minute, in all; 0")
@@ -125,29 +126,8 @@ def load_options(given: argparse.Namespace) -> LoadOptions:
     )
 
 
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    return value if math.isfinite(value) else math.nan
-
-
-def _above_zero(text: str) -> float:
-    value = _number(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
-
-
 def _seconds(text: str) -> float:
-    value = _number(text)
+    value = number(text)
     if not value >= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number, 0 or more")
     return value

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 from dataclasses import dataclass
+
+from resilient_sse.cli.numbers import above_zero
 
 __all__ = ["FORMATS", "RulesOptions", "add_rules", "rules_options"]
 
@@ -70,7 +71,7 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--scale",
-        type=_scale,
+        type=above_zero,
         metavar="N",
         help="divide all durations by N, to rehearse: with 60, five minutes take five seconds",
     )
@@ -99,16 +100,6 @@ def rules_options(given: argparse.Namespace) -> RulesOptions:
         rules_file=given.rules_file,
         labels=tuple(given.labels),
     )
-
-
-def _scale(text: str) -> float:
-    try:
-        scale = float(text)
-    except ValueError:
-        scale = math.nan
-    if not 0 < scale < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return scale
 
 
 def _address(text: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from resilient_sse.cli.numbers import count, digits, number, seconds_or_none
 
 __all__ = ["ServeOptions", "add_serve", "serve_options"]
 
@@ -63,7 +64,7 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
         help="memory (default), sqlite:PATH (a file, ~ is your home), or redis://HOST:PORT/DB",
     )
     parser.add_argument(
-        "--history", type=_whole, metavar="N", help="how many events of each user are kept; all by default"
+        "--history", type=count, metavar="N", help="how many events of each user are kept; all by default"
     )
     parser.add_argument("--json", action="store_true", help="say where it listens as a line of JSON")
     parser.add_argument("--stdin", action="store_true", help="end when standard input ends")
@@ -81,7 +82,7 @@ def _add_streams(parser: argparse.ArgumentParser) -> None:
     )
     streams.add_argument(
         "--heartbeat",
-        type=_seconds,
+        type=seconds_or_none,
         default=10.0,
         metavar="SECONDS",
         help="time between heartbeats, or none; 10 by default",
@@ -100,12 +101,12 @@ def _add_streams(parser: argparse.ArgumentParser) -> None:
 def _add_publishing(parser: argparse.ArgumentParser) -> None:
     publishing = parser.add_argument_group("publishing by itself")
     publishing.add_argument(
-        "--publish", type=_whole, metavar="N", help="send N events to a user who opens a stream"
+        "--publish", type=count, metavar="N", help="send N events to a user who opens a stream"
     )
     publishing.add_argument(
         "--rate", type=_rate, metavar="R", help="events a second for each user; 1 by default"
     )
-    publishing.add_argument("--users", type=_whole, metavar="U", help="how many users get any; 1 by default")
+    publishing.add_argument("--users", type=count, metavar="U", help="how many users get any; 1 by default")
     publishing.add_argument(
         "--size", type=_size, metavar="BYTES", help="the size of a payload; 100 by default"
     )
@@ -148,10 +149,6 @@ def serve_options(given: argparse.Namespace) -> ServeOptions:
     )
 
 
-def _digits(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(2**31)) else None
-
-
 def _host(text: str) -> str:
     if not text.strip():  # the system takes that for every address that it has
         raise argparse.ArgumentTypeError("an address is needed, such as 127.0.0.1; 0.0.0.0 is every address")
@@ -159,28 +156,21 @@ def _host(text: str) -> str:
 
 
 def _port(text: str) -> int:
-    port = _digits(text)
+    port = digits(text)
     if port is None or port > _PORTS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0 to {_PORTS}")
     return port
 
 
-def _whole(text: str) -> int:
-    number = _digits(text)
-    if not number:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return number
-
-
 def _milliseconds(text: str) -> int:
-    number = _digits(text)
-    if number is None:
+    milliseconds = digits(text)
+    if milliseconds is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of milliseconds")
-    return number
+    return milliseconds
 
 
 def _size(text: str) -> int:
-    size = _digits(text)
+    size = digits(text)
     if size is None or size < _LEAST_BYTES:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of bytes, {_LEAST_BYTES} or more")
     if size > _MOST_BYTES:
@@ -188,36 +178,19 @@ def _size(text: str) -> int:
     return size
 
 
-def _seconds(text: str) -> float | None:
-    if text == "none":
-        return None
-    seconds = _positive(text)
-    if seconds is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, or none")
-    return seconds
-
-
 def _rate(text: str) -> float:
-    rate = _positive(text)
-    if rate is None:
+    rate = number(text)
+    if not rate > 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of events a second above 0")
     return rate
 
 
-def _positive(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number > 0 else None
-
-
 def _limit(text: str) -> tuple[int, float]:
     requests, _, seconds = text.partition("/")
-    number, per = _digits(requests), _positive(seconds)
-    if not number or per is None:
+    streams, per = digits(requests), number(seconds)
+    if not streams or not per > 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a limit like 10/60: 10 streams in 60 seconds")
-    return number, per
+    return streams, per
 
 
 def _store(text: str) -> str:
@@ -255,5 +228,5 @@ def _check_redis(text: str) -> None:
         _ = parts.port
     except ValueError:
         raise argparse.ArgumentTypeError(form) from None
-    if parts.scheme != "unix" and _digits(parts.path.strip("/") or "0") is None:
+    if parts.scheme != "unix" and digits(parts.path.strip("/") or "0") is None:
         raise argparse.ArgumentTypeError(form)

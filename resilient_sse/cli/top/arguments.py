@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from resilient_sse.cli.numbers import digits, host_and_port, number
 
 __all__ = ["SORTS", "Address", "TopOptions", "add_top", "top_options"]
 
@@ -16,7 +17,6 @@ Address: TypeAlias = int | str | tuple[str, int]
 SORTS = ("trouble", "name", "rate", "age", "lag", "lost", "reconnects")
 """What streams can be sorted by; the worst comes first."""
 
-_MAX_PORT = 65_535
 _SHORTEST = 0.1
 _LONGEST = 3600.0
 
@@ -89,25 +89,19 @@ def top_options(given: argparse.Namespace) -> TopOptions:
 
 
 def _address(text: str) -> Address:
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
-    host, colon, port = text.rpartition(":")
-    if colon and host and os.sep not in text and port.isascii() and port.isdigit():
-        if int(port) > _MAX_PORT:
-            raise argparse.ArgumentTypeError(f"{port} is no port")
-        return host.removeprefix("[").removesuffix("]"), int(port)
+    if process := digits(text):
+        return process
     if os.sep in text or text.endswith(".sock"):
         return text
+    if (address := host_and_port(text)) is not None:
+        return address
     raise argparse.ArgumentTypeError(
         f"{text!r} is not the number of a process, a path such as ./app.sock, or HOST:PORT"
     )
 
 
 def _interval(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
+    seconds = number(text)
     if not _SHORTEST <= seconds <= _LONGEST:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a number of seconds from {_SHORTEST:g} to {_LONGEST:g}"
