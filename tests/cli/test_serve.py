@@ -156,7 +156,7 @@ def test_the_port_is_taken(run):
         done = run("serve", "--port", str(port))
     assert (done.code, done.out) == (Exit.USAGE, "")
     expected = f"port {port} of 127.0.0.1 is taken; choose another with --port, or 0 for a free one\n"
-    assert done.err == f"resilient-sse serve: error: {expected}"
+    assert done.err == f"resilient-sse: error: {expected}"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_what_cannot_be_done(run, arguments, words):
     done = run("serve", *arguments)
     assert (done.code, done.out) == (Exit.USAGE, "")
     assert words in done.err
-    assert done.err.startswith("resilient-sse serve: error: ")
+    assert done.err.startswith("resilient-sse: error: ")
     assert done.err.count("\n") == 1
 
 
@@ -194,7 +194,7 @@ def test_a_missing_extra(start, missing):
     package = missing.replace("_", "-")
     remedy = "install it with: pip install 'resilient-sse[testing]'\n"
     expected = f"the reference server needs {package}; {remedy}"
-    assert done.stderr.decode() == f"resilient-sse serve: error: {expected}"
+    assert done.stderr.decode() == f"resilient-sse: error: {expected}"
 
 
 def test_redis_is_missing():

@@ -5,13 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import signal
-import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, cast
 
-from resilient_sse.cli.exits import Exit, end_with_stdin
-from resilient_sse.cli.output import escape
+from resilient_sse.cli.exits import Exit, complain, end_with_stdin
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -35,17 +33,17 @@ def run_serve(options: ServeOptions) -> int:
 
         server = _server(options)
     except (ModuleNotFoundError, ValueError) as error:
-        _complain(str(error))
+        complain(str(error))
         return Exit.USAGE
     with _told_to_end() as (ended, interrupted):
         try:
             running = RunningServer(server, options.host, options.port)
         except OSError as error:
-            _complain(_why_not(options, error))
+            complain(_why_not(options, error))
             return Exit.USAGE
         try:
             if unreachable := _store_failure(running):
-                _complain(f"the store is out of reach; check --store: {unreachable}")
+                complain(f"the store is out of reach; check --store: {unreachable}")
                 return Exit.USAGE
             _say(running, options)
             if options.stdin:
@@ -102,11 +100,6 @@ def _store_failure(running: RunningServer) -> str | None:
     except StoreError as error:
         return str(error)
     return None
-
-
-def _complain(text: str) -> None:
-    """Say in one line what went wrong, beginning as the parser's complaints do."""
-    print(f"resilient-sse serve: error: {' '.join(escape(text).split())}", file=sys.stderr, flush=True)
 
 
 def _why_not(options: ServeOptions, error: OSError) -> str:
