@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import anyio
 
-from resilient_sse._core.states import StreamState
 from resilient_sse.testing.scenarios.follow import Settings
 from resilient_sse.testing.scenarios.play import Play, Scenario
 from resilient_sse.testing.scenarios.stage import Setup
@@ -20,7 +19,7 @@ async def _play(play: Play) -> None:
     settings = Settings(part="handoff", jitter=0.0, params={"device": "phone", "lang": "en"})
     async with play.scene(setup) as scene:
         scene.follow("handoff", settings)
-        await scene.all(lambda stream: stream.state is StreamState.CONNECTED)
+        await scene.connected()
         await scene.publish(count=20)
         await scene.caught_up()
         scene.fault("handoff")

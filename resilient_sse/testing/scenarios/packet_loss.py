@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from resilient_sse._core.states import StreamState
 from resilient_sse.testing.proxy.profiles import Profile
 from resilient_sse.testing.scenarios.follow import Settings
 from resilient_sse.testing.scenarios.play import Play, Scenario
@@ -20,8 +19,8 @@ _FAR = Profile(name="far", latency=0.5)
 async def _delayed(play: Play) -> None:
     """Lose segments: they come late, and everything behind them waits."""
     async with play.scene(Setup(part="delayed", profile=_LOSSY)) as scene:
-        follower = scene.follow("delayed", Settings(part="delayed"))
-        await follower.until(lambda stream: stream.state is StreamState.CONNECTED)
+        scene.follow("delayed", Settings(part="delayed"))
+        await scene.connected()
         await scene.publish(count=_MESSAGES, every=0.02)
         await scene.caught_up()
         await scene.complete()
@@ -32,8 +31,8 @@ async def _dropped(play: Play) -> None:
     withheld = frozenset(play.random.sample(range(2, _MESSAGES), _WITHHELD))
     async with play.scene(Setup(part="dropped", profile=_FAR)) as scene:
         await scene.stage.answer("dropped", Withhold(withheld))
-        follower = scene.follow("dropped", Settings(part="dropped", jitter=0.0))
-        await follower.until(lambda stream: stream.state is StreamState.CONNECTED)
+        scene.follow("dropped", Settings(part="dropped", jitter=0.0))
+        await scene.connected()
         await scene.publish(count=_MESSAGES)
         await scene.caught_up()
         await scene.complete()

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
+from resilient_sse._core.states import StreamState
 from resilient_sse.testing.scenarios.follow import DONE, Follower, Settings
 from resilient_sse.testing.scenarios.log import RunLog
 from resilient_sse.testing.scenarios.stage import Driver, Form, Setup, Stage
@@ -82,6 +83,10 @@ class Scene:
         """Wait until *held* is true of every stream that is not over."""
         for follower in self.followers:
             await follower.until(held)
+
+    async def connected(self) -> None:
+        """Wait until every stream is connected."""
+        await self.all(lambda follower: follower.state is StreamState.CONNECTED)
 
     async def caught_up(self) -> None:
         """Wait until every stream has received all that was published for it."""

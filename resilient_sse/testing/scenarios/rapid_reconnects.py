@@ -29,13 +29,13 @@ async def _flap(play: Play) -> None:
     async with play.scene(setup) as scene:
         await scene.stage.answer("flap", HoldAfter(10**9), *[HoldAfter(_OVERLAP)] * (_TIMES - 1))
         follower = scene.follow("flap", Settings(part="flap", jitter=0.0))
-        await follower.until(lambda stream: stream.state is StreamState.CONNECTED)
+        await scene.connected()
         await scene.publish(count=20)
         await scene.caught_up()
         for time in range(_TIMES):
             await _repeated(follower, _OVERLAP * time)
             await _off_and_on(scene)
-            await follower.until(lambda stream: stream.state is StreamState.CONNECTED)
+            await scene.connected()
         await scene.caught_up()
         await scene.complete()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from resilient_sse._core.states import StreamState
 from resilient_sse.testing.scenarios.follow import Settings
 from resilient_sse.testing.scenarios.play import Play, Scenario
 from resilient_sse.testing.scenarios.stage import Setup
@@ -16,8 +15,8 @@ _EVERY = 0.0032
 
 async def _stream(play: Play, part: str, profile: str) -> None:
     async with play.scene(Setup(part=part, profile=profile)) as scene:
-        follower = scene.follow(part, Settings(part=part))
-        await follower.until(lambda stream: stream.state is StreamState.CONNECTED)
+        scene.follow(part, Settings(part=part))
+        await scene.connected()
         await scene.publish(count=_MESSAGES, every=_EVERY)
         await scene.caught_up()
         await scene.complete()

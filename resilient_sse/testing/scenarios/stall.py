@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import anyio
 
-from resilient_sse._core.states import StreamState
 from resilient_sse.testing.scenarios.follow import Settings
 from resilient_sse.testing.scenarios.play import Play, Scenario
 from resilient_sse.testing.scenarios.stage import Setup
@@ -20,7 +19,7 @@ async def _stall(play: Play) -> None:
     async with play.scene(Setup(part="stall", profile="4g")) as scene:
         for number in range(play.by_form(virtual=50, real=10)):
             scene.follow(f"stall-{number + 1}", Settings(part="stall"))
-        await scene.all(lambda stream: stream.state is StreamState.CONNECTED)
+        await scene.connected()
         await scene.publish(count=20)
         await scene.caught_up()
         scene.fault("black-hole")
@@ -38,7 +37,7 @@ async def _offline(play: Play) -> None:
     """Lose the network for 36 s: nothing passes, and no new connection is made either."""
     async with play.scene(Setup(part="offline", profile="slow-3g")) as scene:
         scene.follow("offline", Settings(part="offline"))
-        await scene.all(lambda stream: stream.state is StreamState.CONNECTED)
+        await scene.connected()
         await scene.publish(count=20)
         await scene.caught_up()
         scene.fault("offline")
@@ -58,7 +57,7 @@ async def _late(play: Play) -> None:
     """Be silent for almost too long: that is a notice and no reconnect."""
     async with play.scene(Setup(part="late")) as scene:
         scene.follow("late", Settings(part="late"))
-        await scene.all(lambda stream: stream.state is StreamState.CONNECTED)
+        await scene.connected()
         await scene.publish(count=20)
         await scene.caught_up()
         # A tenth of a second is certain in virtual time only.
@@ -72,7 +71,7 @@ async def _heartbeats(play: Play) -> None:
     """Send nothing but heartbeats: that is no silence."""
     async with play.scene(Setup(part="heartbeats", heartbeat=_HEARTBEAT)) as scene:
         scene.follow("heartbeats", Settings(part="heartbeats"))
-        await scene.all(lambda stream: stream.state is StreamState.CONNECTED)
+        await scene.connected()
         await scene.publish(count=20)
         await scene.caught_up()
         await anyio.sleep(play.by_form(virtual=600.0, real=41.0))

@@ -26,7 +26,7 @@ async def _journey(play: Play) -> None:
     settings = Settings(part="journey", jitter=0.0, stall_timeout=stall)
     async with play.scene(Setup(part="journey")) as scene:
         follower = scene.follow("journey", settings)
-        await follower.until(lambda stream: stream.state is StreamState.CONNECTED)
+        await scene.connected()
         await scene.publish(count=10)
         await scene.caught_up()
         scene.fault("refuse")
@@ -71,7 +71,7 @@ async def inject(play: Play, *, streams: int, rounds: int) -> None:
     async with play.scene(Setup(part="faults", profile="4g")) as scene:
         for number in range(streams):
             scene.follow(f"user-{number + 1:02}", settings)
-        await scene.all(lambda stream: stream.state is StreamState.CONNECTED)
+        await scene.connected()
         await scene.publish(count=_MESSAGES_FIRST)
         await scene.caught_up()
         for done, kind in enumerate(order, start=1):
