@@ -18,7 +18,7 @@ from anyio import to_thread
 from resilient_sse.testing.netns.client import client_in
 from resilient_sse.testing.netns.network import SERVER, open_network
 from resilient_sse.testing.proxy.profiles import profile as profile_of
-from resilient_sse.testing.scenarios.real import Director, publish, reference_server
+from resilient_sse.testing.scenarios.real import Director, ServerSide, reference_server
 from resilient_sse.testing.scenarios.stage import Form
 from resilient_sse.testing.server import OpenServer, RunningServer
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from resilient_sse.testing.netns.network import Network
     from resilient_sse.testing.proxy.profiles import Profile
     from resilient_sse.testing.scenarios.log import RunLog
-    from resilient_sse.testing.scenarios.stage import Answer, Setup
+    from resilient_sse.testing.scenarios.stage import Setup
     from resilient_sse.testing.server import ReferenceServer
 
 __all__ = ["NetnsDriver", "NetnsStage"]
@@ -39,7 +39,7 @@ _PORT = 8000
 _LINKS = ("wifi", "mobile")
 
 
-class NetnsStage:
+class NetnsStage(ServerSide):
     """
     The reference server in one namespace, and the way to it from another; see `Stage`.
 
@@ -59,23 +59,8 @@ class NetnsStage:
         director: Director,
         client: httpx.AsyncClient,
     ) -> None:
-        self.client: httpx.AsyncClient | None = client
-        self._log = log
+        super().__init__(log, server, director, client)
         self._network = network
-        self._server = server
-        self._director = director
-
-    def url(self, stream: str) -> str:
-        """Return the address of *stream*."""
-        return f"{self._server.url}?user_id={stream}"
-
-    async def publish(self, stream: str, data: str, *, event: str | None = None) -> int:
-        """Publish an event and return its id."""
-        return await publish(self._log, self._server, stream, data, event)
-
-    async def answer(self, stream: str, *answers: Answer) -> None:
-        """Have the server do wrong with the next requests."""
-        self._director.tell(stream, answers)
 
     async def use(self, profile: str) -> None:
         """Go over to the other link, which is of this profile, and take the address along."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from resilient_sse.testing.server.peer import Peer
     from resilient_sse.testing.server.reader import Block
 
-__all__ = ["Director", "RealDriver", "RealStage", "reference_server"]
+__all__ = ["Director", "RealDriver", "RealStage", "ServerSide", "reference_server"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,7 +89,46 @@ class Director(Fault):
                 yield block
 
 
-class RealStage:
+class ServerSide:
+    """
+    What stages with a real server have in common, whatever lies before it; see `Stage`.
+
+    Args:
+        log: Where the server's side is noted.
+        server: The server.
+        director: What does wrong on the server's side.
+        client: What connects to it; `None` for the stream's own.
+    """
+
+    def __init__(
+        self, log: RunLog, server: OpenServer, director: Director, client: httpx.AsyncClient | None = None
+    ) -> None:
+        self.client: httpx.AsyncClient | None = client
+        self._log = log
+        self._server = server
+        self._director = director
+
+    def url(self, stream: str) -> str:
+        """Return the address of *stream*."""
+        return f"{self._server.url}?user_id={stream}"
+
+    async def publish(self, stream: str, data: str, *, event: str | None = None) -> int:
+        """Publish an event in the server's loop, note it there, and return its id."""
+
+        async def work() -> int:
+            at = self._log.now()
+            number = await self._server.server.publish(data, event=event, user_id=stream)
+            self._log.published(stream, number, data, event, at=at)
+            return number
+
+        return await to_thread.run_sync(lambda: self._server.running.call(work()))
+
+    async def answer(self, stream: str, *answers: Answer) -> None:
+        """Have the server do wrong with the next requests."""
+        self._director.tell(stream, answers)
+
+
+class RealStage(ServerSide):
     """
     The reference server behind the fault proxy; see `Stage`.
 
@@ -101,23 +140,12 @@ class RealStage:
     """
 
     def __init__(self, log: RunLog, server: OpenServer, proxy: FaultProxy, director: Director) -> None:
-        self.client: httpx.AsyncClient | None = None
-        self._log = log
-        self._server = server
+        super().__init__(log, server, director)
         self._proxy = proxy
-        self._director = director
 
     def url(self, stream: str) -> str:
         """Return the address of *stream* at the proxy."""
-        return f"{self._proxy.url_for(self._server.url)}?user_id={stream}"
-
-    async def publish(self, stream: str, data: str, *, event: str | None = None) -> int:
-        """Publish an event and return its id."""
-        return await publish(self._log, self._server, stream, data, event)
-
-    async def answer(self, stream: str, *answers: Answer) -> None:
-        """Have the server do wrong with the next requests."""
-        self._director.tell(stream, answers)
+        return self._proxy.url_for(super().url(stream))
 
     async def use(self, profile: str) -> None:
         """Exchange the network."""
@@ -146,18 +174,6 @@ class RealStage:
     async def close(self) -> int:
         """End every connection in good form."""
         return self._proxy.close_all()
-
-
-async def publish(log: RunLog, server: OpenServer, stream: str, data: str, event: str | None) -> int:
-    """Publish an event in the server's loop, note it there, and return its id."""
-
-    async def work() -> int:
-        at = log.now()
-        number = await server.server.publish(data, event=event, user_id=stream)
-        log.published(stream, number, data, event, at=at)
-        return number
-
-    return await to_thread.run_sync(lambda: server.running.call(work()))
 
 
 def reference_server(setup: Setup, director: Director) -> ReferenceServer:
