@@ -1,5 +1,6 @@
 """What all tests share: both backends, virtual time, and a scripted server."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,17 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     if request.node.get_closest_marker("e2e"):
         return request.param
     return virtual_backend(request.param)
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep the environment's proxies from tests with real sockets: every server is on the loopback interface."""
+    with pytest.MonkeyPatch.context() as environment:
+        if request.node.get_closest_marker("e2e"):
+            for name in list(os.environ):
+                if name.lower().endswith("_proxy"):
+                    environment.delenv(name)
+        yield
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Real sockets and real time: servers on free ports of the loopback interface, stopped by the test they serve."""
 
-import os
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,14 +16,6 @@ from tests.e2e.watching import Diary
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run async tests on both backends, on their own clocks."""
     return request.param
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the environment's proxies out: every server is on the loopback interface."""
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture

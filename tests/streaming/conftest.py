@@ -34,9 +34,8 @@ def report_of(form: str) -> Report:
 
 
 @pytest.fixture(params=["asyncio", "trio", REAL])
-def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def form(request: pytest.FixtureRequest) -> str:
     """Name a form: virtual time on one of the backends, or real time."""
-    monkeypatch.setenv("no_proxy", "*")
     return request.param
 
 

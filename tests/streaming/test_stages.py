@@ -67,11 +67,10 @@ STRESS = Scenario(key="stress", name="stress", title="", promise="", play=every_
 
 
 @pytest.mark.e2e
-async def test_both_drivers_mean_the_same(monkeypatch):
+async def test_both_drivers_mean_the_same():
     """Requests, what was sent, states and deliveries of a run in memory are those of one over real sockets."""
     from resilient_sse.testing.scenarios.real import RealDriver  # noqa: PLC0415 - needs the extra
 
-    monkeypatch.setenv("no_proxy", "*")
     real, memory = await play(STRESS, RealDriver(1)), await play(STRESS, VirtualDriver(1))
     assert summary(real) == summary(memory)
 

@@ -1,6 +1,5 @@
 """What the tests of the reference server share: servers of each kind, in real time and on real sockets."""
 
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,14 +21,6 @@ from tests.testing.server.listening import Listener
 from tests.testing.server.valkey import valkey
 
 STORES = ["memory", "sqlite", "redis"]
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the environment's proxies out: every server is on the loopback interface."""
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture
