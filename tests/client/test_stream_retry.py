@@ -84,16 +84,21 @@ async def test_jitter_keeps_its_band(script):
     assert len(set(capped)) == len(capped)
 
 
-async def test_streams_do_not_draw_in_step(script):
-    """Ten streams that fail at the same instant wait ten different times (R59, R61, R177)."""
-    script.refuse(times=20)
-    first_delays = set()
-    for _ in range(10):
+async def first_delays(script, *, streams):
+    """Have so many streams fail at the same instant, and return the different times that they wait."""
+    delays = set()
+    for _ in range(streams):
         record = Record()
         stream = make(script, backoff=Backoff(), max_retries=1, on_state_change=record)
         await gives_up(stream, RetriesExhaustedError)
-        first_delays.add(record.changes[0].delay)
-    assert len(first_delays) == 10
+        delays.add(record.changes[0].delay)
+    return delays
+
+
+async def test_streams_do_not_draw_in_step(script):
+    """Ten streams that fail at the same instant wait ten different times (R59, R61, R177)."""
+    script.refuse(times=20)
+    assert len(await first_delays(script, streams=10)) == 10
 
 
 async def test_own_series_of_delays(script):
@@ -245,12 +250,7 @@ async def test_retry_after(script, headers, delays):
 async def test_retry_after_is_jittered_upwards_only(script):
     """Clients that were told 3 s come between 3.0 and 3.3 s, never sooner, and not all at once (P6)."""
     script.reject(503, headers={"Retry-After": "3"}, times=20)
-    delays = set()
-    for _ in range(10):
-        record = Record()
-        stream = make(script, backoff=Backoff(), max_retries=1, on_state_change=record)
-        await gives_up(stream, RetriesExhaustedError)
-        delays.add(record.changes[0].delay)
+    delays = await first_delays(script, streams=10)
     assert len(delays) == 10
     assert all(3 <= delay <= 3.3 for delay in delays)
 

@@ -9,16 +9,18 @@ from resilient_sse.testing import comment, event
 from tests.e2e.watching import QUICK, collect, eventually
 
 
+def healthy(peer):
+    """Send one event."""
+    peer.open()
+    peer.chunk(event("at last", id="1"))
+    peer.hold()
+
+
 async def test_black_hole(serve, diary):
     """R20, R22, R23, R24: a connection that opens and falls silent is noticed, given up, and replaced."""
 
     def black_hole(peer):
         peer.open()
-        peer.hold()
-
-    def healthy(peer):
-        peer.open()
-        peer.chunk(event("at last", id="1"))
         peer.hold()
 
     server = serve(black_hole, healthy)
@@ -65,11 +67,6 @@ async def test_event_timeout_sees_through_comments(serve, diary):
         for _ in range(200):
             peer.chunk(comment())
             time.sleep(0.05)
-
-    def healthy(peer):
-        peer.open()
-        peer.chunk(event("at last", id="1"))
-        peer.hold()
 
     server = serve(babble, healthy)
     stream = ResilientStream(server.url, event_timeout=0.5, backoff=QUICK, on_state_change=diary)

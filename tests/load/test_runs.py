@@ -252,22 +252,28 @@ def own_server():
         yield running
 
 
-async def test_own_server(own_server):
-    """A server of the user's own is measured for as long as wanted, each user under an address of its own."""
-    plan = LoadPlan(
-        users=4, duration=2.0, proxy=False, target=own_server.url + "?user_id=u{user}", deadline=30
-    )
+async def run_fed(server, plan):
+    """Carry *plan* out while the server publishes for each of its users, ten times a second."""
 
     async def publish():
         while True:
-            for user in range(1, 5):
-                await anyio.to_thread.run_sync(lambda user=user: own_server.publish("x", user_id=f"u{user}"))
+            for user in range(1, plan.users + 1):
+                await anyio.to_thread.run_sync(lambda user=user: server.publish("x", user_id=f"u{user}"))
             await anyio.sleep(0.1)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(publish)
         result = await run_load(plan)
         tasks.cancel_scope.cancel()
+    return result
+
+
+async def test_own_server(own_server):
+    """A server of the user's own is measured for as long as wanted, each user under an address of its own."""
+    plan = LoadPlan(
+        users=4, duration=2.0, proxy=False, target=own_server.url + "?user_id=u{user}", deadline=30
+    )
+    result = await run_fed(own_server, plan)
     assert broken(result) == []
     assert (result.delivery.sent, result.delivery.completion, result.connections.mean) == (None, None, None)
     assert result.delivery.received > 20
@@ -279,17 +285,7 @@ async def test_own_server_until_enough(own_server):
     """Or until each stream has had so many messages."""
     url = own_server.url + "?user_id=u{user}"
     plan = LoadPlan(users=2, messages=5, proxy=False, target=url, deadline=30)
-
-    async def publish():
-        while True:
-            for user in (1, 2):
-                await anyio.to_thread.run_sync(lambda user=user: own_server.publish("x", user_id=f"u{user}"))
-            await anyio.sleep(0.1)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(publish)
-        result = await run_load(plan)
-        tasks.cancel_scope.cancel()
+    result = await run_fed(own_server, plan)
     assert broken(result) == []
     assert (result.streams.completed, result.delivery.received, result.delivery.completion) == (2, 10, 1.0)
 

@@ -54,6 +54,20 @@ def pouring(total):
     return pour, sent
 
 
+def waiting():
+    """Make a handler that is spoken to once and waits for more, and a list of how its connections broke."""
+    ends = []
+
+    async def wait(stream):
+        try:
+            await stream.receive()
+            await stream.receive()
+        except anyio.BrokenResourceError as error:
+            ends.append(error.__cause__)
+
+    return wait, ends
+
+
 async def swallow(stream, sizes):
     """Note how much comes, until the connection ends in one way or the other."""
     while True:
@@ -208,15 +222,7 @@ async def test_refusing_leaves_open_connections_alone():
 
 async def test_a_reset_is_a_reset_on_both_sides():
     """P25: RST, not FIN, reaches the client and the target."""
-
-    async def wait(stream):
-        try:
-            await stream.receive()
-            await stream.receive()
-        except anyio.BrokenResourceError as error:
-            ends.append(error.__cause__)
-
-    ends = []
+    wait, ends = waiting()
     async with target(wait) as port, FaultProxy(HOST, port) as proxy:
         async with await anyio.connect_tcp(HOST, proxy.port) as client:
             await client.send(b"a")
@@ -250,16 +256,8 @@ async def test_a_close_is_a_close_on_both_sides():
 
 async def test_a_reset_by_the_client_reaches_the_target():
     """P25: what the proxy did not cause passes through it, uncounted."""
-
-    async def listen(stream):
-        try:
-            await stream.receive()
-            await stream.receive()
-        except anyio.BrokenResourceError as error:
-            ends.append(error.__cause__)
-
-    ends = []
-    async with target(listen) as port, FaultProxy(HOST, port) as proxy:
+    wait, ends = waiting()
+    async with target(wait) as port, FaultProxy(HOST, port) as proxy:
         client = socket.create_connection((HOST, proxy.port))
         client.sendall(b"a")
         assert await eventually(lambda: proxy.counters.bytes_up == 1, within=5)
