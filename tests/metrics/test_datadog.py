@@ -26,7 +26,7 @@ from resilient_sse.metrics.datadog import DatadogMetrics
 from resilient_sse.metrics.labels import Labels
 from resilient_sse.testing import Script, event, pause, run_in_virtual_time
 from tests.client.support import URL, drain, make, numbered, take
-from tests.metrics.torment import given_up, tormented
+from tests.metrics.torment import SUMS, given_up, sums, tormented
 
 ROOT = Path(__file__).parents[2]
 NEVER = 3600.0
@@ -173,23 +173,8 @@ async def test_a_tormented_run(script, agent, metrics):
     metrics.flush()
     metrics.flush()
     lines = agent.lines()
-    sums = totals(lines)
-    told = {
-        "sse_client_events_received_total": "received",
-        "sse_client_events_delivered_total": "delivered",
-        "sse_duplicate_events_total": "duplicates",
-        "sse_client_heartbeats_total": "heartbeats",
-        "sse_client_events_filtered_total": "filtered",
-        "sse_message_loss_total": "lost",
-        "sse_client_stalls_total": "stalls",
-        "sse_client_partial_events_total": "partial",
-        "sse_client_connections_total": "connections",
-        "sse_client_failed_attempts_total": "failed_attempts",
-        "sse_client_received_bytes_total": "bytes_received",
-    }
-    assert {name: sums[name] for name in told} == {
-        name: sum(getattr(stats, figure) for stats in some) for name, figure in told.items()
-    }
+    sent = totals(lines)
+    assert {name: sent[name] for name in SUMS} == sums(*some)
     types = {line.partition(":")[0]: line.split("|")[1] for line in lines}
     never = {"sse_client_unknown_losses_total", "sse_client_callback_errors_total"}
     assert types == {metric.name: TYPES[metric.kind] for metric in METRICS if metric.name not in never}

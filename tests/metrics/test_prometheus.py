@@ -22,7 +22,7 @@ from resilient_sse.metrics.catalogue import CONTRACT, METRICS, RECONNECTS
 from resilient_sse.metrics.prometheus import PrometheusMetrics
 from resilient_sse.testing import Script, event, pause, run_in_virtual_time
 from tests.client.support import drain, make, numbered, take
-from tests.metrics.torment import given_up, tormented
+from tests.metrics.torment import SUMS, given_up, sums, tormented
 
 GOLDEN = Path(__file__).parent / "tormented.prom"
 
@@ -62,26 +62,7 @@ async def test_a_tormented_run(script, registry, metrics, shown):
 async def test_the_exposition_agrees_with_the_streams(script, metrics, shown):
     """Each counter is the sum of what the streams say of themselves (P28)."""
     some = [(await tormented(script, metrics)).stats, (await given_up(metrics)).stats]
-    told = {
-        "sse_client_events_received_total": "received",
-        "sse_client_events_delivered_total": "delivered",
-        "sse_duplicate_events_total": "duplicates",
-        "sse_client_heartbeats_total": "heartbeats",
-        "sse_client_events_filtered_total": "filtered",
-        "sse_message_loss_total": "lost",
-        "sse_client_stalls_total": "stalls",
-        "sse_client_partial_events_total": "partial",
-        "sse_client_id_conflicts_total": "id_conflicts",
-        "sse_client_unusable_ids_total": "unusable_ids",
-        "sse_client_unknown_losses_total": "unknown_losses",
-        "sse_client_connections_total": "connections",
-        "sse_client_failed_attempts_total": "failed_attempts",
-        "sse_client_callback_errors_total": "callback_errors",
-        "sse_client_received_bytes_total": "bytes_received",
-    }
-    assert {name: shown(name) for name in told} == {
-        name: sum(getattr(stats, figure) for stats in some) for name, figure in told.items()
-    }
+    assert {name: shown(name) for name in SUMS} == sums(*some)
     reasons = RECONNECTS.labels["reason"]
     assert sum(shown("sse_client_reconnects_total", reason=reason) for reason in reasons) == 5
     assert sum(stats.reconnects for stats in some) == 5

@@ -4,11 +4,30 @@ from typing import Any
 
 import pytest
 
-from resilient_sse import ResilientStream, RetriesExhaustedError, integers
+from resilient_sse import ResilientStream, RetriesExhaustedError, StreamStats, integers
 from resilient_sse.testing import Script, comment, event, pause
 from tests.client.support import drain, make, numbered
 
 PARTIAL = b"id: 6\ndata: cut in the mid"
+
+SUMS = {
+    "sse_client_events_received_total": "received",
+    "sse_client_events_delivered_total": "delivered",
+    "sse_duplicate_events_total": "duplicates",
+    "sse_client_heartbeats_total": "heartbeats",
+    "sse_client_events_filtered_total": "filtered",
+    "sse_message_loss_total": "lost",
+    "sse_client_stalls_total": "stalls",
+    "sse_client_partial_events_total": "partial",
+    "sse_client_id_conflicts_total": "id_conflicts",
+    "sse_client_unusable_ids_total": "unusable_ids",
+    "sse_client_unknown_losses_total": "unknown_losses",
+    "sse_client_connections_total": "connections",
+    "sse_client_failed_attempts_total": "failed_attempts",
+    "sse_client_callback_errors_total": "callback_errors",
+    "sse_client_received_bytes_total": "bytes_received",
+}
+"""Counters without labels, and what each stream says of itself in their place."""
 
 
 def torment(script: Script) -> None:
@@ -52,3 +71,8 @@ async def given_up(*observers: Any) -> ResilientStream:
     with pytest.raises(RetriesExhaustedError):
         await drain(stream)
     return stream
+
+
+def sums(*some: StreamStats) -> dict[str, int]:
+    """Add up what *some* streams say of themselves, by the names of the counters (P28)."""
+    return {name: sum(getattr(stats, figure) for stats in some) for name, figure in SUMS.items()}
