@@ -1,25 +1,16 @@
 """The real tools of Prometheus, and what a test does where there are none."""
 
-import os
 import shutil
 import subprocess
 
-import pytest
+from tests.skipping import skip_aloud
 
 PACKAGE = "the Debian package `prometheus` has it"
 
 
 def need(config, name):
     """Return the path of a program; where it is missing skip aloud, or fail in CI."""
-    found = shutil.which(name)
-    if found:
-        return found
-    text = f"{name} is not installed: {PACKAGE}"
-    if os.environ.get("CI"):
-        pytest.fail(text, pytrace=False)
-    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        config.get_terminal_writer().line(f"\nSKIPPED, {text}", yellow=True)
-    pytest.skip(text)
+    return shutil.which(name) or skip_aloud(config, f"{name} is not installed: {PACKAGE}")
 
 
 def promtool(config, *arguments, cwd):

@@ -1,16 +1,14 @@
 """A network with a server on one side and clients on the other, all in processes of their own."""
 
 import json
-import os
 import socket
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
-
 from resilient_sse.testing.netns import SERVER, available, open_network
+from tests.skipping import skip_aloud
 
 TELLING_SERVER = Path(__file__).with_name("telling_server.py")
 CLIENT = "resilient_sse.testing.netns.subscriber"
@@ -24,14 +22,8 @@ STARTED = 15
 def need_kernel(config):
     """Have a test go on only where there can be networks; elsewhere skip it aloud, or fail it in CI."""
     missing = available()
-    if missing is None:
-        return
-    text = f"no network namespaces: {missing}"
-    if os.environ.get("CI"):
-        pytest.fail(text, pytrace=False)
-    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        config.get_terminal_writer().line(f"\nSKIPPED, {text}", yellow=True)
-    pytest.skip(text)
+    if missing is not None:
+        skip_aloud(config, f"no network namespaces: {missing}")
 
 
 class Stage:
