@@ -26,7 +26,7 @@ from resilient_sse.metrics.datadog import DatadogMetrics
 from resilient_sse.metrics.labels import Labels
 from resilient_sse.testing import Script, event, pause, run_in_virtual_time
 from tests.client.support import URL, drain, make, numbered, take
-from tests.metrics.torment import SUMS, given_up, sums, tormented
+from tests.metrics.torment import SUMS, crowded, given_up, sums, tormented
 
 ROOT = Path(__file__).parents[2]
 NEVER = 3600.0
@@ -348,33 +348,14 @@ def test_the_default_client():
 def test_many_threads_and_both_kinds_of_event_loops(agent):
     """Streams of several loops at once, asyncio's and trio's, while it is sent: each part once."""
     metrics = DatadogMetrics(agent.statsd, interval=0.02)
-
-    async def follow():
-        for _ in range(15):
-            script = Script()
-            script.respond(*numbered(*range(1, 21)), *numbered(20)).drop()
-            script.respond(*numbered(21))
-            await drain(make(script, observers=[metrics], until=lambda item: item.id == "21"))
-
-    threads = [
-        threading.Thread(target=run_in_virtual_time, args=(follow,), kwargs={"backend": name})
-        for name in ("asyncio", "trio", "asyncio", "trio")
-    ]
     lines = []
-    over = threading.Event()
-    reading = threading.Thread(target=lambda: lines.extend(agent.until(lambda _: over.is_set(), 60)))
-    for thread in (reading, *threads):
-        thread.start()
-    for thread in threads:
-        thread.join()
-    over.set()
-    reading.join()
+    streams = crowded(metrics, lambda over: lines.extend(agent.until(lambda _: over.is_set(), 60)))
     metrics.flush()
     lines += agent.lines()
-    sums = totals(lines)
-    assert sums["sse_streams_started_total"] == 60
-    assert sums["sse_client_events_delivered_total"] == 60 * 21
-    assert sum(line.startswith("sse_client_recovery_seconds") for line in lines) == 60
+    sent = totals(lines)
+    assert sent["sse_streams_started_total"] == streams
+    assert sent["sse_client_events_delivered_total"] == streams * 21
+    assert sum(line.startswith("sse_client_recovery_seconds") for line in lines) == streams
 
 
 # --- Faults

@@ -25,9 +25,9 @@ from resilient_sse.metrics.figures import Figures
 from resilient_sse.metrics.labels import Labels
 from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics, instrument_name
 from resilient_sse.metrics.opentelemetry_instruments import EXPORTED, Instruments
-from resilient_sse.testing import Script, event, pause, run_in_virtual_time
+from resilient_sse.testing import Script, pause
 from tests.client.support import drain, make, numbered, take
-from tests.metrics.torment import given_up, tormented
+from tests.metrics.torment import crowded, given_up, tormented
 
 ROOT = Path(__file__).parents[2]
 SPANLESS = NoOpTracerProvider()
@@ -250,17 +250,9 @@ async def test_the_totals_of_dead_streams_stay(collector):
 
 def test_many_threads_and_both_kinds_of_event_loops(collector):
     """Streams of several loops at once, asyncio's and trio's, while it is collected: nothing is lost."""
-    over = threading.Event()
     seen = []
 
-    async def follow():
-        for _ in range(15):
-            script = Script()
-            script.respond(*numbered(*range(1, 21)), event("", event="heartbeat"), *numbered(20)).drop()
-            script.respond(*numbered(21))
-            await drain(make(script, observers=[collector.metrics], until=lambda item: item.id == "21"))
-
-    def collect():
+    def collect(over):
         while not over.is_set():
             found = collector.collected()
             names = (
@@ -273,20 +265,10 @@ def test_many_threads_and_both_kinds_of_event_loops(collector):
             parts = [found[f"sse.client.{name}"].data.data_points[0].value for name in names]
             seen.append(parts)
 
-    threads = [
-        threading.Thread(target=run_in_virtual_time, args=(follow,), kwargs={"backend": name})
-        for name in ("asyncio", "trio", "asyncio", "trio")
-    ]
-    collecting = threading.Thread(target=collect)
-    for thread in (collecting, *threads):
-        thread.start()
-    for thread in threads:
-        thread.join()
-    over.set()
-    collecting.join()
-    assert collector.value("sse.client.streams_started") == 60
-    assert collector.value("sse.client.events_delivered") == 60 * 21
-    assert collector.value("sse.client.recovery")[0] == 60
+    streams = crowded(collector.metrics, collect)
+    assert collector.value("sse.client.streams_started") == streams
+    assert collector.value("sse.client.events_delivered") == streams * 21
+    assert collector.value("sse.client.recovery")[0] == streams
     assert len(seen) > 3
     for received, *parts in seen:
         assert received == sum(parts)
