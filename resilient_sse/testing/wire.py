@@ -120,10 +120,16 @@ def gzipped(*chunks: bytes) -> list[bytes]:
 
 
 class Compressor:
-    """One gzip stream, flushed after every chunk."""
+    """
+    One gzip stream, flushed after every chunk.
 
-    def __init__(self) -> None:
-        self._deflate = zlib.compressobj(wbits=GZIP_WINDOW)
+    Args:
+        window: zlib's word for a gzip wrapper around a window of a size.
+        memory: zlib's word for the memory that is used besides.
+    """
+
+    def __init__(self, *, window: int = GZIP_WINDOW, memory: int = zlib.DEF_MEM_LEVEL) -> None:
+        self._deflate = zlib.compressobj(wbits=window, memLevel=memory)
 
     def compress(self, chunk: bytes) -> bytes:
         """Return *chunk* compressed, so that a reader can decode all of it at once."""

@@ -19,7 +19,7 @@ from resilient_sse.testing.server.parameters import (
     read_publication,
 )
 from resilient_sse.testing.server.peer import Peer
-from resilient_sse.testing.server.response import Compressor, EventStream
+from resilient_sse.testing.server.response import EventStream, small_compressor
 from resilient_sse.testing.server.stores.protocol import StoreError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from resilient_sse.testing.server.faults import Fault
     from resilient_sse.testing.server.reader import Block, Reader
     from resilient_sse.testing.server.topics import Topic
+    from resilient_sse.testing.wire import Compressor
 
 __all__ = ["STREAM_PATH", "Endpoints"]
 
@@ -125,7 +126,7 @@ class Endpoints:
             raise
         encoding = "gzip" if server.gzip and accepts_gzip(request) else None
         blocks: AsyncIterator[Block] = _blocks(reader)
-        compressor = Compressor() if encoding else None
+        compressor = small_compressor() if encoding else None
         if fault is not None:
             blocks = fault.shape(blocks, peer, record.user)
             if fault.content_encoding is not None:

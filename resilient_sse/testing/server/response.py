@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from sse_starlette import EventSourceResponse
+
+from resilient_sse.testing.wire import Compressor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from starlette.types import Receive, Scope, Send
 
-__all__ = ["Compressor", "EventStream"]
+__all__ = ["EventStream", "small_compressor"]
 
 # sse-starlette's own heartbeats are comments, and no two of its versions agree on how to switch them off.
 _NEVER = 10_000_000
@@ -28,19 +29,9 @@ _WINDOW = 16 + 11
 _MEMORY = 4
 
 
-class Compressor:
-    """One gzip stream, flushed after each event, so that a reader has all of it at once."""
-
-    def __init__(self) -> None:
-        self._deflate = zlib.compressobj(wbits=_WINDOW, memLevel=_MEMORY)
-
-    def compress(self, data: bytes) -> bytes:
-        """Return *data* compressed."""
-        return self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
-
-    def finish(self) -> bytes:
-        """Return the end of the stream."""
-        return self._deflate.flush(zlib.Z_FINISH)
+def small_compressor() -> Compressor:
+    """Return what compresses one stream."""
+    return Compressor(window=_WINDOW, memory=_MEMORY)
 
 
 class EventStream(EventSourceResponse):
