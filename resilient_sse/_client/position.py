@@ -6,6 +6,8 @@ import hashlib
 import inspect
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+import anyio
+
 from resilient_sse._client.log import redacted
 from resilient_sse._core.checks import check_choice
 from resilient_sse._core.errors import CheckpointError
@@ -55,6 +57,7 @@ class Position:
         self._known: Checkpoint | None = None
         self._handed: str | None = None
         self._uncertain: str | None = None
+        self._committing = anyio.Lock()
 
     async def load(self) -> str | None:
         """
@@ -98,7 +101,8 @@ class Position:
             raise RuntimeError(
                 'commit() is for ack="manual"; with ack="auto" asking for the next event commits'
             )
-        await self._save(event.last_event_id)
+        async with self._committing:  # of two saves over one known position the second would be a conflict
+            await self._save(event.last_event_id)
 
     async def _save(self, last_event_id: str) -> None:
         current = "" if self._known is None else self._known.last_event_id

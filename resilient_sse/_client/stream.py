@@ -393,10 +393,10 @@ class ResilientStream:
             raise RuntimeError("the stream is being iterated by another task or from inside a callback")
         self._iterating = True
         try:
-            if first:
-                pump.asked()
             if self._position is not None:
                 await self._settle(self._position)
+            if first:
+                pump.asked()
             try:
                 item = await pump.next()
             except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well

@@ -66,8 +66,10 @@ class Intake:
             self.resume_from(options.last_event_id)
 
     def resume_from(self, event_id: str) -> None:
-        """Start from a given or stored id."""
+        """Start from a given or stored id; of one given before, nothing is left."""
         self._whole = False
+        self._window.clear()
+        self._sequence = self._sequence.restarted() if self._sequence else None
         self._set_id(event_id)
         self._event_id = event_id
         number = self._sequence.number(event_id) if self._sequence else None

@@ -1,0 +1,561 @@
+"""The position in a store: when it moves, what comes again after a crash, and what a failing store does."""
+
+from contextlib import suppress
+
+import anyio
+import pytest
+
+from resilient_sse import CheckpointError, StreamState, integers
+from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
+from resilient_sse.testing import ReplayServer, comment, event, pause
+from tests.client.support import URL, Record, drain, make, numbered, take
+
+
+class Store(MemoryCheckpoint):
+    """A store that keeps a list of what was saved, and takes its time before and after the deed."""
+
+    def __init__(self, *, before=0.0, after=0.0):
+        super().__init__()
+        self.before, self.after = before, after
+        self.saved = []
+        self.loads = 0
+        self.failures = []
+
+    async def load(self, key):
+        self.loads += 1
+        await anyio.sleep(self.before)
+        if self.failures:
+            raise self.failures.pop(0)
+        return await super().load(key)
+
+    async def save(self, key, last_event_id, *, expected):
+        await anyio.sleep(self.before)
+        if self.failures:
+            raise self.failures.pop(0)
+        result = await super().save(key, last_event_id, expected=expected)
+        self.saved.append(last_event_id)
+        await anyio.sleep(self.after)
+        return result
+
+    @property
+    def position(self):
+        """The one position that is stored, `None` if there is none."""
+        positions = [checkpoint.last_event_id for checkpoint in self._positions.values()]
+        assert len(positions) <= 1
+        return positions[0] if positions else None
+
+
+async def stored_at(event_id, script, **options):
+    """Return a store whose position is *event_id*, put there by a stream that has ended."""
+    store = Store()
+    script.respond(event("before", id=event_id), event("", event="done")).hang()
+    await drain(make(script, checkpoint=store, until="done", **options))
+    store.saved.clear()
+    return store
+
+
+# --- When it moves
+
+
+async def test_an_event_is_committed_when_the_next_one_is_asked_for(script):
+    """While the loop works on an event, the position is the one before (section 3.5)."""
+    script.respond(*numbered(1, 2)).hang()
+    store = Store()
+    async with make(script, checkpoint=store) as stream:
+        await anext(stream)
+        assert store.saved == []
+        await anext(stream)
+        assert (store.saved, stream.last_event_id) == (["1"], "2")
+
+
+async def test_asking_commits_even_if_nothing_comes(script):
+    """The event was processed when the next is asked for, however long that takes to arrive (section 3.5)."""
+    script.respond(*numbered(1)).hang()
+    store = Store()
+    async with make(script, checkpoint=store) as stream:
+        await anext(stream)
+        with anyio.move_on_after(1):
+            await anext(stream)
+        assert store.position == "1"
+
+
+async def test_leaving_the_block_cleanly_commits_the_last_event(script):
+    """`break` is a way to be done with an event (section 3.10)."""
+    script.respond(*numbered(1, 2, 3)).hang()
+    store = Store()
+    async with make(script, checkpoint=store) as stream:
+        async for item in stream:
+            if item.id == "2":
+                break
+    assert store.saved == ["1", "2"]
+    script.closed_all()
+
+
+async def test_the_end_of_the_stream_commits_the_last_event(script):
+    """A loop that runs to its end has processed all (P19)."""
+    script.respond(*numbered(1), event("", event="done", id="2")).hang()
+    store = Store()
+    await drain(make(script, checkpoint=store, until="done"))
+    assert store.saved == ["1", "2"]
+
+
+async def test_closing_alone_commits_nothing(script):
+    """`aclose()` does not know whether the loop was done with the event (section 3.5)."""
+    script.respond(*numbered(1)).hang()
+    store = Store()
+    stream = make(script, checkpoint=store)
+    await anext(stream)
+    await stream.aclose()
+    assert store.saved == []
+
+
+async def test_activity_commits_as_the_plain_iteration_does(script):
+    """Notices between the events do not commit earlier or later (section 3.5)."""
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(2)).hang()
+    store = Store()
+    async with make(script, checkpoint=store) as stream:
+        activity = stream.activity()
+        await take(activity, 2)
+        assert store.saved == []
+        await take(activity, 3)
+        assert store.saved == ["1"]
+
+
+async def test_events_without_an_id_cost_no_save(script):
+    """They share the position of the event before; before the first id there is nothing to save."""
+    script.respond(event("a"), *numbered(1), event("b"), event("c"), *numbered(2)).hang()
+    store = Store()
+    async with make(script, checkpoint=store) as stream:
+        await take(stream, 5)
+    assert store.saved == ["1", "2"]
+
+
+async def test_what_is_not_delivered_is_not_committed(script):
+    """A filtered event resumes the connection but moves no checkpoint: nobody has processed it (P17)."""
+    script.respond(*numbered(1), event("x", id="2", event="noise"), pause(1), *numbered(3)).hang()
+    store = Store()
+    async with make(script, checkpoint=store, events={"message"}) as stream:
+        await take(stream, 2)
+        assert store.saved == ["1"]
+    assert store.saved == ["1", "3"]
+
+
+# --- After a restart
+
+
+async def test_a_crash_in_the_handler_delivers_the_event_again(script):
+    """The event that was being processed comes again, the one before does not (section 3.5, R152)."""
+    script.always(ReplayServer([(number, "x") for number in range(1, 6)]))
+    store = Store()
+
+    async def crash() -> None:
+        async with make(script, checkpoint=store) as stream:
+            async for item in stream:
+                if item.id == "3":
+                    raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await crash()
+    assert store.position == "2"
+    async with make(script, checkpoint=store) as stream:
+        assert [item.id for item in await take(stream, 3)] == ["3", "4", "5"]
+    assert [request.last_event_id for request in script.requests] == [None, "2"]
+
+
+async def test_a_cancelled_handler_has_not_processed_its_event(script):
+    """Leaving the block by cancellation commits nothing (section 3.10)."""
+    script.respond(*numbered(1, 2)).hang()
+    store = Store()
+    with anyio.move_on_after(5):
+        async with make(script, checkpoint=store) as stream:
+            await take(stream, 2)
+            await anyio.sleep_forever()
+    assert store.position == "1"
+
+
+async def test_the_stored_event_is_not_delivered_again(script):
+    """A server that replays inclusively causes no repeat after a restart either (section 3.2)."""
+    store = await stored_at("7", script)
+    script.respond(*numbered(7, 8)).hang()
+    async with make(script, checkpoint=store) as stream:
+        assert (await anext(stream)).id == "8"
+        assert stream.stats.duplicates == 1
+
+
+async def test_the_stored_position_comes_before_the_given_one(script):
+    """`last_event_id` is for the case that nothing is stored (section 1)."""
+    store = Store()
+    for _ in range(2):
+        script.respond(*numbered(6)).hang()
+        async with make(script, checkpoint=store, last_event_id="5") as stream:
+            with anyio.move_on_after(1):
+                await anext(stream)
+    assert [request.last_event_id for request in script.requests] == ["5", "6"]
+
+
+@pytest.mark.parametrize("stored", ["", "opaque"], ids=["cleared", "opaque"])
+@pytest.mark.parametrize("sequence", [None, integers], ids=["opaque", "numbered"])
+async def test_a_given_id_that_the_store_overrules_is_forgotten(script, stored, sequence):
+    """Its event comes like any other: it is neither taken for a repeat nor for a reset (section 3.2, P8)."""
+    store = Store()
+    store._positions[URL] = Checkpoint(stored, version=1)
+    script.respond(*numbered(4, 5, 6)).hang()
+    gaps = []
+    stream = make(script, checkpoint=store, last_event_id="5", sequence=sequence, on_gap=gaps.append)
+    async with stream:
+        assert [item.id for item in await take(stream, 3)] == ["4", "5", "6"]
+    assert gaps == []
+    assert script.requests[0].last_event_id == (stored or None)
+
+
+async def test_a_live_start_ignores_the_position_and_goes_on_storing(script):
+    """`start="live"` sends no stored id, and saves over what is stored without a conflict (section 1)."""
+    store = await stored_at("7", script)
+    script.respond(*numbered(90, 91)).hang()
+    async with make(script, checkpoint=store, start="live") as stream:
+        await take(stream, 2)
+    assert script.requests[1].last_event_id is None
+    assert store.saved == ["90", "91"]
+
+
+async def test_the_store_is_read_once(script):
+    """Reconnects resume from what was received and do not ask the store (section 3.5)."""
+    store = await stored_at("7", script)
+    store.loads = 0
+    script.respond(*numbered(8)).drop()
+    script.respond(*numbered(9)).hang()
+    async with make(script, checkpoint=store) as stream:
+        await take(stream, 2)
+    assert store.loads == 1
+    assert [request.last_event_id for request in script.requests[1:]] == ["7", "8"]
+
+
+async def test_a_cleared_id_is_stored_as_cleared(script):
+    """After an empty `id:` a restart sends no id, as the connection would not (P8, R175)."""
+    store = Store()
+    script.respond(*numbered(1), event("fresh start", id="")).hang()
+    async with make(script, checkpoint=store) as stream:
+        await take(stream, 2)
+    assert store.saved == ["1", ""]
+    script.respond(*numbered(1)).hang()
+    async with make(script, checkpoint=store) as stream:
+        assert (await anext(stream)).id == "1"
+    assert script.requests[1].last_event_id is None
+
+
+@pytest.mark.parametrize("poison", ["2 ", "2\x01", "x" * 5000], ids=["edge-space", "control", "long"])
+async def test_an_id_that_no_header_can_carry_is_not_stored(script, poison):
+    """It could not resume anything, so the last good one stays until the next good one (P7, R175)."""
+    script.respond(*numbered(1), event("a", id=poison), event("b"), *numbered(3)).hang()
+    store = Store()
+    async with make(script, checkpoint=store) as stream:
+        assert len(await take(stream, 4)) == 4
+        assert store.saved == ["1"]
+    assert store.saved == ["1", "3"]
+
+
+# --- Manual acknowledgement
+
+
+async def test_manual_acknowledgement_commits_only_when_told(script):
+    """Neither asking for more nor leaving the block moves the position (section 3.5)."""
+    script.respond(*numbered(1, 2, 3)).hang()
+    store = Store()
+    async with make(script, checkpoint=store, ack="manual") as stream:
+        items = await take(stream, 3)
+        assert store.saved == []
+        await stream.commit(items[1])
+    assert store.saved == ["2"]
+
+
+async def test_what_was_not_acknowledged_comes_again(script):
+    """A batch that was not committed is delivered to the next process (section 3.5)."""
+    script.always(ReplayServer([(number, "x") for number in range(1, 6)]))
+    store = Store()
+    async with make(script, checkpoint=store, ack="manual") as stream:
+        items = await take(stream, 4)
+        await stream.commit(items[1])
+    async with make(script, checkpoint=store, ack="manual") as stream:
+        assert [item.id for item in await take(stream, 3)] == ["3", "4", "5"]
+
+
+async def test_committing_an_older_event_moves_the_position_back(script):
+    """The position is what the program says, so that a batch can be taken back (section 3.5)."""
+    script.respond(*numbered(1, 2, 3)).hang()
+    store = Store()
+    async with make(script, checkpoint=store, ack="manual") as stream:
+        first, _, third = await take(stream, 3)
+        await stream.commit(third)
+        await stream.commit(first)
+        await stream.commit(first)
+    assert store.saved == ["3", "1"]
+
+
+@pytest.mark.parametrize("slow", [{"before": 1}, {"after": 1}, {"before": 1, "after": 1}], ids=str)
+async def test_commits_of_several_tasks_wait_for_each_other(script, slow):
+    """Workers that commit at once over a slow store are one consumer, not two in conflict (section 3.5)."""
+    script.respond(*numbered(1, 2, 3)).hang()
+    store = Store(**slow)
+    async with make(script, checkpoint=store, ack="manual") as stream:
+        items = await take(stream, 3)
+        async with anyio.create_task_group() as group:
+            for item in items:
+                group.start_soon(stream.commit, item)
+                await anyio.sleep(0.1)
+    assert store.saved == ["1", "2", "3"]
+
+
+async def test_a_commit_that_was_cancelled_lets_the_next_one_in(script):
+    """A worker that is cancelled in the middle of its commit stops nobody else (P15)."""
+    script.respond(*numbered(1, 2)).hang()
+    store = Store(before=1)
+    async with make(script, checkpoint=store, ack="manual") as stream:
+        first, second = await take(stream, 2)
+        async with anyio.create_task_group() as group:
+            group.start_soon(stream.commit, first)
+            await anyio.sleep(0.5)
+            group.cancel_scope.cancel()
+        await stream.commit(second)
+    assert store.saved == ["2"]
+
+
+async def test_commit_says_what_is_wrong(script):
+    """It needs a store, `ack="manual"`, and the event itself."""
+    with pytest.raises(RuntimeError, match="checkpoint="):
+        await make(script).commit("1")
+    script.respond(*numbered(1)).hang()
+    async with make(script, checkpoint=Store()) as stream:
+        item = await anext(stream)
+        with pytest.raises(RuntimeError, match='ack="manual"'):
+            await stream.commit(item)
+    with pytest.raises(TypeError, match="event itself"):
+        await make(script, checkpoint=Store(), ack="manual").commit("1")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ack": "manual"},
+        {"start": "live"},
+        {"checkpoint": MemoryCheckpoint(), "ack": "sometimes"},
+        {"checkpoint": MemoryCheckpoint(), "start": "now"},
+    ],
+    ids=str,
+)
+def test_words_that_make_no_sense(script, options):
+    """A word that is unknown, or is about a store that there is not, is refused by its name."""
+    with pytest.raises(ValueError, match=[*options][-1]):
+        make(script, **options)
+
+
+@pytest.mark.parametrize("store", [MemoryCheckpoint, object(), "position.db"], ids=["class", "object", "str"])
+def test_what_is_no_store(script, store):
+    """A class in place of its instance, and anything without the two methods, is refused at construction."""
+    with pytest.raises(TypeError, match="checkpoint"):
+        make(script, checkpoint=store)
+
+
+# --- Keys
+
+
+async def test_two_streams_share_a_store_by_their_keys(script):
+    """What else the request says, beside the URL, tells positions apart, and no secret is in the key (P30)."""
+    store = MemoryCheckpoint()
+    for options in ({}, {"params": {"consumer": "s3cret"}}, {"method": "POST", "json": {"ask": "s3cret"}}):
+        script.respond(*numbered(len(options) + 5)).hang()
+        async with make(script, checkpoint=store, **options) as stream:
+            await anext(stream)
+    script.respond(*numbered(1)).hang()
+    async with make(script, "https://me:s3cret@host/other", checkpoint=store) as stream:
+        await anext(stream)
+    assert [request.last_event_id for request in script.requests] == [None] * 4
+    assert [position.last_event_id for position in store._positions.values()] == ["5", "6", "7", "1"]
+    assert next(iter(store._positions)) == URL
+    assert "s3cret" not in repr(store._positions)
+
+
+async def test_a_credential_that_is_replaced_keeps_the_key(script):
+    """Headers and user information are no part of the key: a new token finds the old position."""
+    store = Store()
+    for secret in ("old", "new"):
+        script.respond(*numbered(5)).hang()
+        headers = {"Authorization": secret}
+        async with make(
+            script, f"https://me:{secret}@host/stream", checkpoint=store, headers=headers
+        ) as stream:
+            with anyio.move_on_after(1):
+                await anext(stream)
+    assert [request.last_event_id for request in script.requests] == [None, "5"]
+
+
+# --- A store in trouble
+
+
+@pytest.mark.parametrize("options", [{}, {"stall_on": "events"}, {"event_timeout": 35}], ids=str)
+async def test_a_slow_store_is_not_a_silent_server(script, options):
+    """The time of a save is the program's own: no notice, no stall, whatever counts as life (section 3.3)."""
+    script.respond(*numbered(1), comment(), pause(3600), *numbered(2)).hang()
+    record = Record()
+    store = Store(before=1800, after=1790)
+    async with make(script, checkpoint=store, on_state_change=record, **options) as stream:
+        await take(stream, 2)
+        assert record.path == ["connected"]
+
+
+@pytest.mark.parametrize("error", [CheckpointError("down", key="k"), OSError("disk")], ids=repr)
+async def test_a_store_that_cannot_be_read_is_no_fresh_start(script, error):
+    """The error comes out before any request is made; asking again reads again (section 3.5)."""
+    store = await stored_at("7", script)
+    store.failures.append(error)
+    script.respond(*numbered(8)).hang()
+    async with make(script, checkpoint=store) as stream:
+        with pytest.raises(type(error)):
+            await anext(stream)
+        assert (len(script.requests), stream.state) == (1, StreamState.CONNECTING)
+        assert (await anext(stream)).id == "8"
+    assert script.requests[1].last_event_id == "7"
+
+
+@pytest.mark.parametrize("error", [CheckpointError("down", key="k"), OSError("disk")], ids=repr)
+async def test_a_save_that_fails_is_tried_again(script, error):
+    """The error comes out of the loop; the connection and the events stay, and asking again saves (3.5)."""
+    script.respond(*numbered(1, 2, 3)).hang()
+    store = Store()
+    async with make(script, checkpoint=store) as stream:
+        await anext(stream)
+        store.failures.append(error)
+        with pytest.raises(type(error)):
+            await anext(stream)
+        assert stream.state is StreamState.CONNECTED
+        assert [item.id for item in await take(stream, 2)] == ["2", "3"]
+    assert store.saved == ["1", "2", "3"]
+    assert len(script.requests) == 1
+
+
+async def test_a_save_that_fails_at_the_end_of_the_block_is_told(script):
+    """The error comes out of `async with`, and the connection is closed all the same (section 3.5)."""
+    script.respond(*numbered(1)).hang()
+    store = Store()
+    stream = make(script, checkpoint=store)
+    await anext(stream)
+    store.failures.append(OSError("disk"))
+    with pytest.raises(OSError, match="disk"):
+        async with stream:
+            pass
+    assert stream.state is StreamState.CLOSED
+    script.closed_all()
+
+
+async def test_a_save_that_happened_although_it_failed_is_no_conflict(script):
+    """The answer was lost, not the deed: the stream looks before it saves again (section 3.5)."""
+    script.respond(*numbered(1, 2, 3)).hang()
+
+    class Lossy(Store):
+        async def save(self, key, last_event_id, *, expected):
+            result = await super().save(key, last_event_id, expected=expected)
+            if self.saved == ["1"]:
+                raise OSError("answer lost")
+            return result
+
+    store = Lossy()
+    async with make(script, checkpoint=store) as stream:
+        await anext(stream)
+        with pytest.raises(OSError, match="answer lost"):
+            await anext(stream)
+        await take(stream, 2)
+    assert store.position == "3"
+
+
+@pytest.mark.parametrize("limit", [0.5, 1.5], ids=["before-the-deed", "after-the-deed"])
+async def test_a_cancelled_save_loses_no_event_and_is_no_conflict(script, limit):
+    """Wherever the save is cut, the next call saves that event and delivers the next one (section 3.5)."""
+    script.respond(*numbered(1, 2)).hang()
+    store = Store(before=1, after=1)
+    async with make(script, checkpoint=store) as stream:
+        await anext(stream)
+        with anyio.move_on_after(limit):
+            await anext(stream)
+        assert (await anext(stream)).id == "2"
+        assert store.position == "1"
+    assert store.position == "2"
+    assert len(script.requests) == 1
+
+
+async def test_a_cancelled_load_is_made_again(script):
+    """A stream that was cancelled before it knew its position does not begin without it (section 3.5)."""
+    store = await stored_at("7", script)
+    store.before = 1
+    script.respond(*numbered(8)).hang()
+    async with make(script, checkpoint=store) as stream:
+        with anyio.move_on_after(0.5):
+            await anext(stream)
+        await anext(stream)
+    assert script.requests[1].last_event_id == "7"
+
+
+async def test_a_second_consumer_on_one_key_is_told(script):
+    """The second to save gets a `CheckpointError` that names the key, and moves nothing (section 3.5)."""
+    store = Store()
+    streams = []
+    for _ in range(2):
+        script.respond(*numbered(1, 2)).hang()
+        streams.append(make(script, checkpoint=store))
+    first, second = streams
+    async with first:
+        await anext(first)
+        await anext(second)
+        await anext(first)
+        with pytest.raises(CheckpointError) as caught:
+            async with second:
+                pass
+        assert caught.value.key == URL
+        assert store.saved == ["1"]
+
+
+async def test_a_conflict_stays_one(script):
+    """Asking again after a conflict does not take over what another consumer has moved (section 3.5)."""
+    store = Store()
+    for _ in range(2):
+        script.respond(*numbered(1, 2, 3, 4)).hang()
+    ahead, behind = (make(script, checkpoint=store) for _ in range(2))
+    await anext(behind)
+    await take(ahead, 4)
+    for _ in range(3):
+        with pytest.raises(CheckpointError, match="another consumer"):
+            await anext(behind)
+    assert store.position == "3"
+    await ahead.aclose()
+    await behind.aclose()
+
+
+async def test_a_position_that_was_moved_during_a_cancelled_save_is_a_conflict(script):
+    """Looking before the save shows the other consumer, too (section 3.5)."""
+    script.respond(*numbered(1, 2)).hang()
+    store = Store(before=1)
+    async with make(script, checkpoint=store, ack="manual") as stream:
+        first, second = await take(stream, 2)
+        with anyio.move_on_after(0.5):
+            await stream.commit(first)
+        store._positions[URL] = Checkpoint("99", version=1)
+        with pytest.raises(CheckpointError, match="another consumer"):
+            await stream.commit(second)
+    assert store.position == "99"
+
+
+@pytest.mark.parametrize("method", ["load", "save"])
+@pytest.mark.parametrize("fault", ["sync", "wrong type"])
+async def test_a_store_that_breaks_its_contract_is_named(script, method, fault):
+    """A method that is not async, or returns something else than a `Checkpoint`, is a `TypeError` (R152)."""
+
+    async def returns_text(*args, **options):
+        return "1"
+
+    script.respond(*numbered(1)).hang()
+    store = Store()
+    setattr(store, method, returns_text if fault == "wrong type" else lambda *args, **options: None)
+    with pytest.raises(TypeError, match=rf"checkpoint: {method}\(\) must"):
+        async with make(script, checkpoint=store) as stream:
+            await anext(stream)
+    with suppress(TypeError):
+        await stream.aclose()
