@@ -91,6 +91,7 @@ class Pump:
         while True:
             if session.journal.untold or self._reporter.pending:
                 await self._reporter.announce(session.journal.untold)
+                self.asked()  # the time of a callback is the program's own
             if self.closing:
                 return await self._last_word()
             item = session.take(anyio.current_time())

@@ -1,0 +1,524 @@
+"""Callbacks and observers: in order, each once, and never at the stream's expense."""
+
+import functools
+import logging
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from resilient_sse import (
+    Closed,
+    Disconnected,
+    Gap,
+    Opened,
+    Reason,
+    Recovery,
+    ServerSentEvent,
+    StateChange,
+    StreamState,
+    integers,
+)
+from resilient_sse.testing import comment, event, pause
+from tests.client.support import Record, drain, make, numbered, take
+
+
+def logged(caplog):
+    """Return how often the log speaks of a callback that failed."""
+    return sum("callback of the stream failed" in entry.getMessage() for entry in caplog.records)
+
+
+class Failing:
+    """A callback or observer that always raises, compares equal to its like, and has no hash."""
+
+    __hash__ = None
+
+    def __init__(self):
+        self.calls = 0
+
+    def __eq__(self, other):
+        return isinstance(other, Failing)
+
+    def __call__(self, fact):
+        self.calls += 1
+        raise ZeroDivisionError
+
+
+# --- Order
+
+
+async def test_callbacks_stand_where_the_change_happened(script):
+    """Connected before the first event, lost behind the last one, a gap before the event behind it (3.7)."""
+    script.respond(*numbered(1, 2)).drop()
+    script.respond(*numbered(3, 7)).hang()
+    script.respond(*numbered(7)).hang()
+    said = []
+    stream = make(script, sequence=integers)
+    stream.on_state_change(lambda change: said.append(change.new.value))
+    stream.on_gap(lambda gap: said.append(gap.missing))
+    async with stream:
+        for _ in range(4):
+            said.append((await anext(stream)).id)  # noqa: PERF401 - in between, callbacks write here, too
+    outage = ["reconnecting", "connected"]
+    assert said == ["connected", "1", "2", *outage, "3", *outage, 3, "7", "closed"]
+
+
+async def test_callbacks_are_called_in_the_order_they_were_added(script):
+    """Each waits for the one before, whether that is sync or async (R82)."""
+    script.respond(*numbered(1)).hang()
+    said = []
+    stream = make(script, on_state_change=lambda change: said.append("argument"))
+
+    @stream.on_state_change
+    async def _(change):
+        await anyio.sleep(5)
+        said.append("slow")
+
+    stream.on_state_change(lambda change: said.append(anyio.current_time()))
+    async with stream:
+        await anext(stream)
+        assert said == ["argument", "slow", 5]
+
+
+async def test_the_stream_has_changed_when_a_callback_hears_of_it(script):
+    """`state` inside a callback is the new one (section 3.7)."""
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(2)).hang()
+    said = []
+    stream = make(script)
+    stream.on_state_change(lambda change: said.append(stream.state is change.new))
+    async with stream:
+        await take(stream, 2)
+    assert said == [True] * 4
+
+
+async def test_observers_hear_everything_and_callbacks_only_their_kind(script):
+    """Observers get every fact, changes before the callbacks do; callbacks get theirs alone (P28)."""
+    script.respond(comment("hi"), *numbered(1)).drop()
+    script.respond(*numbered(3)).hang()
+    script.respond(*numbered(3)).hang()
+    facts, told = [], []
+
+    def tell(fact):
+        assert facts[-1] is fact
+        told.append(fact)
+
+    stream = make(script, observers=[facts.append], on_state_change=tell, on_gap=tell, sequence=integers)
+    async with stream:
+        await take(stream, 2)
+    assert told == [fact for fact in facts if isinstance(fact, StateChange | Gap)]
+    assert stream.stats.callback_errors == 0
+    kinds = [type(fact) for fact in facts if not isinstance(fact, StateChange)]
+    outage = [Disconnected, Opened]
+    assert kinds[:3] == [Opened, type(facts[2]), ServerSentEvent]
+    assert [kind for kind in kinds[3:] if kind is not Recovery] == [
+        *outage,
+        *outage,
+        Gap,
+        ServerSentEvent,
+        Closed,
+    ]
+    assert kinds.count(Recovery) == 1
+
+
+async def test_observers_hear_what_the_consumer_gets(script):
+    """Duplicates, heartbeats and filtered events are told to nobody (R153)."""
+    script.respond(
+        *numbered(1, 1), event("", event="heartbeat"), event("x", id="2", event="noise"), *numbered(3)
+    ).hang()
+    facts = []
+    async with make(script, observers=[facts.append], events={"message"}) as stream:
+        items = await take(stream, 2)
+    assert [fact for fact in facts if isinstance(fact, ServerSentEvent)] == items
+
+
+async def test_any_callable_of_one_argument_serves(script):
+    """Bound methods, partials, objects with `__call__` and built-in functions, sync or async (R82)."""
+    script.respond(*numbered(1)).hang()
+    said = []
+
+    class Listener:
+        async def hear(self, change):
+            await anyio.lowlevel.checkpoint()
+            said.append("method")
+
+        async def __call__(self, change):
+            said.append("object")
+
+    stream = make(script)
+    for callback in (
+        Listener().hear,
+        Listener(),
+        functools.partial(lambda word, _: said.append(word), "part"),
+    ):
+        assert stream.on_state_change(callback) is callback
+    stream.on_state_change(said.append)
+    async with stream:
+        await anext(stream)
+    assert said[:3] == ["method", "object", "part"]
+    assert isinstance(said[3], StateChange)
+
+
+@pytest.mark.parametrize("name", ["on_state_change", "on_gap"])
+@pytest.mark.parametrize("wrong", [None, "print", lambda: None, lambda a, b: None], ids=range(4))
+def test_what_is_no_callback_is_refused_when_it_is_added(script, name, wrong):
+    """Anything that cannot be called with one argument is a `TypeError` at once, by name."""
+    with pytest.raises(TypeError, match=name):
+        getattr(make(script), name)(wrong)
+
+
+async def coroutine_function(fact):
+    """Stand for an observer that somebody has made async."""
+
+
+@pytest.mark.parametrize("wrong", [print, [None], [lambda: None], [coroutine_function]], ids=range(4))
+def test_what_is_no_observer_is_refused_at_construction(script, wrong):
+    """One observer in place of several, and what could not be called, or not waited for."""
+    with pytest.raises(TypeError, match="observers"):
+        make(script, observers=wrong)
+
+
+# --- Failing
+
+
+async def test_a_callback_that_always_raises_does_not_fill_the_log(script, caplog):
+    """Nine failures are counted one by one and logged at the first, second, fourth and eighth (3.9)."""
+    for number in range(4):
+        script.respond(*numbered(number)).drop()
+    script.respond(*numbered(4)).hang()
+    failing, record = Failing(), Record()
+    async with make(script, on_state_change=failing) as stream:
+        stream.on_state_change(record)
+        await take(stream, 5)
+        assert stream.stats.callback_errors == failing.calls == len(record.changes) == 9
+    assert logged(caplog) == 4
+
+
+async def test_each_callback_has_its_own_count_in_the_log(script, caplog):
+    """The first failure of each is logged, with its traceback, even if they are equal to each other (3.9)."""
+    script.respond(*numbered(1)).hang()
+    async with make(script, on_state_change=Failing()) as stream:
+        for _ in range(2):
+            stream.on_state_change(Failing())
+        await anext(stream)
+        assert (stream.stats.callback_errors, logged(caplog)) == (3, 3)
+    failures = [entry for entry in caplog.records if entry.exc_info]
+    assert {entry.levelno for entry in failures} == {logging.ERROR}
+    assert failures[0].exc_info[0] is ZeroDivisionError
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "observer"])
+async def test_what_raises_costs_no_event_and_no_other_callback(script, kind):
+    """Whoever fails, every event comes and the others hear everything (section 3.7)."""
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(2, 4)).hang()
+    script.respond(*numbered(4)).hang()
+    others = []
+
+    def fails(fact):
+        raise ZeroDivisionError
+
+    async def fails_later(fact):
+        await anyio.sleep(1)
+        raise ZeroDivisionError
+
+    observers = [fails, others.append] if kind == "observer" else [others.append]
+    callback = {"sync": fails, "async": fails_later, "observer": others.append}[kind]
+    record = Record()
+    stream = make(script, observers=observers, on_state_change=callback, on_gap=callback, sequence=integers)
+    stream.on_state_change(record)
+    async with stream:
+        assert [item.id for item in await take(stream, 3)] == ["1", "2", "4"]
+    assert record.path == ["connected", *["reconnecting", "connected"] * 2, "closed"]
+    assert sum(isinstance(fact, Gap) for fact in others) >= 1
+    assert stream.stats.callback_errors > 6
+
+
+async def test_what_is_no_exception_comes_out(script):
+    """`SystemExit` in a callback ends the program, as anywhere else."""
+    script.respond(*numbered(1)).hang()
+
+    def leave(change):
+        stream.remove_callback(leave)
+        raise SystemExit(3)
+
+    stream = make(script, on_state_change=leave)
+    with pytest.raises(SystemExit):
+        await anext(stream)
+    await stream.aclose()
+    assert stream.stats.callback_errors == 0
+
+
+async def test_iterating_inside_a_callback_is_refused(script):
+    """It would wait for itself: a `RuntimeError` inside the callback, and the stream goes on (section 1)."""
+    script.respond(*numbered(1)).hang()
+    refused = []
+    stream = make(script)
+
+    @stream.on_state_change
+    async def _(change):
+        with pytest.raises(RuntimeError, match="inside a callback"):
+            await anext(stream)
+        refused.append(change.new)
+
+    assert (await anext(stream)).id == "1"
+    assert refused == [StreamState.CONNECTED]
+    await stream.aclose()
+
+
+# --- Adding and removing
+
+
+async def test_a_callback_may_remove_itself(script):
+    """It is not called again, and those behind it miss nothing."""
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(2)).hang()
+    once, record = [], Record()
+    stream = make(script)
+
+    @stream.on_state_change
+    def first_only(change):
+        once.append(change.new)
+        stream.remove_callback(first_only)
+
+    stream.on_state_change(record)
+    async with stream:
+        await take(stream, 2)
+    assert once == [StreamState.CONNECTED]
+    assert record.path == ["connected", "reconnecting", "connected", "closed"]
+
+
+async def test_a_callback_added_inside_another_begins_with_the_next_change(script):
+    """It does not hear of the change that is being told."""
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(2)).hang()
+    stream, record = make(script), Record()
+
+    @stream.on_state_change
+    def _(change):
+        if change.new is StreamState.CONNECTED and change.attempt == 0:
+            stream.on_state_change(record)
+
+    async with stream:
+        await take(stream, 2)
+    assert record.path == ["reconnecting", "connected", "closed"]
+
+
+async def test_removing_takes_back_one_adding_of_each_kind(script):
+    """What was added twice is called once more; what listens to both kinds is removed from both."""
+    script.respond(*numbered(1)).hang()
+    calls = []
+    stream = make(script)
+    for add in (stream.on_state_change, stream.on_state_change, stream.on_gap):
+        add(calls.append)
+    stream.remove_callback(calls.append)  # a bound method is a new object each time, and equal
+    async with stream:
+        await anext(stream)
+        assert len(calls) == 1
+        stream.remove_callback(calls.append)
+        with pytest.raises(ValueError, match="not a callback"):
+            stream.remove_callback(calls.append)
+
+
+async def test_a_callback_without_a_hash_can_be_removed(script):
+    """Equality is enough."""
+    script.respond(*numbered(1)).hang()
+    failing = Failing()
+    stream = make(script, on_gap=failing)
+    stream.remove_callback(failing)
+    with pytest.raises(ValueError, match="not a callback"):
+        stream.remove_callback(failing)
+    async with stream:
+        await anext(stream)
+    assert failing.calls == 0
+
+
+async def test_an_observer_is_no_callback(script):
+    """Observers are for the life of the stream: they cannot be removed."""
+    facts = []
+    stream = make(script, observers=[facts.append])
+    with pytest.raises(ValueError, match="not a callback"):
+        stream.remove_callback(facts.append)
+
+
+# --- Callbacks that act on the stream
+
+
+async def test_a_callback_may_close_the_stream(script):
+    """The loop ends normally, the other callbacks hear of both changes, in order (section 3.7)."""
+    script.respond(*numbered(1)).hang()
+    script.expect_no_more()
+    stream = make(script)
+
+    @stream.on_state_change
+    async def _(change):
+        await stream.aclose()
+
+    record = Record()
+    stream.on_state_change(record)
+    assert await drain(stream) == []
+    assert record.path == ["connected", "closed"]
+    assert [change.reason for change in record.changes] == [Reason.OPENED, Reason.CLOSED]
+    assert stream.stats.callback_errors == 0
+    script.closed_all()
+
+
+async def test_a_gap_may_close_the_stream(script):
+    """Nothing behind the gap is delivered to a program that has had enough (section 3.6)."""
+    script.respond(*numbered(1, 3)).hang()
+    script.respond(*numbered(3)).hang()
+    stream = make(script, sequence=integers)
+    stream.on_gap(lambda gap: stream.aclose())  # what a plain function returns is awaited, too
+    assert [item.id for item in await drain(stream)] == ["1"]
+    assert stream.state is StreamState.CLOSED
+
+
+async def test_a_child_task_of_a_callback_may_close_the_stream(script):
+    """A callback that waits for tasks of its own, one of which closes the stream, is no deadlock (P15)."""
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+    closed_at = []
+
+    @stream.on_state_change
+    async def _(change):
+        async with anyio.create_task_group() as group:
+            group.start_soon(stream.aclose)
+        closed_at.append(anyio.current_time())
+
+    assert await drain(stream) == []
+    assert closed_at == [0, 0]
+
+
+async def test_another_task_that_closes_waits_for_a_callback_under_way(script):
+    """The callback comes to its end, and then the stream is closed (section 1)."""
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+    ended = []
+
+    @stream.on_state_change
+    async def _(change):
+        await anyio.sleep(1.5)
+        ended.append(change.new)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(drain, stream)
+        await anyio.sleep(1)
+        await stream.aclose()
+        assert ended == [StreamState.CONNECTED, StreamState.CLOSED]
+        assert stream.state is StreamState.CLOSED
+
+
+@pytest.mark.parametrize("who", ["callback", "observer"])
+async def test_a_callback_may_restart_the_stream(script, who):
+    """The connection is dropped at once, without a delay, and the stream resumes (section 1)."""
+    script.respond(*numbered(1, 2)).hang()
+    script.respond(*numbered(1, 2)).hang()
+
+    def restart_once(fact):
+        if isinstance(fact, StateChange) and len(script.requests) == 1:
+            stream.restart()
+
+    record = Record()
+    stream = make(script, **({"observers": [restart_once]} if who == "observer" else {}))
+    if who == "callback":
+        stream.on_state_change(restart_once)
+    stream.on_state_change(record)
+    async with stream:
+        assert [item.id for item in await take(stream, 2)] == ["1", "2"]
+    assert record.timetable[:3] == [
+        (0, "connected", "opened"),
+        (0, "reconnecting", "restart"),
+        (0, "connected", "opened"),
+    ]
+
+
+async def test_a_callback_may_cancel_its_program(script):
+    """Cancellation passes; the stream can go on, and the callbacks behind hear of the change once (P15)."""
+    script.respond(*numbered(1)).drop()
+    script.respond(*numbered(2)).hang()
+    stream, record = make(script), Record()
+    scope = anyio.CancelScope()
+
+    @stream.on_state_change
+    async def _(change):
+        scope.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    stream.on_state_change(record)
+    async with stream:
+        with scope:
+            await anext(stream)
+        assert scope.cancelled_caught
+        assert [item.id for item in await take(stream, 2)] == ["1", "2"]
+    assert record.path == ["connected", "reconnecting", "connected", "closed"]
+    assert stream.stats.callback_errors == 0
+
+
+async def test_a_callback_that_was_cancelled_is_not_called_again(script):
+    """A read with a timeout cuts a slow callback short; those behind it are called by the next read (R82)."""
+    script.respond(*numbered(1)).hang()
+    said = []
+    stream = make(script)
+
+    @stream.on_state_change
+    async def _(change):
+        said.append("begun")
+        await anyio.sleep(10)
+        said.append("ended")
+
+    stream.on_state_change(lambda change: said.append("behind"))
+    with anyio.move_on_after(5):
+        await anext(stream)
+    assert said == ["begun"]
+    assert (await anext(stream)).id == "1"
+    assert said == ["begun", "behind"]
+    await stream.aclose()
+
+
+# --- Time
+
+
+@pytest.mark.parametrize("options", [{}, {"stall_on": "events"}, {"event_timeout": 35}], ids=str)
+async def test_a_slow_callback_is_not_a_silent_server(script, options):
+    """An hour in a callback is the program's own time: no notice, no stall (section 3.3)."""
+    script.respond(pause(10), comment("ping"), pause(3595), *numbered(1)).hang()
+    stream, record = make(script, **options), Record()
+
+    @stream.on_state_change
+    async def _(change):
+        await anyio.sleep(3600)
+
+    stream.on_state_change(record)
+    async with stream:
+        await anext(stream)
+        assert record.path == ["connected"]
+
+
+async def test_a_slow_callback_delays_the_events_behind_it(script):
+    """The consumer gets an event after everything that was said before it (R82)."""
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+
+    @stream.on_state_change
+    async def _(change):
+        await anyio.sleep(7)
+
+    await anext(stream)
+    assert anyio.current_time() == 7
+    await stream.aclose()
+
+
+async def test_closing_does_not_wait_for_a_callback_for_ever(script):
+    """A callback of CLOSED that hangs is cut short: `aclose()` is bounded (section 1)."""
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+    await anext(stream)
+
+    @stream.on_state_change
+    async def _(change):
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(60):
+        await stream.aclose()
+    assert stream.state is StreamState.CLOSED
+    script.closed_all()
