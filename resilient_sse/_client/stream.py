@@ -356,6 +356,8 @@ class ResilientStream:
             self._idle = self._idle or anyio.Event()
             with anyio.move_on_after(2 * CLOSE_SECONDS):
                 await self._idle.wait()
+            if not self._iterating:
+                await pump.close()  # who was iterating may have been cancelled before it could
 
     async def __aenter__(self) -> Self:
         """Enter a block that closes the stream at its end; the connection is made by the first iteration."""

@@ -12,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from resilient_sse import (
+    Backoff,
     ConnectionLostError,
     ResilientSSEError,
     ResilientStream,
@@ -342,6 +343,28 @@ async def test_restarts_are_no_sign_of_a_server_that_cannot_resume(script):
         await stream.aclose()
     assert len(script.requests) == 6
     assert gaps == []
+
+
+# --- Closing what has just been cancelled
+
+
+@pytest.mark.parametrize("at", [0.5, 5, 11.5, 14], ids=["connecting", "reading", "between", "reconnecting"])
+async def test_a_stream_whose_task_was_just_cancelled_can_be_closed(script, at):
+    """`aclose()` right behind the cancellation of the loop ends the stream for good, and tells so (P15)."""
+    script.respond(*numbered(1), pause(10), after=1).drop()
+    script.respond(after=100).hang()
+    record = Record()
+    stream = make(script, on_state_change=record, backoff=Backoff(initial=2, jitter=0))
+    async with anyio.create_task_group() as group:
+        group.start_soon(drain, stream)
+        await anyio.sleep(at)
+        group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await stream.aclose()
+    assert stream.state is StreamState.CLOSED
+    assert record.path[-1:] == ["closed"]
+    assert script.live == 0
+    assert await drain(stream) == []
 
 
 # --- What is no Exception

@@ -1,0 +1,393 @@
+"""
+The watch over a read: where limits meet, what happens in the same moment, and what the notice may do.
+
+The limits one by one are in `test_stream_liveness_limits`.
+"""
+
+import asyncio
+
+import anyio
+import pytest
+import trio
+
+from resilient_sse import Reason, StreamState, integers
+from resilient_sse.testing import ReplayServer, comment, event, pause
+from tests.client.support import Record, drain, make, numbered, take
+
+
+def suspend(seconds):
+    """Let time pass for everybody at once, as for a process that was stopped."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        trio.lowlevel.current_clock().jump(seconds)
+    else:
+        loop._clock.now += seconds
+
+
+def times(record):
+    """Return when which state was entered, without the first."""
+    return [(at, state) for at, state, _ in record.timetable[1:]]
+
+
+# --- Where the limits meet
+
+
+async def test_an_event_limit_below_the_notice_needs_no_notice(script):
+    """The connection is replaced at 20 s, for its own reason, and WAITING is never shown (R31)."""
+    script.respond(*numbered(1)).hang()
+    script.respond(*numbered(2)).hang()
+    record = Record()
+    async with make(script, event_timeout=20, on_state_change=record) as stream:
+        await take(stream, 2)
+        assert stream.stats.stalls == 1
+    assert record.timetable[1:3] == [(20, "reconnecting", "event_timeout"), (21, "connected", "opened")]
+
+
+@pytest.mark.parametrize(
+    "limit, expected",
+    [
+        (25, [(25, "reconnecting", "event_timeout")]),
+        (25.1, [(25, "waiting", "stall"), (25.1, "reconnecting", "event_timeout")]),
+        (30, [(25, "waiting", "stall"), (30, "reconnecting", "stall")]),
+        (31, [(25, "waiting", "stall"), (30, "reconnecting", "stall")]),
+    ],
+)
+async def test_the_earlier_limit_counts_and_gives_the_reason(script, limit, expected):
+    """Silence is no event either: whichever limit comes first ends the connection, a notice if it is before."""
+    script.respond(*numbered(1)).hang()
+    script.respond(*numbered(2)).hang()
+    record = Record()
+    async with make(script, event_timeout=limit, on_state_change=record) as stream:
+        await take(stream, 2)
+    assert record.timetable[1 : len(expected) + 1] == expected
+
+
+async def test_heartbeats_satisfy_the_event_limit(script):
+    """A heartbeat that is an event shows that the server's events flow (R158)."""
+    beats = [part for _ in range(10) for part in (pause(25), event("", event="heartbeat"))]
+    script.respond(*beats, *numbered(1)).hang()
+    record = Record()
+    async with make(script, event_timeout=26, waiting_after=26, on_state_change=record) as stream:
+        await anext(stream)
+        assert record.path == ["connected"]
+
+
+async def test_comments_bring_no_second_notice_where_events_count(script):
+    """In the strictest mode WAITING is announced once and lasts, whatever else arrives (P26)."""
+    script.respond(*numbered(1), pause(26), comment("1"), pause(2), comment("2")).hang()
+    script.respond(*numbered(2)).hang()
+    record = Record()
+    async with make(script, stall_on="events", on_state_change=record) as stream:
+        await take(stream, 2)
+    assert times(record)[:3] == [(25, "waiting"), (30, "reconnecting"), (31, "connected")]
+
+
+async def test_a_frame_ends_the_waiting_where_frames_count(script):
+    """Half a comment does not, the rest of it does, and the limits begin again (P26)."""
+    script.respond(*numbered(1), pause(26), b": he", pause(1), b"re\n").hang()
+    script.respond(*numbered(2)).hang()
+    record = Record()
+    async with make(script, stall_on="frames", on_state_change=record) as stream:
+        await take(stream, 2)
+    assert times(record)[:4] == [(25, "waiting"), (27, "connected"), (52, "waiting"), (57, "reconnecting")]
+
+
+async def test_silence_adds_up_over_reads_that_do_not_count(script):
+    """Notice and stall stand where they would without the comments, to the tick (P26)."""
+    script.respond(*numbered(1), pause(9), comment(), pause(9), comment(), pause(9), comment()).hang()
+    script.respond(*numbered(2)).hang()
+    record = Record()
+    async with make(script, stall_on="events", on_state_change=record) as stream:
+        await take(stream, 2)
+    assert times(record)[:2] == [(25, "waiting"), (30, "reconnecting")]
+
+
+async def test_the_wait_for_headers_is_no_silence_of_the_body(script):
+    """A slow answer is bounded by itself; the limits on silence begin with the body (section 3.3)."""
+    script.respond(after=29).hang()
+    script.respond(*numbered(1)).hang()
+    record = Record()
+    async with make(script, on_state_change=record) as stream:
+        await anext(stream)
+    assert times(record)[:2] == [(54, "waiting"), (59, "reconnecting")]
+
+
+async def test_headers_that_do_not_come_while_reconnecting(script):
+    """A reconnect that hangs is a failed attempt and no stall, and the next one is made (section 3.3)."""
+    script.respond(*numbered(1)).drop()
+    script.stall_headers()
+    script.respond(*numbered(2)).hang()
+    record = Record()
+    async with make(script, on_state_change=record) as stream:
+        await take(stream, 2)
+        assert (stream.stats.stalls, stream.stats.failed_attempts) == (0, 1)
+    assert record.timetable[1:4] == [
+        (0, "reconnecting", "reset"),
+        (51, "reconnecting", "connect"),
+        (53, "connected", "opened"),
+    ]
+
+
+async def test_each_connection_has_the_whole_limit(script):
+    """Silence before a loss is not held against the next connection; each stall counts (R106)."""
+    script.respond(*numbered(1), pause(29)).drop()
+    for number in (2, 3):
+        script.respond(*numbered(number)).hang()
+    script.respond(*numbered(4)).hang()
+    record = Record()
+    async with make(script, on_state_change=record) as stream:
+        await take(stream, 4)
+        assert (stream.stats.stalls, stream.stats.reconnects) == (2, 3)
+    assert [at for at, state in times(record) if state == "waiting"] == [25, 55, 86]
+
+
+# --- While waiting
+
+
+@pytest.mark.parametrize("ending, reason", [("drop", "reset"), ("end", "eof"), ("cut", "reset")])
+async def test_a_connection_that_ends_while_waiting(script, ending, reason):
+    """It ends for its own reason and is no stall (R78)."""
+    getattr(script.respond(*numbered(1), pause(27)), ending)()
+    script.respond(*numbered(2)).hang()
+    record = Record()
+    async with make(script, on_state_change=record) as stream:
+        await take(stream, 2)
+        assert stream.stats.stalls == 0
+    assert record.timetable[1:3] == [(25, "waiting", "stall"), (27, "reconnecting", reason)]
+
+
+async def test_an_event_that_ends_the_waiting_comes_behind_the_notice_of_it(script):
+    """WAITING, CONNECTED, event: the program never gets an event from a stream that says it waits (R30)."""
+    script.respond(*numbered(1), pause(26), *numbered(2)).hang()
+    said = []
+    stream = make(script)
+    stream.on_state_change(lambda change: said.append(change.new.value))
+    async with stream:
+        for _ in range(2):
+            said.append((await anext(stream)).id)
+            assert stream.state is StreamState.CONNECTED
+    assert said == ["connected", "1", "waiting", "connected", "2", "closed"]
+
+
+async def test_aclose_while_waiting(script):
+    """Another task may close a silent stream: its loop ends at once and normally (section 1)."""
+    script.respond(*numbered(1)).hang()
+    script.expect_no_more()
+    stream, record = make(script), Record()
+    stream.on_state_change(record)
+    async with anyio.create_task_group() as group:
+        group.start_soon(drain, stream)
+        await anyio.sleep(27)
+        await stream.aclose()
+        assert anyio.current_time() == 27
+    assert times(record) == [(25, "waiting"), (27, "closed")]
+    assert stream.stats.stalls == 0
+    script.closed_all()
+
+
+async def test_a_stalled_connection_that_is_slow_to_close(script):
+    """The new one is opened only when the old one is closed, which takes 2 s at most (section 3.8)."""
+    script.respond(*numbered(1), close_takes=100).hang()
+    script.respond(*numbered(2)).hang()
+    async with make(script) as stream:
+        await take(stream, 2)
+    assert 30 < script.requests[1].at <= 33
+    assert script.max_live == 1
+
+
+# --- In the same moment
+
+
+@pytest.mark.parametrize("moment", [25, 30])
+async def test_an_event_in_the_very_moment_of_a_limit_is_neither_lost_nor_repeated(script, moment):
+    """Whatever the limit does to the connection, the event comes once (R25)."""
+    script.respond(*numbered(1), pause(moment), *numbered(2), pause(1), *numbered(3)).hang()
+    script.always(ReplayServer([(number, str(number)) for number in range(1, 4)]))
+    async with make(script) as stream:
+        assert [item.id for item in await take(stream, 3)] == ["1", "2", "3"]
+    assert script.max_live == 1
+
+
+@pytest.mark.parametrize("moment", [25, 30])
+@pytest.mark.parametrize("deed", ["aclose", "restart", "cancel"])
+async def test_a_limit_in_the_very_moment_of_another_deed(script, moment, deed):
+    """The program closes, restarts or cancels just when a limit strikes: nothing is left open (P15)."""
+    script.always(ReplayServer([(1, "a")]))
+    stream = make(script)
+    scope = anyio.CancelScope()
+
+    async def consume() -> None:
+        with scope:
+            await drain(stream)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(consume)
+        await anyio.sleep(moment)
+        if deed == "cancel":
+            scope.cancel()
+        elif deed == "restart":
+            stream.restart()
+            await anyio.sleep(5)
+        await stream.aclose()
+    assert stream.state is StreamState.CLOSED
+    assert (script.live, script.max_live) == (0, 1)
+
+
+@pytest.mark.parametrize("at", [5, 27])
+async def test_a_process_that_was_suspended_loses_nothing(script, at):
+    """After an hour's sleep limits and bytes are due at once: one reconnect at most, every event once (P15)."""
+    script.always(ReplayServer([(number, "x") for number in range(1, 8)], every=28))
+    stream = make(script, sequence=integers)
+    got = []
+
+    async def consume() -> None:
+        got.extend([item.id for item in await take(stream, 7)])
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(consume)
+        await anyio.sleep(at)
+        suspend(3600)
+    assert got == [str(number) for number in range(1, 8)]
+    assert stream.stats.reconnects <= 1
+    assert stream.stats.lost == 0
+    await stream.aclose()
+
+
+# --- The notice itself
+
+
+async def test_a_slow_notice_does_not_delay_the_end_of_the_silence(script):
+    """A byte that comes while a callback of WAITING runs counts, and both are told in order (R82)."""
+    script.respond(*numbered(1), pause(26), *numbered(2)).hang()
+    stream, record = make(script), Record()
+
+    @stream.on_state_change
+    async def _(change):
+        if change.new is StreamState.WAITING:
+            await anyio.sleep(20)
+
+    stream.on_state_change(record)
+    async with stream:
+        await take(stream, 2)
+        assert record.path == ["connected", "waiting", "connected"]
+        assert record.times[1:] == [45, 45]
+    assert stream.stats.stalls == 0
+
+
+async def test_a_connection_that_breaks_during_a_slow_notice(script):
+    """The callback comes to its end, and then the loss is told (R82)."""
+    script.respond(*numbered(1), pause(26)).drop()
+    script.respond(*numbered(2)).hang()
+    stream, record = make(script), Record()
+    ended = []
+
+    @stream.on_state_change
+    async def _(change):
+        if change.new is StreamState.WAITING:
+            await anyio.sleep(20)
+            ended.append(anyio.current_time())
+
+    stream.on_state_change(record)
+    async with stream:
+        await take(stream, 2)
+    assert ended == [45]
+    assert record.path[1:4] == ["waiting", "reconnecting", "connected"]
+    assert record.changes[2].reason is Reason.RESET
+
+
+async def test_cancelling_the_read_cancels_the_notice(script):
+    """A read with a timeout is over when its time is, also if a callback of WAITING is under way (P15)."""
+    script.respond(*numbered(1)).hang()
+    script.respond(*numbered(2)).hang()
+    stream = make(script)
+    ended = []
+
+    @stream.on_state_change
+    async def _(change):
+        if change.new is StreamState.WAITING:
+            try:
+                await anyio.sleep(100)
+            finally:
+                ended.append(anyio.current_time())
+
+    await anext(stream)
+    with anyio.move_on_after(27) as scope:
+        await anext(stream)
+    assert scope.cancelled_caught
+    assert (anyio.current_time(), ended) == (27, [27])
+    assert (await anext(stream)).id == "2"
+    assert stream.stats.callback_errors == 0
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("callback_takes", [0, 10])
+async def test_a_notice_whose_callback_fails_changes_nothing(script, callback_takes):
+    """The failure is counted, and the stall comes when it is due (section 3.7)."""
+    script.respond(*numbered(1)).hang()
+    script.respond(*numbered(2)).hang()
+    stream, record = make(script), Record()
+    stream.on_state_change(record)
+
+    @stream.on_state_change
+    async def _(change):
+        if change.new is StreamState.WAITING:
+            await anyio.sleep(callback_takes)
+            raise ZeroDivisionError
+
+    async with stream:
+        await take(stream, 2)
+        assert stream.stats.callback_errors == 1
+    assert record.path[:4] == ["connected", "waiting", "reconnecting", "connected"]
+
+
+async def test_what_is_no_exception_comes_out_of_a_notice_as_it_is(script):
+    """It ends the loop with itself, not with a group around it, and leaves the stream usable."""
+
+    class Stop(BaseException):
+        """What a framework may use to end a program."""
+
+    script.respond(*numbered(1), pause(26), *numbered(2)).hang()
+    stream = make(script)
+
+    @stream.on_state_change
+    async def _(change):
+        if change.new is StreamState.WAITING:
+            raise Stop
+
+    await anext(stream)
+    with pytest.raises(Stop):
+        await anext(stream)
+    await stream.aclose()
+    script.closed_all()
+
+
+async def test_a_notice_may_close_the_stream(script):
+    """A program that has no patience for silence ends its loop at the notice (section 3.7)."""
+    script.respond(*numbered(1)).hang()
+    script.expect_no_more()
+    stream, record = make(script), Record()
+    stream.on_state_change(record)
+
+    @stream.on_state_change
+    async def _(change):
+        if change.new is StreamState.WAITING:
+            await stream.aclose()
+
+    assert [item.id for item in await drain(stream)] == ["1"]
+    assert times(record) == [(25, "waiting"), (25, "closed")]
+    script.closed_all()
+
+
+async def test_a_read_leaves_no_timer_and_no_task(script):
+    """Nothing of a read outlives it: an hour later, nobody has announced a silence (section 3.3)."""
+    script.respond(*numbered(1), pause(24), *numbered(2)).hang()
+    stream, record = make(script), Record()
+    stream.on_state_change(record)
+    await take(stream, 2)
+    before = len(anyio.get_running_tasks()) if hasattr(anyio, "get_running_tasks") else None
+    await anyio.sleep(3600)
+    assert record.path == ["connected"]
+    if before is not None:
+        assert len(anyio.get_running_tasks()) == before
+    await stream.aclose()
