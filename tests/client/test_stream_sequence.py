@@ -1,0 +1,401 @@
+"""Numbered streams: holes are healed or reported, order holds, and nothing comes twice."""
+
+import anyio
+import pytest
+
+from resilient_sse import BadStatusError, Gap, Reason, RetriesExhaustedError, StreamState, integers
+from resilient_sse.checkpoints import MemoryCheckpoint
+from resilient_sse.testing import ReplayServer, Reply, event, pause
+from tests.client.support import Record, drain, make, numbered, take
+
+
+class Watched:
+    """A numbered stream, what it delivered, and the gaps in their places."""
+
+    def __init__(self, script, **options):
+        self.record = Record()
+        self.gaps = []
+        self.seen = []
+        options = {"sequence": integers, "until": "done", **options}
+        self.stream = make(script, on_state_change=self.record, on_gap=self._on_gap, **options)
+
+    def _on_gap(self, gap):
+        self.gaps.append(gap)
+        self.seen.append((gap.kind, gap.missing))
+
+    async def run(self):
+        """Go to the end of the stream and return numbers and gaps in order."""
+        async with self.stream:
+            async for item in self.stream:
+                if item.event != "done":
+                    self.seen.append(int(item.id))
+        return self.seen
+
+    @property
+    def reasons(self):
+        """Why connections were left."""
+        return [change.reason for change in self.record.changes if change.new is StreamState.RECONNECTING]
+
+
+DONE = event("", event="done")
+
+
+def at_once(*ids):
+    """Write the events into one chunk: what one read brings behind a hole is held back as a whole."""
+    return b"".join(numbered(*ids))
+
+
+# --- Holes that are filled
+
+
+async def test_a_hole_is_healed_by_a_reconnect(script):
+    """The connection is replaced, resumed from the last contiguous id, and order holds (R36, P22)."""
+    script.respond(*numbered(1, 2, 5, 6)).hang()
+    script.respond(*numbered(3, 4, 5, 6, 7), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [1, 2, 3, 4, 5, 6, 7]
+    assert [request.last_event_id for request in script.requests] == [None, "2"]
+    assert watched.reasons == [Reason.GAP]
+    assert watched.record.times[:3] == [0, 0, 1]
+    assert (watched.stream.stats.gaps, watched.stream.stats.lost) == (0, 0)
+    assert script.max_live == 1
+
+
+async def test_a_healed_hole_costs_the_server_one_request(script):
+    """A server that has the events needs one reconnect for each hole that shows, and no more (R36)."""
+    events = [(number, str(number)) for number in range(1, 31)]
+    script.respond(*numbered(*range(1, 10)), at_once(*range(12, 16), 20)).hang()
+    script.always(ReplayServer(events))
+    watched = Watched(script, until=lambda item: item.id == "30")
+    assert await watched.run() == [*range(1, 31)]
+    assert len(script.requests) == 2
+
+
+async def test_a_healing_server_may_overlap(script):
+    """A replay that begins too early repeats nothing (R63)."""
+    script.respond(*numbered(1, 2, 3, 5)).hang()
+    script.respond(*numbered(2, 3, 4, 5, 6), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [1, 2, 3, 4, 5, 6]
+    assert watched.gaps == []
+    assert watched.stream.stats.duplicates >= 2
+
+
+async def test_what_was_held_back_is_not_lost_if_the_replay_stops_before_it(script):
+    """The replay fills the hole and goes quiet: what was held back follows at once, without another (P22)."""
+    script.respond(at_once(1, 4, 5)).hang()
+    script.respond(*numbered(2, 3), pause(10), *numbered(6), DONE).hang()
+    async with make(script, sequence=integers) as stream:
+        assert [item.id for item in await take(stream, 5)] == ["1", "2", "3", "4", "5"]
+        assert anyio.current_time() == 1
+        assert (await anext(stream)).id == "6"
+        assert stream.stats.gaps == 0
+
+
+async def test_a_hole_across_a_lost_connection_is_asked_for(script):
+    """A reconnect that goes on too late is asked once more, from the same id (R37)."""
+    script.respond(*numbered(1, 2)).drop()
+    script.respond(*numbered(5)).hang()
+    script.respond(*numbered(3, 4, 5), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [1, 2, 3, 4, 5]
+    assert [request.last_event_id for request in script.requests] == [None, "2", "2"]
+    assert watched.reasons == [Reason.RESET, Reason.GAP]
+
+
+async def test_healing_survives_failed_attempts(script):
+    """The attempt that heals is an attempt like any other, with delays and budget (R83)."""
+    script.respond(*numbered(1, 3)).hang()
+    script.refuse(times=3)
+    script.respond(*numbered(2, 3), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [1, 2, 3]
+    assert watched.gaps == []
+
+
+async def test_a_replay_that_is_cut_goes_on(script):
+    """A connection that breaks in the middle of the replay is resumed where it broke (R37)."""
+    script.respond(*numbered(1, 5)).hang()
+    script.respond(*numbered(2, 3)).drop()
+    script.respond(*numbered(4, 5), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [1, 2, 3, 4, 5]
+    assert script.requests[2].last_event_id == "3"
+    assert watched.gaps == []
+
+
+async def test_events_without_a_number_keep_their_place(script):
+    """What stands behind a held event stays behind it (R35)."""
+    script.respond(at_once(1, 3) + event("note")).hang()
+    script.respond(*numbered(2), pause(5), *numbered(4), DONE).hang()
+    async with make(script, sequence=integers, until="done") as stream:
+        assert [item.data for item in await drain(stream)][:5] == ["1", "2", "3", "note", "4"]
+
+
+# --- Holes that stay
+
+
+async def test_a_hole_that_is_not_replayed_is_one_gap(script):
+    """One `Gap` with what is missing, before the event behind it; the stream goes on (R16, R104, P22)."""
+    script.respond(*numbered(*range(1, 7), 9, 10)).hang()
+    script.respond(*numbered(9, 10), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [1, 2, 3, 4, 5, 6, ("hole", 2), 9, 10]
+    assert watched.gaps == [Gap(kind="hole", after_id="6", before_id="9", missing=2)]
+    assert len(script.requests) == 2
+    figures = watched.stream.stats
+    assert (figures.gaps, figures.lost, figures.delivered, figures.numbered) == (1, 2, 9, 8)
+
+
+async def test_a_gap_stands_in_activity_and_among_the_facts(script):
+    """The loss is told in every place where the program may look, once in each (section 3.6)."""
+    script.respond(*numbered(1, 3)).hang()
+    script.respond(*numbered(3), DONE).hang()
+    facts, told = [], []
+    stream = make(script, sequence=integers, until="done", observers=[facts.append], on_gap=told.append)
+    seen = [item for item in await drain(stream.activity()) if isinstance(item, Gap)]
+    assert seen == told == [fact for fact in facts if isinstance(fact, Gap)]
+    assert [gap.missing for gap in seen] == [1]
+
+
+async def test_half_a_replay_leaves_the_rest_as_a_gap(script):
+    """A server that has kept a part of the hole is taken at its word for the rest (P22)."""
+    script.respond(*numbered(1, 9)).hang()
+    script.respond(*numbered(6, 7, 8, 9), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [1, ("hole", 4), 6, 7, 8, 9]
+    assert len(script.requests) == 2
+
+
+async def test_two_holes_are_two_gaps_for_one_reconnect(script):
+    """Each is reported in its place (P22)."""
+    script.respond(at_once(1, 3, 6)).hang()
+    script.respond(*numbered(3, 6), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [1, ("hole", 1), 3, ("hole", 2), 6]
+
+
+async def test_a_later_hole_has_its_own_chance(script):
+    """That one hole could not be filled says nothing about the next (P22)."""
+    script.respond(*numbered(1, 3)).hang()
+    script.respond(*numbered(3, 4, 7)).hang()
+    script.respond(*numbered(5, 6, 7), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [1, ("hole", 1), 3, 4, 5, 6, 7]
+    assert [request.last_event_id for request in script.requests] == [None, "1", "4"]
+
+
+async def test_a_server_that_goes_quiet_instead_of_replaying(script):
+    """What was held back is not held for ever: the hole is reported after a silence, and it comes (P22)."""
+    script.respond(*numbered(1, 3)).hang()
+    script.always(Reply().hang())
+    watched = Watched(script, until=lambda item: item.id == "3")
+    with anyio.fail_after(600):
+        assert await watched.run() == [1, ("hole", 1), 3]
+
+
+async def test_a_hole_behind_the_given_id(script):
+    """A stream that is asked to go on behind 5 and begins with 8 has a hole of two (R37, R48)."""
+    script.respond(*numbered(8)).hang()
+    script.respond(*numbered(8), DONE).hang()
+    watched = Watched(script, last_event_id="5")
+    assert await watched.run() == [("hole", 2), 8]
+    assert watched.gaps[0].after_id == "5"
+
+
+async def test_a_hole_behind_the_stored_position(script):
+    """A checkpoint is the last contiguous number of the next process (R37, R152)."""
+    store = MemoryCheckpoint()
+    script.respond(*numbered(1, 2), DONE).hang()
+    await Watched(script, checkpoint=store).run()
+    script.respond(*numbered(4)).hang()
+    script.respond(*numbered(3, 4), DONE).hang()
+    assert await Watched(script, checkpoint=store).run() == [3, 4]
+    assert [request.last_event_id for request in script.requests] == [None, "2", "2"]
+
+
+async def test_the_first_number_may_be_any(script):
+    """Without a position there is nothing to miss: a stream may begin at 500 (P22)."""
+    script.respond(*numbered(500, 501), DONE).hang()
+    assert await Watched(script).run() == [500, 501]
+
+
+async def test_without_a_sequence_numbers_are_names(script):
+    """Ids are opaque by default: holes and falling numbers mean nothing (X14)."""
+    script.respond(*numbered(1, 9, 4), DONE).hang()
+    assert await Watched(script, sequence=None).run() == [1, 9, 4]
+
+
+# --- The end of the retry budget
+
+
+async def test_a_hole_when_there_are_no_retries(script):
+    """Better a gap than the end of the stream: the connection goes on (R36)."""
+    script.respond(*numbered(1, 3, 4, 7), DONE).hang()
+    script.expect_no_more()
+    watched = Watched(script, max_retries=0)
+    assert await watched.run() == [1, ("hole", 1), 3, 4, ("hole", 2), 7]
+
+
+async def test_a_hole_on_the_last_attempt_of_the_budget(script):
+    """The attempt that spent the budget shows a hole: it is reported, and the stream goes on (R36, R83)."""
+    script.refuse(times=2)
+    script.respond(*numbered(7), DONE).hang()
+    script.expect_no_more()
+    watched = Watched(script, max_retries=2, last_event_id="5")
+    assert await watched.run() == [("hole", 1), 7]
+
+
+async def test_giving_up_while_healing_delivers_what_was_held_first(script):
+    """Events that arrived are not lost by the end of the stream: gap, events, and then the error (R25)."""
+    script.respond(at_once(1, 3, 4)).hang()
+    script.refuse(times=2)
+    script.expect_no_more()
+    watched = Watched(script, max_retries=2)
+    with pytest.raises(RetriesExhaustedError):
+        await watched.run()
+    assert watched.seen == [1, ("hole", 1), 3, 4]
+    assert watched.record.path[-1] == "error"
+
+
+async def test_an_answer_that_ends_the_healing(script):
+    """A refusal that is no use retrying delivers what was held, and is raised (P5, R25)."""
+    script.respond(*numbered(1, 3)).hang()
+    script.reject(403)
+    watched = Watched(script)
+    with pytest.raises(BadStatusError):
+        await watched.run()
+    assert watched.seen == [1, ("hole", 1), 3]
+
+
+async def test_a_post_that_cannot_be_sent_again_reports_its_hole(script):
+    """No second request is made for a hole where none is allowed (P12)."""
+
+    async def body():
+        yield b"once"
+
+    script.respond(*numbered(1, 3), DONE).hang()
+    script.expect_no_more()
+    watched = Watched(script, method="POST", content=body())
+    assert await watched.run() == [1, ("hole", 1), 3]
+
+
+async def test_closing_while_healing(script):
+    """The program's own end delivers nothing more (section 1)."""
+    script.respond(*numbered(1, 3)).hang()
+    script.expect_no_more()
+    watched = Watched(script)
+
+    @watched.stream.on_state_change
+    async def _(change):
+        if change.reason is Reason.GAP:
+            await watched.stream.aclose()
+
+    assert await watched.run() == [1]
+    assert watched.stream.state is StreamState.CLOSED
+
+
+# --- A numbering that starts anew
+
+
+async def test_a_reset_is_one_notice_and_suppresses_nothing(script):
+    """The server has restarted at 1: one `Gap` of kind reset, and every event comes (P23, R40)."""
+    script.respond(*numbered(498, 499, 500)).drop()
+    script.respond(event("new", id="1"), event("new", id="2"), event("new", id="3"), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [498, 499, 500, ("reset", None), 1, 2, 3]
+    assert watched.gaps == [Gap(kind="reset", after_id="500", before_id="1", missing=None)]
+    assert (watched.stream.stats.gaps, watched.stream.stats.lost) == (1, 0)
+    assert watched.stream.stats.unknown_losses == 1
+
+
+async def test_holes_are_seen_in_the_new_numbering(script):
+    """After a reset the checks go on from the new numbers (P23)."""
+    script.respond(*numbered(500)).drop()
+    script.respond(event("new", id="1"), event("new", id="4")).hang()
+    script.respond(event("new", id="2"), event("new", id="3"), event("new", id="4"), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [500, ("reset", None), 1, 2, 3, 4]
+    assert script.requests[2].last_event_id == "1"
+
+
+# --- Repeats, and what comes late
+
+
+async def test_replays_are_dropped_by_number(script):
+    """Five events repeated at each of two resumes: none comes twice, and nothing is called a reset (R63)."""
+    events = [(number, f"data {number}") for number in range(1, 31)]
+    for _ in range(2):
+        script.play(ReplayServer(events, overlap=5, drop_after=12))
+    script.always(ReplayServer(events, overlap=5))
+    watched = Watched(script, until=lambda item: item.id == "30", dedup_window=10)
+    assert await watched.run() == [*range(1, 31)]
+    assert watched.stream.stats.duplicates == 10
+    assert watched.gaps == []
+
+
+@pytest.mark.parametrize(
+    "mode, expected",
+    [("always", [1, 2, 3]), ("replay", [1, 2, 2, 3]), ("off", [1, 2, 2, 1, 2, 3])],
+)
+async def test_dedup_modes_of_a_numbered_stream(script, mode, expected):
+    """Repeats are dropped always, only when resumed, or never; none of it is a reset (section 3.2)."""
+    script.respond(*numbered(1, 2, 2)).drop()
+    script.respond(*numbered(1, 2, 3), DONE).hang()
+    watched = Watched(script, dedup=mode)
+    assert await watched.run() == expected
+
+
+async def test_a_late_event_of_a_reported_hole_is_not_delivered_out_of_order(script):
+    """What was reported lost and comes with a later replay after all stays out (R35, R63)."""
+    script.respond(*numbered(1, 4)).hang()
+    script.respond(*numbered(4)).drop()
+    script.respond(*numbered(2, 3, 4, 5), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [1, ("hole", 2), 4, 5]
+    assert (watched.stream.stats.gaps, watched.stream.stats.lost) == (1, 2)
+
+
+async def test_a_repeat_does_not_move_the_position_back(script):
+    """A connection that breaks in the middle of an overlap resumes where the stream had got to (R37)."""
+    script.respond(*numbered(1, 2, 3)).drop()
+    script.respond(*numbered(1, 2)).drop()
+    script.respond(*numbered(4), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [1, 2, 3, 4]
+    assert [request.last_event_id for request in script.requests] == [None, "3", "3"]
+
+
+async def test_a_number_of_ones_own(script):
+    """Any function of the id serves; an id without a number takes no part (section 3.6)."""
+
+    def number(event_id):
+        return int(event_id.removeprefix("item-"))
+
+    script.respond(
+        event("a", id="item-1"), event("x", id="other"), event("d", id="item-4"), event("", event="done")
+    ).hang()
+    script.respond(event("d", id="item-4"), DONE).hang()
+    async with make(script, sequence=number, until="done") as stream:
+        gaps = []
+        stream.on_gap(gaps.append)
+        assert [item.data for item in await drain(stream)] == ["a", "x", "d", ""]
+    assert [(gap.after_id, gap.before_id, gap.missing) for gap in gaps] == [("item-1", "item-4", 2)]
+
+
+async def test_a_function_that_fails_comes_out_of_the_loop(script):
+    """What is no `ValueError` is the program's own error, and the event is there when it asks again (P18)."""
+    script.respond(*numbered(1, 2)).hang()
+    broken = [True]
+
+    def number(event_id):
+        if event_id == "2" and broken:
+            broken.clear()
+            raise ZeroDivisionError
+        return int(event_id)
+
+    async with make(script, sequence=number) as stream:
+        await anext(stream)
+        with pytest.raises(ZeroDivisionError):
+            await anext(stream)
+        assert [item.id for item in await take(stream, 1)] == ["2"]
