@@ -470,16 +470,32 @@ async def test_a_save_that_happened_although_it_failed_is_no_conflict(script):
 @pytest.mark.parametrize("limit", [0.5, 1.5], ids=["before-the-deed", "after-the-deed"])
 async def test_a_cancelled_save_loses_no_event_and_is_no_conflict(script, limit):
     """Wherever the save is cut, the next call saves that event and delivers the next one (section 3.5)."""
-    script.respond(*numbered(1, 2)).hang()
-    store = Store(before=1, after=1)
+    script.respond(*numbered(1, 2, 3)).hang()
+    store = Store()
     async with make(script, checkpoint=store) as stream:
-        await anext(stream)
+        await take(stream, 2)
+        store.before = store.after = 1
         with anyio.move_on_after(limit):
             await anext(stream)
-        assert (await anext(stream)).id == "2"
-        assert store.position == "1"
-    assert store.position == "2"
+        assert (await anext(stream)).id == "3"
+        assert store.position == "2"
+    assert store.position == "3"
     assert len(script.requests) == 1
+
+
+async def test_a_cancelled_commit_can_be_taken_back(script):
+    """It may have been saved, so committing the position before it is no empty deed (section 3.5)."""
+    script.respond(*numbered(1, 2)).hang()
+    store = Store()
+    async with make(script, checkpoint=store, ack="manual") as stream:
+        first, second = await take(stream, 2)
+        await stream.commit(first)
+        store.after = 1
+        with anyio.move_on_after(0.5):
+            await stream.commit(second)
+        assert store.position == "2"
+        await stream.commit(first)
+    assert store.position == "1"
 
 
 async def test_a_cancelled_load_is_made_again(script):
