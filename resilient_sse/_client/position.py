@@ -64,12 +64,15 @@ class Position:
         Return the stored id, or `None` if there is none or it is to be ignored.
 
         Raises:
-            CheckpointError: The store cannot be read.
+            CheckpointError: The store cannot be read, or what it holds cannot be sent.
         """
         self._known = await self._loaded()
         if self._known is None or self._start == "live":
             return None
-        return self._known.last_event_id
+        stored = self._known.last_event_id
+        if stored and not usable_as_cursor(stored):  # no stream has saved it; beginning elsewhere is loss
+            raise CheckpointError("the stored position is no id that a header can carry", key=self._key)
+        return stored
 
     def handed_over(self, event: ServerSentEvent) -> None:
         """Take note that the consumer has got *event* and is processing it."""

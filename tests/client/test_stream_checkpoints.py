@@ -417,6 +417,23 @@ async def test_a_store_that_cannot_be_read_is_no_fresh_start(script, error):
     assert script.requests[1].last_event_id == "7"
 
 
+@pytest.mark.parametrize("stored", ["5\n", " 5", "5\x00", "5" * 5000], ids=["line", "edge", "nul", "long"])
+async def test_a_stored_id_that_cannot_be_sent_is_no_fresh_start(script, stored):
+    """A spoilt position is an error and not a stream that begins anywhere, unless that is asked for (P20)."""
+    store = Store()
+    store._positions[URL] = Checkpoint(stored, version=1)
+    stream = make(script, checkpoint=store)
+    with pytest.raises(CheckpointError, match="header can carry") as caught:
+        await anext(stream)
+    await stream.aclose()
+    assert caught.value.key == URL
+    assert script.requests == []
+    script.respond(*numbered(9)).hang()
+    async with make(script, checkpoint=store, start="live") as stream:
+        await anext(stream)
+    assert store.position == "9"
+
+
 @pytest.mark.parametrize("error", [CheckpointError("down", key="k"), OSError("disk")], ids=repr)
 async def test_a_save_that_fails_is_tried_again(script, error):
     """The error comes out of the loop; the connection and the events stay, and asking again saves (3.5)."""
@@ -543,6 +560,21 @@ async def test_a_conflict_stays_one(script):
     assert store.position == "3"
     await ahead.aclose()
     await behind.aclose()
+
+
+async def test_a_position_that_was_moved_and_moved_back_is_a_conflict(script):
+    """Another consumer has been there, even if the id is the same again (R152)."""
+    script.respond(*numbered(1, 2)).hang()
+    store = Store()
+    async with make(script, checkpoint=store, ack="manual") as stream:
+        first, second = await take(stream, 2)
+        await stream.commit(first)
+        known = store._positions[URL]
+        for event_id in ("2", "1"):
+            known = await store.save(URL, event_id, expected=known)
+        with pytest.raises(CheckpointError, match="another consumer"):
+            await stream.commit(second)
+    assert store.position == "1"
 
 
 async def test_a_position_that_was_moved_during_a_cancelled_save_is_a_conflict(script):
