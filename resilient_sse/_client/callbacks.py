@@ -71,7 +71,7 @@ class Callbacks:
 
     def remove(self, callback: Callable[..., Any]) -> None:
         """
-        Remove a callback wherever it was added.
+        Remove a callback wherever it was added; of what is being told now it hears no more either.
 
         Raises:
             ValueError: It was not added.
@@ -81,6 +81,7 @@ class Callbacks:
             raise ValueError(f"{callback!r} is not a callback of this stream")
         for registered in known:
             registered.remove(callback)
+        self._pending = deque(waiting for waiting in self._pending if waiting[0] != callback)
 
     def observe(self, fact: Fact) -> None:
         """Tell the observers."""

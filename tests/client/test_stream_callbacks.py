@@ -288,6 +288,25 @@ async def test_a_callback_may_remove_itself(script):
     assert record.path == ["connected", "reconnecting", "connected", "closed"]
 
 
+async def test_a_callback_that_another_removes_is_not_called_any_more(script):
+    """Not even for the change that is being told, for what it needs may be gone; the others are called."""
+    script.respond(*numbered(1)).hang()
+    removed, record = Record(), Record()
+    stream = make(script)
+
+    @stream.on_state_change
+    def remover(change):
+        stream.remove_callback(remover)
+        stream.remove_callback(removed)
+
+    stream.on_state_change(removed)
+    stream.on_state_change(record)
+    async with stream:
+        await anext(stream)
+    assert removed.path == []
+    assert record.path == ["connected", "closed"]
+
+
 async def test_a_callback_added_inside_another_begins_with_the_next_change(script):
     """It does not hear of the change that is being told."""
     script.respond(*numbered(1)).drop()
