@@ -131,8 +131,7 @@ class Position:
 
     async def _find_out(self, attempted: str) -> None:
         found = await self._loaded()
-        expected = {attempted, "" if self._known is None else self._known.last_event_id}
-        if found is not None and found.last_event_id not in expected:
+        if found is not None and found != self._known and found.last_event_id != attempted:
             raise CheckpointError("another consumer has moved this position", key=self._key)
         self._known = found
         self._uncertain = None

@@ -577,18 +577,21 @@ async def test_a_position_that_was_moved_and_moved_back_is_a_conflict(script):
     assert store.position == "1"
 
 
-async def test_a_position_that_was_moved_during_a_cancelled_save_is_a_conflict(script):
-    """Looking before the save shows the other consumer, too (section 3.5)."""
-    script.respond(*numbered(1, 2)).hang()
-    store = Store(before=1)
+@pytest.mark.parametrize("theirs", ["99", "1"])
+async def test_a_position_that_was_moved_during_a_cancelled_save_is_a_conflict(script, theirs):
+    """Looking before the save shows the other consumer, too, even if the id is the same again (section 3.5)."""
+    script.respond(*numbered(1, 2, 3)).hang()
+    store = Store()
     async with make(script, checkpoint=store, ack="manual") as stream:
-        first, second = await take(stream, 2)
+        first, second, third = await take(stream, 3)
+        await stream.commit(first)
+        store.before = 1
         with anyio.move_on_after(0.5):
-            await stream.commit(first)
-        store._positions[URL] = Checkpoint("99", version=1)
-        with pytest.raises(CheckpointError, match="another consumer"):
             await stream.commit(second)
-    assert store.position == "99"
+        store._positions[URL] = Checkpoint(theirs, version=3)
+        with pytest.raises(CheckpointError, match="another consumer"):
+            await stream.commit(third)
+    assert store.position == theirs
 
 
 @pytest.mark.parametrize("method", ["load", "save"])
