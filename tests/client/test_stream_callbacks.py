@@ -223,7 +223,7 @@ async def test_what_raises_costs_no_event_and_no_other_callback(script, kind):
         raise ZeroDivisionError
 
     observers = [fails, others.append] if kind == "observer" else [others.append]
-    callback = {"sync": fails, "async": fails_later, "observer": others.append}[kind]
+    callback = {"sync": fails, "async": fails_later, "observer": fails}[kind]
     record = Record()
     stream = make(script, observers=observers, on_state_change=callback, on_gap=callback, sequence=integers)
     stream.on_state_change(record)
@@ -424,6 +424,47 @@ async def test_another_task_that_closes_waits_for_a_callback_under_way(script):
         await anyio.sleep(1)
         await stream.aclose()
         assert ended == [StreamState.CONNECTED, StreamState.CLOSED]
+        assert stream.state is StreamState.CLOSED
+
+
+async def test_a_task_that_a_callback_has_left_behind_closes_like_any_other(script):
+    """Long after the callback has returned it is not inside it: `aclose()` returns when all is closed (P15)."""
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+    async with anyio.create_task_group() as group:
+
+        async def close_later() -> None:
+            await anyio.sleep(5)
+            await stream.aclose()
+            assert stream.state is StreamState.CLOSED
+
+        @stream.on_state_change
+        def _(change):
+            if change.new is StreamState.CONNECTED:
+                group.start_soon(close_later)
+
+        await drain(stream)
+    script.closed_all()
+
+
+async def test_who_has_iterated_is_not_inside_a_callback_of_the_next_who_does(script):
+    """A program that has read events, and closes while another task's callback runs, waits for it (P15)."""
+    script.respond(*numbered(1), pause(5)).drop()
+    stream = make(script)
+    ended = []
+
+    @stream.on_state_change
+    async def _(change):
+        if change.new is StreamState.RECONNECTING:
+            await anyio.sleep(1.5)
+            ended.append(change.new)
+
+    await anext(stream)
+    async with anyio.create_task_group() as group:
+        group.start_soon(drain, stream)
+        await anyio.sleep(6)
+        await stream.aclose()
+        assert ended == [StreamState.RECONNECTING]
         assert stream.state is StreamState.CLOSED
 
 

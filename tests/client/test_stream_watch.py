@@ -7,11 +7,12 @@ The limits one by one are in `test_stream_liveness_limits`.
 import asyncio
 
 import anyio
+import anyio.lowlevel
 import pytest
 import trio
 
-from resilient_sse import Reason, StreamState, integers
-from resilient_sse.testing import ReplayServer, comment, event, pause
+from resilient_sse import Reason, ResilientStream, StreamState, integers
+from resilient_sse.testing import ReplayServer, Script, comment, event, pause, run_in_virtual_time
 from tests.client.support import Record, drain, make, numbered, take
 
 
@@ -234,6 +235,30 @@ async def test_a_limit_in_the_very_moment_of_another_deed(script, moment, deed):
     assert (script.live, script.max_live) == (0, 1)
 
 
+def test_what_came_in_the_moment_of_a_restart_is_delivered():
+    """Bytes that were at hand when the connection was given up are not thrown away with it (R25)."""
+
+    async def restart(stream: ResilientStream) -> None:
+        await anyio.sleep(5)
+        stream.restart()
+        stream.restart()
+
+    async def consume() -> None:
+        script = Script()
+        script.respond(*numbered(1), pause(5), *numbered(2)).hang()
+        script.respond(*numbered(3)).hang()
+        stream = make(script)
+        async with anyio.create_task_group() as group:
+            group.start_soon(restart, stream)
+            await anyio.lowlevel.checkpoint()
+            assert [item.id for item in await take(stream, 3)] == ["1", "2", "3"]
+        assert script.requests[1].last_event_id == "2"
+        await stream.aclose()
+
+    # On asyncio who has slept for longer wakes first, which the test needs; trio draws lots.
+    run_in_virtual_time(consume)
+
+
 @pytest.mark.parametrize("at", [5, 27])
 async def test_a_process_that_was_suspended_loses_nothing(script, at):
     """After an hour's sleep limits and bytes are due at once: one reconnect at most, every event once (P15)."""
@@ -296,9 +321,10 @@ async def test_a_connection_that_breaks_during_a_slow_notice(script):
     assert record.changes[2].reason is Reason.RESET
 
 
-async def test_cancelling_the_read_cancels_the_notice(script):
+@pytest.mark.parametrize("parts", [[], [pause(26), comment()]], ids=["silence", "a byte meanwhile"])
+async def test_cancelling_the_read_cancels_the_notice(script, parts):
     """A read with a timeout is over when its time is, also if a callback of WAITING is under way (P15)."""
-    script.respond(*numbered(1)).hang()
+    script.respond(*numbered(1), *parts).hang()
     script.respond(*numbered(2)).hang()
     stream = make(script)
     ended = []
@@ -319,6 +345,32 @@ async def test_cancelling_the_read_cancels_the_notice(script):
     assert (await anext(stream)).id == "2"
     assert stream.stats.callback_errors == 0
     await stream.aclose()
+
+
+def test_cancelling_the_task_cancels_the_notice():
+    """`asyncio.timeout` cancels once only: the read is over then, with what a callback of WAITING does (P15)."""
+    ended = []
+
+    async def poll() -> None:
+        script = Script()
+        script.respond(*numbered(1)).hang()
+        stream = make(script)
+
+        @stream.on_state_change
+        async def _(change):
+            if change.new is StreamState.WAITING:
+                await anyio.sleep(100)
+
+        await anext(stream)
+        try:
+            async with asyncio.timeout(27):
+                await anext(stream)
+        except TimeoutError:
+            ended.append(anyio.current_time())
+        await stream.aclose()
+
+    run_in_virtual_time(poll)
+    assert ended == [27]
 
 
 @pytest.mark.parametrize("callback_takes", [0, 10])
