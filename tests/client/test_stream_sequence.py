@@ -5,7 +5,7 @@ import pytest
 
 from resilient_sse import BadStatusError, Gap, Reason, RetriesExhaustedError, StreamState, integers
 from resilient_sse.checkpoints import MemoryCheckpoint
-from resilient_sse.testing import ReplayServer, Reply, event, pause
+from resilient_sse.testing import ReplayServer, Reply, comment, event, pause
 from tests.client.support import Record, drain, make, numbered, take
 
 
@@ -124,6 +124,27 @@ async def test_a_replay_that_is_cut_goes_on(script):
     assert watched.gaps == []
 
 
+@pytest.mark.parametrize("ending", ["drop", "end"])
+async def test_a_connection_that_says_nothing_of_the_hole_decides_nothing(script, ending):
+    """It ends before the replay has begun: the hole is asked for again (P22)."""
+    script.respond(*numbered(1, 3)).hang()
+    getattr(script.respond(), ending)()
+    script.respond(*numbered(2, 3), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [1, 2, 3]
+    assert watched.gaps == []
+
+
+async def test_a_hole_inside_the_replay_of_another(script):
+    """What is held for the first hole is kept while the second is asked for (P22)."""
+    script.respond(at_once(1, 5)).hang()
+    script.respond(at_once(2, 8)).hang()
+    script.respond(*numbered(3, 4), pause(1), *numbered(6, 7), pause(1), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert watched.gaps == []
+
+
 async def test_events_without_a_number_keep_their_place(script):
     """What stands behind a held event stays behind it (R35)."""
     script.respond(at_once(1, 3) + event("note")).hang()
@@ -192,6 +213,15 @@ async def test_a_server_that_goes_quiet_instead_of_replaying(script):
     watched = Watched(script, until=lambda item: item.id == "3")
     with anyio.fail_after(600):
         assert await watched.run() == [1, ("hole", 1), 3]
+
+
+async def test_a_server_that_chats_instead_of_replaying(script):
+    """A connection that stays alive and brings no number does not hold events back for ever (P22)."""
+    script.respond(*numbered(1, 3)).hang()
+    script.respond(*[part for _ in range(100) for part in (comment(), pause(10))]).hang()
+    watched = Watched(script, until=lambda item: item.id == "3")
+    assert await watched.run() == [1, ("hole", 1), 3]
+    assert watched.record.times[-1] < 60
 
 
 async def test_a_hole_behind_the_given_id(script):
@@ -307,6 +337,21 @@ async def test_a_reset_is_one_notice_and_suppresses_nothing(script):
     assert watched.gaps == [Gap(kind="reset", after_id="500", before_id="1", missing=None)]
     assert (watched.stream.stats.gaps, watched.stream.stats.lost) == (1, 0)
     assert watched.stream.stats.unknown_losses == 1
+
+
+async def test_a_numbering_that_starts_anew_inside_the_window(script):
+    """Known numbers with other content are no repeats (P23, R40)."""
+    script.respond(*numbered(1, 2, 3)).drop()
+    script.respond(event("new", id="1"), event("new", id="2"), event("new", id="3"), DONE).hang()
+    assert await Watched(script).run() == [1, 2, 3, ("reset", None), 1, 2, 3]
+
+
+async def test_the_given_id_may_come_again(script):
+    """A server that replays inclusively repeats it: no event, and no reset, whatever it contains (3.2)."""
+    script.respond(*numbered(5, 6), DONE).hang()
+    watched = Watched(script, last_event_id="5")
+    assert await watched.run() == [6]
+    assert watched.gaps == []
 
 
 async def test_holes_are_seen_in_the_new_numbering(script):
