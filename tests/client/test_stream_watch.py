@@ -235,6 +235,24 @@ async def test_a_limit_in_the_very_moment_of_another_deed(script, moment, deed):
     assert (script.live, script.max_live) == (0, 1)
 
 
+def test_an_event_in_the_moment_of_a_stall_does_not_hide_the_stall():
+    """The connection is closed already: it is a stall, counted and named, and the event is delivered (R106)."""
+
+    async def consume() -> None:
+        script = Script()
+        script.respond(*numbered(1), pause(30), *numbered(2)).hang()
+        script.respond(*numbered(3)).hang()
+        record = Record()
+        stream = make(script, on_state_change=record)
+        assert [item.id for item in await take(stream, 3)] == ["1", "2", "3"]
+        assert record.timetable[3] == (30, "reconnecting", "stall")
+        assert stream.stats.stalls == 1
+        await stream.aclose()
+
+    # On asyncio the limit, which was set first, strikes first; on trio it would take the event with it.
+    run_in_virtual_time(consume)
+
+
 def test_what_came_in_the_moment_of_a_restart_is_delivered():
     """Bytes that were at hand when the connection was given up are not thrown away with it (R25)."""
 
