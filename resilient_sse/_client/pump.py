@@ -124,11 +124,18 @@ class Pump:
             if closes:
                 session.close(anyio.current_time())
         if closes:
-            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                await self._reporter.announce(session.journal.untold)
+            await self._say_goodbye()
             self._farewell = session.take(anyio.current_time())
             if self._farewell is not None:
                 self._reporter.observe(self._farewell)
+
+    async def _say_goodbye(self) -> None:
+        """Tell all callbacks of the end; one that takes too long is cut short, for the sake of those behind it."""
+        untold, left = self._session.journal.untold, CLOSE_SECONDS
+        while untold or self._reporter.pending:
+            with anyio.move_on_after(left, shield=True):
+                await self._reporter.announce(untold)
+            left = 0.0
 
     def wake(self, *, restart: bool = False) -> None:
         """Interrupt whatever `next` is waiting for."""
@@ -288,8 +295,10 @@ class Pump:
                 await anyio.sleep(left)
 
     async def _quiet(self) -> None:
-        self._session.quiet(anyio.current_time())
+        began = anyio.current_time()
+        self._session.quiet(began)
         await self._reporter.announce(self._session.journal.untold)
+        self._waiting_since += anyio.current_time() - began  # the time of a callback is the program's own
 
     def _goes_on(self) -> bool:
         return self._session.state is StreamState.RECONNECTING and not self.closing

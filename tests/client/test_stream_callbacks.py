@@ -582,3 +582,44 @@ async def test_closing_does_not_wait_for_a_callback_for_ever(script):
         await stream.aclose()
     assert stream.state is StreamState.CLOSED
     script.closed_all()
+
+
+@pytest.mark.parametrize("options", [{"stall_on": "events"}, {"event_timeout": 35}])
+async def test_the_time_of_a_notice_is_not_silence(script, options):
+    """Bytes that came while a callback was still showing the notice of silence were in time."""
+    script.respond(pause(26), comment("x"), pause(3), *numbered(2)).hang()
+    stream = make(script, **options)
+
+    @stream.on_state_change
+    async def _(change):
+        if change.new is StreamState.WAITING:
+            await anyio.sleep(40)
+
+    assert (await anext(stream)).id == "2"
+    assert len(script.requests) == 1
+    await stream.aclose()
+
+
+async def test_a_slow_callback_does_not_hide_the_end_from_the_others(script):
+    """Closing waits two seconds for callbacks; those behind a slow one still hear of it."""
+    script.respond(*numbered(1)).hang()
+    stream, record, halves = make(script), Record(), []
+
+    async def slow(change):
+        if change.new is StreamState.CLOSED:
+            await anyio.sleep(3)
+
+    async def slower(change):
+        halves.append(change.new.value)
+        await anyio.sleep(0.1)
+        halves.append("told")
+
+    stream.on_state_change(slow)
+    stream.on_state_change(slower)
+    stream.on_state_change(record)
+    async with stream:
+        await anext(stream)
+        began = anyio.current_time()
+    assert anyio.current_time() - began == pytest.approx(2.0)
+    assert record.path == ["connected", "closed"]
+    assert halves == ["connected", "told", "closed"]
