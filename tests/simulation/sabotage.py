@@ -18,6 +18,7 @@ from resilient_sse._core.holdback import Holdback
 from resilient_sse._core.intake import Intake
 from resilient_sse._core.liveness import Silence
 from resilient_sse._core.outage import Outage
+from resilient_sse._core.parser import Block
 from resilient_sse._core.resumption import Resumption
 from resilient_sse._core.sequence import Place, Sequence
 from resilient_sse._core.session import Session
@@ -71,6 +72,50 @@ def nothing_held_back():
 
     def at_once(held):
         return held._items.popleft() if held._items else None
+
+    return both()
+
+
+def overtaken_events():
+    """Let an event with an opaque id overtake the one before it."""
+
+    def make(put):
+        def wrapped(self, item):
+            put(self, item)
+            last = list(self._queue)[-2:]
+            if self._sequence is None and len(last) == 2 and all(isinstance(each, Block) for each in last):
+                self._queue.extend((self._queue.pop(), self._queue.pop()))
+
+        return wrapped
+
+    return replaced(Intake, "put", make)
+
+
+def belated_events():
+    """Keep some events with opaque ids back until the next connection."""
+
+    def make_put(put):
+        def wrapped(self, item):
+            if self._sequence is None and isinstance(item, Block) and (item.data or "").endswith("3"):
+                self._belated = item
+            else:
+                put(self, item)
+
+        return wrapped
+
+    def make_connected(connected):
+        def wrapped(self, *args, **options):
+            connected(self, *args, **options)
+            item, self._belated = getattr(self, "_belated", None), None
+            if item is not None:
+                self._queue.append(item)
+
+        return wrapped
+
+    @contextmanager
+    def both():
+        with replaced(Intake, "put", make_put), replaced(Intake, "connected", make_connected):
+            yield
 
     return both()
 
@@ -334,6 +379,8 @@ SABOTAGES = {
     overlooked_holes: "lost",
     hasty_gaps: "gap",
     nothing_held_back: "order",
+    overtaken_events: "order",
+    belated_events: "order",
     repeated_gaps: "gap",
     silent_unresumables: "gap",
     half_events: "lost",

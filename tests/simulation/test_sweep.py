@@ -1,10 +1,23 @@
 """Many seeds with nothing lost: some on every Python, 10,000 as a proof."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
-from resilient_sse.testing.simulation import FAULTS, TRANSITION_NAMES, generate, play, shrunk, sweep, try_plan
+from resilient_sse.testing.simulation import (
+    FAULTS,
+    TRANSITION_NAMES,
+    Answer,
+    Options,
+    Plan,
+    check,
+    generate,
+    play,
+    shrunk,
+    sweep,
+    try_plan,
+)
 from tests.simulation.sabotage import hasty_gaps, overlooked_holes
 
 QUICK = 300
@@ -69,6 +82,36 @@ def story(record):
 def test_a_seed_is_one_run(seed):
     """The same seed gives the same run to the last moment, jitter included (R61)."""
     assert story(play(generate(seed))) == story(play(generate(seed)))
+
+
+LATE = Plan(
+    options=Options(sequence=False),
+    answers=(
+        Answer(live=("event",), end="drop"),
+        Answer(live=("skip", "event"), end="drop"),
+        Answer(overlap=2, live=("event",)),
+    ),
+)
+"""A replay brings the second event after the third."""
+
+
+@pytest.mark.parametrize("plan", [generate(71556), LATE], ids=["seed 71556", "by hand"])
+def test_what_an_opaque_stream_replays_late_is_delivered_in_the_order_of_the_wire(plan):
+    """No client can see that it comes late; with numbers it can, and does not deliver it."""
+    record = play(plan)
+
+    assert check(record) == []
+    got = [record.published(note.event).ordinal for _, note in record.notes("handed")]
+    assert got != sorted(got)
+
+
+def test_what_a_numbered_stream_replays_late_is_asked_for_before():
+    """The same script with numbers: the hole is seen, asked for, and the order holds."""
+    record = play(replace(LATE, options=Options()))
+
+    assert check(record) == []
+    got = [record.published(note.event).ordinal for _, note in record.notes("handed")]
+    assert got == sorted(set(got))
 
 
 def test_a_failure_is_shrunk_to_what_matters():

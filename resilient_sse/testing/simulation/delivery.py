@@ -54,7 +54,8 @@ def _check_once_and_in_order(process: Process) -> Iterator[Violation]:
             process.start is not None and event.ordinal == process.start.ordinal
         )
         if not again:
-            if event.ordinal <= last and mode != "off":  # that mode delivers what comes late, too
+            # Opaque ids show no order but that of the wire; "off" delivers what comes late, too.
+            if process.numbered and event.ordinal <= last and mode != "off":
                 yield Violation("order", seen.at, f"event {event.ordinal} came after {last}")
             last = max(last, event.ordinal)
         elif mode == "always" or (
@@ -65,6 +66,23 @@ def _check_once_and_in_order(process: Process) -> Iterator[Violation]:
             )
         elif times[event.ordinal] > sent[event.ordinal]:
             yield Violation("once", seen.at, f"event {event.ordinal} was delivered more often than sent")
+
+
+def _check_wire_order(process: Process) -> Iterator[Violation]:
+    """
+    Events with opaque ids come in the order of the wire: over the connection that brought them, none overtaken.
+
+    What a server sends only after what follows it is new to a client that cannot count, and is delivered.
+    """
+    if process.numbered:
+        return
+    connection = last = 0
+    for seen, _, event in process.delivered:
+        if event not in process.record.truth.requests[seen.requests - 1].events:
+            yield Violation("order", seen.at, f"event {event.ordinal} did not come over this connection")
+        elif seen.requests == connection and event.ordinal < last:
+            yield Violation("order", seen.at, f"event {event.ordinal} came after {last}")
+        connection, last = seen.requests, event.ordinal
 
 
 def _check_tail(process: Process) -> Iterator[Violation]:
@@ -123,6 +141,7 @@ _Check: TypeAlias = Callable[[Process], Iterator[Violation]]
 _CHECKS: tuple[_Check, ...] = (
     _check_truth,
     _check_once_and_in_order,
+    _check_wire_order,
     check_loss,
     check_unresumable,
     _check_tail,

@@ -185,10 +185,4 @@ class Truth:
         if known is None or known.epoch != self.epoch:
             return []
         first = max(known.ordinal - count, self._forgotten, self.floor - 1)
-        repeated = self.events[first : known.ordinal]
-        # What the client never read and comes late would be new, and out of order by the server's own doing.
-        return [
-            event
-            for event in repeated
-            if not event.gone and (self.integers or self._heard.get(event.id) is event)
-        ]
+        return [event for event in self.events[first : known.ordinal] if not event.gone]
