@@ -69,6 +69,7 @@ class Pump:
         self._reads = 0
         self._waiting_since = 0.0
         self._farewell: Delivery | None = None
+        self._unhanded: Delivery | None = None
         self.connection: Connection | None = None
         """The open connection, if there is one."""
         self.closing = False
@@ -94,9 +95,11 @@ class Pump:
                 self.asked()  # the time of a callback is the program's own
             if self.closing:
                 return await self._last_word()
-            item = session.take(anyio.current_time())
+            item = self._unhanded or session.take(anyio.current_time())
             if item is not None:
+                self._unhanded = item  # a read that is cancelled in a callback must not lose it
                 await self._reporter.tell(item)
+                self._unhanded = None
                 return item
             if session.intake.unfinished:
                 await checkpoint()

@@ -34,6 +34,7 @@ class Reporter:
         self._stats = stats
         self._where = where
         self._conflict_logged = False
+        self._gap: Gap | None = None
 
     @property
     def pending(self) -> bool:
@@ -52,8 +53,11 @@ class Reporter:
             await self._callbacks.tell(notice)
 
     async def tell(self, item: Delivery) -> None:
-        """Tell what is about to be handed to the consumer."""
+        """Tell what is about to be handed to the consumer; a gap whose callback was cancelled is told already."""
         if isinstance(item, Gap):
+            if item is self._gap:
+                return
+            self._gap = item
             logger.warning("%s: gap (%s), missing: %s", self._where, item.kind, item.missing)
             await self._callbacks.tell(item)
             return

@@ -14,6 +14,7 @@ import pytest
 from resilient_sse import (
     Backoff,
     ConnectionLostError,
+    Gap,
     ResilientSSEError,
     ResilientStream,
     StateChange,
@@ -444,3 +445,25 @@ async def test_sequences_survive_a_cut(script):
         with anyio.move_on_after(0.5):
             await anext(stream)
         assert [item.id for item in await take(stream, 2)] == ["2", "3"]
+
+
+async def test_a_gap_whose_callback_was_cancelled_is_still_handed_over(script):
+    """`activity()` loses nothing to a read that is cancelled while a callback is being waited for (3.5)."""
+    script.respond(b"".join(numbered(1, 3))).hang()
+    told: list[Gap] = []
+
+    async def slow(gap):
+        told.append(gap)
+        await anyio.sleep(5)
+
+    async with make(script, sequence=integers, max_retries=0, on_gap=slow) as stream:
+        activity = stream.activity()
+        _, first = await take(activity, 2)
+        with anyio.move_on_after(1) as scope:
+            await anext(activity)
+        gap, second = await take(activity, 2)
+
+    assert scope.cancelled_caught
+    assert (first.id, second.id) == ("1", "3")
+    assert told == [gap] == [Gap(kind="hole", after_id="1", before_id="3", missing=1)]
+    assert stream.stats.gaps == 1
