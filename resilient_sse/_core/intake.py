@@ -181,7 +181,7 @@ class Intake:
         if sighting is Sighting.DUPLICATE and self._drops:
             if block.id and number is None:
                 self._window.remember(block.id, kind, data)
-            if self._event_id != self.last_event_id:
+            if self._event_id != self.last_event_id and self._number(self.last_event_id) is None:
                 self._set_id(self._event_id)  # a heartbeat before it in the same replay had moved it back
             self._stats.received += 1
             self._stats.duplicates += 1

@@ -1128,3 +1128,13 @@ def test_completion_by_numbers():
     assert source._stats.completion == pytest.approx(66.7, abs=0.1)
     given(source, block(1, "new"))
     assert (source._stats.unknown_losses, source._stats.completion) == (1, None)
+
+
+def test_a_repeat_behind_a_numbered_heartbeat_does_not_move_the_cursor_back():
+    """The heartbeat's number is the last one that came; what is replayed before it changes nothing (3.2, R64)."""
+    source = numbered()
+    given(source, block(1), block(2, "{}", "heartbeat"))
+    reconnected(source)
+    given(source, block(1))
+    assert (source.last_event_id, source.cursor) == ("2", "2")
+    assert source._stats.duplicates == 1
