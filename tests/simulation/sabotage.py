@@ -1,15 +1,20 @@
 """Clients and servers with one fault each; the simulation has to catch every one of them."""
 
+from collections import deque
 from contextlib import contextmanager
+from dataclasses import replace
 from unittest.mock import patch
 
-from resilient_sse import Reason, StreamState
+from resilient_sse import Gap, Reason, StreamState
 from resilient_sse._client import pump, stream
+from resilient_sse._client import request as request_module
+from resilient_sse._client.callbacks import Callbacks
 from resilient_sse._client.position import Position
 from resilient_sse._client.pump import Pump
 from resilient_sse._client.request import RequestTemplate
 from resilient_sse._client.stream import ResilientStream
-from resilient_sse._client.transport import connection
+from resilient_sse._client.transport import connection, exchange
+from resilient_sse._client.views import Activities
 from resilient_sse._core import outage
 from resilient_sse._core.backoff import Pacing
 from resilient_sse._core.dedup import Deduplicator, Sighting
@@ -17,12 +22,13 @@ from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.holdback import Holdback
 from resilient_sse._core.intake import Intake
 from resilient_sse._core.liveness import Silence
+from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.outage import Outage
 from resilient_sse._core.parser import Block
 from resilient_sse._core.resumption import Resumption
 from resilient_sse._core.sequence import Place, Sequence
 from resilient_sse._core.session import Session
-from resilient_sse.testing.simulation import Answer, Deed, Plan
+from resilient_sse.testing.simulation import Answer, Deed, Options, Plan
 from resilient_sse.testing.simulation.server import SimulatedServer
 
 
@@ -160,6 +166,21 @@ def ids_that_fall():
             event = deliver(self, block, *args)
             if event is None and block.id:
                 self._set_id(block.id)
+            return event
+
+        return wrapped
+
+    return replaced(Intake, "_deliver", make)
+
+
+def heartbeats_that_fall():
+    """Go back to the id of the last event when a repeat follows a numbered heartbeat."""
+
+    def make(deliver):
+        def wrapped(self, *args):
+            event = deliver(self, *args)
+            if event is None and self._event_id != self.last_event_id:
+                self._set_id(self._event_id)
             return event
 
         return wrapped
@@ -359,12 +380,239 @@ def unbounded_close():
         yield
 
 
+def inherited_ids():
+    """Drop events without an id as repeats of the one before, as filters on the id in force do."""
+
+    def make(look):
+        def wrapped(self, event_id, *args):
+            return Sighting.DUPLICATE if not event_id and self._event_id else look(self, event_id, *args)
+
+        return wrapped
+
+    return replaced(Intake, "_look", make)
+
+
+def plain_events_first():
+    """Hold back only what has a number; what has none overtakes it."""
+
+    def make(hold):
+        def wrapped(self, items, connection):
+            hold(self, items, connection)
+            self._items = deque(sorted(self._items, key=lambda item: self._number(item) is not None))
+
+        return wrapped
+
+    return replaced(Holdback, "hold", make)
+
+
+def plain_events_again():
+    """Bring the last event without an id again over the next connection."""
+
+    def make_put(put):
+        def wrapped(self, item):
+            put(self, item)
+            if isinstance(item, Block) and item.data and item.id is None and not item.event:
+                self._again = item
+
+        return wrapped
+
+    def make_connected(connected):
+        def wrapped(self, *args, **options):
+            connected(self, *args, **options)
+            item, self._again = getattr(self, "_again", None), None
+            if item is not None:
+                self._queue.append(item)
+
+        return wrapped
+
+    @contextmanager
+    def both():
+        with replaced(Intake, "put", make_put), replaced(Intake, "connected", make_connected):
+            yield
+
+    return both()
+
+
+def redirected_for_good():
+    """Begin the next attempt where the last one was led."""
+    led = {}
+
+    def make_target(target):
+        def wrapped(*args):
+            led["to"] = target(*args)
+            return led["to"]
+
+        return wrapped
+
+    def make_prepare(prepare):
+        async def wrapped(self, cursor):
+            request = await prepare(self, cursor)
+            return replace(request, url=str(led.pop("to", request.url)))
+
+        return wrapped
+
+    @contextmanager
+    def both():
+        with replaced(exchange, "_target", make_target), replaced(RequestTemplate, "prepare", make_prepare):
+            yield
+
+    return both()
+
+
+def leaky_redirects():
+    """Take every origin for the first one."""
+    return patch.object(exchange, "_origin", lambda url: None)
+
+
+def endless_redirects():
+    """Follow more redirects than ten."""
+    return patch.object(exchange, "_MAX_REDIRECTS", 20)
+
+
+def posts_after_see_other():
+    """Send the body again where a 303 says GET."""
+    return patch.object(exchange, "_BECOMES_GET", frozenset())
+
+
+def bodies_lost():
+    """Send a POST without its body."""
+
+    async def nothing(self):
+        return None
+
+    return patch.object(RequestTemplate, "_body", nothing)
+
+
+def careless_repeats():
+    """Send a request again that would repeat what was delivered."""
+    return constant(StreamOptions, "obstacle", None)
+
+
+def stale_headers():
+    """Evaluate the headers once and for all."""
+    kept = {}
+
+    def make(evaluated):
+        async def wrapped(value):
+            if not callable(value):
+                return await evaluated(value)
+            if value not in kept:
+                kept[value] = await evaluated(value)
+            return kept[value]
+
+        return wrapped
+
+    return replaced(request_module, "_evaluated", make)
+
+
+def endless_credentials():
+    """Try again after every 401."""
+
+    def make(verdict):
+        return lambda error, **options: verdict(error, **(options | {"fresh_credentials": True}))
+
+    return replaced(outage, "default_verdict", make)
+
+
+def no_second_token():
+    """Give up at the first 401."""
+
+    def make(verdict):
+        return lambda error, **options: verdict(error, **(options | {"fresh_credentials": False}))
+
+    return replaced(outage, "default_verdict", make)
+
+
+def deaf_to_classify():
+    """Decide everything by the table."""
+
+    def make(verdict):
+        def wrapped(self, error, *, proven):
+            options, self._options = self._options, replace(self._options, classify=None)
+            try:
+                return verdict(self, error, proven=proven)
+            finally:
+                self._options = options
+
+        return wrapped
+
+    return replaced(Outage, "_verdict", make)
+
+
+def fatal_callbacks():
+    """Let what a callback raises through."""
+
+    def failed(self, callback):
+        raise RuntimeError("a callback has failed")
+
+    return patch.object(Callbacks, "_failed", failed)
+
+
+def uncounted_callback_errors():
+    """Swallow what a callback raises."""
+    return constant(Callbacks, "_failed", None)
+
+
+def one_chance_for_callbacks():
+    """Call no callback again after it has failed."""
+
+    def make(failed):
+        def wrapped(self, callback):
+            failed(self, callback)
+            self._on_state.clear()
+
+        return wrapped
+
+    return replaced(Callbacks, "_failed", make)
+
+
+def activity_without_gaps():
+    """Leave gaps out of `activity()`."""
+
+    def make(following):
+        async def wrapped(self):
+            item = await following(self)
+            return await following(self) if isinstance(item, Gap) else item
+
+        return wrapped
+
+    return replaced(Activities, "__anext__", make)
+
+
+def gaps_lost_to_cancellation():
+    """Forget a gap whose callback is cancelled."""
+    return patch.object(Pump, "_unhanded", property(lambda self: None, lambda self, item: None), create=True)
+
+
+def deaf_to_restart():
+    """Do nothing when `restart()` is called."""
+    return constant(ResilientStream, "restart", None)
+
+
+def deaf_to_retry():
+    """Ignore `retry` fields."""
+    return constant(Pacing, "retry", None)
+
+
+def untold_retry():
+    """Leave the `retry` field out of the event it came with."""
+
+    def make(deliver):
+        def wrapped(self, *args):
+            event = deliver(self, *args)
+            return event and replace(event, retry=None)
+
+        return wrapped
+
+    return replaced(Intake, "_deliver", make)
+
+
 def garbled_server():
     """Send other data than was published, now and then."""
 
     def make(event):
-        def wrapped(published):
-            piece = event(published)
+        def wrapped(published, **options):
+            piece = event(published, **options)
             if published.ordinal % 7:
                 return piece
             return type(piece)(piece.data.replace(b"data: e", b"data: f"), published)
@@ -385,6 +633,7 @@ SABOTAGES = {
     silent_unresumables: "gap",
     half_events: "lost",
     ids_that_fall: "cursor",
+    heartbeats_that_fall: "cursor",
     forgotten_cursor: "cursor",
     early_commits: "position",
     late_commits: "position",
@@ -404,6 +653,27 @@ SABOTAGES = {
     uncounted_losses: "counters",
     endless_patience: "stuck",
     unbounded_close: "closing",
+    inherited_ids: "lost",
+    plain_events_first: "order",
+    plain_events_again: "once",
+    redirected_for_good: "request",
+    leaky_redirects: "request",
+    endless_redirects: "request",
+    posts_after_see_other: "request",
+    bodies_lost: "request",
+    careless_repeats: "verdict",
+    stale_headers: "credentials",
+    endless_credentials: "verdict",
+    no_second_token: "verdict",
+    deaf_to_classify: "verdict",
+    fatal_callbacks: "crash",
+    uncounted_callback_errors: "counters",
+    one_chance_for_callbacks: "callbacks",
+    activity_without_gaps: "activity",
+    gaps_lost_to_cancellation: "activity",
+    deaf_to_restart: "restart",
+    deaf_to_retry: "delay",
+    untold_retry: "whole",
     garbled_server: "whole",
 }
 """Each sabotage and the invariant that has to catch it."""
@@ -412,5 +682,15 @@ SLOW_CLOSE = Plan(
     answers=(Answer(live=("event",), end="stall", close_takes=30.0),),
     deeds=(Deed(kind="aclose", seconds=3.0),),
 )
-PLANS = {unbounded_close: SLOW_CLOSE}
+CANCELLED_GAP = Plan(
+    options=Options(max_retries=0, activity=True, raises=100),
+    answers=(Answer(live=("event", "vanish", "event"), chunk=500),),
+    deeds=(Deed(kind="cancel", event=1),),
+)
+NUMBERED_HEARTBEAT = Plan(answers=(Answer(live=("event", "beat")), Answer(overlap=2), Answer()))
+PLANS = {
+    unbounded_close: SLOW_CLOSE,
+    gaps_lost_to_cancellation: CANCELLED_GAP,
+    heartbeats_that_fall: NUMBERED_HEARTBEAT,
+}
 """For what the seeds seldom reach."""

@@ -1,10 +1,13 @@
 """Plans as data: generated, printed, edited by hand, read again."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from resilient_sse import NotResumableError
 from resilient_sse.testing.simulation import Answer, Deed, Options, Plan, check, generate, play
+from resilient_sse.testing.simulation.features import features
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -41,6 +44,80 @@ def test_a_plan_may_be_written_by_hand():
     assert check(record) == []
 
 
+EVERYTHING = """{
+ "seed": 0,
+ "backend": "asyncio",
+ "options": {"method": "POST", "credentials": "fresh", "classify": ["403 retry"], "raises": 2, "activity": true},
+ "answers": [
+  {"kind": "status", "redirects": ["307", "308 self"], "status": 401},
+  {"kind": "status", "status": 403},
+  {"kind": "stream", "live": ["event", "plain", "hint 300", "plain"], "end": "eof"},
+  {"kind": "stream", "redirects": ["303", "302 elsewhere"], "live": ["skip", "event", "plain"]}
+ ],
+ "deeds": [
+  {"kind": "restart", "event": 3}
+ ]
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_plan_may_use_every_word(backend):
+    """Redirects, tokens, hooks and events without an id are written by hand, read, played and written again."""
+    plan = Plan.from_json(EVERYTHING)
+    record = play(replace(plan, backend=backend))
+
+    assert plan.to_json() == EVERYTHING
+    assert check(record) == []
+    used = set(features(record))
+    assert used >= {
+        *("redirect 307", "redirect 308", "redirect 303", "redirect 302", "redirect to another origin"),
+        *(
+            "fresh token",
+            "accepted after a 401",
+            "classify: retry",
+            "POST sent again",
+            "POST after a redirect",
+        ),
+        *("activity()", "restart() in the handler", "callbacks that fail", "event without id delivered"),
+        "retry field told with its event",
+    }
+
+
+def test_too_many_redirects_are_refused():
+    """Ten are followed, and an eleventh is an error that is raised (3.4)."""
+    ten, eleven = (
+        Plan(options=Options(again=0), answers=(Answer(redirects=("302 self",) * n),)) for n in (10, 11)
+    )
+    followed, refused = play(ten), play(eleven)
+
+    assert check(followed) == check(refused) == []
+    assert (followed.outcome, refused.outcome) == ("done", "error")
+    assert len(refused.truth.requests[0].hops) == 11
+
+
+def test_a_post_is_not_sent_again_when_that_would_repeat():
+    """Events were delivered, and none had an id to resume from (3.4)."""
+    plan = Plan(options=Options(method="POST", again=0), answers=(Answer(live=("plain",)),))
+    record = play(plan)
+
+    assert check(record) == []
+    assert (record.outcome, len(record.truth.requests)) == ("error", 1)
+    assert isinstance(record.notes("error")[0][1].error, NotResumableError)
+
+
+def test_even_seeds_mean_what_they_meant():
+    """What was added later is in odd seeds only."""
+    later = ("method", "body", "credentials", "classify", "raises", "activity")
+    even = [generate(seed) for seed in range(0, 100, 2)]
+
+    assert all(getattr(plan.options, name) == getattr(Options(), name) for plan in even for name in later)
+    assert not any(answer.redirects or "plain" in answer.live for plan in even for answer in plan.answers)
+    assert any(
+        deed.kind == "restart" and deed.event for seed in range(1, 100, 2) for deed in generate(seed).deeds
+    )
+
+
 @pytest.mark.parametrize(
     "text,message",
     [
@@ -55,6 +132,15 @@ def test_a_plan_may_be_written_by_hand():
         ('{"deeds": [{"event": 3}]}', "deed: kind is missing"),
         ('{"deeds": [{"kind": "sleep"}]}', "kind must be one of slow, cancel"),
         ('{"options": {"retries": 3}}', "options: there is no 'retries'"),
+        ('{"options": {"method": "PUT"}}', "options: method must be one of GET, POST, not 'PUT'"),
+        ('{"options": {"body": "twice"}}', "options: body must be one of again, once, not 'twice'"),
+        ('{"options": {"credentials": true}}', "credentials must be one of none, fixed, fresh, not True"),
+        ('{"options": {"classify": ["50 stop"]}}', "a status or a reason must be one of .* not '50'"),
+        ('{"options": {"classify": ["503"]}}', "the verdict must be one of retry, stop, raise, not ''"),
+        ('{"answers": [{"redirects": ["304"]}]}', "redirects must be one of 301, .* not '304'"),
+        ('{"answers": [{"redirects": ["302 home"]}]}', "target must be one of self, elsewhere, not 'home'"),
+        ('{"answers": [{"live": ["hint"]}]}', "'hint' wants a number"),
+        ('{"answers": [{"live": ["plain 3"]}]}', "'plain 3' wants no number"),
         ('{"backend": "curio"}', "backend must be one of asyncio, trio, not 'curio'"),
         ("{", "Expecting"),
     ],

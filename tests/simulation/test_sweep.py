@@ -7,6 +7,7 @@ import pytest
 
 from resilient_sse.testing.simulation import (
     FAULTS,
+    FEATURES,
     TRANSITION_NAMES,
     Answer,
     Options,
@@ -18,9 +19,38 @@ from resilient_sse.testing.simulation import (
     sweep,
     try_plan,
 )
-from tests.simulation.sabotage import hasty_gaps, overlooked_holes
+from resilient_sse.testing.simulation.process import first_doubtful
+from tests.simulation.sabotage import NUMBERED_HEARTBEAT, hasty_gaps, overlooked_holes
 
 QUICK = 300
+
+
+def test_the_id_in_force_is_judged_between_events_too():
+    """A repeat behind a numbered heartbeat must not move the cursor back, though no event shows it."""
+    record = play(NUMBERED_HEARTBEAT)
+
+    assert check(record) == []
+    assert [request.cursor for request in record.truth.requests] == [None, "2", "2", "2"]
+
+
+LOST_NUMBERS = Plan(
+    answers=(
+        Answer(live=("event", "event", "event", "beat"), keep=0.25),
+        Answer(expire=2),
+        Answer(),
+        Answer(restart=True, live=("beat", "event", "event"), end="drop"),
+    ),
+)
+"""A new numbering begins with the very numbers that were reported lost in the old one."""
+
+
+@pytest.mark.parametrize("plan", [generate(114683), LOST_NUMBERS], ids=["seed 114683", "by hand"])
+def test_a_new_numbering_over_lost_numbers_is_doubtful(plan):
+    """Whether they come late or anew, no client can tell: nobody knows their contents."""
+    record = play(plan)
+
+    assert check(record) == []
+    assert first_doubtful(record) is not None
 
 
 @pytest.mark.slow
@@ -32,12 +62,13 @@ def test_a_quick_sweep():
     assert tally.runs == QUICK
     assert tally.faults.total() > 10 * QUICK
     assert len([name for name in FAULTS if tally.faults[name]]) > 0.9 * len(FAULTS)
+    assert len([name for name in FEATURES if tally.features[name]]) > 0.9 * len(FEATURES)
 
 
 @pytest.mark.proof
 @pytest.mark.timeout(600)
 def test_ten_thousand_seeds():
-    """10,000 seeds in two processes in under three minutes; every kind of fault and every transition occurs."""
+    """10,000 seeds in two processes in under three minutes; every fault, feature and transition occurs."""
     began = time.monotonic()
     tally = sweep(range(10_000), processes=2)
 
@@ -53,7 +84,8 @@ def test_a_tally_knows_what_was_not_reached():
     """The coverage table names what is missing, so that a sweep cannot pass by doing nothing."""
     tally = sweep(range(1))
 
-    assert set(tally.unreached) < {*FAULTS, *TRANSITION_NAMES}
+    assert set(tally.unreached) < {*FAULTS, *FEATURES, *TRANSITION_NAMES}
+    assert {*FEATURES} <= set(tally.unreached)
     assert any(line.startswith("not reached: ") for line in tally.lines())
 
 

@@ -13,6 +13,7 @@ assert check(record) == []
 
 from resilient_sse.testing.simulation.check import check
 from resilient_sse.testing.simulation.coverage import FAULTS, TRANSITION_NAMES, Failure, Tally
+from resilient_sse.testing.simulation.features import FEATURES
 from resilient_sse.testing.simulation.generate import generate
 from resilient_sse.testing.simulation.herd import Herd, Wait, herd_of_delays
 from resilient_sse.testing.simulation.herd_run import Arrivals, herd_of_streams
@@ -23,6 +24,7 @@ from resilient_sse.testing.simulation.sweep import broken_by, shrunk, sweep, try
 
 __all__ = [
     "FAULTS",
+    "FEATURES",
     "TRANSITION_NAMES",
     "Answer",
     "Arrivals",

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from resilient_sse import StateChange
 from resilient_sse._core.session import TRANSITIONS
+from resilient_sse.testing.simulation.features import FEATURES, features
+from resilient_sse.testing.simulation.process import first_doubtful
 from resilient_sse.testing.simulation.record import Record
 from resilient_sse.testing.simulation.truth import Sent
 
@@ -22,6 +24,8 @@ FAULTS = (
         "status 409",
         "status 408",
         "status 410",
+        "status 401",
+        "status 403",
         "status 204",
         "Retry-After",
     ),
@@ -29,6 +33,7 @@ FAULTS = (
     *("server restart", "events expired", "cursor refused aloud", "partial replay", "replay with holes"),
     *("overlapping replay", "duplicate", "hole, replayed later", "hole for good", "retry field"),
     *("gzip", "slow consumer", "read cancelled", "process died", "restart()", "aclose()"),
+    *("redirected", "redirect refused", "event without id unread", "retry field in an event"),
 )
 """Every kind of fault, as it is counted."""
 
@@ -43,6 +48,7 @@ _TOKENS = {
     "skip": "hole, replayed later",
     "vanish": "hole for good",
     "retry": "retry field",
+    "hint": "retry field in an event",
 }
 _SERVER_ERRORS = 500
 
@@ -73,6 +79,7 @@ class Tally:
         virtual: How many virtual seconds they took.
         events: How many events were delivered.
         faults: How often each kind of fault happened.
+        features: How often each of the ways to use a stream was gone that are no faults.
         transitions: How often each transition was made, by its name.
         reasons: The same with its reason.
         outcomes: How the runs ended.
@@ -85,6 +92,7 @@ class Tally:
     virtual: float = 0.0
     events: int = 0
     faults: Counter[str] = field(default_factory=Counter[str])
+    features: Counter[str] = field(default_factory=Counter[str])
     transitions: Counter[str] = field(default_factory=Counter[str])
     reasons: Counter[str] = field(default_factory=Counter[str])
     outcomes: Counter[str] = field(default_factory=Counter[str])
@@ -94,13 +102,14 @@ class Tally:
     def add(self, record: Record) -> None:
         """Count one run."""
         self.runs += 1
-        self.doubtful += record.plan.options.sequence and any(each.doubtful for each in record.truth.requests)
+        self.doubtful += first_doubtful(record) is not None
         self.virtual += record.seen[-1].at if record.seen else 0.0
         self.outcomes[record.outcome] += 1
         self.events += len(record.notes("handed"))
         for request in record.truth.requests[: len(record.plan.answers)]:
             self.faults.update(_faults(request))
-        self.faults.update(_deeds(record))
+        self.faults.update(_others(record))
+        self.features.update(features(record))
         for seen in record.seen:
             if isinstance(seen.fact, StateChange):
                 name = f"{seen.fact.old.value} -> {seen.fact.new.value}"
@@ -119,16 +128,15 @@ class Tally:
         self.doubtful += other.doubtful
         self.virtual += other.virtual
         self.events += other.events
-        for name in ("faults", "transitions", "reasons", "outcomes", "broken"):
+        for name in ("faults", "features", "transitions", "reasons", "outcomes", "broken"):
             getattr(self, name).update(getattr(other, name))
         self.failures = (self.failures + other.failures)[:_MOST_FAILURES]
 
     @property
     def unreached(self) -> list[str]:
-        """The kinds of fault and the transitions that no run has reached."""
-        return [name for name in FAULTS if not self.faults[name]] + [
-            name for name in TRANSITION_NAMES if not self.transitions[name]
-        ]
+        """The kinds of fault, the features and the transitions that no run has reached."""
+        tables = ((FAULTS, self.faults), (FEATURES, self.features), (TRANSITION_NAMES, self.transitions))
+        return [name for names, counts in tables for name in names if not counts[name]]
 
     def lines(self) -> Iterator[str]:
         """Write it as a report, line by line."""
@@ -137,6 +145,8 @@ class Tally:
         yield "endings: " + ", ".join(f"{name} {count}" for name, count in self.outcomes.most_common())
         yield ""
         yield from (f"{count:>10}  {name}" for name, count in self.faults.most_common())
+        yield ""
+        yield from (f"{count:>10}  {name}" for name, count in self.features.most_common())
         yield ""
         yield from (f"{count:>10}  {name}" for name, count in self.reasons.most_common())
         if self.unreached:
@@ -151,6 +161,11 @@ def _faults(request: Sent) -> Iterator[str]:
     answer = request.answer
     if answer.restart:
         yield "server restart"
+    if not request.met:
+        yield "redirect refused"
+        return
+    if answer.redirects:
+        yield "redirected"
     if answer.kind in _KINDS:
         yield _KINDS[answer.kind]
     elif answer.kind == "status":
@@ -182,10 +197,16 @@ def _body_faults(request: Sent) -> Iterator[str]:
         yield from (_TOKENS[word] for word in words if word in _TOKENS)
 
 
-def _deeds(record: Record) -> Iterator[str]:
+def _others(record: Record) -> Iterator[str]:
     handed = len(record.notes("handed"))
     yield from ("slow consumer" for deed in record.plan.deeds if deed.kind == "slow" and deed.event <= handed)
     yield from ("read cancelled" for _ in record.notes("cancelled"))
     yield from ("process died" for _ in record.notes("process")[1:])
+    read = {event.ordinal for request in record.truth.requests for event in request.events}
+    yield from (
+        "event without id unread"
+        for event in record.truth.events
+        if event.kind == "plain" and event.ordinal not in read
+    )
     yield from ("restart()" for _ in record.notes("restart"))
     yield from ("aclose()" for _ in record.notes("aclose"))

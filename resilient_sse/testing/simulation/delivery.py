@@ -8,9 +8,10 @@ from typing import TypeAlias
 
 from resilient_sse import Gap, ServerSentEvent
 from resilient_sse.testing.simulation.loss import check_loss, check_unresumable
+from resilient_sse.testing.simulation.plain import check_plain
 from resilient_sse.testing.simulation.process import Process, processes
 from resilient_sse.testing.simulation.record import Note, Record, Violation
-from resilient_sse.testing.simulation.truth import TYPES
+from resilient_sse.testing.simulation.truth import TYPES, Published
 
 __all__ = ["check_events"]
 
@@ -31,7 +32,11 @@ def _check_truth(process: Process) -> Iterator[Violation]:
             told.append(fact)
             event = process.record.published(fact)
             kind = None if event is None else TYPES[event.kind] or "message"
-            if event is None or (event.id, kind) != (fact.id, fact.event):
+            if (
+                event is None
+                or (event.id, kind) != (fact.id, fact.event)
+                or not _hinted(process, event, fact)
+            ):
                 yield Violation("whole", seen.at, f"{fact} was never sent")
         elif isinstance(fact, Note) and fact.kind == "handed" and (not told or told.pop(0) is not fact.event):
             yield Violation("handed", seen.at, f"{fact.event} was handed over out of turn")
@@ -39,6 +44,16 @@ def _check_truth(process: Process) -> Iterator[Violation]:
         yield Violation(
             "handed", process.seen[-1].at, f"{told[0]} was counted as delivered, but not handed over"
         )
+
+
+def _hinted(process: Process, event: Published, fact: ServerSentEvent) -> bool:
+    """Whether an event tells the `retry` field of its block; only the block that was sent first has one."""
+    if event.hint is None:
+        return fact.retry is None
+    reads = sum(request.events.count(event) for request in process.requests)
+    hinted = sum(request.hinted.count(event) for request in process.requests)
+    possible = [event.hint] * (hinted > 0) + [None] * (hinted < reads)
+    return fact.retry in possible
 
 
 def _check_once_and_in_order(process: Process) -> Iterator[Violation]:
@@ -53,6 +68,8 @@ def _check_once_and_in_order(process: Process) -> Iterator[Violation]:
         again = times[event.ordinal] > 1 or (
             process.start is not None and event.ordinal == process.start.ordinal
         )
+        if event.id is None:
+            continue
         if not again:
             # Opaque ids show no order but that of the wire; "off" delivers what comes late, too.
             if process.numbered and event.ordinal <= last and mode != "off":
@@ -119,12 +136,14 @@ def _check_position(process: Process) -> Iterator[Violation]:
 def _check_cursors(process: Process) -> Iterator[Violation]:
     """Ids in force go forward, and each request resumes behind the one in force."""
     last: int | None = None
+    anew = False  # from the notice of a new numbering to its first event
     in_force: dict[int, str | None] = {}
     for seen in process.seen:
         in_force[seen.requests] = seen.last_event_id
         if isinstance(seen.fact, Gap) and seen.fact.kind == "reset":
-            last = None
-        elif process.numbered and isinstance(seen.fact, ServerSentEvent) and seen.last_event_id is not None:
+            last, anew = None, True
+        anew = anew and not isinstance(seen.fact, ServerSentEvent)
+        if process.numbered and not anew and seen.last_event_id is not None:
             number = int(seen.last_event_id)
             if last is not None and number < last:
                 yield Violation("cursor", seen.at, f"the id in force fell from {last} to {number}")
@@ -144,6 +163,7 @@ _CHECKS: tuple[_Check, ...] = (
     _check_wire_order,
     check_loss,
     check_unresumable,
+    check_plain,
     _check_tail,
     _check_position,
     _check_cursors,

@@ -5,16 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import Literal, TypeAlias, TypeVar
 
-from resilient_sse.testing.simulation.plan import (
-    Answer,
-    AnswerKind,
-    Deed,
-    DeedKind,
-    End,
-    Options,
-    Plan,
-    Token,
-)
+from resilient_sse.testing.simulation.enrich import enriched, happens
+from resilient_sse.testing.simulation.plan import Answer, Deed, Options, Plan
+from resilient_sse.testing.simulation.words import AnswerKind, DeedKind, End, Token
 
 __all__ = ["generate"]
 
@@ -63,35 +56,41 @@ _T = TypeVar("_T")
 
 
 def generate(seed: int) -> Plan:
-    """Return the plan of *seed*: five to twelve answers, ten to forty events, a consumer that misbehaves."""
+    """
+    Return the plan of *seed*: five to twelve answers, ten to forty events, a consumer that misbehaves.
+
+    That of an odd seed has more in it, see `enrich`.
+    """
     random = Random(seed)  # noqa: S311 - seeded on purpose
     options = _options(random)
     answers = tuple(_answer(random, options) for _ in range(random.randint(5, 12)))
-    return Plan(
+    plan = Plan(
         seed=seed,
         backend="trio" if seed % _TRIO_SHARE == 0 else "asyncio",
         options=options,
         answers=answers,
         deeds=_deeds(random),
     )
+    # Every other seed; the rest of them, and whatever is drawn above, mean what they meant before there was this.
+    return enriched(plan, random) if seed % 2 else plan
 
 
 def _options(random: Random) -> Options:
     return Options(
-        sequence=_happens(random, 0.6),
+        sequence=happens(random, 0.6),
         dedup=_pick(random, _MODES),
         dedup_window=random.choice((1000, 1000, 12)),
-        checkpoint=_happens(random, 0.7),
+        checkpoint=happens(random, 0.7),
         ack=random.choice(("auto", "auto", "manual")),
         stall_timeout=random.choice((30.0, 30.0, 10.0)),
         event_timeout=random.choice((None, None, None, 20.0, 45.0)),
         stall_on=random.choice(("bytes", "bytes", "frames", "events")),
-        on_eof="complete" if _happens(random, 0.06) else "reconnect",
+        on_eof="complete" if happens(random, 0.06) else "reconnect",
         max_retries=random.choice((5, 5, 3, 2, 1, 0, None)),
         max_server_delay=random.choice((60.0, 60.0, 7.0)),
         backoff=random.choice(_BACKOFFS),
-        compression=_happens(random, 0.2),
-        filtered=_happens(random, 0.3),
+        compression=happens(random, 0.2),
+        filtered=happens(random, 0.3),
         again=random.choice((0, 2, 5)),
     )
 
@@ -105,27 +104,27 @@ def _answer(random: Random, options: Options) -> Answer:
             away=away,
             status=_pick(random, _STATUSES),
             retry_after=random.choice((None, None, 0, 1, 3, 12, 100)),
-            as_date=_happens(random, 0.3),
+            as_date=happens(random, 0.3),
         )
     if kind not in ("stream", "slow-headers"):
-        return Answer(kind=kind, away=away, restart=_happens(random, 0.04))
+        return Answer(kind=kind, away=away, restart=happens(random, 0.04))
     return Answer(
         kind=kind,
-        restart=_happens(random, 0.07),
+        restart=happens(random, 0.07),
         away=away,
-        expire=random.randint(1, 3) if _happens(random, 0.08) else 0,
-        announce=_happens(random, 0.4),
+        expire=random.randint(1, 3) if happens(random, 0.08) else 0,
+        announce=happens(random, 0.4),
         after=random.choice((0.2, 2.0, 8.0)) if kind == "slow-headers" else 0.0,
-        overlap=random.randint(1, 4) if _happens(random, 0.25) else 0,
-        page=random.randint(1, 3) if _happens(random, 0.08) else None,
-        omit=random.randint(1, 2) if _happens(random, 0.05) else 0,
+        overlap=random.randint(1, 4) if happens(random, 0.25) else 0,
+        page=random.randint(1, 3) if happens(random, 0.08) else None,
+        omit=random.randint(1, 2) if happens(random, 0.05) else 0,
         live=_live(random),
-        keep=random.random() if _happens(random, 0.6) else 1.0,
+        keep=random.random() if happens(random, 0.6) else 1.0,
         end=_pick(random, _ENDS),
-        chunk=random.randint(2, 60) if _happens(random, 0.5) else None,
-        crlf=_happens(random, 0.15),
-        gzip=_happens(random, 0.5 if options.compression else 0.03),
-        close_takes=random.choice((0.5, 1.5, 30.0)) if _happens(random, 0.05) else 0.0,
+        chunk=random.randint(2, 60) if happens(random, 0.5) else None,
+        crlf=happens(random, 0.15),
+        gzip=happens(random, 0.5 if options.compression else 0.03),
+        close_takes=random.choice((0.5, 1.5, 30.0)) if happens(random, 0.05) else 0.0,
     )
 
 
@@ -147,7 +146,7 @@ def _deeds(random: Random) -> tuple[Deed, ...]:
         Deed(kind="restart", seconds=round(random.uniform(0, _RUN_SECONDS), 2))
         for _ in range(random.choice((0, 0, 1, 2)))
     ]
-    if _happens(random, 0.1):
+    if happens(random, 0.1):
         deeds.append(Deed(kind="aclose", seconds=round(random.uniform(0, _RUN_SECONDS), 2)))
     return tuple(deeds)
 
@@ -160,10 +159,6 @@ def _deed(random: Random, event: int) -> Deed:
         else random.choice((0.0, 0.0, 0.1, 1.5, 6.0, 33.0))
     )
     return Deed(kind=kind, event=event, seconds=0.0 if kind in ("raise", "crash") else seconds)
-
-
-def _happens(random: Random, chance: float) -> bool:
-    return random.random() < chance
 
 
 def _pick(random: Random, weights: dict[_T, int]) -> _T:

@@ -11,8 +11,9 @@ import anyio
 from resilient_sse import Backoff, ResilientStream, StateChange
 from resilient_sse.testing.clock import BackendName, run_in_virtual_time
 from resilient_sse.testing.script import Script
+from resilient_sse.testing.simulation.consumer import seeded
 from resilient_sse.testing.simulation.herd import Wait
-from resilient_sse.testing.simulation.run import quiet, seeded
+from resilient_sse.testing.simulation.run import quiet
 from resilient_sse.testing.steps import RecordedRequest, Refusal, Reply, Step
 from resilient_sse.testing.wire import comment, event, pause
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from resilient_sse import Gap, ServerSentEvent, StateChange, StreamState
+from resilient_sse.testing.simulation.asking import obstructed
 from resilient_sse.testing.simulation.process import Process
 from resilient_sse.testing.simulation.record import Seen, Violation
 from resilient_sse.testing.simulation.truth import Published, Sent
@@ -35,10 +36,11 @@ def check_loss(process: Process) -> Iterator[Violation]:
         if not isinstance(seen.fact, ServerSentEvent):
             continue
         event = process.record.published(seen.fact)
-        if event is None or event.ordinal <= before:
+        if event is None or event.id is None or event.ordinal <= before:
             continue
         first = process.start is None and before == process.origin
-        between = process.record.truth.events[0 if first else before : event.ordinal - 1]
+        events = process.record.truth.events[0 if first else before : event.ordinal - 1]
+        between = [each for each in events if each.id is not None]  # no one can miss the others
         missing = [
             each
             for each in between
@@ -104,7 +106,7 @@ def _inside(gap: Gap, stretch: _Stretch) -> set[int]:
 def _check_asked(process: Process, seen: Seen, event: Published) -> Iterator[Violation]:
     """What the server has may be reported lost only after it had a second chance to send it."""
     ended = seen.state in (StreamState.ERROR, StreamState.CLOSED)
-    if event.gone or ended or _spent(process, seen):
+    if event.gone or ended or _spent(process, seen) or obstructed(process.record.plan.options, seen):
         return  # a stream that ends, or would, asks for nothing any more
     asked = [
         request

@@ -9,33 +9,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from resilient_sse._core.backoff import Backoff
 from resilient_sse.testing.clock import BackendName
+from resilient_sse.testing.simulation.words import (
+    AnswerKind,
+    DeedKind,
+    End,
+    Redirect,
+    Rule,
+    Token,
+    check_redirect,
+    check_rule,
+    check_token,
+    check_word,
+)
 
-__all__ = ["Answer", "AnswerKind", "Deed", "DeedKind", "End", "Options", "Plan", "Token"]
-
-AnswerKind: TypeAlias = Literal["stream", "status", "refuse", "connect-timeout", "no-headers", "slow-headers"]
-"""What a request meets; `slow-headers` is a stream whose headers are late, but in time."""
-
-End: TypeAlias = Literal["drop", "cut", "eof", "stall"]
-"""How a connection ends: reset, closed in mid-body, cleanly, or in silence until the client gives up."""
-
-DeedKind: TypeAlias = Literal["slow", "cancel", "cancel-task", "raise", "restart", "crash", "aclose"]
-"""What the consumer does, apart from reading."""
-
-Token: TypeAlias = str
-"""
-One thing that happens while a connection is up: a word, with a number for `retry` (ms) and `pause` (s).
-
-`event`, `other` (an event of a type that may be filtered), `heartbeat` (without an id), `echo` (a heartbeat with
-the last id), `beat` (one with a number of its own), `comment`, `twice` (an event sent twice), `skip` (an event
-that is replayed later, but not sent now), `vanish` (one that is lost for good), `retry 1500`, `pause 2.5`.
-"""
-
-WORDS = frozenset({"event", "other", "heartbeat", "echo", "beat", "comment", "twice", "skip", "vanish"})
-NUMBERED_WORDS = frozenset({"retry", "pause"})
+__all__ = ["Answer", "Deed", "Options", "Plan"]
 
 _TIMED: frozenset[DeedKind] = frozenset({"restart", "aclose"})
 
@@ -47,7 +38,10 @@ class Options:
 
     There are these exceptions: *sequence* is whether `sequence=integers`, *backoff* its four numbers, *filtered*
     whether events of the type `other` are filtered out, *checkpoint* whether there is one, and *again* how often
-    the consumer iterates again after an error.
+    the consumer iterates again after an error.  *body* is whether that of a POST can be sent again or is an
+    iterator, *credentials* whether there are headers with a token, and whether a function makes a fresh one for
+    each attempt, *classify* what that hook says, *raises* that every so-manyth call of an observer or a callback
+    fails (0: there are none), and *activity* whether the consumer iterates over `activity()`.
     """
 
     sequence: bool = True
@@ -65,6 +59,12 @@ class Options:
     compression: bool = False
     filtered: bool = False
     again: int = 3
+    method: Literal["GET", "POST"] = "GET"
+    body: Literal["again", "once"] = "again"
+    credentials: Literal["none", "fixed", "fresh"] = "none"
+    classify: tuple[Rule, ...] = ()
+    raises: int = 0
+    activity: bool = False
 
     @property
     def pace(self) -> Backoff:
@@ -79,6 +79,7 @@ class Answer:
 
     Attributes:
         kind: What it is.
+        redirects: What leads to it, one redirect after the other.
         restart: Before it, the server lost all it had stored, and counts from 1 again.
         away: So many events were published before it, while nobody was connected.
         expire: Before it, the server lost so many of the events that the client has not seen.
@@ -100,6 +101,7 @@ class Answer:
     """
 
     kind: AnswerKind = "stream"
+    redirects: tuple[Redirect, ...] = ()
     restart: bool = False
     away: int = 0
     expire: int = 0
@@ -128,11 +130,12 @@ class Deed:
     `slow` handles the event for *seconds*; `cancel` cancels the read after the event by a cancel scope,
     `cancel-task` by cancelling the task that reads, *seconds* after it began; `raise` and `crash` leave the
     stream while the event is being handled, and a new process begins at the checkpoint; `restart` and `aclose`
-    call these methods from another task, *seconds* after the start of the run.
+    call these methods from another task, *seconds* after the start of the run, or `restart` while the event is
+    being handled.
 
     Attributes:
         kind: What.
-        event: At which event handed over, counted from 1 over the whole run.
+        event: At which event handed over, counted from 1 over the whole run; 0 for none.
         seconds: See above.
     """
 
@@ -143,7 +146,7 @@ class Deed:
     @property
     def timed(self) -> bool:
         """Whether it happens at a time and not at an event."""
-        return self.kind in _TIMED
+        return self.kind in _TIMED and not self.event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,19 +209,21 @@ class Plan:
         Raises:
             ValueError: A word is unknown; the others are named.
         """
-        _check_word("backend", self.backend, get_args(BackendName))
+        check_word("backend", self.backend, get_args(BackendName))
+        check_word("options: method", self.options.method, ("GET", "POST"))
+        check_word("options: body", self.options.body, ("again", "once"))
+        check_word("options: credentials", self.options.credentials, ("none", "fixed", "fresh"))
+        for rule in self.options.classify:
+            check_rule(rule)
         for answer in self.answers:
-            _check_word("answers: kind", answer.kind, get_args(AnswerKind))
-            _check_word("answers: end", answer.end, get_args(End))
+            check_word("answers: kind", answer.kind, get_args(AnswerKind))
+            check_word("answers: end", answer.end, get_args(End))
+            for redirect in answer.redirects:
+                check_redirect(redirect)
             for token in answer.live:
-                word, _, number = token.partition(" ")
-                _check_word("answers: live", word, (*sorted(WORDS), *sorted(NUMBERED_WORDS)))
-                if (word in NUMBERED_WORDS) != bool(number):
-                    raise ValueError(
-                        f"answers: live: {token!r} wants " + ("no number" if number else "a number")
-                    )
+                check_token(token)
         for deed in self.deeds:
-            _check_word("deeds: kind", deed.kind, get_args(DeedKind))
+            check_word("deeds: kind", deed.kind, get_args(DeedKind))
 
 
 PartT = TypeVar("PartT", Options, Answer, Deed)
@@ -261,8 +266,3 @@ def _check_names(what: str, found: dict[str, Any], known: set[str]) -> None:
     strange = sorted(found.keys() - known)
     if strange:
         raise ValueError(f"{what}: there is no {strange[0]!r}; the names are {', '.join(sorted(known))}")
-
-
-def _check_word(what: str, word: str, known: tuple[str, ...]) -> None:
-    if word not in known:
-        raise ValueError(f"{what} must be one of {', '.join(known)}, not {word!r}")

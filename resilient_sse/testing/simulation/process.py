@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from resilient_sse import ServerSentEvent
+from resilient_sse import Gap, ServerSentEvent
 from resilient_sse.testing.simulation.record import Record, Seen
 from resilient_sse.testing.simulation.truth import Published, Sent
 
-__all__ = ["Process", "processes"]
+__all__ = ["Process", "first_doubtful", "processes"]
 
 
 @dataclass(slots=True)
@@ -44,22 +44,37 @@ class Process:
         """The ordinal before the first event that it should have got."""
         if self.start is not None:
             return self.start.ordinal
-        return self.delivered[0][2].ordinal - 1 if self.delivered else 0
+        return next((event.ordinal - 1 for _, _, event in self.delivered if event.id is not None), 0)
 
     def wanted(self, event: Published) -> bool:
         """Whether *event* is one to be delivered."""
-        return event.kind in ("event", "done") or (
+        return event.kind in ("event", "plain", "done") or (
             event.kind == "other" and not self.record.plan.options.filtered
         )
 
 
+def first_doubtful(record: Record) -> int | None:
+    """Return the number of the first request whose answer no client could have understood, from 1."""
+    if not record.plan.options.sequence:
+        return None
+    gaps = [(seen, seen.fact) for seen in record.seen if isinstance(seen.fact, Gap)]
+    for index, request in enumerate(record.truth.requests, 1):
+        lost: set[int] = set()
+        for seen, gap in gaps:
+            if seen.process != request.process or seen.requests >= index:
+                continue
+            if gap.kind == "reset":
+                lost.clear()
+            elif gap.kind == "hole" and gap.after_id and gap.before_id:
+                lost.update(range(int(gap.after_id) + 1, int(gap.before_id)))
+        if request.doubtful(lost):
+            return index
+    return None
+
+
 def processes(record: Record) -> Iterator[Process]:
     """Cut a run into processes; what follows an answer that no client could have understood is left out."""
-    numbered = record.plan.options.sequence
-    doubtful = (
-        index for index, request in enumerate(record.truth.requests, 1) if numbered and request.doubtful
-    )
-    sure = next(doubtful, len(record.truth.requests) + 1)
+    sure = first_doubtful(record) or len(record.truth.requests) + 1
     for seen, _ in record.notes("process"):
         number = seen.process
         process = Process(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from resilient_sse import ServerSentEvent, StreamState, StreamStats
+from resilient_sse import Gap, ServerSentEvent, StateChange, StreamState, StreamStats
 from resilient_sse.testing.simulation.plan import Plan
 from resilient_sse.testing.simulation.truth import Published, Truth
 
 if TYPE_CHECKING:
+    from resilient_sse._core.events import Activity
     from resilient_sse._core.ports import Fact
 
 __all__ = ["Note", "Outcome", "Record", "Seen", "Violation"]
@@ -17,6 +18,7 @@ __all__ = ["Note", "Outcome", "Record", "Seen", "Violation"]
 NoteKind: TypeAlias = Literal[
     "process",  # a process began; its text is the stored position
     "handed",
+    "activity",  # something that is no event was handed over
     "handled",
     "saved",
     "cancelled",
@@ -42,12 +44,14 @@ class Note:
         text: An id or the name of an error.
         event: The event, where there is one.
         error: The error, where there is one.
+        item: For kind `activity`: what was handed over.
     """
 
     kind: NoteKind
     text: str | None = None
     event: ServerSentEvent | None = None
     error: BaseException | None = None
+    item: Activity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Seen:
         state: The stream's state.
         stats: The stream's figures.
         start: For the note of a process: the event it begins behind, if any.
+        raised: How often the process's own observers and callbacks had failed.
     """
 
     at: float
@@ -74,6 +79,7 @@ class Seen:
     state: StreamState
     stats: StreamStats
     start: Published | None = None
+    raised: int = 0
 
 
 @dataclass(slots=True)
@@ -85,6 +91,7 @@ class Record:
         plan: What was played.
         truth: The server's log.
         seen: Everything, in order.
+        told: What the callbacks were told, and in which process.
         outcome: How it ended.
         max_live: How many connections were open at once, at most.
         left_open: How many were open at the end.
@@ -93,6 +100,7 @@ class Record:
     plan: Plan
     truth: Truth
     seen: list[Seen] = field(default_factory=list[Seen])
+    told: list[tuple[int, StateChange | Gap]] = field(default_factory=list["tuple[int, StateChange | Gap]"])
     outcome: Outcome = "stuck"
     max_live: int = 0
     left_open: int = 0

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from resilient_sse import Backoff, ResilientSSEError, ResilientStream, ServerSentEvent, integers
+from resilient_sse import Gap, ResilientSSEError, ResilientStream, ServerSentEvent, StateChange
 from resilient_sse._core.errors import BadStatusError, CheckpointError
 from resilient_sse._core.ports import Checkpoint
 from resilient_sse.testing.clock import run_in_virtual_time
+from resilient_sse.testing.simulation.consumer import Consumer
 from resilient_sse.testing.simulation.plan import Deed, Plan
 from resilient_sse.testing.simulation.record import Note, NoteKind, Record, Seen
 from resilient_sse.testing.simulation.server import SimulatedServer
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from resilient_sse._core.events import Activity
     from resilient_sse._core.ports import CheckpointStore, Fact
 
-__all__ = ["play", "quiet", "seeded"]
-
-URL = "https://simulation.example/stream"
+__all__ = ["play", "quiet"]
 
 PATIENCE = 100_000.0
 """Virtual seconds after which a run counts as stuck."""
@@ -77,6 +76,8 @@ class _Run:
         self.plan = plan
         self.server = SimulatedServer(plan)
         self.record = Record(plan, self.server.truth)
+        sources = Random(plan.seed)  # noqa: S311 - seeded on purpose
+        self._consumer = Consumer(plan.options, self.observe, self._told, sources)
         self.stored: str | None = None
         self._store: CheckpointStore | None = _Store(self) if plan.options.checkpoint else None
         self._at_event = {deed.event: deed for deed in plan.deeds if not deed.timed}
@@ -84,7 +85,6 @@ class _Run:
         self._closed: ResilientStream | None = None
         self._handed = 0
         self._again = plan.options.again
-        self._sources = Random(plan.seed)  # noqa: S311 - seeded on purpose
 
     async def whole(self) -> None:
         """Run processes until one ends by itself."""
@@ -106,13 +106,14 @@ class _Run:
         server.process += 1
         start = server.start = server.truth.meant(self.stored)
         server.truth.floor = 0 if start is None else start.ordinal
-        stream = self._stream = self._made(client)
+        stream = self._stream = self._consumer.stream(client, self._store)
+        source = stream.activity() if self.plan.options.activity else stream
         self.note("process", self.stored)
         fresh = False
         with anyio.CancelScope() as scope:
             try:
                 async with stream:
-                    fresh = await self._consume(stream, scope)
+                    fresh = await self._consume(stream, source, scope)
             except _ProcessDiesError:
                 pass
         self.note("left")
@@ -121,12 +122,14 @@ class _Run:
             self._store = _Store(self) if self.plan.options.checkpoint else None
         return self.record.outcome != "stuck"
 
-    async def _consume(self, stream: ResilientStream, scope: anyio.CancelScope) -> bool:
+    async def _consume(
+        self, stream: ResilientStream, source: AsyncIterator[Activity], scope: anyio.CancelScope
+    ) -> bool:
         """Read to the end; return whether the server has told that the cursor is worth nothing."""
         cancel: Deed | None = None
         while True:
             try:
-                event = await self._next(stream, cancel)
+                event = await self._next(source, cancel)
             except StopAsyncIteration:
                 self.record.outcome = "closed" if self._closed is stream else "done"
                 self.note("ended")
@@ -147,12 +150,12 @@ class _Run:
                 continue
             cancel = await self._handle(stream, event, scope)
 
-    async def _next(self, stream: ResilientStream, cancel: Deed | None) -> ServerSentEvent | None:
+    async def _next(self, source: AsyncIterator[Activity], cancel: Deed | None) -> ServerSentEvent | None:
         """Ask for the next event; `None` if the read was cancelled."""
         if cancel is None:
-            return await anext(stream)
+            return await self._event(source)
         if cancel.kind == "cancel-task" and self.plan.backend == "asyncio":
-            task = asyncio.ensure_future(anext(stream))
+            task = asyncio.ensure_future(self._event(source))
             await asyncio.wait({task}, timeout=cancel.seconds)
             task.cancel()
             try:
@@ -160,8 +163,15 @@ class _Run:
             except asyncio.CancelledError:
                 return None
         with anyio.move_on_after(cancel.seconds):
-            return await anext(stream)
+            return await self._event(source)
         return None
+
+    async def _event(self, source: AsyncIterator[Activity]) -> ServerSentEvent:
+        while True:
+            item = await anext(source)
+            if isinstance(item, ServerSentEvent):
+                return item
+            self.note("activity", item=item)
 
     async def _handle(
         self, stream: ResilientStream, event: ServerSentEvent, scope: anyio.CancelScope
@@ -178,6 +188,9 @@ class _Run:
             case "crash":
                 scope.cancel()
                 await checkpoint()
+            case "restart":
+                self.note("restart")
+                stream.restart()
             case _:
                 pass
         self.note("handled", event=event)
@@ -199,6 +212,10 @@ class _Run:
             await stream.aclose()
             self.note("aclosed")
 
+    def _told(self, fact: StateChange | Gap) -> None:
+        """Write down what a callback was told."""
+        self.record.told.append((self.server.process, fact))
+
     def note(self, kind: NoteKind, text: str | None = None, **more: Any) -> None:  # noqa: ANN401 - see Note
         """Write down something of our own."""
         self.observe(Note(kind, text, **more))
@@ -218,39 +235,9 @@ class _Run:
                 state=stream.state,
                 stats=stream.stats,
                 start=self.server.start if isinstance(fact, Note) and fact.kind == "process" else None,
+                raised=self._consumer.raised,
             )
         )
-
-    def _made(self, client: httpx.AsyncClient) -> ResilientStream:
-        options = self.plan.options
-        make = partial(ResilientStream, URL, client=client, checkpoint=self._store)
-        if self._store is not None:
-            make = partial(make, ack=options.ack)
-        return make(
-            sequence=integers if options.sequence else None,
-            dedup=options.dedup,
-            dedup_window=options.dedup_window,
-            stall_timeout=options.stall_timeout,
-            event_timeout=options.event_timeout,
-            stall_on=options.stall_on,
-            on_eof=options.on_eof,
-            max_retries=options.max_retries,
-            max_server_delay=options.max_server_delay,
-            backoff=seeded(options.pace, self._sources),
-            compression=options.compression,
-            events=_wanted if options.filtered else None,
-            until="done",
-            observers=[self.observe],
-        )
-
-
-def _wanted(event: ServerSentEvent) -> bool:
-    return event.event != "other"
-
-
-def seeded(backoff: Backoff, sources: Random) -> Backoff:
-    """Return *backoff* for one more stream, which gets a source of jitter of its own out of *sources*."""
-    return replace(backoff, random=Random(sources.random()).random)  # noqa: S311 - seeded on purpose
 
 
 @contextmanager

@@ -27,10 +27,20 @@ __all__ = ["Mark", "Piece", "Told", "cut"]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A block of a body, and what the client has when it has read it."""
+    """
+    A block of a body, or a line of one, and what the client has when it has read it.
+
+    Attributes:
+        data: The bytes.
+        event: The event that it is.
+        hinted: Whether the block of that event has a `retry` field, in the line before.
+        heartbeat: Whether it is a heartbeat without a number of its own.
+        retry: The milliseconds of its `retry` field.
+    """
 
     data: bytes
     event: Published | None = None
+    hinted: bool = False
     heartbeat: bool = False
     retry: int | None = None
 
@@ -93,6 +103,8 @@ class Told(Reply):
             self._sent.retries.append(piece.retry)
         if piece.event is not None:
             self._sent.events.append(piece.event)
+            if piece.hinted:
+                self._sent.hinted.append(piece.event)
             self._truth.heard(piece.event)
 
 
@@ -142,7 +154,7 @@ def cut(
             parts.append(each)
             continue
         # The CR of a last CRLF already ends the line, and with it the block; `retry` counts without a blank line.
-        ends = 1 if each.retry is None else 2
+        ends = 1 if each.retry is None else each.data.count(end)
         whole = at + len(each.data) - ends * len(end) + 1
         parts.append(each.data[: keep - at])
         at = min(at + len(each.data), keep)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from resilient_sse.testing.script import Script
 from resilient_sse.testing.simulation.plan import Answer, Plan
+from resilient_sse.testing.simulation.redirects import Chain
 from resilient_sse.testing.simulation.sending import Piece, Told, cut
 from resilient_sse.testing.simulation.truth import TYPES, EventKind, Published, Sent, Truth
 from resilient_sse.testing.steps import RecordedRequest, Refusal, Reply, Step
@@ -28,7 +29,9 @@ _PUBLISHED: dict[str, EventKind] = {
     "twice": "event",
     "skip": "event",
     "vanish": "event",
+    "hint": "event",
     "other": "other",
+    "plain": "plain",
     "beat": "beat",
 }
 
@@ -51,9 +54,20 @@ class SimulatedServer:
         self.script: Script = Script()
         self.script.always(self.answer)
         self._finished = False
+        self._chain: Chain | None = None
 
     def answer(self, request: RecordedRequest) -> Step:
-        """Play the next answer of the plan, or be well again."""
+        """Play the next answer of the plan, or be well again; first its redirects, one for each request."""
+        if self._chain is None or not self._chain.continues(request):
+            self._attempt(request)
+        sent = self.truth.requests[-1]
+        sent.hops.append(request)
+        if self._chain is not None and (redirect := self._chain.next(request)) is not None:
+            return redirect
+        self._chain, sent.met = None, True
+        return self._play(sent.answer, sent, done=len(self.truth.requests) > len(self.plan.answers))
+
+    def _attempt(self, request: RecordedRequest) -> None:
         index = len(self.truth.requests)
         planned = index < len(self.plan.answers)
         answer = self.plan.answers[index] if planned else self._well()
@@ -67,7 +81,10 @@ class SimulatedServer:
             start=self.start,
         )
         self.truth.requests.append(sent)
+        self._chain = Chain(answer.redirects) if answer.redirects else None
         self._meanwhile(answer)
+
+    def _play(self, answer: Answer, sent: Sent, *, done: bool) -> Step:
         match answer.kind:
             case "refuse":
                 return Refusal()
@@ -78,7 +95,7 @@ class SimulatedServer:
             case "status":
                 return self._refusal(answer, sent)
             case "stream" | "slow-headers":
-                return self._stream(answer, sent, done=not planned)
+                return self._stream(answer, sent, done=done)
 
     def _well(self) -> Answer:
         live = () if self._finished else ("event",) * _CLOSING_EVENTS
@@ -163,11 +180,15 @@ class SimulatedServer:
                 yield Piece(written("beat", event="heartbeat", id=echo), heartbeat=True)
             else:
                 event = self.truth.publish(_PUBLISHED[word])
-                event.gone = word == "vanish"
+                event.gone |= word == "vanish"
+                if word == "hint":
+                    event.hint = int(number)
+                    yield Piece(f"retry: {number}\n".encode(), retry=event.hint)
                 if word not in ("skip", "vanish"):
-                    last = event.id
-                    yield from [self._event(event)] * (2 if word == "twice" else 1)
+                    last = event.id or last
+                    yield from [self._event(event, hinted=word == "hint")] * (2 if word == "twice" else 1)
 
     @staticmethod
-    def _event(event: Published) -> Piece:
-        return Piece(written(event.data, id=event.id, event=TYPES[event.kind]), event)
+    def _event(event: Published, *, hinted: bool = False) -> Piece:
+        data = written(event.data, id=event.id, event=TYPES[event.kind])
+        return Piece(data, event, hinted=hinted)

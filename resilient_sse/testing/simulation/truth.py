@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from resilient_sse.testing.simulation.plan import Answer
+from resilient_sse.testing.steps import RecordedRequest
 
 __all__ = ["Published", "Sent", "Truth"]
 
-EventKind: TypeAlias = Literal["event", "other", "beat", "done"]
+EventKind: TypeAlias = Literal["event", "other", "plain", "beat", "done"]
 
-TYPES: dict[EventKind, str | None] = {"event": None, "other": "other", "beat": "heartbeat", "done": "done"}
-"""What each kind is called on the wire; an `event` is named nothing."""
+TYPES: dict[EventKind, str | None] = {
+    "event": None,
+    "other": "other",
+    "plain": None,
+    "beat": "heartbeat",
+    "done": "done",
+}
+"""What each kind is called on the wire; an `event` is named nothing, and neither is a `plain` one."""
 
 
 @dataclass(slots=True)
@@ -23,18 +31,20 @@ class Published:
     Attributes:
         ordinal: Its place in the whole run, from 1; its data names it.
         epoch: How often the server had lost its memory before.
-        number: Its number in that epoch, from 1.
+        number: Its number in that epoch, from 1; that of the one before if it bears no id.
         kind: What it is.
-        id: The id it bears.
+        id: The id it bears, `None` for a `plain` one.
         gone: Whether the server cannot replay it.
+        hint: The `retry` field in the block that first sent it, in milliseconds.
     """
 
     ordinal: int
     epoch: int
     number: int
     kind: EventKind
-    id: str
+    id: str | None
     gone: bool = False
+    hint: int | None = None
 
     @property
     def data(self) -> str:
@@ -49,13 +59,16 @@ class Sent:
 
     Attributes:
         at: When it arrived.
-        answer: What it met.
+        answer: What it met, or was to meet behind its redirects.
+        hops: The request as it arrived, and again behind each redirect that was followed.
+        met: Whether it has come through to the answer.
         cursor: Its `Last-Event-ID`, `None` for none.
         meant: The event that the client means by that, `None` for none.
         process: Which process of the consumer sent it, from 1.
         start: The event behind which that process began, `None` for none; it knows only its id.
         opened: Whether the client has got the headers of a stream.
         events: The events that the client has read to the end, repeats included.
+        hinted: Those of them whose block had a `retry` field.
         heartbeats: How many heartbeats it has, those without a number of their own.
         retries: The `retry` fields that it has, in milliseconds.
         retry_after: The seconds of the `Retry-After` header, if there was one.
@@ -75,8 +88,11 @@ class Sent:
     meant: Published | None
     process: int
     start: Published | None
+    hops: list[RecordedRequest] = field(default_factory=list["RecordedRequest"])
+    met: bool = False
     opened: bool = False
     events: list[Published] = field(default_factory=list["Published"])
+    hinted: list[Published] = field(default_factory=list["Published"])
     heartbeats: int = 0
     retries: list[int] = field(default_factory=list[int])
     retry_after: float | None = None
@@ -94,22 +110,25 @@ class Sent:
         """The ordinal of the event it was to resume after, 0 for none."""
         return 0 if self.meant is None else self.meant.ordinal
 
-    @property
-    def doubtful(self) -> bool:
+    def doubtful(self, lost: Container[int]) -> bool:
         """
         Whether no client could tell by plain numbers that these events belong to a new numbering.
 
         It stands behind an event of an old one, and the first event bears a higher number, as if it followed, or
         the number of the stored position, which counts as seen whatever its content.  Heartbeats have no content
-        to tell by: alone, or with a higher number, they mislead too.
+        to tell by, and neither have events that never came: alone, or before a higher number, they mislead too.
+
+        Args:
+            lost: The numbers that were reported lost before; what bears one looks as if it came late.
         """
         meant = self.meant
-        if meant is None or not self.events or meant.epoch == self.events[0].epoch:
+        events = [event for event in self.events if event.id is not None]
+        if meant is None or not events or meant.epoch == events[0].epoch:
             return False
-        for event in self.events:
+        for event in events:
             if event.number > meant.number:
                 return True
-            if event.kind != "beat":
+            if event.kind != "beat" and event.number not in lost:
                 return self.start is not None and event.number == self.start.number
         return True
 
@@ -131,18 +150,21 @@ class Truth:
         self.epoch: int = 1
         self.floor: int = 0
         """No repeat reaches behind this ordinal: there the present process began."""
-        self._forgotten = 0
+        self._forgotten = self._number = 0
         self._by_id: dict[str, Published] = {}
         self._heard: dict[str, Published] = {}
 
     def publish(self, kind: EventKind) -> Published:
-        """Publish one event."""
+        """Publish one event; the server does not store one without an id."""
         ordinal = len(self.events) + 1
-        number = ordinal - self._forgotten
-        event_id = str(number) if self.integers else f"{self.epoch}-{number}"
-        event = Published(ordinal, self.epoch, number, kind, event_id)
+        if kind == "plain":
+            event = Published(ordinal, self.epoch, self._number, kind, None, gone=True)
+        else:
+            self._number += 1
+            event_id = str(self._number) if self.integers else f"{self.epoch}-{self._number}"
+            event = Published(ordinal, self.epoch, self._number, kind, event_id)
+            self._by_id[event_id] = event
         self.events.append(event)
-        self._by_id[event_id] = event
         return event
 
     def forget(self) -> None:
@@ -150,6 +172,7 @@ class Truth:
         for event in self.events:
             event.gone = True
         self.epoch += 1
+        self._number = 0
         self._forgotten = len(self.events)
 
     def of(self, data: str) -> Published | None:
@@ -163,6 +186,8 @@ class Truth:
 
     def heard(self, event: Published) -> None:
         """Take note that the client has read an event."""
+        if event.id is None:
+            return
         self._heard[event.id] = event
         if not self.floor or self.events[self.floor - 1].epoch != event.epoch:
             self.floor = event.ordinal  # it knows of nothing before it
