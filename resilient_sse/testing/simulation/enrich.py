@@ -39,6 +39,7 @@ def enriched(plan: Plan, random: Random) -> Plan:
         options=_options(plan.options, random),
         answers=tuple(_answer(answer, random) for answer in plan.answers),
         deeds=(*plan.deeds, *_deeds(plan, random)),
+        backend="trio" if happens(random, 0.1) else plan.backend,
     )
 
 
