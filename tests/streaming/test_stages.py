@@ -35,7 +35,7 @@ async def every_answer(play):
         scene.follow("a", Settings(part="all", jitter=0.0, initial=0.1, params={"x": "1"}))
         await scene.all(connected)
         await scene.publish(count=3)
-        await scene.all(lambda stream: stream.duplicates >= 1)
+        await scene.all(lambda stream: stream.duplicates >= 1 and stream.received >= 2)
         scene.fault("close")
         await scene.stage.close()
         await scene.caught_up()

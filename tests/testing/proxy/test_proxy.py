@@ -564,17 +564,17 @@ async def test_a_timeline_is_played_in_time():
     timeline = (
         Timeline()
         .at(0, "3g", "loss:share=0.1", "black-hole")
-        .at(0.1, "flow")
-        .at(0.2, "clear", "refuse")
-        .at(0.3, "accept", "reset", "close")
+        .at(0.6, "flow")
+        .at(1.2, "clear", "refuse")
+        .at(1.8, "accept", "reset", "close")
     )
     async with target() as port, FaultProxy(HOST, port) as proxy, anyio.create_task_group() as tasks:
         begun = anyio.current_time()
         tasks.start_soon(proxy.play, timeline)
-        await anyio.sleep(0.05)
+        await anyio.sleep(0.3)
         assert proxy.profile.name == "3g"
         assert proxy.toxics == (SegmentLoss(share=0.1), BlackHole())
-        await anyio.sleep_until(begun + 0.15)
+        await anyio.sleep_until(begun + 0.9)
         assert proxy.toxics == (SegmentLoss(share=0.1),)
         assert is_open(proxy.port)
         assert await eventually(lambda: not is_open(proxy.port), within=5)
