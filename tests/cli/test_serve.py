@@ -84,7 +84,7 @@ def test_signals_end_it_cleanly(serve, number, code):
     connection.request("GET", "/api/v1/stream")
     response = connection.getresponse()
     process.send_signal(number)
-    assert response.read() == b""  # or IncompleteRead
+    assert response.read() == b"retry: 1000\n\n"  # or IncompleteRead
     connection.close()
     assert process.wait(END) == code
     assert process.stderr.read() == b""
@@ -245,7 +245,7 @@ def test_redis_is_missing():
         (["--rate", "5"], "--rate says how to publish; add --publish N"),
         (["--complete"], "--complete says how to publish; add --publish N"),
         (["--heartbeat", "none", "--heartbeat-ids"], "--heartbeat-ids needs heartbeats"),
-        (["--retry", "-1"], "is not a whole number of milliseconds"),
+        (["--retry", "-1"], "is neither a whole number of milliseconds nor none"),
         (["--history", "0"], "is not a whole number above 0"),
         (["--start", "middle"], "invalid choice: 'middle'"),
     ],
@@ -278,5 +278,6 @@ def test_stores(monkeypatch):
 def test_the_defaults():
     """R26, R137: what `serve` does when it is told nothing."""
     assert parse(["serve"]) == ServeOptions()
-    assert ServeOptions().heartbeat == 10.0
+    assert (ServeOptions().heartbeat, ServeOptions().retry) == (10.0, 1000)
     assert parse(["serve", "--heartbeat", "none"]) == ServeOptions(heartbeat=None)
+    assert parse(["serve", "--retry", "none"]) == ServeOptions(retry=None)

@@ -143,7 +143,7 @@ def publishing(running):
 def open_stage(prometheus: str, directory: Path):
     """Start everything, and end everything."""
     torment = Torment()
-    server = ReferenceServer(faults=Faults(then=torment))
+    server = ReferenceServer(retry=None, faults=Faults(then=torment))
     with serving(server) as running:
         client = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("live_client.py")), running.url, *USERS],

@@ -165,7 +165,7 @@ def run() -> None:
     todo = deque(fault for fault in Fault if plan.sabotage != "calm" or fault is not Fault.RESET)
     faults = reference.Faults(then=Network(plan=plan, todo=todo))
     with reference.serving(
-        reference.ReferenceServer(heartbeat=None, start="first", faults=faults)
+        reference.ReferenceServer(heartbeat=None, retry=None, start="first", faults=faults)
     ) as running:
         for number in range(1, MESSAGES + 1):
             running.publish(_data(number))

@@ -13,6 +13,7 @@ __all__ = ["ServeOptions", "add_serve", "serve_options"]
 
 _PORT = 8000
 _PORTS = 65535
+_RETRY = 1000
 _LEAST_BYTES = 24
 _MOST_BYTES = 16 * 1024 * 1024  # of an event, for a client that was not told otherwise
 _EPILOG = (
@@ -31,7 +32,7 @@ class ServeOptions:
     history: int | None = None
     heartbeat: float | None = 10.0
     heartbeat_ids: bool = False
-    retry: int | None = None
+    retry: int | None = _RETRY
     gzip: bool = False
     rate_limit: tuple[int, float] | None = None
     publish: int | None = None
@@ -88,7 +89,13 @@ def _add_streams(parser: argparse.ArgumentParser) -> None:
         help="time between heartbeats, or none; 10 by default",
     )
     streams.add_argument("--heartbeat-ids", action="store_true", help="number heartbeats like events")
-    streams.add_argument("--retry", type=_milliseconds, metavar="MS", help="the reconnection time to send")
+    streams.add_argument(
+        "--retry",
+        type=_milliseconds_or_none,
+        default=_RETRY,
+        metavar="MS",
+        help=f"the reconnection time to send, or none; {_RETRY} by default",
+    )
     streams.add_argument("--gzip", action="store_true", help="compress for clients that accept it")
     streams.add_argument(
         "--rate-limit",
@@ -162,10 +169,12 @@ def _port(text: str) -> int:
     return port
 
 
-def _milliseconds(text: str) -> int:
+def _milliseconds_or_none(text: str) -> int | None:
+    if text == "none":
+        return None
     milliseconds = digits(text)
     if milliseconds is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of milliseconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number of milliseconds nor none")
     return milliseconds
 
 

@@ -129,6 +129,7 @@ def _server(plan: LoadPlan) -> list[str]:
         *("--users", str(plan.users)),
         *("--publish", str(plan.messages_each), "--rate", str(plan.rate), "--complete"),
         *("--heartbeat", "none" if plan.heartbeat is None else str(plan.heartbeat)),
+        *("--retry", "none"),  # the delays are the client's own
         *("--history", str(_HISTORY)),
     ]
 

@@ -180,6 +180,7 @@ def reference_server(setup: Setup, director: Director) -> ReferenceServer:
     """Make the server that a setup wants, for this driver and for others that use real sockets."""
     return ReferenceServer(
         heartbeat=setup.heartbeat,
+        retry=None,  # the delays are the client's own
         overlap=setup.overlap,
         first_id=setup.first_id,
         start="first",

@@ -55,7 +55,8 @@ class ReferenceServer:
         store: Where events are kept; `None` (the default) makes a `MemoryStore`.
         heartbeat: Seconds between heartbeats; `None` sends none.
         heartbeat_ids: Number heartbeats, and keep them like any other event.
-        retry: The reconnection time to send once for each connection, in milliseconds; `None` sends none.
+        retry: The reconnection time to send once for each connection, in milliseconds; `None` sends none.  To a
+            `ResilientStream` it is the least delay, so pass `None` to watch a quicker *backoff* of its own.
         start: What a client without an id gets: `"live"` what is published from now on, `"first"` everything.
         page: How many events a replay reads from the store at once.
         history: How many events of each user the store made here keeps; `None` keeps all.
@@ -79,7 +80,7 @@ class ReferenceServer:
         *,
         heartbeat: float | None = 10.0,
         heartbeat_ids: bool = False,
-        retry: int | None = None,
+        retry: int | None = 1000,
         start: Literal["live", "first"] = "live",
         page: int = 100,
         history: int | None = None,

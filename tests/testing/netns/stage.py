@@ -118,5 +118,6 @@ def staged(*links, first_id=1, overlap=0):
 def staged_by_command(*links):
     """Set up a stage with the server that users start."""
     command = ("-m", "resilient_sse", "serve", "--json", "--stdin", "--host", SERVER, "--start", "first")
+    command += ("--retry", "none")
     with open_network(*links) as network:
         yield Stage(network, network.server.run(*command))

@@ -34,7 +34,7 @@ def tell(**fields):
 
 def main(host, port, first_id, overlap):
     """Serve until standard input ends."""
-    server = ReferenceServer(first_id=int(first_id), overlap=int(overlap), start="first")
+    server = ReferenceServer(first_id=int(first_id), overlap=int(overlap), retry=None, start="first")
     server.app = telling(server.app)
     with serving(server, host=host, port=int(port)) as running:
         tell(kind="ready", url=running.url)

@@ -25,9 +25,11 @@ STORES = ["memory", "sqlite", "redis"]
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., RunningServer]]:
-    """Give a function that starts a server with options of its own."""
+    """Give a function that starts a server with options of its own; unless told, it leaves clients their pace."""
     with ExitStack() as servers:
-        yield lambda *args, **options: servers.enter_context(serving(ReferenceServer(*args, **options)))
+        yield lambda *args, **options: servers.enter_context(
+            serving(ReferenceServer(*args, **{"retry": None, **options}))
+        )
 
 
 @pytest.fixture

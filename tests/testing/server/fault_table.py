@@ -155,7 +155,7 @@ async def play(row: Row) -> Seen:
     gaps: list[Gap] = []
     ids: list[int | None] = []
     error: str | None = None
-    async with open_server(ReferenceServer(start="first", faults=row.faults())) as running:
+    async with open_server(ReferenceServer(retry=None, start="first", faults=row.faults())) as running:
         for number in range(1, EVENTS + 1):
             await running.publish(f"event {number} ä")
         await running.complete()

@@ -18,6 +18,7 @@ from resilient_sse.testing.server import (
     ReferenceServer,
     SQLiteStore,
     payloads,
+    serving,
 )
 from tests.e2e.watching import QUICK, eventually
 
@@ -91,6 +92,27 @@ def test_retry_is_sent_even_without_an_event(start, listen):
         b"event: heartbeat\ndata: {}\n\n",
         b"event: heartbeat\ndata: {}\n\n",
     ]
+
+
+def test_every_connection_is_told_the_reconnection_time(listen):
+    """R226: a server that is told nothing sends it at the beginning of each connection, and not again."""
+    with serving(ReferenceServer(heartbeat=None)) as running:
+        first = listen(running.url)
+        assert first.blocks(1) == [b"retry: 1000\n\n"]
+        running.publish("a", event="token")
+        running.publish("b")
+        assert b"".join(first.blocks(2)) == b"event: token\nid: 1\ndata: a\n\nid: 2\ndata: b\n\n"
+        again = listen(running.url, header=0)
+        assert b"".join(again.blocks(2)) == (
+            b"retry: 1000\nevent: token\nid: 1\ndata: a\n\nid: 2\ndata: b\n\n"
+        )
+
+
+def test_no_reconnection_time(start, listen):
+    """R226: `None` leaves the field out."""
+    running = start(retry=None, heartbeat=None)
+    running.publish("a")
+    assert listen(running.url, last_event_id=0).blocks(1) == [b"id: 1\ndata: a\n\n"]
 
 
 @pytest.mark.parametrize(
