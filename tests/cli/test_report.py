@@ -119,6 +119,20 @@ def test_files_that_cannot_be(run, tmp_path):
     assert run("report", "--check", str(tmp_path / "r.json"), str(tmp_path / "l.jsonl")).code == 4
 
 
+@pytest.mark.parametrize("name", ["report.json", "report.html", "log.jsonl"])
+def test_a_directory_in_the_place_of_a_file(run, tmp_path, monkeypatch, name):
+    """Exit code 4, before anything is played, whichever option names it."""
+    monkeypatch.setattr(
+        "resilient_sse.cli.report.command.play_all", lambda *_, **__: pytest.fail("it played")
+    )
+    (tmp_path / name).mkdir()
+    options = {"report.html": "--html", "log.jsonl": "--log"}
+    for arguments in (["--output", tmp_path], [options.get(name, "--log"), tmp_path / name]):
+        done = run("report", "--form", "virtual", *map(str, arguments))
+        assert (done.code, done.out) == (4, "")
+        assert f"{tmp_path / name}: Is a directory" in done.err
+
+
 def test_a_missing_extra(run, monkeypatch):
     """The real form says what to install; virtual time needs nothing (exit code 2)."""
     monkeypatch.setattr("resilient_sse.testing.extra.find_spec", lambda name: None)

@@ -125,7 +125,7 @@ def _checked(differences: Sequence[str]) -> str:
 
 
 def _paths(options: ReportOptions) -> dict[str, Path]:
-    """Return where to write what; the directory is made now, so that no run is wasted on a wrong one."""
+    """Return where to write what; files and directory are made now, so that no run is wasted on a wrong one."""
     paths: dict[str, Path] = {}
     if options.output is not None:
         options.output.mkdir(parents=True, exist_ok=True)
@@ -136,8 +136,9 @@ def _paths(options: ReportOptions) -> dict[str, Path]:
         }
     for name, path in (("html", options.html), ("log", options.log)):
         if path is not None:
-            path.touch()
             paths[name] = path
+    for path in paths.values():
+        path.open("ab").close()  # other than `touch`, it refuses a directory
     return paths
 
 
