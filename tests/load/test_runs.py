@@ -356,13 +356,13 @@ def test_ci_preset():
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_thousand_streams():
-    """R169-R173: a thousand streams on 3G and 4G for a short time; the long forms are run by hand."""
-    result = run_preset("--preset", "thousand", "--duration", "25", timeout=170)
+    """R169-R173: a thousand streams on 3G and 4G for two minutes; the long forms are run by hand."""
+    result = run_preset("--preset", "thousand", timeout=290)
     assert broken(result) == []
     assert result.streams.completed == 1000
-    assert result.delivery.received == 25_000
+    assert result.delivery.received == 120_000
     assert result.connections.mean == pytest.approx(1000, rel=0.01)
-    assert result.process.resident_peak < 500e6
+    assert result.process.resident_peak < 150e6
     assert PRESETS["thousand"].limits.availability == 0.999
