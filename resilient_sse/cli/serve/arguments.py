@@ -47,7 +47,8 @@ class ServeOptions:
 def add_serve(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.description = (
-        "Run the reference server: GET /api/v1/stream, POST /api/v1/publish, GET /api/v1/stats.  "
+        "Run the reference server: GET /api/v1/stream, POST /api/v1/publish, GET /api/v1/stats, "
+        "and at / a page that shows the stream.  "
         "Needs the extra resilient-sse[testing]."
     )
     parser.epilog = _EPILOG

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from resilient_sse.testing.server.counters import RequestRecord
 from resilient_sse.testing.server.faults import LOOP_PATH
+from resilient_sse.testing.server.page import stream_page
 from resilient_sse.testing.server.parameters import (
     BadRequestError,
     StreamParameters,
@@ -65,6 +66,7 @@ class Endpoints:
     def app(self, lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]]) -> Starlette:
         """Return the application."""
         routes = [
+            Route("/", _page, methods=["GET"]),
             Route(STREAM_PATH, self._stream, methods=["GET"]),
             Route("/api/v1/publish", self._publish, methods=["POST"]),
             Route("/api/v1/stats", self._stats, methods=["GET"]),
@@ -193,6 +195,10 @@ class Endpoints:
 async def _blocks(reader: Reader) -> AsyncGenerator[Block]:
     while (block := await reader.next()) is not None:
         yield block
+
+
+async def _page(_request: Request) -> Response:
+    return stream_page()
 
 
 async def _loop(_request: Request) -> Response:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from resilient_sse.cli.arguments import parse
 from resilient_sse.testing import event
 from tests.docs.pages import fences, table, text_of
 
@@ -55,5 +56,8 @@ def test_the_five_steps_by_hand():
     words = ['throttling to "4G"', "Start streaming", "Offline", '"3G"', "`Last-Event-ID`"]
     assert [number for number, _ in steps] == ["1", "2", "3", "4", "5"]
     assert all(word in step for word, (_, step) in zip(words, steps, strict=True))
+    (command,) = fences(section.partition("1. ")[0], "sh")
+    assert parse(command.split()[1:]).start == "first"
+    assert f"http://127.0.0.1:{parse(command.split()[1:]).port}/" in steps[1][1]
     rows = table(page, "step", "in the developer tools", "with the proxy")
     assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
