@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from resilient_sse.testing.report import Judged, Report, Verdict
+from resilient_sse.testing.report import Judged, Report
+from resilient_sse.testing.report.gates import TOGETHER
 from resilient_sse.testing.scenarios import SCENARIOS, Entry, play_all
+from tests.streaming.tolerance import passed
 
 SEED = 7
 DAY = date(2026, 1, 2)
@@ -51,26 +53,12 @@ def scenario(report: Report) -> Callable[[str], Judged]:
     return lambda name: report.shown[SCENARIOS[name].key]
 
 
-def passed(verdict: Verdict) -> bool:
-    """
-    Whether a gate was passed; of times in real time, with room for a machine that is busy with other tests.
-
-    The report itself grants none: on a machine that cannot keep the times, they are not kept.
-    """
-    gate, value = verdict.gate, verdict.value
-    real = verdict.run.endswith("/real") or (verdict.run == "aggregate" and gate.figure.endswith("_ms"))
-    if verdict.passed or not real or not isinstance(value, int | float) or gate.relation == ">=":
-        return verdict.passed
-    low, high = gate.limit if isinstance(gate.limit, tuple) else (0.0, gate.limit)
-    if gate.figure.endswith("_ms") or gate.figure == "slowdown":
-        return low <= value <= 2 * high
-    return gate.figure.endswith("_s") and low <= value <= high + 2.0
-
-
 @pytest.fixture
 def failures(report: Report) -> list[str]:
     """List the gates of a report that were failed."""
-    return [str(verdict) for verdict in report.verdicts if not passed(verdict)]
+    late = {judged.run.name: judged.run.late for judged in report.judged}
+    late[TOGETHER] = max(judged.run.late for judged in report.shown.values())
+    return [str(verdict) for verdict in report.verdicts if not passed(verdict, late[verdict.run])]
 
 
 @pytest.fixture
@@ -80,7 +68,7 @@ def failed() -> Callable[..., list[str]]:
     def failed(judged: Judged, *figures: str) -> list[str]:
         judging = [verdict for verdict in judged.verdicts if verdict.gate.figure in figures]
         assert {verdict.gate.figure for verdict in judging} == set(figures)
-        return [str(verdict) for verdict in judging if not passed(verdict)]
+        return [str(verdict) for verdict in judging if not passed(verdict, judged.run.late)]
 
     return failed
 

@@ -13,11 +13,13 @@ from datetime import date
 import pytest
 
 from resilient_sse.testing import run_in_virtual_time
-from resilient_sse.testing.report import Report
+from resilient_sse.testing.report import Report, Verdict
+from resilient_sse.testing.report.gates import GATES
 from resilient_sse.testing.report.runs import Run
 from resilient_sse.testing.scenarios import SCENARIOS, RunLog, VirtualDriver, play
 from resilient_sse.testing.scenarios.play import Play
 from resilient_sse.testing.scenarios.user_experience import inject
+from tests.streaming.tolerance import LATE, passed
 
 TEXTS = [
     "Waiting for server response...",
@@ -283,6 +285,15 @@ class TestTogether:
     def test_a_stream_never_holds_two_connections(self, report):
         """As the server saw it (R149)."""
         assert {judged.figures["max_live_connections"] for judged in report.judged} == {1}
+
+    @pytest.mark.parametrize(
+        "late,value,granted",
+        [(0.0, 5000.0, False), (LATE, 5000.0, False), (0.3, 5000.0, True), (0.3, 10_001.0, False)],
+    )
+    def test_only_a_late_machine_is_granted_more(self, late, value, granted):
+        """A time that is missed counts as missed where the run's own clock was kept (R7)."""
+        gate = next(gate for gate in GATES if gate.figure == "stall_recovery_ms")
+        assert passed(Verdict(gate, "stall/real", value, gate.passes(value)), late) is granted
 
 
 class TestExactly:
