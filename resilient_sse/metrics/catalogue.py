@@ -277,6 +277,11 @@ STREAMS: Final = Metric(
 STREAMS_WITH_ERRORS: Final = _counter(
     "sse_client_streams_with_errors_total", "{stream}", "Streams that have shown at least one error."
 )
+OUTAGES: Final = _counter(
+    "sse_client_outages_total",
+    "{outage}",
+    "Outages shown to people: one for each, however many attempts it takes.",
+)
 CONNECTIONS: Final = _counter(
     "sse_client_connections_total", "{connection}", "Connections accepted as event streams."
 )

@@ -56,6 +56,7 @@ COLUMNS: Final[tuple[tuple[Metric, tuple[str, ...]], ...]] = (
     (catalogue.EVENTS_RECEIVED, ()),
     (catalogue.STREAMS_STARTED, ()),
     (catalogue.STREAMS_WITH_ERRORS, ()),
+    (catalogue.OUTAGES, ()),
     (catalogue.REPEATED_STALLS, ()),
     (catalogue.EXPECTED_EVENTS, ()),
     (catalogue.EXPECTED_EVENTS_RECEIVED, ()),
@@ -101,6 +102,8 @@ class StreamFigures:
         self._opened_at: float | None = None
         self._openings = 0
         self._reason: str | None = None
+        self._outages = 0
+        self._out = False  # whether the present outage was shown
         self._gaps = dict.fromkeys(_KINDS, 0)
         self._reconnects = dict.fromkeys(_REASONS, 0)
         self._frozen = self._shown = (0, 0)
@@ -148,6 +151,7 @@ class StreamFigures:
             data + heartbeats,
             int(stats.started_at is not None),
             int(any(errors)),
+            self._outages,
             max(stalls - 1, 0),
             *self._shown,
             *self._gaps.values(),
@@ -176,6 +180,10 @@ class StreamFigures:
             self._opened_at = None
         if change.new in (StreamState.RECONNECTING, StreamState.ERROR) and self._reason is None:
             self._reason = _reason(change)
+        # An outage that the program wanted, by a restart, is shown if the attempts after it fail.
+        if change.category is not None and not self._out:
+            self._outages += 1
+            self._out = True
 
     def _opened(self, change: StateChange) -> None:
         self._opened_at = change.at
@@ -183,6 +191,7 @@ class StreamFigures:
         if self._openings > 1 and self._reason in self._reconnects:
             self._reconnects[self._reason] += 1
         self._reason = None
+        self._out = False
 
     def _recovered(self, recovery: Recovery) -> None:
         self._tell(catalogue.RECONNECT_TIME_MS, recovery.recovery * 1000)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from resilient_sse._core.states import StreamState
 from resilient_sse.metrics import catalogue
 from resilient_sse.monitoring.measures import Mean, Quantile, Rise, Share, Unit, Value
 
@@ -198,11 +199,16 @@ ALERTS: Final[tuple[Alert, ...]] = (
     ),
     Alert(
         name="SSEErrorRateHigh",
-        # Streams may live for days: those that were there before count as well, or one that is started among
-        # a thousand would make of each error of any of them 100 %.  The window is twice the duration: streams that
-        # have all given up within seconds show no more errors, and would be forgotten just before it is over.
+        # The report divides errors by streams, but each failed attempt shows one: a single stream that is dead
+        # would be more than 5 % of a hundred.  Outages are counted instead, and a stream that is in one since
+        # before the window counts as one.  Streams may live for days: those that were there before count as well,
+        # or one that is started among a thousand would make of each outage of any of them 100 %.
         measure=Share(
-            catalogue.USER_VISIBLE_ERRORS, catalogue.STREAMS_STARTED, 10 * MINUTE, standing=catalogue.STREAMS
+            catalogue.OUTAGES,
+            catalogue.STREAMS_STARTED,
+            10 * MINUTE,
+            standing=catalogue.STREAMS,
+            affected=(StreamState.RECONNECTING.value, StreamState.ERROR.value),
         ),
         measured="error_rate",
         relation=">",
@@ -210,8 +216,8 @@ ALERTS: Final[tuple[Alert, ...]] = (
         unit=Unit.PERCENT,
         hold=5 * MINUTE,
         severity=Severity.HIGH,
-        summary="{value} errors shown per stream",
-        description="Users see errors: one stream in twenty has shown one, or a few streams show many.",
+        summary="{value} of the streams are in an outage or have shown one",
+        description="Users see errors: of twenty streams more than one is broken, or has been lately.",
     ),
     Alert(
         name="SSERepeatedStalls",

@@ -5,8 +5,8 @@ The names are those that `resilient_sse.metrics.datadog` sends, which are the ca
 
 What Prometheus calls a duration is here the window of the query: a gauge must have been bad in all of it.
 Counters and ratios are summed up over the window.  Reconnect times must be distributions, with percentiles
-switched on.  Streams that were there before the window have no place in these queries, so where streams live for
-hours the error rate is higher than that of Prometheus' rules.
+switched on.  A query that sums up counters cannot add what a gauge showed before, so the error rate is that of the
+gauge alone: the streams that are in an outage, of those that are there.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from resilient_sse.metrics.catalogue import Metric
 from resilient_sse.monitoring.alerts import ALERTS, Severity
 from resilient_sse.monitoring.measures import Mean, Quantile, Rise, Share, Value
 from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, alert_annotations
 from resilient_sse.monitoring.promql import duration
 
 if TYPE_CHECKING:
-    from resilient_sse.metrics.catalogue import Metric
     from resilient_sse.monitoring.alerts import Alert
 
 __all__ = ["datadog_monitors"]
@@ -68,10 +68,9 @@ def _query(alert: Alert) -> str:
     measure = alert.measure
     match measure:
         case Value():
-            # The best value of the window is bad: it was bad in all of it.  Of several processes on one host the
-            # worst counts, or the others would hide it.
-            best, worst = ("max", "min") if alert.relation == "<" else ("min", "max")
-            return f"{best}(last_{duration(alert.hold)}):{worst}:{_series(measure.metric)}"
+            # Of several processes on one host the worst counts, or the others would hide it.
+            worst = "min" if alert.relation == "<" else "max"
+            return f"{_all_along(alert)}:{worst}:{_series(measure.metric)}"
         case Rise():
             return f"sum(last_{duration(measure.window)}):{_count(measure.metric)}"
         case Mean():
@@ -79,13 +78,23 @@ def _query(alert: Alert) -> str:
         case Quantile():
             share = f"p{measure.share * 100:g}"
             return f"percentile(last_{duration(measure.window)}):{share}:{_series(measure.metric)}"
+        case Share(standing=Metric() as gauge):
+            (label,) = gauge.labels
+            affected = f"{label} IN ({','.join(measure.affected)})"
+            return f"{_all_along(alert)}:100 * sum:{_series(gauge, affected)} / sum:{_series(gauge)}"
         case Share():
             part, whole = _count(measure.part), _count(measure.whole)
             return f"sum(last_{duration(measure.window)}):100 * {part} / {whole}"
 
 
-def _series(metric: Metric) -> str:
-    return f"{metric.name}{{*}} by {{{_BY}}}"
+def _all_along(alert: Alert) -> str:
+    """Begin a query of gauges: where the best value of the window is bad, it was bad in all of it."""
+    best = "max" if alert.relation == "<" else "min"
+    return f"{best}(last_{duration(alert.hold)})"
+
+
+def _series(metric: Metric, which: str = "*") -> str:
+    return f"{metric.name}{{{which}}} by {{{_BY}}}"
 
 
 def _count(metric: Metric) -> str:

@@ -74,7 +74,8 @@ def _rises(measure: Measure, level: float | None) -> dict[_Series, float]:
             return _split(measure.metric, level or 0)
         case Share():
             many = 0 if level is None else _MANY
-            return {**_split(measure.part, many * (level or 0) / 100), **_split(measure.whole, many)}
+            made = {**_split(measure.part, many * (level or 0) / 100), **_split(measure.whole, many)}
+            return {**made, **_none(measure.standing)}
         case Mean():
             many = 0 if level is None else _MANY
             name = measure.metric.name
@@ -91,6 +92,13 @@ def _split(metric: Metric, rise: float) -> dict[_Series, float]:
         return {(metric.name, ()): rise}
     ((label, values),) = metric.labels.items()
     return {(metric.name, ((label, value),)): rise / 2 for value in values[:2]}
+
+
+def _none(gauge: Metric | None) -> dict[_Series, float]:
+    """Have a gauge show that there is nothing, for each value of its own label."""
+    if gauge is None:
+        return {}
+    return {(gauge.name, ((label, value),)): 0 for label, values in gauge.labels.items() for value in values}
 
 
 def _buckets(measure: Quantile, level: float | None) -> dict[_Series, float]:

@@ -101,12 +101,14 @@ class Share:
         whole: The counter below it.
         window: Over how many seconds.
         standing: A gauge: what it showed when the window began counts as part of the whole.
+        affected: The values of the gauge's own label of which that counts above the line, too.
     """
 
     part: Metric
     whole: Metric
     window: float
     standing: Metric | None = None
+    affected: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

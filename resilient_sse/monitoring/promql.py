@@ -71,9 +71,22 @@ class Scope:
             return f"sum by (le) ({rate})"
         return self._summed(metric, rate)
 
-    def before(self, metric: Metric) -> str:
-        """Return what a gauge showed before the window, its own labels summed up."""
-        return self._summed(metric, f"{metric.name}{self.selector} offset {self.window}")
+    def before(self, metric: Metric, values: Sequence[str] = ()) -> str:
+        """Return what a metric last showed before the window, summed up over its own labels, or *values* of it."""
+        series = f"{metric.name}{self._matching(metric, values)}"
+        return self._summed(metric, f"last_over_time({series}[{self.pause}] offset {self.window})")
+
+    def counted(self, metric: Metric, standing: Metric, values: Sequence[str] = ()) -> str:
+        """
+        Return what a counter has counted in the window, and what a gauge showed when the window began.
+
+        Both are read from the same samples: `increase` begins with the first sample within the window, so what
+        happened between it and the one before would for a moment be part of neither.  Of a process that is
+        younger than the window, or that has begun to count anew, all that the counter shows is new.
+        """
+        now = self.now(metric)
+        risen = f"({now} - {self.before(metric)} >= 0)"
+        return f"(\n  {risen}\n  + {self.before(standing, values)}\n  or\n  {now}\n)"
 
     def new(self, metric: Metric) -> str:
         """
@@ -88,6 +101,12 @@ class Scope:
     def now(self, metric: Metric) -> str:
         """Return what a gauge shows."""
         return self._summed(metric, f"{metric.name}{self.selector}")
+
+    def _matching(self, metric: Metric, values: Sequence[str]) -> str:
+        if not values:
+            return self.selector
+        (label,) = metric.labels
+        return "{" + ", ".join(filter(None, (self.selector[1:-1], f'{label}=~"{"|".join(values)}"'))) + "}"
 
     def _summed(self, metric: Metric, expression: str) -> str:
         labels = ", ".join((*metric.labels, *self.across))
@@ -113,13 +132,12 @@ def promql(measure: Measure, scope: Scope) -> str:
         case Quantile():
             return f"histogram_quantile({measure.share}, {scope.rate(measure.metric, 'bucket')})"
         case Share():
-            return f"100 * {scope.rise(measure.part)}\n/\n({_whole(measure, scope)} > 0)"
+            part, whole = _part_and_whole(measure, scope)
+            return f"100 * {part}\n/\n({whole} > 0)"
 
 
-def _whole(share: Share, scope: Scope) -> str:
-    whole = scope.rise(share.whole)
+def _part_and_whole(share: Share, scope: Scope) -> tuple[str, str]:
     if share.standing is None:
-        return whole
-    # A process that is younger than the window showed nothing before it: all that it shows is new, also what was
-    # there the first time that it was seen, which is no rise to Prometheus.
-    return f"(\n  {whole} + {scope.before(share.standing)}\n  or\n  {scope.now(share.whole)}\n)"
+        return scope.rise(share.part), scope.rise(share.whole)
+    affected = scope.counted(share.part, share.standing, share.affected)
+    return affected, scope.counted(share.whole, share.standing)

@@ -145,6 +145,7 @@ async def test_the_lines_of_a_stall(script, agent, metrics):
             "sse_client_events_received_total:4|c",
             "sse_streams_started_total:1|c",
             "sse_client_streams_with_errors_total:1|c",
+            "sse_client_outages_total:1|c",
             "sse_client_reconnects_total:1|c|#reason:stall",
             "sse_client_streams:0|g|#state:connecting",
             "sse_client_streams:0|g|#state:connected",

@@ -136,6 +136,46 @@ def test_streams_with_errors_are_counted_once(bench, counter):
     assert bench[catalogue.STREAMS_WITH_ERRORS] == 1
 
 
+REFUSED = change(StreamState.RECONNECTING, StreamState.RECONNECTING, Reason.CONNECT)
+GIVEN_UP = change(StreamState.RECONNECTING, StreamState.ERROR, Reason.RETRIES)
+REFUSED_AGAIN = change(StreamState.ERROR, StreamState.RECONNECTING, Reason.CONNECT)
+
+
+def test_an_outage_counts_once(bench):
+    """R113: however many attempts it takes, given up or not, and silence alone is none; the next is another."""
+    _, observer = bench.stream()
+    for fact in (OPENED, STALLED, REFUSED, REFUSED, GIVEN_UP, REFUSED_AGAIN, REFUSED, BACK):
+        observer(fact)
+    assert bench[catalogue.OUTAGES] == 1
+    observer(change(StreamState.CONNECTED, StreamState.WAITING, Reason.STALL))
+    assert bench[catalogue.OUTAGES] == 1
+    observer(change(StreamState.WAITING, StreamState.RECONNECTING, Reason.STALL))
+    assert bench[catalogue.OUTAGES] == 2
+
+
+@pytest.mark.parametrize("state", [StreamState.RECONNECTING, StreamState.ERROR])
+def test_a_stream_that_never_opened_is_in_an_outage(bench, state):
+    """R113: people see that as well."""
+    _, observer = bench.stream()
+    observer(change(StreamState.CONNECTING, state, Reason.CONNECT))
+    observer(GIVEN_UP)
+    observer(CLOSED)
+    assert bench[catalogue.OUTAGES] == 1
+
+
+def test_a_wanted_loss_is_an_outage_once_an_attempt_fails(bench):
+    """`restart()`, an age or a gap shows nobody an error; a server that is away after it does."""
+    _, observer = bench.stream()
+    observer(OPENED)
+    for reason in (Reason.RESTART, Reason.AGE, Reason.GAP):
+        observer(change(StreamState.CONNECTED, StreamState.RECONNECTING, reason))
+        observer(BACK)
+    assert bench[catalogue.OUTAGES] == 0
+    for fact in (change(StreamState.CONNECTED, StreamState.RECONNECTING, Reason.RESTART), REFUSED, REFUSED):
+        observer(fact)
+    assert bench[catalogue.OUTAGES] == 1
+
+
 @pytest.mark.parametrize(
     "counter, category",
     [*zip(["connection_errors", "server_errors", "retries_exhausted"], Category, strict=True)],

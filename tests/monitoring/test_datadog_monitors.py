@@ -15,8 +15,12 @@ from resilient_sse.monitoring.promql import duration
 MONITORS = {monitor["name"]: monitor for monitor in json.loads(datadog_monitors())}
 
 LAST = re.compile(r".*\s(?P<relation>[<>]) (?P<threshold>[0-9.]+)", re.DOTALL)
-QUERY = re.compile(r"(?P<how>max|sum|avg|percentile)\(last_(?P<window>\d+[mh])\):(?P<what>.+) [<>] [0-9.]+")
-SERIES = re.compile(r"(?:sum|avg|min|p95):(sse_[a-z_0-9]+)\{\*\} by \{service,host\}")
+QUERY = re.compile(
+    r"(?P<how>max|min|sum|avg|percentile)\(last_(?P<window>\d+[mh])\):(?P<what>.+) [<>] [0-9.]+"
+)
+SERIES = re.compile(
+    r"(?:sum|avg|min|p95):(sse_[a-z_0-9]+)\{(?:\*|[a-z]+ IN \([a-z,]+\))\} by \{service,host\}"
+)
 
 
 def prometheus():
@@ -47,13 +51,23 @@ def test_a_query_is_well_formed(alert):
     """R125: one window, that of the rule; only metrics that exist; each by process."""
     query = MONITORS[alert.name]["query"]
     found = QUERY.fullmatch(query)
-    assert found["window"] == duration(getattr(alert.measure, "window", alert.hold))
     read = SERIES.findall(query)
     assert read
-    assert query.count("{*}") == len(read)
+    assert query.count(" by {service,host}") == len(read)
     counted = [BY_NAME[name].kind is Kind.COUNTER for name in read]
+    gauges = all(BY_NAME[name].kind is Kind.GAUGE for name in read)
+    assert found["window"] == duration(alert.hold if gauges else alert.measure.window)
     assert query.count(".as_count()") == sum(counted)
-    assert found["how"] in {"sum" if all(counted) else "avg", "percentile", "max"}
+    assert found["how"] in {"sum" if all(counted) else "avg", "percentile", "max", "min"}
+
+
+def test_streams_in_an_outage_are_a_share_of_all_streams():
+    """R113: each stream once, however many attempts it makes, and for as long as it is in trouble."""
+    assert MONITORS["SSEErrorRateHigh"]["query"] == (
+        "min(last_5m):100 * sum:sse_client_streams{state IN (reconnecting,error)} by {service,host}"
+        " / sum:sse_client_streams{*} by {service,host} > 5"
+    )
+    assert {"reconnecting", "error"} < set(BY_NAME["sse_client_streams"].labels["state"])
 
 
 def test_a_gauge_is_bad_in_all_of_the_window():

@@ -2,9 +2,11 @@
 
 import pytest
 
+from resilient_sse.metrics import catalogue
 from resilient_sse.monitoring.yaml_text import yaml_text
 
-ERRORS = 'sse_user_visible_errors_total{job="api", instance="a", category="%s"}'
+ERRORS = 'sse_user_visible_errors_total{job="api", instance="a", category="connection_lost"}'
+OUTAGES = 'sse_client_outages_total{job="api", instance="a"}'
 STARTED = 'sse_streams_started_total{job="api", instance="a"}'
 STREAMS = 'sse_client_streams{job="api", instance="a", state="%s"}'
 LOSS = 'sse_message_loss_total{job="api", instance="%s"}'
@@ -12,87 +14,116 @@ DUPLICATES = 'sse_duplicate_events_total{job="api", instance="a"}'
 RECEIVED = 'sse_total_events_received{job="api", instance="a"}'
 STALLS = 'sse_client_repeated_stalls_total{job="api", instance="a"}'
 
+
+def streams(others="0x320", **shown):
+    """Return the series of all states, as a process shows them."""
+    states = catalogue.STREAMS.labels["state"]
+    return {STREAMS % state: shown.get(state, others) for state in states}
+
+
 CASES = {
-    "R123: errors, and no stream that could have them": (
+    "R123: outages, and no stream that could have them": (
         "SSEErrorRateHigh",
-        {ERRORS % "server_error": "0+6x80", STARTED: "0x80", STREAMS % "connected": "0x80"},
+        {OUTAGES: "0+6x80", STARTED: "0x80", **streams(connected="0x80")},
         {"10m": False, "20m": False},
     ),
     "one stream is started among a thousand that live long": (
         "SSEErrorRateHigh",
-        {ERRORS % "connection_lost": "0+1x80", STARTED: "1000+1x80", STREAMS % "connected": "1000x80"},
+        {OUTAGES: "0+1x80", STARTED: "1000+1x80", **streams(connected="1000x80")},
         {"10m": False, "20m": False},
     ),
-    "the thousand have errors": (
+    "the thousand have outages": (
         "SSEErrorRateHigh",
-        {ERRORS % "connection_lost": "0+10x80", STARTED: "1000x80", STREAMS % "connected": "1000x80"},
+        {OUTAGES: "0+10x80", STARTED: "1000x80", **streams(connected="1000x80")},
         {"15m": True},
     ),
-    "they have given up, and count as streams all the same": (
+    "R113: one of a hundred is dead, and tries again for an hour": (
         "SSEErrorRateHigh",
         {
-            ERRORS % "max_retries_exceeded": "0+1x80",
-            STARTED: "1000x80",
-            STREAMS % "connected": "10x80",
-            STREAMS % "error": "990x80",
+            ERRORS: "0x39 0+3x240",
+            OUTAGES: "0x39 1x240",
+            STARTED: "100x280",
+            **streams(connected="100x39 99x240", reconnecting="0x39 1x240"),
         },
-        {"15m": False},
+        {"12m": False, "15m": False, "21m": False, "40m": False, "69m": False},
     ),
-    "errors are counted, not streams: one of a hundred whose server is away makes 60 in five minutes": (
+    "R113: six of a hundred are dead for an hour, then well again": (
         "SSEErrorRateHigh",
         {
-            ERRORS % "connection_lost": "0+3x80",
-            STARTED: "100x80",
-            STREAMS % "connected": "99x80",
-            STREAMS % "reconnecting": "1x80",
+            OUTAGES: "0x39 6x280",
+            STARTED: "100x320",
+            **streams(connected="100x39 94x239 100x40", reconnecting="0x39 6x239 0x40"),
         },
-        {"4m": False, "15m": True},
+        {"14m45s": False, "15m": True, "20m": True, "45m": True, "69m": True, "79m": True, "80m15s": False},
+    ),
+    "R113: six of a hundred have given up for good": (
+        "SSEErrorRateHigh",
+        {
+            OUTAGES: "0x39 6x280",
+            STARTED: "100x320",
+            **streams(connected="100x39 94x280", error="0x39 3x280", reconnecting="0x39 3x280"),
+        },
+        {"14m45s": False, "15m": True, "20m": True, "69m": True},
+    ),
+    "R113: five of a hundred are dead": (
+        "SSEErrorRateHigh",
+        {
+            OUTAGES: "0x39 5x280",
+            STARTED: "100x320",
+            **streams(connected="100x39 95x280", reconnecting="0x39 5x280"),
+        },
+        {"15m": False, "21m": False, "69m": False},
+    ),
+    "R113: three are dead for long, and another three have an outage": (
+        "SSEErrorRateHigh",
+        {
+            OUTAGES: "3x79 6x80",
+            STARTED: "100x160",
+            **streams(connected="97x160", reconnecting="3x160"),
+        },
+        {"19m": False, "24m45s": False, "25m": True, "29m30s": True, "30m15s": False},
     ),
     "R113: all streams give up within half a minute, and are closed": (
         "SSEErrorRateHigh",
-        {
-            ERRORS % "connection_lost": "0x39 300 600x80",
-            ERRORS % "max_retries_exceeded": "0x40 100x80",
-            STARTED: "100x120",
-            STREAMS % "connected": "100x39 0x80",
-        },
-        {"14m45s": False, "15m": True, "19m": True, "21m": False},
+        {OUTAGES: "0x39 100x80", STARTED: "100x120", **streams(connected="100x39 0x80")},
+        {"14m45s": False, "15m": True, "19m45s": True, "21m": False},
     ),
     "R113: a process is in trouble from its first moment on, and began its streams before it was seen": (
         "SSEErrorRateHigh",
-        {
-            ERRORS % "connection_lost": "_x8 100+100x60",
-            STARTED: "_x8 100x60",
-            STREAMS % "reconnecting": "_x8 100x60",
-        },
-        {"7m": False, "7m15s": True, "12m": True},
+        {OUTAGES: "_x8 100x80", STARTED: "_x8 100x80", **streams("_x8 0x80", reconnecting="_x8 100x80")},
+        {"6m45s": False, "7m": True, "12m": True, "12m15s": True, "20m": True},
     ),
-    "a process begins with a hundred streams, then one more, and one error": (
+    "a process begins with a hundred streams, then one more, and one outage": (
         "SSEErrorRateHigh",
         {
-            ERRORS % "connection_lost": "_x8 0x4 1x60",
+            OUTAGES: "_x8 0x4 1x60",
             STARTED: "_x8 100x4 101x60",
-            STREAMS % "connected": "_x8 100x4 101x60",
+            **streams("_x8 0x60", connected="_x8 100x4 101x60"),
         },
         {"9m": False, "12m": False},
     ),
-    "R113: six of a hundred have an error, once": (
+    "R113: six of a hundred have an outage, once": (
         "SSEErrorRateHigh",
-        {
-            ERRORS % "max_retries_exceeded": "0x39 6x80",
-            STARTED: "100x120",
-            STREAMS % "connected": "100x39 94x80",
-        },
-        {"14m45s": False, "15m": True, "21m": False},
+        {OUTAGES: "0x39 6x80", STARTED: "100x120", **streams(connected="100x120")},
+        {"14m45s": False, "15m": True, "19m45s": True, "21m": False},
     ),
-    "R113: four of a hundred": (
+    "a process in the place of another, with fewer outages than that had": (
         "SSEErrorRateHigh",
         {
-            ERRORS % "max_retries_exceeded": "0x39 4x80",
-            STARTED: "100x120",
-            STREAMS % "connected": "100x39 96x80",
+            OUTAGES: "500x119 100x80",
+            STARTED: "900x119 100x80",
+            **streams(connected="100x119 0x80", reconnecting="0x119 100x80"),
         },
-        {"15m": False, "19m": False},
+        {"25m": False, "34m45s": False, "35m": True, "40m": True, "41m": True},
+    ),
+    "Prometheus was away for a quarter of an hour: the outages of before are not new": (
+        "SSEErrorRateHigh",
+        {
+            OUTAGES: "50x79 _x60 50x80",
+            STARTED: "100x79 _x60 100x80",
+            **streams(connected="100x79 _x60 100x80"),
+        },
+        {"36m": False, "41m": False, "46m": False, "52m": False},
     ),
     "R122: duplicates of nothing": (
         "SSEDuplicateRateHigh",
@@ -155,7 +186,7 @@ CASES = {
 
 @pytest.mark.parametrize("title", CASES)
 def test_at_the_edge(title, rules, judge):
-    """R107, R113, R122-R124: whether the alert fires, at these times."""
+    """R107, R113, R122-R124: whether the alert fires, at these times; between two scrapes, too."""
     name, values, expected = CASES[title]
     firing = [at for at, fires in expected.items() if fires]
     silent = [at for at, fires in expected.items() if not fires]
@@ -172,7 +203,7 @@ def test_at_the_edge(title, rules, judge):
             for at in firing
         ],
     }
-    document = {"rule_files": [rules.name], "evaluation_interval": "15s", "tests": [test]}
+    document = {"rule_files": [rules.name], "evaluation_interval": "5s", "tests": [test]}
     (rules.parent / "tests.yml").write_text(yaml_text(document))
     code, said = judge("test", "rules", "tests.yml")
     assert code == 0, said
