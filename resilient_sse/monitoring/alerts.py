@@ -2,8 +2,9 @@
 The alert rules and the service level objectives: the one source of every rule file, monitor and dashboard.
 
 Theory of operation.  A rule is a measure, a threshold and a duration.  Ratios and quantiles are taken over a
-window that is at least as long as the duration: with a shorter one a fault that strikes now and then would be
-forgotten before it strikes again.  Where nothing was measured there is no value, so nothing fires.
+window that is at least twice the duration: with a shorter one a fault that strikes once, however bad, would be
+forgotten just when the alert is due, and one that strikes now and then before it strikes again.
+Where nothing was measured there is no value, so nothing fires.
 
 Rules judge each process and each combination of a program's labels for itself, as the queries of the report do
 that this project started from.  Recording rules and the dashboard sum up the processes of a job.
@@ -151,7 +152,7 @@ ALERTS: Final[tuple[Alert, ...]] = (
     ),
     Alert(
         name="SSEReconnectMeanHigh",
-        measure=Mean(catalogue.RECONNECT_TIME_MS, 10 * MINUTE),
+        measure=Mean(catalogue.RECONNECT_TIME_MS, 20 * MINUTE),
         measured="mean_reconnect",
         relation=">",
         threshold=5000,
@@ -163,7 +164,7 @@ ALERTS: Final[tuple[Alert, ...]] = (
     ),
     Alert(
         name="SSEDuplicateRateHigh",
-        measure=Share(catalogue.DUPLICATE_EVENTS, catalogue.TOTAL_EVENTS_RECEIVED, 5 * MINUTE),
+        measure=Share(catalogue.DUPLICATE_EVENTS, catalogue.TOTAL_EVENTS_RECEIVED, 10 * MINUTE),
         measured="duplicate_rate",
         relation=">",
         threshold=1,
@@ -187,7 +188,7 @@ ALERTS: Final[tuple[Alert, ...]] = (
     ),
     Alert(
         name="SSEReconnectLatencyHigh",
-        measure=Quantile(catalogue.RECONNECT_TIME_MS, 10 * MINUTE, 0.95),
+        measure=Quantile(catalogue.RECONNECT_TIME_MS, 20 * MINUTE, 0.95),
         measured="p95_reconnect",
         relation=">",
         threshold=5000,

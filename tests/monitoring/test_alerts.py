@@ -70,7 +70,7 @@ def test_one_stall_in_each_of_two_streams_is_none_too_many():
 def test_both_rules_for_the_reconnect_time_are_shipped():
     """X9: the mean of the tables, and the 95th percentile of the query."""
     assert "histogram_quantile(0.95," in expression(BY_NAME["SSEReconnectLatencyHigh"])
-    assert expression(BY_NAME["SSEReconnectMeanHigh"]).startswith("rate(sse_reconnect_time_ms_sum[10m])")
+    assert expression(BY_NAME["SSEReconnectMeanHigh"]).startswith("rate(sse_reconnect_time_ms_sum[20m])")
 
 
 SEED_QUERIES = {
@@ -118,10 +118,10 @@ def test_any_loss_counts_by_its_increase():
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=BY_NAME)
-def test_a_window_is_no_shorter_than_the_duration(alert):
-    """A fault that strikes now and then must not be forgotten before it strikes again."""
+def test_a_window_is_twice_the_duration(alert):
+    """A fault that strikes once must not be forgotten when the alert is due, nor one that strikes now and then."""
     window = getattr(alert.measure, "window", None)
-    assert window is None or window >= alert.hold
+    assert window is None or window >= 2 * alert.hold
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=BY_NAME)

@@ -80,7 +80,7 @@ def test_a_gauge_is_bad_in_all_of_the_window():
 def test_counters_are_counted():
     """R122: without `as_count` Datadog would take rates."""
     assert MONITORS["SSEDuplicateRateHigh"]["query"] == (
-        "sum(last_5m):100 * sum:sse_duplicate_events_total{*} by {service,host}.as_count()"
+        "sum(last_10m):100 * sum:sse_duplicate_events_total{*} by {service,host}.as_count()"
         " / sum:sse_total_events_received{*} by {service,host}.as_count() > 1"
     )
 

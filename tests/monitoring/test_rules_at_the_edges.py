@@ -12,6 +12,8 @@ STREAMS = 'sse_client_streams{job="api", instance="a", state="%s"}'
 LOSS = 'sse_message_loss_total{job="api", instance="%s"}'
 DUPLICATES = 'sse_duplicate_events_total{job="api", instance="a"}'
 RECEIVED = 'sse_total_events_received{job="api", instance="a"}'
+TIMES = 'sse_reconnect_time_ms_%s{job="api", instance="a"}'
+BUCKET = 'sse_reconnect_time_ms_bucket{job="api", instance="a", le="%s"}'
 STALLS = 'sse_client_repeated_stalls_total{job="api", instance="a"}'
 
 
@@ -124,6 +126,22 @@ CASES = {
             **streams(connected="100x79 _x60 100x80"),
         },
         {"36m": False, "41m": False, "46m": False, "52m": False},
+    ),
+    "R100: a thousand streams are away for a minute, once": (
+        "SSEReconnectMeanHigh",
+        {TIMES % "sum": "0x40 60000000x120", TIMES % "count": "0x40 1000x120"},
+        {"20m": False, "20m15s": True, "25m": True, "30m": True, "30m15s": False, "35m": False},
+    ),
+    "R121: the same, as a quantile": (
+        "SSEReconnectLatencyHigh",
+        {BUCKET % "30000.0": "0x160"}
+        | dict.fromkeys([BUCKET % le for le in ("60000.0", "+Inf")], "0x40 1000x120"),
+        {"20m": False, "20m15s": True, "25m": True, "30m": True, "30m15s": False, "35m": False},
+    ),
+    "R103: one replay repeats a thousand events, once": (
+        "SSEDuplicateRateHigh",
+        {DUPLICATES: "0x40 1000x120", RECEIVED: "0+10x40 1400+10x120"},
+        {"15m": False, "15m15s": True, "18m": True, "20m": True, "20m15s": False, "25m": False},
     ),
     "R122: duplicates of nothing": (
         "SSEDuplicateRateHigh",
