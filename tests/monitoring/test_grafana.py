@@ -4,6 +4,11 @@ import json
 import re
 from itertools import combinations, pairwise
 
+import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
 from resilient_sse.monitoring import ALERTS
 from resilient_sse.monitoring.grafana import grafana_dashboard
 from resilient_sse.monitoring.yaml_text import yaml_text
@@ -174,3 +179,68 @@ def test_the_form_is_that_of_grafana():
         steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
         assert steps[0]["value"] is None
         assert all(one["value"] < other["value"] for one, other in pairwise(steps[1:]))
+
+
+ADDED = {
+    *(".fiscalYearStartMonth", ".style"),
+    *(f".panels[].{key}" for key in ("repeatDirection", "transformations", "transparent")),
+    *(".panels[].options.alignValue", ".panels[].options.legend.calcs"),
+    *(
+        f".templating.list[].{key}"
+        for key in ("auto", "auto_count", "auto_min", "hide", "id", "includeAll", "multi", "skipUrlSync")
+    ),
+}
+"""What Grafana's model adds: its defaults for what we leave to Grafana."""
+
+
+def through_the_model(board):
+    """Read a dashboard into Grafana's own model, and write it out again; what the model does not know is gone."""
+    register_default_plugins()  # without them the options of panels would be taken as they are
+    return json.loads(JSONEncoder().encode(Dashboard.from_json(board)))
+
+
+def differences(ours, theirs, path=""):
+    """Yield what is different: where, and whether it was lost, changed or added."""
+    match ours, theirs:
+        case dict(), dict():
+            yield from ((f"{path}.{key}", "lost") for key in ours.keys() - theirs)
+            yield from ((f"{path}.{key}", "added") for key in theirs.keys() - ours)
+            for key in ours.keys() & theirs:
+                yield from differences(ours[key], theirs[key], f"{path}.{key}")
+        case list(), list() if len(ours) == len(theirs):
+            for our, their in zip(ours, theirs, strict=True):
+                yield from differences(our, their, f"{path}[]")
+        case _ if ours != theirs:
+            yield path, "changed"
+
+
+def test_the_model_of_grafana_loses_nothing():
+    """R186: every key of ours is one that Grafana knows, with a value that it takes."""
+    found = set(differences(BOARD, through_the_model(BOARD)))
+    assert {(path, how) for path, how in found if how != "added"} == set()
+    assert {path for path, _ in found} <= ADDED
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        (),
+        ("panels", 5),
+        ("panels", 5, "gridPos"),
+        ("panels", 5, "options"),
+        ("panels", 5, "options", "legend"),
+        ("panels", 5, "fieldConfig", "defaults"),
+        ("panels", 5, "fieldConfig", "defaults", "custom"),
+        ("panels", 5, "targets", 0),
+        ("templating", "list", 1),
+    ],
+    ids=lambda path: ".".join(map(str, path)) or "board",
+)
+def test_the_model_finds_what_grafana_does_not_know(path):
+    """Else the test above would prove nothing."""
+    board = json.loads(grafana_dashboard())
+    place = board
+    for step in path:
+        place = place[step]
+    place["misspelt"] = 1
+    assert [how for _, how in differences(board, through_the_model(board)) if how != "added"] == ["lost"]
