@@ -101,6 +101,12 @@ def test_a_file_that_cannot_be_written(run, tmp_path):
         pytest.param(["datadog", "--scale", "2"], "--scale means nothing for datadog", id="scale-datadog"),
         pytest.param(["grafana", "--runbooks", "*"], "--runbooks means nothing for grafana", id="runbooks"),
         pytest.param(["datadog", "--label", "a"], "--label means nothing for datadog", id="label-datadog"),
+        pytest.param(["prometheus", "-o", ""], "--output: the name of the file is empty", id="no-file"),
+        pytest.param(
+            ["promtool-tests", "--rules-file", ""],
+            "--rules-file: the name of the file is empty",
+            id="no-rules-file",
+        ),
         pytest.param(
             ["prometheus", "--rules-file", "a"], "--rules-file means nothing for prometheus", id="file"
         ),

@@ -48,7 +48,7 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = "exit codes: 0 written, 2 wrong arguments, 4 the file cannot be written"
     parser.add_argument("format", choices=list(FORMATS), metavar="FORMAT", help="what to write, see above")
-    parser.add_argument("-o", "--output", metavar="FILE", help="standard output by default")
+    parser.add_argument("-o", "--output", type=_file, metavar="FILE", help="standard output by default")
     parser.add_argument(
         "--runbooks",
         type=_address,
@@ -66,6 +66,7 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rules-file",
+        type=_file,
         metavar="FILE",
         help="tests: where the rules are, seen from the tests; sse-rules.yml by default",
     )
@@ -109,6 +110,12 @@ def _address(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f"{text!r} has more than one *: the name of a runbook is put in once"
         )
+    return text
+
+
+def _file(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the file is empty")
     return text
 
 
