@@ -81,12 +81,20 @@ class Scope:
         Return what a counter has counted in the window, and what a gauge showed when the window began.
 
         Both are read from the same samples: `increase` begins with the first sample within the window, so what
-        happened between it and the one before would for a moment be part of neither.  Of a process that is
-        younger than the window, or that has begun to count anew, all that the counter shows is new.
+        happened between it and the one before would for a moment be part of neither.
+
+        There may be nothing from before: a process is younger than the window, has begun to count anew, or was
+        not watched.  Then all that the counter shows is taken for the whole; for a part it is what it has risen
+        by since it was first seen, or what the gauge shows now if that is more.
         """
         now = self.now(metric)
         risen = f"({now} - {self.before(metric)} >= 0)"
-        return f"(\n  {risen}\n  + {self.before(standing, values)}\n  or\n  {now}\n)"
+        known = f"{risen}\n  + {self.before(standing, values)}\n  or\n  "
+        if not values:
+            return f"(\n  {known}{now}\n)"
+        shown = self.now(standing, values)
+        seen = self._summed(metric, f"min_over_time({metric.name}{self.selector}[{self.window}])")
+        return f"(\n  {known}({now} - {seen} >= {shown})\n  or\n  {shown}\n)"
 
     def new(self, metric: Metric) -> str:
         """
@@ -98,9 +106,9 @@ class Scope:
         known = f"{series} == last_over_time({series}[{self.pause}] offset {self.window})"
         return self._summed(metric, f"{series} unless {series} offset {self.window}\nunless {known}")
 
-    def now(self, metric: Metric) -> str:
-        """Return what a gauge shows."""
-        return self._summed(metric, f"{metric.name}{self.selector}")
+    def now(self, metric: Metric, values: Sequence[str] = ()) -> str:
+        """Return what a metric shows, summed up over its own labels, or *values* of it."""
+        return self._summed(metric, f"{metric.name}{self._matching(metric, values)}")
 
     def _matching(self, metric: Metric, values: Sequence[str]) -> str:
         if not values:

@@ -118,6 +118,21 @@ CASES = {
         },
         {"25m": False, "34m45s": False, "35m": True, "40m": True, "41m": True},
     ),
+    "a process is seen for the first time after weeks of outages": (
+        "SSEErrorRateHigh",
+        {OUTAGES: "_x8 500x80", STARTED: "_x8 900x80", **streams("_x8 0x80", connected="_x8 100x80")},
+        {"7m": False, "11m": False, "13m": False, "18m": False},
+    ),
+    "R113: a young process has six outages, which are soon over": (
+        "SSEErrorRateHigh",
+        {OUTAGES: "_x8 0 6x80", STARTED: "_x8 100x80", **streams("_x8 0x80", connected="_x8 100x80")},
+        {"7m": False, "7m15s": True, "11m": True, "13m": False},
+    ),
+    "R113: a young process has five outages": (
+        "SSEErrorRateHigh",
+        {OUTAGES: "_x8 0 5x80", STARTED: "_x8 100x80", **streams("_x8 0x80", connected="_x8 100x80")},
+        {"7m15s": False, "11m": False, "13m": False},
+    ),
     "Prometheus was away for a quarter of an hour: the outages of before are not new": (
         "SSEErrorRateHigh",
         {
