@@ -53,7 +53,7 @@ class Consumer:
         self._told = told
         self._sources = sources
         self._calls = self._tokens = 0
-        self.raised = 0
+        self.raised: int = 0
         """How often what the present stream calls has failed."""
 
     def stream(self, client: httpx.AsyncClient, store: CheckpointStore | None) -> ResilientStream:
