@@ -125,6 +125,8 @@ class Program:
                 if self._silent or left <= 0:
                     break
                 self._said.wait(left)
+        if self._silent:
+            self._hear_out()
         why = "ended too early" if left > 0 else f"did not say in {seconds:g} s what was waited for"
         raise NetnsProgramError(f"{self} {why}; its last words:\n{self._last_words()}")
 
@@ -139,8 +141,7 @@ class Program:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise NetnsProgramError(f"{self} did not end in {seconds:g} s:\n{self._last_words()}") from None
-        for thread in self._threads:
-            thread.join(_END_SECONDS)
+        self._hear_out()
         return code
 
     def end(self) -> int:
@@ -154,6 +155,11 @@ class Program:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         return self.wait(seconds=_END_SECONDS)
+
+    def _hear_out(self) -> None:
+        """Wait for what it said last, which may still be on its way when it has ended."""
+        for thread in self._threads:
+            thread.join(_END_SECONDS)
 
     # The readers close the pipes: whoever else did would have to wait for them.
 

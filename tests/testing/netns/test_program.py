@@ -64,8 +64,15 @@ def test_wait_for_counts_from_the_start(space):
         assert talker.wait_for(lambda record: record["n"] % 2 == 0, seconds=0, count=2) == {"n": 2}
 
 
-def test_too_early_an_end(space):
-    """The error quotes what the program said last."""
+def test_too_early_an_end(space, monkeypatch):
+    """The error quotes what the program said last, even if that is read after everything else."""
+    listen = program.Program._listen
+
+    def listen_late(talker, pipe):
+        time.sleep(0.2)
+        listen(talker, pipe)
+
+    monkeypatch.setattr(program.Program, "_listen", listen_late)
     with (
         space.run("-c", TALK + "raise SystemExit('broken pipes')") as talker,
         pytest.raises(NetnsProgramError, match=r"(?s)`python -c .* ended too early; .*\{\}\nbroken pipes"),
