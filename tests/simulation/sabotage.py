@@ -97,14 +97,15 @@ def overtaken_events():
     return replaced(Intake, "put", make)
 
 
-def belated_events():
-    """Keep some events with opaque ids back until the next connection."""
+def again_over_the_next_connection(chosen, *, kept):
+    """Queue the last item that is *chosen* when the next connection begins; unless *kept*, not before."""
 
     def make_put(put):
         def wrapped(self, item):
-            if self._sequence is None and isinstance(item, Block) and (item.data or "").endswith("3"):
-                self._belated = item
-            else:
+            belongs = chosen(self, item)
+            if belongs:
+                self._again = item
+            if kept or not belongs:
                 put(self, item)
 
         return wrapped
@@ -112,7 +113,7 @@ def belated_events():
     def make_connected(connected):
         def wrapped(self, *args, **options):
             connected(self, *args, **options)
-            item, self._belated = getattr(self, "_belated", None), None
+            item, self._again = getattr(self, "_again", None), None
             if item is not None:
                 self._queue.append(item)
 
@@ -124,6 +125,15 @@ def belated_events():
             yield
 
     return both()
+
+
+def belated_events():
+    """Keep some events with opaque ids back until the next connection."""
+
+    def chosen(intake, item):
+        return intake._sequence is None and isinstance(item, Block) and (item.data or "").endswith("3")
+
+    return again_over_the_next_connection(chosen, kept=False)
 
 
 def repeated_gaps():
@@ -408,29 +418,10 @@ def plain_events_first():
 def plain_events_again():
     """Bring the last event without an id again over the next connection."""
 
-    def make_put(put):
-        def wrapped(self, item):
-            put(self, item)
-            if isinstance(item, Block) and item.data and item.id is None and not item.event:
-                self._again = item
+    def chosen(_intake, item):
+        return isinstance(item, Block) and item.data and item.id is None and not item.event
 
-        return wrapped
-
-    def make_connected(connected):
-        def wrapped(self, *args, **options):
-            connected(self, *args, **options)
-            item, self._again = getattr(self, "_again", None), None
-            if item is not None:
-                self._queue.append(item)
-
-        return wrapped
-
-    @contextmanager
-    def both():
-        with replaced(Intake, "put", make_put), replaced(Intake, "connected", make_connected):
-            yield
-
-    return both()
+    return again_over_the_next_connection(chosen, kept=True)
 
 
 def redirected_for_good():
