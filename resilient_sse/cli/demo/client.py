@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from resilient_sse import Comment, ResilientSSEError, ResilientStream, integers
+from resilient_sse import ResilientSSEError, ResilientStream, integers
 from resilient_sse.cli.demo.script import STALL_TIMEOUT, WAITING_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resilient_sse._core.ports import Fact
     from resilient_sse.cli.demo.record import Record
     from resilient_sse.cli.demo.view import View
 
@@ -37,9 +36,6 @@ async def receive(url: str, record: Record, view: View) -> None:
 
 
 async def _consume(url: str, record: Record) -> None:
-    def count_comments(fact: Fact) -> None:
-        record.comments += isinstance(fact, Comment)
-
     stream = ResilientStream(
         url,
         stall_timeout=STALL_TIMEOUT,
@@ -48,7 +44,6 @@ async def _consume(url: str, record: Record) -> None:
         until="done",
         on_state_change=record.change,
         on_gap=record.gap,
-        observers=[count_comments],
     )
     try:
         async with stream:

@@ -71,7 +71,6 @@ class Record:
         started: When it began, on the event loop's clock.
         numbers: The numbers of the delivered messages, in the order of delivery.
         words: Their words.
-        comments: How many comments were seen; they are not delivered.
         stats: The client's own figures, at the end.
         completed: Whether the client was told that the reply is complete.
         error: What ended the stream instead.
@@ -88,7 +87,6 @@ class Record:
     words: list[str] = field(default_factory=list[str])
     outages: list[Outage] = field(default_factory=list[Outage])
     deeds: list[Deed] = field(default_factory=list[Deed])
-    comments: int = 0
     stats: StreamStats = field(default_factory=StreamStats)
     completed: bool = False
     error: ResilientSSEError | None = None
