@@ -7,6 +7,7 @@ Each command is imported when it is asked for, so that `--help` and `--version` 
 from __future__ import annotations
 
 import sys
+from io import UnsupportedOperation
 from typing import TYPE_CHECKING
 
 from resilient_sse.cli.arguments import DemoOptions, Options, TailOptions, parse
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # the shell's `>&-`
         sys.stdout = closed()
     try:
-        return _run(parse(argv))
+        return _run(_parsed(argv))
     except SystemExit as stop:  # argparse has said what there was to say
         return stop.code if isinstance(stop.code, int) else Exit.ENDED
     except KeyboardInterrupt:
@@ -52,6 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         silence(sys.stdout)
         complain(f"the output cannot be written: {error}")
         return Exit.OTHER
+
+
+def _parsed(argv: Sequence[str] | None) -> Options:
+    try:
+        return parse(argv)
+    except (
+        UnsupportedOperation
+    ):  # help that nobody can read is no fault; argparse says so from Python 3.11.4 on
+        raise SystemExit(Exit.ENDED) from None
 
 
 def _run(options: Options) -> int:  # noqa: PLR0911 - one row of a table each
