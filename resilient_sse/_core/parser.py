@@ -7,12 +7,17 @@ cut), and walks the lines.  What follows the last line end waits in one growing 
 again before its end arrives.  The cost is linear in the bytes received, whatever their chunking, and
 *max_event_bytes* bounds what is kept.
 
+Two lanes, one meaning.  `feed` is the standard, line by line.  `feed_rows` finds whole blocks of the usual form
+with one expression and leaves all else to `feed`; property tests and every conformance table hold the two equal.
+Parsing alone, rows take a third of the time of blocks (0.5 against 1.6 us for an id, a type and 100 bytes).
+
 The parser belongs to one connection.  The id in force outlives connections and is not known here: a `Block`
 says only what that block said.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,7 +27,7 @@ from resilient_sse._core.events import Comment
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Block", "Item", "Parser", "RetryHint"]
+__all__ = ["Block", "Item", "Parser", "RetryHint", "Row", "Rows", "comments_in", "interpret", "joined"]
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -62,6 +67,29 @@ class RetryHint:
 
 Item: TypeAlias = Block | Comment | RetryHint
 
+Row: TypeAlias = tuple[str, str, str, str, str, str, str]
+"""Comment lines before the block; its id; its type; its id if it stood behind the type; the first data line; further
+data lines with their names; or, alone, the text of something else: comments, blank lines, or one other block."""
+
+
+class Rows(list[Row]):
+    """Whole blocks, as the expression found them."""
+
+    __slots__ = ()
+
+
+# Comments, or their blocks, stand before a block or for themselves; they are taken in one piece in both cases, and
+# nothing is tried twice (the possessive "+"): a flood of them must cost linear time.
+_ROWS = re.compile(
+    r"((?::.*+\n\n?+)*+)(?:id: ?+([!-~]{1,1024}+)\n)?+(?:event: ?+(.++)\n)?+(?:id: ?+([!-~]{1,1024}+)\n)?+"
+    r"data: ?+(.*+)\n((?:data:.*+\n)*+)\n"
+    r"|((?::.*+\n\n?+)++|\n++|(?:.++\n)++\n)"
+).findall
+
+# Where a block ends is looked for line by line in so many lines: bytes.rfind() of one byte is memrchr(), and of two
+# a loop that is 20 times slower.
+_NEAR_LINES = 12
+
 
 class Parser:
     """
@@ -96,21 +124,55 @@ class Parser:
         """
         if self.overflow is not None:
             raise self.overflow
+        return self._lines(self._normalised(chunk))
+
+    def feed_rows(self, chunk: bytes) -> list[Item | Rows]:
+        """
+        Take the next bytes and return what they completed, like `feed`, but whole blocks of the usual form in rows.
+
+        Raises:
+            LimitExceededError: The limit was passed in an earlier call.
+        """
+        if self.overflow is not None:
+            raise self.overflow
+        if self._at_start or self._swallow_lf or b"\r" in chunk:
+            chunk = self._normalised(chunk)
+        if self._limit is not None and len(chunk) > self._limit:
+            return [*self._lines(chunk)]
+        items: list[Item | Rows] = []
+        if self._tail or self._fields:
+            start = _end_of_block(chunk, after_line_end=not self._tail)
+            items += self._lines(chunk[:start] if start else chunk)
+            if not start or self.overflow is not None:
+                return items
+            chunk = chunk[start:]
+        end = _end_of_last_block(chunk)
+        if end:
+            items.append(Rows(_ROWS(chunk[:end].decode("utf-8", "replace"))))
+        if end < len(chunk):
+            items += self._lines(chunk[end:])
+        return items
+
+    def _normalised(self, chunk: bytes) -> bytes:
+        """Strip the byte order mark and turn every line end into LF."""
         if self._at_start:
             chunk = self._strip_bom(chunk)
         if self._swallow_lf and chunk:
-            self._swallow_lf = False
             chunk = chunk.removeprefix(b"\n")
-        end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1
+            self._swallow_lf = False
+        if b"\r" in chunk:
+            self._swallow_lf = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return chunk
+
+    def _lines(self, chunk: bytes) -> list[Item]:
+        end = chunk.rfind(b"\n") + 1
         if not end:
             self._tail += chunk
             self._check_tail()
             return []
         frame = bytes(self._tail) + chunk[:end] if self._tail else chunk[:end]
         self._tail = bytearray(chunk[end:])
-        self._swallow_lf = chunk.endswith(b"\r")
-        if b"\r" in frame:
-            frame = frame.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = frame.decode("utf-8", "replace").split("\n")
         del lines[-1]  # what split() finds after the last line end: always empty
         items = self._interpret(lines if self._fits(frame) else self._up_to_limit(lines, frame))
@@ -230,3 +292,49 @@ class Parser:
         self._tail.clear()
         self._data.clear()
         return True
+
+
+def interpret(text: str) -> list[Item]:
+    """Interpret whole lines that form no part of another block."""
+    parser = Parser(max_event_bytes=None)  # with a state of its own: the next block may have begun in another
+    return parser._interpret(text.split("\n")[:-1])  # noqa: SLF001
+
+
+def joined(first: str, more: str) -> str:
+    """Join the first data line and the further ones of a row."""
+    return "\n".join([first, *[line[5:].removeprefix(" ") for line in more[:-1].split("\n")]])
+
+
+def comments_in(text: str) -> list[Comment]:
+    """Return the comments of a row, in their order."""
+    return [Comment(line[1:].removeprefix(" ")) for line in text.split("\n") if line]
+
+
+def _end_of_block(chunk: bytes, *, after_line_end: bool) -> int:
+    """Return where the first blank line of *chunk* ends, 0 if there is none."""
+    if after_line_end and chunk.startswith(b"\n"):
+        return 1
+    at = -1
+    for _ in range(_NEAR_LINES):
+        at = chunk.find(b"\n", at + 1)
+        if at < 0:
+            return 0
+        if chunk.startswith(b"\n", at + 1):
+            return at + 2
+    at = chunk.find(b"\n\n", at + 1)
+    return at + 2 if at >= 0 else 0
+
+
+def _end_of_last_block(chunk: bytes) -> int:
+    """Return where the last blank line of *chunk* ends, 0 if there is none."""
+    if chunk.endswith(b"\n\n"):
+        return len(chunk)
+    end = len(chunk)
+    for _ in range(_NEAR_LINES):
+        end = chunk.rfind(b"\n", 0, end)
+        if end <= 0:
+            return end + 1  # a chunk that begins with a line end begins with a blank line
+        if chunk.startswith(b"\n", end - 1):
+            return end + 1
+    at = chunk.rfind(b"\n\n", 0, end)
+    return at + 2 if at >= 0 else int(chunk.startswith(b"\n"))

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resilient_sse._core.events import Comment
-from resilient_sse._core.parser import Block, Parser, RetryHint
+from resilient_sse._core.parser import (
+    Block,
+    Item,
+    Parser,
+    RetryHint,
+    Rows,
+    comments_in,
+    interpret,
+    joined,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,11 +66,35 @@ def load() -> list[Case]:
 
 
 def drive(chunks: Iterable[bytes], limit: int | None = None) -> Outcome:
-    """Feed *chunks* to a fresh parser until they end or the limit trips."""
+    """Feed *chunks* to a fresh parser, by either lane, until they end or the limit trips."""
+    chunks = list(chunks)
+    outcome = _drive(chunks, limit, rows=False)
+    assert _drive(chunks, limit, rows=True) == outcome, "the two lanes of the parser disagree"
+    return outcome
+
+
+def blocks_of(rows: Rows) -> list[Item]:
+    """Write out what *rows* stand for."""
+    items: list[Item] = []
+    for comments, before, event, behind, data, more, other in rows:
+        if other:
+            items += interpret(other)
+            continue
+        items += comments_in(comments)
+        text = joined(data, more) if more else data
+        items.append(Block(event=event, data=text, id=behind or before or None))
+    return items
+
+
+def _drive(chunks: list[bytes], limit: int | None, *, rows: bool) -> Outcome:
     parser = Parser(max_event_bytes=limit)
     items: list[Block | Comment | RetryHint] = []
     for chunk in chunks:
-        items.extend(parser.feed(chunk))
+        if rows:
+            for found in parser.feed_rows(chunk):
+                items += blocks_of(found) if isinstance(found, Rows) else [found]
+        else:
+            items.extend(parser.feed(chunk))
         if parser.overflow is not None:
             return Outcome(items, partial=False, overflow=True)
     return Outcome(items, partial=parser.finish(), overflow=False)
