@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from resilient_sse._core.ports import Fact, Instrument, Observer
     from resilient_sse._core.stats import StreamStats
 
-__all__ = ["Callbacks", "GapCallback", "StateCallback"]
+__all__ = ["Callbacks", "GapCallback", "StateCallback", "check_observers"]
 
 StateCallback: TypeAlias = Callable[[StateChange], Any]
 GapCallback: TypeAlias = Callable[[Gap], Any]
@@ -41,8 +41,6 @@ class Callbacks:
     """
 
     def __init__(self, observers: Iterable[Observer | Instrument], stats: StreamStats, *, where: str) -> None:
-        if callable(observers) or hasattr(observers, "attach"):
-            raise TypeError("observers must be a sequence of observers, not one observer")
         self._observers = tuple(_attached(observer, stats, where) for observer in observers)
         self._stats = stats
         self._on_state: list[StateCallback] = []
@@ -124,6 +122,18 @@ class Callbacks:
         # The first, second, fourth, ... failure: a callback that always fails must not fill the log.
         if count & (count - 1) == 0:
             logger.exception("a callback of the stream failed, %d times so far: %r", count, callback)
+
+
+def check_observers(observers: Iterable[Observer | Instrument]) -> tuple[Observer | Instrument, ...]:
+    """
+    Copy the observers of a stream.
+
+    Raises:
+        TypeError: It is one observer, or nothing that can be iterated.
+    """
+    if callable(observers) or hasattr(observers, "attach"):
+        raise TypeError("observers must be a sequence of observers, not one observer")
+    return tuple(observers)
 
 
 def _misread_cancellation() -> bool:

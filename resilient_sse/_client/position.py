@@ -140,7 +140,10 @@ class Position:
 async def _awaited(method: str, result: Any) -> Any:  # noqa: ANN401 - what the caller's store returned
     if not inspect.isawaitable(result):
         raise TypeError(f"checkpoint: {method}() must be a coroutine function (async def)")
-    return await result
+    try:
+        return await result
+    except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
+        raise RuntimeError(f"checkpoint: {method}() raised StopAsyncIteration") from exc
 
 
 def position_in(store: CheckpointStore | None, key: str, *, ack: Ack, start: Start) -> Position | None:

@@ -33,7 +33,7 @@ class Reporter:
         self._callbacks = callbacks
         self._stats = stats
         self._where = where
-        self._conflict_logged = False
+        self._told_conflicts: set[bool] = set()
         self._gap: Gap | None = None
 
     @property
@@ -62,8 +62,19 @@ class Reporter:
             await self._callbacks.tell(item)
             return
         self.observe(item)
-        if self._stats.id_conflicts and not self._conflict_logged:
-            self._conflict_logged = True
+
+    def conflict(self, *, meaningless: bool) -> None:
+        """Tell, once of each kind, that an id came again with other content: over two connections, or over one."""
+        if meaningless in self._told_conflicts:
+            return
+        self._told_conflicts.add(meaningless)
+        if meaningless:
+            logger.warning(
+                "%s: an event id came again with other content on one connection, so ids do not name events "
+                "here; from now on no event is dropped as repeated",
+                self._where,
+            )
+        else:
             logger.warning("%s: an event id came again with other content; both are delivered", self._where)
 
     def observe(self, item: Delivery) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
-from itertools import count
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback
+from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback, check_observers
 from resilient_sse._client.log import redacted
 from resilient_sse._client.position import Ack, Position, Start, checkpoint_key, position_in
 from resilient_sse._client.pump import Pump
@@ -21,6 +19,7 @@ from resilient_sse._client.transport import CLOSE_SECONDS, Transport, check_clie
 from resilient_sse._client.views import Activities, Decoded, Invalid
 from resilient_sse._core.backoff import Backoff, Delays
 from resilient_sse._core.checks import check_callable, check_choice, event_types
+from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.events import Activity, ServerSentEvent
 from resilient_sse._core.intake import EventFilter, IntakeOptions, Total, Until
 from resilient_sse._core.options import Classify, Liveness, OnEof, Retry, StallOn, StreamOptions
@@ -87,7 +86,9 @@ class ResilientStream:
         max_retries: How many attempts may fail in a row after the first; `None` for no limit.
         max_server_delay: The most that `retry:` and `Retry-After` are heeded.
         classify: Decides about a failure; what it returns `None` for is decided by default.
-        dedup: `"always"` drops repeated events, `"replay"` only on connections that resumed, `"off"` never.
+        dedup: `"auto"` drops a known id with known content on connections that resumed, and on others where ids
+            have done nothing but rise; never again once an id came twice on one connection with other content.
+            `"always"` drops every known one, `"replay"` only on connections that resumed, `"off"` none.
         dedup_window: How many events are remembered for that.
         sequence: Turns ids into numbers (`integers` for ids that count up by one) to check order and gaps.
         heartbeat_events: Event types that only show life and are not delivered.
@@ -142,7 +143,7 @@ class ResilientStream:
         max_server_delay: float = 60.0,
         classify: Classify | None = None,
         # stream
-        dedup: Literal["always", "replay", "off"] = "always",
+        dedup: Dedup = "auto",
         dedup_window: int = 1000,
         sequence: Numbering | None = None,
         heartbeat_events: Collection[str] = ("heartbeat",),
@@ -204,7 +205,14 @@ class ResilientStream:
         )
         self._where = redacted(url)
         self._position = position_in(checkpoint, checkpoint_key(url, request.identity), ack=ack, start=start)
-        self._session = Session(options, random=Random().random)  # noqa: S311 - jitter, not secrets
+        observers = check_observers(observers)
+        self._session = Session(
+            options,
+            random=Random().random,  # noqa: S311 - jitter, not secrets
+            in_batches=not (observers or self._position or options.intake.looks_at_each),
+        )
+        self._ready = self._session.intake.ready
+        self._handed: ServerSentEvent | None = None
         self._callbacks = Callbacks(observers, self._session.stats, where=self._where)
         if on_state_change is not None:
             self._callbacks.on_state(on_state_change)
@@ -233,12 +241,15 @@ class ResilientStream:
     @property
     def last_event_id(self) -> str | None:
         """The id in force (the HTML standard's `lastEventId`), `None` when there is none or it was cleared."""
-        return self._session.intake.last_event_id or None
+        handed, intake = self._handed, self._session.intake
+        if handed is None or intake.caught_up:
+            return intake.last_event_id or None
+        return handed.last_event_id or None
 
     @property
     def stats(self) -> StreamStats:
         """The figures so far, as a copy that no longer changes."""
-        return replace(self._session.stats)
+        return self._session.figures()
 
     def health(self) -> StreamHealth:
         """Return how the stream is now; call it where the event loop runs."""
@@ -284,15 +295,22 @@ class ResilientStream:
 
     async def __anext__(self) -> ServerSentEvent:
         """Wait for the next event; the one before is committed first."""
-        for skipped in count(1):
-            item = await self._next(first=skipped == 1)
+        ready = self._ready
+        skipped = 0
+        while True:
+            while ready:  # what was judged already needs no scope, no clock and no lock: 0.2 us instead of 5
+                item = ready.popleft()
+                if item.__class__ is ServerSentEvent:
+                    self._handed = item
+                    return item
+            item = await self._next(first=not skipped)
             if item is None:
-                break
+                raise StopAsyncIteration
             if isinstance(item, ServerSentEvent):
                 return item
+            skipped += 1
             if skipped % _PATIENCE == 0:
                 await checkpoint()  # a flood of comments must not hold the event loop
-        raise StopAsyncIteration
 
     def activity(self) -> AsyncIterator[Activity]:
         """
@@ -348,6 +366,7 @@ class ResilientStream:
         if pump is None:
             return
         pump.closing = True
+        self._session.intake.discard()
         if not self._iterating:
             await pump.close()
             return
@@ -397,16 +416,16 @@ class ResilientStream:
         try:
             if self._position is not None:
                 await self._settle(self._position)
-            if first:
-                pump.asked()
             try:
-                item = await pump.next()
+                item = await pump.next(first=first)
             except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
                 raise RuntimeError("a function given to the stream raised StopAsyncIteration") from exc
             if item is None:
                 await pump.close()  # it is over in any case; this frees what our own client holds
-            elif isinstance(item, ServerSentEvent) and self._position is not None:
-                self._position.handed_over(item)
+            elif isinstance(item, ServerSentEvent):
+                self._handed = item
+                if self._position is not None:
+                    self._position.handed_over(item)
             return item
         finally:
             self._iterating = False

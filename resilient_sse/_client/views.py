@@ -55,9 +55,12 @@ class Decoded(Generic[T]):
         while True:
             event = await self._take()
             try:
-                return self._decoder(event.data)
-            except Exception as exc:
-                if callable(self._invalid):
-                    return self._invalid(event, exc)
-                if self._invalid == "raise":
-                    raise
+                try:
+                    return self._decoder(event.data)
+                except Exception as exc:
+                    if callable(self._invalid):
+                        return self._invalid(event, exc)
+                    if self._invalid == "raise":
+                        raise
+            except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
+                raise RuntimeError("a function given to decoded() raised StopAsyncIteration") from exc

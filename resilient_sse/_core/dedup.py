@@ -19,14 +19,14 @@ from bisect import bisect_left, bisect_right, insort_right
 from enum import Enum
 from typing import Literal, TypeAlias, get_args
 
-__all__ = ["DEDUP_MODES", "Deduplicator", "Dedup", "Sighting", "number_of"]
+__all__ = ["DEDUP_MODES", "MAX_NUMBER", "Dedup", "Deduplicator", "Sighting", "number_of"]
 
 Dedup: TypeAlias = Literal["auto", "always", "replay", "off"]
 DEDUP_MODES: tuple[Dedup, ...] = get_args(Dedup)
 
-# What fits into 64 bits with a sign.
 _MAX_DIGITS = 19
-_MAX_NUMBER = 2**63 - 1
+MAX_NUMBER = 2**63 - 1
+"""The highest number that an id can be: what fits into 64 bits with a sign."""
 
 _NO_NUMBER = -1
 
@@ -45,7 +45,7 @@ def number_of(event_id: str) -> int:
     if not (event_id.isdecimal() and event_id.isascii()) or len(event_id) > _MAX_DIGITS:
         return _NO_NUMBER
     number = int(event_id)
-    if number > _MAX_NUMBER or (event_id[0] == "0" and number + len(event_id) > 1):
+    if number > MAX_NUMBER or (event_id[0] == "0" and number + len(event_id) > 1):
         return _NO_NUMBER
     return number
 
@@ -120,7 +120,7 @@ class Deduplicator:
     def new_above(self) -> int:
         """The number above which every id is new and may be given to `rise`; too high for any if ids do not rise."""
         if self._by_key is not None:
-            return _MAX_NUMBER
+            return MAX_NUMBER
         if self._resumed_from is None:
             return self._top
         return max(self._top, number_of(self._resumed_from))
@@ -140,7 +140,7 @@ class Deduplicator:
         if event_id == self._resumed_from:
             return Sighting.DUPLICATE
         key = _key(event_id)
-        content = hash((event_id, event, data))
+        content = hash((key, event, data))
         slot = self._find(key)
         if slot is None:
             return self._look_beyond(key, content)
@@ -151,13 +151,14 @@ class Deduplicator:
             known = at < len(self._by_content) and self._contents[self._by_content[at]] == content
         return Sighting.DUPLICATE if known else Sighting.CONFLICT
 
-    def remember(self, event_id: str, event: str, data: str) -> None:
-        """Put an event into the window, which may push the oldest one out."""
-        if event_id == self._resumed_from:
+    def remember(self, event_id: str, event: str, data: str) -> Sighting:
+        """Put an event into the window, which may push the oldest one out, and say what was known of it."""
+        expected = event_id == self._resumed_from
+        if expected:
             self._resumed_from = None
         sighting = self.look(event_id, event, data)
         if sighting is Sighting.DUPLICATE:
-            return
+            return sighting
         key = _key(event_id)
         if sighting is Sighting.CONFLICT and self._mode == "auto":
             slot = self._find(key)
@@ -172,12 +173,34 @@ class Deduplicator:
             self._only_rose = False
             if self._by_key is None:
                 self._make_index()
-        self._add(key, hash((event_id, event, data)))
+        self._add(key, hash((key, event, data)))
         if self._by_key is not None and self._risen >= self._window:
             # A whole window has risen again: the ring is in order, as it would be had it begun here.
             self._by_key = self._by_content = None
             self._gone = _NO_NUMBER
             self._first, self._first_contents = array("q"), array("q")
+        return Sighting.DUPLICATE if expected else sighting
+
+    def rise_by_one(self, number: int, content: int) -> None:
+        """Remember one new event, as `rise` does: 0.4 instead of 3 us, and a live stream brings them singly."""
+        if len(self._first) < _FIRST:
+            self._first.append(number)
+            self._first_contents.append(content)
+        self._top = number
+        self._risen += 1
+        self._on_this_connection += 1
+        if self._resumed_from is not None:
+            self._pass_resumed(1)
+        keys = self._keys
+        if len(keys) < self._window:
+            keys.append(number)
+            self._contents.append(content)
+            return
+        slot = self._oldest
+        self._gone = keys[slot]
+        keys[slot] = number
+        self._contents[slot] = content
+        self._oldest = (slot + 1) % self._window
 
     def rise(self, numbers: array[int], contents: array[int]) -> None:
         """
@@ -185,7 +208,7 @@ class Deduplicator:
 
         Args:
             numbers: The numbers of their ids, each higher than the one before and the first above `new_above`.
-            contents: For each, the hash of its id, type and data.
+            contents: For each, the hash of its number, type and data.
         """
         self._top = numbers[-1]
         self._risen += len(numbers)

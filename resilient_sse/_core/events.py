@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from resilient_sse._core.errors import ResilientSSEError
     from resilient_sse._core.states import Reason
 
-__all__ = ["Activity", "Closed", "Comment", "Disconnected", "Gap", "Opened", "ServerSentEvent", "make_event"]
+__all__ = ["Activity", "Closed", "Comment", "Disconnected", "Gap", "Opened", "ServerSentEvent", "make_comment", "make_event"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +89,20 @@ class Comment:
     """
 
     text: str
+
+
+class _UnfrozenComment:
+    """A `Comment` in the making; see `_Unfrozen`."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.__class__ = Comment  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+make_comment = cast("Callable[[str], Comment]", _UnfrozenComment)
+"""Make a `Comment` at the cost of a plain store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

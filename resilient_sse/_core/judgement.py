@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
+from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.sequence import Numbering
 
@@ -36,13 +37,18 @@ class IntakeOptions:
     """How events are judged; the names are those of `ResilientStream`."""
 
     last_event_id: str | None = None
-    dedup: Literal["always", "replay", "off"] = "always"
+    dedup: Dedup = "auto"
     dedup_window: int = 1000
     sequence: Numbering | None = None
     heartbeat_events: frozenset[str] = frozenset({"heartbeat"})
     events: EventFilter | None = None
     until: Until | None = None
     total: Total | None = None
+
+    @property
+    def looks_at_each(self) -> bool:
+        """Whether something set here looks at single events, which must then be judged one by one."""
+        return not (self.sequence is self.events is self.until is None)
 
     def wants(self, event: ServerSentEvent) -> bool:
         """Whether *event* passes the filter."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from resilient_sse._core.parser import Block, Item
 from resilient_sse._core.states import Reason
 
 if TYPE_CHECKING:
@@ -30,14 +29,22 @@ class Silence:
         """Begin with a new connection."""
         self._silent = self._eventless = 0.0
 
-    def heard(self, items: list[Item], *, raw_size: int, waited: float) -> bool:
-        """Take note of a read that brought *items*; return whether it was a sign of life."""
+    def heard(self, size: int, waited: float, *, frames: bool, event: bool) -> bool:
+        """
+        Count a read; return whether it was a sign of life.
+
+        Args:
+            size: How many bytes it brought.
+            waited: For how long the consumer waited for it, in seconds.
+            frames: Whether it completed anything, be it a comment.
+            event: Whether it completed an event.
+        """
         self._silent += waited
         self._eventless += waited
-        event = any(isinstance(item, Block) and item.data is not None for item in items)
         if event:
             self._eventless = 0.0
-        alive = {"bytes": raw_size > 0, "frames": bool(items), "events": event}[self._limits.stall_on]
+        stall_on = self._limits.stall_on
+        alive = size > 0 if stall_on == "bytes" else frames if stall_on == "frames" else event
         if alive:
             self._silent = 0.0
         return alive

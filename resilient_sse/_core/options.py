@@ -16,6 +16,7 @@ from resilient_sse._core.checks import (
     check_seconds,
     event_types,
 )
+from resilient_sse._core.dedup import DEDUP_MODES
 from resilient_sse._core.intake import IntakeOptions, usable_as_cursor
 from resilient_sse._core.states import Verdict
 
@@ -173,7 +174,7 @@ def check_intake(options: IntakeOptions) -> None:
             "last_event_id cannot be sent in a header: no control characters, no spaces at its ends, "
             f"at most 4 KiB; got {given[:80]!r}"
         )
-    check_choice("dedup", options.dedup, ("always", "replay", "off"))
+    check_choice("dedup", options.dedup, DEDUP_MODES)
     check_count("dedup_window", options.dedup_window, least=1, optional=False)
     if options.sequence is not None:
         check_callable(

@@ -7,9 +7,10 @@ cut), and walks the lines.  What follows the last line end waits in one growing 
 again before its end arrives.  The cost is linear in the bytes received, whatever their chunking, and
 *max_event_bytes* bounds what is kept.
 
-Two lanes, one meaning.  `feed` is the standard, line by line.  `feed_rows` finds whole blocks of the usual form
-with one expression and leaves all else to `feed`; property tests and every conformance table hold the two equal.
-Parsing alone, rows take a third of the time of blocks (0.5 against 1.6 us for an id, a type and 100 bytes).
+Two lanes, one meaning.  `feed` is the standard, line by line: 2.4 us for an id, a type and 100 bytes of data.
+`feed_fast` takes whole blocks of the usual form out of what came and leaves all else to `feed`: with one expression,
+as `Rows` (0.65 us), or where all blocks have the lines of the first, by striding over the lines, as `Columns`
+(0.35 us).  Property tests and every conformance table hold the lanes equal.
 
 The parser belongs to one connection.  The id in force outlives connections and is not known here: a `Block`
 says only what that block said.
@@ -19,15 +20,28 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING, TypeAlias
 
 from resilient_sse._core.errors import LimitExceededError
-from resilient_sse._core.events import Comment
+from resilient_sse._core.events import Comment, make_comment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Block", "Item", "Parser", "RetryHint", "Row", "Rows", "comments_in", "interpret", "joined"]
+__all__ = [
+    "Block",
+    "Columns",
+    "Item",
+    "Parser",
+    "RetryHint",
+    "Row",
+    "Rows",
+    "comments_in",
+    "end_of_last_block",
+    "interpret",
+    "joined",
+]
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -78,6 +92,34 @@ class Rows(list[Row]):
     __slots__ = ()
 
 
+class Columns:
+    """
+    Whole blocks that have the same lines, one of data each.
+
+    Attributes:
+        event: The type of all of them, `""` if none names one.
+        ids: Their ids, ASCII digits all, or `None` if none has one.
+        data: Their data.
+    """
+
+    __slots__ = ("data", "event", "ids")
+
+    def __init__(self, event: str, ids: Sequence[str] | None, data: Sequence[str]) -> None:
+        self.event = event
+        self.ids = ids
+        self.data = data
+
+    def rows(self) -> Rows:
+        """Return the same as rows."""
+        ids = self.ids or repeat("")
+        return Rows(zip(repeat(""), ids, repeat(self.event), repeat(""), self.data, repeat(""), repeat("")))  # noqa: B905
+
+
+Found: TypeAlias = Item | Rows | Columns
+
+# In a text shorter than this there are too few blocks for columns to be worth while.
+_COLUMNS_FROM = 1024
+
 # Comments, or their blocks, stand before a block or for themselves; they are taken in one piece in both cases, and
 # nothing is tried twice (the possessive "+"): a flood of them must cost linear time.
 _ROWS = re.compile(
@@ -126,9 +168,9 @@ class Parser:
             raise self.overflow
         return self._lines(self._normalised(chunk))
 
-    def feed_rows(self, chunk: bytes) -> list[Item | Rows]:
+    def feed_fast(self, chunk: bytes) -> list[Found]:
         """
-        Take the next bytes and return what they completed, like `feed`, but whole blocks of the usual form in rows.
+        Take the next bytes and return what they completed, like `feed`, but blocks of the usual form as they are found.
 
         Raises:
             LimitExceededError: The limit was passed in an earlier call.
@@ -137,18 +179,24 @@ class Parser:
             raise self.overflow
         if self._at_start or self._swallow_lf or b"\r" in chunk:
             chunk = self._normalised(chunk)
+        elif (  # one read, one event or a few: a live stream
+            not self._fields and len(chunk) < _COLUMNS_FROM and chunk.endswith(b"\n\n") and not self._tail
+        ) and (self._limit is None or len(chunk) <= self._limit):
+            return [Rows(_ROWS(chunk.decode("utf-8", "replace")))]
         if self._limit is not None and len(chunk) > self._limit:
             return [*self._lines(chunk)]
-        items: list[Item | Rows] = []
+        items: list[Found] = []
         if self._tail or self._fields:
             start = _end_of_block(chunk, after_line_end=not self._tail)
             items += self._lines(chunk[:start] if start else chunk)
             if not start or self.overflow is not None:
                 return items
             chunk = chunk[start:]
-        end = _end_of_last_block(chunk)
+        end = end_of_last_block(chunk, len(chunk))
         if end:
-            items.append(Rows(_ROWS(chunk[:end].decode("utf-8", "replace"))))
+            text = chunk[:end].decode("utf-8", "replace")
+            columns = _columns(text) if len(text) >= _COLUMNS_FROM else None
+            items.append(Rows(_ROWS(text)) if columns is None else columns)
         if end < len(chunk):
             items += self._lines(chunk[end:])
         return items
@@ -206,13 +254,13 @@ class Parser:
                 continue
             if ":" in name or name == line:
                 if line[0] == ":":
-                    items.append(Comment(line[1:]))
+                    items.append(make_comment(line[1:]))
                     continue
                 # "If value starts with a U+0020 SPACE character, remove it": a colon without a space, or none.
                 name, _, value = line.partition(":")
                 value = value.removeprefix(" ")
             elif not name:
-                items.append(Comment(value))
+                items.append(make_comment(value))
                 continue
             self._field(name, value, items)
         return items
@@ -294,6 +342,45 @@ class Parser:
         return True
 
 
+def _columns(text: str) -> Columns | None:
+    """
+    Take whole blocks apart if all have the lines of the first one: an id, a type, which is the same in all, and data.
+
+    What stands before the id (or the data, without an id) is the head, and what stands between the two the neck.
+    """
+    lines = text[: text.index("\n\n")].split("\n")
+    head, neck, kind, has_id = "", "", "", False
+    for at, line in enumerate(lines):
+        name, colon, value = line.partition(": ")
+        last = at + 1 == len(lines)
+        if not colon or (name == "data") != last:
+            return None
+        if name == "id" and not has_id and value.isdecimal():
+            has_id, head = True, f"{neck}id: "
+            neck = "\n"
+        elif name == "event" and not kind and value:
+            kind, neck = value, f"{neck}{line}\n"
+        elif last:
+            neck += "data: "
+        else:
+            return None
+    if not has_id:
+        head = neck
+    if not text.startswith(head):
+        return None
+    parts = text[len(head) : -2].split(f"\n\n{head}")
+    # With so many line ends in all, and its own lines in each part, no part has a line more.
+    if text.count("\n") != len(parts) * (len(lines) + 1):
+        return None
+    if not has_id:
+        return Columns(kind, None, parts)
+    ids, necks, data = zip(*[part.partition(neck) for part in parts], strict=True)
+    digits = "".join(ids)
+    if not (all(necks) and all(ids) and digits.isdecimal() and digits.isascii()):
+        return None
+    return Columns(kind, ids, data)
+
+
 def interpret(text: str) -> list[Item]:
     """Interpret whole lines that form no part of another block."""
     parser = Parser(max_event_bytes=None)  # with a state of its own: the next block may have begun in another
@@ -307,7 +394,7 @@ def joined(first: str, more: str) -> str:
 
 def comments_in(text: str) -> list[Comment]:
     """Return the comments of a row, in their order."""
-    return [Comment(line[1:].removeprefix(" ")) for line in text.split("\n") if line]
+    return [make_comment(line[1:].removeprefix(" ")) for line in text.split("\n") if line]
 
 
 def _end_of_block(chunk: bytes, *, after_line_end: bool) -> int:
@@ -325,11 +412,8 @@ def _end_of_block(chunk: bytes, *, after_line_end: bool) -> int:
     return at + 2 if at >= 0 else 0
 
 
-def _end_of_last_block(chunk: bytes) -> int:
-    """Return where the last blank line of *chunk* ends, 0 if there is none."""
-    if chunk.endswith(b"\n\n"):
-        return len(chunk)
-    end = len(chunk)
+def end_of_last_block(chunk: bytes, end: int) -> int:
+    """Return where the last blank line before *end* ends, 0 if there is none; line ends are LF."""
     for _ in range(_NEAR_LINES):
         end = chunk.rfind(b"\n", 0, end)
         if end <= 0:

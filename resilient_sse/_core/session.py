@@ -13,6 +13,7 @@ Two series of numbers must not be confused: `connection` counts connections that
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from resilient_sse._core.intake import Delivery, Intake
 from resilient_sse._core.journal import Journal
 from resilient_sse._core.liveness import Silence
 from resilient_sse._core.outage import Decision, Outage, refusal_to_resend
-from resilient_sse._core.parser import Block, Parser, RetryHint
+from resilient_sse._core.parser import Block, Found, Item, Parser, RetryHint, end_of_last_block
 from resilient_sse._core.recovery import Setback
 from resilient_sse._core.resumption import Resumption
 from resilient_sse._core.states import Reason, StreamState, Verdict
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from resilient_sse._core.options import StreamOptions
 
 __all__ = ["TRANSITIONS", "Session"]
+
+# So many bytes are parsed, and in batches judged, before others get a turn: some 100 events, or 5 ms of the tiniest.
+_BYTES_A_TURN = 16 * 1024
 
 _CONNECTING, _CONNECTED, _WAITING = StreamState.CONNECTING, StreamState.CONNECTED, StreamState.WAITING
 _RECONNECTING, _ERROR, _CLOSED = StreamState.RECONNECTING, StreamState.ERROR, StreamState.CLOSED
@@ -83,12 +87,15 @@ class Session:
     Args:
         options: The settings.
         random: Draws from [0, 1): the source of jitter.
+        in_batches: Whether what a read brings may be judged at once: nobody looks at single events as they come.
     """
 
-    def __init__(self, options: StreamOptions, *, random: Callable[[], float]) -> None:
+    def __init__(
+        self, options: StreamOptions, *, random: Callable[[], float], in_batches: bool = False
+    ) -> None:
         self._options = options
         self.stats = StreamStats()
-        self.intake = Intake(options.intake, self.stats)
+        self.intake = Intake(options.intake, self.stats, in_batches=in_batches)
         self.silence = Silence(options.liveness)
         self.outage = Outage(options.retry, random=random, fresh_credentials=options.fresh_credentials)
         self.journal = Journal(options, self.stats)
@@ -98,6 +105,9 @@ class Session:
         self.error: ResilientSSEError | None = None
         """What to raise, once everything queued was taken, in state ERROR."""
         self._parser = Parser(max_event_bytes=options.max_event_bytes)
+        self._in_batches = in_batches
+        self._records = options.flight_recorder > 0
+        self._rest = b""
         self._opened_at: float | None = None
         self._proved = self._dispatched = False
         self._resumption = Resumption()
@@ -144,20 +154,77 @@ class Session:
         Raises:
             LimitExceededError: `overflow` was set by an earlier call and is still unheeded.
         """
-        self.stats.bytes_received += raw_size
+        stats = self.stats
+        stats.bytes_received += raw_size
         if raw_size:
-            self.stats.last_byte_at = now
-        self.journal.recorder.feed(chunk)
-        items = self._parser.feed(chunk)
+            stats.last_byte_at = now
+        if self._records:
+            self.journal.recorder.feed(chunk)
+        self._rest = self._rest + chunk if self._rest else chunk
+        self._feed(raw_size, waited, now)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is more to judge than was good for one turn of the event loop: `go_on` when it comes."""
+        return bool(self._rest) or self.intake.unfinished
+
+    def go_on(self, now: float) -> None:
+        """Judge a further part of what was received."""
+        if self._rest:
+            self._feed(0, 0.0, now)
+
+    def _feed(self, size: int, waited: float, now: float) -> None:
+        """Parse as much of what was received as is good for one turn of the event loop."""
+        chunk, self._rest = self._rest, b""
+        if len(chunk) > _BYTES_A_TURN:
+            end = end_of_last_block(chunk, _BYTES_A_TURN) or _BYTES_A_TURN
+            chunk, self._rest = chunk[:end], chunk[end:]
+        found: list[Found] | list[Item]
+        if self._in_batches:
+            found = self._parser.feed_fast(chunk)
+            dispatched = self.intake.judge(found, self.outage.pacing.retry)
+            if dispatched:
+                self._brought(now)
+        else:
+            found = self._parser.feed(chunk)
+            dispatched = self._queue(found)
+        if self._parser.overflow is not None:
+            self._rest = b""
+        if dispatched:
+            self._dispatched = True
+        alive = self.silence.heard(size, waited, frames=bool(found), event=dispatched)
+        if alive and self.journal.state is _WAITING:
+            self._move(StreamState.CONNECTED, Reason.OPENED, now)
+
+    def _queue(self, items: list[Item]) -> bool:
+        """Queue *items* to be judged one by one; return whether an event is among them."""
+        dispatched = False
         for item in items:
             if isinstance(item, RetryHint):  # at once, even if what stands around it has to wait
                 self.outage.pacing.retry(item.milliseconds)
                 continue
             self.intake.put(item)
-            self._dispatched |= isinstance(item, Block) and item.data is not None
-        alive = self.silence.heard(items, raw_size=raw_size, waited=waited)
-        if alive and self.state is StreamState.WAITING:
-            self._move(StreamState.CONNECTED, Reason.OPENED, now)
+            dispatched |= isinstance(item, Block) and item.data is not None
+        if self.intake.heal:
+            self.intake.hold()
+        return dispatched
+
+    def _brought(self, now: float) -> None:
+        """Count what new events mean for the connection, and when they came."""
+        if self.intake.fresh and not self._proved and self._opened_at is not None:
+            self._proof(self._opened_at, now)
+        self.stats.last_event_at = now
+        if self.stats.time_to_first_event is None and self.stats.started_at is not None:
+            self.stats.time_to_first_event = now - self.stats.started_at
+
+    def figures(self) -> StreamStats:
+        """Return the figures so far, without what was counted and not handed over yet."""
+        waiting = self.intake.waiting
+        return replace(
+            self.stats,
+            received=self.stats.received - waiting,
+            delivered=self.stats.delivered - waiting,
+        )
 
     @property
     def overflow(self) -> LimitExceededError | None:
@@ -171,6 +238,8 @@ class Session:
 
     def take(self, now: float) -> Delivery | None:
         """Return the next thing for the consumer, `None` if there is none yet."""
+        if self._in_batches:
+            return self.intake.take_ready()
         while True:
             item = self.intake.take()
             if item is None and (self._heals_in_vain() or self._replay_is_overdue(now)):
@@ -264,6 +333,7 @@ class Session:
         self._move(StreamState.RECONNECTING, reason, now, attempt=attempt, delay=delay, error=error)
 
     def _close(self, reason: Reason, now: float, *, discard: bool = False) -> None:
+        self._rest = b""
         self.intake.end(Closed(reason=reason), discard=discard)
         self._move(StreamState.CLOSED, reason, now)
 
@@ -278,6 +348,8 @@ class Session:
     def _disconnected(self, now: float, *, cut: bool = False) -> None:
         if self._opened_at is None:
             return
+        while self._rest:
+            self.go_on(now)
         self.stats.partial += self._parser.finish()
         settled = now - self._opened_at > self.outage.pacing.settle_after
         if settled:

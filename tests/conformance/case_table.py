@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from resilient_sse._core.events import Comment
 from resilient_sse._core.parser import (
     Block,
+    Columns,
     Item,
     Parser,
     RetryHint,
@@ -73,9 +74,10 @@ def drive(chunks: Iterable[bytes], limit: int | None = None) -> Outcome:
     return outcome
 
 
-def blocks_of(rows: Rows) -> list[Item]:
-    """Write out what *rows* stand for."""
+def blocks_of(found: Rows | Columns) -> list[Item]:
+    """Write out what *found* stands for."""
     items: list[Item] = []
+    rows = found.rows() if isinstance(found, Columns) else found
     for comments, before, event, behind, data, more, other in rows:
         if other:
             items += interpret(other)
@@ -91,8 +93,8 @@ def _drive(chunks: list[bytes], limit: int | None, *, rows: bool) -> Outcome:
     items: list[Block | Comment | RetryHint] = []
     for chunk in chunks:
         if rows:
-            for found in parser.feed_rows(chunk):
-                items += blocks_of(found) if isinstance(found, Rows) else [found]
+            for found in parser.feed_fast(chunk):
+                items += blocks_of(found) if isinstance(found, Rows | Columns) else [found]
         else:
             items.extend(parser.feed(chunk))
         if parser.overflow is not None:

@@ -16,8 +16,8 @@ CLOSED = Closed(reason=Reason.COMPLETE)
 
 
 def intake(**options) -> Intake:
-    """Make an intake with its first connection open."""
-    made = Intake(IntakeOptions(**options), StreamStats())
+    """Make an intake with its first connection open, which drops whatever it knows unless told otherwise."""
+    made = Intake(IntakeOptions(**{"dedup": "always", **options}), StreamStats())
     made.connected(1, resumed=made.cursor is not None)
     return made
 

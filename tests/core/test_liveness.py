@@ -7,7 +7,7 @@ import pytest
 from resilient_sse._core.events import Comment
 from resilient_sse._core.liveness import Silence
 from resilient_sse._core.options import Liveness
-from resilient_sse._core.parser import Block, RetryHint
+from resilient_sse._core.parser import Block, Item, RetryHint
 from resilient_sse._core.states import Reason
 
 EVENT = [Block(data="a")]
@@ -22,8 +22,14 @@ def silence(*waits: float, **limits) -> Silence:
     clocks = Silence(Liveness(**limits))
     clocks.start()
     for waited in waits:
-        clocks.heard([], raw_size=0, waited=waited)
+        heard(clocks, [], raw_size=0, waited=waited)
     return clocks
+
+
+def heard(clocks: Silence, items: list[Item], *, raw_size: int, waited: float) -> bool:
+    """Count a read that brought *items*."""
+    event = any(isinstance(item, Block) and item.data is not None for item in items)
+    return clocks.heard(raw_size, waited, frames=bool(items), event=event)
 
 
 def test_a_fresh_connection():
@@ -46,7 +52,7 @@ def test_time_between_reads_does_not_count():
     """Only the time somebody waited is silence: a slow consumer is not a stalled server."""
     clocks = silence()
     for _ in range(1000):
-        clocks.heard(EVENT, raw_size=9, waited=0.0)
+        heard(clocks, EVENT, raw_size=9, waited=0.0)
     assert clocks.left == (30.0, Reason.STALL)
 
 
@@ -54,7 +60,7 @@ def test_time_between_reads_does_not_count():
 def test_any_byte_proves_life(items):
     """By default events, heartbeats, comments and half a line all reset the timer (R157, R158, R174)."""
     clocks = silence(29.9)
-    assert clocks.heard(items, raw_size=1, waited=0.0)
+    assert heard(clocks, items, raw_size=1, waited=0.0)
     assert clocks.left == (30.0, Reason.STALL)
     assert clocks.until_notice == pytest.approx(25.0)
 
@@ -62,9 +68,9 @@ def test_any_byte_proves_life(items):
 def test_bytes_that_decode_to_nothing_prove_life():
     """What arrives counts, not what it decompresses to; nothing at all proves nothing."""
     clocks = silence(20.0)
-    assert clocks.heard([], raw_size=10, waited=5.0)
+    assert heard(clocks, [], raw_size=10, waited=5.0)
     assert clocks.left[0] == 30.0
-    assert not clocks.heard([], raw_size=0, waited=5.0)
+    assert not heard(clocks, [], raw_size=0, waited=5.0)
     assert clocks.left[0] == 25.0
 
 
@@ -86,7 +92,7 @@ def test_bytes_that_decode_to_nothing_prove_life():
 def test_what_ends_a_silence(stall_on, items, alive):
     """Bytes, complete frames or dispatched events, as the caller chooses (P26)."""
     clocks = silence(20.0, stall_on=stall_on)
-    assert clocks.heard(items, raw_size=1, waited=0.0) is alive
+    assert heard(clocks, items, raw_size=1, waited=0.0) is alive
     assert clocks.left[0] == (30.0 if alive else 10.0)
 
 
@@ -94,8 +100,8 @@ def test_a_trickle():
     """A byte every 10 s is life by bytes and a stall at 30 s by frames (P26)."""
     by_bytes, by_frames = silence(), silence(stall_on="frames")
     for _ in range(3):
-        by_bytes.heard([], raw_size=1, waited=10.0)
-        by_frames.heard([], raw_size=1, waited=10.0)
+        heard(by_bytes, [], raw_size=1, waited=10.0)
+        heard(by_frames, [], raw_size=1, waited=10.0)
     assert by_bytes.left[0] == 30.0
     assert by_frames.left[0] == 0.0
 
@@ -104,11 +110,11 @@ def test_comments_do_not_hold_off_the_event_timeout():
     """`event_timeout` is a second, longer limit that only events reset."""
     clocks = silence(event_timeout=60.0)
     for _ in range(4):
-        clocks.heard(COMMENT, raw_size=2, waited=10.0)
+        heard(clocks, COMMENT, raw_size=2, waited=10.0)
     assert clocks.left == (20.0, Reason.EVENT_TIMEOUT)
-    clocks.heard(EVENT, raw_size=9, waited=10.0)
+    heard(clocks, EVENT, raw_size=9, waited=10.0)
     assert clocks.left == (30.0, Reason.STALL)
-    clocks.heard(COMMENT, raw_size=2, waited=70.0)
+    heard(clocks, COMMENT, raw_size=2, waited=70.0)
     assert clocks.left == (0.0, Reason.EVENT_TIMEOUT)
 
 

@@ -54,7 +54,7 @@ def test_stream_defaults():
     options = StreamOptions()
     assert options.intake == IntakeOptions(
         last_event_id=None,
-        dedup="always",
+        dedup="auto",
         dedup_window=1000,
         sequence=None,
         heartbeat_events=frozenset({"heartbeat"}),
