@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.report.progress import Progress
 from resilient_sse.testing.extra import MissingExtraError, require
-from resilient_sse.testing.netns import available
 from resilient_sse.testing.report import Report, check, check_files, print_report, render_page
 from resilient_sse.testing.scenarios import SCENARIOS, play_all, write_log
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_report"]
 
-_FORMS = {"both": ("virtual", "real"), "all": ("virtual", "real", "netns")}
+_FORMS = {"both": ("virtual", "real")}
 _SEEDS = 10_000
 _TERMINATED = 128 + signal.SIGTERM  # as shells report it
 
@@ -39,7 +38,7 @@ def run_report(options: ReportOptions) -> int:
     try:
         if options.check is not None:
             return _check(*options.check)
-        with _cleaning_up():
+        with _ending_well():
             return _report(options)
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.filename is None:
@@ -49,8 +48,8 @@ def run_report(options: ReportOptions) -> int:
 
 
 @contextmanager
-def _cleaning_up() -> Generator[None]:
-    """Have SIGTERM end the block as Ctrl-C does: network namespaces outlive a process that just dies."""
+def _ending_well() -> Generator[None]:
+    """Have SIGTERM end the block as Ctrl-C does, also where the process is the first of a container."""
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield
         return
@@ -89,9 +88,6 @@ def _check(report: Path, log: Path) -> int:
 
 def _report(options: ReportOptions) -> int:
     forms = _FORMS.get(options.form, (options.form,))
-    if "netns" in forms and (reason := available()) is not None:
-        complain(f"no network namespaces: {reason}")
-        return Exit.USAGE
     if forms != ("virtual",):
         try:
             require("the report over real sockets")
