@@ -190,14 +190,14 @@ def test_the_command_ends_when_told(command, number, code, ignoring):
     if ignoring and number == signal.SIGINT:
         return  # what it ignores does not end it
     first = "trap '' INT;" if ignoring else ""  # as a shell does for what it starts with an ampersand
-    arguments = ["report", "--form", "both", "--scenario", "handoff", "stall", "--plain"]
+    arguments = ["report", "--form", "real", "--scenario", "slow-3g", "stall", "--plain"]
     process = subprocess.Popen(
         ["/bin/sh", "-c", f'{first} exec "$@"', "sh", *command, *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    said = [process.stderr.readline() for _ in range(3)]  # both in virtual time, and one over sockets
+    said = process.stderr.readline()  # the other one goes on for long
     process.send_signal(number)
     _, rest = process.communicate(timeout=30)
-    assert said[-1].split()[-1].startswith(b"real"), said
+    assert b"slow_3g/real" in said
     assert (process.returncode, rest) == (code, b"")
