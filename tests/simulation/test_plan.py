@@ -6,8 +6,11 @@ from dataclasses import replace
 import pytest
 
 from resilient_sse import NotResumableError
-from resilient_sse.testing.simulation import Answer, Deed, Options, Plan, check, generate, play
-from resilient_sse.testing.simulation.features import features
+from tests.simulation.check import check
+from tests.simulation.features import features
+from tests.simulation.generate import generate
+from tests.simulation.plan import Answer, Deed, Options, Plan
+from tests.simulation.run import play
 
 
 @pytest.mark.parametrize("seed", range(30))
