@@ -1,5 +1,5 @@
 """
-A client in a process of its own that tells all it sees: `python -m tests.netns.subscriber`.
+A client in a process of its own that tells all it sees: `python subscriber.py URL`.
 
 It writes one JSON object a line, with the time on the clock that all processes of the machine share: `ready`,
 `change`, `event`, `gap`, and at the end `end`, with the statistics and the error if there was one.  It ends with

@@ -34,7 +34,7 @@ def commands(pytestconfig):
 
 
 def test_the_commands(commands, tmp_path, monkeypatch):
-    """Packets are lost, the network goes for five seconds, and every event arrives once and in order (R32, R42)."""
+    """Packets are lost, the network goes for five seconds, and every event comes once, in order (R32, R42)."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     done = subprocess.run(
         ["/bin/sh", "-euc", commands], capture_output=True, text=True, timeout=90, check=False, cwd=tmp_path

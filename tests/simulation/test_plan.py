@@ -1,7 +1,9 @@
 """Plans as data: generated, printed, edited by hand, read again."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,8 @@ from tests.simulation.features import features
 from tests.simulation.generate import generate
 from tests.simulation.plan import Answer, Deed, Options, Plan
 from tests.simulation.run import play
+
+README = Path(__file__).with_name("README.md")
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -45,6 +49,15 @@ def test_a_plan_may_be_written_by_hand():
     assert record.seen[-1].stats.gaps == 1
     assert record.seen[-1].stats.lost == 1
     assert check(record) == []
+
+
+def test_the_plan_of_the_page():
+    """The plan in `README.md` does what is said below it: one event late, one lost, and no promise broken."""
+    (text,) = re.findall(r"^```json\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    record = play(Plan.from_json(text))
+
+    assert (record.outcome, check(record)) == ("done", [])
+    assert (record.seen[-1].stats.gaps, record.seen[-1].stats.lost) == (1, 1)
 
 
 EVERYTHING = """{

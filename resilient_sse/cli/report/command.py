@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import randbelow
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.report.progress import Progress
@@ -21,6 +21,7 @@ from resilient_sse.testing.scenarios import SCENARIOS, play_all, write_log
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from types import FrameType
 
     from resilient_sse.cli.report.arguments import ReportOptions
     from resilient_sse.testing.scenarios import Entry
@@ -51,8 +52,11 @@ def _terminable() -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield
         return
-    # Nothing of a run outlives the process, so there is nothing to wait for.
-    before = signal.signal(signal.SIGTERM, lambda *_: os._exit(_TERMINATED))
+
+    def end(_number: int, _frame: FrameType | None) -> NoReturn:
+        os._exit(_TERMINATED)  # nothing of a run outlives the process, so there is nothing to wait for
+
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
