@@ -130,6 +130,12 @@ def test_modules_have_a_docstring(name):
     assert ast.get_docstring(tree(MODULES[name]))
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_that_ships_needs_the_tests(name):
+    """What can only prove this client lies in `tests`, and the package does without it."""
+    assert "tests" not in imported(MODULES[name])
+
+
 @pytest.mark.parametrize("name", CORE)
 def test_the_core_needs_only_the_standard_library(name):
     """Nothing third-party, nothing of the shell, and nothing that reads a clock, draws, logs or does I/O."""

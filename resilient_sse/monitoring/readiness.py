@@ -1,8 +1,9 @@
 """
 A readiness endpoint: an ASGI application that answers 200 while streams are well, and 503 while one is not.
 
-It needs no framework: uvicorn runs it, and Starlette and FastAPI mount it.  Streams are held weakly, so that the
-endpoint keeps none alive; the one that was added under a name is expected, and reported as gone when it vanishes.
+It needs no framework: uvicorn runs it, and a route of Starlette or FastAPI takes it for its endpoint.  Streams are
+held weakly, so that the endpoint keeps none alive; the one that was added under a name is expected, and reported
+as gone when it vanishes.
 """
 
 from __future__ import annotations

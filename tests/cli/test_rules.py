@@ -1,4 +1,4 @@
-"""`resilient-sse rules`: rule files, their tests, monitors and a dashboard."""
+"""`resilient-sse rules`: rule files, monitors and a dashboard."""
 
 import json
 
@@ -12,12 +12,9 @@ from resilient_sse.monitoring import ALERTS
 from resilient_sse.monitoring.datadog_monitors import datadog_monitors
 from resilient_sse.monitoring.grafana import grafana_dashboard
 from resilient_sse.monitoring.prometheus_rules import prometheus_rules
-from resilient_sse.monitoring.promtool_tests import promtool_slo_tests, promtool_tests
 
 EVERYTHING = {
     "prometheus": prometheus_rules,
-    "promtool-tests": promtool_tests,
-    "promtool-slo-tests": promtool_slo_tests,
     "datadog": datadog_monitors,
     "grafana": grafana_dashboard,
 }
@@ -43,15 +40,6 @@ def test_options_reach_the_rules(run):
     rules = yaml.safe_load(done.out)["groups"][0]["rules"]
     assert {rule["for"] for rule in rules} == {"5s", "10s", "1s"}
     assert all(rule["annotations"]["runbook_url"].startswith("https://host/sse-") for rule in rules)
-
-
-def test_options_reach_the_tests(run):
-    """The tests must know what the rules were made with."""
-    given = ("--scale", "15", "--rules-file", "other.yml")
-    done = run("rules", "promtool-tests", *given, "--runbooks", "https://host/*")
-    assert done.out == promtool_tests("other.yml", scale=15, runbooks="https://host/*")
-    assert yaml.safe_load(done.out)["rule_files"] == ["other.yml"]
-    assert run("rules", "promtool-slo-tests", *given).out == promtool_slo_tests("other.yml", scale=15)
 
 
 def test_options_reach_monitors_and_dashboard(run):
@@ -102,14 +90,7 @@ def test_a_file_that_cannot_be_written(run, tmp_path):
         pytest.param(["grafana", "--runbooks", "*"], "--runbooks means nothing for grafana", id="runbooks"),
         pytest.param(["datadog", "--label", "a"], "--label means nothing for datadog", id="label-datadog"),
         pytest.param(["prometheus", "-o", ""], "--output: the name of the file is empty", id="no-file"),
-        pytest.param(
-            ["promtool-tests", "--rules-file", ""],
-            "--rules-file: the name of the file is empty",
-            id="no-rules-file",
-        ),
-        pytest.param(
-            ["prometheus", "--rules-file", "a"], "--rules-file means nothing for prometheus", id="file"
-        ),
+        pytest.param(["promtool-tests"], "invalid choice: 'promtool-tests'", id="tests"),
     ],
 )
 def test_what_makes_no_sense_is_refused(run, arguments, complaint):
@@ -129,6 +110,6 @@ def test_the_help_lists_the_formats(run):
 
 def test_every_alert_is_in_every_format(run):
     """R125: nobody is told less."""
-    for name in ("prometheus", "promtool-tests", "datadog"):
+    for name in ("prometheus", "datadog"):
         out = run("rules", name).out
         assert all(alert.name in out for alert in ALERTS)

@@ -8,13 +8,13 @@ import yaml
 from resilient_sse.monitoring import ALERTS, SLOS
 from resilient_sse.monitoring.prometheus_rules import alert_labels, prometheus_rules
 from resilient_sse.monitoring.promql import duration
-from resilient_sse.monitoring.promtool_tests import (
+from tests.monitoring.expressions import RECORDED, SERIES, names
+from tests.monitoring.promtool_tests import (
     ALERT_VECTORS,
     SLO_VECTORS,
     promtool_slo_tests,
     promtool_tests,
 )
-from tests.monitoring.expressions import RECORDED, SERIES, names
 
 TOLD = re.compile(r" (ack|review|summary|description|condition): ")
 """What is told to people, who have their own time."""

@@ -9,12 +9,9 @@ import weakref
 from datetime import UTC, datetime
 
 import anyio
-import httpx
 import pytest
 import uvicorn
 from anyio.lowlevel import checkpoint
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from resilient_sse import ResilientStream, RetriesExhaustedError, integers
 from resilient_sse.monitoring.readiness import Readiness, readiness
@@ -384,15 +381,6 @@ async def test_other_scopes():
     assert sent == [{"type": "websocket.close", "code": 1000}]
     with pytest.raises(ValueError, match="telepathy"):
         await app({"type": "telepathy"}, receive, send)
-
-
-@pytest.mark.e2e
-async def test_mounted_in_starlette():
-    """F34: a framework mounts it like any application."""
-    app = Starlette(routes=[Mount("/ready", readiness())])
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://host") as client:
-        answer = await client.get("/ready/")
-    assert (answer.status_code, answer.json()["ready"]) == (503, False)
 
 
 def get(port, method="GET"):

@@ -28,8 +28,8 @@ from resilient_sse._core.parser import Block
 from resilient_sse._core.resumption import Resumption
 from resilient_sse._core.sequence import Place, Sequence
 from resilient_sse._core.session import Session
-from resilient_sse.testing.simulation import Answer, Deed, Options, Plan
-from resilient_sse.testing.simulation.server import SimulatedServer
+from tests.simulation.plan import Answer, Deed, Options, Plan
+from tests.simulation.server import SimulatedServer
 
 
 def replaced(owner, name, make):

@@ -3,8 +3,8 @@
 import pytest
 
 from resilient_sse import Backoff
-from resilient_sse.testing.simulation import herd_of_delays, herd_of_streams
-from resilient_sse.testing.simulation.herd import peak_share
+from tests.simulation.herd import herd_of_delays, peak_share
+from tests.simulation.herd_run import herd_of_streams
 
 AT_CAP = 4
 

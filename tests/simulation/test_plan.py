@@ -1,13 +1,20 @@
 """Plans as data: generated, printed, edited by hand, read again."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from resilient_sse import NotResumableError
-from resilient_sse.testing.simulation import Answer, Deed, Options, Plan, check, generate, play
-from resilient_sse.testing.simulation.features import features
+from tests.simulation.check import check
+from tests.simulation.features import features
+from tests.simulation.generate import generate
+from tests.simulation.plan import Answer, Deed, Options, Plan
+from tests.simulation.run import play
+
+README = Path(__file__).with_name("README.md")
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -42,6 +49,15 @@ def test_a_plan_may_be_written_by_hand():
     assert record.seen[-1].stats.gaps == 1
     assert record.seen[-1].stats.lost == 1
     assert check(record) == []
+
+
+def test_the_plan_of_the_page():
+    """The plan in `README.md` does what is said below it: one event late, one lost, and no promise broken."""
+    (text,) = re.findall(r"^```json\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    record = play(Plan.from_json(text))
+
+    assert (record.outcome, check(record)) == ("done", [])
+    assert (record.seen[-1].stats.gaps, record.seen[-1].stats.lost) == (1, 1)
 
 
 EVERYTHING = """{

@@ -4,8 +4,11 @@ from itertools import count
 
 import pytest
 
-from resilient_sse.testing.simulation import broken_by, check, generate, play
+from tests.simulation.check import check
+from tests.simulation.generate import generate
+from tests.simulation.run import play
 from tests.simulation.sabotage import PLANS, SABOTAGES
+from tests.simulation.sweep import broken_by
 
 MOST_SEEDS = 1500
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["FORMS", "SCENARIO_NAMES", "ReportOptions", "add_report", "report_options"]
 
-FORMS = ("virtual", "real", "netns", "both", "all")
+FORMS = ("virtual", "real", "both")
 
 # Written down again, so that --help needs nothing optional; a test compares the two.
 SCENARIO_NAMES = ("slow-3g", "stall", "packet-loss", "handoff", "rapid-reconnects", "user-experience")
@@ -64,7 +64,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         "--form",
         choices=FORMS,
         default="both",
-        help="virtual time, real sockets, network namespaces (root), the first two, or all (default: both)",
+        help="virtual time, real sockets, or both (default: both)",
     )
     parser.add_argument(
         "--scenario",

@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import randbelow
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.report.progress import Progress
 from resilient_sse.testing.extra import MissingExtraError, require
-from resilient_sse.testing.netns import available
 from resilient_sse.testing.report import Report, check, check_files, print_report, render_page
 from resilient_sse.testing.scenarios import SCENARIOS, play_all, write_log
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run_report"]
 
-_FORMS = {"both": ("virtual", "real"), "all": ("virtual", "real", "netns")}
 _SEEDS = 10_000
 _TERMINATED = 128 + signal.SIGTERM  # as shells report it
 
@@ -39,7 +37,7 @@ def run_report(options: ReportOptions) -> int:
     try:
         if options.check is not None:
             return _check(*options.check)
-        with _cleaning_up():
+        with _terminable():
             return _report(options)
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.filename is None:
@@ -49,28 +47,18 @@ def run_report(options: ReportOptions) -> int:
 
 
 @contextmanager
-def _cleaning_up() -> Generator[None]:
-    """Have SIGTERM end the block as Ctrl-C does: network namespaces outlive a process that just dies."""
+def _terminable() -> Generator[None]:
+    """Have SIGTERM end the process with the exit code that shells report, also as the first of a container."""
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield
         return
-    terminated = False
 
-    def end(_number: int, frame: FrameType | None) -> None:
-        nonlocal terminated
-        terminated = True
-        interrupt = signal.getsignal(signal.SIGINT)  # the event loop's, while one runs
-        if not callable(interrupt):  # ignored, as in the background of a shell script
-            raise SystemExit(_TERMINATED)
-        interrupt(signal.SIGINT, frame)
+    def end(_number: int, _frame: FrameType | None) -> NoReturn:
+        os._exit(_TERMINATED)  # nothing of a run outlives the process, so there is nothing to wait for
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
-    except KeyboardInterrupt:
-        if terminated:
-            raise SystemExit(_TERMINATED) from None
-        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -88,10 +76,7 @@ def _check(report: Path, log: Path) -> int:
 
 
 def _report(options: ReportOptions) -> int:
-    forms = _FORMS.get(options.form, (options.form,))
-    if "netns" in forms and (reason := available()) is not None:
-        complain(f"no network namespaces: {reason}")
-        return Exit.USAGE
+    forms = ("virtual", "real") if options.form == "both" else (options.form,)
     if forms != ("virtual",):
         try:
             require("the report over real sockets")

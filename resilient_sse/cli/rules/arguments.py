@@ -12,17 +12,14 @@ __all__ = ["FORMATS", "RulesOptions", "add_rules", "rules_options"]
 
 FORMATS = {
     "prometheus": "alert rules and recording rules for Prometheus, as YAML",
-    "promtool-tests": "unit tests of the alert rules, for `promtool test rules`",
-    "promtool-slo-tests": "unit tests of the recording rules",
     "datadog": "monitors for Datadog, as JSON",
     "grafana": "a dashboard for Grafana, as JSON",
 }
 """What can be made."""
 
 # Which options mean something for which format.
-_SCALED = ("prometheus", "promtool-tests", "promtool-slo-tests")
-_LED = ("prometheus", "promtool-tests", "datadog")
-_TESTS = ("promtool-tests", "promtool-slo-tests")
+_SCALED = ("prometheus",)
+_LED = ("prometheus", "datadog")
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
@@ -35,17 +32,14 @@ class RulesOptions:
     output: str | None = None
     scale: float | None = None
     runbooks: str | None = None
-    rules_file: str | None = None
     labels: tuple[str, ...] = ()
 
 
 def add_rules(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    listed = "\n".join(f"  {name:20}{about}" for name, about in FORMATS.items())
-    parser.description = (
-        f"Write alert rules, their tests, monitors or a dashboard, all made from one table.\n\n{listed}"
-    )
+    listed = "\n".join(f"  {name:12}{about}" for name, about in FORMATS.items())
+    parser.description = f"Write alert rules, monitors or a dashboard, all made from one table.\n\n{listed}"
     parser.epilog = "exit codes: 0 written, 2 wrong arguments, 4 the file cannot be written"
     parser.add_argument("format", choices=list(FORMATS), metavar="FORMAT", help="what to write, see above")
     parser.add_argument("-o", "--output", type=_file, metavar="FILE", help="standard output by default")
@@ -65,12 +59,6 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
         help="grafana: one of your own labels, to get a variable; may be repeated",
     )
     parser.add_argument(
-        "--rules-file",
-        type=_file,
-        metavar="FILE",
-        help="tests: where the rules are, seen from the tests; sse-rules.yml by default",
-    )
-    parser.add_argument(
         "--scale",
         type=above_zero,
         metavar="N",
@@ -88,7 +76,6 @@ def rules_options(given: argparse.Namespace) -> RulesOptions:
     for name, value, formats in (
         ("--scale", given.scale, _SCALED),
         ("--runbooks", given.runbooks, _LED),
-        ("--rules-file", given.rules_file, _TESTS),
         ("--label", given.labels, ("grafana",)),
     ):
         if value and given.format not in formats:
@@ -98,7 +85,6 @@ def rules_options(given: argparse.Namespace) -> RulesOptions:
         output=given.output,
         scale=given.scale,
         runbooks=given.runbooks,
-        rules_file=given.rules_file,
         labels=tuple(given.labels),
     )
 

@@ -11,7 +11,6 @@ from resilient_sse.metrics.labels import checked_names
 from resilient_sse.monitoring.datadog_monitors import datadog_monitors
 from resilient_sse.monitoring.grafana import grafana_dashboard
 from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, prometheus_rules
-from resilient_sse.monitoring.promtool_tests import RULES_FILE, promtool_slo_tests, promtool_tests
 
 if TYPE_CHECKING:
     from resilient_sse.cli.rules.arguments import RulesOptions
@@ -46,14 +45,9 @@ def run_rules(options: RulesOptions) -> int:
 def _made(options: RulesOptions) -> str:
     scale = options.scale or 1.0
     runbooks = options.runbooks or RUNBOOKS
-    rules_file = options.rules_file or RULES_FILE
     match options.format:
         case "prometheus":
             return prometheus_rules(scale=scale, runbooks=runbooks)
-        case "promtool-tests":
-            return promtool_tests(rules_file, scale=scale, runbooks=runbooks)
-        case "promtool-slo-tests":
-            return promtool_slo_tests(rules_file, scale=scale)
         case "datadog":
             return datadog_monitors(runbooks=runbooks)
         case _:

@@ -43,7 +43,7 @@ AGGREGATES = (
 )
 """What it says of all together."""
 
-FORMS = ("netns", "real", "virtual")
+FORMS = ("real", "virtual")
 """The forms, the closest to the world first: of several, the figures of the report are those of the first."""
 
 

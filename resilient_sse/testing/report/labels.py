@@ -10,7 +10,6 @@ __all__ = ["FORM_NAMES", "figure_name", "scenario_title", "wanted", "written"]
 FORM_NAMES = {
     "virtual": "virtual time",
     "real": "real sockets",
-    "netns": "kernel network namespaces",
 }
 """The forms in words."""
 

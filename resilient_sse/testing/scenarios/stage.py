@@ -2,7 +2,7 @@
 The stage that scenarios are played on: a server, a network, and a clock, whatever they are made of.
 
 A scenario asks its `Driver` for a `Stage` and does everything through it.  A new form of the scenarios is a new
-driver: in memory and virtual time, over real sockets, or in network namespaces of the kernel.
+driver.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ class Form(Enum):
     """Memory and virtual time: exact, the same each time for the same seed."""
     REAL = "real"
     """A real server and real sockets through a bad network, in real time."""
-    NETNS = "netns"
-    """Real sockets in network namespaces of the kernel."""
 
 
 @dataclass(frozen=True, slots=True)

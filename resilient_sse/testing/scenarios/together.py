@@ -56,15 +56,14 @@ def play_all(
 
     Args:
         scenarios: The scenarios.
-        forms: `"virtual"`, `"real"`, `"netns"`.
+        forms: `"virtual"`, `"real"`.
         seed: Where randomness starts.
         done: Is told the name of each run that is over.
         backend: The event loop.
 
     Raises:
         ValueError: A form is unknown.
-        ModuleNotFoundError: The forms over sockets need `resilient-sse[testing]`.
-        NetnsUnavailableError: There are no network namespaces for this user.
+        ModuleNotFoundError: The form over sockets needs `resilient-sse[testing]`.
     """
     entries: list[Entry] = []
     for form in map(Form, forms):
@@ -75,17 +74,9 @@ def play_all(
                 if done is not None:
                     done(log.name)
             continue
-        work = partial(play_at_once, scenarios, _socket_driver(form, seed), done=done)
+        from resilient_sse.testing.scenarios.real import RealDriver  # noqa: PLC0415 - needs the extra
+
+        work = partial(play_at_once, scenarios, RealDriver(seed), done=done)
         for log in anyio.run(work, backend=backend):
             entries += log.ordered()
     return entries
-
-
-def _socket_driver(form: Form, seed: int) -> Driver:
-    if form is Form.NETNS:
-        from resilient_sse.testing.scenarios.netns import NetnsDriver  # noqa: PLC0415 - needs the extra
-
-        return NetnsDriver(seed)
-    from resilient_sse.testing.scenarios.real import RealDriver  # noqa: PLC0415 - needs the extra
-
-    return RealDriver(seed)

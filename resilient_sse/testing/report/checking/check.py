@@ -23,7 +23,7 @@ _SPECIAL: Mapping[str, Callable[[Columns], dict[str, object]]] = {
     "scenario_6_user_experience": outages.user_experience,
 }
 
-_CLOSEST_FIRST = ("netns", "real", "virtual")
+_CLOSEST_FIRST = ("real", "virtual")
 
 _CONDITIONS = ("completion_rate < 99.5%", "mean_reconnect > 5s", "duplicate_rate > 1%", "message_loss > 0")
 """What R218 wants at the least."""

@@ -1,0 +1,134 @@
+"""The routes that the page about readiness shows answer a probe themselves, in a real Starlette and FastAPI."""
+
+import http.client
+import socket
+
+import anyio
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from resilient_sse import ResilientStream
+from resilient_sse.monitoring.readiness import readiness
+from resilient_sse.testing.server import ReferenceServer, serving
+from tests.client.support import drain, make, numbered
+from tests.docs.pages import fences, text_of
+
+(BLOCK,) = [block for block in fences(text_of("how-to/check-readiness.md"), "python") if "FastAPI" in block]
+PATHS = ["/ready", "/ready/"]
+
+
+def app_of_the_page(framework, ready):
+    """Run the block of the page for this endpoint, and return the application of one framework."""
+    namespace = {"ready": ready}
+    exec(BLOCK, namespace)  # noqa: S102 - it is ours
+    return namespace[f"{framework}_app"]
+
+
+async def ask(app, method, path, root_path=""):
+    """Ask an application in memory, as a probe that follows no redirect."""
+    transport = httpx.ASGITransport(app, root_path=root_path)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://host", follow_redirects=False
+    ) as client:
+        return await client.request(method, path)
+
+
+async def hold(app, status, prefix="", **options):
+    """Hold what both paths answer against *status*."""
+    for path in PATHS:
+        answer = await ask(app, "GET", prefix + path, **options)
+        assert (answer.status_code, answer.json()["ready"]) == (status, status == 200)
+        answer = await ask(app, "HEAD", prefix + path, **options)
+        assert (answer.status_code, answer.content) == (status, b"")
+        for method in ("POST", "OPTIONS"):
+            answer = await ask(app, method, prefix + path, **options)
+            assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("framework", ["starlette", "fastapi"])
+async def test_both_paths_answer_themselves(script, framework):
+    """F34: 503 before the connection and 200 after it, with and without a slash, never a redirect."""
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+    app = app_of_the_page(framework, readiness(stream))
+    mounted = Starlette(routes=[Mount("/api", app)])
+    below = FastAPI()
+    below.mount("/api", app)
+
+    async def hold_everywhere(status):
+        await hold(app, status)
+        await hold(app, status, prefix="/api", root_path="/api")  # a proxy that leaves the prefix in the path
+        await hold(app, status, root_path="/api")  # and one that takes it away
+        await hold(mounted, status, prefix="/api")
+        await hold(below, status, prefix="/api")
+
+    await hold_everywhere(503)
+    await anext(stream)
+    await hold_everywhere(200)
+    await stream.aclose()
+
+
+def test_fastapi_does_not_list_them():
+    """F34: the OpenAPI document of an application says nothing of its probes."""
+    assert app_of_the_page("fastapi", readiness()).openapi()["paths"] == {}
+
+
+@pytest.mark.parametrize("framework", [Starlette, FastAPI])
+@pytest.mark.parametrize("at_least", [0, 1])
+async def test_what_a_mount_does(framework, at_least):
+    """The page warns of it with reason: a mounted endpoint is never asked for the path without a slash."""
+    app = framework()
+    app.mount("/ready", readiness(at_least=at_least))
+    answer = await ask(app, "GET", "/ready")
+    assert (answer.status_code, answer.headers["location"]) == (307, "http://host/ready/")
+
+
+def probe(port, method, path):
+    """Ask a real server, as a probe that follows no redirect, and return the status."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        response.read()
+        return response.status
+    finally:
+        connection.close()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("framework", ["starlette", "fastapi"])
+async def test_under_uvicorn(anyio_backend, framework):
+    """F34: a real server, a real stream: 503, then 200, then 503 at both paths, by GET and by HEAD."""
+    with (
+        serving(ReferenceServer(heartbeat=0.2)) as running,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        port = listener.getsockname()[1]
+        stream = ResilientStream(running.url)
+        connected = anyio.Event()
+        stream.on_state_change(lambda _: connected.set())
+        app = app_of_the_page(framework, readiness({"events": stream}))
+        server = uvicorn.Server(uvicorn.Config(app, ws="none", log_config=None))
+
+        async def statuses():
+            return {
+                await anyio.to_thread.run_sync(probe, port, method, path)
+                for method in ("GET", "HEAD")
+                for path in PATHS
+            }
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.serve, [listener])
+            with anyio.fail_after(20):
+                assert await statuses() == {503}
+                tasks.start_soon(drain, stream)
+                await connected.wait()
+                assert await statuses() == {200}
+                await stream.aclose()
+                assert await statuses() == {503}
+            server.should_exit = True
