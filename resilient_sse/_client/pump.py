@@ -23,6 +23,7 @@ from resilient_sse._client.backends import on_asyncio
 from resilient_sse._client.retry import Outage
 from resilient_sse._client.transport import CLOSE_SECONDS
 from resilient_sse._client.watch import Watch
+from resilient_sse._core.batches import PORTION
 from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError, without_frames
 from resilient_sse._core.events import Gap, ServerSentEvent
 from resilient_sse._core.states import Reason, StreamState
@@ -43,7 +44,6 @@ _READS_A_TURN = 32
 
 # After so many events, or so much time spent on them, others get a turn, unless a read has waited meanwhile: one
 # that took so long.
-_EVENTS_A_TURN = 100
 _SECONDS_A_TURN = 0.005
 _PARTS_A_TURN = 4
 _SECONDS_OF_A_WAIT = 0.001
@@ -98,8 +98,8 @@ class Pump:
             ResilientSSEError: The stream has given up.
             Exception: What the caller's own functions raise.
         """
-        session, intake = self._session, self._session.intake
-        in_batches, begins = intake.in_batches, first
+        session, intake, batches = self._session, self._session.intake, self._session.batches
+        begins = first
         if self.connection is None:
             session.start(anyio.current_time())
         if self._was_cancelled and not self.closing:
@@ -111,15 +111,15 @@ class Pump:
                 self.asked()  # the time of a callback is the program's own
             if self.closing:
                 return await self._last_word()
-            if not in_batches:
+            if batches is None:
                 now = anyio.current_time()
-            elif intake.unread or self._events_this_turn >= _EVENTS_A_TURN:
+            elif batches.unread or self._events_this_turn >= PORTION:
                 now = anyio.current_time()
-                intake.portion = self._portion(now, intake.portion)
+                batches.portion = self._portion(now, batches.portion)
             else:
-                now = self._waiting_since
+                now = self._waiting_since  # the clock is read once a read
             if self._events_this_turn and (
-                self._events_this_turn >= _EVENTS_A_TURN or now - self._turn_at >= _SECONDS_A_TURN
+                self._events_this_turn >= PORTION or now - self._turn_at >= _SECONDS_A_TURN
             ):
                 await self._give_turn()
                 continue
@@ -129,7 +129,7 @@ class Pump:
             if item is not None:
                 if isinstance(item, ServerSentEvent):
                     self._events_this_turn += 1 + len(intake.ready)
-                if not in_batches or isinstance(item, Gap):
+                if batches is None or isinstance(item, Gap):
                     self._unhanded = item  # a read that is cancelled in a callback must not lose it
                     await self._reporter.tell(item)
                     self._unhanded = None
@@ -166,7 +166,7 @@ class Pump:
         """Return how many events to put at the consumer's hand, given how long it took over the *last* portion."""
         spent = now - self._turn_at
         if spent <= _SECONDS_A_TURN:
-            return min(2 * last, _EVENTS_A_TURN)
+            return min(2 * last, PORTION)
         return max(int(last * _SECONDS_A_TURN / spent), 1)
 
     def asked(self) -> None:

@@ -303,11 +303,11 @@ class ResilientStream:
                 if item.__class__ is ServerSentEvent:
                     self._handed = item
                     return item
-            item = await self._next(first=not skipped)
-            if item is None:
+            other = await self._next(first=not skipped)
+            if other is None:
                 raise StopAsyncIteration
-            if isinstance(item, ServerSentEvent):
-                return item
+            if isinstance(other, ServerSentEvent):
+                return other
             skipped += 1
             if skipped % _PATIENCE == 0:
                 await checkpoint()  # a flood of comments must not hold the event loop

@@ -140,31 +140,22 @@ class Deduplicator:
         if event_id == self._resumed_from:
             return Sighting.DUPLICATE
         key = _key(event_id)
-        content = hash((key, event, data))
-        slot = self._find(key)
-        if slot is None:
-            return self._look_beyond(key, content)
-        if self._by_content is None:
-            known = self._contents[slot] == content
-        else:
-            at = bisect_left(self._by_content, content, key=self._contents.__getitem__)
-            known = at < len(self._by_content) and self._contents[self._by_content[at]] == content
-        return Sighting.DUPLICATE if known else Sighting.CONFLICT
+        return self._look(key, hash((key, event, data)), self._find(key))
 
     def remember(self, event_id: str, event: str, data: str) -> Sighting:
         """Put an event into the window, which may push the oldest one out, and say what was known of it."""
         expected = event_id == self._resumed_from
         if expected:
             self._resumed_from = None
-        sighting = self.look(event_id, event, data)
+        key = _key(event_id)
+        content = hash((key, event, data))
+        slot = self._find(key)
+        sighting = self._look(key, content, slot)
         if sighting is Sighting.DUPLICATE:
             return sighting
-        key = _key(event_id)
-        if sighting is Sighting.CONFLICT and self._mode == "auto":
-            slot = self._find(key)
-            if slot is not None:
-                age = (self._oldest - 1 - slot) % len(self._keys)
-                self.meaningless |= age < self._on_this_connection
+        if slot is not None and self._mode == "auto":
+            age = (self._oldest - 1 - slot) % len(self._keys)
+            self.meaningless |= age < self._on_this_connection
         if key > self._top:
             self._risen += 1
             self._top = key
@@ -173,7 +164,7 @@ class Deduplicator:
             self._only_rose = False
             if self._by_key is None:
                 self._make_index()
-        self._add(key, hash((key, event, data)))
+        self._add(key, content)
         if self._by_key is not None and self._risen >= self._window:
             # A whole window has risen again: the ring is in order, as it would be had it begun here.
             self._by_key = self._by_content = None
@@ -235,6 +226,16 @@ class Deduplicator:
     def __len__(self) -> int:
         """Return how many events are remembered."""
         return len(self._contents)
+
+    def _look(self, key: int, content: int, slot: int | None) -> Sighting:
+        if slot is None:
+            return self._look_beyond(key, content)
+        if self._by_content is None:
+            known = self._contents[slot] == content
+        else:
+            at = bisect_left(self._by_content, content, key=self._contents.__getitem__)
+            known = at < len(self._by_content) and self._contents[self._by_content[at]] == content
+        return Sighting.DUPLICATE if known else Sighting.CONFLICT
 
     def _look_beyond(self, key: int, content: int) -> Sighting:
         """

@@ -7,9 +7,7 @@ Where something looks at single events, items wait in one queue, in the order of
 time, when the consumer asks for the next (`put`, `take`); whatever a user's own function raises, the item stays at
 the head and nothing is lost.
 
-Where nothing does, all that a read brought is judged and counted at once (`judge`), and what waits in the queue are
-finished events, in batches, of which the consumer is given one portion after the other in `ready`.  1.3 us an event
-instead of 9.  What was counted and not handed over yet is taken off the figures when somebody asks for them.
+Where nothing does, `batches.Batches` judges all that a read brought at once.
 
 A hole in a numbered stream is met by asking again from the last contiguous id: the item that showed the hole
 and what followed it are held back, and `heal` tells the session to reconnect.  What the new connection does not
@@ -20,22 +18,17 @@ What is held comes up when its number is next, whoever delivered the one before.
 from __future__ import annotations
 
 import sys
-from array import array
 from collections import deque
-from itertools import repeat
-from operator import lt
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from resilient_sse._core.dedup import MAX_NUMBER, Deduplicator, Sighting
-from resilient_sse._core.events import Closed, Comment, Gap, ServerSentEvent, make_event
+from resilient_sse._core.dedup import Deduplicator, Sighting
+from resilient_sse._core.events import Closed, Comment, Gap, ServerSentEvent
 from resilient_sse._core.holdback import Delivery, Holdback, Queued
 from resilient_sse._core.judgement import EventFilter, IntakeOptions, Total, Until, usable_as_cursor
-from resilient_sse._core.parser import Block, Columns, Found, RetryHint, Row, Rows, comments_in, interpret, joined
+from resilient_sse._core.parser import Block
 from resilient_sse._core.sequence import Place, Sequence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from resilient_sse._core.stats import StreamStats
 
 __all__ = ["Delivery", "EventFilter", "Intake", "IntakeOptions", "Total", "Until", "usable_as_cursor"]
@@ -43,36 +36,23 @@ __all__ = ["Delivery", "EventFilter", "Intake", "IntakeOptions", "Total", "Until
 # How many items one call of take() may judge before others get a turn.
 _JUDGED_AT_ONCE = 500
 
-# How many finished events at most are at the consumer's hand before others get a turn.
-_PORTION = 100
-
-Judged: TypeAlias = ServerSentEvent | Comment | str
-"""What a batch holds; a string is the text of comments, which are made only if somebody asks for them."""
-
-
 class Intake:
     """
-    The queue between the wire and the consumer, and every judgement on the way.
+    The queue between the wire and the consumer, and every judgement on the way, one event at a time.
 
     Args:
         options: How events are judged.
         stats: Where they are counted.
-        in_batches: Whether what a read brings is judged at once.
     """
 
-    def __init__(self, options: IntakeOptions, stats: StreamStats, *, in_batches: bool = False) -> None:
+    def __init__(self, options: IntakeOptions, stats: StreamStats) -> None:
         self._options = options
         self._stats = stats
-        self._queue: deque[Queued | list[Judged]] = deque()
-        self.in_batches = in_batches
-        """Whether what a read brings is judged at once."""
-        self.ready: deque[Judged] = deque()
-        """A portion of finished events for the consumer, who takes from the left; for ever empty without batches."""
-        self.portion = _PORTION
-        """The size of the next portion, at most 100."""
+        self._queue: deque[Queued] = deque()
+        self.ready: deque[ServerSentEvent | Comment | str] = deque()
+        """Finished events at the consumer's hand, who takes from the left; always empty but in `Batches`."""
         self.caught_up = True
         """Whether the consumer has asked for more than was there, so that the id in force is the one it may see."""
-        self._taken = 0  # of the batch at the head
         self._window = Deduplicator(options.dedup_window, options.dedup)
         self._sequence = Sequence(options.sequence, options.dedup_window) if options.sequence else None
         self._held = Holdback(self._numbered)
@@ -117,7 +97,7 @@ class Intake:
         self.fresh = self.heal = False
 
     def put(self, item: Queued) -> None:
-        """Append what came off the wire, or a notice that belongs behind it."""
+        """Append what came off the wire."""
         self._queue.append(item)
 
     def hold(self) -> None:
@@ -125,6 +105,10 @@ class Intake:
         self._held.hold(self._queue, self._connection)
         self._queue.clear()
         self._asked_for = self._held.last_number
+
+    def notify(self, notice: Delivery) -> None:
+        """Append a notice, which belongs behind what has come off the wire."""
+        self._queue.append(notice)
 
     def release(self, up_to: int | None = None) -> None:
         """Put what was held back at the head of the queue, or what is numbered *up_to* or lower."""
@@ -145,230 +129,22 @@ class Intake:
             self.discard()
             self.done = False
         self.release()
-        self._queue.append(notice)
+        self.notify(notice)
 
     def discard(self) -> None:
         """Throw away what nobody will ask for any more."""
-        waiting = self.waiting
-        self._stats.received -= waiting
-        self._stats.delivered -= waiting
         self._queue.clear()
-        self.ready.clear()
-        self._taken = 0
         self._held.clear()
 
     @property
-    def unread(self) -> bool:
-        """Whether the consumer has had a part of a batch, and the rest waits."""
-        return self._taken > 0
+    def waiting(self) -> int:
+        """How many finished events were counted and not handed over yet."""
+        return 0
 
     @property
     def ids_are_meaningless(self) -> bool:
         """Whether ids were shown not to name events here."""
         return self._window.meaningless
-
-    @property
-    def waiting(self) -> int:
-        """How many finished events were counted and not handed over."""
-        if not (self.in_batches and (self.ready or self._queue)):
-            return 0
-        waiting = _events_in(self.ready)
-        for item in self._queue:
-            waiting += _events_in(item) if isinstance(item, list) else isinstance(item, ServerSentEvent)
-        head = self._queue[0] if self._taken else None
-        return waiting - _events_in(head[: self._taken]) if isinstance(head, list) else waiting
-
-    def judge(self, items: list[Found], retry: Callable[[int], None]) -> bool:
-        """
-        Judge and count all *items* now.
-
-        Args:
-            items: What the parser found.
-            retry: Is given the milliseconds of each `retry` field.
-
-        Returns:
-            Whether an event was dispatched, whatever became of it.
-        """
-        batch: list[Judged] = []
-        if len(items) == 1 and isinstance(items[0], Rows) and len(items[0]) == 1:
-            event = self._judge_one(items[0][0])
-            if event is not None:
-                self._queue.append(event)
-                self.caught_up = False
-                return True
-        dispatched = self._judge_items(items, batch, retry)
-        if batch:
-            self._queue.append(batch)
-            self.caught_up = False
-        return dispatched
-
-    def _judge_one(self, row: Row) -> ServerSentEvent | None:
-        """
-        Judge one row whose id is higher than all before, or that has none; `None` for any other, which is untouched.
-
-        The usual row of a live stream, without the arrays of a run: 2 us less of 5.
-        """
-        said, id_before, kind, id_behind, data, more, text = row
-        kind = kind or "message"
-        if said or more or text or kind in self._options.heartbeat_events:
-            return None
-        event_id = id_behind or id_before
-        if event_id:
-            if self._options.dedup != "off":
-                if not event_id.isdecimal() or event_id[0] == "0":
-                    return None
-                number = int(event_id)
-                if not self._window.new_above < number <= MAX_NUMBER:
-                    return None
-                self._window.rise_by_one(number, hash((number, kind, data)))
-            self.last_event_id = self.cursor = self._event_id = event_id
-        self.fresh = True
-        self._stats.received += 1
-        self._stats.delivered += 1
-        return make_event(kind, data, event_id or None, self.last_event_id, None, self._connection)
-
-    def _judge_items(
-        self, items: Iterable[Found], batch: list[Judged], retry: Callable[[int], None]
-    ) -> bool:
-        dispatched = False
-        for item in items:
-            if isinstance(item, Columns):
-                if not self._judge_columns(item, batch):
-                    self._judge_rows(iter(item.rows()), batch, retry)
-                dispatched = True
-            elif isinstance(item, Rows):
-                dispatched |= self._judge_rows(iter(item), batch, retry)
-            elif isinstance(item, RetryHint):
-                retry(item.milliseconds)
-            elif isinstance(item, Comment):
-                batch.append(item)
-            else:
-                dispatched |= item.data is not None
-                event = self._judge(item, None)
-                if event is not None:
-                    batch.append(event)
-        return dispatched
-
-    def _judge_columns(self, columns: Columns, batch: list[Judged]) -> bool:
-        """
-        Judge blocks that are all alike, if their ids rise or they have none.
-
-        By columns everything but making the events runs in C: half the time of `_judge_rows` for an event.
-
-        Returns:
-            Whether it was done.
-        """
-        ids, data = columns.ids, columns.data
-        kind = columns.event or "message"
-        if kind in self._options.heartbeat_events:
-            return False
-        if ids is not None:
-            if self._options.dedup == "off":
-                return False
-            try:
-                numbers = array("q", map(int, ids))
-            except (OverflowError, ValueError):  # more digits than a number that counts may have
-                return False
-            rising = numbers[0] > self._window.new_above and all(map(lt, numbers, numbers[1:]))
-            if not rising or min(ids)[0] == "0":
-                return False
-            self._window.rise(numbers, array("q", map(hash, zip(numbers, repeat(kind), data))))  # noqa: B905 - endless
-            self.last_event_id = self.cursor = self._event_id = ids[-1]
-        own: Iterable[str | None] = ids or repeat(None)
-        batch += map(
-            make_event, repeat(kind), data, own, ids or repeat(self.last_event_id), repeat(None), repeat(self._connection)
-        )
-        self.fresh = True
-        self._stats.received += len(data)
-        self._stats.delivered += len(data)
-        return True
-
-    def _judge_rows(self, rows: Iterator[Row], batch: list[Judged], retry: Callable[[int], None]) -> bool:
-        """Judge rows: a loop for the usual one, whose id is higher than all before, and a call for any other."""
-        window, looks = self._window, self._options.dedup != "off"
-        heartbeats, connection = self._options.heartbeat_events, self._connection
-        dispatched = False
-        while True:
-            numbers, contents = array("q"), array("q")
-            above = window.new_above
-            last = known = self.last_event_id
-            before = len(batch)
-            comments = 0
-            other: Row | None = None
-            for row in rows:
-                said, id_before, kind, id_behind, data, more, text = row
-                event_id = id_behind or id_before
-                kind = kind or "message"
-                if text or kind in heartbeats:
-                    other = row
-                    break
-                if more:
-                    data = joined(data, more)
-                if event_id:
-                    if looks:
-                        if not event_id.isdecimal() or not above < (number := int(event_id)) <= MAX_NUMBER or event_id[0] == "0":
-                            other = row
-                            break
-                        above = number
-                        numbers.append(number)
-                        contents.append(hash((number, kind, data)))
-                    last = event_id
-                if said:
-                    batch.append(said)
-                    comments += 1
-                batch.append(make_event(kind, data, event_id or None, last, None, connection))
-            made = len(batch) - before - comments
-            if made:
-                dispatched = self.fresh = True
-                self._stats.received += made
-                self._stats.delivered += made
-                if numbers:
-                    window.rise(numbers, contents)
-                if last is not known:
-                    self.last_event_id = self.cursor = self._event_id = last  # visible ASCII can be sent
-            if other is None:
-                return dispatched
-            dispatched |= self._judge_row(other, batch, retry)
-
-    def _judge_row(self, row: Row, batch: list[Judged], retry: Callable[[int], None]) -> bool:
-        said, id_before, kind, id_behind, data, more, text = row
-        if said:
-            batch.append(said)
-        if not text:
-            if more:
-                data = joined(data, more)
-            event = self._judge(Block(event=kind, data=data, id=id_behind or id_before or None), None)
-            if event is not None:
-                batch.append(event)
-            return True
-        if text[0] == ":":
-            batch.append(text)
-            return False
-        if text[0] == "\n":
-            return False
-        return self._judge_items(interpret(text), batch, retry)
-
-    def take_ready(self) -> Delivery | None:
-        """Return the next thing for the consumer, and put a portion of what follows it into `ready`."""
-        while True:
-            if self.ready:
-                item = self.ready.popleft()
-                if not isinstance(item, str):
-                    return item
-                self.ready.extendleft(reversed(comments_in(item)))
-                continue
-            if not self._queue:
-                self.caught_up = True
-                return None
-            head = self._queue[0]
-            if not isinstance(head, list):
-                self._queue.popleft()
-                return self._counted(head) if isinstance(head, Gap) else head
-            self.ready.extend(head[self._taken : self._taken + self.portion])
-            self._taken += self.portion
-            if self._taken >= len(head):
-                self._queue.popleft()
-                self._taken = 0
 
     def take(self) -> Delivery | None:
         """Judge items until one is for the consumer; `None` when nothing is queued, or `heal`, or `done`."""
@@ -440,10 +216,7 @@ class Intake:
         if sighting is Sighting.DUPLICATE and self._drops(number):
             if block.id and number is None:
                 self._window.remember(block.id, kind, data)
-            if self._event_id != self.last_event_id and self._number(self.last_event_id) is None:
-                self._set_id(self._event_id)  # a heartbeat before it in the same replay had moved it back
-            self._stats.received += 1
-            self._stats.duplicates += 1
+            self._drop()
             return None
         event = ServerSentEvent(
             event=kind,
@@ -471,6 +244,13 @@ class Intake:
             return None
         self._stats.delivered += 1
         return event
+
+    def _drop(self) -> None:
+        """Count a repeated event, whose id is not accepted."""
+        if self._event_id != self.last_event_id and self._number(self.last_event_id) is None:
+            self._set_id(self._event_id)  # a heartbeat before it in the same replay had moved it back
+        self._stats.received += 1
+        self._stats.duplicates += 1
 
     def _look(self, event_id: str | None, number: int | None, kind: str, data: str) -> Sighting:
         """Ask the sequence about numbered events and the window about others; no id of its own, no question."""
@@ -579,7 +359,3 @@ class Intake:
             self.cursor = event_id
         else:
             self._stats.unusable_ids += 1
-
-
-def _events_in(items: Iterable[Judged]) -> int:
-    return sum(isinstance(item, ServerSentEvent) for item in items)

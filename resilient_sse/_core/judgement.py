@@ -48,7 +48,7 @@ class IntakeOptions:
     @property
     def looks_at_each(self) -> bool:
         """Whether something set here looks at single events, which must then be judged one by one."""
-        return not (self.sequence is self.events is self.until is None)
+        return any(asked is not None for asked in (self.sequence, self.events, self.until))
 
     def wants(self, event: ServerSentEvent) -> bool:
         """Whether *event* passes the filter."""

@@ -17,6 +17,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from resilient_sse._core.batches import Batches
 from resilient_sse._core.classify import reason_of
 from resilient_sse._core.events import Closed, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.intake import Delivery, Intake
@@ -95,9 +96,12 @@ class Session:
     ) -> None:
         self._options = options
         self.stats = StreamStats()
-        self.intake = Intake(options.intake, self.stats, in_batches=in_batches)
         self.silence = Silence(options.liveness)
         self.outage = Outage(options.retry, random=random, fresh_credentials=options.fresh_credentials)
+        retry = self.outage.pacing.retry
+        self.batches = Batches(options.intake, self.stats, retry=retry) if in_batches else None
+        """What judges whole reads, `None` where events are judged one by one."""
+        self.intake = self.batches or Intake(options.intake, self.stats)
         self.journal = Journal(options, self.stats)
         self.connection = 0
         self.resume_at = 0.0
@@ -105,7 +109,6 @@ class Session:
         self.error: ResilientSSEError | None = None
         """What to raise, once everything queued was taken, in state ERROR."""
         self._parser = Parser(max_event_bytes=options.max_event_bytes)
-        self._in_batches = in_batches
         self._records = options.flight_recorder > 0
         self._rest = b""
         self._opened_at: float | None = None
@@ -143,7 +146,7 @@ class Session:
         self.journal.recorder.connected(self.connection)
         self.intake.connected(self.connection, resumed=cursor is not None)
         notice = Opened(connection=self.connection, status=status, headers=headers, last_event_id=cursor)
-        self.intake.put(notice)
+        self.intake.notify(notice)
         self._report(self._resumption.opened(cursor, headers))
         self._move(StreamState.CONNECTED, Reason.OPENED, now, status=status, headers=headers)
 
@@ -180,9 +183,9 @@ class Session:
             end = end_of_last_block(chunk, _BYTES_A_TURN) or _BYTES_A_TURN
             chunk, self._rest = chunk[:end], chunk[end:]
         found: list[Found] | list[Item]
-        if self._in_batches:
+        if self.batches is not None:
             found = self._parser.feed_fast(chunk)
-            dispatched = self.intake.judge(found, self.outage.pacing.retry)
+            dispatched = self.batches.judge(found)
             if dispatched:
                 self._brought(now)
         else:
@@ -238,8 +241,8 @@ class Session:
 
     def take(self, now: float) -> Delivery | None:
         """Return the next thing for the consumer, `None` if there is none yet."""
-        if self._in_batches:
-            return self.intake.take_ready()
+        if self.batches is not None:
+            return self.batches.take()
         while True:
             item = self.intake.take()
             if item is None and (self._heals_in_vain() or self._replay_is_overdue(now)):
@@ -329,7 +332,7 @@ class Session:
     def _reconnect(self, decision: Decision, now: float) -> None:
         reason, attempt, delay, error = decision.reason, decision.attempt, decision.delay, decision.error
         self.resume_at = now + delay
-        self.intake.put(Disconnected(reason=reason, attempt=attempt, delay=delay, error=error))
+        self.intake.notify(Disconnected(reason=reason, attempt=attempt, delay=delay, error=error))
         self._move(StreamState.RECONNECTING, reason, now, attempt=attempt, delay=delay, error=error)
 
     def _close(self, reason: Reason, now: float, *, discard: bool = False) -> None:
@@ -363,7 +366,7 @@ class Session:
 
     def _report(self, gap: Gap | None) -> None:
         if gap is not None:
-            self.intake.put(gap)
+            self.intake.notify(gap)
 
     def _move(
         self,
