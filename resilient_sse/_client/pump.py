@@ -11,7 +11,6 @@ wake whatever `next` is waiting for; `next` itself does the rest, so one task at
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint
 
-from resilient_sse._client.backends import on_asyncio
 from resilient_sse._client.retry import Outage
 from resilient_sse._client.transport import CLOSE_SECONDS
 from resilient_sse._client.watch import Watch
@@ -156,10 +154,7 @@ class Pump:
 
     async def _give_turn(self) -> None:
         self._events_this_turn = self._parts_this_turn = 0
-        if on_asyncio():
-            await asyncio.sleep(0)  # a checkpoint that costs 12 us less than anyio's
-        else:
-            await checkpoint()
+        await checkpoint()
         self._turn_at = anyio.current_time()
 
     def _portion(self, now: float, last: int) -> int:

@@ -19,12 +19,13 @@ from bisect import bisect_left, bisect_right, insort_right
 from enum import Enum
 from typing import Literal, TypeAlias, get_args
 
-__all__ = ["DEDUP_MODES", "MAX_NUMBER", "Dedup", "Deduplicator", "Sighting", "number_of"]
+__all__ = ["DEDUP_MODES", "MAX_DIGITS", "MAX_NUMBER", "Dedup", "Deduplicator", "Sighting", "number_of"]
 
 Dedup: TypeAlias = Literal["auto", "always", "replay", "off"]
 DEDUP_MODES: tuple[Dedup, ...] = get_args(Dedup)
 
-_MAX_DIGITS = 19
+MAX_DIGITS = 19
+"""How many digits a number has at most."""
 MAX_NUMBER = 2**63 - 1
 """The highest number that an id can be: what fits into 64 bits with a sign."""
 
@@ -42,7 +43,7 @@ def number_of(event_id: str) -> int:
     Only the one way to write a number counts, so that two ids never have the same number: ASCII digits, no zero
     before others, less than 2**63.
     """
-    if not (event_id.isdecimal() and event_id.isascii()) or len(event_id) > _MAX_DIGITS:
+    if not (event_id.isdecimal() and event_id.isascii()) or len(event_id) > MAX_DIGITS:
         return _NO_NUMBER
     number = int(event_id)
     if number > MAX_NUMBER or (event_id[0] == "0" and number + len(event_id) > 1):

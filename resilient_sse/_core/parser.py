@@ -374,7 +374,7 @@ def _columns(text: str) -> Columns | None:
         return None
     if not has_id:
         return Columns(kind, None, parts)
-    ids, necks, data = zip(*[part.partition(neck) for part in parts], strict=True)
+    ids, necks, data = zip(*map(str.partition, parts, repeat(neck)), strict=True)
     digits = "".join(ids)
     if not (all(necks) and all(ids) and digits.isdecimal() and digits.isascii()):
         return None
