@@ -1,0 +1,131 @@
+"""Judging whole reads and judging one event at a time come to the same, whatever comes over how many connections."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resilient_sse import ConnectionLostError, LimitExceededError, Reason, StreamStats
+from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
+from resilient_sse._core.intake import IntakeOptions
+from resilient_sse._core.options import StreamOptions
+from resilient_sse._core.session import Session
+from tests.properties.sse_grammar import PROFILE, chunked_streams, cut
+
+WALL = datetime(2026, 1, 1, tzinfo=UTC)
+
+# They are of the moment when an event is judged.
+TIMES = ("last_event_at", "time_to_first_event", "last_recovery")
+
+modes = st.sampled_from(["auto", "always", "replay", "off"])
+
+
+def play(
+    connections: list[list[bytes]], *, in_batches: bool, limit: int | None = None, given_id: str | None = None, **intake
+) -> tuple[list[str], StreamStats, str, str | None]:
+    """Play so many connections, each with its chunks; return what the consumer gets, and where it stands then."""
+    options = StreamOptions(intake=IntakeOptions(last_event_id=given_id, **intake), max_event_bytes=limit)
+    session = Session(options, random=lambda: 0.5, in_batches=in_batches)
+    session.start(0.0)
+    taken: list[str] = []
+
+    def take() -> None:
+        while (item := session.take(0.0)) is not None or session.unfinished:
+            if item is None:
+                session.go_on(0.0)
+            else:
+                taken.append(repr(item))
+                assert isinstance(item, Closed | Comment | Disconnected | Gap | Opened | ServerSentEvent)
+
+    for chunks in connections:
+        session.opened(200, {}, cursor=session.intake.cursor, now=0.0)
+        take()
+        for chunk in chunks:
+            session.receive(chunk, raw_size=len(chunk), waited=0.0, now=0.0)
+            take()
+            if session.overflow is not None:
+                assert isinstance(session.overflow, LimitExceededError)
+                break
+        session.lost(ConnectionLostError(Reason.RESET), now=0.0, wall=WALL)
+        take()
+        if session.error is not None:
+            break
+    figures = session.figures()
+    for name in TIMES:
+        setattr(figures, name, None)
+    intake_ = session.intake
+    return taken, figures, intake_.last_event_id, intake_.cursor
+
+
+def check(connections: list[list[bytes]], **options) -> None:
+    """Assert that both lanes come to the same."""
+    assert play(connections, in_batches=True, **options) == play(connections, in_batches=False, **options)
+
+
+@PROFILE
+@given(st.lists(chunked_streams(), min_size=1, max_size=3), modes, st.one_of(st.none(), st.integers(12, 60)))
+def test_whatever_comes(connections, mode, limit):
+    """Streams of the grammar, cut anywhere, with and without a limit (3.1, 3.2)."""
+    check(connections, dedup=mode, limit=limit)
+
+
+_ids = st.one_of(
+    st.integers(0, 12).map(str),
+    st.integers(0, 12).map(str),
+    st.sampled_from(["", "a", "b", "007", "7 ", "é", "9" * 19, str(2**63 - 1), str(2**63), "1" * 30]),
+)
+
+
+@st.composite
+def _event(draw: st.DrawFn) -> bytes:
+    event_id, data = draw(st.one_of(st.none(), _ids, _ids)), draw(st.sampled_from(["x", "y", ""]))
+    kind = draw(st.sampled_from(["", "", "event: add\n", "event: heartbeat\n"]))
+    before = draw(st.sampled_from(["", "", "", ": said\n", ": said\n\n", "\n", "retry: 7\n\n", "id: 3\n\n"]))
+    more = draw(st.sampled_from(["", "", "", "data: z\n", "x: z\n"]))
+    written = "" if event_id is None else f"id: {event_id}\n"
+    fields = draw(st.sampled_from([written + kind, kind + written]))
+    return f"{before}{fields}data: {data}\n{more}\n".encode()
+
+
+@st.composite
+def _run(draw: st.DrawFn) -> bytes:
+    """Draw events that are alike, so many that columns are made of them, and perhaps one that is not."""
+    start, step = draw(st.integers(0, 1200)), draw(st.sampled_from([1, 1, 2, 10, -1]))
+    template = draw(
+        st.sampled_from(
+            [
+                "id: {0}\nevent: add\ndata: {1}\n\n",
+                "event: add\nid: {0}\ndata: {1}\n\n",
+                "id: {0}\ndata: {1}\n\n",
+                "event: add\ndata: {1}\n\n",
+                "data: {1}\n\n",
+                "event: heartbeat\nid: {0}\ndata: {1}\n\n",
+            ]
+        )
+    )
+    filling = draw(st.sampled_from(["", "\u2028", "é"]))
+    count = draw(st.integers(1, 120))
+    events = [template.format(max(start + step * at, 0), f"n{at}{filling}").encode() for at in range(count)]
+    if draw(st.booleans()):
+        events.insert(draw(st.integers(0, count)), draw(_event()))
+    return b"".join(events)
+
+
+@st.composite
+def _connection(draw: st.DrawFn) -> list[bytes]:
+    stream = b"".join(draw(st.lists(st.one_of(_event(), _event(), _run()), max_size=12)))
+    return cut(stream, draw(st.lists(st.integers(0, len(stream)), max_size=4)))
+
+
+@PROFILE
+@given(
+    st.lists(_connection(), min_size=1, max_size=4),
+    modes,
+    st.sampled_from([1, 3, 20, 1000]),
+    st.one_of(st.none(), _ids.filter(lambda text: text == text.strip())),
+)
+def test_ids_that_rise_repeat_and_fall_back(connections, mode, window, given_id):
+    """Runs with and without ids, over several connections, with every setting of what is dropped (3.2)."""
+    check(connections, dedup=mode, dedup_window=window, given_id=given_id)
