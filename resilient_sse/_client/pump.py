@@ -96,8 +96,7 @@ class Pump:
             ResilientSSEError: The stream has given up.
             Exception: What the caller's own functions raise.
         """
-        session, intake, batches = self._session, self._session.intake, self._session.batches
-        begins = first
+        session = self._session
         if self.connection is None:
             session.start(anyio.current_time())
         if self._was_cancelled and not self.closing:
@@ -109,60 +108,72 @@ class Pump:
                 self.asked()  # the time of a callback is the program's own
             if self.closing:
                 return await self._last_word()
-            if batches is None:
-                now = anyio.current_time()
-            elif batches.unread or self._events_this_turn >= PORTION:
-                now = anyio.current_time()
-                batches.portion = self._portion(now, batches.portion)
-            else:
-                now = self._waiting_since  # the clock is read once a read
-            if self._events_this_turn and (
-                self._events_this_turn >= PORTION or now - self._turn_at >= _SECONDS_A_TURN
-            ):
+            now = self._now()
+            if self._turn_is_due(now):
                 await self._give_turn()
                 continue
             item = self._unhanded or session.take(now)
             if session.stats.id_conflicts:
-                self._reporter.conflict(meaningless=intake.ids_are_meaningless)
+                self._reporter.conflict(meaningless=session.intake.ids_are_meaningless)
             if item is not None:
-                if isinstance(item, ServerSentEvent):
-                    self._events_this_turn += 1 + len(intake.ready)
-                if batches is None or isinstance(item, Gap):
-                    self._unhanded = item  # a read that is cancelled in a callback must not lose it
-                    await self._reporter.tell(item)
-                    self._unhanded = None
-                return item
+                return await self._hand_over(item)
             if session.unfinished:
-                now = anyio.current_time()
-                self._parts_this_turn += 1
-                if self._parts_this_turn >= _PARTS_A_TURN or now - self._turn_at >= _SECONDS_A_TURN / 2:
-                    await self._give_turn()
-                session.go_on(now)
+                await self._go_on()
                 continue
             if session.error is not None:
                 error, session.error = session.error, None
                 raise error
             if session.state is StreamState.CLOSED:
                 return None
-            if begins:
+            if first:
                 self.asked()
-                begins = False
+                first = False
             asked = self._waiting_since
             await self._proceed()
             if self._waiting_since - asked >= _SECONDS_OF_A_WAIT:
                 self._turn_at, self._events_this_turn = self._waiting_since, 0
+
+    def _now(self) -> float:
+        """Return the time: of the last read, unless a whole portion of events was handed over since."""
+        batches = self._session.batches
+        if batches is None:
+            return anyio.current_time()
+        if not batches.unread and self._events_this_turn < PORTION:
+            return self._waiting_since
+        now = anyio.current_time()
+        spent = now - self._turn_at
+        if spent > _SECONDS_A_TURN:
+            batches.portion = max(int(batches.portion * _SECONDS_A_TURN / spent), 1)
+        else:
+            batches.portion = min(2 * batches.portion, PORTION)
+        return now
+
+    def _turn_is_due(self, now: float) -> bool:
+        events = self._events_this_turn
+        return events > 0 and (events >= PORTION or now - self._turn_at >= _SECONDS_A_TURN)
 
     async def _give_turn(self) -> None:
         self._events_this_turn = self._parts_this_turn = 0
         await checkpoint()
         self._turn_at = anyio.current_time()
 
-    def _portion(self, now: float, last: int) -> int:
-        """Return how many events to put at the consumer's hand, given how long it took over the *last* portion."""
-        spent = now - self._turn_at
-        if spent <= _SECONDS_A_TURN:
-            return min(2 * last, PORTION)
-        return max(int(last * _SECONDS_A_TURN / spent), 1)
+    async def _go_on(self) -> None:
+        """Judge a further part of a large read, after others had a turn if they have waited long."""
+        now = anyio.current_time()
+        self._parts_this_turn += 1
+        if self._parts_this_turn >= _PARTS_A_TURN or now - self._turn_at >= _SECONDS_A_TURN / 2:
+            await self._give_turn()
+        self._session.go_on(now)
+
+    async def _hand_over(self, item: Delivery) -> Delivery:
+        """Tell the item to those who listen, and return it; a read that is cancelled in a callback must not lose it."""
+        if isinstance(item, ServerSentEvent):
+            self._events_this_turn += 1 + len(self._session.intake.ready)
+        if self._session.batches is None or isinstance(item, Gap):
+            self._unhanded = item
+            await self._reporter.tell(item)
+            self._unhanded = None
+        return item
 
     def asked(self) -> None:
         """Take note that the consumer begins to wait; the limits on silence run from here."""
