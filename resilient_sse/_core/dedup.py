@@ -261,10 +261,10 @@ class Deduplicator:
             slot = self._by_key[at] if at >= 0 else -1
         elif key > self._top or not keys:
             return None
-        elif key >= keys[self._oldest % len(keys)]:
-            slot = bisect_right(keys, key, self._oldest, len(keys)) - 1
+        elif key >= keys[0]:  # the younger part of the ring, which is all of it until it wraps round
+            slot = bisect_right(keys, key, 0, self._oldest or len(keys)) - 1
         else:
-            slot = bisect_right(keys, key, 0, self._oldest) - 1
+            slot = bisect_right(keys, key, self._oldest, len(keys)) - 1
         return slot if slot >= 0 and keys[slot] == key else None
 
     def _add(self, key: int, content: int) -> None:

@@ -57,6 +57,8 @@ class Intake:
         self._sequence = Sequence(options.sequence, options.dedup_window) if options.sequence else None
         self._held = Holdback(self._numbered)
         self._healing = False
+        self._older: list[Block] = []
+        self._older_number = self._joined_on = self._no_older_on = 0
         self._released = 0
         self._asked_for = -sys.maxsize
         self._gap_connection = self._reached_on = self._connection = 0
@@ -93,6 +95,7 @@ class Intake:
     def connected(self, connection: int, *, resumed: bool) -> None:
         """Begin a connection; *resumed* tells whether it was asked to resume after an id."""
         self._connection = connection
+        self._no_older_on = 0
         self._window.connected(connection, resumed=resumed)
         self.fresh = self.heal = False
 
@@ -125,6 +128,7 @@ class Intake:
 
     def end(self, notice: Closed, *, discard: bool = False) -> None:
         """Put the last notice; behind the end that `until` has found, or with *discard*, nothing else is left."""
+        self.settle()
         if self.done or discard:
             self.discard()
             self.done = False
@@ -287,13 +291,21 @@ class Intake:
     def _gap_before(self, block: Block, number: int | None) -> Gap | None:
         """Hold a numbered block against the last contiguous number, and ask for a replay or report a loss."""
         sequence = self._sequence
-        if sequence is None or number is None:
+        if sequence is None:
             return None
+        if number is None:
+            if self._older and self._is_data(block):
+                self.settle()
+            return None
+        if sequence.first is None:
+            self._joined_on = self._connection
         match sequence.place(number):
             case Place.NEXT:
+                self._drop_older()
                 self._healing = False  # the server replays
                 return None
             case Place.AHEAD:
+                self._drop_older()
                 return self._hole(sequence, number, block)
             case Place.BEHIND:
                 return self._fallback(sequence, number, block)
@@ -322,6 +334,15 @@ class Intake:
             return None  # an id used twice in a row, or nothing to tell by
         kind, data = block.event or "message", block.data or ""
         if self._look(block.id, number, kind, data) is Sighting.DUPLICATE or self._is_late(number):
+            self._drop_older()
+            return None
+        if self._is_older(sequence, number):
+            self._queue.popleft()
+            self._older.append(block)
+            self._older_number = number
+            return None
+        if self._older:
+            self.settle()
             return None
         if self._held:
             self.release()
@@ -331,6 +352,36 @@ class Intake:
         self._sequence = sequence.restarted()
         self._window.clear()
         return Gap(kind="reset", after_id=sequence.high_id, before_id=block.id)
+
+    def _is_older(self, sequence: Sequence, number: int) -> bool:
+        """
+        Whether this may be a replay of what lies before the stream's first event, and is to be kept apart for now.
+
+        A server that replays all it has and one that begins its numbering anew both start low, and the contents were
+        never seen.  A replay goes on, number by number, to an event that is known; whatever else comes instead, or
+        the end of the connection, tells that it was none (`settle`).
+        """
+        if sequence.first is None or number >= sequence.first or self._options.dedup == "off":
+            return False
+        replayed = self._connection > self._joined_on and self._connection != self._no_older_on
+        return replayed and (not self._older or number == self._older_number + 1)
+
+    def _drop_older(self) -> None:
+        """Count what was kept apart as repeated: it is older than the subscription."""
+        self._stats.received += len(self._older)
+        self._stats.duplicates += len(self._older)
+        self._older.clear()
+
+    def settle(self) -> None:
+        """Judge what was kept apart as the beginning of a new numbering, for it was no replay."""
+        self._no_older_on = self._connection
+        self._queue.extendleft(reversed(self._older))
+        self._older.clear()
+
+    @property
+    def keeps_apart(self) -> bool:
+        """Whether something waits for what comes behind it, to be told from a new numbering."""
+        return bool(self._older)
 
     def _is_data(self, block: Block) -> bool:
         return block.data is not None and (block.event or "message") not in self._options.heartbeat_events

@@ -20,6 +20,10 @@ _REMEMBERED_HOLES = 100
 
 _UNKNOWN = 0
 
+# A number that leaps further than this ahead is no number of this stream: one absurd id must not count as a loss of
+# so many events.  If the next one follows it, numbering has moved there.
+_LEAP = 10**9
+
 Numbering: TypeAlias = Callable[[str], int]
 """Turns an id into its number; raises `ValueError` for an id that has none."""
 
@@ -65,6 +69,9 @@ class Sequence:
         """The last contiguous number, `None` before the first."""
         self.high_id: str | None = None
         """Its id."""
+        self.first: int | None = None
+        """The first number, or the one the stream started behind: what is lower is older than the subscription."""
+        self._leapt: int | None = None
         self._window = window
         self._contents = array("q")
         self._resumed: int | None = None
@@ -77,16 +84,22 @@ class Sequence:
     def resume_from(self, number: int, event_id: str) -> None:
         """Start behind a given or stored number; its event counts as seen, whatever its content, if it comes."""
         self.high, self.high_id = number, event_id
-        self._resumed = number
+        self.first = self._resumed = number
 
     def number(self, event_id: str | None) -> int | None:
         """Return the number of an id, or `None` if it has none and takes no part in the checks."""
         if not event_id:
             return None
         try:
-            return self.numbering(event_id)
+            number = self.numbering(event_id)
         except ValueError:
             return None
+        if self.high is not None and number - self.high > _LEAP:
+            follows = self._leapt is not None and 0 < number - self._leapt <= _LEAP
+            if not follows:
+                self._leapt = number
+                return None
+        return number
 
     def place(self, number: int) -> Place:
         """Say where *number* stands."""
@@ -113,10 +126,12 @@ class Sequence:
     def advance(self, number: int, event_id: str, content: tuple[str, str] | None = None) -> None:
         """Make *number*, the next one, the last contiguous one; *content* is its type and data, if it has any."""
         self.high, self.high_id = number, event_id
+        if self.first is None:
+            self.first = number
         self._push(_content(*content) if content else _UNKNOWN)
 
-    def lose(self, before: int) -> int:
-        """Give up the numbers between the last contiguous one and *before*; return how many they are."""
+    def lose(self, before: int) -> int | None:
+        """Give up the numbers before *before*; return how many they are, `None` if that cannot be believed."""
         if self.high is None:
             return 0
         missing = before - self.high - 1
@@ -124,7 +139,7 @@ class Sequence:
         self.high = before - 1
         for _ in range(min(missing, self._window)):
             self._push(_UNKNOWN)
-        return missing
+        return missing if missing <= _LEAP else None
 
     def _is_resumed(self, number: int) -> bool:
         """Whether *number* is the one the stream started behind, and still in the window."""

@@ -245,6 +245,9 @@ class Session:
             return self.batches.take()
         while True:
             item = self.intake.take()
+            if item is None and self.intake.keeps_apart and self._has_settled(now):
+                self.intake.settle()
+                continue
             if item is None and (self._heals_in_vain() or self._replay_is_overdue(now)):
                 self.intake.release()
                 continue
@@ -262,8 +265,11 @@ class Session:
         return up and self.intake.heal and (self.outage.spent or self._obstacle() is not None)
 
     def _replay_is_overdue(self, now: float) -> bool:
-        waited = now - (now if self._opened_at is None else self._opened_at)
-        return self.intake.healing and waited > self.outage.pacing.settle_after
+        return self.intake.healing and self._has_settled(now)
+
+    def _has_settled(self, now: float) -> bool:
+        """Whether the connection has held so long that what it has not replayed by now it will not."""
+        return self._opened_at is not None and now - self._opened_at > self.outage.pacing.settle_after
 
     def lost(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that the connection ended, and decide; everything it brought must have been taken."""
@@ -353,6 +359,7 @@ class Session:
             return
         while self._rest:
             self.go_on(now)
+        self.intake.settle()
         self.stats.partial += self._parser.finish()
         settled = now - self._opened_at > self.outage.pacing.settle_after
         if settled:

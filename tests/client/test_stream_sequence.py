@@ -444,3 +444,57 @@ async def test_a_function_that_fails_comes_out_of_the_loop(script):
         with pytest.raises(ZeroDivisionError):
             await anext(stream)
         assert [item.id for item in await take(stream, 1)] == ["2"]
+
+
+# --- What is older than the subscription, and absurd ids
+
+
+@pytest.mark.parametrize("first", [98, 1])
+async def test_what_lies_before_the_first_event_is_no_reset(script, first):
+    """A stream that joined live at 100 and is replayed from before has met no reset: dropped by number (3.6)."""
+    script.respond(*numbered(100, 101)).drop()
+    script.respond(*numbered(*range(first, 104)), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [100, 101, 102, 103]
+    assert watched.gaps == []
+    assert watched.stream.stats.duplicates == 102 - first
+
+
+async def test_a_backlog_that_was_empty_when_the_stream_joined(script):
+    """It is replayed at every reconnect and grows meanwhile; nothing of it comes twice (3.6)."""
+    script.respond(*numbered(5, 6)).drop()
+    script.respond(at_once(*range(1, 9))).drop()
+    script.respond(at_once(*range(1, 11)), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [5, 6, 7, 8, 9, 10]
+    assert watched.gaps == []
+
+
+async def test_older_events_alone_are_a_new_numbering(script):
+    """If the connection ends before a known number, they were no replay: one reset, and every event comes (P23)."""
+    script.respond(*numbered(100)).drop()
+    script.respond(*numbered(1, 2)).drop()
+    script.respond(*numbered(3), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [100, ("reset", None), 1, 2, 3]
+
+
+@pytest.mark.parametrize("absurd", [10**12, 10**30])
+async def test_one_absurd_id_spoils_no_figure(script, absurd):
+    """It is delivered, takes no part in the checks, and the numbers go on behind it (3.6)."""
+    script.respond(*numbered(1, 2, absurd, 3, 4), DONE).hang()
+    watched = Watched(script)
+    assert await watched.run() == [1, 2, absurd, 3, 4]
+    figures = watched.stream.stats
+    assert (figures.gaps, figures.lost, figures.unknown_losses, figures.completion) == (0, 0, 0, 100)
+
+
+async def test_a_numbering_that_leaps_and_stays(script):
+    """From counting to milliseconds: one gap of unknown size, no loss of billions, and the checks go on (3.6)."""
+    high = 10**12
+    script.respond(*numbered(1, high, high + 1)).hang()
+    script.respond(*numbered(high + 1, high + 2), DONE).hang()
+    watched = Watched(script)
+    seen = await watched.run()
+    assert [item for item in seen if isinstance(item, int)] == [1, high, high + 1, high + 2]
+    assert (watched.stream.stats.gaps, watched.stream.stats.lost) == (1, 0)

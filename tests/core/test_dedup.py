@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from array import array
 
 import pytest
 
-from resilient_sse._core.dedup import Deduplicator, Sighting
+from resilient_sse._core.dedup import MAX_NUMBER, Deduplicator, Sighting, number_of
 
 
 def seen(window: Deduplicator, *events: tuple[str, str, str]) -> list[Sighting]:
@@ -156,3 +157,155 @@ def test_a_full_window_is_smaller_than_its_ids():
         tracemalloc.stop()
     assert len(window) == 1024
     assert after - before < 80_000
+
+
+# Ids that count
+
+
+def number(at: int, data: str = "") -> tuple[str, str, str]:
+    """Write down one event of a stream that counts."""
+    return str(at), "message", data or f"data {at}"
+
+
+@pytest.mark.parametrize("length", [999, 1000, 1001, 5000])
+def test_a_replayed_backlog_of_any_length_repeats_nothing(length):
+    """A high-water mark knows what has left the window: no cliff behind the thousandth event (3.2)."""
+    window = Deduplicator(1000, "auto")
+    events = [number(at) for at in range(1, length + 1)]
+    seen(window, *events)
+    window.connected(2, resumed=True)
+    assert seen(window, *events) == [Sighting.DUPLICATE] * length
+    assert seen(window, number(length + 1)) == [Sighting.NEW]
+
+
+def test_a_numbering_that_starts_anew_is_no_replay():
+    """The first events differ: what has left the window is then known by its number no longer (3.2)."""
+    window = Deduplicator(10, "auto")
+    seen(window, *[number(at, f"old {at}") for at in range(1, 101)])
+    window.connected(2, resumed=True)
+    sightings = seen(window, *[number(at, f"new {at}") for at in range(1, 101)])
+    assert Sighting.DUPLICATE not in sightings
+    assert sightings[0] is Sighting.CONFLICT
+
+
+def test_what_lies_before_the_first_event_is_new():
+    """Nobody has seen it, however low its number is."""
+    window = Deduplicator(2, "auto")
+    seen(window, *[number(at) for at in range(100, 110)])
+    window.connected(2, resumed=True)
+    assert window.look(*number(99)) is Sighting.NEW
+    assert window.look(*number(100)) is Sighting.DUPLICATE
+
+
+def test_on_the_first_connection_a_low_number_is_new():
+    """Nothing is replayed there: the id has left the window, and may have been given again."""
+    window = Deduplicator(2)
+    seen(window, *[number(at) for at in range(1, 10)])
+    assert window.look(*number(1)) is Sighting.NEW
+
+
+@pytest.mark.parametrize("text", ["01", "-1", "+1", "1.0", " 1", "\u0661", "", "1a", str(2**63)])
+def test_what_is_no_number(text):
+    """There is one way to write a number, so that two ids never are the same one."""
+    assert number_of(text) == -1
+
+
+def test_numbers():
+    """Up to what 64 bits hold."""
+    assert [number_of(text) for text in ("0", "7", "10", str(2**63 - 1))] == [0, 7, 10, 2**63 - 1]
+
+
+def test_ids_rise_again_after_a_fall():
+    """Once a whole window has risen, an id above all is new by one comparison again."""
+    window = Deduplicator(3)
+    seen(window, number(1), number(2), number(1, "other"))
+    assert window.new_above == MAX_NUMBER
+    seen(window, number(3), number(4), number(5))
+    assert window.new_above == 5
+
+
+@pytest.mark.parametrize("ids", [range(3000), [f"{n * 7919 % 3001:x}-" for n in range(3000)]], ids=["rising", "any"])
+def test_a_full_window_of_a_thousand(ids):
+    """Two rings are 17 KiB; an index, needed only where ids do not rise, takes 9 more (3.2, R209)."""
+    window = Deduplicator(1000)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for event_id in ids:
+            window.remember(str(event_id), "message", "x")
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(window) == 1000
+    assert after - before <= (17 if isinstance(ids, range) else 26) * 1024
+
+
+# What is dropped
+
+
+def drops(window: Deduplicator, *events: tuple[str, str, str]) -> list[bool]:
+    """Say of each event whether it is dropped."""
+    return [window.remember(*event) is Sighting.DUPLICATE and window.drops for event in events]
+
+
+def test_auto_on_a_healthy_connection():
+    """A repetition is believed where ids have done nothing but rise, two at least; elsewhere it is an event (3.2)."""
+    on, off = ("switch", "message", "on"), ("switch", "message", "off")
+    window = Deduplicator(10, "auto")
+    assert drops(window, number(1), number(1), number(2), number(2), number(1)) == [False, False, False, True, True]
+    assert drops(Deduplicator(10, "auto"), on, on, on) == [False] * 3
+    assert drops(Deduplicator(10, "auto"), number(2), number(1), number(1)) == [False] * 3
+    assert drops(Deduplicator(10, "auto"), number(1), number(2), on, number(2)) == [False] * 4
+    assert drops(Deduplicator(10, "auto"), on, off, on) == [False] * 3
+
+
+def test_auto_on_a_connection_that_resumed():
+    """A known id with known content is a replay there, whatever ids look like (3.2)."""
+    on, off = ("switch", "message", "on"), ("door", "message", "off")
+    window = Deduplicator(10, "auto")
+    drops(window, on, off)
+    window.connected(2, resumed=True)
+    assert drops(window, on, off) == [True, True]
+    window.connected(3, resumed=False)
+    assert drops(window, on, off) == [False, False]
+
+
+def test_auto_gives_up_where_ids_name_nothing():
+    """One id with two contents on one connection: from then on nothing is dropped, not even when resumed (3.2)."""
+    tokens = [("42", "token", text) for text in ("the ", "cat ", "and ", "the ", "dog")]
+    window = Deduplicator(10, "auto")
+    assert drops(window, *tokens) == [False] * 5
+    assert window.meaningless
+    window.connected(2, resumed=True)
+    assert drops(window, *tokens) == [False] * 5
+
+
+def test_auto_bears_a_conflict_over_two_connections():
+    """Other content under a known id is delivered and counted; ids still name events (3.2)."""
+    window = Deduplicator(10, "auto")
+    drops(window, number(1), number(2))
+    window.connected(2, resumed=True)
+    assert drops(window, number(1, "changed"), number(2)) == [False, True]
+    assert not window.meaningless
+
+
+def test_always_gives_up_never():
+    """R150 to the letter, also where ids name nothing."""
+    window = Deduplicator(10)
+    assert drops(window, ("1", "m", "a"), ("1", "m", "b"), ("1", "m", "a")) == [False, False, True]
+
+
+def test_runs_and_single_events_are_the_same():
+    """A run goes in at once, and the window knows it as if its events had come one by one."""
+    for size in (1, 5, 40):
+        whole, single = Deduplicator(size), Deduplicator(size)
+        for start, stop in ((1, 4), (4, 30), (50, 120)):
+            numbers = array("q", range(start, stop))
+            whole.rise(numbers, array("q", [hash((n, "message", f"data {n}")) for n in numbers]))
+            seen(single, *[number(n) for n in numbers])
+            for mode in (False, True):
+                whole.connected(2, resumed=mode)
+                single.connected(2, resumed=mode)
+                everything = [number(n) for n in range(130)]
+                assert [whole.look(*event) for event in everything] == [single.look(*event) for event in everything]

@@ -94,9 +94,12 @@ def test_advancing():
     assert (sequence.high, sequence.high_id) == (5, "a-5")
 
 
-@pytest.mark.parametrize("number, missing", [(7, 1), (9, 3), (10**30, 10**30 - 6)])
+@pytest.mark.parametrize("number, missing", [(7, 1), (9, 3), (10**9 + 6, 10**9), (10**30, None)])
 def test_giving_up_a_hole(number, missing):
-    """What lies before a number ahead is given up at once, however much it is; then the number is due (P22)."""
+    """What lies before a number ahead is given up at once, however much it is; then the number is due (P22).
+
+    A number of billions is none that could be counted.
+    """
     sequence = contiguous(3, 4, 5)
     assert sequence.lose(number) == missing
     assert sequence.place(number) is Place.NEXT

@@ -228,6 +228,8 @@ class Client:
                 number = waiting.popleft()
                 self.intake.put(Block(id=str(number), data=f"{epoch}{number}"))
             self.takes()
+        self.intake.settle()
+        self.takes()
 
     def takes(self) -> None:
         while (item := self.intake.take()) is not None:
