@@ -225,6 +225,7 @@ class Batches(Intake):
                 number = int(event_id)
             if text or kind in heartbeats or (event_id and looks and not above < number <= MAX_NUMBER):
                 self._count(made, last, numbers, contents)
+                dispatched |= made > 0
                 if text:
                     dispatched |= self._judge_text(text, batch)
                 else:

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+
+from resilient_sse._core.batches import PORTION, Batches
+from resilient_sse._core.events import Comment, Opened, ServerSentEvent
+from resilient_sse._core.judgement import IntakeOptions
+from resilient_sse._core.parser import Columns, Parser, Rows
+from resilient_sse._core.stats import StreamStats
+
+
+def batches(**options) -> Batches:
+    """Make an intake for whole reads with its first connection open."""
+    made = Batches(IntakeOptions(**options), StreamStats(), retry=lambda _: None)
+    made.connected(1, resumed=False)
+    return made
+
+
+def judged(source: Batches, *streams: bytes) -> list[bool]:
+    """Judge so many reads of one connection."""
+    parser = Parser()
+    return [source.judge(parser.feed_fast(stream)) for stream in streams]
+
+
+def events(start: int, count: int) -> bytes:
+    """Write events that count."""
+    return b"".join(b"id: %d\ndata: text\n\n" % number for number in range(start, start + count))
+
+
+def test_what_a_read_brought_is_counted_at_once_and_shown_as_it_is_handed_over():
+    """The figures of the judge run ahead by what is waiting, in the queue and at the consumer's hand."""
+    source = batches()
+    judged(source, events(1, 250))
+    assert source._stats.delivered == 250
+    assert source.waiting == 250
+    assert source.cursor == source.last_event_id == "250"
+    assert isinstance(source.take(), ServerSentEvent)
+    assert len(source.ready) == PORTION - 1
+    assert source.waiting == 249
+    source.ready.popleft()
+    assert source.waiting == 248
+    assert source.unread
+
+
+def test_what_is_thrown_away_was_never_counted():
+    """Nobody asks for it any more."""
+    source = batches()
+    judged(source, events(1, 250))
+    source.take()
+    source.discard()
+    assert (source._stats.received, source._stats.delivered, source.waiting) == (1, 1, 0)
+    assert source.take() is None
+
+
+def test_the_id_in_force_may_be_seen_when_all_was_asked_for():
+    """A trailing block with nothing but an id moves it when the consumer asks again, not before."""
+    source = batches()
+    judged(source, events(1, 1) + b"id: 7\n\n")
+    assert not source.caught_up
+    source.take()
+    assert not source.caught_up
+    assert source.take() is None
+    assert source.caught_up
+
+
+def test_comments_and_notices_keep_their_places():
+    """Nothing overtakes anything, whether it came as text or as an object."""
+    source = batches()
+    source.notify(Opened(connection=1, status=200, headers={}))
+    judged(source, b": a\n\n: b\n" + events(1, 1) + b": c\n\n" + events(2, 1) + b": d\n\n", b": e\n\n")
+    items = []
+    while (item := source.take()) is not None:
+        items.append(item)
+    said = [item.text if isinstance(item, Comment) else getattr(item, "id", "opened") for item in items]
+    assert said == ["opened", "a", "b", "1", "c", "2", "d", "e"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 200])
+@pytest.mark.parametrize("last", [b"", b"\n", b": c\n\n", b"id: 1\n\n", b"data: x\nfoo\n\n"])
+def test_a_read_tells_whether_it_brought_an_event(count, last):
+    """The watch over silence asks, whatever form the read had."""
+    assert judged(batches(), b"\n", b": c\n\n", b"id: 1\n\n", events(5, count) + last) == [False, False, False, True]
+
+
+def test_forms():
+    """Long runs of one shape come as columns, others as rows."""
+    parser = Parser()
+    parser.feed_fast(b"\n")
+    (columns,) = parser.feed_fast(events(1, 100))
+    assert isinstance(columns, Columns)
+    assert columns.rows() == [("", str(n), "", "", "text", "", "") for n in range(1, 101)]
+    (rows,) = parser.feed_fast(events(1, 2))
+    assert isinstance(rows, Rows)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [str(n) for n in range(95, 140)],
+        [str(n) for n in range(0, 400, 7)],
+        [str(10**18 + n) for n in range(40)],
+        [f"{n:03}" for n in range(40)],
+        ["10", "100", "11", "12", *map(str, range(13, 50))],
+        [str(n) for n in range(40, 0, -1)],
+        ["1" * 30] * 40,
+        [*map(str, range(40)), "7"],
+    ],
+    ids=range(8),
+)
+def test_runs_of_any_ids_are_judged_like_single_events(ids):
+    """Whatever the ids of a run are, the window knows the same afterwards."""
+    stream = [f"id: {event_id}\ndata: {'x' * 40}\n\n".encode() for event_id in ids]
+    whole, single = batches(dedup="always"), batches(dedup="always")
+    judged(whole, b"\n", b"".join(stream))
+    judged(single, b"\n", *stream)
+    assert whole._stats == single._stats
+    assert whole.cursor == single.cursor
+    again = [(event_id, "message", "x" * 40) for event_id in [*ids, "0", "41", "999"]]
+    assert [whole._window.look(*event) for event in again] == [single._window.look(*event) for event in again]
