@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -47,7 +46,7 @@ class Callbacks:
         self._on_gap: list[GapCallback] = []
         self._running = False
         self._failures: dict[int, int] = {}  # by identity: a callback need not be hashable
-        self._pending: deque[tuple[Callable[[Any], Any], Fact]] = deque()
+        self._pending: list[tuple[Callable[[Any], Any], Fact]] = []
 
     @property
     def pending(self) -> bool:
@@ -79,7 +78,7 @@ class Callbacks:
             raise ValueError(f"{callback!r} is not a callback of this stream")
         for registered in known:
             registered.remove(callback)
-        self._pending = deque(waiting for waiting in self._pending if waiting[0] != callback)
+        self._pending = [waiting for waiting in self._pending if waiting[0] != callback]
 
     def observe(self, fact: Fact) -> None:
         """Tell the observers."""
@@ -99,7 +98,7 @@ class Callbacks:
     async def flush(self) -> None:
         """Call what is still to be called; a callback that was cancelled is not called again, the rest are."""
         while self._pending:
-            callback, fact = self._pending.popleft()
+            callback, fact = self._pending.pop(0)
             token = _inside.set((*_inside.get(), id(self)))
             self._running = True
             try:

@@ -43,7 +43,7 @@ _READS_A_TURN = 32
 # After so many events, or so much time spent on them, others get a turn, unless a read has waited meanwhile: one
 # that took so long.
 _SECONDS_A_TURN = 0.005
-_PARTS_A_TURN = 4
+_PARTS_A_TURN = 2
 _SECONDS_OF_A_WAIT = 0.001
 
 
@@ -78,6 +78,7 @@ class Pump:
         self._waiting_since = 0.0
         self._turn_at = 0.0
         self._events_this_turn = self._parts_this_turn = 0
+        self._portion = PORTION
         self._farewell: Delivery | None = None
         self._unhanded: Delivery | None = None
         self.connection: Connection | None = None
@@ -112,6 +113,8 @@ class Pump:
             if self._turn_is_due(now):
                 await self._give_turn()
                 continue
+            if session.batches is not None:
+                session.batches.portion = min(self._portion, PORTION - self._events_this_turn)
             item = self._unhanded or session.take(now)
             if session.stats.id_conflicts:
                 self._reporter.conflict(meaningless=session.intake.ids_are_meaningless)
@@ -142,10 +145,8 @@ class Pump:
             return self._waiting_since
         now = anyio.current_time()
         spent = now - self._turn_at
-        if spent > _SECONDS_A_TURN:
-            batches.portion = max(int(batches.portion * _SECONDS_A_TURN / spent), 1)
-        else:
-            batches.portion = min(2 * batches.portion, PORTION)
+        slow = spent > _SECONDS_A_TURN
+        self._portion = max(int(self._portion * _SECONDS_A_TURN / spent), 1) if slow else min(2 * self._portion, PORTION)
         return now
 
     def _turn_is_due(self, now: float) -> bool:

@@ -9,8 +9,6 @@ from resilient_sse._core.events import Gap
 from resilient_sse._core.recovery import Recovery
 
 if TYPE_CHECKING:
-    from collections import deque
-
     from resilient_sse._client.callbacks import Callbacks
     from resilient_sse._core.holdback import Delivery
     from resilient_sse._core.states import StateChange
@@ -41,11 +39,11 @@ class Reporter:
         """Whether a cancelled announcement has left callbacks to be called."""
         return self._callbacks.pending
 
-    async def announce(self, untold: deque[StateChange | Recovery]) -> None:
+    async def announce(self, untold: list[StateChange | Recovery]) -> None:
         """Tell everything that was not told yet, and take it from *untold*."""
         await self._callbacks.flush()
         while untold:
-            notice = untold.popleft()
+            notice = untold.pop(0)
             if isinstance(notice, Recovery):
                 self._callbacks.observe(notice)
                 continue

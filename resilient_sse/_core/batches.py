@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from resilient_sse._core.dedup import MAX_DIGITS, MAX_NUMBER, Sighting
 from resilient_sse._core.events import Comment, Gap, ServerSentEvent, make_event
-from resilient_sse._core.intake import Delivery, Intake, IntakeOptions
+from resilient_sse._core.holdback import NOTHING, Delivery
+from resilient_sse._core.intake import Intake, IntakeOptions
 from resilient_sse._core.parser import (
     Block,
     Columns,
@@ -57,7 +58,9 @@ class Batches(Intake):
         super().__init__(options, stats)
         self._retry = retry
         self._looks = options.dedup != "off"
-        self._waiting: deque[Delivery | list[Judged]] = deque()
+        self._queue = NOTHING
+        self.ready = deque()
+        self._waiting: list[Delivery | list[Judged]] = []  # a handful: reads are judged when nothing waits
         self._taken = 0  # of the batch at the head
         self.portion = PORTION
         """The size of the next portion, at most `PORTION`."""
@@ -104,12 +107,12 @@ class Batches(Intake):
                 return None
             head = self._waiting[0]
             if not isinstance(head, list):
-                self._waiting.popleft()
+                del self._waiting[0]
                 return self._counted(head) if isinstance(head, Gap) else head
             self.ready.extend(head[self._taken : self._taken + self.portion])
             self._taken += self.portion
             if self._taken >= len(head):
-                self._waiting.popleft()
+                del self._waiting[0]
                 self._taken = 0
 
     def judge(self, found: list[Found]) -> bool:
@@ -212,8 +215,22 @@ class Batches(Intake):
         made = 0
         numbers, contents = array("q"), array("q")
         above, last = self._window.new_above, self.last_event_id
+        other: list[str] = []
         for row in rows:
             said, id_before, kind, id_behind, data, more, text = row
+            if text and text[0] not in ":\n":
+                other.append(text)  # with those that follow it: a flood of them must not cost much more than lines
+                continue
+            if other:
+                self._count(made, last, numbers, contents)
+                dispatched |= self._judge_all(interpret("".join(other)), batch) or made > 0
+                made = 0
+                other, numbers, contents = [], array("q"), array("q")
+                above, last = self._window.new_above, self.last_event_id
+            if text:
+                if text[0] == ":":
+                    batch.append(text)
+                continue
             event_id = id_behind or id_before
             kind = kind or "message"
             if said:
@@ -223,18 +240,15 @@ class Batches(Intake):
             number = -1
             if event_id and looks and event_id.isdecimal() and event_id[0] != "0":
                 number = int(event_id)
-            if text or kind in heartbeats or (event_id and looks and not above < number <= MAX_NUMBER):
+            if kind in heartbeats or (event_id and looks and not above < number <= MAX_NUMBER):
                 self._count(made, last, numbers, contents)
-                dispatched |= made > 0
-                if text:
-                    dispatched |= self._judge_text(text, batch)
-                else:
-                    dispatched = True
-                    event = self._judge_single(kind, event_id, data)
-                    if event is not None:
-                        batch.append(event)
-                made = 0
-                numbers, contents = array("q"), array("q")
+                dispatched = True
+                event = self._judge_single(kind, event_id, data)
+                if event is not None:
+                    batch.append(event)
+                if made:
+                    made = 0
+                    numbers, contents = array("q"), array("q")
                 above, last = self._window.new_above, self.last_event_id
                 continue
             made += 1
@@ -246,6 +260,8 @@ class Batches(Intake):
                     contents.append(hash((number, kind, data)))
             batch.append(make_event(kind, data, event_id or None, last, None, connection))
         self._count(made, last, numbers, contents)
+        if other:
+            dispatched |= self._judge_all(interpret("".join(other)), batch)
         return dispatched or made > 0
 
     def _count(self, made: int, last: str, numbers: array[int], contents: array[int]) -> None:
@@ -259,13 +275,6 @@ class Batches(Intake):
             self._window.rise(numbers, contents)
         if last is not self.last_event_id:
             self.last_event_id = self.cursor = self._event_id = last
-
-    def _judge_text(self, text: str, batch: list[Judged]) -> bool:
-        """Judge what is no block of the usual form."""
-        if text[0] == ":":
-            batch.append(text)
-            return False
-        return text[0] != "\n" and self._judge_all(interpret(text), batch)
 
     def _judge_single(self, kind: str, event_id: str, data: str) -> ServerSentEvent | None:
         """Judge a heartbeat, or an event whose id is no number that rises."""

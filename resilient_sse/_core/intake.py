@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from resilient_sse._core.dedup import Deduplicator, Sighting
 from resilient_sse._core.events import Closed, Comment, Gap, ServerSentEvent
-from resilient_sse._core.holdback import Delivery, Holdback, Queued
+from resilient_sse._core.holdback import NOTHING, Delivery, Holdback, Queued
 from resilient_sse._core.judgement import EventFilter, IntakeOptions, Total, Until, usable_as_cursor
 from resilient_sse._core.parser import Block
 from resilient_sse._core.sequence import Place, Sequence
@@ -49,7 +49,7 @@ class Intake:
         self._options = options
         self._stats = stats
         self._queue: deque[Queued] = deque()
-        self.ready: deque[ServerSentEvent | Comment | str] = deque()
+        self.ready: deque[ServerSentEvent | Comment | str] = NOTHING
         """Finished events at the consumer's hand, who takes from the left; always empty but in `Batches`."""
         self.caught_up = True
         """Whether the consumer has asked for more than was there, so that the id in force is the one it may see."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -47,7 +46,7 @@ class Journal:
         self._last_error: str | None = None
         self.recorder = FlightRecorder(options.flight_recorder)
         """The last lines of the wire."""
-        self.untold: deque[StateChange | Recovery] = deque()
+        self.untold: list[StateChange | Recovery] = []
         """What callbacks and observers have not been told yet."""
 
     def attempting(self, now: float) -> None:

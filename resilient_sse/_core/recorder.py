@@ -21,8 +21,7 @@ class FlightRecorder:
     """
 
     def __init__(self, lines: int) -> None:
-        self._lines: deque[str] = deque(maxlen=lines)
-        self._on = lines > 0
+        self._lines: deque[str] | None = deque(maxlen=lines) if lines else None
         self._start = bytearray()
         self._size = 0
         self._after_cr = False
@@ -30,19 +29,21 @@ class FlightRecorder:
     @property
     def lines(self) -> tuple[str, ...]:
         """The lines, oldest first; the last one may have been cut by the end of the connection."""
+        if self._lines is None:
+            return ()
         cut = (f"{_redacted(bytes(self._start), self._size)} (cut)",) if self._size else ()
-        return (*self._lines, *cut)[-(self._lines.maxlen or 0) :] if self._on else ()
+        return (*self._lines, *cut)[-(self._lines.maxlen or 0) :]
 
     def connected(self, number: int) -> None:
         """Mark the beginning of a connection."""
-        if self._on:
+        if self._lines is not None:
             self._end_line(cut=True)
             self._after_cr = False
             self._lines.append(f"--- connection {number} ---")
 
     def feed(self, chunk: bytes) -> None:
         """Take bytes of the stream, cut anywhere."""
-        if not self._on or not chunk:
+        if self._lines is None or not chunk:
             return
         if self._after_cr and chunk.startswith(b"\n"):
             chunk = chunk[1:]
@@ -58,7 +59,7 @@ class FlightRecorder:
         self._size += len(part)
 
     def _end_line(self, *, cut: bool = False) -> None:
-        if self._size or not cut:
+        if self._lines is not None and (self._size or not cut):
             line = _redacted(bytes(self._start), self._size)
             self._lines.append(f"{line} (cut)" if cut else line)
         self._start.clear()

@@ -1,0 +1,295 @@
+"""What a read brought is judged at once and handed over piece by piece: figures, positions, turns, costs."""
+
+import gc
+import json
+import sys
+import time
+import tracemalloc
+
+import anyio
+import pytest
+
+from resilient_sse import Comment, ResilientStream, ServerSentEvent, integers
+from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
+from resilient_sse.testing import ReplayServer, event
+from tests.client.support import URL, drain, make, numbered, take
+
+
+def at_once(*ids):
+    """Write the events into one chunk."""
+    return b"".join(numbered(*ids))
+
+
+# --- Figures and positions
+
+
+@pytest.mark.parametrize("lane", [{}, {"observers": [lambda _: None]}], ids=["batches", "one-by-one"])
+async def test_figures_agree_at_every_event(script, lane):
+    """However much was judged ahead, what is told is what was handed over (3.2)."""
+    script.respond(at_once(*range(1, 301))).hang()
+    async with make(script, **lane) as stream:
+        for count in range(1, 301):
+            item = await anext(stream)
+            figures = stream.stats
+            assert figures.delivered == figures.received == count
+            assert stream.last_event_id == item.id == str(count)
+
+
+async def test_the_received_position_resumes_and_the_processed_one_is_saved(script):
+    """Two cursors stay two: a crash in the handler repeats its event, a dropped connection repeats none (3.5)."""
+    script.respond(at_once(1, 2, 3)).drop()
+    script.respond(*numbered(4)).hang()
+    store = MemoryCheckpoint()
+    async with make(script, checkpoint=store) as stream:
+        await take(stream, 2)
+        assert (await store.load(URL)).last_event_id == "1"
+        await take(stream, 2)
+    assert script.requests[1].last_event_id == "3"
+
+
+async def test_closing_in_the_middle_of_a_batch(script):
+    """What was not handed over was not received, as far as anybody can see."""
+    script.respond(at_once(*range(1, 251))).hang()
+    stream = make(script)
+    await take(stream, 3)
+    await stream.aclose()
+    assert await drain(stream) == []
+    assert (stream.stats.received, stream.stats.delivered, stream.last_event_id) == (3, 3, "3")
+
+
+async def test_the_rest_of_a_batch_waits_for_who_asks(script):
+    """Leaving the loop, asking again, and asking by activity(): each takes up where the other stopped."""
+    script.respond(at_once(1, 2) + b": said\n\n: again\n" + at_once(3, 4)).hang()
+    async with make(script) as stream:
+        async for item in stream:
+            if item.id == "2":
+                break
+        activity = stream.activity()
+        items = await take(activity, 3)
+        assert [getattr(item, "text", getattr(item, "id", "")) for item in items] == ["said", "again", "3"]
+        assert (await anext(stream)).id == "4"
+
+
+async def test_activity_sees_every_comment_in_its_place(script):
+    """Comments inside a run of events are kept as text, and made when somebody asks."""
+    body = b"".join(b": c%d\n\n" % at + at_once(at) for at in range(1, 121))
+    script.respond(body).hang()
+    async with make(script) as stream:
+        items = (await take(stream.activity(), 241))[1:]
+    assert [item.text for item in items if isinstance(item, Comment)] == [f"c{at}" for at in range(1, 121)]
+    assert [type(item) for item in items] == [Comment, ServerSentEvent] * 120
+
+
+# --- Others get their turn
+
+
+async def test_others_get_their_turn_every_hundred_events(script):
+    """Events at hand are handed over without waiting, but no more than 100 at a time (3.8)."""
+    script.respond(at_once(*range(1, 2001))).hang()
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with make(script) as stream, anyio.create_task_group() as tasks:
+        tasks.start_soon(other)
+        await anext(stream)
+        for _ in range(19):
+            before = turns
+            await take(stream, 101)
+            assert turns > before
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("tiny", [b"\n", b":\n", b"id\n\n", b"data\n\n", b"data:\n\n", b"retry:1\n", b"x\n\n"])
+@pytest.mark.parametrize("lane", [{}, {"until": "done"}], ids=["batches", "one-by-one"])
+async def test_a_chunk_of_tiny_blocks_holds_nobody(script, tiny, lane):
+    """A megabyte of them is judged in parts, and cancellation comes through in between (3.8)."""
+    script.respond(tiny * (2**20 // len(tiny))).hang()
+    async with make(script, **lane) as stream:
+        turns = 0
+        longest = 0.0
+
+        async def other():
+            nonlocal turns, longest
+            last = time.perf_counter()
+            while turns < 10:
+                await anyio.lowlevel.checkpoint()
+                now = time.perf_counter()
+                longest, last = max(longest, now - last), now
+                turns += 1
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(other)
+            await drain(stream)
+        assert tasks.cancel_scope.cancelled_caught
+        assert turns == 10
+        assert longest < 0.75  # some 5 ms on a quiet machine; seconds before it was judged in parts
+
+
+# --- What is dropped by default
+
+
+async def test_tokens_under_one_id_all_arrive(script, caplog):
+    """Servers put a message's id on each of its tokens: nothing is lost, and one warning says what that means (3.2)."""
+    tokens = ["the ", "cat ", "and ", "the ", "dog ", "and ", "the ", "end"]
+    script.respond(*[event(token, id="42") for token in tokens]).hang()
+    async with make(script) as stream:
+        assert [item.data for item in await take(stream, 8)] == tokens
+        assert stream.stats.duplicates == 0
+        assert stream.stats.id_conflicts > 0
+    told = [record.getMessage() for record in caplog.records if "id came again" in record.getMessage()]
+    assert len([text for text in told if "ids do not name events here" in text]) == 1
+    assert len(told) == 1
+
+
+async def test_a_switch_is_on_again(script):
+    """The id of a thing is no id of an event: on, off, on are three events (3.2)."""
+    script.respond(*[event(state, id="lamp") for state in ("on", "off", "on", "on")]).hang()
+    async with make(script) as stream:
+        assert [item.data for item in await take(stream, 4)] == ["on", "off", "on", "on"]
+
+
+@pytest.mark.parametrize("length", [1000, 1001, 3000])
+async def test_a_backlog_that_is_replayed_at_every_reconnect(script, length):
+    """There is no cliff behind the window of 1,000 events (3.2)."""
+    backlog = at_once(*range(1, length + 1))
+    script.respond(backlog).drop()
+    script.respond(backlog).drop()
+    script.respond(backlog, *numbered(length + 1)).hang()
+    async with make(script) as stream:
+        items = await take(stream, length + 1)
+        assert [int(item.id) for item in items] == [*range(1, length + 2)]
+        assert stream.stats.duplicates == 2 * length
+
+
+async def test_a_given_id_that_comes_again_is_no_event(script):
+    """An inclusive replay behind a stored position repeats nothing (3.2)."""
+    script.respond(*numbered(7, 8)).hang()
+    async with make(script, last_event_id="7") as stream:
+        assert (await anext(stream)).id == "8"
+
+
+# --- StopAsyncIteration out of the caller's own functions
+
+
+def stops(*_args, **_options):
+    """Raise what ends a loop as if all were well."""
+    raise StopAsyncIteration
+
+
+async def test_a_decoder_that_raises_stop_async_iteration(script):
+    """It is an error like any other, not the end of the stream (3.4)."""
+    script.respond(*numbered(1)).hang()
+    async with make(script) as stream:
+        with pytest.raises(RuntimeError, match="decoded"):
+            await anext(stream.decoded(stops))
+
+
+async def test_an_invalid_function_that_raises_stop_async_iteration(script):
+    """Likewise."""
+    script.respond(event("no JSON", id="1")).hang()
+    async with make(script) as stream:
+        with pytest.raises(RuntimeError, match="decoded"):
+            await anext(stream.decoded(json.loads, invalid=stops))
+
+
+@pytest.mark.parametrize("method", ["load", "save"])
+async def test_a_store_that_raises_stop_async_iteration(script, method):
+    """Likewise, whether it loads or saves."""
+
+    class Store:
+        async def load(self, key):
+            return stops() if method == "load" else None
+
+        async def save(self, key, last_event_id, *, expected):
+            return stops() if method == "save" else Checkpoint(last_event_id, 1)
+
+    script.respond(*numbered(1, 2)).hang()
+    stream = make(script, checkpoint=Store())
+    with pytest.raises(RuntimeError, match=f"{method}.* raised StopAsyncIteration"):
+        await take(stream, 2)
+    await stream.aclose()
+
+
+# --- Complexity, where time is not asserted
+
+
+async def test_an_event_costs_few_calls_and_walks_few_files(script):
+    """In bulk, everything on: at most 15 calls of our functions an event and 6 files; it was 50 and 20 (section 2)."""
+    body = b"".join(b'id: %d\nevent: message\ndata: {"n": "%s"}\n\n' % (n, b"x" * 100) for n in range(1, 4001))
+    script.respond(*[body[at : at + 65536] for at in range(0, len(body), 65536)]).hang()
+    calls: dict[str, int] = {}
+
+    def profile(frame, kind, _argument):
+        path = frame.f_code.co_filename
+        if kind == "call" and "resilient_sse" in path and "/testing/" not in path and "/tests/" not in path:
+            calls[path] = calls.get(path, 0) + 1
+
+    async with make(script) as stream:
+        await take(stream, 500)
+        sys.setprofile(profile)
+        try:
+            for _ in range(3000):
+                await anext(stream)
+        finally:
+            sys.setprofile(None)
+    assert sum(calls.values()) / 3000 <= 15
+    assert len([path for path, count in calls.items() if count >= 300]) <= 6
+
+
+def own_memory(snapshot: tracemalloc.Snapshot) -> int:
+    """Count the bytes of what our own lines allocated: objects above those of httpx."""
+    ours = [trace for trace in snapshot.traces if "/resilient_sse/_" in trace.traceback[-1].filename]
+    return sum(trace.size for trace in ours)
+
+
+async def test_a_stream_at_rest_is_small(script):
+    """Our own objects for a stream are 12 KiB at rest (R209), integer ids or not."""
+    client = script.client()
+    make(script, client=client)
+    for options in ({}, {"sequence": integers}):
+        gc.collect()
+        tracemalloc.start()
+        try:
+            stream = ResilientStream(URL, client=client, **options)
+            gc.collect()
+            size = own_memory(tracemalloc.take_snapshot())
+        finally:
+            tracemalloc.stop()
+        assert stream.state.value == "connecting"
+        assert size <= 12 * 1024
+
+
+async def test_a_full_window_is_small(script):
+    """With 1,000 ids that count remembered, a stream takes 26 KiB (R209)."""
+    script.respond(at_once(*range(1, 1501))).hang()
+    script.respond(at_once(*range(1, 1501))).hang()
+    warm = make(script)
+    await take(warm, 1500)
+    await warm.aclose()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        stream = make(script)
+        await take(stream, 1500)
+        gc.collect()
+        size = own_memory(tracemalloc.take_snapshot())
+    finally:
+        tracemalloc.stop()
+    await stream.aclose()
+    assert size <= 26 * 1024
+
+
+async def test_replays_in_pages_repeat_nothing(script):
+    """A server that overlaps over many reconnects, far beyond the window."""
+    history = [(number, f"data {number}") for number in range(1, 501)]
+    for _ in range(8):
+        script.play(ReplayServer(history, overlap=30, drop_after=90))
+    script.always(ReplayServer(history, overlap=30))
+    async with make(script, dedup_window=20, max_retries=None) as stream:
+        assert [int(item.id) for item in await take(stream, 500)] == [*range(1, 501)]
