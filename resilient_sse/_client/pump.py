@@ -146,7 +146,9 @@ class Pump:
         now = anyio.current_time()
         spent = now - self._turn_at
         slow = spent > _SECONDS_A_TURN
-        self._portion = max(int(self._portion * _SECONDS_A_TURN / spent), 1) if slow else min(2 * self._portion, PORTION)
+        self._portion = (
+            max(int(self._portion * _SECONDS_A_TURN / spent), 1) if slow else min(2 * self._portion, PORTION)
+        )
         return now
 
     def _turn_is_due(self, now: float) -> bool:

@@ -54,6 +54,14 @@ class Batches(Intake):
         retry: Is given the milliseconds of each `retry` field.
     """
 
+    __slots__ = (
+        "_looks",
+        "_retry",
+        "_taken",
+        "_waiting",
+        "portion",
+    )
+
     def __init__(self, options: IntakeOptions, stats: StreamStats, *, retry: Callable[[int], None]) -> None:
         super().__init__(options, stats)
         self._retry = retry
@@ -201,7 +209,13 @@ class Batches(Intake):
             self.last_event_id = self.cursor = self._event_id = ids[-1]
         own: Iterable[str | None] = ids or repeat(None)
         batch += map(
-            make_event, repeat(kind), data, own, ids or repeat(self.last_event_id), repeat(None), repeat(self._connection)
+            make_event,
+            repeat(kind),
+            data,
+            own,
+            ids or repeat(self.last_event_id),
+            repeat(None),
+            repeat(self._connection),
         )
         self.fresh = True
         self._stats.received += len(data)
@@ -219,7 +233,9 @@ class Batches(Intake):
         for row in rows:
             said, id_before, kind, id_behind, data, more, text = row
             if text and text[0] not in ":\n":
-                other.append(text)  # with those that follow it: a flood of them must not cost much more than lines
+                other.append(
+                    text
+                )  # with those that follow it: a flood of them must not cost much more than lines
                 continue
             if other:
                 self._count(made, last, numbers, contents)

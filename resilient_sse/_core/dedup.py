@@ -77,6 +77,28 @@ class Deduplicator:
             asked to resume, `off` none.
     """
 
+    __slots__ = (
+        "_by_content",
+        "_by_key",
+        "_contents",
+        "_dropping",
+        "_first",
+        "_first_contents",
+        "_gone",
+        "_keys",
+        "_mode",
+        "_oldest",
+        "_on_this_connection",
+        "_only_rose",
+        "_replaying",
+        "_resumed_for",
+        "_resumed_from",
+        "_risen",
+        "_top",
+        "_window",
+        "meaningless",
+    )
+
     def __init__(self, window: int, mode: Dedup = "always") -> None:
         self._window = window
         self._mode = mode
@@ -214,6 +236,8 @@ class Deduplicator:
         if room:
             self._keys.extend(numbers[:room])
             self._contents.extend(contents[:room])
+            if len(self._keys) == self._window:  # without what arrays keep in reserve
+                self._keys, self._contents = array("q", self._keys), array("q", self._contents)
         done = room
         while done < len(numbers):
             start = self._oldest
@@ -246,7 +270,9 @@ class Deduplicator:
         its whole backlog repeats nothing, however long it is.  Only a connection that was asked to resume can be
         replaying, and only from where this stream began; if the first events differ, it is no replay.
         """
-        if not (self._replaying and self._by_key is None and self._first and self._first[0] <= key <= self._gone):
+        if not (
+            self._replaying and self._by_key is None and self._first and self._first[0] <= key <= self._gone
+        ):
             return Sighting.NEW
         at = bisect_left(self._first, key)
         if at < len(self._first) and self._first[at] == key and self._first_contents[at] != content:
@@ -284,9 +310,7 @@ class Deduplicator:
                 self._gone = keys[slot]
             else:
                 del self._by_key[bisect_left(self._by_key, keys[slot], key=keys.__getitem__)]
-                del self._by_content[
-                    bisect_left(self._by_content, contents[slot], key=contents.__getitem__)
-                ]
+                del self._by_content[bisect_left(self._by_content, contents[slot], key=contents.__getitem__)]
             keys[slot], contents[slot] = key, content
             self._oldest = (slot + 1) % self._window
         if self._by_key is not None and self._by_content is not None:

@@ -30,6 +30,12 @@ class Holdback:
         number: Returns the number of an item, or `None`.
     """
 
+    __slots__ = (
+        "_items",
+        "_number",
+        "connection",
+    )
+
     def __init__(self, number: Callable[[Queued], int | None]) -> None:
         self._number = number
         self._items: deque[Queued] = NOTHING

@@ -36,6 +36,7 @@ __all__ = ["Delivery", "EventFilter", "Intake", "IntakeOptions", "Total", "Until
 # How many items one call of take() may judge before others get a turn.
 _JUDGED_AT_ONCE = 500
 
+
 class Intake:
     """
     The queue between the wire and the consumer, and every judgement on the way, one event at a time.
@@ -44,6 +45,35 @@ class Intake:
         options: How events are judged.
         stats: Where they are counted.
     """
+
+    __slots__ = (
+        "_asked_for",
+        "_connection",
+        "_event_id",
+        "_gap_connection",
+        "_healing",
+        "_held",
+        "_joined_on",
+        "_no_older_on",
+        "_older",
+        "_older_number",
+        "_options",
+        "_queue",
+        "_reached_on",
+        "_released",
+        "_sequence",
+        "_stats",
+        "_whole",
+        "_window",
+        "caught_up",
+        "cursor",
+        "done",
+        "fresh",
+        "heal",
+        "last_event_id",
+        "ready",
+        "unfinished",
+    )
 
     def __init__(self, options: IntakeOptions, stats: StreamStats) -> None:
         self._options = options

@@ -20,6 +20,12 @@ class Silence:
     They run only while the consumer waits for a read: a slow consumer is not a stalled server.
     """
 
+    __slots__ = (
+        "_eventless",
+        "_limits",
+        "_silent",
+    )
+
     def __init__(self, limits: Liveness) -> None:
         self._limits = limits
         self._silent = 0.0

@@ -20,6 +20,13 @@ class FlightRecorder:
         lines: How many lines to keep; 0 keeps none and costs nothing.
     """
 
+    __slots__ = (
+        "_after_cr",
+        "_lines",
+        "_size",
+        "_start",
+    )
+
     def __init__(self, lines: int) -> None:
         self._lines: deque[str] | None = deque(maxlen=lines) if lines else None
         self._start = bytearray()

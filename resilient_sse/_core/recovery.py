@@ -54,6 +54,12 @@ class Recovery:
 class Setback:
     """Follows one outage at a time."""
 
+    __slots__ = (
+        "_lost_at",
+        "_reason",
+        "_silent_since",
+    )
+
     def __init__(self) -> None:
         self._reason: Reason | None = None
         self._silent_since = self._lost_at = 0.0

@@ -27,6 +27,13 @@ class Resumption:
     is a `Gap`, one for each id, and what to do about it is the consumer's decision.
     """
 
+    __slots__ = (
+        "_empty",
+        "_fruitless",
+        "_reported",
+        "_sent",
+    )
+
     def __init__(self) -> None:
         self._sent: str | None = None
         self._empty = self._fruitless = 0

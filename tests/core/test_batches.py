@@ -79,7 +79,12 @@ def test_comments_and_notices_keep_their_places():
 @pytest.mark.parametrize("last", [b"", b"\n", b": c\n\n", b"id: 1\n\n", b"data: x\nfoo\n\n"])
 def test_a_read_tells_whether_it_brought_an_event(count, last):
     """The watch over silence asks, whatever form the read had."""
-    assert judged(batches(), b"\n", b": c\n\n", b"id: 1\n\n", events(5, count) + last) == [False, False, False, True]
+    assert judged(batches(), b"\n", b": c\n\n", b"id: 1\n\n", events(5, count) + last) == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_forms():

@@ -224,7 +224,9 @@ def test_ids_rise_again_after_a_fall():
     assert window.new_above == 5
 
 
-@pytest.mark.parametrize("ids", [range(3000), [f"{n * 7919 % 3001:x}-" for n in range(3000)]], ids=["rising", "any"])
+@pytest.mark.parametrize(
+    "ids", [range(3000), [f"{n * 7919 % 3001:x}-" for n in range(3000)]], ids=["rising", "any"]
+)
 def test_a_full_window_of_a_thousand(ids):
     """Two rings are 17 KiB; an index, needed only where ids do not rise, takes 9 more (3.2, R209)."""
     window = Deduplicator(1000)
@@ -253,7 +255,13 @@ def test_auto_on_a_healthy_connection():
     """A repetition is believed where ids have done nothing but rise, two at least; elsewhere it is an event (3.2)."""
     on, off = ("switch", "message", "on"), ("switch", "message", "off")
     window = Deduplicator(10, "auto")
-    assert drops(window, number(1), number(1), number(2), number(2), number(1)) == [False, False, False, True, True]
+    assert drops(window, number(1), number(1), number(2), number(2), number(1)) == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
     assert drops(Deduplicator(10, "auto"), on, on, on) == [False] * 3
     assert drops(Deduplicator(10, "auto"), number(2), number(1), number(1)) == [False] * 3
     assert drops(Deduplicator(10, "auto"), number(1), number(2), on, number(2)) == [False] * 4
@@ -308,4 +316,6 @@ def test_runs_and_single_events_are_the_same():
                 whole.connected(2, resumed=mode)
                 single.connected(2, resumed=mode)
                 everything = [number(n) for n in range(130)]
-                assert [whole.look(*event) for event in everything] == [single.look(*event) for event in everything]
+                assert [whole.look(*event) for event in everything] == [
+                    single.look(*event) for event in everything
+                ]

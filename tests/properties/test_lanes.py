@@ -23,7 +23,12 @@ modes = st.sampled_from(["auto", "always", "replay", "off"])
 
 
 def play(
-    connections: list[list[bytes]], *, in_batches: bool, limit: int | None = None, given_id: str | None = None, **intake
+    connections: list[list[bytes]],
+    *,
+    in_batches: bool,
+    limit: int | None = None,
+    given_id: str | None = None,
+    **intake,
 ) -> tuple[list[str], StreamStats, str, str | None]:
     """Play so many connections, each with its chunks; return what the consumer gets, and where it stands then."""
     options = StreamOptions(intake=IntakeOptions(last_event_id=given_id, **intake), max_event_bytes=limit)
