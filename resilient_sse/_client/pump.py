@@ -169,7 +169,7 @@ class Pump:
         self._session.go_on(now)
 
     async def _hand_over(self, item: Delivery) -> Delivery:
-        """Tell the item to those who listen, and return it; a read that is cancelled in a callback must not lose it."""
+        """Tell those who listen, and return the item; a read that is cancelled in a callback must not lose it."""
         if isinstance(item, ServerSentEvent):
             self._events_this_turn += 1 + len(self._session.intake.ready)
         if self._session.batches is None or isinstance(item, Gap):

@@ -1,9 +1,10 @@
 """
 All that a read brought, judged at once: for streams of which nothing looks at single events.
 
-Theory of operation.  The received position and the figures move when a read is judged.  What waits then are finished
-events, and the consumer is given one portion after the other in `ready`, from which it takes without asking anybody:
-1.3 us an event instead of 9.  What was counted and not handed over yet is taken off the figures when somebody asks.
+Theory of operation.  The received position and the figures move when a read is judged.  What waits then are
+finished events, and the consumer is given one portion after the other in `ready`, from which it takes without
+asking anybody: 1.8 us an event instead of 9.  What was counted and not handed over yet is taken off the figures when
+somebody asks for them.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ class Batches(Intake):
 
     def _judge_one(self, row: Row) -> ServerSentEvent | None:
         """
-        Judge one row whose id is higher than all before, or that has none; `None` for any other, which is untouched.
+        Judge one row whose id is higher than all before, or that has none; `None` for any other, left untouched.
 
         The usual row of a live stream, without the arrays of a run: 2 us less of 5.
         """
@@ -205,7 +206,7 @@ class Batches(Intake):
             numbers = _rising_numbers(ids)
             if numbers is None or numbers[0] <= self._window.new_above:
                 return False
-            self._window.rise(numbers, array("q", map(hash, zip(numbers, repeat(kind), data))))  # noqa: B905 - endless
+            self._window.rise(numbers, array("q", map(hash, zip(numbers, repeat(kind), data))))
             self.last_event_id = self.cursor = self._event_id = ids[-1]
         own: Iterable[str | None] = ids or repeat(None)
         batch += map(
@@ -306,7 +307,7 @@ class Batches(Intake):
 
 
 def _rising_numbers(ids: Sequence[str]) -> array[int] | None:
-    """Return the numbers of ids of ASCII digits if they rise; `None` if not, or if one is no number that counts."""
+    """Return the numbers of ids of ASCII digits, `None` if they do not rise or one is no number that counts."""
     first, last, length = ids[0], ids[-1], len(ids[0])
     if length >= MAX_DIGITS or first[0] == "0":
         return None

@@ -66,9 +66,9 @@ class Deduplicator:
     """
     A window over the last events that carried an id of their own, and the decision what to drop.
 
-    Losing a real event is worse than repeating one, and servers use ids for what they like: one constant id, the id
-    of a thing, one id for all tokens of a message.  So `auto` believes in a repetition only where there is reason:
-    on a connection that was asked to resume after an id, or where ids have done nothing but rise.  Once an id has
+    Losing a real event is worse than repeating one, and servers use ids for what they like: one constant id, the
+    id of a thing, one id for all tokens of a message.  So `auto` believes in a repetition only where there is
+    reason: on a connection that was asked to resume after an id, or where ids have done nothing but rise.  Once an id has
     come again with other content on one connection, ids do not name events here, and nothing is dropped any more.
 
     Args:
@@ -141,7 +141,7 @@ class Deduplicator:
 
     @property
     def new_above(self) -> int:
-        """The number above which every id is new and may be given to `rise`; too high for any if ids do not rise."""
+        """The number above which ids are new and may be given to `rise`; too high for any if ids do not rise."""
         if self._by_key is not None:
             return MAX_NUMBER
         if self._resumed_from is None:

@@ -67,7 +67,7 @@ class _Unfrozen:
 
     __slots__ = ("connection", "data", "event", "id", "last_event_id", "retry")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - called by map()
         self,
         event: str,
         data: str,
@@ -82,7 +82,7 @@ class _Unfrozen:
         self.last_event_id = last_event_id
         self.retry = retry
         self.connection = connection
-        self.__class__ = ServerSentEvent  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+        self.__class__ = ServerSentEvent  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: PLE0237
 
 
 make_event = cast("Callable[[str, str, str | None, str, int | None, int], ServerSentEvent]", _Unfrozen)
@@ -108,7 +108,7 @@ class _UnfrozenComment:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.__class__ = Comment  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+        self.__class__ = Comment  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: PLE0237
 
 
 make_comment = cast("Callable[[str], Comment]", _UnfrozenComment)

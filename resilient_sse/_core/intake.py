@@ -82,7 +82,7 @@ class Intake:
         self.ready: deque[ServerSentEvent | Comment | str] = NOTHING
         """Finished events at the consumer's hand, who takes from the left; always empty but in `Batches`."""
         self.caught_up = True
-        """Whether the consumer has asked for more than was there, so that the id in force is the one it may see."""
+        """Whether the consumer has asked for more than was there, so that it may see the id in force."""
         self._window = Deduplicator(options.dedup_window, options.dedup)
         self._sequence = Sequence(options.sequence, options.dedup_window) if options.sequence else None
         self._held = Holdback(self._numbered)
@@ -387,9 +387,9 @@ class Intake:
         """
         Whether this may be a replay of what lies before the stream's first event, and is to be kept apart for now.
 
-        A server that replays all it has and one that begins its numbering anew both start low, and the contents were
-        never seen.  A replay goes on, number by number, to an event that is known; whatever else comes instead, or
-        the end of the connection, tells that it was none (`settle`).
+        A server that replays all it has and one that begins its numbering anew both start low, and the contents
+        were never seen.  A replay goes on, number by number, to an event that is known; whatever else comes
+        instead, or the end of the connection, tells that it was none (`settle`).
         """
         if sequence.first is None or number >= sequence.first or self._options.dedup == "off":
             return False

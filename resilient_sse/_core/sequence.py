@@ -20,8 +20,8 @@ _REMEMBERED_HOLES = 100
 
 _UNKNOWN = 0
 
-# A number that leaps further than this ahead is no number of this stream: one absurd id must not count as a loss of
-# so many events.  If the next one follows it, numbering has moved there.
+# A number that leaps further than this ahead is no number of this stream: one absurd id must not count as a loss
+# of so many events.  If the next one follows it, numbering has moved there.
 _LEAP = 10**9
 
 Numbering: TypeAlias = Callable[[str], int]

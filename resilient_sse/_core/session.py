@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TRANSITIONS", "Session"]
 
-# So many bytes are parsed, and in batches judged, before others get a turn: some 100 events, or 5 ms of the tiniest.
+# So many bytes are parsed, and in batches judged, before others get a turn: 100 events, or 5 ms of the tiniest.
 _BYTES_A_TURN = 16 * 1024
 
 _CONNECTING, _CONNECTED, _WAITING = StreamState.CONNECTING, StreamState.CONNECTED, StreamState.WAITING

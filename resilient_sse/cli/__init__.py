@@ -64,7 +64,7 @@ def _parsed(argv: Sequence[str] | None) -> Options:
         raise SystemExit(Exit.ENDED) from None
 
 
-def _run(options: Options) -> int:  # noqa: PLR0911 - one row of a table each
+def _run(options: Options) -> int:
     match options:
         case DemoOptions():
             from resilient_sse.cli.demo import run_demo  # noqa: PLC0415 - see the top

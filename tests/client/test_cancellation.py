@@ -87,7 +87,7 @@ class Trouble:
         return Reply(*rest, event("", event="done"), after=0.2, close_takes=0.5).hang()
 
 
-async def cut_at(step: int, cut: str) -> tuple[int, list[str]]:  # noqa: C901 - one scenario
+async def cut_at(step: int, cut: str) -> tuple[int, list[str]]:
     """Live through *Trouble*, cancelled once at *step*; return the number of steps and what went wrong."""
     script = Script()
     script.always(Trouble())
@@ -192,7 +192,7 @@ def answer(head: str) -> bytes:
     return STREAM_HEAD + chunked(*numbered(1))
 
 
-async def race_for_a_slot(step: int, cut: str, path: str) -> tuple[int, str | None]:  # noqa: C901
+async def race_for_a_slot(step: int, cut: str, path: str) -> tuple[int, str | None]:
     """Cancel a stream that waits for the only slot at some step after its holder began to let go of it."""
     client, pool = pooled_client(Loopback(answer), slots=1)
     holder = ResilientStream("http://host/stream", client=client)

@@ -137,7 +137,7 @@ async def test_a_chunk_of_tiny_blocks_holds_nobody(script, tiny, lane):
 
 
 async def test_tokens_under_one_id_all_arrive(script, caplog):
-    """Servers put a message's id on each of its tokens: nothing is lost, and one warning says what that means (3.2)."""
+    """Servers put a message's id on each of its tokens: nothing is lost, and one warning says so (3.2)."""
     tokens = ["the ", "cat ", "and ", "the ", "dog ", "and ", "the ", "end"]
     script.respond(*[event(token, id="42") for token in tokens]).hang()
     async with make(script) as stream:
@@ -222,7 +222,7 @@ async def test_a_store_that_raises_stop_async_iteration(script, method):
 
 
 async def test_an_event_costs_few_calls_and_walks_few_files(script):
-    """In bulk, everything on: at most 15 calls of our functions an event and 6 files; it was 50 and 20 (section 2)."""
+    """In bulk, everything on: at most 15 calls of ours an event and 6 files; it was 50 and 20 (section 2)."""
     body = b"".join(
         b'id: %d\nevent: message\ndata: {"n": "%s"}\n\n' % (n, b"x" * 100) for n in range(1, 4001)
     )

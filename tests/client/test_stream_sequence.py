@@ -471,7 +471,7 @@ async def test_a_backlog_that_was_empty_when_the_stream_joined(script):
 
 
 async def test_older_events_alone_are_a_new_numbering(script):
-    """If the connection ends before a known number, they were no replay: one reset, and every event comes (P23)."""
+    """If the connection ends before a known number, they were no replay: one reset, and all come (P23)."""
     script.respond(*numbered(100)).drop()
     script.respond(*numbered(1, 2)).drop()
     script.respond(*numbered(3), DONE).hang()

@@ -42,7 +42,7 @@ def parse(stream: bytes, limit: int | None = None) -> Reading:
     return _Interpreter(limit).run(stream)
 
 
-def decode(stream: bytes) -> list[tuple[str, int]]:  # noqa: C901 - the branches are the standard's
+def decode(stream: bytes) -> list[tuple[str, int]]:
     """
     UTF-8 decode: strip one mark, then turn bytes into characters, each with the number of bytes it took.
 

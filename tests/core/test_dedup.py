@@ -252,7 +252,7 @@ def drops(window: Deduplicator, *events: tuple[str, str, str]) -> list[bool]:
 
 
 def test_auto_on_a_healthy_connection():
-    """A repetition is believed where ids have done nothing but rise, two at least; elsewhere it is an event (3.2)."""
+    """A repetition is believed where ids have only risen, two at least; elsewhere it is an event (3.2)."""
     on, off = ("switch", "message", "on"), ("switch", "message", "off")
     window = Deduplicator(10, "auto")
     assert drops(window, number(1), number(1), number(2), number(2), number(1)) == [

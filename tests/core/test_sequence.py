@@ -96,7 +96,8 @@ def test_advancing():
 
 @pytest.mark.parametrize("number, missing", [(7, 1), (9, 3), (10**9 + 6, 10**9), (10**30, None)])
 def test_giving_up_a_hole(number, missing):
-    """What lies before a number ahead is given up at once, however much it is; then the number is due (P22).
+    """
+    What lies before a number ahead is given up at once, however much it is; then the number is due (P22).
 
     A number of billions is none that could be counted.
     """

@@ -1,4 +1,4 @@
-"""Judging whole reads and judging one event at a time come to the same, whatever comes over how many connections."""
+"""Judging whole reads and judging one event at a time come to the same, whatever comes."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def raise_translated(exc: Exception, *, opened: bool) -> NoReturn:
         del failure, exc
 
 
-def translated(exc: Exception, *, opened: bool) -> Exception:  # noqa: PLR0911 - one line of a table each
+def translated(exc: Exception, *, opened: bool) -> Exception:
     """
     Return the error of ours that *exc* means, or *exc* itself where it is none of httpx's business.
 
