@@ -3,8 +3,8 @@ All that a read brought, judged at once: for streams of which nothing looks at s
 
 Theory of operation.  The received position and the figures move when a read is judged.  What waits then are
 finished events, and the consumer is given one portion after the other in `ready`, from which it takes without
-asking anybody: 1.8 us an event instead of 9.  What was counted and not handed over yet is taken off the figures when
-somebody asks for them.
+asking anybody: 1.8 us an event instead of 9.  What was counted and not handed over yet is taken off the figures
+when somebody asks for them.
 """
 
 from __future__ import annotations

@@ -68,8 +68,8 @@ class Deduplicator:
 
     Losing a real event is worse than repeating one, and servers use ids for what they like: one constant id, the
     id of a thing, one id for all tokens of a message.  So `auto` believes in a repetition only where there is
-    reason: on a connection that was asked to resume after an id, or where ids have done nothing but rise.  Once an id has
-    come again with other content on one connection, ids do not name events here, and nothing is dropped any more.
+    reason: on a connection that was asked to resume after an id, or where ids have done nothing but rise.  Once an
+    id has come again with other content on one connection, ids do not name events here, and nothing is dropped.
 
     Args:
         window: How many events to remember, at least 1.

@@ -224,7 +224,7 @@ class Parser:
         self._tail = bytearray(chunk[end:])
         lines = frame.decode("utf-8", "replace").split("\n")
         del lines[-1]  # what split() finds after the last line end: always empty
-        items = self._interpret(lines if self._fits(frame) else self._up_to_limit(lines, frame))
+        items = self.interpret(lines if self._fits(frame) else self._up_to_limit(lines, frame))
         if self.overflow is None:
             self._block_bytes = self._pending_bytes(frame)
             self._check_tail()
@@ -241,7 +241,8 @@ class Parser:
         tail = self._head if self._at_start else self._tail
         return self._fields or (bool(tail) and not tail.startswith(b":"))
 
-    def _interpret(self, lines: Iterable[str]) -> list[Item]:
+    def interpret(self, lines: Iterable[str]) -> list[Item]:
+        """Interpret lines, the ends of which are off; the state of a block carries over to the next call."""
         items: list[Item] = []
         for line in lines:
             if not line:
@@ -385,7 +386,7 @@ def _columns(text: str) -> Columns | None:
 def interpret(text: str) -> list[Item]:
     """Interpret whole lines that form no part of another block."""
     parser = Parser(max_event_bytes=None)  # with a state of its own: the next block may have begun in another
-    return parser._interpret(text.split("\n")[:-1])  # noqa: SLF001
+    return parser.interpret(text.split("\n")[:-1])
 
 
 def joined(first: str, more: str) -> str:
