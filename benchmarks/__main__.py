@@ -52,8 +52,9 @@ def installed(names: list[str]) -> list[str]:
             print(f"NOT MEASURED: {name}: {', '.join(missing)} is not installed", file=sys.stderr)
         else:
             found.append(name)
-    if "niquests" in found and len(found) > 1:
-        print("niquests replaces urllib3 for everybody here: do not trust those beside it", file=sys.stderr)
+    shaken = [name for name in found if {"requests", "urllib3"}.intersection(PEERS[name].needs)]
+    if "niquests" in found and shaken:
+        print(f"DO NOT TRUST {', '.join(shaken)}: niquests has replaced urllib3 here", file=sys.stderr)
     return found
 
 

@@ -32,8 +32,8 @@ def bar(client: dict[str, Any], best: float, y: float) -> list[str]:
 
 def draw(results: list[dict[str, Any]]) -> str:
     """Return the chart; floors, which make no events, are left out of the scale of their panel."""
-    parts: list[str] = []
-    y = 0.0
+    parts = [text(0, 14, f"Longer bars are better; {BASE} is 1.")]
+    y = 14.0
     for result in results:
         clients = [client for client in result["clients"] if PEERS[client["name"]].unit == "event"]
         if not clients:
