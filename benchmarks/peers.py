@@ -110,7 +110,7 @@ class ResilientOnHttpx(Httpx):
 
 class HttpxSse(Httpx):
     name = BASE
-    needs = ("httpx_sse",)
+    needs = ("httpx_sse", "httpx")
     deviates = frozenset({"heartbeat"})  # a comment after an event with an id makes an empty event
 
     @asynccontextmanager
@@ -123,7 +123,7 @@ class HttpxSse(Httpx):
 
 class HttpxSseSync(Httpx):
     name = "httpx-sse (sync)"
-    needs = ("httpx_sse",)
+    needs = ("httpx_sse", "httpx")
     blocking = True
     deviates = HttpxSse.deviates
 

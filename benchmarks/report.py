@@ -19,6 +19,7 @@ def figures(run: Run, row: Row) -> Result:
     clients: list[Result] = []
     samples = run.samples[row.work]
     medians = {name: statistics.median(s[row.key] for s in found) for name, found in samples.items() if found}
+    best = {name: min(s[row.key] for s in found) for name, found in samples.items() if found}
     for name, median in sorted(medians.items(), key=lambda item: item[1]):
         values = [sample[row.key] for sample in samples[name]]
         clients.append(
@@ -26,6 +27,7 @@ def figures(run: Run, row: Row) -> Result:
                 "name": name,
                 "median": median * row.scale,
                 "ratio": medians[BASE] / median if BASE in medians and median > 0 else None,
+                "best_ratio": best[BASE] / best[name] if BASE in best and best[name] > 0 else None,
                 "spread": (max(values) - min(values)) / median if median else None,
                 "also": statistics.median(sample[row.also] for sample in samples[name]) * row.also_scale,
                 "samples": [value * row.scale for value in values],
@@ -62,9 +64,9 @@ def table(lines: list[list[str]]) -> str:
 
 def show(result: Result) -> str:
     """Return one row, with its spreads and with why a client is missing."""
-    lines = [["client", result["unit"], f"times {BASE}", "spread", result["also_unit"]]]
+    lines = [["client", result["unit"], f"times {BASE}", "best rounds", "spread", result["also_unit"]]]
     for client in result["clients"]:
-        cells = (number(client[key]) for key in ("median", "ratio", "spread", "also"))
+        cells = (number(client[key]) for key in ("median", "ratio", "best_ratio", "spread", "also"))
         lines.append([client["name"], *cells])
     text = [f"\n{result['title']}", table(lines)]
     text += [f"  {name}: {why}" for name, why in result["left_out"].items() if why != "-"]
