@@ -43,29 +43,29 @@ def function() -> Exporter:
 
 
 def prometheus() -> Exporter:
-    from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415
+    from prometheus_client import CollectorRegistry, generate_latest
 
-    from resilient_sse.metrics.prometheus import PrometheusMetrics  # noqa: PLC0415
+    from resilient_sse.metrics.prometheus import PrometheusMetrics
 
     registry = CollectorRegistry()
     return [PrometheusMetrics(registry)], lambda: generate_latest(registry)
 
 
 def opentelemetry() -> Exporter:
-    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
-    from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from opentelemetry.sdk.trace import TracerProvider
 
-    from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics  # noqa: PLC0415
+    from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics
 
     reader = InMemoryMetricReader()
     return [OpenTelemetryMetrics(MeterProvider([reader]), TracerProvider())], reader.get_metrics_data
 
 
 def datadog() -> Exporter:
-    from datadog.dogstatsd.base import DogStatsd  # noqa: PLC0415
+    from datadog.dogstatsd.base import DogStatsd
 
-    from resilient_sse.metrics.datadog import DatadogMetrics  # noqa: PLC0415
+    from resilient_sse.metrics.datadog import DatadogMetrics
 
     # Nobody need listen there; the thread stays out of the way of the measurement.
     metrics = DatadogMetrics(DogStatsd("127.0.0.1", 9, disable_telemetry=True), interval=3600)

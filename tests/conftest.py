@@ -1,22 +1,116 @@
 """What all tests share: both backends, virtual time, and a scripted server."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections import Counter
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from random import randrange
 from typing import Any
 
 import pytest
 
 from resilient_sse.testing import Script, virtual_backend
+from tests.skipping import MISSING
 
-REAL_TIME = Path(__file__).parent / "e2e"
+HERE = Path(__file__).parent
+REAL_TIME = HERE / "e2e"
+
+SET_UP_ONCE = [
+    HERE / "streaming",
+    HERE / "testing/report",
+    HERE / "cli/test_demo.py",
+    HERE / "docs/test_examples.py",
+]
+"""What takes long to set up; each of these stays in one process."""
+
+# Hundreds of tests start an interpreter; without bytecode each of them compiles the whole package again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# pytest-xdist says how large the terminal is; the programs that are tested on one ask the terminal.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whatever lies in `tests/e2e`, so that it gets real time and `-m "not e2e"` leaves it out."""
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """
+    Mark what follows from where a test lies, and put what takes long first, so that no process ends alone.
+
+    What lies in `tests/e2e` gets real time, and `-m "not e2e"` leaves it out.  A proof must be asked for by `-m`;
+    trio's half of what takes long in real time is one.
+    """
+    if "proof" not in config.option.markexpr:
+        proofs = [item for item in items if item.get_closest_marker("proof")]
+        config.hook.pytest_deselected(items=proofs)
+        items[:] = [item for item in items if not item.get_closest_marker("proof")]
     for item in items:
         if item.path.is_relative_to(REAL_TIME):
             item.add_marker("e2e")
+        if item.get_closest_marker("e2e") and item.get_closest_marker("slow") and on_trio(item):
+            item.add_marker("proof")
+        for path in SET_UP_ONCE:
+            if item.path.is_relative_to(path):
+                item.add_marker(pytest.mark.xdist_group(str(path)))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def on_trio(item: pytest.Item) -> bool:
+    """Whether this is a test's half for trio."""
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and callspec.params.get("anyio_backend") == "trio"
+
+
+FRESH = pytest.StashKey[int]()
+"""The first of the seeds that the simulation plays in this run, see `tests/simulation/test_sweep.py`."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw fresh seeds; the processes of pytest-xdist inherit the environment, and so draw the same."""
+    given = os.environ.setdefault("SIMULATION_FRESH", str(randrange(10**9)))
+    config.stash[FRESH] = int(given)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Print what plays them again."""
+    return f"simulation: SIMULATION_FRESH={config.stash[FRESH]}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was skipped for want of a program or of rights, also without `-rs`."""
+    reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()) if report.longrepr]
+    for reason, count in Counter(reasons).items():
+        _, missing, why = reason.partition(MISSING)
+        if missing:
+            terminalreporter.write_line(f"SKIPPED {count}, {why}", yellow=True)
+
+
+def cpu_seconds() -> float:
+    """Return how much of the CPU this process and those that it has waited for have used."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Fail a test that works for more than a second without the mark `slow`; waiting is not counted."""
+    report = yield
+    used = cpu_seconds() - item.stash.get(STARTED, cpu_seconds())
+    unmarked = not any(item.get_closest_marker(name) for name in ("slow", "proof"))
+    if call.when == "call" and report.passed and unmarked and used > CPU_LIMIT:
+        report.outcome = "failed"
+        report.longrepr = f"it took {used:.1f} s of CPU: mark it slow, or make it cheaper"
+    return report
+
+
+CPU_LIMIT = 1.5  # seconds; a test that takes one on a quiet machine takes more on a shared one
+STARTED = pytest.StashKey[float]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Note what was used before."""
+    item.stash[STARTED] = cpu_seconds()
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -232,7 +232,7 @@ def test_live(runs: Runs):
     text = runs.screen.text
     for state in ("CONNECTED", "WAITING", "RECONNECTING", "CLOSED"):
         assert f"│ {state} " in text
-    assert {"0", "10", "50"} <= (shown := set(re.findall(r"(\d+)/50 messages", text)))
+    assert {"0", "50"} <= (shown := set(re.findall(r"(\d+)/50 messages", text)))
     assert len(shown) > 8  # a busy machine skips some
     assert runs.screen.written.count(b"\x1b[1A") > 1000  # drawn over and over
     picture, _, summary = text.rpartition("Promises")

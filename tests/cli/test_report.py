@@ -20,6 +20,7 @@ def test_the_names_are_those_of_the_scenarios():
     assert tuple(SCENARIOS) == SCENARIO_NAMES
 
 
+@pytest.mark.slow
 def test_all_six_in_virtual_time(run, tmp_path):
     """The answer is YES, exit code 0, and the three files are there and agree (R213, R216, R217)."""
     done = run("report", "--form", "virtual", "--seed", "1", "--output", str(tmp_path / "new" / "out"))
@@ -58,6 +59,7 @@ def test_one_scenario_alone(run):
     assert "scenario_2_stall_detection: not run" in done.out
 
 
+@pytest.mark.slow
 def test_a_broken_promise(run, monkeypatch):
     """A client that says something else: NO, the gate that failed, and exit code 1 (R217)."""
     real = ResilientStream
@@ -141,6 +143,7 @@ def test_a_missing_extra(run, monkeypatch):
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_on_a_terminal(command):
     """Tables have frames and colours, and the progress line is taken away."""
     primary, secondary = pty.openpty()
@@ -185,6 +188,7 @@ def test_real_sockets_from_the_command_line(command, tmp_path):
 @pytest.mark.e2e
 @pytest.mark.parametrize("ignoring", [False, True], ids=["foreground", "background"])
 @pytest.mark.parametrize("number,code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.slow
 def test_the_command_ends_when_told(command, number, code, ignoring):
     """Bad input: a report that is told to end does so without a word, whoever tells it."""
     if ignoring and number == signal.SIGINT:

@@ -111,6 +111,7 @@ def test_it_dies_with_its_parent(start):
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_events_outlive_the_process(serve, tmp_path):
     """R192: with a file, the next process goes on where the last one ended."""
     for expected in (1, 2):

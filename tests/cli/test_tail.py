@@ -211,6 +211,7 @@ def test_broken_pipe(command: list[str], site: str, path: str):
 
 
 @pytest.mark.parametrize("path", ["quiet", "endless"])
+@pytest.mark.slow
 def test_interrupt(start: Start, site: str, path: str):
     """Ctrl-C is exit code 130 and no traceback, also while a reader that does not read blocks the output."""
     process = start("tail", f"{site}/{path}", "--json")
@@ -236,6 +237,7 @@ def test_full_disk(start: Start, site: str):
     assert err.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_memory_is_flat(command: list[str], site: str):
     """A tenfold longer stream takes no more memory."""
     resource = pytest.importorskip("resource")

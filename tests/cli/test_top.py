@@ -749,6 +749,7 @@ def test_ctrl_c_gives_the_terminal_back(program, screen):
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_a_wider_terminal_is_filled(program, screen):
     """After a change of size the picture follows."""
     process, _ = program("prices")

@@ -249,6 +249,7 @@ async def race_for_a_slot(step: int, cut: str, path: str) -> tuple[int, str | No
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("path", ["/stream", "/elsewhere"], ids=["direct", "redirected"])
 @either_cut
+@pytest.mark.slow
 def test_a_cancelled_wait_for_a_slot_leaks_none(backend, cut, path, monkeypatch):
     """A stream that is cancelled around the moment when it gets a slot gives it back (section 3.8)."""
     leaks = {}

@@ -32,6 +32,7 @@ async def test_a_callback_about_waiting_is_not_cut_short_by_the_stall(script):
 
 
 @pytest.mark.parametrize("unit", [b":\n", b"\n", b"id: 1\n\n"], ids=["comments", "blank-lines", "ids"])
+@pytest.mark.slow
 async def test_a_flood_of_nothing_leaves_the_event_loop_alive(unit):
     """A small compressed body of endless comments does not keep other tasks from running (threat: bomb)."""
     script = Script()

@@ -50,6 +50,7 @@ async def test_delays_grow_to_the_cap(script):
     assert gaps(script) == [1, 2, 4, 5, 5]
 
 
+@pytest.mark.slow
 async def test_delays_stay_at_the_cap_without_a_limit(script):
     """However long an outage lasts, the delay stays at 5 s and nothing overflows (R54, R83)."""
     script.refuse(times=1200)

@@ -136,6 +136,7 @@ _ordinary = st.builds(
 
 @PROFILE
 @given(st.lists(_ordinary, max_size=4), st.sampled_from(["\n", "\r\n", "\r"]), st.integers(1, 20))
+@pytest.mark.slow
 def test_equal_on_what_an_encoder_writes(sent, end, step):
     """Events with data, written by an encoder, are read alike in any chunk size."""
     stream = b"".join(encode(wire, end) for wire in sent)

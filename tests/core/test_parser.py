@@ -352,6 +352,7 @@ def test_an_overflow_lets_go_of_the_block():
 # Size and cost
 
 
+@pytest.mark.slow
 def test_ten_mebibytes_in_small_chunks():
     """One event of 10 MiB in many lines comes through 1 KiB chunks unharmed."""
     line = b"0123456789abcde\n"
@@ -384,6 +385,7 @@ def test_many_small_events_in_one_chunk():
     assert [item.id for item in items] == [str(number) for number in range(count)]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_stream():
     """What was delivered is forgotten: a parser that has seen 8 MiB of events holds next to nothing."""
     chunk = (b": ping\n\nid: 1\nevent: e\nretry: 5\ndata: " + b"x" * 200 + b"\n\n") * 250

@@ -44,6 +44,7 @@ def run_pytest(directory, *options, files=FILES):
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_page_pass(tmp_path):
     """Each test of the page runs on both event loops and passes."""
     tests = sum(block.count("async def test_") for block in FILES.values())
@@ -53,6 +54,7 @@ def test_the_tests_of_the_page_pass(tmp_path):
     assert tests >= 7
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_page_can_fail(tmp_path):
     """They do test something: a follower that does not come back passes none that use it."""
     impatient = FILES["follower.py"].replace("observers=observers", "observers=observers, max_retries=0")
@@ -70,6 +72,7 @@ def test_ten_lines_are_ten_lines():
     assert len(lines) == 10
 
 
+@pytest.mark.slow
 def test_the_stall_takes_no_time(tmp_path):
     """Half a minute passes in less than half a second (P24): virtual time is more than 60 times as fast."""
     files = {name: FILES[name] for name in ("follower.py", "test_stall.py")}
@@ -99,6 +102,7 @@ def shape(text):
         ),
     ],
 )
+@pytest.mark.slow
 def test_failures_look_as_the_page_says(tmp_path, file, change, begins):
     """The reports that the page shows are those of pytest, but for the random figures."""
     assert change[0] in FILES[file]

@@ -28,6 +28,7 @@ def count_on(peer):
 
 
 @pytest.mark.parametrize("limits", [{"event_timeout": 0.05}, {"stall_timeout": 0.3, "stall_on": "events"}])
+@pytest.mark.slow
 async def test_giving_up_on_a_talkative_connection(serve, diary, limits):
     """P26, F2: a connection that talks without saying anything is given up for that reason and no other."""
     reason = Reason.EVENT_TIMEOUT if "event_timeout" in limits else Reason.STALL

@@ -101,6 +101,7 @@ def traced():
         pytest.param(compressed_bomb, 4 * MEBIBYTE, id="compressed"),
     ],
 )
+@pytest.mark.slow
 async def test_endless_event(serve, diary, behaviour, allowed):
     """P13, F29: an event without end is a typed error at its limit, without a retry, in flat memory."""
     server = serve(behaviour)

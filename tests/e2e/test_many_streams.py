@@ -45,6 +45,7 @@ def open_files():
 
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="no list of file descriptors")
 @pytest.mark.parametrize("count", [101, 300])
+@pytest.mark.slow
 async def test_streams_on_the_default_client(open_site, count):
     """P4, F36: more streams than httpx's usual limit are open at once, and leave no file descriptor behind."""
     site = open_site()
@@ -119,6 +120,7 @@ async def scoped_limit(seconds):
 
 
 @pytest.mark.parametrize("limit", [scoped_limit, native_limit])
+@pytest.mark.slow
 async def test_cancelled_requests_leak_no_slot(serve, anyio_backend, limit):
     """F15: requests cancelled at any moment on a contended pool of 10 leave all of its slots usable."""
     if limit is native_limit and anyio_backend == "trio":

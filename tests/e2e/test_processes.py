@@ -127,6 +127,7 @@ def finish(process):
         pytest.param(LEFT_BY_CANCELLATION, 0, "", id="cancellation"),
     ],
 )
+@pytest.mark.slow
 def test_program_ends_in_mid_stream(serve, backend, body, code, last_words):
     """P15, P16, F17: a program that ends in the middle of a stream exits at once and complains of nothing."""
     server = serve(talk)
@@ -141,6 +142,7 @@ def test_program_ends_in_mid_stream(serve, backend, body, code, last_words):
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.slow
 def test_program_that_never_closes(serve, backend):
     """P16, F17: a program that never closes its stream exits all the same, and one warning says what to mend."""
     process = start(NEVER_CLOSED, serve(talk).url, backend)
@@ -152,6 +154,7 @@ def test_program_that_never_closes(serve, backend):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for another process")
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.slow
 def test_interrupted_program(serve, backend):
     """P15, F33: Control-C in the middle of a stream ends the program at once, with its usual exception."""
     process = start(INTERRUPTED, serve(talk).url, backend)
@@ -168,6 +171,7 @@ def test_interrupted_program(serve, backend):
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.slow
 def test_first_stream_of_a_program_is_freed(serve, backend):
     """P16, F17: the very first stream, for which modules are still loaded, frees its socket when it is dropped."""
     server = serve(talk)

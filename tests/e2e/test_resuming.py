@@ -9,6 +9,7 @@ from tests.e2e.watching import QUICK, Diary, collect, each, eventually
 
 
 @pytest.mark.parametrize("ending", ["reset", "end", "half_close"])
+@pytest.mark.slow
 async def test_two_hundred_drops(serve, diary, ending):
     """R6, R7, P5: of 200 drops with the server back at once, all are resumed, with nothing lost or repeated."""
     drops = 200

@@ -341,6 +341,7 @@ def run_preset(*arguments, timeout):
 
 
 @pytest.mark.proof
+@pytest.mark.ci
 @pytest.mark.timeout(180)
 def test_ci_preset():
     """R168, R187: 100 users, 50 messages each on 4G: 99.5 % complete, p95 below 4.2 s, within 120 s."""
@@ -356,6 +357,7 @@ def test_ci_preset():
 
 
 @pytest.mark.proof
+@pytest.mark.ci
 @pytest.mark.timeout(300)
 def test_a_thousand_streams():
     """R169-R173: a thousand streams on 3G and 4G for two minutes; the long forms are run by hand."""

@@ -15,10 +15,10 @@ def rules(tmp_path):
 
 
 @pytest.fixture
-def judge(request, tmp_path):
+def judge(tmp_path):
     """Give a function that has promtool judge files of the directory."""
 
     def judge(*arguments):
-        return promtool(request.config, *arguments, cwd=tmp_path)
+        return promtool(*arguments, cwd=tmp_path)
 
     return judge

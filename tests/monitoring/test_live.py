@@ -13,7 +13,7 @@ from resilient_sse.monitoring.prometheus_rules import recorded as recorded_as
 from tests.monitoring.live_stage import SCALE, open_stage
 from tests.monitoring.tools import need
 
-pytestmark = [pytest.mark.e2e, pytest.mark.proof]
+pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.ci]
 
 SEED = (
     "SSECompletionRateLow",
@@ -76,9 +76,9 @@ class Journal:
         return {one["metric"]["alertstate"] for one in series}
 
 
-def test_each_alert_fires_and_resolves(request, tmp_path):
+def test_each_alert_fires_and_resolves(tmp_path):
     """R182, R183, R224: all on loopback, without a container; and R120-R124 in the words of a real Prometheus."""
-    prometheus = need(request.config, "prometheus")
+    prometheus = need("prometheus")
     began = time.monotonic()
     with open_stage(prometheus, tmp_path) as stage:
         journal = Journal(stage)

@@ -35,6 +35,7 @@ def test_promtool_accepts_the_rules(rules, judge):
 
 
 @pytest.mark.proof
+@pytest.mark.ci
 def test_the_alerts_pass_their_tests(rules, judge):
     """R95, R100, R103, R105, R107, R108, R113, R120-R124: just past, just before, no traffic, resolved."""
     (rules.parent / "tests.yml").write_text(promtool_tests(rules.name))
@@ -44,6 +45,7 @@ def test_the_alerts_pass_their_tests(rules, judge):
 
 
 @pytest.mark.proof
+@pytest.mark.ci
 def test_the_recording_rules_pass_their_tests(rules, judge):
     """R94, R96, R99: an hour and a day, two processes of each job; what meets its objective, what misses it."""
     (rules.parent / "tests.yml").write_text(promtool_slo_tests(rules.name))

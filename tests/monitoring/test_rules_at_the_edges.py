@@ -1,5 +1,7 @@
 """What the rules make of processes that have just begun, of streams that live for days, and of nothing at all."""
 
+import re
+
 import pytest
 
 from resilient_sse.metrics import catalogue
@@ -217,7 +219,17 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("title", CASES)
+LONG = {
+    title
+    for title, (_, series, _) in CASES.items()
+    if any(re.search(r"x\d{3}", values) for values in series.values())
+}
+"""Hours of samples, which promtool works on for seconds."""
+
+
+@pytest.mark.parametrize(
+    "title", [pytest.param(title, marks=pytest.mark.proof if title in LONG else ()) for title in CASES]
+)
 def test_at_the_edge(title, rules, judge):
     """R107, R113, R122-R124: whether the alert fires, at these times; between two scrapes, too."""
     name, values, expected = CASES[title]

@@ -8,15 +8,15 @@ from tests.skipping import skip_aloud
 PACKAGE = "the Debian package `prometheus` has it"
 
 
-def need(config, name):
+def need(name):
     """Return the path of a program; where it is missing skip aloud, or fail in CI."""
-    return shutil.which(name) or skip_aloud(config, f"{name} is not installed: {PACKAGE}")
+    return shutil.which(name) or skip_aloud(f"{name} is not installed: {PACKAGE}")
 
 
-def promtool(config, *arguments, cwd):
+def promtool(*arguments, cwd):
     """Run promtool in a directory, and return how it ended and all that it said."""
     done = subprocess.run(
-        [need(config, "promtool"), *arguments],
+        [need("promtool"), *arguments],
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

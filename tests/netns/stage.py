@@ -20,11 +20,11 @@ STARTED = 15
 """Seconds for a Python on a busy machine to begin to speak."""
 
 
-def need_kernel(config):
+def need_kernel():
     """Have a test go on only where there can be networks; elsewhere skip it aloud, or fail it in CI."""
     missing = available()
     if missing is not None:
-        skip_aloud(config, f"no network namespaces: {missing}")
+        skip_aloud(f"no network namespaces: {missing}")
 
 
 class Stage:

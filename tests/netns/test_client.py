@@ -25,9 +25,9 @@ def anyio_backend(request):
 
 
 @pytest.fixture
-def network(pytestconfig):
+def network():
     """Give a network."""
-    need_kernel(pytestconfig)
+    need_kernel()
     with open_network() as network:
         yield network
 

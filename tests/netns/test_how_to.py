@@ -13,16 +13,16 @@ from tests.docs.pages import fences, text_of
 from tests.netns.naming import DIRECTORY, remove
 from tests.netns.stage import need_kernel
 
-pytestmark = [pytest.mark.e2e, pytest.mark.proof]
+pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.ci]
 
 SIDES = ("server", "client")
 (COMMANDS,) = fences(text_of("how-to/use-real-packet-loss.md"), "sh")
 
 
 @pytest.fixture
-def commands(pytestconfig):
+def commands():
     """Give the commands, with names of namespaces that nobody else has; what a failure leaves is removed."""
-    need_kernel(pytestconfig)
+    need_kernel()
     mine = {side: f"sse-{side}-{os.getpid()}" for side in SIDES}
     text = COMMANDS
     for side, name in mine.items():

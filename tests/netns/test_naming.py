@@ -35,9 +35,9 @@ with open_network() as network:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def kernel(pytestconfig):
+def kernel():
     """Tell a user what is missing; CI must have it."""
-    need_kernel(pytestconfig)
+    need_kernel()
 
 
 def exists(name):

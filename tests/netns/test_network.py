@@ -21,9 +21,9 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module", autouse=True)
-def kernel(pytestconfig):
+def kernel():
     """Tell a user what is missing; CI must have it."""
-    need_kernel(pytestconfig)
+    need_kernel()
 
 
 @pytest.fixture

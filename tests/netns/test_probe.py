@@ -19,8 +19,8 @@ from tests.netns.stage import need_kernel
 import pytest
 
 @pytest.fixture(autouse=True)
-def kernel(pytestconfig):
-    need_kernel(pytestconfig)
+def kernel():
+    need_kernel()
 
 def test_of_a_user():
     pass
@@ -75,9 +75,9 @@ def test_another_system(monkeypatch):
     ],
 )
 @pytest.mark.e2e
-def test_a_kernel_that_refuses(pytestconfig, fake, name, refused, what):
+def test_a_kernel_that_refuses(fake, name, refused, what):
     """Each thing is really tried, and the error quotes what came of it."""
-    need_kernel(pytestconfig)
+    need_kernel()
     real = tool(name)
     fake(
         name,
@@ -90,9 +90,9 @@ def test_a_kernel_that_refuses(pytestconfig, fake, name, refused, what):
 
 
 @pytest.mark.e2e
-def test_a_kernel_that_ends_no_connections(pytestconfig, fake):
+def test_a_kernel_that_ends_no_connections(fake):
     """`ss` does not complain where the kernel cannot, it only does nothing."""
-    need_kernel(pytestconfig)
+    need_kernel()
     real = tool("ip")
     fake("ip", f'case "$*" in *"ss -K"*) exit 0;; esac\nexec {real} "$@"')
     with pytest.raises(NetnsUnavailableError, match="CONFIG_INET_DIAG_DESTROY"):
@@ -117,9 +117,9 @@ class TestContainer:
     """What happens in a container that may not change networks."""
 
     @pytest.fixture(autouse=True)
-    def kernel(self, pytestconfig):
+    def kernel(self):
         """Take rights away only where there are any."""
-        need_kernel(pytestconfig)
+        need_kernel()
 
     def test_the_reason(self):
         """The reason names the rights and the way to get them."""
@@ -142,7 +142,7 @@ class TestContainer:
         run = self.run_a_test(tmp_path, CI="")
         assert run.returncode == 0, run.stdout
         assert "1 skipped" in run.stdout
-        assert "SKIPPED, no network namespaces: this user lacks CAP_NET_ADMIN" in run.stdout
+        assert "SKIPPED 1, no network namespaces: this user lacks CAP_NET_ADMIN" in run.stdout
 
     def test_ci_must_have_it(self, tmp_path):
         """In CI nobody reads that, and so the test fails."""

@@ -44,9 +44,10 @@ anyio.run(play_at_once, [SCENARIOS["stall"]], NetnsDriver(7))
 """
 
 
-def test_every_gate_is_passed_in_network_namespaces(pytestconfig):
+@pytest.mark.ci
+def test_every_gate_is_passed_in_network_namespaces():
     """Packets are really lost and links really cut; what the log says is what the report says (R4, R216, R217)."""
-    need_kernel(pytestconfig)
+    need_kernel()
     logs = anyio.run(play_at_once, SCENARIOS.values(), NetnsDriver(7))
     entries = [entry for log in logs for entry in log.ordered()]
     report = Report(entries, day=datetime.now(UTC).date())
@@ -67,9 +68,9 @@ def namespaces_of(process):
     return [path.name for path in DIRECTORY.glob(f"resilient-sse-{process.pid}-*")]
 
 
-def test_namespaces_go_with_their_process(pytestconfig):
+def test_namespaces_go_with_their_process():
     """Bad input: a process that is interrupted while it plays leaves no network namespace behind."""
-    need_kernel(pytestconfig)
+    need_kernel()
     process = subprocess.Popen([sys.executable, "-c", STALL], stderr=subprocess.PIPE, cwd=ROOT)
     deadline = time.monotonic() + 30
     while len(namespaces_of(process)) < 8 and time.monotonic() < deadline:

@@ -17,9 +17,9 @@ TALK = "import json; print(json.dumps({}), flush=True); "
 
 
 @pytest.fixture(scope="module", autouse=True)
-def kernel(pytestconfig):
+def kernel():
     """Tell a user what is missing; CI must have it."""
-    need_kernel(pytestconfig)
+    need_kernel()
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,9 @@ RESTORED = "Connection restored - resuming stream..."
 
 
 @pytest.fixture(scope="module", autouse=True)
-def kernel(pytestconfig):
+def kernel():
     """Tell a user what is missing; CI must have it."""
-    need_kernel(pytestconfig)
+    need_kernel()
 
 
 def seconds_between(loss, client):

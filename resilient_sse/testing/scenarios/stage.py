@@ -1,8 +1,8 @@
 """
 The stage that scenarios are played on: a server, a network, and a clock, whatever they are made of.
 
-A scenario asks its `Driver` for a `Stage` and does everything through it.  A new form of the scenarios is a new
-driver.
+A scenario asks its `Driver` for a `Stage` and does everything through it.  There is a driver for each form, in
+memory and virtual time or over real sockets; a driver of your own plays in one of the two as well.
 """
 
 from __future__ import annotations

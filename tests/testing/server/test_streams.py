@@ -274,6 +274,7 @@ def test_ten_seconds_are_the_default():
 
 
 @pytest.mark.proof
+@pytest.mark.ci
 def test_heartbeats_come_every_ten_seconds(start, listen):
     """R26: 10.0 s +- 0.5, twice in a row, by the clock."""
     heard = listen(start().url)
