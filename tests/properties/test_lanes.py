@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,6 +70,7 @@ def check(connections: list[list[bytes]], **options) -> None:
     assert play(connections, in_batches=True, **options) == play(connections, in_batches=False, **options)
 
 
+@pytest.mark.slow
 @PROFILE
 @given(st.lists(chunked_streams(), min_size=1, max_size=3), modes, st.one_of(st.none(), st.integers(12, 60)))
 def test_whatever_comes(connections, mode, limit):
@@ -124,6 +126,7 @@ def _connection(draw: st.DrawFn) -> list[bytes]:
     return cut(stream, draw(st.lists(st.integers(0, len(stream)), max_size=4)))
 
 
+@pytest.mark.slow
 @PROFILE
 @given(
     st.lists(_connection(), min_size=1, max_size=4),

@@ -100,11 +100,13 @@ def overtaken_events():
 def again_over_the_next_connection(chosen, *, kept):
     """Queue the last item that is *chosen* when the next connection begins; unless *kept*, not before."""
 
+    again = {}
+
     def make_put(put):
         def wrapped(self, item):
             belongs = chosen(self, item)
             if belongs:
-                self._again = item
+                again[id(self)] = item
             if kept or not belongs:
                 put(self, item)
 
@@ -113,7 +115,7 @@ def again_over_the_next_connection(chosen, *, kept):
     def make_connected(connected):
         def wrapped(self, *args, **options):
             connected(self, *args, **options)
-            item, self._again = getattr(self, "_again", None), None
+            item = again.pop(id(self), None)
             if item is not None:
                 self._queue.append(item)
 
