@@ -24,6 +24,7 @@ from resilient_sse._client.watch import Watch
 from resilient_sse._core.batches import PORTION
 from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError, without_frames
 from resilient_sse._core.events import Gap, ServerSentEvent
+from resilient_sse._core.session import Step
 from resilient_sse._core.states import Reason, StreamState
 
 if TYPE_CHECKING:
@@ -226,19 +227,17 @@ class Pump:
         return farewell
 
     async def _proceed(self) -> None:
-        """Do the one thing that can bring the stream on."""
-        session = self._session
-        if session.intake.done:
+        """Do what the session says is next; only a wish to restart comes before a read."""
+        step = self._session.next_step()
+        if isinstance(step, ResilientSSEError):
+            await self._lose(step)
+        elif step is Step.COMPLETE:
             try:
                 await self._drop()
             finally:
-                session.complete(anyio.current_time())
-        elif self.connection is None:
+                self._session.complete(anyio.current_time())
+        elif step is Step.CONNECT or self.connection is None:
             await self._connect()
-        elif session.overflow is not None:
-            await self._lose(session.overflow)
-        elif session.intake.heal:
-            await self._lose(ConnectionLostError(Reason.GAP, "asking again for missing events"))
         elif self._restart:
             await self._interrupted()
         else:

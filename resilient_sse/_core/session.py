@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from resilient_sse._core.batches import Batches
 from resilient_sse._core.classify import reason_of
+from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.events import Closed, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.intake import Delivery, Intake
 from resilient_sse._core.journal import Journal
@@ -37,7 +39,19 @@ if TYPE_CHECKING:
     from resilient_sse._core.errors import LimitExceededError, ResilientSSEError
     from resilient_sse._core.options import StreamOptions
 
-__all__ = ["TRANSITIONS", "Session"]
+__all__ = ["TRANSITIONS", "Session", "Step"]
+
+
+class Step(Enum):
+    """What the client does next, once everything at hand was handed over."""
+
+    CONNECT = "connect"
+    """Make the next attempt, when it is due."""
+    READ = "read"
+    """Wait for bytes, as long as silence may last."""
+    COMPLETE = "complete"
+    """Close the connection: the stream has reached its end."""
+
 
 # So many bytes are parsed, and in batches judged, before others get a turn: 100 events, or 5 ms of the tiniest.
 _BYTES_A_TURN = 16 * 1024
@@ -111,6 +125,7 @@ class Session:
         self._parser = Parser(max_event_bytes=options.max_event_bytes)
         self._records = options.flight_recorder > 0
         self._rest = b""
+        self._fed = 0  # of the rest
         self._opened_at: float | None = None
         self._proved = self._dispatched = False
         self._resumption = Resumption()
@@ -163,7 +178,9 @@ class Session:
             stats.last_byte_at = now
         if self._records:
             self.journal.recorder.feed(chunk)
-        self._rest = self._rest + chunk if self._rest else chunk
+        if self._rest:
+            chunk, self._fed = self._rest[self._fed :] + chunk, 0
+        self._rest = chunk
         self._feed(raw_size, waited, now)
 
     @property
@@ -178,21 +195,26 @@ class Session:
 
     def _feed(self, size: int, waited: float, now: float) -> None:
         """Parse as much of what was received as is good for one turn of the event loop."""
-        chunk, self._rest = self._rest, b""
-        if len(chunk) > _BYTES_A_TURN:
-            end = end_of_last_block(chunk, _BYTES_A_TURN) or _BYTES_A_TURN
-            chunk, self._rest = chunk[:end], chunk[end:]
+        chunk, start = self._rest, self._fed
+        if len(chunk) - start > _BYTES_A_TURN:
+            chunk = chunk[start : start + _BYTES_A_TURN]
+            chunk = chunk[: end_of_last_block(chunk, len(chunk)) or len(chunk)]
+            self._fed += len(chunk)
+        else:
+            chunk = chunk[start:]
+            self._rest, self._fed = b"", 0
         found: list[Found] | list[Item]
         if self.batches is not None:
+            before = self.stats.delivered
             found = self._parser.feed_fast(chunk)
             dispatched = self.batches.judge(found)
-            if dispatched:
+            if self.stats.delivered != before:
                 self._brought(now)
         else:
             found = self._parser.feed(chunk)
             dispatched = self._queue(found)
         if self._parser.overflow is not None:
-            self._rest = b""
+            self._rest, self._fed = b"", 0
         if dispatched:
             self._dispatched = True
         alive = self.silence.heard(size, waited, frames=bool(found), event=dispatched)
@@ -213,8 +235,8 @@ class Session:
         return dispatched
 
     def _brought(self, now: float) -> None:
-        """Count what new events mean for the connection, and when they came."""
-        if self.intake.fresh and not self._proved and self._opened_at is not None:
+        """Write down when events came that are for the consumer, and that the connection has brought something."""
+        if not self._proved and self._opened_at is not None:
             self._proof(self._opened_at, now)
         self.stats.last_event_at = now
         if self.stats.time_to_first_event is None and self.stats.started_at is not None:
@@ -228,6 +250,16 @@ class Session:
             received=self.stats.received - waiting,
             delivered=self.stats.delivered - waiting,
         )
+
+    def next_step(self) -> Step | ResilientSSEError:
+        """Return what can bring the stream on, or the error for which the connection is to be given up."""
+        if self.intake.done:
+            return Step.COMPLETE
+        if self._opened_at is None:
+            return Step.CONNECT
+        if self.intake.heal and self._parser.overflow is None:
+            return ConnectionLostError(Reason.GAP, "asking again for missing events")
+        return self._parser.overflow or Step.READ
 
     @property
     def overflow(self) -> LimitExceededError | None:
@@ -342,7 +374,7 @@ class Session:
         self._move(StreamState.RECONNECTING, reason, now, attempt=attempt, delay=delay, error=error)
 
     def _close(self, reason: Reason, now: float, *, discard: bool = False) -> None:
-        self._rest = b""
+        self._rest, self._fed = b"", 0
         self.intake.end(Closed(reason=reason), discard=discard)
         self._move(StreamState.CLOSED, reason, now)
 

@@ -99,7 +99,6 @@ def overtaken_events():
 
 def again_over_the_next_connection(chosen, *, kept):
     """Queue the last item that is *chosen* when the next connection begins; unless *kept*, not before."""
-
     again = {}
 
     def make_put(put):
