@@ -5,7 +5,7 @@ Theory of operation.  An event is known by its id together with its type and dat
 remember the last ones, 16 bytes an event, in the order of arrival.  Most servers count: while ids are decimal and
 rise, the ring of ids is in order by itself, an id above the highest is new by one comparison, any other is found
 by bisection, and what has left the ring is known by its number.  The first id that does not rise has an index
-made: the slots of each ring in the order of their hashes, 4 bytes each.  A set or a dict of the same hashes takes
+made: the slots of the ring in the order of their ids, 4 bytes each.  A set or a dict of the same hashes takes
 ten times that, which counts when a process holds thousands of streams.
 
 Python keys its string hash with a secret for each process, so no server can aim for a collision; by chance one
@@ -78,7 +78,6 @@ class Deduplicator:
     """
 
     __slots__ = (
-        "_by_content",
         "_by_key",
         "_contents",
         "_dropping",
@@ -113,7 +112,6 @@ class Deduplicator:
         self._keys, self._contents = array("q"), array("q")
         self._oldest = 0
         self._by_key: array[int] | None = None
-        self._by_content: array[int] | None = None
         self._first, self._first_contents = array("q"), array("q")
         self._top = _NO_NUMBER
         self._gone = _NO_NUMBER
@@ -190,7 +188,7 @@ class Deduplicator:
         self._add(key, content)
         if self._by_key is not None and self._risen >= self._window:
             # A whole window has risen again: the ring is in order, as it would be had it begun here.
-            self._by_key = self._by_content = None
+            self._by_key = None
             self._gone = _NO_NUMBER
             self._first, self._first_contents = array("q"), array("q")
         return Sighting.DUPLICATE if expected else sighting
@@ -255,11 +253,12 @@ class Deduplicator:
     def _look(self, key: int, content: int, slot: int | None) -> Sighting:
         if slot is None:
             return self._look_beyond(key, content)
-        if self._by_content is None:
-            known = self._contents[slot] == content
-        else:
-            at = bisect_left(self._by_content, content, key=self._contents.__getitem__)
-            known = at < len(self._by_content) and self._contents[self._by_content[at]] == content
+        known = self._contents[slot] == content
+        if not known and self._by_key is not None and not self.meaningless:
+            # Of several events with one id, any may be this one.
+            first = bisect_left(self._by_key, key, key=self._keys.__getitem__)
+            last = bisect_right(self._by_key, key, key=self._keys.__getitem__)
+            known = content in map(self._contents.__getitem__, self._by_key[first:last])
         return Sighting.DUPLICATE if known else Sighting.CONFLICT
 
     def _look_beyond(self, key: int, content: int) -> Sighting:
@@ -306,17 +305,15 @@ class Deduplicator:
             contents.append(content)
         else:
             slot = self._oldest
-            if self._by_key is None or self._by_content is None:
+            if self._by_key is None:
                 self._gone = keys[slot]
             else:
                 del self._by_key[bisect_left(self._by_key, keys[slot], key=keys.__getitem__)]
-                del self._by_content[bisect_left(self._by_content, contents[slot], key=contents.__getitem__)]
             keys[slot], contents[slot] = key, content
             self._oldest = (slot + 1) % self._window
-        if self._by_key is not None and self._by_content is not None:
+        if self._by_key is not None:
             # Of equal hashes the youngest stands last.
             insort_right(self._by_key, slot, key=keys.__getitem__)
-            insort_right(self._by_content, slot, key=contents.__getitem__)
 
     def _pass_resumed(self, events: int) -> None:
         """Let the id to resume from grow older, and leave the window in its turn."""
@@ -327,7 +324,6 @@ class Deduplicator:
     def _make_index(self) -> None:
         slots = [*range(self._oldest, len(self._keys)), *range(self._oldest)]
         self._by_key = array("I", sorted(slots, key=self._keys.__getitem__))
-        self._by_content = array("I", sorted(slots, key=self._contents.__getitem__))
 
 
 def _key(event_id: str) -> int:
