@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from random import Random
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
@@ -44,6 +44,9 @@ GapCallbackT = TypeVar("GapCallbackT", bound=GapCallback)
 T = TypeVar("T")
 
 _DEFAULT_BACKOFF = Backoff()
+
+# For jitter: a generator of its own would take 2.5 KiB a stream, and a shared one would be in step after a fork.
+_RANDOM = SystemRandom()
 
 # So many things that are no events may pass before others get a turn.
 _PATIENCE = 100
@@ -208,7 +211,7 @@ class ResilientStream:
         observers = check_observers(observers)
         self._session = Session(
             options,
-            random=Random().random,  # noqa: S311 - jitter, not secrets
+            random=_RANDOM.random,
             in_batches=not (observers or self._position or options.intake.looks_at_each),
         )
         self._ready = self._session.intake.ready
