@@ -41,7 +41,7 @@ __all__ = ["Pump"]
 # After so many reads others get a turn, even if no read had to wait.
 _READS_A_TURN = 32
 
-# After 100 events (`PORTION`), or so much time spent on them, others get a turn, unless a read has waited meanwhile:
+# After 100 events (`PORTION`), or so much time spent on them, others get a turn, unless a read has waited:
 # one that took so long.
 _SECONDS_A_TURN = 0.005
 _PARTS_A_TURN = 2
