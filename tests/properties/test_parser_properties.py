@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,8 @@ from tests.properties.sse_grammar import (
     streams,
     wires,
 )
+
+pytestmark = pytest.mark.slow  # every stream goes through both lanes
 
 limits = st.one_of(st.integers(12, 40), st.integers(1, 64))
 
