@@ -54,7 +54,7 @@ class StreamStats:
         started_at: When the stream was first iterated.
         connected_at: When the present or last connection was opened.
         last_byte_at: When bytes last arrived.
-        last_event_at: When an event was last delivered.
+        last_event_at: When an event was last delivered; where whole reads are judged at once, when its read came.
         time_to_first_event: From `started_at` to the first delivered event.
         last_recovery: From the last loss of the connection to the first new event after it.
     """
