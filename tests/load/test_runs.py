@@ -364,6 +364,17 @@ def test_ci_preset():
 
 @pytest.mark.proof
 @pytest.mark.ci
+@pytest.mark.timeout(120)
+def test_a_thousand_streams_for_a_moment():
+    """R169 in short: a thousand streams on 3G and 4G are opened and kept for half a minute."""
+    result = run_preset("--preset", "thousand", "--duration", "30", "--drops", "0", timeout=110)
+    assert broken(result) == []
+    assert result.streams.completed == 1000
+    assert result.delivery.received == 30_000
+    assert result.process.resident_peak < 150e6
+
+
+@pytest.mark.proof
 @pytest.mark.timeout(300)
 def test_a_thousand_streams():
     """R169-R173: a thousand streams on 3G and 4G for two minutes; the long forms are run by hand."""
