@@ -31,7 +31,6 @@ from unittest.mock import patch
 import anyio
 import httpx
 import prometheus_client
-import pytest
 import respx
 from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
@@ -43,6 +42,8 @@ from resilient_sse.testing import RecordedRequest, Reply, Script, comment, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
+
+    import pytest
 
     from resilient_sse.testing import BackendName, Handler
 
@@ -268,11 +269,3 @@ pytest_collect_file = examples(DOCS, "*.md").pytest()
 def pytest_configure(config: pytest.Config) -> None:
     """Have the examples of the README collected as well."""
     config.pluginmanager.register(Readme())
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the blocks of a page, which share a namespace, in one process."""
-    for item in items:
-        if isinstance(item, SybilItem):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))

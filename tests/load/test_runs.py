@@ -76,6 +76,7 @@ def sabotage(monkeypatch, what):
     monkeypatch.setattr(site, "_server", sabotaged)
 
 
+@pytest.mark.slow
 async def test_small_run():
     """R168 in small: everything is received once and in order, and every figure is there."""
     told = []
@@ -100,6 +101,7 @@ async def test_small_run():
     assert LoadResult.from_json(result.to_json()) == result
 
 
+@pytest.mark.slow
 async def test_backend_and_seed(anyio_backend_name):
     """The result says on which event loop it was, and which seed can be given to have it again."""
     result = await run_load(replace(SMALL, users=2, messages=2, seed=None))
@@ -128,6 +130,7 @@ async def test_without_network():
     assert result.setup.profiles == ""
 
 
+@pytest.mark.slow
 async def test_server_that_loses_an_event(monkeypatch):
     """R5, R16: one message that a server never sends is missed: by the client, and by the figures."""
     sabotage(monkeypatch, "lose")
@@ -161,6 +164,7 @@ async def test_network_that_stays_away(monkeypatch):
     assert result.delivery.completion == 1.0
 
 
+@pytest.mark.slow
 async def test_server_that_dies(monkeypatch):
     """A server that dies ends the run at once, by an error that names it, and leaves nothing behind."""
     sabotage(monkeypatch, "die")
@@ -217,6 +221,7 @@ async def test_restart_with_an_empty_store():
     assert server.counters.connections <= 200
 
 
+@pytest.mark.slow
 async def test_cancellation():
     """A run that is cancelled leaves nothing behind (see the fixture)."""
     with anyio.move_on_after(2.5):
@@ -313,6 +318,7 @@ def gone(pid):
 
 
 @pytest.mark.parametrize("number,code", [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.slow
 def test_interrupted_command(number, code):
     """Ctrl-C ends a run with 130; not even a run that is killed leaves its server or its network behind."""
     command = [sys.executable, "-m", "resilient_sse", "load", "--users", "3", "--duration", "60"]
@@ -358,6 +364,17 @@ def test_ci_preset():
 
 @pytest.mark.proof
 @pytest.mark.ci
+@pytest.mark.timeout(120)
+def test_a_thousand_streams_for_a_moment():
+    """R169 in short: a thousand streams on 3G and 4G are opened and kept for half a minute."""
+    result = run_preset("--preset", "thousand", "--duration", "30", "--drops", "0", timeout=110)
+    assert broken(result) == []
+    assert result.streams.completed == 1000
+    assert result.delivery.received == 30_000
+    assert result.process.resident_peak < 150e6
+
+
+@pytest.mark.proof
 @pytest.mark.timeout(300)
 def test_a_thousand_streams():
     """R169-R173: a thousand streams on 3G and 4G for two minutes; the long forms are run by hand."""

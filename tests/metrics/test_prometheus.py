@@ -361,6 +361,7 @@ def test_without_the_extra():
 # --- Threads
 
 
+@pytest.mark.slow
 def test_many_threads_and_both_kinds_of_event_loops(registry, metrics, shown):
     """Streams of several loops at once, asyncio's and trio's, while it is scraped: nothing is lost or torn."""
     texts = []

@@ -90,6 +90,7 @@ def served(registry):
         thread.join()
 
 
+@pytest.mark.slow
 def test_two_processes_and_a_scrape_of_both(directory, monkeypatch):
     """Each goes through the torment; one scrape over HTTP shows the sum of both (P28, R185)."""
     monkeypatch.setenv("PROGRAM_COUNTS", "1")
@@ -124,6 +125,7 @@ def test_the_plain_collector_shows_all_but_the_ratio(directory):
     assert {name: merged[name] for name in plain} == plain
 
 
+@pytest.mark.slow
 def test_live_figures_are_those_of_live_processes(directory):
     """Totals outlive a process; states and the completion rate go with it, once it is marked as dead."""
     process = start("hold", directory)
@@ -171,6 +173,7 @@ def test_a_fork_in_the_midst_of_writing(directory):
     assert scraped(directory)["sse_streams_started_total",] == 31
 
 
+@pytest.mark.slow
 def test_labels_are_kept_in_the_files(directory):
     """Series of the same labels are added up, the completion rate is made for each (R97)."""
     run("label", directory)

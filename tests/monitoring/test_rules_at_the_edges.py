@@ -230,6 +230,7 @@ LONG = {
 @pytest.mark.parametrize(
     "title", [pytest.param(title, marks=pytest.mark.proof if title in LONG else ()) for title in CASES]
 )
+@pytest.mark.slow
 def test_at_the_edge(title, rules, judge):
     """R107, R113, R122-R124: whether the alert fires, at these times; between two scrapes, too."""
     name, values, expected = CASES[title]

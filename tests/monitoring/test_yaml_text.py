@@ -21,6 +21,7 @@ NESTED = st.recursive(
 
 
 @given(st.dictionaries(SENTENCES, NESTED, min_size=1, max_size=4))
+@pytest.mark.slow
 def test_what_is_written_is_read(data):
     """Whatever it is, the same comes back."""
     assert yaml.safe_load(yaml_text(data)) == data

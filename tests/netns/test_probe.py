@@ -134,7 +134,16 @@ class TestContainer:
         file = tmp_path / "test_user.py"
         file.write_text(TEST, encoding="utf-8")
         return without_rights(
-            sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file), **environment
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "tests.conftest",
+            str(file),
+            **environment,
         )
 
     def test_a_user_is_told(self, tmp_path):
@@ -144,6 +153,7 @@ class TestContainer:
         assert "1 skipped" in run.stdout
         assert "SKIPPED 1, no network namespaces: this user lacks CAP_NET_ADMIN" in run.stdout
 
+    @pytest.mark.slow
     def test_ci_must_have_it(self, tmp_path):
         """In CI nobody reads that, and so the test fails."""
         run = self.run_a_test(tmp_path, CI="true")

@@ -44,7 +44,6 @@ anyio.run(play_at_once, [SCENARIOS["stall"]], NetnsDriver(7))
 """
 
 
-@pytest.mark.ci
 def test_every_gate_is_passed_in_network_namespaces():
     """Packets are really lost and links really cut; what the log says is what the report says (R4, R216, R217)."""
     need_kernel()

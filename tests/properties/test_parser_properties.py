@@ -54,6 +54,7 @@ def held(thing: object, seen: set[int] | None = None) -> int:
 
 @PROFILE
 @given(chunked_streams())
+@pytest.mark.slow
 def test_any_chunking_gives_what_the_reference_parser_gives(chunks):
     """However a stream is cut, the items are those of the whole stream, as the second reading has them."""
     stream = b"".join(chunks)
@@ -64,6 +65,7 @@ def test_any_chunking_gives_what_the_reference_parser_gives(chunks):
 
 @PROFILE
 @given(streams(max_blocks=3))
+@pytest.mark.slow
 def test_every_cut_in_two(stream):
     """No single cut in a stream changes what it says, not even next to an empty chunk."""
     expected = reference(stream)
@@ -74,6 +76,7 @@ def test_every_cut_in_two(stream):
 
 @PROFILE
 @given(streams(max_blocks=2), st.data())
+@pytest.mark.slow
 def test_cuts_in_three(stream, data):
     """Three chunks show what two cannot: state that should not outlive the chunk after its own."""
     expected = reference(stream)
@@ -84,6 +87,7 @@ def test_cuts_in_three(stream, data):
 
 @PROFILE
 @given(streams(max_blocks=3))
+@pytest.mark.slow
 def test_every_prefix_says_all_it_can(stream):
     """Items come with the byte that completes them: no later, and none before."""
     parser = Parser(max_event_bytes=None)
@@ -104,6 +108,7 @@ def test_reference_decodes_like_python(stream):
 
 @PROFILE
 @given(chunked_streams(), limits)
+@pytest.mark.slow
 def test_the_limit_trips_at_the_same_byte_in_any_chunking(chunks, limit):
     """Whether the limit is passed, and every item before that, depends on the bytes alone."""
     stream = b"".join(chunks)
@@ -115,6 +120,7 @@ def test_the_limit_trips_at_the_same_byte_in_any_chunking(chunks, limit):
 
 @PROFILE
 @given(chunked_streams(max_blocks=3))
+@pytest.mark.slow
 def test_the_limit_may_be_reached_but_not_passed(chunks):
     """A limit of what the largest block needs never trips, in any chunking; one byte less always does."""
     stream = b"".join(chunks)
@@ -128,6 +134,7 @@ def test_the_limit_may_be_reached_but_not_passed(chunks):
 
 @PROFILE
 @given(chunked_streams(), limits)
+@pytest.mark.slow
 def test_an_overflow_keeps_the_items_before_it(chunks, limit):
     """What comes out before the limit trips is the start of what would have come out without a limit."""
     limited = drive(chunks, limit)
@@ -145,6 +152,7 @@ def test_an_overflow_keeps_the_items_before_it(chunks, limit):
     st.booleans(),
     st.sampled_from([16, 64, 256]),
 )
+@pytest.mark.slow
 def test_never_holds_more_than_the_limit_and_one_chunk(chunks, opening, block, limit):
     """A parser keeps no more than a block of the limit's size and the chunk it was given last."""
     parser = Parser(max_event_bytes=limit)
@@ -180,6 +188,7 @@ def test_what_is_encoded_is_parsed_back(sent, end, space, step, marked):
 
 @PROFILE
 @given(st.lists(wires, max_size=5))
+@pytest.mark.slow
 def test_parsing_and_encoding_again_changes_nothing(sent):
     """What was parsed, encoded and parsed again is what was parsed."""
     once = drive([b"".join(map(encode, sent))]).items
@@ -193,6 +202,7 @@ def test_parsing_and_encoding_again_changes_nothing(sent):
 
 @PROFILE
 @given(st.tuples(chunked_streams(max_blocks=2), chunked_streams(max_blocks=2)))
+@pytest.mark.slow
 def test_parsers_share_nothing(parts):
     """Parsers fed in turns say what each of them would have said alone."""
     parsers = [Parser(max_event_bytes=None) for _ in parts]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -282,6 +283,7 @@ def test_nothing_is_lost_silently(stored, connections):
 
 @PROFILE
 @given(st.lists(servings, max_size=8))
+@pytest.mark.slow
 def test_a_faithful_server_loses_nothing(connections):
     """Whatever was dropped on the way is healed if the server replays it at last: no gap remains (R34)."""
     client = Client(0)

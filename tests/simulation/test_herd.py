@@ -61,6 +61,7 @@ def test_arrivals_are_sums():
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.slow
 def test_real_streams_come_back_one_by_one(backend):
     """100 streams that lost their server in one moment neither retry nor return together (R60, R61)."""
     arrivals = herd_of_streams(100, down=20.0, backend=backend)

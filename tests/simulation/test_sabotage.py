@@ -22,6 +22,7 @@ FIRSTS = set({wanted: sabotage for sabotage, wanted in reversed(SABOTAGES.items(
     [pytest.param(each, marks=() if each in FIRSTS else pytest.mark.proof) for each in SABOTAGES],
     ids=lambda sabotage: sabotage.__name__,
 )
+@pytest.mark.slow
 def test_every_sabotage_is_caught(sabotage, record_property):
     """A fault in the client or the server breaks the promise it is about (R8, R27, R28, R64-R66)."""
     wanted = SABOTAGES[sabotage]

@@ -332,6 +332,7 @@ class TestExactly:
         assert logged("slow-3g", "asyncio") == logged("slow-3g", "trio")
 
     @pytest.mark.parametrize("name", SCENARIOS)
+    @pytest.mark.slow
     def test_a_seed_decides_everything(self, name):
         """The client's jitter, too: played twice, the logs are equal to the last figure (R11)."""
         assert logged(name, "asyncio") == logged(name, "asyncio")

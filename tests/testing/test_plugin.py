@@ -78,6 +78,7 @@ def test_a_run_that_does_not_use_it_does_not_pay(project, monkeypatch):
     assert "4 passed" in output
 
 
+@pytest.mark.slow
 def test_it_says_what_it_offers(project):
     """Fixtures and marks are listed with their explanations, and nothing has a name that others may want."""
     code, fixtures = project.run("--fixtures")
@@ -111,6 +112,7 @@ FOLLOWER = """
 """
 
 
+@pytest.mark.slow
 def test_marked_tests_run_in_virtual_time(project):
     """The mark alone is enough, on both backends or on those named, in functions, classes and modules."""
     code, output = project.run(
@@ -203,6 +205,7 @@ def test_other_async_tests_keep_real_time(project):
     assert "6 passed" in output
 
 
+@pytest.mark.slow
 def test_a_fixture_of_many_tests_cannot_share_a_clock(project):
     """Each test has a clock of its own, so an async fixture of a whole module is refused, not run on another."""
     code, output = project.run(
@@ -222,6 +225,7 @@ def test_a_fixture_of_many_tests_cannot_share_a_clock(project):
     assert "ScopeMismatch" in output
 
 
+@pytest.mark.slow
 def test_it_does_without_trio(project):
     """Where trio is not installed, marked tests run on asyncio, and one that names trio says what to install."""
     project.write(
@@ -329,6 +333,7 @@ def test_a_plugin_that_takes_marked_tests_over_is_noticed(project):
     assert "asyncio_mode = strict" in output
 
 
+@pytest.mark.slow
 def test_property_tests_run_in_virtual_time(project):
     """Hypothesis calls the test many times; each call is in virtual time."""
     code, output = project.run(
@@ -350,6 +355,7 @@ def test_property_tests_run_in_virtual_time(project):
     assert "2 passed" in output
 
 
+@pytest.mark.slow
 def test_sync_tests_use_the_script_too(project):
     """A sync test runs what is async by `run_in_virtual_time`, with the same fixtures."""
     code, output = project.run(
@@ -373,6 +379,7 @@ def test_sync_tests_use_the_script_too(project):
 # --- The script and the recorder
 
 
+@pytest.mark.slow
 def test_the_script_is_verified(project):
     """A swallowed request and an unplayed step fail the test at its end; a test that failed is left alone."""
     code, output = project.run(
@@ -412,6 +419,7 @@ def test_the_script_is_verified(project):
     assert "1 failed, 3 passed, 2 errors" in output
 
 
+@pytest.mark.slow
 def test_a_failure_shows_the_conversation_and_the_timeline(project):
     """What the server and the stream have seen is in the report, the timeline only once."""
     code, output = project.run(
@@ -461,6 +469,7 @@ def test_a_failure_shows_the_conversation_and_the_timeline(project):
     assert section(idle, "SSE timeline") == ["(nothing happened)"]
 
 
+@pytest.mark.slow
 def test_a_failure_is_reported_once(project):
     """A request too many, or a handler that raises, is one failure, and its traceback leaves the libraries out."""
     code, output = project.run(
@@ -512,6 +521,7 @@ def test_a_failure_is_reported_once(project):
     assert 'raise ValueError("of the handler")' in handler
 
 
+@pytest.mark.slow
 def test_a_client_that_retries_for_ever_is_stopped(project):
     """Virtual time has no end, so the script has one; what is shown of the conversation is short."""
     code, output = project.run(
@@ -541,6 +551,7 @@ def test_a_client_that_retries_for_ever_is_stopped(project):
     assert len(conversation) == 41
 
 
+@pytest.mark.slow
 def test_a_deadlock_on_trio_fails(project):
     """Under anyio's plugin a test that waits for what never comes fails, and the next one passes."""
     code, output = project.run(

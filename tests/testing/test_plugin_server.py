@@ -27,6 +27,7 @@ def project(tmp_path):
     return project
 
 
+@pytest.mark.slow
 def test_a_real_server_for_tests_of_any_kind(project):
     """One fixture serves sync tests and async tests on both backends, and its mark passes arguments."""
     code, output = project.run(
@@ -60,6 +61,7 @@ def test_a_real_server_for_tests_of_any_kind(project):
     assert "the mark sse_server takes keyword arguments only" in output
 
 
+@pytest.mark.slow
 def test_a_proxy_before_it(project):
     """What is sent comes through the proxy, and after a reset the rest does; its mark passes arguments."""
     code, output = project.run(
@@ -89,6 +91,7 @@ def test_a_proxy_before_it(project):
     assert "2 passed" in output
 
 
+@pytest.mark.slow
 def test_real_sockets_in_virtual_time_are_refused(project):
     """The clock would jump while the kernel works: said before the test begins, by mark or by fixture."""
     code, output = project.run(
@@ -131,6 +134,7 @@ def test_real_sockets_in_virtual_time_are_refused(project):
 
 
 @pytest.mark.parametrize("missing", ["starlette", "sse_starlette", "uvicorn"])
+@pytest.mark.slow
 def test_a_missing_extra_names_the_remedy(project, missing):
     """Who asks for the server without what it needs reads what to install."""
     code, output = project.run(

@@ -67,6 +67,7 @@ def test_it_shares_no_code_with_the_report():
                 assert node.module in ALLOWED, f"{path.name} imports {node.module}"
 
 
+@pytest.mark.slow
 def test_it_finds_every_altered_figure(document, lines):
     """Each value of the report, altered alone, is named in a difference; only the date cannot be known."""
     for path in leaves(document):
@@ -81,6 +82,7 @@ def test_it_finds_every_altered_figure(document, lines):
         assert any(path[-1] in difference for difference in found), path
 
 
+@pytest.mark.slow
 def test_it_finds_constants(document, replay):
     """A report that was written for another run, however good its figures, is not that of this run (R216)."""
     _, lines = replay()  # by another seed: recovery times differ

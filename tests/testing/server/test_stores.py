@@ -199,6 +199,7 @@ def _append_many(path, barrier):
     anyio.run(main)
 
 
+@pytest.mark.slow
 async def test_sqlite_in_several_processes(tmp_path, monkeypatch, pytestconfig):
     """R192: processes that append to one file at once wait for each other, and leave no hole."""
     monkeypatch.syspath_prepend(pytestconfig.rootpath)  # they import this very module
