@@ -11,25 +11,31 @@ wake whatever `next` is waiting for; `next` itself does the rest, so one task at
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, current_token
 
 from resilient_sse._client.retry import Outage
+from resilient_sse._client.backends import clock, finish
 from resilient_sse._client.transport import CLOSE_SECONDS
-from resilient_sse._client.watch import Watch
-from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError, without_frames
+from resilient_sse._client.watch import watch_over
+from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError
+from resilient_sse._core.events import Gap
 from resilient_sse._core.states import Reason, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+
+    from anyio.lowlevel import EventLoopToken
 
     from resilient_sse._client.report import Reporter
     from resilient_sse._client.request import RequestTemplate
     from resilient_sse._client.transport import Connection, Transport
+    from resilient_sse._client.watch import Watch
     from resilient_sse._core.holdback import Delivery
     from resilient_sse._core.session import Session
 
@@ -64,8 +70,12 @@ class Pump:
         self._outage: Outage | None = None
         self._scope: anyio.CancelScope | None = None
         self._watch: Watch | None = None
+        self._closed: anyio.Event | None = None
+        self._loop: EventLoopToken | None = None
+        self._announced = 0.0
+        self._clock: Callable[[], float] = anyio.current_time
         self._restart = False
-        self._was_cancelled = False
+        self._was_cancelled = self._warned = False
         self._reads = 0
         self._waiting_since = 0.0
         self._farewell: Delivery | None = None
@@ -116,8 +126,34 @@ class Pump:
         self._waiting_since = anyio.current_time()
 
     async def close(self) -> None:
-        """Close the connection and the transport, within a bound, and end the stream."""
+        """
+        End the stream: close connection and transport, and tell all callbacks.
+
+        All this is bounded, is done once, and is done to its end although the caller may be cancelled; whoever
+        else calls waits for it.
+        """
         self.closing = True
+        if self._closed is not None:
+            await self._closed.wait()
+            return
+        self._closed = anyio.Event()
+        try:
+            await finish(self._end, within=4 * CLOSE_SECONDS)
+        finally:
+            self._closed.set()
+
+    async def leave(self) -> None:
+        """Close the connection, and leave it to who is iterating to end the stream: a callback keeps them from it."""
+        await self._drop()
+
+    def abandon(self) -> None:
+        """Have the connection closed by the event loop: nobody is left who could wait for it."""
+        if self._watch is not None:
+            self._watch.end()
+        if self.connection is not None:
+            self.connection.abandon()
+
+    async def _end(self) -> None:
         session = self._session
         try:
             await self._drop()
@@ -194,7 +230,6 @@ class Pump:
         try:
             connection = await self._open(cursor)
         except ResilientSSEError as error:
-            without_frames(error)
             session.refused(error, now=anyio.current_time(), wall=datetime.now(UTC))
             self._outage.failed()
             return
@@ -209,7 +244,9 @@ class Pump:
             return
         self._end_outage()
         self.connection = connection
-        self._waiting_since = anyio.current_time()
+        self._watch = watch_over(connection, self._quiet)
+        self._clock = clock()
+        self._waiting_since = self._clock()
         session.opened(connection.status, connection.headers, cursor=cursor, now=self._waiting_since)
 
     def _end_outage(self) -> None:
@@ -231,21 +268,18 @@ class Pump:
         if left <= 0:  # a flood of what is no event never lets a timer ring
             await self._lose(ConnectionLostError(reason, "nothing that counts arrived in time"))
             return
-        notice = session.silence.until_notice if session.state is StreamState.CONNECTED else left
-        watch = self._watch = Watch(connection, notice=self._quiet, notice_after=notice, limit=left)
+        assert self._watch is not None  # noqa: S101 - there is a connection
+        watch, since = self._watch, self._waiting_since
+        notice = session.silence.until_notice if session.state is StreamState.CONNECTED else math.inf
         try:
-            chunk = await watch.read()
+            chunk = await watch.read(notice_at=since + notice, limit_at=since + left)
         except ConnectionLostError as error:
             await self._lose(error)
             return
         except anyio.get_cancelled_exc_class():
-            # Told to the session when the stream is asked again: a stream that is closed now has lost nothing.
-            self._was_cancelled = True
-            await self._drop()
+            await self._was_cut(connection)
             raise
-        finally:
-            self._watch = None
-        now = anyio.current_time()
+        now = self._clock()
         waited, self._waiting_since = now - self._waiting_since, now
         if isinstance(chunk, tuple):  # the read may have brought this in the very moment it was cut
             data, size = chunk
@@ -264,8 +298,21 @@ class Pump:
                 # the event loop.
                 await checkpoint()
 
+    async def _was_cut(self, connection: Connection) -> None:
+        """The program has cancelled a read.  A connection that lasts goes on; any other was closed by it."""
+        session, now = self._session, self._clock()
+        if connection.lasting:
+            waited, self._waiting_since = now - self._waiting_since, now
+            session.receive(b"", raw_size=0, waited=waited, now=now)  # many short waits are one long silence
+            return
+        # Told to the session when the stream is asked again: a stream that is closed now has lost nothing.
+        self._was_cancelled = True
+        if session.intake.cursor is None and not self._warned:
+            self._warned = True
+            session.intake.put(Gap(kind="unresumable", after_id=None, before_id=None, missing=None))
+        await self._drop()
+
     async def _lose(self, error: ResilientSSEError) -> None:
-        without_frames(error)
         try:
             await self._drop()
         finally:  # cancelled or not, the connection is gone, and the session must know
@@ -282,6 +329,9 @@ class Pump:
     async def _drop(self) -> None:
         """Close the connection before anything else is opened: a stream holds one at most."""
         connection, self.connection = self.connection, None
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.end()
         if connection is not None:
             try:
                 await connection.aclose()
@@ -290,8 +340,12 @@ class Pump:
 
     async def _pause(self, _delay: float = 0.0) -> None:
         """Sleep until the next attempt is due, whoever has slept a part of it before."""
+        session, loop = self._session, current_token()
+        if self._loop not in (None, loop):  # the moment to resume at is on the clock of another event loop
+            session.resume_at = anyio.current_time() + self._announced
+        self._loop, self._announced = loop, max(session.resume_at - anyio.current_time(), 0.0)
         while not self.closing and not self._restart:
-            left = self._session.resume_at - anyio.current_time()
+            left = session.resume_at - anyio.current_time()
             if left <= 0:
                 return
             with self._interruptible():

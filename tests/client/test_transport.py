@@ -12,7 +12,7 @@ from resilient_sse import (
     ResilientStream,
     RetriesExhaustedError,
 )
-from resilient_sse._client.transport import opener
+from resilient_sse._client.transport import own
 from resilient_sse._client.transport.failures import translated
 from resilient_sse.testing import event, gzipped
 from tests.client.support import Loopback, drain, make, numbered, pooled_client, take
@@ -61,11 +61,11 @@ def test_one_tls_context_for_all_streams(monkeypatch):
         made.append(1)
         return original()
 
-    opener._tls_context.cache_clear()
+    own.tls_context.cache_clear()
     monkeypatch.setattr(httpx, "create_ssl_context", create)
     streams = [ResilientStream("https://host/") for _ in range(200)]
     for stream in streams:
-        stream._pump._transport._client()
+        stream._pump._transport._client()._transport._context()
     assert made == [1]
 
 
