@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Pump"]
 
-# After so many reads others get a turn, even if no read had to wait.
+# After so many reads, or so much time, others get a turn, even if no read had to wait.
 _READS_A_TURN = 32
+_SECONDS_A_TURN = 0.005
 
 
 class Pump:
@@ -77,6 +78,7 @@ class Pump:
         self._restart = False
         self._was_cancelled = self._warned = False
         self._reads = 0
+        self._turn_at = 0.0
         self._waiting_since = 0.0
         self._farewell: Delivery | None = None
         self._unhanded: Delivery | None = None
@@ -292,11 +294,14 @@ class Pump:
         elif not isinstance(chunk, tuple):
             await self._lose(ConnectionLostError(Reason.EOF))
         else:
+            # Bytes that were at hand are not waited for: a bomb, a flood, or a swarm of tiny chunks must not hold
+            # the event loop.
             self._reads += 1
-            if not chunk[1] or self._reads % _READS_A_TURN == 0:
-                # Bytes that were at hand are not waited for: a bomb, or a swarm of tiny chunks, must not hold
-                # the event loop.
+            if connection.waited:
+                self._turn_at, self._reads = now, 0
+            elif not chunk[1] or self._reads >= _READS_A_TURN or now - self._turn_at > _SECONDS_A_TURN:
                 await checkpoint()
+                self._turn_at, self._reads = self._clock(), 0
 
     async def _was_cut(self, connection: Connection) -> None:
         """The program has cancelled a read.  A connection that lasts goes on; any other was closed by it."""

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Notice", "Outcome", "Watch", "watch_over"]
 
+# Seconds in which a read returns what is there already; a notice that is due at once comes behind that.
+_AT_HAND = 1e-9
+
 Outcome: TypeAlias = "tuple[bytes, int] | Literal['cut'] | None"
 Notice: TypeAlias = "Callable[[], Coroutine[Any, Any, None]]"
 
@@ -202,7 +205,7 @@ class TaskGroupWatch:
             return await self._bare()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read)
-            with anyio.CancelScope(deadline=notice_at):
+            with anyio.CancelScope(deadline=max(notice_at, anyio.current_time() + _AT_HAND)):
                 await done.wait()
             if not done.is_set():
                 try:

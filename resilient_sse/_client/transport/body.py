@@ -12,9 +12,8 @@ import re
 from typing import Final, Protocol
 
 import h11
-import httpx
 
-__all__ = ["Body", "Chunked", "Counted", "UntilClosed", "body_of", "refused"]
+__all__ = ["Body", "Chunked", "Counted", "UntilClosed", "body_of"]
 
 CHUNK_LINE_BYTES: Final = 4 * 1024
 """The longest line with the size of a chunk; it is searched again with each read, so it must be short."""
@@ -35,26 +34,18 @@ class Body(Protocol):
 
     Attributes:
         ended: Whether the announced end was reached; what comes behind it is not looked at.
+        error: What is wrong with what came, to be raised behind what was right; nothing may be fed any more.
     """
 
     ended: bool
+    error: str
 
     def feed(self, data: bytes) -> bytes:
-        """
-        Return what *data* holds of the body, which may be nothing.
-
-        Raises:
-            httpx.RemoteProtocolError: It is not HTTP/1.1.
-        """
+        """Return what *data* holds of the body, which may be nothing."""
         ...
 
     def finish(self) -> None:
-        """
-        Take note of the end of the connection.
-
-        Raises:
-            httpx.RemoteProtocolError: The body is not complete.
-        """
+        """Take note of the end of the connection, which is an error unless the body is complete."""
         ...
 
 
@@ -64,6 +55,7 @@ class Counted:
     def __init__(self, length: int) -> None:
         self._length = self._left = length
         self.ended = not length
+        self.error = ""
 
     def feed(self, data: bytes) -> bytes:
         data = data[: self._left]
@@ -74,15 +66,15 @@ class Counted:
     def finish(self) -> None:
         if not self.ended:
             received = self._length - self._left
-            raise httpx.RemoteProtocolError(
-                f"{_CUT_SHORT} (received {received} bytes, expected {self._length})"
-            )
+            self.error = f"{_CUT_SHORT} (received {received} bytes, expected {self._length})"
 
 
 class UntilClosed:
     """A body that ends with its connection."""
 
-    ended = False
+    def __init__(self) -> None:
+        self.ended = False
+        self.error = ""
 
     def feed(self, data: bytes) -> bytes:
         return data
@@ -96,6 +88,7 @@ class Chunked:
 
     def __init__(self) -> None:
         self.ended = False
+        self.error = ""
         self._left = 0  # of the present chunk, with the line end behind it
         self._line = b""  # of a chunk's size, as far as it has come
         self._trailer: h11.Connection | None = None
@@ -117,13 +110,14 @@ class Chunked:
             elif left:
                 footer = data[at : at + left]
                 if not _CRLF.endswith(footer if len(footer) == left else footer + _CRLF[1:]):
-                    raise httpx.RemoteProtocolError(f"malformed chunk footer: {footer!r}")
+                    self.error = f"malformed chunk footer: {footer!r}"
+                    break
                 at += len(footer)
                 left -= len(footer)
             else:
                 line = _CHUNK_LINE.match(data, at)
                 if line is None:
-                    self._line = _incomplete(data, at)
+                    self._keep(data[at:])
                     break
                 size = int(line[1], 16)
                 at = line.end()
@@ -141,7 +135,15 @@ class Chunked:
 
     def finish(self) -> None:
         if not self.ended:
-            raise httpx.RemoteProtocolError(f"{_CUT_SHORT} (incomplete chunked read)")
+            self.error = f"{_CUT_SHORT} (incomplete chunked read)"
+
+    def _keep(self, line: bytes) -> None:
+        """Keep a line that is not complete yet, if it can become one."""
+        if _CRLF in line:
+            self.error = f"illegal chunk header: {line[:40]!r}"
+        elif len(line) > CHUNK_LINE_BYTES:
+            self.error = f"a chunk header of more than {CHUNK_LINE_BYTES} bytes"
+        self._line = line
 
     def _begin_end(self, rest: bytes) -> None:
         if rest.startswith(_CRLF):
@@ -160,7 +162,7 @@ class Chunked:
         try:
             self.ended = isinstance(trailer.next_event(), h11.EndOfMessage)
         except h11.RemoteProtocolError as exc:
-            raise refused(exc) from exc
+            self.error = str(exc)
 
 
 def body_of(response: h11.Response, method: bytes) -> Body:
@@ -173,18 +175,3 @@ def body_of(response: h11.Response, method: bytes) -> Body:
     if b"content-length" in headers:
         return Counted(int(headers[b"content-length"]))
     return UntilClosed()
-
-
-def refused(exc: h11.RemoteProtocolError) -> httpx.RemoteProtocolError:
-    """Return httpx's word for what h11 refuses."""
-    return httpx.RemoteProtocolError(str(exc))
-
-
-def _incomplete(data: bytes, at: int) -> bytes:
-    """Return the line that is not complete yet."""
-    line = data[at:]
-    if _CRLF in line:
-        raise httpx.RemoteProtocolError(f"illegal chunk header: {line[:40]!r}")
-    if len(line) > CHUNK_LINE_BYTES:
-        raise httpx.RemoteProtocolError(f"a chunk header of more than {CHUNK_LINE_BYTES} bytes")
-    return line

@@ -101,6 +101,11 @@ class Connection:
         except Exception as exc:  # noqa: BLE001 - raised again, whatever it is
             raise_translated(exc, opened=True)
 
+    @property
+    def waited(self) -> bool:
+        """Whether the last read is known to have let others run."""
+        return self._stream is not None and self._stream.waited
+
     def wake(self) -> None:
         """End the present read; for a connection that lasts."""
         if self._stream is not None:

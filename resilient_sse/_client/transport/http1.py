@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 import h11
 import httpx
 
-from resilient_sse._client.transport.body import body_of, refused
+from resilient_sse._client.transport.body import body_of
 from resilient_sse._client.transport.sockets import Address, connect
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class ResponseStream(httpx.AsyncByteStream):
         self._socket = socket
         self._body = body
         self._rest = rest
+        self.waited = False
+        """Whether the last read had to wait, so that others had their turn."""
         self.wake = socket.wake
         self.abort = socket.abort
 
@@ -110,20 +112,24 @@ class ResponseStream(httpx.AsyncByteStream):
             httpx.TransportError: The connection failed, or does not speak HTTP/1.1.
         """
         socket, body = self._socket, self._body
-        socket.until = until
+        socket.until, self.waited = until, False
         while not body.ended:
-            data = self._rest or socket.take()
+            data = b"" if body.error else self._rest or socket.take()
             if data:
                 self._rest = b""
                 data = body.feed(data)
                 if data:
                     return data
+            elif body.error:
+                raise httpx.RemoteProtocolError(body.error)
             elif socket.error is not None:
                 raise httpx.ReadError(str(socket.error)) from socket.error
             elif socket.ended:
                 body.finish()
-            elif not await socket.wait() and not socket.ready:
-                return b""
+            else:
+                self.waited = True
+                if not await socket.wait() and not socket.ready:
+                    return b""
         return None
 
     def __aiter__(self) -> Self:
@@ -168,13 +174,13 @@ async def _head(connection: h11.Connection, socket: Socket) -> h11.Response:
         try:
             event = connection.next_event()
         except h11.RemoteProtocolError as exc:
-            raise refused(exc) from exc
+            raise httpx.RemoteProtocolError(str(exc)) from exc
         if isinstance(event, h11.Response):
             return event
         if event is not h11.NEED_DATA:
             interim += 1
             if interim > _MAX_INTERIM or not isinstance(event, h11.InformationalResponse):
-                raise httpx.RemoteProtocolError("the server answers with interim responses only")
+                raise httpx.RemoteProtocolError("Server sends interim responses without sending a response.")
         elif data := socket.take():
             connection.receive_data(data)
         elif socket.error is not None:

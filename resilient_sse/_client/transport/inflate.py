@@ -13,7 +13,7 @@ __all__ = ["ACCEPTED_ENCODINGS", "Inflater", "inflater_for"]
 ACCEPTED_ENCODINGS = "gzip, deflate"
 
 # How much one step may produce: the parser sees a bomb in slices and stops it at max_event_bytes.
-_STEP_BYTES = 64 * 1024
+_STEP_BYTES = 32 * 1024
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _ZLIB_WINDOW = zlib.MAX_WBITS
 _RAW_WINDOW = -zlib.MAX_WBITS
@@ -39,7 +39,7 @@ class Inflater:
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """
-        Decode *chunk* in slices of at most 64 KiB; fewer bytes than given may come out, or none.
+        Decode *chunk* in slices of at most 32 KiB; fewer bytes than given may come out, or none.
 
         Raises:
             zlib.error: The bytes are not of the announced encoding.
