@@ -94,7 +94,10 @@ class LastingWatch:
                 self.is_cut = True
             elif now >= notice_at:
                 await self._notice()
-                notice_at, limit_at = math.inf, limit_at + self._clock() - now  # callbacks take no time of ours
+                notice_at, limit_at = (
+                    math.inf,
+                    limit_at + self._clock() - now,
+                )  # callbacks take no time of ours
         return "cut"
 
     def cut(self) -> None:

@@ -89,11 +89,29 @@ words = st.sampled_from([b"", b"a", b"a b", b"\xff", b"\x00", b" x ", b"x" * 300
 size = st.one_of(
     st.integers(0, 40).map(lambda n: b"%x" % n),
     st.sampled_from(
-        [b"0x5", b"+5", b"-1", b"5_0", b"", b" 5", b"5 ", b"5\t", b"G", b"005", b"A", b"a", b"0" * 20 + b"1", b"f" * 20]
+        [
+            b"0x5",
+            b"+5",
+            b"-1",
+            b"5_0",
+            b"",
+            b" 5",
+            b"5 ",
+            b"5\t",
+            b"G",
+            b"005",
+            b"A",
+            b"a",
+            b"0" * 20 + b"1",
+            b"f" * 20,
+        ]
     ),
 )
 extension = st.one_of(
-    st.just(b""), st.just(b""), words.map(lambda w: b";" + w), st.sampled_from([b" ;a=b", b";\n", b";\r", b"; " * 40])
+    st.just(b""),
+    st.just(b""),
+    words.map(lambda w: b";" + w),
+    st.sampled_from([b" ;a=b", b";\n", b";\r", b"; " * 40]),
 )
 
 
@@ -109,14 +127,15 @@ def chunk(draw):
 
 trailer = st.one_of(
     st.just(b"\r\n"),
-    st.lists(st.sampled_from([b"A: b", b"A:b\r\n c", b" folded", b"no colon", b": x", b"a" * 200 + b": y"]), max_size=3).map(
-        lambda lines: b"".join(line + b"\r\n" for line in lines) + b"\r\n"
-    ),
+    st.lists(
+        st.sampled_from([b"A: b", b"A:b\r\n c", b" folded", b"no colon", b": x", b"a" * 200 + b": y"]),
+        max_size=3,
+    ).map(lambda lines: b"".join(line + b"\r\n" for line in lines) + b"\r\n"),
     st.sampled_from([b"\n", b"\r", b"", b"A: b\n\n", b"\r\nmore", b"\x00\r\n\r\n"]),
 )
-chunked_body = st.tuples(st.lists(chunk(), max_size=6), st.sampled_from([b"0\r\n", b"000\r\n", b"0;x\r\n", b""]), trailer).map(
-    lambda parts: b"".join(parts[0]) + parts[1] + parts[2]
-)
+chunked_body = st.tuples(
+    st.lists(chunk(), max_size=6), st.sampled_from([b"0\r\n", b"000\r\n", b"0;x\r\n", b""]), trailer
+).map(lambda parts: b"".join(parts[0]) + parts[1] + parts[2])
 field = st.one_of(
     st.sampled_from(
         [
@@ -146,8 +165,17 @@ field = st.one_of(
 )
 status_line = st.sampled_from(
     [b"HTTP/1.1 200 OK"] * 6
-    + [b"HTTP/1.0 200 OK", b"HTTP/1.1 200", b"HTTP/1.1 204 No", b"HTTP/1.1 304 Not", b"HTTP/2 200 OK", b"HTTP/1.1 20 OK",
-       b"HTTP/1.1 101 Switching", b"ICY 200 OK", b"HTTP/1.1 200 \xff"]
+    + [
+        b"HTTP/1.0 200 OK",
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 204 No",
+        b"HTTP/1.1 304 Not",
+        b"HTTP/2 200 OK",
+        b"HTTP/1.1 20 OK",
+        b"HTTP/1.1 101 Switching",
+        b"ICY 200 OK",
+        b"HTTP/1.1 200 \xff",
+    ]
 )
 interim = st.sampled_from([b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Hints\r\nLink: a\r\n\r\n"])
 
@@ -181,7 +209,9 @@ HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 @example([HEAD + b"5\r\nhello", b"\rX0\r\n\r\n"], "GET")
 @example([HEAD + b"5\r\nhelloX\n0\r\n\r\n"], "GET")
 @example([HEAD + b"0\r\nA: b\r\n", b"\r\n"], "GET")
-@example([b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"], "GET")
+@example(
+    [b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"], "GET"
+)
 def test_the_same_as_h11(pieces, method):
     """Same bytes, same verdict, for heads, lengths, chunks and trailers right and wrong, cut anywhere (3.8)."""
     assert read_by_us(pieces, method) == read_by_h11(pieces, method)

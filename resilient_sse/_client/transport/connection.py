@@ -8,6 +8,7 @@ import zlib
 from typing import TYPE_CHECKING, Literal
 
 import anyio
+import httpx
 from anyio.lowlevel import current_token
 
 from resilient_sse._client.backends import finish, in_background
@@ -19,9 +20,6 @@ from resilient_sse._core.states import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    import httpx
-
 
 __all__ = ["CLOSE_SECONDS", "Connection"]
 
@@ -50,9 +48,12 @@ class Connection:
         # items() is linear; dict(headers) asks for each name, and httpx then looks through all of them.
         self.headers: Mapping[str, str] = dict(response.headers.items())
         self._response = response
-        self._stream: ResponseStream | None = response.extensions.get(ResponseStream.EXTENSION)
+        stream: ResponseStream | None = response.extensions.get(ResponseStream.EXTENSION)
+        self._stream = None if response.is_stream_consumed else stream
         self.lasting = self._stream is not None
-        self._chunks = response.aiter_raw()  # runs only when it is asked
+        # A mock, or a hook of the caller's client, may have read the body already, and decoded it.
+        self._is_read = response.is_stream_consumed
+        self._chunks = aiter(httpx.ByteStream(response.content)) if self._is_read else response.aiter_raw()
         self._token = current_token()
         self._inflater: Inflater | None = None
         self._slices: Iterator[bytes] | None = None
@@ -64,7 +65,8 @@ class Connection:
         Raises:
             ValueError: It is none that can be undone.
         """
-        self._inflater = inflater_for(self.headers.get("content-encoding", ""))
+        if not self._is_read:
+            self._inflater = inflater_for(self.headers.get("content-encoding", ""))
 
     async def receive(self, until: float = math.inf) -> tuple[bytes, int] | Literal["woken"] | None:
         """

@@ -70,7 +70,9 @@ class StreamTransport(httpx.AsyncBaseTransport):
             connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
             await _send(request, connection, socket)
             head = await _head(connection, socket)
-            stream = ResponseStream(socket, body_of(head, request.method.encode()), connection.trailing_data[0])
+            stream = ResponseStream(
+                socket, body_of(head, request.method.encode()), connection.trailing_data[0]
+            )
         except BaseException:
             socket.abort()
             raise

@@ -49,7 +49,12 @@ class Opening:
         self._protects = pooled and connect_timeout is not None
         self._scope = anyio.CancelScope()
         self._sent = False
-        timeouts = {"connect": connect_timeout, "read": None, "write": connect_timeout, "pool": connect_timeout}
+        timeouts = {
+            "connect": connect_timeout,
+            "read": None,
+            "write": connect_timeout,
+            "pool": connect_timeout,
+        }
         self.extensions: dict[str, Any] = {
             # Limits on silence are ours; httpx's would not know a waiting consumer from a busy one.
             "timeout": _Timeouts(timeouts, self),

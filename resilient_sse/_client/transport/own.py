@@ -40,7 +40,9 @@ def tls_context() -> ssl.SSLContext:
     try:
         context = httpx.create_ssl_context()
     except OSError as exc:
-        raise HandshakeError(f"the file that SSL_CERT_FILE or SSL_CERT_DIR names cannot be used: {exc}") from exc
+        raise HandshakeError(
+            f"the file that SSL_CERT_FILE or SSL_CERT_DIR names cannot be used: {exc}"
+        ) from exc
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -89,7 +91,9 @@ def own_client(cookies: httpx.Cookies, *, uds: str | None = None) -> httpx.Async
         # There is no public way to ask httpx for its reading of the environment, only to make it read.
         mounts = getattr(_httpx_client(), "_mounts", {}) if proxied and uds is None else {}
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
-        raise HandshakeError(f"a proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: {exc}") from exc
+        raise HandshakeError(
+            f"a proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: {exc}"
+        ) from exc
     return httpx.AsyncClient(
         transport=StreamTransport(tls_context, uds=uds),
         mounts={pattern.pattern: transport for pattern, transport in mounts.items()},
