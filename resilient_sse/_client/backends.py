@@ -14,7 +14,7 @@ import sys
 import types
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import current_token
@@ -35,7 +35,7 @@ def on_asyncio() -> bool:
 
 
 def clock() -> Callable[[], float]:
-    """Return the clock of the present event loop; asking anyio for the time means asking for the loop each time."""
+    """Return the clock of the present event loop; anyio asks for the loop each time it is asked for the time."""
     return asyncio.get_running_loop().time if on_asyncio() else anyio.current_time
 
 
@@ -121,7 +121,7 @@ def _begin(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, An
 
 
 @types.coroutine
-def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool]) -> Generator[Any, Any, T]:
+def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool]) -> Generator[Any, Any, T]:  # noqa: C901
     """
     Run *work* in the present task of asyncio, and keep `Task.cancel` from it as long as *held* is true.
 
@@ -145,10 +145,10 @@ def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool]) -> Generator[An
             waited._asyncio_future_blocking = False  # noqa: SLF001 - the mark by which tasks know what to wait for
             while True:
                 if kept is not None and not (held() and _is_native(kept)):
-                    exc, kept = kept, None
-                    if not waited.cancel(*exc.args):
-                        thrown = exc
+                    thrown, kept = kept, None
+                    if not waited.cancel(*thrown.args):
                         break
+                    thrown = None
                 if waited.done():
                     break
                 follower = waited.get_loop().create_future()
@@ -162,7 +162,7 @@ def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool]) -> Generator[An
     except StopIteration as end:
         if kept is not None:
             raise kept from None
-        return end.value
+        return cast("T", end.value)
     finally:
         work.close()
         del kept, thrown
@@ -172,7 +172,7 @@ def _is_native(cancellation: asyncio.CancelledError) -> bool:
     """
     Whether it does not come from a cancel scope of anyio, which repeats it until it is obeyed.
 
-    Shields hold the outer scopes off, so it is for a scope inside the work.  anyio knows its own by this text, too.
+    Shields hold the outer scopes off, so it is for a scope inside the work.  anyio knows its own by this text.
     """
     return not str(cancellation).startswith("Cancelled via cancel scope")
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint, current_token
 
-from resilient_sse._client.retry import Outage
 from resilient_sse._client.backends import clock, finish
+from resilient_sse._client.retry import Outage
 from resilient_sse._client.transport import CLOSE_SECONDS
 from resilient_sse._client.watch import watch_over
 from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError
@@ -145,7 +145,7 @@ class Pump:
             self._closed.set()
 
     async def leave(self) -> None:
-        """Close the connection, and leave it to who is iterating to end the stream: a callback keeps them from it."""
+        """Close the connection only; who is iterating, and is kept by a callback, is to end the stream."""
         await self._drop()
 
     def abandon(self) -> None:
@@ -263,7 +263,7 @@ class Pump:
             return await self._transport.open(request)
         return None
 
-    async def _read(self, connection: Connection) -> None:
+    async def _read(self, connection: Connection) -> None:  # noqa: C901 - the outcomes of one read
         """Wait for bytes, as long as silence may last, and give them to the session."""
         session = self._session
         left, reason = session.silence.left

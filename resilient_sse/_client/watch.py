@@ -128,15 +128,15 @@ class TimerWatch:
         if (first := min(notice_at, limit_at)) < math.inf:
             self._alarm.set(first)
         self._reader = reader = asyncio.current_task()
+        cancelled = reader.cancelling() if reader is not None else 0
         try:
-            outcome = await self._connection.receive()
-            return "cut" if outcome == "woken" else outcome
+            return await _received(self._connection)
         except ConnectionLostError:
             if self.is_cut:
                 return "cut"
             raise
         except asyncio.CancelledError:
-            if self._cancels and reader is not None and not reader.uncancel():
+            if self._cancels and reader is not None and reader.uncancel() <= cancelled:
                 return "cut"
             if self._noticing is not None:
                 self._noticing.cancel()
@@ -234,13 +234,17 @@ class TaskGroupWatch:
     async def _bare(self) -> Outcome:
         try:
             with self._scope:
-                outcome = await self._connection.receive()
-                return "cut" if outcome == "woken" else outcome
+                return await _received(self._connection)
         except ConnectionLostError:
             if not self.is_cut:
                 raise
         self.is_cut = True
         return "cut"
+
+
+async def _received(connection: Connection) -> Outcome:
+    outcome = await connection.receive()
+    return "cut" if outcome == "woken" else outcome  # what does not last is never woken
 
 
 async def _join(task: asyncio.Task[None]) -> None:

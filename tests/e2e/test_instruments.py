@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from resilient_sse import ResilientStream
-from resilient_sse._client.transport.own import is_patched
+from resilient_sse import HandshakeError, ResilientStream
+from resilient_sse._client.transport.own import is_patched, tls_context
 from resilient_sse.testing import event
 
 BODY = event("one", id="1") + event("two", id="2")
@@ -93,7 +93,7 @@ async def test_opentelemetry(serve):
 
 
 async def test_a_proxy_of_the_environment(serve, monkeypatch):
-    """httpx's reading of the environment decides: this host through the proxy, that one past it."""
+    """Httpx's reading of the environment decides: this host through the proxy, that one past it."""
     proxy, server = serve(answer), serve(answer)
     monkeypatch.setenv("HTTP_PROXY", proxy.origin)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -106,9 +106,6 @@ async def test_a_proxy_of_the_environment(serve, monkeypatch):
 @pytest.mark.parametrize("name, value", [("HTTP_PROXY", "nonsense://x"), ("SSL_CERT_FILE", "/no/such/file")])
 async def test_a_setting_that_cannot_be_used_is_named(monkeypatch, name, value):
     """What the environment has wrong is said at once, by its name (3.4)."""
-    from resilient_sse import HandshakeError
-    from resilient_sse._client.transport.own import tls_context
-
     tls_context.cache_clear()
     monkeypatch.setenv(name, value)
     with pytest.raises(HandshakeError, match=name):

@@ -260,13 +260,16 @@ def test_what_does_not_end_is_refused(start, unit):
             self._parts.append(unit * (1000 // len(unit)))
             return True
 
-    connection, socket = client("GET"), Endless([])
-    socket._parts.append(start or unit)
-    with pytest.raises(httpx.RemoteProtocolError):
+    def read():
         head = run(_head(connection, socket))
         stream = ResponseStream(socket, body_of(head, b"GET"), connection.trailing_data[0])
         while run(stream.read(float("inf"))) is not None:
             pass
+
+    connection, socket = client("GET"), Endless([])
+    socket._parts.append(start or unit)
+    with pytest.raises(httpx.RemoteProtocolError):
+        read()
 
 
 def test_a_chunk_line_may_be_long_but_not_endless():

@@ -89,8 +89,8 @@ class Connection:
             else:
                 raw = await anext(self._chunks, None)
             if raw is None:
-                if self._inflater is not None and not self._inflater.complete:
-                    raise ConnectionLostError(Reason.RESET, "the compressed body ends before its end")
+                if self._inflater is not None:
+                    self._inflater.finish()
                 return None
             if self._stream is not None and not raw:
                 return "woken"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
+from resilient_sse._core.errors import ConnectionLostError
+from resilient_sse._core.states import Reason
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,8 +37,7 @@ class Inflater:
         self._fallback = fallback
         self._start = b""  # while another window may have to begin with it
         self._decoder = zlib.decompressobj(window)
-        self.complete = True
-        """Whether the body may end here."""
+        self._complete = True
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """
@@ -60,12 +62,22 @@ class Inflater:
                 self._start += chunk
                 if len(self._start) >= _ZLIB_HEADER_BYTES:
                     self._fallback = None
-            chunk, more, self.complete = self._decoder.unconsumed_tail, len(output) == _STEP_BYTES, False
+            chunk, more, self._complete = self._decoder.unconsumed_tail, len(output) == _STEP_BYTES, False
             if self._decoder.eof:
                 # A gzip body may be several members, one behind the other.
-                chunk, more, self.complete = self._decoder.unused_data, False, True
+                chunk, more, self._complete = self._decoder.unused_data, False, True
                 self._decoder = zlib.decompressobj(self._window)
             yield output
+
+    def finish(self) -> None:
+        """
+        Take note of the end of the body.
+
+        Raises:
+            ConnectionLostError: It is not complete.
+        """
+        if not self._complete:
+            raise ConnectionLostError(Reason.RESET, "the compressed body was cut short")
 
 
 def inflater_for(content_encoding: str) -> Inflater | None:

@@ -163,6 +163,6 @@ async def _excerpt(connection: Connection) -> str:
     """Read the start of an error's body, as far as it comes in time."""
     taken = bytearray()
     with anyio.move_on_after(_EXCERPT_SECONDS), contextlib.suppress(ConnectionLostError):
-        while len(taken) < _EXCERPT_BYTES and (chunk := await connection.receive()) is not None:
+        while len(taken) < _EXCERPT_BYTES and isinstance(chunk := await connection.receive(), tuple):
             taken += chunk[0]
     return taken[:_EXCERPT_BYTES].decode("utf-8", "replace")

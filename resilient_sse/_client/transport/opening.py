@@ -103,7 +103,7 @@ class Opening:
 
 
 class _Timeouts(dict[str, "float | None"]):
-    """The timeouts of a request; tells when the one for a slot is asked for, which httpcore does just before it waits."""
+    """The timeouts of a request; tells when the one for a slot is asked for, just before httpcore waits."""
 
     def __init__(self, timeouts: dict[str, float | None], opening: Opening) -> None:
         super().__init__(timeouts)

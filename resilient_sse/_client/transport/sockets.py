@@ -61,7 +61,7 @@ class Socket:
         self.error: Exception | None = None
         self.until = math.inf
         self._parts: deque[bytes] = deque()
-        self._size = 0
+        self._size: int = 0
 
     @property
     def ready(self) -> bool:
@@ -252,7 +252,7 @@ class AnyioSocket(Socket):
             await self._stream.send(data)
 
     def abort(self) -> None:
-        self._stream.extra(SocketAttribute.raw_socket).close()
+        self._stream.extra(SocketAttribute.raw_socket).close()  # noqa: S610 - not Django's
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -329,7 +329,7 @@ async def _connect_anyio(address: Address) -> Socket:
     if address.uds is not None:
         return AnyioSocket(await anyio.connect_unix(address.uds))
     stream = await anyio.connect_tcp(address.host, address.port)
-    _configure(stream.extra(SocketAttribute.raw_socket))
+    _configure(stream.extra(SocketAttribute.raw_socket))  # noqa: S610 - not Django's
     return AnyioSocket(stream)
 
 
