@@ -74,7 +74,7 @@ def _file_of(kind: type[Any]) -> str:
     return str(vars(kind)["aclose"].__code__.co_filename)
 
 
-def own_client(cookies: httpx.Cookies, *, uds: str | None = None) -> httpx.AsyncClient:
+def own_client(cookies: httpx.Cookies) -> httpx.AsyncClient:
     """
     Make a client for one connection.
 
@@ -87,15 +87,16 @@ def own_client(cookies: httpx.Cookies, *, uds: str | None = None) -> httpx.Async
     try:
         if is_patched():
             return _httpx_client(**options)
-        proxied = any(getproxies().get(scheme) for scheme in ("http", "https", "all"))
+        proxies = getproxies()
+        proxied = "http" in proxies or "https" in proxies or "all" in proxies
         # There is no public way to ask httpx for its reading of the environment, only to make it read.
-        mounts = getattr(_httpx_client(), "_mounts", {}) if proxied and uds is None else {}
+        mounts = getattr(_httpx_client(), "_mounts", {}) if proxied else {}
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
         raise HandshakeError(
             f"a proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: {exc}"
         ) from exc
     return httpx.AsyncClient(
-        transport=StreamTransport(tls_context, uds=uds),
+        transport=StreamTransport(tls_context),
         mounts={pattern.pattern: transport for pattern, transport in mounts.items()},
         **options,
     )
