@@ -25,7 +25,10 @@ from resilient_sse._client.transport.http1 import StreamTransport
 from resilient_sse._client.transport.own import tls_context
 from resilient_sse._client.transport.sockets import HIGH_BYTES
 from resilient_sse.testing import event
+from tests.e2e.conftest import OVER_HTTPX
 from tests.e2e.watching import QUICK, collect, eventually
+
+pytestmark = pytest.mark.skipif(OVER_HTTPX, reason="about our own")
 
 
 def hello(peer):
