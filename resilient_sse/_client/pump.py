@@ -359,8 +359,10 @@ class Pump:
     async def _quiet(self) -> None:
         began = anyio.current_time()
         self._session.quiet(began)
-        await self._reporter.announce(self._session.journal.untold)
-        self._waiting_since += anyio.current_time() - began  # the time of a callback is the program's own
+        try:
+            await self._reporter.announce(self._session.journal.untold)
+        finally:
+            self._waiting_since += anyio.current_time() - began  # the time of a callback is the program's own
 
     def _goes_on(self) -> bool:
         return self._session.state is StreamState.RECONNECTING and not self.closing

@@ -319,9 +319,13 @@ async def _connect_asyncio(address: Address) -> Socket:
     if address.uds is not None:
         await loop.create_unix_connection(lambda: socket, address.uds)
     else:
-        await loop.create_connection(
-            lambda: socket, address.host, address.port, happy_eyeballs_delay=_head_start(address.host)
+        # uvloop knows no race between addresses, and tries one after the other.
+        options: Any = (
+            {"happy_eyeballs_delay": _head_start(address.host)}
+            if isinstance(loop, asyncio.BaseEventLoop)
+            else {}
         )
+        await loop.create_connection(lambda: socket, address.host, address.port, **options)
     return socket
 
 
