@@ -51,6 +51,8 @@ class Alarm:
         ring: What to call.
     """
 
+    __slots__ = ("_loop", "_ring", "_timer", "_when")
+
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], object]) -> None:
         self._loop = loop
         self._ring = ring

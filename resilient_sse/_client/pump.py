@@ -24,7 +24,6 @@ from resilient_sse._client.retry import Outage
 from resilient_sse._client.transport import CLOSE_SECONDS
 from resilient_sse._client.watch import watch_over
 from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError
-from resilient_sse._core.events import Gap
 from resilient_sse._core.states import Reason, StreamState
 
 if TYPE_CHECKING:
@@ -314,7 +313,7 @@ class Pump:
         self._was_cancelled = True
         if session.intake.cursor is None and not self._warned:
             self._warned = True
-            session.intake.put(Gap(kind="unresumable", after_id=None, before_id=None, missing=None))
+            session.unresumable()
         await self._drop()
 
     async def _lose(self, error: ResilientSSEError) -> None:

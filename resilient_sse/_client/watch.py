@@ -78,6 +78,8 @@ def watch_over(connection: Connection, notice: Notice) -> Watch:
 class LastingWatch:
     """Over our own transport."""
 
+    __slots__ = ("_clock", "_connection", "_notice", "is_cut")
+
     def __init__(self, connection: Connection, notice: Notice) -> None:
         self._connection = connection
         self._notice = notice
@@ -110,6 +112,20 @@ class LastingWatch:
 
 class TimerWatch:
     """Over any other transport, on asyncio."""
+
+    __slots__ = (
+        "_alarm",
+        "_cancels",
+        "_connection",
+        "_ending",
+        "_limit_at",
+        "_loop",
+        "_notice",
+        "_notice_at",
+        "_noticing",
+        "_reader",
+        "is_cut",
+    )
 
     def __init__(self, connection: Connection, notice: Notice) -> None:
         self._connection = connection
@@ -181,6 +197,8 @@ class TimerWatch:
 
 class TaskGroupWatch:
     """Over any other transport, on trio."""
+
+    __slots__ = ("_connection", "_notice", "_scope", "is_cut")
 
     def __init__(self, connection: Connection, notice: Notice) -> None:
         self._connection = connection

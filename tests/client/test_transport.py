@@ -124,7 +124,9 @@ async def test_a_compressed_body_that_is_cut_short_is_a_loss(script, cut):
         async for item in stream:
             if item.id == "2":
                 break
-    assert [change.reason.value for change in record.changes if change.new.value == "reconnecting"] == ["reset"]
+    assert [change.reason.value for change in record.changes if change.new.value == "reconnecting"] == [
+        "reset"
+    ]
 
 
 async def test_a_compressed_body_that_is_whole_is_complete(script):

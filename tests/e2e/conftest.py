@@ -27,10 +27,12 @@ OVER_HTTPX = os.environ.get("E2E_OVER") == "httpx"
 
 
 @pytest.fixture(autouse=True)
-def over(monkeypatch: pytest.MonkeyPatch) -> None:
+def over() -> Iterator[None]:
     """Choose the transport of streams that are given no client."""
-    if OVER_HTTPX:
-        monkeypatch.setattr("resilient_sse._client.transport.own.is_patched", lambda: True)
+    with pytest.MonkeyPatch.context() as patch:
+        if OVER_HTTPX:
+            patch.setattr("resilient_sse._client.transport.own.is_patched", lambda: True)
+        yield
 
 
 @pytest.fixture

@@ -52,6 +52,8 @@ class Body(Protocol):
 class Counted:
     """A body of an announced length."""
 
+    __slots__ = ("_left", "_length", "ended", "error")
+
     def __init__(self, length: int) -> None:
         self._length = self._left = length
         self.ended = not length
@@ -72,6 +74,8 @@ class Counted:
 class UntilClosed:
     """A body that ends with its connection."""
 
+    __slots__ = ("ended", "error")
+
     def __init__(self) -> None:
         self.ended = False
         self.error = ""
@@ -85,6 +89,8 @@ class UntilClosed:
 
 class Chunked:
     """A body in chunks, each with its size before it."""
+
+    __slots__ = ("_left", "_line", "_trailer", "ended", "error")
 
     def __init__(self) -> None:
         self.ended = False

@@ -43,6 +43,19 @@ class Connection:
         lasting: Whether it outlives reads that are woken or cancelled.
     """
 
+    __slots__ = (
+        "_chunks",
+        "_inflater",
+        "_is_read",
+        "_response",
+        "_slices",
+        "_stream",
+        "_token",
+        "headers",
+        "lasting",
+        "status",
+    )
+
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
         # items() is linear; dict(headers) asks for each name, and httpx then looks through all of them.

@@ -92,6 +92,8 @@ class StreamTransport(httpx.AsyncBaseTransport):
 class ResponseStream(httpx.AsyncByteStream):
     """The body of one response, and the connection it comes over."""
 
+    __slots__ = ("_body", "_rest", "_socket", "abort", "waited", "wake")
+
     EXTENSION: Final = "resilient_sse.stream"
     """Where the extensions of a response have it."""
 

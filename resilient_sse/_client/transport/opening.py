@@ -42,6 +42,8 @@ class Opening:
         pooled: Whether a slot has to be waited for.
     """
 
+    __slots__ = ("_connect", "_headers", "_protects", "_scope", "_sent", "_timeouts", "extensions")
+
     def __init__(self, connect_timeout: float | None, header_timeout: float | None, *, pooled: bool) -> None:
         self._connect = math.inf if connect_timeout is None else connect_timeout
         self._headers = math.inf if header_timeout is None else header_timeout
@@ -49,17 +51,10 @@ class Opening:
         self._protects = pooled and connect_timeout is not None
         self._scope = anyio.CancelScope()
         self._sent = False
-        timeouts = {
-            "connect": connect_timeout,
-            "read": None,
-            "write": connect_timeout,
-            "pool": connect_timeout,
-        }
-        self.extensions: dict[str, Any] = {
-            # Limits on silence are ours; httpx's would not know a waiting consumer from a busy one.
-            "timeout": _Timeouts(timeouts, self),
-            "trace": self._trace,
-        }
+        # Limits on silence are ours; httpx's would not know a waiting consumer from a busy one.
+        limits = dict.fromkeys(("connect", "write", "pool"), connect_timeout)
+        self._timeouts = _Timeouts({**limits, "read": None}, self)
+        self.extensions: dict[str, Any] = {"timeout": self._timeouts, "trace": self._trace}
         """What goes with the request."""
 
     async def wait_for(self, sending: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
@@ -76,10 +71,15 @@ class Opening:
             scope.deadline = began + 2 * self._connect + self._headers
             try:
                 if self._protects and on_asyncio():
-                    return await hold(sending, lambda: scope.shield and not scope.cancel_called)
-                return await sending
+                    response = await hold(sending, lambda: scope.shield and not scope.cancel_called)
+                else:
+                    response = await sending
             except Exception as exc:  # noqa: BLE001 - raised again, whatever it is
                 raise_translated(exc, opened=False)
+            # The response keeps its request for hours; what has done its work must not be kept with it.
+            response.request.extensions.pop("trace", None)
+            self._timeouts.opening = None
+            return response
         waited = anyio.current_time() - began
         limit = "stall_timeout" if self._sent else "connect_timeout and stall_timeout"
         raise ConnectionLostError(Reason.CONNECT, f"no response headers after {waited:.1f} s ({limit})")
@@ -107,9 +107,9 @@ class _Timeouts(dict[str, "float | None"]):
 
     def __init__(self, timeouts: dict[str, float | None], opening: Opening) -> None:
         super().__init__(timeouts)
-        self._opening = opening
+        self.opening: Opening | None = opening
 
     def get(self, key: str, default: Any = None) -> Any:  # noqa: ANN401 - as the class it extends
-        if key == "pool":
-            self._opening.asks_for_slot()
+        if key == "pool" and self.opening is not None:
+            self.opening.asks_for_slot()
         return super().get(key, default)

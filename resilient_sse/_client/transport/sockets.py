@@ -56,6 +56,8 @@ class Socket:
         until: The moment at which a wait ends without anything, on the clock of the event loop.
     """
 
+    __slots__ = ("_parts", "_size", "ended", "error", "until")
+
     def __init__(self) -> None:
         self.ended = False
         self.error: Exception | None = None
@@ -110,6 +112,8 @@ class Socket:
 
 class AsyncioSocket(Socket, asyncio.Protocol):
     """A socket of asyncio."""
+
+    __slots__ = ("_alarm", "_closed", "_loop", "_paused", "_transport", "_waiter", "_writable")
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,6 +220,8 @@ class AsyncioSocket(Socket, asyncio.Protocol):
 class AnyioSocket(Socket):
     """A socket of any other event loop: there a read can be cancelled without losing anything."""
 
+    __slots__ = ("_scope", "_stream")
+
     def __init__(self, stream: ByteStream) -> None:
         super().__init__()
         self._stream = stream
@@ -267,6 +273,8 @@ class Address:
         port: A port.
         uds: The path of a Unix socket to use instead of these.
     """
+
+    __slots__ = ("host", "port", "uds")
 
     def __init__(self, host: str, port: int, uds: str | None = None) -> None:
         self.host = host
