@@ -23,6 +23,9 @@ __all__ = ["Opening"]
 _MAY_CANCEL = ("connect_tcp.started", "start_tls.started", "send_request_headers.started")
 _MUST_WAIT = ("connect_tcp.complete", "start_tls.complete", "response_closed.complete")
 
+# What httpcore finds when it reads the body; one for all.
+_NO_LIMITS: dict[str, float | None] = {}
+
 # httpcore's own timeout is to strike first, for it says what was waited for.
 _AFTER_HTTPCORE = 1.0
 
@@ -42,7 +45,7 @@ class Opening:
         pooled: Whether a slot has to be waited for.
     """
 
-    __slots__ = ("_connect", "_headers", "_protects", "_scope", "_sent", "_timeouts", "extensions")
+    __slots__ = ("_connect", "_headers", "_protects", "_scope", "_sent", "extensions")
 
     def __init__(self, connect_timeout: float | None, header_timeout: float | None, *, pooled: bool) -> None:
         self._connect = math.inf if connect_timeout is None else connect_timeout
@@ -53,8 +56,10 @@ class Opening:
         self._sent = False
         # Limits on silence are ours; httpx's would not know a waiting consumer from a busy one.
         limits = dict.fromkeys(("connect", "write", "pool"), connect_timeout)
-        self._timeouts = _Timeouts({**limits, "read": None}, self)
-        self.extensions: dict[str, Any] = {"timeout": self._timeouts, "trace": self._trace}
+        self.extensions: dict[str, Any] = {
+            "timeout": _Timeouts({**limits, "read": None}, self),
+            "trace": self._trace,
+        }
         """What goes with the request."""
 
     async def wait_for(self, sending: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
@@ -77,8 +82,7 @@ class Opening:
             except Exception as exc:  # noqa: BLE001 - raised again, whatever it is
                 raise_translated(exc, opened=False)
             # The response keeps its request for hours; what has done its work must not be kept with it.
-            response.request.extensions.pop("trace", None)
-            self._timeouts.opening = None
+            response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
             return response
         waited = anyio.current_time() - began
         limit = "stall_timeout" if self._sent else "connect_timeout and stall_timeout"
@@ -107,9 +111,9 @@ class _Timeouts(dict[str, "float | None"]):
 
     def __init__(self, timeouts: dict[str, float | None], opening: Opening) -> None:
         super().__init__(timeouts)
-        self.opening: Opening | None = opening
+        self._opening = opening
 
     def get(self, key: str, default: Any = None) -> Any:  # noqa: ANN401 - as the class it extends
-        if key == "pool" and self.opening is not None:
-            self.opening.asks_for_slot()
+        if key == "pool":
+            self._opening.asks_for_slot()
         return super().get(key, default)
