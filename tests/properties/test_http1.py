@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resilient_sse._client.transport.body import CHUNK_LINE_BYTES, body_of
+from resilient_sse._client.transport.body import CHUNK_LINE_BYTES, Chunked, body_of
 from resilient_sse._client.transport.http1 import HEAD_BYTES, ResponseStream, _head
 from resilient_sse._client.transport.sockets import Socket
 from tests.properties.sse_grammar import PROFILE
@@ -277,3 +277,22 @@ def test_a_chunk_line_may_be_long_but_not_endless():
     line = b"5;" + b"x" * (CHUNK_LINE_BYTES + 10)
     assert read_by_us([HEAD + line, b"\r\nhello\r\n0\r\n\r\n"], "GET") == (b"", False)
     assert read_by_us([HEAD + line + b"\r\nhello\r\n0\r\n\r\n"], "GET") == (b"hello", True)
+
+
+def test_a_large_chunk_is_not_copied():
+    """A piece out of the middle of a chunk is handed on as the object it is: no byte is copied (section 5)."""
+    body = Chunked()
+    assert body.feed(b"%x\r\n" % 14_000_000) == b""
+    piece = b"x" * 65536
+    assert all(body.feed(piece) is piece for _ in range(200))
+
+
+@pytest.mark.parametrize("size", [10_000, 1])
+def test_what_is_kept_between_reads_does_not_grow(size):
+    """A large event in chunks of 10 KB, or of one byte, costs its bytes once: a cut line waits (section 5)."""
+    body, got = Chunked(), 0
+    whole = (b"%x\r\n%b\r\n" % (size, b"x" * size)) * (700_000 // size)
+    for at in range(0, len(whole), 1000):
+        got += len(body.feed(whole[at : at + 1000]))
+        assert len(body._line) < 8
+    assert got == 700_000
