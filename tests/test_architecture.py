@@ -14,10 +14,9 @@ PACKAGE = Path(resilient_sse.__file__).parent
 MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 CORE = {name: path for name, path in MODULES.items() if name.startswith("_core/")}
 
-MAX_LINES = 320
-MORE_LINES = {
-    "_client/stream.py": 430,  # each argument is documented
-}
+MAX_LINES = 500
+"""One idea, one module, as long as the idea: more than this is a question to the author, and answered here."""
+MORE_LINES: dict[str, int] = {}
 
 MAX_FUNCTION_LINES = 49
 LONG_FUNCTIONS = {
