@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import zlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import anyio
 import httpx
@@ -21,7 +21,9 @@ from resilient_sse._core.states import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["CLOSE_SECONDS", "Connection"]
+__all__ = ["CLOSE_SECONDS", "Connection", "Received"]
+
+Received: TypeAlias = "tuple[bytes, int] | Literal['woken'] | None"
 
 # Closing never takes longer than this; what is not closed by then is left to the event loop.
 CLOSE_SECONDS = 2.0
@@ -81,7 +83,7 @@ class Connection:
         if not self._is_read:
             self._inflater = inflater_for(self.headers.get("content-encoding", ""))
 
-    async def receive(self, until: float = math.inf) -> tuple[bytes, int] | Literal["woken"] | None:
+    async def receive(self, until: float = math.inf) -> Received:
         """
         Return the next decoded bytes and how many bytes arrived for them, or `None` at the clean end.
 
