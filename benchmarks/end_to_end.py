@@ -23,7 +23,7 @@ import httpx
 from httpx_sse import aconnect_sse
 
 from resilient_sse import ResilientStream
-from resilient_sse._client.transport.connection import Connection, Received
+from resilient_sse._client.transport.connection import Connection
 
 BULK_EVENTS = 30_000
 TURNS = 3
@@ -93,8 +93,8 @@ async def hand_over_times(url: str, streams: int) -> list[float]:
     times: list[float] = []
     receive = Connection.receive
 
-    async def stamped(self: Connection, *until: float) -> Received:
-        chunk = await receive(self, *until)
+    async def stamped(self: Connection) -> tuple[bytes, int] | None:
+        chunk = await receive(self)
         task = asyncio.current_task()
         read_at[id(task)] = time.perf_counter()
         return chunk
