@@ -467,3 +467,24 @@ async def test_a_gap_whose_callback_was_cancelled_is_still_handed_over(script):
     assert (first.id, second.id) == ("1", "3")
     assert told == [gap] == [Gap(kind="hole", after_id="1", before_id="3", missing=1)]
     assert stream.stats.gaps == 1
+
+
+def test_a_wait_is_not_measured_on_two_clocks():
+    """A stream left while it waits for its next attempt, and asked in another event loop, waits no longer."""
+    script = Script()
+    script.refuse()
+    script.respond(*numbered(1)).hang()
+    stream = make(script, backoff=Backoff(initial=5, jitter=0))
+
+    async def begin() -> None:
+        await anyio.sleep(10_000)
+        with anyio.move_on_after(1):
+            await anext(stream)
+
+    async def go_on() -> float:
+        await anext(stream)
+        await stream.aclose()
+        return anyio.current_time()
+
+    run_in_virtual_time(begin)
+    assert run_in_virtual_time(go_on) <= 5

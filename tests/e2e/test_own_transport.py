@@ -385,3 +385,51 @@ def test_a_stream_that_goes_on_in_another_event_loop(serve):
         warnings.simplefilter("ignore")
         stream = None
         gc.collect()
+
+
+# --- What a read costs
+
+
+async def test_the_notice_runs_in_the_consumers_task(serve):
+    """3.7: WAITING and CONNECTED are told where the loop runs, and the read that was pending loses nothing."""
+    told = []
+
+    def talk(peer):
+        peer.open()
+        peer.chunk(event("one"))
+        time.sleep(0.4)
+        peer.chunk(event("two"))
+        peer.hold()
+
+    stream = ResilientStream(serve(talk).url, waiting_after=0.1, max_retries=0)
+
+    @stream.on_state_change
+    async def _(change):
+        told.append((change.new.value, anyio.get_current_task().id))
+
+    async with stream:
+        assert [(await anext(stream)).data for _ in range(2)] == ["one", "two"]
+        me = anyio.get_current_task().id
+        assert told == [("connected", me), ("waiting", me), ("connected", me)]
+        assert stream.stats.connections == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_live_read_makes_no_timer_and_no_scope(serve, monkeypatch):
+    """Section 5: one timer serves all reads of a connection; no cancel scope and no task is made for a read."""
+    loop, made = asyncio.get_running_loop(), []
+    async with ResilientStream(serve(dribble(30, every=0.01, ids=True)).url, max_retries=0) as stream:
+        await anext(stream)
+        for name in ("call_at", "call_later", "create_task"):
+            original = getattr(loop, name)
+            monkeypatch.setattr(
+                loop,
+                name,
+                lambda *a, _n=name, _o=original, **k: made.append(_n) or _o(*a, **k),
+                raising=False,
+            )
+        monkeypatch.setattr(anyio, "CancelScope", lambda **_: made.append("scope"))
+        for _ in range(29):
+            await anext(stream)
+        monkeypatch.undo()
+    assert len(made) <= 1
