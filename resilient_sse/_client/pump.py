@@ -11,38 +11,41 @@ wake whatever `next` is waiting for; `next` itself does the rest, so one task at
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, current_token
 
+from resilient_sse._client.backends import clock, finish
 from resilient_sse._client.retry import Outage
 from resilient_sse._client.transport import CLOSE_SECONDS
-from resilient_sse._client.watch import Watch
+from resilient_sse._client.watch import watch_over
 from resilient_sse._core.batches import PORTION
-from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError, without_frames
+from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError
 from resilient_sse._core.events import Gap, ServerSentEvent
 from resilient_sse._core.session import Step
 from resilient_sse._core.states import Reason, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+
+    from anyio.lowlevel import EventLoopToken
 
     from resilient_sse._client.report import Reporter
     from resilient_sse._client.request import RequestTemplate
     from resilient_sse._client.transport import Connection, Transport
+    from resilient_sse._client.watch import Watch
     from resilient_sse._core.holdback import Delivery
     from resilient_sse._core.session import Session
 
 __all__ = ["Pump"]
 
-# After so many reads others get a turn, even if no read had to wait.
+# After so many reads, or so many events (`PORTION`), or so much time, others get a turn, unless a read has waited:
+# one that took so long has, if its connection cannot tell.
 _READS_A_TURN = 32
-
-# After 100 events (`PORTION`), or so much time spent on them, others get a turn, unless a read has waited:
-# one that took so long.
 _SECONDS_A_TURN = 0.005
 _PARTS_A_TURN = 2
 _SECONDS_OF_A_WAIT = 0.001
@@ -73,12 +76,15 @@ class Pump:
         self._outage: Outage | None = None
         self._scope: anyio.CancelScope | None = None
         self._watch: Watch | None = None
+        self._closed: anyio.Event | None = None
+        self._loop: EventLoopToken | None = None
+        self._announced = 0.0
+        self._clock: Callable[[], float] = anyio.current_time
         self._restart = False
-        self._was_cancelled = False
-        self._reads = 0
+        self._was_cancelled = self._warned = False
         self._waiting_since = 0.0
         self._turn_at = 0.0
-        self._events_this_turn = self._parts_this_turn = 0
+        self._reads_this_turn = self._events_this_turn = self._parts_this_turn = 0
         self._portion = PORTION
         self._farewell: Delivery | None = None
         self._unhanded: Delivery | None = None
@@ -132,19 +138,16 @@ class Pump:
             if first:
                 self.asked()
                 first = False
-            asked = self._waiting_since
             await self._proceed()
-            if self._waiting_since - asked >= _SECONDS_OF_A_WAIT:
-                self._turn_at, self._events_this_turn = self._waiting_since, 0
 
     def _now(self) -> float:
         """Return the time: of the last read, unless a whole portion of events was handed over since."""
         batches = self._session.batches
         if batches is None:
-            return anyio.current_time()
+            return self._clock()
         if not batches.unread and self._events_this_turn < PORTION:
             return self._waiting_since
-        now = anyio.current_time()
+        now = self._clock()
         spent = now - self._turn_at
         slow = spent > _SECONDS_A_TURN
         self._portion = (
@@ -157,13 +160,16 @@ class Pump:
         return events > 0 and (events >= PORTION or now - self._turn_at >= _SECONDS_A_TURN)
 
     async def _give_turn(self) -> None:
-        self._events_this_turn = self._parts_this_turn = 0
         await checkpoint()
-        self._turn_at = anyio.current_time()
+        self._begin_turn(self._clock())
+
+    def _begin_turn(self, now: float) -> None:
+        self._turn_at = now
+        self._reads_this_turn = self._events_this_turn = self._parts_this_turn = 0
 
     async def _go_on(self) -> None:
         """Judge a further part of a large read, after others had a turn if they have waited long."""
-        now = anyio.current_time()
+        now = self._clock()
         self._parts_this_turn += 1
         if self._parts_this_turn >= _PARTS_A_TURN or now - self._turn_at >= _SECONDS_A_TURN / 2:
             await self._give_turn()
@@ -180,12 +186,38 @@ class Pump:
         return item
 
     def asked(self) -> None:
-        """Take note that the consumer begins to wait; the limits on silence run from here."""
-        self._waiting_since = anyio.current_time()
+        """Begin a wait of the consumer; the limits on silence run from here."""
+        self._waiting_since = self._clock()
 
     async def close(self) -> None:
-        """Close the connection and the transport, within a bound, and end the stream."""
+        """
+        End the stream: close connection and transport, and tell all callbacks.
+
+        All this is bounded, is done once, and is done to its end although the caller may be cancelled; whoever
+        else calls waits for it.
+        """
         self.closing = True
+        if self._closed is not None:
+            await self._closed.wait()
+            return
+        self._closed = anyio.Event()
+        try:
+            await finish(self._end, within=4 * CLOSE_SECONDS)
+        finally:
+            self._closed.set()
+
+    async def leave(self) -> None:
+        """Close the connection only; who is iterating, and is kept by a callback, is to end the stream."""
+        await self._drop()
+
+    def abandon(self) -> None:
+        """Have the connection closed by the event loop: nobody is left who could wait for it."""
+        if self._watch is not None:
+            self._watch.end()
+        if self.connection is not None:
+            self.connection.abandon()
+
+    async def _end(self) -> None:
         session = self._session
         try:
             await self._drop()
@@ -260,7 +292,6 @@ class Pump:
         try:
             connection = await self._open(cursor)
         except ResilientSSEError as error:
-            without_frames(error)
             session.refused(error, now=anyio.current_time(), wall=datetime.now(UTC))
             self._outage.failed()
             return
@@ -275,7 +306,9 @@ class Pump:
             return
         self._end_outage()
         self.connection = connection
-        self._waiting_since = anyio.current_time()
+        self._watch = watch_over(connection, self._quiet)
+        self._clock = clock()
+        self._waiting_since = self._clock()
         session.opened(connection.status, connection.headers, cursor=cursor, now=self._waiting_since)
 
     def _end_outage(self) -> None:
@@ -297,21 +330,18 @@ class Pump:
         if left <= 0:  # a flood of what is no event never lets a timer ring
             await self._lose(ConnectionLostError(reason, "nothing that counts arrived in time"))
             return
-        notice = session.silence.until_notice if session.state is StreamState.CONNECTED else left
-        watch = self._watch = Watch(connection, notice=self._quiet, notice_after=notice, limit=left)
+        assert self._watch is not None  # noqa: S101 - there is a connection
+        watch, since = self._watch, self._waiting_since
+        notice = session.silence.until_notice if session.state is StreamState.CONNECTED else math.inf
         try:
-            chunk = await watch.read()
+            chunk = await watch.read(notice_at=since + notice, limit_at=since + left)
         except ConnectionLostError as error:
             await self._lose(error)
             return
         except anyio.get_cancelled_exc_class():
-            # Told to the session when the stream is asked again: a stream that is closed now has lost nothing.
-            self._was_cancelled = True
-            await self._drop()
+            await self._was_cut(connection)
             raise
-        finally:
-            self._watch = None
-        now = anyio.current_time()
+        now = self._clock()
         waited, self._waiting_since = now - self._waiting_since, now
         if isinstance(chunk, tuple):  # the read may have brought this in the very moment it was cut
             data, size = chunk
@@ -324,14 +354,33 @@ class Pump:
         elif not isinstance(chunk, tuple):
             await self._lose(ConnectionLostError(Reason.EOF))
         else:
-            self._reads += 1
-            if not chunk[1] or self._reads % _READS_A_TURN == 0:
-                # Bytes that were at hand are not waited for: a bomb, or a swarm of tiny chunks, must not hold
-                # the event loop.
-                await checkpoint()
+            # Bytes that were at hand are not waited for: a bomb, a flood, or a swarm of tiny chunks must not hold
+            # the event loop.
+            self._reads_this_turn += 1
+            if connection.waited or waited >= _SECONDS_OF_A_WAIT:
+                self._begin_turn(now)
+            elif (
+                not chunk[1]
+                or self._reads_this_turn >= _READS_A_TURN
+                or now - self._turn_at > _SECONDS_A_TURN
+            ):
+                await self._give_turn()
+
+    async def _was_cut(self, connection: Connection) -> None:
+        """The program has cancelled a read.  A connection that lasts goes on; any other was closed by it."""
+        session, now = self._session, self._clock()
+        if connection.lasting:
+            waited, self._waiting_since = now - self._waiting_since, now
+            session.receive(b"", raw_size=0, waited=waited, now=now)  # many short waits are one long silence
+            return
+        # Told to the session when the stream is asked again: a stream that is closed now has lost nothing.
+        self._was_cancelled = True
+        if session.intake.cursor is None and not self._warned:
+            self._warned = True
+            session.unresumable()
+        await self._drop()
 
     async def _lose(self, error: ResilientSSEError) -> None:
-        without_frames(error)
         try:
             await self._drop()
         finally:  # cancelled or not, the connection is gone, and the session must know
@@ -348,6 +397,9 @@ class Pump:
     async def _drop(self) -> None:
         """Close the connection before anything else is opened: a stream holds one at most."""
         connection, self.connection = self.connection, None
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.end()
         if connection is not None:
             try:
                 await connection.aclose()
@@ -356,8 +408,12 @@ class Pump:
 
     async def _pause(self, _delay: float = 0.0) -> None:
         """Sleep until the next attempt is due, whoever has slept a part of it before."""
+        session, loop = self._session, current_token()
+        if self._loop not in (None, loop):  # the moment to resume at is on the clock of another event loop
+            session.resume_at = anyio.current_time() + self._announced
+        self._loop, self._announced = loop, max(session.resume_at - anyio.current_time(), 0.0)
         while not self.closing and not self._restart:
-            left = self._session.resume_at - anyio.current_time()
+            left = session.resume_at - anyio.current_time()
             if left <= 0:
                 return
             with self._interruptible():
@@ -366,8 +422,10 @@ class Pump:
     async def _quiet(self) -> None:
         began = anyio.current_time()
         self._session.quiet(began)
-        await self._reporter.announce(self._session.journal.untold)
-        self._waiting_since += anyio.current_time() - began  # the time of a callback is the program's own
+        try:
+            await self._reporter.announce(self._session.journal.untold)
+        finally:
+            self._waiting_since += anyio.current_time() - began  # the time of a callback is the program's own
 
     def _goes_on(self) -> bool:
         return self._session.state is StreamState.RECONNECTING and not self.closing

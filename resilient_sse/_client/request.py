@@ -132,7 +132,7 @@ class RequestTemplate:
         """
         headers = _header_list(await _evaluated(self.headers))
         params = _param_list(await _evaluated(self.params))
-        if self.json is not None:
+        if self.json is not None and not any(name.lower() == b"content-type" for name, _ in headers):
             headers.insert(0, (b"Content-Type", b"application/json"))
         return PreparedRequest(
             method=self.method.upper(),

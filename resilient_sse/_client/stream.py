@@ -370,16 +370,18 @@ class ResilientStream:
             return
         pump.closing = True
         self._session.intake.discard()
-        if not self._iterating:
-            await pump.close()
-            return
-        pump.wake()
-        if not self._callbacks.inside:
+        if self._iterating or self._callbacks.inside:
+            pump.wake()
+        if self._callbacks.inside:
+            return  # whoever waits for the callback closes the stream behind it
+        if self._iterating:
             self._idle = self._idle or anyio.Event()
             with anyio.move_on_after(2 * CLOSE_SECONDS):
                 await self._idle.wait()
-            if not self._iterating:
-                await pump.close()  # who was iterating may have been cancelled before it could
+        if self._iterating:
+            await pump.leave()
+        else:
+            await pump.close()  # who was iterating may have been cancelled before it could
 
     async def __aenter__(self) -> Self:
         """Enter a block that closes the stream at its end; the connection is made by the first iteration."""
@@ -399,9 +401,10 @@ class ResilientStream:
             await self.aclose()
 
     def __del__(self) -> None:
-        """Warn about a connection that was left open; dropping it has the event loop close it."""
+        """Close a connection that was left open, and warn about it."""
         pump = getattr(self, "_pump", None)
         if pump is not None and pump.connection is not None:
+            pump.abandon()  # first, for a warning that is recorded keeps the stream
             warnings.warn(f"unclosed {self!r}; use 'async with'", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:

@@ -1,13 +1,14 @@
 """
-One read under watch: a notice if it takes long, an end if it takes too long or is wanted elsewhere.
+Reading under watch: a notice if it takes long, an end if it takes too long or is wanted elsewhere.
 
-Cancelling a read would close its connection, so the notice must run beside it.  A task group around each read
-says just that, and costs 45 microseconds and several turns of the event loop, twice the price of the read, for
-something that happens once in 25 silent seconds.  asyncio can set a timer for one microsecond and start a task
-only when it rings; the other backends have no such timer and pay the task group.
+A read over our own transport can be woken and loses nothing by it, so one deadline does for notice and limit,
+and the notice runs in between, in the consumer's task.
 
-On asyncio the end has a task of its own, too.  It closes the connection before it cancels what is left of the
-read: httpcore loses a slot of its pool when `Task.cancel` interrupts the cleaning up behind a cancelled read.
+Any other read would close its connection if it were cancelled, so the notice must run beside it.  A task group
+around each read says just that, and costs 45 microseconds, twice the price of the read, for something that
+happens once in 25 silent seconds.  On asyncio a timer begins a task when it rings; there the end has a task of
+its own, too, which closes the connection before it cancels what is left of the read: httpcore loses a slot of its
+pool when `Task.cancel` interrupts the cleaning up behind a cancelled read.
 """
 
 from __future__ import annotations
@@ -15,132 +16,225 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import anyio
 
-from resilient_sse._client.backends import on_asyncio, wait_out
-from resilient_sse._core.errors import ConnectionLostError, without_frames
+from resilient_sse._client.backends import Alarm, clock, finish, on_asyncio
+from resilient_sse._core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
     from resilient_sse._client.transport import Connection
 
-__all__ = ["Outcome", "Watch"]
+__all__ = ["Notice", "Outcome", "Watch", "watch_over"]
+
+# Seconds in which a read returns what is there already; a notice that is due at once comes behind that.
+_AT_HAND = 1e-9
 
 Outcome: TypeAlias = "tuple[bytes, int] | Literal['cut'] | None"
+Notice: TypeAlias = "Callable[[], Coroutine[Any, Any, None]]"
 
 
-class Watch:
+class Watch(Protocol):
     """
-    One read.
+    The reads of one connection.
 
-    Args:
-        connection: What is read.
-        notice: Awaited once, beside the read, after *notice_after* seconds.  A notice that has begun is waited
-            for: its callbacks are not cut short because the read has ended; cancelling the read cancels it.
-        notice_after: Seconds; the notice is left out if this is not less than *limit*.
-        limit: Seconds after which the read is cut.
+    Attributes:
+        is_cut: Whether reading was ended; the last read may have brought something in the same moment.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        notice: Callable[[], Coroutine[Any, Any, None]],
-        notice_after: float,
-        limit: float,
-    ) -> None:
-        self._connection = connection
-        self._notice = notice
-        self._notice_after = notice_after if notice_after < limit else math.inf
-        self._limit = limit
-        self._scope = anyio.CancelScope()
-        self.is_cut = False
-        """Whether the read was ended; it may have brought something in the same moment."""
-        self._begun: asyncio.Task[None] | None = None
-        self._ending: asyncio.Task[None] | None = None
-        self._asyncio = on_asyncio()
+    is_cut: bool
 
-    def cut(self) -> None:
-        """End the read, which then returns `"cut"`; its connection is lost."""
-        self.is_cut = True
-        if not self._asyncio:
-            self._scope.cancel()
-        elif self._ending is None:
-            self._ending = asyncio.get_running_loop().create_task(self._end())
-
-    async def read(self) -> Outcome:
+    async def read(self, *, notice_at: float, limit_at: float) -> Outcome:
         """
         Return what the connection receives, or `"cut"`.
+
+        Args:
+            notice_at: When the notice is due.  A notice that has begun is waited for: its callbacks are not cut
+                short because the read has ended; cancelling the read cancels it.
+            limit_at: When the read is cut.
 
         Raises:
             ConnectionLostError: The connection failed.
         """
-        try:
-            if self._asyncio:
-                return await self._by_timer()
-            self._scope.deadline = anyio.current_time() + self._limit
-            if self._notice_after == math.inf:
-                return await self._bare()
-            return await self._by_task_group()
-        except ConnectionLostError as error:
-            if self.is_cut:
-                without_frames(error)
-                return "cut"
-            raise
+        ...
 
-    async def _bare(self) -> Outcome:
-        with self._scope:
-            return await self._connection.receive()
-        self.is_cut = True
+    def cut(self) -> None:
+        """End the read, if there is one, and all that follow; the connection is to be left."""
+        ...
+
+    def end(self) -> None:
+        """Let go of the timer; the connection was left."""
+        ...
+
+
+def watch_over(connection: Connection, notice: Notice) -> Watch:
+    """Return the watch that suits *connection* and the present event loop; *notice* is awaited once a silence."""
+    if connection.lasting:
+        return LastingWatch(connection, notice)
+    return TimerWatch(connection, notice) if on_asyncio() else TaskGroupWatch(connection, notice)
+
+
+class LastingWatch:
+    """Over our own transport."""
+
+    __slots__ = ("_clock", "_connection", "_notice", "is_cut")
+
+    def __init__(self, connection: Connection, notice: Notice) -> None:
+        self._connection = connection
+        self._notice = notice
+        self._clock = clock()
+        self.is_cut = False
+
+    async def read(self, *, notice_at: float, limit_at: float) -> Outcome:
+        while not self.is_cut:
+            outcome = await self._connection.receive(min(notice_at, limit_at))
+            if outcome != "woken":
+                return outcome
+            now = self._clock()
+            if now >= limit_at:
+                self.is_cut = True
+            elif now >= notice_at:
+                await self._notice()
+                notice_at, limit_at = (
+                    math.inf,
+                    limit_at + self._clock() - now,
+                )  # callbacks take no time of ours
         return "cut"
 
-    async def _by_timer(self) -> Outcome:
-        loop = asyncio.get_running_loop()
-        timers: list[asyncio.TimerHandle] = []
-        if self._limit < math.inf:
-            timers.append(loop.call_later(self._limit, self.cut))
-        if self._notice_after < math.inf:
-            timers.append(loop.call_later(self._notice_after, self._begin))
+    def cut(self) -> None:
+        self.is_cut = True
+        self._connection.wake()
+
+    def end(self) -> None:
+        pass
+
+
+class TimerWatch:
+    """Over any other transport, on asyncio."""
+
+    __slots__ = (
+        "_alarm",
+        "_cancels",
+        "_connection",
+        "_ending",
+        "_limit_at",
+        "_loop",
+        "_notice",
+        "_notice_at",
+        "_noticing",
+        "_reader",
+        "is_cut",
+    )
+
+    def __init__(self, connection: Connection, notice: Notice) -> None:
+        self._connection = connection
+        self._notice = notice
+        self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(self._loop, self._rung)
+        self._notice_at = self._limit_at = math.inf
+        self._reader: asyncio.Task[Any] | None = None
+        self._noticing: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._cancels = False
+        self.is_cut = False
+
+    async def read(self, *, notice_at: float, limit_at: float) -> Outcome:
+        self._notice_at, self._limit_at = notice_at, limit_at
+        if (first := min(notice_at, limit_at)) < math.inf:
+            self._alarm.set(first)
+        self._reader = reader = asyncio.current_task()
+        cancelled = reader.cancelling() if reader is not None else 0
         try:
-            return await self._bare()
+            return await _received(self._connection)
+        except ConnectionLostError:
+            if self.is_cut:
+                return "cut"
+            raise
         except asyncio.CancelledError:
-            if self._begun is not None:
-                self._begun.cancel()
+            if self._cancels and reader is not None and reader.uncancel() <= cancelled:
+                return "cut"
+            if self._noticing is not None:
+                self._noticing.cancel()
             raise
         finally:
-            for timer in timers:
-                timer.cancel()
+            self._reader = None
             if self._ending is not None:
-                await wait_out(self._ending)
-            if self._begun is not None:
-                await _join(self._begun)
+                await finish(self._ended, within=math.inf)  # closing is bounded in itself
+            if self._noticing is not None:
+                noticing, self._noticing = self._noticing, None
+                await _join(noticing)
 
-    def _begin(self) -> None:
-        self._begun = asyncio.get_running_loop().create_task(self._notice())
+    def cut(self) -> None:
+        self.is_cut = True
+        if self._reader is not None and self._ending is None:
+            self._ending = self._loop.create_task(self._end())
+
+    def end(self) -> None:
+        self._alarm.cancel()
+
+    def _rung(self) -> None:
+        if self._reader is None:
+            return
+        if self._loop.time() >= self._limit_at:
+            self.cut()
+            return
+        if self._noticing is None and self._loop.time() >= self._notice_at:
+            self._noticing = self._loop.create_task(self._notice())
+        if self._limit_at < math.inf:
+            self._alarm.set(self._limit_at)
 
     async def _end(self) -> None:
         await self._connection.aclose()
-        self._scope.cancel()
+        if self._reader is not None:
+            self._cancels = True
+            self._reader.cancel()
 
-    async def _by_task_group(self) -> Outcome:
-        asleep = anyio.CancelScope()
+    async def _ended(self) -> None:
+        if self._ending is not None:
+            await asyncio.wait((self._ending,))
+
+
+class TaskGroupWatch:
+    """Over any other transport, on trio."""
+
+    __slots__ = ("_connection", "_notice", "_scope", "is_cut")
+
+    def __init__(self, connection: Connection, notice: Notice) -> None:
+        self._connection = connection
+        self._notice = notice
+        self._scope = anyio.CancelScope()
+        self.is_cut = False
+
+    async def read(self, *, notice_at: float, limit_at: float) -> Outcome:
+        self._scope = anyio.CancelScope(deadline=limit_at)
         failures: list[BaseException] = []
         outcomes: list[Outcome] = []
-
-        async def watch() -> None:
-            with asleep:
-                await anyio.sleep(self._notice_after)
-            if not asleep.cancelled_caught:
-                await _caught(self._notice, failures)
+        done = anyio.Event()
 
         async def read() -> None:
-            outcomes.append(await self._bare())
+            try:
+                outcomes.append(await self._bare())
+            except anyio.get_cancelled_exc_class():
+                raise
+            except BaseException as exc:  # noqa: BLE001 - raised again, without a group around it
+                failures.append(exc)
+            finally:
+                done.set()
 
+        if notice_at >= limit_at:
+            return await self._bare()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch)
-            await _caught(read, failures)
-            asleep.cancel()
+            tasks.start_soon(read)
+            with anyio.CancelScope(deadline=max(notice_at, anyio.current_time() + _AT_HAND)):
+                await done.wait()
+            if not done.is_set():
+                try:
+                    await self._notice()
+                except anyio.get_cancelled_exc_class():
+                    raise
+                except BaseException as exc:  # noqa: BLE001 - see above
+                    failures.append(exc)
         try:
             if failures:
                 raise failures[0]
@@ -148,21 +242,37 @@ class Watch:
         finally:
             failures.clear()  # or they would keep this frame, and this frame them, alive
 
+    def cut(self) -> None:
+        self.is_cut = True
+        self._scope.cancel()
+
+    def end(self) -> None:
+        pass
+
+    async def _bare(self) -> Outcome:
+        try:
+            with self._scope:
+                return await _received(self._connection)
+        except ConnectionLostError:
+            if not self.is_cut:
+                raise
+        self.is_cut = True
+        return "cut"
+
+
+async def _received(connection: Connection) -> Outcome:
+    outcome = await connection.receive()
+    return "cut" if outcome == "woken" else outcome  # what does not last is never woken
+
 
 async def _join(task: asyncio.Task[None]) -> None:
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         task.cancel()
-        await wait_out(task)
+        await finish(lambda: _settled(task), within=math.inf)
         raise
 
 
-async def _caught(work: Callable[[], Coroutine[Any, Any, None]], failures: list[BaseException]) -> None:
-    """Carry what *work* raises past a task group, which would wrap it; cancellation must stay what it is."""
-    try:
-        await work()
-    except anyio.get_cancelled_exc_class():
-        raise
-    except BaseException as exc:  # noqa: BLE001 - raised again by the caller
-        failures.append(exc)
+async def _settled(task: asyncio.Task[None]) -> None:
+    await asyncio.wait((task,))

@@ -63,25 +63,6 @@ def _rebuild(
     return error
 
 
-def without_frames(error: BaseException) -> None:
-    """
-    Take the tracebacks off *error* and everything behind it.
-
-    Their frames lead to the stream, from Python 3.12 on by way of their callers even where no variable does.  A
-    program that keeps the record of a loss must not keep the stream, and a stream that is dropped must free its
-    socket by its reference count.
-    """
-    seen: set[int] = set()
-    behind: list[BaseException | None] = [error]
-    while behind:
-        each = behind.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        each.__traceback__ = None
-        behind += (each.__cause__, each.__context__)
-
-
 class HandshakeError(ResilientSSEError):
     """
     The server's answer cannot become an event stream, or the request cannot be sent at all.

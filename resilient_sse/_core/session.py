@@ -331,6 +331,10 @@ class Session:
         self._disconnected(now, cut=True)
         self._follow(self.outage.interrupt(paced=paced, obstacle=self._obstacle(), now=now), now)
 
+    def unresumable(self) -> None:
+        """Report that the program has cut a connection without a cursor: what was on its way is lost."""
+        self._report(Gap(kind="unresumable", after_id=None, before_id=None, missing=None))
+
     def complete(self, now: float) -> None:
         """End the stream: it has reached its end."""
         self._close(Reason.COMPLETE, now)

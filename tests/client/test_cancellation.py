@@ -468,3 +468,68 @@ async def test_a_gap_whose_callback_was_cancelled_is_still_handed_over(script):
     assert (first.id, second.id) == ("1", "3")
     assert told == [gap] == [Gap(kind="hole", after_id="1", before_id="3", missing=1)]
     assert stream.stats.gaps == 1
+
+
+def test_a_wait_is_not_measured_on_two_clocks():
+    """A stream left while it waits for its next attempt, and asked in another event loop, waits no longer."""
+    script = Script()
+    script.refuse()
+    script.respond(*numbered(1)).hang()
+    stream = make(script, backoff=Backoff(initial=5, jitter=0))
+
+    async def begin() -> None:
+        await anyio.sleep(10_000)
+        with anyio.move_on_after(1):
+            await anext(stream)
+
+    async def go_on() -> float:
+        await anext(stream)
+        await stream.aclose()
+        return anyio.current_time()
+
+    run_in_virtual_time(begin)
+    assert run_in_virtual_time(go_on) <= 5
+
+
+async def test_whoever_closes_comes_back_to_a_closed_connection(script):
+    """Two tasks close one stream, whose connection takes a second to close: both wait for it (P15)."""
+    script.respond(*numbered(1), close_takes=1).hang()
+    record = Record()
+    stream = make(script, on_state_change=record)
+    await anext(stream)
+    live = []
+
+    async def close() -> None:
+        await stream.aclose()
+        live.append((script.live, stream.state))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(close)
+        group.start_soon(close)
+    assert live == [(0, StreamState.CLOSED)] * 2
+    assert record.path.count("closed") == 1
+
+
+def test_a_goodbye_whose_task_is_cancelled_reaches_everybody():
+    """`Task.cancel` in the first of two goodbyes: the second hears of the end all the same (P15)."""
+    record = Record()
+
+    async def leave() -> None:
+        script = Script()
+        script.respond(*numbered(1)).hang()
+        stream = make(script)
+
+        @stream.on_state_change
+        async def _(change):
+            if change.new is StreamState.CLOSED:
+                await anyio.sleep(1)
+
+        stream.on_state_change(record)
+        await anext(stream)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stream.aclose(), 0.5)
+        assert record.path[-1] == "closed"
+        await stream.aclose()
+
+    run_in_virtual_time(leave)
+    assert record.path.count("closed") == 1

@@ -1,6 +1,8 @@
 """The edge to httpx: its exceptions, its pools, and what it decodes."""
 
+import gzip
 import time
+import zlib
 
 import httpx
 import pytest
@@ -12,10 +14,10 @@ from resilient_sse import (
     ResilientStream,
     RetriesExhaustedError,
 )
-from resilient_sse._client.transport import opener
+from resilient_sse._client.transport import own
 from resilient_sse._client.transport.failures import translated
 from resilient_sse.testing import event, gzipped
-from tests.client.support import Loopback, drain, make, numbered, pooled_client, take
+from tests.client.support import Loopback, Record, drain, make, numbered, pooled_client, take
 
 
 def exceptions_of_httpx():
@@ -61,11 +63,11 @@ def test_one_tls_context_for_all_streams(monkeypatch):
         made.append(1)
         return original()
 
-    opener._tls_context.cache_clear()
+    own.tls_context.cache_clear()
     monkeypatch.setattr(httpx, "create_ssl_context", create)
     streams = [ResilientStream("https://host/") for _ in range(200)]
     for stream in streams:
-        stream._pump._transport._client()
+        stream._pump._transport._client()._transport._context()
     assert made == [1]
 
 
@@ -100,6 +102,50 @@ async def test_one_byte_at_a_time_from_a_compressed_body(script):
     script.respond(*parts, headers={"Content-Encoding": "x-gzip"}).hang()
     async with make(script) as stream:
         assert [item.id for item in await take(stream, 20)] == [str(number) for number in range(20)]
+
+
+async def test_raw_deflate_whose_first_read_is_one_byte(script):
+    """Some servers mean raw deflate by "deflate"; one byte does not tell yet (section 3.10)."""
+    packer = zlib.compressobj(wbits=-15)
+    body = packer.compress(b"".join(numbered(1))) + packer.flush()
+    script.respond(body[:1], body[1:2], body[2:], headers={"Content-Encoding": "deflate"}).hang()
+    async with make(script) as stream:
+        assert (await anext(stream)).id == "1"
+
+
+@pytest.mark.parametrize("cut", [1, 9, 30])
+async def test_a_compressed_body_that_is_cut_short_is_a_loss(script, cut):
+    """A clean end of the response is none of a gzip body in the middle of it (section 3.1)."""
+    body = gzip.compress(b"".join(numbered(1)))[:-cut]
+    script.respond(body, headers={"Content-Encoding": "gzip"}).end()
+    script.respond(*numbered(2)).hang()
+    record = Record()
+    async with make(script, on_eof="complete", on_state_change=record) as stream:
+        async for item in stream:
+            if item.id == "2":
+                break
+    assert [change.reason.value for change in record.changes if change.new.value == "reconnecting"] == [
+        "reset"
+    ]
+
+
+async def test_a_compressed_body_that_is_whole_is_complete(script):
+    """Two members one behind the other, as gzip allows, and an empty body."""
+    body = gzip.compress(b"".join(numbered(1))) + gzip.compress(b"".join(numbered(2)))
+    for whole in (body, b""):
+        script.respond(whole, headers={"Content-Encoding": "gzip"}).end()
+        ids = [item.id for item in await drain(make(script, on_eof="complete"))]
+        assert ids == (["1", "2"] if whole else [])
+
+
+async def test_the_callers_content_type_wins(script):
+    """A `Content-Type` of the caller's goes with `json=` instead of a second one (section 3.10)."""
+    script.respond(*numbered(1)).hang()
+    async with make(
+        script, method="POST", json={"a": 1}, headers={"content-type": "application/vnd.api+json"}
+    ) as stream:
+        await anext(stream)
+    assert script.requests[0].headers.get_list("content-type") == ["application/vnd.api+json"]
 
 
 async def test_an_unknown_encoding_is_refused(script):

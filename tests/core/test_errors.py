@@ -19,7 +19,6 @@ from resilient_sse._core.errors import (
     NotResumableError,
     ResilientSSEError,
     RetriesExhaustedError,
-    without_frames,
 )
 from resilient_sse._core.states import Reason
 
@@ -190,50 +189,3 @@ def test_headers_are_a_copy():
     error = BadStatusError(status=500, headers=headers)
     headers["a"] = "2"
     assert error.headers == {"a": "1"}
-
-
-# Tracebacks
-
-
-def chained(*, circular: bool = False) -> ResilientSSEError:
-    """Raise an error because of another, while a third is being handled."""
-    try:
-        try:
-            raise OSError("reset by peer")  # noqa: TRY301
-        except OSError as exc:
-            cause = ConnectionLostError(Reason.RESET)
-            cause.__context__ = exc
-            raise RetriesExhaustedError(attempts=1, elapsed=0) from cause
-    except RetriesExhaustedError as error:
-        if circular:
-            error.__cause__.__context__.__cause__ = error
-        return error
-
-
-def family(error: BaseException | None, found: list | None = None) -> list[BaseException]:
-    """Find every error behind *error*."""
-    found = [] if found is None else found
-    if error is not None and error not in found:
-        found.append(error)
-        family(error.__cause__, found)
-        family(error.__context__, found)
-    return found
-
-
-@pytest.mark.parametrize("circular", [False, True])
-def test_frames_are_taken_off_the_whole_chain(circular):
-    """A record of a loss keeps no frame, hence no stream; what caused what can still be read from it."""
-    error = chained(circular=circular)
-    behind = family(error)
-    assert len(behind) == 3
-    assert any(each.__traceback__ for each in behind)
-    without_frames(error)
-    assert not any(each.__traceback__ for each in behind)
-    assert family(error) == behind
-
-
-def test_frames_of_an_error_that_was_never_raised():
-    """There is nothing to take off, and nothing goes wrong."""
-    error = ConnectionLostError(Reason.EOF)
-    without_frames(error)
-    assert error.__traceback__ is None

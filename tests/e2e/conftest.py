@@ -1,5 +1,10 @@
-"""Real sockets and real time: servers on free ports of the loopback interface, stopped by the test they serve."""
+"""
+Real sockets and real time: servers on free ports of the loopback interface, stopped by the test they serve.
 
+`E2E_OVER=httpx` runs the same tests over httpx's own transport, as streams with a client of the caller's do.
+"""
+
+import os
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,6 +21,18 @@ from tests.e2e.watching import Diary
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run async tests on both backends, on their own clocks."""
     return request.param
+
+
+OVER_HTTPX = os.environ.get("E2E_OVER") == "httpx"
+
+
+@pytest.fixture(autouse=True)
+def over() -> Iterator[None]:
+    """Choose the transport of streams that are given no client."""
+    with pytest.MonkeyPatch.context() as patch:
+        if OVER_HTTPX:
+            patch.setattr("resilient_sse._client.transport.own.is_patched", lambda: True)
+        yield
 
 
 @pytest.fixture

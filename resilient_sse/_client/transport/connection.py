@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import anyio
+import httpx
+from anyio.lowlevel import current_token
 
-from resilient_sse._client.backends import finish
+from resilient_sse._client.backends import finish, in_background
 from resilient_sse._client.transport.failures import raise_translated
+from resilient_sse._client.transport.http1 import ResponseStream
 from resilient_sse._client.transport.inflate import Inflater, inflater_for
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
@@ -17,10 +21,9 @@ from resilient_sse._core.states import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import httpx
+__all__ = ["CLOSE_SECONDS", "Connection", "Received"]
 
-
-__all__ = ["CLOSE_SECONDS", "Connection"]
+Received: TypeAlias = "tuple[bytes, int] | Literal['woken'] | None"
 
 # Closing never takes longer than this; what is not closed by then is left to the event loop.
 CLOSE_SECONDS = 2.0
@@ -33,20 +36,40 @@ class Connection:
     """
     One accepted response.
 
-    A read that fails or is cancelled has closed the connection on its way out; a connection that is dropped
-    unread is closed by the event loop, which finalises the generator that reads it.
+    Over our own transport a read can be woken or cancelled and loses nothing by it.  Over any other a read that
+    fails or is cancelled has closed the connection on its way out.
 
     Attributes:
         status: Its status.
         headers: Its headers, names in lower case.
+        lasting: Whether it outlives reads that are woken or cancelled.
     """
+
+    __slots__ = (
+        "_chunks",
+        "_inflater",
+        "_is_read",
+        "_response",
+        "_slices",
+        "_stream",
+        "_token",
+        "headers",
+        "lasting",
+        "status",
+    )
 
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
         # items() is linear; dict(headers) asks for each name, and httpx then looks through all of them.
         self.headers: Mapping[str, str] = dict(response.headers.items())
         self._response = response
-        self._chunks = response.aiter_raw()
+        stream: ResponseStream | None = response.extensions.get(ResponseStream.EXTENSION)
+        self._stream = None if response.is_stream_consumed else stream
+        self.lasting = self._stream is not None
+        # A mock, or a hook of the caller's client, may have read the body already, and decoded it.
+        self._is_read = response.is_stream_consumed
+        self._chunks = aiter(httpx.ByteStream(response.content)) if self._is_read else response.aiter_raw()
+        self._token = current_token()
         self._inflater: Inflater | None = None
         self._slices: Iterator[bytes] | None = None
 
@@ -57,13 +80,17 @@ class Connection:
         Raises:
             ValueError: It is none that can be undone.
         """
-        self._inflater = inflater_for(self.headers.get("content-encoding", ""))
+        if not self._is_read:
+            self._inflater = inflater_for(self.headers.get("content-encoding", ""))
 
-    async def receive(self) -> tuple[bytes, int] | None:
+    async def receive(self, until: float = math.inf) -> Received:
         """
         Return the next decoded bytes and how many bytes arrived for them, or `None` at the clean end.
 
         Either may be nothing: a compressed body can arrive without yielding, and yield without arriving.
+
+        Args:
+            until: The moment at which a connection that lasts returns `"woken"`; so it does after `wake`.
 
         Raises:
             ConnectionLostError: The connection failed, or its bytes are not what the headers announced.
@@ -72,25 +99,50 @@ class Connection:
             if self._slices is not None:
                 for data in self._slices:
                     return data, 0
-            raw = await anext(self._chunks)
+            if self._stream is not None:
+                raw = await self._stream.read(until)
+            else:
+                raw = await anext(self._chunks, None)
+            if raw is None:
+                if self._inflater is not None:
+                    self._inflater.finish()
+                return None
+            if self._stream is not None and not raw:
+                return "woken"
             if self._inflater is None:
                 return raw, len(raw)
             self._slices = self._inflater.feed(raw)
             return next(self._slices, b""), len(raw)
-        except StopAsyncIteration:
-            return None
         except zlib.error as exc:
             raise ConnectionLostError(Reason.PROTOCOL, f"undecodable content: {exc}") from exc
         except Exception as exc:  # noqa: BLE001 - raised again, whatever it is
             raise_translated(exc, opened=True)
+
+    @property
+    def waited(self) -> bool:
+        """Whether the last read is known to have let others run."""
+        return self._stream is not None and self._stream.waited
+
+    def wake(self) -> None:
+        """End the present read; for a connection that lasts."""
+        if self._stream is not None:
+            self._stream.wake()
+
+    def abandon(self) -> None:
+        """Have the connection closed although nobody can wait for it: its stream was dropped."""
+        if self._stream is not None:
+            self._stream.abort()
+        else:
+            in_background(self.aclose, self._token)
 
     async def aclose(self) -> None:
         """Close the connection, within a bound, whatever its last words are and whoever is cancelled meanwhile."""
         await finish(self._close, within=CLOSE_SECONDS)
 
     async def _close(self) -> None:
-        with contextlib.suppress(Exception):
-            await self._unwind()
+        if self._stream is None:
+            with contextlib.suppress(Exception):
+                await self._unwind()
         with contextlib.suppress(Exception):
             await self._response.aclose()
 

@@ -14,7 +14,6 @@ from resilient_sse._client.transport.connection import CLOSE_SECONDS
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
     from resilient_sse._client.request import PreparedRequest
@@ -34,7 +33,6 @@ async def exchange(
     *,
     encoding: str,
     options: dict[str, Any],
-    asks: Callable[[], None],
 ) -> httpx.Response:
     """
     Send *request*, follow its redirects, and return the final response with its body unread.
@@ -46,8 +44,7 @@ async def exchange(
         client: Who sends it.
         request: What to send.
         encoding: The value of `Accept-Encoding`.
-        options: `timeout` and `extensions` of the request, and `auth` if it is not the client's.
-        asks: Is told before each request.
+        options: The `extensions` of the request, and `auth` if it is not the client's.
 
     Raises:
         NotResumableError: A redirect asks for a body that is spent.
@@ -58,7 +55,6 @@ async def exchange(
     headers = _merged(own, request.headers)
     home, at_home = _origin(url), True
     for hop in count():
-        asks()
         sender = cast("httpx.AsyncClient", _Sender(client, at_home=at_home))
         async with aconnect_sse(
             sender, method, str(url), headers=headers, content=content, **options
@@ -105,16 +101,14 @@ class _Sender:
         *,
         headers: httpx.Headers,
         content: Any,  # noqa: ANN401 - as httpx takes it
-        timeout: httpx.Timeout,
         extensions: dict[str, Any],
         **auth: Any,  # noqa: ANN401 - as httpx takes it, if it is given at all
     ) -> _Sent:
         if self._at_home:
             request = self._client.build_request(
-                method, url, headers=headers, content=content, timeout=timeout, extensions=extensions
+                method, url, headers=headers, content=content, extensions=extensions
             )
         else:
-            extensions = {**extensions, "timeout": timeout.as_dict()}
             request = httpx.Request(method, url, headers=headers, extensions=extensions)
         return _Sent(self._client, request, auth)
 

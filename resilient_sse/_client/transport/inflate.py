@@ -5,6 +5,9 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
+from resilient_sse._core.errors import ConnectionLostError
+from resilient_sse._core.states import Reason
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -13,10 +16,11 @@ __all__ = ["ACCEPTED_ENCODINGS", "Inflater", "inflater_for"]
 ACCEPTED_ENCODINGS = "gzip, deflate"
 
 # How much one step may produce: the parser sees a bomb in slices and stops it at max_event_bytes.
-_STEP_BYTES = 64 * 1024
+_STEP_BYTES = 32 * 1024
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _ZLIB_WINDOW = zlib.MAX_WBITS
 _RAW_WINDOW = -zlib.MAX_WBITS
+_ZLIB_HEADER_BYTES = 2  # zlib complains of them when both are there
 
 
 class Inflater:
@@ -31,16 +35,19 @@ class Inflater:
     def __init__(self, window: int, *, fallback: int | None = None) -> None:
         self._window = window
         self._fallback = fallback
+        self._start = b""  # while another window may have to begin with it
         self._decoder = zlib.decompressobj(window)
+        self._complete = True
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """
-        Decode *chunk* in slices of at most 64 KiB; fewer bytes than given may come out, or none.
+        Decode *chunk* in slices of at most 32 KiB; fewer bytes than given may come out, or none.
 
         Raises:
             zlib.error: The bytes are not of the announced encoding.
         """
-        while chunk:
+        more = False  # whether output may be buffered inside, although all input is consumed
+        while chunk or more:
             try:
                 output = self._decoder.decompress(chunk, _STEP_BYTES)
             except zlib.error:
@@ -49,18 +56,28 @@ class Inflater:
                 # Some servers mean raw deflate by "deflate"; the first bytes tell.
                 self._window, self._fallback = self._fallback, None
                 self._decoder = zlib.decompressobj(self._window)
+                chunk = self._start + chunk
                 continue
-            self._fallback = None
-            yield output
-            chunk = self._decoder.unconsumed_tail
+            if self._fallback is not None:
+                self._start += chunk
+                if len(self._start) >= _ZLIB_HEADER_BYTES:
+                    self._fallback = None
+            chunk, more, self._complete = self._decoder.unconsumed_tail, len(output) == _STEP_BYTES, False
             if self._decoder.eof:
                 # A gzip body may be several members, one behind the other.
-                chunk = self._decoder.unused_data
+                chunk, more, self._complete = self._decoder.unused_data, False, True
                 self._decoder = zlib.decompressobj(self._window)
-            while not chunk and len(output) == _STEP_BYTES:
-                # All input is consumed, but the step was full: more output may be buffered inside.
-                output = self._decoder.decompress(b"", _STEP_BYTES)
-                yield output
+            yield output
+
+    def finish(self) -> None:
+        """
+        Take note of the end of the body.
+
+        Raises:
+            ConnectionLostError: It is not complete.
+        """
+        if not self._complete:
+            raise ConnectionLostError(Reason.RESET, "the compressed body was cut short")
 
 
 def inflater_for(content_encoding: str) -> Inflater | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from functools import cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
@@ -15,7 +13,8 @@ from resilient_sse._client.backends import finish
 from resilient_sse._client.transport.connection import CLOSE_SECONDS, Connection
 from resilient_sse._client.transport.exchange import exchange
 from resilient_sse._client.transport.inflate import ACCEPTED_ENCODINGS
-from resilient_sse._client.transport.patience import Patience
+from resilient_sse._client.transport.opening import Opening
+from resilient_sse._client.transport.own import own_client
 from resilient_sse._core.classify import is_event_stream
 from resilient_sse._core.errors import (
     BadContentTypeError,
@@ -25,8 +24,6 @@ from resilient_sse._core.errors import (
 )
 
 if TYPE_CHECKING:
-    import ssl
-
     from resilient_sse._client.request import PreparedRequest
 
 __all__ = ["Auth", "Client", "Transport", "check_client", "check_url"]
@@ -38,17 +35,6 @@ _OK = 200
 _MAX_COOKIES = 50  # what RFC 6265 asks of a user agent for each domain
 _EXCERPT_BYTES = 16 * 1024
 _EXCERPT_SECONDS = 2.0
-
-
-@cache
-def _tls_context() -> ssl.SSLContext:
-    """Make the one TLS context of the process: each costs about 30 ms and 900 KB."""
-    return httpx.create_ssl_context()
-
-
-@cache
-def _user_agent() -> str:
-    return f"resilient-sse/{version('resilient-sse')}"
 
 
 def check_url(url: str) -> None:
@@ -116,22 +102,14 @@ class Transport:
             HandshakeError: The answer cannot become an event stream, or the request cannot be sent.
             ConnectionLostError: There was no answer.
         """
-        patience = Patience(self._connect_timeout, self._header_timeout, pooled=_has_pool(self._injected))
-        options: dict[str, Any] = {
-            # Limits on silence are ours; httpx's would not know a waiting consumer from a busy one.
-            "timeout": httpx.Timeout(self._connect_timeout, read=None),
-            "extensions": {"trace": patience.trace},
-        }
+        opening = Opening(self._connect_timeout, self._header_timeout, pooled=_has_pool(self._injected))
+        options: dict[str, Any] = {"extensions": opening.extensions}
         if self._auth is not None:
             options["auth"] = self._auth
         connection: Connection | None = None
         try:
-            response = await patience.wait_for(
-                lambda: exchange(
-                    self._client(), request, encoding=self._encoding, options=options, asks=patience.asks
-                )
-            )
-            connection = Connection(response)
+            sending = exchange(self._client(), request, encoding=self._encoding, options=options)
+            connection = Connection(await opening.wait_for(sending))
             await _accept(connection)
         except BaseException:
             if connection is not None:
@@ -153,15 +131,8 @@ class Transport:
         if self._injected is not None:
             return self._injected
         if self._own is None:
-            # One client a connection, so that no pool is shared: httpcore's work grows with the size of its
-            # pool, its default limit would starve the 101st stream, and closing the client leaves nothing
-            # behind, however its requests ended.  With the TLS context at hand one costs 0.1 ms.
-            self._own = httpx.AsyncClient(
-                verify=_tls_context(),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-                headers={"User-Agent": _user_agent()},
-                cookies=self._cookies,
-            )
+            # One client a connection: closing it leaves nothing behind, however its requests ended.
+            self._own = own_client(self._cookies)
         return self._own
 
 
@@ -192,6 +163,6 @@ async def _excerpt(connection: Connection) -> str:
     """Read the start of an error's body, as far as it comes in time."""
     taken = bytearray()
     with anyio.move_on_after(_EXCERPT_SECONDS), contextlib.suppress(ConnectionLostError):
-        while len(taken) < _EXCERPT_BYTES and (chunk := await connection.receive()) is not None:
+        while len(taken) < _EXCERPT_BYTES and isinstance(chunk := await connection.receive(), tuple):
             taken += chunk[0]
     return taken[:_EXCERPT_BYTES].decode("utf-8", "replace")

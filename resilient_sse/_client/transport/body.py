@@ -1,0 +1,183 @@
+"""
+The three ways in which HTTP/1.1 frames a response body, decoded as the bytes come.
+
+h11 reads the head, once a connection; a body is read for hours, and h11 takes an event and a buffer for each
+of its chunks, which is a third of the price of a live event.  A property test holds these decoders equal to
+h11: same bytes out, or both refuse.  Trailers, which hardly anybody sends, are left to h11 itself.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Protocol
+
+import h11
+
+__all__ = ["Body", "Chunked", "Counted", "UntilClosed", "body_of"]
+
+CHUNK_LINE_BYTES: Final = 4 * 1024
+"""The longest line with the size of a chunk; it is searched again with each read, so it must be short."""
+
+TRAILER_BYTES: Final = 64 * 1024
+"""The most that may stand behind the last chunk."""
+
+# One of the two tails or the other, never both in a row: a line that does not end must not be tried in all ways.
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,20})(?:;[^\n]*|[ \t]*)\r\n")
+_CRLF: Final = b"\r\n"
+_NO_BODY: Final = frozenset({204, 304})
+_CUT_SHORT: Final = "peer closed connection without sending complete message body"
+
+
+class Body(Protocol):
+    """
+    Takes the framing off one response body.
+
+    Attributes:
+        ended: Whether the announced end was reached; what comes behind it is not looked at.
+        error: What is wrong with what came, to be raised behind what was right; nothing may be fed any more.
+    """
+
+    ended: bool
+    error: str
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what *data* holds of the body, which may be nothing."""
+        ...
+
+    def finish(self) -> None:
+        """Take note of the end of the connection, which is an error unless the body is complete."""
+        ...
+
+
+class Counted:
+    """A body of an announced length."""
+
+    __slots__ = ("_left", "_length", "ended", "error")
+
+    def __init__(self, length: int) -> None:
+        self._length = self._left = length
+        self.ended = not length
+        self.error = ""
+
+    def feed(self, data: bytes) -> bytes:
+        data = data[: self._left]
+        self._left -= len(data)
+        self.ended = not self._left
+        return data
+
+    def finish(self) -> None:
+        if not self.ended:
+            received = self._length - self._left
+            self.error = f"{_CUT_SHORT} (received {received} bytes, expected {self._length})"
+
+
+class UntilClosed:
+    """A body that ends with its connection."""
+
+    __slots__ = ("ended", "error")
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.error = ""
+
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+    def finish(self) -> None:
+        self.ended = True
+
+
+class Chunked:
+    """A body in chunks, each with its size before it."""
+
+    __slots__ = ("_left", "_line", "_trailer", "ended", "error")
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.error = ""
+        self._left = 0  # of the present chunk, with the line end behind it
+        self._line = b""  # of a chunk's size, as far as it has come
+        self._trailer: h11.Connection | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        if self._trailer is not None:
+            self._end(self._trailer, data)
+            return b""
+        if self._line:
+            data, self._line = self._line + data, b""
+        at, end, left = 0, len(data), self._left
+        parts: list[bytes] = []
+        while at < end:
+            if left > 2:  # noqa: PLR2004 - the line end
+                part = data[at : at + left - 2]  # the same object, where it is all of data
+                parts.append(part)
+                at += len(part)
+                left -= len(part)
+            elif left:
+                footer = data[at : at + left]
+                if not _CRLF.endswith(footer if len(footer) == left else footer + _CRLF[1:]):
+                    self.error = f"malformed chunk footer: {footer!r}"
+                    break
+                at += len(footer)
+                left -= len(footer)
+            else:
+                line = _CHUNK_LINE.match(data, at)
+                if line is None:
+                    self._keep(data[at:])
+                    break
+                size = int(line[1], 16)
+                at = line.end()
+                if not size:
+                    self._begin_end(data[at:])
+                    break
+                stop = at + size
+                if data.startswith(_CRLF, stop):  # all of it is here: the usual case, for the sake of speed
+                    parts.append(data[at:stop])
+                    at = stop + 2
+                else:
+                    left = size + 2
+        self._left = left
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def finish(self) -> None:
+        if not self.ended:
+            self.error = f"{_CUT_SHORT} (incomplete chunked read)"
+
+    def _keep(self, line: bytes) -> None:
+        """Keep a line that is not complete yet, if it can become one."""
+        if _CRLF in line:
+            self.error = f"illegal chunk header: {line[:40]!r}"
+        elif len(line) > CHUNK_LINE_BYTES:
+            self.error = f"a chunk header of more than {CHUNK_LINE_BYTES} bytes"
+        self._line = line
+
+    def _begin_end(self, rest: bytes) -> None:
+        if rest.startswith(_CRLF):
+            self.ended = True
+            return
+        self._trailer = trailer = h11.Connection(h11.CLIENT, max_incomplete_event_size=TRAILER_BYTES)
+        trailer.send(h11.Request(method="GET", target="/", headers=[("Host", "")]))
+        trailer.send(h11.EndOfMessage())
+        trailer.receive_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+        trailer.next_event()
+        if rest:
+            self._end(trailer, rest)
+
+    def _end(self, trailer: h11.Connection, data: bytes) -> None:
+        trailer.receive_data(data)
+        try:
+            self.ended = isinstance(trailer.next_event(), h11.EndOfMessage)
+        except h11.RemoteProtocolError as exc:
+            self.error = str(exc)
+
+
+def body_of(response: h11.Response, method: bytes) -> Body:
+    """Return the decoder for the body of *response*, whose headers h11 has checked."""
+    headers: dict[bytes, bytes] = dict(response.headers)
+    if method == b"HEAD" or response.status_code in _NO_BODY:
+        return Counted(0)
+    if b"transfer-encoding" in headers:  # h11 lets nothing but "chunked" pass, and so it goes before a length
+        return Chunked()
+    if b"content-length" in headers:
+        return Counted(int(headers[b"content-length"]))
+    return UntilClosed()

@@ -1,0 +1,195 @@
+"""
+An httpx transport for streams that last: HTTP/1.1, one connection a request, never pooled.
+
+httpcore's pool is made for short requests: its work grows with the number of open connections (4,600 streams
+took 100 seconds), a read that is cancelled closes its connection, and a live event costs 23 microseconds there.
+What httpx does above a transport (authentication, cookies, hooks, redirects) is not our business here.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+import h11
+import httpx
+
+from resilient_sse._client.transport.body import body_of
+from resilient_sse._client.transport.sockets import Address, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resilient_sse._client.transport.body import Body
+    from resilient_sse._client.transport.sockets import Socket
+
+__all__ = ["HEAD_BYTES", "ResponseStream", "StreamTransport"]
+
+HEAD_BYTES: Final = 100 * 1024
+"""The longest head of a response, as in httpcore."""
+
+# Interim responses (1xx) before the real one; a server that sends no end of them would never be slow.
+_MAX_INTERIM: Final = 100
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class StreamTransport(httpx.AsyncBaseTransport):
+    """
+    Opens a connection for each request.
+
+    Args:
+        context: Returns the TLS context; asked at the first `https` request, for making one takes 30 ms.
+        uds: The path of a Unix socket to connect to, whatever the URL says.
+    """
+
+    def __init__(self, context: Callable[[], ssl.SSLContext], *, uds: str | None = None) -> None:
+        self._context = context
+        self._uds = uds
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """
+        Send *request*, and return when the head of the response is there.
+
+        Raises:
+            httpx.TransportError: As httpx's own transport would.
+        """
+        url, extensions = request.url, request.extensions
+        if url.scheme not in _PORTS:
+            raise httpx.UnsupportedProtocol(f"the scheme {url.scheme!r} is neither http nor https")
+        trace: Any = extensions.get("trace", _untraced)
+        socket = await connect(
+            Address(url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme], self._uds),
+            context=self._context() if url.scheme == "https" else None,
+            server_name=extensions.get("sni_hostname"),
+            timeout=extensions.get("timeout", {}).get("connect"),
+            trace=trace,
+        )
+        try:
+            await trace("http11.send_request_headers.started", {"request": request})
+            connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
+            await _send(request, connection, socket)
+            head = await _head(connection, socket)
+            stream = ResponseStream(
+                socket, body_of(head, request.method.encode()), connection.trailing_data[0]
+            )
+        except BaseException:
+            socket.abort()
+            raise
+        return httpx.Response(
+            head.status_code,
+            headers=head.headers.raw_items(),
+            stream=stream,
+            extensions={
+                "http_version": b"HTTP/" + head.http_version,
+                "reason_phrase": head.reason,
+                # Around the stream httpx wraps generators, and a generator that is cancelled is at its end.
+                ResponseStream.EXTENSION: stream,
+            },
+        )
+
+
+class ResponseStream(httpx.AsyncByteStream):
+    """The body of one response, and the connection it comes over."""
+
+    __slots__ = ("_body", "_rest", "_socket", "abort", "waited", "wake")
+
+    EXTENSION: Final = "resilient_sse.stream"
+    """Where the extensions of a response have it."""
+
+    def __init__(self, socket: Socket, body: Body, rest: bytes) -> None:
+        self._socket = socket
+        self._body = body
+        self._rest = rest
+        self.waited = False
+        """Whether the last read had to wait, so that others had their turn."""
+        self.wake = socket.wake
+        self.abort = socket.abort
+
+    async def read(self, until: float) -> bytes | None:
+        """
+        Return what has come, or `None` at the end; nothing if the moment *until* has come or `wake` was called.
+
+        A read that is cancelled leaves everything as it is.
+
+        Raises:
+            httpx.TransportError: The connection failed, or does not speak HTTP/1.1.
+        """
+        socket, body = self._socket, self._body
+        socket.until, self.waited = until, False
+        while not body.ended:
+            data = b"" if body.error else self._rest or socket.take()
+            if data:
+                self._rest = b""
+                data = body.feed(data)
+                if data:
+                    return data
+            elif body.error:
+                raise httpx.RemoteProtocolError(body.error)
+            elif socket.error is not None:
+                raise httpx.ReadError(str(socket.error)) from socket.error
+            elif socket.ended:
+                body.finish()
+            else:
+                self.waited = True
+                if not await socket.wait() and not socket.ready:
+                    return b""
+        return None
+
+    def __aiter__(self) -> Self:
+        """Iterate over what comes; an object, for a generator could not go on after a cancellation."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Wait for the next bytes."""
+        data = await self.read(float("inf"))
+        if data is None:
+            raise StopAsyncIteration
+        return data
+
+    async def aclose(self) -> None:
+        """Close the connection, and return when it is closed."""
+        await self._socket.aclose()
+
+
+async def _untraced(_name: str, _info: object) -> None:
+    """Be told of how far a request has come, and tell nobody."""
+
+
+async def _send(request: httpx.Request, connection: h11.Connection, socket: Socket) -> None:
+    stream = cast("httpx.AsyncByteStream", request.stream)
+    try:
+        head = h11.Request(method=request.method, target=request.url.raw_path, headers=request.headers.raw)
+        data = connection.send(head) or b""
+        async for part in stream:
+            if part:  # the head may go alone: the body may be long in coming
+                await socket.send(data)
+                data = connection.send(h11.Data(data=part)) or b""
+        data += connection.send(h11.EndOfMessage()) or b""
+    except h11.LocalProtocolError as exc:
+        raise httpx.LocalProtocolError(str(exc)) from exc
+    await socket.send(data)
+
+
+async def _head(connection: h11.Connection, socket: Socket) -> h11.Response:
+    """Read the head of the response, past interim ones."""
+    interim = 0
+    while True:
+        try:
+            event = connection.next_event()
+        except h11.RemoteProtocolError as exc:
+            raise httpx.RemoteProtocolError(str(exc)) from exc
+        if isinstance(event, h11.Response):
+            return event
+        if event is not h11.NEED_DATA:
+            interim += 1
+            if interim > _MAX_INTERIM or not isinstance(event, h11.InformationalResponse):
+                raise httpx.RemoteProtocolError("Server sends interim responses without sending a response.")
+        elif data := socket.take():
+            connection.receive_data(data)
+        elif socket.error is not None:
+            raise httpx.ReadError(str(socket.error)) from socket.error
+        elif socket.ended:
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+        else:
+            await socket.wait()

@@ -1,0 +1,119 @@
+"""How long opening may take, and when it must not be cancelled."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from resilient_sse._client.backends import hold, on_asyncio
+from resilient_sse._client.transport.failures import raise_translated
+from resilient_sse._core.errors import ConnectionLostError
+from resilient_sse._core.states import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    import httpx
+
+__all__ = ["Opening"]
+
+# Between the first and the second of each pair httpcore can be cancelled without losing anything.
+_MAY_CANCEL = ("connect_tcp.started", "start_tls.started", "send_request_headers.started")
+_MUST_WAIT = ("connect_tcp.complete", "start_tls.complete", "response_closed.complete")
+
+# What httpcore finds when it reads the body; one for all.
+_NO_LIMITS: dict[str, float | None] = {}
+
+# httpcore's own timeout is to strike first, for it says what was waited for.
+_AFTER_HTTPCORE = 1.0
+
+
+class Opening:
+    """
+    One attempt: its limits, which trace events lead, and its protection while it waits for a slot of a pool.
+
+    httpcore 1.0.9 loses a slot for good when a request is cancelled while it is being given one, and a connection
+    between being made and being used (encode/httpcore#1093).  Cancellation is held off in those moments only, from
+    the one in which httpcore looks up how long it may wait for a slot: what runs before, authentication and hooks
+    of the caller's, can always be cancelled.
+
+    Args:
+        connect_timeout: Seconds for the slot, the connection and TLS, each; the transport enforces it.
+        header_timeout: Seconds from the request to the end of the response headers.
+        pooled: Whether a slot has to be waited for.
+    """
+
+    __slots__ = ("_connect", "_headers", "_protects", "_scope", "_sent", "extensions")
+
+    def __init__(self, connect_timeout: float | None, header_timeout: float | None, *, pooled: bool) -> None:
+        self._connect = math.inf if connect_timeout is None else connect_timeout
+        self._headers = math.inf if header_timeout is None else header_timeout
+        # Without a limit on the wait for a slot, holding cancellation off could last for ever.
+        self._protects = pooled and connect_timeout is not None
+        self._scope = anyio.CancelScope()
+        self._sent = False
+        # Limits on silence are ours; httpx's would not know a waiting consumer from a busy one.
+        limits = dict.fromkeys(("connect", "write", "pool"), connect_timeout)
+        self.extensions: dict[str, Any] = {
+            "timeout": _Timeouts({**limits, "read": None}, self),
+            "trace": self._trace,
+        }
+        """What goes with the request."""
+
+    async def wait_for(self, sending: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
+        """
+        Send, and wait for the response, in the present task.
+
+        Raises:
+            HandshakeError: The request cannot be sent, or a redirect cannot be followed.
+            ConnectionLostError: No response came, or not in time.
+        """
+        began = anyio.current_time()
+        with self._scope as scope:
+            # Transports that trace nothing (mocks, mostly) are held to the sum of all limits.
+            scope.deadline = began + 2 * self._connect + self._headers
+            try:
+                if self._protects and on_asyncio():
+                    response = await hold(sending, lambda: scope.shield and not scope.cancel_called)
+                else:
+                    response = await sending
+            except Exception as exc:  # noqa: BLE001 - raised again, whatever it is
+                raise_translated(exc, opened=False)
+            # The response keeps its request for hours; what has done its work must not be kept with it.
+            response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
+            return response
+        waited = anyio.current_time() - began
+        limit = "stall_timeout" if self._sent else "connect_timeout and stall_timeout"
+        raise ConnectionLostError(Reason.CONNECT, f"no response headers after {waited:.1f} s ({limit})")
+
+    def asks_for_slot(self) -> None:
+        """Hold cancellation off until the slot is there, or was not given in time."""
+        if self._protects:
+            self._scope.shield = True
+            self._scope.deadline = anyio.current_time() + self._connect + _AFTER_HTTPCORE
+
+    async def _trace(self, name: str, _info: object) -> None:
+        if name.endswith(_MAY_CANCEL):
+            self._scope.shield = False
+        elif name.endswith(_MUST_WAIT):
+            self._scope.shield = self._protects
+        if name.endswith("send_request_headers.started"):
+            self._sent = True
+            self._scope.deadline = anyio.current_time() + self._headers
+        elif name.endswith(_MAY_CANCEL):
+            self._scope.deadline = anyio.current_time() + 2 * self._connect + self._headers
+
+
+class _Timeouts(dict[str, "float | None"]):
+    """The timeouts of a request; tells when the one for a slot is asked for, just before httpcore waits."""
+
+    def __init__(self, timeouts: dict[str, float | None], opening: Opening) -> None:
+        super().__init__(timeouts)
+        self._opening = opening
+
+    def get(self, key: str, default: Any = None) -> Any:  # noqa: ANN401 - as the class it extends
+        if key == "pool":
+            self._opening.asks_for_slot()
+        return super().get(key, default)

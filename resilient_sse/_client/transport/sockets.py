@@ -1,0 +1,374 @@
+"""
+The socket under one stream: bytes wait here until they are read, and no read that is cut loses any.
+
+On asyncio they are taken from the system when they arrive: one callback a read, no future where bytes are at
+hand, no pausing and resuming around each wait (two system calls).  Above 256 KiB the socket is left alone until
+the consumer has caught up, and TCP pushes back.  Elsewhere anyio's streams are read when asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import math
+import socket as sockets
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import httpx
+from anyio.abc import ByteStream, SocketAttribute
+from anyio.streams.tls import TLSStream
+
+from resilient_sse._client.backends import Alarm, on_asyncio
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Generator
+
+__all__ = ["Address", "AnyioSocket", "AsyncioSocket", "Socket", "connect"]
+
+HIGH_BYTES: Final = 256 * 1024
+LOW_BYTES: Final = 64 * 1024
+
+# What one read hands on at most: its bytes are decoded and parsed without a turn for others.
+_STEP_BYTES: Final = 64 * 1024
+
+# Probes find a peer that has vanished where no limit on silence does; a minute of silence, then three in a minute.
+_PROBES: Final = (
+    ("SOL_SOCKET", "SO_KEEPALIVE", 1),
+    ("IPPROTO_TCP", "TCP_KEEPIDLE", 60),
+    ("IPPROTO_TCP", "TCP_KEEPINTVL", 20),
+    ("IPPROTO_TCP", "TCP_KEEPCNT", 3),
+    ("IPPROTO_TCP", "TCP_USER_TIMEOUT", 120_000),  # milliseconds
+    ("IPPROTO_TCP", "TCP_NODELAY", 1),
+)
+
+
+class Socket:
+    """
+    What has arrived, and the wait for more.
+
+    Attributes:
+        ended: Whether the peer has ended its side, or the connection has failed; what arrived before is kept.
+        error: Why it failed.
+        until: The moment at which a wait ends without anything, on the clock of the event loop.
+    """
+
+    __slots__ = ("_parts", "_size", "ended", "error", "until")
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.error: Exception | None = None
+        self.until = math.inf
+        self._parts: deque[bytes] = deque()
+        self._size: int = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether a read has something to return."""
+        return bool(self._parts) or self.ended
+
+    def take(self) -> bytes:
+        """Return the next bytes that have arrived, at most 64 KiB, or nothing."""
+        if not self._parts:
+            return b""
+        data = self._parts.popleft()
+        if len(data) > _STEP_BYTES:
+            self._parts.appendleft(data[_STEP_BYTES:])
+            data = data[:_STEP_BYTES]
+        self._size -= len(data)
+        return data
+
+    async def wait(self) -> bool:
+        """Wait for more; `False` if it was `until` or `wake` that ended the wait."""
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        """End the present wait."""
+        raise NotImplementedError
+
+    async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
+        """Make TLS with the server of this name; nothing may have arrived before."""
+        raise NotImplementedError
+
+    async def send(self, data: bytes) -> None:
+        """
+        Send *data*, as fast as the peer takes it.
+
+        A failure is not told here: a server may refuse a request before it has come to its end.
+        """
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Close at once; callable from any thread, and when the event loop has ended."""
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Close, and return when it is closed."""
+        raise NotImplementedError
+
+
+class AsyncioSocket(Socket, asyncio.Protocol):
+    """A socket of asyncio."""
+
+    __slots__ = ("_alarm", "_closed", "_loop", "_paused", "_transport", "_waiter", "_writable")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(self._loop, self.wake)
+        self._waiter: asyncio.Future[bool] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._paused = False
+        self._transport: Any = None
+
+    async def wait(self) -> bool:
+        if asyncio.get_running_loop() is not self._loop:
+            raise httpx.ReadError("the connection belongs to an event loop that has ended")
+        self._waiter = self._loop.create_future()
+        if self.until < math.inf:
+            self._alarm.set(self.until)
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = None
+
+    def wake(self) -> None:
+        self._end_wait(False)
+
+    def take(self) -> bytes:
+        data = super().take()
+        if self._paused and self._size <= LOW_BYTES:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    async def send(self, data: bytes) -> None:
+        if not self.ended:
+            self._transport.write(data)
+            if self._writable is not None:
+                await self._writable
+
+    async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
+        transport = await self._loop.start_tls(self._transport, self, context, server_hostname=name)
+        if self._parts or transport is None:
+            raise httpx.ConnectError("the server spoke before the TLS handshake")
+        self._transport = transport
+
+    def abort(self) -> None:
+        self._alarm.cancel()
+        if self._transport is None or self._loop.is_closed():
+            return
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if here:
+            self._transport.abort()
+        else:
+            with contextlib.suppress(RuntimeError):  # it may be closed by now
+                self._loop.call_soon_threadsafe(self._transport.abort)
+
+    async def aclose(self) -> None:
+        self.abort()
+        if self._transport is not None and asyncio.get_running_loop() is self._loop:
+            await asyncio.shield(self._closed)
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        _configure(transport.get_extra_info("socket"))
+
+    def data_received(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > HIGH_BYTES and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._end_wait(True)
+
+    def eof_received(self) -> None:
+        self.ended = True
+        self._end_wait(True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended = True
+        self.error = self.error or exc
+        self._end_wait(True)
+        self.resume_writing()
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+    def _end_wait(self, arrived: bool) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(arrived)
+
+
+class AnyioSocket(Socket):
+    """A socket of any other event loop: there a read can be cancelled without losing anything."""
+
+    __slots__ = ("_scope", "_stream")
+
+    def __init__(self, stream: ByteStream) -> None:
+        super().__init__()
+        self._stream = stream
+        self._scope: anyio.CancelScope | None = None
+
+    async def wait(self) -> bool:
+        try:
+            with anyio.CancelScope(deadline=self.until) as self._scope:
+                data = await self._stream.receive(_STEP_BYTES)
+                self._parts.append(data)
+                self._size += len(data)
+                return True
+        except anyio.EndOfStream:
+            self.ended = True
+            return True
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as exc:
+            self.ended, self.error = True, exc
+            return True
+        finally:
+            self._scope = None
+        return False
+
+    def wake(self) -> None:
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
+        self._stream = await TLSStream.wrap(
+            self._stream, server_side=False, hostname=name, ssl_context=context, standard_compatible=False
+        )
+
+    async def send(self, data: bytes) -> None:
+        with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await self._stream.send(data)
+
+    def abort(self) -> None:
+        self._stream.extra(SocketAttribute.raw_socket).close()  # noqa: S610 - not Django's
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class Address:
+    """
+    Where a connection leads.
+
+    Args:
+        host: A name or an address.
+        port: A port.
+        uds: The path of a Unix socket to use instead of these.
+    """
+
+    __slots__ = ("host", "port", "uds")
+
+    def __init__(self, host: str, port: int, uds: str | None = None) -> None:
+        self.host = host
+        self.port = port
+        self.uds = uds
+
+
+async def connect(
+    address: Address,
+    *,
+    context: ssl.SSLContext | None,
+    server_name: str | None,
+    timeout: float | None,  # noqa: ASYNC109 - one for each of two steps
+    trace: Callable[[str, object], Awaitable[None]],
+) -> Socket:
+    """
+    Connect, and make TLS if there is a *context*.
+
+    Args:
+        address: Where to.
+        context: How to make TLS.
+        server_name: Who the server should be, if not the host of the address.
+        timeout: Seconds for the connection, and as many for TLS.
+        trace: Is told of both in the words of httpcore.
+
+    Raises:
+        httpx.ConnectError: It cannot be connected, or is not who it says.
+        httpx.ConnectTimeout: It has not answered in time.
+    """
+    make = _connect_asyncio if on_asyncio() else _connect_anyio
+    await trace("connection.connect_tcp.started", {})
+    with _in_words("connection", timeout):
+        socket = await make(address)
+    await trace("connection.connect_tcp.complete", {})
+    if context is None:
+        return socket
+    try:
+        await trace("connection.start_tls.started", {})
+        with _in_words("TLS handshake", timeout):
+            await socket.start_tls(context, server_name or address.host)
+        await trace("connection.start_tls.complete", {})
+    except BaseException:
+        socket.abort()
+        raise
+    return socket
+
+
+async def _connect_asyncio(address: Address) -> Socket:
+    loop, socket = asyncio.get_running_loop(), AsyncioSocket()
+    if address.uds is not None:
+        await loop.create_unix_connection(lambda: socket, address.uds)
+    else:
+        # uvloop knows no race between addresses, and tries one after the other.
+        options: Any = (
+            {"happy_eyeballs_delay": _head_start(address.host)}
+            if isinstance(loop, asyncio.BaseEventLoop)
+            else {}
+        )
+        await loop.create_connection(lambda: socket, address.host, address.port, **options)
+    return socket
+
+
+async def _connect_anyio(address: Address) -> Socket:
+    if address.uds is not None:
+        return AnyioSocket(await anyio.connect_unix(address.uds))
+    stream = await anyio.connect_tcp(address.host, address.port)
+    _configure(stream.extra(SocketAttribute.raw_socket))  # noqa: S610 - not Django's
+    return AnyioSocket(stream)
+
+
+def _head_start(host: str) -> float | None:
+    """Return the seconds that one address has before the next is tried; an address has no rivals, and no race."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return 0.25  # what anyio and RFC 8305 take
+    return None
+
+
+def _configure(sock: Any) -> None:  # noqa: ANN401 - a socket, or what a test has instead
+    if sock is None or sock.family == getattr(sockets, "AF_UNIX", None):
+        return
+    for level, option, value in _PROBES:
+        if hasattr(sockets, option):  # each system has some of them
+            with contextlib.suppress(OSError):
+                sock.setsockopt(getattr(sockets, level), getattr(sockets, option), value)
+
+
+@contextlib.contextmanager
+def _in_words(what: str, timeout: float | None) -> Generator[None]:
+    try:
+        with anyio.fail_after(timeout):
+            yield
+    except TimeoutError as exc:
+        raise httpx.ConnectTimeout(f"no {what} in {timeout:g} s") from exc
+    except (OSError, UnicodeError) as exc:
+        raise httpx.ConnectError(str(exc)) from exc

@@ -1,0 +1,435 @@
+"""Our own transport over real sockets: what it takes, what it holds back, and what a cut read costs."""
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import logging
+import socket
+import time
+import warnings
+
+import anyio
+import httpx
+import pytest
+
+from resilient_sse import (
+    ConnectionLostError,
+    Gap,
+    Reason,
+    ResilientStream,
+    RetriesExhaustedError,
+    StreamState,
+)
+from resilient_sse._client.transport.http1 import StreamTransport
+from resilient_sse._client.transport.own import tls_context
+from resilient_sse._client.transport.sockets import HIGH_BYTES
+from resilient_sse.testing import event
+from tests.e2e.conftest import OVER_HTTPX
+from tests.e2e.watching import QUICK, collect, eventually
+
+pytestmark = pytest.mark.skipif(OVER_HTTPX, reason="about our own")
+
+
+def hello(peer):
+    """Send one event and stay."""
+    peer.open()
+    peer.chunk(event("hello", id="1"))
+    peer.hold()
+
+
+def dribble(count, every=0.03, *, ids):
+    """Return a behaviour that sends so many events, each cut in two in the middle of its chunk."""
+
+    def behave(peer):
+        peer.open()
+        for number in range(count):
+            block = event(str(number), id=str(number) if ids else None)
+            whole = b"%x\r\n%b\r\n" % (len(block), block)
+            peer.send(whole[:7])
+            time.sleep(every / 2)
+            peer.send(whole[7:])
+            time.sleep(every / 2)
+        peer.hold()
+
+    return behave
+
+
+# --- A cancelled read (P50)
+
+
+@pytest.mark.parametrize("cut", ["scope", "wait_for"])
+@pytest.mark.parametrize("ids", [True, False], ids=["ids", "no-ids"])
+async def test_polling_with_a_timeout_loses_nothing(serve, ids, cut, anyio_backend_name):
+    """P50: reads that are cut again and again lose no event, repeat none, and keep the one connection."""
+    if cut == "wait_for" and anyio_backend_name != "asyncio":
+        pytest.skip("only asyncio has it")
+    server = serve(dribble(20, ids=ids))
+    taken, cuts = [], 0
+    async with ResilientStream(server.url, max_retries=0) as stream:
+        with anyio.fail_after(20):
+            taken.append((await anext(stream)).data)  # an attempt to connect that is cut is given up
+            while len(taken) < 20:
+                got = None
+                if cut == "scope":
+                    with anyio.move_on_after(0.01):
+                        got = await anext(stream)
+                else:
+                    with contextlib.suppress(TimeoutError):
+                        got = await asyncio.wait_for(anext(stream), 0.01)
+                if got is None:
+                    cuts += 1
+                else:
+                    taken.append(got.data)
+        assert stream.stats.connections == 1
+    assert taken == [str(number) for number in range(20)]
+    assert cuts > 5
+    assert len(server.peers) == 1
+
+
+async def test_many_short_waits_are_one_silence(serve):
+    """P50, R78: a stream that is polled still finds out that its server has fallen silent."""
+    server = serve(hello)
+    stream = ResilientStream(server.url, stall_timeout=0.3, backoff=QUICK)
+    async with stream:
+        await anext(stream)
+        with anyio.fail_after(10):
+            while stream.stats.stalls == 0:
+                with anyio.move_on_after(0.02):
+                    await anext(stream)
+
+
+@pytest.mark.parametrize("ids", [True, False], ids=["ids", "no-ids"])
+async def test_a_cut_read_of_an_injected_client(serve, ids, caplog):
+    """3.3: httpcore closes what is cancelled; with a cursor that costs nothing, without one it is told once."""
+
+    def talk(peer):
+        peer.open()
+        peer.chunk(event("x", id=str(peer.number) if ids else None))
+        peer.hold()
+
+    caplog.set_level(logging.WARNING, "resilient_sse")
+    gaps = []
+    async with (
+        httpx.AsyncClient() as client,
+        ResilientStream(serve(talk).url, client=client, backoff=QUICK, on_gap=gaps.append) as stream,
+    ):
+        for _ in range(3):
+            await anext(stream)
+            with anyio.move_on_after(0.05):
+                await anext(stream)
+        await anext(stream)
+    told = [] if ids else [Gap(kind="unresumable", after_id=None, before_id=None, missing=None)]
+    assert gaps == told
+    assert len([record for record in caplog.records if "unresumable" in record.getMessage()]) == len(told)
+
+
+# --- Where it leads
+
+
+async def test_tls_with_the_trust_of_the_environment(serve, trust, tmp_path, monkeypatch):
+    """P25: our transport trusts whom httpx trusts, `SSL_CERT_FILE` included."""
+    file = tmp_path / "ca.pem"
+    trust._authority.cert_pem.write_to_path(file)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    tls_context.cache_clear()
+    try:
+        server = serve(hello, tls=trust.server("127.0.0.1"))
+        stream = ResilientStream(server.url, max_retries=0)
+        async with stream:
+            assert (await anext(stream)).data == "hello"
+            assert stream._pump.connection.lasting
+            with anyio.move_on_after(0.05):
+                await anext(stream)
+            assert stream.stats.connections == 1
+    finally:
+        tls_context.cache_clear()
+
+
+async def test_a_unix_socket(tmp_path):
+    """The transport leads to a Unix socket if it is told to, as httpx's own can."""
+    path = str(tmp_path / "s")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+
+    def answer():
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(65536)
+            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + event("local"))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.to_thread.run_sync, answer)
+        async with httpx.AsyncClient(transport=StreamTransport(tls_context, uds=path)) as client:
+            assert await collect(ResilientStream("http://local/", client=client), 1) == ["local"]
+    listener.close()
+
+
+async def test_no_tls_there(serve):
+    """P42: a server that speaks before the handshake, or no TLS at all, is a typed failure in words."""
+    server = serve(lambda peer: peer.send(b"220 no TLS\r\n"), unread=True)
+    stream = ResilientStream(server.url.replace("http:", "https:"), max_retries=0)
+    with pytest.raises(RetriesExhaustedError) as caught:
+        await anext(stream)
+    assert isinstance(caught.value.__cause__, ConnectionLostError)
+    assert caught.value.__cause__.reason is Reason.CONNECT
+
+
+async def test_a_handshake_that_takes_too_long_says_so(serve):
+    """3.8: TLS has a limit and words of its own."""
+    server = serve(lambda peer: peer.hold(), unread=True)
+    stream = ResilientStream(server.url.replace("http:", "https:"), max_retries=0, connect_timeout=0.2)
+    with pytest.raises(RetriesExhaustedError) as caught:
+        await anext(stream)
+    assert "no TLS handshake in 0.2 s" in str(caught.value.__cause__)
+
+
+async def test_no_headers_names_the_limit(serve):
+    """3.3: silence before the headers is bounded by `stall_timeout`, and the error says so."""
+    stream = ResilientStream(serve(lambda peer: peer.hold()).url, max_retries=0, stall_timeout=0.2)
+    with pytest.raises(RetriesExhaustedError) as caught:
+        await anext(stream)
+    assert "stall_timeout" in str(caught.value.__cause__)
+
+
+async def test_a_body_is_uploaded_in_chunks(serve):
+    """P39: a request body that is an iterator is sent as it comes, framed in chunks."""
+    server = serve(hello)
+
+    async def body():
+        for part in (b"one,", b"two"):
+            yield part
+
+    stream = ResilientStream(server.url, method="POST", content=body(), max_retries=0)
+    assert await collect(stream, 1) == ["hello"]
+    assert server.requests[0].headers["transfer-encoding"] == "chunked"
+
+
+# --- Back-pressure
+
+
+async def test_a_slow_consumer_holds_the_server_back(serve):
+    """3.8: above 256 KiB the socket is left alone; what was sent comes all the same, in order."""
+    sent = 0
+    block = event("x" * 10_000)
+
+    def pour(peer):
+        nonlocal sent
+        peer.open()
+        for _ in range(3000):
+            peer.chunk(block)
+            sent += len(block)
+        peer.end()
+
+    stream = ResilientStream(serve(pour).url, on_eof="complete", max_retries=0, dedup="off")
+    async with stream:
+        await anext(stream)
+        assert await eventually(lambda: sent > 0, within=5)
+        await anyio.sleep(0.3)
+        before = sent
+        await anyio.sleep(0.3)
+        assert sent == before < 3000 * len(block)
+        waiting = stream._pump.connection._stream._socket._size
+        assert waiting <= HIGH_BYTES + 256 * 1024  # and one more of asyncio's reads
+        assert len([None async for _ in stream]) == 2999
+
+
+# --- Faults that are gone
+
+
+async def test_the_traceback_of_what_the_caller_handles_is_left_alone(serve):
+    """A connection that is lost while the program handles an exception does not touch that exception."""
+
+    def broken(peer):
+        peer.open()
+        peer.reset()
+
+    stream = ResilientStream(serve(broken).url, max_retries=1, backoff=QUICK)
+    frames = None
+    try:
+        int("no number")
+    except ValueError as error:
+        with pytest.raises(RetriesExhaustedError) as caught:
+            await anext(stream)
+        frames = error.__traceback__
+    assert frames is not None
+    cause = caught.value.__cause__.__cause__
+    assert cause.__traceback__ is not None
+
+
+async def test_break_while_warnings_are_recorded(serve):
+    """P16: a recorded warning keeps the stream, but not its socket; one warning, whatever the event loop."""
+    server = serve(hello)
+    with warnings.catch_warnings(record=True) as recorded:
+        warnings.simplefilter("always")
+        async for _ in ResilientStream(server.url):
+            break
+        assert await eventually(lambda: server.peers[0].left_at is not None, within=2)
+    assert ["unclosed <Resil" in str(warning.message) for warning in recorded] == [True]
+
+
+async def test_break_with_an_injected_client(serve):
+    """P16: the same over httpx's own transport: its generators are closed in order, without a warning each."""
+    server = serve(hello)
+    async with httpx.AsyncClient() as client:
+        with warnings.catch_warnings(record=True) as recorded:
+            warnings.simplefilter("always")
+            async for _ in ResilientStream(server.url, client=client):
+                break
+            assert await eventually(lambda: server.peers[0].left_at is not None, within=2)
+        assert ["unclosed <Resil" in str(warning.message) for warning in recorded] == [True]
+
+
+variable = contextvars.ContextVar("variable", default="unset")
+
+
+@pytest.mark.parametrize("injected", [True, False])
+async def test_context_variables_reach_the_consumer(serve, injected):
+    """What an auth flow sets in its context is set for the consumer, on both event loops."""
+
+    class Auth(httpx.Auth):
+        async def async_auth_flow(self, request):
+            variable.set("set")
+            yield request
+
+    async with httpx.AsyncClient() as client:
+        options = {"client": client} if injected else {}
+        async with ResilientStream(serve(hello).url, auth=Auth(), **options) as stream:
+            await anext(stream)
+            assert variable.get() == "set"
+
+
+@pytest.mark.parametrize("stall_timeout", [None, 30])
+@pytest.mark.parametrize("how", ["scope", "task"])
+async def test_an_auth_flow_can_always_be_cancelled(serve, how, stall_timeout, anyio_backend_name):
+    """3.8: a token refresh that hangs does not hold a cancelled stream, with an injected client neither."""
+    if how == "task" and anyio_backend_name != "asyncio":
+        pytest.skip("only asyncio has it")
+
+    class Auth(httpx.Auth):
+        async def async_auth_flow(self, request):
+            await anyio.sleep(30)
+            yield request
+
+    async with httpx.AsyncClient() as client:
+        stream = ResilientStream(serve(hello).url, client=client, auth=Auth(), stall_timeout=stall_timeout)
+        began = time.monotonic()
+        if how == "scope":
+            with anyio.move_on_after(0.1):
+                await anext(stream)
+        else:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(stream), 0.1)
+        assert time.monotonic() - began < 2
+        await stream.aclose()
+
+
+async def test_closing_from_two_tasks(serve):
+    """P15: both come back to a closed socket, and each callback hears of the end once."""
+    server = serve(hello)
+    heard = []
+    stream = ResilientStream(server.url, on_state_change=lambda change: heard.append(change.new))
+    await anext(stream)
+    closed = []
+
+    async def close():
+        await stream.aclose()
+        closed.append((stream.state, stream._pump.connection))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(close)
+        group.start_soon(close)
+    assert closed == [(StreamState.CLOSED, None)] * 2
+    assert heard.count(StreamState.CLOSED) == 1
+    assert await eventually(lambda: server.peers[0].left_at is not None, within=1)
+
+
+async def test_a_goodbye_that_is_cancelled_reaches_everybody(serve):
+    """P15: who closes the stream may be cancelled in one callback; the next one hears of the end all the same."""
+    heard = []
+    stream = ResilientStream(serve(hello).url)
+
+    @stream.on_state_change
+    async def _(change):
+        if change.new is StreamState.CLOSED:
+            await anyio.sleep(0.2)
+
+    stream.on_state_change(lambda change: heard.append(change.new))
+    await anext(stream)
+    with anyio.move_on_after(0.05):
+        await stream.aclose()
+    await stream.aclose()
+    assert heard.count(StreamState.CLOSED) == 1
+    assert stream.state is StreamState.CLOSED
+
+
+def test_a_stream_that_goes_on_in_another_event_loop(serve):
+    """A stream whose loop has ended finds its connection lost, and waits no longer than it announced."""
+    server = serve(hello)
+    stream = ResilientStream(server.url, backoff=QUICK)
+
+    async def one():
+        return (await anext(stream)).id
+
+    async def close():
+        await stream.aclose()
+
+    assert asyncio.run(one()) == "1"
+    began = time.monotonic()
+    server._behaviours = (lambda peer: (peer.open(), peer.chunk(event("again", id="2")), peer.hold()),)
+    assert asyncio.run(one()) == "2"
+    assert time.monotonic() - began < 3
+    asyncio.run(close())
+    with warnings.catch_warnings():  # nobody can close what belongs to a loop that has ended
+        warnings.simplefilter("ignore")
+        stream = None
+        gc.collect()
+
+
+# --- What a read costs
+
+
+async def test_the_notice_runs_in_the_consumers_task(serve):
+    """3.7: WAITING and CONNECTED are told where the loop runs, and the read that was pending loses nothing."""
+    told = []
+
+    def talk(peer):
+        peer.open()
+        peer.chunk(event("one"))
+        time.sleep(0.4)
+        peer.chunk(event("two"))
+        peer.hold()
+
+    stream = ResilientStream(serve(talk).url, waiting_after=0.1, max_retries=0)
+
+    @stream.on_state_change
+    async def _(change):
+        told.append((change.new.value, anyio.get_current_task().id))
+
+    async with stream:
+        assert [(await anext(stream)).data for _ in range(2)] == ["one", "two"]
+        me = anyio.get_current_task().id
+        assert told == [("connected", me), ("waiting", me), ("connected", me)]
+        assert stream.stats.connections == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_live_read_makes_no_timer_and_no_scope(serve, monkeypatch):
+    """Section 5: one timer serves all reads of a connection; no cancel scope and no task is made for a read."""
+    loop, made = asyncio.get_running_loop(), []
+    async with ResilientStream(serve(dribble(30, every=0.01, ids=True)).url, max_retries=0) as stream:
+        await anext(stream)
+        for name in ("call_at", "call_later", "create_task"):
+            original = getattr(loop, name)
+            monkeypatch.setattr(
+                loop,
+                name,
+                lambda *a, _n=name, _o=original, **k: made.append(_n) or _o(*a, **k),
+                raising=False,
+            )
+        monkeypatch.setattr(anyio, "CancelScope", lambda **_: made.append("scope"))
+        for _ in range(29):
+            await anext(stream)
+        monkeypatch.undo()
+    assert len(made) <= 1
