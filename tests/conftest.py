@@ -38,17 +38,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Mark what follows from where a test lies, and put what takes long first, so that no process ends alone.
 
     What lies in `tests/e2e` gets real time, and `-m "not e2e"` leaves it out.  A proof must be asked for by `-m`;
-    trio's half of what takes long in real time is one.
+    trio's half of what takes long is one.
     """
+    for item in items:
+        if item.path.is_relative_to(REAL_TIME):
+            item.add_marker("e2e")
+        if item.get_closest_marker("slow") and on_trio(item):
+            item.add_marker("proof")
     if "proof" not in config.option.markexpr:
         proofs = [item for item in items if item.get_closest_marker("proof")]
         config.hook.pytest_deselected(items=proofs)
         items[:] = [item for item in items if not item.get_closest_marker("proof")]
-    for item in items:
-        if item.path.is_relative_to(REAL_TIME):
-            item.add_marker("e2e")
-        if item.get_closest_marker("e2e") and item.get_closest_marker("slow") and on_trio(item):
-            item.add_marker("proof")
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

@@ -28,6 +28,7 @@ def test_every_client_makes_the_expected_events():
     assert "httpx-sse: " in run.stdout
 
 
+@pytest.mark.proof
 def test_what_is_measured_is_written(tmp_path):
     """A run of two rows gives samples as JSON and a chart that is well formed; nothing is said about the times."""
     samples, chart = tmp_path / "run.json", tmp_path / "run.svg"

@@ -12,7 +12,7 @@ from tests.netns.client import client_in
 from tests.netns.network import SERVER, open_network
 from tests.netns.stage import need_kernel
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.proof]
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 URL = f"http://{SERVER}:9000/"

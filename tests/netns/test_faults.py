@@ -13,6 +13,8 @@ from tests.netns.faults import (
     shaper,
 )
 
+pytestmark = pytest.mark.proof
+
 
 def test_loss_is_drawn_for_each_packet():
     """Design 4: one of ten is `numgen random mod 10 < 1`, counted and dropped on arrival."""

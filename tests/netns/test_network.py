@@ -17,7 +17,7 @@ from tests.netns.network import SERVER, open_network
 from tests.netns.stage import need_kernel
 from tests.netns.tools import NetnsUnavailableError
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.proof]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,6 +12,8 @@ from tests.netns.probe import available
 from tests.netns.stage import need_kernel
 from tests.netns.tools import NetnsCommandError, NetnsUnavailableError, call, tool
 
+pytestmark = pytest.mark.proof
+
 ASK = "from tests.netns.probe import available; print(available())"
 
 TEST = """

@@ -11,7 +11,7 @@ from tests.netns.namespace import Namespace
 from tests.netns.stage import need_kernel
 from tests.netns.tools import NetnsProgramError
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.proof]
 
 TALK = "import json; print(json.dumps({}), flush=True); "
 

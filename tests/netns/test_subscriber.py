@@ -12,7 +12,7 @@ import pytest
 from tests.netns.stage import TELLING_SERVER
 from tests.netns.subscriber import main
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.proof]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from resilient_sse import Gap, ServerSentEvent, StateChange, StreamState
 from tests.simulation.asking import obstructed
 from tests.simulation.process import Process
-from tests.simulation.record import Seen, Violation
+from tests.simulation.record import Note, Seen, Violation
 from tests.simulation.truth import Published, Sent
 
 __all__ = ["check_loss", "check_unresumable"]
@@ -157,15 +157,26 @@ def _opaque_loss(process: Process, seen: Seen, stretch: _Stretch) -> Iterator[Vi
 
 
 def check_unresumable(process: Process) -> Iterator[Violation]:
-    """What the server says of a cursor is passed on, once and before the next event; it is not made up."""
+    """
+    What the server says of a cursor is passed on, once and before the next event; it is not made up.
+
+    A read that was cancelled without a cursor has cut its connection for good (P50), which is told once a stream.
+    """
     told: set[str | None] = set()
+    cancelled = cut = False
     due: dict[str, int] = {}
     for index, request in enumerate(process.record.truth.requests, 1):
         if request in process.requests and request.unresumable and request.opened and request.cursor:
             due.setdefault(request.cursor, index)
     for seen in process.seen:
         fact = seen.fact
-        if isinstance(fact, Gap) and fact.kind == "unresumable":
+        if isinstance(fact, Note):
+            cancelled |= fact.kind == "cancelled"
+        elif isinstance(fact, Gap) and fact.kind == "unresumable" and fact.after_id is None:
+            if cut or not cancelled:
+                yield Violation("gap", seen.at, f"{fact}, but no read was cut, or it was told before")
+            cut = True
+        elif isinstance(fact, Gap) and fact.kind == "unresumable":
             if fact.after_id in told:
                 yield Violation("gap", seen.at, f"{fact} was told before")
             told.add(fact.after_id)

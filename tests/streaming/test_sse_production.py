@@ -332,7 +332,7 @@ class TestExactly:
         assert logged("slow-3g", "asyncio") == logged("slow-3g", "trio")
 
     @pytest.mark.parametrize("name", SCENARIOS)
-    @pytest.mark.slow
+    @pytest.mark.proof
     def test_a_seed_decides_everything(self, name):
         """The client's jitter, too: played twice, the logs are equal to the last figure (R11)."""
         assert logged(name, "asyncio") == logged(name, "asyncio")
@@ -357,6 +357,7 @@ def logged(name, backend):
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.proof
 def test_each_scenario_can_be_played_alone(name):
     """One alone passes its gates, and the report on it says that the others are missing (R4)."""
     report = Report(played(name).entries, day=date(2026, 1, 2))

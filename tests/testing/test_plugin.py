@@ -181,6 +181,7 @@ def test_marked_tests_run_in_virtual_time(project):
     )
 
 
+@pytest.mark.slow
 def test_other_async_tests_keep_real_time(project):
     """Only what is marked is changed: the next test in the same module runs on a real clock."""
     code, output = project.run(
@@ -263,6 +264,7 @@ def test_it_does_without_trio(project):
     assert "sse_virtual_time: trio is missing: pip install 'resilient-sse[trio]'" in output
 
 
+@pytest.mark.slow
 def test_mistakes_with_the_mark(project):
     """A sync test, a backend that does not exist, and keywords: that test fails with the remedy, by its name."""
     code, output = project.run(
@@ -301,6 +303,7 @@ def test_mistakes_with_the_mark(project):
     assert "sse_virtual_time takes the names of backends, as in ('trio'), no keywords" in output
 
 
+@pytest.mark.slow
 def test_a_plugin_that_takes_marked_tests_over_is_noticed(project):
     """As pytest-asyncio does in auto mode: the test would run in real time, and hang for as long as it says."""
     code, output = project.run(

@@ -68,9 +68,10 @@ def test_it_shares_no_code_with_the_report():
 
 
 @pytest.mark.slow
-def test_it_finds_every_altered_figure(document, lines):
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.proof), 11], ids=["each", "some"])
+def test_it_finds_every_altered_figure(document, lines, step):
     """Each value of the report, altered alone, is named in a difference; only the date cannot be known."""
-    for path in leaves(document):
+    for path in list(leaves(document))[::step]:
         if path == ("test_date",):
             continue
         spoilt = copy.deepcopy(document)
@@ -111,7 +112,9 @@ def test_a_return_alone_tells_of_no_loss(entries, report):
     assert check(wrong.to_dict(), [json.loads(entry.to_json()) for entry in mine]) == []
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.proof) for seed in range(4, 12))]
+)
 def test_both_count_the_same_in_spoilt_logs(entries, report, seed):
     """Lines lost, repeated, moved or altered at random: report and checker draw the same conclusions."""
     random = Random(seed)

@@ -47,6 +47,7 @@ def test_an_event_that_is_never_sent(send, replay):
     assert check(report.to_dict(), lines) == []
 
 
+@pytest.mark.proof
 def test_a_client_that_delivers_twice(client, replay):
     """Without deduplication the overlap of each resume is delivered: 15 duplicates."""
     client(dedup="off", sequence=None)
@@ -57,6 +58,7 @@ def test_a_client_that_delivers_twice(client, replay):
     assert check(report.to_dict(), lines) == []
 
 
+@pytest.mark.proof
 def test_a_client_that_says_nothing(client, replay):
     """States without words are silent failures, all 200 of them."""
     client(messages=lambda change: "")
@@ -68,6 +70,7 @@ def test_a_client_that_says_nothing(client, replay):
     assert check(report.to_dict(), lines) == []
 
 
+@pytest.mark.proof
 def test_a_client_that_waits_without_a_word(client, replay):
     """What people are to see of a stall is not seen (R22, R215)."""
     client(messages=lambda change: "")
@@ -84,6 +87,7 @@ def test_a_client_with_another_text(client, replay):
     assert failures(report) == {"texts_missing", "texts_wrong"}
 
 
+@pytest.mark.proof
 def test_a_client_that_waits_too_long(client, replay):
     """Detection after 31 s, and notices before 25 s, are out of bounds."""
     client(stall_timeout=31.0, waiting_after=24.0)
@@ -93,6 +97,7 @@ def test_a_client_that_waits_too_long(client, replay):
     )
 
 
+@pytest.mark.proof
 def test_a_client_without_the_query_parameter(client, replay):
     """A resume that names its place in the header only is half of what was agreed."""
     client(resume_param=None)
@@ -107,6 +112,7 @@ def test_clients_in_step(client, replay):
     assert "jitter_diversity_percent" in failures(report)
 
 
+@pytest.mark.proof
 def test_a_client_with_another_backoff(client, replay):
     """Delays of 1, 3 and 9 s are not 1, 2 and 4."""
     client(backoff=lambda: iter((1.0, 3.0, 9.0)))
@@ -114,6 +120,7 @@ def test_a_client_with_another_backoff(client, replay):
     assert {"backoff_sequence", "herd_out_of_band"} <= failures(report)
 
 
+@pytest.mark.proof
 def test_a_client_that_gives_up(client, replay):
     """Without retries nothing is recovered from, and the run ends all the same."""
     client(max_retries=0)
@@ -123,6 +130,7 @@ def test_a_client_that_gives_up(client, replay):
     assert check(report.to_dict(), lines) == []
 
 
+@pytest.mark.proof
 def test_a_server_that_alters_events(send, replay):
     """Another content under the same id is no delivery of what was published."""
     send(
@@ -135,6 +143,7 @@ def test_a_server_that_alters_events(send, replay):
     assert check(report.to_dict(), lines) == []
 
 
+@pytest.mark.proof
 def test_a_server_that_ignores_the_cursor(monkeypatch, replay):
     """A replay from the beginning is repaired by the client, and found out all the same."""
     real = VirtualStage._replay

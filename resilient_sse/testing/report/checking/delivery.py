@@ -99,7 +99,7 @@ def stall(run: Columns) -> dict[str, object]:
         "latest_detection_s": thousandth(max(detected, default=None)),
         "shortest_silence_s": thousandth(min(silences, default=None)),
         "longest_silence_s": thousandth(max(silences, default=None)),
-        "stalls_missed": len(mine) - len(run.of("stats", "stall", stalls=1)),
+        "stalls_missed": len(mine) - len({line["stream"] for line in run.of("stats", "stall", stalls=1)}),
         "offline_resume_ms": thousand(_resumed(run, "offline")),
         "late_reconnects": len(run.of("state", "late", new="reconnecting")) if late else None,
         "late_notices": len(run.of("state", "late", new="waiting")) if late else None,
