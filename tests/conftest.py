@@ -70,7 +70,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def on_trio(item: pytest.Item) -> bool:
     """Whether this is a test's half for trio."""
     callspec = getattr(item, "callspec", None)
-    return callspec is not None and callspec.params.get("anyio_backend") == "trio"
+    return callspec is not None and "trio" in callspec.params.values()
 
 
 FRESH = pytest.StashKey[int]()

@@ -329,13 +329,15 @@ class Intake:
             return None
         if sequence.first is None:
             self._joined_on = self._connection
-        match sequence.place(number):
+        place = sequence.place(number)
+        if self._older and place is not Place.BEHIND:
+            self.settle()
+            return None
+        match place:
             case Place.NEXT:
-                self._drop_older()
                 self._healing = False  # the server replays
                 return None
             case Place.AHEAD:
-                self._drop_older()
                 return self._hole(sequence, number, block)
             case Place.BEHIND:
                 return self._fallback(sequence, number, block)

@@ -70,7 +70,7 @@ class Sequence:
         self.high_id: str | None = None
         """Its id."""
         self.first: int | None = None
-        """The first number, or the one the stream started behind: what is lower is older than the subscription."""
+        """The first number that came: what is lower is older than the subscription."""
         self._leapt: int | None = None
         self._window = window
         self._contents = array("q")
@@ -84,7 +84,7 @@ class Sequence:
     def resume_from(self, number: int, event_id: str) -> None:
         """Start behind a given or stored number; its event counts as seen, whatever its content, if it comes."""
         self.high, self.high_id = number, event_id
-        self.first = self._resumed = number
+        self._resumed = number
 
     def number(self, event_id: str | None) -> int | None:
         """Return the number of an id, or `None` if it has none and takes no part in the checks."""

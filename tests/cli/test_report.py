@@ -20,7 +20,8 @@ def test_the_names_are_those_of_the_scenarios():
     assert tuple(SCENARIOS) == SCENARIO_NAMES
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_all_six_in_virtual_time(run, tmp_path):
     """The answer is YES, exit code 0, and the three files are there and agree (R213, R216, R217)."""
     done = run("report", "--form", "virtual", "--seed", "1", "--output", str(tmp_path / "new" / "out"))

@@ -24,23 +24,28 @@ def verdict(status, *, proven=False, fresh=False):
     return default_verdict(error, proven=proven, fresh_credentials=fresh)
 
 
-@pytest.mark.parametrize("status", [status for status in range(201, 600) if status not in REDIRECTS])
-def test_each_status(status):
+@pytest.mark.parametrize("hundred", [2, 3, 4, 5])
+def test_each_status(hundred):
     """What the page says about a status is what happens."""
-    match BY_STATUS.get(status, ROWS["any other status"]):
-        case "the stream is complete":
-            expected = [Verdict.STOP] * 4
-        case "retried":
-            expected = [Verdict.RETRY] * 4
-        case "`BadStatusError`":
-            expected = [Verdict.RAISE] * 4
-        case follows if follows.startswith("one more attempt if"):
-            expected = [Verdict.RAISE, Verdict.RETRY, Verdict.RAISE, Verdict.RETRY]
-        case follows if follows.startswith("retried once the stream has worked"):
-            expected = [Verdict.RAISE, Verdict.RAISE, Verdict.RETRY, Verdict.RETRY]
-        case follows:
-            pytest.fail(f"unknown words: {follows}")
-    assert [verdict(status, proven=p, fresh=f) for p in (False, True) for f in (False, True)] == expected
+    for status in range(max(100 * hundred, 201), 100 * hundred + 100):
+        if status in REDIRECTS:
+            continue
+        match BY_STATUS.get(status, ROWS["any other status"]):
+            case "the stream is complete":
+                expected = [Verdict.STOP] * 4
+            case "retried":
+                expected = [Verdict.RETRY] * 4
+            case "`BadStatusError`":
+                expected = [Verdict.RAISE] * 4
+            case follows if follows.startswith("one more attempt if"):
+                expected = [Verdict.RAISE, Verdict.RETRY, Verdict.RAISE, Verdict.RETRY]
+            case follows if follows.startswith("retried once the stream has worked"):
+                expected = [Verdict.RAISE, Verdict.RAISE, Verdict.RETRY, Verdict.RETRY]
+            case follows:
+                pytest.fail(f"unknown words: {follows}")
+        assert [
+            verdict(status, proven=p, fresh=f) for p in (False, True) for f in (False, True)
+        ] == expected, status
 
 
 def test_redirects_are_listed():

@@ -9,7 +9,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="the benchmarks need POSIX")]
+pytestmark = [
+    pytest.mark.proof,
+    pytest.mark.ci,
+    pytest.mark.skipif(os.name == "nt", reason="the benchmarks need POSIX"),
+]
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +32,6 @@ def test_every_client_makes_the_expected_events():
     assert "httpx-sse: " in run.stdout
 
 
-@pytest.mark.proof
 def test_what_is_measured_is_written(tmp_path):
     """A run of two rows gives samples as JSON and a chart that is well formed; nothing is said about the times."""
     samples, chart = tmp_path / "run.json", tmp_path / "run.svg"

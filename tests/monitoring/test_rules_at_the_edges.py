@@ -217,15 +217,8 @@ CASES = {
 }
 
 
-ALERTS = {name: title for title, (name, _, _) in reversed(CASES.items())}
-"""The first case of each alert; the others are a proof, for promtool works on hours of samples."""
-
-
-@pytest.mark.parametrize(
-    "title",
-    [pytest.param(title, marks=() if title in ALERTS.values() else pytest.mark.proof) for title in CASES],
-)
-@pytest.mark.slow
+@pytest.mark.parametrize("title", CASES)
+@pytest.mark.proof
 def test_at_the_edge(title, rules, judge):
     """R107, R113, R122-R124: whether the alert fires, at these times; between two scrapes, too."""
     name, values, expected = CASES[title]
