@@ -365,7 +365,9 @@ class Intake:
         if twice or not self._is_data(block):
             return None  # an id used twice in a row, or nothing to tell by
         kind, data = block.event or "message", block.data or ""
-        if self._look(block.id, number, kind, data) is Sighting.DUPLICATE or self._is_late(number):
+        known = self._look(block.id, number, kind, data) is Sighting.DUPLICATE or self._is_late(number)
+        # Nobody knows the content of the event that the stream started behind: it proves no replay.
+        if known and not (self._older and sequence.is_resumed(number)):
             self._drop_older()
             return None
         if self._is_older(sequence, number):

@@ -111,7 +111,7 @@ class Sequence:
         """Say what is known of an event that stands behind the last contiguous number."""
         if self.high is None or number > self.high:
             return Sighting.NEW
-        if self._is_resumed(number):
+        if self.is_resumed(number):
             return Sighting.DUPLICATE
         at = len(self._contents) - 1 - (self.high - number)
         known = self._contents[at] if at >= 0 else _UNKNOWN
@@ -141,7 +141,7 @@ class Sequence:
             self._push(_UNKNOWN)
         return missing if missing <= _LEAP else None
 
-    def _is_resumed(self, number: int) -> bool:
+    def is_resumed(self, number: int) -> bool:
         """Whether *number* is the one the stream started behind, and still in the window."""
         return number == self._resumed and len(self._contents) < self._window
 

@@ -60,7 +60,8 @@ def test_one_scenario_alone(run):
     assert "scenario_2_stall_detection: not run" in done.out
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_a_broken_promise(run, monkeypatch):
     """A client that says something else: NO, the gate that failed, and exit code 1 (R217)."""
     real = ResilientStream
@@ -189,7 +190,8 @@ def test_real_sockets_from_the_command_line(command, tmp_path):
 @pytest.mark.e2e
 @pytest.mark.parametrize("ignoring", [False, True], ids=["foreground", "background"])
 @pytest.mark.parametrize("number,code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_the_command_ends_when_told(command, number, code, ignoring):
     """Bad input: a report that is told to end does so without a word, whoever tells it."""
     if ignoring and number == signal.SIGINT:

@@ -385,7 +385,8 @@ def test_many_small_events_in_one_chunk():
     assert [item.id for item in items] == [str(number) for number in range(count)]
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_memory_does_not_grow_with_the_stream():
     """What was delivered is forgotten: a parser that has seen 8 MiB of events holds next to nothing."""
     chunk = (b": ping\n\nid: 1\nevent: e\nretry: 5\ndata: " + b"x" * 200 + b"\n\n") * 250

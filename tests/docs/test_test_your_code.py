@@ -106,7 +106,8 @@ def shape(text):
         ),
     ],
 )
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_failures_look_as_the_page_says(tmp_path, file, change, begins):
     """The reports that the page shows are those of pytest, but for the random figures."""
     assert change[0] in FILES[file]

@@ -101,7 +101,8 @@ async def test_small_run():
     assert LoadResult.from_json(result.to_json()) == result
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 async def test_backend_and_seed(anyio_backend_name):
     """The result says on which event loop it was, and which seed can be given to have it again."""
     result = await run_load(replace(SMALL, users=2, messages=2, seed=None))
@@ -123,6 +124,8 @@ async def test_resets():
     assert (result.delivery.duplicates, result.delivery.disorder, result.delivery.gaps) == (0, 0, 0)
 
 
+@pytest.mark.proof
+@pytest.mark.ci
 async def test_without_network():
     """Straight to the server, too."""
     result = await run_load(replace(SMALL, proxy=False))
@@ -164,7 +167,8 @@ async def test_network_that_stays_away(monkeypatch):
     assert result.delivery.completion == 1.0
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 async def test_server_that_dies(monkeypatch):
     """A server that dies ends the run at once, by an error that names it, and leaves nothing behind."""
     sabotage(monkeypatch, "die")
@@ -221,7 +225,8 @@ async def test_restart_with_an_empty_store():
     assert server.counters.connections <= 200
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 async def test_cancellation():
     """A run that is cancelled leaves nothing behind (see the fixture)."""
     with anyio.move_on_after(2.5):
@@ -318,7 +323,8 @@ def gone(pid):
 
 
 @pytest.mark.parametrize("number,code", [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_interrupted_command(number, code):
     """Ctrl-C ends a run with 130; not even a run that is killed leaves its server or its network behind."""
     command = [sys.executable, "-m", "resilient_sse", "load", "--users", "3", "--duration", "60"]

@@ -125,7 +125,8 @@ def test_the_plain_collector_shows_all_but_the_ratio(directory):
     assert {name: merged[name] for name in plain} == plain
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_live_figures_are_those_of_live_processes(directory):
     """Totals outlive a process; states and the completion rate go with it, once it is marked as dead."""
     process = start("hold", directory)
@@ -167,13 +168,16 @@ def test_a_fork_counts_for_itself(directory):
     assert len(list(directory.glob("counter_*.db"))) == 2
 
 
+@pytest.mark.proof
+@pytest.mark.ci
 def test_a_fork_in_the_midst_of_writing(directory):
     """No child finds a lock held by a thread that it has not got."""
     run("forks", directory)
     assert scraped(directory)["sse_streams_started_total",] == 31
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_labels_are_kept_in_the_files(directory):
     """Series of the same labels are added up, the completion rate is made for each (R97)."""
     run("label", directory)
@@ -184,6 +188,8 @@ def test_labels_are_kept_in_the_files(directory):
     assert shown["sse_total_events_received", "4g"] == 36
 
 
+@pytest.mark.proof
+@pytest.mark.ci
 def test_two_registries_share_the_files(directory):
     """Two writers of one file would overwrite each other."""
     run("twice", directory)
@@ -193,6 +199,8 @@ def test_two_registries_share_the_files(directory):
     assert shown["sse_reconnect_time_ms_count",] == 10
 
 
+@pytest.mark.proof
+@pytest.mark.ci
 def test_a_directory_that_goes_away(directory):
     """The streams go on to their end."""
     figures, _ = run("nowhere", directory)
@@ -216,6 +224,8 @@ def test_no_directory_to_scrape(tmp_path):
         merged_registry(str(tmp_path / "missing"))
 
 
+@pytest.mark.proof
+@pytest.mark.ci
 def test_a_torn_read_is_mended(directory, monkeypatch):
     """Files are read while they are written: what was received is added up from its parts (P28)."""
     run("torment", directory)

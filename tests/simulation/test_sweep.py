@@ -210,3 +210,13 @@ def test_shrinking_is_bounded():
         plan = next(plan for plan in map(generate, range(100)) if try_plan(plan)[1])
 
         assert shrunk(plan, tries=1).seed == plan.seed
+
+
+STORED_POSITIONS = (494832127, 109550940)
+"""Seeds that found what follows; they were red."""
+
+
+@pytest.mark.parametrize("seed", STORED_POSITIONS)
+def test_a_numbering_that_begins_below_a_stored_position_is_new(seed):
+    """A stream that started behind a stored number has not met what is lower: no replay that it knows (3.6)."""
+    assert check(play(generate(seed))) == []

@@ -78,7 +78,8 @@ def test_a_run_that_does_not_use_it_does_not_pay(project, monkeypatch):
     assert "4 passed" in output
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_it_says_what_it_offers(project):
     """Fixtures and marks are listed with their explanations, and nothing has a name that others may want."""
     code, fixtures = project.run("--fixtures")
@@ -181,7 +182,8 @@ def test_marked_tests_run_in_virtual_time(project):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_other_async_tests_keep_real_time(project):
     """Only what is marked is changed: the next test in the same module runs on a real clock."""
     code, output = project.run(
@@ -206,7 +208,8 @@ def test_other_async_tests_keep_real_time(project):
     assert "6 passed" in output
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_a_fixture_of_many_tests_cannot_share_a_clock(project):
     """Each test has a clock of its own, so an async fixture of a whole module is refused, not run on another."""
     code, output = project.run(
@@ -226,7 +229,8 @@ def test_a_fixture_of_many_tests_cannot_share_a_clock(project):
     assert "ScopeMismatch" in output
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_it_does_without_trio(project):
     """Where trio is not installed, marked tests run on asyncio, and one that names trio says what to install."""
     project.write(
@@ -303,7 +307,8 @@ def test_mistakes_with_the_mark(project):
     assert "sse_virtual_time takes the names of backends, as in ('trio'), no keywords" in output
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_a_plugin_that_takes_marked_tests_over_is_noticed(project):
     """As pytest-asyncio does in auto mode: the test would run in real time, and hang for as long as it says."""
     code, output = project.run(
@@ -336,7 +341,8 @@ def test_a_plugin_that_takes_marked_tests_over_is_noticed(project):
     assert "asyncio_mode = strict" in output
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_property_tests_run_in_virtual_time(project):
     """Hypothesis calls the test many times; each call is in virtual time."""
     code, output = project.run(
@@ -422,7 +428,8 @@ def test_the_script_is_verified(project):
     assert "1 failed, 3 passed, 2 errors" in output
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_a_failure_shows_the_conversation_and_the_timeline(project):
     """What the server and the stream have seen is in the report, the timeline only once."""
     code, output = project.run(
@@ -472,7 +479,8 @@ def test_a_failure_shows_the_conversation_and_the_timeline(project):
     assert section(idle, "SSE timeline") == ["(nothing happened)"]
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_a_failure_is_reported_once(project):
     """A request too many, or a handler that raises, is one failure, and its traceback leaves the libraries out."""
     code, output = project.run(
@@ -524,7 +532,8 @@ def test_a_failure_is_reported_once(project):
     assert 'raise ValueError("of the handler")' in handler
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_a_client_that_retries_for_ever_is_stopped(project):
     """Virtual time has no end, so the script has one; what is shown of the conversation is short."""
     code, output = project.run(

@@ -61,7 +61,8 @@ def test_a_real_server_for_tests_of_any_kind(project):
     assert "the mark sse_server takes keyword arguments only" in output
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_a_proxy_before_it(project):
     """What is sent comes through the proxy, and after a reset the rest does; its mark passes arguments."""
     code, output = project.run(
@@ -134,7 +135,8 @@ def test_real_sockets_in_virtual_time_are_refused(project):
 
 
 @pytest.mark.parametrize("missing", ["starlette", "sse_starlette", "uvicorn"])
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 def test_a_missing_extra_names_the_remedy(project, missing):
     """Who asks for the server without what it needs reads what to install."""
     code, output = project.run(

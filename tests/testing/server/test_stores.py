@@ -163,6 +163,8 @@ async def test_two_of_them_share_one_numbering(make_store):
     await other.aclose()
 
 
+@pytest.mark.proof
+@pytest.mark.ci
 def test_a_new_file_that_many_open_at_once(tmp_path):
     """R192: SQLite itself does not wait for whoever turns the write-ahead log on in the same moment."""
     failures = []
@@ -199,7 +201,8 @@ def _append_many(path, barrier):
     anyio.run(main)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
+@pytest.mark.ci
 async def test_sqlite_in_several_processes(tmp_path, monkeypatch, pytestconfig):
     """R192: processes that append to one file at once wait for each other, and leave no hole."""
     monkeypatch.syspath_prepend(pytestconfig.rootpath)  # they import this very module
