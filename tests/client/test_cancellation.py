@@ -299,6 +299,7 @@ async def cut_while_leaving(step: int, how: str) -> tuple[int, list[str]]:
     return steps, held
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["aclose", "restart", "stall"])
 def test_a_cancelled_closing_still_closes(how):
     """A task that is cancelled while its stream leaves a connection leaves none behind (sections 3.4, 3.8)."""

@@ -286,7 +286,7 @@ def test_many_small_chunks_do_not_add_up_over_blocks(size):
     [
         pytest.param(KIB, MIB, id="kibibytes"),
         pytest.param(16, 32 * KIB, id="sixteen-bytes"),
-        pytest.param(1, 32 * KIB, id="single-bytes"),
+        pytest.param(1, 8 * KIB, id="single-bytes"),
     ],
 )
 @pytest.mark.parametrize(

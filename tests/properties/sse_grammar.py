@@ -5,7 +5,7 @@ Loose random bytes hardly ever form a line, let alone two line ends that a chunk
 the bugs that matter.  These streams are made of lines: fields that nearly are the four known ones, comments,
 blank lines, each with its own kind of line end, and values that hold what decoders trip over.
 
-`HYPOTHESIS_PROFILE=ci` runs 1,000 examples of each property instead of 80.
+`HYPOTHESIS_PROFILE=ci` runs 1,000 examples of each property instead of 50.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from hypothesis import settings
 from hypothesis import strategies as st
 
-EXAMPLES = 1000 if os.environ.get("HYPOTHESIS_PROFILE") == "ci" else 80
+EXAMPLES = 1000 if os.environ.get("HYPOTHESIS_PROFILE") == "ci" else 50
 PROFILE = settings(max_examples=EXAMPLES, deadline=None)
 """The settings of the properties here; applied to each by hand, so that no other module is affected."""
 
