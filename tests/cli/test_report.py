@@ -190,8 +190,7 @@ def test_real_sockets_from_the_command_line(command, tmp_path):
 @pytest.mark.e2e
 @pytest.mark.parametrize("ignoring", [False, True], ids=["foreground", "background"])
 @pytest.mark.parametrize("number,code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.proof
-@pytest.mark.ci
+@pytest.mark.slow
 def test_the_command_ends_when_told(command, number, code, ignoring):
     """Bad input: a report that is told to end does so without a word, whoever tells it."""
     if ignoring and number == signal.SIGINT:

@@ -323,8 +323,7 @@ def gone(pid):
 
 
 @pytest.mark.parametrize("number,code", [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-@pytest.mark.proof
-@pytest.mark.ci
+@pytest.mark.slow
 def test_interrupted_command(number, code):
     """Ctrl-C ends a run with 130; not even a run that is killed leaves its server or its network behind."""
     command = [sys.executable, "-m", "resilient_sse", "load", "--users", "3", "--duration", "60"]
