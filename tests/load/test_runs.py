@@ -352,7 +352,7 @@ def run_preset(*arguments, timeout):
 
 
 @pytest.mark.proof
-@pytest.mark.ci
+@pytest.mark.timed
 @pytest.mark.timeout(180)
 def test_ci_preset():
     """R168, R187: 100 users, 50 messages each on 4G: 99.5 % complete, p95 below 4.2 s, within 120 s."""

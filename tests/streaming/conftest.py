@@ -17,7 +17,7 @@ from tests.streaming.tolerance import passed
 SEED = 7
 DAY = date(2026, 1, 2)
 
-REAL = pytest.param("real", marks=[pytest.mark.e2e, pytest.mark.proof, pytest.mark.ci])
+REAL = pytest.param("real", marks=[pytest.mark.e2e, pytest.mark.proof, pytest.mark.timed])
 """Real time and real sockets; all six scenarios are played at once, within a minute, by the first that asks."""
 
 
