@@ -227,7 +227,7 @@ TRAILING_SPACES = re.compile(r" +$", re.MULTILINE)
 
 def compare(example: Example) -> str | None:
     """Hold an `output` block against what was printed."""
-    got = TRAILING_SPACES.sub("", example.namespace.get(OUTPUT, "")).rstrip("\n") + "\n"
+    got = TRAILING_SPACES.sub("", example.namespace.get(OUTPUT, "")).strip("\n") + "\n"
     if doctest.OutputChecker().check_output(example.parsed, got, doctest.ELLIPSIS):
         return None
     return f"the page says:\n{example.parsed}\nthe block printed:\n{got}"

@@ -3,7 +3,6 @@
 import gc
 import json
 import sys
-import time
 import tracemalloc
 
 import anyio
@@ -113,16 +112,12 @@ async def test_a_chunk_of_tiny_blocks_holds_nobody(script, tiny, lane):
     script.respond(tiny * (2**20 // len(tiny))).hang()
     async with make(script, **lane) as stream:
         turns = 0
-        longest = 0.0
 
         async def other():
-            nonlocal turns, longest
-            last = time.perf_counter()
+            nonlocal turns
             while turns < 10:
                 await anyio.lowlevel.checkpoint()
-                now = time.perf_counter()
-                longest, last = max(longest, now - last), now
-                turns += 1
+                turns += stream.stats.bytes_received > 0
             tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:
@@ -130,7 +125,7 @@ async def test_a_chunk_of_tiny_blocks_holds_nobody(script, tiny, lane):
             await drain(stream)
         assert tasks.cancel_scope.cancelled_caught
         assert turns == 10
-        assert longest < 0.75  # some 5 ms on a quiet machine; seconds before it was judged in parts
+        assert stream._session.unfinished  # ten turns came before it was judged to its end
 
 
 # --- What is dropped by default
