@@ -159,8 +159,8 @@ class TimerWatch:
             raise
         finally:
             self._reader = None
-            if self._ending is not None:
-                await finish(self._ended, within=math.inf)  # closing is bounded in itself
+            if (ending := self._ending) is not None:
+                await finish(lambda: _settled(ending), within=math.inf)  # closing is bounded in itself
             if self._noticing is not None:
                 noticing, self._noticing = self._noticing, None
                 await _join(noticing)
@@ -189,10 +189,6 @@ class TimerWatch:
         if self._reader is not None:
             self._cancels = True
             self._reader.cancel()
-
-    async def _ended(self) -> None:
-        if self._ending is not None:
-            await asyncio.wait((self._ending,))
 
 
 class TaskGroupWatch:
@@ -275,4 +271,5 @@ async def _join(task: asyncio.Task[None]) -> None:
 
 
 async def _settled(task: asyncio.Task[None]) -> None:
+    """Wait until *task* has ended, whatever came of it."""
     await asyncio.wait((task,))
