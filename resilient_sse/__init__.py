@@ -7,7 +7,9 @@ async for event in ResilientStream("https://host/stream"):
 ```
 """
 
+from resilient_sse._client.request import Resume, ResumeFunction
 from resilient_sse._core.backoff import Backoff
+from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.errors import (
     BadContentTypeError,
     BadStatusError,
@@ -55,6 +57,7 @@ __all__ = [
     "Closed",
     "Comment",
     "ConnectionLostError",
+    "CursorFunction",
     "Disconnected",
     "Gap",
     "HandshakeError",
@@ -67,6 +70,8 @@ __all__ = [
     "Recovery",
     "ResilientSSEError",
     "ResilientStream",
+    "Resume",
+    "ResumeFunction",
     "RetriesExhaustedError",
     "ServerSentEvent",
     "StateChange",

@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from resilient_sse._core.cursor import CursorReader, PlacedBlock
 from resilient_sse._core.dedup import Deduplicator, Sighting
 from resilient_sse._core.events import Closed, Comment, Gap, ServerSentEvent
 from resilient_sse._core.holdback import NOTHING, Delivery, Holdback, Queued
@@ -60,6 +62,7 @@ class Intake:
         "_options",
         "_queue",
         "_reached_on",
+        "_reader",
         "_released",
         "_sequence",
         "_stats",
@@ -85,6 +88,7 @@ class Intake:
         """Whether the consumer has asked for more than was there, so that it may see the id in force."""
         self._window = Deduplicator(options.dedup_window, options.dedup)
         self._sequence = Sequence(options.sequence, options.dedup_window) if options.sequence else None
+        self._reader = CursorReader(options.cursor, options.dedup_window) if options.cursor else None
         self._held = Holdback(self._numbered)
         self._healing = False
         self._older: list[Block] = []
@@ -127,10 +131,15 @@ class Intake:
         self._connection = connection
         self._no_older_on = 0
         self._window.connected(connection, resumed=resumed)
+        if self._reader is not None:
+            self._reader.connected(self.last_event_id, resumed=resumed)
         self.fresh = self.heal = False
 
     def put(self, item: Queued) -> None:
         """Append what came off the wire."""
+        if self._reader is not None and isinstance(item, Block):
+            with suppress(Exception):  # what the caller's function raises is raised when its turn comes
+                item = self._reader.place(item)
         self._queue.append(item)
 
     def hold(self) -> None:
@@ -191,6 +200,8 @@ class Intake:
             if not isinstance(item, Block):
                 self._pop()
                 return self._counted(item) if isinstance(item, Gap) else item
+            if self._reader is not None and not isinstance(item, PlacedBlock):
+                item = self._queue[0] = self._reader.place(item)
             number = self._number(item.id)
             gap = self._gap_before(item, number)
             if gap is not None:
@@ -245,6 +256,10 @@ class Intake:
         return self._deliver(block, number, kind, block.data)
 
     def _deliver(self, block: Block, number: int | None, kind: str, data: str) -> ServerSentEvent | None:
+        reader = self._reader if self._options.dedup != "off" else None
+        if reader is not None and reader.comes_again(block.id, kind, data):
+            self._drop()
+            return None
         late = number is not None and self._is_late(number)
         sighting = Sighting.DUPLICATE if late else self._look(block.id, number, kind, data)
         if sighting is Sighting.DUPLICATE and self._drops(number):
@@ -255,7 +270,7 @@ class Intake:
         event = ServerSentEvent(
             event=kind,
             data=data,
-            id=block.id,
+            id=block.own_id if isinstance(block, PlacedBlock) else block.id,
             last_event_id=self.last_event_id if block.id is None else block.id,
             retry=block.retry,
             connection=self._held.connection if self._released else self._connection,
@@ -268,6 +283,8 @@ class Intake:
         if last and self._options.total is not None and self._whole:
             self._stats.declared_total = self._options.total(event)
         self._accept_id(block, number, (kind, data))
+        if self._reader is not None:
+            self._reader.delivered(block.id, kind, data)
         self.fresh = True
         self.done = last
         self._stats.received += 1
@@ -281,7 +298,8 @@ class Intake:
 
     def _drop(self) -> None:
         """Count a repeated event, whose id is not accepted."""
-        if self._event_id != self.last_event_id and self._number(self.last_event_id) is None:
+        moved_back = self._reader is None and self._event_id != self.last_event_id
+        if moved_back and self._number(self.last_event_id) is None:
             self._set_id(self._event_id)  # a heartbeat before it in the same replay had moved it back
         self._stats.received += 1
         self._stats.duplicates += 1
@@ -322,7 +340,7 @@ class Intake:
         """Hold a numbered block against the last contiguous number, and ask for a replay or report a loss."""
         sequence = self._sequence
         if sequence is None:
-            return None
+            return self._fell_back(block)
         if number is None:
             if self._older and self._is_data(block):
                 self.settle()
@@ -341,6 +359,19 @@ class Intake:
                 return self._hole(sequence, number, block)
             case Place.BEHIND:
                 return self._fallback(sequence, number, block)
+
+    def _fell_back(self, block: Block) -> Gap | None:
+        """Report a position that the caller's function gives and that lies before the last one."""
+        if self._reader is None or not block.id or not self._is_data(block):
+            return None
+        sighting = self._look(block.id, None, block.event or "message", block.data or "")
+        if sighting is Sighting.DUPLICATE:
+            return None
+        before = self._reader.falls_back(block.id, conflicts=sighting is Sighting.CONFLICT)
+        if before is None:
+            return None
+        self._reader.moved(block.id)
+        return Gap(kind="reset", after_id=before, before_id=block.id)
 
     def _hole(self, sequence: Sequence, number: int, block: Block) -> Gap | None:
         if self._healing:
@@ -424,6 +455,8 @@ class Intake:
         """Put the id of a block in force.  A duplicate's id is not accepted: it would move the cursor back."""
         if block.id is None:
             return
+        if self._reader is not None and content is None and self._reader.falls_back(block.id):
+            return  # a heartbeat that is sent again
         if self._sequence and number is not None:
             if self._sequence.place(number) is Place.BEHIND:
                 if content:  # an id used twice: the sequence knows one content, the window the others
@@ -438,6 +471,8 @@ class Intake:
 
     def _set_id(self, event_id: str) -> None:
         self.last_event_id = event_id
+        if self._reader is not None:
+            self._reader.moved(event_id)
         if not event_id:
             self.cursor = None
         elif usable_as_cursor(event_id):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.sequence import Numbering
@@ -44,11 +45,12 @@ class IntakeOptions:
     events: EventFilter | None = None
     until: Until | None = None
     total: Total | None = None
+    cursor: CursorFunction | None = None
 
     @property
     def looks_at_each(self) -> bool:
         """Whether something set here looks at single events, which must then be judged one by one."""
-        return any(asked is not None for asked in (self.sequence, self.events, self.until))
+        return any(asked is not None for asked in (self.sequence, self.events, self.until, self.cursor))
 
     def wants(self, event: ServerSentEvent) -> bool:
         """Whether *event* passes the filter."""

@@ -42,6 +42,7 @@ class Connection:
     Attributes:
         status: Its status.
         headers: Its headers, names in lower case.
+        url: The URL that has answered.
         lasting: Whether it outlives reads that are woken or cancelled.
     """
 
@@ -56,10 +57,12 @@ class Connection:
         "headers",
         "lasting",
         "status",
+        "url",
     )
 
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
+        self.url = str(response.url)
         # items() is linear; dict(headers) asks for each name, and httpx then looks through all of them.
         self.headers: Mapping[str, str] = dict(response.headers.items())
         self._response = response
