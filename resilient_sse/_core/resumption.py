@@ -58,7 +58,7 @@ class Resumption:
             self._empty = 0  # the row is about one id
         self._sent = cursor
         if left is not None:
-            return self._gap(left) if left else Gap(kind="unresumable")
+            return Gap(kind="unresumable", after_id=left or None)  # each time something may have been missed
         answered = next((headers[name] for name in _ANSWERS if name in headers), None)
         if cursor is None or answered is None or answered == cursor:
             return None
