@@ -1,17 +1,22 @@
 """
 Real sockets and real time: servers on free ports of the loopback interface, stopped by the test they serve.
 
-`E2E_OVER=httpx` runs the same tests over httpx's own transport, as streams with a client of the caller's do.
+`E2E_OVER=httpx` runs the same tests over httpx's own transport, as streams with a client of the caller's do, and
+`E2E_OVER=httpx2` over a client of httpx2.
 """
 
 import os
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
+import httpx
+import httpx2
 import pytest
 import trustme
 
+from resilient_sse._client.transport.own import _user_agent, tls_context
 from tests.e2e.raw_server import RawServer
 from tests.e2e.real_site import Site
 from tests.e2e.watching import Diary
@@ -23,14 +28,27 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-OVER_HTTPX = os.environ.get("E2E_OVER") == "httpx"
+OVER = os.environ.get("E2E_OVER")
+OVER_HTTPX = OVER in ("httpx", "httpx2")
+LIBRARY: Any = httpx2 if OVER == "httpx2" else httpx
+"""The one whose classes the client takes."""
+
+
+def httpx2_client(cookies: Any) -> Any:
+    """Make a client of httpx2 for one connection, as `own_client` does of httpx."""
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
+    client = httpx2.AsyncClient(verify=tls_context(), limits=limits, headers={"User-Agent": _user_agent()})
+    client.cookies.jar = cookies.jar
+    return client
 
 
 @pytest.fixture(autouse=True)
 def over() -> Iterator[None]:
     """Choose the transport of streams that are given no client."""
     with pytest.MonkeyPatch.context() as patch:
-        if OVER_HTTPX:
+        if OVER == "httpx2":
+            patch.setattr("resilient_sse._client.transport.opener.own_client", httpx2_client)
+        if OVER == "httpx":
             patch.setattr("resilient_sse._client.transport.own.is_patched", lambda: True)
         yield
 

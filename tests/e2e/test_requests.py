@@ -9,6 +9,7 @@ import pytest
 
 from resilient_sse import BadStatusError, HandshakeError, ResilientStream, StreamState
 from resilient_sse.testing import event
+from tests.e2e.conftest import LIBRARY
 from tests.e2e.watching import QUICK, collect, each
 
 
@@ -99,7 +100,7 @@ async def test_posted_stream(open_site, diary):
     assert diary.changes[-1].message == "Response complete"
 
 
-class Renewing(httpx.Auth):
+class Renewing(LIBRARY.Auth):
     """Answers a 401 with a fresh token, as OAuth clients do."""
 
     def auth_flow(self, request):
