@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import httpx
 import httpx2
 import pytest
 import trustme
@@ -30,8 +29,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 OVER = os.environ.get("E2E_OVER")
 OVER_HTTPX = OVER in ("httpx", "httpx2")
-LIBRARY: Any = httpx2 if OVER == "httpx2" else httpx
-"""The one whose classes the client takes."""
 
 
 def httpx2_client(cookies: Any) -> Any:
