@@ -51,6 +51,7 @@ class CursorReader:
         "_function",
         "_last",
         "_matched",
+        "_opaque",
         "_position",
         "_resumed_at",
         "_since",
@@ -65,6 +66,7 @@ class CursorReader:
         self._matched: int | None = None
         self._resumed_at: str | None = None
         self._position = self._last = ""
+        self._opaque = False
 
     def connected(self, position: str, *, resumed: bool) -> None:
         """Begin a connection, with the position that is in force."""
@@ -122,6 +124,8 @@ class CursorReader:
 
     def moved(self, position: str) -> None:
         """Take a new position."""
+        if self._position and position and _compared(self._position, position) is None:
+            self._opaque = True
         self._since.clear()
         self._matched = None
         self._position = position
@@ -130,15 +134,20 @@ class CursorReader:
         """
         Return the position that lies before a new one, if the new one is the older of the two.
 
-        Positions are opaque, but one that counts at its end can be compared with another that begins alike.
+        Positions are opaque, but while each counts at its end and begins like the one before, they are compared.
 
         Args:
             position: The new one.
             conflicts: Whether it was seen before, with another event.
         """
-        before, now = _COUNTED.fullmatch(self._position), _COUNTED.fullmatch(position)
-        if before and now and before[1] == now[1]:
-            older = int(now[2]) < int(before[2])
-        else:
-            older = conflicts and position != self._position
+        order = None if self._opaque else _compared(self._position, position)
+        older = conflicts and position != self._position if order is None else order < 0
         return self._position if older and self._position else None
+
+
+def _compared(before: str, now: str) -> int | None:
+    """Return by how much a position is higher than the one before, `None` if nobody knows."""
+    first, second = _COUNTED.fullmatch(before), _COUNTED.fullmatch(now)
+    if first and second and first[1] == second[1]:
+        return int(second[2]) - int(first[2])
+    return 0 if before == now else None

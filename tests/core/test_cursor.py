@@ -37,6 +37,13 @@ def test_what_cannot_be_compared_is_no_loss(before, position):
     assert reader(before).falls_back(position) is None
 
 
+def test_positions_that_were_once_no_numbers_are_not_compared():
+    """P61: a hexadecimal id may look like a number by chance."""
+    made = reader("7f")
+    made.moved("70")
+    assert made.falls_back("69") is None
+
+
 def test_a_position_that_was_there_with_another_event():
     """P61: the same position for several events is none that falls back; one of long ago is."""
     assert reader("b").falls_back("a", conflicts=True) == "b"

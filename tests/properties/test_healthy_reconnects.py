@@ -40,6 +40,7 @@ def reconnect(form: str, times: int) -> tuple[list[str], list[str], list[Gap]]:
     options = StreamOptions(intake=IntakeOptions(**settings), retry=Retry(max_retries=None))
     session = Session(options, random=draw.random, in_batches=not options.intake.looks_at_each)
     sent: list[str] = []
+    places: dict[str | None, int] = {}
     came: list[str] = []
     gaps: list[Gap] = []
     empty, now = 0, 0.0
@@ -56,9 +57,11 @@ def reconnect(form: str, times: int) -> tuple[list[str], list[str], list[Gap]]:
         session.opened(200, {}, cursor=session.intake.cursor, now=now)
         patient = empty < 2
         new = draw.randint(0 if patient and sent else 1, 3)
-        sent += map(name, range(len(sent), len(sent) + new))
-        known = sent.index(session.intake.cursor, -9) if session.intake.cursor in sent[-9:] else -1
-        start = max(known + 1 - draw.randint(0, 2), len(sent) - 8, 0) if known >= 0 else 0
+        for number in range(len(sent), len(sent) + new):
+            sent.append(name(number))
+            places[sent[-1]] = number
+        known = places.get(session.intake.cursor, -1)
+        start = max(known + 1 - draw.randint(0, 2), 0)
         blocks = [event(each, id=each) for each in sent[start:]]
         wire = b"".join([comment("ping"), *blocks])
         cut = draw.randint(0, len(wire)) if patient and draw.random() < 0.3 else len(wire)
