@@ -1,10 +1,12 @@
 """Dialects of resuming (DESIGN 3.11): one conformance test over all of them, and what each does if it cannot."""
 
+import ast
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -258,6 +260,17 @@ async def test_a_server_that_is_cut_anywhere(dialect):
             assert words == list(WORDS), cut
         assert gaps == []
         assert server.anew <= 1
+
+
+def test_a_preset_is_short():
+    """P57: each has at most 25 lines, its docstring left out: two functions are all that a dialect takes."""
+    module = ast.parse(Path(resume.__file__).read_text(encoding="utf-8"))
+    for function in module.body:
+        if isinstance(function, ast.FunctionDef):
+            first, *rest = function.body
+            lines = range(function.lineno, (function.end_lineno or 0) + 1)
+            told = range(first.lineno, rest[0].lineno) if ast.get_docstring(function) else ()
+            assert len(lines) - len(told) <= 25, function.name
 
 
 # --- Listen again and refetch
