@@ -343,16 +343,37 @@ async def test_the_position_is_what_the_function_returns(script):
     assert script.requests[1].last_event_id == "8"
 
 
-async def test_a_checkpoint_keeps_the_position_of_the_function(script):
-    """P57: the stored position is the cursor's, and a restart goes on behind it with a GET instead of the POST."""
-    store = MemoryCheckpoint()
-    server = with_response()
-    script.always(server)
-    for first, last in ((0, 3), (3, 6)):
+@pytest.mark.parametrize("dialect", sorted(DIALECTS.keys() - {"location"}))
+async def test_a_program_that_dies_at_any_event(dialect):
+    """P57: a restart goes on at the stored position: nothing is lost, and little comes again."""
+    for handled in range(2, len(WORDS)):
+        store, server, script = MemoryCheckpoint(), DIALECTS[dialect](), Script()
+        script.always(server)
+        stream = make(script, server.url, checkpoint=store, **server.arguments())
+        came = [word_of(item) for item in await take(stream, handled)]
+        await stream.aclose()  # without the block whose clean end would commit the last
         async with make(script, server.url, checkpoint=store, **server.arguments()) as stream:
-            assert [word_of(item) for item in await take(stream, last - first)] == list(WORDS[first:last])
-    assert [request.method for request in script.requests] == ["POST", "GET"]
-    assert "starting_after=2" in script.requests[1].url
+            came += [word_of(item) for item in await take(stream, len(WORDS) - handled + 1)]
+            with anyio.move_on_after(20):
+                while True:
+                    came.append(word_of(await anext(stream)))
+        again = len(came) - len(WORDS)
+        assert came == [*WORDS[:handled], *WORDS[handled - again :]]
+        # A position behind its words is stored with the next of them; one that is begun at is repeated whole.
+        assert 1 <= again <= {"control-event": 2, "control-event-for-two": 3, "json-ids": 3}.get(dialect, 1)
+        assert server.anew <= 1
+
+
+async def test_a_stored_position_without_an_address(script):
+    """P57: the `Location` is known to the process that got it; another one says so, and sends no second POST."""
+    server, store = with_location(), MemoryCheckpoint()
+    script.always(server)
+    async with make(script, server.url, checkpoint=store, **server.arguments()) as stream:
+        await take(stream, 2)
+    async with make(script, server.url, checkpoint=store, **server.arguments()) as stream:
+        with pytest.raises(NotResumableError):
+            await anext(stream)
+    assert server.anew == 1
 
 
 @pytest.mark.parametrize(
