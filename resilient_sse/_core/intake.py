@@ -56,6 +56,7 @@ class Intake:
         "_joined_on",
         "_no_older_on",
         "_older",
+        "_older_is_late",
         "_older_number",
         "_options",
         "_queue",
@@ -88,6 +89,7 @@ class Intake:
         self._held = Holdback(self._numbered)
         self._healing = False
         self._older: list[Block] = []
+        self._older_is_late = False
         self._older_number = self._joined_on = self._no_older_on = 0
         self._released = 0
         self._asked_for = -sys.maxsize
@@ -245,8 +247,7 @@ class Intake:
         return self._deliver(block, number, kind, block.data)
 
     def _deliver(self, block: Block, number: int | None, kind: str, data: str) -> ServerSentEvent | None:
-        late = number is not None and self._is_late(number)
-        sighting = Sighting.DUPLICATE if late else self._look(block.id, number, kind, data)
+        sighting = self._look(block.id, number, kind, data)
         if sighting is Sighting.DUPLICATE and self._drops(number):
             if block.id and number is None:
                 self._window.remember(block.id, kind, data)
@@ -308,7 +309,8 @@ class Intake:
         """
         Whether this is a number that was reported lost and comes with a later connection's replay after all.
 
-        Out of its place it is not delivered.  On the connection that showed the hole it is a new numbering.
+        Out of its place it is not delivered.  It is kept apart for now: if what follows shows a new numbering, it
+        belongs to that.  On the connection that showed the hole it is a new numbering at once.
         """
         sequence = self._sequence
         if sequence is None or self._connection == self._gap_connection:
@@ -332,7 +334,8 @@ class Intake:
         place = sequence.place(number)
         if self._older and place is not Place.BEHIND:
             self.settle()
-            return None
+            if self._queue[0] is not block:
+                return None
         match place:
             case Place.NEXT:
                 self._healing = False  # the server replays
@@ -365,18 +368,23 @@ class Intake:
         if twice or not self._is_data(block):
             return None  # an id used twice in a row, or nothing to tell by
         kind, data = block.event or "message", block.data or ""
-        known = self._look(block.id, number, kind, data) is Sighting.DUPLICATE or self._is_late(number)
         # Nobody knows the content of the event that the stream started behind: it proves no replay.
-        if known and not (self._older and sequence.is_resumed(number)):
+        if self._look(block.id, number, kind, data) is Sighting.DUPLICATE and not (
+            self._older and sequence.is_resumed(number)
+        ):
             self._drop_older()
             return None
-        if self._is_older(sequence, number):
+        late = self._is_late(number)
+        if late and self._options.dedup == "off":
+            return None
+        if late or self._is_older(sequence, number):
             self._queue.popleft()
             self._older.append(block)
             self._older_number = number
+            self._older_is_late = late and (self._older_is_late or len(self._older) == 1)
             return None
         if self._older:
-            self.settle()
+            self._requeue_older()
             return None
         if self._held:
             self.release()
@@ -407,8 +415,14 @@ class Intake:
         self._older.clear()
 
     def settle(self) -> None:
-        """Judge what was kept apart as the beginning of a new numbering, for it was no replay."""
-        self._no_older_on = self._connection
+        """Judge what was kept apart: nothing that followed has told what it is."""
+        if self._older_is_late:
+            self._drop_older()
+        elif self._older:
+            self._requeue_older()
+
+    def _requeue_older(self) -> None:
+        self._no_older_on = self._gap_connection = self._connection
         self._queue.extendleft(reversed(self._older))
         self._older.clear()
 

@@ -924,14 +924,31 @@ def test_what_was_held_came_over_the_connection_before():
 
 
 def test_a_new_numbering_that_begins_inside_a_reported_hole():
-    """A late number tells nothing, and the last number with other content is then still the first of it (P23)."""
+    """A number that was reported lost tells nothing; with what tells it, it belongs to the new numbering (P23)."""
     source = numbered()
     given(source, block(4), block(7))
     reconnected(source)
     assert ids(given(source, block(7))) == [hole(4, 7), "7"]
     reconnected(source, 3)
     items = given(source, block(6, "new"), block(7, "new"), block(8, "new"))
-    assert ids(items) == [Gap(kind="reset", after_id="7", before_id="7"), "7", "8"]
+    assert ids(items) == [Gap(kind="reset", after_id="7", before_id="6"), "6", "7", "8"]
+    reconnected(source, 4)
+    assert given(source, block(6, "new")) == []
+    source.settle()  # the connection ends: what was repeated alone is no further numbering
+    assert taken(source) == []
+
+
+@pytest.mark.parametrize("behind", [block(8), block(9), block(None), block(8, None)], ids=str)
+def test_a_late_number_is_dropped_when_the_stream_goes_on(behind):
+    """What was reported lost and comes late is told from a new numbering by what follows it (P23, R63)."""
+    source = numbered()
+    given(source, block(4), block(7))
+    reconnected(source)
+    given(source, block(7))
+    reconnected(source, 3)
+    items = given(source, block(6), behind)
+    assert ids(items) == ([behind.id] if behind.data and behind.id != "9" else [])
+    assert (source._stats.duplicates, source._stats.gaps, source.heal) == (2, 1, behind.id == "9")
 
 
 @pytest.mark.parametrize("echo", [block(1, "{}", "heartbeat"), block(1, None)], ids=["heartbeat", "id-only"])
