@@ -17,6 +17,7 @@ from resilient_sse._client.transport import connection, exchange
 from resilient_sse._client.views import Activities
 from resilient_sse._core import outage
 from resilient_sse._core.backoff import Pacing
+from resilient_sse._core.batches import Batches
 from resilient_sse._core.dedup import Deduplicator, Sighting
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.intake import Intake
@@ -207,6 +208,21 @@ def forgotten_cursor():
         return lambda self, _: prepare(self, None)
 
     return replaced(RequestTemplate, "prepare", make)
+
+
+def columns_behind_the_cursor():
+    """Leave the id to resume after where it was when a read is judged by columns."""
+
+    def make(judge):
+        def wrapped(self, *args):
+            before = self.cursor
+            judged = judge(self, *args)
+            self.cursor = before if judged else self.cursor
+            return judged
+
+        return wrapped
+
+    return replaced(Batches, "_judge_columns", make)
 
 
 def early_commits():
@@ -630,6 +646,7 @@ SABOTAGES = {
     ids_that_fall: "cursor",
     heartbeats_that_fall: "cursor",
     forgotten_cursor: "cursor",
+    columns_behind_the_cursor: "cursor",
     early_commits: "position",
     late_commits: "position",
     two_connections: "one-connection",
