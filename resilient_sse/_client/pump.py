@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from resilient_sse._client.request import RequestTemplate
     from resilient_sse._client.transport import Connection, Transport
     from resilient_sse._client.watch import Watch
-    from resilient_sse._core.holdback import Delivery
+    from resilient_sse._core.intake import Delivery
     from resilient_sse._core.session import Session
 
 __all__ = ["Pump"]

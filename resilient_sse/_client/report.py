@@ -10,7 +10,7 @@ from resilient_sse._core.recovery import Recovery
 
 if TYPE_CHECKING:
     from resilient_sse._client.callbacks import Callbacks
-    from resilient_sse._core.holdback import Delivery
+    from resilient_sse._core.intake import Delivery
     from resilient_sse._core.states import StateChange
     from resilient_sse._core.stats import StreamStats
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from resilient_sse._core.dedup import MAX_DIGITS, MAX_NUMBER, Sighting
 from resilient_sse._core.events import Comment, Gap, ServerSentEvent, make_event
-from resilient_sse._core.holdback import NOTHING, Delivery
-from resilient_sse._core.intake import Intake, IntakeOptions
+from resilient_sse._core.intake import Delivery, Intake, IntakeOptions
 from resilient_sse._core.parser import (
     Block,
     Columns,
@@ -30,6 +29,7 @@ from resilient_sse._core.parser import (
     interpret,
     joined,
 )
+from resilient_sse._core.sequence import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -29,6 +29,7 @@ from resilient_sse._core.outage import Decision, Outage, refusal_to_resend
 from resilient_sse._core.parser import Block, Found, Item, Parser, RetryHint, end_of_last_block
 from resilient_sse._core.recovery import Setback
 from resilient_sse._core.resumption import Resumption
+from resilient_sse._core.sequence import Sequence, State
 from resilient_sse._core.states import Reason, StreamState, Verdict
 from resilient_sse._core.stats import StreamStats
 
@@ -116,6 +117,7 @@ class Session:
         self.batches = Batches(options.intake, self.stats, retry=retry) if in_batches else None
         """What judges whole reads, `None` where events are judged one by one."""
         self.intake = self.batches or Intake(options.intake, self.stats)
+        self._sequence = self.intake.sequence
         self.journal = Journal(options, self.stats)
         self.connection = 0
         self.resume_at = 0.0
@@ -230,8 +232,8 @@ class Session:
                 continue
             self.intake.put(item)
             dispatched |= isinstance(item, Block) and item.data is not None
-        if self.intake.heal:
-            self.intake.hold()
+        if self._sequence is not None and self._sequence.state is State.ASKING:
+            self._sequence.hold()
         return dispatched
 
     def _brought(self, now: float) -> None:
@@ -257,7 +259,8 @@ class Session:
             return Step.COMPLETE
         if self._opened_at is None:
             return Step.CONNECT
-        if self.intake.heal and self._parser.overflow is None:
+        asks = self._sequence is not None and self._sequence.state is State.ASKING
+        if asks and self._parser.overflow is None:
             return ConnectionLostError(Reason.GAP, "asking again for missing events")
         return self._parser.overflow or Step.READ
 
@@ -277,11 +280,7 @@ class Session:
             return self.batches.take()
         while True:
             item = self.intake.take()
-            if item is None and self.intake.keeps_apart and self._has_settled(now):
-                self.intake.settle()
-                continue
-            if item is None and (self._heals_in_vain() or self._replay_is_overdue(now)):
-                self.intake.release()
+            if item is None and self._sequence is not None and self._waits_no_longer(self._sequence, now):
                 continue
             if self.intake.fresh and not self._proved and self._opened_at is not None:
                 self._proof(self._opened_at, now)
@@ -291,25 +290,28 @@ class Session:
                     self.stats.time_to_first_event = now - self.stats.started_at
             return item
 
-    def _heals_in_vain(self) -> bool:
-        """Whether a hole shows that no reconnect may be made for: better a `Gap` than the end of the stream."""
-        up = self._opened_at is not None  # if not, the attempt that heals is on its way
-        return up and self.intake.heal and (self.outage.spent or self._obstacle() is not None)
-
-    def _replay_is_overdue(self, now: float) -> bool:
-        return self.intake.healing and self._has_settled(now)
-
-    def _has_settled(self, now: float) -> bool:
-        """Whether the connection has held so long that what it has not replayed by now it will not."""
-        return self._opened_at is not None and now - self._opened_at > self.outage.pacing.settle_after
+    def _waits_no_longer(self, sequence: Sequence, now: float) -> bool:
+        """Bring up what the sequence keeps for a replay that will not come; return whether there was anything."""
+        if self._opened_at is None:
+            return False  # the attempt that heals is on its way
+        settled = now - self._opened_at > self.outage.pacing.settle_after
+        if settled and sequence.settle():
+            return True
+        asks, heals = sequence.state is State.ASKING, sequence.state is State.HEALING
+        # If no reconnect may be made, a gap is better than the end of the stream.
+        if (heals and settled) or (asks and (self.outage.spent or self._obstacle() is not None)):
+            sequence.release()
+            return True
+        return False
 
     def lost(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that the connection ended, and decide; everything it brought must have been taken."""
         self._disconnected(now)
         reason = reason_of(error)
         quiet = reason in (Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT)
-        if self.intake.healing and quiet and self._resumption.had_its_chance:
-            self.intake.release()
+        sequence, had_its_chance = self._sequence, quiet and self._resumption.had_its_chance
+        if sequence is not None and sequence.state is State.HEALING and had_its_chance:
+            sequence.release()
         self.stats.stalls += reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
         if reason is Reason.EOF and self._options.on_eof == "complete":
             return self.complete(now)
@@ -350,7 +352,6 @@ class Session:
             )
         except Exception as exc:
             # The caller's classify or backoff failed; the connection is gone all the same.
-            self.intake.release()
             self._move(StreamState.ERROR, reason_of(error), now, error=exc)
             raise
         self._follow(decision, now)
@@ -363,7 +364,6 @@ class Session:
             case Verdict.STOP:
                 self.complete(now)
             case Verdict.RAISE:
-                self.intake.release()
                 self.error = decision.error
                 self._move(StreamState.ERROR, decision.reason, now, error=self.error)
 
@@ -395,7 +395,8 @@ class Session:
             return
         while self._rest:
             self.go_on(now)
-        self.intake.settle()
+        if self._sequence is not None:
+            self._sequence.settle()
         self.stats.partial += self._parser.finish()
         settled = now - self._opened_at > self.outage.pacing.settle_after
         if settled:
@@ -426,6 +427,8 @@ class Session:
         old = self.state
         if reason not in TRANSITIONS.get((old, new), ()):
             raise AssertionError(f"no transition {old.value} -> {new.value} because of {reason.value}")
+        if new is StreamState.ERROR and self._sequence is not None:
+            self._sequence.release()
         self.journal.changed(
             new,
             reason,

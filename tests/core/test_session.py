@@ -20,7 +20,7 @@ from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opene
 from resilient_sse._core.intake import IntakeOptions
 from resilient_sse._core.options import Liveness, Retry, StreamOptions
 from resilient_sse._core.recovery import Recovery
-from resilient_sse._core.sequence import integers
+from resilient_sse._core.sequence import State, integers
 from resilient_sse._core.session import TRANSITIONS, Session
 from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
 
@@ -712,7 +712,7 @@ def test_a_hole_is_healed_over_a_reconnect():
     """The session reconnects because of the gap, from the last contiguous id (R34, R37)."""
     stream = up(intake={"sequence": integers}).sends("id: 3\ndata: three\n\n")
     assert stream.events() == []
-    assert stream.session.intake.heal
+    assert stream.session.intake.sequence.state is State.ASKING
     stream.loses(Reason.GAP)
     assert stream.changes()[-1].reason is Reason.GAP
     stream.opens().sends("id: 2\ndata: two\n\nid: 3\ndata: three\n\n")
@@ -1023,7 +1023,7 @@ def test_a_hole_does_not_end_a_stream_that_cannot_ask_again(options):
         "1", "2", HOLES[0], "5", "6", HOLES[1], "9",
     ]  # fmt: skip
     assert stream.state is CONNECTED
-    assert not stream.session.intake.heal
+    assert stream.session.intake.sequence.state is not State.ASKING
     assert (stream.stats.gaps, stream.stats.lost) == (2, 4)
     assert stream.sends("id: 10\ndata: 10\n\n").events() == ["10"]
 
@@ -1279,7 +1279,7 @@ def test_what_was_held_back_recovers_nothing():
     """Events of a lost connection, released after it, end no outage: nothing has come over a new one (R163)."""
     stream = up(intake={"sequence": integers}).sends("id: 4\ndata: 4\n\n")
     assert stream.taken() == []
-    assert stream.session.intake.heal
+    assert stream.session.intake.sequence.state is State.ASKING
     stream.loses(Reason.GAP).opens().loses().opens().loses().opens().loses(Reason.EOF)
     assert [item.data for item in stream.taken() if isinstance(item, ServerSentEvent)] == ["4"]
     assert stream.recoveries() == []

@@ -18,7 +18,7 @@ from resilient_sse._core.dedup import Deduplicator, Sighting
 from resilient_sse._core.events import Closed, Gap, ServerSentEvent
 from resilient_sse._core.intake import Intake, IntakeOptions, usable_as_cursor
 from resilient_sse._core.parser import Block
-from resilient_sse._core.sequence import integers
+from resilient_sse._core.sequence import State, integers
 from resilient_sse._core.states import Reason
 from resilient_sse._core.stats import StreamStats
 from tests.properties.sse_grammar import PROFILE
@@ -224,12 +224,12 @@ class Client:
         self.connections += 1
         self.intake.connected(self.connections, resumed=True)
         waiting = deque(numbers)
-        while waiting and not self.intake.heal:
+        while waiting and self.intake.sequence.state is not State.ASKING:
             for _ in range(min(batch, len(waiting))):
                 number = waiting.popleft()
                 self.intake.put(Block(id=str(number), data=f"{epoch}{number}"))
             self.takes()
-        self.intake.settle()
+        self.intake.sequence.settle()
         self.takes()
 
     def takes(self) -> None:
@@ -289,7 +289,7 @@ def test_a_faithful_server_loses_nothing(connections):
     client = Client(0)
     for serving in connections:
         client.reads(numbers_of(serving, int(client.intake.cursor)), serving.batch)
-        if client.intake.heal:
+        if client.intake.sequence.state is State.ASKING:
             # The replay of an honest server: everything behind the cursor.
             client.reads(list(range(int(client.intake.cursor) + 1, LAST + 1)), serving.batch)
     client.reads(list(range(int(client.intake.cursor) + 1, LAST + 1)), 1)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["SimulatedServer"]
 
 _CLOSING_EVENTS = 3
+_LARGE = 400  # characters of an event: reads of several are parsed by columns
 _GONE = 410
 _THEN = datetime(2024, 1, 1, tzinfo=UTC)
 _PUBLISHED: dict[str, EventKind] = {
@@ -46,7 +47,9 @@ class SimulatedServer:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.truth: Truth = Truth(integers=plan.options.sequence)
+        options = plan.options
+        size = _LARGE if options.unwatched else 0
+        self.truth: Truth = Truth(integers=options.sequence, rising=options.rising, size=size)
         self.process = 0
         """Which process of the consumer is running, from 1."""
         self.start: Published | None = None

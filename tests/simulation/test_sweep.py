@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from resilient_sse import Gap
 from tests.conftest import FRESH
 from tests.simulation.check import check
 from tests.simulation.coverage import FAULTS, TRANSITION_NAMES
@@ -221,3 +222,42 @@ STORED_POSITIONS = (494832127, 109550940)
 def test_a_numbering_that_begins_below_a_stored_position_is_new(seed):
     """A stream that started behind a stored number has not met what is lower: no replay that it knows (3.6)."""
     assert check(play(generate(seed))) == []
+
+
+LATE_WITHOUT_DEDUP = Plan(
+    options=Options(dedup="off", max_retries=0),
+    answers=(Answer(live=("event", "skip", "event")), Answer(overlap=2)),
+)
+"""What was reported lost comes after all, to a consumer that wants whatever is sent."""
+
+
+@pytest.mark.parametrize("plan", [generate(700007022), LATE_WITHOUT_DEDUP], ids=["seed 700007022", "by hand"])
+def test_a_lost_event_that_comes_late_was_still_lost_when_it_was_told(plan):
+    """Without dedup it is delivered, and the gap before it stays true."""
+    record = play(plan)
+
+    assert check(record) == []
+    got = [record.published(note.event).ordinal for _, note in record.notes("handed")]
+    assert any(isinstance(seen.fact, Gap) for seen in record.seen)
+    assert set(range(1, 4)) <= set(got)
+
+
+LOST_THEN_NEW = Plan(
+    answers=(
+        Answer(live=("event", "vanish", "event")),
+        Answer(live=("event",)),
+        Answer(restart=True, live=("beat", "event", "event")),
+        Answer(overlap=2, keep=0.5),
+        Answer(),
+    )
+)
+"""A new numbering shows only behind a number that was lost in the old one, which is then repeated alone."""
+
+
+def test_a_new_numbering_begins_with_the_numbers_that_were_lost_before_it():
+    """They are delivered with it, so that a repeat of them is known and no second reset is told (3.6)."""
+    record = play(LOST_THEN_NEW)
+
+    assert check(record) == []
+    assert [seen.fact.kind for seen in record.seen if isinstance(seen.fact, Gap)] == ["hole", "reset"]
+    assert [note.event.data for _, note in record.notes("handed")][3:5] == ["e6", "e7"]
