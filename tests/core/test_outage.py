@@ -131,7 +131,7 @@ def test_what_raises_uses_no_attempt():
     """A failure that no retry mends is handed back as it is."""
     failures = outage()
     error = BadContentTypeError("text/html", status=200, headers={})
-    decision = decide(failures, error)
+    decision = decide(failures, error, proven=False)
     assert (decision.verdict, decision.error, decision.reason) == (Verdict.RAISE, error, Reason.CONTENT_TYPE)
     assert failures.attempt == 0
     assert error.__cause__ is None

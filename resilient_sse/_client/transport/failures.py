@@ -15,7 +15,10 @@ from resilient_sse._core.errors import (
 )
 from resilient_sse._core.states import Reason
 
-__all__ = ["raise_translated", "translated"]
+__all__ = ["AFTER_REDIRECT", "raise_translated", "translated"]
+
+AFTER_REDIRECT = "after a redirect to"
+"""How a note begins that the exchange adds to an exception."""
 
 # h11's words for a body that ends before its announced end: a cut connection, not a confused server.
 _CUT_SHORT = "peer closed connection"
@@ -98,8 +101,9 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
 def _words(exc: BaseException) -> str:
     """Name the class too, and look behind it: the texts of network errors are often empty."""
     name, text = type(exc).__name__, str(exc)
+    led_to = "".join(f" {note}" for note in getattr(exc, "__notes__", ()) if note.startswith(AFTER_REDIRECT))
     seen: BaseException | None = exc
     while seen is not None and not text:
         seen = seen.__cause__ or seen.__context__
         text = str(seen or "")
-    return f"{name}: {text}" if text else name
+    return (f"{name}: {text}" if text else name) + led_to
