@@ -15,6 +15,7 @@ from resilient_sse._client.transport.exchange import exchange
 from resilient_sse._client.transport.inflate import ACCEPTED_ENCODINGS
 from resilient_sse._client.transport.opening import Opening
 from resilient_sse._client.transport.own import own_client
+from resilient_sse._core.checks import check_callable
 from resilient_sse._core.classify import is_event_stream
 from resilient_sse._core.errors import (
     BadContentTypeError,
@@ -59,9 +60,9 @@ def check_client(client: object, auth: object) -> None:
     """
     if client is not None and not isinstance(client, httpx.AsyncClient):
         raise TypeError(f"client must be an httpx.AsyncClient or None, not {client!r}")
-    if not (auth is None or isinstance(auth, (httpx.Auth, tuple)) or callable(auth)):
-        raise TypeError(
-            "auth must be an httpx.Auth, a pair of user and password, or a function of the request"
+    if not (auth is None or isinstance(auth, (httpx.Auth, tuple))):
+        check_callable(
+            "auth", auth, what="an httpx.Auth, a pair of user and password, or a function of the request"
         )
 
 
