@@ -233,7 +233,8 @@ def _param_list(params: ParamValues | None) -> list[tuple[str, str]]:
     pairs = given.items() if isinstance(params, Mapping) else given
     rendered: list[tuple[str, str]] = []
     for name, value in _pairs("params", pairs):
-        several = isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+        kept: object = value
+        several = isinstance(kept, Iterable) and not isinstance(kept, (str, bytes, Mapping))
         values: Iterable[Any] = value if several else (value,)  # as in httpx, several repeat the name
         rendered += [(str(name), _param_text(each)) for each in values]
     return rendered
