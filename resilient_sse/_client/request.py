@@ -212,7 +212,7 @@ async def _evaluated(value: Any) -> Any:  # noqa: ANN401 - a value, or a functio
 
 
 def _header_list(headers: HeaderValues | None) -> list[tuple[bytes, bytes]]:
-    given: Any = headers or ()
+    given: Any = () if headers is None else headers
     pairs = given.items() if isinstance(headers, Mapping) else given
     rendered: list[tuple[bytes, bytes]] = []
     for key, text in _pairs("headers", pairs):
@@ -229,7 +229,7 @@ def _header_list(headers: HeaderValues | None) -> list[tuple[bytes, bytes]]:
 
 
 def _param_list(params: ParamValues | None) -> list[tuple[str, str]]:
-    given: Any = params or ()
+    given: Any = () if params is None else params
     pairs = given.items() if isinstance(params, Mapping) else given
     rendered: list[tuple[str, str]] = []
     for name, value in _pairs("params", pairs):

@@ -154,8 +154,7 @@ class Outage:
                 raise TypeError(f"classify must return a Verdict or None, not {verdict!r}")
             return verdict
         fresh = self._fresh_credentials and not self._refused_credentials
-        if isinstance(error, BadStatusError) and error.status == _UNAUTHORIZED:
-            self._refused_credentials = True
+        self._refused_credentials = isinstance(error, BadStatusError) and error.status == _UNAUTHORIZED
         return default_verdict(error, proven=proven, fresh_credentials=fresh)
 
 

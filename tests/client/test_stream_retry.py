@@ -1,5 +1,6 @@
 """Failures over the whole client: when the next request comes, and what it says."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
@@ -20,6 +21,7 @@ from resilient_sse import (
     StreamState,
     Verdict,
 )
+from resilient_sse._client.transport import own
 from resilient_sse.testing import Reply, comment, event, pause
 from tests.client.support import URL, Record, drain, make, numbered, take
 
@@ -751,3 +753,36 @@ def test_urls_that_cannot_be(url):
     """A wrong URL is refused at construction, by name."""
     with pytest.raises(ValueError, match="url"):
         ResilientStream(url)
+
+
+# --- What the environment has wrong
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        *(("HTTPS_PROXY", value) for value in ("x y", "http://", "x:99999", "ftp://x", "http://u:secret@[x")),
+        ("NO_PROXY", "[::1"),
+        *((name, "/no/such/place") for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")),
+    ],
+)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_a_setting_that_cannot_be_used_is_named(monkeypatch, name, value):
+    """What is wrong with the environment stays so: it is raised at once, by the name of its setting (P52)."""
+    for given in [given for given in os.environ if given.lower().endswith("_proxy")]:
+        monkeypatch.delenv(given)
+    if name == "NO_PROXY":
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv(name, value)
+    own.tls_context.cache_clear()
+    error = await gives_up(ResilientStream("https://127.0.0.1:9/", max_retries=None), HandshakeError)
+    assert name in str(error)
+    assert "secret" not in str(error)
+
+
+async def test_a_proxy_that_wants_credentials_is_not_asked_again(script):
+    """407 to CONNECT comes again at every attempt; a proxy that is busy may not be the next time (P52)."""
+    script.refuse(error=httpx.ProxyError("503 Service Unavailable"))
+    script.refuse(error=httpx.ProxyError("407 Proxy Authentication Required"))
+    error = await gives_up(make(script), HandshakeError)
+    assert "407" in str(error)

@@ -1,14 +1,21 @@
 """The page of requests and answers: each row of its tables is played against a stream, in virtual time."""
 
+import builtins
+import email.message
+import errno
 import re
+import socket
+import urllib.error
+from types import SimpleNamespace
 
+import httpx
 import pytest
 
 import resilient_sse
-from resilient_sse import BadStatusError, Verdict
+from resilient_sse import BadStatusError, StreamState, Verdict
 from resilient_sse._core.classify import default_verdict
 from resilient_sse.testing import Reply, Script, event, gzipped
-from tests.client.support import make
+from tests.client.support import URL, Record, drain, make
 from tests.docs.pages import tables, text_of
 
 PAGE = text_of("reference/requests-and-answers.md")
@@ -128,6 +135,85 @@ async def test_every_row(nth):
             "retried once more in a row if `headers` is a function or `auth` is given": ("BadStatusError", 1),
         }.get(words) or (headers_in(words), 1)
         assert (happened, answers) == expected, name
+
+
+def told(library, status):
+    """Return an error as an HTTP library raises it for a status."""
+    if library == "httpx":
+        return httpx.HTTPStatusError("", request=httpx.Request("GET", URL), response=httpx.Response(status))
+    if library == "urllib":
+        return urllib.error.HTTPError(URL, status, "", email.message.Message(), None)
+    error = OSError() if library == "requests" else RuntimeError()  # aiohttp's is no OSError
+    told = {"requests": {"response": SimpleNamespace(status_code=status)}, "aiohttp": {"status": status}}
+    vars(error).update(told[library])
+    return error
+
+
+LIBRARIES = ("httpx", "requests", "aiohttp", "urllib")
+RAISED = {
+    "`OSError` of a socket": [
+        OSError(errno.ENETUNREACH, "Network is unreachable"),
+        socket.gaierror(-3, "no"),
+    ],
+    "`OSError` of a file": [OSError(errno.EIO, "Input/output error", "/run/token")],
+    "an HTTP library's error with status 503": [told(library, 503) for library in LIBRARIES],
+    "an HTTP library's error with status 401": [told(library, 401) for library in LIBRARIES],
+}
+KINDS = {"httpx": httpx, "": builtins}
+
+
+def errors_of(cell):
+    """Return the exceptions that a row means."""
+    if cell in RAISED:
+        return RAISED[cell]
+    module, _, name = headers_in(cell).rpartition(".")
+    return [getattr(KINDS[module], name)("words")]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@pytest.mark.parametrize("nth", [0, 1], ids=["before", "after"])
+@pytest.mark.parametrize("function", ["headers", "params", "content", "auth"])
+async def test_errors_of_the_callers_functions(function, nth, caplog):
+    """Each row of that table: retried, or raised as it is, with state, callback and log to match (P52)."""
+    for cell, *follows in rows("raised"):
+        for error in errors_of(cell):
+            if function == "auth" and isinstance(error, (httpx.HTTPStatusError, httpx.UnsupportedProtocol)):
+                continue  # may come from a hook that judges the stream's own answer, or from its redirect
+            calls = iter(range(5))
+
+            def fails(*request, calls=calls, error=error):
+                if next(calls) == nth:
+                    raise error
+                return request[0] if request else {} if function != "content" else b""
+
+            async def fails_later(fails=fails):
+                return fails()
+
+            script, record = Script(), Record()
+            if nth:
+                script.respond(event("first", id="1")).drop()
+            script.respond(event("next", id="2", event="end"))
+            given = fails if function == "auth" else fails_later
+            stream = make(script, until="end", on_state_change=record, max_retries=None, **{function: given})
+            caplog.clear()
+            try:
+                await drain(stream)
+            except Exception as exc:  # noqa: BLE001 - compared
+                raised = exc
+            else:
+                raised = None
+            where = (cell, error)
+            if follows[nth] == "retried":
+                assert (raised, stream.state) == (None, StreamState.CLOSED), where
+                assert StreamState.RECONNECTING in {change.new for change in record.changes}, where
+                continue
+            if follows[nth] == "itself":
+                assert raised is error, where
+            else:
+                assert (type(raised).__name__, raised.__cause__) == (headers_in(follows[nth]), error), where
+            assert stream.state is record.changes[-1].new is StreamState.ERROR, where
+            assert caplog.records[-1].levelname == "ERROR", where
+            assert [item.data for item in await drain(stream)] == ["next"], where
 
 
 def test_the_rows_are_all_there():
