@@ -144,7 +144,7 @@ def _misread_cancellation() -> bool:
 def _attached(observer: Observer | Instrument, stats: StreamStats, where: str) -> Observer:
     attach: Callable[[StreamStats, str], Observer] | None = getattr(observer, "attach", None)
     attached = cast("Observer", observer) if attach is None else attach(stats, where)
-    check_callable("observers", attached, what="functions of the fact")
+    check_callable("observers", attached, what="functions of the fact")  # nobody would await them
     _check_argument("observers", attached)
     return attached
 

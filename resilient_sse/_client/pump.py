@@ -21,7 +21,7 @@ from anyio.lowlevel import checkpoint, current_token
 
 from resilient_sse._client.backends import clock, finish
 from resilient_sse._client.retry import Outage
-from resilient_sse._client.transport import CLOSE_SECONDS
+from resilient_sse._client.transport import CLOSE_SECONDS, of_callers
 from resilient_sse._client.watch import watch_over
 from resilient_sse._core.batches import PORTION
 from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError
@@ -295,8 +295,12 @@ class Pump:
             session.refused(error, now=anyio.current_time(), wall=datetime.now(UTC))
             self._outage.failed()
             return
+        except Exception as exc:  # noqa: BLE001 - the caller's own functions raise what they like; it is raised below
+            session.failed(exc, now=anyio.current_time())
+            self._outage.failed()
+            return
         except BaseException as exc:
-            # Told to the session when the stream is asked again; what the caller's own functions raise, never.
+            # Told to the session when the stream is asked again.
             self._was_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
             session.journal.attempted(anyio.current_time())
             raise
@@ -319,7 +323,13 @@ class Pump:
     async def _open(self, cursor: str | None) -> Connection | None:
         """Open a connection; `None` if `wake` was called meanwhile."""
         with self._interruptible():
-            request = await self._request.prepare(cursor)
+            try:
+                request = await self._request.prepare(cursor)
+            except Exception as exc:
+                failure = of_callers(exc)
+                if failure is exc:
+                    raise
+                raise failure from exc
             return await self._transport.open(request)
         return None
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import inspect
 import json as jsonlib
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 from urllib.parse import quote_plus, unquote, unquote_plus, urlencode, urlsplit, urlunsplit
 
+from resilient_sse._core.errors import HandshakeError
+
 __all__ = ["Content", "HeaderValues", "ParamValues", "PreparedRequest", "RequestTemplate"]
 
-HeaderValues: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
+HeaderValues: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 Primitive: TypeAlias = str | int | float | bool | None
-ParamValues: TypeAlias = Mapping[str, Primitive | Sequence[Primitive]] | Sequence[tuple[str, Primitive]]
+ParamValues: TypeAlias = Mapping[str, Primitive | Iterable[Primitive]] | Iterable[tuple[str, Primitive]]
 Content: TypeAlias = str | bytes | AsyncIterable[bytes] | Callable[[], "bytes | Awaitable[bytes]"]
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.1: what a header's name is made of
+_UNSENDABLE = re.compile(
+    rb"[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]$"
+)  # and section 5.5: what its value may not hold
 
 # RFC 9110 section 9.2.1: these ask for nothing but an answer, so asking again does no harm.
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -45,9 +53,11 @@ class RequestTemplate:
     """
     The request of a stream, from which each attempt's is prepared.
 
+    What is not a function is copied, as it will be sent: what the caller changes later changes nothing.
+
     Raises:
         TypeError: An argument has the wrong type, or both *content* and *json* are given.
-        ValueError: The URL or the method is unusable.
+        ValueError: The URL, the method, or a header is unusable.
     """
 
     url: str
@@ -76,13 +86,12 @@ class RequestTemplate:
             )
         if self.resume_param is not None and not self.resume_param:
             raise ValueError("resume_param must be the name of a query parameter or None, not ''")
-        # A first rendering finds wrong headers and parameters now instead of at the first attempt.
         if not callable(self.headers):
-            _header_list(self.headers)
+            object.__setattr__(self, "headers", _header_list(self.headers))
         if not callable(self.params):
-            _param_list(self.params)
+            object.__setattr__(self, "params", _param_list(self.params))
         if self.json is not None:
-            _json_bytes(self.json)
+            object.__setattr__(self, "json", _json_bytes(self.json))
 
     @property
     def userinfo(self) -> tuple[str, str] | None:
@@ -117,7 +126,7 @@ class RequestTemplate:
         params = [] if callable(self.params) else _param_list(self.params)
         query = urlsplit(self._resolve(params, None)).query.encode()
         method = b"" if self.method.upper() == "GET" else self.method.upper().encode()
-        body = b"" if self.json is None else _json_bytes(self.json)
+        body = self.json or b""
         if isinstance(self.content, (str, bytes)):
             body = self.content.encode() if isinstance(self.content, str) else self.content
         user = self.userinfo[0].encode() if self.userinfo else b""
@@ -128,9 +137,14 @@ class RequestTemplate:
         Evaluate what is evaluated at each attempt.
 
         Raises:
+            HandshakeError: A header cannot be sent.
             Exception: Whatever the caller's own functions raise.
         """
-        headers = _header_list(await _evaluated(self.headers))
+        given = await _evaluated(self.headers)
+        try:
+            headers = _header_list(given)
+        except ValueError as exc:
+            raise HandshakeError(f"the request cannot be sent: {exc}") from None
         params = _param_list(await _evaluated(self.params))
         if self.json is not None and not any(name.lower() == b"content-type" for name, _ in headers):
             headers.insert(0, (b"Content-Type", b"application/json"))
@@ -144,7 +158,7 @@ class RequestTemplate:
 
     async def _body(self) -> bytes | AsyncIterable[bytes] | None:
         if self.json is not None:
-            return _json_bytes(self.json)
+            return cast("bytes", self.json)
         content: Any = await _evaluated(self.content)
         return content.encode() if isinstance(content, str) else content
 
@@ -198,17 +212,30 @@ async def _evaluated(value: Any) -> Any:  # noqa: ANN401 - a value, or a functio
 
 
 def _header_list(headers: HeaderValues | None) -> list[tuple[bytes, bytes]]:
-    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
-    return [(_header_bytes(name), _header_bytes(value)) for name, value in _pairs("headers", pairs)]
+    given: Any = () if headers is None else headers
+    pairs = given.items() if isinstance(headers, Mapping) else given
+    rendered: list[tuple[bytes, bytes]] = []
+    for key, text in _pairs("headers", pairs):
+        name = _header_bytes(key, "a name")
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"headers: {key!r} is no name of a header")
+        value = _header_bytes(text, f"the value of {key!r}")
+        if _UNSENDABLE.search(value):  # not shown: it may be a secret
+            raise ValueError(
+                f"headers: the value of {key!r} has a line end, a control character or a space at an end"
+            )
+        rendered.append((name, value))
+    return rendered
 
 
 def _param_list(params: ParamValues | None) -> list[tuple[str, str]]:
-    pairs = params.items() if isinstance(params, Mapping) else params or ()
+    given: Any = () if params is None else params
+    pairs = given.items() if isinstance(params, Mapping) else given
     rendered: list[tuple[str, str]] = []
     for name, value in _pairs("params", pairs):
-        values: Iterable[Any] = (value,)
-        if isinstance(value, (list, tuple)):  # as in httpx, a list repeats the name
-            values = cast("Iterable[Any]", value)
+        kept: object = value
+        several = isinstance(kept, Iterable) and not isinstance(kept, (str, bytes, Mapping))
+        values: Iterable[Any] = value if several else (value,)  # as in httpx, several repeat the name
         rendered += [(str(name), _param_text(each)) for each in values]
     return rendered
 
@@ -224,15 +251,18 @@ def _pairs(name: str, values: Iterable[Any]) -> list[tuple[Any, Any]]:
         ) from None
 
 
-def _header_bytes(value: object) -> bytes:
+def _header_bytes(value: object, what: str) -> bytes:
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):
-        raise TypeError(f"header names and values must be strings, not {type(value).__name__}")
+        raise TypeError(f"headers: {what} must be a string, not {type(value).__name__}")
     return value.encode("utf-8")
 
 
 def _param_text(value: object) -> str:
+    kind = type(value).__name__
+    if isinstance(value, (bytes, Mapping)):  # their text would be Python's, which no server reads
+        raise TypeError(f"params: a value must be a string, a number or several of them, not {kind}")
     # As httpx writes them: true and false in lower case, nothing for None.
     if isinstance(value, bool):
         return "true" if value else "false"

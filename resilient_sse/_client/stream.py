@@ -26,7 +26,7 @@ from resilient_sse._core.options import Classify, Liveness, OnEof, Retry, StallO
 from resilient_sse._core.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from types import TracebackType
 
     from resilient_sse._client.transport import Auth, Client
@@ -94,7 +94,8 @@ class ResilientStream:
             `"always"` drops every known one, `"replay"` only on connections that resumed, `"off"` none.
         dedup_window: How many events are remembered for that.
         sequence: Turns ids into numbers (`integers` for ids that count up by one) to check order and gaps.
-        heartbeat_events: Event types that only show life and are not delivered.
+        heartbeat_events: Event types that only show life and are not delivered, unless *events* or *until* names
+            them.
         events: Deliver only these types, or those for which this function is true.
         until: The type of the event that completes the stream, or a function that tells; it is delivered,
             whatever *events* says.
@@ -149,7 +150,7 @@ class ResilientStream:
         dedup: Dedup = "auto",
         dedup_window: int = 1000,
         sequence: Numbering | None = None,
-        heartbeat_events: Collection[str] = ("heartbeat",),
+        heartbeat_events: Iterable[str] = ("heartbeat",),
         events: EventFilter | None = None,
         until: Until | None = None,
         total: Total | None = None,
@@ -337,7 +338,9 @@ class ResilientStream:
             ValueError: *invalid* is none of these.
         """
         check_callable("decoder", decoder)
-        if not callable(invalid):
+        if callable(invalid):
+            check_callable("invalid", invalid)
+        else:
             check_choice("invalid", invalid, ("raise", "skip"))
         return Decoded(self.__anext__, decoder, invalid)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resilient_sse._core.backoff import Pacing
+from resilient_sse._core.checks import answered_at_once
 from resilient_sse._core.classify import default_verdict, reason_of, retry_after_seconds
 from resilient_sse._core.errors import (
     BadStatusError,
@@ -147,14 +148,13 @@ class Outage:
 
     def _verdict(self, error: ResilientSSEError, *, proven: bool) -> Verdict:
         classify = self._options.classify
-        verdict = classify(error) if classify else None
+        verdict = answered_at_once("classify", classify(error)) if classify else None
         if verdict is not None:
             if not isinstance(verdict, Verdict):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"classify must return a Verdict or None, not {verdict!r}")
             return verdict
         fresh = self._fresh_credentials and not self._refused_credentials
-        if isinstance(error, BadStatusError) and error.status == _UNAUTHORIZED:
-            self._refused_credentials = True
+        self._refused_credentials = isinstance(error, BadStatusError) and error.status == _UNAUTHORIZED
         return default_verdict(error, proven=proven, fresh_credentials=fresh)
 
 

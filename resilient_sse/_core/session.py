@@ -122,7 +122,7 @@ class Session:
         self.connection = 0
         self.resume_at = 0.0
         """When the next attempt may be made, on the clock of the `now` arguments."""
-        self.error: ResilientSSEError | None = None
+        self.error: Exception | None = None
         """What to raise, once everything queued was taken, in state ERROR."""
         self._parser = Parser(max_event_bytes=options.max_event_bytes)
         self._records = options.flight_recorder > 0
@@ -323,6 +323,11 @@ class Session:
         self._decide(error, now, wall)
         self.stats.failed_attempts += self.state is not StreamState.CLOSED
 
+    def failed(self, error: Exception, *, now: float) -> None:
+        """Take note that a function of the caller's has raised, and give up: *error* is to be raised as it is."""
+        self.error = error
+        self._move(StreamState.ERROR, reason_of(error), now, error=error)
+
     def interrupted(self, *, now: float, at_once: bool) -> None:
         """
         Take note that the program itself cut the connection: `restart()`, or a cancelled read.
@@ -350,11 +355,10 @@ class Session:
             decision = self.outage.decide(
                 error, proven=self.connection > 0, obstacle=self._obstacle(), now=now, wall=wall
             )
-        except Exception as exc:
-            # The caller's classify or backoff failed; the connection is gone all the same.
-            self._move(StreamState.ERROR, reason_of(error), now, error=exc)
-            raise
-        self._follow(decision, now)
+        except Exception as exc:  # noqa: BLE001 - whatever it is
+            self.failed(exc, now=now)  # the caller's classify or backoff
+        else:
+            self._follow(decision, now)
 
     def _follow(self, decision: Decision, now: float) -> None:
         self._setback.lost(decision.reason, silent_since=self._silent_since, now=now)

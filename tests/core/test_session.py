@@ -592,8 +592,7 @@ def test_a_classifier_that_raises_does_not_wedge_the_stream():
         raise ZeroDivisionError
 
     stream = up(retry={"classify": broken})
-    with pytest.raises(ZeroDivisionError):
-        stream.loses()
+    stream.loses()
     stream.again().opens().sends("id: 2\ndata: two\n\n")
     assert stream.events() == ["two"]
 
@@ -606,8 +605,7 @@ def test_a_classifier_that_raises_holds_nothing_back():
 
     stream = up(intake={"sequence": integers}, retry={"classify": broken}).sends("id: 3\ndata: three\n\n")
     assert stream.events() == []
-    with pytest.raises(ZeroDivisionError):
-        stream.loses(Reason.GAP)
+    stream.loses(Reason.GAP)
     assert [getattr(item, "data", item) for item in stream.taken()] == [
         Gap(kind="hole", after_id="1", before_id="3", missing=1),
         "three",

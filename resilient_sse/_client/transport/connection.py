@@ -12,6 +12,7 @@ import httpx
 from anyio.lowlevel import current_token
 
 from resilient_sse._client.backends import finish, in_background
+from resilient_sse._client.log import redacted
 from resilient_sse._client.transport.failures import raise_translated
 from resilient_sse._client.transport.http1 import ResponseStream
 from resilient_sse._client.transport.inflate import Inflater, inflater_for
@@ -43,6 +44,7 @@ class Connection:
         status: Its status.
         headers: Its headers, names in lower case.
         lasting: Whether it outlives reads that are woken or cancelled.
+        redirected_to: Where redirects have led, without its query; `None` if there were none.
     """
 
     __slots__ = (
@@ -55,6 +57,7 @@ class Connection:
         "_token",
         "headers",
         "lasting",
+        "redirected_to",
         "status",
     )
 
@@ -62,6 +65,7 @@ class Connection:
         self.status = response.status_code
         # items() is linear; dict(headers) asks for each name, and httpx then looks through all of them.
         self.headers: Mapping[str, str] = dict(response.headers.items())
+        self.redirected_to = redacted(str(response.request.url)) if response.history else None
         self._response = response
         stream: ResponseStream | None = response.extensions.get(ResponseStream.EXTENSION)
         self._stream = None if response.is_stream_consumed else stream

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
 import anyio
 import httpx
 
+from resilient_sse._core.classify import is_for_a_moment
 from resilient_sse._core.errors import (
     BadStatusError,
     ConnectionLostError,
@@ -15,13 +17,22 @@ from resilient_sse._core.errors import (
 )
 from resilient_sse._core.states import Reason
 
-__all__ = ["raise_translated", "translated"]
+__all__ = ["AFTER_REDIRECT", "of_callers", "raise_translated", "translated"]
+
+AFTER_REDIRECT = "after a redirect to"
+"""How a note begins that the exchange adds to an exception."""
 
 # h11's words for a body that ends before its announced end: a cut connection, not a confused server.
 _CUT_SHORT = "peer closed connection"
 
 # httpcore's for a server that hangs up before a whole answer, or resets before the request is written.
 _NO_ANSWER = "without sending a response"
+
+# What is wrong with the program, and stays so.
+_PROGRAMS = (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL)
+
+# httpcore's for an answer to CONNECT: "407 Proxy Authentication Required".
+_PROXY_REFUSES = re.compile(r"4(?!08|25|29)\d\d\b")
 
 # httpx's for a redirect whose target is no URL; it takes it apart even where it is not to follow.
 _NO_TARGET = "Invalid URL in location header"
@@ -44,6 +55,40 @@ def raise_translated(exc: Exception, *, opened: bool) -> NoReturn:
         del failure, exc
 
 
+def of_callers(exc: Exception) -> Exception:
+    """
+    Return what an exception out of a function of the caller's means: a failed attempt, or itself.
+
+    A token endpoint that is down is a failure of the network, with whatever library it was asked.
+    """
+    status = _status_of(exc)
+    if status is not None:
+        passes = is_for_a_moment(BadStatusError(status=status, headers={}))
+    elif isinstance(exc, OSError):
+        passes = not _is_about_files(exc)
+    else:
+        transport_errors = {kind.__name__ for kind in type(exc).__mro__} & {
+            "TransportError",
+            "ConnectionError",
+        }
+        passes = bool(transport_errors) and not isinstance(exc, _PROGRAMS)
+    if not passes:
+        return exc
+    return ConnectionLostError(Reason.CONNECT, f"a function given to the stream: {_words(exc)}")
+
+
+def _status_of(exc: Exception) -> int | None:
+    """Return the status that an HTTP library's exception tells of: httpx, requests, aiohttp or urllib."""
+    response = getattr(exc, "response", None)
+    told = (getattr(response, "status_code", None), getattr(exc, "status", None), getattr(exc, "code", None))
+    return next((status for status in told if isinstance(status, int) and 100 <= status < 600), None)  # noqa: PLR2004
+
+
+def _is_about_files(exc: OSError) -> bool:
+    kinds = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
+    return isinstance(exc, kinds) or exc.filename is not None
+
+
 def translated(exc: Exception, *, opened: bool) -> Exception:
     """
     Return the error of ours that *exc* means, or *exc* itself where it is none of httpx's business.
@@ -55,13 +100,13 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
     match exc:
         case ResilientSSEError():
             return exc
-        case (
-            httpx.LocalProtocolError()
-            | httpx.UnsupportedProtocol()
-            | httpx.InvalidURL()
-            | UnicodeError()
-            | OverflowError()
-        ):
+        case OSError() if not opened:
+            return of_callers(
+                exc
+            )  # out of authentication or hooks: for sockets the transports have httpx's words
+        case httpx.ProxyError() if _PROXY_REFUSES.match(str(exc)):
+            return HandshakeError(f"the proxy refuses the request: {exc}")
+        case _ if isinstance(exc, (*_PROGRAMS, UnicodeError, OverflowError)):
             # Our own request breaks a rule; it would break it again at every attempt.
             # h11's words quote the header, which may be a secret; the cause still has them.
             return HandshakeError(f"the request cannot be sent: {_words(exc).partition(' b')[0]}")
@@ -92,14 +137,15 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
         ):
             return ConnectionLostError(Reason.RESET if opened else Reason.CONNECT, _words(exc))
         case _:
-            return exc
+            return exc if opened else of_callers(exc)
 
 
 def _words(exc: BaseException) -> str:
     """Name the class too, and look behind it: the texts of network errors are often empty."""
     name, text = type(exc).__name__, str(exc)
+    led_to = "".join(f" {note}" for note in getattr(exc, "__notes__", ()) if note.startswith(AFTER_REDIRECT))
     seen: BaseException | None = exc
     while seen is not None and not text:
         seen = seen.__cause__ or seen.__context__
         text = str(seen or "")
-    return f"{name}: {text}" if text else name
+    return (f"{name}: {text}" if text else name) + led_to

@@ -15,6 +15,7 @@ from resilient_sse._client.transport.exchange import exchange
 from resilient_sse._client.transport.inflate import ACCEPTED_ENCODINGS
 from resilient_sse._client.transport.opening import Opening
 from resilient_sse._client.transport.own import own_client
+from resilient_sse._core.checks import check_callable
 from resilient_sse._core.classify import is_event_stream
 from resilient_sse._core.errors import (
     BadContentTypeError,
@@ -31,7 +32,7 @@ __all__ = ["Auth", "Client", "Transport", "check_client", "check_url"]
 Client: TypeAlias = httpx.AsyncClient
 Auth: TypeAlias = "httpx.Auth | tuple[str | bytes, str | bytes] | Callable[[httpx.Request], httpx.Request]"
 
-_OK = 200
+_STREAMS = frozenset({200, 201})
 _MAX_COOKIES = 50  # what RFC 6265 asks of a user agent for each domain
 _EXCERPT_BYTES = 16 * 1024
 _EXCERPT_SECONDS = 2.0
@@ -59,9 +60,9 @@ def check_client(client: object, auth: object) -> None:
     """
     if client is not None and not isinstance(client, httpx.AsyncClient):
         raise TypeError(f"client must be an httpx.AsyncClient or None, not {client!r}")
-    if not (auth is None or isinstance(auth, (httpx.Auth, tuple)) or callable(auth)):
-        raise TypeError(
-            "auth must be an httpx.Auth, a pair of user and password, or a function of the request"
+    if not (auth is None or isinstance(auth, (httpx.Auth, tuple))):
+        check_callable(
+            "auth", auth, what="an httpx.Auth, a pair of user and password, or a function of the request"
         )
 
 
@@ -144,24 +145,27 @@ def _has_pool(client: Client | None) -> bool:
 
 async def _accept(connection: Connection) -> None:
     """Raise what keeps the answer from being an event stream, if anything does."""
-    status, headers = connection.status, connection.headers
+    status, headers, led_to = connection.status, connection.headers, connection.redirected_to
     content_type = headers.get("content-type", "")
+    if status not in _STREAMS:
+        excerpt = await _excerpt(connection)
+        raise BadStatusError(status=status, headers=headers, body_excerpt=excerpt, redirected_to=led_to)
+    if not is_event_stream(content_type):
+        excerpt = await _excerpt(connection)
+        raise BadContentTypeError(
+            content_type, status=status, headers=headers, body_excerpt=excerpt, redirected_to=led_to
+        )
     try:
         connection.decode()
     except ValueError as exc:
-        if status == _OK:
-            raise HandshakeError(str(exc), status=status, headers=headers) from None
-    if status != _OK:
-        excerpt = await _excerpt(connection)
-        raise BadStatusError(status=status, headers=headers, body_excerpt=excerpt)
-    if not is_event_stream(content_type):
-        excerpt = await _excerpt(connection)
-        raise BadContentTypeError(content_type, status=status, headers=headers, body_excerpt=excerpt)
+        raise HandshakeError(str(exc), status=status, headers=headers, redirected_to=led_to) from None
 
 
 async def _excerpt(connection: Connection) -> str:
-    """Read the start of an error's body, as far as it comes in time."""
+    """Read the start of an error's body, as far as it comes in time; what cannot be decoded is left as it is."""
     taken = bytearray()
+    with contextlib.suppress(ValueError):
+        connection.decode()
     with anyio.move_on_after(_EXCERPT_SECONDS), contextlib.suppress(ConnectionLostError):
         while len(taken) < _EXCERPT_BYTES and isinstance(chunk := await connection.receive(), tuple):
             taken += chunk[0]
