@@ -7,7 +7,9 @@ async for event in ResilientStream("https://host/stream"):
 ```
 """
 
+from resilient_sse._client.request import Resume, ResumeFunction
 from resilient_sse._core.backoff import Backoff, Delays
+from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.errors import (
     BadContentTypeError,
@@ -69,6 +71,7 @@ __all__ = [
     "Comment",
     "ConnectionLostError",
     "Content",
+    "CursorFunction",
     "Dedup",
     "Delays",
     "Disconnected",
@@ -93,6 +96,8 @@ __all__ = [
     "Recovery",
     "ResilientSSEError",
     "ResilientStream",
+    "Resume",
+    "ResumeFunction",
     "RetriesExhaustedError",
     "ServerSentEvent",
     "StallOn",

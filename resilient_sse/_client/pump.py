@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from anyio.lowlevel import EventLoopToken
 
     from resilient_sse._client.report import Reporter
-    from resilient_sse._client.request import RequestTemplate
+    from resilient_sse._client.request import PreparedRequest, RequestTemplate
     from resilient_sse._client.transport import Connection, Transport
     from resilient_sse._client.watch import Watch
     from resilient_sse._core.intake import Delivery
@@ -287,10 +287,9 @@ class Pump:
         if self.closing:
             return
         self._restart = False
-        cursor = session.intake.cursor
         session.journal.attempting(anyio.current_time())
         try:
-            connection = await self._open(cursor)
+            opened = await self._open()
         except ResilientSSEError as error:
             session.refused(error, now=anyio.current_time(), wall=datetime.now(UTC))
             self._outage.failed()
@@ -304,33 +303,41 @@ class Pump:
             self._was_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
             session.journal.attempted(anyio.current_time())
             raise
-        if connection is None:
+        if opened is None:
             if not self.closing:
                 await self._interrupted()
             return
+        request, connection = opened
         self._end_outage()
         self.connection = connection
         self._watch = watch_over(connection, self._quiet)
         self._clock = clock()
         self._waiting_since = self._clock()
-        session.opened(connection.status, connection.headers, cursor=cursor, now=self._waiting_since)
+        session.opened(
+            connection.status,
+            connection.headers,
+            cursor=request.cursor,
+            now=self._waiting_since,
+            url=connection.url,
+            lossy=request.lossy,
+        )
 
     def _end_outage(self) -> None:
         if self._outage is not None:
             self._outage.end()
             self._outage = None
 
-    async def _open(self, cursor: str | None) -> Connection | None:
+    async def _open(self) -> tuple[PreparedRequest, Connection] | None:
         """Open a connection; `None` if `wake` was called meanwhile."""
         with self._interruptible():
             try:
-                request = await self._request.prepare(cursor)
+                request = await self._request.prepare(self._session.intake.cursor, self._session.answer)
             except Exception as exc:
                 failure = of_callers(exc)
                 if failure is exc:
                     raise
                 raise failure from exc
-            return await self._transport.open(request)
+            return request, await self._transport.open(request)
         return None
 
     async def _read(self, connection: Connection) -> None:
@@ -385,7 +392,7 @@ class Pump:
             return
         # Told to the session when the stream is asked again: a stream that is closed now has lost nothing.
         self._was_cancelled = True
-        if session.intake.cursor is None and not self._warned:
+        if session.intake.cursor is None and not self._request.resumes and not self._warned:
             self._warned = True
             session.unresumable()
         await self._drop()

@@ -14,11 +14,18 @@ from resilient_sse._client.log import redacted
 from resilient_sse._client.position import Ack, Position, Start, checkpoint_key, position_in
 from resilient_sse._client.pump import Pump
 from resilient_sse._client.report import Reporter
-from resilient_sse._client.request import Content, HeaderValues, ParamValues, RequestTemplate
+from resilient_sse._client.request import (
+    Content,
+    HeaderValues,
+    ParamValues,
+    RequestTemplate,
+    ResumeFunction,
+)
 from resilient_sse._client.transport import CLOSE_SECONDS, Transport, check_client, check_url
 from resilient_sse._client.views import Activities, Decoded, Invalid
 from resilient_sse._core.backoff import Backoff, Delays
 from resilient_sse._core.checks import check_callable, check_choice, event_types
+from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.events import Activity, ServerSentEvent
 from resilient_sse._core.intake import EventFilter, IntakeOptions, Total, Until
@@ -75,6 +82,10 @@ class ResilientStream:
         compression: Ask for a compressed body.  Servers that do not flush after each event delay them.
         last_event_id: The id to resume after, if nothing is stored.
         resume_param: A query parameter that carries the id too, for servers that do not read the header.
+        cursor: Returns the position from an event, for streams whose ids do not tell it; `None` leaves it where
+            it was.  The event it is given has the position so far as its `last_event_id`.
+        resume: Returns what the next request changes, given the position and the head of the last answer, for
+            servers that are not resumed by the header; sync or async.  `resilient_sse.resume` has presets.
         checkpoint: A store for the position of the last processed event.
         ack: `"auto"` commits an event when the next one is asked for; `"manual"` leaves that to `commit`.
         start: `"stored"` begins at the stored position, `"live"` ignores it.
@@ -132,6 +143,8 @@ class ResilientStream:
         # resume
         last_event_id: str | None = None,
         resume_param: str | None = None,
+        cursor: CursorFunction | None = None,
+        resume: ResumeFunction | None = None,
         checkpoint: CheckpointStore | None = None,
         ack: Ack = "auto",
         start: Start = "stored",
@@ -172,6 +185,7 @@ class ResilientStream:
             content=content,
             json=json,
             resume_param=resume_param,
+            resume=resume,
         )
         check_url(url)
         check_client(client, auth)
@@ -185,6 +199,7 @@ class ResilientStream:
                 events=events,
                 until=until,
                 total=total,
+                cursor=cursor,
             ),
             liveness=Liveness(
                 connect_timeout=connect_timeout,
@@ -203,6 +218,7 @@ class ResilientStream:
             max_event_bytes=max_event_bytes,
             messages=messages,
             flight_recorder=flight_recorder,
+            resumes=request.resumes,
             repeatable=request.repeatable,
             replayable_body=request.replayable_body,
             fresh_credentials=request.fresh_credentials or auth is not None,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from resilient_sse._core.checks import answered_at_once, event_types
+from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.sequence import Numbering
@@ -52,6 +53,7 @@ class IntakeOptions:
     events: EventFilter | None = None
     until: Until | None = None
     total: Total | None = None
+    cursor: CursorFunction | None = None
 
     def __post_init__(self) -> None:
         named: set[str] = {self.until} if isinstance(self.until, str) else set()
@@ -65,7 +67,7 @@ class IntakeOptions:
     @property
     def looks_at_each(self) -> bool:
         """Whether something set here looks at single events, which must then be judged one by one."""
-        return any(asked is not None for asked in (self.sequence, self.events, self.until))
+        return any(asked is not None for asked in (self.sequence, self.events, self.until, self.cursor))
 
     def wants(self, event: ServerSentEvent) -> bool:
         """Whether *event* passes the filter."""

@@ -131,6 +131,8 @@ class Session:
         self._opened_at: float | None = None
         self._proved = self._dispatched = False
         self._resumption = Resumption()
+        self.answer: Opened | None = None
+        """The head of the last answer that was a stream."""
         self._setback = Setback()
         self._silent_since: float | None = None
 
@@ -150,8 +152,27 @@ class Session:
             if obstacle is not None:
                 self.error = refusal_to_resend(obstacle)
 
-    def opened(self, status: int, headers: Mapping[str, str], *, cursor: str | None, now: float) -> None:
-        """Take note of an accepted response; *cursor* is the id it was asked to resume after."""
+    def opened(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        *,
+        cursor: str | None,
+        now: float,
+        url: str = "",
+        lossy: bool = False,
+    ) -> None:
+        """
+        Take note of an accepted response.
+
+        Args:
+            status: Its status.
+            headers: Its headers, names in lower case.
+            cursor: The id it was asked to resume after.
+            now: The time.
+            url: Where it came from.
+            lossy: Whether it cannot bring what was missed, because the request could not ask for it.
+        """
         self.connection += 1
         self.stats.connections += 1
         self.stats.reconnects += self.connection > 1
@@ -162,9 +183,13 @@ class Session:
         self.silence.start()
         self.journal.recorder.connected(self.connection)
         self.intake.connected(self.connection, resumed=cursor is not None)
-        notice = Opened(connection=self.connection, status=status, headers=headers, last_event_id=cursor)
-        self.intake.notify(notice)
-        self._report(self._resumption.opened(cursor, headers))
+        self.answer = Opened(
+            connection=self.connection, status=status, headers=headers, last_event_id=cursor, url=url
+        )
+        self.intake.notify(self.answer)
+        in_force = self.intake.last_event_id
+        left = in_force if lossy or (in_force and cursor is None) else None
+        self._report(self._resumption.opened(cursor, headers, left=left))
         self._move(StreamState.CONNECTED, Reason.OPENED, now, status=status, headers=headers)
 
     def receive(self, chunk: bytes, *, raw_size: int, waited: float, now: float) -> None:
@@ -373,7 +398,11 @@ class Session:
 
     def _obstacle(self) -> str | None:
         dispatched = self.stats.delivered + self.stats.filtered > 0
-        return self._options.obstacle(dispatched=dispatched, resumable=self.intake.cursor is not None)
+        return self._options.obstacle(
+            dispatched=dispatched,
+            resumable=self.intake.cursor is not None,
+            answered=self.answer is not None,
+        )
 
     def _reconnect(self, decision: Decision, now: float) -> None:
         reason, attempt, delay, error = decision.reason, decision.attempt, decision.delay, decision.error

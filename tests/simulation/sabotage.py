@@ -205,7 +205,7 @@ def forgotten_cursor():
     """Send no `Last-Event-ID`."""
 
     def make(prepare):
-        return lambda self, _: prepare(self, None)
+        return lambda self, _cursor, answer=None: prepare(self, None, answer)
 
     return replaced(RequestTemplate, "prepare", make)
 
@@ -456,8 +456,8 @@ def redirected_for_good():
         return wrapped
 
     def make_prepare(prepare):
-        async def wrapped(self, cursor):
-            request = await prepare(self, cursor)
+        async def wrapped(self, cursor, answer=None):
+            request = await prepare(self, cursor, answer)
             return replace(request, url=str(led.pop("to", request.url)))
 
         return wrapped

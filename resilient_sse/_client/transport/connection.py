@@ -43,6 +43,7 @@ class Connection:
     Attributes:
         status: Its status.
         headers: Its headers, names in lower case.
+        url: The URL that has answered.
         lasting: Whether it outlives reads that are woken or cancelled.
         redirected_to: Where redirects have led, without its query; `None` if there were none.
     """
@@ -59,10 +60,12 @@ class Connection:
         "lasting",
         "redirected_to",
         "status",
+        "url",
     )
 
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
+        self.url = str(response.url)
         # items() is linear; dict(headers) asks for each name, and httpx then looks through all of them.
         self.headers: Mapping[str, str] = dict(response.headers.items())
         self.redirected_to = redacted(str(response.request.url)) if response.history else None

@@ -55,7 +55,11 @@ async def exchange(
     method, url, content = request.method, httpx.URL(request.url), request.content
     own = _own_headers(request, encoding)
     headers = _merged(own, request.headers)
-    home, at_home = _origin(url), True
+    home, at_home = _origin(url), request.at_home
+    if not at_home:
+        if content is not None:
+            raise HandshakeError("resume= leads the request's body to another origin")
+        headers, options = own, {**options, "auth": None}
     history: list[httpx.Response] = []
     for hop in count():
         sender = cast("httpx.AsyncClient", _Sender(client, at_home=at_home))
@@ -157,9 +161,9 @@ def _own_headers(request: PreparedRequest, encoding: str) -> httpx.Headers:
         (b"Cache-Control", b"no-cache"),
         (b"Accept-Encoding", encoding.encode()),
     ]
-    if request.cursor:
+    if request.last_event_id:
         # As bytes: httpx refuses a str that is not ASCII, and ids are UTF-8 by the standard.
-        headers.append((b"Last-Event-ID", request.cursor.encode("utf-8")))
+        headers.append((b"Last-Event-ID", request.last_event_id.encode("utf-8")))
     return _Settled(headers)
 
 
