@@ -211,7 +211,7 @@ def forgotten_cursor():
 
 
 def columns_behind_the_cursor():
-    """Leave the id to resume after where it was when a read is judged by columns."""
+    """Leave the id to resume after where it was when a run of events is judged by columns."""
 
     def make(judge):
         def wrapped(self, *args):
@@ -222,7 +222,7 @@ def columns_behind_the_cursor():
 
         return wrapped
 
-    return replaced(Batches, "_judge_columns", make)
+    return replaced(Batches, "_judge_run", make)
 
 
 def early_commits():
