@@ -39,6 +39,11 @@ class Reporter:
         """Whether a cancelled announcement has left callbacks to be called."""
         return self._callbacks.pending
 
+    @property
+    def inside(self) -> bool:
+        """Whether the present code runs inside one of this stream's callbacks."""
+        return self._callbacks.inside
+
     async def announce(self, untold: list[StateChange | Recovery]) -> None:
         """Tell everything that was not told yet, and take it from *untold*."""
         await self._callbacks.flush()

@@ -11,11 +11,11 @@ from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback, check_observers
 from resilient_sse._client.log import redacted
-from resilient_sse._client.position import Ack, Position, Start, checkpoint_key, position_in
+from resilient_sse._client.position import Ack, Start, checkpoint_key, position_in
 from resilient_sse._client.pump import Pump
 from resilient_sse._client.report import Reporter
 from resilient_sse._client.request import Content, HeaderValues, ParamValues, RequestTemplate
-from resilient_sse._client.transport import CLOSE_SECONDS, Transport, check_client, check_url
+from resilient_sse._client.transport import Transport, check_client, check_url
 from resilient_sse._client.views import Activities, Decoded, Invalid
 from resilient_sse._core.backoff import Backoff, Delays
 from resilient_sse._core.checks import check_callable, check_choice, event_types
@@ -162,7 +162,6 @@ class ResilientStream:
         messages: Messages | None = None,
         flight_recorder: int = 0,
     ) -> None:
-        self._pump: Pump | None = None  # for __del__, should the arguments be refused below
         request = RequestTemplate(
             url=url,
             method=method,
@@ -215,7 +214,6 @@ class ResilientStream:
             in_batches=not (observers or self._position or options.intake.looks_at_each),
         )
         self._ready = self._session.intake.ready
-        self._handed: ServerSentEvent | None = None
         self._callbacks = Callbacks(observers, self._session.stats, where=self._where)
         if on_state_change is not None:
             self._callbacks.on_state(on_state_change)
@@ -229,10 +227,7 @@ class ResilientStream:
             header_timeout=stall_timeout,
         )
         reporter = Reporter(self._callbacks, self._session.stats, where=self._where)
-        self._pump = Pump(self._session, request, transport, reporter)
-        self._iterating = False
-        self._idle: anyio.Event | None = None
-        self._loaded = False
+        self._pump = Pump(self._session, request, transport, reporter, self._position)
 
     # What it is doing
 
@@ -244,7 +239,7 @@ class ResilientStream:
     @property
     def last_event_id(self) -> str | None:
         """The id in force (the HTML standard's `lastEventId`), `None` when there is none or it was cleared."""
-        handed, intake = self._handed, self._session.intake
+        handed, intake = self._pump.handed, self._session.intake
         if handed is None or intake.caught_up:
             return intake.last_event_id or None
         return handed.last_event_id or None
@@ -298,15 +293,15 @@ class ResilientStream:
 
     async def __anext__(self) -> ServerSentEvent:
         """Wait for the next event; the one before is committed first."""
-        ready = self._ready
+        ready, pump = self._ready, self._pump
         skipped = 0
         while True:
             while ready:  # what was judged already needs no scope, no clock and no lock: 0.2 us instead of 5
                 item = ready.popleft()
                 if type(item) is ServerSentEvent:
-                    self._handed = item
+                    pump.handed = item
                     return item
-            other = await self._next(first=not skipped)
+            other = await pump.next(asked=not skipped)
             if other is None:
                 raise StopAsyncIteration
             if isinstance(other, ServerSentEvent):
@@ -321,7 +316,7 @@ class ResilientStream:
 
         It takes from the same stream as the plain iteration; use one at a time.
         """
-        return Activities(self._next)
+        return Activities(self._pump.next)
 
     def decoded(self, decoder: Callable[[str], T], *, invalid: Invalid[T] = "raise") -> AsyncIterator[T]:
         """
@@ -355,8 +350,7 @@ class ResilientStream:
 
     def restart(self) -> None:
         """Drop the connection now and resume on a new one; wakes a wait between attempts, too."""
-        if self._pump is not None:
-            self._pump.wake(restart=True)
+        self._pump.wake(restart=True)
 
     async def aclose(self) -> None:
         """
@@ -365,23 +359,7 @@ class ResilientStream:
         It may be called more than once, from another task, and from a callback; it interrupts a pending read
         or wait, whose loop then ends normally.  It takes a few seconds at most.
         """
-        pump = self._pump
-        if pump is None:
-            return
-        pump.closing = True
-        self._session.intake.discard()
-        if self._iterating or self._callbacks.inside:
-            pump.wake()
-        if self._callbacks.inside:
-            return  # whoever waits for the callback closes the stream behind it
-        if self._iterating:
-            self._idle = self._idle or anyio.Event()
-            with anyio.move_on_after(2 * CLOSE_SECONDS):
-                await self._idle.wait()
-        if self._iterating:
-            await pump.leave()
-        else:
-            await pump.close()  # who was iterating may have been cancelled before it could
+        await self._pump.aclose()
 
     async def __aenter__(self) -> Self:
         """Enter a block that closes the stream at its end; the connection is made by the first iteration."""
@@ -410,39 +388,3 @@ class ResilientStream:
     def __repr__(self) -> str:
         """Show where the stream leads, without secrets, and its state."""
         return f"<ResilientStream {self._where} {self.state.value}>"
-
-    async def _next(self, *, first: bool = True) -> Activity | None:
-        """Return the next thing, `None` at the end; one task at a time.  *first* begins a wait of the consumer."""
-        pump = self._pump
-        if pump is None:  # pragma: no cover - only while the constructor is refusing its arguments
-            return None
-        if self._iterating:
-            raise RuntimeError("the stream is being iterated by another task or from inside a callback")
-        self._iterating = True
-        try:
-            if self._position is not None:
-                await self._settle(self._position)
-            try:
-                item = await pump.next(first=first)
-            except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
-                raise RuntimeError("a function given to the stream raised StopAsyncIteration") from exc
-            if item is None:
-                await pump.close()  # it is over in any case; this frees what our own client holds
-            elif isinstance(item, ServerSentEvent):
-                self._handed = item
-                if self._position is not None:
-                    self._position.handed_over(item)
-            return item
-        finally:
-            self._iterating = False
-            if self._idle is not None:
-                self._idle.set()
-                self._idle = None
-
-    async def _settle(self, position: Position) -> None:
-        await position.settle()
-        if not self._loaded:
-            stored = await position.load()
-            if stored is not None:
-                self._session.intake.resume_from(stored)
-            self._loaded = True

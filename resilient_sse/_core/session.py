@@ -51,6 +51,10 @@ class Step(Enum):
     """Wait for bytes, as long as silence may last."""
     COMPLETE = "complete"
     """Close the connection: the stream has reached its end."""
+    GO_ON = "go on"
+    """Judge a further part of what was received: it was more than is good for one turn of the event loop."""
+    END = "end"
+    """Nothing: the stream is over."""
 
 
 # So many bytes are parsed, and in batches judged, before others get a turn: 100 events, or 5 ms of the tiniest.
@@ -178,10 +182,10 @@ class Session:
             stats.last_byte_at = now
         if self._records:
             self.journal.recorder.feed(chunk)
-        if self._rest:
-            chunk, self._fed = self._rest[self._fed :] + chunk, 0
-        self._rest = chunk
-        self._feed(raw_size, waited, now)
+        if self._rest or len(chunk) > _BYTES_A_TURN:
+            self._rest, self._fed = self._rest[self._fed :] + chunk, 0
+            chunk = self._part()
+        self._feed(chunk, raw_size, waited, now)
 
     @property
     def unfinished(self) -> bool:
@@ -191,18 +195,20 @@ class Session:
     def go_on(self, now: float) -> None:
         """Judge a further part of what was received."""
         if self._rest:
-            self._feed(0, 0.0, now)
+            self._feed(self._part(), 0, 0.0, now)
 
-    def _feed(self, size: int, waited: float, now: float) -> None:
-        """Parse as much of what was received as is good for one turn of the event loop."""
-        chunk, start = self._rest, self._fed
-        if len(chunk) - start > _BYTES_A_TURN:
-            chunk = chunk[start : start + _BYTES_A_TURN]
+    def _part(self) -> bytes:
+        """Take as much of what was received as is good for one turn of the event loop."""
+        chunk = self._rest[self._fed : self._fed + _BYTES_A_TURN]
+        if len(self._rest) - self._fed > _BYTES_A_TURN:
             chunk = chunk[: end_of_last_block(chunk, len(chunk)) or len(chunk)]
             self._fed += len(chunk)
         else:
-            chunk = chunk[start:]
             self._rest, self._fed = b"", 0
+        return chunk
+
+    def _feed(self, chunk: bytes, size: int, waited: float, now: float) -> None:
+        """Parse *chunk*, and judge it where batches are; *size* is what arrived for it."""
         found: list[Found] | list[Item]
         if self.batches is not None:
             before = self.stats.delivered
@@ -252,7 +258,22 @@ class Session:
         )
 
     def next_step(self) -> Step | ResilientSSEError:
-        """Return what can bring the stream on, or the error for which the connection is to be given up."""
+        """
+        Return what can bring the stream on, or the error for which the connection is to be given up.
+
+        Raises:
+            ResilientSSEError: The stream has given up; once.
+        """
+        if self.unfinished:
+            return Step.GO_ON
+        if self.error is not None:
+            error, self.error = self.error, None
+            try:
+                raise error
+            finally:
+                del error  # it refers to this frame
+        if self.journal.state is _CLOSED:
+            return Step.END
         if self.intake.done:
             return Step.COMPLETE
         if self._opened_at is None:

@@ -20,7 +20,7 @@ class Arriving(Socket):
     """A socket on which one piece after the other arrives, and then the end."""
 
     def __init__(self, pieces):
-        super().__init__()
+        super().__init__(lambda: 0.0)
         self._pieces = list(pieces)
 
     async def wait(self):

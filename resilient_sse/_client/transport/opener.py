@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -163,6 +164,9 @@ async def _excerpt(connection: Connection) -> str:
     """Read the start of an error's body, as far as it comes in time."""
     taken = bytearray()
     with anyio.move_on_after(_EXCERPT_SECONDS), contextlib.suppress(ConnectionLostError):
-        while len(taken) < _EXCERPT_BYTES and isinstance(chunk := await connection.receive(), tuple):
-            taken += chunk[0]
+        while len(taken) < _EXCERPT_BYTES:
+            chunk = await connection.receive(math.inf)
+            if chunk is None:
+                break
+            taken += chunk
     return taken[:_EXCERPT_BYTES].decode("utf-8", "replace")

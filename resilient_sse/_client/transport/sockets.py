@@ -53,17 +53,20 @@ class Socket:
     Attributes:
         ended: Whether the peer has ended its side, or the connection has failed; what arrived before is kept.
         error: Why it failed.
-        until: The moment at which a wait ends without anything, on the clock of the event loop.
+        until: The moment at which a wait ends without anything, on `clock`.
+        clock: The clock of the event loop.
     """
 
-    __slots__ = ("_parts", "_size", "ended", "error", "until")
+    __slots__ = ("_parts", "_paused", "_size", "clock", "ended", "error", "until")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.ended = False
         self.error: Exception | None = None
         self.until = math.inf
+        self.clock = clock
         self._parts: deque[bytes] = deque()
         self._size: int = 0
+        self._paused = False
 
     @property
     def ready(self) -> bool:
@@ -79,7 +82,13 @@ class Socket:
             self._parts.appendleft(data[_STEP_BYTES:])
             data = data[:_STEP_BYTES]
         self._size -= len(data)
+        if self._paused and self._size <= LOW_BYTES:
+            self._paused = False
+            self.resume()
         return data
+
+    def resume(self) -> None:
+        """Take from the system again what arrives: enough of what was there has been read."""
 
     async def wait(self) -> bool:
         """Wait for more; `False` if it was `until` or `wake` that ended the wait."""
@@ -113,24 +122,22 @@ class Socket:
 class AsyncioSocket(Socket, asyncio.Protocol):
     """A socket of asyncio."""
 
-    __slots__ = ("_alarm", "_closed", "_loop", "_paused", "_transport", "_waiter", "_writable")
+    __slots__ = ("_alarm", "_closed", "_loop", "_transport", "_waiter", "_writable")
 
     def __init__(self) -> None:
-        super().__init__()
         self._loop = asyncio.get_running_loop()
+        super().__init__(self._loop.time)
         self._alarm = Alarm(self._loop, self.wake)
         self._waiter: asyncio.Future[bool] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
-        self._paused = False
         self._transport: Any = None
 
     async def wait(self) -> bool:
         if asyncio.get_running_loop() is not self._loop:
             raise httpx.ReadError("the connection belongs to an event loop that has ended")
         self._waiter = self._loop.create_future()
-        if self.until < math.inf:
-            self._alarm.set(self.until)
+        self._alarm.set(self.until)
         try:
             return await self._waiter
         finally:
@@ -139,12 +146,8 @@ class AsyncioSocket(Socket, asyncio.Protocol):
     def wake(self) -> None:
         self._end_wait(False)
 
-    def take(self) -> bytes:
-        data = super().take()
-        if self._paused and self._size <= LOW_BYTES:
-            self._paused = False
-            self._transport.resume_reading()
-        return data
+    def resume(self) -> None:
+        self._transport.resume_reading()
 
     async def send(self, data: bytes) -> None:
         if not self.ended:
@@ -223,7 +226,7 @@ class AnyioSocket(Socket):
     __slots__ = ("_scope", "_stream")
 
     def __init__(self, stream: ByteStream) -> None:
-        super().__init__()
+        super().__init__(anyio.current_time)
         self._stream = stream
         self._scope: anyio.CancelScope | None = None
 
