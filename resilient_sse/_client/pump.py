@@ -111,7 +111,8 @@ class Pump:
         if self._iterating:
             raise RuntimeError("the stream is being iterated by another task or from inside a callback")
         self._iterating = True
-        session, batches, untold = self._session, self._session.batches, self._session.journal.untold
+        session, batches = self._session, self._session.batches
+        untold, pending = session.journal.untold, self._reporter.pending
         if asked:
             self._read_at = None
         try:
@@ -119,12 +120,14 @@ class Pump:
                 await self._begin()
             elif self._position is not None:
                 await self._position.settle()
+            if (batches is None or batches.unread) and self._is_slow():
+                self._left = 0
             while True:
-                if untold or self._reporter.pending:
+                if untold or pending:
                     await self._announce()
                 if self.closing:
                     return await self._last_word()
-                if self._left <= 0 or ((batches is None or batches.unread) and self._is_slow()):
+                if self._left <= 0:
                     await self._give_turn()
                     continue
                 if batches is None:

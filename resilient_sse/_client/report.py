@@ -33,11 +33,8 @@ class Reporter:
         self._where = where
         self._told_conflicts: set[bool] = set()
         self._gap: Gap | None = None
-
-    @property
-    def pending(self) -> bool:
-        """Whether a cancelled announcement has left callbacks to be called."""
-        return self._callbacks.pending
+        self.pending = callbacks.pending
+        """What a cancelled announcement has left to be called."""
 
     @property
     def inside(self) -> bool:

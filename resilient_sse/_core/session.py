@@ -183,9 +183,26 @@ class Session:
         if self._records:
             self.journal.recorder.feed(chunk)
         if self._rest or len(chunk) > _BYTES_A_TURN:
-            self._rest, self._fed = self._rest[self._fed :] + chunk, 0
-            chunk = self._part()
-        self._feed(chunk, raw_size, waited, now)
+            chunk = self._part(chunk)
+        found: list[Found] | list[Item]
+        if self.batches is not None:
+            before = self.stats.delivered
+            found = self._parser.feed_fast(chunk)
+            dispatched = self.batches.judge(found)
+            if self.stats.delivered != before:
+                self.stats.last_event_at = now
+                if not self._proved and self._opened_at is not None:
+                    self._brought(self._opened_at, now)
+        else:
+            found = self._parser.feed(chunk)
+            dispatched = self._queue(found)
+        if self._parser.overflow is not None:
+            self._rest, self._fed = b"", 0
+        if dispatched:
+            self._dispatched = True
+        alive = self.silence.heard(raw_size, waited, frames=bool(found), event=dispatched)
+        if alive and self.journal.state is _WAITING:
+            self._move(StreamState.CONNECTED, Reason.OPENED, now)
 
     @property
     def unfinished(self) -> bool:
@@ -195,37 +212,19 @@ class Session:
     def go_on(self, now: float) -> None:
         """Judge a further part of what was received."""
         if self._rest:
-            self._feed(self._part(), 0, 0.0, now)
+            self.receive(b"", raw_size=0, waited=0.0, now=now)
 
-    def _part(self) -> bytes:
-        """Take as much of what was received as is good for one turn of the event loop."""
-        chunk = self._rest[self._fed : self._fed + _BYTES_A_TURN]
+    def _part(self, chunk: bytes) -> bytes:
+        """Keep *chunk*, and take as much of what was kept as is good for one turn of the event loop."""
+        if chunk:
+            self._rest, self._fed = self._rest[self._fed :] + chunk, 0
+        part = self._rest[self._fed : self._fed + _BYTES_A_TURN]
         if len(self._rest) - self._fed > _BYTES_A_TURN:
-            chunk = chunk[: end_of_last_block(chunk, len(chunk)) or len(chunk)]
-            self._fed += len(chunk)
+            part = part[: end_of_last_block(part, len(part)) or len(part)]
+            self._fed += len(part)
         else:
             self._rest, self._fed = b"", 0
-        return chunk
-
-    def _feed(self, chunk: bytes, size: int, waited: float, now: float) -> None:
-        """Parse *chunk*, and judge it where batches are; *size* is what arrived for it."""
-        found: list[Found] | list[Item]
-        if self.batches is not None:
-            before = self.stats.delivered
-            found = self._parser.feed_fast(chunk)
-            dispatched = self.batches.judge(found)
-            if self.stats.delivered != before:
-                self._brought(now)
-        else:
-            found = self._parser.feed(chunk)
-            dispatched = self._queue(found)
-        if self._parser.overflow is not None:
-            self._rest, self._fed = b"", 0
-        if dispatched:
-            self._dispatched = True
-        alive = self.silence.heard(size, waited, frames=bool(found), event=dispatched)
-        if alive and self.journal.state is _WAITING:
-            self._move(StreamState.CONNECTED, Reason.OPENED, now)
+        return part
 
     def _queue(self, items: list[Item]) -> bool:
         """Queue *items* to be judged one by one; return whether an event is among them."""
@@ -240,11 +239,9 @@ class Session:
             self.intake.hold()
         return dispatched
 
-    def _brought(self, now: float) -> None:
-        """Write down when events came that are for the consumer, and that the connection has brought something."""
-        if not self._proved and self._opened_at is not None:
-            self._proof(self._opened_at, now)
-        self.stats.last_event_at = now
+    def _brought(self, opened_at: float, now: float) -> None:
+        """Write down that the connection has brought something, and when the first event of all came."""
+        self._proof(opened_at, now)
         if self.stats.time_to_first_event is None and self.stats.started_at is not None:
             self.stats.time_to_first_event = now - self.stats.started_at
 
@@ -264,7 +261,7 @@ class Session:
         Raises:
             ResilientSSEError: The stream has given up; once.
         """
-        if self.unfinished:
+        if self._rest or self.intake.unfinished:
             return Step.GO_ON
         if self.error is not None:
             error, self.error = self.error, None

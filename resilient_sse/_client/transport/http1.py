@@ -121,14 +121,12 @@ class ResponseStream(httpx.AsyncByteStream):
         socket, body = self._socket, self._body
         self.since = None
         while not body.ended:
-            data = b"" if body.error else self._rest or socket.take()
-            if data:
-                self._rest = b""
-                data = body.feed(data)
+            if body.error:
+                raise httpx.RemoteProtocolError(body.error)
+            if self._rest or socket.parts:
+                data, self._rest = body.feed(self._rest or socket.take()), b""
                 if data:
                     return data
-            elif body.error:
-                raise httpx.RemoteProtocolError(body.error)
             elif socket.error is not None:
                 raise httpx.ReadError(str(socket.error)) from socket.error
             elif socket.ended:
