@@ -72,6 +72,7 @@ class ResilientStream:
         json: A value to send as JSON.
         auth: Credentials as httpx takes them.
         client: Your own `httpx.AsyncClient`.  It is never closed, and its timeouts are not used.
+        uds: The path of a Unix socket to connect to, whatever the host of *url* is.
         compression: Ask for a compressed body.  Servers that do not flush after each event delay them.
         last_event_id: The id to resume after, if nothing is stored.
         resume_param: A query parameter that carries the id too, for servers that do not read the header.
@@ -127,6 +128,7 @@ class ResilientStream:
         json: Any = None,  # noqa: ANN401 - any value that JSON can express
         auth: Auth | None = None,
         client: Client | None = None,
+        uds: str | None = None,
         compression: bool = False,
         # resume
         last_event_id: str | None = None,
@@ -172,7 +174,7 @@ class ResilientStream:
             resume_param=resume_param,
         )
         check_url(url)
-        check_client(client, auth)
+        check_client(client, auth, uds)
         options = StreamOptions(
             intake=IntakeOptions(
                 last_event_id=last_event_id,
@@ -221,6 +223,7 @@ class ResilientStream:
             self._callbacks.on_gap(on_gap)
         transport = Transport(
             client,
+            uds=uds,
             auth=request.userinfo if auth is None else auth,
             compression=compression,
             connect_timeout=connect_timeout,

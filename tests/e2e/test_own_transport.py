@@ -22,7 +22,6 @@ from resilient_sse import (
     RetriesExhaustedError,
     StreamState,
 )
-from resilient_sse._client.transport.http1 import StreamTransport
 from resilient_sse._client.transport.own import tls_context
 from resilient_sse._client.transport.sockets import HIGH_BYTES
 from resilient_sse.testing import event
@@ -147,24 +146,38 @@ async def test_tls_with_the_trust_of_the_environment(serve, trust, tmp_path, mon
         tls_context.cache_clear()
 
 
-async def test_a_unix_socket(tmp_path):
-    """The transport leads to a Unix socket if it is told to, as httpx's own can."""
+@pytest.mark.parametrize("patched", [False, True], ids=["own", "httpx"])
+async def test_a_unix_socket(tmp_path, monkeypatch, patched):
+    """P25: `uds` leads to a Unix socket, past the proxies of the environment; so it does over httpx's transport."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    if patched:
+        monkeypatch.setattr("resilient_sse._client.transport.own.is_patched", lambda: True)
     path = str(tmp_path / "s")
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()
+    asked = []
 
     def answer():
         peer, _ = listener.accept()
         with peer:
-            peer.recv(65536)
+            asked.append(peer.recv(65536))
             peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + event("local"))
 
     async with anyio.create_task_group() as group:
         group.start_soon(anyio.to_thread.run_sync, answer)
-        async with httpx.AsyncClient(transport=StreamTransport(tls_context, uds=path)) as client:
-            assert await collect(ResilientStream("http://local/", client=client), 1) == ["local"]
+        assert await collect(ResilientStream("http://local/x", uds=path), 1) == ["local"]
     listener.close()
+    assert asked[0].startswith(b"GET /x HTTP/1.1\r\nHost: local\r\n")
+
+
+async def test_a_unix_socket_of_a_client():
+    """A client that is given leads where it leads: two answers to one question are refused."""
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(ValueError, match="uds"):
+            ResilientStream("http://local/", client=client, uds="/s")
+    with pytest.raises(TypeError, match="uds"):
+        ResilientStream("http://local/", uds=1)
 
 
 async def test_no_tls_there(serve):

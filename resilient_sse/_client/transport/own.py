@@ -74,9 +74,9 @@ def _file_of(kind: type[Any]) -> str:
     return str(vars(kind)["aclose"].__code__.co_filename)
 
 
-def own_client(cookies: httpx.Cookies) -> httpx.AsyncClient:
+def own_client(cookies: httpx.Cookies, uds: str | None) -> httpx.AsyncClient:
     """
-    Make a client for one connection.
+    Make a client for one connection, to the Unix socket of this path if there is one.
 
     Proxies that the environment names are used as httpx uses them, with its own transport.
 
@@ -86,9 +86,11 @@ def own_client(cookies: httpx.Cookies) -> httpx.AsyncClient:
     options: dict[str, Any] = {"headers": {"User-Agent": _user_agent()}, "cookies": cookies}
     try:
         if is_patched():
+            if uds is not None:
+                options["transport"] = httpx.AsyncHTTPTransport(verify=tls_context(), uds=uds)
             return _httpx_client(**options)
         proxies = getproxies()
-        proxied = "http" in proxies or "https" in proxies or "all" in proxies
+        proxied = uds is None and ("http" in proxies or "https" in proxies or "all" in proxies)
         # There is no public way to ask httpx for its reading of the environment, only to make it read.
         mounts = getattr(_httpx_client(), "_mounts", {}) if proxied else {}
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
@@ -96,7 +98,7 @@ def own_client(cookies: httpx.Cookies) -> httpx.AsyncClient:
             f"a proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: {exc}"
         ) from exc
     return httpx.AsyncClient(
-        transport=StreamTransport(tls_context),
+        transport=StreamTransport(tls_context, uds=uds),
         mounts={pattern.pattern: transport for pattern, transport in mounts.items()},
         **options,
     )
