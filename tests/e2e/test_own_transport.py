@@ -25,10 +25,9 @@ from resilient_sse import (
 from resilient_sse._client.transport.own import tls_context
 from resilient_sse._client.transport.sockets import HIGH_BYTES
 from resilient_sse.testing import event
-from tests.e2e.conftest import OVER_HTTPX
 from tests.e2e.watching import QUICK, collect, eventually
 
-pytestmark = pytest.mark.skipif(OVER_HTTPX, reason="about our own")
+pytestmark = pytest.mark.own
 
 
 def hello(peer):
@@ -148,7 +147,7 @@ async def test_tls_with_the_trust_of_the_environment(serve, trust, tmp_path, mon
 
 @pytest.mark.parametrize("patched", [False, True], ids=["own", "httpx"])
 async def test_a_unix_socket(tmp_path, monkeypatch, patched):
-    """P25: `uds` leads to a Unix socket, past the proxies of the environment; so it does over httpx's transport."""
+    """P25: `uds` leads to a Unix socket, past the proxies of the environment, over httpx's transport too."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     if patched:
         monkeypatch.setattr("resilient_sse._client.transport.own.is_patched", lambda: True)
@@ -452,7 +451,7 @@ async def test_a_live_read_makes_no_timer_and_no_scope(serve, monkeypatch):
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("injected, most", [(False, 18), (True, 16)], ids=["own", "injected"])
 async def test_a_live_read_costs_few_calls(serve, injected, most):
-    """Section 5: our calls for a read that brings one event, those below the judgement left out; it was 38 and 29."""
+    """Section 5: calls of the shell for a read that brings one event; it was 38 and 29."""
     calls = 0
 
     def talk(peer):
