@@ -33,11 +33,13 @@ class Reporter:
         self._where = where
         self._told_conflicts: set[bool] = set()
         self._gap: Gap | None = None
+        self.pending = callbacks.pending
+        """What a cancelled announcement has left to be called."""
 
     @property
-    def pending(self) -> bool:
-        """Whether a cancelled announcement has left callbacks to be called."""
-        return self._callbacks.pending
+    def inside(self) -> bool:
+        """Whether the present code runs inside one of this stream's callbacks."""
+        return self._callbacks.inside
 
     async def announce(self, untold: list[StateChange | Recovery]) -> None:
         """Tell everything that was not told yet, and take it from *untold*."""

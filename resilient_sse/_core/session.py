@@ -52,6 +52,10 @@ class Step(Enum):
     """Wait for bytes, as long as silence may last."""
     COMPLETE = "complete"
     """Close the connection: the stream has reached its end."""
+    GO_ON = "go on"
+    """Judge a further part of what was received: it was more than is good for one turn of the event loop."""
+    END = "end"
+    """Nothing: the stream is over."""
 
 
 # So many bytes are parsed, and in batches judged, before others get a turn: 100 events, or 5 ms of the tiniest.
@@ -205,10 +209,27 @@ class Session:
             stats.last_byte_at = now
         if self._records:
             self.journal.recorder.feed(chunk)
-        if self._rest:
-            chunk, self._fed = self._rest[self._fed :] + chunk, 0
-        self._rest = chunk
-        self._feed(raw_size, waited, now)
+        if self._rest or len(chunk) > _BYTES_A_TURN:
+            chunk = self._part(chunk)
+        found: list[Found] | list[Item]
+        if self.batches is not None:
+            before = self.stats.delivered
+            found = self._parser.feed_fast(chunk)
+            dispatched = self.batches.judge(found)
+            if self.stats.delivered != before:
+                self.stats.last_event_at = now
+                if not self._proved and self._opened_at is not None:
+                    self._brought(self._opened_at, now)
+        else:
+            found = self._parser.feed(chunk)
+            dispatched = self._queue(found)
+        if self._parser.overflow is not None:
+            self._rest, self._fed = b"", 0
+        if dispatched:
+            self._dispatched = True
+        alive = self.silence.heard(raw_size, waited, frames=bool(found), event=dispatched)
+        if alive and self.journal.state is _WAITING:
+            self._move(StreamState.CONNECTED, Reason.OPENED, now)
 
     @property
     def unfinished(self) -> bool:
@@ -218,35 +239,19 @@ class Session:
     def go_on(self, now: float) -> None:
         """Judge a further part of what was received."""
         if self._rest:
-            self._feed(0, 0.0, now)
+            self.receive(b"", raw_size=0, waited=0.0, now=now)
 
-    def _feed(self, size: int, waited: float, now: float) -> None:
-        """Parse as much of what was received as is good for one turn of the event loop."""
-        chunk, start = self._rest, self._fed
-        if len(chunk) - start > _BYTES_A_TURN:
-            chunk = chunk[start : start + _BYTES_A_TURN]
-            chunk = chunk[: end_of_last_block(chunk, len(chunk)) or len(chunk)]
-            self._fed += len(chunk)
+    def _part(self, chunk: bytes) -> bytes:
+        """Keep *chunk*, and take as much of what was kept as is good for one turn of the event loop."""
+        if chunk:
+            self._rest, self._fed = self._rest[self._fed :] + chunk, 0
+        part = self._rest[self._fed : self._fed + _BYTES_A_TURN]
+        if len(self._rest) - self._fed > _BYTES_A_TURN:
+            part = part[: end_of_last_block(part, len(part)) or len(part)]
+            self._fed += len(part)
         else:
-            chunk = chunk[start:]
             self._rest, self._fed = b"", 0
-        found: list[Found] | list[Item]
-        if self.batches is not None:
-            before = self.stats.delivered
-            found = self._parser.feed_fast(chunk)
-            dispatched = self.batches.judge(found)
-            if self.stats.delivered != before:
-                self._brought(now)
-        else:
-            found = self._parser.feed(chunk)
-            dispatched = self._queue(found)
-        if self._parser.overflow is not None:
-            self._rest, self._fed = b"", 0
-        if dispatched:
-            self._dispatched = True
-        alive = self.silence.heard(size, waited, frames=bool(found), event=dispatched)
-        if alive and self.journal.state is _WAITING:
-            self._move(StreamState.CONNECTED, Reason.OPENED, now)
+        return part
 
     def _queue(self, items: list[Item]) -> bool:
         """Queue *items* to be judged one by one; return whether an event is among them."""
@@ -261,11 +266,9 @@ class Session:
             self._sequence.hold()
         return dispatched
 
-    def _brought(self, now: float) -> None:
-        """Write down when events came that are for the consumer, and that the connection has brought something."""
-        if not self._proved and self._opened_at is not None:
-            self._proof(self._opened_at, now)
-        self.stats.last_event_at = now
+    def _brought(self, opened_at: float, now: float) -> None:
+        """Write down that the connection has brought something, and when the first event of all came."""
+        self._proof(opened_at, now)
         if self.stats.time_to_first_event is None and self.stats.started_at is not None:
             self.stats.time_to_first_event = now - self.stats.started_at
 
@@ -279,7 +282,22 @@ class Session:
         )
 
     def next_step(self) -> Step | ResilientSSEError:
-        """Return what can bring the stream on, or the error for which the connection is to be given up."""
+        """
+        Return what can bring the stream on, or the error for which the connection is to be given up.
+
+        Raises:
+            ResilientSSEError: The stream has given up; once.
+        """
+        if self._rest or self.intake.unfinished:
+            return Step.GO_ON
+        if self.error is not None:
+            error, self.error = self.error, None
+            try:
+                raise error
+            finally:
+                del error  # it refers to this frame
+        if self.journal.state is _CLOSED:
+            return Step.END
         if self.intake.done:
             return Step.COMPLETE
         if self._opened_at is None:

@@ -1,10 +1,10 @@
 """
 Real sockets and real time: servers on free ports of the loopback interface, stopped by the test they serve.
 
-`E2E_OVER=httpx` runs the same tests over httpx's own transport, as streams with a client of the caller's do.
+All of it runs over our own transport.  What is marked `both` runs over httpx's too, as streams with a client of
+the caller's do; the rest runs so as a proof: `pytest -m proof tests/e2e`.
 """
 
-import os
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,14 +23,18 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-OVER_HTTPX = os.environ.get("E2E_OVER") == "httpx"
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test over both transports, but for what is about one of them (`own`)."""
+    if metafunc.definition.get_closest_marker("own") is None:
+        marks = [] if metafunc.definition.get_closest_marker("both") else [pytest.mark.proof]
+        metafunc.parametrize("over", ["own", pytest.param("httpx", marks=marks)], indirect=True)
 
 
 @pytest.fixture(autouse=True)
-def over() -> Iterator[None]:
+def over(request: pytest.FixtureRequest) -> Iterator[None]:
     """Choose the transport of streams that are given no client."""
     with pytest.MonkeyPatch.context() as patch:
-        if OVER_HTTPX:
+        if getattr(request, "param", "own") == "httpx":
             patch.setattr("resilient_sse._client.transport.own.is_patched", lambda: True)
         yield
 

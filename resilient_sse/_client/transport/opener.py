@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -51,13 +52,18 @@ def check_url(url: str) -> None:
         raise ValueError(f"url cannot be used: {exc}") from None
 
 
-def check_client(client: object, auth: object) -> None:
+def check_client(client: object, auth: object, uds: object) -> None:
     """
     Check what is handed on to httpx.
 
     Raises:
         TypeError: It is of no use there.
+        ValueError: *uds* says where a client leads that was given.
     """
+    if uds is not None and not isinstance(uds, str):
+        raise TypeError(f"uds must be the path of a Unix socket or None, not {uds!r}")
+    if uds is not None and client is not None:
+        raise ValueError("uds is for streams without client=; give the client's transport the path")
     if client is not None and not isinstance(client, httpx.AsyncClient):
         raise TypeError(f"client must be an httpx.AsyncClient or None, not {client!r}")
     if not (auth is None or isinstance(auth, (httpx.Auth, tuple))):
@@ -72,6 +78,7 @@ class Transport:
 
     Args:
         client: The caller's client, which is never closed; `None` makes one of our own.
+        uds: The path of a Unix socket that a client of our own connects to.
         auth: Credentials as httpx takes them; `None` leaves them to the client.
         compression: Whether to ask for a compressed body.
         connect_timeout: Seconds for a slot of the client's pool, for the connection, and for TLS, each.
@@ -82,12 +89,14 @@ class Transport:
         self,
         client: Client | None,
         *,
+        uds: str | None,
         auth: Auth | None,
         compression: bool,
         connect_timeout: float | None,
         header_timeout: float | None,
     ) -> None:
         self._injected = client
+        self._uds = uds
         self._own: Client | None = None
         self._cookies = httpx.Cookies()
         self._auth = auth
@@ -133,7 +142,7 @@ class Transport:
             return self._injected
         if self._own is None:
             # One client a connection: closing it leaves nothing behind, however its requests ended.
-            self._own = own_client(self._cookies)
+            self._own = own_client(self._cookies, self._uds)
         return self._own
 
 
@@ -167,6 +176,9 @@ async def _excerpt(connection: Connection) -> str:
     with contextlib.suppress(ValueError):
         connection.decode()
     with anyio.move_on_after(_EXCERPT_SECONDS), contextlib.suppress(ConnectionLostError):
-        while len(taken) < _EXCERPT_BYTES and isinstance(chunk := await connection.receive(), tuple):
-            taken += chunk[0]
+        while len(taken) < _EXCERPT_BYTES:
+            chunk = await connection.receive(math.inf)
+            if chunk is None:
+                break
+            taken += chunk
     return taken[:_EXCERPT_BYTES].decode("utf-8", "replace")

@@ -84,9 +84,9 @@ def _file_of(kind: type[Any]) -> str:
     return str(vars(kind)["aclose"].__code__.co_filename)
 
 
-def own_client(cookies: httpx.Cookies) -> httpx.AsyncClient:
+def own_client(cookies: httpx.Cookies, uds: str | None) -> httpx.AsyncClient:
     """
-    Make a client for one connection.
+    Make a client for one connection, to the Unix socket of this path if there is one.
 
     Proxies that the environment names are used as httpx uses them, with its own transport.
 
@@ -96,9 +96,11 @@ def own_client(cookies: httpx.Cookies) -> httpx.AsyncClient:
     options: dict[str, Any] = {"headers": {"User-Agent": _user_agent()}, "cookies": cookies}
     try:
         if is_patched():
+            if uds is not None:
+                options["transport"] = httpx.AsyncHTTPTransport(verify=tls_context(), uds=uds)
             return _httpx_client(**options)
         proxies = getproxies()
-        proxied = [proxies[kind] for kind in ("http", "https", "all") if kind in proxies]
+        proxied = [proxies[kind] for kind in ("http", "https", "all") if kind in proxies and uds is None]
         for proxy in proxied:
             _check_proxy(proxy)
         # There is no public way to ask httpx for its reading of the environment, only to make it read.
@@ -107,7 +109,7 @@ def own_client(cookies: httpx.Cookies) -> httpx.AsyncClient:
         names = ", ".join(sorted({name for name in os.environ if name.upper() in _PROXIES}))
         raise HandshakeError(f"the proxy settings {names} cannot be used: {exc}") from exc
     return httpx.AsyncClient(
-        transport=StreamTransport(tls_context),
+        transport=StreamTransport(tls_context, uds=uds),
         mounts={pattern.pattern: transport for pattern, transport in mounts.items()},
         **options,
     )
