@@ -152,7 +152,7 @@ class Intake:
                 source.popleft()
                 return self._counted(item) if isinstance(item, Gap) else item
             if sequence is not None:
-                number = sequence.number(item.id)
+                number = sequence.numbers.number(item.id)
                 admitted = sequence.admit(item, number, data=self._is_data(item))
                 if isinstance(admitted, Gap):
                     return self._counted(admitted)
@@ -220,7 +220,7 @@ class Intake:
     def _drop(self) -> None:
         """Count a repeated event, whose id is not accepted."""
         if self._event_id != self.last_event_id and (
-            self.sequence is None or self.sequence.number(self.last_event_id) is None
+            self.sequence is None or self.sequence.numbers.number(self.last_event_id) is None
         ):
             self._set_id(self._event_id)  # a heartbeat before it in the same replay had moved it back
         self._stats.received += 1
