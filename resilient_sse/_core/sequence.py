@@ -206,6 +206,8 @@ class Sequence:
 
     __slots__ = (
         "_apart",
+        "_apart_last",
+        "_apart_more",
         "_asked_for",
         "_connection",
         "_front",
@@ -231,6 +233,7 @@ class Sequence:
         self._front: deque[Queued] = NOTHING  # was held, and goes before the queue
         self._held: list[tuple[int, list[Queued]]] = []  # by numbers; what has none stays behind its block
         self._apart: list[tuple[int, Block]] = []  # replayed, or the beginning of a new numbering
+        self._apart_last = self._apart_more = 0  # its last number, and how many were too many to keep
         self._asked_for = -sys.maxsize  # holes before this number need no further reconnect
         # The connections that brought what is held, showed the last hole, and reached the last contiguous number;
         # and the last one on which a numbering has begun, so that a lower number is no replay.
@@ -349,11 +352,15 @@ class Sequence:
         if late and self._options.dedup == "off":
             return True
         if (late or older) and self._options.dedup != "off":
-            if late or not self._apart or number == self._apart[-1][0] + 1:
-                self._apart.append((number, block))
-                self.source().popleft()
-            else:
+            if self._apart and not late and number != self._apart_last + 1:
                 self.settle()
+                return False
+            # Memory is bounded, however long a replay: of a new numbering, the rest is a hole that is asked for.
+            full = len(self._apart) >= self._options.dedup_window
+            self._apart_last, self._apart_more = number, self._apart_more + full
+            if not full:
+                self._apart.append((number, block))
+            self.source().popleft()
             return False
         if self._apart:
             self._begin_apart()
@@ -382,14 +389,16 @@ class Sequence:
 
     def _drop_apart(self) -> None:
         """Count what was kept apart as repeated."""
-        self._stats.received += len(self._apart)
-        self._stats.duplicates += len(self._apart)
+        self._stats.received += len(self._apart) + self._apart_more
+        self._stats.duplicates += len(self._apart) + self._apart_more
+        self._apart_more = 0
         self._apart.clear()
 
     def _begin_apart(self) -> None:
         """Begin a new numbering with what was kept apart."""
         self._joined_on = self._gap_on = self._connection
         self._queue.extendleft(block for _, block in reversed(self._apart))
+        self._apart_more = 0
         self._apart.clear()
 
     def look(self, event_id: str, number: int, event: str, data: str) -> Sighting:
