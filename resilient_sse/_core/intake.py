@@ -164,7 +164,7 @@ class Intake:
                 item = source[0] = self._reader.place(item)
             admitted: Gap | bool | None
             if sequence is not None:
-                number = sequence.number(item.id)
+                number = sequence.numbers.number(item.id)
                 admitted = sequence.admit(item, number, data=self._is_data(item))
             else:
                 admitted = self._fell_back(item) or True
@@ -240,7 +240,7 @@ class Intake:
     def _drop(self) -> None:
         """Count a repeated event, whose id is not accepted."""
         moved_back = self._reader is None and self._event_id != self.last_event_id
-        if moved_back and (self.sequence is None or self.sequence.number(self.last_event_id) is None):
+        if moved_back and (self.sequence is None or self.sequence.numbers.number(self.last_event_id) is None):
             self._set_id(self._event_id)  # a heartbeat before it in the same replay had moved it back
         self._stats.received += 1
         self._stats.duplicates += 1

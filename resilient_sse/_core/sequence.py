@@ -206,6 +206,8 @@ class Sequence:
 
     __slots__ = (
         "_apart",
+        "_apart_last",
+        "_apart_more",
         "_asked_for",
         "_connection",
         "_front",
@@ -213,12 +215,12 @@ class Sequence:
         "_held",
         "_held_on",
         "_joined_on",
-        "_numbers",
         "_options",
         "_queue",
         "_reached_on",
         "_stats",
         "_window",
+        "numbers",
         "state",
     )
 
@@ -226,11 +228,12 @@ class Sequence:
         self, options: IntakeOptions, queue: deque[Queued], window: Deduplicator, stats: StreamStats
     ) -> None:
         self._options, self._queue, self._window, self._stats = options, queue, window, stats
-        self._numbers = Numbers(options.sequence or integers, options.dedup_window)
+        self.numbers = Numbers(options.sequence or integers, options.dedup_window)
         self.state = State.FOLLOWING
         self._front: deque[Queued] = NOTHING  # was held, and goes before the queue
         self._held: list[tuple[int, list[Queued]]] = []  # by numbers; what has none stays behind its block
         self._apart: list[tuple[int, Block]] = []  # replayed, or the beginning of a new numbering
+        self._apart_last = self._apart_more = 0  # its last number, and how many were too many to keep
         self._asked_for = -sys.maxsize  # holes before this number need no further reconnect
         # The connections that brought what is held, showed the last hole, and reached the last contiguous number;
         # and the last one on which a numbering has begun, so that a lower number is no replay.
@@ -238,10 +241,10 @@ class Sequence:
 
     def resume_from(self, event_id: str) -> bool:
         """Start behind an id, and know nothing of one given before; return whether it has a number."""
-        self._numbers = self._numbers.restarted()
-        number = self.number(event_id)
+        self.numbers = self.numbers.restarted()
+        number = self.numbers.number(event_id)
         if number is not None:
-            self._numbers.resume_from(number, event_id)
+            self.numbers.resume_from(number, event_id)
         return number is not None
 
     def connected(self, connection: int) -> None:
@@ -250,17 +253,13 @@ class Sequence:
         if self.state is State.ASKING:
             self.state = State.HEALING
 
-    def number(self, event_id: str | None) -> int | None:
-        """Return the number of an id, or `None` if it has none and takes no part in the checks."""
-        return self._numbers.number(event_id)
-
     def source(self) -> deque[Queued]:
         """Return where the next item stands: what was held goes first, when its turn has come."""
         if self.state is State.ASKING:
             return NOTHING
         while self._held and not self._front and self.state is State.FOLLOWING:
             number, items = self._held[0]
-            place = self._numbers.place(number)
+            place = self.numbers.place(number)
             comes = place is Place.NEXT and self._queue and self._numbered(self._queue[0]) == number
             if comes or place is Place.AHEAD:
                 break
@@ -269,7 +268,7 @@ class Sequence:
         return self._front or self._queue
 
     def _numbered(self, item: Queued) -> int | None:
-        return self.number(item.id) if isinstance(item, Block) else None
+        return self.numbers.number(item.id) if isinstance(item, Block) else None
 
     @property
     def origin(self) -> int:
@@ -294,13 +293,13 @@ class Sequence:
             Whether it may be judged; if not, something else stands at the head of `source`.  Or what to report
             first: the block is then in its place.
         """
-        place = None if number is None else self._numbers.place(number)
+        place = None if number is None else self.numbers.place(number)
         tells = data if place is None else place is not Place.BEHIND
         if self._apart and tells and self.settle():
             return False
         if number is None or place is None:
             return True
-        if self._numbers.first is None:
+        if self.numbers.first is None:
             self._joined_on = self._connection
         match place:
             case Place.NEXT:
@@ -329,12 +328,12 @@ class Sequence:
                 self.state = State.ASKING
                 self.hold()
                 return False
-        after = self._numbers.high_id
-        return Gap(kind="hole", after_id=after, before_id=block.id, missing=self._numbers.lose(number))
+        after = self.numbers.high_id
+        return Gap(kind="hole", after_id=after, before_id=block.id, missing=self.numbers.lose(number))
 
     def _fallback(self, block: Block, number: int) -> Gap | bool:
         """Tell a replay, which is known, from a numbering that starts anew."""
-        numbers = self._numbers
+        numbers = self.numbers
         last = number == numbers.high
         if last and self._reached_on == self._connection:
             return True  # an id used twice in a row
@@ -353,11 +352,15 @@ class Sequence:
         if late and self._options.dedup == "off":
             return True
         if (late or older) and self._options.dedup != "off":
-            if late or not self._apart or number == self._apart[-1][0] + 1:
-                self._apart.append((number, block))
-                self.source().popleft()
-            else:
+            if self._apart and not late and number != self._apart_last + 1:
                 self.settle()
+                return False
+            # Memory is bounded, however long a replay: of a new numbering, the rest is a hole that is asked for.
+            full = len(self._apart) >= self._options.dedup_window
+            self._apart_last, self._apart_more = number, self._apart_more + full
+            if not full:
+                self._apart.append((number, block))
+            self.source().popleft()
             return False
         if self._apart:
             self._begin_apart()
@@ -367,7 +370,7 @@ class Sequence:
             return False
         self.state = State.FOLLOWING
         self._asked_for = -sys.maxsize
-        self._numbers = numbers.restarted()
+        self.numbers = numbers.restarted()
         self._window.clear()
         return Gap(kind="reset", after_id=numbers.high_id, before_id=block.id)
 
@@ -378,7 +381,7 @@ class Sequence:
         Returns:
             Whether it is a new numbering, and stands at the head of the queue again.
         """
-        if all(self._numbers.reported(number) for number, _ in self._apart):
+        if all(self.numbers.reported(number) for number, _ in self._apart):
             self._drop_apart()
             return False
         self._begin_apart()
@@ -386,29 +389,31 @@ class Sequence:
 
     def _drop_apart(self) -> None:
         """Count what was kept apart as repeated."""
-        self._stats.received += len(self._apart)
-        self._stats.duplicates += len(self._apart)
+        self._stats.received += len(self._apart) + self._apart_more
+        self._stats.duplicates += len(self._apart) + self._apart_more
+        self._apart_more = 0
         self._apart.clear()
 
     def _begin_apart(self) -> None:
         """Begin a new numbering with what was kept apart."""
         self._joined_on = self._gap_on = self._connection
         self._queue.extendleft(block for _, block in reversed(self._apart))
+        self._apart_more = 0
         self._apart.clear()
 
     def look(self, event_id: str, number: int, event: str, data: str) -> Sighting:
         """Say what is known of an event."""
-        sightings = self._numbers.look(number, event, data), self._window.look(event_id, event, data)
+        sightings = self.numbers.look(number, event, data), self._window.look(event_id, event, data)
         # The window knows what stands behind the first of several events with this id.
         return Sighting.DUPLICATE if Sighting.DUPLICATE in sightings else sightings[0]
 
     def accept(self, event_id: str, number: int, content: tuple[str, str] | None) -> bool:
         """Make an admitted number the last contiguous one; return whether its id is to be put in force."""
-        if self._numbers.place(number) is Place.BEHIND:
+        if self.numbers.place(number) is Place.BEHIND:
             if content:  # an id used twice: the sequence knows one content, the window the others
                 self._window.remember(event_id, *content)
             return False
-        self._numbers.advance(number, event_id, content)
+        self.numbers.advance(number, event_id, content)
         return True
 
     def hold(self) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from resilient_sse._core.errors import LimitExceededError, ResilientSSEError
+    from resilient_sse._core.errors import ResilientSSEError
     from resilient_sse._core.options import StreamOptions
 
 __all__ = ["TRANSITIONS", "Session", "Step"]
@@ -100,6 +100,18 @@ TRANSITIONS: Mapping[tuple[StreamState, StreamState], frozenset[Reason]] = Mappi
 """Every legal transition and the reasons it may have.  The diagram in the docs is drawn from this table."""
 
 
+class _Connection:
+    """What one connection has brought; made when it is opened, and again, without a time, when it is lost."""
+
+    __slots__ = ("dispatched", "fed", "opened_at", "parser", "proved", "rest")
+
+    def __init__(self, max_event_bytes: int | None, *, opened_at: float | None = None) -> None:
+        self.opened_at = opened_at
+        self.parser = Parser(max_event_bytes=max_event_bytes)
+        self.rest, self.fed = b"", 0  # what was received, and how much of it was judged
+        self.dispatched = self.proved = False  # any event has come; a new one has
+
+
 class Session:
     """
     One subscription over many connections.
@@ -128,17 +140,12 @@ class Session:
         """When the next attempt may be made, on the clock of the `now` arguments."""
         self.error: Exception | None = None
         """What to raise, once everything queued was taken, in state ERROR."""
-        self._parser = Parser(max_event_bytes=options.max_event_bytes)
         self._records = options.flight_recorder > 0
-        self._rest = b""
-        self._fed = 0  # of the rest
-        self._opened_at: float | None = None
-        self._proved = self._dispatched = False
+        self._current = _Connection(options.max_event_bytes)
         self._resumption = Resumption()
         self.answer: Opened | None = None
         """The head of the last answer that was a stream."""
         self._setback = Setback()
-        self._silent_since: float | None = None
 
     @property
     def state(self) -> StreamState:
@@ -180,10 +187,9 @@ class Session:
         self.connection += 1
         self.stats.connections += 1
         self.stats.reconnects += self.connection > 1
-        self.stats.connected_at = self._opened_at = now
-        self._proved = self._dispatched = False
+        self.stats.connected_at = now
+        self._current = _Connection(self._options.max_event_bytes, opened_at=now)
         self.outage.accepted()
-        self._parser = Parser(max_event_bytes=self._options.max_event_bytes)
         self.silence.start()
         self.journal.recorder.connected(self.connection)
         self.intake.connected(self.connection, resumed=cursor is not None)
@@ -201,32 +207,32 @@ class Session:
         Take *raw_size* bytes from the wire, decoded to *chunk*, for which the consumer *waited* so many seconds.
 
         Raises:
-            LimitExceededError: `overflow` was set by an earlier call and is still unheeded.
+            LimitExceededError: `next_step` has said so since an earlier call, and was not heeded.
         """
         stats = self.stats
         stats.bytes_received += raw_size
-        if raw_size:
-            stats.last_byte_at = now
+        stats.last_byte_at = now if raw_size else stats.last_byte_at
         if self._records:
             self.journal.recorder.feed(chunk)
-        if self._rest or len(chunk) > _BYTES_A_TURN:
+        current = self._current
+        if current.rest or len(chunk) > _BYTES_A_TURN:
             chunk = self._part(chunk)
         found: list[Found] | list[Item]
         if self.batches is not None:
-            before = self.stats.delivered
-            found = self._parser.feed_fast(chunk)
+            before = stats.delivered
+            found = current.parser.feed_fast(chunk)
             dispatched = self.batches.judge(found)
-            if self.stats.delivered != before:
-                self.stats.last_event_at = now
-                if not self._proved and self._opened_at is not None:
-                    self._brought(self._opened_at, now)
+            if stats.delivered != before:
+                stats.last_event_at = now
+                if not current.proved:
+                    self._brought(now)
         else:
-            found = self._parser.feed(chunk)
+            found = current.parser.feed(chunk)
             dispatched = self._queue(found)
-        if self._parser.overflow is not None:
-            self._rest, self._fed = b"", 0
+        if current.parser.overflow is not None:
+            current.rest, current.fed = b"", 0
         if dispatched:
-            self._dispatched = True
+            current.dispatched = True
         alive = self.silence.heard(raw_size, waited, frames=bool(found), event=dispatched)
         if alive and self.journal.state is _WAITING:
             self._move(StreamState.CONNECTED, Reason.OPENED, now)
@@ -234,23 +240,24 @@ class Session:
     @property
     def unfinished(self) -> bool:
         """Whether there is more to judge than was good for one turn of the event loop: `go_on` when it comes."""
-        return bool(self._rest) or self.intake.unfinished
+        return bool(self._current.rest) or self.intake.unfinished
 
     def go_on(self, now: float) -> None:
         """Judge a further part of what was received."""
-        if self._rest:
+        if self._current.rest:
             self.receive(b"", raw_size=0, waited=0.0, now=now)
 
     def _part(self, chunk: bytes) -> bytes:
         """Keep *chunk*, and take as much of what was kept as is good for one turn of the event loop."""
+        current = self._current
         if chunk:
-            self._rest, self._fed = self._rest[self._fed :] + chunk, 0
-        part = self._rest[self._fed : self._fed + _BYTES_A_TURN]
-        if len(self._rest) - self._fed > _BYTES_A_TURN:
+            current.rest, current.fed = current.rest[current.fed :] + chunk, 0
+        part = current.rest[current.fed : current.fed + _BYTES_A_TURN]
+        if len(current.rest) - current.fed > _BYTES_A_TURN:
             part = part[: end_of_last_block(part, len(part)) or len(part)]
-            self._fed += len(part)
+            current.fed += len(part)
         else:
-            self._rest, self._fed = b"", 0
+            current.rest, current.fed = b"", 0
         return part
 
     def _queue(self, items: list[Item]) -> bool:
@@ -266,20 +273,17 @@ class Session:
             self._sequence.hold()
         return dispatched
 
-    def _brought(self, opened_at: float, now: float) -> None:
-        """Write down that the connection has brought something, and when the first event of all came."""
-        self._proof(opened_at, now)
+    def _brought(self, now: float) -> None:
+        """Write down when events came that are for the consumer, and that the connection has brought something."""
+        self._proof(now)
+        self.stats.last_event_at = now
         if self.stats.time_to_first_event is None and self.stats.started_at is not None:
             self.stats.time_to_first_event = now - self.stats.started_at
 
     def figures(self) -> StreamStats:
         """Return the figures so far, without what was counted and not handed over yet."""
-        waiting = self.intake.waiting
-        return replace(
-            self.stats,
-            received=self.stats.received - waiting,
-            delivered=self.stats.delivered - waiting,
-        )
+        stats, waiting = self.stats, self.intake.waiting
+        return replace(stats, received=stats.received - waiting, delivered=stats.delivered - waiting)
 
     def next_step(self) -> Step | ResilientSSEError:
         """
@@ -288,7 +292,7 @@ class Session:
         Raises:
             ResilientSSEError: The stream has given up; once.
         """
-        if self._rest or self.intake.unfinished:
+        if self._current.rest or self.intake.unfinished:
             return Step.GO_ON
         if self.error is not None:
             error, self.error = self.error, None
@@ -300,17 +304,11 @@ class Session:
             return Step.END
         if self.intake.done:
             return Step.COMPLETE
-        if self._opened_at is None:
+        if self._current.opened_at is None:
             return Step.CONNECT
         asks = self._sequence is not None and self._sequence.state is State.ASKING
-        if asks and self._parser.overflow is None:
-            return ConnectionLostError(Reason.GAP, "asking again for missing events")
-        return self._parser.overflow or Step.READ
-
-    @property
-    def overflow(self) -> LimitExceededError | None:
-        """The error to raise once everything before it was taken."""
-        return self._parser.overflow
+        missing = ConnectionLostError(Reason.GAP, "asking again for missing events") if asks else None
+        return self._current.parser.overflow or missing or Step.READ
 
     def quiet(self, now: float) -> None:
         """Take note that the silence has become worth a notice."""
@@ -325,27 +323,31 @@ class Session:
             item = self.intake.take()
             if item is None and self._sequence is not None and self._waits_no_longer(self._sequence, now):
                 continue
-            if self.intake.fresh and not self._proved and self._opened_at is not None:
-                self._proof(self._opened_at, now)
             if isinstance(item, ServerSentEvent):
-                self.stats.last_event_at = now
-                if self.stats.time_to_first_event is None and self.stats.started_at is not None:
-                    self.stats.time_to_first_event = now - self.stats.started_at
+                self._brought(now)
+            elif self.intake.fresh:
+                self._proof(now)
             return item
 
     def _waits_no_longer(self, sequence: Sequence, now: float) -> bool:
         """Bring up what the sequence keeps for a replay that will not come; return whether there was anything."""
-        if self._opened_at is None:
+        if self._current.opened_at is None:
             return False  # the attempt that heals is on its way
-        settled = now - self._opened_at > self.outage.pacing.settle_after
+        settled = self._has_settled(now)
         if settled and sequence.settle():
             return True
-        asks, heals = sequence.state is State.ASKING, sequence.state is State.HEALING
-        # If no reconnect may be made, a gap is better than the end of the stream.
-        if (heals and settled) or (asks and (self.outage.spent or self._obstacle() is not None)):
+        if sequence.state is State.HEALING:
+            in_vain = settled
+        else:  # where no reconnect may be made, a gap is better than the end of the stream
+            in_vain = sequence.state is State.ASKING and (self.outage.spent or self._obstacle() is not None)
+        if in_vain:
             sequence.release()
-            return True
-        return False
+        return in_vain
+
+    def _has_settled(self, now: float) -> bool:
+        """Whether the connection has held so long that it is well, and will not replay what it has not."""
+        opened_at = self._current.opened_at
+        return opened_at is not None and now - opened_at > self.outage.pacing.settle_after
 
     def lost(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that the connection ended, and decide; everything it brought must have been taken."""
@@ -377,7 +379,7 @@ class Session:
 
         A cancelled read whose connection had brought nothing is paced: polling must not become a storm.
         """
-        paced = not at_once and not self._proved
+        paced = not (at_once or self._current.proved)
         self._disconnected(now, cut=True)
         self._follow(self.outage.interrupt(paced=paced, obstacle=self._obstacle(), now=now), now)
 
@@ -404,7 +406,9 @@ class Session:
             self._follow(decision, now)
 
     def _follow(self, decision: Decision, now: float) -> None:
-        self._setback.lost(decision.reason, silent_since=self._silent_since, now=now)
+        times = (self.stats.connected_at, self.stats.last_byte_at)
+        silent_since = max((at for at in times if at is not None), default=None)
+        self._setback.lost(decision.reason, silent_since=silent_since, now=now)
         match decision.verdict:
             case Verdict.RETRY:
                 self._reconnect(decision, now)
@@ -429,35 +433,39 @@ class Session:
         self._move(StreamState.RECONNECTING, reason, now, attempt=attempt, delay=delay, error=error)
 
     def _close(self, reason: Reason, now: float, *, discard: bool = False) -> None:
-        self._rest, self._fed = b"", 0
+        self._current.rest, self._current.fed = b"", 0
         self.intake.end(Closed(reason=reason), discard=discard)
         self._move(StreamState.CLOSED, reason, now)
 
-    def _proof(self, opened_at: float, now: float) -> None:
+    def _proof(self, now: float) -> None:
         """Take note that the connection has brought something new: the outage is over."""
-        self._proved = True
-        recovery = self._setback.recovered(attempts=self.outage.attempt, opened_at=opened_at, now=now)
+        current = self._current
+        if current.proved or current.opened_at is None:
+            return
+        current.proved = True
+        outage = self.outage
+        recovery = self._setback.recovered(attempts=outage.attempt, opened_at=current.opened_at, now=now)
         if recovery is not None:
             self.journal.recovered(recovery)
-        self.outage.end()
+        outage.end()
 
     def _disconnected(self, now: float, *, cut: bool = False) -> None:
-        if self._opened_at is None:
+        current = self._current
+        if current.opened_at is None:
             return
-        while self._rest:
+        while current.rest:
             self.go_on(now)
         if self._sequence is not None:
             self._sequence.settle()
-        self.stats.partial += self._parser.finish()
-        settled = now - self._opened_at > self.outage.pacing.settle_after
+        self.stats.partial += current.parser.finish()
+        settled = self._has_settled(now)
         if settled:
             self.outage.end()
             self._setback.forget()
-        self._silent_since = max(self._opened_at, self.stats.last_byte_at or self._opened_at)
-        if self._dispatched or not cut:  # what the program ends itself tells of a server only what came
-            self._report(self._resumption.ended(dispatched=self._dispatched, settled=settled))
-        self._opened_at = None
-        self._proved = self.intake.fresh = False
+        if current.dispatched or not cut:  # what the program ends itself tells of a server only what came
+            self._report(self._resumption.ended(dispatched=current.dispatched, settled=settled))
+        self._current = _Connection(self._options.max_event_bytes)
+        self.intake.fresh = False
 
     def _report(self, gap: Gap | None) -> None:
         if gap is not None:

@@ -965,6 +965,38 @@ def test_a_new_numbering_that_begins_inside_a_reported_hole():
     assert taken(source) == []
 
 
+@pytest.mark.parametrize("first, last", [(1, 99), (100, 1)], ids=["late", "older"])
+def test_a_long_replay_is_not_kept(first, last):
+    """What is kept apart is bounded by the window, and all of it counts as repeated when it shows to be (X17)."""
+    source = numbered(dedup_window=10)
+    given(source, block(first), block(100))
+    reconnected(source)
+    given(source, block(100))
+    reconnected(source, 3)
+    assert given(source, *map(block, range(2, 100))) == []
+    assert len(source.sequence._apart) == 10
+    assert ids(given(source, block(100), block(101))) == ["101"]
+    assert source._stats.duplicates == 1 + 98 + 1 + (first == last + 99)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_long_new_numbering_is_asked_for_again(ends):
+    """Of what was kept apart only the beginning is there; the rest is no loss, but a hole that is healed (P23)."""
+    source = numbered(dedup_window=10)
+    given(source, block(100, "old"))
+    reconnected(source)
+    items = given(source, *[block(n, "new") for n in range(1, 100 if ends else 101)])
+    if ends:
+        source.sequence.settle()
+    items += taken(source)
+    assert ids(items) == [Gap(kind="reset", after_id="100", before_id="1"), *map(str, range(1, 11))]
+    assert (source.cursor, asks(source)) == ("10", not ends)
+    reconnected(source, 3)
+    items = given(source, *[block(n, "new") for n in range(11, 103)])
+    assert ids(items) == [str(n) for n in range(11, 103)]
+    assert source._stats.lost == 0
+
+
 @pytest.mark.parametrize("behind", [block(8), block(9), block(None), block(8, None)], ids=str)
 def test_a_late_number_is_dropped_when_the_stream_goes_on(behind):
     """What was reported lost and comes late is told from a new numbering by what follows it (P23, R63)."""

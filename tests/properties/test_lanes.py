@@ -51,8 +51,7 @@ def play(
         for chunk in chunks:
             session.receive(chunk, raw_size=len(chunk), waited=0.0, now=0.0)
             take()
-            if session.overflow is not None:
-                assert isinstance(session.overflow, LimitExceededError)
+            if isinstance(session.next_step(), LimitExceededError):
                 break
         session.lost(ConnectionLostError(Reason.RESET), now=0.0, wall=WALL)
         take()

@@ -162,8 +162,8 @@ def half_events():
 
     def make(disconnected):
         def wrapped(self, *args, **options):
-            if self._opened_at is not None and self._parser._id:
-                self.intake._set_id(self._parser._id)
+            if self._current.opened_at is not None and self._current.parser._id:
+                self.intake._set_id(self._current.parser._id)
             return disconnected(self, *args, **options)
 
         return wrapped

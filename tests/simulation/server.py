@@ -130,7 +130,7 @@ class SimulatedServer:
         sent.paged = answer.page is not None and answer.page < len(replay)
         if not sent.paged:
             pieces += self._live(answer, sent, replay)
-            if done and not any(event.kind == "done" for event in replay):
+            if done and (self._is_back(sent) or not any(event.kind == "done" for event in replay)):
                 # Also to a client that has passed the end without knowing, by the same number of an old numbering.
                 self._finished = True
                 pieces.append(self._event(self.truth.publish("done")))
@@ -150,6 +150,11 @@ class SimulatedServer:
         )
         endings = {"drop": reply.drop, "cut": reply.cut, "eof": reply.end, "stall": reply.hang}
         return endings[answer.end]()
+
+    def _is_back(self, sent: Sent) -> bool:
+        """Whether the process has read an end before, and did not take it for one."""
+        before = [each for each in self.truth.requests[:-1] if each.process == sent.process]
+        return any(event.kind == "done" for each in before for event in each.events)
 
     def _replay(self, answer: Answer, sent: Sent) -> tuple[list[Published], dict[str, str]]:
         """Return what is sent again, and what the headers say of it."""

@@ -58,7 +58,11 @@ LOST_NUMBERS = Plan(
 """A new numbering begins with the very numbers that were reported lost in the old one."""
 
 
-@pytest.mark.parametrize("plan", [generate(114683), LOST_NUMBERS], ids=["seed 114683", "by hand"])
+@pytest.mark.parametrize(
+    "plan",
+    [generate(114683), generate(820000093), LOST_NUMBERS],
+    ids=["seed 114683", "seed 820000093", "by hand"],
+)
 def test_a_new_numbering_over_lost_numbers_is_doubtful(plan):
     """Whether they come late or anew, no client can tell: nobody knows their contents."""
     record = play(plan)
