@@ -77,8 +77,8 @@ class ResilientStream:
         params: Query parameters behind those of *url*, or a function that returns them at each attempt.
         content: The request body, or a function that returns it at each attempt.
         json: A value to send as JSON.
-        auth: Credentials as httpx takes them.
-        client: Your own `httpx.AsyncClient`.  It is never closed, and its timeouts are not used.
+        auth: Credentials as the library of the client takes them.
+        client: Your own `AsyncClient` of httpx or httpx2.  It is never closed, and its timeouts are not used.
         uds: The path of a Unix socket to connect to, whatever the host of *url* is.
         compression: Ask for a compressed body.  Servers that do not flush after each event delay them.
         last_event_id: The id to resume after, if nothing is stored.

@@ -13,6 +13,7 @@ from resilient_sse._client.backends import finish
 from resilient_sse._client.log import redacted
 from resilient_sse._client.transport.connection import CLOSE_SECONDS
 from resilient_sse._client.transport.failures import AFTER_REDIRECT
+from resilient_sse._client.transport.library import Client, library_of
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _BECOMES_GET: Final = frozenset({301, 302, _SEE_OTHER})
 
 
 async def exchange(
-    client: httpx.AsyncClient,
+    client: Client,
     request: PreparedRequest,
     *,
     encoding: str,
@@ -104,7 +105,7 @@ class _Sender:
     the first origin it would add the client's default headers, its cookies and its credentials.
     """
 
-    def __init__(self, client: httpx.AsyncClient, *, at_home: bool) -> None:
+    def __init__(self, client: Client, *, at_home: bool) -> None:
         self._client = client
         self._at_home = at_home
 
@@ -118,25 +119,28 @@ class _Sender:
         extensions: dict[str, Any],
         **auth: Any,  # noqa: ANN401 - as httpx takes it, if it is given at all
     ) -> _Sent:
+        raw = headers.raw  # what any library takes, with repeated names and bytes beyond ASCII
+        request: Any
         if self._at_home:
             request = self._client.build_request(
-                method, url, headers=headers, content=content, extensions=extensions
+                method, url, headers=raw, content=content, extensions=extensions
             )
         else:
-            request = httpx.Request(method, url, headers=headers, extensions=extensions)
+            request = library_of(self._client).Request(method, url, headers=raw, extensions=extensions)
         return _Sent(self._client, request, auth)
 
 
 class _Sent:
     """A request on its way; leaving the block leaves the response open, for it belongs to the caller."""
 
-    def __init__(self, client: httpx.AsyncClient, request: httpx.Request, auth: dict[str, Any]) -> None:
+    def __init__(self, client: Client, request: Any, auth: dict[str, Any]) -> None:  # noqa: ANN401 - of its library
         self._client = client
         self._request = request
         self._auth = auth
 
     async def __aenter__(self) -> httpx.Response:
-        return await self._client.send(self._request, stream=True, follow_redirects=False, **self._auth)
+        sending = self._client.send(self._request, stream=True, follow_redirects=False, **self._auth)
+        return cast("httpx.Response", await sending)  # what is used of it is the same in both libraries
 
     async def __aexit__(
         self,

@@ -1,4 +1,4 @@
-"""What httpx raises, in our words: the one place where its exceptions are translated."""
+"""What httpx and httpx2 raise, in our words: the one place where their exceptions are translated."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
         exc: What was caught.
         opened: Whether the response had been accepted.
     """
-    match exc:
+    known = _of_httpx(exc)
+    match known:
         case ResilientSSEError():
             return exc
         case OSError() if not opened:
@@ -125,7 +126,9 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
             return ConnectionLostError(Reason.RESET if cut else Reason.PROTOCOL, _words(exc))
         case httpx.HTTPStatusError():
             # An event hook of the caller's client may call raise_for_status().
-            return BadStatusError(status=exc.response.status_code, headers=dict(exc.response.headers.items()))
+            return BadStatusError(
+                status=known.response.status_code, headers=dict(known.response.headers.items())
+            )
         case httpx.TooManyRedirects():
             return HandshakeError(_words(exc))
         case (
@@ -138,6 +141,19 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
             return ConnectionLostError(Reason.RESET if opened else Reason.CONNECT, _words(exc))
         case _:
             return exc if opened else of_callers(exc)
+
+
+def _of_httpx(exc: Exception) -> Exception:
+    """Return httpx's exception for one of httpx2, whose classes have the same names and nothing else in common."""
+    for kind in type(exc).__mro__:
+        twin: type[Exception] | None = (
+            getattr(httpx, kind.__name__, None) if kind.__module__ == "httpx2" else None
+        )
+        if twin is not None:
+            known = twin.__new__(twin, *exc.args)
+            known.__dict__.update(exc.__dict__)
+            return known
+    return exc
 
 
 def _words(exc: BaseException) -> str:

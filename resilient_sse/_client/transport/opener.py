@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
@@ -14,9 +13,9 @@ from resilient_sse._client.backends import finish
 from resilient_sse._client.transport.connection import CLOSE_SECONDS, Connection
 from resilient_sse._client.transport.exchange import exchange
 from resilient_sse._client.transport.inflate import ACCEPTED_ENCODINGS
+from resilient_sse._client.transport.library import Auth, Client, library_of
 from resilient_sse._client.transport.opening import Opening
 from resilient_sse._client.transport.own import own_client
-from resilient_sse._core.checks import check_callable
 from resilient_sse._core.classify import is_event_stream
 from resilient_sse._core.errors import (
     BadContentTypeError,
@@ -28,10 +27,7 @@ from resilient_sse._core.errors import (
 if TYPE_CHECKING:
     from resilient_sse._client.request import PreparedRequest
 
-__all__ = ["Auth", "Client", "Transport", "check_client", "check_url"]
-
-Client: TypeAlias = httpx.AsyncClient
-Auth: TypeAlias = "httpx.Auth | tuple[str | bytes, str | bytes] | Callable[[httpx.Request], httpx.Request]"
+__all__ = ["Transport", "check_url"]
 
 _STREAMS = frozenset({200, 201})
 _MAX_COOKIES = 50  # what RFC 6265 asks of a user agent for each domain
@@ -50,26 +46,6 @@ def check_url(url: str) -> None:
         httpx.URL(url)
     except httpx.InvalidURL as exc:
         raise ValueError(f"url cannot be used: {exc}") from None
-
-
-def check_client(client: object, auth: object, uds: object) -> None:
-    """
-    Check what is handed on to httpx.
-
-    Raises:
-        TypeError: It is of no use there.
-        ValueError: *uds* says where a client leads that was given.
-    """
-    if uds is not None and not isinstance(uds, str):
-        raise TypeError(f"uds must be the path of a Unix socket or None, not {uds!r}")
-    if uds is not None and client is not None:
-        raise ValueError("uds is for streams without client=; give the client's transport the path")
-    if client is not None and not isinstance(client, httpx.AsyncClient):
-        raise TypeError(f"client must be an httpx.AsyncClient or None, not {client!r}")
-    if not (auth is None or isinstance(auth, (httpx.Auth, tuple))):
-        check_callable(
-            "auth", auth, what="an httpx.Auth, a pair of user and password, or a function of the request"
-        )
 
 
 class Transport:
@@ -97,7 +73,7 @@ class Transport:
     ) -> None:
         self._injected = client
         self._uds = uds
-        self._own: Client | None = None
+        self._own: httpx.AsyncClient | None = None
         self._cookies = httpx.Cookies()
         self._auth = auth
         self._encoding = ACCEPTED_ENCODINGS if compression else "identity"
@@ -149,7 +125,9 @@ class Transport:
 def _has_pool(client: Client | None) -> bool:
     # There is no public way to ask; where the attribute is missing, caution costs little.
     transport = getattr(client, "_transport", None)
-    return client is not None and (transport is None or isinstance(transport, httpx.AsyncHTTPTransport))
+    return client is not None and (
+        transport is None or isinstance(transport, library_of(client).AsyncHTTPTransport)
+    )
 
 
 async def _accept(connection: Connection) -> None:
