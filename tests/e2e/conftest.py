@@ -48,14 +48,15 @@ def httpx2_client(cookies: Any, uds: str | None = None) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def over(request: pytest.FixtureRequest) -> Iterator[None]:
+def over(request: pytest.FixtureRequest) -> Iterator[str]:
     """Choose the transport of streams that are given no client."""
+    name = getattr(request, "param", "own")
     with pytest.MonkeyPatch.context() as patch:
-        if getattr(request, "param", "own") == "httpx2":
+        if name == "httpx2":
             patch.setattr("resilient_sse._client.transport.opener.own_client", httpx2_client)
-        if getattr(request, "param", "own") == "httpx":
+        if name == "httpx":
             patch.setattr("resilient_sse._client.transport.own.is_patched", lambda: True)
-        yield
+        yield name
 
 
 @pytest.fixture

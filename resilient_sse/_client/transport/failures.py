@@ -71,7 +71,7 @@ def of_callers(exc: Exception) -> Exception:
             "TransportError",
             "ConnectionError",
         }
-        passes = bool(transport_errors) and not isinstance(exc, _PROGRAMS)
+        passes = bool(transport_errors) and not isinstance(_of_httpx(exc), _PROGRAMS)
     if not passes:
         return exc
     return ConnectionLostError(Reason.CONNECT, f"a function given to the stream: {_words(exc)}")
@@ -104,10 +104,10 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
         case OSError() if not opened:
             return of_callers(
                 exc
-            )  # out of authentication or hooks: for sockets the transports have httpx's words
+            )  # out of authentication or hooks: of sockets the transports tell in httpx's words
         case httpx.ProxyError() if _PROXY_REFUSES.match(str(exc)):
             return HandshakeError(f"the proxy refuses the request: {exc}")
-        case _ if isinstance(exc, (*_PROGRAMS, UnicodeError, OverflowError)):
+        case _ if isinstance(known, (*_PROGRAMS, UnicodeError, OverflowError)):
             # Our own request breaks a rule; it would break it again at every attempt.
             # h11's words quote the header, which may be a secret; the cause still has them.
             return HandshakeError(f"the request cannot be sent: {_words(exc).partition(' b')[0]}")
