@@ -331,7 +331,8 @@ class Session:
 
     def _waits_no_longer(self, sequence: Sequence, now: float) -> bool:
         """Bring up what the sequence keeps for a replay that will not come; return whether there was anything."""
-        if self._current.opened_at is None:
+        ended = self.state is StreamState.ERROR
+        if self._current.opened_at is None and not ended:
             return False  # the attempt that heals is on its way
         settled = self._has_settled(now)
         if settled and sequence.settle():
@@ -339,7 +340,8 @@ class Session:
         if sequence.state is State.HEALING:
             in_vain = settled
         else:  # where no reconnect may be made, a gap is better than the end of the stream
-            in_vain = sequence.state is State.ASKING and (self.outage.spent or self._obstacle() is not None)
+            may_ask = not (ended or self.outage.spent or self._obstacle() is not None)
+            in_vain = sequence.state is State.ASKING and not may_ask
         if in_vain:
             sequence.release()
         return in_vain

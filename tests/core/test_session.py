@@ -1034,6 +1034,16 @@ def test_a_hole_at_the_end_of_the_budget():
     assert stream.state is CONNECTED
 
 
+def test_a_hole_that_shows_when_the_stream_has_given_up():
+    """What came in the moment the silence became too long comes before the error, and so does its gap (R8)."""
+    stream = up(intake={"sequence": integers}, retry={"max_retries": 0})
+    stream.sends("id: 3\ndata: c\n\ndata: plain\n\n").loses(Reason.STALL)
+    items = [item for item in stream.taken() if not isinstance(item, Disconnected)]
+    assert items[0] == Gap(kind="hole", after_id="1", before_id="3", missing=1)
+    assert [item.data for item in items[1:]] == ["c", "plain"]
+    assert isinstance(stream.raises(), RetriesExhaustedError)
+
+
 # Too much
 
 
