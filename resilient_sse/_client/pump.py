@@ -130,11 +130,9 @@ class Pump:
                 if self._left <= 0:
                     await self._give_turn()
                     continue
-                if batches is None:
-                    item = self._unhanded or session.take(self._clock())
-                else:
+                if batches is not None:
                     batches.portion = min(self._portion, self._left)
-                    item = self._unhanded or batches.take()
+                item = self._unhanded or (session.take(self._clock()) if batches is None else batches.take())
                 if session.stats.id_conflicts:
                     self._reporter.conflict(meaningless=session.intake.ids_are_meaningless)
                 if item is not None:
@@ -149,11 +147,10 @@ class Pump:
                     await self._read(connection)
                     if connection.source.pending:
                         await self._stay(connection)
-                elif step is Step.END:
-                    await self.close()  # this frees what our own client holds
-                    return None
                 else:
                     await self._proceed(step)
+                    if step is Step.END:
+                        return None
         except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
             raise RuntimeError("a function given to the stream raised StopAsyncIteration") from exc
         finally:
@@ -355,6 +352,8 @@ class Pump:
                 await self._drop()
             finally:
                 self._session.complete(anyio.current_time())
+        elif step is Step.END:
+            await self.close()  # this frees what our own client holds
         elif step is Step.CONNECT or self.connection is None:
             await self._connect()
         else:
