@@ -127,7 +127,7 @@ class Session:
         self._rest = b""
         self._fed = 0  # of the rest
         self._opened_at: float | None = None
-        self._proved = self._dispatched = False
+        self._proved = self._dispatched = self._answered = False
         self._resumption = Resumption()
         self._setback = Setback()
         self._silent_since: float | None = None
@@ -154,7 +154,7 @@ class Session:
         self.stats.connections += 1
         self.stats.reconnects += self.connection > 1
         self.stats.connected_at = self._opened_at = now
-        self._proved = self._dispatched = False
+        self._proved = self._dispatched = self._answered = False
         self.outage.accepted()
         self._parser = Parser(max_event_bytes=self._options.max_event_bytes)
         self.silence.start()
@@ -215,8 +215,9 @@ class Session:
             dispatched = self._queue(found)
         if self._parser.overflow is not None:
             self._rest, self._fed = b"", 0
-        if dispatched:
-            self._dispatched = True
+        if found:
+            self._answered = True
+            self._dispatched = self._dispatched or dispatched
         alive = self.silence.heard(size, waited, frames=bool(found), event=dispatched)
         if alive and self.journal.state is _WAITING:
             self._move(StreamState.CONNECTED, Reason.OPENED, now)
@@ -305,15 +306,16 @@ class Session:
 
     def lost(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that the connection ended, and decide; everything it brought must have been taken."""
-        self._disconnected(now)
         reason = reason_of(error)
+        answered = reason is Reason.EOF and self._answered
+        self._disconnected(now, answered=answered)
         quiet = reason in (Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT)
         if self.intake.healing and quiet and self._resumption.had_its_chance:
             self.intake.release()
         self.stats.stalls += reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
         if reason is Reason.EOF and self._options.on_eof == "complete":
             return self.complete(now)
-        return self._decide(error, now, wall)
+        return self._decide(error, now, wall, answered=answered)
 
     def refused(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that an attempt to open a connection failed, and decide."""
@@ -349,10 +351,17 @@ class Session:
         """End the stream: the program asked for it, and for nothing that is still queued."""
         self._close(Reason.CLOSED, now, discard=True)
 
-    def _decide(self, error: ResilientSSEError, now: float, wall: datetime) -> None:
+    def _decide(
+        self, error: ResilientSSEError, now: float, wall: datetime, *, answered: bool = False
+    ) -> None:
         try:
             decision = self.outage.decide(
-                error, proven=self.connection > 0, obstacle=self._obstacle(), now=now, wall=wall
+                error,
+                proven=self.connection > 0,
+                obstacle=self._obstacle(),
+                now=now,
+                wall=wall,
+                answered=answered,
             )
         except Exception as exc:  # noqa: BLE001 - whatever it is
             self.failed(exc, now=now)  # the caller's classify or backoff
@@ -394,7 +403,7 @@ class Session:
             self.journal.recovered(recovery)
         self.outage.end()
 
-    def _disconnected(self, now: float, *, cut: bool = False) -> None:
+    def _disconnected(self, now: float, *, cut: bool = False, answered: bool = False) -> None:
         if self._opened_at is None:
             return
         while self._rest:
@@ -407,7 +416,7 @@ class Session:
             self._setback.forget()
         self._silent_since = max(self._opened_at, self.stats.last_byte_at or self._opened_at)
         if self._dispatched or not cut:  # what the program ends itself tells of a server only what came
-            self._report(self._resumption.ended(dispatched=self._dispatched, settled=settled))
+            self._report(self._resumption.ended(dispatched=self._dispatched, settled=settled or answered))
         self._opened_at = None
         self._proved = self.intake.fresh = False
 
