@@ -65,6 +65,7 @@ _FAILED_OPENINGS = frozenset(
     {Reason.CONNECT, Reason.RESET, Reason.STATUS, Reason.SERVER, Reason.CONTENT_TYPE, Reason.PROTOCOL}
 )
 _GIVING_UP = _FAILED_OPENINGS | {Reason.RETRIES, Reason.RESTART}
+_WANTED = frozenset({Reason.RESTART, Reason.AGE, Reason.GAP})
 _OPENED = frozenset({Reason.OPENED})
 _ENDINGS = frozenset({Reason.COMPLETE, Reason.CLOSED})
 
@@ -385,7 +386,10 @@ class Session:
         return self._options.obstacle(dispatched=dispatched, resumable=self.intake.cursor is not None)
 
     def _reconnect(self, decision: Decision, now: float) -> None:
-        reason, attempt, delay, error = decision.reason, decision.attempt, decision.delay, decision.error
+        reason, attempt, delay = decision.reason, decision.attempt, decision.delay
+        error: ResilientSSEError | None = decision.error
+        if reason in _WANTED:
+            error = None  # nothing was caught
         self.resume_at = now + delay
         self.intake.notify(Disconnected(reason=reason, attempt=attempt, delay=delay, error=error))
         self._move(StreamState.RECONNECTING, reason, now, attempt=attempt, delay=delay, error=error)

@@ -135,7 +135,7 @@ async def test_accepting_and_closing_at_once_is_no_recovery(script):
         ([b"retry: 100\n\n"], 0.1),
         (numbered(1), 1),
         ([event("", event="heartbeat")], 1),
-        ([pause(30), comment("cut by a proxy")], 31),
+        ([pause(29), comment("cut by a proxy")], 30),
         ([pause(4), event("", event="ping", id="7"), b"retry: 3000\n\n"], 7),
     ],
     ids=["id", "comment", "retry", "short-retry", "repeated", "heartbeat", "proxy", "all"],
