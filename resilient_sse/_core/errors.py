@@ -151,11 +151,13 @@ class ConnectionLostError(ResilientSSEError):
 
     Attributes:
         reason: What happened, as the same closed set the states and statistics use.
+        detail: More of it, in words for an operator; empty if there is no more.
     """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"connection lost: {reason.value}" + (f" ({detail})" if detail else ""))
         self.reason = reason
+        self.detail = detail
 
 
 class LimitExceededError(ResilientSSEError):

@@ -72,6 +72,7 @@ class Outage:
         """Attempts that followed a failure since the outage began: the part of the budget that is spent."""
         self.began_at: float | None = None
         """When it began, `None` outside an outage."""
+        self._answered = False  # it began with what is no failure
 
     def begin(self, now: float) -> None:
         """Take note of a failure; the first one begins the outage."""
@@ -82,6 +83,7 @@ class Outage:
         """Be well again."""
         self.attempt = 0
         self.began_at = None
+        self._answered = False
         self.pacing.reset()
 
     def renew(self) -> None:
@@ -99,7 +101,14 @@ class Outage:
         self._refused_credentials = False
 
     def decide(
-        self, error: ResilientSSEError, *, proven: bool, obstacle: str | None, now: float, wall: datetime
+        self,
+        error: ResilientSSEError,
+        *,
+        proven: bool,
+        obstacle: str | None,
+        now: float,
+        wall: datetime,
+        answered: bool = False,
     ) -> Decision:
         """
         Decide about a failure.
@@ -110,7 +119,12 @@ class Outage:
             obstacle: Why the request must not be sent again, if so.
             now: The time, on the clock of the event loop.
             wall: The time, by the calendar.
+            answered: Whether this is the clean end of a connection that brought something: servers that poll by
+                design do that, which is paced, and neither a failure nor a part of the budget.
         """
+        if answered:
+            self.end()
+            self._answered = True
         self.begin(now)
         reason = reason_of(error)
         verdict = self._verdict(error, proven=proven)
@@ -119,9 +133,11 @@ class Outage:
         if obstacle is not None:
             refusal = refusal_to_resend(obstacle, after=error)
             return Decision(verdict=Verdict.RAISE, error=refusal, reason=reason)
-        if self.spent:
+        if self.spent and not answered:
             elapsed = now - (now if self.began_at is None else self.began_at)
-            spent = RetriesExhaustedError(attempts=self.attempt + 1, elapsed=elapsed, last=str(error))
+            spent = RetriesExhaustedError(
+                attempts=self.attempt + (not self._answered), elapsed=elapsed, last=str(error)
+            )
             spent.__cause__ = error
             return Decision(verdict=Verdict.RAISE, error=spent, reason=Reason.RETRIES)
         self.attempt += 1

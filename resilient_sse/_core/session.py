@@ -70,6 +70,7 @@ _FAILED_OPENINGS = frozenset(
     {Reason.CONNECT, Reason.RESET, Reason.STATUS, Reason.SERVER, Reason.CONTENT_TYPE, Reason.PROTOCOL}
 )
 _GIVING_UP = _FAILED_OPENINGS | {Reason.RETRIES, Reason.RESTART}
+_WANTED = frozenset({Reason.RESTART, Reason.AGE, Reason.GAP})
 _OPENED = frozenset({Reason.OPENED})
 _ENDINGS = frozenset({Reason.COMPLETE, Reason.CLOSED})
 
@@ -103,13 +104,13 @@ TRANSITIONS: Mapping[tuple[StreamState, StreamState], frozenset[Reason]] = Mappi
 class _Connection:
     """What one connection has brought; made when it is opened, and again, without a time, when it is lost."""
 
-    __slots__ = ("dispatched", "fed", "opened_at", "parser", "proved", "rest")
+    __slots__ = ("answered", "dispatched", "fed", "opened_at", "parser", "proved", "rest")
 
     def __init__(self, max_event_bytes: int | None, *, opened_at: float | None = None) -> None:
         self.opened_at = opened_at
         self.parser = Parser(max_event_bytes=max_event_bytes)
         self.rest, self.fed = b"", 0  # what was received, and how much of it was judged
-        self.dispatched = self.proved = False  # any event has come; a new one has
+        self.answered = self.dispatched = self.proved = False  # anything has come; an event; a new one
 
 
 class Session:
@@ -231,8 +232,9 @@ class Session:
             dispatched = self._queue(found)
         if current.parser.overflow is not None:
             current.rest, current.fed = b"", 0
-        if dispatched:
-            current.dispatched = True
+        if found:
+            current.answered = True
+            current.dispatched = current.dispatched or dispatched
         alive = self.silence.heard(raw_size, waited, frames=bool(found), event=dispatched)
         if alive and self.journal.state is _WAITING:
             self._move(StreamState.CONNECTED, Reason.OPENED, now)
@@ -353,8 +355,9 @@ class Session:
 
     def lost(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that the connection ended, and decide; everything it brought must have been taken."""
-        self._disconnected(now)
         reason = reason_of(error)
+        answered = reason is Reason.EOF and self._current.answered
+        self._disconnected(now, answered=answered)
         quiet = reason in (Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT)
         sequence, had_its_chance = self._sequence, quiet and self._resumption.had_its_chance
         if sequence is not None and sequence.state is State.HEALING and had_its_chance:
@@ -362,7 +365,7 @@ class Session:
         self.stats.stalls += reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
         if reason is Reason.EOF and self._options.on_eof == "complete":
             return self.complete(now)
-        return self._decide(error, now, wall)
+        return self._decide(error, now, wall, answered=answered)
 
     def refused(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that an attempt to open a connection failed, and decide."""
@@ -397,10 +400,17 @@ class Session:
         """End the stream: the program asked for it, and for nothing that is still queued."""
         self._close(Reason.CLOSED, now, discard=True)
 
-    def _decide(self, error: ResilientSSEError, now: float, wall: datetime) -> None:
+    def _decide(
+        self, error: ResilientSSEError, now: float, wall: datetime, *, answered: bool = False
+    ) -> None:
         try:
             decision = self.outage.decide(
-                error, proven=self.connection > 0, obstacle=self._obstacle(), now=now, wall=wall
+                error,
+                proven=self.connection > 0,
+                obstacle=self._obstacle(),
+                now=now,
+                wall=wall,
+                answered=answered,
             )
         except Exception as exc:  # noqa: BLE001 - whatever it is
             self.failed(exc, now=now)  # the caller's classify or backoff
@@ -429,7 +439,10 @@ class Session:
         )
 
     def _reconnect(self, decision: Decision, now: float) -> None:
-        reason, attempt, delay, error = decision.reason, decision.attempt, decision.delay, decision.error
+        reason, attempt, delay = decision.reason, decision.attempt, decision.delay
+        error: ResilientSSEError | None = decision.error
+        if reason in _WANTED:
+            error = None  # nothing was caught
         self.resume_at = now + delay
         self.intake.notify(Disconnected(reason=reason, attempt=attempt, delay=delay, error=error))
         self._move(StreamState.RECONNECTING, reason, now, attempt=attempt, delay=delay, error=error)
@@ -451,7 +464,7 @@ class Session:
             self.journal.recovered(recovery)
         outage.end()
 
-    def _disconnected(self, now: float, *, cut: bool = False) -> None:
+    def _disconnected(self, now: float, *, cut: bool = False, answered: bool = False) -> None:
         current = self._current
         if current.opened_at is None:
             return
@@ -465,7 +478,8 @@ class Session:
             self.outage.end()
             self._setback.forget()
         if current.dispatched or not cut:  # what the program ends itself tells of a server only what came
-            self._report(self._resumption.ended(dispatched=current.dispatched, settled=settled))
+            told = self._resumption.ended(dispatched=current.dispatched, settled=settled or answered)
+            self._report(told)
         self._current = _Connection(self._options.max_event_bytes)
         self.intake.fresh = False
 

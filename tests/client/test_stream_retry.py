@@ -117,13 +117,63 @@ async def test_own_series_of_delays(script):
 
 async def test_accepting_and_closing_at_once_is_no_recovery(script):
     """A bare 200 does not reset the counter: accept-and-close servers are not stormed (F7)."""
-    script.always(Reply(comment("hello")))
+    script.always(Reply())
     record = Record()
     error = await gives_up(make(script, on_state_change=record), RetriesExhaustedError)
     assert gaps(script) == [1, 2, 4, 5, 5]
     assert error.attempts == 6
     waits = [change for change in record.changes if change.new is StreamState.RECONNECTING]
     assert [change.attempt for change in waits] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "answer, pace",
+    [
+        ([b"id: 1\n\n"], 1),
+        ([comment("nothing new")], 1),
+        ([b"retry: 60000\n\n"], 60),
+        ([b"retry: 100\n\n"], 0.1),
+        (numbered(1), 1),
+        ([event("", event="heartbeat")], 1),
+        ([pause(29), comment("cut by a proxy")], 30),
+        ([pause(4), event("", event="ping", id="7"), b"retry: 3000\n\n"], 7),
+    ],
+    ids=["id", "comment", "retry", "short-retry", "repeated", "heartbeat", "proxy", "all"],
+)
+@pytest.mark.parametrize("max_retries", [0, 5])
+async def test_servers_that_poll_by_design(script, caplog, answer, pace, max_retries):
+    """A clean end of an answer that brought anything is paced, and neither a failure nor a loss (P48)."""
+    script.respond(*numbered(1)).end()
+    for _ in range(20):
+        script.respond(*answer).end()
+    script.respond(*numbered(2)).hang()
+    record = Record()
+    options = {"events": ["message"], "max_retries": max_retries, "on_state_change": record}
+    async with make(script, **options) as stream:
+        assert [item.id for item in await take(stream, 2)] == ["1", "2"]
+    assert gaps(script) == [1] + [pace] * 20
+    assert (stream.stats.failed_attempts, stream.stats.gaps) == (0, 0)
+    assert "fail" not in (" ".join(record.texts) + caplog.text).lower()
+
+
+@pytest.mark.parametrize("lasts", [30, 55])
+@pytest.mark.parametrize("backoff", [Backoff(jitter=0), Backoff(maximum=60, jitter=0)])
+async def test_a_proxy_that_cuts_a_quiet_stream_never_ends_it(script, lasts, backoff):
+    """Whatever pace the server asks for, a connection that held for half a minute has worked (P48)."""
+    for _ in range(20):
+        script.respond(b"retry: 60000\n", pause(lasts)).drop()
+    script.respond(*numbered(1)).hang()
+    async with make(script, backoff=backoff, stall_timeout=None) as stream:
+        await anext(stream)
+    assert gaps(script) == [lasts + 60] * 20
+
+
+async def test_giving_up_after_a_poll_counts_what_failed(script):
+    """The clean end before them is no failed attempt (P48)."""
+    script.respond(*numbered(1)).end()
+    script.refuse(times=5)
+    error = await gives_up(make(script), RetriesExhaustedError)
+    assert (len(script.requests), error.attempts) == (6, 5)
 
 
 async def test_an_event_resets_the_counter(script):
