@@ -19,6 +19,7 @@ from resilient_sse import (
 from resilient_sse.checkpoints import Checkpoint
 from resilient_sse.testing import Refusal, Reply, Script, event
 from tests.client.support import make, numbered
+from tests.docs.pages import table, text_of
 
 
 class Stored:
@@ -88,55 +89,63 @@ NEXT = again(*numbered(6))
 LOSSES = {
     # The server says so.
     "410": Loss(steps=(FIVE, gone(410)), gaps=unresumable(), error=BadStatusError),
-    "503-and-then-410": Loss(
+    "503, then 410": Loss(
         steps=(FIVE, gone(503), gone(410)), gaps=unresumable(), error=BadStatusError, options=TWICE
     ),
-    "404-for-good": Loss(steps=(FIVE, *[gone(404)] * 3), error=RetriesExhaustedError, options=TWICE),
-    "400-for-the-id": Loss(steps=(FIVE, gone(400)), error=BadStatusError),
-    "another-id": Loss(
+    "404 for as long as it is tried": Loss(
+        steps=(FIVE, *[gone(404)] * 3), error=RetriesExhaustedError, options=TWICE
+    ),
+    "400": Loss(steps=(FIVE, gone(400)), error=BadStatusError),
+    "an answer with another `Last-Event-ID`": Loss(
         steps=(FIVE, again(*numbered(9), headers={"Last-Event-ID": "8"}), again(*numbered(10))),
         gaps=unresumable(before="8"),
     ),
-    "another-id-over-and-over": Loss(
+    "empty answers with another `Last-Event-ID`, over and over": Loss(
         steps=(FIVE, *[again(headers={"Last-Event-ID": "8"})] * 2, again(*numbered(9))),
         gaps=unresumable(before="8"),
     ),
-    "another-id-of-mercure": Loss(
+    "an answer with another `Mercure-Last-Event-ID`": Loss(
         steps=(FIVE, again(*numbered(9), headers={"Mercure-Last-Event-ID": "earliest"})),
         gaps=unresumable(before="earliest"),
     ),
-    "the-id-of-mercure": Loss(steps=(FIVE, again(*numbered(6), headers={"Mercure-Last-Event-ID": "5"}))),
+    "an answer with the `Mercure-Last-Event-ID` that was asked for": Loss(
+        steps=(FIVE, again(*numbered(6), headers={"Mercure-Last-Event-ID": "5"}))
+    ),
     "204": Loss(steps=(FIVE, gone(204))),
     # The server shows it.
-    "empty-answers": Loss(steps=(FIVE, *[again()] * 4, NEXT), gaps=unresumable(), options={"max_retries": 9}),
-    "empty-answers-and-then-410": Loss(
+    "three or more empty answers in a row": Loss(
+        steps=(FIVE, *[again()] * 4, NEXT), gaps=unresumable(), options={"max_retries": 9}
+    ),
+    "three empty answers, then 410": Loss(
         steps=(FIVE, *[again()] * 3, gone(410)),
         gaps=unresumable(),
         error=BadStatusError,
         options={"max_retries": 9},
     ),
-    "older-ids": Loss(steps=(FIVE, again(*numbered(1, 2, 3, 4, 5, 6))), options=NUMBERED, delivered="123456"),
-    "a-jump": Loss(
+    "with `sequence`, older events that are known": Loss(
+        steps=(FIVE, again(*numbered(1, 2, 3, 4, 5, 6))), options=NUMBERED, delivered="123456"
+    ),
+    "with `sequence`, a jump, also when asked again": Loss(
         steps=(FIVE, again(*numbered(8)), again(*numbered(8)), again(*numbered(9))),
         gaps=(Gap(kind="hole", after_id="5", before_id="8", missing=2),),
         options=NUMBERED,
     ),
-    "trimmed": Loss(
+    "with `sequence`, a history that begins later": Loss(
         steps=(FIVE, *[again(*numbered(100, 101))] * 2, again(*numbered(102))),
         gaps=(Gap(kind="hole", after_id="5", before_id="100", missing=94),),
         options=NUMBERED,
     ),
-    "snapshot-first": Loss(
+    "with `sequence`, a snapshot under a later id, and events behind it": Loss(
         steps=(FIVE, *[again(event("all", id="9", event="snapshot"), *numbered(10))] * 2),
         gaps=(Gap(kind="hole", after_id="5", before_id="9", missing=3),),
         options=NUMBERED,
     ),
-    "a-reset-numbering": Loss(
+    "with `sequence`, a numbering that begins anew": Loss(
         steps=(FIVE, again(event("new", id="1"), event("newer", id="2")), again(event("newest", id="3"))),
         gaps=(Gap(kind="reset", after_id="5", before_id="1"),),
         options=NUMBERED,
     ),
-    "another-host": Loss(
+    "with `sequence`, a redirect to a host with other numbers": Loss(
         steps=(
             FIVE,
             gone(307, headers={"Location": "https://other/stream"}),
@@ -146,61 +155,77 @@ LOSSES = {
         gaps=(Gap(kind="reset", after_id="5", before_id="2"),),
         options=NUMBERED,
     ),
-    "a-cursor-that-falls-back": Loss(
+    "with `cursor`, a position that falls back": Loss(
         steps=(FIVE, again(event("new", id="2"), event("newer", id="3")), again(event("newest", id="4"))),
         gaps=(Gap(kind="reset", after_id="5", before_id="2"),),
         options={"cursor": lambda item: item.id},
     ),
     # It cannot be asked for.
-    "no-header-can-carry-it": Loss(
+    "an id that no header can carry, and none before it; at each reconnect": Loss(
         steps=(again(event("a", id="x" * 5000)), again(), again(event("b", id="2")), again(*numbered(3))),
         gaps=unresumable("x" * 5000) * 2,
         delivered="ab3",
     ),
-    "no-header-can-carry-the-last": Loss(
+    "an id that no header can carry, behind one that a header can": Loss(
         steps=(FIVE, again(event("6", id="x" * 5000)), again(event("6", id="x" * 5000), *numbered(7))),
         delivered="1234567",
     ),
-    "the-server-clears-it": Loss(steps=(again(*numbered(1), event("a", id="")), again(event("b")))),
-    "resume-knows-no-way": Loss(
+    "an empty `id:`": Loss(steps=(again(*numbered(1), event("a", id="")), again(event("b")))),
+    "with `resume`, `None` for a GET; at each reconnect": Loss(
         steps=(FIVE, again(*numbered(8)), again()),
         gaps=(*unresumable("5"), *unresumable("8") * 2),
         options={"resume": lambda position, answer: None},
     ),
-    "resume-knows-no-way-for-a-post": Loss(
+    "with `resume`, `None` for a POST": Loss(
         steps=(FIVE,), error=NotResumableError, options={**POST, "resume": lambda position, answer: None}
     ),
-    "a-post-without-its-location": Loss(
+    "with `resume.location()`, an answer without `Location`": Loss(
         steps=(again(event("a")),), error=NotResumableError, options={**POST, **resume.location()}
     ),
-    "a-response-without-its-id": Loss(
+    "with `resume.response()`, a drop before the first event": Loss(
         steps=(again(b"data: {"),), error=NotResumableError, options={**POST, **resume.response()}
     ),
-    "listen-again": Loss(
+    "with `resume.listen_again()`, a drop; at each reconnect": Loss(
         steps=(again(event("a")), gone(503), again(event("b")), again()),
         gaps=unresumable(None) * 3,
         options=resume.listen_again(),
     ),
-    "a-post-without-an-id": Loss(steps=(again(event("a")),), error=NotResumableError, options=POST),
-    "a-body-that-is-spent": Loss(
+    "a POST that is cut behind events without ids": Loss(
+        steps=(again(event("a")),), error=NotResumableError, options=POST
+    ),
+    "a body that was an iterator": Loss(
         steps=(FIVE,), error=NotResumableError, options={"method": "POST", "content": spent}
     ),
-    "a-body-that-is-spent-with-resume": Loss(
+    "with `resume`, a body that was an iterator": Loss(
         steps=(FIVE,),
         error=NotResumableError,
         options={"method": "POST", "content": spent, **resume.query("since")},
     ),
     # The store.
-    "a-stored-position-that-no-header-can-carry": Loss(
+    "a stored position that no header can carry": Loss(
         steps=(), error=CheckpointError, options={"checkpoint": Stored("a\nb")}
     ),
-    "another-consumer": Loss(
+    "a stored position that another consumer has moved": Loss(
         steps=(FIVE,), error=CheckpointError, options={"checkpoint": Stored("0", moved=True)}
     ),
-    "a-stored-position-without-a-way": Loss(
+    "a stored position, and `resume` knows no way for a POST": Loss(
         steps=(), error=NotResumableError, options={"checkpoint": Stored("7"), **POST, **resume.location()}
     ),
 }
+
+
+def told(loss: Loss) -> str:
+    """Say in the words of the docs what is told."""
+    kinds = {gap.kind for gap in loss.gaps}
+    gap = f"a `Gap`, `{kinds.pop()}`" if kinds else ""
+    error = f"`{loss.error.__name__}`" if loss.error else ""
+    return ", then ".join(filter(None, (gap, error))) or "nothing"
+
+
+def test_the_table_in_the_docs():
+    """P61: the page has each of these situations, and says what is told."""
+    rows = dict(table(text_of("reference/requests-and-answers.md"), "what happens", "what is told"))
+    assert rows == {name: told(loss) for name, loss in LOSSES.items()}
 
 
 @pytest.mark.parametrize("name", LOSSES)
