@@ -151,6 +151,7 @@ class Pump:
                     await self._proceed(step)
                     if step is Step.END:
                         return None
+                    del step  # an error refers to this frame
         except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
             raise RuntimeError("a function given to the stream raised StopAsyncIteration") from exc
         finally:
@@ -374,13 +375,15 @@ class Pump:
         session.journal.attempting(anyio.current_time())
         try:
             opened = await self._open()
-        except ResilientSSEError as error:
-            session.refused(error, now=anyio.current_time(), wall=datetime.now(UTC))
-            self._outage.failed()
-            return
         except Exception as exc:  # noqa: BLE001 - the caller's own functions raise what they like; it is raised below
-            session.failed(exc, now=anyio.current_time())
-            self._outage.failed()
+            if isinstance(exc, ResilientSSEError):
+                session.refused(exc, now=anyio.current_time(), wall=datetime.now(UTC))
+            else:
+                session.failed(exc, now=anyio.current_time())
+            if session.state is StreamState.RECONNECTING:
+                self._outage.failed()
+            else:
+                self._end_outage()
             return
         except BaseException as exc:
             # Told to the session when the stream is asked again.

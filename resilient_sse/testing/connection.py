@@ -137,8 +137,12 @@ class ReplyStream(httpx.AsyncByteStream):
 
     async def _finish(self) -> None:
         await self._connection.wait_until(math.inf if self._hang else self._due)
-        if self._failure is not None:
-            raise self._failure
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # it refers to this frame
 
     @override
     async def aclose(self) -> None:

@@ -142,6 +142,7 @@ class Connection:
         if self._stream is None and not self.source.pending:
             with contextlib.suppress(Exception):
                 await self._unwind()
+            await self.source.end()
         with contextlib.suppress(Exception):
             await self._response.aclose()
 
