@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json as jsonlib
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 from urllib.parse import quote_plus, unquote, unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
@@ -23,10 +24,15 @@ __all__ = [
     "ResumeFunction",
 ]
 
-HeaderValues: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
+HeaderValues: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 Primitive: TypeAlias = str | int | float | bool | None
-ParamValues: TypeAlias = Mapping[str, Primitive | Sequence[Primitive]] | Sequence[tuple[str, Primitive]]
+ParamValues: TypeAlias = Mapping[str, Primitive | Iterable[Primitive]] | Iterable[tuple[str, Primitive]]
 Content: TypeAlias = str | bytes | AsyncIterable[bytes] | Callable[[], "bytes | Awaitable[bytes]"]
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.1: what a header's name is made of
+_UNSENDABLE = re.compile(
+    rb"[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]$"
+)  # and section 5.5: what its value may not hold
 
 # RFC 9110 section 9.2.1: these ask for nothing but an answer, so asking again does no harm.
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -101,9 +107,11 @@ class RequestTemplate:
     """
     The request of a stream, from which each attempt's is prepared.
 
+    What is not a function is copied, as it will be sent: what the caller changes later changes nothing.
+
     Raises:
         TypeError: An argument has the wrong type, or both *content* and *json* are given.
-        ValueError: The URL or the method is unusable.
+        ValueError: The URL, the method, or a header is unusable.
     """
 
     url: str
@@ -139,13 +147,12 @@ class RequestTemplate:
             raise TypeError(
                 f"resume must be a function of the position and the last answer, not {self.resume!r}"
             )
-        # A first rendering finds wrong headers and parameters now instead of at the first attempt.
         if not callable(self.headers):
-            _header_list(self.headers)
+            object.__setattr__(self, "headers", _header_list(self.headers))
         if not callable(self.params):
-            _param_list(self.params)
+            object.__setattr__(self, "params", _param_list(self.params))
         if self.json is not None:
-            _json_bytes(self.json)
+            object.__setattr__(self, "json", _json_bytes(self.json))
 
     @property
     def userinfo(self) -> tuple[str, str] | None:
@@ -185,7 +192,7 @@ class RequestTemplate:
         params = [] if callable(self.params) else _param_list(self.params)
         query = urlsplit(_merged(self.url, params)).query.encode()
         method = b"" if self.method.upper() == "GET" else self.method.upper().encode()
-        body = b"" if self.json is None else _json_bytes(self.json)
+        body = self.json or b""
         if isinstance(self.content, (str, bytes)):
             body = self.content.encode() if isinstance(self.content, str) else self.content
         user = self.userinfo[0].encode() if self.userinfo else b""
@@ -200,6 +207,7 @@ class RequestTemplate:
             answer: The head of the last answer.
 
         Raises:
+            HandshakeError: A header cannot be sent, or the URL to resume from.
             NotResumableError: The caller's function knows no way, and the first request must not be sent again.
             Exception: Whatever the caller's own functions raise.
         """
@@ -208,7 +216,11 @@ class RequestTemplate:
         change = change or Resume()
         if change.content is not None and change.json is not None:
             raise TypeError("resume: give content or json, not both")
-        headers = _header_list(await _evaluated(self.headers))
+        given = await _evaluated(self.headers)
+        try:
+            headers, added = _header_list(given), _header_list(change.headers)
+        except ValueError as exc:
+            raise HandshakeError(f"the request cannot be sent: {exc}") from None
         if change.url is None:
             url = _merged(self.url, _param_list(await _evaluated(self.params)))
         else:
@@ -219,7 +231,6 @@ class RequestTemplate:
                 raise HandshakeError(f"resume: {exc}") from None
         for name, value in _param_list(change.params):
             url = _replaced(url, name, value)
-        added = _header_list(change.headers)
         replaced = {name.lower() for name, _ in added}
         headers = [*(pair for pair in headers if pair[0].lower() not in replaced), *added]
         content = await self._body(change, again=answer is not None)
@@ -259,16 +270,15 @@ class RequestTemplate:
         return change
 
     async def _body(self, change: Resume, *, again: bool) -> bytes | AsyncIterable[bytes] | None:
-        value: Any = change.json
+        if change.json is not None:
+            return _json_bytes(change.json)
         content: Any = change.content
-        if value is content is change.method is None:
-            value = self.json
-            if value is None:
-                content = await _evaluated(self.content)
+        if content is None and change.method is None:
+            if self.json is not None:
+                return cast("bytes", self.json)
+            content = await _evaluated(self.content)
             if again and isinstance(content, AsyncIterable):
                 raise NotResumableError(SPENT_BODY)
-        if value is not None:
-            return _json_bytes(value)
         return content.encode() if isinstance(content, str) else content
 
 
@@ -326,17 +336,30 @@ async def _evaluated(value: Any) -> Any:  # noqa: ANN401 - a value, or a functio
 
 
 def _header_list(headers: HeaderValues | None) -> list[tuple[bytes, bytes]]:
-    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
-    return [(_header_bytes(name), _header_bytes(value)) for name, value in _pairs("headers", pairs)]
+    given: Any = () if headers is None else headers
+    pairs = given.items() if isinstance(headers, Mapping) else given
+    rendered: list[tuple[bytes, bytes]] = []
+    for key, text in _pairs("headers", pairs):
+        name = _header_bytes(key, "a name")
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"headers: {key!r} is no name of a header")
+        value = _header_bytes(text, f"the value of {key!r}")
+        if _UNSENDABLE.search(value):  # not shown: it may be a secret
+            raise ValueError(
+                f"headers: the value of {key!r} has a line end, a control character or a space at an end"
+            )
+        rendered.append((name, value))
+    return rendered
 
 
 def _param_list(params: ParamValues | None) -> list[tuple[str, str]]:
-    pairs = params.items() if isinstance(params, Mapping) else params or ()
+    given: Any = () if params is None else params
+    pairs = given.items() if isinstance(params, Mapping) else given
     rendered: list[tuple[str, str]] = []
     for name, value in _pairs("params", pairs):
-        values: Iterable[Any] = (value,)
-        if isinstance(value, (list, tuple)):  # as in httpx, a list repeats the name
-            values = cast("Iterable[Any]", value)
+        kept: object = value
+        several = isinstance(kept, Iterable) and not isinstance(kept, (str, bytes, Mapping))
+        values: Iterable[Any] = value if several else (value,)  # as in httpx, several repeat the name
         rendered += [(str(name), _param_text(each)) for each in values]
     return rendered
 
@@ -352,15 +375,18 @@ def _pairs(name: str, values: Iterable[Any]) -> list[tuple[Any, Any]]:
         ) from None
 
 
-def _header_bytes(value: object) -> bytes:
+def _header_bytes(value: object, what: str) -> bytes:
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):
-        raise TypeError(f"header names and values must be strings, not {type(value).__name__}")
+        raise TypeError(f"headers: {what} must be a string, not {type(value).__name__}")
     return value.encode("utf-8")
 
 
 def _param_text(value: object) -> str:
+    kind = type(value).__name__
+    if isinstance(value, (bytes, Mapping)):  # their text would be Python's, which no server reads
+        raise TypeError(f"params: a value must be a string, a number or several of them, not {kind}")
     # As httpx writes them: true and false in lower case, nothing for None.
     if isinstance(value, bool):
         return "true" if value else "false"

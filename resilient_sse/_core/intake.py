@@ -1,39 +1,34 @@
 """
-From parsed items to the consumer's events: which id is in force, what was seen before, what is missing.
+From parsed items to the consumer's events: which id is in force, what was seen before, what is for the consumer.
 
 Theory of operation.  There are two lanes, and which one a stream takes is settled when it is made.
 
 Where something looks at single events, items wait in one queue, in the order of the wire, and are judged one at a
 time, when the consumer asks for the next (`put`, `take`); whatever a user's own function raises, the item stays at
-the head and nothing is lost.
+the head and nothing is lost.  If ids are numbers, a `Sequence` says which item is next.
 
 Where nothing does, `batches.Batches` judges all that a read brought at once.
-
-A hole in a numbered stream is met by asking again from the last contiguous id: the item that showed the hole
-and what followed it are held back, and `heal` tells the session to reconnect.  What the new connection does not
-bring becomes one `Gap` for each run of missing numbers; no further reconnect would help, for this one has asked.
-What is held comes up when its number is next, whoever delivered the one before.
 """
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from resilient_sse._core.cursor import CursorReader, PlacedBlock
 from resilient_sse._core.dedup import Deduplicator, Sighting
-from resilient_sse._core.events import Closed, Comment, Gap, ServerSentEvent
-from resilient_sse._core.holdback import NOTHING, Delivery, Holdback, Queued
+from resilient_sse._core.events import Activity, Closed, Comment, Gap, ServerSentEvent
 from resilient_sse._core.judgement import EventFilter, IntakeOptions, Total, Until, usable_as_cursor
 from resilient_sse._core.parser import Block
-from resilient_sse._core.sequence import Place, Sequence
+from resilient_sse._core.sequence import NOTHING, Queued, Sequence
 
 if TYPE_CHECKING:
     from resilient_sse._core.stats import StreamStats
 
 __all__ = ["Delivery", "EventFilter", "Intake", "IntakeOptions", "Total", "Until", "usable_as_cursor"]
+
+Delivery: TypeAlias = Activity
 
 # How many items one call of take() may judge before others get a turn.
 _JUDGED_AT_ONCE = 500
@@ -49,22 +44,11 @@ class Intake:
     """
 
     __slots__ = (
-        "_asked_for",
         "_connection",
         "_event_id",
-        "_gap_connection",
-        "_healing",
-        "_held",
-        "_joined_on",
-        "_no_older_on",
-        "_older",
-        "_older_number",
         "_options",
         "_queue",
-        "_reached_on",
         "_reader",
-        "_released",
-        "_sequence",
         "_stats",
         "_whole",
         "_window",
@@ -72,9 +56,9 @@ class Intake:
         "cursor",
         "done",
         "fresh",
-        "heal",
         "last_event_id",
         "ready",
+        "sequence",
         "unfinished",
     )
 
@@ -87,23 +71,16 @@ class Intake:
         self.caught_up = True
         """Whether the consumer has asked for more than was there, so that it may see the id in force."""
         self._window = Deduplicator(options.dedup_window, options.dedup)
-        self._sequence = Sequence(options.sequence, options.dedup_window) if options.sequence else None
+        self.sequence = Sequence(options, self._queue, self._window, stats) if options.sequence else None
+        """What checks order and gaps, `None` where ids are no numbers."""
         self._reader = CursorReader(options.cursor, options.dedup_window) if options.cursor else None
-        self._held = Holdback(self._numbered)
-        self._healing = False
-        self._older: list[Block] = []
-        self._older_number = self._joined_on = self._no_older_on = 0
-        self._released = 0
-        self._asked_for = -sys.maxsize
-        self._gap_connection = self._reached_on = self._connection = 0
+        self._connection = 0
         self._event_id = ""
         self._whole = True  # it began at the server's beginning, so that totals agree
         self.last_event_id = ""
         """The id in force, as the HTML standard's `lastEventId`; `""` for none."""
         self.cursor: str | None = None
         """The id to resume after: the last one in force that a header can carry."""
-        self.heal = False
-        """Whether the connection should be replaced now to have a hole filled."""
         self.fresh = False
         """Whether the present connection has brought an event that was new."""
         self.done = False
@@ -117,23 +94,21 @@ class Intake:
         """Start from a given or stored id; of one given before, nothing is left."""
         self._whole = False
         self._window.clear()
-        self._sequence = self._sequence.restarted() if self._sequence else None
+        numbered = self.sequence is not None and self.sequence.resume_from(event_id)
         self._set_id(event_id)
         self._event_id = event_id
-        number = self._sequence.number(event_id) if self._sequence else None
-        if self._sequence and number is not None:
-            self._sequence.resume_from(number, event_id)
-        elif event_id:
+        if event_id and not numbered:
             self._window.resume_from(event_id)
 
     def connected(self, connection: int, *, resumed: bool) -> None:
         """Begin a connection; *resumed* tells whether it was asked to resume after an id."""
         self._connection = connection
-        self._no_older_on = 0
         self._window.connected(connection, resumed=resumed)
+        if self.sequence is not None:
+            self.sequence.connected(connection)
         if self._reader is not None:
             self._reader.connected(self.last_event_id, resumed=resumed)
-        self.fresh = self.heal = False
+        self.fresh = False
 
     def put(self, item: Queued) -> None:
         """Append what came off the wire."""
@@ -142,42 +117,25 @@ class Intake:
                 item = self._reader.place(item)
         self._queue.append(item)
 
-    def hold(self) -> None:
-        """Hold back all that is queued: it stands behind a hole."""
-        self._held.hold(self._queue, self._connection)
-        self._queue.clear()
-        self._asked_for = self._held.last_number
-
     def notify(self, notice: Delivery) -> None:
         """Append a notice, which belongs behind what has come off the wire."""
         self._queue.append(notice)
 
-    def release(self, up_to: int | None = None) -> None:
-        """Put what was held back at the head of the queue, or what is numbered *up_to* or lower."""
-        self._healing = self.heal = False
-        self._gap_connection = self._held.connection  # the present one may still replay
-        released = self._held.release(up_to)
-        self._released += len(released)
-        self._queue.extendleft(reversed(released))
-
-    @property
-    def healing(self) -> bool:
-        """Whether a replay is still being waited for."""
-        return self._healing and not self.heal
-
     def end(self, notice: Closed, *, discard: bool = False) -> None:
         """Put the last notice; behind the end that `until` has found, or with *discard*, nothing else is left."""
-        self.settle()
+        if self.sequence is not None:
+            self.sequence.settle()
+            self.sequence.release()
         if self.done or discard:
             self.discard()
             self.done = False
-        self.release()
         self.notify(notice)
 
     def discard(self) -> None:
         """Throw away what nobody will ask for any more."""
         self._queue.clear()
-        self._held.clear()
+        if self.sequence is not None:
+            self.sequence.clear()
 
     @property
     def waiting(self) -> int:
@@ -190,48 +148,36 @@ class Intake:
         return self._window.meaningless
 
     def take(self) -> Delivery | None:
-        """Judge items until one is for the consumer; `None` when nothing is queued, or `heal`, or `done`."""
+        """Judge items until one is for the consumer; `None` when there is none that may be judged, or `done`."""
         self.unfinished = False
+        sequence, source, number = self.sequence, self._queue, None
         for _ in range(_JUDGED_AT_ONCE):
-            self._catch_up()
-            if not self._queue or self.heal or self.done:
+            if sequence is not None:
+                source = sequence.source()
+            if not source or self.done:
                 return None
-            item = self._queue[0]
+            item = source[0]
             if not isinstance(item, Block):
-                self._pop()
+                source.popleft()
                 return self._counted(item) if isinstance(item, Gap) else item
             if self._reader is not None and not isinstance(item, PlacedBlock):
-                item = self._queue[0] = self._reader.place(item)
-            number = self._number(item.id)
-            gap = self._gap_before(item, number)
-            if gap is not None:
-                return self._counted(gap)  # the block stays at the head and is now in its place
-            if not self._queue or self._queue[0] is not item:
-                continue  # it was held back, or what was held stands before it again
-            event = self._judge(item, number)
-            if self._queue[0] is not item:
+                item = source[0] = self._reader.place(item)
+            admitted: Gap | bool | None
+            if sequence is not None:
+                number = sequence.numbers.number(item.id)
+                admitted = sequence.admit(item, number, data=self._is_data(item))
+            else:
+                admitted = self._fell_back(item) or True
+            if isinstance(admitted, Gap):
+                return self._counted(admitted)
+            if not admitted:
                 continue
-            high = self._sequence.high if self._sequence and self._is_data(item) else None
-            if high is not None and number == high and not self._released:
-                self._reached_on = self._connection
-            self._pop()
+            event = self._judge(item, number)
+            source.popleft()
             if event is not None:
                 return event
         self.unfinished = True
         return None
-
-    def _catch_up(self) -> None:
-        """Bring up what is held as its turn comes: behind its number's place, whoever delivered that."""
-        if not self._held or self._healing or self._released or self._sequence is None:
-            return
-        coming = self._numbered(self._queue[0]) if self._queue else None
-        item = self._held.due(self._sequence.high, coming)
-        if item is not None:
-            self._released += 1
-            self._queue.appendleft(item)
-
-    def _numbered(self, item: Queued) -> int | None:
-        return self._number(item.id) if isinstance(item, Block) else None
 
     def _counted(self, gap: Gap) -> Gap:
         self._stats.gaps += 1
@@ -239,30 +185,24 @@ class Intake:
         self._stats.unknown_losses += gap.missing is None
         return gap
 
-    def _pop(self) -> None:
-        self._queue.popleft()
-        self._released = max(self._released - 1, 0)
-
     def _judge(self, block: Block, number: int | None) -> ServerSentEvent | None:
         kind = block.event or "message"
-        if block.data is None:
-            self._accept_id(block, number, None)
-            return None
-        if kind in self._options.heartbeat_events:
-            self._accept_id(block, number, None)
-            self._stats.received += 1
-            self._stats.heartbeats += 1
-            return None
-        return self._deliver(block, number, kind, block.data)
+        if block.data is not None and kind not in self._options.heartbeat_events:
+            return self._deliver(block, number, kind, block.data)
+        self._accept_id(block, number, None)
+        self._stats.received += block.data is not None
+        self._stats.heartbeats += block.data is not None
+        return None
 
     def _deliver(self, block: Block, number: int | None, kind: str, data: str) -> ServerSentEvent | None:
         reader = self._reader if self._options.dedup != "off" else None
         if reader is not None and reader.comes_again(block.id, kind, data):
             self._drop()
             return None
-        late = number is not None and self._is_late(number)
-        sighting = Sighting.DUPLICATE if late else self._look(block.id, number, kind, data)
-        if sighting is Sighting.DUPLICATE and self._drops(number):
+        sighting = self._look(block.id, number, kind, data)
+        # Where numbers count without a break, `auto` needs no other reason to drop a repetition.
+        drops = self._window.drops or (number is not None and self._options.dedup == "auto")
+        if sighting is Sighting.DUPLICATE and drops:
             if block.id and number is None:
                 self._window.remember(block.id, kind, data)
             self._drop()
@@ -273,12 +213,13 @@ class Intake:
             id=block.own_id if isinstance(block, PlacedBlock) else block.id,
             last_event_id=self.last_event_id if block.id is None else block.id,
             retry=block.retry,
-            connection=self._held.connection if self._released else self._connection,
+            connection=self._connection if self.sequence is None else self.sequence.origin,
         )
         # The user's functions may raise: nothing was changed so far, and the block is still at the head.
         wanted, last = self._options.wants(event), self._options.ends_with(event)
-        if last and self._held:
-            self.release()  # what was held came before the end
+        if last and number is None and self.sequence is not None and self.sequence.holds:
+            self.sequence.release()  # what was held came before the end
+            self._queue.appendleft(block)  # which is taken off now, and judged again behind that
             return None
         if last and self._options.total is not None and self._whole:
             self._stats.declared_total = self._options.total(event)
@@ -299,7 +240,7 @@ class Intake:
     def _drop(self) -> None:
         """Count a repeated event, whose id is not accepted."""
         moved_back = self._reader is None and self._event_id != self.last_event_id
-        if moved_back and self._number(self.last_event_id) is None:
+        if moved_back and (self.sequence is None or self.sequence.numbers.number(self.last_event_id) is None):
             self._set_id(self._event_id)  # a heartbeat before it in the same replay had moved it back
         self._stats.received += 1
         self._stats.duplicates += 1
@@ -308,57 +249,9 @@ class Intake:
         """Ask the sequence about numbered events and the window about others; no id of its own, no question."""
         if not event_id:
             return Sighting.NEW
-        if self._sequence is None or number is None:
+        if self.sequence is None or number is None:
             return self._window.look(event_id, kind, data)
-        sighting = self._sequence.look(number, kind, data)
-        if (
-            sighting is not Sighting.DUPLICATE
-            and self._window.look(event_id, kind, data) is Sighting.DUPLICATE
-        ):
-            return Sighting.DUPLICATE  # one of several events with this id
-        return sighting
-
-    def _drops(self, number: int | None) -> bool:
-        """Whether a repetition is dropped; where numbers count without a break, `auto` needs no other reason."""
-        return self._window.drops or (number is not None and self._options.dedup == "auto")
-
-    def _is_late(self, number: int) -> bool:
-        """
-        Whether this is a number that was reported lost and comes with a later connection's replay after all.
-
-        Out of its place it is not delivered.  On the connection that showed the hole it is a new numbering.
-        """
-        sequence = self._sequence
-        if sequence is None or self._connection == self._gap_connection:
-            return False
-        return sequence.place(number) is Place.BEHIND and sequence.reported(number)
-
-    def _number(self, event_id: str | None) -> int | None:
-        return self._sequence.number(event_id) if self._sequence else None
-
-    def _gap_before(self, block: Block, number: int | None) -> Gap | None:
-        """Hold a numbered block against the last contiguous number, and ask for a replay or report a loss."""
-        sequence = self._sequence
-        if sequence is None:
-            return self._fell_back(block)
-        if number is None:
-            if self._older and self._is_data(block):
-                self.settle()
-            return None
-        if sequence.first is None:
-            self._joined_on = self._connection
-        place = sequence.place(number)
-        if self._older and place is not Place.BEHIND:
-            self.settle()
-            return None
-        match place:
-            case Place.NEXT:
-                self._healing = False  # the server replays
-                return None
-            case Place.AHEAD:
-                return self._hole(sequence, number, block)
-            case Place.BEHIND:
-                return self._fallback(sequence, number, block)
+        return self.sequence.look(event_id, number, kind, data)
 
     def _fell_back(self, block: Block) -> Gap | None:
         """Report a position that the caller's function gives and that lies before the last one."""
@@ -373,81 +266,6 @@ class Intake:
         self._reader.moved(block.id)
         return Gap(kind="reset", after_id=before, before_id=block.id)
 
-    def _hole(self, sequence: Sequence, number: int, block: Block) -> Gap | None:
-        if self._healing:
-            # The new connection did not continue at the hole: some of it, or all, is lost.
-            self._asked_for = max(self._asked_for, number)
-            self.release(up_to=number)
-            self._gap_connection = self._connection
-            if self._released:
-                return None
-        if number > self._asked_for and not self._released:
-            self._healing = self.heal = True
-            self.hold()
-            return None
-        if not self._released:
-            self._gap_connection = self._connection
-        after = sequence.high_id
-        return Gap(kind="hole", after_id=after, before_id=block.id, missing=sequence.lose(number))
-
-    def _fallback(self, sequence: Sequence, number: int, block: Block) -> Gap | None:
-        """Tell a replay, which the sequence knows, from a numbering that starts anew."""
-        twice = number == sequence.high and self._reached_on == self._connection
-        if twice or not self._is_data(block):
-            return None  # an id used twice in a row, or nothing to tell by
-        kind, data = block.event or "message", block.data or ""
-        known = self._look(block.id, number, kind, data) is Sighting.DUPLICATE or self._is_late(number)
-        # Nobody knows the content of the event that the stream started behind: it proves no replay.
-        if known and not (self._older and sequence.is_resumed(number)):
-            self._drop_older()
-            return None
-        if self._is_older(sequence, number):
-            self._queue.popleft()
-            self._older.append(block)
-            self._older_number = number
-            return None
-        if self._older:
-            self.settle()
-            return None
-        if self._held:
-            self.release()
-            return None
-        self._healing = False
-        self._asked_for = -sys.maxsize
-        self._sequence = sequence.restarted()
-        self._window.clear()
-        return Gap(kind="reset", after_id=sequence.high_id, before_id=block.id)
-
-    def _is_older(self, sequence: Sequence, number: int) -> bool:
-        """
-        Whether this may be a replay of what lies before the stream's first event, and is to be kept apart for now.
-
-        A server that replays all it has and one that begins its numbering anew both start low, and the contents
-        were never seen.  A replay goes on, number by number, to an event that is known; whatever else comes
-        instead, or the end of the connection, tells that it was none (`settle`).
-        """
-        if sequence.first is None or number >= sequence.first or self._options.dedup == "off":
-            return False
-        replayed = self._connection > self._joined_on and self._connection != self._no_older_on
-        return replayed and (not self._older or number == self._older_number + 1)
-
-    def _drop_older(self) -> None:
-        """Count what was kept apart as repeated: it is older than the subscription."""
-        self._stats.received += len(self._older)
-        self._stats.duplicates += len(self._older)
-        self._older.clear()
-
-    def settle(self) -> None:
-        """Judge what was kept apart as the beginning of a new numbering, for it was no replay."""
-        self._no_older_on = self._connection
-        self._queue.extendleft(reversed(self._older))
-        self._older.clear()
-
-    @property
-    def keeps_apart(self) -> bool:
-        """Whether something waits for what comes behind it, to be told from a new numbering."""
-        return bool(self._older)
-
     def _is_data(self, block: Block) -> bool:
         return block.data is not None and (block.event or "message") not in self._options.heartbeat_events
 
@@ -457,12 +275,9 @@ class Intake:
             return
         if self._reader is not None and content is None and self._reader.falls_back(block.id):
             return  # a heartbeat that is sent again
-        if self._sequence and number is not None:
-            if self._sequence.place(number) is Place.BEHIND:
-                if content:  # an id used twice: the sequence knows one content, the window the others
-                    self._window.remember(block.id, *content)
+        if self.sequence is not None and number is not None:
+            if not self.sequence.accept(block.id, number, content):
                 return
-            self._sequence.advance(number, block.id, content)
         elif block.id and content and self._options.dedup != "off":
             self._window.remember(block.id, *content)
         self._set_id(block.id)

@@ -14,7 +14,6 @@ from resilient_sse._core.checks import (
     check_choice,
     check_count,
     check_seconds,
-    event_types,
 )
 from resilient_sse._core.dedup import DEDUP_MODES
 from resilient_sse._core.intake import IntakeOptions, usable_as_cursor
@@ -152,6 +151,8 @@ class StreamOptions:
         check_count("flight_recorder", self.flight_recorder, least=0, optional=False)
         check_intake(self.intake)
         _check_messages(self.messages)
+        if self.messages is not None and not callable(self.messages):
+            object.__setattr__(self, "messages", dict(self.messages))
 
     def obstacle(self, *, dispatched: bool, resumable: bool, answered: bool = False) -> str | None:
         """
@@ -203,13 +204,10 @@ def check_intake(options: IntakeOptions) -> None:
             raise ValueError("total is read from the event that completes the stream; give until=")
     if options.until is not None and not isinstance(options.until, str):
         check_callable("until", options.until, what="an event type or a function of the event")
-    event_types("heartbeat_events", options.heartbeat_events)
     if callable(options.events):
         check_callable(
             "events", options.events, what="a collection of event types or a function of the event"
         )
-    elif options.events is not None:
-        event_types("events", options.events)
 
 
 def _check_messages(texts: Messages | None) -> None:

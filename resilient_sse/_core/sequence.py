@@ -1,16 +1,37 @@
-"""Order and gap checks over ids that are numbers."""
+"""
+Order and gap checks over ids that are numbers.
+
+Theory of operation.  `Numbers` knows the last contiguous number and hashes of the events before it; `Sequence`
+holds each block against that, and is in one of three states (`State`).
+
+A hole is met by asking again from the last contiguous id: the block that showed it and what followed it are held
+back, and the connection is to be replaced.  What the new one does not bring becomes one `Gap` for each run of
+missing numbers; no further reconnect would help, for this one has asked.  What is held comes up when its number is
+next, whoever delivered the one before.
+
+In every state a number that was passed is a replay if its content is known, and else begins a new numbering, which
+is told by a `Gap`.  Where nobody knows the content, blocks are kept apart until what follows tells which it is.
+"""
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import TypeAlias
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from resilient_sse._core.dedup import Sighting
+from resilient_sse._core.dedup import Deduplicator, Sighting
+from resilient_sse._core.events import Activity, Gap
+from resilient_sse._core.parser import Block
 
-__all__ = ["Numbering", "Place", "Sequence", "integers"]
+if TYPE_CHECKING:
+    from resilient_sse._core.judgement import IntakeOptions
+    from resilient_sse._core.stats import StreamStats
+
+__all__ = ["NOTHING", "Numbering", "Numbers", "Place", "Queued", "Sequence", "State", "integers"]
 
 # Long enough for any counter; int() of a digit string is quadratic.
 _MAX_DIGITS = 40
@@ -26,6 +47,12 @@ _LEAP = 10**9
 
 Numbering: TypeAlias = Callable[[str], int]
 """Turns an id into its number; raises `ValueError` for an id that has none."""
+
+
+Queued: TypeAlias = Block | Activity
+
+NOTHING: deque[Any] = deque()
+"""For what is always empty where nobody needs it: an empty deque takes 760 bytes."""
 
 
 def integers(event_id: str) -> int:
@@ -51,7 +78,7 @@ class Place(Enum):
     """It was passed already: a replay, or a numbering that fell back."""
 
 
-class Sequence:
+class Numbers:
     """
     The last contiguous number of a stream, and hashes of the events before it.
 
@@ -77,9 +104,9 @@ class Sequence:
         self._resumed: int | None = None
         self._lost: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_HOLES)
 
-    def restarted(self) -> Sequence:
-        """Return a sequence that knows nothing yet, for a numbering that starts anew."""
-        return Sequence(self.numbering, self._window)
+    def restarted(self) -> Numbers:
+        """Return one that knows nothing yet, for a numbering that starts anew."""
+        return Numbers(self.numbering, self._window)
 
     def resume_from(self, number: int, event_id: str) -> None:
         """Start behind a given or stored number; its event counts as seen, whatever its content, if it comes."""
@@ -153,3 +180,268 @@ class Sequence:
 
 def _content(event: str, data: str) -> int:
     return hash((event, data)) or 1
+
+
+class State(Enum):
+    """How far the mending of a hole has got."""
+
+    FOLLOWING = "following"
+    """There is none, or the server is replaying it: every number is held against the last contiguous one."""
+    ASKING = "asking"
+    """One has shown: the connection is to be replaced, and nothing is judged before it is."""
+    HEALING = "healing"
+    """The new connection has not shown yet where it continues: what comes is judged, what is held stays held."""
+
+
+class Sequence:
+    """
+    Brings the items of a numbered stream into order: `source` says where the next one stands, `admit` what it is.
+
+    Args:
+        options: How events are judged; `sequence` is set.
+        queue: The items off the wire, taken by the caller.
+        window: What is known of events by their ids; is cleared for a new numbering.
+        stats: Where repeats are counted that were kept apart.
+    """
+
+    __slots__ = (
+        "_apart",
+        "_apart_last",
+        "_apart_more",
+        "_asked_for",
+        "_connection",
+        "_front",
+        "_gap_on",
+        "_held",
+        "_held_on",
+        "_joined_on",
+        "_options",
+        "_queue",
+        "_reached_on",
+        "_stats",
+        "_window",
+        "numbers",
+        "state",
+    )
+
+    def __init__(
+        self, options: IntakeOptions, queue: deque[Queued], window: Deduplicator, stats: StreamStats
+    ) -> None:
+        self._options, self._queue, self._window, self._stats = options, queue, window, stats
+        self.numbers = Numbers(options.sequence or integers, options.dedup_window)
+        self.state = State.FOLLOWING
+        self._front: deque[Queued] = NOTHING  # was held, and goes before the queue
+        self._held: list[tuple[int, list[Queued]]] = []  # by numbers; what has none stays behind its block
+        self._apart: list[tuple[int, Block]] = []  # replayed, or the beginning of a new numbering
+        self._apart_last = self._apart_more = 0  # its last number, and how many were too many to keep
+        self._asked_for = -sys.maxsize  # holes before this number need no further reconnect
+        # The connections that brought what is held, showed the last hole, and reached the last contiguous number;
+        # and the last one on which a numbering has begun, so that a lower number is no replay.
+        self._connection = self._held_on = self._gap_on = self._reached_on = self._joined_on = 0
+
+    def resume_from(self, event_id: str) -> bool:
+        """Start behind an id, and know nothing of one given before; return whether it has a number."""
+        self.numbers = self.numbers.restarted()
+        number = self.numbers.number(event_id)
+        if number is not None:
+            self.numbers.resume_from(number, event_id)
+        return number is not None
+
+    def connected(self, connection: int) -> None:
+        """Begin a connection, which was asked for what is missing."""
+        self._connection = connection
+        if self.state is State.ASKING:
+            self.state = State.HEALING
+
+    def source(self) -> deque[Queued]:
+        """Return where the next item stands: what was held goes first, when its turn has come."""
+        if self.state is State.ASKING:
+            return NOTHING
+        while self._held and not self._front and self.state is State.FOLLOWING:
+            number, items = self._held[0]
+            place = self.numbers.place(number)
+            comes = place is Place.NEXT and self._queue and self._numbered(self._queue[0]) == number
+            if comes or place is Place.AHEAD:
+                break
+            del self._held[0]
+            self._front = deque(items[place is Place.BEHIND :])  # without the block, if it was replayed
+        return self._front or self._queue
+
+    def _numbered(self, item: Queued) -> int | None:
+        return self.numbers.number(item.id) if isinstance(item, Block) else None
+
+    @property
+    def origin(self) -> int:
+        """The connection that brought the next item."""
+        return self._held_on if self._front else self._connection
+
+    @property
+    def holds(self) -> bool:
+        """Whether anything is held back behind the next item."""
+        return bool(self._held) and not self._front
+
+    def admit(self, block: Block, number: int | None, *, data: bool) -> Gap | bool:
+        """
+        Hold the next block against the last contiguous number.
+
+        Args:
+            block: It stands at the head of `source`.
+            number: Its number, if it has one.
+            data: Whether it is an event that is no heartbeat.
+
+        Returns:
+            Whether it may be judged; if not, something else stands at the head of `source`.  Or what to report
+            first: the block is then in its place.
+        """
+        place = None if number is None else self.numbers.place(number)
+        tells = data if place is None else place is not Place.BEHIND
+        if self._apart and tells and self.settle():
+            return False
+        if number is None or place is None:
+            return True
+        if self.numbers.first is None:
+            self._joined_on = self._connection
+        match place:
+            case Place.NEXT:
+                if self.state is State.HEALING:
+                    self.state = State.FOLLOWING  # the server replays
+                if data and not self._front:
+                    self._reached_on = self._connection
+                return True
+            case Place.AHEAD:
+                return self._hole(block, number)
+            case Place.BEHIND:
+                return not data or self._fallback(block, number)
+
+    def _hole(self, block: Block, number: int) -> Gap | bool:
+        """Ask again for what is missing before *number*, once; what has been asked for is lost."""
+        if self.state is State.HEALING:
+            # The new connection did not continue at the hole: some of it, or all, is lost.
+            self._asked_for = max(self._asked_for, number)
+            self.release(up_to=number)
+            self._gap_on = self._connection
+            if self._front:
+                return False
+        elif not self._front:
+            self._gap_on = self._connection
+            if number > self._asked_for:
+                self.state = State.ASKING
+                self.hold()
+                return False
+        after = self.numbers.high_id
+        return Gap(kind="hole", after_id=after, before_id=block.id, missing=self.numbers.lose(number))
+
+    def _fallback(self, block: Block, number: int) -> Gap | bool:
+        """Tell a replay, which is known, from a numbering that starts anew."""
+        numbers = self.numbers
+        last = number == numbers.high
+        if last and self._reached_on == self._connection:
+            return True  # an id used twice in a row
+        known = self.look(block.id or "", number, block.event or "message", block.data or "")
+        # Nobody knows the content of the event that the stream started behind: it proves no replay.
+        if known is Sighting.DUPLICATE and not (self._apart and numbers.is_resumed(number)):
+            self._drop_apart()
+            if last and not self._front:
+                self._reached_on = self._connection
+            return True
+        late = numbers.reported(number) and self._connection != self._gap_on
+        # A server that replays all it has and one that begins its numbering anew both start below the first
+        # number with unknown contents.  A replay goes on, number by number, to an event that is known.
+        first = numbers.first
+        older = first is not None and number < first and self._connection > self._joined_on
+        if late and self._options.dedup == "off":
+            return True
+        if (late or older) and self._options.dedup != "off":
+            if self._apart and not late and number != self._apart_last + 1:
+                self.settle()
+                return False
+            # Memory is bounded, however long a replay: of a new numbering, the rest is a hole that is asked for.
+            full = len(self._apart) >= self._options.dedup_window
+            self._apart_last, self._apart_more = number, self._apart_more + full
+            if not full:
+                self._apart.append((number, block))
+            self.source().popleft()
+            return False
+        if self._apart:
+            self._begin_apart()
+            return False
+        if self._held:
+            self.release()
+            return False
+        self.state = State.FOLLOWING
+        self._asked_for = -sys.maxsize
+        self.numbers = numbers.restarted()
+        self._window.clear()
+        return Gap(kind="reset", after_id=numbers.high_id, before_id=block.id)
+
+    def settle(self) -> bool:
+        """
+        Judge what is kept apart, for nothing that followed has told: numbers that were reported lost came late.
+
+        Returns:
+            Whether it is a new numbering, and stands at the head of the queue again.
+        """
+        if all(self.numbers.reported(number) for number, _ in self._apart):
+            self._drop_apart()
+            return False
+        self._begin_apart()
+        return True
+
+    def _drop_apart(self) -> None:
+        """Count what was kept apart as repeated."""
+        self._stats.received += len(self._apart) + self._apart_more
+        self._stats.duplicates += len(self._apart) + self._apart_more
+        self._apart_more = 0
+        self._apart.clear()
+
+    def _begin_apart(self) -> None:
+        """Begin a new numbering with what was kept apart."""
+        self._joined_on = self._gap_on = self._connection
+        self._queue.extendleft(block for _, block in reversed(self._apart))
+        self._apart_more = 0
+        self._apart.clear()
+
+    def look(self, event_id: str, number: int, event: str, data: str) -> Sighting:
+        """Say what is known of an event."""
+        sightings = self.numbers.look(number, event, data), self._window.look(event_id, event, data)
+        # The window knows what stands behind the first of several events with this id.
+        return Sighting.DUPLICATE if Sighting.DUPLICATE in sightings else sightings[0]
+
+    def accept(self, event_id: str, number: int, content: tuple[str, str] | None) -> bool:
+        """Make an admitted number the last contiguous one; return whether its id is to be put in force."""
+        if self.numbers.place(number) is Place.BEHIND:
+            if content:  # an id used twice: the sequence knows one content, the window the others
+                self._window.remember(event_id, *content)
+            return False
+        self.numbers.advance(number, event_id, content)
+        return True
+
+    def hold(self) -> None:
+        """Hold back all that is queued: it stands behind a hole."""
+        held: list[tuple[int, list[Queued]]] = []
+        for item in self._queue:
+            number = self._numbered(item)
+            if number is None:
+                (held or self._held)[-1][1].append(item)
+            else:
+                held.append((number, [item]))
+        self._queue.clear()
+        if self._held:
+            held = sorted(held + self._held, key=itemgetter(0))
+        self._held, self._held_on = held, self._connection
+        self._asked_for = held[-1][0]
+
+    def release(self, up_to: int | None = None) -> None:
+        """Let what is held go first, or what of it is numbered *up_to* or lower, and ask for nothing."""
+        self.state = State.FOLLOWING
+        self._gap_on = self._held_on  # the present one may still replay
+        end = len(self._held)
+        while up_to is not None and end and self._held[end - 1][0] > up_to:
+            end -= 1
+        self._front = deque([*(item for _, items in self._held[:end] for item in items), *self._front])
+        del self._held[:end]
+
+    def clear(self) -> None:
+        """Throw away what is held: nobody will ask for it any more."""
+        self._held.clear()
+        self._front = NOTHING

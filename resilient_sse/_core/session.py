@@ -29,6 +29,7 @@ from resilient_sse._core.outage import Decision, Outage, refusal_to_resend
 from resilient_sse._core.parser import Block, Found, Item, Parser, RetryHint, end_of_last_block
 from resilient_sse._core.recovery import Setback
 from resilient_sse._core.resumption import Resumption
+from resilient_sse._core.sequence import Sequence, State
 from resilient_sse._core.states import Reason, StreamState, Verdict
 from resilient_sse._core.stats import StreamStats
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from resilient_sse._core.errors import LimitExceededError, ResilientSSEError
+    from resilient_sse._core.errors import ResilientSSEError
     from resilient_sse._core.options import StreamOptions
 
 __all__ = ["TRANSITIONS", "Session", "Step"]
@@ -51,6 +52,10 @@ class Step(Enum):
     """Wait for bytes, as long as silence may last."""
     COMPLETE = "complete"
     """Close the connection: the stream has reached its end."""
+    GO_ON = "go on"
+    """Judge a further part of what was received: it was more than is good for one turn of the event loop."""
+    END = "end"
+    """Nothing: the stream is over."""
 
 
 # So many bytes are parsed, and in batches judged, before others get a turn: 100 events, or 5 ms of the tiniest.
@@ -65,6 +70,7 @@ _FAILED_OPENINGS = frozenset(
     {Reason.CONNECT, Reason.RESET, Reason.STATUS, Reason.SERVER, Reason.CONTENT_TYPE, Reason.PROTOCOL}
 )
 _GIVING_UP = _FAILED_OPENINGS | {Reason.RETRIES, Reason.RESTART}
+_WANTED = frozenset({Reason.RESTART, Reason.AGE, Reason.GAP})
 _OPENED = frozenset({Reason.OPENED})
 _ENDINGS = frozenset({Reason.COMPLETE, Reason.CLOSED})
 
@@ -95,6 +101,18 @@ TRANSITIONS: Mapping[tuple[StreamState, StreamState], frozenset[Reason]] = Mappi
 """Every legal transition and the reasons it may have.  The diagram in the docs is drawn from this table."""
 
 
+class _Connection:
+    """What one connection has brought; made when it is opened, and again, without a time, when it is lost."""
+
+    __slots__ = ("answered", "dispatched", "fed", "opened_at", "parser", "proved", "rest")
+
+    def __init__(self, max_event_bytes: int | None, *, opened_at: float | None = None) -> None:
+        self.opened_at = opened_at
+        self.parser = Parser(max_event_bytes=max_event_bytes)
+        self.rest, self.fed = b"", 0  # what was received, and how much of it was judged
+        self.answered = self.dispatched = self.proved = False  # anything has come; an event; a new one
+
+
 class Session:
     """
     One subscription over many connections.
@@ -116,23 +134,19 @@ class Session:
         self.batches = Batches(options.intake, self.stats, retry=retry) if in_batches else None
         """What judges whole reads, `None` where events are judged one by one."""
         self.intake = self.batches or Intake(options.intake, self.stats)
+        self._sequence = self.intake.sequence
         self.journal = Journal(options, self.stats)
         self.connection = 0
         self.resume_at = 0.0
         """When the next attempt may be made, on the clock of the `now` arguments."""
-        self.error: ResilientSSEError | None = None
+        self.error: Exception | None = None
         """What to raise, once everything queued was taken, in state ERROR."""
-        self._parser = Parser(max_event_bytes=options.max_event_bytes)
         self._records = options.flight_recorder > 0
-        self._rest = b""
-        self._fed = 0  # of the rest
-        self._opened_at: float | None = None
-        self._proved = self._dispatched = False
+        self._current = _Connection(options.max_event_bytes)
         self._resumption = Resumption()
         self.answer: Opened | None = None
         """The head of the last answer that was a stream."""
         self._setback = Setback()
-        self._silent_since: float | None = None
 
     @property
     def state(self) -> StreamState:
@@ -174,10 +188,9 @@ class Session:
         self.connection += 1
         self.stats.connections += 1
         self.stats.reconnects += self.connection > 1
-        self.stats.connected_at = self._opened_at = now
-        self._proved = self._dispatched = False
+        self.stats.connected_at = now
+        self._current = _Connection(self._options.max_event_bytes, opened_at=now)
         self.outage.accepted()
-        self._parser = Parser(max_event_bytes=self._options.max_event_bytes)
         self.silence.start()
         self.journal.recorder.connected(self.connection)
         self.intake.connected(self.connection, resumed=cursor is not None)
@@ -195,56 +208,59 @@ class Session:
         Take *raw_size* bytes from the wire, decoded to *chunk*, for which the consumer *waited* so many seconds.
 
         Raises:
-            LimitExceededError: `overflow` was set by an earlier call and is still unheeded.
+            LimitExceededError: `next_step` has said so since an earlier call, and was not heeded.
         """
         stats = self.stats
         stats.bytes_received += raw_size
-        if raw_size:
-            stats.last_byte_at = now
+        stats.last_byte_at = now if raw_size else stats.last_byte_at
         if self._records:
             self.journal.recorder.feed(chunk)
-        if self._rest:
-            chunk, self._fed = self._rest[self._fed :] + chunk, 0
-        self._rest = chunk
-        self._feed(raw_size, waited, now)
+        current = self._current
+        if current.rest or len(chunk) > _BYTES_A_TURN:
+            chunk = self._part(chunk)
+        found: list[Found] | list[Item]
+        if self.batches is not None:
+            before = stats.delivered
+            found = current.parser.feed_fast(chunk)
+            dispatched = self.batches.judge(found)
+            if stats.delivered != before:
+                stats.last_event_at = now
+                if not current.proved:
+                    self._brought(now)
+        else:
+            found = current.parser.feed(chunk)
+            dispatched = self._queue(found)
+        if current.parser.overflow is not None:
+            current.rest, current.fed = b"", 0
+        if found:
+            current.answered = True
+            current.dispatched = current.dispatched or dispatched
+        alive = self.silence.heard(raw_size, waited, frames=bool(found), event=dispatched)
+        if alive and self.journal.state is _WAITING:
+            self._move(StreamState.CONNECTED, Reason.OPENED, now)
 
     @property
     def unfinished(self) -> bool:
         """Whether there is more to judge than was good for one turn of the event loop: `go_on` when it comes."""
-        return bool(self._rest) or self.intake.unfinished
+        return bool(self._current.rest) or self.intake.unfinished
 
     def go_on(self, now: float) -> None:
         """Judge a further part of what was received."""
-        if self._rest:
-            self._feed(0, 0.0, now)
+        if self._current.rest:
+            self.receive(b"", raw_size=0, waited=0.0, now=now)
 
-    def _feed(self, size: int, waited: float, now: float) -> None:
-        """Parse as much of what was received as is good for one turn of the event loop."""
-        chunk, start = self._rest, self._fed
-        if len(chunk) - start > _BYTES_A_TURN:
-            chunk = chunk[start : start + _BYTES_A_TURN]
-            chunk = chunk[: end_of_last_block(chunk, len(chunk)) or len(chunk)]
-            self._fed += len(chunk)
+    def _part(self, chunk: bytes) -> bytes:
+        """Keep *chunk*, and take as much of what was kept as is good for one turn of the event loop."""
+        current = self._current
+        if chunk:
+            current.rest, current.fed = current.rest[current.fed :] + chunk, 0
+        part = current.rest[current.fed : current.fed + _BYTES_A_TURN]
+        if len(current.rest) - current.fed > _BYTES_A_TURN:
+            part = part[: end_of_last_block(part, len(part)) or len(part)]
+            current.fed += len(part)
         else:
-            chunk = chunk[start:]
-            self._rest, self._fed = b"", 0
-        found: list[Found] | list[Item]
-        if self.batches is not None:
-            before = self.stats.delivered
-            found = self._parser.feed_fast(chunk)
-            dispatched = self.batches.judge(found)
-            if self.stats.delivered != before:
-                self._brought(now)
-        else:
-            found = self._parser.feed(chunk)
-            dispatched = self._queue(found)
-        if self._parser.overflow is not None:
-            self._rest, self._fed = b"", 0
-        if dispatched:
-            self._dispatched = True
-        alive = self.silence.heard(size, waited, frames=bool(found), event=dispatched)
-        if alive and self.journal.state is _WAITING:
-            self._move(StreamState.CONNECTED, Reason.OPENED, now)
+            current.rest, current.fed = b"", 0
+        return part
 
     def _queue(self, items: list[Item]) -> bool:
         """Queue *items* to be judged one by one; return whether an event is among them."""
@@ -255,41 +271,46 @@ class Session:
                 continue
             self.intake.put(item)
             dispatched |= isinstance(item, Block) and item.data is not None
-        if self.intake.heal:
-            self.intake.hold()
+        if self._sequence is not None and self._sequence.state is State.ASKING:
+            self._sequence.hold()
         return dispatched
 
     def _brought(self, now: float) -> None:
         """Write down when events came that are for the consumer, and that the connection has brought something."""
-        if not self._proved and self._opened_at is not None:
-            self._proof(self._opened_at, now)
+        self._proof(now)
         self.stats.last_event_at = now
         if self.stats.time_to_first_event is None and self.stats.started_at is not None:
             self.stats.time_to_first_event = now - self.stats.started_at
 
     def figures(self) -> StreamStats:
         """Return the figures so far, without what was counted and not handed over yet."""
-        waiting = self.intake.waiting
-        return replace(
-            self.stats,
-            received=self.stats.received - waiting,
-            delivered=self.stats.delivered - waiting,
-        )
+        stats, waiting = self.stats, self.intake.waiting
+        return replace(stats, received=stats.received - waiting, delivered=stats.delivered - waiting)
 
     def next_step(self) -> Step | ResilientSSEError:
-        """Return what can bring the stream on, or the error for which the connection is to be given up."""
+        """
+        Return what can bring the stream on, or the error for which the connection is to be given up.
+
+        Raises:
+            ResilientSSEError: The stream has given up; once.
+        """
+        if self._current.rest or self.intake.unfinished:
+            return Step.GO_ON
+        if self.error is not None:
+            error, self.error = self.error, None
+            try:
+                raise error
+            finally:
+                del error  # it refers to this frame
+        if self.journal.state is _CLOSED:
+            return Step.END
         if self.intake.done:
             return Step.COMPLETE
-        if self._opened_at is None:
+        if self._current.opened_at is None:
             return Step.CONNECT
-        if self.intake.heal and self._parser.overflow is None:
-            return ConnectionLostError(Reason.GAP, "asking again for missing events")
-        return self._parser.overflow or Step.READ
-
-    @property
-    def overflow(self) -> LimitExceededError | None:
-        """The error to raise once everything before it was taken."""
-        return self._parser.overflow
+        asks = self._sequence is not None and self._sequence.state is State.ASKING
+        missing = ConnectionLostError(Reason.GAP, "asking again for missing events") if asks else None
+        return self._current.parser.overflow or missing or Step.READ
 
     def quiet(self, now: float) -> None:
         """Take note that the silence has become worth a notice."""
@@ -302,43 +323,49 @@ class Session:
             return self.batches.take()
         while True:
             item = self.intake.take()
-            if item is None and self.intake.keeps_apart and self._has_settled(now):
-                self.intake.settle()
+            if item is None and self._sequence is not None and self._waits_no_longer(self._sequence, now):
                 continue
-            if item is None and (self._heals_in_vain() or self._replay_is_overdue(now)):
-                self.intake.release()
-                continue
-            if self.intake.fresh and not self._proved and self._opened_at is not None:
-                self._proof(self._opened_at, now)
             if isinstance(item, ServerSentEvent):
-                self.stats.last_event_at = now
-                if self.stats.time_to_first_event is None and self.stats.started_at is not None:
-                    self.stats.time_to_first_event = now - self.stats.started_at
+                self._brought(now)
+            elif self.intake.fresh:
+                self._proof(now)
             return item
 
-    def _heals_in_vain(self) -> bool:
-        """Whether a hole shows that no reconnect may be made for: better a `Gap` than the end of the stream."""
-        up = self._opened_at is not None  # if not, the attempt that heals is on its way
-        return up and self.intake.heal and (self.outage.spent or self._obstacle() is not None)
-
-    def _replay_is_overdue(self, now: float) -> bool:
-        return self.intake.healing and self._has_settled(now)
+    def _waits_no_longer(self, sequence: Sequence, now: float) -> bool:
+        """Bring up what the sequence keeps for a replay that will not come; return whether there was anything."""
+        ended = self.state is StreamState.ERROR
+        if self._current.opened_at is None and not ended:
+            return False  # the attempt that heals is on its way
+        settled = self._has_settled(now)
+        if settled and sequence.settle():
+            return True
+        if sequence.state is State.HEALING:
+            in_vain = settled
+        else:  # where no reconnect may be made, a gap is better than the end of the stream
+            may_ask = not (ended or self.outage.spent or self._obstacle() is not None)
+            in_vain = sequence.state is State.ASKING and not may_ask
+        if in_vain:
+            sequence.release()
+        return in_vain
 
     def _has_settled(self, now: float) -> bool:
-        """Whether the connection has held so long that what it has not replayed by now it will not."""
-        return self._opened_at is not None and now - self._opened_at > self.outage.pacing.settle_after
+        """Whether the connection has held so long that it is well, and will not replay what it has not."""
+        opened_at = self._current.opened_at
+        return opened_at is not None and now - opened_at > self.outage.pacing.settle_after
 
     def lost(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that the connection ended, and decide; everything it brought must have been taken."""
-        self._disconnected(now)
         reason = reason_of(error)
+        answered = reason is Reason.EOF and self._current.answered
+        self._disconnected(now, answered=answered)
         quiet = reason in (Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT)
-        if self.intake.healing and quiet and self._resumption.had_its_chance:
-            self.intake.release()
+        sequence, had_its_chance = self._sequence, quiet and self._resumption.had_its_chance
+        if sequence is not None and sequence.state is State.HEALING and had_its_chance:
+            sequence.release()
         self.stats.stalls += reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
         if reason is Reason.EOF and self._options.on_eof == "complete":
             return self.complete(now)
-        return self._decide(error, now, wall)
+        return self._decide(error, now, wall, answered=answered)
 
     def refused(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that an attempt to open a connection failed, and decide."""
@@ -346,13 +373,18 @@ class Session:
         self._decide(error, now, wall)
         self.stats.failed_attempts += self.state is not StreamState.CLOSED
 
+    def failed(self, error: Exception, *, now: float) -> None:
+        """Take note that a function of the caller's has raised, and give up: *error* is to be raised as it is."""
+        self.error = error
+        self._move(StreamState.ERROR, reason_of(error), now, error=error)
+
     def interrupted(self, *, now: float, at_once: bool) -> None:
         """
         Take note that the program itself cut the connection: `restart()`, or a cancelled read.
 
         A cancelled read whose connection had brought nothing is paced: polling must not become a storm.
         """
-        paced = not at_once and not self._proved
+        paced = not (at_once or self._current.proved)
         self._disconnected(now, cut=True)
         self._follow(self.outage.interrupt(paced=paced, obstacle=self._obstacle(), now=now), now)
 
@@ -368,27 +400,33 @@ class Session:
         """End the stream: the program asked for it, and for nothing that is still queued."""
         self._close(Reason.CLOSED, now, discard=True)
 
-    def _decide(self, error: ResilientSSEError, now: float, wall: datetime) -> None:
+    def _decide(
+        self, error: ResilientSSEError, now: float, wall: datetime, *, answered: bool = False
+    ) -> None:
         try:
             decision = self.outage.decide(
-                error, proven=self.connection > 0, obstacle=self._obstacle(), now=now, wall=wall
+                error,
+                proven=self.connection > 0,
+                obstacle=self._obstacle(),
+                now=now,
+                wall=wall,
+                answered=answered,
             )
-        except Exception as exc:
-            # The caller's classify or backoff failed; the connection is gone all the same.
-            self.intake.release()
-            self._move(StreamState.ERROR, reason_of(error), now, error=exc)
-            raise
-        self._follow(decision, now)
+        except Exception as exc:  # noqa: BLE001 - whatever it is
+            self.failed(exc, now=now)  # the caller's classify or backoff
+        else:
+            self._follow(decision, now)
 
     def _follow(self, decision: Decision, now: float) -> None:
-        self._setback.lost(decision.reason, silent_since=self._silent_since, now=now)
+        times = (self.stats.connected_at, self.stats.last_byte_at)
+        silent_since = max((at for at in times if at is not None), default=None)
+        self._setback.lost(decision.reason, silent_since=silent_since, now=now)
         match decision.verdict:
             case Verdict.RETRY:
                 self._reconnect(decision, now)
             case Verdict.STOP:
                 self.complete(now)
             case Verdict.RAISE:
-                self.intake.release()
                 self.error = decision.error
                 self._move(StreamState.ERROR, decision.reason, now, error=self.error)
 
@@ -401,40 +439,49 @@ class Session:
         )
 
     def _reconnect(self, decision: Decision, now: float) -> None:
-        reason, attempt, delay, error = decision.reason, decision.attempt, decision.delay, decision.error
+        reason, attempt, delay = decision.reason, decision.attempt, decision.delay
+        error: ResilientSSEError | None = decision.error
+        if reason in _WANTED:
+            error = None  # nothing was caught
         self.resume_at = now + delay
         self.intake.notify(Disconnected(reason=reason, attempt=attempt, delay=delay, error=error))
         self._move(StreamState.RECONNECTING, reason, now, attempt=attempt, delay=delay, error=error)
 
     def _close(self, reason: Reason, now: float, *, discard: bool = False) -> None:
-        self._rest, self._fed = b"", 0
+        self._current.rest, self._current.fed = b"", 0
         self.intake.end(Closed(reason=reason), discard=discard)
         self._move(StreamState.CLOSED, reason, now)
 
-    def _proof(self, opened_at: float, now: float) -> None:
+    def _proof(self, now: float) -> None:
         """Take note that the connection has brought something new: the outage is over."""
-        self._proved = True
-        recovery = self._setback.recovered(attempts=self.outage.attempt, opened_at=opened_at, now=now)
+        current = self._current
+        if current.proved or current.opened_at is None:
+            return
+        current.proved = True
+        outage = self.outage
+        recovery = self._setback.recovered(attempts=outage.attempt, opened_at=current.opened_at, now=now)
         if recovery is not None:
             self.journal.recovered(recovery)
-        self.outage.end()
+        outage.end()
 
-    def _disconnected(self, now: float, *, cut: bool = False) -> None:
-        if self._opened_at is None:
+    def _disconnected(self, now: float, *, cut: bool = False, answered: bool = False) -> None:
+        current = self._current
+        if current.opened_at is None:
             return
-        while self._rest:
+        while current.rest:
             self.go_on(now)
-        self.intake.settle()
-        self.stats.partial += self._parser.finish()
-        settled = now - self._opened_at > self.outage.pacing.settle_after
+        if self._sequence is not None:
+            self._sequence.settle()
+        self.stats.partial += current.parser.finish()
+        settled = self._has_settled(now)
         if settled:
             self.outage.end()
             self._setback.forget()
-        self._silent_since = max(self._opened_at, self.stats.last_byte_at or self._opened_at)
-        if self._dispatched or not cut:  # what the program ends itself tells of a server only what came
-            self._report(self._resumption.ended(dispatched=self._dispatched, settled=settled))
-        self._opened_at = None
-        self._proved = self.intake.fresh = False
+        if current.dispatched or not cut:  # what the program ends itself tells of a server only what came
+            told = self._resumption.ended(dispatched=current.dispatched, settled=settled or answered)
+            self._report(told)
+        self._current = _Connection(self._options.max_event_bytes)
+        self.intake.fresh = False
 
     def _report(self, gap: Gap | None) -> None:
         if gap is not None:
@@ -455,6 +502,8 @@ class Session:
         old = self.state
         if reason not in TRANSITIONS.get((old, new), ()):
             raise AssertionError(f"no transition {old.value} -> {new.value} because of {reason.value}")
+        if new is StreamState.ERROR and self._sequence is not None:
+            self._sequence.release()
         self.journal.changed(
             new,
             reason,

@@ -170,14 +170,6 @@ async def test_the_callers_content_type_wins(script):
     assert script.requests[0].headers.get_list("content-type") == ["application/vnd.api+json"]
 
 
-async def test_an_unknown_encoding_is_refused(script):
-    """What cannot be decoded is said at once instead of being parsed as text (section 3.10)."""
-    script.respond(b"\x0b\x02", headers={"Content-Encoding": "br"})
-    script.expect_no_more()
-    with pytest.raises(ResilientSSEError, match="'br'"):
-        await drain(make(script))
-
-
 async def test_delays_do_not_come_from_the_retry_engine(script, monkeypatch):
     """Neither the engine's randomness nor the wall clock has a part in the delays (section 3.4)."""
 

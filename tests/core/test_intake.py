@@ -8,7 +8,7 @@ import pytest
 from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.intake import Intake, IntakeOptions, usable_as_cursor
 from resilient_sse._core.parser import Block
-from resilient_sse._core.sequence import integers
+from resilient_sse._core.sequence import State, integers
 from resilient_sse._core.states import Reason
 from resilient_sse._core.stats import StreamStats
 
@@ -64,6 +64,11 @@ def ids(items: list) -> list:
 def reconnected(source: Intake, connection: int = 2) -> None:
     """Replace the connection."""
     source.connected(connection, resumed=True)
+
+
+def asks(source: Intake) -> bool:
+    """Tell whether the connection is to be replaced."""
+    return source.sequence.state is State.ASKING
 
 
 def hole(after: int, before: int) -> Gap:
@@ -328,7 +333,7 @@ def test_heartbeats_are_part_of_the_numbering():
     source = numbered()
     items = given(source, block(1), block(2, "{}", "heartbeat"), block(3), block(5, "{}", "heartbeat"))
     assert ids(items) == ["1", "3"]
-    assert source.heal
+    assert asks(source)
 
 
 # Filters
@@ -458,6 +463,17 @@ def test_nothing_comes_behind_the_end():
     items += given(source, block(None, "", "done"))
     source.end(CLOSED)
     assert ids(items + taken(source)) == ["1", hole(1, 3), "3", None, CLOSED]
+
+
+@pytest.mark.parametrize("replayed", [2, 4])
+def test_what_was_held_behind_the_end_is_not_delivered_before_it(replayed):
+    """An end with a number stands in its place; what the server sent after it counts no more (R8)."""
+    source = numbered(until="done")
+    items = given(source, block(1), block(3), block(4, "", "done"), block(5))
+    reconnected(source)
+    items += given(source, block(replayed, "of 2" if replayed == 2 else "", "" if replayed == 2 else "done"))
+    assert ids(items) == ["1", hole(1, 3) if replayed == 4 else "2", "3", "4"]
+    assert source.done
 
 
 def test_an_end_without_until_keeps_what_is_queued():
@@ -601,7 +617,7 @@ def test_contiguous_numbers():
     """Numbers that count up by one need no healing (R35, R36)."""
     source = numbered()
     assert ids(given(source, *map(block, range(5, 55)))) == [str(n) for n in range(5, 55)]
-    assert not source.heal
+    assert not asks(source)
     assert (source._stats.gaps, source._stats.lost) == (0, 0)
 
 
@@ -609,7 +625,7 @@ def test_without_a_sequence_ids_are_opaque():
     """By default numbers mean nothing (X14)."""
     source = intake()
     assert ids(given(source, block(1), block(9), block(3))) == ["1", "9", "3"]
-    assert not source.heal
+    assert source.sequence is None
 
 
 def test_events_without_a_number_take_no_part():
@@ -617,14 +633,14 @@ def test_events_without_a_number_take_no_part():
     source = numbered()
     items = given(source, block(1), block(None, "x"), block("opaque"), block("", "y"), block(2))
     assert ids(items) == ["1", None, "opaque", "", "2"]
-    assert not source.heal
+    assert not asks(source)
 
 
 def test_a_hole_is_held_back():
     """The event that shows a hole and those behind it wait, uncounted, for the replay (P22)."""
     source = numbered()
     assert ids(given(source, block(1), block(2), block(4), block(5))) == ["1", "2"]
-    assert source.heal
+    assert asks(source)
     assert source.cursor == "2"
     assert source._stats.received == 2
     assert ids(given(source, block(6))) == []
@@ -635,7 +651,7 @@ def test_a_hole_is_healed_by_a_replay():
     source = numbered()
     items = given(source, *map(block, range(1, 7)), block(9), block(10))
     reconnected(source)
-    assert not source.heal
+    assert not asks(source)
     items += given(source, *map(block, range(7, 12)))
     assert ids(items) == [str(n) for n in range(1, 12)]
     assert (source._stats.gaps, source._stats.lost, source._stats.duplicates) == (0, 0, 0)
@@ -674,7 +690,7 @@ def test_healing_goes_on_over_connections_without_numbers(nothing):
     given(source, block(1), block(3))
     reconnected(source)
     given(source, *nothing)
-    assert not source.heal
+    assert not asks(source)
     reconnected(source, 3)
     assert ids(given(source, block(2), block(3))) == ["2", "3"]
     assert source._stats.gaps == 0
@@ -688,7 +704,7 @@ def test_a_hole_that_is_not_replayed_is_one_gap():
     items += given(source, block(9), block(10), block(11))
     assert ids(items) == [*"123456", hole(6, 9), "9", "10", "11"]
     assert (source._stats.gaps, source._stats.lost) == (1, 2)
-    assert not source.heal
+    assert not asks(source)
 
 
 def test_a_hole_is_asked_for_once():
@@ -697,7 +713,7 @@ def test_a_hole_is_asked_for_once():
     given(source, block(1), block(3))
     reconnected(source)
     assert ids(given(source, block(4))) == [hole(1, 3), "3", "4"]
-    assert not source.heal
+    assert not asks(source)
 
 
 def test_the_stream_may_have_gone_on_meanwhile():
@@ -727,7 +743,7 @@ def test_two_holes_that_are_not_replayed_are_two_gaps():
     items += given(source, block(3), block(6))
     assert ids(items) == ["1", hole(1, 3), "3", hole(3, 6), "6"]
     assert (source._stats.gaps, source._stats.lost) == (2, 3)
-    assert not source.heal
+    assert not asks(source)
 
 
 def test_a_hole_behind_a_healed_one_is_asked_for_in_turn():
@@ -736,7 +752,7 @@ def test_a_hole_behind_a_healed_one_is_asked_for_in_turn():
     items = given(source, block(1), block(3))
     reconnected(source)
     items += given(source, block(2), block(3), block(5))
-    assert source.heal
+    assert asks(source)
     reconnected(source, 3)
     items += given(source, block(4), block(5))
     assert ids(items) == list("12345")
@@ -749,7 +765,7 @@ def test_a_hole_behind_a_reported_one_is_asked_for_in_turn():
     reconnected(source)
     given(source, block(4))
     assert ids(given(source, block(6))) == []
-    assert source.heal
+    assert asks(source)
 
 
 def test_a_replay_that_begins_inside_the_hole():
@@ -768,7 +784,7 @@ def test_a_hole_at_the_first_event_of_a_connection():
     items = given(source, block(1), block(2))
     reconnected(source)
     items += given(source, block(5))
-    assert source.heal
+    assert asks(source)
     reconnected(source, 3)
     items += given(source, block(5))
     assert ids(items) == ["1", "2", hole(2, 5), "5"]
@@ -778,7 +794,7 @@ def test_a_hole_behind_the_stored_id():
     """A stored number is the last contiguous one: a stream that starts later has a hole (R37, R48)."""
     source = numbered(last_event_id="19")
     assert given(source, block(22)) == []
-    assert source.heal
+    assert asks(source)
     reconnected(source)
     assert ids(given(source, block(20), block(21), block(22))) == ["20", "21", "22"]
 
@@ -805,20 +821,20 @@ def test_releasing_what_is_held():
     """If there is no other connection, the hole is reported and what was held is delivered."""
     source = numbered()
     given(source, block(1), block(3), block(4))
-    source.release()
+    source.sequence.release()
     assert ids(taken(source)) == [hole(1, 3), "3", "4"]
-    assert not source.heal
+    assert not asks(source)
 
 
 def test_a_released_hole_does_not_excuse_later_ones():
     """Once what was held is out, the next hole is asked for as usual."""
     source = numbered()
     given(source, block(1), block(3))
-    source.release()
+    source.sequence.release()
     taken(source)
     reconnected(source)
     given(source, block(5))
-    assert source.heal
+    assert asks(source)
 
 
 def test_gaps_by_another_numbering():
@@ -834,13 +850,13 @@ def test_healing_lasts_until_the_server_shows_where_it_continues():
     """From the moment the connection is replaced to its first number ahead or in its place."""
     source = numbered()
     given(source, block(1), block(3))
-    assert (source.heal, source.healing) == (True, False)
+    assert source.sequence.state is State.ASKING
     reconnected(source)
-    assert (source.heal, source.healing) == (False, True)
+    assert source.sequence.state is State.HEALING
     given(source, block(1))
-    assert source.healing
+    assert source.sequence.state is State.HEALING
     given(source, block(2))
-    assert not source.healing
+    assert source.sequence.state is State.FOLLOWING
 
 
 def test_what_the_replay_does_not_reach_is_still_held():
@@ -853,6 +869,17 @@ def test_what_the_replay_does_not_reach_is_still_held():
     items += given(source, block(4))
     assert ids(items) == ["1", "2", "3", "4", "5"]
     assert source._stats.gaps == 0
+
+
+def test_what_comes_behind_the_held_stays_behind_it():
+    """Of a large read, more follows what was held already: its events without an id overtake nothing (R35)."""
+    source = numbered()
+    items = given(source, block(1), block(3))
+    for item in (block(None, "x"), block(4)):
+        source.put(item)
+    source.sequence.hold()
+    reconnected(source)
+    assert ids(items + given(source, block(2))) == ["1", "2", "3", None, "4"]
 
 
 def test_late_numbers_of_a_reported_hole():
@@ -918,20 +945,69 @@ def test_what_was_held_came_over_the_connection_before():
     source = numbered()
     given(source, block(1), block(3))
     reconnected(source)
-    source.release()
+    source.sequence.release()
     assert ids(taken(source)) == [hole(1, 3), "3"]
     assert ids(given(source, block(3, "new"))) == [Gap(kind="reset", after_id="3", before_id="3"), "3"]
 
 
 def test_a_new_numbering_that_begins_inside_a_reported_hole():
-    """A late number tells nothing, and the last number with other content is then still the first of it (P23)."""
+    """A number that was reported lost tells nothing; with what tells it, it belongs to the new numbering (P23)."""
     source = numbered()
     given(source, block(4), block(7))
     reconnected(source)
     assert ids(given(source, block(7))) == [hole(4, 7), "7"]
     reconnected(source, 3)
     items = given(source, block(6, "new"), block(7, "new"), block(8, "new"))
-    assert ids(items) == [Gap(kind="reset", after_id="7", before_id="7"), "7", "8"]
+    assert ids(items) == [Gap(kind="reset", after_id="7", before_id="6"), "6", "7", "8"]
+    reconnected(source, 4)
+    assert given(source, block(6, "new")) == []
+    source.sequence.settle()  # the connection ends: what was repeated alone is no further numbering
+    assert taken(source) == []
+
+
+@pytest.mark.parametrize("first, last", [(1, 99), (100, 1)], ids=["late", "older"])
+def test_a_long_replay_is_not_kept(first, last):
+    """What is kept apart is bounded by the window, and all of it counts as repeated when it shows to be (X17)."""
+    source = numbered(dedup_window=10)
+    given(source, block(first), block(100))
+    reconnected(source)
+    given(source, block(100))
+    reconnected(source, 3)
+    assert given(source, *map(block, range(2, 100))) == []
+    assert len(source.sequence._apart) == 10
+    assert ids(given(source, block(100), block(101))) == ["101"]
+    assert source._stats.duplicates == 1 + 98 + 1 + (first == last + 99)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_long_new_numbering_is_asked_for_again(ends):
+    """Of what was kept apart only the beginning is there; the rest is no loss, but a hole that is healed (P23)."""
+    source = numbered(dedup_window=10)
+    given(source, block(100, "old"))
+    reconnected(source)
+    items = given(source, *[block(n, "new") for n in range(1, 100 if ends else 101)])
+    if ends:
+        source.sequence.settle()
+    items += taken(source)
+    assert ids(items) == [Gap(kind="reset", after_id="100", before_id="1"), *map(str, range(1, 11))]
+    assert (source.cursor, asks(source)) == ("10", not ends)
+    reconnected(source, 3)
+    items = given(source, *[block(n, "new") for n in range(11, 103)])
+    assert ids(items) == [str(n) for n in range(11, 103)]
+    assert source._stats.lost == 0
+
+
+@pytest.mark.parametrize("behind", [block(8), block(9), block(None), block(8, None)], ids=str)
+def test_a_late_number_is_dropped_when_the_stream_goes_on(behind):
+    """What was reported lost and comes late is told from a new numbering by what follows it (P23, R63)."""
+    source = numbered()
+    given(source, block(4), block(7))
+    reconnected(source)
+    given(source, block(7))
+    reconnected(source, 3)
+    items = given(source, block(6), behind)
+    assert ids(items) == ([behind.id] if behind.data and behind.id != "9" else [])
+    assert (source._stats.duplicates, source._stats.gaps, asks(source)) == (2, 1, behind.id == "9")
 
 
 @pytest.mark.parametrize("echo", [block(1, "{}", "heartbeat"), block(1, None)], ids=["heartbeat", "id-only"])
@@ -1006,7 +1082,7 @@ def test_the_new_numbering_may_start_anywhere():
     items = given(source, block(500, "old"), block(40, "new"), block(41, "new"))
     assert ids(items) == ["500", Gap(kind="reset", after_id="500", before_id="40"), "40", "41"]
     given(source, block(43, "new"))
-    assert source.heal
+    assert asks(source)
 
 
 def test_a_numbering_that_falls_back_while_healing():
@@ -1015,7 +1091,7 @@ def test_a_numbering_that_falls_back_while_healing():
     items = given(source, block(5, "old"), block(8, "old"))
     reconnected(source)
     items += given(source, block(1, "new"), block(2, "new"))
-    source.settle()
+    source.sequence.settle()
     items += taken(source)
     assert ids(items) == ["5", hole(5, 8), "8", Gap(kind="reset", after_id="8", before_id="1"), "1", "2"]
 
@@ -1028,7 +1104,7 @@ def test_a_heartbeat_behind_is_no_reset():
     assert given(source, block(1, "{}", "heartbeat"), block(1, None)) == []
     assert source.cursor == "5"
     assert given(source, block(2, "new")) == []
-    source.settle()  # the connection ends, or holds, without a number that is known
+    source.sequence.settle()  # the connection ends, or holds, without a number that is known
     assert ids(taken(source)) == [Gap(kind="reset", after_id="5", before_id="2"), "2"]
 
 

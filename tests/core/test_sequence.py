@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from resilient_sse._core.dedup import Sighting
-from resilient_sse._core.sequence import Place, Sequence, integers
+from resilient_sse._core.sequence import Numbers, Place, integers
 
 
 @pytest.mark.parametrize(
@@ -51,21 +51,21 @@ def test_a_hostile_id_is_not_repeated_at_length():
 @pytest.mark.parametrize("event_id", [None, "", "opaque"])
 def test_events_without_a_number(event_id):
     """No id, a cleared id and an opaque one take no part in the checks."""
-    assert Sequence(integers).number(event_id) is None
+    assert Numbers(integers).number(event_id) is None
 
 
 def test_numbers_by_a_function():
     """Any function of the id may tell the number; what it raises besides ValueError is its own affair."""
-    sequence = Sequence(lambda event_id: int(event_id.rpartition("-")[2]))
+    sequence = Numbers(lambda event_id: int(event_id.rpartition("-")[2]))
     assert sequence.number("shard-7") == 7
     with pytest.raises(ZeroDivisionError):
-        Sequence(lambda event_id: 1 // 0).number("7")
+        Numbers(lambda event_id: 1 // 0).number("7")
 
 
 @pytest.mark.parametrize("number", [0, 7, -1, 500])
 def test_the_first_number_is_in_its_place(number):
     """A stream may start anywhere."""
-    assert Sequence(integers).place(number) is Place.NEXT
+    assert Numbers(integers).place(number) is Place.NEXT
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,14 @@ def test_the_first_number_is_in_its_place(number):
 )
 def test_places(number, place):
     """After 5 comes 6; more is ahead, and what was there already is behind (R140)."""
-    sequence = Sequence(integers)
+    sequence = Numbers(integers)
     sequence.advance(5, "5")
     assert sequence.place(number) is place
 
 
 def test_advancing():
     """The mark keeps the number and its id."""
-    sequence = Sequence(integers)
+    sequence = Numbers(integers)
     assert (sequence.high, sequence.high_id) == (None, None)
     sequence.advance(5, "a-5")
     assert (sequence.high, sequence.high_id) == (5, "a-5")
@@ -109,7 +109,7 @@ def test_giving_up_a_hole(number, missing):
 
 def test_before_the_first_number_nothing_is_missing():
     """A stream that has not begun lacks nothing."""
-    sequence = Sequence(integers)
+    sequence = Numbers(integers)
     assert sequence.lose(7) == 0
     assert sequence.place(7) is Place.NEXT
 
@@ -117,9 +117,9 @@ def test_before_the_first_number_nothing_is_missing():
 # What is known of numbers that were passed
 
 
-def contiguous(*numbers: int, window: int = 100) -> Sequence:
+def contiguous(*numbers: int, window: int = 100) -> Numbers:
     """Make a sequence that has seen *numbers*."""
-    sequence = Sequence(integers, window)
+    sequence = Numbers(integers, window)
     for number in numbers:
         sequence.advance(number, str(number), ("m", f"of {number}"))
     return sequence
@@ -142,7 +142,7 @@ def test_other_numbers_are_new(number):
 
 def test_before_the_first_number_everything_is_new():
     """A stream that has not begun knows nothing."""
-    assert Sequence(integers).look(5, "m", "a") is Sighting.NEW
+    assert Numbers(integers).look(5, "m", "a") is Sighting.NEW
 
 
 @pytest.mark.parametrize("window", [1, 2, 5])
@@ -186,7 +186,7 @@ def test_a_hole_larger_than_the_memory():
 
 def test_resuming():
     """A stored number is the last contiguous one, and seen, whatever its content."""
-    sequence = Sequence(integers)
+    sequence = Numbers(integers)
     sequence.resume_from(19, "19")
     assert (sequence.high, sequence.high_id) == (19, "19")
     assert sequence.place(20) is Place.NEXT
@@ -196,7 +196,7 @@ def test_resuming():
 
 def test_a_resumed_number_stays_known():
     """A later replay that begins too early may bring it again."""
-    sequence = Sequence(integers, 10)
+    sequence = Numbers(integers, 10)
     sequence.resume_from(19, "19")
     sequence.advance(20, "20", ("m", "a"))
     assert sequence.look(19, "m", "whatever") is Sighting.DUPLICATE
@@ -205,7 +205,7 @@ def test_a_resumed_number_stays_known():
 @pytest.mark.parametrize("window", [1, 2, 5])
 def test_a_resumed_number_leaves_the_window_in_its_turn(window):
     """It is forgotten when as many events have come as the window holds (X17)."""
-    sequence = Sequence(integers, window)
+    sequence = Numbers(integers, window)
     sequence.resume_from(19, "19")
     for number in range(20, 20 + window):
         assert sequence.look(19, "m", "whatever") is Sighting.DUPLICATE

@@ -20,7 +20,7 @@ from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opene
 from resilient_sse._core.intake import IntakeOptions
 from resilient_sse._core.options import Liveness, Retry, StreamOptions
 from resilient_sse._core.recovery import Recovery
-from resilient_sse._core.sequence import integers
+from resilient_sse._core.sequence import State, integers
 from resilient_sse._core.session import TRANSITIONS, Session
 from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
 
@@ -451,19 +451,9 @@ def test_a_new_event_ends_the_outage():
     assert stream.loses().changes()[-1].attempt == 1
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param("", id="bare-200"),
-        pytest.param(": ping\n\n", id="comment"),
-        pytest.param("event: heartbeat\ndata: {}\n\n", id="heartbeat"),
-        pytest.param("id: 1\ndata: one\n\n", id="duplicate"),
-        pytest.param("id: 5\n\n", id="id-only"),
-        pytest.param("data: half", id="half-an-event"),
-    ],
-)
+@pytest.mark.parametrize("text", ["", "data: half"], ids=["bare-200", "half-an-event"])
 def test_accept_and_close_servers_are_not_stormed(text):
-    """A bare 200, and whatever is no new event, does not start the counting anew (R163)."""
+    """A bare 200 does not start the counting anew, and neither does half an event (R163)."""
     stream = up()
     for _ in range(5):
         stream.loses(Reason.EOF).opens().sends(text).taken()
@@ -479,13 +469,16 @@ def test_a_connection_that_holds_ends_the_outage(held, attempt):
     assert stream.changes()[-1].attempt == attempt
 
 
-def test_holding_is_measured_against_the_longest_delay_there_is():
-    """A longer cap, or a server's wish, asks for more patience."""
-    stream = up(retry={"backoff": Backoff(maximum=20)}).loses().refuses().opens().passes(15).loses()
-    assert stream.changes()[-1].attempt == 3
-    stream = up().sends("retry: 20000\n")
+@pytest.mark.parametrize(
+    "backoff, text",
+    [(Backoff(), "retry: 60000\n\n"), (Backoff(maximum=60), ":\n"), (lambda: iter([60.0]), ":\n")],
+)
+def test_pacing_is_no_proof(backoff, text):
+    """However long the delays are that the server or the program asks for, 5 s up are enough (P48)."""
+    stream = up(retry={"backoff": backoff}).sends(text)
     stream.taken()
-    assert stream.loses().refuses().opens().passes(15).loses().changes()[-1].attempt == 3
+    stream.loses().refuses().opens().passes(5.01).loses()
+    assert stream.changes()[-1].attempt == 1
 
 
 def test_events_that_were_filtered_are_events():
@@ -592,8 +585,7 @@ def test_a_classifier_that_raises_does_not_wedge_the_stream():
         raise ZeroDivisionError
 
     stream = up(retry={"classify": broken})
-    with pytest.raises(ZeroDivisionError):
-        stream.loses()
+    stream.loses()
     stream.again().opens().sends("id: 2\ndata: two\n\n")
     assert stream.events() == ["two"]
 
@@ -606,8 +598,7 @@ def test_a_classifier_that_raises_holds_nothing_back():
 
     stream = up(intake={"sequence": integers}, retry={"classify": broken}).sends("id: 3\ndata: three\n\n")
     assert stream.events() == []
-    with pytest.raises(ZeroDivisionError):
-        stream.loses(Reason.GAP)
+    stream.loses(Reason.GAP)
     assert [getattr(item, "data", item) for item in stream.taken()] == [
         Gap(kind="hole", after_id="1", before_id="3", missing=1),
         "three",
@@ -652,7 +643,7 @@ def test_three_empty_connections():
     stream = up(retry={"max_retries": None})
     gaps = []
     for _ in range(6):
-        stream.loses(Reason.EOF).opens().sends(": hello\n\n")
+        stream.loses(Reason.EOF).opens().sends("data: half")
         gaps.append(stream.gaps())
     lost = Gap(kind="unresumable", after_id="1")
     assert gaps == [[], [], [], [lost], [], []]
@@ -712,7 +703,7 @@ def test_a_hole_is_healed_over_a_reconnect():
     """The session reconnects because of the gap, from the last contiguous id (R34, R37)."""
     stream = up(intake={"sequence": integers}).sends("id: 3\ndata: three\n\n")
     assert stream.events() == []
-    assert stream.session.intake.heal
+    assert stream.session.intake.sequence.state is State.ASKING
     stream.loses(Reason.GAP)
     assert stream.changes()[-1].reason is Reason.GAP
     stream.opens().sends("id: 2\ndata: two\n\nid: 3\ndata: three\n\n")
@@ -1023,7 +1014,7 @@ def test_a_hole_does_not_end_a_stream_that_cannot_ask_again(options):
         "1", "2", HOLES[0], "5", "6", HOLES[1], "9",
     ]  # fmt: skip
     assert stream.state is CONNECTED
-    assert not stream.session.intake.heal
+    assert stream.session.intake.sequence.state is not State.ASKING
     assert (stream.stats.gaps, stream.stats.lost) == (2, 4)
     assert stream.sends("id: 10\ndata: 10\n\n").events() == ["10"]
 
@@ -1036,15 +1027,25 @@ def test_a_hole_at_the_end_of_the_budget():
     assert stream.state is CONNECTED
 
 
+def test_a_hole_that_shows_when_the_stream_has_given_up():
+    """What came in the moment the silence became too long comes before the error, and so does its gap (R8)."""
+    stream = up(intake={"sequence": integers}, retry={"max_retries": 0})
+    stream.sends("id: 3\ndata: c\n\ndata: plain\n\n").loses(Reason.STALL)
+    items = [item for item in stream.taken() if not isinstance(item, Disconnected)]
+    assert items[0] == Gap(kind="hole", after_id="1", before_id="3", missing=1)
+    assert [item.data for item in items[1:]] == ["c", "plain"]
+    assert isinstance(stream.raises(), RetriesExhaustedError)
+
+
 # Too much
 
 
 def test_overflow():
     """An event above the limit: what came before is delivered, then the typed error, and no retry (P13)."""
     stream = Stream(max_event_bytes=20).opens().sends("id: 1\ndata: one\n\ndata: " + "x" * 100)
-    assert isinstance(stream.session.overflow, LimitExceededError)
     assert stream.events() == ["one"]
-    overflow = stream.session.overflow
+    overflow = stream.session.next_step()
+    assert isinstance(overflow, LimitExceededError)
     stream.session.lost(overflow, now=stream.now, wall=WALL)
     assert stream.state is ERROR
     assert stream.session.error is overflow
@@ -1061,7 +1062,6 @@ def test_overflow_that_nobody_heeds():
 def test_a_new_connection_starts_below_the_limit():
     """What one connection had pending does not count for the next."""
     stream = Stream(max_event_bytes=20).opens().sends("data: " + "x" * 10).loses().opens()
-    assert stream.session.overflow is None
     stream.sends("data: " + "y" * 10 + "\n\n")
     assert stream.events() == ["y" * 10]
 
@@ -1279,7 +1279,7 @@ def test_what_was_held_back_recovers_nothing():
     """Events of a lost connection, released after it, end no outage: nothing has come over a new one (R163)."""
     stream = up(intake={"sequence": integers}).sends("id: 4\ndata: 4\n\n")
     assert stream.taken() == []
-    assert stream.session.intake.heal
+    assert stream.session.intake.sequence.state is State.ASKING
     stream.loses(Reason.GAP).opens().loses().opens().loses().opens().loses(Reason.EOF)
     assert [item.data for item in stream.taken() if isinstance(item, ServerSentEvent)] == ["4"]
     assert stream.recoveries() == []

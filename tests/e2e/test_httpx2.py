@@ -1,10 +1,5 @@
 """Clients of httpx2, whose classes are not httpx's, and those that the packages of model vendors make (P58)."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import httpx
 import httpx2
 import pytest
@@ -13,7 +8,7 @@ from resilient_sse import HandshakeError, ResilientStream, RetriesExhaustedError
 from resilient_sse.testing import event
 from tests.e2e.watching import QUICK, collect
 
-HERE = Path(__file__).parent
+pytestmark = pytest.mark.own
 
 
 def resumed(peer):
@@ -74,7 +69,7 @@ async def test_errors_of_httpx2_are_ours(serve):
         with pytest.raises(RetriesExhaustedError) as caught:
             await anext(closed)
         assert isinstance(caught.value.__cause__.__cause__, httpx2.ConnectError)
-        broken = ResilientStream(serve(resumed).url, client=client, headers={"X-A": "a\nb"})
+        broken = ResilientStream(serve(resumed).url, client=client, headers=lambda: {"X-A": "a\nb"})
         with pytest.raises(HandshakeError, match="cannot be sent"):
             await anext(broken)
 
@@ -112,14 +107,3 @@ async def test_the_client_of_a_vendor(serve, vendor):
         stream = ResilientStream(server.url, client=made._client, backoff=QUICK)
         assert await collect(stream, 3) == ["0", "1", "2"]
         assert not made.is_closed()
-
-
-@pytest.mark.proof
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("library", ["httpx", "httpx2"])
-def test_the_behaviour_suite_over_an_injected_client(library):
-    """P58: the tests of this directory hold over clients of both libraries."""
-    command = [sys.executable, "-m", "pytest", "-q", str(HERE), "-p", "no:cacheprovider", "-k", "not trio"]
-    environment = {**os.environ, "E2E_OVER": library}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout[-5000:]

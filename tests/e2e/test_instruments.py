@@ -12,13 +12,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from resilient_sse import HandshakeError, ResilientStream
 from resilient_sse._client.transport.own import is_patched, tls_context
 from resilient_sse.testing import event
-from tests.e2e.conftest import OVER
-
-pytestmark = pytest.mark.skipif(OVER == "httpx2", reason="about tools for httpx")
 
 BODY = event("one", id="1") + event("two", id="2")
 HEADERS = {"Content-Type": "text/event-stream"}
 URL = "https://mocked.example/stream"
+
+pytestmark = pytest.mark.own
 
 
 async def whole(url, **options):

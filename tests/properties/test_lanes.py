@@ -51,8 +51,7 @@ def play(
         for chunk in chunks:
             session.receive(chunk, raw_size=len(chunk), waited=0.0, now=0.0)
             take()
-            if session.overflow is not None:
-                assert isinstance(session.overflow, LimitExceededError)
+            if isinstance(session.next_step(), LimitExceededError):
                 break
         session.lost(ConnectionLostError(Reason.RESET), now=0.0, wall=WALL)
         take()
@@ -108,6 +107,9 @@ def _run(draw: st.DrawFn) -> bytes:
                 "id: {0}\ndata: {1}\n\n",
                 "event: add\ndata: {1}\n\n",
                 "data: {1}\n\n",
+                "id: {0:04}\nevent: add\ndata: {1}\n\n",
+                "id: {0}-0\ndata: {1}\ndata:\n\n",
+                ": said\nid: [{0}, 0]\nevent: add\ndata: {1}\n\n",
                 "event: heartbeat\nid: {0}\ndata: {1}\n\n",
             ]
         )

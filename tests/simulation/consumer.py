@@ -79,7 +79,7 @@ class Consumer:
             compression=options.compression,
             classify=partial(_classified, options) if options.classify else None,
             events=_wanted if options.filtered else None,
-            until="done",
+            until=None if options.unwatched else "done",
         )
 
     def _request(self) -> dict[str, Any]:
@@ -92,6 +92,8 @@ class Consumer:
         return request
 
     def _calls_back(self) -> dict[str, Any]:
+        if self._options.unwatched:
+            return {"on_state_change": self._observe, "on_gap": self._observe}
         if not self._options.raises:
             return {"observers": [self._observe]}
         return {

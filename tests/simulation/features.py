@@ -27,7 +27,7 @@ FEATURES = (
     *("classify: retry", "classify: stop", "classify: raise"),
     *("activity()", "restart() in the handler", "callbacks that never fail", "callbacks that fail"),
     *("event without id delivered", "event without id behind a hole", "late event delivered"),
-    *("retry field told with its event",),
+    *("retry field told with its event", "reads judged in batches"),
 )
 """Everything that is counted besides faults; what a run uses throughout counts once a run."""
 
@@ -44,6 +44,8 @@ def features(record: Record) -> Iterator[str]:
     options = record.plan.options
     if options.credentials != "none":
         yield f"{options.credentials} token"
+    if options.unwatched:
+        yield "reads judged in batches"
     if record.notes("activity"):
         yield "activity()"
     if record.told:

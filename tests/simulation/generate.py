@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Literal, TypeAlias, TypeVar
 
@@ -10,6 +11,9 @@ from tests.simulation.plan import Answer, Deed, Options, Plan
 from tests.simulation.words import AnswerKind, DeedKind, End, Token
 
 __all__ = ["generate"]
+
+_UNWATCHED_SHARE, _UNWATCHED = 5, 4
+"""One seed in so many is played without anything that looks at single events."""
 
 _TRIO_SHARE = 10
 """One seed in so many runs on trio, which is slower by half."""
@@ -59,7 +63,7 @@ def generate(seed: int) -> Plan:
     """
     Return the plan of *seed*: five to twelve answers, ten to forty events, a consumer that misbehaves.
 
-    That of an odd seed has more in it, see `enrich`.
+    That of an odd seed has more in it, see `enrich`; one in five has nothing that looks at single events.
     """
     random = Random(seed)
     options = _options(random)
@@ -72,7 +76,19 @@ def generate(seed: int) -> Plan:
         deeds=_deeds(random),
     )
     # Every other seed; the rest of them, and whatever is drawn above, mean what they meant before there was this.
-    return enriched(plan, random) if seed % 2 else plan
+    plan = enriched(plan, random) if seed % 2 else plan
+    return _unwatched(plan) if seed % _UNWATCHED_SHARE == _UNWATCHED else plan
+
+
+def _unwatched(plan: Plan) -> Plan:
+    """Take away all that looks at single events, and make reads larger: the plan is played in batches."""
+    rising = plan.seed // _UNWATCHED_SHARE % 4 < 2
+    options = replace(plan.options, unwatched=True, rising=rising, sequence=False, checkpoint=False, raises=0)
+    return replace(
+        plan,
+        options=replace(options, filtered=False),
+        answers=tuple(replace(each, chunk=each.chunk and 60 * each.chunk) for each in plan.answers),
+    )
 
 
 def _options(random: Random) -> Options:

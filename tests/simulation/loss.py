@@ -38,6 +38,8 @@ def check_loss(process: Process) -> Iterator[Violation]:
         event = process.record.published(seen.fact)
         if event is None or event.id is None or event.ordinal <= before:
             continue
+        if process.record.plan.options.dedup == "off" and _came_late(process, event, before, gaps):
+            continue
         first = process.start is None and before == process.origin
         events = process.record.truth.events[0 if first else before : event.ordinal - 1]
         between = [each for each in events if each.id is not None]  # no one can miss the others
@@ -89,6 +91,15 @@ def _numbered_loss(process: Process, seen: Seen, stretch: _Stretch) -> Iterator[
         yield Violation("gap", seen.at, text)
     for each in (each for each in stretch.missing if each.ordinal not in covered and not resets):
         yield Violation("lost", seen.at, f"event {each.ordinal} ({each.id}) is missing, and no gap tells")
+
+
+def _came_late(process: Process, event: Published, before: int, gaps: list[tuple[Seen, Gap]]) -> bool:
+    """Whether an event was reported lost since the one *before*, and is sent all the same."""
+    same = before > 0 and process.record.truth.events[before - 1].epoch == event.epoch
+    return same and any(
+        gap.kind == "hole" and int(gap.after_id or 0) < event.number < int(gap.before_id or 0)
+        for _, gap in gaps
+    )
 
 
 def _inside(gap: Gap, stretch: _Stretch) -> set[int]:

@@ -41,7 +41,9 @@ class Options:
     the consumer iterates again after an error.  *body* is whether that of a POST can be sent again or is an
     iterator, *credentials* whether there are headers with a token, and whether a function makes a fresh one for
     each attempt, *classify* what that hook says, *raises* that every so-manyth call of an observer or a callback
-    fails (0: there are none), and *activity* whether the consumer iterates over `activity()`.
+    fails (0: there are none), *activity* whether the consumer iterates over `activity()`, *unwatched* whether
+    there is no observer and no `until`, so that reads are judged in batches if nothing else looks at single
+    events, and *rising* whether opaque ids are numbers that rise, over restarts of the server too.
     """
 
     sequence: bool = True
@@ -65,6 +67,8 @@ class Options:
     classify: tuple[Rule, ...] = ()
     raises: int = 0
     activity: bool = False
+    unwatched: bool = False
+    rising: bool = False
 
     @property
     def pace(self) -> Backoff:

@@ -149,6 +149,9 @@ class _Run:
                 self.note("cancelled")
                 continue
             cancel = await self._handle(stream, event, scope)
+            if self.plan.options.unwatched and event.event == "done":
+                self.record.outcome = "done"
+                return False
 
     async def _next(self, source: AsyncIterator[Activity], cancel: Deed | None) -> ServerSentEvent | None:
         """Ask for the next event; `None` if the read was cancelled."""
@@ -169,6 +172,8 @@ class _Run:
     async def _event(self, source: AsyncIterator[Activity]) -> ServerSentEvent:
         while True:
             item = await anext(source)
+            if self.plan.options.unwatched and not isinstance(item, Gap):
+                self.observe(item)  # gaps are told by a callback
             if isinstance(item, ServerSentEvent):
                 return item
             self.note("activity", item=item)

@@ -17,16 +17,16 @@ from resilient_sse._client.transport import connection, exchange
 from resilient_sse._client.views import Activities
 from resilient_sse._core import outage
 from resilient_sse._core.backoff import Pacing
+from resilient_sse._core.batches import Batches
 from resilient_sse._core.dedup import Deduplicator, Sighting
 from resilient_sse._core.events import ServerSentEvent
-from resilient_sse._core.holdback import Holdback
 from resilient_sse._core.intake import Intake
 from resilient_sse._core.liveness import Silence
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.outage import Outage
 from resilient_sse._core.parser import Block
 from resilient_sse._core.resumption import Resumption
-from resilient_sse._core.sequence import Place, Sequence
+from resilient_sse._core.sequence import Numbers, Place, Sequence, State
 from resilient_sse._core.session import Session
 from tests.simulation.plan import Answer, Deed, Options, Plan
 from tests.simulation.server import SimulatedServer
@@ -53,33 +53,35 @@ def overlooked_holes():
     def make(place):
         return lambda self, number: Place.NEXT if place(self, number) is Place.AHEAD else place(self, number)
 
-    return replaced(Sequence, "place", make)
+    return replaced(Numbers, "place", make)
 
 
 def hasty_gaps():
     """Report a hole at once, without asking again."""
-    return patch.object(Session, "_heals_in_vain", lambda self: self.intake.heal)
+
+    def make(hole):
+        def wrapped(self, block, number):
+            self._asked_for = number
+            return hole(self, block, number)
+
+        return wrapped
+
+    return replaced(Sequence, "_hole", make)
 
 
 def nothing_held_back():
     """Deliver what stands behind a hole before it is filled."""
 
-    def make(release):
-        def hold(self, items, connection):
-            self.connection = connection
-            self._items.extend(items)
+    def make(source):
+        def wrapped(self):
+            if self._held and self.state is not State.ASKING:
+                self._front = deque(item for _, items in self._held for item in items)
+                self._held.clear()
+            return source(self)
 
-        return hold
+        return wrapped
 
-    @contextmanager
-    def both():
-        with replaced(Holdback, "hold", make), patch.object(Holdback, "due", lambda self, *_: at_once(self)):
-            yield
-
-    def at_once(held):
-        return held._items.popleft() if held._items else None
-
-    return both()
+    return replaced(Sequence, "source", make)
 
 
 def overtaken_events():
@@ -89,7 +91,7 @@ def overtaken_events():
         def wrapped(self, item):
             put(self, item)
             last = list(self._queue)[-2:]
-            if self._sequence is None and len(last) == 2 and all(isinstance(each, Block) for each in last):
+            if self.sequence is None and len(last) == 2 and all(isinstance(each, Block) for each in last):
                 self._queue.extend((self._queue.pop(), self._queue.pop()))
 
         return wrapped
@@ -132,7 +134,7 @@ def belated_events():
     """Keep some events with opaque ids back until the next connection."""
 
     def chosen(intake, item):
-        return intake._sequence is None and isinstance(item, Block) and (item.data or "").endswith("3")
+        return intake.sequence is None and isinstance(item, Block) and (item.data or "").endswith("3")
 
     return again_over_the_next_connection(chosen, kept=False)
 
@@ -160,8 +162,8 @@ def half_events():
 
     def make(disconnected):
         def wrapped(self, *args, **options):
-            if self._opened_at is not None and self._parser._id:
-                self.intake._set_id(self._parser._id)
+            if self._current.opened_at is not None and self._current.parser._id:
+                self.intake._set_id(self._current.parser._id)
             return disconnected(self, *args, **options)
 
         return wrapped
@@ -206,6 +208,21 @@ def forgotten_cursor():
         return lambda self, _cursor, answer=None: prepare(self, None, answer)
 
     return replaced(RequestTemplate, "prepare", make)
+
+
+def columns_behind_the_cursor():
+    """Leave the id to resume after where it was when a run of events is judged by columns."""
+
+    def make(judge):
+        def wrapped(self, *args):
+            before = self.cursor
+            judged = judge(self, *args)
+            self.cursor = before if judged else self.cursor
+            return judged
+
+        return wrapped
+
+    return replaced(Batches, "_judge_run", make)
 
 
 def early_commits():
@@ -407,13 +424,15 @@ def plain_events_first():
     """Hold back only what has a number; what has none overtakes it."""
 
     def make(hold):
-        def wrapped(self, items, connection):
-            hold(self, items, connection)
-            self._items = deque(sorted(self._items, key=lambda item: self._number(item) is not None))
+        def wrapped(self):
+            hold(self)
+            self._front = deque(item for _, items in self._held for item in items[1:])
+            for _, items in self._held:
+                del items[1:]
 
         return wrapped
 
-    return replaced(Holdback, "hold", make)
+    return replaced(Sequence, "hold", make)
 
 
 def plain_events_again():
@@ -627,6 +646,7 @@ SABOTAGES = {
     ids_that_fall: "cursor",
     heartbeats_that_fall: "cursor",
     forgotten_cursor: "cursor",
+    columns_behind_the_cursor: "cursor",
     early_commits: "position",
     late_commits: "position",
     two_connections: "one-connection",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["SimulatedServer"]
 
 _CLOSING_EVENTS = 3
+_LARGE = 400  # characters of an event: reads of several are parsed by columns
 _GONE = 410
 _THEN = datetime(2024, 1, 1, tzinfo=UTC)
 _PUBLISHED: dict[str, EventKind] = {
@@ -46,7 +47,9 @@ class SimulatedServer:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.truth: Truth = Truth(integers=plan.options.sequence)
+        options = plan.options
+        size = _LARGE if options.unwatched else 0
+        self.truth: Truth = Truth(integers=options.sequence, rising=options.rising, size=size)
         self.process = 0
         """Which process of the consumer is running, from 1."""
         self.start: Published | None = None
@@ -127,7 +130,7 @@ class SimulatedServer:
         sent.paged = answer.page is not None and answer.page < len(replay)
         if not sent.paged:
             pieces += self._live(answer, sent, replay)
-            if done and not any(event.kind == "done" for event in replay):
+            if done and (self._is_back(sent) or not any(event.kind == "done" for event in replay)):
                 # Also to a client that has passed the end without knowing, by the same number of an old numbering.
                 self._finished = True
                 pieces.append(self._event(self.truth.publish("done")))
@@ -147,6 +150,11 @@ class SimulatedServer:
         )
         endings = {"drop": reply.drop, "cut": reply.cut, "eof": reply.end, "stall": reply.hang}
         return endings[answer.end]()
+
+    def _is_back(self, sent: Sent) -> bool:
+        """Whether the process has read an end before, and did not take it for one."""
+        before = [each for each in self.truth.requests[:-1] if each.process == sent.process]
+        return any(event.kind == "done" for each in before for event in each.events)
 
     def _replay(self, answer: Answer, sent: Sent) -> tuple[list[Published], dict[str, str]]:
         """Return what is sent again, and what the headers say of it."""

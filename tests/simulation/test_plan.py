@@ -4,10 +4,13 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from resilient_sse import NotResumableError
+from resilient_sse._core.batches import Batches
+from resilient_sse._core.intake import Intake
 from tests.simulation.check import check
 from tests.simulation.features import features
 from tests.simulation.generate import generate
@@ -188,3 +191,16 @@ def test_plans_end_in_many_ways():
     assert {plan.options.sequence for plan in plans} == {True, False}
     kinds = {deed.kind for plan in plans for deed in plan.deeds}
     assert kinds == {"slow", "cancel", "cancel-task", "raise", "restart", "crash", "aclose"}
+
+
+def test_an_unwatched_plan_is_judged_in_batches():
+    """Nothing looks at single events: reads are judged at once, by columns too, and none is judged singly (10)."""
+    with (
+        patch.object(Batches, "_judge_run", autospec=True, side_effect=Batches._judge_run) as by_columns,
+        patch.object(Intake, "take", side_effect=AssertionError),
+    ):
+        records = [play(generate(seed)) for seed in (4, 9)]
+
+    assert [check(record) for record in records] == [[], []]
+    assert all(len(record.notes("handed")) > 5 for record in records)
+    assert by_columns.called

@@ -36,6 +36,7 @@ class Published:
         id: The id it bears, `None` for a `plain` one.
         gone: Whether the server cannot replay it.
         hint: The `retry` field in the block that first sent it, in milliseconds.
+        size: Its data is filled up to so many characters.
     """
 
     ordinal: int
@@ -45,11 +46,12 @@ class Published:
     id: str | None
     gone: bool = False
     hint: int | None = None
+    size: int = 0
 
     @property
     def data(self) -> str:
         """Its data, which no other event has."""
-        return f"e{self.ordinal}"
+        return f"e{self.ordinal}".ljust(self.size)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,10 +141,13 @@ class Truth:
 
     Args:
         integers: Ids are plain numbers; otherwise they name the epoch too, as opaque ids often do.
+        rising: Those that name the epoch are numbers, which rise.
+        size: How long the data of each event is, at least.
     """
 
-    def __init__(self, *, integers: bool) -> None:
+    def __init__(self, *, integers: bool, rising: bool = False, size: int = 0) -> None:
         self.integers = integers
+        self._rising, self._size = rising, size
         self.events: list[Published] = []
         """Everything that was ever published, by ordinal."""
         self.requests: list[Sent] = []
@@ -158,11 +163,15 @@ class Truth:
         """Publish one event; the server does not store one without an id."""
         ordinal = len(self.events) + 1
         if kind == "plain":
-            event = Published(ordinal, self.epoch, self._number, kind, None, gone=True)
+            event = Published(ordinal, self.epoch, self._number, kind, None, gone=True, size=self._size)
         else:
             self._number += 1
-            event_id = str(self._number) if self.integers else f"{self.epoch}-{self._number}"
-            event = Published(ordinal, self.epoch, self._number, kind, event_id)
+            event_id = str(self._number)
+            if not self.integers:
+                event_id = (
+                    f"{self.epoch}{self._number:05}" if self._rising else f"{self.epoch}-{self._number}"
+                )
+            event = Published(ordinal, self.epoch, self._number, kind, event_id, size=self._size)
             self._by_id[event_id] = event
         self.events.append(event)
         return event
@@ -177,7 +186,8 @@ class Truth:
 
     def of(self, data: str) -> Published | None:
         """Return the event with this data."""
-        ordinal = int(data[1:]) if data[:1] == "e" and data[1:].isdigit() else 0
+        number = data[1:].rstrip()
+        ordinal = int(number) if data[:1] == "e" and number.isdigit() else 0
         return self.events[ordinal - 1] if 0 < ordinal <= len(self.events) else None
 
     def meant(self, event_id: str | None) -> Published | None:

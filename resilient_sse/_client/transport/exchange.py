@@ -10,7 +10,9 @@ import httpx
 from httpx_sse import aconnect_sse
 
 from resilient_sse._client.backends import finish
+from resilient_sse._client.log import redacted
 from resilient_sse._client.transport.connection import CLOSE_SECONDS
+from resilient_sse._client.transport.failures import AFTER_REDIRECT
 from resilient_sse._client.transport.library import Client, library_of
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 
@@ -59,14 +61,22 @@ async def exchange(
         if content is not None:
             raise HandshakeError("resume= leads the request's body to another origin")
         headers, options = own, {**options, "auth": None}
+    history: list[httpx.Response] = []
     for hop in count():
         sender = cast("httpx.AsyncClient", _Sender(client, at_home=at_home))
-        async with aconnect_sse(
-            sender, method, str(url), headers=headers, content=content, **options
-        ) as source:
-            response = source.response
+        try:
+            async with aconnect_sse(
+                sender, method, str(url), headers=headers, content=content, **options
+            ) as source:
+                response = source.response
+        except Exception as exc:
+            if history:
+                exc.add_note(f"{AFTER_REDIRECT} {redacted(str(url))}")
+            raise
         if response.status_code not in _REDIRECTS:
+            response.history = history
             return response
+        history.append(response)
         await finish(response.aclose, within=CLOSE_SECONDS)
         if hop == _MAX_REDIRECTS:
             raise _refused(response, f"is the last of more than {_MAX_REDIRECTS}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import httpx
 
+from resilient_sse._core.checks import check_callable
+
 if TYPE_CHECKING:
     import httpx2
 
@@ -31,15 +33,19 @@ def library_of(client: object) -> Any:  # noqa: ANN401 - two modules with the sa
     raise TypeError(f"client must be an AsyncClient of httpx or httpx2, or None, not {client!r}")
 
 
-def check_client(client: object, auth: object) -> None:
+def check_client(client: object, auth: object, uds: object) -> None:
     """
     Check what is handed on to the library.
 
     Raises:
         TypeError: It is of no use there.
+        ValueError: *uds* says where a client leads that was given.
     """
+    if uds is not None and not isinstance(uds, str):
+        raise TypeError(f"uds must be the path of a Unix socket or None, not {uds!r}")
+    if uds is not None and client is not None:
+        raise ValueError("uds is for streams without client=; give the client's transport the path")
     library = httpx if client is None else library_of(client)
-    if not (auth is None or isinstance(auth, (library.Auth, tuple)) or callable(auth)):
-        raise TypeError(
-            f"auth must be an {library.__name__}.Auth, a pair of user and password, or a function of the request"
-        )
+    if not (auth is None or isinstance(auth, (library.Auth, tuple))):
+        what = f"an {library.__name__}.Auth, a pair of user and password, or a function of the request"
+        check_callable("auth", auth, what=what)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Transport", "check_url"]
 
-_OK = 200
+_STREAMS = frozenset({200, 201})
 _MAX_COOKIES = 50  # what RFC 6265 asks of a user agent for each domain
 _EXCERPT_BYTES = 16 * 1024
 _EXCERPT_SECONDS = 2.0
@@ -53,6 +54,7 @@ class Transport:
 
     Args:
         client: The caller's client, which is never closed; `None` makes one of our own.
+        uds: The path of a Unix socket that a client of our own connects to.
         auth: Credentials as httpx takes them; `None` leaves them to the client.
         compression: Whether to ask for a compressed body.
         connect_timeout: Seconds for a slot of the client's pool, for the connection, and for TLS, each.
@@ -63,12 +65,14 @@ class Transport:
         self,
         client: Client | None,
         *,
+        uds: str | None,
         auth: Auth | None,
         compression: bool,
         connect_timeout: float | None,
         header_timeout: float | None,
     ) -> None:
         self._injected = client
+        self._uds = uds
         self._own: httpx.AsyncClient | None = None
         self._cookies = httpx.Cookies()
         self._auth = auth
@@ -114,7 +118,7 @@ class Transport:
             return self._injected
         if self._own is None:
             # One client a connection: closing it leaves nothing behind, however its requests ended.
-            self._own = own_client(self._cookies)
+            self._own = own_client(self._cookies, self._uds)
         return self._own
 
 
@@ -128,25 +132,31 @@ def _has_pool(client: Client | None) -> bool:
 
 async def _accept(connection: Connection) -> None:
     """Raise what keeps the answer from being an event stream, if anything does."""
-    status, headers = connection.status, connection.headers
+    status, headers, led_to = connection.status, connection.headers, connection.redirected_to
     content_type = headers.get("content-type", "")
+    if status not in _STREAMS:
+        excerpt = await _excerpt(connection)
+        raise BadStatusError(status=status, headers=headers, body_excerpt=excerpt, redirected_to=led_to)
+    if not is_event_stream(content_type):
+        excerpt = await _excerpt(connection)
+        raise BadContentTypeError(
+            content_type, status=status, headers=headers, body_excerpt=excerpt, redirected_to=led_to
+        )
     try:
         connection.decode()
     except ValueError as exc:
-        if status == _OK:
-            raise HandshakeError(str(exc), status=status, headers=headers) from None
-    if status != _OK:
-        excerpt = await _excerpt(connection)
-        raise BadStatusError(status=status, headers=headers, body_excerpt=excerpt)
-    if not is_event_stream(content_type):
-        excerpt = await _excerpt(connection)
-        raise BadContentTypeError(content_type, status=status, headers=headers, body_excerpt=excerpt)
+        raise HandshakeError(str(exc), status=status, headers=headers, redirected_to=led_to) from None
 
 
 async def _excerpt(connection: Connection) -> str:
-    """Read the start of an error's body, as far as it comes in time."""
+    """Read the start of an error's body, as far as it comes in time; what cannot be decoded is left as it is."""
     taken = bytearray()
+    with contextlib.suppress(ValueError):
+        connection.decode()
     with anyio.move_on_after(_EXCERPT_SECONDS), contextlib.suppress(ConnectionLostError):
-        while len(taken) < _EXCERPT_BYTES and isinstance(chunk := await connection.receive(), tuple):
-            taken += chunk[0]
+        while len(taken) < _EXCERPT_BYTES:
+            chunk = await connection.receive(math.inf)
+            if chunk is None:
+                break
+            taken += chunk
     return taken[:_EXCERPT_BYTES].decode("utf-8", "replace")
