@@ -230,7 +230,8 @@ def _behind(exc: BaseException | None) -> Iterator[BaseException]:
         exc = exc.__cause__ or exc.__context__
 
 
-def _known(exc: BaseException) -> str:
+def _known(raised: BaseException) -> str:
+    exc = _of_httpx(raised) if isinstance(raised, Exception) else raised
     text = str(exc)
     match exc:
         case ssl.SSLCertVerificationError():
