@@ -16,10 +16,13 @@ CORE = {name: path for name, path in MODULES.items() if name.startswith("_core/"
 
 MAX_LINES = 500
 """One idea, one module, as long as the idea: more than this is a question to the author, and answered here."""
-MORE_LINES: dict[str, int] = {}
+MORE_LINES = {
+    "_core/session.py": 515,  # one state machine, its table of transitions included
+}
 
 MAX_FUNCTION_LINES = 49
 LONG_FUNCTIONS = {
+    ("_client/pump.py", "Pump.next"),  # one loop, which each event passes
     ("_client/stream.py", "ResilientStream.__init__"),  # a stream has many options
 }
 

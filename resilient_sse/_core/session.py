@@ -175,15 +175,9 @@ class Session:
         lossy: bool = False,
     ) -> None:
         """
-        Take note of an accepted response.
+        Take note of an accepted response from *url*.
 
-        Args:
-            status: Its status.
-            headers: Its headers, names in lower case.
-            cursor: The id it was asked to resume after.
-            now: The time.
-            url: Where it came from.
-            lossy: Whether it cannot bring what was missed, because the request could not ask for it.
+        *cursor* is the id that was asked for; *lossy* tells that nothing could ask for what was missed.
         """
         self.connection += 1
         self.stats.connections += 1
