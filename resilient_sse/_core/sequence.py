@@ -188,7 +188,7 @@ class State(Enum):
     FOLLOWING = "following"
     """There is none, or the server is replaying it: every number is held against the last contiguous one."""
     ASKING = "asking"
-    """One has shown: the connection is to be replaced, and nothing is judged before it is."""
+    """One has shown: the connection is to be replaced, and what it still brings is held back."""
     HEALING = "healing"
     """The new connection has not shown yet where it continues: what comes is judged, what is held stays held."""
 
@@ -255,8 +255,6 @@ class Sequence:
 
     def source(self) -> deque[Queued]:
         """Return where the next item stands: what was held goes first, when its turn has come."""
-        if self.state is State.ASKING:
-            return NOTHING
         while self._held and not self._front and self.state is State.FOLLOWING:
             number, items = self._held[0]
             place = self.numbers.place(number)
@@ -352,7 +350,7 @@ class Sequence:
         if late and self._options.dedup == "off":
             return True
         if (late or older) and self._options.dedup != "off":
-            if self._apart and not late and number != self._apart_last + 1:
+            if self._apart and number != self._apart_last + 1:
                 self.settle()
                 return False
             # Memory is bounded, however long a replay: of a new numbering, the rest is a hole that is asked for.
@@ -368,7 +366,6 @@ class Sequence:
         if self._held:
             self.release()
             return False
-        self.state = State.FOLLOWING
         self._asked_for = -sys.maxsize
         self.numbers = numbers.restarted()
         self._window.clear()
