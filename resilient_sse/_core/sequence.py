@@ -48,7 +48,6 @@ _LEAP = 10**9
 Numbering: TypeAlias = Callable[[str], int]
 """Turns an id into its number; raises `ValueError` for an id that has none."""
 
-
 Queued: TypeAlias = Block | Activity
 
 NOTHING: deque[Any] = deque()
@@ -280,16 +279,10 @@ class Sequence:
 
     def admit(self, block: Block, number: int | None, *, data: bool) -> Gap | bool:
         """
-        Hold the next block against the last contiguous number.
-
-        Args:
-            block: It stands at the head of `source`.
-            number: Its number, if it has one.
-            data: Whether it is an event that is no heartbeat.
+        Hold the next block against the last contiguous number; *data* says that it is an event, and no heartbeat.
 
         Returns:
-            Whether it may be judged; if not, something else stands at the head of `source`.  Or what to report
-            first: the block is then in its place.
+            Whether it may be judged; if not, `source` begins with another.  Or what to report before it.
         """
         place = None if number is None else self.numbers.place(number)
         tells = data if place is None else place is not Place.BEHIND
