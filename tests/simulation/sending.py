@@ -121,6 +121,10 @@ class _Watched(Connection):
     def closed(self) -> bool:
         return self._connection.closed
 
+    @closed.setter
+    def closed(self, _: bool) -> None:
+        """It is the connection's own to say."""
+
     @override
     def close(self) -> None:
         self._connection.close()
