@@ -96,6 +96,57 @@ def chat(request: RecordedRequest) -> Reply:
     return Reply(*(event(json.dumps({"delta": word})) for word in words), event("[DONE]")).hang()
 
 
+def generated(request: RecordedRequest) -> Reply:
+    """Answer a POST that makes a response, break off behind its second word, and give the rest to a GET."""
+    words = ("Once", " upon", " a", " time")
+    created = {"type": "response.created", "sequence_number": 0, "response": {"id": "resp_1"}}
+    deltas = [
+        {"type": "response.output_text.delta", "sequence_number": number, "delta": word}
+        for number, word in enumerate(words, 1)
+    ]
+    blocks = [created, *deltas, {"type": "response.completed", "sequence_number": len(words) + 1}]
+    events = [event(json.dumps(block), event=str(block["type"])) for block in blocks]
+    if request.method == "POST":
+        return Reply(*events[:3]).cut()
+    return Reply(*events[int(httpx.URL(request.url).params["starting_after"]) + 1 :])
+
+
+def changes(request: RecordedRequest) -> Reply:
+    """Number by partition, and begin at the position that is asked for, as Kafka does; break the first answer."""
+    titles = ("Tea", "Rain", "Owl")
+    ids = [
+        json.dumps([{"topic": "eqiad.change", "partition": 0, "timestamp": 1000 + number}])
+        for number in range(len(titles))
+    ]
+    events = [
+        event(json.dumps({"title": title, "meta": {"id": number}}), id=name)
+        for number, (title, name) in enumerate(zip(titles, ids, strict=True))
+    ]
+    if request.last_event_id is None:
+        return Reply(*events[:2]).drop()
+    (asked,) = json.loads(request.last_event_id)
+    return Reply(*events[asked["timestamp"] - 1000 :]).hang()
+
+
+def hub(request: RecordedRequest) -> Reply:
+    """Answer as a Mercure hub: the first time nothing comes, the last time its history does not reach back."""
+    ids = ["urn:uuid:1", "urn:uuid:2", "urn:uuid:3", "urn:uuid:8"]
+    asked = httpx.URL(request.url).params.get("last_event_id", ids[0])
+    names = {"Mercure-Last-Event-ID": asked if asked != "urn:uuid:3" else "urn:uuid:7"}
+    if request.last_event_id is None:
+        return Reply(headers=names).drop()
+    events = [event(f"book {name[-1]}", id=name) for name in ids[ids.index(asked) + 1 :]]
+    return (
+        Reply(*events[:2], headers=names).drop() if len(events) > 1 else Reply(*events, headers=names).hang()
+    )
+
+
+def watch() -> Handler:
+    """Tell of changes while somebody listens; what happens in between nobody hears of."""
+    answers = iter((Reply(event("red")).drop(), Reply(event("blue")).hang()))
+    return lambda _: next(answers)
+
+
 def quiet(request: RecordedRequest) -> Reply:
     """Fall silent for 28 seconds after the first event, and for good after the second."""
     return resumable(request) if request.last_event_id else Reply(REPLY[0], pause(28), REPLY[1]).hang()
@@ -133,6 +184,11 @@ ANSWERS: Mapping[str, Callable[[], Handler]] = {
     "/large": lambda: lambda _: Reply(event("x" * 100_000, id="1")),
     "/missing": lambda: lambda _: Reply(b"no such stream", status=404, content_type="text/plain"),
     "/numbered": lambda: numbered,
+    "/v1/responses": lambda: generated,
+    "/v1/responses/resp_1": lambda: generated,
+    "/v2/stream/recentchange": lambda: changes,
+    "/.well-known/mercure": lambda: hub,
+    "/flags": watch,
     "/private": lambda: private,
     "/quiet": lambda: quiet,
     "/typed": lambda: typed,

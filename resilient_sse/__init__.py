@@ -7,7 +7,10 @@ async for event in ResilientStream("https://host/stream"):
 ```
 """
 
-from resilient_sse._core.backoff import Backoff
+from resilient_sse._client.request import Resume, ResumeFunction
+from resilient_sse._core.backoff import Backoff, Delays
+from resilient_sse._core.cursor import CursorFunction
+from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.errors import (
     BadContentTypeError,
     BadStatusError,
@@ -29,66 +32,104 @@ from resilient_sse._core.events import (
     ServerSentEvent,
 )
 from resilient_sse._core.health import StreamHealth
-from resilient_sse._core.messages import DEFAULT_MESSAGES, compact_messages
-from resilient_sse._core.options import CONSERVATIVE
-from resilient_sse._core.ports import Instrument, Observer
+from resilient_sse._core.judgement import EventFilter, Total, Until
+from resilient_sse._core.messages import DEFAULT_MESSAGES, Messages, compact_messages
+from resilient_sse._core.options import CONSERVATIVE, Classify, LivenessSettings, OnEof, StallOn
+from resilient_sse._core.ports import Checkpoint, CheckpointStore, Fact, Instrument, Observer
 from resilient_sse._core.recovery import Recovery
-from resilient_sse._core.sequence import integers
+from resilient_sse._core.sequence import Numbering, integers
 from resilient_sse._core.states import Category, Reason, StateChange, StreamState, Verdict
 from resilient_sse._core.stats import StreamStats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from resilient_sse._client.callbacks import GapCallback, StateCallback
+    from resilient_sse._client.position import Ack, Start
+    from resilient_sse._client.request import Content, HeaderValues, ParamValues
     from resilient_sse._client.stream import ResilientStream
+    from resilient_sse._client.transport import Auth, Client
+    from resilient_sse._client.views import Invalid
 
     __version__: str
 
 __all__ = [
     "CONSERVATIVE",
     "DEFAULT_MESSAGES",
+    "Ack",
     "Activity",
+    "Auth",
     "Backoff",
     "BadContentTypeError",
     "BadStatusError",
     "Category",
+    "Checkpoint",
     "CheckpointError",
+    "CheckpointStore",
+    "Classify",
+    "Client",
     "Closed",
     "Comment",
     "ConnectionLostError",
+    "Content",
+    "CursorFunction",
+    "Dedup",
+    "Delays",
     "Disconnected",
+    "EventFilter",
+    "Fact",
     "Gap",
+    "GapCallback",
     "HandshakeError",
+    "HeaderValues",
     "Instrument",
+    "Invalid",
     "LimitExceededError",
+    "LivenessSettings",
+    "Messages",
     "NotResumableError",
+    "Numbering",
     "Observer",
+    "OnEof",
     "Opened",
+    "ParamValues",
     "Reason",
     "Recovery",
     "ResilientSSEError",
     "ResilientStream",
+    "Resume",
+    "ResumeFunction",
     "RetriesExhaustedError",
     "ServerSentEvent",
+    "StallOn",
+    "Start",
+    "StateCallback",
     "StateChange",
     "StreamHealth",
     "StreamState",
     "StreamStats",
+    "Total",
+    "Until",
     "Verdict",
     "compact_messages",
     "integers",
 ]
 
 
+_ON_DEMAND = {
+    *("Ack", "Auth", "Client", "Content", "GapCallback", "HeaderValues", "Invalid", "ParamValues"),
+    *("ResilientStream", "Start", "StateCallback"),
+}
+
 if not TYPE_CHECKING:  # type checkers know both names from above, and a misspelt one must not pass
 
     def __getattr__(name: str) -> object:
         # On demand: pytest imports this package at the start of every run, for the plugin's sake, and the HTTP
         # client takes a fifth of a second; looking up metadata takes milliseconds.
-        if name == "ResilientStream":
-            from resilient_sse._client.stream import ResilientStream  # noqa: PLC0415 - see above
+        if name in _ON_DEMAND:
+            from resilient_sse._client import stream, transport  # noqa: PLC0415 - see above
 
-            globals()[name] = ResilientStream
-            return ResilientStream
+            globals()[name] = found = getattr(transport if name in ("Auth", "Client") else stream, name)
+            return found
         if name == "__version__":
             from importlib.metadata import version  # noqa: PLC0415 - see above
 

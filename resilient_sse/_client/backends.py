@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sys
 import types
 from collections.abc import Callable, Coroutine, Generator
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import current_token
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from anyio.lowlevel import EventLoopToken
 
-__all__ = ["Alarm", "clock", "finish", "hold", "in_background", "on_asyncio"]
+__all__ = ["Alarm", "StandIn", "clock", "finish", "hold", "in_background", "on_asyncio"]
 
 T = TypeVar("T")
 
@@ -51,21 +53,22 @@ class Alarm:
         ring: What to call.
     """
 
-    __slots__ = ("_loop", "_ring", "_timer", "_when")
+    __slots__ = ("_loop", "_ring", "_rings_at", "_timer", "_when")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], object]) -> None:
         self._loop = loop
         self._ring = ring
         self._when = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
 
     def set(self, when: float) -> None:
-        """Ring at this moment of the loop's clock, and at no other."""
+        """Ring at this moment of the loop's clock, and at no other; infinite for never."""
         self._when = when
-        if self._timer is None:
-            self._timer = self._loop.call_at(when, self._rung)
-        elif self._timer.when() > when:
-            self._timer.cancel()
+        if when < self._rings_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._rings_at = when
             self._timer = self._loop.call_at(when, self._rung)
 
     def cancel(self) -> None:
@@ -76,7 +79,7 @@ class Alarm:
             self._timer = None
 
     def _rung(self) -> None:
-        self._timer = None
+        self._timer, self._rings_at = None, math.inf
         if self._loop.time() < self._when:
             self.set(self._when)
         else:
@@ -122,52 +125,104 @@ def _begin(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, An
     task.add_done_callback(_background.discard)
 
 
+class StandIn:
+    """
+    What a task of asyncio waits for in place of a future, so that it can be woken without the future's being done.
+
+    A task is cancelled by cancelling what it waits for.  For this object somebody else decides what that means.
+
+    Args:
+        future: Whose end wakes the task, too.
+        cancel: Is called when the task is cancelled, with the message; returns whether that was heeded.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_context", "_future", "_wakeup", "cancel")
+
+    def __init__(self, future: asyncio.Future[Any], cancel: Callable[..., bool]) -> None:
+        # The mark by which tasks know what to wait for.
+        self._asyncio_future_blocking = True
+        future._asyncio_future_blocking = False  # noqa: SLF001 - see above
+        self._future = future
+        self.cancel = cancel
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Tell the task that it is in the right event loop."""
+        return self._future.get_loop()
+
+    def add_done_callback(self, wakeup: Callable[[Any], object], *, context: Context) -> None:
+        """Take what wakes the task."""
+        self._wakeup, self._context = wakeup, context
+        self._future.add_done_callback(wakeup, context=context)
+
+    def wake(self) -> None:
+        """Wake the task, if the future has not."""
+        if self._future.remove_done_callback(self._wakeup):
+            self.get_loop().call_soon(self._wakeup, self, context=self._context)
+
+    def result(self) -> None:
+        """Give the woken task nothing."""
+
+    # Work that is held may hold work itself; then this stands in for another one.
+
+    def remove_done_callback(self, wakeup: Callable[[Any], object]) -> int:
+        """Take back what wakes the task."""
+        return self._future.remove_done_callback(wakeup)
+
+    def done(self) -> bool:
+        """Whether the future is done."""
+        return self._future.done()
+
+    def cancelled(self) -> bool:
+        """Whether the future was cancelled."""
+        return self._future.cancelled()
+
+
 @types.coroutine
 def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool]) -> Generator[Any, Any, T]:
     """
     Run *work* in the present task of asyncio, and keep `Task.cancel` from it as long as *held* is true.
 
-    A task is cancelled by cancelling the future that it waits for; so it is given one that only follows the future
-    *work* waits for.  A cancellation that was kept is passed on at the next wait that is not held, or at the end.
+    A cancellation that was kept is passed on at the next wait that is not held, or at the end.
     """
     kept: asyncio.CancelledError | None = None
     thrown: asyncio.CancelledError | None = None
+    waited: Any = None
+
+    def passes(cancellation: asyncio.CancelledError) -> bool:
+        return not (held() and _is_native(cancellation))
+
+    def cancel(msg: object = None) -> bool:
+        nonlocal kept
+        cancellation = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+        if passes(cancellation):
+            return bool(waited.cancel(msg))
+        kept = cancellation
+        return True
+
     try:
         while True:
             waited = work.send(None) if thrown is None else work.throw(thrown)
             thrown = None
-            if waited is None:  # sleep(0)
-                try:
-                    yield
-                except asyncio.CancelledError as exc:
+            if waited is not None and kept is not None and passes(kept):
+                waited.cancel(*kept.args)
+                kept = None
+            try:
+                yield waited and StandIn(waited, cancel)  # nothing is sleep(0)
+            except asyncio.CancelledError as exc:
+                if waited is None or not waited.cancelled():
                     kept = exc
-                if kept is not None and not (held() and _is_native(kept)):
-                    thrown, kept = kept, None
-                continue
-            waited._asyncio_future_blocking = False  # noqa: SLF001 - the mark by which tasks know what to wait for
-            while True:
-                if kept is not None and not (held() and _is_native(kept)):
-                    thrown, kept = kept, None
-                    if not waited.cancel(*thrown.args):
-                        break
-                    thrown = None
-                if waited.done():
-                    break
-                follower = waited.get_loop().create_future()
-                follow = partial(_follow, follower)
-                waited.add_done_callback(follow)
-                try:
-                    yield from follower
-                except asyncio.CancelledError as exc:
-                    waited.remove_done_callback(follow)
-                    kept = exc
+            except BaseException:
+                if waited is None or not waited.done():
+                    raise
+            if kept is not None and passes(kept):
+                thrown, kept = kept, None
     except StopIteration as end:
         if kept is not None:
             raise kept from None
         return cast("T", end.value)
     finally:
         work.close()
-        del kept, thrown
+        kept = thrown = waited = None
 
 
 def _is_native(cancellation: asyncio.CancelledError) -> bool:
@@ -177,8 +232,3 @@ def _is_native(cancellation: asyncio.CancelledError) -> bool:
     Shields hold the outer scopes off, so it is for a scope inside the work.  anyio knows its own by this text.
     """
     return not str(cancellation).startswith("Cancelled via cancel scope")
-
-
-def _follow(follower: asyncio.Future[None], _waited: object) -> None:
-    if not follower.done():
-        follower.set_result(None)

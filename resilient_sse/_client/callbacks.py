@@ -46,12 +46,8 @@ class Callbacks:
         self._on_gap: list[GapCallback] = []
         self._running = False
         self._failures: dict[int, int] = {}  # by identity: a callback need not be hashable
-        self._pending: list[tuple[Callable[[Any], Any], Fact]] = []
-
-    @property
-    def pending(self) -> bool:
-        """Whether a cancelled `tell` has left callbacks to be called."""
-        return bool(self._pending)
+        self.pending: list[tuple[Callable[[Any], Any], Fact]] = []
+        """What a cancelled `tell` has left to be called."""
 
     @property
     def inside(self) -> bool:
@@ -78,7 +74,7 @@ class Callbacks:
             raise ValueError(f"{callback!r} is not a callback of this stream")
         for registered in known:
             registered.remove(callback)
-        self._pending = [waiting for waiting in self._pending if waiting[0] != callback]
+        self.pending[:] = [waiting for waiting in self.pending if waiting[0] != callback]
 
     def observe(self, fact: Fact) -> None:
         """Tell the observers."""
@@ -92,13 +88,13 @@ class Callbacks:
         """Tell observers and callbacks, one after the other, and wait for those that are coroutines."""
         self.observe(fact)
         registered = self._on_state if isinstance(fact, StateChange) else self._on_gap
-        self._pending.extend((callback, fact) for callback in registered)
+        self.pending.extend((callback, fact) for callback in registered)
         await self.flush()
 
     async def flush(self) -> None:
         """Call what is still to be called; a callback that was cancelled is not called again, the rest are."""
-        while self._pending:
-            callback, fact = self._pending.pop(0)
+        while self.pending:
+            callback, fact = self.pending.pop(0)
             token = _inside.set((*_inside.get(), id(self)))
             self._running = True
             try:
@@ -144,7 +140,7 @@ def _misread_cancellation() -> bool:
 def _attached(observer: Observer | Instrument, stats: StreamStats, where: str) -> Observer:
     attach: Callable[[StreamStats, str], Observer] | None = getattr(observer, "attach", None)
     attached = cast("Observer", observer) if attach is None else attach(stats, where)
-    check_callable("observers", attached, what="functions of the fact")
+    check_callable("observers", attached, what="functions of the fact")  # nobody would await them
     _check_argument("observers", attached)
     return attached
 

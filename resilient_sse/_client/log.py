@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from resilient_sse._core.errors import (
+    ConnectionLostError,
+    NotResumableError,
+    ResilientSSEError,
+    RetriesExhaustedError,
+)
 from resilient_sse._core.states import Reason, StreamState
 
 if TYPE_CHECKING:
     from resilient_sse._core.states import StateChange
 
-__all__ = ["log_change", "logger", "redacted"]
+__all__ = ["Quiet", "log_change", "logger", "redacted"]
 
 logger = logging.getLogger("resilient_sse")
 logger.addHandler(logging.NullHandler())
+
+_QUIET_SECONDS = 300.0
 
 # Ends of a connection that belong to normal operation: servers and proxies rotate streams by design.
 _ROUTINE = frozenset({Reason.EOF, Reason.AGE, Reason.RESTART, Reason.GAP})
@@ -29,20 +38,45 @@ def redacted(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
-def log_change(change: StateChange, where: str) -> None:
-    """Log a transition at the level it deserves."""
-    level = _level(change)
+class Quiet:
+    """Lets one thing be said every five minutes, and counts what was not said meanwhile."""
+
+    __slots__ = ("_said_at", "_unsaid")
+
+    def __init__(self) -> None:
+        self._said_at = -math.inf
+        self._unsaid = 0
+
+    def may_speak(self, now: float) -> bool:
+        """Whether it may be said now."""
+        if now - self._said_at < _QUIET_SECONDS:
+            self._unsaid += 1
+            return False
+        self._said_at = now
+        return True
+
+    @property
+    def unsaid(self) -> str:
+        """A text about what was not said since the last time, which ends the count."""
+        count, self._unsaid = self._unsaid, 0
+        return f"; {count} more like it since the last warning" if count else ""
+
+
+def log_change(change: StateChange, where: str, quiet: Quiet) -> None:
+    """Log a transition at the level it deserves; *quiet* keeps a loop of failures from filling the log."""
+    level = _level(change, quiet)
     if not logger.isEnabledFor(level):
         return
     logger.log(
         level,
-        "%s: %s -> %s (%s%s)%s",
+        "%s: %s -> %s (%s%s)%s%s",
         where,
         change.old.value,
         change.new.value,
         change.reason.value,
         _because(change),
         f", attempt {change.attempt} in {change.delay:.2f} s" if change.delay is not None else "",
+        quiet.unsaid if level == logging.WARNING else "",
         extra={
             "sse_url": where,
             "sse_state": change.new.value,
@@ -55,23 +89,34 @@ def log_change(change: StateChange, where: str) -> None:
 
 
 def _because(change: StateChange) -> str:
-    """Name the status, or the class of what lies behind the error; its text may quote what a log must not hold."""
+    """Name the status, or say what happened in words of ours: another's may quote what a log must not hold."""
     if change.status is not None and change.new is not StreamState.CONNECTED:
         return f" {change.status}"
     error = change.error
-    while error is not None and error.__cause__ is not None:
+    while isinstance(error, RetriesExhaustedError | NotResumableError) and error.__cause__ is not None:
         error = error.__cause__
-    return f", {type(error).__name__}" if error is not None else ""
-
-
-def _level(change: StateChange) -> int:
-    match change.new:
-        case StreamState.ERROR:
-            return logging.ERROR
-        case StreamState.RECONNECTING if change.old is StreamState.RECONNECTING:
-            # A long outage is told at attempts 2, 4, 8, ...: still there, without filling the log.
-            return logging.INFO if change.attempt & (change.attempt - 1) == 0 else logging.DEBUG
-        case StreamState.RECONNECTING if change.reason not in _ROUTINE:
-            return logging.WARNING
+    match error:
+        case None:
+            return ""
+        case ConnectionLostError():
+            return f", {error.detail}" if error.detail else ""
+        case ResilientSSEError():
+            return f", {error}"
+        case OSError():
+            return f", {type(error).__name__}: {error.strerror}"
         case _:
-            return logging.INFO
+            return f", {type(error).__name__}"
+
+
+def _level(change: StateChange, quiet: Quiet) -> int:
+    if change.new is StreamState.ERROR:
+        return logging.ERROR
+    if change.new is not StreamState.RECONNECTING:
+        return logging.INFO
+    failed_again = change.old is StreamState.RECONNECTING or change.attempt > 1
+    if change.reason in _ROUTINE and not (failed_again and change.reason is Reason.EOF):
+        return logging.INFO
+    if quiet.may_speak(change.at):
+        return logging.WARNING
+    # A long outage is told at attempts 1, 2, 4, 8, ... too: still there, without filling the log.
+    return logging.INFO if change.attempt & (change.attempt - 1) == 0 else logging.DEBUG

@@ -11,7 +11,6 @@ wake whatever `next` is waiting for; `next` itself does the rest, so one task at
 
 from __future__ import annotations
 
-import math
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -21,8 +20,7 @@ from anyio.lowlevel import checkpoint, current_token
 
 from resilient_sse._client.backends import clock, finish
 from resilient_sse._client.retry import Outage
-from resilient_sse._client.transport import CLOSE_SECONDS
-from resilient_sse._client.watch import watch_over
+from resilient_sse._client.transport import CLOSE_SECONDS, of_callers
 from resilient_sse._core.batches import PORTION
 from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError
 from resilient_sse._core.events import Gap, ServerSentEvent
@@ -34,21 +32,20 @@ if TYPE_CHECKING:
 
     from anyio.lowlevel import EventLoopToken
 
+    from resilient_sse._client.position import Position
     from resilient_sse._client.report import Reporter
-    from resilient_sse._client.request import RequestTemplate
+    from resilient_sse._client.request import PreparedRequest, RequestTemplate
     from resilient_sse._client.transport import Connection, Transport
-    from resilient_sse._client.watch import Watch
     from resilient_sse._core.intake import Delivery
     from resilient_sse._core.session import Session
 
 __all__ = ["Pump"]
 
-# After so many reads, or so many events (`PORTION`), or so much time, others get a turn, unless a read has waited:
-# one that took so long has, if its connection cannot tell.
-_READS_A_TURN = 32
+# Others get a turn after so many events (`PORTION`), or so much time; a read and a part of a large one count as so
+# many.  A read that has waited has given them one.
 _SECONDS_A_TURN = 0.005
-_PARTS_A_TURN = 2
-_SECONDS_OF_A_WAIT = 0.001
+_EVENTS_A_READ = 3
+_EVENTS_A_PART = 50
 
 
 class Pump:
@@ -60,6 +57,7 @@ class Pump:
         request: What to ask the server.
         transport: Opens connections.
         reporter: Is told.
+        position: Where the processed position is kept, if it is.
     """
 
     def __init__(
@@ -68,126 +66,214 @@ class Pump:
         request: RequestTemplate,
         transport: Transport,
         reporter: Reporter,
+        position: Position | None,
     ) -> None:
         self._session = session
         self._request = request
         self._transport = transport
         self._reporter = reporter
+        self._position = position
+        self._loaded = position is None
         self._outage: Outage | None = None
         self._scope: anyio.CancelScope | None = None
-        self._watch: Watch | None = None
+        self._iterating = False
+        self._idle: anyio.Event | None = None
         self._closed: anyio.Event | None = None
         self._loop: EventLoopToken | None = None
         self._announced = 0.0
         self._clock: Callable[[], float] = anyio.current_time
         self._restart = False
         self._was_cancelled = self._warned = False
-        self._waiting_since = 0.0
+        self._read_at: float | None = None
         self._turn_at = 0.0
-        self._reads_this_turn = self._events_this_turn = self._parts_this_turn = 0
-        self._portion = PORTION
+        self._left = self._portion = PORTION
         self._farewell: Delivery | None = None
         self._unhanded: Delivery | None = None
         self.connection: Connection | None = None
         """The open connection, if there is one."""
         self.closing = False
         """Whether the stream was asked to close."""
+        self.handed: ServerSentEvent | None = None
+        """The last event that was returned by `next`."""
 
-    async def next(self, *, first: bool = True) -> Delivery | None:
+    async def next(self, *, asked: bool = True) -> Delivery | None:
         """
         Return the next thing for the consumer, or `None` when the stream is over.
 
         Args:
-            first: Whether the consumer begins to wait now; the limits on silence run from the first read on.
+            asked: Whether the consumer begins to wait now; the limits on silence run from the first read on.
 
         Raises:
             ResilientSSEError: The stream has given up.
+            RuntimeError: Another task is iterating.
             Exception: What the caller's own functions raise.
         """
-        session = self._session
-        if self.connection is None:
-            session.start(anyio.current_time())
+        if self._iterating:
+            raise RuntimeError("the stream is being iterated by another task or from inside a callback")
+        self._iterating = True
+        session, batches = self._session, self._session.batches
+        untold, pending = session.journal.untold, self._reporter.pending
+        if asked:
+            self._read_at = None
+        try:
+            if self.connection is None:
+                await self._begin()
+            elif self._position is not None:
+                await self._position.settle()
+            if (batches is None or batches.unread) and self._is_slow():
+                self._left = 0
+            while True:
+                if untold or pending:
+                    await self._announce()
+                if self.closing:
+                    return await self._last_word()
+                if self._left <= 0:
+                    await self._give_turn()
+                    continue
+                if batches is not None:
+                    batches.portion = min(self._portion, self._left)
+                item = self._unhanded or (session.take(self._clock()) if batches is None else batches.take())
+                if session.stats.id_conflicts:
+                    self._reporter.conflict(meaningless=session.intake.ids_are_meaningless)
+                if item is not None:
+                    if batches is None or isinstance(item, Gap):
+                        await self._tell(item)
+                    if isinstance(item, ServerSentEvent):
+                        self._left -= 1 + len(session.intake.ready)
+                        self.handed = item
+                    return item
+                step, connection = session.next_step(), self.connection
+                if step is Step.READ and connection is not None and not self._restart:
+                    await self._read(connection)
+                    if connection.source.pending:
+                        await self._stay(connection)
+                else:
+                    await self._proceed(step)
+                    if step is Step.END:
+                        return None
+                    del step  # an error refers to this frame
+        except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
+            raise RuntimeError("a function given to the stream raised StopAsyncIteration") from exc
+        finally:
+            self._iterating = False
+            if self._idle is not None:
+                self._idle.set()
+                self._idle = None
+
+    async def _begin(self) -> None:
+        """Begin to iterate without a connection: for the first time, or again."""
+        if self._position is not None:
+            await self._position.settle()
+            if not self._loaded:
+                stored = await self._position.load()
+                if stored is not None:
+                    self._session.intake.resume_from(stored)
+                self._loaded = True
+        self._session.start(anyio.current_time())
         if self._was_cancelled and not self.closing:
             self._was_cancelled = False
-            session.interrupted(now=anyio.current_time(), at_once=False)
-        while True:
-            if session.journal.untold or self._reporter.pending:
-                await self._reporter.announce(session.journal.untold)
-                self.asked()  # the time of a callback is the program's own
-            if self.closing:
-                return await self._last_word()
-            now = self._now()
-            if self._turn_is_due(now):
-                await self._give_turn()
-                continue
-            if session.batches is not None:
-                session.batches.portion = min(self._portion, PORTION - self._events_this_turn)
-            item = self._unhanded or session.take(now)
-            if session.stats.id_conflicts:
-                self._reporter.conflict(meaningless=session.intake.ids_are_meaningless)
-            if item is not None:
-                return await self._hand_over(item)
-            if session.unfinished:
-                await self._go_on()
-                continue
-            if session.error is not None:
-                error, session.error = session.error, None
-                raise error
-            if session.state is StreamState.CLOSED:
-                return None
-            if first:
-                self.asked()
-                first = False
-            await self._proceed()
+            self._session.interrupted(now=anyio.current_time(), at_once=False)
 
-    def _now(self) -> float:
-        """Return the time: of the last read, unless a whole portion of events was handed over since."""
-        batches = self._session.batches
-        if batches is None:
-            return self._clock()
-        if not batches.unread and self._events_this_turn < PORTION:
-            return self._waiting_since
+    async def _read(self, connection: Connection) -> None:
+        """Wait for bytes, as long as silence may last, and give them to the session."""
+        session = self._session
+        patience, reason = session.silence.left
+        if patience <= 0:
+            what = "no event" if reason is Reason.EVENT_TIMEOUT else "nothing"
+            await self._lose(ConnectionLostError(reason, f"{what} for {session.silence.lasted:.1f} s"))
+            return
+        notice = session.silence.until_notice
+        if notice < patience and session.journal.state is StreamState.CONNECTED:
+            patience = notice
+        try:
+            data = await connection.receive(patience)
+        except ConnectionLostError as error:
+            await self._lose(error)
+            return
+        except anyio.get_cancelled_exc_class():
+            await self._was_cut(connection)
+            raise
         now = self._clock()
-        spent = now - self._turn_at
-        slow = spent > _SECONDS_A_TURN
-        self._portion = (
-            max(int(self._portion * _SECONDS_A_TURN / spent), 1) if slow else min(2 * self._portion, PORTION)
-        )
-        return now
+        waited = self._waited(connection, now)
+        if connection.source.since is not None:
+            self._turn_at, self._left = now, PORTION
+        elif not connection.arrived or now - self._turn_at > _SECONDS_A_TURN:
+            self._left = 0  # a bomb, or a flood, must not hold the event loop
+        else:
+            self._left -= _EVENTS_A_READ
+        if data is None:
+            await self._lose(ConnectionLostError(Reason.EOF))
+            return
+        session.receive(data, raw_size=connection.arrived, waited=waited, now=now)
+        if session.silence.until_notice <= 0 < session.silence.left[0]:
+            session.quiet(now)
 
-    def _turn_is_due(self, now: float) -> bool:
-        events = self._events_this_turn
-        return events > 0 and (events >= PORTION or now - self._turn_at >= _SECONDS_A_TURN)
+    async def _stay(self, connection: Connection) -> None:
+        """Tell of a silence, and go on with the read that was woken for it unless there is a reason to leave."""
+        try:
+            while connection.source.pending:
+                await self._announce()
+                gone = self.closing or self._restart or self.connection is not connection
+                if gone or self._session.silence.left[0] <= 0:
+                    await self._end_read(connection)
+                else:
+                    await self._read(connection)
+        except BaseException:
+            if connection.source.pending:  # it came out of a callback
+                try:
+                    await self._end_read(connection)
+                finally:
+                    await self._was_cut(connection)
+            raise
+
+    async def _announce(self) -> None:
+        await self._reporter.announce(self._session.journal.untold)
+        self._read_at = None  # the time of a callback is the program's own
+
+    def _waited(self, connection: Connection, now: float) -> float:
+        """Return for how long the consumer has waited since it asked, or since the read before."""
+        since, before, self._read_at = connection.source.since, self._read_at, now
+        return now - before if before is not None else 0.0 if since is None else now - since
+
+    def _is_slow(self) -> bool:
+        """Whether others have waited long while a large read is handed over; such portions become smaller."""
+        spent = self._clock() - self._turn_at
+        slow = spent >= _SECONDS_A_TURN
+        if slow:
+            self._portion = max(int(self._portion * _SECONDS_A_TURN / spent), 1)
+        else:
+            self._portion = min(2 * self._portion, PORTION)
+        return slow and self._left < PORTION
 
     async def _give_turn(self) -> None:
         await checkpoint()
-        self._begin_turn(self._clock())
+        self._turn_at, self._left = self._clock(), PORTION
 
-    def _begin_turn(self, now: float) -> None:
-        self._turn_at = now
-        self._reads_this_turn = self._events_this_turn = self._parts_this_turn = 0
+    async def _tell(self, item: Delivery) -> None:
+        """Tell those who listen; a read that is cancelled in a callback must not lose the item."""
+        self._unhanded = item
+        await self._reporter.tell(item)
+        self._unhanded = None
+        if self._position is not None and isinstance(item, ServerSentEvent):
+            self._position.handed_over(item)
 
-    async def _go_on(self) -> None:
-        """Judge a further part of a large read, after others had a turn if they have waited long."""
-        now = self._clock()
-        self._parts_this_turn += 1
-        if self._parts_this_turn >= _PARTS_A_TURN or now - self._turn_at >= _SECONDS_A_TURN / 2:
-            await self._give_turn()
-        self._session.go_on(now)
-
-    async def _hand_over(self, item: Delivery) -> Delivery:
-        """Tell those who listen, and return the item; a read that is cancelled in a callback must not lose it."""
-        if isinstance(item, ServerSentEvent):
-            self._events_this_turn += 1 + len(self._session.intake.ready)
-        if self._session.batches is None or isinstance(item, Gap):
-            self._unhanded = item
-            await self._reporter.tell(item)
-            self._unhanded = None
-        return item
-
-    def asked(self) -> None:
-        """Begin a wait of the consumer; the limits on silence run from here."""
-        self._waiting_since = self._clock()
+    async def aclose(self) -> None:
+        """End the stream, whoever is iterating: `ResilientStream.aclose`."""
+        self.closing = True
+        self._session.intake.discard()
+        inside = self._reporter.inside
+        if self._iterating or inside:
+            self.wake()
+        if inside:
+            return  # whoever waits for the callback closes the stream behind it
+        if self._iterating:
+            self._idle = self._idle or anyio.Event()
+            with anyio.move_on_after(2 * CLOSE_SECONDS):
+                await self._idle.wait()
+        if self._iterating:
+            await self._drop()  # who is iterating, and is kept by a callback, is to end the stream
+        else:
+            await self.close()  # who was iterating may have been cancelled before it could
 
     async def close(self) -> None:
         """
@@ -206,14 +292,8 @@ class Pump:
         finally:
             self._closed.set()
 
-    async def leave(self) -> None:
-        """Close the connection only; who is iterating, and is kept by a callback, is to end the stream."""
-        await self._drop()
-
     def abandon(self) -> None:
         """Have the connection closed by the event loop: nobody is left who could wait for it."""
-        if self._watch is not None:
-            self._watch.end()
         if self.connection is not None:
             self.connection.abandon()
 
@@ -243,8 +323,8 @@ class Pump:
     def wake(self, *, restart: bool = False) -> None:
         """Interrupt whatever `next` is waiting for."""
         self._restart = self._restart or restart
-        if self._watch is not None:
-            self._watch.cut()
+        if self.connection is not None:
+            self.connection.source.wake()
         elif self._scope is not None:
             self._scope.cancel()
 
@@ -258,22 +338,27 @@ class Pump:
         farewell, self._farewell = self._farewell, None
         return farewell
 
-    async def _proceed(self) -> None:
+    async def _proceed(self, step: Step | ResilientSSEError) -> None:
         """Do what the session says is next; only a wish to restart comes before a read."""
-        step = self._session.next_step()
         if isinstance(step, ResilientSSEError):
             await self._lose(step)
+        elif step is Step.GO_ON:
+            self._left -= _EVENTS_A_PART
+            now = self._clock()
+            if self._left <= 0 or now - self._turn_at >= _SECONDS_A_TURN / 2:
+                await self._give_turn()
+            self._session.go_on(now)
         elif step is Step.COMPLETE:
             try:
                 await self._drop()
             finally:
                 self._session.complete(anyio.current_time())
+        elif step is Step.END:
+            await self.close()  # this frees what our own client holds
         elif step is Step.CONNECT or self.connection is None:
             await self._connect()
-        elif self._restart:
-            await self._interrupted()
         else:
-            await self._read(self.connection)
+            await self._interrupted()
 
     async def _connect(self) -> None:
         """Make the next attempt of the present outage."""
@@ -287,98 +372,79 @@ class Pump:
         if self.closing:
             return
         self._restart = False
-        cursor = session.intake.cursor
         session.journal.attempting(anyio.current_time())
         try:
-            connection = await self._open(cursor)
-        except ResilientSSEError as error:
-            session.refused(error, now=anyio.current_time(), wall=datetime.now(UTC))
-            self._outage.failed()
+            opened = await self._open()
+        except Exception as exc:  # noqa: BLE001 - the caller's own functions raise what they like; it is raised below
+            if isinstance(exc, ResilientSSEError):
+                session.refused(exc, now=anyio.current_time(), wall=datetime.now(UTC))
+            else:
+                session.failed(exc, now=anyio.current_time())
+            if session.state is StreamState.RECONNECTING:
+                self._outage.failed()
+            else:
+                self._end_outage()
             return
         except BaseException as exc:
-            # Told to the session when the stream is asked again; what the caller's own functions raise, never.
+            # Told to the session when the stream is asked again.
             self._was_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
             session.journal.attempted(anyio.current_time())
             raise
-        if connection is None:
+        if opened is None:
             if not self.closing:
                 await self._interrupted()
             return
+        request, connection = opened
         self._end_outage()
         self.connection = connection
-        self._watch = watch_over(connection, self._quiet)
         self._clock = clock()
-        self._waiting_since = self._clock()
-        session.opened(connection.status, connection.headers, cursor=cursor, now=self._waiting_since)
+        self._read_at = now = self._clock()
+        session.opened(
+            connection.status,
+            connection.headers,
+            cursor=request.cursor,
+            now=now,
+            url=connection.url,
+            lossy=request.lossy,
+        )
 
     def _end_outage(self) -> None:
         if self._outage is not None:
             self._outage.end()
             self._outage = None
 
-    async def _open(self, cursor: str | None) -> Connection | None:
+    async def _open(self) -> tuple[PreparedRequest, Connection] | None:
         """Open a connection; `None` if `wake` was called meanwhile."""
         with self._interruptible():
-            request = await self._request.prepare(cursor)
-            return await self._transport.open(request)
+            try:
+                request = await self._request.prepare(self._session.intake.cursor, self._session.answer)
+            except Exception as exc:
+                failure = of_callers(exc)
+                if failure is exc:
+                    raise
+                raise failure from exc
+            return request, await self._transport.open(request)
         return None
-
-    async def _read(self, connection: Connection) -> None:
-        """Wait for bytes, as long as silence may last, and give them to the session."""
-        session = self._session
-        left, reason = session.silence.left
-        if left <= 0:  # a flood of what is no event never lets a timer ring
-            await self._lose(ConnectionLostError(reason, "nothing that counts arrived in time"))
-            return
-        assert self._watch is not None  # noqa: S101 - there is a connection
-        watch, since = self._watch, self._waiting_since
-        notice = session.silence.until_notice if session.state is StreamState.CONNECTED else math.inf
-        try:
-            chunk = await watch.read(notice_at=since + notice, limit_at=since + left)
-        except ConnectionLostError as error:
-            await self._lose(error)
-            return
-        except anyio.get_cancelled_exc_class():
-            await self._was_cut(connection)
-            raise
-        now = self._clock()
-        waited, self._waiting_since = now - self._waiting_since, now
-        if isinstance(chunk, tuple):  # the read may have brought this in the very moment it was cut
-            data, size = chunk
-            session.receive(data, raw_size=size, waited=waited, now=now)
-        if watch.is_cut:
-            if self._restart:
-                await self._interrupted()
-            elif not self.closing:
-                await self._lose(ConnectionLostError(reason, f"nothing for {waited:.1f} s"))
-        elif not isinstance(chunk, tuple):
-            await self._lose(ConnectionLostError(Reason.EOF))
-        else:
-            # Bytes that were at hand are not waited for: a bomb, a flood, or a swarm of tiny chunks must not hold
-            # the event loop.
-            self._reads_this_turn += 1
-            if connection.waited or waited >= _SECONDS_OF_A_WAIT:
-                self._begin_turn(now)
-            elif (
-                not chunk[1]
-                or self._reads_this_turn >= _READS_A_TURN
-                or now - self._turn_at > _SECONDS_A_TURN
-            ):
-                await self._give_turn()
 
     async def _was_cut(self, connection: Connection) -> None:
         """The program has cancelled a read.  A connection that lasts goes on; any other was closed by it."""
         session, now = self._session, self._clock()
-        if connection.lasting:
-            waited, self._waiting_since = now - self._waiting_since, now
-            session.receive(b"", raw_size=0, waited=waited, now=now)  # many short waits are one long silence
+        if connection.lasting:  # many short waits are one long silence
+            session.receive(b"", raw_size=0, waited=self._waited(connection, now), now=now)
             return
         # Told to the session when the stream is asked again: a stream that is closed now has lost nothing.
         self._was_cancelled = True
-        if session.intake.cursor is None and not self._warned:
+        if session.intake.cursor is None and not self._request.resumes and not self._warned:
             self._warned = True
             session.unresumable()
         await self._drop()
+
+    async def _end_read(self, connection: Connection) -> None:
+        """End a read that was woken; closing the connection first leaves it little to do."""
+        try:
+            await connection.aclose()
+        finally:
+            await connection.source.end()
 
     async def _lose(self, error: ResilientSSEError) -> None:
         try:
@@ -397,9 +463,6 @@ class Pump:
     async def _drop(self) -> None:
         """Close the connection before anything else is opened: a stream holds one at most."""
         connection, self.connection = self.connection, None
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.end()
         if connection is not None:
             try:
                 await connection.aclose()
@@ -418,14 +481,6 @@ class Pump:
                 return
             with self._interruptible():
                 await anyio.sleep(left)
-
-    async def _quiet(self) -> None:
-        began = anyio.current_time()
-        self._session.quiet(began)
-        try:
-            await self._reporter.announce(self._session.journal.untold)
-        finally:
-            self._waiting_since += anyio.current_time() - began  # the time of a callback is the program's own
 
     def _goes_on(self) -> bool:
         return self._session.state is StreamState.RECONNECTING and not self.closing

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-from resilient_sse._client.log import log_change, logger
+from anyio import current_time
+
+from resilient_sse._client.log import Quiet, log_change, logger
 from resilient_sse._core.events import Gap
 from resilient_sse._core.recovery import Recovery
 
@@ -33,11 +36,14 @@ class Reporter:
         self._where = where
         self._told_conflicts: set[bool] = set()
         self._gap: Gap | None = None
+        self.pending = callbacks.pending
+        """What a cancelled announcement has left to be called."""
+        self._quiet, self._quiet_gaps = Quiet(), Quiet()
 
     @property
-    def pending(self) -> bool:
-        """Whether a cancelled announcement has left callbacks to be called."""
-        return self._callbacks.pending
+    def inside(self) -> bool:
+        """Whether the present code runs inside one of this stream's callbacks."""
+        return self._callbacks.inside
 
     async def announce(self, untold: list[StateChange | Recovery]) -> None:
         """Tell everything that was not told yet, and take it from *untold*."""
@@ -47,7 +53,7 @@ class Reporter:
             if isinstance(notice, Recovery):
                 self._callbacks.observe(notice)
                 continue
-            log_change(notice, self._where)
+            log_change(notice, self._where, self._quiet)
             await self._callbacks.tell(notice)
 
     async def tell(self, item: Delivery) -> None:
@@ -56,7 +62,15 @@ class Reporter:
             if item is self._gap:
                 return
             self._gap = item
-            logger.warning("%s: gap (%s), missing: %s", self._where, item.kind, item.missing)
+            speaks = self._quiet_gaps.may_speak(current_time())
+            logger.log(
+                logging.WARNING if speaks else logging.DEBUG,
+                "%s: gap (%s), missing: %s%s",
+                self._where,
+                item.kind,
+                item.missing,
+                self._quiet_gaps.unsaid if speaks else "",
+            )
             await self._callbacks.tell(item)
             return
         self.observe(item)

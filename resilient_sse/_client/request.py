@@ -4,20 +4,76 @@ from __future__ import annotations
 
 import inspect
 import json as jsonlib
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
-from urllib.parse import quote_plus, unquote, unquote_plus, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote_plus, unquote, unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 
-__all__ = ["Content", "HeaderValues", "ParamValues", "PreparedRequest", "RequestTemplate"]
+from resilient_sse._core.errors import HandshakeError, NotResumableError
+from resilient_sse._core.events import Opened
+from resilient_sse._core.options import SPENT_BODY
 
-HeaderValues: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
+__all__ = [
+    "Content",
+    "HeaderValues",
+    "ParamValues",
+    "PreparedRequest",
+    "RequestTemplate",
+    "Resume",
+    "ResumeFunction",
+]
+
+HeaderValues: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 Primitive: TypeAlias = str | int | float | bool | None
-ParamValues: TypeAlias = Mapping[str, Primitive | Sequence[Primitive]] | Sequence[tuple[str, Primitive]]
+ParamValues: TypeAlias = Mapping[str, Primitive | Iterable[Primitive]] | Iterable[tuple[str, Primitive]]
 Content: TypeAlias = str | bytes | AsyncIterable[bytes] | Callable[[], "bytes | Awaitable[bytes]"]
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.1: what a header's name is made of
+_UNSENDABLE = re.compile(
+    rb"[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]$"
+)  # and section 5.5: what its value may not hold
 
 # RFC 9110 section 9.2.1: these ask for nothing but an answer, so asking again does no harm.
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """
+    What the next request changes against the first, to go on where the stream was lost.
+
+    What is left out stays as it was: `Resume()` sends the first request again.
+
+    Attributes:
+        url: Another URL; a relative one is resolved against the stream's.  The stream's *params* are not added.
+            On another origin nothing of the caller's is sent: no headers, credentials or cookies.
+        method: Another method; then the first request's body is not sent.
+        params: Query parameters; each takes the place of those with its name.
+        headers: Headers; each takes the place of those with its name.
+        content: Another body.
+        json: Another body, as JSON.
+        last_event_id: The value of the `Last-Event-ID` header, which is not sent otherwise.
+        lossy: Whether the answer cannot bring what was missed: one `Gap` is reported when it has come.
+    """
+
+    url: str | None = None
+    method: str | None = None
+    params: ParamValues | None = field(default=None, repr=False)
+    headers: HeaderValues | None = field(default=None, repr=False)
+    content: str | bytes | None = field(default=None, repr=False)
+    json: Any = field(default=None, repr=False)
+    last_event_id: str | None = None
+    lossy: bool = False
+
+
+ResumeFunction: TypeAlias = Callable[[str | None, Opened | None], "Resume | Awaitable[Resume | None] | None"]
+"""
+Says how to resume, given the position and the head of the last answer; either may be `None`, not both.
+
+It returns `None` if it knows no way: then a request of a safe method is sent as at first, and any other raises
+`NotResumableError`.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +86,10 @@ class PreparedRequest:
         url: The complete URL.
         headers: The caller's headers as bytes; ours are not among them.
         content: The body, if any.
-        cursor: The id to resume after, if any.
+        cursor: The id it asks to resume after, if any.
+        last_event_id: The value of that header, if it is to be sent.
+        at_home: Whether it goes to the origin of the stream's URL, and may carry what is the caller's.
+        lossy: Whether events are lost although it succeeds.
     """
 
     method: str
@@ -38,6 +97,9 @@ class PreparedRequest:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]], repr=False)
     content: bytes | AsyncIterable[bytes] | None = field(default=None, repr=False)
     cursor: str | None = field(default=None, repr=False)
+    last_event_id: str | None = field(default=None, repr=False)
+    at_home: bool = True
+    lossy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +107,11 @@ class RequestTemplate:
     """
     The request of a stream, from which each attempt's is prepared.
 
+    What is not a function is copied, as it will be sent: what the caller changes later changes nothing.
+
     Raises:
         TypeError: An argument has the wrong type, or both *content* and *json* are given.
-        ValueError: The URL or the method is unusable.
+        ValueError: The URL, the method, or a header is unusable.
     """
 
     url: str
@@ -57,6 +121,7 @@ class RequestTemplate:
     content: Content | None = None
     json: Any = None
     resume_param: str | None = None
+    resume: ResumeFunction | None = None
 
     def __post_init__(self) -> None:
         _check_url(self.url)
@@ -76,13 +141,18 @@ class RequestTemplate:
             )
         if self.resume_param is not None and not self.resume_param:
             raise ValueError("resume_param must be the name of a query parameter or None, not ''")
-        # A first rendering finds wrong headers and parameters now instead of at the first attempt.
+        if self.resume is not None and self.resume_param is not None:
+            raise TypeError("give resume or resume_param, not both")
+        if self.resume is not None and not callable(self.resume):
+            raise TypeError(
+                f"resume must be a function of the position and the last answer, not {self.resume!r}"
+            )
         if not callable(self.headers):
-            _header_list(self.headers)
+            object.__setattr__(self, "headers", _header_list(self.headers))
         if not callable(self.params):
-            _param_list(self.params)
+            object.__setattr__(self, "params", _param_list(self.params))
         if self.json is not None:
-            _json_bytes(self.json)
+            object.__setattr__(self, "json", _json_bytes(self.json))
 
     @property
     def userinfo(self) -> tuple[str, str] | None:
@@ -96,6 +166,11 @@ class RequestTemplate:
     def repeatable(self) -> bool:
         """Whether the method is safe, so that the request may be sent again whatever has happened."""
         return self.method.upper() in _SAFE_METHODS
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the caller's own function says how to resume."""
+        return self.resume is not None
 
     @property
     def replayable_body(self) -> bool:
@@ -115,58 +190,121 @@ class RequestTemplate:
         What is evaluated at each attempt is left out, for it may differ between runs: a token, say.
         """
         params = [] if callable(self.params) else _param_list(self.params)
-        query = urlsplit(self._resolve(params, None)).query.encode()
+        query = urlsplit(_merged(self.url, params)).query.encode()
         method = b"" if self.method.upper() == "GET" else self.method.upper().encode()
-        body = b"" if self.json is None else _json_bytes(self.json)
+        body = self.json or b""
         if isinstance(self.content, (str, bytes)):
             body = self.content.encode() if isinstance(self.content, str) else self.content
         user = self.userinfo[0].encode() if self.userinfo else b""
         return b"\n".join(part for part in (query, method, body, user) if part)
 
-    async def prepare(self, cursor: str | None) -> PreparedRequest:
+    async def prepare(self, cursor: str | None, answer: Opened | None = None) -> PreparedRequest:
         """
         Evaluate what is evaluated at each attempt.
 
+        Args:
+            cursor: The position to resume after.
+            answer: The head of the last answer.
+
         Raises:
+            HandshakeError: A header cannot be sent, or the URL to resume from.
+            NotResumableError: The caller's function knows no way, and the first request must not be sent again.
             Exception: Whatever the caller's own functions raise.
         """
-        headers = _header_list(await _evaluated(self.headers))
-        params = _param_list(await _evaluated(self.params))
-        if self.json is not None and not any(name.lower() == b"content-type" for name, _ in headers):
+        change = await self._change(cursor, answer)
+        lossy = change is None and cursor is not None
+        change = change or Resume()
+        if change.content is not None and change.json is not None:
+            raise TypeError("resume: give content or json, not both")
+        given = await _evaluated(self.headers)
+        try:
+            headers, added = _header_list(given), _header_list(change.headers)
+        except ValueError as exc:
+            raise HandshakeError(f"the request cannot be sent: {exc}") from None
+        if change.url is None:
+            url = _merged(self.url, _param_list(await _evaluated(self.params)))
+        else:
+            try:
+                url = urljoin(self.url, change.url)
+                _check_url(url)
+            except ValueError as exc:  # as a rule a server has named it
+                raise HandshakeError(f"resume: {exc}") from None
+        for name, value in _param_list(change.params):
+            url = _replaced(url, name, value)
+        replaced = {name.lower() for name, _ in added}
+        headers = [*(pair for pair in headers if pair[0].lower() not in replaced), *added]
+        content = await self._body(change, again=answer is not None)
+        is_json = change.json is not None or (change.content is None and self.json is not None)
+        if (
+            content is not None
+            and is_json
+            and not any(name.lower() == b"content-type" for name, _ in headers)
+        ):
             headers.insert(0, (b"Content-Type", b"application/json"))
         return PreparedRequest(
-            method=self.method.upper(),
-            url=self._resolve(params, cursor),
+            method=(change.method or self.method).upper(),
+            url=_merged(url, []),
             headers=headers,
-            content=await self._body(),
-            cursor=cursor,
+            content=content,
+            cursor=None if lossy or change.lossy else change.last_event_id or cursor,
+            last_event_id=change.last_event_id,
+            at_home=_origin(url) == _origin(self.url),
+            lossy=lossy or change.lossy,
         )
 
-    async def _body(self) -> bytes | AsyncIterable[bytes] | None:
-        if self.json is not None:
-            return _json_bytes(self.json)
-        content: Any = await _evaluated(self.content)
+    async def _change(self, cursor: str | None, answer: Opened | None) -> Resume | None:
+        """Ask the caller's function, if there is something to resume, and take care that nothing is done twice."""
+        if self.resume is None or (cursor is None and answer is None):
+            if self.resume_param is None or cursor is None:
+                return Resume(last_event_id=cursor)
+            return Resume(last_event_id=cursor, params={self.resume_param: cursor})
+        change: Any = self.resume(cursor, answer)
+        if inspect.isawaitable(change):
+            change = await change
+        if change is None and not self.repeatable:
+            raise NotResumableError(
+                "resume knows no way to go on from here, and sending the request again could repeat its work"
+            )
+        if change is not None and not isinstance(change, Resume):
+            raise TypeError(f"resume must return a Resume or None, not {change!r}")
+        return change
+
+    async def _body(self, change: Resume, *, again: bool) -> bytes | AsyncIterable[bytes] | None:
+        if change.json is not None:
+            return _json_bytes(change.json)
+        content: Any = change.content
+        if content is None and change.method is None:
+            if self.json is not None:
+                return cast("bytes", self.json)
+            content = await _evaluated(self.content)
+            if again and isinstance(content, AsyncIterable):
+                raise NotResumableError(SPENT_BODY)
         return content.encode() if isinstance(content, str) else content
 
-    def _resolve(self, params: list[tuple[str, str]], cursor: str | None) -> str:
-        """Merge *params* behind the URL's own query, and replace the resume parameter where there is one."""
-        parts = urlsplit(self.url)
-        query = "&".join(part for part in (parts.query, urlencode(params)) if part)
-        if self.resume_param is not None and cursor is not None:
-            query = _replaced(query, self.resume_param, cursor)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def _replaced(query: str, name: str, value: str) -> str:
+def _merged(url: str, params: list[tuple[str, str]]) -> str:
+    """Put *params* behind the URL's own query; user information and fragment are left out."""
+    parts = urlsplit(url)
+    query = "&".join(part for part in (parts.query, urlencode(params)) if part)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
+
+
+def _replaced(url: str, name: str, value: str) -> str:
     """Set one parameter in place; the others keep their order and spelling, which parsing would not promise."""
+    parts = urlsplit(url)
     pair = f"{quote_plus(name)}={quote_plus(value)}"
     kept: list[str] = []
-    for part in filter(None, query.split("&")):
+    for part in filter(None, parts.query.split("&")):
         if unquote_plus(part.partition("=")[0]) != name:
             kept.append(part)
         elif pair not in kept:
             kept.append(pair)
-    return "&".join(kept if pair in kept else [*kept, pair])
+    return urlunsplit(parts._replace(query="&".join(kept if pair in kept else [*kept, pair])))
 
 
 def _json_bytes(value: Any) -> bytes:  # noqa: ANN401 - any value that JSON can express
@@ -198,17 +336,30 @@ async def _evaluated(value: Any) -> Any:  # noqa: ANN401 - a value, or a functio
 
 
 def _header_list(headers: HeaderValues | None) -> list[tuple[bytes, bytes]]:
-    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
-    return [(_header_bytes(name), _header_bytes(value)) for name, value in _pairs("headers", pairs)]
+    given: Any = () if headers is None else headers
+    pairs = given.items() if isinstance(headers, Mapping) else given
+    rendered: list[tuple[bytes, bytes]] = []
+    for key, text in _pairs("headers", pairs):
+        name = _header_bytes(key, "a name")
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"headers: {key!r} is no name of a header")
+        value = _header_bytes(text, f"the value of {key!r}")
+        if _UNSENDABLE.search(value):  # not shown: it may be a secret
+            raise ValueError(
+                f"headers: the value of {key!r} has a line end, a control character or a space at an end"
+            )
+        rendered.append((name, value))
+    return rendered
 
 
 def _param_list(params: ParamValues | None) -> list[tuple[str, str]]:
-    pairs = params.items() if isinstance(params, Mapping) else params or ()
+    given: Any = () if params is None else params
+    pairs = given.items() if isinstance(params, Mapping) else given
     rendered: list[tuple[str, str]] = []
     for name, value in _pairs("params", pairs):
-        values: Iterable[Any] = (value,)
-        if isinstance(value, (list, tuple)):  # as in httpx, a list repeats the name
-            values = cast("Iterable[Any]", value)
+        kept: object = value
+        several = isinstance(kept, Iterable) and not isinstance(kept, (str, bytes, Mapping))
+        values: Iterable[Any] = value if several else (value,)  # as in httpx, several repeat the name
         rendered += [(str(name), _param_text(each)) for each in values]
     return rendered
 
@@ -224,15 +375,18 @@ def _pairs(name: str, values: Iterable[Any]) -> list[tuple[Any, Any]]:
         ) from None
 
 
-def _header_bytes(value: object) -> bytes:
+def _header_bytes(value: object, what: str) -> bytes:
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):
-        raise TypeError(f"header names and values must be strings, not {type(value).__name__}")
+        raise TypeError(f"headers: {what} must be a string, not {type(value).__name__}")
     return value.encode("utf-8")
 
 
 def _param_text(value: object) -> str:
+    kind = type(value).__name__
+    if isinstance(value, (bytes, Mapping)):  # their text would be Python's, which no server reads
+        raise TypeError(f"params: a value must be a string, a number or several of them, not {kind}")
     # As httpx writes them: true and false in lower case, nothing for None.
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -11,14 +11,21 @@ from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback, check_observers
 from resilient_sse._client.log import redacted
-from resilient_sse._client.position import Ack, Position, Start, checkpoint_key, position_in
+from resilient_sse._client.position import Ack, Start, checkpoint_key, position_in
 from resilient_sse._client.pump import Pump
 from resilient_sse._client.report import Reporter
-from resilient_sse._client.request import Content, HeaderValues, ParamValues, RequestTemplate
-from resilient_sse._client.transport import CLOSE_SECONDS, Transport, check_client, check_url
+from resilient_sse._client.request import (
+    Content,
+    HeaderValues,
+    ParamValues,
+    RequestTemplate,
+    ResumeFunction,
+)
+from resilient_sse._client.transport import Transport, check_client, check_url
 from resilient_sse._client.views import Activities, Decoded, Invalid
 from resilient_sse._core.backoff import Backoff, Delays
 from resilient_sse._core.checks import check_callable, check_choice, event_types
+from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.events import Activity, ServerSentEvent
 from resilient_sse._core.intake import EventFilter, IntakeOptions, Total, Until
@@ -26,7 +33,7 @@ from resilient_sse._core.options import Classify, Liveness, OnEof, Retry, StallO
 from resilient_sse._core.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from types import TracebackType
 
     from resilient_sse._client.transport import Auth, Client
@@ -70,11 +77,16 @@ class ResilientStream:
         params: Query parameters behind those of *url*, or a function that returns them at each attempt.
         content: The request body, or a function that returns it at each attempt.
         json: A value to send as JSON.
-        auth: Credentials as httpx takes them.
-        client: Your own `httpx.AsyncClient`.  It is never closed, and its timeouts are not used.
+        auth: Credentials as the library of the client takes them.
+        client: Your own `AsyncClient` of httpx or httpx2.  It is never closed, and its timeouts are not used.
+        uds: The path of a Unix socket to connect to, whatever the host of *url* is.
         compression: Ask for a compressed body.  Servers that do not flush after each event delay them.
         last_event_id: The id to resume after, if nothing is stored.
         resume_param: A query parameter that carries the id too, for servers that do not read the header.
+        cursor: Returns the position from an event, for streams whose ids do not tell it; `None` leaves it where
+            it was.  The event it is given has the position so far as its `last_event_id`.
+        resume: Returns what the next request changes, given the position and the head of the last answer, for
+            servers that are not resumed by the header; sync or async.  `resilient_sse.resume` has presets.
         checkpoint: A store for the position of the last processed event.
         ack: `"auto"` commits an event when the next one is asked for; `"manual"` leaves that to `commit`.
         start: `"stored"` begins at the stored position, `"live"` ignores it.
@@ -94,7 +106,8 @@ class ResilientStream:
             `"always"` drops every known one, `"replay"` only on connections that resumed, `"off"` none.
         dedup_window: How many events are remembered for that.
         sequence: Turns ids into numbers (`integers` for ids that count up by one) to check order and gaps.
-        heartbeat_events: Event types that only show life and are not delivered.
+        heartbeat_events: Event types that only show life and are not delivered, unless *events* or *until* names
+            them.
         events: Deliver only these types, or those for which this function is true.
         until: The type of the event that completes the stream, or a function that tells; it is delivered,
             whatever *events* says.
@@ -127,10 +140,13 @@ class ResilientStream:
         json: Any = None,  # noqa: ANN401 - any value that JSON can express
         auth: Auth | None = None,
         client: Client | None = None,
+        uds: str | None = None,
         compression: bool = False,
         # resume
         last_event_id: str | None = None,
         resume_param: str | None = None,
+        cursor: CursorFunction | None = None,
+        resume: ResumeFunction | None = None,
         checkpoint: CheckpointStore | None = None,
         ack: Ack = "auto",
         start: Start = "stored",
@@ -149,7 +165,7 @@ class ResilientStream:
         dedup: Dedup = "auto",
         dedup_window: int = 1000,
         sequence: Numbering | None = None,
-        heartbeat_events: Collection[str] = ("heartbeat",),
+        heartbeat_events: Iterable[str] = ("heartbeat",),
         events: EventFilter | None = None,
         until: Until | None = None,
         total: Total | None = None,
@@ -162,7 +178,6 @@ class ResilientStream:
         messages: Messages | None = None,
         flight_recorder: int = 0,
     ) -> None:
-        self._pump: Pump | None = None  # for __del__, should the arguments be refused below
         request = RequestTemplate(
             url=url,
             method=method,
@@ -171,9 +186,10 @@ class ResilientStream:
             content=content,
             json=json,
             resume_param=resume_param,
+            resume=resume,
         )
         check_url(url)
-        check_client(client, auth)
+        check_client(client, auth, uds)
         options = StreamOptions(
             intake=IntakeOptions(
                 last_event_id=last_event_id,
@@ -184,6 +200,7 @@ class ResilientStream:
                 events=events,
                 until=until,
                 total=total,
+                cursor=cursor,
             ),
             liveness=Liveness(
                 connect_timeout=connect_timeout,
@@ -202,6 +219,7 @@ class ResilientStream:
             max_event_bytes=max_event_bytes,
             messages=messages,
             flight_recorder=flight_recorder,
+            resumes=request.resumes,
             repeatable=request.repeatable,
             replayable_body=request.replayable_body,
             fresh_credentials=request.fresh_credentials or auth is not None,
@@ -215,7 +233,6 @@ class ResilientStream:
             in_batches=not (observers or self._position or options.intake.looks_at_each),
         )
         self._ready = self._session.intake.ready
-        self._handed: ServerSentEvent | None = None
         self._callbacks = Callbacks(observers, self._session.stats, where=self._where)
         if on_state_change is not None:
             self._callbacks.on_state(on_state_change)
@@ -223,16 +240,14 @@ class ResilientStream:
             self._callbacks.on_gap(on_gap)
         transport = Transport(
             client,
+            uds=uds,
             auth=request.userinfo if auth is None else auth,
             compression=compression,
             connect_timeout=connect_timeout,
             header_timeout=stall_timeout,
         )
         reporter = Reporter(self._callbacks, self._session.stats, where=self._where)
-        self._pump = Pump(self._session, request, transport, reporter)
-        self._iterating = False
-        self._idle: anyio.Event | None = None
-        self._loaded = False
+        self._pump = Pump(self._session, request, transport, reporter, self._position)
 
     # What it is doing
 
@@ -244,7 +259,7 @@ class ResilientStream:
     @property
     def last_event_id(self) -> str | None:
         """The id in force (the HTML standard's `lastEventId`), `None` when there is none or it was cleared."""
-        handed, intake = self._handed, self._session.intake
+        handed, intake = self._pump.handed, self._session.intake
         if handed is None or intake.caught_up:
             return intake.last_event_id or None
         return handed.last_event_id or None
@@ -298,15 +313,15 @@ class ResilientStream:
 
     async def __anext__(self) -> ServerSentEvent:
         """Wait for the next event; the one before is committed first."""
-        ready = self._ready
+        ready, pump = self._ready, self._pump
         skipped = 0
         while True:
             while ready:  # what was judged already needs no scope, no clock and no lock: 0.2 us instead of 5
                 item = ready.popleft()
                 if type(item) is ServerSentEvent:
-                    self._handed = item
+                    pump.handed = item
                     return item
-            other = await self._next(first=not skipped)
+            other = await pump.next(asked=not skipped)
             if other is None:
                 raise StopAsyncIteration
             if isinstance(other, ServerSentEvent):
@@ -321,7 +336,7 @@ class ResilientStream:
 
         It takes from the same stream as the plain iteration; use one at a time.
         """
-        return Activities(self._next)
+        return Activities(self._pump.next)
 
     def decoded(self, decoder: Callable[[str], T], *, invalid: Invalid[T] = "raise") -> AsyncIterator[T]:
         """
@@ -337,7 +352,9 @@ class ResilientStream:
             ValueError: *invalid* is none of these.
         """
         check_callable("decoder", decoder)
-        if not callable(invalid):
+        if callable(invalid):
+            check_callable("invalid", invalid)
+        else:
             check_choice("invalid", invalid, ("raise", "skip"))
         return Decoded(self.__anext__, decoder, invalid)
 
@@ -355,8 +372,7 @@ class ResilientStream:
 
     def restart(self) -> None:
         """Drop the connection now and resume on a new one; wakes a wait between attempts, too."""
-        if self._pump is not None:
-            self._pump.wake(restart=True)
+        self._pump.wake(restart=True)
 
     async def aclose(self) -> None:
         """
@@ -365,23 +381,7 @@ class ResilientStream:
         It may be called more than once, from another task, and from a callback; it interrupts a pending read
         or wait, whose loop then ends normally.  It takes a few seconds at most.
         """
-        pump = self._pump
-        if pump is None:
-            return
-        pump.closing = True
-        self._session.intake.discard()
-        if self._iterating or self._callbacks.inside:
-            pump.wake()
-        if self._callbacks.inside:
-            return  # whoever waits for the callback closes the stream behind it
-        if self._iterating:
-            self._idle = self._idle or anyio.Event()
-            with anyio.move_on_after(2 * CLOSE_SECONDS):
-                await self._idle.wait()
-        if self._iterating:
-            await pump.leave()
-        else:
-            await pump.close()  # who was iterating may have been cancelled before it could
+        await self._pump.aclose()
 
     async def __aenter__(self) -> Self:
         """Enter a block that closes the stream at its end; the connection is made by the first iteration."""
@@ -410,39 +410,3 @@ class ResilientStream:
     def __repr__(self) -> str:
         """Show where the stream leads, without secrets, and its state."""
         return f"<ResilientStream {self._where} {self.state.value}>"
-
-    async def _next(self, *, first: bool = True) -> Activity | None:
-        """Return the next thing, `None` at the end; one task at a time.  *first* begins a wait of the consumer."""
-        pump = self._pump
-        if pump is None:  # pragma: no cover - only while the constructor is refusing its arguments
-            return None
-        if self._iterating:
-            raise RuntimeError("the stream is being iterated by another task or from inside a callback")
-        self._iterating = True
-        try:
-            if self._position is not None:
-                await self._settle(self._position)
-            try:
-                item = await pump.next(first=first)
-            except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
-                raise RuntimeError("a function given to the stream raised StopAsyncIteration") from exc
-            if item is None:
-                await pump.close()  # it is over in any case; this frees what our own client holds
-            elif isinstance(item, ServerSentEvent):
-                self._handed = item
-                if self._position is not None:
-                    self._position.handed_over(item)
-            return item
-        finally:
-            self._iterating = False
-            if self._idle is not None:
-                self._idle.set()
-                self._idle = None
-
-    async def _settle(self, position: Position) -> None:
-        await position.settle()
-        if not self._loaded:
-            stored = await position.load()
-            if stored is not None:
-                self._session.intake.resume_from(stored)
-            self._loaded = True

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Generic, Literal, Self, TypeAlias, TypeVar
 
+from resilient_sse._core.checks import answered_at_once
+
 if TYPE_CHECKING:
     from resilient_sse._core.events import Activity, ServerSentEvent
 
@@ -56,7 +58,7 @@ class Decoded(Generic[T]):
             event = await self._take()
             try:
                 try:
-                    return self._decoder(event.data)
+                    return answered_at_once("decoder", self._decoder(event.data))
                 except Exception as exc:
                     if callable(self._invalid):
                         return self._invalid(event, exc)

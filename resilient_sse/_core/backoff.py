@@ -125,9 +125,13 @@ class Pacing:
 
     @property
     def settle_after(self) -> float:
-        """How long a connection must hold before its success counts, in seconds: the longest own delay."""
+        """
+        How long a connection must hold before its success counts, in seconds: the longest own delay, at most 5 s.
+
+        What the server asks for is pacing, and no proof of anything.
+        """
         own = self._backoff.maximum if isinstance(self._backoff, Backoff) else _MAXIMUM
-        return max(own, self._retry or 0.0, MIN_SETTLED)
+        return max(min(own, _MAXIMUM), MIN_SETTLED)
 
     def retry(self, milliseconds: int) -> None:
         """Take a `retry` field: from now on it replaces the initial delay, as a floor."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Collection
+from collections.abc import Iterable
+from typing import TypeVar
 
 __all__ = [
+    "answered_at_once",
     "check_callable",
     "check_choice",
     "check_count",
@@ -14,6 +16,8 @@ __all__ = [
     "check_seconds",
     "event_types",
 ]
+
+T = TypeVar("T")
 
 
 def check_number(name: str, value: object, *, what: str = "a number") -> float:
@@ -88,19 +92,35 @@ def check_callable(name: str, value: object, *, what: str = "a function") -> Non
     """
     if not callable(value):
         raise TypeError(f"{name} must be {what}, not {value!r}")
-    if inspect.iscoroutinefunction(value):
-        raise TypeError(f"{name} must be {what} and not async, for it is asked in between events")
+    call = getattr(value, "__call__", None)  # noqa: B004 - an object's own, to see whether it is async
+    for function in (value, call):
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"{name} must be {what} and not async, for it is asked in between events")
 
 
-def event_types(name: str, types: Collection[str]) -> frozenset[str]:
+def answered_at_once(name: str, answer: T) -> T:
     """
-    Copy a collection of event types.
+    Return what a function of the caller's has answered; a lambda around an async one could not be seen before.
 
     Raises:
-        TypeError: It is no collection of strings, or one string, whose letters nobody means.
+        TypeError: It is a coroutine, which would always count as true.
     """
-    if isinstance(types, (str, bytes)) or not isinstance(types, Collection):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if inspect.iscoroutine(answer):
+        answer.close()
+        raise TypeError(f"{name} must not be async: it has returned a coroutine")
+    return answer
+
+
+def event_types(name: str, types: Iterable[str]) -> frozenset[str]:
+    """
+    Copy event types.
+
+    Raises:
+        TypeError: They are not strings, or one string, whose letters nobody means.
+    """
+    if isinstance(types, (str, bytes)) or not isinstance(types, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"{name} must be a collection of event types, not {types!r}")
-    if not all(isinstance(kind, str) for kind in types):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"{name} must hold event types, which are strings, not {types!r}")
-    return frozenset(types)
+    kinds = tuple(types)
+    if not all(isinstance(kind, str) for kind in kinds):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{name} must hold event types, which are strings, not {kinds!r}")
+    return frozenset(kinds)

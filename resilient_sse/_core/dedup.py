@@ -4,9 +4,10 @@ Which events were seen before.
 Theory of operation.  An event is known by its id together with its type and data.  Two rings of 64-bit hashes
 remember the last ones, 16 bytes an event, in the order of arrival.  Most servers count: while ids are decimal and
 rise, the ring of ids is in order by itself, an id above the highest is new by one comparison, any other is found
-by bisection, and what has left the ring is known by its number.  The first id that does not rise has an index
-made: the slots of the ring in the order of their ids, 4 bytes each.  A set or a dict of the same hashes takes
-ten times that, which counts when a process holds thousands of streams.
+by bisection, and what has left the ring is known by its rank.  The first id that does not rise has an index made:
+for each of as many buckets the chain of the events whose ids fall into it, the youngest first, 8 bytes an event.
+Nothing is ever taken out of a chain: it ends where it leaves the ring.  A dict of the same hashes takes six times
+as much, which counts when a process holds thousands of streams.
 
 Python keys its string hash with a secret for each process, so no server can aim for a collision; by chance one
 would need some 10**16 events.
@@ -14,41 +15,48 @@ would need some 10**16 events.
 
 from __future__ import annotations
 
+import sys
 from array import array
-from bisect import bisect_left, bisect_right, insort_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from enum import Enum
+from operator import lt
 from typing import Literal, TypeAlias, get_args
 
-__all__ = ["DEDUP_MODES", "MAX_DIGITS", "MAX_NUMBER", "Dedup", "Deduplicator", "Sighting", "number_of"]
+__all__ = ["DEDUP_MODES", "Dedup", "Deduplicator", "Sighting", "rank"]
 
 Dedup: TypeAlias = Literal["auto", "always", "replay", "off"]
 DEDUP_MODES: tuple[Dedup, ...] = get_args(Dedup)
 
-MAX_DIGITS = 19
-"""How many digits a number has at most."""
-MAX_NUMBER = 2**63 - 1
-"""The highest number that an id can be: what fits into 64 bits with a sign."""
+_MAX_DIGITS = 19
+_SHORTER: list[int] = [
+    10**digits // 9 for digits in range(_MAX_DIGITS + 1)
+]  # so many texts of digits are shorter than that
+_HIGHEST = str(2**63 - 1 - _SHORTER[_MAX_DIGITS])  # the last one whose rank fits into 64 bits with a sign
 
-_NO_NUMBER = -1
+_NO_RANK = -1
+_OPAQUE = -(2**63)  # or-ed to a hash it makes it negative: no rank
 
 # So many events from the beginning of a run of rising ids are known for good: they tell a server that replays all
 # it has from one that begins its numbering anew.
 _FIRST = 16
 
+_FEWEST_BUCKETS = 64
+_LAST_PLACE = 2**32 - 1
 
-def number_of(event_id: str) -> int:
-    """
-    Return the number that an id is, -1 if it is none.
 
-    Only the one way to write a number counts, so that two ids never have the same number: ASCII digits, no zero
-    before others, less than 2**63.
+def rank(event_id: str) -> int:
     """
-    if not (event_id.isdecimal() and event_id.isascii()) or len(event_id) > MAX_DIGITS:
-        return _NO_NUMBER
-    number = int(event_id)
-    if number > MAX_NUMBER or (event_id[0] == "0" and number + len(event_id) > 1):
-        return _NO_NUMBER
-    return number
+    Return the place of an id among all texts of ASCII digits, shorter ones first; -1 if it is none of them.
+
+    Numbers rise by it, whether or not zeros keep them at one width, and no two texts have the same.
+    """
+    digits = len(event_id)
+    if not (event_id.isdecimal() and event_id.isascii()) or digits > _MAX_DIGITS:
+        return _NO_RANK
+    if digits == _MAX_DIGITS and event_id > _HIGHEST:
+        return _NO_RANK
+    return int(event_id) + _SHORTER[digits]
 
 
 class Sighting(Enum):
@@ -78,15 +86,16 @@ class Deduplicator:
     """
 
     __slots__ = (
-        "_by_key",
+        "_buckets",
         "_contents",
+        "_count",
         "_dropping",
         "_first",
         "_first_contents",
         "_gone",
         "_keys",
         "_mode",
-        "_oldest",
+        "_older",
         "_on_this_connection",
         "_only_rose",
         "_replaying",
@@ -110,16 +119,23 @@ class Deduplicator:
     def clear(self) -> None:
         """Forget everything: the server has started its numbering anew."""
         self._keys, self._contents = array("q"), array("q")
-        self._oldest = 0
-        self._by_key: array[int] | None = None
-        self._first, self._first_contents = array("q"), array("q")
-        self._top = _NO_NUMBER
-        self._gone = _NO_NUMBER
+        self._count = 0  # the event at place n, counted from 1, is in slot n - 1 of the ring, modulo its size
+        self._top = _NO_RANK
         self._only_rose = True
         self._risen = 0
         self._on_this_connection = 0
         self._resumed_from: str | None = None
         self._resumed_for = 0
+        self._begin_run()
+
+    def _begin_run(self) -> None:
+        """Begin a run of rising ids, which needs no index."""
+        self._buckets = array(
+            "I"
+        )  # of each the place of the youngest event, 0 for none; empty without an index
+        self._older = array("I")  # for each slot, the place of the next older event in the same bucket
+        self._first, self._first_contents = array("q"), array("q")
+        self._gone = _NO_RANK
 
     def connected(self, connection: int, *, resumed: bool) -> None:
         """Begin a connection; *resumed* tells whether it was asked to resume after an id."""
@@ -137,15 +153,6 @@ class Deduplicator:
             return False
         return self._dropping or (self._only_rose and self._risen > 1)
 
-    @property
-    def new_above(self) -> int:
-        """The number above which ids are new and may be given to `rise`; too high for any if ids do not rise."""
-        if self._by_key is not None:
-            return MAX_NUMBER
-        if self._resumed_from is None:
-            return self._top
-        return max(self._top, number_of(self._resumed_from))
-
     def resume_from(self, event_id: str) -> None:
         """
         Expect the event with this id once more.
@@ -161,175 +168,215 @@ class Deduplicator:
         if event_id == self._resumed_from:
             return Sighting.DUPLICATE
         key = _key(event_id)
-        return self._look(key, hash((key, event, data)), self._find(key))
+        return self._look(event_id, key, hash((key, event, data)), self._find(key))
 
     def remember(self, event_id: str, event: str, data: str) -> Sighting:
         """Put an event into the window, which may push the oldest one out, and say what was known of it."""
-        expected = event_id == self._resumed_from
-        if expected:
-            self._resumed_from = None
         key = _key(event_id)
         content = hash((key, event, data))
-        slot = self._find(key)
-        sighting = self._look(key, content, slot)
-        if sighting is Sighting.DUPLICATE:
-            return sighting
-        if slot is not None and self._mode == "auto":
-            age = (self._oldest - 1 - slot) % len(self._keys)
-            self.meaningless |= age < self._on_this_connection
+        expected = event_id == self._resumed_from
         if key > self._top:
+            sighting = Sighting.NEW
             self._risen += 1
             self._top = key
         else:
+            slot = self._find(key)
+            sighting = self._look(event_id, key, content, slot)
+            if sighting is Sighting.DUPLICATE:
+                if expected:
+                    self._resumed_from = None
+                return sighting
+            if slot is not None and self._mode == "auto":
+                age = (self._count - 1 - slot) % len(self._keys)
+                self.meaningless |= age < self._on_this_connection
             self._risen = 0
             self._only_rose = False
-            if self._by_key is None:
+            if not self._buckets:
                 self._make_index()
+        if expected:
+            self._resumed_from = None
+            sighting = Sighting.DUPLICATE
         self._add(key, content)
-        if self._by_key is not None and self._risen >= self._window:
-            # A whole window has risen again: the ring is in order, as it would be had it begun here.
-            self._by_key = None
-            self._gone = _NO_NUMBER
-            self._first, self._first_contents = array("q"), array("q")
-        return Sighting.DUPLICATE if expected else sighting
+        if self._buckets and self._risen >= self._window:
+            self._begin_run()  # a whole window has risen: the ring is in order, as it would be had it begun here
+        return sighting
 
-    def rise_by_one(self, number: int, content: int) -> None:
-        """Remember one new event, as `rise` does: 0.4 instead of 3 us, and a live stream brings them singly."""
-        if len(self._first) < _FIRST:
-            self._first.append(number)
-            self._first_contents.append(content)
-        self._top = number
-        self._risen += 1
-        self._on_this_connection += 1
-        if self._resumed_from is not None:
-            self._pass_resumed(1)
-        keys = self._keys
-        if len(keys) < self._window:
-            keys.append(number)
-            self._contents.append(content)
-            return
-        slot = self._oldest
-        self._gone = keys[slot]
-        keys[slot] = number
-        self._contents[slot] = content
-        self._oldest = (slot + 1) % self._window
-
-    def rise(self, numbers: array[int], contents: array[int]) -> None:
+    def remember_run(self, ids: Sequence[str], events: Iterable[str], data: Iterable[str]) -> bool:
         """
-        Remember a run of new events; 0.05 us for each, where `remember` takes 1.5.
+        Remember events at once if nothing was known of any: 0.4 us for each, where `remember` takes 1.5.
 
-        Args:
-            numbers: The numbers of their ids, each higher than the one before and the first above `new_above`.
-            contents: For each, the hash of its number, type and data.
+        Returns:
+            Whether it was done.  If not, nothing is remembered, and each event wants a look of its own.
         """
-        self._top = numbers[-1]
-        self._risen += len(numbers)
-        self._on_this_connection += len(numbers)
-        self._pass_resumed(len(numbers))
-        first = _FIRST - len(self._first)
-        if first:
-            self._first.extend(numbers[:first])
-            self._first_contents.extend(contents[:first])
-        room = self._window - len(self._keys)
-        if room:
-            self._keys.extend(numbers[:room])
-            self._contents.extend(contents[:room])
-            if len(self._keys) == self._window:  # without what arrays keep in reserve
-                self._keys, self._contents = array("q", self._keys), array("q", self._contents)
-        done = room
-        while done < len(numbers):
-            start = self._oldest
-            stop = min(start + len(numbers) - done, self._window)
-            self._gone = self._keys[stop - 1]
-            self._keys[start:stop] = numbers[done : done + stop - start]
-            self._contents[start:stop] = contents[done : done + stop - start]
-            self._oldest = stop % self._window
-            done += stop - start
+        if self._resumed_from is not None and self._resumed_from in ids:
+            return False
+        keys, rising = _keys(ids)
+        if rising and keys[0] > self._top:
+            if self._buckets and self._risen + len(keys) >= self._window:
+                return False  # somewhere in it a new run begins
+            self._risen += len(keys)
+            self._top = keys[-1]
+        else:
+            if max(keys) > _NO_RANK or len(set(keys)) < len(keys):
+                return False
+            if not self._buckets:
+                self._make_index()
+            if self._youngest(keys) is not None:
+                return False
+            self._risen = 0
+            self._only_rose = False
+        self._add_run(keys, array("q", map(hash, zip(keys, events, data, strict=False))))
+        return True
 
     def __len__(self) -> int:
         """Return how many events are remembered."""
         return len(self._contents)
 
-    def _look(self, key: int, content: int, slot: int | None) -> Sighting:
+    def _look(self, event_id: str, key: int, content: int, slot: int | None) -> Sighting:
         if slot is None:
-            return self._look_beyond(key, content)
+            return self._look_beyond(event_id, key, content)
         known = self._contents[slot] == content
-        if not known and self._by_key is not None and not self.meaningless:
-            # Of several events with one id, any may be this one.
-            first = bisect_left(self._by_key, key, key=self._keys.__getitem__)
-            last = bisect_right(self._by_key, key, key=self._keys.__getitem__)
-            known = content in map(self._contents.__getitem__, self._by_key[first:last])
+        if not known and self._buckets and not self.meaningless:
+            # Of several events with one id, any may be this one: all are searched, at the speed of memory.
+            known = content.to_bytes(8, sys.byteorder, signed=True) in self._contents.tobytes()
         return Sighting.DUPLICATE if known else Sighting.CONFLICT
 
-    def _look_beyond(self, key: int, content: int) -> Sighting:
+    def _look_beyond(self, event_id: str, key: int, content: int) -> Sighting:
         """
         Say what is known of an id that is not in the window.
 
-        While ids rise, those that have left the window are known by their number, so that a server that replays
+        While ids rise, those that have left the window are known by their rank, so that a server that replays
         its whole backlog repeats nothing, however long it is.  Only a connection that was asked to resume can be
         replaying, and only from where this stream began; if the first events differ, it is no replay.
         """
-        if not (
-            self._replaying and self._by_key is None and self._first and self._first[0] <= key <= self._gone
-        ):
+        first = self._first
+        if not (self._replaying and not self._buckets and first and first[0] <= key <= self._gone):
             return Sighting.NEW
-        at = bisect_left(self._first, key)
-        if at < len(self._first) and self._first[at] == key and self._first_contents[at] != content:
+        if event_id[0] == "0" and _SHORTER[len(event_id)] > first[0]:
+            return Sighting.NEW  # no number of this run: the first one was written with fewer digits
+        at = bisect_left(first, key)
+        if at < len(first) and first[at] == key and self._first_contents[at] != content:
             return Sighting.CONFLICT
         return Sighting.DUPLICATE
 
     def _find(self, key: int) -> int | None:
         """Return the slot of the youngest event with this key, `None` if there is none."""
         keys = self._keys
-        if self._by_key is not None:
-            at = bisect_right(self._by_key, key, key=keys.__getitem__) - 1
-            slot = self._by_key[at] if at >= 0 else -1
-        elif key > self._top or not keys:
+        if self._buckets:
+            return self._youngest((key,))
+        if key > self._top or not keys:
             return None
-        elif key >= keys[0]:  # the younger part of the ring, which is all of it until it wraps round
-            slot = bisect_right(keys, key, 0, self._oldest or len(keys)) - 1
+        oldest = self._count % len(keys)
+        if key >= keys[0]:  # the younger part of the ring, which is all of it until it wraps round
+            slot = bisect_right(keys, key, 0, oldest or len(keys)) - 1
         else:
-            slot = bisect_right(keys, key, self._oldest, len(keys)) - 1
+            slot = bisect_right(keys, key, oldest, len(keys)) - 1
         return slot if slot >= 0 and keys[slot] == key else None
 
+    def _youngest(self, wanted: Iterable[int]) -> int | None:
+        """Return the slot of the youngest event with the first of the *wanted* keys that is in the index."""
+        keys, buckets, older, window = self._keys, self._buckets, self._older, self._window
+        last, gone = len(buckets) - 1, self._count - len(keys)
+        for key in wanted:
+            place = buckets[(key if key < 0 else hash(str(key))) & last]
+            while place > gone:
+                slot = (place - 1) % window
+                if keys[slot] == key:
+                    return slot
+                place = older[slot]
+        return None
+
     def _add(self, key: int, content: int) -> None:
-        keys, contents = self._keys, self._contents
-        if self._by_key is None and len(self._first) < _FIRST:
+        """Put one event into the ring: 0.6 us, and a live stream brings them singly."""
+        self._pass(1)
+        if not self._buckets and len(self._first) < _FIRST:
             self._first.append(key)
             self._first_contents.append(content)
-        self._on_this_connection += 1
-        self._pass_resumed(1)
-        if len(keys) < self._window:
-            slot = len(keys)
-            keys.append(key)
-            contents.append(content)
+        if len(self._keys) < self._window:
+            self._keys.append(key)
+            self._contents.append(content)
         else:
-            slot = self._oldest
-            if self._by_key is None:
-                self._gone = keys[slot]
-            else:
-                del self._by_key[bisect_left(self._by_key, keys[slot], key=keys.__getitem__)]
-            keys[slot], contents[slot] = key, content
-            self._oldest = (slot + 1) % self._window
-        if self._by_key is not None:
-            # Of equal hashes the youngest stands last.
-            insort_right(self._by_key, slot, key=keys.__getitem__)
+            slot = self._count % self._window
+            self._gone = self._keys[slot]
+            self._keys[slot], self._contents[slot] = key, content
+        self._count += 1
+        if self._buckets:
+            self._chain(1)
 
-    def _pass_resumed(self, events: int) -> None:
-        """Let the id to resume from grow older, and leave the window in its turn."""
+    def _add_run(self, keys: array[int], contents: array[int]) -> None:
+        """Put events into the ring: 0.05 us for each."""
+        self._pass(len(keys))
+        first = _FIRST - len(self._first)
+        if first and not self._buckets:
+            self._first.extend(keys[:first])
+            self._first_contents.extend(contents[:first])
+        room = self._window - len(self._keys)
+        if room:
+            self._keys.extend(keys[:room])
+            self._contents.extend(contents[:room])
+            if len(self._keys) == self._window:  # without what arrays keep in reserve
+                self._keys, self._contents = array("q", self._keys), array("q", self._contents)
+        done = room
+        while done < len(keys):
+            start = (self._count + done) % self._window
+            stop = min(start + len(keys) - done, self._window)
+            self._gone = self._keys[stop - 1]
+            self._keys[start:stop] = keys[done : done + stop - start]
+            self._contents[start:stop] = contents[done : done + stop - start]
+            done += stop - start
+        self._count += len(keys)
+        if self._buckets:
+            self._chain(len(keys))
+
+    def _pass(self, events: int) -> None:
+        """Count events, and let the id to resume from leave the window in its turn."""
+        self._on_this_connection += events
         self._resumed_for -= events
         if self._resumed_for <= 0:
             self._resumed_from = None
 
     def _make_index(self) -> None:
-        slots = [*range(self._oldest, len(self._keys)), *range(self._oldest)]
-        self._by_key = array("I", sorted(slots, key=self._keys.__getitem__))
+        size = _FEWEST_BUCKETS
+        while size < len(self._keys):
+            size *= 2
+        self._buckets, self._older = array("I", bytes(4 * size)), array("I", bytes(4 * size))
+        if self._keys:  # the places begin anew
+            self._count = len(self._keys) + self._count % len(self._keys)
+        self._chain(len(self._keys))
+
+    def _chain(self, events: int) -> None:
+        """Put the last *events* into the index."""
+        keys, buckets, older, window = self._keys, self._buckets, self._older, self._window
+        if len(keys) > len(buckets) or self._count > _LAST_PLACE:
+            self._make_index()
+            return
+        last = len(buckets) - 1
+        for place in range(self._count - min(events, window), self._count):
+            slot = place % window
+            key = keys[slot]
+            bucket = (key if key < 0 else hash(str(key))) & last
+            older[slot] = buckets[bucket]
+            buckets[bucket] = place + 1
 
 
 def _key(event_id: str) -> int:
-    """Return an id's number, or a hash of it, which is negative."""
-    number = number_of(event_id)
-    if number != _NO_NUMBER:
-        return number
-    hashed = hash(event_id)
-    return hashed if hashed < 0 else ~hashed
+    """Return an id's rank, or a hash of it, which is negative."""
+    found = rank(event_id)
+    return found if found != _NO_RANK else hash(event_id) | _OPAQUE
+
+
+def _keys(ids: Sequence[str]) -> tuple[array[int], bool]:
+    """Return the keys of ids, and whether they rise."""
+    digits, text = len(ids[0]), "".join(ids)
+    if not (text.isdecimal() and text.isascii()):
+        if not any(map(str.isdecimal, ids)):
+            return array("q", map(_OPAQUE.__or__, map(hash, ids))), False
+    elif digits < _MAX_DIGITS and set(map(len, ids)) == {digits}:
+        first, last = rank(ids[0]), rank(ids[-1])
+        rising = all(map(lt, ids, ids[1:]))
+        if rising and last - first == len(ids) - 1:
+            # As many texts of one width as there are numbers between the ends: to convert them takes 0.25 us each.
+            return array("q", range(first, last + 1)), True
+        return array("q", map(_SHORTER[digits].__add__, map(int, ids))), rising
+    keys = array("q", map(_key, ids))
+    return keys, all(map(lt, keys, keys[1:]))

@@ -71,6 +71,7 @@ class HandshakeError(ResilientSSEError):
         status: The status of the answer; `None` when there was none.
         headers: The headers of the answer, names in lower case; empty when there was none.
         body_excerpt: The start of the body, at most 16 KiB, read for at most two seconds.
+        redirected_to: Where redirects have led, without its query; `None` if there were none.
     """
 
     def __init__(
@@ -80,30 +81,40 @@ class HandshakeError(ResilientSSEError):
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
         body_excerpt: str = "",
+        redirected_to: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message + (f", after a redirect to {redirected_to}" if redirected_to else ""))
         self.status = status
         self.headers: Mapping[str, str] = dict(headers or {})
         self.body_excerpt = body_excerpt
+        self.redirected_to = redirected_to
 
 
 class BadStatusError(HandshakeError):
-    """The answer's status is not the 200 of an event stream."""
+    """The answer's status is not the 200 or 201 of an event stream."""
 
     status: int
 
-    def __init__(self, *, status: int, headers: Mapping[str, str], body_excerpt: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        status: int,
+        headers: Mapping[str, str],
+        body_excerpt: str = "",
+        redirected_to: str | None = None,
+    ) -> None:
         super().__init__(
             f"the server answered with status {status} instead of an event stream",
             status=status,
             headers=headers,
             body_excerpt=body_excerpt,
+            redirected_to=redirected_to,
         )
 
 
 class BadContentTypeError(HandshakeError):
     """
-    The answer is a 200, but not of media type `text/event-stream`.
+    The answer is a 200 or 201, but not of media type `text/event-stream`.
 
     Attributes:
         content_type: The `Content-Type` of the answer; empty when it had none.
@@ -112,13 +123,21 @@ class BadContentTypeError(HandshakeError):
     status: int
 
     def __init__(
-        self, content_type: str, *, status: int, headers: Mapping[str, str], body_excerpt: str = ""
+        self,
+        content_type: str,
+        *,
+        status: int,
+        headers: Mapping[str, str],
+        body_excerpt: str = "",
+        redirected_to: str | None = None,
     ) -> None:
+        sent = repr(content_type[:200]) if content_type else "no Content-Type"
         super().__init__(
-            f"expected text/event-stream, the server sent {content_type[:200] or 'no Content-Type'!r}",
+            f"expected text/event-stream, the server sent {sent}",
             status=status,
             headers=headers,
             body_excerpt=body_excerpt,
+            redirected_to=redirected_to,
         )
         self.content_type = content_type
 
@@ -132,11 +151,13 @@ class ConnectionLostError(ResilientSSEError):
 
     Attributes:
         reason: What happened, as the same closed set the states and statistics use.
+        detail: More of it, in words for an operator; empty if there is no more.
     """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"connection lost: {reason.value}" + (f" ({detail})" if detail else ""))
         self.reason = reason
+        self.detail = detail
 
 
 class LimitExceededError(ResilientSSEError):

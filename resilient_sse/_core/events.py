@@ -121,8 +121,9 @@ class Gap:
     Known or possible loss: the events between two ids did not arrive and cannot be asked for again.
 
     Attributes:
-        kind: `"hole"`: the server skipped numbers and did not replay them.  `"reset"`: its numbering fell
-            back, so it has probably restarted.  `"unresumable"`: it could not resume from the id it was given.
+        kind: `"hole"`: the server skipped numbers and did not replay them.  `"reset"`: its numbering, or
+            the position that `cursor` reads, fell back, so it has probably restarted.  `"unresumable"`: it could
+            not resume from the id it was given, or could not be asked to.
         after_id: The last id before the gap, or `None`.
         before_id: The first id after the gap, or `None` while unknown.
         missing: How many events are missing, or `None` where nobody can know.
@@ -144,12 +145,14 @@ class Opened:
         status: The response status.
         headers: The response headers, names in lower case.
         last_event_id: The id it was asked to resume after, or `None`.
+        url: The URL that has answered, behind all redirects; it may hold secrets in its query.
     """
 
     connection: int
     status: int
     headers: Mapping[str, str] = field(repr=False)
     last_event_id: str | None = None
+    url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

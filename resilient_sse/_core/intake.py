@@ -13,8 +13,10 @@ Where nothing does, `batches.Batches` judges all that a read brought at once.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
+from resilient_sse._core.cursor import CursorReader, PlacedBlock
 from resilient_sse._core.dedup import Deduplicator, Sighting
 from resilient_sse._core.events import Activity, Closed, Comment, Gap, ServerSentEvent
 from resilient_sse._core.judgement import EventFilter, IntakeOptions, Total, Until, usable_as_cursor
@@ -46,6 +48,7 @@ class Intake:
         "_event_id",
         "_options",
         "_queue",
+        "_reader",
         "_stats",
         "_whole",
         "_window",
@@ -70,6 +73,7 @@ class Intake:
         self._window = Deduplicator(options.dedup_window, options.dedup)
         self.sequence = Sequence(options, self._queue, self._window, stats) if options.sequence else None
         """What checks order and gaps, `None` where ids are no numbers."""
+        self._reader = CursorReader(options.cursor, options.dedup_window) if options.cursor else None
         self._connection = 0
         self._event_id = ""
         self._whole = True  # it began at the server's beginning, so that totals agree
@@ -102,10 +106,15 @@ class Intake:
         self._window.connected(connection, resumed=resumed)
         if self.sequence is not None:
             self.sequence.connected(connection)
+        if self._reader is not None:
+            self._reader.connected(self.last_event_id, resumed=resumed)
         self.fresh = False
 
     def put(self, item: Queued) -> None:
         """Append what came off the wire."""
+        if self._reader is not None and isinstance(item, Block):
+            with suppress(Exception):  # what the caller's function raises is raised when its turn comes
+                item = self._reader.place(item)
         self._queue.append(item)
 
     def notify(self, notice: Delivery) -> None:
@@ -151,13 +160,18 @@ class Intake:
             if not isinstance(item, Block):
                 source.popleft()
                 return self._counted(item) if isinstance(item, Gap) else item
+            if self._reader is not None and not isinstance(item, PlacedBlock):
+                item = source[0] = self._reader.place(item)
+            admitted: Gap | bool | None
             if sequence is not None:
                 number = sequence.numbers.number(item.id)
                 admitted = sequence.admit(item, number, data=self._is_data(item))
-                if isinstance(admitted, Gap):
-                    return self._counted(admitted)
-                if not admitted:
-                    continue
+            else:
+                admitted = self._fell_back(item) or True
+            if isinstance(admitted, Gap):
+                return self._counted(admitted)
+            if not admitted:
+                continue
             event = self._judge(item, number)
             source.popleft()
             if event is not None:
@@ -181,6 +195,10 @@ class Intake:
         return None
 
     def _deliver(self, block: Block, number: int | None, kind: str, data: str) -> ServerSentEvent | None:
+        reader = self._reader if self._options.dedup != "off" else None
+        if reader is not None and reader.comes_again(block.id, kind, data):
+            self._drop()
+            return None
         sighting = self._look(block.id, number, kind, data)
         # Where numbers count without a break, `auto` needs no other reason to drop a repetition.
         drops = self._window.drops or (number is not None and self._options.dedup == "auto")
@@ -192,7 +210,7 @@ class Intake:
         event = ServerSentEvent(
             event=kind,
             data=data,
-            id=block.id,
+            id=block.own_id if isinstance(block, PlacedBlock) else block.id,
             last_event_id=self.last_event_id if block.id is None else block.id,
             retry=block.retry,
             connection=self._connection if self.sequence is None else self.sequence.origin,
@@ -206,6 +224,8 @@ class Intake:
         if last and self._options.total is not None and self._whole:
             self._stats.declared_total = self._options.total(event)
         self._accept_id(block, number, (kind, data))
+        if self._reader is not None:
+            self._reader.delivered(block.id, kind, data)
         self.fresh = True
         self.done = last
         self._stats.received += 1
@@ -219,9 +239,8 @@ class Intake:
 
     def _drop(self) -> None:
         """Count a repeated event, whose id is not accepted."""
-        if self._event_id != self.last_event_id and (
-            self.sequence is None or self.sequence.numbers.number(self.last_event_id) is None
-        ):
+        moved_back = self._reader is None and self._event_id != self.last_event_id
+        if moved_back and (self.sequence is None or self.sequence.numbers.number(self.last_event_id) is None):
             self._set_id(self._event_id)  # a heartbeat before it in the same replay had moved it back
         self._stats.received += 1
         self._stats.duplicates += 1
@@ -234,6 +253,19 @@ class Intake:
             return self._window.look(event_id, kind, data)
         return self.sequence.look(event_id, number, kind, data)
 
+    def _fell_back(self, block: Block) -> Gap | None:
+        """Report a position that the caller's function gives and that lies before the last one."""
+        if self._reader is None or not block.id or not self._is_data(block):
+            return None
+        sighting = self._look(block.id, None, block.event or "message", block.data or "")
+        if sighting is Sighting.DUPLICATE:
+            return None
+        before = self._reader.falls_back(block.id, conflicts=sighting is Sighting.CONFLICT)
+        if before is None:
+            return None
+        self._reader.moved(block.id)
+        return Gap(kind="reset", after_id=before, before_id=block.id)
+
     def _is_data(self, block: Block) -> bool:
         return block.data is not None and (block.event or "message") not in self._options.heartbeat_events
 
@@ -241,6 +273,8 @@ class Intake:
         """Put the id of a block in force.  A duplicate's id is not accepted: it would move the cursor back."""
         if block.id is None:
             return
+        if self._reader is not None and content is None and self._reader.falls_back(block.id):
+            return  # a heartbeat that is sent again
         if self.sequence is not None and number is not None:
             if not self.sequence.accept(block.id, number, content):
                 return
@@ -252,6 +286,8 @@ class Intake:
 
     def _set_id(self, event_id: str) -> None:
         self.last_event_id = event_id
+        if self._reader is not None:
+            self._reader.moved(event_id)
         if not event_id:
             self.cursor = None
         elif usable_as_cursor(event_id):

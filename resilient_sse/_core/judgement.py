@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from resilient_sse._core.checks import answered_at_once, event_types
+from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.sequence import Numbering
 
 __all__ = ["EventFilter", "IntakeOptions", "Total", "Until", "usable_as_cursor"]
 
-EventFilter: TypeAlias = Collection[str] | Callable[[ServerSentEvent], bool]
+EventFilter: TypeAlias = Iterable[str] | Callable[[ServerSentEvent], bool]
 Total: TypeAlias = Callable[[ServerSentEvent], int | None]
 Until: TypeAlias = str | Callable[[ServerSentEvent], bool]
 
@@ -34,7 +36,14 @@ def usable_as_cursor(event_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeOptions:
-    """How events are judged; the names are those of `ResilientStream`."""
+    """
+    How events are judged; the names are those of `ResilientStream`.
+
+    A type that is asked for by name is no heartbeat.
+
+    Raises:
+        TypeError: Event types are no strings.
+    """
 
     last_event_id: str | None = None
     dedup: Dedup = "auto"
@@ -44,22 +53,34 @@ class IntakeOptions:
     events: EventFilter | None = None
     until: Until | None = None
     total: Total | None = None
+    cursor: CursorFunction | None = None
+
+    def __post_init__(self) -> None:
+        named: set[str] = {self.until} if isinstance(self.until, str) else set()
+        if self.events is not None and not callable(self.events):
+            kinds = event_types("events", self.events)
+            object.__setattr__(self, "events", kinds)
+            named |= kinds
+        heartbeats = event_types("heartbeat_events", self.heartbeat_events) - named
+        object.__setattr__(self, "heartbeat_events", heartbeats)
 
     @property
     def looks_at_each(self) -> bool:
         """Whether something set here looks at single events, which must then be judged one by one."""
-        return any(asked is not None for asked in (self.sequence, self.events, self.until))
+        return any(asked is not None for asked in (self.sequence, self.events, self.until, self.cursor))
 
     def wants(self, event: ServerSentEvent) -> bool:
         """Whether *event* passes the filter."""
         wanted = self.events
         if wanted is None:
             return True
-        return wanted(event) if callable(wanted) else event.event in wanted
+        return bool(answered_at_once("events", wanted(event))) if callable(wanted) else event.event in wanted
 
     def ends_with(self, event: ServerSentEvent) -> bool:
         """Whether the stream is complete with *event*."""
         until = self.until
         if until is None:
             return False
-        return event.event == until if isinstance(until, str) else bool(until(event))
+        if isinstance(until, str):
+            return event.event == until
+        return bool(answered_at_once("until", until(event)))

@@ -28,6 +28,7 @@ DEFAULT_MESSAGES: Mapping[str, str] = MappingProxyType(
         "complete": "Response complete",
         "closed": "Stream closed",
         "exhausted": "Failed to connect. Please refresh.",
+        "unstable": "Connection keeps failing. Please refresh.",
         "failed": "Stream failed: {error}",
     }
 )
@@ -53,7 +54,10 @@ def message_key(change: StateChange) -> str:
         case StreamState.CLOSED:
             return "complete" if change.reason is Reason.COMPLETE else "closed"
         case StreamState.ERROR:
-            return "exhausted" if change.reason is Reason.RETRIES else "failed"
+            if change.reason is not Reason.RETRIES:
+                return "failed"
+            was_up = change.old in (StreamState.CONNECTED, StreamState.WAITING)
+            return "unstable" if was_up else "exhausted"
 
 
 def compose(change: StateChange, messages: Messages | None = None) -> str:

@@ -14,7 +14,6 @@ from resilient_sse._core.checks import (
     check_choice,
     check_count,
     check_seconds,
-    event_types,
 )
 from resilient_sse._core.dedup import DEDUP_MODES
 from resilient_sse._core.intake import IntakeOptions, usable_as_cursor
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONSERVATIVE",
+    "SPENT_BODY",
     "Classify",
     "Liveness",
     "LivenessSettings",
@@ -39,6 +39,9 @@ __all__ = [
 StallOn: TypeAlias = Literal["bytes", "frames", "events"]
 OnEof: TypeAlias = Literal["reconnect", "complete"]
 Classify: TypeAlias = "Callable[[ResilientSSEError], Verdict | None]"
+
+SPENT_BODY = "the request body was an iterator and is spent; pass bytes or a function that returns them"
+"""Why a request whose body was an iterator is not sent again."""
 
 # The notice comes at this share of the stall timeout: 25 s of 30 s.
 _WAITING_SHARE = 5 / 6
@@ -124,6 +127,7 @@ class StreamOptions:
         max_event_bytes: The largest event to accept.
         messages: The texts of state changes.
         flight_recorder: How many of the last lines of the wire are kept for the error that ends a stream.
+        resumes: Whether the caller's own function says how to go on once there was an answer.
         repeatable: Whether the request may be sent again whatever has happened: its method is safe.
         replayable_body: Whether the body of the request can be produced again.
         fresh_credentials: Whether the next attempt may carry other credentials than the last.
@@ -136,6 +140,7 @@ class StreamOptions:
     max_event_bytes: int | None = 16 * 1024 * 1024
     messages: Messages | None = None
     flight_recorder: int = 0
+    resumes: bool = False
     repeatable: bool = True
     replayable_body: bool = True
     fresh_credentials: bool = False
@@ -146,11 +151,22 @@ class StreamOptions:
         check_count("flight_recorder", self.flight_recorder, least=0, optional=False)
         check_intake(self.intake)
         _check_messages(self.messages)
+        if self.messages is not None and not callable(self.messages):
+            object.__setattr__(self, "messages", dict(self.messages))
 
-    def obstacle(self, *, dispatched: bool, resumable: bool) -> str | None:
-        """Say why the request must not be sent again, given whether events came and an id can resume them."""
+    def obstacle(self, *, dispatched: bool, resumable: bool, answered: bool = False) -> str | None:
+        """
+        Say why the request must not be sent again.
+
+        Args:
+            dispatched: Whether events came.
+            resumable: Whether an id can resume them.
+            answered: Whether the request was accepted before.
+        """
+        if self.resumes and answered:
+            return None  # that is decided when the next request is made
         if not self.replayable_body:
-            return "the request body was an iterator and is spent; pass bytes or a function that returns them"
+            return SPENT_BODY
         if self.repeatable or resumable or not dispatched:
             return None
         return (
@@ -180,19 +196,18 @@ def check_intake(options: IntakeOptions) -> None:
         check_callable(
             "sequence", options.sequence, what="a function of the id, such as resilient_sse.integers"
         )
+    if options.cursor is not None:
+        check_callable("cursor", options.cursor, what="a function of the event that returns a string or None")
     if options.total is not None:
         check_callable("total", options.total, what="a function of the completing event")
         if options.until is None:
             raise ValueError("total is read from the event that completes the stream; give until=")
     if options.until is not None and not isinstance(options.until, str):
         check_callable("until", options.until, what="an event type or a function of the event")
-    event_types("heartbeat_events", options.heartbeat_events)
     if callable(options.events):
         check_callable(
             "events", options.events, what="a collection of event types or a function of the event"
         )
-    elif options.events is not None:
-        event_types("events", options.events)
 
 
 def _check_messages(texts: Messages | None) -> None:

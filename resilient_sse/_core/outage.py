@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resilient_sse._core.backoff import Pacing
+from resilient_sse._core.checks import answered_at_once
 from resilient_sse._core.classify import default_verdict, reason_of, retry_after_seconds
 from resilient_sse._core.errors import (
     BadStatusError,
@@ -71,6 +72,7 @@ class Outage:
         """Attempts that followed a failure since the outage began: the part of the budget that is spent."""
         self.began_at: float | None = None
         """When it began, `None` outside an outage."""
+        self._answered = False  # it began with what is no failure
 
     def begin(self, now: float) -> None:
         """Take note of a failure; the first one begins the outage."""
@@ -81,6 +83,7 @@ class Outage:
         """Be well again."""
         self.attempt = 0
         self.began_at = None
+        self._answered = False
         self.pacing.reset()
 
     def renew(self) -> None:
@@ -98,7 +101,14 @@ class Outage:
         self._refused_credentials = False
 
     def decide(
-        self, error: ResilientSSEError, *, proven: bool, obstacle: str | None, now: float, wall: datetime
+        self,
+        error: ResilientSSEError,
+        *,
+        proven: bool,
+        obstacle: str | None,
+        now: float,
+        wall: datetime,
+        answered: bool = False,
     ) -> Decision:
         """
         Decide about a failure.
@@ -109,7 +119,12 @@ class Outage:
             obstacle: Why the request must not be sent again, if so.
             now: The time, on the clock of the event loop.
             wall: The time, by the calendar.
+            answered: Whether this is the clean end of a connection that brought something: servers that poll by
+                design do that, which is paced, and neither a failure nor a part of the budget.
         """
+        if answered:
+            self.end()
+            self._answered = True
         self.begin(now)
         reason = reason_of(error)
         verdict = self._verdict(error, proven=proven)
@@ -118,9 +133,11 @@ class Outage:
         if obstacle is not None:
             refusal = refusal_to_resend(obstacle, after=error)
             return Decision(verdict=Verdict.RAISE, error=refusal, reason=reason)
-        if self.spent:
+        if self.spent and not answered:
             elapsed = now - (now if self.began_at is None else self.began_at)
-            spent = RetriesExhaustedError(attempts=self.attempt + 1, elapsed=elapsed, last=str(error))
+            spent = RetriesExhaustedError(
+                attempts=self.attempt + (not self._answered), elapsed=elapsed, last=str(error)
+            )
             spent.__cause__ = error
             return Decision(verdict=Verdict.RAISE, error=spent, reason=Reason.RETRIES)
         self.attempt += 1
@@ -147,14 +164,13 @@ class Outage:
 
     def _verdict(self, error: ResilientSSEError, *, proven: bool) -> Verdict:
         classify = self._options.classify
-        verdict = classify(error) if classify else None
+        verdict = answered_at_once("classify", classify(error)) if classify else None
         if verdict is not None:
             if not isinstance(verdict, Verdict):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"classify must return a Verdict or None, not {verdict!r}")
             return verdict
         fresh = self._fresh_credentials and not self._refused_credentials
-        if isinstance(error, BadStatusError) and error.status == _UNAUTHORIZED:
-            self._refused_credentials = True
+        self._refused_credentials = isinstance(error, BadStatusError) and error.status == _UNAUTHORIZED
         return default_verdict(error, proven=proven, fresh_credentials=fresh)
 
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import repeat
 from typing import TYPE_CHECKING, TypeAlias
 
 from resilient_sse._core.errors import LimitExceededError
@@ -95,36 +94,36 @@ class Rows(list[Row]):
 
 class Columns:
     """
-    Whole blocks that have the same lines, one of data each.
+    Whole blocks without an id that have the same type, or none, and one line of data each.
 
     Attributes:
         event: The type of all of them, `""` if none names one.
-        ids: Their ids, ASCII digits all, or `None` if none has one.
         data: Their data.
     """
 
-    __slots__ = ("data", "event", "ids")
+    __slots__ = ("data", "event")
 
-    def __init__(self, event: str, ids: Sequence[str] | None, data: Sequence[str]) -> None:
+    def __init__(self, event: str, data: Sequence[str]) -> None:
         self.event = event
-        self.ids = ids
         self.data = data
 
     def rows(self) -> Rows:
         """Return the same as rows."""
-        ids = self.ids or repeat("")
-        return Rows(zip(repeat(""), ids, repeat(self.event), repeat(""), self.data, repeat(""), repeat("")))
+        return Rows([("", "", self.event, "", data, "", "") for data in self.data])
 
 
 Found: TypeAlias = Item | Rows | Columns
 
-# In a text shorter than this there are too few blocks for columns to be worth while.
+# In a text shorter than this there are too few blocks for columns to be worth while, and the expression is faster
+# than `split` where blocks are longer than this.
 _COLUMNS_FROM = 1024
+_SHORT_BLOCK = 256
 
 # Comments, or their blocks, stand before a block or for themselves; they are taken in one piece in both cases, and
 # nothing is tried twice (the possessive "+"): a flood of them must cost linear time.
+_ID = "(?! )([ -~]{1,1024}+)(?<! )"  # what a header can carry
 _ROWS = re.compile(
-    r"((?::.*+\n\n?+)*+)(?:id: ?+([!-~]{1,1024}+)\n)?+(?:event: ?+(.++)\n)?+(?:id: ?+([!-~]{1,1024}+)\n)?+"
+    rf"((?::.*+\n\n?+)*+)(?:id: ?+{_ID}\n)?+(?:event: ?+(.++)\n)?+(?:id: ?+{_ID}\n)?+"
     r"data: ?+(.*+)\n((?:data:.*+\n)*+)\n"
     r"|((?::.*+\n\n?+)++|\n++|(?:.++\n)++\n)"
 ).findall
@@ -345,42 +344,17 @@ class Parser:
 
 
 def _columns(text: str) -> Columns | None:
-    """
-    Take whole blocks apart if all have the lines of the first one: an id, a type, the same in all, and data.
-
-    What stands before the id (or the data, without an id) is the head, and what stands between the two the neck.
-    """
-    lines = text[: text.index("\n\n")].split("\n")
-    head, neck, kind, has_id = "", "", "", False
-    for at, line in enumerate(lines):
-        name, colon, value = line.partition(": ")
-        last = at + 1 == len(lines)
-        if not colon or (name == "data") != last:
-            return None
-        if name == "id" and not has_id and value.isdecimal():
-            has_id, head = True, f"{neck}id: "
-            neck = "\n"
-        elif name == "event" and not kind and value:
-            kind, neck = value, f"{neck}{line}\n"
-        elif last:
-            neck += "data: "
-        else:
-            return None
-    if not has_id:
-        head = neck
-    if not text.startswith(head):
+    """Take whole blocks apart if each has the line of the first that names its type, or none, and one of data."""
+    end = text.find("\n\n", 0, _SHORT_BLOCK)
+    head, data, _ = text[: max(end, 0)].rpartition("data: ")
+    kind = head[7:-1]
+    if not data or (head and (head != f"event: {kind}\n" or not kind or "\n" in kind)):
         return None
-    parts = text[len(head) : -2].split(f"\n\n{head}")
-    # With so many line ends in all, and its own lines in each part, no part has a line more.
-    if text.count("\n") != len(parts) * (len(lines) + 1):
+    parts = text[len(head) + 6 : -2].split(f"\n\n{head}data: ")
+    # With so many line ends in all, and its own in each part, no part has a line more.
+    if text.count("\n") != len(parts) * (3 if head else 2):
         return None
-    if not has_id:
-        return Columns(kind, None, parts)
-    ids, necks, data = zip(*map(str.partition, parts, repeat(neck)), strict=True)
-    digits = "".join(ids)
-    if not (all(necks) and all(ids) and digits.isdecimal() and digits.isascii()):
-        return None
-    return Columns(kind, ids, data)
+    return Columns(kind, parts)
 
 
 def interpret(text: str) -> list[Item]:

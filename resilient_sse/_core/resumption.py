@@ -14,6 +14,9 @@ __all__ = ["Resumption"]
 
 _GONE = 410
 
+# The event before the first one that is sent.  Mercure says so, by the first name since its draft 8.
+_ANSWERS = ("mercure-last-event-id", "last-event-id")
+
 # So many short connections in a row without an event, although an id was sent: the server cannot resume from it.
 # One that holds for a while is a quiet stream behind a proxy with a limit on idle connections.
 _EMPTY_CONNECTIONS = 3
@@ -39,12 +42,24 @@ class Resumption:
         self._empty = self._fruitless = 0
         self._reported: str | None = None
 
-    def opened(self, cursor: str | None, headers: Mapping[str, str]) -> Gap | None:
-        """Take note of a connection that was asked to resume after *cursor*, and of what its answer says."""
+    def opened(
+        self, cursor: str | None, headers: Mapping[str, str], *, left: str | None = None
+    ) -> Gap | None:
+        """
+        Take note of a connection.
+
+        Args:
+            cursor: The id it was asked to resume after, if any.
+            headers: Those of its answer.
+            left: The id in force that it was not asked to resume after; `""` if there is none and events are
+                lost all the same.
+        """
         if cursor != self._sent:
             self._empty = 0  # the row is about one id
         self._sent = cursor
-        answered = headers.get("last-event-id")
+        if left is not None:
+            return Gap(kind="unresumable", after_id=left or None)  # each time something may have been missed
+        answered = next((headers[name] for name in _ANSWERS if name in headers), None)
         if cursor is None or answered is None or answered == cursor:
             return None
         return self._gap(cursor, before_id=answered or None)

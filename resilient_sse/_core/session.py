@@ -52,6 +52,10 @@ class Step(Enum):
     """Wait for bytes, as long as silence may last."""
     COMPLETE = "complete"
     """Close the connection: the stream has reached its end."""
+    GO_ON = "go on"
+    """Judge a further part of what was received: it was more than is good for one turn of the event loop."""
+    END = "end"
+    """Nothing: the stream is over."""
 
 
 # So many bytes are parsed, and in batches judged, before others get a turn: 100 events, or 5 ms of the tiniest.
@@ -66,6 +70,7 @@ _FAILED_OPENINGS = frozenset(
     {Reason.CONNECT, Reason.RESET, Reason.STATUS, Reason.SERVER, Reason.CONTENT_TYPE, Reason.PROTOCOL}
 )
 _GIVING_UP = _FAILED_OPENINGS | {Reason.RETRIES, Reason.RESTART}
+_WANTED = frozenset({Reason.RESTART, Reason.AGE, Reason.GAP})
 _OPENED = frozenset({Reason.OPENED})
 _ENDINGS = frozenset({Reason.COMPLETE, Reason.CLOSED})
 
@@ -99,13 +104,13 @@ TRANSITIONS: Mapping[tuple[StreamState, StreamState], frozenset[Reason]] = Mappi
 class _Connection:
     """What one connection has brought; made when it is opened, and again, without a time, when it is lost."""
 
-    __slots__ = ("dispatched", "fed", "opened_at", "parser", "proved", "rest")
+    __slots__ = ("answered", "dispatched", "fed", "opened_at", "parser", "proved", "rest")
 
     def __init__(self, max_event_bytes: int | None, *, opened_at: float | None = None) -> None:
         self.opened_at = opened_at
         self.parser = Parser(max_event_bytes=max_event_bytes)
         self.rest, self.fed = b"", 0  # what was received, and how much of it was judged
-        self.dispatched = self.proved = False  # any event has come; a new one has
+        self.answered = self.dispatched = self.proved = False  # anything has come; an event; a new one
 
 
 class Session:
@@ -134,11 +139,13 @@ class Session:
         self.connection = 0
         self.resume_at = 0.0
         """When the next attempt may be made, on the clock of the `now` arguments."""
-        self.error: ResilientSSEError | None = None
+        self.error: Exception | None = None
         """What to raise, once everything queued was taken, in state ERROR."""
         self._records = options.flight_recorder > 0
         self._current = _Connection(options.max_event_bytes)
         self._resumption = Resumption()
+        self.answer: Opened | None = None
+        """The head of the last answer that was a stream."""
         self._setback = Setback()
 
     @property
@@ -157,8 +164,27 @@ class Session:
             if obstacle is not None:
                 self.error = refusal_to_resend(obstacle)
 
-    def opened(self, status: int, headers: Mapping[str, str], *, cursor: str | None, now: float) -> None:
-        """Take note of an accepted response; *cursor* is the id it was asked to resume after."""
+    def opened(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        *,
+        cursor: str | None,
+        now: float,
+        url: str = "",
+        lossy: bool = False,
+    ) -> None:
+        """
+        Take note of an accepted response.
+
+        Args:
+            status: Its status.
+            headers: Its headers, names in lower case.
+            cursor: The id it was asked to resume after.
+            now: The time.
+            url: Where it came from.
+            lossy: Whether it cannot bring what was missed, because the request could not ask for it.
+        """
         self.connection += 1
         self.stats.connections += 1
         self.stats.reconnects += self.connection > 1
@@ -168,9 +194,13 @@ class Session:
         self.silence.start()
         self.journal.recorder.connected(self.connection)
         self.intake.connected(self.connection, resumed=cursor is not None)
-        notice = Opened(connection=self.connection, status=status, headers=headers, last_event_id=cursor)
-        self.intake.notify(notice)
-        self._report(self._resumption.opened(cursor, headers))
+        self.answer = Opened(
+            connection=self.connection, status=status, headers=headers, last_event_id=cursor, url=url
+        )
+        self.intake.notify(self.answer)
+        in_force = self.intake.last_event_id
+        left = in_force if lossy or (in_force and cursor is None) else None
+        self._report(self._resumption.opened(cursor, headers, left=left))
         self._move(StreamState.CONNECTED, Reason.OPENED, now, status=status, headers=headers)
 
     def receive(self, chunk: bytes, *, raw_size: int, waited: float, now: float) -> None:
@@ -186,10 +216,28 @@ class Session:
         if self._records:
             self.journal.recorder.feed(chunk)
         current = self._current
-        if current.rest:
-            chunk, current.fed = current.rest[current.fed :] + chunk, 0
-        current.rest = chunk
-        self._feed(raw_size, waited, now)
+        if current.rest or len(chunk) > _BYTES_A_TURN:
+            chunk = self._part(chunk)
+        found: list[Found] | list[Item]
+        if self.batches is not None:
+            before = stats.delivered
+            found = current.parser.feed_fast(chunk)
+            dispatched = self.batches.judge(found)
+            if stats.delivered != before:
+                stats.last_event_at = now
+                if not current.proved:
+                    self._brought(now)
+        else:
+            found = current.parser.feed(chunk)
+            dispatched = self._queue(found)
+        if current.parser.overflow is not None:
+            current.rest, current.fed = b"", 0
+        if found:
+            current.answered = True
+            current.dispatched = current.dispatched or dispatched
+        alive = self.silence.heard(raw_size, waited, frames=bool(found), event=dispatched)
+        if alive and self.journal.state is _WAITING:
+            self._move(StreamState.CONNECTED, Reason.OPENED, now)
 
     @property
     def unfinished(self) -> bool:
@@ -199,35 +247,20 @@ class Session:
     def go_on(self, now: float) -> None:
         """Judge a further part of what was received."""
         if self._current.rest:
-            self._feed(0, 0.0, now)
+            self.receive(b"", raw_size=0, waited=0.0, now=now)
 
-    def _feed(self, size: int, waited: float, now: float) -> None:
-        """Parse as much of what was received as is good for one turn of the event loop."""
+    def _part(self, chunk: bytes) -> bytes:
+        """Keep *chunk*, and take as much of what was kept as is good for one turn of the event loop."""
         current = self._current
-        parser, chunk, start = current.parser, current.rest, current.fed
-        if len(chunk) - start > _BYTES_A_TURN:
-            chunk = chunk[start : start + _BYTES_A_TURN]
-            chunk = chunk[: end_of_last_block(chunk, len(chunk)) or len(chunk)]
-            current.fed += len(chunk)
+        if chunk:
+            current.rest, current.fed = current.rest[current.fed :] + chunk, 0
+        part = current.rest[current.fed : current.fed + _BYTES_A_TURN]
+        if len(current.rest) - current.fed > _BYTES_A_TURN:
+            part = part[: end_of_last_block(part, len(part)) or len(part)]
+            current.fed += len(part)
         else:
-            chunk = chunk[start:]
             current.rest, current.fed = b"", 0
-        found: list[Found] | list[Item]
-        if self.batches is not None:
-            before = self.stats.delivered
-            found = parser.feed_fast(chunk)
-            dispatched = self.batches.judge(found)
-            if self.stats.delivered != before:
-                self._brought(now)
-        else:
-            found = parser.feed(chunk)
-            dispatched = self._queue(found)
-        if parser.overflow is not None:
-            current.rest, current.fed = b"", 0
-        current.dispatched |= dispatched
-        alive = self.silence.heard(size, waited, frames=bool(found), event=dispatched)
-        if alive and self.journal.state is _WAITING:
-            self._move(StreamState.CONNECTED, Reason.OPENED, now)
+        return part
 
     def _queue(self, items: list[Item]) -> bool:
         """Queue *items* to be judged one by one; return whether an event is among them."""
@@ -255,7 +288,22 @@ class Session:
         return replace(stats, received=stats.received - waiting, delivered=stats.delivered - waiting)
 
     def next_step(self) -> Step | ResilientSSEError:
-        """Return what can bring the stream on, or the error for which the connection is to be given up."""
+        """
+        Return what can bring the stream on, or the error for which the connection is to be given up.
+
+        Raises:
+            ResilientSSEError: The stream has given up; once.
+        """
+        if self._current.rest or self.intake.unfinished:
+            return Step.GO_ON
+        if self.error is not None:
+            error, self.error = self.error, None
+            try:
+                raise error
+            finally:
+                del error  # it refers to this frame
+        if self.journal.state is _CLOSED:
+            return Step.END
         if self.intake.done:
             return Step.COMPLETE
         if self._current.opened_at is None:
@@ -307,8 +355,9 @@ class Session:
 
     def lost(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that the connection ended, and decide; everything it brought must have been taken."""
-        self._disconnected(now)
         reason = reason_of(error)
+        answered = reason is Reason.EOF and self._current.answered
+        self._disconnected(now, answered=answered)
         quiet = reason in (Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT)
         sequence, had_its_chance = self._sequence, quiet and self._resumption.had_its_chance
         if sequence is not None and sequence.state is State.HEALING and had_its_chance:
@@ -316,13 +365,18 @@ class Session:
         self.stats.stalls += reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
         if reason is Reason.EOF and self._options.on_eof == "complete":
             return self.complete(now)
-        return self._decide(error, now, wall)
+        return self._decide(error, now, wall, answered=answered)
 
     def refused(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that an attempt to open a connection failed, and decide."""
         self._report(self._resumption.refused(self.intake.cursor, error))
         self._decide(error, now, wall)
         self.stats.failed_attempts += self.state is not StreamState.CLOSED
+
+    def failed(self, error: Exception, *, now: float) -> None:
+        """Take note that a function of the caller's has raised, and give up: *error* is to be raised as it is."""
+        self.error = error
+        self._move(StreamState.ERROR, reason_of(error), now, error=error)
 
     def interrupted(self, *, now: float, at_once: bool) -> None:
         """
@@ -346,16 +400,22 @@ class Session:
         """End the stream: the program asked for it, and for nothing that is still queued."""
         self._close(Reason.CLOSED, now, discard=True)
 
-    def _decide(self, error: ResilientSSEError, now: float, wall: datetime) -> None:
+    def _decide(
+        self, error: ResilientSSEError, now: float, wall: datetime, *, answered: bool = False
+    ) -> None:
         try:
             decision = self.outage.decide(
-                error, proven=self.connection > 0, obstacle=self._obstacle(), now=now, wall=wall
+                error,
+                proven=self.connection > 0,
+                obstacle=self._obstacle(),
+                now=now,
+                wall=wall,
+                answered=answered,
             )
-        except Exception as exc:
-            # The caller's classify or backoff failed; the connection is gone all the same.
-            self._move(StreamState.ERROR, reason_of(error), now, error=exc)
-            raise
-        self._follow(decision, now)
+        except Exception as exc:  # noqa: BLE001 - whatever it is
+            self.failed(exc, now=now)  # the caller's classify or backoff
+        else:
+            self._follow(decision, now)
 
     def _follow(self, decision: Decision, now: float) -> None:
         times = (self.stats.connected_at, self.stats.last_byte_at)
@@ -372,10 +432,17 @@ class Session:
 
     def _obstacle(self) -> str | None:
         dispatched = self.stats.delivered + self.stats.filtered > 0
-        return self._options.obstacle(dispatched=dispatched, resumable=self.intake.cursor is not None)
+        return self._options.obstacle(
+            dispatched=dispatched,
+            resumable=self.intake.cursor is not None,
+            answered=self.answer is not None,
+        )
 
     def _reconnect(self, decision: Decision, now: float) -> None:
-        reason, attempt, delay, error = decision.reason, decision.attempt, decision.delay, decision.error
+        reason, attempt, delay = decision.reason, decision.attempt, decision.delay
+        error: ResilientSSEError | None = decision.error
+        if reason in _WANTED:
+            error = None  # nothing was caught
         self.resume_at = now + delay
         self.intake.notify(Disconnected(reason=reason, attempt=attempt, delay=delay, error=error))
         self._move(StreamState.RECONNECTING, reason, now, attempt=attempt, delay=delay, error=error)
@@ -397,7 +464,7 @@ class Session:
             self.journal.recovered(recovery)
         outage.end()
 
-    def _disconnected(self, now: float, *, cut: bool = False) -> None:
+    def _disconnected(self, now: float, *, cut: bool = False, answered: bool = False) -> None:
         current = self._current
         if current.opened_at is None:
             return
@@ -411,7 +478,8 @@ class Session:
             self.outage.end()
             self._setback.forget()
         if current.dispatched or not cut:  # what the program ends itself tells of a server only what came
-            self._report(self._resumption.ended(dispatched=current.dispatched, settled=settled))
+            told = self._resumption.ended(dispatched=current.dispatched, settled=settled or answered)
+            self._report(told)
         self._current = _Connection(self._options.max_event_bytes)
         self.intake.fresh = False
 

@@ -47,7 +47,7 @@ class Reason(Enum):
     STATUS = "status"
     """A status below 500 other than that of a stream."""
     CONTENT_TYPE = "content_type"
-    """A 200 of another media type."""
+    """A 200 or 201 of another media type."""
     PROTOCOL = "protocol"
     """Something that is not HTTP, or breaks its rules, or passes a limit."""
     SERVER = "server"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ import anyio
 import anyio.lowlevel
 import httpx
 
+from resilient_sse._client.backends import on_asyncio
 from resilient_sse.testing.wire import Pause
 
 if sys.version_info >= (3, 12):
@@ -41,17 +43,15 @@ class Connection:
         limit = timeouts.get("read")
         self._read_timeout = math.inf if limit is None else limit
         self._on_close = on_close
-        self._closed = anyio.Event()
-
-    @property
-    def closed(self) -> bool:
+        self._news = anyio.Event()
+        self.closed = False
         """Whether the client has let go of it."""
-        return self._closed.is_set()
 
     def close(self) -> None:
         """Let go of the connection; a read that is pending on it fails.  Doing it twice is doing it once."""
         if not self.closed:
-            self._closed.set()
+            self.closed = True
+            self._news.set()
             self._on_close(self)
 
     async def wait_until(self, moment: float) -> None:
@@ -65,14 +65,27 @@ class Connection:
         delay = moment - anyio.current_time()
         patience = min(delay, self._read_timeout)
         if patience > 0:
-            with anyio.move_on_after(patience):
-                await self._closed.wait()
+            await self._arrival(patience)
         else:
             await anyio.lowlevel.checkpoint()
         if self.closed:
             raise httpx.ReadError("")
         if patience < delay:
             raise httpx.ReadTimeout("")  # httpx's own have no text either
+
+    async def _arrival(self, patience: float) -> None:
+        """Wait so long, or until it is closed; like httpcore's reads under no scope that has a deadline."""
+        news = self._news = anyio.Event()
+        if not on_asyncio():
+            with anyio.move_on_after(patience):
+                await news.wait()
+            return
+        timer = None if patience == math.inf else asyncio.get_running_loop().call_later(patience, news.set)
+        try:
+            await news.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
 
 class ReplyStream(httpx.AsyncByteStream):
@@ -124,8 +137,12 @@ class ReplyStream(httpx.AsyncByteStream):
 
     async def _finish(self) -> None:
         await self._connection.wait_until(math.inf if self._hang else self._due)
-        if self._failure is not None:
-            raise self._failure
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # it refers to this frame
 
     @override
     async def aclose(self) -> None:

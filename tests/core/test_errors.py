@@ -138,7 +138,7 @@ def test_every_error_is_tried_above():
         ),
         pytest.param(
             BadContentTypeError("", status=200, headers={}),
-            "expected text/event-stream, the server sent 'no Content-Type'",
+            "expected text/event-stream, the server sent no Content-Type",
             id="no-content-type",
         ),
         pytest.param(ConnectionLostError(Reason.EOF), "connection lost: eof", id="lost"),

@@ -131,7 +131,7 @@ def test_what_raises_uses_no_attempt():
     """A failure that no retry mends is handed back as it is."""
     failures = outage()
     error = BadContentTypeError("text/html", status=200, headers={})
-    decision = decide(failures, error)
+    decision = decide(failures, error, proven=False)
     assert (decision.verdict, decision.error, decision.reason) == (Verdict.RAISE, error, Reason.CONTENT_TYPE)
     assert failures.attempt == 0
     assert error.__cause__ is None
@@ -198,12 +198,11 @@ def test_credentials_that_cannot_change_are_not_tried_again():
     assert decide(outage(fresh=False), status(401)).verdict is Verdict.RAISE
 
 
-def test_other_failures_between_do_not_excuse_a_second_refusal():
-    """A 503 between two 401 proves nothing about the credentials."""
+def test_two_refusals_with_another_failure_between_are_not_in_a_row():
+    """A 503 between two 401 may have been the whole reason; the second is the first of its row (P52)."""
     failures = outage(fresh=True)
-    decide(failures, status(401))
-    decide(failures, status(503))
-    assert decide(failures, status(401)).verdict is Verdict.RAISE
+    verdicts = [decide(failures, status(code)).verdict for code in (401, 503, 401, 401)]
+    assert verdicts == [Verdict.RETRY, Verdict.RETRY, Verdict.RETRY, Verdict.RAISE]
 
 
 def test_accepted_credentials_may_expire():

@@ -451,19 +451,9 @@ def test_a_new_event_ends_the_outage():
     assert stream.loses().changes()[-1].attempt == 1
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param("", id="bare-200"),
-        pytest.param(": ping\n\n", id="comment"),
-        pytest.param("event: heartbeat\ndata: {}\n\n", id="heartbeat"),
-        pytest.param("id: 1\ndata: one\n\n", id="duplicate"),
-        pytest.param("id: 5\n\n", id="id-only"),
-        pytest.param("data: half", id="half-an-event"),
-    ],
-)
+@pytest.mark.parametrize("text", ["", "data: half"], ids=["bare-200", "half-an-event"])
 def test_accept_and_close_servers_are_not_stormed(text):
-    """A bare 200, and whatever is no new event, does not start the counting anew (R163)."""
+    """A bare 200 does not start the counting anew, and neither does half an event (R163)."""
     stream = up()
     for _ in range(5):
         stream.loses(Reason.EOF).opens().sends(text).taken()
@@ -479,13 +469,16 @@ def test_a_connection_that_holds_ends_the_outage(held, attempt):
     assert stream.changes()[-1].attempt == attempt
 
 
-def test_holding_is_measured_against_the_longest_delay_there_is():
-    """A longer cap, or a server's wish, asks for more patience."""
-    stream = up(retry={"backoff": Backoff(maximum=20)}).loses().refuses().opens().passes(15).loses()
-    assert stream.changes()[-1].attempt == 3
-    stream = up().sends("retry: 20000\n")
+@pytest.mark.parametrize(
+    "backoff, text",
+    [(Backoff(), "retry: 60000\n\n"), (Backoff(maximum=60), ":\n"), (lambda: iter([60.0]), ":\n")],
+)
+def test_pacing_is_no_proof(backoff, text):
+    """However long the delays are that the server or the program asks for, 5 s up are enough (P48)."""
+    stream = up(retry={"backoff": backoff}).sends(text)
     stream.taken()
-    assert stream.loses().refuses().opens().passes(15).loses().changes()[-1].attempt == 3
+    stream.loses().refuses().opens().passes(5.01).loses()
+    assert stream.changes()[-1].attempt == 1
 
 
 def test_events_that_were_filtered_are_events():
@@ -592,8 +585,7 @@ def test_a_classifier_that_raises_does_not_wedge_the_stream():
         raise ZeroDivisionError
 
     stream = up(retry={"classify": broken})
-    with pytest.raises(ZeroDivisionError):
-        stream.loses()
+    stream.loses()
     stream.again().opens().sends("id: 2\ndata: two\n\n")
     assert stream.events() == ["two"]
 
@@ -606,8 +598,7 @@ def test_a_classifier_that_raises_holds_nothing_back():
 
     stream = up(intake={"sequence": integers}, retry={"classify": broken}).sends("id: 3\ndata: three\n\n")
     assert stream.events() == []
-    with pytest.raises(ZeroDivisionError):
-        stream.loses(Reason.GAP)
+    stream.loses(Reason.GAP)
     assert [getattr(item, "data", item) for item in stream.taken()] == [
         Gap(kind="hole", after_id="1", before_id="3", missing=1),
         "three",
@@ -652,7 +643,7 @@ def test_three_empty_connections():
     stream = up(retry={"max_retries": None})
     gaps = []
     for _ in range(6):
-        stream.loses(Reason.EOF).opens().sends(": hello\n\n")
+        stream.loses(Reason.EOF).opens().sends("data: half")
         gaps.append(stream.gaps())
     lost = Gap(kind="unresumable", after_id="1")
     assert gaps == [[], [], [], [lost], [], []]

@@ -1,17 +1,20 @@
 """
 Real sockets and real time: servers on free ports of the loopback interface, stopped by the test they serve.
 
-`E2E_OVER=httpx` runs the same tests over httpx's own transport, as streams with a client of the caller's do.
+All of it runs over our own transport.  What is marked `both` runs over httpx's too, as streams with a client of
+the caller's do; the rest runs so, and all of it over a client of httpx2, as a proof: `pytest -m proof tests/e2e`.
 """
 
-import os
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
+import httpx2
 import pytest
 import trustme
 
+from resilient_sse._client.transport.own import _user_agent, tls_context
 from tests.e2e.raw_server import RawServer
 from tests.e2e.real_site import Site
 from tests.e2e.watching import Diary
@@ -23,16 +26,37 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-OVER_HTTPX = os.environ.get("E2E_OVER") == "httpx"
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test over all transports, but for what is about one of them (`own`)."""
+    if metafunc.definition.get_closest_marker("own") is not None:
+        return
+    both = metafunc.definition.get_closest_marker("both") is not None
+    httpx = pytest.param("httpx", marks=[] if both else [pytest.mark.proof])
+    httpx2 = pytest.param("httpx2", marks=[pytest.mark.proof, *([pytest.mark.ci] if both else [])])
+    metafunc.parametrize("over", ["own", httpx, httpx2], indirect=True)
+
+
+def httpx2_client(cookies: Any, uds: str | None = None) -> Any:
+    """Make a client of httpx2 for one connection, as `own_client` does of httpx."""
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
+    options = {"verify": tls_context(), "limits": limits}
+    if uds is not None:
+        options = {"transport": httpx2.AsyncHTTPTransport(uds=uds)}
+    client = httpx2.AsyncClient(**options, headers={"User-Agent": _user_agent()})
+    client.cookies.jar = cookies.jar
+    return client
 
 
 @pytest.fixture(autouse=True)
-def over() -> Iterator[None]:
+def over(request: pytest.FixtureRequest) -> Iterator[str]:
     """Choose the transport of streams that are given no client."""
+    name = getattr(request, "param", "own")
     with pytest.MonkeyPatch.context() as patch:
-        if OVER_HTTPX:
+        if name == "httpx2":
+            patch.setattr("resilient_sse._client.transport.opener.own_client", httpx2_client)
+        if name == "httpx":
             patch.setattr("resilient_sse._client.transport.own.is_patched", lambda: True)
-        yield
+        yield name
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 pytestmark = [
+    pytest.mark.own,
     pytest.mark.proof,
     pytest.mark.ci,
     pytest.mark.skipif(os.name == "nt", reason="the benchmarks need POSIX"),

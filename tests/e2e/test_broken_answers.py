@@ -72,6 +72,7 @@ class Breaker:
         assert self.seen.wait(10)
 
 
+@pytest.mark.both
 @pytest.mark.parametrize(
     "how,reason",
     [
@@ -134,6 +135,7 @@ async def test_slow_drip(serve, size):
     ]
 
 
+@pytest.mark.both
 async def test_compressed_events_are_not_held_back(serve):
     """R137, R194, F32: with gzip flushed for each event, each is seen in time while the stream stays open."""
     sent = {}
@@ -275,6 +277,7 @@ async def test_nobody_listens(diary):
     assert any(isinstance(cause, OSError) for cause in causes(raised.value))
 
 
+@pytest.mark.both
 async def test_wrong_media_type_is_refused_at_once(serve):
     """P5, F24: a 200 that is a web page is refused without a retry, and the error holds the start of it."""
     page = b"<!doctype html><title>Please log in</title>"
@@ -324,6 +327,7 @@ async def test_server_that_asks_for_patience(serve, diary):
     assert 0.99 <= times[1] - times[0] < 3
 
 
+@pytest.mark.both
 async def test_absurd_retry_field(serve, diary):
     """F10, P42: a `retry:` of 400 digits neither fails nor stops the stream."""
 

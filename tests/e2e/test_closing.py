@@ -12,6 +12,8 @@ from resilient_sse import Backoff, ResilientStream, StreamState
 from resilient_sse.testing import event
 from tests.e2e.watching import QUICK, each, eventually
 
+pytestmark = pytest.mark.both
+
 
 def talk(peer):
     """Send one event and stay."""

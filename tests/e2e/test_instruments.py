@@ -17,6 +17,8 @@ BODY = event("one", id="1") + event("two", id="2")
 HEADERS = {"Content-Type": "text/event-stream"}
 URL = "https://mocked.example/stream"
 
+pytestmark = pytest.mark.own
+
 
 async def whole(url, **options):
     """Return the data of all events of a response that ends."""

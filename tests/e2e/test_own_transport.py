@@ -6,6 +6,7 @@ import contextvars
 import gc
 import logging
 import socket
+import sys
 import time
 import warnings
 
@@ -21,14 +22,12 @@ from resilient_sse import (
     RetriesExhaustedError,
     StreamState,
 )
-from resilient_sse._client.transport.http1 import StreamTransport
 from resilient_sse._client.transport.own import tls_context
 from resilient_sse._client.transport.sockets import HIGH_BYTES
 from resilient_sse.testing import event
-from tests.e2e.conftest import OVER_HTTPX
 from tests.e2e.watching import QUICK, collect, eventually
 
-pytestmark = pytest.mark.skipif(OVER_HTTPX, reason="about our own")
+pytestmark = pytest.mark.own
 
 
 def hello(peer):
@@ -146,24 +145,38 @@ async def test_tls_with_the_trust_of_the_environment(serve, trust, tmp_path, mon
         tls_context.cache_clear()
 
 
-async def test_a_unix_socket(tmp_path):
-    """The transport leads to a Unix socket if it is told to, as httpx's own can."""
+@pytest.mark.parametrize("patched", [False, True], ids=["own", "httpx"])
+async def test_a_unix_socket(tmp_path, monkeypatch, patched):
+    """P25: `uds` leads to a Unix socket, past the proxies of the environment, over httpx's transport too."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    if patched:
+        monkeypatch.setattr("resilient_sse._client.transport.own.is_patched", lambda: True)
     path = str(tmp_path / "s")
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()
+    asked = []
 
     def answer():
         peer, _ = listener.accept()
         with peer:
-            peer.recv(65536)
+            asked.append(peer.recv(65536))
             peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + event("local"))
 
     async with anyio.create_task_group() as group:
         group.start_soon(anyio.to_thread.run_sync, answer)
-        async with httpx.AsyncClient(transport=StreamTransport(tls_context, uds=path)) as client:
-            assert await collect(ResilientStream("http://local/", client=client), 1) == ["local"]
+        assert await collect(ResilientStream("http://local/x", uds=path), 1) == ["local"]
     listener.close()
+    assert asked[0].startswith(b"GET /x HTTP/1.1\r\nHost: local\r\n")
+
+
+async def test_a_unix_socket_of_a_client():
+    """A client that is given leads where it leads: two answers to one question are refused."""
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(ValueError, match="uds"):
+            ResilientStream("http://local/", client=client, uds="/s")
+    with pytest.raises(TypeError, match="uds"):
+        ResilientStream("http://local/", uds=1)
 
 
 async def test_no_tls_there(serve):
@@ -433,3 +446,35 @@ async def test_a_live_read_makes_no_timer_and_no_scope(serve, monkeypatch):
             await anext(stream)
         monkeypatch.undo()
     assert len(made) <= 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("injected, most", [(False, 18), (True, 16)], ids=["own", "injected"])
+async def test_a_live_read_costs_few_calls(serve, injected, most):
+    """Section 5: calls of the shell for a read that brings one event; it was 38 and 29."""
+    calls = 0
+
+    def talk(peer):
+        peer.open()
+        for number in range(60):
+            peer.chunk(event("x", id=str(number)))
+            time.sleep(0.003)
+        peer.hold()
+
+    def profile(frame, kind, _argument):
+        nonlocal calls
+        calls += kind == "call" and "resilient_sse/_client" in frame.f_code.co_filename
+
+    async with (
+        httpx.AsyncClient() as client,
+        ResilientStream(serve(talk).url, client=client if injected else None) as stream,
+    ):
+        for _ in range(10):
+            await anext(stream)
+        sys.setprofile(profile)
+        try:
+            for _ in range(50):
+                await anext(stream)
+        finally:
+            sys.setprofile(None)
+    assert calls / 50 <= most

@@ -20,12 +20,12 @@ class Arriving(Socket):
     """A socket on which one piece after the other arrives, and then the end."""
 
     def __init__(self, pieces):
-        super().__init__()
+        super().__init__(lambda: 0.0)
         self._pieces = list(pieces)
 
     async def wait(self):
         if self._pieces:
-            self._parts.append(self._pieces.pop(0))
+            self.parts.append(self._pieces.pop(0))
         else:
             self.ended = True
         return True
@@ -257,7 +257,7 @@ def test_what_does_not_end_is_refused(start, unit):
             nonlocal taken
             taken += 1000
             assert taken < 4 * HEAD_BYTES, "it takes for ever"
-            self._parts.append(unit * (1000 // len(unit)))
+            self.parts.append(unit * (1000 // len(unit)))
             return True
 
     def read():
@@ -267,7 +267,7 @@ def test_what_does_not_end_is_refused(start, unit):
             pass
 
     connection, socket = client("GET"), Endless([])
-    socket._parts.append(start or unit)
+    socket.parts.append(start or unit)
     with pytest.raises(httpx.RemoteProtocolError):
         read()
 

@@ -107,6 +107,9 @@ def _run(draw: st.DrawFn) -> bytes:
                 "id: {0}\ndata: {1}\n\n",
                 "event: add\ndata: {1}\n\n",
                 "data: {1}\n\n",
+                "id: {0:04}\nevent: add\ndata: {1}\n\n",
+                "id: {0}-0\ndata: {1}\ndata:\n\n",
+                ": said\nid: [{0}, 0]\nevent: add\ndata: {1}\n\n",
                 "event: heartbeat\nid: {0}\ndata: {1}\n\n",
             ]
         )

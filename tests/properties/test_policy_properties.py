@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from resilient_sse._core.backoff import MIN_SERVER_DELAY, Backoff, Pacing
 from resilient_sse._core.classify import retry_after_seconds
-from resilient_sse._core.dedup import Deduplicator, Sighting
+from resilient_sse._core.dedup import DEDUP_MODES, Dedup, Deduplicator, Sighting
 from resilient_sse._core.events import Closed, Gap, ServerSentEvent
 from resilient_sse._core.intake import Intake, IntakeOptions, usable_as_cursor
 from resilient_sse._core.parser import Block
@@ -135,53 +135,134 @@ def test_an_id_is_usable_if_a_header_can_carry_it(event_id):
 
 # Deduplication
 
+Seen = tuple[str, str, str]
+
 
 class NaiveWindow:
     """The same, thought of as a list of all that came, of which the last count."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.events: list[tuple[str, str, str]] = []
-        self.resumed_from: str | None = None
+    def __init__(self, size: int, mode: Dedup) -> None:
+        self.size, self.mode = size, mode
+        self.meaningless = False
+        self.clear()
+        self.connected(1, resumed=False)
+
+    def clear(self) -> None:
+        self.events: list[Seen] = []
+        self.run: list[Seen] | None = []  # what has risen without a break
+        self.highest = (0, "")
+        self.risen = self.here = 0
+        self.only_rose = True
+        self.expected, self.until = None, 0
+
+    def connected(self, number: int, *, resumed: bool) -> None:
+        self.here, self.resumed, self.again = len(self.events), resumed, resumed or number > 1
+
+    def resume_from(self, event_id: str) -> None:
+        if not self.with_id(event_id):
+            self.expected, self.until = event_id, len(self.events) + self.size
+
+    def with_id(self, event_id: str) -> list[Seen]:
+        return [event for event in self.events[-self.size :] if event[0] == event_id]
 
     @property
-    def expected(self) -> str | None:
-        """The stored id is older than all events, and leaves the window as they come."""
-        return self.resumed_from if len(self.events) < self.size else None
+    def drops(self) -> bool:
+        rose = self.only_rose and self.risen > 1
+        auto = (self.resumed or rose) and not self.meaningless
+        return {"auto": auto, "always": True, "replay": self.again, "off": False}[self.mode]
 
-    def look(self, event: tuple[str, str, str]) -> Sighting:
-        window = self.events[-self.size :]
-        if event in window or event[0] == self.expected:
+    def look(self, event: Seen) -> Sighting:
+        known = self.with_id(event[0])
+        if event[0] == self.expected or event in (known[-1:] if self.meaningless else known):
             return Sighting.DUPLICATE
-        return Sighting.CONFLICT if any(event[0] == known for known, _, _ in window) else Sighting.NEW
+        return Sighting.CONFLICT if known else self.beyond(event)
 
-    def remember(self, event: tuple[str, str, str]) -> None:
-        if event[0] == self.resumed_from:
-            self.resumed_from = None
-        if event not in self.events[-self.size :]:
-            self.events.append(event)
+    def beyond(self, event: Seen) -> Sighting:
+        """Whether a replay brings again what has left the window, while ids rise."""
+        gone = (self.run or [])[: -self.size]
+        if not (self.resumed and gone and place(event[0])):
+            return Sighting.NEW
+        first = gone[0]
+        foreign = event[0][0] == "0" and len(event[0]) > len(first[0])
+        if foreign or not place(first[0]) <= place(event[0]) <= place(gone[-1][0]):
+            return Sighting.NEW
+        other = any(event[0] == known[0] and event != known for known in gone[:16])
+        return Sighting.CONFLICT if other else Sighting.DUPLICATE
+
+    def remember(self, event: Seen) -> Sighting:
+        expected = event[0] == self.expected
+        if expected:
+            self.expected = None
+        sighting = self.look(event)
+        if sighting is Sighting.DUPLICATE:
+            return sighting
+        known = self.with_id(event[0])
+        if known and self.mode == "auto" and known[-1] in self.events[self.here :][-self.size :]:
+            self.meaningless = True
+        self.events.append(event)
+        if self.expected and len(self.events) >= self.until:
+            self.expected = None
+        if place(event[0]) > self.highest:
+            self.highest = place(event[0])
+            self.risen += 1
+            if self.run is not None:
+                self.run.append(event)
+            elif self.risen >= self.size:
+                self.run = []
+        else:
+            self.risen, self.only_rose, self.run = 0, False, None
+        return Sighting.DUPLICATE if expected else sighting
 
 
-few = st.sampled_from("abcd")
-sightings = st.lists(st.tuples(few, st.sampled_from(["m", "n"]), st.sampled_from(["x", "y"])), max_size=60)
+def place(event_id: str) -> tuple[int, str]:
+    """Where an id of ASCII digits stands, shorter ones first; before all if it is none."""
+    digits = event_id.isascii() and event_id.isdigit() and int(event_id) + 10 ** len(event_id) // 9 < 2**63
+    return (len(event_id), event_id) if digits else (0, "")
+
+
+few = st.sampled_from(["a", "b", "1-0", "0", "7", "007", "7" * 19, "9" * 19, "8" * 25, "\u0663"])
+rising = st.builds(
+    lambda start, count, step, form: [form.format(start + step * at) for at in range(count)],
+    st.integers(0, 120),
+    st.integers(1, 30),
+    st.sampled_from([1, 1, 1, 3, 40]),
+    st.sampled_from(["{}", "{}", "{:03}", "{:03}", "{:05}", "{}-0", "811226092574366{:04}"]),
+)
+runs = st.lists(st.one_of(rising, rising, st.lists(few, min_size=1, max_size=4)), max_size=5)
+contents = st.one_of(st.just(["x"]), st.lists(st.sampled_from("xy"), min_size=1, max_size=5))
+served = st.tuples(st.booleans(), st.booleans(), runs, contents)
 
 
 @PROFILE
-@given(st.integers(1, 12), sightings, st.one_of(st.none(), few), st.integers(0, 60))
-def test_the_window_is_the_last_of_all_events(size, events, resumed_from, cleared_at):
-    """A bounded window of digests judges like a list of everything of which the last part counts (R150, X17)."""
-    window, naive = Deduplicator(size), NaiveWindow(size)
+@given(
+    st.integers(1, 20),
+    st.sampled_from(DEDUP_MODES),
+    st.lists(served, min_size=1, max_size=4),
+    st.one_of(st.none(), few, st.integers(0, 30).map(str)),
+)
+def test_the_window_is_the_last_of_all_events(size, mode, connections, resumed_from):
+    """Rings of hashes judge like a list of everything of which the last part counts, in runs too (R150, X17)."""
+    window, naive = Deduplicator(size, mode), NaiveWindow(size, mode)
     if resumed_from is not None:
         window.resume_from(resumed_from)
-        naive.resumed_from = resumed_from
-    for at, event in enumerate(events):
-        if at == cleared_at:
-            window.clear()
-            naive = NaiveWindow(size)
-        assert window.look(*event) is naive.look(event)
-        window.remember(*event)
-        naive.remember(event)
-        assert len(window) == min(len(naive.events), size)
+        naive.resume_from(resumed_from)
+    sent: list[list[Seen]] = []
+    for number, (resumed, replayed, ids, data) in enumerate(connections, 1):
+        window.connected(number, resumed=resumed)
+        naive.connected(number, resumed=resumed)
+        new = [[(each, "m", data[at % len(data)]) for at, each in enumerate(run)] for run in ids]
+        for run in [*(sent if replayed else ()), *new]:
+            assert [window.look(*event) for event in run] == [naive.look(event) for event in run]
+            if window.remember_run(*zip(*run, strict=True)):
+                assert [naive.remember(event) for event in run] == [Sighting.NEW] * len(run)
+            else:
+                for event in run:
+                    assert window.remember(*event) is naive.remember(event)
+                    assert window.drops == naive.drops
+            assert window.drops == naive.drops
+            assert window.meaningless == naive.meaningless
+            assert len(window) == min(len(naive.events), size)
+        sent += new
 
 
 # Numbered streams

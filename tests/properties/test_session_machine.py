@@ -137,7 +137,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
         self.now = max(self.now, self.session.resume_at)
         self.session.refused(error, now=self.now, wall=WALL)
         self.expected["failed_attempts"] += 1
-        self.after_a_failure(final=status == 403)
+        self.after_a_failure(final=status == 403 and retry_after is None)
 
     def can_read(self) -> bool:
         return self.opened_at is not None

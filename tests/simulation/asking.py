@@ -17,8 +17,8 @@ from tests.simulation.words import verdict_in
 
 __all__ = ["check_asking", "obstructed"]
 
-_TRANSIENT = (408, 409, 425, 429, 500, 502, 503, 504)
-_NO_CONTENT, _UNAUTHORIZED, _NOT_FOUND = 204, 401, 404
+_TRANSIENT = (408, 409, 425, 429, *(status for status in range(500, 600) if status not in (501, 505)))
+_NO_CONTENT, _UNAUTHORIZED, _NOT_FOUND, _GONE = 204, 401, 404, 410
 _FAILED = (StreamState.RECONNECTING, StreamState.ERROR, StreamState.CLOSED)
 
 
@@ -139,7 +139,8 @@ def _verdicts(record: Record, request: Sent, change: StateChange, standing: _Sta
     if not request.met:
         return frozenset({Verdict.RAISE})  # of a redirect that cannot be followed
     if request.status is not None and not request.opened:
-        return frozenset({_of_status(options, request.status, standing)})
+        return frozenset({_of_status(options, request, standing)})
+    standing.refused = False
     return _of_lost(options, request, change)
 
 
@@ -156,7 +157,8 @@ def _of_lost(options: Options, request: Sent, change: StateChange) -> frozenset[
     return frozenset({verdict_in(options.classify, about) or Verdict.RETRY})
 
 
-def _of_status(options: Options, status: int, standing: _Standing) -> Verdict:
+def _of_status(options: Options, request: Sent, standing: _Standing) -> Verdict:
+    status = request.status or 0
     verdict = verdict_in(options.classify, str(status))
     if verdict is not None:
         return verdict
@@ -166,5 +168,7 @@ def _of_status(options: Options, status: int, standing: _Standing) -> Verdict:
         again = options.credentials == "fresh" and not standing.refused
         standing.refused = True
         return Verdict.RETRY if again else Verdict.RAISE
-    transient = status in _TRANSIENT or (status == _NOT_FOUND and standing.proven)
+    standing.refused = False
+    told = request.retry_after is not None and status != _GONE
+    transient = told or status in _TRANSIENT or (status == _NOT_FOUND and standing.proven)
     return Verdict.RETRY if transient else Verdict.RAISE

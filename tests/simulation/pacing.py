@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from resilient_sse import Reason, RetriesExhaustedError, StateChange, StreamState
 from tests.simulation.plan import Options
 from tests.simulation.record import Note, Record, Seen, Violation
+from tests.simulation.truth import Sent
 
 __all__ = ["check_pacing", "delay_band"]
 
 _LEAST = 0.1
 """Seconds; a server that asks for less is not heeded further."""
 _SETTLED = 1.0
+_LONGEST = 5.0
 _CLOSE = 1e-6
 
 
@@ -55,12 +57,14 @@ class _Outage:
         retry: The `retry` field in force, in seconds.
         opened_at: When the present connection was opened.
         news: New events at that time.
+        answered: The outage began with a clean end of a connection that had brought something.
     """
 
     failures: int = 0
     retry: float | None = None
     opened_at: float | None = None
     news: int = 0
+    answered: bool = False
 
 
 def check_pacing(record: Record) -> Iterator[Violation]:
@@ -85,7 +89,8 @@ def _changed(record: Record, seen: Seen, change: StateChange, outage: _Outage) -
     request = record.truth.requests[seen.requests - 1] if seen.requests else None
     if request is not None and request.retries and outage.opened_at is not None:
         outage.retry = request.retries[-1] / 1000
-    _well(record, seen, outage, news)
+    answered = request is not None and change.reason is Reason.EOF and _brought(request)
+    _well(record, seen, outage, news, answered=answered)
     if change.new is StreamState.RECONNECTING:
         after = None if request is None or outage.opened_at is not None else request.retry_after
         yield from _reconnects(
@@ -96,15 +101,17 @@ def _changed(record: Record, seen: Seen, change: StateChange, outage: _Outage) -
     outage.opened_at = None
 
 
-def _well(record: Record, seen: Seen, outage: _Outage, news: int) -> None:
-    """End the outage if the connection that was lost had brought something new, or had held for long."""
+def _brought(request: Sent) -> bool:
+    return bool(request.events or request.heartbeats or request.retries)
+
+
+def _well(record: Record, seen: Seen, outage: _Outage, news: int, *, answered: bool) -> None:
+    """End the outage if the connection had brought something new, had held for long, or has ended as polls do."""
     if outage.opened_at is None:
         return
-    most = record.plan.options.max_server_delay
-    wish = 0.0 if outage.retry is None else min(max(outage.retry, _LEAST), most)
-    settled = seen.at - outage.opened_at > max(record.plan.options.backoff[2], wish, _SETTLED)
-    if news > outage.news or settled:
-        outage.failures = 0
+    settled = seen.at - outage.opened_at > max(min(record.plan.options.backoff[2], _LONGEST), _SETTLED)
+    if news > outage.news or settled or answered:
+        outage.failures, outage.answered = 0, answered
 
 
 def _reconnects(
@@ -123,6 +130,7 @@ def _reconnects(
         )
         outage.failures = attempt = change.attempt
     failed = change.reason is not Reason.RESTART
+    failed = failed and not (outage.answered and outage.failures == 1)
     if failed and options.max_retries is not None and change.attempt > options.max_retries:
         yield Violation("attempts", seen.at, f"attempt {change.attempt} of {options.max_retries}")
     low, high = delay_band(options, attempt, retry=outage.retry, retry_after=retry_after)
@@ -133,14 +141,14 @@ def _reconnects(
 
 def _gives_up(record: Record, seen: Seen, change: StateChange, outage: _Outage) -> Iterator[Violation]:
     allowed = record.plan.options.max_retries
-    if change.reason is Reason.RETRIES and outage.failures != allowed:
+    if change.reason is Reason.RETRIES and outage.failures != max(allowed or 0, outage.answered):
         yield Violation("attempts", seen.at, f"gave up after {outage.failures} retries of {allowed}")
     outage.failures = 0  # whoever iterates again begins anew
 
 
 def _exhausted(record: Record, seen: Seen, error: RetriesExhaustedError) -> Iterator[Violation]:
     allowed = record.plan.options.max_retries
-    if allowed is None or error.attempts != allowed + 1:
+    if allowed is None or error.attempts not in (max(allowed, 1), allowed + 1):
         yield Violation(
             "attempts", seen.at, f"{error.attempts} attempts were told, {allowed} retries allowed"
         )

@@ -205,13 +205,13 @@ def forgotten_cursor():
     """Send no `Last-Event-ID`."""
 
     def make(prepare):
-        return lambda self, _: prepare(self, None)
+        return lambda self, _cursor, answer=None: prepare(self, None, answer)
 
     return replaced(RequestTemplate, "prepare", make)
 
 
 def columns_behind_the_cursor():
-    """Leave the id to resume after where it was when a read is judged by columns."""
+    """Leave the id to resume after where it was when a run of events is judged by columns."""
 
     def make(judge):
         def wrapped(self, *args):
@@ -222,7 +222,7 @@ def columns_behind_the_cursor():
 
         return wrapped
 
-    return replaced(Batches, "_judge_columns", make)
+    return replaced(Batches, "_judge_run", make)
 
 
 def early_commits():
@@ -456,8 +456,8 @@ def redirected_for_good():
         return wrapped
 
     def make_prepare(prepare):
-        async def wrapped(self, cursor):
-            request = await prepare(self, cursor)
+        async def wrapped(self, cursor, answer=None):
+            request = await prepare(self, cursor, answer)
             return replace(request, url=str(led.pop("to", request.url)))
 
         return wrapped

@@ -196,9 +196,7 @@ def test_plans_end_in_many_ways():
 def test_an_unwatched_plan_is_judged_in_batches():
     """Nothing looks at single events: reads are judged at once, by columns too, and none is judged singly (10)."""
     with (
-        patch.object(
-            Batches, "_judge_columns", autospec=True, side_effect=Batches._judge_columns
-        ) as by_columns,
+        patch.object(Batches, "_judge_run", autospec=True, side_effect=Batches._judge_run) as by_columns,
         patch.object(Intake, "take", side_effect=AssertionError),
     ):
         records = [play(generate(seed)) for seed in (4, 9)]

@@ -17,6 +17,7 @@ from tests.streaming.tolerance import passed
 SEED = 7
 DAY = date(2026, 1, 2)
 
+TRIO = pytest.param("trio", marks=[pytest.mark.proof, pytest.mark.ci])
 REAL = pytest.param("real", marks=[pytest.mark.e2e, pytest.mark.proof, pytest.mark.timed])
 """Real time and real sockets; all six scenarios are played at once, within a minute, by the first that asks."""
 
@@ -35,7 +36,7 @@ def report_of(form: str) -> Report:
     return Report(log_of(form), day=DAY)
 
 
-@pytest.fixture(params=["asyncio", "trio", REAL])
+@pytest.fixture(params=["asyncio", TRIO, REAL])
 def form(request: pytest.FixtureRequest) -> str:
     """Name a form: virtual time on one of the backends, or real time."""
     return request.param

@@ -18,18 +18,22 @@ from resilient_sse import (
     BadStatusError,
     Closed,
     Comment,
+    CursorFunction,
     Disconnected,
     Gap,
     Opened,
     Reason,
     ResilientSSEError,
     ResilientStream,
+    Resume,
+    ResumeFunction,
     ServerSentEvent,
     StateChange,
     StreamState,
     StreamStats,
     Verdict,
     integers,
+    resume,
 )
 from resilient_sse.checkpoints import Checkpoint, CheckpointStore, MemoryCheckpoint
 
@@ -91,6 +95,22 @@ ResilientStream("https://host/", headers=[("X-A", "1")], params={"page": 1}, unt
 ResilientStream("https://host/", backoff=Backoff(jitter=0.5), until=lambda event: event.data == "[DONE]")
 ResilientStream("https://host/", backoff=lambda: iter([1.0, 2.0]), observers=[lambda fact: None])
 ResilientStream("https://host/", messages={"connected": "Verbunden"}, max_retries=None, stall_timeout=None)
+
+
+def position_of(event: ServerSentEvent) -> str | None:
+    return event.id
+
+
+async def go_on(position: str | None, answer: Opened | None) -> Resume | None:
+    return Resume(url="/next", params={"after": position}) if answer else None
+
+
+reads: CursorFunction = position_of
+goes_on: ResumeFunction = go_on
+ResilientStream("https://host/", cursor=reads, resume=goes_on, on_gap=resume.refetch(iterating))
+ResilientStream("https://host/", method="POST", json={}, **resume.response())
+ResilientStream("https://host/", **resume.listen_again())
+ResilientStream("https://host/", cursor=len)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 assert_type(Checkpoint("7", version=1).version, int)
 
 ResilientStream()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

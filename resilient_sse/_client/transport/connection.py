@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import zlib
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import anyio
 import httpx
 from anyio.lowlevel import current_token
 
 from resilient_sse._client.backends import finish, in_background
+from resilient_sse._client.log import redacted
 from resilient_sse._client.transport.failures import raise_translated
 from resilient_sse._client.transport.http1 import ResponseStream
 from resilient_sse._client.transport.inflate import Inflater, inflater_for
+from resilient_sse._client.transport.reads import Source, reads_of
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["CLOSE_SECONDS", "Connection", "Received"]
-
-Received: TypeAlias = "tuple[bytes, int] | Literal['woken'] | None"
+__all__ = ["CLOSE_SECONDS", "Connection"]
 
 # Closing never takes longer than this; what is not closed by then is left to the event loop.
 CLOSE_SECONDS = 2.0
@@ -36,13 +35,17 @@ class Connection:
     """
     One accepted response.
 
-    Over our own transport a read can be woken or cancelled and loses nothing by it.  Over any other a read that
-    fails or is cancelled has closed the connection on its way out.
+    Over our own transport a read can be cancelled and loses nothing by it.  Over any other a read that fails or is
+    cancelled has closed the connection on its way out.
 
     Attributes:
         status: Its status.
         headers: Its headers, names in lower case.
-        lasting: Whether it outlives reads that are woken or cancelled.
+        url: The URL that has answered.
+        lasting: Whether it outlives reads that are cancelled.
+        redirected_to: Where redirects have led, without its query; `None` if there were none.
+        source: Where its bytes come from.
+        arrived: How many bytes arrived for the last read.
     """
 
     __slots__ = (
@@ -53,15 +56,21 @@ class Connection:
         "_slices",
         "_stream",
         "_token",
+        "arrived",
         "headers",
         "lasting",
+        "redirected_to",
+        "source",
         "status",
+        "url",
     )
 
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
+        self.url = str(response.url)
         # items() is linear; dict(headers) asks for each name, and httpx then looks through all of them.
         self.headers: Mapping[str, str] = dict(response.headers.items())
+        self.redirected_to = redacted(str(response.request.url)) if response.history else None
         self._response = response
         stream: ResponseStream | None = response.extensions.get(ResponseStream.EXTENSION)
         self._stream = None if response.is_stream_consumed else stream
@@ -69,6 +78,8 @@ class Connection:
         # A mock, or a hook of the caller's client, may have read the body already, and decoded it.
         self._is_read = response.is_stream_consumed
         self._chunks = aiter(httpx.ByteStream(response.content)) if self._is_read else response.aiter_raw()
+        self.source: Source = self._stream or reads_of(self._chunks)
+        self.arrived = 0
         self._token = current_token()
         self._inflater: Inflater | None = None
         self._slices: Iterator[bytes] | None = None
@@ -83,50 +94,38 @@ class Connection:
         if not self._is_read:
             self._inflater = inflater_for(self.headers.get("content-encoding", ""))
 
-    async def receive(self, until: float = math.inf) -> Received:
+    async def receive(self, patience: float) -> bytes | None:
         """
-        Return the next decoded bytes and how many bytes arrived for them, or `None` at the clean end.
+        Return the next decoded bytes, or `None` at the clean end; `arrived` tells how many came for them.
 
-        Either may be nothing: a compressed body can arrive without yielding, and yield without arriving.
+        Either may be nothing: a compressed body can arrive without yielding, and yield without arriving.  Both are
+        if nothing came in time.
 
         Args:
-            until: The moment at which a connection that lasts returns `"woken"`; so it does after `wake`.
+            patience: The seconds to wait.
 
         Raises:
             ConnectionLostError: The connection failed, or its bytes are not what the headers announced.
         """
         try:
             if self._slices is not None:
+                self.arrived, self.source.since = 0, None
                 for data in self._slices:
-                    return data, 0
-            if self._stream is not None:
-                raw = await self._stream.read(until)
-            else:
-                raw = await anext(self._chunks, None)
+                    return data
+            raw = await self.source.read(patience)
             if raw is None:
                 if self._inflater is not None:
                     self._inflater.finish()
                 return None
-            if self._stream is not None and not raw:
-                return "woken"
-            if self._inflater is None:
-                return raw, len(raw)
+            self.arrived = len(raw)
+            if self._inflater is None or not raw:
+                return raw
             self._slices = self._inflater.feed(raw)
-            return next(self._slices, b""), len(raw)
+            return next(self._slices, b"")
         except zlib.error as exc:
             raise ConnectionLostError(Reason.PROTOCOL, f"undecodable content: {exc}") from exc
         except Exception as exc:  # noqa: BLE001 - raised again, whatever it is
             raise_translated(exc, opened=True)
-
-    @property
-    def waited(self) -> bool:
-        """Whether the last read is known to have let others run."""
-        return self._stream is not None and self._stream.waited
-
-    def wake(self) -> None:
-        """End the present read; for a connection that lasts."""
-        if self._stream is not None:
-            self._stream.wake()
 
     def abandon(self) -> None:
         """Have the connection closed although nobody can wait for it: its stream was dropped."""
@@ -140,9 +139,10 @@ class Connection:
         await finish(self._close, within=CLOSE_SECONDS)
 
     async def _close(self) -> None:
-        if self._stream is None:
+        if self._stream is None and not self.source.pending:
             with contextlib.suppress(Exception):
                 await self._unwind()
+            await self.source.end()
         with contextlib.suppress(Exception):
             await self._response.aclose()
 

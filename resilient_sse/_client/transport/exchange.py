@@ -10,7 +10,10 @@ import httpx
 from httpx_sse import aconnect_sse
 
 from resilient_sse._client.backends import finish
+from resilient_sse._client.log import redacted
 from resilient_sse._client.transport.connection import CLOSE_SECONDS
+from resilient_sse._client.transport.failures import AFTER_REDIRECT
+from resilient_sse._client.transport.library import Client, library_of
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ _BECOMES_GET: Final = frozenset({301, 302, _SEE_OTHER})
 
 
 async def exchange(
-    client: httpx.AsyncClient,
+    client: Client,
     request: PreparedRequest,
     *,
     encoding: str,
@@ -53,15 +56,27 @@ async def exchange(
     method, url, content = request.method, httpx.URL(request.url), request.content
     own = _own_headers(request, encoding)
     headers = _merged(own, request.headers)
-    home, at_home = _origin(url), True
+    home, at_home = _origin(url), request.at_home
+    if not at_home:
+        if content is not None:
+            raise HandshakeError("resume= leads the request's body to another origin")
+        headers, options = own, {**options, "auth": None}
+    history: list[httpx.Response] = []
     for hop in count():
         sender = cast("httpx.AsyncClient", _Sender(client, at_home=at_home))
-        async with aconnect_sse(
-            sender, method, str(url), headers=headers, content=content, **options
-        ) as source:
-            response = source.response
+        try:
+            async with aconnect_sse(
+                sender, method, str(url), headers=headers, content=content, **options
+            ) as source:
+                response = source.response
+        except Exception as exc:
+            if history:
+                exc.add_note(f"{AFTER_REDIRECT} {redacted(str(url))}")
+            raise
         if response.status_code not in _REDIRECTS:
+            response.history = history
             return response
+        history.append(response)
         await finish(response.aclose, within=CLOSE_SECONDS)
         if hop == _MAX_REDIRECTS:
             raise _refused(response, f"is the last of more than {_MAX_REDIRECTS}")
@@ -90,7 +105,7 @@ class _Sender:
     the first origin it would add the client's default headers, its cookies and its credentials.
     """
 
-    def __init__(self, client: httpx.AsyncClient, *, at_home: bool) -> None:
+    def __init__(self, client: Client, *, at_home: bool) -> None:
         self._client = client
         self._at_home = at_home
 
@@ -104,25 +119,28 @@ class _Sender:
         extensions: dict[str, Any],
         **auth: Any,  # noqa: ANN401 - as httpx takes it, if it is given at all
     ) -> _Sent:
+        raw = headers.raw  # what any library takes, with repeated names and bytes beyond ASCII
+        request: Any
         if self._at_home:
             request = self._client.build_request(
-                method, url, headers=headers, content=content, extensions=extensions
+                method, url, headers=raw, content=content, extensions=extensions
             )
         else:
-            request = httpx.Request(method, url, headers=headers, extensions=extensions)
+            request = library_of(self._client).Request(method, url, headers=raw, extensions=extensions)
         return _Sent(self._client, request, auth)
 
 
 class _Sent:
     """A request on its way; leaving the block leaves the response open, for it belongs to the caller."""
 
-    def __init__(self, client: httpx.AsyncClient, request: httpx.Request, auth: dict[str, Any]) -> None:
+    def __init__(self, client: Client, request: Any, auth: dict[str, Any]) -> None:  # noqa: ANN401 - of its library
         self._client = client
         self._request = request
         self._auth = auth
 
     async def __aenter__(self) -> httpx.Response:
-        return await self._client.send(self._request, stream=True, follow_redirects=False, **self._auth)
+        sending = self._client.send(self._request, stream=True, follow_redirects=False, **self._auth)
+        return cast("httpx.Response", await sending)  # what is used of it is the same in both libraries
 
     async def __aexit__(
         self,
@@ -147,9 +165,9 @@ def _own_headers(request: PreparedRequest, encoding: str) -> httpx.Headers:
         (b"Cache-Control", b"no-cache"),
         (b"Accept-Encoding", encoding.encode()),
     ]
-    if request.cursor:
+    if request.last_event_id:
         # As bytes: httpx refuses a str that is not ASCII, and ids are UTF-8 by the standard.
-        headers.append((b"Last-Event-ID", request.cursor.encode("utf-8")))
+        headers.append((b"Last-Event-ID", request.last_event_id.encode("utf-8")))
     return _Settled(headers)
 
 

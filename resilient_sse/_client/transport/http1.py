@@ -8,6 +8,7 @@ What httpx does above a transport (authentication, cookies, hooks, redirects) is
 
 from __future__ import annotations
 
+import math
 import ssl
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -92,23 +93,25 @@ class StreamTransport(httpx.AsyncBaseTransport):
 class ResponseStream(httpx.AsyncByteStream):
     """The body of one response, and the connection it comes over."""
 
-    __slots__ = ("_body", "_rest", "_socket", "abort", "waited", "wake")
+    __slots__ = ("_body", "_rest", "_socket", "abort", "since", "wake")
 
     EXTENSION: Final = "resilient_sse.stream"
     """Where the extensions of a response have it."""
+
+    pending = False  # a read that was woken or cancelled leaves everything as it is
 
     def __init__(self, socket: Socket, body: Body, rest: bytes) -> None:
         self._socket = socket
         self._body = body
         self._rest = rest
-        self.waited = False
-        """Whether the last read had to wait, so that others had their turn."""
+        self.since: float | None = None
+        """When the last read began to wait, on the clock of the event loop; `None` if it had not to."""
         self.wake = socket.wake
         self.abort = socket.abort
 
-    async def read(self, until: float) -> bytes | None:
+    async def read(self, patience: float, /) -> bytes | None:
         """
-        Return what has come, or `None` at the end; nothing if the moment *until* has come or `wake` was called.
+        Return what has come, or `None` at the end; nothing after so many seconds, or after `wake`.
 
         A read that is cancelled leaves everything as it is.
 
@@ -116,25 +119,28 @@ class ResponseStream(httpx.AsyncByteStream):
             httpx.TransportError: The connection failed, or does not speak HTTP/1.1.
         """
         socket, body = self._socket, self._body
-        socket.until, self.waited = until, False
+        self.since = None
         while not body.ended:
-            data = b"" if body.error else self._rest or socket.take()
-            if data:
-                self._rest = b""
-                data = body.feed(data)
+            if body.error:
+                raise httpx.RemoteProtocolError(body.error)
+            if self._rest or socket.parts:
+                data, self._rest = body.feed(self._rest or socket.take()), b""
                 if data:
                     return data
-            elif body.error:
-                raise httpx.RemoteProtocolError(body.error)
             elif socket.error is not None:
                 raise httpx.ReadError(str(socket.error)) from socket.error
             elif socket.ended:
                 body.finish()
             else:
-                self.waited = True
+                if self.since is None:
+                    self.since = socket.clock()
+                    socket.until = self.since + patience
                 if not await socket.wait() and not socket.ready:
                     return b""
         return None
+
+    async def end(self) -> None:
+        """There is no read to end."""
 
     def __aiter__(self) -> Self:
         """Iterate over what comes; an object, for a generator could not go on after a cancellation."""
@@ -142,7 +148,7 @@ class ResponseStream(httpx.AsyncByteStream):
 
     async def __anext__(self) -> bytes:
         """Wait for the next bytes."""
-        data = await self.read(float("inf"))
+        data = await self.read(math.inf)
         if data is None:
             raise StopAsyncIteration
         return data

@@ -15,6 +15,27 @@ __all__ = ["ACCEPTED_ENCODINGS", "Inflater", "inflater_for"]
 
 ACCEPTED_ENCODINGS = "gzip, deflate"
 
+# IANA's HTTP content codings, and what compresses without being one.  Whatever else a header names is no coding,
+# and the bytes are taken as they are, as browsers do.
+_CODINGS = frozenset(
+    {
+        *(
+            "gzip",
+            "x-gzip",
+            "deflate",
+            "br",
+            "zstd",
+            "compress",
+            "x-compress",
+            "dcb",
+            "dcz",
+            "exi",
+            "pack200-gzip",
+        ),
+        *("bzip2", "x-bzip2", "bzip", "x-bzip", "lz4", "lzma", "xz", "snappy", "sdch", "peerdist", "xpress"),
+    }
+)
+
 # How much one step may produce: the parser sees a bomb in slices and stops it at max_event_bytes.
 _STEP_BYTES = 32 * 1024
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
@@ -87,12 +108,14 @@ def inflater_for(content_encoding: str) -> Inflater | None:
     Raises:
         ValueError: It is not an encoding we decode.
     """
-    match content_encoding.strip().lower():
-        case "" | "identity":
+    applied = [name for part in content_encoding.lower().split(",") if (name := part.strip()) in _CODINGS]
+    match applied:
+        case []:  # servers send a charset, `none` or `identity, identity`: such a body is as it is
             return None
-        case "gzip" | "x-gzip":
+        case ["gzip" | "x-gzip"]:
             return Inflater(_GZIP_WINDOW)
-        case "deflate":
+        case ["deflate"]:
             return Inflater(_ZLIB_WINDOW, fallback=_RAW_WINDOW)
-        case other:
-            raise ValueError(f"Content-Encoding {other[:40]!r} cannot be decoded, only {ACCEPTED_ENCODINGS}")
+        case _:
+            names = ", ".join(applied)[:80]
+            raise ValueError(f"Content-Encoding {names!r} was not asked for and cannot be decoded")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+import math
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
@@ -13,6 +13,7 @@ from resilient_sse._client.backends import finish
 from resilient_sse._client.transport.connection import CLOSE_SECONDS, Connection
 from resilient_sse._client.transport.exchange import exchange
 from resilient_sse._client.transport.inflate import ACCEPTED_ENCODINGS
+from resilient_sse._client.transport.library import Auth, Client, library_of
 from resilient_sse._client.transport.opening import Opening
 from resilient_sse._client.transport.own import own_client
 from resilient_sse._core.classify import is_event_stream
@@ -26,12 +27,9 @@ from resilient_sse._core.errors import (
 if TYPE_CHECKING:
     from resilient_sse._client.request import PreparedRequest
 
-__all__ = ["Auth", "Client", "Transport", "check_client", "check_url"]
+__all__ = ["Transport", "check_url"]
 
-Client: TypeAlias = httpx.AsyncClient
-Auth: TypeAlias = "httpx.Auth | tuple[str | bytes, str | bytes] | Callable[[httpx.Request], httpx.Request]"
-
-_OK = 200
+_STREAMS = frozenset({200, 201})
 _MAX_COOKIES = 50  # what RFC 6265 asks of a user agent for each domain
 _EXCERPT_BYTES = 16 * 1024
 _EXCERPT_SECONDS = 2.0
@@ -50,27 +48,13 @@ def check_url(url: str) -> None:
         raise ValueError(f"url cannot be used: {exc}") from None
 
 
-def check_client(client: object, auth: object) -> None:
-    """
-    Check what is handed on to httpx.
-
-    Raises:
-        TypeError: It is of no use there.
-    """
-    if client is not None and not isinstance(client, httpx.AsyncClient):
-        raise TypeError(f"client must be an httpx.AsyncClient or None, not {client!r}")
-    if not (auth is None or isinstance(auth, (httpx.Auth, tuple)) or callable(auth)):
-        raise TypeError(
-            "auth must be an httpx.Auth, a pair of user and password, or a function of the request"
-        )
-
-
 class Transport:
     """
     Opens the connections of one stream.
 
     Args:
         client: The caller's client, which is never closed; `None` makes one of our own.
+        uds: The path of a Unix socket that a client of our own connects to.
         auth: Credentials as httpx takes them; `None` leaves them to the client.
         compression: Whether to ask for a compressed body.
         connect_timeout: Seconds for a slot of the client's pool, for the connection, and for TLS, each.
@@ -81,13 +65,15 @@ class Transport:
         self,
         client: Client | None,
         *,
+        uds: str | None,
         auth: Auth | None,
         compression: bool,
         connect_timeout: float | None,
         header_timeout: float | None,
     ) -> None:
         self._injected = client
-        self._own: Client | None = None
+        self._uds = uds
+        self._own: httpx.AsyncClient | None = None
         self._cookies = httpx.Cookies()
         self._auth = auth
         self._encoding = ACCEPTED_ENCODINGS if compression else "identity"
@@ -132,37 +118,45 @@ class Transport:
             return self._injected
         if self._own is None:
             # One client a connection: closing it leaves nothing behind, however its requests ended.
-            self._own = own_client(self._cookies)
+            self._own = own_client(self._cookies, self._uds)
         return self._own
 
 
 def _has_pool(client: Client | None) -> bool:
     # There is no public way to ask; where the attribute is missing, caution costs little.
     transport = getattr(client, "_transport", None)
-    return client is not None and (transport is None or isinstance(transport, httpx.AsyncHTTPTransport))
+    return client is not None and (
+        transport is None or isinstance(transport, library_of(client).AsyncHTTPTransport)
+    )
 
 
 async def _accept(connection: Connection) -> None:
     """Raise what keeps the answer from being an event stream, if anything does."""
-    status, headers = connection.status, connection.headers
+    status, headers, led_to = connection.status, connection.headers, connection.redirected_to
     content_type = headers.get("content-type", "")
+    if status not in _STREAMS:
+        excerpt = await _excerpt(connection)
+        raise BadStatusError(status=status, headers=headers, body_excerpt=excerpt, redirected_to=led_to)
+    if not is_event_stream(content_type):
+        excerpt = await _excerpt(connection)
+        raise BadContentTypeError(
+            content_type, status=status, headers=headers, body_excerpt=excerpt, redirected_to=led_to
+        )
     try:
         connection.decode()
     except ValueError as exc:
-        if status == _OK:
-            raise HandshakeError(str(exc), status=status, headers=headers) from None
-    if status != _OK:
-        excerpt = await _excerpt(connection)
-        raise BadStatusError(status=status, headers=headers, body_excerpt=excerpt)
-    if not is_event_stream(content_type):
-        excerpt = await _excerpt(connection)
-        raise BadContentTypeError(content_type, status=status, headers=headers, body_excerpt=excerpt)
+        raise HandshakeError(str(exc), status=status, headers=headers, redirected_to=led_to) from None
 
 
 async def _excerpt(connection: Connection) -> str:
-    """Read the start of an error's body, as far as it comes in time."""
+    """Read the start of an error's body, as far as it comes in time; what cannot be decoded is left as it is."""
     taken = bytearray()
+    with contextlib.suppress(ValueError):
+        connection.decode()
     with anyio.move_on_after(_EXCERPT_SECONDS), contextlib.suppress(ConnectionLostError):
-        while len(taken) < _EXCERPT_BYTES and isinstance(chunk := await connection.receive(), tuple):
-            taken += chunk[0]
+        while len(taken) < _EXCERPT_BYTES:
+            chunk = await connection.receive(math.inf)
+            if chunk is None:
+                break
+            taken += chunk
     return taken[:_EXCERPT_BYTES].decode("utf-8", "replace")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import types
 from functools import cache
 from importlib.metadata import version
@@ -28,6 +30,9 @@ _SEAMS: Final[tuple[tuple[type[Any], tuple[str, ...]], ...]] = (
     (httpcore.AsyncHTTP11Connection, ("handle_async_request",)),
 )
 
+_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
+_MAX_PORT = 65535
+
 
 @cache
 def tls_context() -> ssl.SSLContext:
@@ -37,12 +42,17 @@ def tls_context() -> ssl.SSLContext:
     Raises:
         HandshakeError: The environment names certificates that cannot be read.
     """
+    named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE") if os.environ.get(name)]
     try:
+        folders = os.environ.get("SSL_CERT_DIR", "").split(os.pathsep)
+        if "SSL_CERT_DIR" in named and not any(map(os.path.isdir, folders)):
+            raise NotADirectoryError(
+                "no such directory"
+            )  # OpenSSL would trust nobody, and say so at each attempt
         context = httpx.create_ssl_context()
     except OSError as exc:
-        raise HandshakeError(
-            f"the file that SSL_CERT_FILE or SSL_CERT_DIR names cannot be used: {exc}"
-        ) from exc
+        what = f"what {' or '.join(named)} names" if named else "the system's certificates"
+        raise HandshakeError(f"{what} cannot be used: {exc}") from exc
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -74,9 +84,9 @@ def _file_of(kind: type[Any]) -> str:
     return str(vars(kind)["aclose"].__code__.co_filename)
 
 
-def own_client(cookies: httpx.Cookies) -> httpx.AsyncClient:
+def own_client(cookies: httpx.Cookies, uds: str | None) -> httpx.AsyncClient:
     """
-    Make a client for one connection.
+    Make a client for one connection, to the Unix socket of this path if there is one.
 
     Proxies that the environment names are used as httpx uses them, with its own transport.
 
@@ -86,20 +96,30 @@ def own_client(cookies: httpx.Cookies) -> httpx.AsyncClient:
     options: dict[str, Any] = {"headers": {"User-Agent": _user_agent()}, "cookies": cookies}
     try:
         if is_patched():
+            if uds is not None:
+                options["transport"] = httpx.AsyncHTTPTransport(verify=tls_context(), uds=uds)
             return _httpx_client(**options)
         proxies = getproxies()
-        proxied = "http" in proxies or "https" in proxies or "all" in proxies
+        proxied = [proxies[kind] for kind in ("http", "https", "all") if kind in proxies and uds is None]
+        for proxy in proxied:
+            _check_proxy(proxy)
         # There is no public way to ask httpx for its reading of the environment, only to make it read.
         mounts = getattr(_httpx_client(), "_mounts", {}) if proxied else {}
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
-        raise HandshakeError(
-            f"a proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: {exc}"
-        ) from exc
+        names = ", ".join(sorted({name for name in os.environ if name.upper() in _PROXIES}))
+        raise HandshakeError(f"the proxy settings {names} cannot be used: {exc}") from exc
     return httpx.AsyncClient(
-        transport=StreamTransport(tls_context),
+        transport=StreamTransport(tls_context, uds=uds),
         mounts={pattern.pattern: transport for pattern, transport in mounts.items()},
         **options,
     )
+
+
+def _check_proxy(value: str) -> None:
+    """Raise for what httpx would take for the name of a host, and ask the network for in vain."""
+    url = httpx.URL(value if "://" in value else f"http://{value}")
+    if not re.fullmatch(r"[\w.:-]+", url.host) or (url.port or 0) > _MAX_PORT:
+        raise ValueError("it names no host and port")
 
 
 def _httpx_client(**options: Any) -> httpx.AsyncClient:  # noqa: ANN401 - as httpx takes them

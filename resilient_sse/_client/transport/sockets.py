@@ -53,35 +53,45 @@ class Socket:
     Attributes:
         ended: Whether the peer has ended its side, or the connection has failed; what arrived before is kept.
         error: Why it failed.
-        until: The moment at which a wait ends without anything, on the clock of the event loop.
+        until: The moment at which a wait ends without anything, on `clock`.
+        clock: The clock of the event loop.
+        parts: What has arrived, as it did.
     """
 
-    __slots__ = ("_parts", "_size", "ended", "error", "until")
+    __slots__ = ("_paused", "_size", "clock", "ended", "error", "parts", "until")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.ended = False
         self.error: Exception | None = None
         self.until = math.inf
-        self._parts: deque[bytes] = deque()
+        self.clock = clock
+        self.parts: deque[bytes] = deque()
         self._size: int = 0
+        self._paused = False
 
     @property
     def ready(self) -> bool:
         """Whether a read has something to return."""
-        return bool(self._parts) or self.ended
+        return bool(self.parts) or self.ended
 
     def take(self) -> bytes:
         """Return the next bytes that have arrived, at most 64 KiB, or nothing."""
-        if not self._parts:
+        if not self.parts:
             return b""
-        data = self._parts.popleft()
+        data = self.parts.popleft()
         if len(data) > _STEP_BYTES:
-            self._parts.appendleft(data[_STEP_BYTES:])
+            self.parts.appendleft(data[_STEP_BYTES:])
             data = data[:_STEP_BYTES]
         self._size -= len(data)
+        if self._paused and self._size <= LOW_BYTES:
+            self._paused = False
+            self.resume()
         return data
 
-    async def wait(self) -> bool:
+    def resume(self) -> None:
+        """Take from the system again what arrives: enough of what was there has been read."""
+
+    def wait(self) -> Awaitable[bool]:
         """Wait for more; `False` if it was `until` or `wake` that ended the wait."""
         raise NotImplementedError
 
@@ -113,38 +123,29 @@ class Socket:
 class AsyncioSocket(Socket, asyncio.Protocol):
     """A socket of asyncio."""
 
-    __slots__ = ("_alarm", "_closed", "_loop", "_paused", "_transport", "_waiter", "_writable")
+    __slots__ = ("_alarm", "_closed", "_loop", "_transport", "_waiter", "_writable")
 
     def __init__(self) -> None:
-        super().__init__()
         self._loop = asyncio.get_running_loop()
+        super().__init__(self._loop.time)
         self._alarm = Alarm(self._loop, self.wake)
         self._waiter: asyncio.Future[bool] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
-        self._paused = False
         self._transport: Any = None
 
-    async def wait(self) -> bool:
+    def wait(self) -> Awaitable[bool]:
         if asyncio.get_running_loop() is not self._loop:
             raise httpx.ReadError("the connection belongs to an event loop that has ended")
-        self._waiter = self._loop.create_future()
-        if self.until < math.inf:
-            self._alarm.set(self.until)
-        try:
-            return await self._waiter
-        finally:
-            self._waiter = None
+        self._waiter = waiter = self._loop.create_future()
+        self._alarm.set(self.until)
+        return waiter
 
     def wake(self) -> None:
         self._end_wait(False)
 
-    def take(self) -> bytes:
-        data = super().take()
-        if self._paused and self._size <= LOW_BYTES:
-            self._paused = False
-            self._transport.resume_reading()
-        return data
+    def resume(self) -> None:
+        self._transport.resume_reading()
 
     async def send(self, data: bytes) -> None:
         if not self.ended:
@@ -154,7 +155,7 @@ class AsyncioSocket(Socket, asyncio.Protocol):
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
         transport = await self._loop.start_tls(self._transport, self, context, server_hostname=name)
-        if self._parts or transport is None:
+        if self.parts or transport is None:
             raise httpx.ConnectError("the server spoke before the TLS handshake")
         self._transport = transport
 
@@ -184,7 +185,7 @@ class AsyncioSocket(Socket, asyncio.Protocol):
         _configure(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
-        self._parts.append(data)
+        self.parts.append(data)
         self._size += len(data)
         if self._size > HIGH_BYTES and not self._paused:
             self._paused = True
@@ -212,7 +213,7 @@ class AsyncioSocket(Socket, asyncio.Protocol):
         self._writable = None
 
     def _end_wait(self, arrived: bool) -> None:
-        waiter = self._waiter
+        waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(arrived)
 
@@ -223,7 +224,7 @@ class AnyioSocket(Socket):
     __slots__ = ("_scope", "_stream")
 
     def __init__(self, stream: ByteStream) -> None:
-        super().__init__()
+        super().__init__(anyio.current_time)
         self._stream = stream
         self._scope: anyio.CancelScope | None = None
 
@@ -231,7 +232,7 @@ class AnyioSocket(Socket):
         try:
             with anyio.CancelScope(deadline=self.until) as self._scope:
                 data = await self._stream.receive(_STEP_BYTES)
-                self._parts.append(data)
+                self.parts.append(data)
                 self._size += len(data)
                 return True
         except anyio.EndOfStream:

@@ -1,0 +1,144 @@
+"""Positions that the caller's own function reads from events, where the ids of the standard do not tell them."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from resilient_sse._core.events import ServerSentEvent
+from resilient_sse._core.parser import Block
+
+__all__ = ["CursorFunction", "CursorReader", "PlacedBlock"]
+
+CursorFunction: TypeAlias = Callable[[ServerSentEvent], "str | None"]
+"""Returns the id to resume after from an event, or `None` if the event does not move the position."""
+
+_MAX_DIGITS = 40  # int() of a long digit string costs time that the server decides
+_COUNTED = re.compile(rf"(|.*[^0-9A-Za-z])([0-9]{{1,{_MAX_DIGITS}}})", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedBlock(Block):
+    """
+    A block whose `id` is the position that the caller's function has given it.
+
+    Attributes:
+        own_id: The id that was written in it.
+    """
+
+    own_id: str | None = None
+
+
+class CursorReader:
+    """
+    Gives blocks their positions, and knows what a server sends again.
+
+    An event that does not move the position has no id by which a repetition could be told, and of several at one
+    position the last is no proof for the others.  So where a connection has resumed, contents are compared: what
+    came since the position moved comes again in its order, until something differs; and at the very position that
+    was resumed from, what is known by its content was sent before.
+
+    Args:
+        function: The caller's.
+        window: How many events are remembered for that.
+    """
+
+    __slots__ = (
+        "_contents",
+        "_function",
+        "_last",
+        "_matched",
+        "_position",
+        "_resumed_at",
+        "_since",
+        "_window",
+    )
+
+    def __init__(self, function: CursorFunction, window: int) -> None:
+        self._function = function
+        self._window = window
+        self._contents: deque[int] = deque(maxlen=window)
+        self._since: list[int] = []
+        self._matched: int | None = None
+        self._resumed_at: str | None = None
+        self._position = self._last = ""
+
+    def connected(self, position: str, *, resumed: bool) -> None:
+        """Begin a connection, with the position that is in force."""
+        self._position = self._last = position
+        self._matched = 0 if resumed else None
+        self._resumed_at = position if resumed else None
+
+    def place(self, block: Block) -> PlacedBlock:
+        """
+        Ask for the position of a block.
+
+        Raises:
+            TypeError: The function has returned something else than a string or `None`.
+            Exception: Whatever the function raises.
+        """
+        if block.data is None:
+            return PlacedBlock(retry=block.retry)
+        event = ServerSentEvent(
+            event=block.event or "message",
+            data=block.data,
+            id=block.id,
+            last_event_id=self._last,
+            retry=block.retry,
+        )
+        position = self._function(event)
+        if not (position is None or isinstance(position, str)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"cursor must return a string or None, not {position!r}")
+        self._last = position or self._last
+        return PlacedBlock(
+            event=block.event, data=block.data, id=position or None, retry=block.retry, own_id=block.id
+        )
+
+    def comes_again(self, position: str | None, kind: str, data: str) -> bool:
+        """Whether an event was delivered before, as far as its position leaves that open."""
+        content = hash((kind, data))
+        if position:
+            return position == self._resumed_at and content in self._contents
+        matched = self._matched
+        if matched is None or matched >= len(self._since) or self._since[matched] != content:
+            return False
+        self._matched = matched + 1
+        return True
+
+    def delivered(self, position: str | None, kind: str, data: str) -> None:
+        """Remember an event; its position, if it has one, was `moved` to."""
+        content = hash((kind, data))
+        self._contents.append(content)
+        if position:
+            return
+        if self._matched is not None:  # what this connection has not repeated will not come any more
+            del self._since[self._matched :]
+            self._matched = None
+        if len(self._since) < self._window:
+            self._since.append(content)
+
+    def moved(self, position: str) -> None:
+        """Take a new position."""
+        self._since.clear()
+        self._matched = None
+        self._position = position
+
+    def falls_back(self, position: str, *, conflicts: bool = False) -> str | None:
+        """
+        Return the position that lies before a new one, if the new one is the older of the two.
+
+        Positions are opaque, but one that counts at its end can be compared with another that begins alike.
+
+        Args:
+            position: The new one.
+            conflicts: Whether it was seen before, with another event.
+        """
+        before, now = _COUNTED.fullmatch(self._position), _COUNTED.fullmatch(position)
+        if before and now and before[1] == now[1]:
+            older = int(now[2]) < int(before[2])
+        else:
+            older = conflicts and position != self._position
+        return self._position if older and self._position else None

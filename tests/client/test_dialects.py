@@ -1,0 +1,549 @@
+"""Dialects of resuming (DESIGN 3.11): one conformance test over all of them, and what each does if it cannot."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate, pairwise
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from resilient_sse import (
+    Gap,
+    HandshakeError,
+    NotResumableError,
+    Opened,
+    Resume,
+    ServerSentEvent,
+    resume,
+)
+from resilient_sse.checkpoints import MemoryCheckpoint
+from resilient_sse.testing import RecordedRequest, Reply, Script, event
+from tests.client.support import URL, make, numbered, take
+
+WORDS = ("Once", "upon", "the", "the", "upon", "time")
+"""What is sent; words come twice, for a content alone names no event."""
+
+BODY = {"prompt": "Tell me a story"}
+
+
+def query_of(request: RecordedRequest) -> httpx.QueryParams:
+    """Return the query parameters of a request."""
+    return httpx.URL(request.url).params
+
+
+def behind(value: str | None, offset: int = 1) -> int:
+    """Return the index behind a number on the wire, or the start."""
+    return 0 if value is None else int(value) + offset
+
+
+@dataclass(kw_only=True)
+class Server:
+    """
+    A server of one dialect.
+
+    Attributes:
+        blocks: What it sends, one list of blocks for each word.
+        start: Reads from a request with which word to begin.
+        arguments: Makes what the stream is given.
+        answer: Makes response headers from the request and that index.
+        url: Where the stream leads.
+        anew: Whether a POST that asks for nothing may come but once.
+    """
+
+    blocks: list[list[bytes]]
+    start: Callable[[RecordedRequest], int]
+    arguments: Callable[[], Mapping[str, Any]]
+    answer: Callable[[RecordedRequest, int], dict[str, str]] = lambda _request, _index: {}
+    url: str = URL
+    first_word: int = 0
+    anew: int = field(default=0, init=False)
+    cuts: list[int] = field(default_factory=list, init=False)
+
+    def __call__(self, request: RecordedRequest) -> Reply:
+        index = self.start(request)
+        self.anew += request.method == "POST" and index == 0
+        wire = b"".join(b"".join(blocks) for blocks in self.blocks[index:])
+        headers = self.answer(request, index)
+        if not self.cuts:
+            return Reply(wire, headers=headers).hang()
+        cut = self.cuts.pop(0)
+        return Reply(wire[:cut], headers=headers).cut()
+
+
+def with_ids(*, header: bool = True) -> Server:
+    """D1 and D2: ids in blocks; the header, or a query parameter alone."""
+
+    def start(request: RecordedRequest) -> int:
+        return behind(request.last_event_id if header else query_of(request).get("since"))
+
+    return Server(
+        blocks=[[event(word, id=str(number))] for number, word in enumerate(WORDS)],
+        start=start,
+        arguments=lambda: {} if header else resume.query("since", header=False),
+    )
+
+
+def with_control_events(*, every: int = 1) -> Server:
+    """D3: a control event behind each so many words; offsets are opaque."""
+    blocks: list[list[bytes]] = []
+    for number, word in enumerate(WORDS):
+        blocks.append([event(word, event="data")])
+        if (number + 1) % every == 0:
+            offset = f"0_{number + 1:06}"
+            blocks[-1].append(event(json.dumps({"streamNextOffset": offset}), event="control"))
+    return Server(
+        blocks=blocks,
+        start=lambda request: int(query_of(request)["offset"].removeprefix("0_").replace("-1", "0")),
+        arguments=lambda: {
+            **resume.control_event(),
+            "heartbeat_events": {"control"},
+            "last_event_id": "-1",
+        },
+        url=URL + "?live=sse",
+    )
+
+
+def with_json_field() -> Server:
+    """D5: a number in the JSON of each event, and a GET with a query parameter."""
+    return Server(
+        blocks=[
+            [event(json.dumps({"sequence_number": number, "delta": word}))]
+            for number, word in enumerate(WORDS)
+        ],
+        start=lambda request: behind(query_of(request).get("starting_after")),
+        arguments=lambda: resume.json_field("sequence_number", "starting_after"),
+    )
+
+
+def with_response() -> Server:
+    """D4: a POST, then GETs of the response by its id and a number."""
+    server = with_json_field()
+    created = {"type": "response.created", "sequence_number": 0, "response": {"id": "resp_1"}}
+    server.blocks = [[event(json.dumps(created))], *server.blocks[1:]]
+
+    def start(request: RecordedRequest) -> int:
+        if request.method == "POST":
+            assert json.loads(request.content) == BODY
+            return 0
+        url = httpx.URL(request.url)
+        assert (url.path, url.params["stream"], request.content) == ("/v1/responses/resp_1", "true", b"")
+        return behind(url.params["starting_after"])
+
+    server.start = start
+    server.url = "https://host/v1/responses"
+    server.arguments = lambda: {**resume.response(), "method": "POST", "json": BODY}
+    return server
+
+
+def with_location() -> Server:
+    """D6: a POST whose answer has a `Location`, then GETs of that with the header."""
+    server = with_ids()
+
+    def start(request: RecordedRequest) -> int:
+        assert httpx.URL(request.url).path == ("/stream" if request.method == "POST" else "/runs/1")
+        return behind(request.last_event_id)
+
+    server.start = start
+    server.answer = lambda request, _: {"Location": "runs/1"} if request.method == "POST" else {}
+    server.arguments = lambda: {**resume.location(), "method": "POST", "json": BODY}
+    return server
+
+
+def with_body() -> Server:
+    """D8: the same POST with the position in its JSON body."""
+    server = with_ids()
+    server.start = lambda request: behind(json.loads(request.content).get("since"))
+    server.arguments = lambda: {**resume.json_body("since", BODY), "method": "POST", "json": BODY}
+    return server
+
+
+def with_json_ids() -> Server:
+    """Wikimedia: ids are arrays of one timestamp for each partition, and a resume begins at them, not behind."""
+    places = [("east", 1), ("west", 1), ("east", 2), ("east", 2), ("west", 4), ("west", 4)]
+    latest: dict[str, Any] = {}
+    blocks: list[list[bytes]] = []
+    for number, (topic, timestamp) in enumerate(places):
+        latest[topic] = {"topic": topic, "partition": 0, "timestamp": timestamp}
+        other = {"topic": "north", "partition": 0, "offset": -1}
+        identifier = json.dumps([latest[topic], other] if number % 2 else [*latest.values(), other])
+        # Records have an id of their own, as Wikimedia's have.
+        blocks.append([event(json.dumps({"meta": {"id": number}, "delta": WORDS[number]}), id=identifier)])
+
+    def start(request: RecordedRequest) -> int:
+        if request.last_event_id is None:
+            return 0
+        asked = {place["topic"]: place.get("timestamp", 0) for place in json.loads(request.last_event_id)}
+        wanted = [time >= asked.get(topic, 0) for topic, time in places]
+        return wanted.index(True)
+
+    return Server(blocks=blocks, start=start, arguments=resume.json_ids)
+
+
+def with_mercure() -> Server:
+    """Mercure: opaque ids; who names none hears what comes; the answer names the id before its first event."""
+    ids = ["urn:uuid:f", "urn:uuid:b", "urn:uuid:9", "urn:uuid:a", "urn:uuid:0", "urn:uuid:c", "urn:uuid:d"]
+    live = iter((0, len(WORDS)))
+
+    def start(request: RecordedRequest) -> int:
+        asked = query_of(request).get("last_event_id")
+        assert asked == request.last_event_id
+        return next(live) if asked is None else ids.index(asked)
+
+    return Server(
+        blocks=[[event(word, id=name)] for name, word in zip(ids[1:], WORDS, strict=True)],
+        start=start,
+        answer=lambda _, index: {"Mercure-Last-Event-ID": ids[index]},
+        arguments=resume.mercure,
+    )
+
+
+DIALECTS: Mapping[str, Callable[[], Server]] = {
+    "header": with_ids,
+    "query": partial(with_ids, header=False),
+    "control-event": with_control_events,
+    "control-event-for-two": partial(with_control_events, every=2),
+    "json-field": with_json_field,
+    "response": with_response,
+    "location": with_location,
+    "json-body": with_body,
+    "json-ids": with_json_ids,
+    "mercure": with_mercure,
+}
+
+
+def cuts_of(server: Server) -> list[int]:
+    """Return the lengths after which the wire is cut: at each boundary of blocks, and inside each block."""
+    ends = [0, *accumulate(len(block) for blocks in server.blocks for block in blocks)]
+    return sorted({*ends, *((start + end) // 2 for start, end in pairwise(ends))})
+
+
+def word_of(item: ServerSentEvent) -> str:
+    """Return what was sent, whatever the dialect wraps around it."""
+    body = item.json() if item.data.startswith("{") else item.data
+    return body if isinstance(body, str) else body.get("delta", WORDS[0])
+
+
+async def play(dialect: str, *cuts: int) -> tuple[list[str], Server, list[Gap], bool]:
+    """Read all words over connections that are cut; return what came, and whether the stream refused to go on."""
+    server, script, gaps = DIALECTS[dialect](), Script(), []
+    server.cuts = list(cuts)
+    script.always(server)
+    words: list[str] = []
+    refused = False
+    async with make(script, server.url, on_gap=gaps.append, **server.arguments()) as stream:
+        try:
+            with anyio.move_on_after(20):  # there is nothing to come after the last word
+                async for item in stream:
+                    words.append(word_of(item))  # noqa: PERF401 - what came before an error counts
+        except NotResumableError:
+            refused = True
+    script.verify()
+    script.closed_all()
+    return words, server, gaps, refused
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_server_that_is_cut_anywhere(dialect):
+    """P57: cut twice at and inside every event: nothing is lost or doubled, and no POST is repeated."""
+    for cut in cuts_of(DIALECTS[dialect]()):
+        words, server, gaps, refused = await play(dialect, cut, cut)
+        if refused:  # nothing has come, so nothing is known that could be asked for
+            assert dialect in ("response", "json-body")
+            assert words == []
+        else:
+            assert words == list(WORDS), cut
+        assert gaps == []
+        assert server.anew <= 1
+
+
+# --- Listen again and refetch
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_listen_again_and_refetch(method):
+    """P57: where nothing can be resumed, each outage is one `Gap` and one snapshot, taken behind the listening."""
+    script, log = Script(), []
+    published = [*WORDS]
+
+    def live(first: int, last: int, **options: Any) -> Reply:
+        return Reply(
+            *(event(word, id=str(number)) for number, word in enumerate(published[first:last])), **options
+        )
+
+    script.play(live(0, 2).cut())
+    script.refuse(times=2)
+    script.play(live(4, 6).hang())  # the third and the fourth were published in between
+
+    async def snapshot() -> None:
+        log.append(f"snapshot of {len(WORDS)} at {script.live} connection")
+
+    def tell(change: Any) -> None:
+        log.append(change.new.value)
+
+    options: dict[str, Any] = {**resume.listen_again(), "method": method, "on_state_change": tell}
+    async with make(script, on_gap=resume.refetch(snapshot, spread=4.0), **options) as stream:
+        log += [item.data for item in await take(stream, 2)]
+        began = anyio.current_time()
+        log += [item.data for item in await take(stream, 2)]
+        assert stream.stats.gaps == 1
+        assert 6 < anyio.current_time() - began < 11  # three attempts in 7 s, and up to 4 s of jitter
+    assert log == [
+        "connected",
+        "Once",
+        "upon",
+        *["reconnecting"] * 3,
+        "connected",
+        "snapshot of 6 at 1 connection",
+        "upon",
+        "time",
+        "closed",
+    ]
+    assert [request.last_event_id for request in script.requests] == [None] * 4
+    assert script.max_live == 1
+
+
+# --- cursor=
+
+
+def by_number(item: ServerSentEvent) -> str | None:
+    """Return the number in the data of an event."""
+    return item.data if item.data.isdigit() else None
+
+
+async def test_the_position_is_what_the_function_returns(script):
+    """P57: it resumes in the header and is `last_event_id`; the id of an event stays the one on the wire."""
+    script.respond(event("7", id="x"), event("y"), event("8", id="")).drop()
+    script.respond(event("9")).hang()
+    async with make(script, cursor=by_number) as stream:
+        taken = await take(stream, 4)
+        assert stream.last_event_id == "9"
+    assert [(item.id, item.last_event_id) for item in taken] == [
+        ("x", "7"),
+        (None, "7"),
+        ("", "8"),
+        (None, "9"),
+    ]
+    assert script.requests[1].last_event_id == "8"
+
+
+async def test_a_checkpoint_keeps_the_position_of_the_function(script):
+    """P57: the stored position is the cursor's, and a restart goes on behind it with a GET instead of the POST."""
+    store = MemoryCheckpoint()
+    server = with_response()
+    script.always(server)
+    for first, last in ((0, 3), (3, 6)):
+        async with make(script, server.url, checkpoint=store, **server.arguments()) as stream:
+            assert [word_of(item) for item in await take(stream, last - first)] == list(WORDS[first:last])
+    assert [request.method for request in script.requests] == ["POST", "GET"]
+    assert "starting_after=2" in script.requests[1].url
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        pytest.param(["7", "8"], "3", id="a-number"),
+        pytest.param(["run/7", "run/10"], "run/9", id="a-number-at-the-end"),
+        pytest.param(["b", "a", "c"], "b", id="one-that-was-there"),
+    ],
+)
+@pytest.mark.parametrize("over", ["one connection", "two connections"])
+async def test_a_position_that_falls_back_is_told_once(script, before, after, over):
+    """P57, P61: a position that lies before the last one is one `Gap`, and the stream goes on from there."""
+    gaps: list[Gap] = []
+    last = [event("other", id=after), event("more", id=after)]
+    if over == "one connection":
+        script.respond(*(event("x", id=each) for each in before), *last).hang()
+    else:
+        script.respond(*(event("x", id=each) for each in before)).drop()
+        script.respond(*last).hang()
+    async with make(script, cursor=lambda item: item.id, on_gap=gaps.append) as stream:
+        await take(stream, len(before) + 2)
+        assert stream.last_event_id == after
+    assert gaps == [Gap(kind="reset", after_id=before[-1], before_id=after)]
+
+
+async def test_a_replay_from_before_the_position_is_dropped(script):
+    """P57: a server that overlaps repeats nothing and moves no position back, heartbeats included (R63)."""
+    words = [event(str(number)) for number in range(5)]
+    beat = event("1", event="heartbeat")
+    script.respond(*words[:4]).drop()
+    script.respond(*words[1:3], beat).drop()
+    script.respond(*words[3:], event("5")).hang()
+    async with make(script, cursor=by_number) as stream:
+        assert [item.data for item in await take(stream, 6)] == ["0", "1", "2", "3", "4", "5"]
+        assert (stream.stats.duplicates, stream.stats.gaps) == (3, 0)
+    assert [request.last_event_id for request in script.requests] == [None, "3", "3"]
+
+
+async def test_what_is_not_replayed_is_not_taken_for_a_replay(script):
+    """P57: behind a resume only what comes in its old order is a repetition; after a difference nothing is."""
+    script.respond(event("1"), event("a"), event("b"), event("c")).drop()
+    script.respond(event("a"), event("c"), event("b"), event("c")).drop()  # it has lost `b`
+    script.respond(event("a"), event("c"), event("2")).hang()
+    async with make(script, cursor=by_number) as stream:
+        taken = [item.data for item in await take(stream, 8)]
+    assert taken == ["1", "a", "b", "c", "c", "b", "c", "2"]
+
+
+async def test_with_dedup_off_nothing_is_dropped(script):
+    """P57: who wants everything gets everything."""
+    script.respond(event("1"), event("a")).drop()
+    script.respond(event("a"), event("2")).hang()
+    async with make(script, cursor=by_number, dedup="off") as stream:
+        assert [item.data for item in await take(stream, 4)] == ["1", "a", "a", "2"]
+
+
+@pytest.mark.parametrize("wrong", [7, ValueError("no position")])
+async def test_a_function_that_fails_loses_nothing(script, wrong):
+    """P52: what it raises is raised before its event, which comes again when the stream is asked again."""
+    answers: list[Any] = [None, wrong, wrong]
+
+    def cursor(item: ServerSentEvent) -> Any:
+        answer = answers.pop(0) if answers else item.data
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    script.respond(*numbered(1, 2, 3)).hang()
+    async with make(script, cursor=cursor) as stream:
+        assert (await anext(stream)).data == "1"
+        with pytest.raises(ValueError if isinstance(wrong, Exception) else TypeError):
+            await anext(stream)
+        assert [item.last_event_id for item in await take(stream, 2)] == ["2", "3"]
+
+
+# --- resume=
+
+
+def elsewhere(url: str, **changes: Any) -> Callable[[str | None, Opened | None], Resume]:
+    """Go on at *url*."""
+    return lambda position, _: Resume(url=url, last_event_id=position, **changes)
+
+
+@pytest.mark.parametrize("url", ["https://other/next", "http://host/next", "https://host:8443/next"])
+async def test_a_resumed_url_carries_nothing_to_another_origin(url):
+    """P57, 3.4: as with redirects, headers, credentials, cookies and the client's defaults stay at home."""
+    script = Script()
+    script.respond(*numbered(1), headers={"Set-Cookie": "session=1"}).drop()
+    script.respond(*numbered(2)).drop()
+    script.respond(*numbered(3)).hang()
+    ways = {1: elsewhere(url, headers={"X-Key": "k"}), 2: elsewhere("/back")}
+    client = script.client(headers={"X-Default": "d"}, params={"key": "k"})
+    async with make(
+        script,
+        "https://user:secret@host/stream",
+        client=client,
+        headers={"Authorization": "Bearer t", "X-Own": "o"},
+        resume=lambda position, answer: ways[answer.connection](position, answer),
+    ) as stream:
+        await take(stream, 3)
+    secrets = {"authorization", "cookie", "x-own", "x-key", "x-default"}
+    assert script.requests[1].url == url
+    assert secrets & set(script.requests[1].headers) == set()
+    assert script.requests[1].last_event_id == "1"
+    assert script.requests[2].url.startswith("https://host/back")
+    assert {"authorization", "cookie", "x-own"} <= set(script.requests[2].headers)
+
+
+async def test_a_body_is_not_led_to_another_origin(script):
+    """P57: a body is the caller's, too."""
+    script.respond(*numbered(1)).drop()
+    stream = make(script, method="POST", json=BODY, resume=elsewhere("https://other/", content="x"))
+    async with stream:
+        await anext(stream)
+        with pytest.raises(HandshakeError, match="another origin"):
+            await anext(stream)
+
+
+@pytest.mark.parametrize("target", ["ftp://host/", "https://host:99999/", "http://[", "a b"])
+async def test_an_address_that_cannot_be_used(script, target):
+    """P57: what a server names to go on at is no error of the program."""
+    script.respond(*numbered(1), headers={"Location": target}).drop()
+    async with make(script, method="POST", json=BODY, **resume.location()) as stream:
+        await anext(stream)
+        with pytest.raises(HandshakeError, match="resume: "):
+            await anext(stream)
+
+
+async def test_what_the_next_request_changes(script):
+    """P57: URL, method, parameters, headers and body; what is left out stays; no body goes with another method."""
+    changes = iter(
+        [
+            Resume(params={"n": 1}, headers={"x-a": "new"}, json={"b": 1}),
+            Resume(method="PUT", content="text"),
+            Resume(method="GET", url="?only"),
+            Resume(),
+        ]
+    )
+
+    async def later(_position: str | None, _answer: Opened | None) -> Resume:
+        return next(changes)
+
+    script.always(lambda _: Reply(event("x")).drop())
+    options: dict[str, Any] = {
+        "method": "POST",
+        "json": {"a": 1},
+        "params": {"n": 0, "m": 2},
+        "resume": later,
+    }
+    async with make(script, headers={"X-A": "old", "X-B": "b"}, **options) as stream:
+        await take(stream, 5)
+    seen = [
+        (each.method, each.url.removeprefix(URL), each.headers["x-a"], each.content)
+        for each in script.requests
+    ]
+    assert seen == [
+        ("POST", "?n=0&m=2", "old", b'{"a":1}'),
+        ("POST", "?n=1&m=2", "new", b'{"b":1}'),
+        ("PUT", "?n=0&m=2", "old", b"text"),
+        ("GET", "?only", "old", b""),
+        ("POST", "?n=0&m=2", "old", b'{"a":1}'),
+    ]
+    assert {each.headers["x-b"] for each in script.requests} == {"b"}
+
+
+async def test_the_answer_is_the_last_one_that_was_a_stream(script):
+    """P57: refused attempts are no answers; behind a redirect the URL is the one that has answered."""
+    asked: list[tuple[str | None, int, str, str | None]] = []
+
+    def ask(position: str | None, answer: Opened | None) -> Resume:
+        assert answer is not None
+        asked.append((position, answer.connection, answer.url, answer.headers.get("x-n")))
+        return Resume()
+
+    script.redirect("https://host/moved")
+    script.respond(*numbered(1), headers={"X-N": "1"}).drop()
+    script.reject(503, headers={"X-N": "2"})
+    script.respond(*numbered(2), headers={"X-N": "3"}).drop()
+    script.respond(*numbered(3)).hang()
+    async with make(script, resume=ask) as stream:
+        await take(stream, 3)
+    first = ("1", 1, "https://host/moved", "1")
+    assert asked == [first, first, ("2", 2, URL, "3")]
+
+
+@pytest.mark.parametrize("function", [7, "since"])
+@pytest.mark.parametrize("name", ["cursor", "resume"])
+def test_wrong_functions_are_named(name, function):
+    """P53: what cannot be called is refused at construction."""
+    with pytest.raises(TypeError, match=name):
+        make(Script(), **{name: function})
+
+
+def test_resume_and_resume_param_exclude_each_other():
+    """P53: two ways to say the same are a mistake."""
+    with pytest.raises(TypeError, match="resume_param"):
+        make(Script(), resume_param="since", **resume.query("since"))
+
+
+async def test_a_wrong_answer_is_named(script):
+    """P52: what is no `Resume` is an error of the program."""
+    script.respond(*numbered(1)).drop()
+    async with make(script, resume=lambda position, answer: {"url": "x"}) as stream:
+        await anext(stream)
+        with pytest.raises(TypeError, match="resume must return"):
+            await anext(stream)

@@ -1,0 +1,152 @@
+"""What an operator reads: when it is loud, how often, and in which words."""
+
+import errno
+import logging
+import socket
+import ssl
+
+import httpx
+import pytest
+
+from resilient_sse import Backoff, Disconnected, RetriesExhaustedError, StreamState, integers
+from resilient_sse.testing import Reply, pause
+from tests.client.support import Record, drain, make, numbered, take
+
+
+def warnings_in(caplog):
+    """Return the warnings, each as its time and its words."""
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_an_outage_behind_a_clean_end_is_loud(script, caplog):
+    """A deploy, then down for an hour: a WARNING at the first failed attempt, then each 5 minutes (P54)."""
+    caplog.set_level(logging.DEBUG, "resilient_sse")
+    script.respond(*numbered(1)).end()
+    script.refuse(times=120)
+    script.respond(*numbered(2)).hang()
+    async with make(script, max_retries=None, backoff=Backoff(30, maximum=30, jitter=0)) as stream:
+        await take(stream, 2)
+    told = [(record.levelno, record.sse_reason) for record in caplog.records]
+    assert told[1:3] == [(logging.INFO, "eof"), (logging.WARNING, "connect")]
+    assert len(warnings_in(caplog)) == 12
+    assert "9 more like it since the last warning" in warnings_in(caplog)[-1]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_a_loop_of_resets_does_not_fill_the_log(script, caplog):
+    """Each connection brings an event and breaks, for an hour; so do gaps: at most 13 warnings of each (P54)."""
+    numbers = iter(range(1, 10_000, 2))
+
+    def answer(_request):
+        return Reply(pause(20), *numbered(next(numbers))).drop()
+
+    script.always(answer)
+    async with make(script, sequence=integers, max_retries=None) as stream:
+        await take(stream, 190)
+    told = warnings_in(caplog)
+    assert script.requests[-1].at > 3600
+    assert len([text for text in told if "(reset" in text]) <= 13
+    assert len([text for text in told if "gap" in text]) <= 13
+    assert len(told) > 12
+
+
+def behind(error, cause):
+    """Raise *error* with a cause, as httpx does."""
+    error.__cause__ = cause
+    return error
+
+
+def of_tls(kind, **facts):
+    """Make an error as the module `ssl` raises it."""
+    error = kind(1, "words")
+    for name, value in facts.items():
+        setattr(error, name, value)
+    return error
+
+
+def unreachable(number):
+    """Make the error of a socket."""
+    return behind(httpx.ConnectError("All connection attempts failed"), OSError(number, "words"))
+
+
+NOT_TRUSTED = of_tls(ssl.SSLCertVerificationError, verify_message="certificate has expired")
+IN_WORDS = [
+    (unreachable(errno.ECONNREFUSED), "connection refused"),
+    (unreachable(errno.ENETUNREACH), "the network cannot be reached"),
+    (unreachable(errno.EPERM), "a firewall perhaps"),
+    (unreachable(errno.EMFILE), "too many open files"),
+    (
+        httpx.ConnectError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 111] Connect"),
+        "ConnectError",
+    ),
+    (
+        behind(
+            httpx.ConnectError(""), OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1')")
+        ),
+        "connection refused",
+    ),
+    (
+        behind(httpx.ConnectError(""), ExceptionGroup("", [ConnectionRefusedError(errno.ECONNREFUSED, "x")])),
+        "connection refused",
+    ),
+    (behind(httpx.ConnectError(""), socket.gaierror(socket.EAI_NONAME, "x")), "no such host"),
+    (behind(httpx.ConnectError(""), socket.gaierror(socket.EAI_AGAIN, "x")), "cannot be looked up now"),
+    (behind(httpx.ConnectError(""), NOT_TRUSTED), "the certificate is not trusted: certificate has expired"),
+    (behind(httpx.ConnectError(""), of_tls(ssl.SSLError, reason="WRONG_VERSION_NUMBER")), "no TLS there"),
+    (httpx.ConnectError("the server spoke before the TLS handshake"), "no TLS there"),
+    (httpx.ConnectTimeout("no connection in 10 s"), "no connection in 10 s"),
+    (httpx.RemoteProtocolError("illegal status line: bytearray(b'\\x15\\x03')"), "no HTTP there"),
+    (
+        httpx.RemoteProtocolError("Server disconnected without sending a response."),
+        "closed without an answer",
+    ),
+    (httpx.RemoteProtocolError("<StreamReset stream_id:1, error_code:2>"), "has reset the HTTP/2 stream"),
+]
+
+
+async def test_causes_are_told_in_words(script, caplog):
+    """Neither the class of an exception nor its text is what an operator acts on (P54)."""
+    for error, _ in IN_WORDS:
+        script.refuse(error=error)
+    script.stall_headers()
+    script.respond(*numbered(1)).drop(httpx.RemoteProtocolError("<ConnectionTerminated error_code:0>"))
+    script.reject(501)
+    record = Record()
+    caplog.set_level(logging.DEBUG, "resilient_sse")
+    with pytest.raises(Exception, match="501"):
+        await drain(make(script, max_retries=None, on_state_change=record))
+    texts = [entry.getMessage() for entry in caplog.records]
+    expected = [*(words for _, words in IN_WORDS), "no response headers after 50.0 s"]
+    for text, words in zip(texts, expected, strict=False):
+        assert words in text
+    assert "(reset, the server has closed the HTTP/2 connection (GOAWAY))" in texts[-2]
+    assert "(server 501)" in texts[-1]
+
+
+async def test_nothing_was_caught_when_the_program_restarts(script):
+    """`restart()` and a reconnect that heals are no errors, and carry none (P54)."""
+    script.respond(*numbered(1)).hang()
+    script.respond(*numbered(3)).hang()
+    script.respond(*numbered(2, 3)).hang()
+    record = Record()
+    async with make(script, sequence=integers, on_state_change=record) as stream:
+        seen = stream.activity()
+        await anext(seen)
+        await anext(seen)
+        stream.restart()
+        lost = [item for item in await take(seen, 6) if isinstance(item, Disconnected)]
+    changes = [change for change in record.changes if change.new is StreamState.RECONNECTING]
+    assert (
+        [item.reason.value for item in lost] == [item.reason.value for item in changes] == ["restart", "gap"]
+    )
+    assert [item.error for item in (*lost, *changes)] == [None] * 4
+
+
+async def test_who_accepted_has_not_failed_to_connect(script):
+    """After six answers under 200 nobody reads that connecting failed (P54)."""
+    script.always(Reply())
+    record = Record()
+    with pytest.raises(RetriesExhaustedError):
+        await drain(make(script, on_state_change=record))
+    assert record.texts[-1] == "Connection keeps failing. Please refresh."

@@ -1,0 +1,109 @@
+"""Clients of httpx2, whose classes are not httpx's, and those that the packages of model vendors make (P58)."""
+
+import httpx
+import httpx2
+import pytest
+
+from resilient_sse import HandshakeError, ResilientStream, RetriesExhaustedError
+from resilient_sse.testing import event
+from tests.e2e.watching import QUICK, collect
+
+pytestmark = pytest.mark.own
+
+
+def resumed(peer):
+    """Send one event a connection, with an id beyond ASCII, and cut the chunk of the next."""
+    number = len(peer.request.cursor or "")
+    peer.open()
+    peer.chunk(event(str(number), id="é" * (number + 1)))
+    peer.send(b"20\r\ndata: ")
+    peer.reset()
+
+
+class Token(httpx2.Auth):
+    """A flow of httpx2's."""
+
+    def auth_flow(self, request):
+        request.headers["Authorization"] = "Bearer token"
+        yield request
+
+
+async def test_a_client_of_httpx2(serve):
+    """P58: it resumes, with its own auth, headers and cookies, and is never closed."""
+    server = serve(resumed)
+    async with httpx2.AsyncClient(headers={"X-Tenant": "north"}, auth=Token()) as client:
+        stream = ResilientStream(
+            server.url, client=client, headers=[("X-A", "1"), ("X-A", "2")], backoff=QUICK
+        )
+        assert await collect(stream, 3) == ["0", "1", "2"]
+        assert not client.is_closed
+    for peer in server.peers:
+        assert peer.request.headers["x-tenant"] == "north"
+        assert peer.request.headers["authorization"] == "Bearer token"
+        assert peer.request.headers["accept-encoding"] == "identity"
+
+
+async def test_nothing_of_a_client_of_httpx2_leaves_its_origin(serve):
+    """P58, 3.4: a redirect to another origin is followed without the caller's headers."""
+
+    def hello(peer):
+        peer.open()
+        peer.chunk(event("hello"))
+        peer.hold()
+
+    away = serve(hello)
+
+    def redirect(peer):
+        peer.head(f"Location: {away.url}", "Content-Length: 0", status="302 Found")
+
+    async with httpx2.AsyncClient(headers={"X-Tenant": "north"}, auth=("user", "secret")) as client:
+        stream = ResilientStream(serve(redirect).url, client=client, headers={"X-Own": "1"}, max_retries=0)
+        assert await collect(stream, 1) == ["hello"]
+    assert not {"x-tenant", "authorization", "x-own"} & set(away.peers[0].request.headers)
+
+
+async def test_errors_of_httpx2_are_ours(serve):
+    """P58: a closed port is retried, and a request that cannot be sent is not."""
+    async with httpx2.AsyncClient() as client:
+        closed = ResilientStream("http://127.0.0.1:9/", client=client, max_retries=1, backoff=QUICK)
+        with pytest.raises(RetriesExhaustedError) as caught:
+            await anext(closed)
+        assert isinstance(caught.value.__cause__.__cause__, httpx2.ConnectError)
+        broken = ResilientStream(serve(resumed).url, client=client, headers=lambda: {"X-A": "a\nb"})
+        with pytest.raises(HandshakeError, match="cannot be sent"):
+            await anext(broken)
+
+
+@pytest.mark.parametrize(
+    "client, auth", [(httpx2.AsyncClient, httpx.Auth()), (httpx.AsyncClient, httpx2.Auth())]
+)
+def test_auth_of_the_other_library_is_refused(client, auth):
+    """P58: it would fail at the first request, in words that do not tell why."""
+    with pytest.raises(TypeError, match=rf"auth must be an {client.__module__}\.Auth"):
+        ResilientStream("https://host/", client=client(), auth=auth)
+
+
+@pytest.mark.parametrize("client", [httpx2.Client(), httpx.Client(), object(), httpx2])
+def test_what_is_no_async_client_is_refused(client):
+    """P58: the message names both libraries."""
+    with pytest.raises(TypeError, match="AsyncClient of httpx or httpx2"):
+        ResilientStream("https://host/", client=client)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("vendor", ["openai", "anthropic"])
+async def test_the_client_of_a_vendor(serve, vendor):
+    """P58: the clients that the real packages make serve a stream, and their own requests beside it."""
+    server = serve(resumed)
+    if vendor == "openai":
+        from openai import AsyncOpenAI  # noqa: PLC0415 - it takes a second
+
+        made = AsyncOpenAI(api_key="none", base_url=server.url)
+    else:
+        from anthropic import AsyncAnthropic  # noqa: PLC0415 - see above
+
+        made = AsyncAnthropic(api_key="none", base_url=server.url)
+    async with made:
+        stream = ResilientStream(server.url, client=made._client, backoff=QUICK)
+        assert await collect(stream, 3) == ["0", "1", "2"]
+        assert not made.is_closed()
