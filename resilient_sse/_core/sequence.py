@@ -48,7 +48,6 @@ _LEAP = 10**9
 Numbering: TypeAlias = Callable[[str], int]
 """Turns an id into its number; raises `ValueError` for an id that has none."""
 
-
 Queued: TypeAlias = Block | Activity
 
 NOTHING: deque[Any] = deque()
@@ -188,7 +187,7 @@ class State(Enum):
     FOLLOWING = "following"
     """There is none, or the server is replaying it: every number is held against the last contiguous one."""
     ASKING = "asking"
-    """One has shown: the connection is to be replaced, and nothing is judged before it is."""
+    """One has shown: the connection is to be replaced, and what it still brings is held back."""
     HEALING = "healing"
     """The new connection has not shown yet where it continues: what comes is judged, what is held stays held."""
 
@@ -255,8 +254,6 @@ class Sequence:
 
     def source(self) -> deque[Queued]:
         """Return where the next item stands: what was held goes first, when its turn has come."""
-        if self.state is State.ASKING:
-            return NOTHING
         while self._held and not self._front and self.state is State.FOLLOWING:
             number, items = self._held[0]
             place = self.numbers.place(number)
@@ -282,16 +279,10 @@ class Sequence:
 
     def admit(self, block: Block, number: int | None, *, data: bool) -> Gap | bool:
         """
-        Hold the next block against the last contiguous number.
-
-        Args:
-            block: It stands at the head of `source`.
-            number: Its number, if it has one.
-            data: Whether it is an event that is no heartbeat.
+        Hold the next block against the last contiguous number; *data* says that it is an event, and no heartbeat.
 
         Returns:
-            Whether it may be judged; if not, something else stands at the head of `source`.  Or what to report
-            first: the block is then in its place.
+            Whether it may be judged; if not, `source` begins with another.  Or what to report before it.
         """
         place = None if number is None else self.numbers.place(number)
         tells = data if place is None else place is not Place.BEHIND
@@ -352,7 +343,7 @@ class Sequence:
         if late and self._options.dedup == "off":
             return True
         if (late or older) and self._options.dedup != "off":
-            if self._apart and not late and number != self._apart_last + 1:
+            if self._apart and number != self._apart_last + 1:
                 self.settle()
                 return False
             # Memory is bounded, however long a replay: of a new numbering, the rest is a hole that is asked for.
@@ -368,7 +359,6 @@ class Sequence:
         if self._held:
             self.release()
             return False
-        self.state = State.FOLLOWING
         self._asked_for = -sys.maxsize
         self.numbers = numbers.restarted()
         self._window.clear()

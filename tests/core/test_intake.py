@@ -476,6 +476,14 @@ def test_what_was_held_behind_the_end_is_not_delivered_before_it(replayed):
     assert source.done
 
 
+def test_an_end_without_a_number_keeps_its_place_among_the_held():
+    """It came behind the block before it, and what follows that in the numbering came after the end (R8)."""
+    source = numbered(until="done")
+    items = given(source, block(1), block(3), block(None, "", "done"), block(4))
+    reconnected(source)
+    assert ids(items + given(source, block(2))) == ["1", "2", "3", None]
+
+
 def test_an_end_without_until_keeps_what_is_queued():
     """What came before the end is still delivered (R25)."""
     source = intake()
@@ -1074,6 +1082,36 @@ def test_a_numbering_that_falls_back_into_a_reported_hole():
     reconnected(source)
     items = given(source, block(5, "old"), block(6, "old"), block(3, "new"), block(4, "new"))
     assert ids(items) == [hole(1, 5), "5", "6", Gap(kind="reset", after_id="6", before_id="3"), "3", "4"]
+
+
+def test_holes_of_a_new_numbering_are_asked_for():
+    """However high the old numbering was, and whatever was asked for in it (P22, P23)."""
+    source = numbered()
+    given(source, block(500), block(503))
+    reconnected(source)
+    items = given(source, block(503), block(1, "new"), block(3, "new"))
+    assert ids(items) == [hole(500, 503), "503", Gap(kind="reset", after_id="503", before_id="1"), "1"]
+    assert asks(source)
+
+
+@pytest.mark.parametrize("dedup, told", [("always", 0), ("off", 1)])
+def test_a_heartbeat_tells_no_replay_from_a_new_numbering(dedup, told):
+    """What is older than the first event waits for an event to tell; without dedup nothing waits (3.6)."""
+    source = numbered(dedup=dedup)
+    given(source, block(100))
+    reconnected(source)
+    items = given(source, block(98), block(None, "{}", "heartbeat"), block(99))
+    assert [item.kind for item in items if isinstance(item, Gap)] == ["reset"] * told
+
+
+def test_what_leaves_numbers_out_is_no_replay():
+    """A replay of what is older goes on number by number; anything else begins anew (P23)."""
+    source = numbered()
+    given(source, block(100))
+    reconnected(source)
+    items = given(source, block(97), block(99))
+    assert ids(items) == [Gap(kind="reset", after_id="100", before_id="97"), "97"]
+    assert asks(source)
 
 
 def test_the_new_numbering_may_start_anywhere():

@@ -759,6 +759,14 @@ def test_ends_without_an_event_do_not_hold_back_for_ever(reason):
     assert (stream.stats.lost, stream.state) == (1, RECONNECTING)
 
 
+def test_what_asks_for_a_hole_is_told_at_once():
+    """The notice of the reconnect does not wait for it (R16)."""
+    stream = up(intake={"sequence": integers}).sends("id: 3\ndata: c\n\n")
+    assert stream.taken() == []
+    stream.loses(Reason.GAP)
+    assert [type(item) for item in stream.taken()] == [Disconnected]
+
+
 def test_a_pace_behind_a_hole_counts_at_once():
     """The standard applies `retry:` where it stands; the very next reconnect heeds it (P6)."""
     stream = up(intake={"sequence": integers}).sends("id: 3\ndata: three\n\nretry: 9000\n")

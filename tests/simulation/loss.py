@@ -72,6 +72,10 @@ class _Stretch:
 
 
 def _numbered_loss(process: Process, seen: Seen, stretch: _Stretch) -> Iterator[Violation]:
+    resets = sum(gap.kind == "reset" for _, gap in stretch.gaps)
+    changes = stretch.epochs(process)
+    if (changes or resets) and process.record.plan.options.dedup == "off":
+        return  # that mode may deliver the beginning of a new numbering before it can be told from a repeat
     covered: Counter[int] = Counter()
     for told, gap in ((told, gap) for told, gap in stretch.gaps if gap.kind == "hole"):
         inside = _inside(gap, stretch)
@@ -82,10 +86,6 @@ def _numbered_loss(process: Process, seen: Seen, stretch: _Stretch) -> Iterator[
             yield from _check_asked(process, told, process.record.truth.events[ordinal - 1])
     for ordinal in (ordinal for ordinal, times in covered.items() if times > 1):
         yield Violation("gap", seen.at, f"event {ordinal} was reported lost more than once")
-    resets = sum(gap.kind == "reset" for _, gap in stretch.gaps)
-    changes = stretch.epochs(process)
-    if (changes or resets) and process.record.plan.options.dedup == "off":
-        return  # that mode may deliver the beginning of a new numbering before it can be told from a repeat
     if changes is not None and not min(changes, 1) <= resets <= changes:
         text = f"{resets} resets before event {stretch.event.ordinal}, for {changes} restarts"
         yield Violation("gap", seen.at, text)

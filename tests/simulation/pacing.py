@@ -87,22 +87,23 @@ def _changed(record: Record, seen: Seen, change: StateChange, outage: _Outage) -
     if change.new not in (StreamState.RECONNECTING, StreamState.ERROR):
         return
     request = record.truth.requests[seen.requests - 1] if seen.requests else None
+    heard = outage.retry
     if request is not None and request.retries and outage.opened_at is not None:
-        outage.retry = request.retries[-1] / 1000
+        *before, outage.retry = [each / 1000 for each in request.retries]
+        heard = before[-1] if before else heard
     answered = request is not None and change.reason is Reason.EOF and _brought(request)
     _well(record, seen, outage, news, answered=answered)
     if change.new is StreamState.RECONNECTING:
         after = None if request is None or outage.opened_at is not None else request.retry_after
-        yield from _reconnects(
-            record, seen, change, outage, None if change.reason is Reason.RESTART else after
-        )
+        after = None if change.reason is Reason.RESTART else after
+        yield from _reconnects(record, seen, change, outage, retry_after=after, heard=heard)
     else:
         yield from _gives_up(record, seen, change, outage)
     outage.opened_at = None
 
 
 def _brought(request: Sent) -> bool:
-    return bool(request.events or request.heartbeats or request.retries)
+    return bool(request.events or request.heartbeats or request.retries or request.comments)
 
 
 def _well(record: Record, seen: Seen, outage: _Outage, news: int, *, answered: bool) -> None:
@@ -115,7 +116,13 @@ def _well(record: Record, seen: Seen, outage: _Outage, news: int, *, answered: b
 
 
 def _reconnects(
-    record: Record, seen: Seen, change: StateChange, outage: _Outage, retry_after: float | None
+    record: Record,
+    seen: Seen,
+    change: StateChange,
+    outage: _Outage,
+    *,
+    retry_after: float | None,
+    heard: float | None,
 ) -> Iterator[Violation]:
     options = record.plan.options
     delay = -1.0 if change.delay is None else change.delay
@@ -135,6 +142,11 @@ def _reconnects(
         yield Violation("attempts", seen.at, f"attempt {change.attempt} of {options.max_retries}")
     low, high = delay_band(options, attempt, retry=outage.retry, retry_after=retry_after)
     at_once = change.reason is Reason.RESTART and delay == 0.0
+    given_up = change.reason in (Reason.RESTART, Reason.GAP) and not at_once
+    if given_up and not low - _CLOSE <= delay <= high + _CLOSE:
+        # What arrived in the very moment in which the client gave the connection up may have gone with it.
+        outage.retry = heard
+        low, high = delay_band(options, attempt, retry=outage.retry, retry_after=retry_after)
     if not at_once and not low - _CLOSE <= delay <= high + _CLOSE:
         yield Violation("delay", seen.at, f"{delay} s before attempt {attempt}, not in [{low}, {high}]")
 
@@ -143,7 +155,7 @@ def _gives_up(record: Record, seen: Seen, change: StateChange, outage: _Outage) 
     allowed = record.plan.options.max_retries
     if change.reason is Reason.RETRIES and outage.failures != max(allowed or 0, outage.answered):
         yield Violation("attempts", seen.at, f"gave up after {outage.failures} retries of {allowed}")
-    outage.failures = 0  # whoever iterates again begins anew
+    outage.failures, outage.answered = 0, False  # whoever iterates again begins anew
 
 
 def _exhausted(record: Record, seen: Seen, error: RetriesExhaustedError) -> Iterator[Violation]:

@@ -35,6 +35,7 @@ class Piece:
         event: The event that it is.
         hinted: Whether the block of that event has a `retry` field, in the line before.
         heartbeat: Whether it is a heartbeat without a number of its own.
+        comment: Whether it is a comment.
         retry: The milliseconds of its `retry` field.
     """
 
@@ -42,6 +43,7 @@ class Piece:
     event: Published | None = None
     hinted: bool = False
     heartbeat: bool = False
+    comment: bool = False
     retry: int | None = None
 
 
@@ -99,6 +101,7 @@ class Told(Reply):
         if piece is None:
             return
         self._sent.heartbeats += piece.heartbeat
+        self._sent.comments += piece.comment
         if piece.retry is not None:
             self._sent.retries.append(piece.retry)
         if piece.event is not None:
@@ -120,6 +123,10 @@ class _Watched(Connection):
     @override
     def closed(self) -> bool:
         return self._connection.closed
+
+    @closed.setter
+    def closed(self, _: bool) -> None:
+        """It is the connection's own to say."""
 
     @override
     def close(self) -> None:
@@ -153,8 +160,9 @@ def cut(
         if isinstance(each, Pause):
             parts.append(each)
             continue
-        # The CR of a last CRLF already ends the line, and with it the block; `retry` counts without a blank line.
-        ends = 1 if each.retry is None else each.data.count(end)
+        # The CR of a last CRLF already ends the line, and with it the block; `retry` and comments count without a
+        # blank line.
+        ends = each.data.count(end) if each.comment or each.retry is not None else 1
         whole = at + len(each.data) - ends * len(end) + 1
         parts.append(each.data[: keep - at])
         at = min(at + len(each.data), keep)

@@ -182,7 +182,7 @@ class SimulatedServer:
             elif word == "retry":
                 yield Piece(f"retry: {number}\n\n".encode(), retry=int(number))
             elif word == "comment":
-                yield Piece(comment("still here"))
+                yield Piece(comment("still here"), comment=True)
             elif word in ("heartbeat", "echo"):
                 echo = last if word == "echo" else None
                 yield Piece(written("beat", event="heartbeat", id=echo), heartbeat=True)
