@@ -1290,3 +1290,20 @@ def test_unlimited_silence_is_possible():
     """A stream without liveness limits waits for ever."""
     stream = up(liveness={"stall_timeout": None})
     assert stream.session.silence.left[0] == math.inf
+
+
+@pytest.mark.parametrize("size, parts", [(1000, 1), (100, 4), (1, 4)])
+def test_a_large_read_is_judged_in_parts(size, parts):
+    """Others get a turn after 16 KiB, but a few long events do not make them wait (3.8)."""
+    session = Session(StreamOptions(), random=lambda: 0.5, in_batches=True)
+    session.start(0.0)
+    session.opened(200, {}, cursor=None, now=0.0)
+    session.receive(b":\n", raw_size=2, waited=0.0, now=0.0)
+    event = b"data: " + size * b"x" + b"\n\n"
+    stream = event * (65_000 // len(event))
+    session.receive(stream, raw_size=len(stream), waited=0.0, now=0.0)
+    for _ in range(parts - 1):
+        assert session.unfinished
+        session.go_on(0.0)
+    assert not session.unfinished
+    assert session.stats.received == 65_000 // len(event)
