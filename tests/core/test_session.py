@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from datetime import UTC, datetime
 from random import Random
 
@@ -1307,3 +1308,51 @@ def test_a_large_read_is_judged_in_parts(size, parts):
         session.go_on(0.0)
     assert not session.unfinished
     assert session.stats.received == 65_000 // len(event)
+
+
+def calls_to_judge(stream: bytes, size: int) -> int:
+    """Count the calls, those into C included, that judging *stream* in chunks of *size* bytes takes."""
+    session = Session(StreamOptions(), random=lambda: 0.5, in_batches=True)
+    session.start(0.0)
+    session.opened(200, {}, cursor=None, now=0.0)
+    calls = 0
+
+    def count(_frame: object, event: str, _arg: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        for at in range(0, len(stream), size):
+            session.receive(stream[at : at + size], raw_size=size, waited=0.0, now=0.0)
+            while session.take(0.0) is not None or session.unfinished:
+                session.go_on(0.0)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize("size", [2000, 1])
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b":\n",
+        b":\n\n",
+        b"\n",
+        b"\r",
+        b"retry: 1\n\n",
+        b"id: 1\n\n",
+        b"id: 1\ndata:\n\n",
+        b"data:\n",
+        b"a\n",
+        b"event:heartbeat\ndata:\n\nx\n\n",
+        b"x",
+    ],
+    ids=str,
+)
+def test_a_flood_takes_time_in_proportion_to_its_bytes(flood, size):
+    """Four times the bytes take four times the calls, whatever they are and however they are cut (3.1)."""
+    few, many = (200, 800) if size == 1 else (2000, 8000)
+    calls = [calls_to_judge(flood * (length // len(flood)), size) for length in (few, many)]
+    assert calls[1] <= 4.2 * calls[0] + 200
+    assert calls[1] <= (70 if size == 1 else 25) * many
