@@ -1352,7 +1352,7 @@ def calls_to_judge(stream: bytes, size: int) -> int:
 )
 def test_a_flood_takes_time_in_proportion_to_its_bytes(flood, size):
     """Four times the bytes take four times the calls, whatever they are and however they are cut (3.1)."""
-    few, many = (200, 800) if size == 1 else (2000, 8000)
-    calls = [calls_to_judge(flood * (length // len(flood)), size) for length in (few, many)]
-    assert calls[1] <= 4.2 * calls[0] + 200
-    assert calls[1] <= (70 if size == 1 else 25) * many
+    some = flood * ((200 if size == 1 else 2000) // len(flood))
+    few, many = calls_to_judge(some, size), calls_to_judge(4 * some, size)
+    assert many <= 4.2 * few + 200
+    assert many <= (70 if size == 1 else 25) * len(4 * some)
