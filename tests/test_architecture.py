@@ -21,7 +21,6 @@ MORE_LINES: dict[str, int] = {}
 MAX_FUNCTION_LINES = 49
 LONG_FUNCTIONS = {
     ("_client/stream.py", "ResilientStream.__init__"),  # a stream has many options
-    ("_core/batches.py", "Batches._judge_rows"),  # the loop that events pass
 }
 
 IMPURE = {

@@ -222,10 +222,10 @@ def test_no_two_ids_have_one_rank():
 def test_the_mark_holds_for_one_way_to_write_numbers(form):
     """A backlog is known by its numbers, zeros or not, and a number of another width is another id (3.2)."""
     window = Deduplicator(10, "auto")
-    events = [(form.format(n), "message", "x") for n in range(1, 200)]
+    events = [(form.format(n), "message", "x") for n in range(1, 2000)]
     seen(window, *events)
     window.connected(2, resumed=True)
-    assert seen(window, *events) == [Sighting.DUPLICATE] * 199
+    assert seen(window, *events) == [Sighting.DUPLICATE] * 1999
     assert [window.look(f"{n:04}", "message", "x") for n in (1, 50, 199)] == [Sighting.NEW] * 3
 
 
@@ -239,6 +239,17 @@ def test_ids_rise_again_after_a_fall():
     seen(window, *map(number, range(6, 20)))
     window.connected(2, resumed=True)
     assert window.look(*number(6)) is Sighting.DUPLICATE
+
+
+def test_a_run_of_ids_that_rise_again_is_taken_apart():
+    """Somewhere in it the index goes, and what follows is known by its numbers for good."""
+    window = Deduplicator(10)
+    seen(window, number(1), ("x", "message", ""))
+    for start in range(2, 20, 3):
+        run = [number(at) for at in range(start, start + 3)]
+        if not window.remember_run(*zip(*run, strict=True)):
+            seen(window, *run)
+    assert not window._buckets
 
 
 def test_places_in_the_index_begin_anew_before_they_overflow(monkeypatch):
