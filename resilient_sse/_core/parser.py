@@ -10,8 +10,8 @@ again before its end arrives.  The cost is linear in the bytes received, whateve
 Two lanes, one meaning.  `feed` is the standard, line by line: 2.4 us for an id, a type and 100 bytes of data.
 `feed_fast` takes whole blocks of the usual form out of what came and leaves all else to `feed`: with one
 expression, as `Rows` (0.8 us), or where all blocks have the lines of the first, by cutting at what these have in
-common, as `Columns` (0.5 us, and 0.2 us less in judging them).  Property tests and every conformance table hold the
-lanes equal.
+common, as `Columns` (0.5 us, and 0.2 us less in judging them).  Property tests and every conformance table hold
+the lanes equal.
 
 The parser belongs to one connection.  The id in force outlives connections and is not known here: a `Block`
 says only what that block said.
