@@ -336,6 +336,8 @@ class ResilientStream:
 
         It takes from the same stream as the plain iteration; use one at a time.
         """
+        if self._session.batches is not None:
+            self._session.batches.tells_comments = True
         return Activities(self._pump.next)
 
     def decoded(self, decoder: Callable[[str], T], *, invalid: Invalid[T] = "raise") -> AsyncIterator[T]:

@@ -34,7 +34,7 @@ _SHORTER: list[int] = [
 ]  # so many texts of digits are shorter than that
 _HIGHEST = str(2**63 - 1 - _SHORTER[_MAX_DIGITS])  # the last one whose rank fits into 64 bits with a sign
 
-_NO_RANK = -1
+_NO_RANK = 0
 _OPAQUE = -(2**63)  # or-ed to a hash it makes it negative: no rank
 
 # So many events from the beginning of a run of rising ids are known for good: they tell a server that replays all
@@ -47,16 +47,16 @@ _LAST_PLACE = 2**32 - 1
 
 def rank(event_id: str) -> int:
     """
-    Return the place of an id among all texts of ASCII digits, shorter ones first; -1 if it is none of them.
+    Return the place of an id among all texts of ASCII digits, shorter ones first; 0 if it is none of them.
 
     Numbers rise by it, whether or not zeros keep them at one width, and no two texts have the same.
     """
+    if not (event_id.isdecimal() and event_id.isascii()):
+        return _NO_RANK
     digits = len(event_id)
-    if not (event_id.isdecimal() and event_id.isascii()) or digits > _MAX_DIGITS:
-        return _NO_RANK
-    if digits == _MAX_DIGITS and event_id > _HIGHEST:
-        return _NO_RANK
-    return int(event_id) + _SHORTER[digits]
+    if digits < _MAX_DIGITS or (digits == _MAX_DIGITS and event_id <= _HIGHEST):
+        return int(event_id) + _SHORTER[digits]
+    return _NO_RANK
 
 
 class Sighting(Enum):
@@ -172,13 +172,13 @@ class Deduplicator:
 
     def remember(self, event_id: str, event: str, data: str) -> Sighting:
         """Put an event into the window, which may push the oldest one out, and say what was known of it."""
-        key = _key(event_id)
+        key = rank(event_id) or hash(event_id) | _OPAQUE
         content = hash((key, event, data))
         expected = event_id == self._resumed_from
         if key > self._top:
-            sighting = Sighting.NEW
             self._risen += 1
             self._top = key
+            sighting = Sighting.NEW
         else:
             slot = self._find(key)
             sighting = self._look(event_id, key, content, slot)
@@ -196,9 +196,25 @@ class Deduplicator:
         if expected:
             self._resumed_from = None
             sighting = Sighting.DUPLICATE
-        self._add(key, content)
-        if self._buckets and self._risen >= self._window:
-            self._begin_run()  # a whole window has risen: the ring is in order, as it would be had it begun here
+        keys, slot = self._keys, self._count % self._window
+        if len(keys) < self._window:
+            keys.append(key)
+            self._contents.append(content)
+        else:
+            self._gone = keys[slot]
+            keys[slot] = key
+            self._contents[slot] = content
+        self._count += 1
+        self._on_this_connection += 1
+        if self._resumed_from is not None:
+            self._pass_resumed(1)
+        if self._buckets:
+            self._chain(1)
+            if self._risen >= self._window:
+                self._begin_run()  # a whole window has risen: the ring is in order, as if it had begun here
+        elif len(self._first) < _FIRST:
+            self._first.append(key)
+            self._first_contents.append(content)
         return sighting
 
     def remember_run(self, ids: Sequence[str], events: Iterable[str], data: Iterable[str]) -> bool:
@@ -225,7 +241,7 @@ class Deduplicator:
                 return False
             self._risen = 0
             self._only_rose = False
-        self._add_run(keys, array("q", map(hash, zip(keys, events, data, strict=False))))
+        self._add(keys, array("q", list(map(hash, zip(keys, events, data, strict=False)))))
         return True
 
     def __len__(self) -> int:
@@ -286,26 +302,11 @@ class Deduplicator:
                 place = older[slot]
         return None
 
-    def _add(self, key: int, content: int) -> None:
-        """Put one event into the ring: 0.6 us, and a live stream brings them singly."""
-        self._pass(1)
-        if not self._buckets and len(self._first) < _FIRST:
-            self._first.append(key)
-            self._first_contents.append(content)
-        if len(self._keys) < self._window:
-            self._keys.append(key)
-            self._contents.append(content)
-        else:
-            slot = self._count % self._window
-            self._gone = self._keys[slot]
-            self._keys[slot], self._contents[slot] = key, content
-        self._count += 1
-        if self._buckets:
-            self._chain(1)
-
-    def _add_run(self, keys: array[int], contents: array[int]) -> None:
+    def _add(self, keys: array[int], contents: array[int]) -> None:
         """Put events into the ring: 0.05 us for each."""
-        self._pass(len(keys))
+        self._on_this_connection += len(keys)
+        if self._resumed_from is not None:
+            self._pass_resumed(len(keys))
         first = _FIRST - len(self._first)
         if first and not self._buckets:
             self._first.extend(keys[:first])
@@ -328,9 +329,8 @@ class Deduplicator:
         if self._buckets:
             self._chain(len(keys))
 
-    def _pass(self, events: int) -> None:
-        """Count events, and let the id to resume from leave the window in its turn."""
-        self._on_this_connection += events
+    def _pass_resumed(self, events: int) -> None:
+        """Let the id to resume from grow older, and leave the window in its turn."""
         self._resumed_for -= events
         if self._resumed_for <= 0:
             self._resumed_from = None
@@ -361,8 +361,7 @@ class Deduplicator:
 
 def _key(event_id: str) -> int:
     """Return an id's rank, or a hash of it, which is negative."""
-    found = rank(event_id)
-    return found if found != _NO_RANK else hash(event_id) | _OPAQUE
+    return rank(event_id) or hash(event_id) | _OPAQUE
 
 
 def _keys(ids: Sequence[str]) -> tuple[array[int], bool]:
@@ -370,13 +369,13 @@ def _keys(ids: Sequence[str]) -> tuple[array[int], bool]:
     digits, text = len(ids[0]), "".join(ids)
     if not (text.isdecimal() and text.isascii()):
         if not any(map(str.isdecimal, ids)):
-            return array("q", map(_OPAQUE.__or__, map(hash, ids))), False
+            return array("q", list(map(_OPAQUE.__or__, map(hash, ids)))), False
     elif digits < _MAX_DIGITS and set(map(len, ids)) == {digits}:
         first, last = rank(ids[0]), rank(ids[-1])
         rising = all(map(lt, ids, ids[1:]))
         if rising and last - first == len(ids) - 1:
             # As many texts of one width as there are numbers between the ends: to convert them takes 0.25 us each.
             return array("q", range(first, last + 1)), True
-        return array("q", map(_SHORTER[digits].__add__, map(int, ids))), rising
+        return array("q", list(map(_SHORTER[digits].__add__, map(int, ids)))), rising
     keys = array("q", map(_key, ids))
     return keys, all(map(lt, keys, keys[1:]))

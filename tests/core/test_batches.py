@@ -13,6 +13,7 @@ def batches(**options) -> Batches:
     """Make an intake for whole reads with its first connection open."""
     made = Batches(IntakeOptions(**options), StreamStats(), retry=lambda _: None)
     made.connected(1, resumed=False)
+    made.tells_comments = True
     return made
 
 
@@ -75,6 +76,14 @@ def test_comments_and_notices_keep_their_places():
     assert said == ["opened", "a", "b", "1", "c", "2", "d", "e"]
 
 
+def test_comments_are_made_for_those_who_ask():
+    """A plain loop passes them by, as text: a flood of them costs what its bytes cost."""
+    source = batches()
+    source.tells_comments = False
+    judged(source, b": a\n\n" * 100 + events(1, 1) + b": b\n\n" * 100)
+    assert [type(source.take()) for _ in range(2)] == [ServerSentEvent, type(None)]
+
+
 @pytest.mark.parametrize("count", [1, 2, 200])
 @pytest.mark.parametrize("last", [b"", b"\n", b": c\n\n", b"id: 1\n\n", b"data: x\nfoo\n\n"])
 def test_a_read_tells_whether_it_brought_an_event(count, last):
@@ -91,6 +100,9 @@ def test_forms():
     """Long runs of one shape come as columns, others as rows."""
     parser = Parser()
     parser.feed_fast(b"\n")
+    (columns,) = parser.feed_fast(events(1, 100))
+    assert isinstance(columns, Columns)
+    assert columns.rows() == [("", str(n), "", "", "text", "", "") for n in range(1, 101)]
     (columns,) = parser.feed_fast(b"event: a\ndata: text\n\n" * 100)
     assert isinstance(columns, Columns)
     assert columns.rows() == [("", "", "a", "", "text", "", "")] * 100

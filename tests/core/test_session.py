@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from datetime import UTC, datetime
 from random import Random
 
@@ -1298,3 +1299,68 @@ def test_unlimited_silence_is_possible():
     """A stream without liveness limits waits for ever."""
     stream = up(liveness={"stall_timeout": None})
     assert stream.session.silence.left[0] == math.inf
+
+
+@pytest.mark.parametrize("size, parts", [(1000, 1), (100, 4), (1, 4)])
+def test_a_large_read_is_judged_in_parts(size, parts):
+    """Others get a turn after 16 KiB, but a few long events do not make them wait (3.8)."""
+    session = Session(StreamOptions(), random=lambda: 0.5, in_batches=True)
+    session.start(0.0)
+    session.opened(200, {}, cursor=None, now=0.0)
+    session.receive(b":\n", raw_size=2, waited=0.0, now=0.0)
+    event = b"data: " + size * b"x" + b"\n\n"
+    stream = event * (65_000 // len(event))
+    session.receive(stream, raw_size=len(stream), waited=0.0, now=0.0)
+    for _ in range(parts - 1):
+        assert session.unfinished
+        session.go_on(0.0)
+    assert not session.unfinished
+    assert session.stats.received == 65_000 // len(event)
+
+
+def calls_to_judge(stream: bytes, size: int) -> int:
+    """Count the calls, those into C included, that judging *stream* in chunks of *size* bytes takes."""
+    session = Session(StreamOptions(), random=lambda: 0.5, in_batches=True)
+    session.start(0.0)
+    session.opened(200, {}, cursor=None, now=0.0)
+    calls = 0
+
+    def count(_frame: object, event: str, _arg: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        for at in range(0, len(stream), size):
+            session.receive(stream[at : at + size], raw_size=size, waited=0.0, now=0.0)
+            while session.take(0.0) is not None or session.unfinished:
+                session.go_on(0.0)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize("size", [2000, 1])
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b":\n",
+        b":\n\n",
+        b"\n",
+        b"\r",
+        b"retry: 1\n\n",
+        b"id: 1\n\n",
+        b"id: 1\ndata:\n\n",
+        b"data:\n",
+        b"a\n",
+        b"event:heartbeat\ndata:\n\nx\n\n",
+        b"x",
+    ],
+    ids=str,
+)
+def test_a_flood_takes_time_in_proportion_to_its_bytes(flood, size):
+    """Four times the bytes take four times the calls, whatever they are and however they are cut (3.1)."""
+    some = flood * ((200 if size == 1 else 2000) // len(flood))
+    few, many = calls_to_judge(some, size), calls_to_judge(4 * some, size)
+    assert many <= 4.2 * few + 200
+    assert many <= (70 if size == 1 else 25) * len(4 * some)

@@ -34,6 +34,8 @@ def play(
     """Play so many connections, each with its chunks; return what the consumer gets, and where it stands then."""
     options = StreamOptions(intake=IntakeOptions(last_event_id=given_id, **intake), max_event_bytes=limit)
     session = Session(options, random=lambda: 0.5, in_batches=in_batches)
+    if session.batches is not None:
+        session.batches.tells_comments = True
     session.start(0.0)
     taken: list[str] = []
 
