@@ -19,6 +19,7 @@ from resilient_sse._core.errors import (
     NotResumableError,
     ResilientSSEError,
     RetriesExhaustedError,
+    StreamError,
 )
 from resilient_sse._core.events import (
     Activity,
@@ -99,6 +100,7 @@ __all__ = [
     "Start",
     "StateCallback",
     "StateChange",
+    "StreamError",
     "StreamHealth",
     "StreamState",
     "StreamStats",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 import anyio
@@ -78,6 +79,7 @@ class Pump:
         self._watch: Watch | None = None
         self._closed: anyio.Event | None = None
         self._loop: EventLoopToken | None = None
+        self._thread = 0
         self._announced = 0.0
         self._clock: Callable[[], float] = anyio.current_time
         self._restart = False
@@ -241,7 +243,17 @@ class Pump:
             left = 0.0
 
     def wake(self, *, restart: bool = False) -> None:
-        """Interrupt whatever `next` is waiting for."""
+        """
+        Interrupt whatever `next` is waiting for.
+
+        Raises:
+            RuntimeError: It is waiting in another thread.
+        """
+        if self._thread not in (0, get_ident()) and (self._watch is not None or self._scope is not None):
+            raise RuntimeError(
+                "the stream belongs to another thread; have its event loop call this: "
+                "loop.call_soon_threadsafe(stream.restart), or anyio.from_thread.run_sync(stream.restart)"
+            )
         self._restart = self._restart or restart
         if self._watch is not None:
             self._watch.cut()
@@ -421,8 +433,12 @@ class Pump:
         session, loop = self._session, current_token()
         if self._loop not in (None, loop):  # the moment to resume at is on the clock of another event loop
             session.resume_at = anyio.current_time() + self._announced
+        self._thread = get_ident()
         self._loop, self._announced = loop, max(session.resume_at - anyio.current_time(), 0.0)
-        while not self.closing and not self._restart:
+        while not self.closing:
+            if self._restart:
+                self._restart = False
+                session.hurry(anyio.current_time())
             left = session.resume_at - anyio.current_time()
             if left <= 0:
                 return

@@ -99,6 +99,8 @@ class ResilientStream:
         events: Deliver only these types, or those for which this function is true.
         until: The type of the event that completes the stream, or a function that tells; it is delivered,
             whatever *events* says.
+        error_events: Event types, or a function that tells, by which the server says that the stream has failed.
+            Such an event is not delivered: it is a `StreamError`, which is retried like a failed attempt.
         total: Reads from that event how many the server has sent before it, for `StreamStats.completion`.
         on_eof: What a clean end of the response means: `"reconnect"` or `"complete"`.
         max_event_bytes: The largest event to accept.
@@ -112,8 +114,8 @@ class ResilientStream:
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of its range.
 
-    Iterating raises `HandshakeError`, `LimitExceededError`, `RetriesExhaustedError`, `NotResumableError` and
-    `CheckpointError`, and `RuntimeError` if two tasks iterate at once.
+    Iterating raises `HandshakeError`, `StreamError`, `LimitExceededError`, `RetriesExhaustedError`,
+    `NotResumableError` and `CheckpointError`, and `RuntimeError` if two tasks iterate at once.
     """
 
     def __init__(
@@ -153,6 +155,7 @@ class ResilientStream:
         heartbeat_events: Iterable[str] = ("heartbeat",),
         events: EventFilter | None = None,
         until: Until | None = None,
+        error_events: EventFilter = (),
         total: Total | None = None,
         on_eof: OnEof = "reconnect",
         max_event_bytes: int | None = 16 * 1024 * 1024,
@@ -184,6 +187,7 @@ class ResilientStream:
                 heartbeat_events=event_types("heartbeat_events", heartbeat_events),
                 events=events,
                 until=until,
+                error_events=error_events,
                 total=total,
             ),
             liveness=Liveness(
@@ -357,7 +361,15 @@ class ResilientStream:
         await self._position.commit(event)
 
     def restart(self) -> None:
-        """Drop the connection now and resume on a new one; wakes a wait between attempts, too."""
+        """
+        Drop the connection now and resume on a new one; wakes a wait between attempts, too.
+
+        Asked for again within the time that a connection needs to prove itself (5 s at most), it is paced like a
+        first retry.
+
+        Raises:
+            RuntimeError: The stream is being iterated in another thread; its event loop must call this.
+        """
         if self._pump is not None:
             self._pump.wake(restart=True)
 

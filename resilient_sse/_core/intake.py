@@ -68,6 +68,7 @@ class Intake:
         "caught_up",
         "cursor",
         "done",
+        "failure",
         "fresh",
         "heal",
         "last_event_id",
@@ -100,6 +101,8 @@ class Intake:
         """The id to resume after: the last one in force that a header can carry."""
         self.heal = False
         """Whether the connection should be replaced now to have a hole filled."""
+        self.failure: ServerSentEvent | None = None
+        """The event by which the server has said that the stream failed: the connection is to be given up."""
         self.fresh = False
         """Whether the present connection has brought an event that was new."""
         self.done = False
@@ -128,6 +131,7 @@ class Intake:
         self._no_older_on = 0
         self._window.connected(connection, resumed=resumed)
         self.fresh = self.heal = False
+        self.failure = None
 
     def put(self, item: Queued) -> None:
         """Append what came off the wire."""
@@ -185,7 +189,7 @@ class Intake:
         self.unfinished = False
         for _ in range(_JUDGED_AT_ONCE):
             self._catch_up()
-            if not self._queue or self.heal or self.done:
+            if not self._queue or self.heal or self.done or self.failure:
                 return None
             item = self._queue[0]
             if not isinstance(item, Block):
@@ -247,11 +251,6 @@ class Intake:
     def _deliver(self, block: Block, number: int | None, kind: str, data: str) -> ServerSentEvent | None:
         late = number is not None and self._is_late(number)
         sighting = Sighting.DUPLICATE if late else self._look(block.id, number, kind, data)
-        if sighting is Sighting.DUPLICATE and self._drops(number):
-            if block.id and number is None:
-                self._window.remember(block.id, kind, data)
-            self._drop()
-            return None
         event = ServerSentEvent(
             event=kind,
             data=data,
@@ -260,6 +259,15 @@ class Intake:
             retry=block.retry,
             connection=self._held.connection if self._released else self._connection,
         )
+        if self._options.is_error(event):  # known or not: it speaks of now
+            self._accept_id(block, number, None)
+            self.failure = event
+            return None
+        if sighting is Sighting.DUPLICATE and self._drops(number):
+            if block.id and number is None:
+                self._window.remember(block.id, kind, data)
+            self._drop()
+            return None
         # The user's functions may raise: nothing was changed so far, and the block is still at the head.
         wanted, last = self._options.wants(event), self._options.ends_with(event)
         if last and self._held:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,7 @@ class Outage:
         self._options = options
         self._fresh_credentials = fresh_credentials
         self._refused_credentials = False
+        self._asked_at = -math.inf
         self.pacing = Pacing(options.backoff, max_server_delay=options.max_server_delay, random=random)
         self.attempt = 0
         """Attempts that followed a failure since the outage began: the part of the budget that is spent."""
@@ -155,6 +157,12 @@ class Outage:
         delay = self.pacing.delay(1) if paced else 0.0
         number = max(self.attempt, 1)
         return Decision(verdict=Verdict.RETRY, error=cut, reason=Reason.RESTART, attempt=number, delay=delay)
+
+    def asked_again(self, now: float) -> bool:
+        """Take note that the program wants a new connection; return whether it has wanted one just before."""
+        again = now - self._asked_at <= self.pacing.settle_after
+        self._asked_at = now
+        return again
 
     def _heed(self, error: ResilientSSEError, wall: datetime) -> None:
         if isinstance(error, HandshakeError):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from resilient_sse._core.batches import Batches
 from resilient_sse._core.classify import reason_of
-from resilient_sse._core.errors import ConnectionLostError
+from resilient_sse._core.errors import ConnectionLostError, StreamError
 from resilient_sse._core.events import Closed, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.intake import Delivery, Intake
 from resilient_sse._core.journal import Journal
@@ -60,7 +60,7 @@ _CONNECTING, _CONNECTED, _WAITING = StreamState.CONNECTING, StreamState.CONNECTE
 _RECONNECTING, _ERROR, _CLOSED = StreamState.RECONNECTING, StreamState.ERROR, StreamState.CLOSED
 
 _FAILURES = frozenset({Reason.EOF, Reason.RESET, Reason.STALL, Reason.EVENT_TIMEOUT, Reason.PROTOCOL})
-_UP_LOSSES = _FAILURES | {Reason.RESTART, Reason.AGE, Reason.GAP}
+_UP_LOSSES = _FAILURES | {Reason.SERVER, Reason.RESTART, Reason.AGE, Reason.GAP}
 _FAILED_OPENINGS = frozenset(
     {Reason.CONNECT, Reason.RESET, Reason.STATUS, Reason.SERVER, Reason.CONTENT_TYPE, Reason.PROTOCOL}
 )
@@ -259,6 +259,8 @@ class Session:
             return Step.COMPLETE
         if self._opened_at is None:
             return Step.CONNECT
+        if self.intake.failure is not None:
+            return StreamError(self.intake.failure)
         if self.intake.heal and self._parser.overflow is None:
             return ConnectionLostError(Reason.GAP, "asking again for missing events")
         return self._parser.overflow or Step.READ
@@ -310,6 +312,7 @@ class Session:
         reason = reason_of(error)
         answered = reason is Reason.EOF and self._answered
         self._disconnected(now, answered=answered)
+        self.intake.failure = None  # what stands behind it is still delivered
         quiet = reason in (Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT)
         if self.intake.healing and quiet and self._resumption.had_its_chance:
             self.intake.release()
@@ -336,9 +339,14 @@ class Session:
 
         A cancelled read whose connection had brought nothing is paced: polling must not become a storm.
         """
-        paced = not at_once and not self._proved
+        paced = self.outage.asked_again(now) if at_once else not self._proved
         self._disconnected(now, cut=True)
         self._follow(self.outage.interrupt(paced=paced, obstacle=self._obstacle(), now=now), now)
+
+    def hurry(self, now: float) -> None:
+        """Make the next attempt at once, because the program asks; one that asks in a loop is paced."""
+        delay = self.outage.pacing.delay(1) if self.outage.asked_again(now) else 0.0
+        self.resume_at = min(self.resume_at, now + delay)
 
     def unresumable(self) -> None:
         """Report that the program has cut a connection without a cursor: what was on its way is lost."""
