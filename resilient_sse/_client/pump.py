@@ -407,6 +407,9 @@ class Pump:
             await self._drop()
         finally:  # cancelled or not, the connection is gone, and the session must know
             self._session.lost(error, now=anyio.current_time(), wall=datetime.now(UTC))
+            if self._session.oddity:
+                self._reporter.odd(self._session.oddity)
+                self._session.oddity = ""
 
     async def _interrupted(self) -> None:
         """Leave the connection because the program wants it, not because it failed."""

@@ -36,7 +36,7 @@ class Reporter:
         self._where = where
         self._told_conflicts: set[bool] = set()
         self._gap: Gap | None = None
-        self._quiet, self._quiet_gaps = Quiet(), Quiet()
+        self._quiet, self._quiet_gaps, self._quiet_ends = Quiet(), Quiet(), Quiet()
 
     @property
     def pending(self) -> bool:
@@ -86,6 +86,11 @@ class Reporter:
             )
         else:
             logger.warning("%s: an event id came again with other content; both are delivered", self._where)
+
+    def odd(self, words: str) -> None:
+        """Warn about the end of an answer, but not of each."""
+        if self._quiet_ends.may_speak(current_time()):
+            logger.warning("%s: %s%s", self._where, words, self._quiet_ends.unsaid)
 
     def observe(self, item: Delivery) -> None:
         """Tell the observers only."""

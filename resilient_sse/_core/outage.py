@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
     from resilient_sse._core.options import Retry
 
-__all__ = ["Decision", "Outage", "refusal_to_resend"]
+__all__ = ["HOW_TO_END", "Decision", "Outage", "refusal_to_resend"]
 
 _UNAUTHORIZED = 401
+
+HOW_TO_END = '; if its answers end so, pass on_eof="complete", or until= for their last event'
+"""What to do about an answer that ended cleanly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +187,8 @@ class Outage:
 
 def refusal_to_resend(obstacle: str, *, after: ResilientSSEError | None = None) -> NotResumableError:
     """Return the error that tells why the request is not sent again *after* a failure."""
+    if isinstance(after, ConnectionLostError) and after.reason is Reason.EOF:
+        obstacle += HOW_TO_END
     refusal = NotResumableError(obstacle)
     refusal.__cause__ = after
     return refusal

@@ -25,8 +25,10 @@ from resilient_sse._core.events import Closed, Disconnected, Gap, Opened, Server
 from resilient_sse._core.intake import Delivery, Intake
 from resilient_sse._core.journal import Journal
 from resilient_sse._core.liveness import Silence
+from resilient_sse._core.outage import HOW_TO_END as _ENDS
 from resilient_sse._core.outage import Decision, Outage, refusal_to_resend
 from resilient_sse._core.parser import Block, Found, Item, Parser, RetryHint, end_of_last_block
+from resilient_sse._core.recorder import looks_like
 from resilient_sse._core.recovery import Setback
 from resilient_sse._core.resumption import Resumption
 from resilient_sse._core.states import Reason, StreamState, Verdict
@@ -127,6 +129,10 @@ class Session:
         self._records = options.flight_recorder > 0
         self._rest = b""
         self._fed = 0  # of the rest
+        self._begins = b""  # the first bytes of the connection
+        self._size_before = 0
+        self.oddity = ""
+        """What was odd about the end of the last connection, in words for those who run it; or nothing."""
         self._opened_at: float | None = None
         self._proved = self._dispatched = self._answered = False
         self._resumption = Resumption()
@@ -158,6 +164,7 @@ class Session:
         self._proved = self._dispatched = self._answered = False
         self.outage.accepted()
         self._parser = Parser(max_event_bytes=self._options.max_event_bytes)
+        self._begins, self._size_before = b"", self.stats.bytes_received
         self.silence.start()
         self.journal.recorder.connected(self.connection)
         self.intake.connected(self.connection, resumed=cursor is not None)
@@ -177,6 +184,8 @@ class Session:
         stats.bytes_received += raw_size
         if raw_size:
             stats.last_byte_at = now
+        if not self._begins:
+            self._begins = chunk[:16]
         if self._records:
             self.journal.recorder.feed(chunk)
         if self._rest:
@@ -311,7 +320,10 @@ class Session:
         """Take note that the connection ended, and decide; everything it brought must have been taken."""
         reason = reason_of(error)
         answered = reason is Reason.EOF and self._answered
+        partial = self.stats.partial
         self._disconnected(now, answered=answered)
+        if reason is Reason.EOF:
+            error = self._ended(cut=self.stats.partial > partial)
         self.intake.failure = None  # what stands behind it is still delivered
         quiet = reason in (Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT)
         if self.intake.healing and quiet and self._resumption.had_its_chance:
@@ -320,6 +332,26 @@ class Session:
         if reason is Reason.EOF and self._options.on_eof == "complete":
             return self.complete(now)
         return self._decide(error, now, wall, answered=answered)
+
+    def _ended(self, *, cut: bool) -> ResilientSSEError:
+        """Say what came over a connection that ended cleanly."""
+        looks, size = looks_like(self._begins), self.stats.bytes_received - self._size_before
+        options, shows = self._options, "" if self._records else "; flight_recorder=20 shows them in its wire"
+        words = odd = ""
+        if looks and not self._answered:
+            words = f"the {size} bytes of the answer are no event stream, they look like {looks}"
+            odd = f"{words}; the error that ends the stream tells of it{shows}"
+        elif cut:
+            words = "in the middle of an event, which was thrown away"
+            odd = f"the answer ended {words}: the last event needs a blank line behind it, too"
+            if options.on_eof == "complete":
+                odd += '; with on_eof="complete" the stream ends here all the same'
+        elif not self._answered:
+            words = "the server has sent nothing"
+        elif not options.repeatable and options.on_eof == "reconnect":
+            odd = f"the answer ended cleanly and no until= has matched, so the request is sent again{_ENDS}"
+        self.oddity = odd
+        return ConnectionLostError(Reason.EOF, words)
 
     def refused(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that an attempt to open a connection failed, and decide."""
