@@ -31,7 +31,7 @@ from resilient_sse._core.session import Step
 from resilient_sse._core.states import Reason, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator
 
     from anyio.lowlevel import EventLoopToken
 
@@ -92,6 +92,8 @@ class Pump:
         self._unhanded: Delivery | None = None
         self.connection: Connection | None = None
         """The open connection, if there is one."""
+        self.before_read: Callable[[], Awaitable[None]] | None = None
+        """Is called when everything at hand was handed over or judged to be for nobody."""
         self.closing = False
         """Whether the stream was asked to close."""
 
@@ -285,6 +287,9 @@ class Pump:
         elif self._restart:
             await self._interrupted()
         else:
+            if self.before_read is not None:
+                await self.before_read()
+                self.asked()  # the time of a save is the program's own
             await self._read(self.connection)
 
     async def _connect(self) -> None:

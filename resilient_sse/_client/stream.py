@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+import math
 import warnings
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback, check_observers
 from resilient_sse._client.log import redacted
-from resilient_sse._client.position import Ack, Position, Start, checkpoint_key, position_in
+from resilient_sse._client.position import Ack, Position, Start, position_in
+from resilient_sse._client.position import checkpoint_key as default_key
 from resilient_sse._client.pump import Pump
 from resilient_sse._client.report import Reporter
 from resilient_sse._client.request import Content, HeaderValues, ParamValues, RequestTemplate
@@ -42,6 +46,7 @@ __all__ = ["ResilientStream"]
 StateCallbackT = TypeVar("StateCallbackT", bound=StateCallback)
 GapCallbackT = TypeVar("GapCallbackT", bound=GapCallback)
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _DEFAULT_BACKOFF = Backoff()
 
@@ -50,6 +55,54 @@ _RANDOM = SystemRandom()
 
 # So many things that are no events may pass before others get a turn.
 _PATIENCE = 100
+
+
+# What other libraries call what is here something else, or comes with a client.
+_SAID_ELSEWHERE = {
+    **dict.fromkeys(
+        ("timeout", "read_timeout", "idle_timeout", "heartbeat_timeout"),
+        "stall_timeout for silence, or connect_timeout and event_timeout",
+    ),
+    **dict.fromkeys(("data", "body"), "content or json"),
+    **dict.fromkeys(("retries", "max_attempts", "max_connect_retry"), "max_retries"),
+    **dict.fromkeys(
+        ("retry", "retry_delay", "reconnect_delay", "initial_delay", "max_delay", "reconnection_time"),
+        "backoff=Backoff(...)",
+    ),
+    **dict.fromkeys(
+        (
+            "cookies",
+            "verify",
+            "cert",
+            "proxy",
+            "proxies",
+            "http2",
+            "transport",
+            "limits",
+            "session",
+            "trust_env",
+        ),
+        "client=httpx.AsyncClient(...), which has it",
+    ),
+    **dict.fromkeys(("on_open", "on_error", "on_disconnect", "on_reconnect"), "on_state_change"),
+    "last_id": "last_event_id",
+}
+
+
+def _explained(init: Callable[P, None]) -> Callable[P, None]:
+    """Name what is meant, where an argument has the name that another library gives it."""
+    known = {"url", *(init.__kwdefaults__ or ())}
+
+    @functools.wraps(init)
+    def explaining(*args: P.args, **kwargs: P.kwargs) -> None:
+        for name in kwargs.keys() - known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = _SAID_ELSEWHERE.get(name) or (near[0] if near else "")
+            hint = f"; use {meant}" if meant else ""
+            raise TypeError(f"ResilientStream() has no argument {name!r}{hint}")
+        init(*args, **kwargs)
+
+    return explaining
 
 
 class ResilientStream:
@@ -76,6 +129,7 @@ class ResilientStream:
         last_event_id: The id to resume after, if nothing is stored.
         resume_param: A query parameter that carries the id too, for servers that do not read the header.
         checkpoint: A store for the position of the last processed event.
+        checkpoint_key: The name of this consumer in the store; `None` makes one of method, scheme, host and path.
         ack: `"auto"` commits an event when the next one is asked for; `"manual"` leaves that to `commit`.
         start: `"stored"` begins at the stored position, `"live"` ignores it.
         connect_timeout: For a free slot of the client, for the connection, and for TLS, each.
@@ -118,6 +172,7 @@ class ResilientStream:
     `NotResumableError` and `CheckpointError`, and `RuntimeError` if two tasks iterate at once.
     """
 
+    @_explained
     def __init__(
         self,
         url: str,
@@ -135,6 +190,7 @@ class ResilientStream:
         last_event_id: str | None = None,
         resume_param: str | None = None,
         checkpoint: CheckpointStore | None = None,
+        checkpoint_key: str | None = None,
         ack: Ack = "auto",
         start: Start = "stored",
         # liveness
@@ -212,7 +268,9 @@ class ResilientStream:
             fresh_credentials=request.fresh_credentials or auth is not None,
         )
         self._where = redacted(url)
-        self._position = position_in(checkpoint, checkpoint_key(url, request.identity), ack=ack, start=start)
+        self._position = position_in(
+            checkpoint, checkpoint_key, default_key(method, url), ack=ack, start=start
+        )
         observers = check_observers(observers)
         self._session = Session(
             options,
@@ -235,6 +293,8 @@ class ResilientStream:
         )
         reporter = Reporter(self._callbacks, self._session.stats, where=self._where)
         self._pump = Pump(self._session, request, transport, reporter)
+        if self._position is not None:
+            self._pump.before_read = self._passed
         self._iterating = False
         self._idle: anyio.Event | None = None
         self._loaded = False
@@ -412,6 +472,7 @@ class ResilientStream:
         try:
             if exc_type is None and self._position is not None:
                 await self._position.settle()
+                await self._position.passed(self._session.intake.last_event_id, now=math.inf)
         finally:
             await self.aclose()
 
@@ -453,6 +514,10 @@ class ResilientStream:
             if self._idle is not None:
                 self._idle.set()
                 self._idle = None
+
+    async def _passed(self) -> None:
+        if self._position is not None and self._loaded:
+            await self._position.passed(self._session.intake.last_event_id, now=anyio.current_time())
 
     async def _settle(self, position: Position) -> None:
         await position.settle()
