@@ -18,6 +18,7 @@ from resilient_sse import (
     integers,
 )
 from resilient_sse.testing import Reply, event, pause
+from resilient_sse.testing.steps import Refusal
 from tests.client.support import Record, drain, make, numbered, take
 
 
@@ -219,3 +220,18 @@ async def test_an_empty_answer_is_told(script):
     script.always(Reply())
     with pytest.raises(RetriesExhaustedError, match=r"eof \(the server has sent nothing\)$"):
         await drain(make(script))
+
+
+@pytest.mark.parametrize(
+    "step", [Reply(), Reply(status=503), Refusal(), Reply(event("x", id="1")).drop()], ids=str
+)
+async def test_no_backend_is_told_to_refresh(script, caplog, step):
+    """What is logged or raised is for a program and its operators; only `message` is for people (kind 14)."""
+    caplog.set_level(logging.DEBUG, "resilient_sse")
+    script.always(step)
+    record = Record()
+    with pytest.raises(RetriesExhaustedError) as caught:
+        await drain(make(script, on_state_change=record, dedup="always"))
+    assert "refresh" in record.texts[-1]
+    assert "refresh" not in f"{caught.value} {caught.value.__cause__} {caplog.text}".lower()
+    assert round(record.changes[-1].at) == 17
