@@ -198,7 +198,9 @@ class SubscriptionMachine(RuleBasedStateMachine):
         """Cut the connection, or the attempt to make one."""
         if self.opened_at is not None:
             self.take_all()
-        paced = not at_once and not self.proved
+        paced = not self.proved
+        if at_once:
+            paced, self.asked_at = self.now - self.asked_at <= 5.0, self.now
         self.session.interrupted(now=self.now, at_once=at_once)
         if self.opened_at is not None:
             self.connection_ended()

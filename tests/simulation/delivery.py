@@ -134,6 +134,8 @@ def _check_position(process: Process) -> Iterator[Violation]:
             continue
         if seen.fact.kind == "handled":
             handled = seen.fact.event
+            if handled is not None:
+                passing.add(handled.last_event_id)
         passed = seen.fact.text in passing and delivered == handled
         last = handled is not None and handled.last_event_id == seen.fact.text
         if seen.fact.kind == "saved" and not (last or passed):

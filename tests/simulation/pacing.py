@@ -143,7 +143,7 @@ def _gives_up(record: Record, seen: Seen, change: StateChange, outage: _Outage) 
     allowed = record.plan.options.max_retries
     if change.reason is Reason.RETRIES and outage.failures != max(allowed or 0, outage.answered):
         yield Violation("attempts", seen.at, f"gave up after {outage.failures} retries of {allowed}")
-    outage.failures = 0  # whoever iterates again begins anew
+    outage.failures, outage.answered = 0, False  # whoever iterates again begins anew
 
 
 def _exhausted(record: Record, seen: Seen, error: RetriesExhaustedError) -> Iterator[Violation]:
