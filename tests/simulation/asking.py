@@ -18,7 +18,7 @@ from tests.simulation.words import verdict_in
 __all__ = ["check_asking", "obstructed"]
 
 _TRANSIENT = (408, 409, 425, 429, 500, 502, 503, 504)
-_NO_CONTENT, _UNAUTHORIZED, _NOT_FOUND = 204, 401, 404
+_NO_CONTENT, _UNAUTHORIZED, _NOT_FOUND, _GONE = 204, 401, 404, 410
 _FAILED = (StreamState.RECONNECTING, StreamState.ERROR, StreamState.CLOSED)
 
 
@@ -134,12 +134,16 @@ def _fits(options: Options, seen: Seen, change: StateChange, wanted: frozenset[V
 def _verdicts(record: Record, request: Sent, change: StateChange, standing: _Standing) -> frozenset[Verdict]:
     """Return what may be made of a failure: one verdict, but for the ends that no error tells."""
     options = record.plan.options
+    if request.status != _UNAUTHORIZED and change.reason is not Reason.RESTART:
+        standing.refused = False  # the next 401 is not in a row with the last
     if change.reason in (Reason.RESTART, Reason.GAP):
         return frozenset({Verdict.RETRY})
     if not request.met:
         return frozenset({Verdict.RAISE})  # of a redirect that cannot be followed
     if request.status is not None and not request.opened:
-        return frozenset({_of_status(options, request.status, standing)})
+        return frozenset(
+            {_of_status(options, request.status, standing, told=request.retry_after is not None)}
+        )
     return _of_lost(options, request, change)
 
 
@@ -156,7 +160,7 @@ def _of_lost(options: Options, request: Sent, change: StateChange) -> frozenset[
     return frozenset({verdict_in(options.classify, about) or Verdict.RETRY})
 
 
-def _of_status(options: Options, status: int, standing: _Standing) -> Verdict:
+def _of_status(options: Options, status: int, standing: _Standing, *, told: bool) -> Verdict:
     verdict = verdict_in(options.classify, str(status))
     if verdict is not None:
         return verdict
@@ -167,4 +171,5 @@ def _of_status(options: Options, status: int, standing: _Standing) -> Verdict:
         standing.refused = True
         return Verdict.RETRY if again else Verdict.RAISE
     transient = status in _TRANSIENT or (status == _NOT_FOUND and standing.proven)
+    transient = transient or (told and status in range(400, 500) and status != _GONE)
     return Verdict.RETRY if transient else Verdict.RAISE
