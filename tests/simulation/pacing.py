@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from resilient_sse import Reason, RetriesExhaustedError, StateChange, StreamState
 from tests.simulation.plan import Options
 from tests.simulation.record import Note, Record, Seen, Violation
-from tests.simulation.truth import Sent
 
 __all__ = ["check_pacing", "delay_band"]
 
@@ -89,7 +88,7 @@ def _changed(record: Record, seen: Seen, change: StateChange, outage: _Outage) -
     request = record.truth.requests[seen.requests - 1] if seen.requests else None
     if request is not None and request.retries and outage.opened_at is not None:
         outage.retry = request.retries[-1] / 1000
-    answered = request is not None and change.reason is Reason.EOF and _brought(request)
+    answered = request is not None and change.reason is Reason.EOF and request.brought
     _well(record, seen, outage, news, answered=answered)
     if change.new is StreamState.RECONNECTING:
         after = None if request is None or outage.opened_at is not None else request.retry_after
@@ -99,10 +98,6 @@ def _changed(record: Record, seen: Seen, change: StateChange, outage: _Outage) -
     else:
         yield from _gives_up(record, seen, change, outage)
     outage.opened_at = None
-
-
-def _brought(request: Sent) -> bool:
-    return bool(request.events or request.heartbeats or request.retries)
 
 
 def _well(record: Record, seen: Seen, outage: _Outage, news: int, *, answered: bool) -> None:

@@ -98,6 +98,7 @@ class Told(Reply):
     def _note(self, piece: Piece | None) -> None:
         if piece is None:
             return
+        self._sent.brought = True
         self._sent.heartbeats += piece.heartbeat
         if piece.retry is not None:
             self._sent.retries.append(piece.retry)
