@@ -21,6 +21,7 @@ from resilient_sse._core.errors import (
     NotResumableError,
     ResilientSSEError,
     RetriesExhaustedError,
+    StreamError,
 )
 from resilient_sse._core.events import (
     Activity,
@@ -104,6 +105,7 @@ __all__ = [
     "Start",
     "StateCallback",
     "StateChange",
+    "StreamError",
     "StreamHealth",
     "StreamState",
     "StreamStats",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
+import math
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import anyio
 
-from resilient_sse._client.log import redacted
+from resilient_sse._client.log import logger, redacted
 from resilient_sse._core.checks import check_choice
 from resilient_sse._core.errors import CheckpointError
 from resilient_sse._core.events import ServerSentEvent
@@ -20,19 +20,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Ack", "Position", "Start", "checkpoint_key", "position_in"]
 
+# So often at most is saved what the consumer does not get.
+_EVERY_SECONDS = 1.0
+
 Ack: TypeAlias = Literal["auto", "manual"]
 Start: TypeAlias = Literal["stored", "live"]
 
 
-def checkpoint_key(url: str, identity: bytes) -> str:
+def checkpoint_key(method: str, url: str) -> str:
     """
-    Name a stream in a store: where it is, without what may be secret.
+    Name a stream in a store by its method (GET goes without saying), scheme, host and path.
 
-    Args:
-        url: The URL.
-        identity: What else of the request chooses the stream or the user; it is part of the name as a hash.
+    Neither the query nor the body is a part of it: a token that is replaced must not make another stream of it.
     """
-    return redacted(url) + ("?" + hashlib.sha256(identity).hexdigest()[:16] if identity else "")
+    method = method.upper()
+    return redacted(url) if method == "GET" else f"{method} {redacted(url)}"
 
 
 class Position:
@@ -56,6 +58,9 @@ class Position:
         self._start = start
         self._known: Checkpoint | None = None
         self._handed: str | None = None
+        self._outstanding: str | None = None  # handed over, and not committed by the program yet
+        self._seen: str | None = None  # the id in force when it was last looked at
+        self._passed_at = -math.inf
         self._uncertain: str | None = None
         self._committing = anyio.Lock()
 
@@ -67,6 +72,12 @@ class Position:
             CheckpointError: The store cannot be read, or what it holds cannot be sent.
         """
         self._known = await self._loaded()
+        if self._known is None:
+            logger.info(
+                "no position is stored under the key %r: the stream begins where the server begins, or at "
+                "last_event_id",
+                self._key,
+            )
         if self._known is None or self._start == "live":
             return None
         stored = self._known.last_event_id
@@ -76,8 +87,32 @@ class Position:
 
     def handed_over(self, event: ServerSentEvent) -> None:
         """Take note that the consumer has got *event* and is processing it."""
+        self._seen = event.last_event_id
         if self._ack == "auto":
             self._handed = event.last_event_id
+        else:
+            self._outstanding = event.last_event_id
+
+    async def passed(self, last_event_id: str, *, now: float) -> None:
+        """
+        Save that the stream has come to *last_event_id* by events that are not for the consumer: filtered ones.
+
+        Nothing is saved while the consumer has not committed what it has got, nor more often than once a second.
+
+        Raises:
+            CheckpointError: It was not saved; the next call tries again.
+        """
+        if self._seen is None:
+            self._seen = last_event_id  # where it begins is no progress
+        if (
+            last_event_id == self._seen
+            or self._outstanding is not None
+            or now - self._passed_at < _EVERY_SECONDS
+        ):
+            return
+        self._passed_at = now
+        await self._save(last_event_id)
+        self._seen = last_event_id
 
     async def settle(self) -> None:
         """
@@ -106,6 +141,8 @@ class Position:
             )
         async with self._committing:  # of two saves over one known position the second would be a conflict
             await self._save(event.last_event_id)
+        if event.last_event_id == self._outstanding:
+            self._outstanding = None
 
     async def _save(self, last_event_id: str) -> None:
         current = "" if self._known is None else self._known.last_event_id
@@ -132,7 +169,10 @@ class Position:
     async def _find_out(self, attempted: str) -> None:
         found = await self._loaded()
         if found is not None and found != self._known and found.last_event_id != attempted:
-            raise CheckpointError("another consumer has moved this position", key=self._key)
+            raise CheckpointError(
+                "another consumer has moved this position; give each a checkpoint_key of its own",
+                key=self._key,
+            )
         self._known = found
         self._uncertain = None
 
@@ -146,16 +186,24 @@ async def _awaited(method: str, result: Any) -> Any:  # noqa: ANN401 - what the 
         raise RuntimeError(f"checkpoint: {method}() raised StopAsyncIteration") from exc
 
 
-def position_in(store: CheckpointStore | None, key: str, *, ack: Ack, start: Start) -> Position | None:
+def position_in(
+    store: CheckpointStore | None, key: str | None, default_key: str, *, ack: Ack, start: Start
+) -> Position | None:
     """
     Check the arguments about checkpoints and return the stream's position, `None` without a store.
 
     Raises:
-        TypeError: *store* is no store.
+        TypeError: *store* is no store, or *key* no string.
         ValueError: A word is not one of those known, or makes no sense without a store.
     """
     check_choice("ack", ack, get_args(Ack))
     check_choice("start", start, get_args(Start))
+    if key is not None and not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"checkpoint_key must be a string or None, not {key!r}")
+    if key is not None and (not key or store is None):
+        raise ValueError(
+            "checkpoint_key names the consumer in a store: give checkpoint=, and a name that is not ''"
+        )
     if store is None:
         if ack == "manual" or start == "live":
             raise ValueError('ack="manual" and start="live" are about a checkpoint; give checkpoint=')
@@ -165,4 +213,4 @@ def position_in(store: CheckpointStore | None, key: str, *, ack: Ack, start: Sta
     for method in ("load", "save"):
         if not callable(getattr(store, method, None)):
             raise TypeError(f"checkpoint must have the methods load and save, not {store!r}")
-    return Position(store, key, ack=ack, start=start)
+    return Position(store, key or default_key, ack=ack, start=start)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 import anyio
@@ -80,6 +81,7 @@ class Pump:
         self._idle: anyio.Event | None = None
         self._closed: anyio.Event | None = None
         self._loop: EventLoopToken | None = None
+        self._thread = 0
         self._announced = 0.0
         self._clock: Callable[[], float] = anyio.current_time
         self._restart = False
@@ -144,6 +146,9 @@ class Pump:
                     return item
                 step, connection = session.next_step(), self.connection
                 if step is Step.READ and connection is not None and not self._restart:
+                    if self._position is not None:
+                        await self._position.passed(session.intake.last_event_id, now=self._clock())
+                        self._read_at = None  # the time of a save is the program's own
                     await self._read(connection)
                     if connection.source.pending:
                         await self._stay(connection)
@@ -321,7 +326,17 @@ class Pump:
             left = 0.0
 
     def wake(self, *, restart: bool = False) -> None:
-        """Interrupt whatever `next` is waiting for."""
+        """
+        Interrupt whatever `next` is waiting for.
+
+        Raises:
+            RuntimeError: It is waiting in another thread.
+        """
+        if self._thread not in (0, get_ident()) and (self.connection is not None or self._scope is not None):
+            raise RuntimeError(
+                "the stream belongs to another thread; have its event loop call this: "
+                "loop.call_soon_threadsafe(stream.restart), or anyio.from_thread.run_sync(stream.restart)"
+            )
         self._restart = self._restart or restart
         if self.connection is not None:
             self.connection.source.wake()
@@ -451,6 +466,9 @@ class Pump:
             await self._drop()
         finally:  # cancelled or not, the connection is gone, and the session must know
             self._session.lost(error, now=anyio.current_time(), wall=datetime.now(UTC))
+            if self._session.oddity:
+                self._reporter.odd(self._session.oddity)
+                self._session.oddity = ""
 
     async def _interrupted(self) -> None:
         """Leave the connection because the program wants it, not because it failed."""
@@ -474,8 +492,12 @@ class Pump:
         session, loop = self._session, current_token()
         if self._loop not in (None, loop):  # the moment to resume at is on the clock of another event loop
             session.resume_at = anyio.current_time() + self._announced
+        self._thread = get_ident()
         self._loop, self._announced = loop, max(session.resume_at - anyio.current_time(), 0.0)
-        while not self.closing and not self._restart:
+        while not self.closing:
+            if self._restart:
+                self._restart = False
+                session.hurry(anyio.current_time())
             left = session.resume_at - anyio.current_time()
             if left <= 0:
                 return

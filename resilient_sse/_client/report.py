@@ -38,7 +38,7 @@ class Reporter:
         self._gap: Gap | None = None
         self.pending = callbacks.pending
         """What a cancelled announcement has left to be called."""
-        self._quiet, self._quiet_gaps = Quiet(), Quiet()
+        self._quiet, self._quiet_gaps, self._quiet_ends = Quiet(), Quiet(), Quiet()
 
     @property
     def inside(self) -> bool:
@@ -88,6 +88,11 @@ class Reporter:
             )
         else:
             logger.warning("%s: an event id came again with other content; both are delivered", self._where)
+
+    def odd(self, words: str) -> None:
+        """Warn about the end of an answer, but not of each."""
+        if self._quiet_ends.may_speak(current_time()):
+            logger.warning("%s: %s%s", self._where, words, self._quiet_ends.unsaid)
 
     def observe(self, item: Delivery) -> None:
         """Tell the observers only."""

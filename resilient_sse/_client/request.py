@@ -182,22 +182,6 @@ class RequestTemplate:
         """Whether the headers are evaluated anew at each attempt."""
         return callable(self.headers)
 
-    @property
-    def identity(self) -> bytes:
-        """
-        What tells this stream from others at the same address: its query, method and body.
-
-        What is evaluated at each attempt is left out, for it may differ between runs: a token, say.
-        """
-        params = [] if callable(self.params) else _param_list(self.params)
-        query = urlsplit(_merged(self.url, params)).query.encode()
-        method = b"" if self.method.upper() == "GET" else self.method.upper().encode()
-        body = self.json or b""
-        if isinstance(self.content, (str, bytes)):
-            body = self.content.encode() if isinstance(self.content, str) else self.content
-        user = self.userinfo[0].encode() if self.userinfo else b""
-        return b"\n".join(part for part in (query, method, body, user) if part)
-
     async def prepare(self, cursor: str | None, answer: Opened | None = None) -> PreparedRequest:
         """
         Evaluate what is evaluated at each attempt.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+import math
 import warnings
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback, check_observers
 from resilient_sse._client.log import redacted
-from resilient_sse._client.position import Ack, Start, checkpoint_key, position_in
+from resilient_sse._client.position import Ack, Start, position_in
+from resilient_sse._client.position import checkpoint_key as default_key
 from resilient_sse._client.pump import Pump
 from resilient_sse._client.report import Reporter
 from resilient_sse._client.request import (
@@ -49,6 +53,7 @@ __all__ = ["ResilientStream"]
 StateCallbackT = TypeVar("StateCallbackT", bound=StateCallback)
 GapCallbackT = TypeVar("GapCallbackT", bound=GapCallback)
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _DEFAULT_BACKOFF = Backoff()
 
@@ -57,6 +62,55 @@ _RANDOM = SystemRandom()
 
 # So many things that are no events may pass before others get a turn.
 _PATIENCE = 100
+
+
+# What other libraries call what is here something else, or comes with a client.
+_SAID_ELSEWHERE = {
+    **dict.fromkeys(
+        ("timeout", "read_timeout", "idle_timeout", "heartbeat_timeout"),
+        "stall_timeout for silence, or connect_timeout and event_timeout",
+    ),
+    **dict.fromkeys(("data", "body"), "content or json"),
+    **dict.fromkeys(("retries", "max_attempts", "max_connect_retry"), "max_retries"),
+    **dict.fromkeys(
+        ("retry", "retry_delay", "reconnect_delay", "initial_delay", "max_delay", "reconnection_time"),
+        "backoff=Backoff(...)",
+    ),
+    **dict.fromkeys(
+        (
+            "cookies",
+            "verify",
+            "cert",
+            "proxy",
+            "proxies",
+            "http2",
+            "transport",
+            "limits",
+            "session",
+            "trust_env",
+        ),
+        "client=httpx.AsyncClient(...), which has it",
+    ),
+    **dict.fromkeys(("on_open", "on_error", "on_disconnect", "on_reconnect"), "on_state_change"),
+    "last_id": "last_event_id",
+}
+
+
+def _explained(init: Callable[P, None]) -> Callable[P, None]:
+    """Name what is meant, where an argument has the name that another library gives it."""
+    known = {"url", *(init.__kwdefaults__ or ())}
+
+    @functools.wraps(init)
+    def explaining(*args: P.args, **kwargs: P.kwargs) -> None:
+        for name in kwargs.keys() - known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = _SAID_ELSEWHERE.get(name) or (near[0] if near else "")
+            hint = f"; use {meant}" if meant else ""
+            raise TypeError(f"ResilientStream() has no argument {name!r}{hint}")
+        init(*args, **kwargs)
+
+    explaining.__kwdefaults__ = init.__kwdefaults__  # where defaults are looked up
+    return explaining
 
 
 class ResilientStream:
@@ -88,6 +142,7 @@ class ResilientStream:
         resume: Returns what the next request changes, given the position and the head of the last answer, for
             servers that are not resumed by the header; sync or async.  `resilient_sse.resume` has presets.
         checkpoint: A store for the position of the last processed event.
+        checkpoint_key: The name of this consumer in the store; `None` makes one of method, scheme, host and path.
         ack: `"auto"` commits an event when the next one is asked for; `"manual"` leaves that to `commit`.
         start: `"stored"` begins at the stored position, `"live"` ignores it.
         connect_timeout: For a free slot of the client, for the connection, and for TLS, each.
@@ -111,6 +166,8 @@ class ResilientStream:
         events: Deliver only these types, or those for which this function is true.
         until: The type of the event that completes the stream, or a function that tells; it is delivered,
             whatever *events* says.
+        error_events: Event types, or a function that tells, by which the server says that the stream has failed.
+            Such an event is not delivered: it is a `StreamError`, which is retried like a failed attempt.
         total: Reads from that event how many the server has sent before it, for `StreamStats.completion`.
         on_eof: What a clean end of the response means: `"reconnect"` or `"complete"`.
         max_event_bytes: The largest event to accept.
@@ -124,10 +181,11 @@ class ResilientStream:
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of its range.
 
-    Iterating raises `HandshakeError`, `LimitExceededError`, `RetriesExhaustedError`, `NotResumableError` and
-    `CheckpointError`, and `RuntimeError` if two tasks iterate at once.
+    Iterating raises `HandshakeError`, `StreamError`, `LimitExceededError`, `RetriesExhaustedError`,
+    `NotResumableError` and `CheckpointError`, and `RuntimeError` if two tasks iterate at once.
     """
 
+    @_explained
     def __init__(
         self,
         url: str,
@@ -148,6 +206,7 @@ class ResilientStream:
         cursor: CursorFunction | None = None,
         resume: ResumeFunction | None = None,
         checkpoint: CheckpointStore | None = None,
+        checkpoint_key: str | None = None,
         ack: Ack = "auto",
         start: Start = "stored",
         # liveness
@@ -168,6 +227,7 @@ class ResilientStream:
         heartbeat_events: Iterable[str] = ("heartbeat",),
         events: EventFilter | None = None,
         until: Until | None = None,
+        error_events: EventFilter = (),
         total: Total | None = None,
         on_eof: OnEof = "reconnect",
         max_event_bytes: int | None = 16 * 1024 * 1024,
@@ -199,6 +259,7 @@ class ResilientStream:
                 heartbeat_events=event_types("heartbeat_events", heartbeat_events),
                 events=events,
                 until=until,
+                error_events=error_events,
                 total=total,
                 cursor=cursor,
             ),
@@ -225,7 +286,9 @@ class ResilientStream:
             fresh_credentials=request.fresh_credentials or auth is not None,
         )
         self._where = redacted(url)
-        self._position = position_in(checkpoint, checkpoint_key(url, request.identity), ack=ack, start=start)
+        self._position = position_in(
+            checkpoint, checkpoint_key, default_key(method, url), ack=ack, start=start
+        )
         observers = check_observers(observers)
         self._session = Session(
             options,
@@ -373,7 +436,15 @@ class ResilientStream:
         await self._position.commit(event)
 
     def restart(self) -> None:
-        """Drop the connection now and resume on a new one; wakes a wait between attempts, too."""
+        """
+        Drop the connection now and resume on a new one; wakes a wait between attempts, too.
+
+        Asked for again within the time that a connection needs to prove itself (5 s at most), it is paced like a
+        first retry.
+
+        Raises:
+            RuntimeError: The stream is being iterated in another thread; its event loop must call this.
+        """
         self._pump.wake(restart=True)
 
     async def aclose(self) -> None:
@@ -399,6 +470,7 @@ class ResilientStream:
         try:
             if exc_type is None and self._position is not None:
                 await self._position.settle()
+                await self._position.passed(self._session.intake.last_event_id, now=math.inf)
         finally:
             await self.aclose()
 

@@ -12,6 +12,7 @@ from resilient_sse._core.errors import (
     BadStatusError,
     ConnectionLostError,
     ResilientSSEError,
+    StreamError,
 )
 from resilient_sse._core.states import Reason, Verdict
 
@@ -77,7 +78,7 @@ def default_verdict(error: ResilientSSEError, *, proven: bool, fresh_credentials
         case BadContentTypeError():
             passes = proven  # a maintenance page, a captive portal
         case _:
-            passes = isinstance(error, ConnectionLostError)
+            passes = isinstance(error, ConnectionLostError | StreamError)
     return Verdict.RETRY if passes else Verdict.RAISE
 
 
@@ -100,6 +101,8 @@ def reason_of(error: BaseException) -> Reason:
         return Reason.SERVER if error.status >= _SERVER_ERRORS else Reason.STATUS
     if isinstance(error, BadContentTypeError):
         return Reason.CONTENT_TYPE
+    if isinstance(error, StreamError):
+        return Reason.SERVER
     return Reason.PROTOCOL
 
 

@@ -7,6 +7,7 @@ ResilientSSEError
 │   ├── BadStatusError          its status says so
 │   └── BadContentTypeError     it is not text/event-stream
 ├── ConnectionLostError         a connection failed; seen as a cause
+├── StreamError                 an event of the stream says that it failed
 ├── LimitExceededError          the server sent more than a limit allows
 ├── RetriesExhaustedError       the retry budget is spent
 ├── NotResumableError           sending the request again would not be faithful
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from resilient_sse._core.events import ServerSentEvent
     from resilient_sse._core.states import Reason
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "NotResumableError",
     "ResilientSSEError",
     "RetriesExhaustedError",
+    "StreamError",
 ]
 
 
@@ -158,6 +161,22 @@ class ConnectionLostError(ResilientSSEError):
         super().__init__(f"connection lost: {reason.value}" + (f" ({detail})" if detail else ""))
         self.reason = reason
         self.detail = detail
+
+
+class StreamError(ResilientSSEError):
+    """
+    The server has said by an event that the stream failed: one that `error_events` names.
+
+    It goes the way of a failed attempt: it is retried with the delays of `backoff`, unless `classify` decides
+    otherwise.
+
+    Attributes:
+        event: That event.
+    """
+
+    def __init__(self, event: ServerSentEvent) -> None:
+        super().__init__(f"the server has sent an error: an event of type {event.event[:40]!r}")
+        self.event = event
 
 
 class LimitExceededError(ResilientSSEError):

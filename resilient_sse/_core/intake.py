@@ -55,6 +55,7 @@ class Intake:
         "caught_up",
         "cursor",
         "done",
+        "failure",
         "fresh",
         "last_event_id",
         "ready",
@@ -81,6 +82,8 @@ class Intake:
         """The id in force, as the HTML standard's `lastEventId`; `""` for none."""
         self.cursor: str | None = None
         """The id to resume after: the last one in force that a header can carry."""
+        self.failure: ServerSentEvent | None = None
+        """The event by which the server has said that the stream failed: the connection is to be given up."""
         self.fresh = False
         """Whether the present connection has brought an event that was new."""
         self.done = False
@@ -109,6 +112,7 @@ class Intake:
         if self._reader is not None:
             self._reader.connected(self.last_event_id, resumed=resumed)
         self.fresh = False
+        self.failure = None
 
     def put(self, item: Queued) -> None:
         """Append what came off the wire."""
@@ -154,7 +158,7 @@ class Intake:
         for _ in range(_JUDGED_AT_ONCE):
             if sequence is not None:
                 source = sequence.source()
-            if not source or self.done:
+            if not source or self.done or self.failure:
                 return None
             item = source[0]
             if not isinstance(item, Block):
@@ -196,17 +200,8 @@ class Intake:
 
     def _deliver(self, block: Block, number: int | None, kind: str, data: str) -> ServerSentEvent | None:
         reader = self._reader if self._options.dedup != "off" else None
-        if reader is not None and reader.comes_again(block.id, kind, data):
-            self._drop()
-            return None
-        sighting = self._look(block.id, number, kind, data)
-        # Where numbers count without a break, `auto` needs no other reason to drop a repetition.
-        drops = self._window.drops or (number is not None and self._options.dedup == "auto")
-        if sighting is Sighting.DUPLICATE and drops:
-            if block.id and number is None:
-                self._window.remember(block.id, kind, data)
-            self._drop()
-            return None
+        again = reader is not None and reader.comes_again(block.id, kind, data)
+        sighting = Sighting.DUPLICATE if again else self._look(block.id, number, kind, data)
         event = ServerSentEvent(
             event=kind,
             data=data,
@@ -215,6 +210,17 @@ class Intake:
             retry=block.retry,
             connection=self._connection if self.sequence is None else self.sequence.origin,
         )
+        if self._options.is_error(event):  # known or not: it speaks of now
+            self._accept_id(block, number, None)
+            self.failure = event
+            return None
+        # Where numbers count without a break, `auto` needs no other reason to drop a repetition.
+        drops = again or self._window.drops or (number is not None and self._options.dedup == "auto")
+        if sighting is Sighting.DUPLICATE and drops:
+            if block.id and number is None and not again:
+                self._window.remember(block.id, kind, data)
+            self._drop()
+            return None
         # The user's functions may raise: nothing was changed so far, and the block is still at the head.
         wanted, last = self._options.wants(event), self._options.ends_with(event)
         if last and number is None and self.sequence is not None and self.sequence.holds:

@@ -54,6 +54,7 @@ class IntakeOptions:
     until: Until | None = None
     total: Total | None = None
     cursor: CursorFunction | None = None
+    error_events: EventFilter | None = None
 
     def __post_init__(self) -> None:
         named: set[str] = {self.until} if isinstance(self.until, str) else set()
@@ -61,13 +62,18 @@ class IntakeOptions:
             kinds = event_types("events", self.events)
             object.__setattr__(self, "events", kinds)
             named |= kinds
+        if self.error_events is not None and not callable(self.error_events):
+            kinds = event_types("error_events", self.error_events)
+            object.__setattr__(self, "error_events", kinds or None)
+            named |= kinds
         heartbeats = event_types("heartbeat_events", self.heartbeat_events) - named
         object.__setattr__(self, "heartbeat_events", heartbeats)
 
     @property
     def looks_at_each(self) -> bool:
         """Whether something set here looks at single events, which must then be judged one by one."""
-        return any(asked is not None for asked in (self.sequence, self.events, self.until, self.cursor))
+        asked = (self.sequence, self.events, self.until, self.error_events, self.cursor)
+        return any(each is not None for each in asked)
 
     def wants(self, event: ServerSentEvent) -> bool:
         """Whether *event* passes the filter."""
@@ -75,6 +81,13 @@ class IntakeOptions:
         if wanted is None:
             return True
         return bool(answered_at_once("events", wanted(event))) if callable(wanted) else event.event in wanted
+
+    def is_error(self, event: ServerSentEvent) -> bool:
+        """Whether the server says by *event* that the stream has failed."""
+        named = self.error_events
+        if callable(named):
+            return bool(answered_at_once("error_events", named(event)))
+        return named is not None and event.event in named
 
     def ends_with(self, event: ServerSentEvent) -> bool:
         """Whether the stream is complete with *event*."""

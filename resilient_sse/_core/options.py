@@ -204,6 +204,8 @@ def check_intake(options: IntakeOptions) -> None:
             raise ValueError("total is read from the event that completes the stream; give until=")
     if options.until is not None and not isinstance(options.until, str):
         check_callable("until", options.until, what="an event type or a function of the event")
+    if callable(options.error_events):
+        check_callable("error_events", options.error_events)
     if callable(options.events):
         check_callable(
             "events", options.events, what="a collection of event types or a function of the event"

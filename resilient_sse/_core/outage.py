@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
 
     from resilient_sse._core.options import Retry
 
-__all__ = ["Decision", "Outage", "refusal_to_resend"]
+__all__ = ["HOW_TO_END", "Decision", "Outage", "refusal_to_resend"]
 
 _UNAUTHORIZED = 401
+
+HOW_TO_END = '; if its answers end so, pass on_eof="complete", or until= for their last event'
+"""What to do about an answer that ended cleanly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,7 @@ class Outage:
         self._options = options
         self._fresh_credentials = fresh_credentials
         self._refused_credentials = False
+        self._asked_at = -math.inf
         self.pacing = Pacing(options.backoff, max_server_delay=options.max_server_delay, random=random)
         self.attempt = 0
         """Attempts that followed a failure since the outage began: the part of the budget that is spent."""
@@ -156,6 +161,12 @@ class Outage:
         number = max(self.attempt, 1)
         return Decision(verdict=Verdict.RETRY, error=cut, reason=Reason.RESTART, attempt=number, delay=delay)
 
+    def asked_again(self, now: float) -> bool:
+        """Take note that the program wants a new connection; return whether it has wanted one just before."""
+        again = now - self._asked_at <= self.pacing.settle_after
+        self._asked_at = now
+        return again
+
     def _heed(self, error: ResilientSSEError, wall: datetime) -> None:
         if isinstance(error, HandshakeError):
             seconds = retry_after_seconds(error.headers, now=wall)
@@ -176,6 +187,8 @@ class Outage:
 
 def refusal_to_resend(obstacle: str, *, after: ResilientSSEError | None = None) -> NotResumableError:
     """Return the error that tells why the request is not sent again *after* a failure."""
+    if isinstance(after, ConnectionLostError) and after.reason is Reason.EOF:
+        obstacle += HOW_TO_END
     refusal = NotResumableError(obstacle)
     refusal.__cause__ = after
     return refusal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["FlightRecorder"]
+__all__ = ["FlightRecorder", "looks_like"]
 
 _KEPT_BYTES = 120
 
@@ -75,6 +75,9 @@ class FlightRecorder:
 
 def _redacted(start: bytes, size: int) -> str:
     """Write a line of *size* bytes that begins with *start*, safe for a terminal."""
+    looks = looks_like(start)
+    if looks:
+        return f"<{size} bytes that look like {looks}>"
     name, colon, value = start.partition(b":")
     if not colon:
         return _printable(start) if start in _TOLD or not start else f"<{size} bytes>"
@@ -84,6 +87,12 @@ def _redacted(start: bytes, size: int) -> str:
         )
     said = size - len(name) - 1 - value.startswith(b" ")
     return f"{'data' if name == b'data' else '' if not name else '<field>'}: <{said} bytes>"
+
+
+def looks_like(start: bytes) -> str:
+    """Name what a body that begins so is, where it is no event stream; `""` if it may be one."""
+    first = start.lstrip()[:1]
+    return "JSON" if first and first in b"{[" else "a page" if first == b"<" else ""
 
 
 def _printable(text: bytes) -> str:

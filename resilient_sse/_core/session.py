@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING
 
 from resilient_sse._core.batches import Batches
 from resilient_sse._core.classify import reason_of
-from resilient_sse._core.errors import ConnectionLostError
+from resilient_sse._core.errors import ConnectionLostError, StreamError
 from resilient_sse._core.events import Closed, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.intake import Delivery, Intake
 from resilient_sse._core.journal import Journal
 from resilient_sse._core.liveness import Silence
+from resilient_sse._core.outage import HOW_TO_END as _ENDS
 from resilient_sse._core.outage import Decision, Outage, refusal_to_resend
 from resilient_sse._core.parser import Block, Found, Item, Parser, RetryHint, end_of_last_block
+from resilient_sse._core.recorder import looks_like
 from resilient_sse._core.recovery import Setback
 from resilient_sse._core.resumption import Resumption
 from resilient_sse._core.sequence import Sequence, State
@@ -68,7 +70,7 @@ _CONNECTING, _CONNECTED, _WAITING = StreamState.CONNECTING, StreamState.CONNECTE
 _RECONNECTING, _ERROR, _CLOSED = StreamState.RECONNECTING, StreamState.ERROR, StreamState.CLOSED
 
 _FAILURES = frozenset({Reason.EOF, Reason.RESET, Reason.STALL, Reason.EVENT_TIMEOUT, Reason.PROTOCOL})
-_UP_LOSSES = _FAILURES | {Reason.RESTART, Reason.AGE, Reason.GAP}
+_UP_LOSSES = _FAILURES | {Reason.SERVER, Reason.RESTART, Reason.AGE, Reason.GAP}
 _FAILED_OPENINGS = frozenset(
     {Reason.CONNECT, Reason.RESET, Reason.STATUS, Reason.SERVER, Reason.CONTENT_TYPE, Reason.PROTOCOL}
 )
@@ -107,11 +109,22 @@ TRANSITIONS: Mapping[tuple[StreamState, StreamState], frozenset[Reason]] = Mappi
 class _Connection:
     """What one connection has brought; made when it is opened, and again, without a time, when it is lost."""
 
-    __slots__ = ("answered", "dispatched", "fed", "opened_at", "parser", "proved", "rest")
+    __slots__ = (
+        "answered",
+        "begins",
+        "dispatched",
+        "fed",
+        "opened_at",
+        "parser",
+        "proved",
+        "received_before",
+        "rest",
+    )
 
     def __init__(self, max_event_bytes: int | None, *, opened_at: float | None = None) -> None:
         self.opened_at = opened_at
         self.parser = Parser(max_event_bytes=max_event_bytes)
+        self.begins, self.received_before = b"", 0  # its first bytes, and how many came over the ones before
         self.rest, self.fed = b"", 0  # what was received, and how much of it was judged
         self.answered = self.dispatched = self.proved = False  # anything has come; an event; a new one
 
@@ -146,6 +159,8 @@ class Session:
         """What to raise, once everything queued was taken, in state ERROR."""
         self._records = options.flight_recorder > 0
         self._current = _Connection(options.max_event_bytes)
+        self.oddity = ""
+        """What was odd about the end of the last connection, in words for those who run it; or nothing."""
         self._resumption = Resumption()
         self.answer: Opened | None = None
         """The head of the last answer that was a stream."""
@@ -188,6 +203,7 @@ class Session:
         self.stats.connected_at = now
         self._current = _Connection(self._options.max_event_bytes, opened_at=now)
         self.outage.accepted()
+        self._current.received_before = self.stats.bytes_received
         self.silence.start()
         self.journal.recorder.connected(self.connection)
         self.intake.connected(self.connection, resumed=cursor is not None)
@@ -213,6 +229,7 @@ class Session:
         if self._records:
             self.journal.recorder.feed(chunk)
         current = self._current
+        current.begins = current.begins or chunk[:16]
         if current.rest or len(chunk) > _BYTES_A_TURN:
             chunk = self._part(chunk)
         found: list[Found] | list[Item]
@@ -306,6 +323,8 @@ class Session:
             return Step.COMPLETE
         if self._current.opened_at is None:
             return Step.CONNECT
+        if self.intake.failure is not None:
+            return StreamError(self.intake.failure)
         asks = self._sequence is not None and self._sequence.state is State.ASKING
         missing = ConnectionLostError(Reason.GAP, "asking again for missing events") if asks else None
         return self._current.parser.overflow or missing or Step.READ
@@ -354,8 +373,12 @@ class Session:
     def lost(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that the connection ended, and decide; everything it brought must have been taken."""
         reason = reason_of(error)
-        answered = reason is Reason.EOF and self._current.answered
+        current, partial = self._current, self.stats.partial
+        answered = reason is Reason.EOF and current.answered
         self._disconnected(now, answered=answered)
+        if reason is Reason.EOF:
+            error = self._ended(current, cut=self.stats.partial > partial)
+        self.intake.failure = None  # what stands behind it is still delivered
         quiet = reason in (Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT)
         sequence, had_its_chance = self._sequence, quiet and self._resumption.had_its_chance
         if sequence is not None and sequence.state is State.HEALING and had_its_chance:
@@ -364,6 +387,26 @@ class Session:
         if reason is Reason.EOF and self._options.on_eof == "complete":
             return self.complete(now)
         return self._decide(error, now, wall, answered=answered)
+
+    def _ended(self, connection: _Connection, *, cut: bool) -> ResilientSSEError:
+        """Say what came over a connection that ended cleanly."""
+        looks, size = looks_like(connection.begins), self.stats.bytes_received - connection.received_before
+        options, shows = self._options, "" if self._records else "; flight_recorder=20 shows them in its wire"
+        words = odd = ""
+        if looks and not connection.answered:
+            words = f"the {size} bytes of the answer are no event stream, they look like {looks}"
+            odd = f"{words}; the error that ends the stream tells of it{shows}"
+        elif cut:
+            words = "in the middle of an event, which was thrown away"
+            odd = f"the answer ended {words}: the last event needs a blank line behind it, too"
+            if options.on_eof == "complete":
+                odd += '; with on_eof="complete" the stream ends here all the same'
+        elif not connection.answered:
+            words = "the server has sent nothing"
+        elif not options.repeatable and options.on_eof == "reconnect":
+            odd = f"the answer ended cleanly and no until= has matched, so the request is sent again{_ENDS}"
+        self.oddity = odd
+        return ConnectionLostError(Reason.EOF, words)
 
     def refused(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that an attempt to open a connection failed, and decide."""
@@ -382,9 +425,14 @@ class Session:
 
         A cancelled read whose connection had brought nothing is paced: polling must not become a storm.
         """
-        paced = not (at_once or self._current.proved)
+        paced = self.outage.asked_again(now) if at_once else not self._current.proved
         self._disconnected(now, cut=True)
         self._follow(self.outage.interrupt(paced=paced, obstacle=self._obstacle(), now=now), now)
+
+    def hurry(self, now: float) -> None:
+        """Make the next attempt at once, because the program asks; one that asks in a loop is paced."""
+        delay = self.outage.pacing.delay(1) if self.outage.asked_again(now) else 0.0
+        self.resume_at = min(self.resume_at, now + delay)
 
     def unresumable(self) -> None:
         """Report that the program has cut a connection without a cursor: what was on its way is lost."""

@@ -51,7 +51,7 @@ class Reason(Enum):
     PROTOCOL = "protocol"
     """Something that is not HTTP, or breaks its rules, or passes a limit."""
     SERVER = "server"
-    """A status of 500 or more."""
+    """A status of 500 or more, or an event that `error_events` names."""
     RESTART = "restart"
     """`restart()` was called, or a read was cancelled from outside."""
     AGE = "age"

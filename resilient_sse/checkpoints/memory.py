@@ -33,7 +33,7 @@ class MemoryCheckpoint:
         present = self._positions.get(key)
         if present != expected:
             raise CheckpointError(
-                "another consumer has moved this position; only one may read under a key", key=key
+                "another consumer has moved this position; give each a checkpoint_key of its own", key=key
             )
         saved = Checkpoint(last_event_id, version=1 if present is None else present.version + 1)
         self._positions[key] = saved

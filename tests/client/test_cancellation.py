@@ -340,7 +340,7 @@ async def test_restarts_are_no_sign_of_a_server_that_cannot_resume(script):
     async with anyio.create_task_group() as group:
         group.start_soon(drain, stream)
         for _ in range(5):
-            await anyio.sleep(1)
+            await anyio.sleep(6)
             stream.restart()
         await anyio.sleep(1)
         await stream.aclose()

@@ -1,11 +1,12 @@
 """The position in a store: when it moves, what comes again after a crash, and what a failing store does."""
 
+import logging
 from contextlib import suppress
 
 import anyio
 import pytest
 
-from resilient_sse import CheckpointError, StreamState, integers
+from resilient_sse import CheckpointError, ResilientStream, StreamState, integers
 from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
 from resilient_sse.testing import ReplayServer, comment, event, pause
 from tests.client.support import URL, Record, drain, make, numbered, take
@@ -129,16 +130,6 @@ async def test_events_without_an_id_cost_no_save(script):
     async with make(script, checkpoint=store) as stream:
         await take(stream, 5)
     assert store.saved == ["1", "2"]
-
-
-async def test_what_is_not_delivered_is_not_committed(script):
-    """A filtered event resumes the connection but moves no checkpoint: nobody has processed it (P17)."""
-    script.respond(*numbered(1), event("x", id="2", event="noise"), pause(1), *numbered(3)).hang()
-    store = Store()
-    async with make(script, checkpoint=store, events={"message"}) as stream:
-        await take(stream, 2)
-        assert store.saved == ["1"]
-    assert store.saved == ["1", "3"]
 
 
 # --- After a restart
@@ -359,20 +350,100 @@ def test_what_is_no_store(script, store):
 # --- Keys
 
 
-async def test_two_streams_share_a_store_by_their_keys(script):
-    """What else the request says, beside the URL, tells positions apart, and no secret is in the key (P30)."""
+async def test_streams_share_a_store_by_their_keys(script):
+    """Method, scheme, host and path name a stream, or a name of the program's; no key has a secret (P30, P55)."""
     store = MemoryCheckpoint()
-    for options in ({}, {"params": {"consumer": "s3cret"}}, {"method": "POST", "json": {"ask": "s3cret"}}):
-        script.respond(*numbered(len(options) + 5)).hang()
-        async with make(script, checkpoint=store, **options) as stream:
+    for number, url, options in (
+        (5, URL, {}),
+        (6, URL, {"method": "post", "json": {"ask": "s3cret"}}),
+        (7, "https://me:s3cret@host/other?q=s3cret", {}),
+        (8, URL, {"checkpoint_key": "mailer"}),
+    ):
+        script.respond(*numbered(number)).hang()
+        async with make(script, url, checkpoint=store, **options) as stream:
             await anext(stream)
-    script.respond(*numbered(1)).hang()
-    async with make(script, "https://me:s3cret@host/other", checkpoint=store) as stream:
-        await anext(stream)
     assert [request.last_event_id for request in script.requests] == [None] * 4
-    assert [position.last_event_id for position in store._positions.values()] == ["5", "6", "7", "1"]
-    assert next(iter(store._positions)) == URL
-    assert "s3cret" not in repr(store._positions)
+    assert {key: position.last_event_id for key, position in store._positions.items()} == {
+        URL: "5",
+        f"POST {URL}": "6",
+        "https://host/other": "7",
+        "mailer": "8",
+    }
+
+
+@pytest.mark.parametrize("key", [None, "mailer"])
+async def test_what_may_change_keeps_the_position(script, caplog, key):
+    """A rotated token in the query, another page size or body does not begin elsewhere unseen (P55)."""
+    caplog.set_level(logging.INFO, "resilient_sse")
+    store = MemoryCheckpoint()
+    for number, secret in enumerate(("old", "new")):
+        script.respond(*numbered(number)).hang()
+        params = {"token": secret, "size": number}
+        async with make(
+            script, f"{URL}?key={secret}", params=params, checkpoint=store, checkpoint_key=key
+        ) as stream:
+            await anext(stream)
+    assert [request.last_event_id for request in script.requests] == [None, "0"]
+    told = [text for record in caplog.records if "no position" in (text := record.getMessage())]
+    assert len(told) == 1
+    assert f"under the key {key or URL!r}:" in told[0]
+
+
+@pytest.mark.parametrize(
+    "key, kind", [("", ValueError), (7, TypeError), (b"mailer", TypeError)], ids=["empty", "number", "bytes"]
+)
+def test_a_key_is_a_name(script, key, kind):
+    """What is no name is refused, and so is a name without a store (P55)."""
+    with pytest.raises(kind, match=r"^checkpoint_key"):
+        make(script, checkpoint=MemoryCheckpoint(), checkpoint_key=key)
+    with pytest.raises(ValueError, match=r"^checkpoint_key"):
+        make(script, checkpoint_key="mailer")
+
+
+async def test_events_that_a_filter_holds_back_move_the_position(script):
+    """A restart does not ask for a day of what nobody wants; a save a second is enough for them (P55)."""
+    store = Store()
+    script.respond(*numbered(1), *(event("x", event="other", id=str(n)) for n in range(2, 50))).hang()
+    async with make(script, checkpoint=store, events=["message"]) as stream:
+        await anext(stream)
+        with anyio.move_on_after(1):
+            await anext(stream)
+        assert store.saved[-1] != "1"
+    assert store.saved[-1] == "49"
+    assert len(store.saved) <= 3
+
+
+async def test_events_behind_one_that_was_not_committed_do_not_move_the_position(script):
+    """With `ack="manual"` the position waits for the program, and goes on behind what it commits (P55)."""
+    store = Store()
+    script.respond(
+        *numbered(1), event("x", event="other", id="2"), pause(5), event("x", event="other", id="3")
+    ).hang()
+    async with make(script, checkpoint=store, events=["message"], ack="manual") as stream:
+        first = await anext(stream)
+        with anyio.move_on_after(10):
+            await anext(stream)
+        assert store.saved == []
+        await stream.commit(first)
+    assert store.saved == ["1", "3"]
+
+
+@pytest.mark.parametrize(
+    "name, hint",
+    [
+        ("timeout", "use stall_timeout for silence, or connect_timeout"),
+        ("read_timeout", "use stall_timeout"),
+        ("retries", "use max_retries"),
+        ("cookies", r"use client=httpx\.AsyncClient"),
+        ("on_error", "use on_state_change"),
+        ("last_event_ids", "use last_event_id$"),
+        ("nonsense", "no argument 'nonsense'$"),
+    ],
+)
+def test_an_argument_that_is_called_otherwise_is_named(name, hint):
+    """Who has used another library is told what the argument is called here (issue 11, kind 13)."""
+    with pytest.raises(TypeError, match=hint):
+        ResilientStream(URL, **{name: 1})
 
 
 async def test_a_credential_that_is_replaced_keeps_the_key(script):

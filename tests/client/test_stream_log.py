@@ -5,11 +5,20 @@ import logging
 import socket
 import ssl
 
+import anyio
 import httpx
 import pytest
 
-from resilient_sse import Backoff, Disconnected, RetriesExhaustedError, StreamState, integers
-from resilient_sse.testing import Reply, pause
+from resilient_sse import (
+    Backoff,
+    Disconnected,
+    NotResumableError,
+    RetriesExhaustedError,
+    StreamState,
+    integers,
+)
+from resilient_sse.testing import Reply, event, pause
+from resilient_sse.testing.steps import Refusal
 from tests.client.support import Record, drain, make, numbered, take
 
 
@@ -150,3 +159,79 @@ async def test_who_accepted_has_not_failed_to_connect(script):
     with pytest.raises(RetriesExhaustedError):
         await drain(make(script, on_state_change=record))
     assert record.texts[-1] == "Connection keeps failing. Please refresh."
+
+
+ENDS = [
+    (
+        [event("whole"), b"event: done\ndata: [DONE]\n"],
+        {"until": "done"},
+        "thrown away: the last event needs a blank line",
+    ),
+    ([b"data: half"], {"on_eof": "complete"}, 'with on_eof="complete" the stream ends here all the same'),
+    (
+        [b'{"error": {"message": "s3cret"}}'],
+        {},
+        "the 32 bytes of the answer are no event stream, they look like JSON",
+    ),
+    (
+        [b'{"error":\n', b' "s3cret"}\n'],
+        {"flight_recorder": 5},
+        "they look like JSON; the error that ends the stream tells of it",
+    ),
+    ([b"<html>\n"], {}, "they look like a page"),
+    (
+        [event("a", id="1")],
+        {"method": "POST"},
+        "so the request is sent again; if its answers end so, pass on_eof=",
+    ),
+]
+
+
+@pytest.mark.parametrize("parts, options, words", ENDS, ids=range(len(ENDS)))
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_an_odd_end_is_told(script, caplog, parts, options, words):
+    """What came, and which argument to use: once, however often it comes (issue 11, kind 11)."""
+    script.always(Reply(*parts))
+    stream = make(script, max_retries=2, **options)
+    raised = []
+    with anyio.move_on_after(20):
+        try:
+            await drain(stream)
+        except RetriesExhaustedError as error:
+            raised.append(error)
+    await stream.aclose()
+    told = [text for text in warnings_in(caplog) if words in text and " -> " not in text]
+    assert len(told) == 1
+    assert "s3cret" not in caplog.text
+    for error in raised:
+        assert "they look like" in str(error)
+        assert ("bytes that look like JSON" in " ".join(error.wire)) is bool(options)
+
+
+async def test_a_post_that_ends_says_how_to_end_it(script):
+    """Tokens came and no id: it cannot be asked again, and the error says what the caller perhaps meant."""
+    script.respond(event("a"))
+    with pytest.raises(NotResumableError, match=r'pass on_eof="complete", or until='):
+        await drain(make(script, method="POST"))
+
+
+async def test_an_empty_answer_is_told(script):
+    """The error that gives up says that the server answered, and sent nothing (P54)."""
+    script.always(Reply())
+    with pytest.raises(RetriesExhaustedError, match=r"eof \(the server has sent nothing\)$"):
+        await drain(make(script))
+
+
+@pytest.mark.parametrize(
+    "step", [Reply(), Reply(status=503), Refusal(), Reply(event("x", id="1")).drop()], ids=str
+)
+async def test_no_backend_is_told_to_refresh(script, caplog, step):
+    """What is logged or raised is for a program and its operators; only `message` is for people (kind 14)."""
+    caplog.set_level(logging.DEBUG, "resilient_sse")
+    script.always(step)
+    record = Record()
+    with pytest.raises(RetriesExhaustedError) as caught:
+        await drain(make(script, on_state_change=record, dedup="always"))
+    assert "refresh" in record.texts[-1]
+    assert "refresh" not in f"{caught.value} {caught.value.__cause__} {caplog.text}".lower()
+    assert round(record.changes[-1].at) == 17

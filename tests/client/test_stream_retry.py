@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
 
+import anyio
+import anyio.to_thread
 import httpx
 import pytest
 
@@ -18,11 +20,13 @@ from resilient_sse import (
     Reason,
     ResilientStream,
     RetriesExhaustedError,
+    StreamError,
     StreamState,
     Verdict,
 )
 from resilient_sse._client.transport import own
 from resilient_sse.testing import Reply, comment, event, pause
+from resilient_sse.testing.steps import Refusal
 from tests.client.support import URL, Record, drain, make, numbered, take
 
 OTHER = "https://elsewhere/stream"
@@ -836,3 +840,108 @@ async def test_a_proxy_that_wants_credentials_is_not_asked_again(script):
     script.refuse(error=httpx.ProxyError("407 Proxy Authentication Required"))
     error = await gives_up(make(script), HandshakeError)
     assert "407" in str(error)
+
+
+# --- What the server says of itself in the stream, and what the program asks for
+
+
+OVERLOADED = event('{"type": "overloaded_error"}', event="error")
+
+
+@pytest.mark.parametrize(
+    "named",
+    [["error"], lambda item: item.event == "error", iter(["other", "error"])],
+    ids=["types", "function", "iterator"],
+)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_an_error_in_the_stream_is_a_failed_attempt(script, named):
+    """Overloaded twice, then well: two delays that grow, no storm, and a POST that delivered nothing yet (P56)."""
+    script.respond(OVERLOADED).end()
+    script.respond(comment("hello"), OVERLOADED).hang()
+    script.respond(event("1"), event("2", event="end"))
+    record = Record()
+    options = {"method": "POST", "json": {}, "error_events": named, "until": "end", "on_state_change": record}
+    async with make(script, **options) as stream:
+        assert [item.data for item in await drain(stream)] == ["1", "2"]
+    assert gaps(script) == [1, 2]
+    assert [str(change.error) for change in record.changes if change.error] == [
+        "the server has sent an error: an event of type 'error'"
+    ] * 2
+    assert (stream.stats.received, stream.stats.server_errors) == (2, 2)
+
+
+async def test_an_error_in_the_stream_that_never_passes(script):
+    """It uses the budget; the same words under the same id are no repetition of an event (P56)."""
+    script.always(Reply(event("busy", event="error", id="7")))
+    error = await gives_up(make(script, error_events=["error"], dedup="always"), RetriesExhaustedError)
+    assert gaps(script) == [1, 2, 4, 5, 5]
+    assert isinstance(error.__cause__, StreamError)
+
+
+async def test_an_error_in_the_stream_that_retrying_cannot_mend(script):
+    """`classify` sees the event, and may raise; what came around it is delivered (P56)."""
+    script.respond(b"".join([*numbered(1), event("too long", event="error"), *numbered(2)])).hang()
+    stream = make(script, error_events={"error"}, classify=lambda _: Verdict.RAISE)
+    assert [item.id for item in await take(stream, 2)] == ["1", "2"]
+    error = await gives_up(stream, StreamError)
+    assert error.event.data == "too long"
+    assert stream.state is StreamState.ERROR
+
+
+async def test_an_error_that_nobody_named_is_an_event(script):
+    """Off by default, and an event type in both arguments is an error (P56)."""
+    script.respond(OVERLOADED).hang()
+    script.respond(event("beat", event="heartbeat")).hang()
+    script.respond(event("x", event="end"))
+    async with make(script) as stream:
+        assert (await anext(stream)).event == "error"
+    async with make(script, error_events=["heartbeat"], until="end") as stream:
+        assert [item.data for item in await drain(stream)] == ["x"]
+    assert len(script.requests) == 3
+
+
+@pytest.mark.parametrize("state", ["up", "opening", "waiting"])
+async def test_restarting_in_a_loop_is_paced(script, state):
+    """The first restart is at once; who asks every hundredth of a second gets a connection a second (P56)."""
+    step = {"up": Reply().hang(), "opening": Reply(after=60), "waiting": Refusal()}[state]
+    script.always(step)
+    stream = make(script, max_retries=None, backoff=Backoff(1, 1, jitter=0), stall_timeout=None)
+
+    async def ask():
+        for _ in range(1000):
+            await anyio.sleep(0.01)
+            stream.restart()
+        await stream.aclose()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await drain(stream)
+    assert gaps(script)[0] < 0.02
+    assert 8 <= len(script.requests) <= 12
+
+
+async def test_restarting_now_and_then_is_at_once(script):
+    """A new connection every six seconds, because the program knows why, is not slowed down (P56)."""
+    script.always(Reply().hang())
+    stream = make(script)
+
+    async def ask():
+        for _ in range(5):
+            await anyio.sleep(6)
+            stream.restart()
+        await anyio.sleep(1)
+        await stream.aclose()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await drain(stream)
+    assert gaps(script) == [6] * 5
+
+
+async def test_restarting_from_another_thread_says_how(script):
+    """It cannot work, and so it says what does (P56)."""
+    script.respond(*numbered(1)).hang()
+    async with make(script) as stream:
+        await anext(stream)
+        with pytest.raises(RuntimeError, match="call_soon_threadsafe"):
+            await anyio.to_thread.run_sync(stream.restart)

@@ -862,7 +862,7 @@ def test_a_restart_is_at_once_and_no_failure():
         assert stream.delay == 0.0
         (change,) = stream.changes()
         assert (change.new, change.reason, change.attempt) == (RECONNECTING, Reason.RESTART, 1)
-        stream.opens().changes()
+        stream.opens().passes(6).changes()
     stream.restarts().refuses()
     assert stream.state is RECONNECTING
     stream.refuses()

@@ -18,7 +18,9 @@ from resilient_sse import (
     Reason,
     ResilientSSEError,
     RetriesExhaustedError,
+    ServerSentEvent,
     StateChange,
+    StreamError,
     StreamState,
 )
 from resilient_sse._core import errors
@@ -82,6 +84,7 @@ EXAMPLES = [
     BadStatusError(status=403, headers={}),
     BadContentTypeError("text/html", status=200, headers={}),
     ConnectionLostError(Reason.EOF),
+    StreamError(ServerSentEvent(event="error", data="x")),
     LimitExceededError(1),
     RetriesExhaustedError(attempts=6, elapsed=17.0),
     NotResumableError("x"),

@@ -9,6 +9,7 @@ many failures followed each other, and when the last connection began.
 from __future__ import annotations
 
 import itertools
+import math
 from datetime import UTC, datetime
 from random import Random
 
@@ -56,8 +57,10 @@ class SubscriptionMachine(RuleBasedStateMachine):
         self.wanted: list[str] = []
         self.delivered: list[str] = []
         self.position = self.next = 0
-        self.failures = 0
+        self.failures, self.polled = 0, False
         self.opened_at: float | None = None
+        self.asked_at = -math.inf
+        self.polled = False
         self.proved = False
         self.floor = 0.0
         self.expected = dict.fromkeys(FIGURES, 0)
@@ -187,10 +190,13 @@ class SubscriptionMachine(RuleBasedStateMachine):
     def lose(self, reason):
         """Lose the connection, once everything it brought was taken."""
         self.take_all()
+        answered = reason is Reason.EOF and self.session._answered
         self.session.lost(ConnectionLostError(reason), now=self.now, wall=WALL)
         self.expected["stalls"] += reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
         self.connection_ended()
-        self.after_a_failure()
+        if answered:
+            self.failures, self.polled = 0, True
+        self.after_a_failure(answered=answered)
 
     @precondition(lambda self: not self.over and self.session.error is None)
     @rule(at_once=st.booleans())
@@ -198,7 +204,9 @@ class SubscriptionMachine(RuleBasedStateMachine):
         """Cut the connection, or the attempt to make one."""
         if self.opened_at is not None:
             self.take_all()
-        paced = not at_once and not self.proved
+        paced = not self.proved
+        if at_once:
+            paced, self.asked_at = self.now - self.asked_at <= 5.0, self.now
         self.session.interrupted(now=self.now, at_once=at_once)
         if self.opened_at is not None:
             self.connection_ended()
@@ -222,7 +230,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
         self.take_all()
         self.session.error = None
         self.session.start(self.now)
-        self.failures = 0
+        self.failures, self.polled = 0, False
 
     @precondition(lambda self: self.opened_at is not None)
     @rule()
@@ -270,18 +278,18 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
     def connection_ended(self) -> None:
         if self.now - self.opened_at > LONGEST_DELAY:
-            self.failures = 0
+            self.failures, self.polled = 0, False
         self.opened_at, self.proved = None, False
 
-    def after_a_failure(self, *, final: bool = False) -> None:
+    def after_a_failure(self, *, final: bool = False, answered: bool = False) -> None:
         change = self.told()[-1]
         if final:
             assert (change.new, change.reason) == (StreamState.ERROR, Reason.STATUS)
             assert self.session.error.status == 403
-        elif self.max_retries is not None and self.failures >= self.max_retries:
+        elif self.max_retries is not None and self.failures >= self.max_retries and not answered:
             assert (change.new, change.reason) == (StreamState.ERROR, Reason.RETRIES)
             assert isinstance(self.session.error, RetriesExhaustedError)
-            assert self.session.error.attempts == self.failures + 1
+            assert self.session.error.attempts == self.failures + (not self.polled)
         else:
             self.failures += 1
             assert (change.new, change.attempt) == (StreamState.RECONNECTING, self.failures)

@@ -134,6 +134,8 @@ def _fits(options: Options, seen: Seen, change: StateChange, wanted: frozenset[V
 def _verdicts(record: Record, request: Sent, change: StateChange, standing: _Standing) -> frozenset[Verdict]:
     """Return what may be made of a failure: one verdict, but for the ends that no error tells."""
     options = record.plan.options
+    if request.status != _UNAUTHORIZED and change.reason is not Reason.RESTART:
+        standing.refused = False  # the next 401 is not in a row with the last
     if change.reason in (Reason.RESTART, Reason.GAP):
         return frozenset({Verdict.RETRY})
     if not request.met:

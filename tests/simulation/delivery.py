@@ -117,14 +117,28 @@ def _check_tail(process: Process) -> Iterator[Violation]:
 
 
 def _check_position(process: Process) -> Iterator[Violation]:
-    """What is saved was handled, and was handled last; a new process begins there, and each connection."""
+    """
+    What is saved was handled, and was handled last, or was for nobody, and nothing that came before it waits.
+
+    A new process begins there, and each connection.
+    """
     handled: ServerSentEvent | None = None
+    delivered: ServerSentEvent | None = None
+    passing = {
+        event.id for request in process.requests for event in request.events if not process.wanted(event)
+    }
     for seen in process.seen:
+        if isinstance(seen.fact, ServerSentEvent):
+            delivered = seen.fact
         if not isinstance(seen.fact, Note):
             continue
         if seen.fact.kind == "handled":
             handled = seen.fact.event
-        if seen.fact.kind == "saved" and (handled is None or handled.last_event_id != seen.fact.text):
+            if handled is not None:
+                passing.add(handled.last_event_id)
+        passed = seen.fact.text in passing and delivered == handled
+        last = handled is not None and handled.last_event_id == seen.fact.text
+        if seen.fact.kind == "saved" and not (last or passed):
             yield Violation("position", seen.at, f"{seen.fact.text} was saved, {handled} was handled last")
     if process.requests and process.seen:
         stored = process.seen[0].fact.text if isinstance(process.seen[0].fact, Note) else None

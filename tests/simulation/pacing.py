@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from resilient_sse import Reason, RetriesExhaustedError, StateChange, StreamState
 from tests.simulation.plan import Options
 from tests.simulation.record import Note, Record, Seen, Violation
-from tests.simulation.truth import Sent
 
 __all__ = ["check_pacing", "delay_band"]
 
@@ -91,7 +90,7 @@ def _changed(record: Record, seen: Seen, change: StateChange, outage: _Outage) -
     if request is not None and request.retries and outage.opened_at is not None:
         *before, outage.retry = [each / 1000 for each in request.retries]
         heard = before[-1] if before else heard
-    answered = request is not None and change.reason is Reason.EOF and _brought(request)
+    answered = request is not None and change.reason is Reason.EOF and request.brought
     _well(record, seen, outage, news, answered=answered)
     if change.new is StreamState.RECONNECTING:
         after = None if request is None or outage.opened_at is not None else request.retry_after
@@ -100,10 +99,6 @@ def _changed(record: Record, seen: Seen, change: StateChange, outage: _Outage) -
     else:
         yield from _gives_up(record, seen, change, outage)
     outage.opened_at = None
-
-
-def _brought(request: Sent) -> bool:
-    return bool(request.events or request.heartbeats or request.retries or request.comments)
 
 
 def _well(record: Record, seen: Seen, outage: _Outage, news: int, *, answered: bool) -> None:

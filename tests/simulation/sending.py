@@ -100,8 +100,8 @@ class Told(Reply):
     def _note(self, piece: Piece | None) -> None:
         if piece is None:
             return
+        self._sent.brought = True
         self._sent.heartbeats += piece.heartbeat
-        self._sent.comments += piece.comment
         if piece.retry is not None:
             self._sent.retries.append(piece.retry)
         if piece.event is not None:

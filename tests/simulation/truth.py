@@ -71,8 +71,8 @@ class Sent:
         opened: Whether the client has got the headers of a stream.
         events: The events that the client has read to the end, repeats included.
         hinted: Those of them whose block had a `retry` field.
+        brought: Whether the client has read anything of it to its end, be it a comment.
         heartbeats: How many heartbeats it has, those without a number of their own.
-        comments: How many comments it has.
         retries: The `retry` fields that it has, in milliseconds.
         retry_after: The seconds of the `Retry-After` header, if there was one.
         unresumable: The answer says that the cursor cannot be resumed from: by 410, or by a `Last-Event-ID`.
@@ -97,7 +97,7 @@ class Sent:
     events: list[Published] = field(default_factory=list["Published"])
     hinted: list[Published] = field(default_factory=list["Published"])
     heartbeats: int = 0
-    comments: int = 0
+    brought: bool = False
     retries: list[int] = field(default_factory=list[int])
     retry_after: float | None = None
     unresumable: bool = False
