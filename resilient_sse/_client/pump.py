@@ -403,7 +403,7 @@ class Pump:
         """Open a connection; `None` if `wake` was called meanwhile."""
         with self._interruptible():
             request = await self._request.prepare(cursor)
-            return await self._transport.open(request)
+            return await self._transport.open(request, self._quiet)
         return None
 
     async def _was_cut(self, connection: Connection) -> None:
@@ -461,6 +461,11 @@ class Pump:
                 return
             with self._interruptible():
                 await anyio.sleep(left)
+
+    async def _quiet(self) -> None:
+        """Tell that there is no answer yet."""
+        self._session.quiet(anyio.current_time())
+        await self._announce()
 
     def _goes_on(self) -> bool:
         return self._session.state is StreamState.RECONNECTING and not self.closing

@@ -228,6 +228,7 @@ class ResilientStream:
             compression=compression,
             connect_timeout=connect_timeout,
             header_timeout=stall_timeout,
+            waiting_after=options.liveness.notice,
         )
         reporter = Reporter(self._callbacks, self._session.stats, where=self._where)
         self._pump = Pump(self._session, request, transport, reporter, self._position)
