@@ -149,8 +149,7 @@ class Pump:
                     if self._position is not None:
                         await self._position.passed(session.intake.last_event_id, now=self._clock())
                         self._read_at = None  # the time of a save is the program's own
-                    await self._read(connection)
-                    if connection.source.pending:
+                    if await self._read(connection):
                         await self._stay(connection)
                 else:
                     await self._proceed(step)
@@ -179,14 +178,15 @@ class Pump:
             self._was_cancelled = False
             self._session.interrupted(now=anyio.current_time(), at_once=False)
 
-    async def _read(self, connection: Connection) -> None:
-        """Wait for bytes, as long as silence may last, and give them to the session."""
+    async def _read(self, connection: Connection) -> bool:
+        """Wait for bytes, and give them to the session; return whether it was woken, and nothing came."""
         session = self._session
         patience, reason = session.silence.left
         if patience <= 0:
             what = "no event" if reason is Reason.EVENT_TIMEOUT else "nothing"
+            await self._end_read(connection)
             await self._lose(ConnectionLostError(reason, f"{what} for {session.silence.lasted:.1f} s"))
-            return
+            return False
         notice = session.silence.until_notice
         if notice < patience and session.journal.state is StreamState.CONNECTED:
             patience = notice
@@ -194,7 +194,7 @@ class Pump:
             data = await connection.receive(patience)
         except ConnectionLostError as error:
             await self._lose(error)
-            return
+            return False
         except anyio.get_cancelled_exc_class():
             await self._was_cut(connection)
             raise
@@ -208,21 +208,29 @@ class Pump:
             self._left -= _EVENTS_A_READ
         if data is None:
             await self._lose(ConnectionLostError(Reason.EOF))
-            return
+            return False
         session.receive(data, raw_size=connection.arrived, waited=waited, now=now)
         if session.silence.until_notice <= 0 < session.silence.left[0]:
             session.quiet(now)
+        return not (data or connection.arrived)
 
     async def _stay(self, connection: Connection) -> None:
-        """Tell of a silence, and go on with the read that was woken for it unless there is a reason to leave."""
+        """
+        Tell of a silence, and read on unless there is a reason to leave.
+
+        Nothing is taken meanwhile: nothing has come, and the time that has passed is no replay.
+        """
+        woken = True
         try:
-            while connection.source.pending:
+            while woken:
                 await self._announce()
-                gone = self.closing or self._restart or self.connection is not connection
-                if gone or self._session.silence.left[0] <= 0:
+                gone = self.closing or self.connection is not connection
+                if gone or self._restart:
                     await self._end_read(connection)
-                else:
-                    await self._read(connection)
+                    if not gone:
+                        await self._interrupted()
+                    return
+                woken = await self._read(connection)
         except BaseException:
             if connection.source.pending:  # it came out of a callback
                 try:
@@ -438,7 +446,7 @@ class Pump:
                 if failure is exc:
                     raise
                 raise failure from exc
-            return request, await self._transport.open(request)
+            return request, await self._transport.open(request, self._quiet)
         return None
 
     async def _was_cut(self, connection: Connection) -> None:
@@ -455,11 +463,12 @@ class Pump:
         await self._drop()
 
     async def _end_read(self, connection: Connection) -> None:
-        """End a read that was woken; closing the connection first leaves it little to do."""
-        try:
-            await connection.aclose()
-        finally:
-            await connection.source.end()
+        """End a read that was woken and is under way; closing the connection first leaves it little to do."""
+        if connection.source.pending:
+            try:
+                await connection.aclose()
+            finally:
+                await connection.source.end()
 
     async def _lose(self, error: ResilientSSEError) -> None:
         try:
@@ -503,6 +512,11 @@ class Pump:
                 return
             with self._interruptible():
                 await anyio.sleep(left)
+
+    async def _quiet(self) -> None:
+        """Tell that there is no answer yet."""
+        self._session.quiet(anyio.current_time())
+        await self._announce()
 
     def _goes_on(self) -> bool:
         return self._session.state is StreamState.RECONNECTING and not self.closing

@@ -109,7 +109,8 @@ def _explained(init: Callable[P, None]) -> Callable[P, None]:
             raise TypeError(f"ResilientStream() has no argument {name!r}{hint}")
         init(*args, **kwargs)
 
-    explaining.__kwdefaults__ = init.__kwdefaults__  # where defaults are looked up
+    found: Any = explaining
+    found.__kwdefaults__ = init.__kwdefaults__  # where defaults are looked up
     return explaining
 
 
@@ -308,6 +309,7 @@ class ResilientStream:
             compression=compression,
             connect_timeout=connect_timeout,
             header_timeout=stall_timeout,
+            waiting_after=options.liveness.notice,
         )
         reporter = Reporter(self._callbacks, self._session.stats, where=self._where)
         self._pump = Pump(self._session, request, transport, reporter, self._position)

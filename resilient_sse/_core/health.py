@@ -25,6 +25,7 @@ class StreamHealth:
         last_event_at: When an event was last delivered.
         last_error: The kind of the last failure, with its status if it was an answer; never its text, which may
             quote what must not be shown.
+        opening: Whether an answer is being waited for, be it in state `WAITING`.
         at: The moment.
     """
 
@@ -35,12 +36,13 @@ class StreamHealth:
     last_byte_at: float | None = None
     last_event_at: float | None = None
     last_error: str | None = None
+    opening: bool = False
     at: float = 0.0
 
     @property
     def ok(self) -> bool:
         """Whether a connection is up; silence that has not lasted too long counts as up."""
-        return self.state in (StreamState.CONNECTED, StreamState.WAITING)
+        return self.state in (StreamState.CONNECTED, StreamState.WAITING) and not self.opening
 
     @property
     def silent_for(self) -> float | None:

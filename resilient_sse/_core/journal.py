@@ -49,6 +49,11 @@ class Journal:
         self.untold: list[StateChange | Recovery] = []
         """What callbacks and observers have not been told yet."""
 
+    @property
+    def opening(self) -> bool:
+        """Whether an attempt to open a connection is under way."""
+        return self._attempted_at is not None and self._attempted_for is None
+
     def attempting(self, now: float) -> None:
         """Take note that an attempt to open a connection begins; the next change of state ends it."""
         self._attempted_at, self._attempted_for = now, None
@@ -71,7 +76,8 @@ class Journal:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """Enter the state *new*; the arguments are the attributes of `StateChange`."""
-        if self._attempted_for is None:
+        goes_on = new is StreamState.WAITING  # the attempt that is silent, if one is under way
+        if self._attempted_for is None and not goes_on:
             self.attempted(now)
         answer = error if isinstance(error, HandshakeError) else getattr(error, "__cause__", None)
         if isinstance(answer, HandshakeError):
@@ -87,10 +93,11 @@ class Journal:
             status=status,
             headers=headers or {},
             at=now,
-            attempted_at=self._attempted_at,
-            attempted_for=self._attempted_for,
+            attempted_at=None if goes_on else self._attempted_at,
+            attempted_for=None if goes_on else self._attempted_for,
         )
-        self._attempted_at = self._attempted_for = None
+        if not goes_on:
+            self._attempted_at = self._attempted_for = None
         if new is not self.state or self.since is None:
             self.since = now
         self.state, self._reason, self._attempt = new, reason, attempt
@@ -114,6 +121,7 @@ class Journal:
             last_byte_at=self._stats.last_byte_at,
             last_event_at=self._stats.last_event_at,
             last_error=self._last_error,
+            opening=self.opening,
             at=now,
         )
 

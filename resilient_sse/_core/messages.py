@@ -42,15 +42,15 @@ def message_key(change: StateChange) -> str:
     """Name the text of the catalogue that belongs to *change*."""
     match change.new:
         case StreamState.CONNECTED | StreamState.CONNECTING:
-            interrupted = change.old in (StreamState.RECONNECTING, StreamState.ERROR)
+            again = change.old is StreamState.WAITING and not change.was_up and change.attempt > 0
+            interrupted = again or change.old in (StreamState.RECONNECTING, StreamState.ERROR)
             return "restored" if interrupted else "connected"
         case StreamState.WAITING:
             if change.attempt == 0:
                 return "waiting"
             return "waiting_retry" if change.max_retries is not None else "waiting_retry_unlimited"
         case StreamState.RECONNECTING:
-            was_up = change.old in (StreamState.CONNECTED, StreamState.WAITING)
-            return "lost" if was_up else "reconnecting"
+            return "lost" if change.was_up else "reconnecting"
         case StreamState.CLOSED:
             return "complete" if change.reason is Reason.COMPLETE else "closed"
         case StreamState.ERROR:

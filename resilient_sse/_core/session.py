@@ -77,27 +77,31 @@ _FAILED_OPENINGS = frozenset(
 _GIVING_UP = _FAILED_OPENINGS | {Reason.RETRIES, Reason.RESTART}
 _WANTED = frozenset({Reason.RESTART, Reason.AGE, Reason.GAP})
 _OPENED = frozenset({Reason.OPENED})
+_SILENT = frozenset({Reason.STALL})
 _ENDINGS = frozenset({Reason.COMPLETE, Reason.CLOSED})
 
 TRANSITIONS: Mapping[tuple[StreamState, StreamState], frozenset[Reason]] = MappingProxyType(
     {
         (_CONNECTING, _CONNECTED): _OPENED,
+        (_CONNECTING, _WAITING): _SILENT,
         (_CONNECTING, _RECONNECTING): _FAILED_OPENINGS | {Reason.RESTART},
         (_CONNECTING, _ERROR): _GIVING_UP,
         (_CONNECTING, _CLOSED): _ENDINGS,
-        (_CONNECTED, _WAITING): frozenset({Reason.STALL}),
+        (_CONNECTED, _WAITING): _SILENT,
         (_CONNECTED, _RECONNECTING): _UP_LOSSES,
         (_CONNECTED, _ERROR): _UP_LOSSES | {Reason.RETRIES},
         (_CONNECTED, _CLOSED): _ENDINGS,
         (_WAITING, _CONNECTED): _OPENED,
-        (_WAITING, _RECONNECTING): _UP_LOSSES,
-        (_WAITING, _ERROR): _UP_LOSSES | {Reason.RETRIES},
+        (_WAITING, _RECONNECTING): _UP_LOSSES | _FAILED_OPENINGS,
+        (_WAITING, _ERROR): _UP_LOSSES | _GIVING_UP,
         (_WAITING, _CLOSED): _ENDINGS,
         (_RECONNECTING, _CONNECTED): _OPENED,
+        (_RECONNECTING, _WAITING): _SILENT,
         (_RECONNECTING, _RECONNECTING): _FAILED_OPENINGS | {Reason.RESTART},
         (_RECONNECTING, _ERROR): _GIVING_UP,
         (_RECONNECTING, _CLOSED): _ENDINGS,
         (_ERROR, _CONNECTED): _OPENED,
+        (_ERROR, _WAITING): _SILENT,
         (_ERROR, _RECONNECTING): _FAILED_OPENINGS | {Reason.RESTART},
         (_ERROR, _ERROR): _GIVING_UP,
         (_ERROR, _CLOSED): _ENDINGS,
@@ -330,8 +334,8 @@ class Session:
         return self._current.parser.overflow or missing or Step.READ
 
     def quiet(self, now: float) -> None:
-        """Take note that the silence has become worth a notice."""
-        if self.state is StreamState.CONNECTED:
+        """Take note that the silence, of a connection or before an answer, has become worth a notice."""
+        if self.state is _CONNECTED or (self.journal.opening and self.state is not _WAITING):
             self._move(StreamState.WAITING, Reason.STALL, now)
 
     def take(self, now: float) -> Delivery | None:

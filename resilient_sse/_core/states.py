@@ -139,6 +139,18 @@ class StateChange:
     attempted_for: float | None = None
 
     @property
+    def was_up(self) -> bool:
+        """Whether a connection was up before; silence while an answer was waited for is not up."""
+        waited = self.old is StreamState.WAITING and self.attempted_at is None
+        return waited or self.old is StreamState.CONNECTED
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a connection is up now."""
+        waits = self.new is StreamState.WAITING and self.old is StreamState.CONNECTED
+        return waits or self.new is StreamState.CONNECTED
+
+    @property
     def category(self) -> Category | None:
         """The kind of error that this change shows, `None` if it shows none: a loss that the program wanted."""
         if self.new not in (StreamState.RECONNECTING, StreamState.ERROR):

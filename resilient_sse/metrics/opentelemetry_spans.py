@@ -32,7 +32,6 @@ __all__ = ["SPAN_NAME", "Attempts", "address_attributes"]
 
 SPAN_NAME: Final = "SSE connect"
 
-_UP: Final = (StreamState.CONNECTED, StreamState.WAITING)
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -86,7 +85,7 @@ class Attempts:
     def _changed(self, change: StateChange) -> None:
         if change.attempted_at is not None:
             self._over(change, change.attempted_at)
-        elif change.new not in _UP:
+        elif not change.is_up:
             self._tell_accepted()  # without `resume`: the notice of the opening was discarded, or is held back
         if change.new is StreamState.RECONNECTING:
             self._number, self._reason = change.attempt, change.reason
@@ -95,7 +94,7 @@ class Attempts:
 
     def _over(self, change: StateChange, begin: float) -> None:
         """Take note of the end of an attempt."""
-        if change.new in _UP:
+        if change.is_up:
             attempt = self._attempt(change, begin, "accepted")
             attempt.connection = self._stats.connections
             attempt.attributes["sse.client.connection"] = self._stats.connections

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "Observe", "StreamFigures"]
 
-_UP: Final = (StreamState.CONNECTED, StreamState.WAITING)
 _SILENT: Final = (Reason.STALL, Reason.EVENT_TIMEOUT)
 
 # The order is that in which the client counts, so that a read from another thread never sees an effect without
@@ -169,7 +168,7 @@ class StreamFigures:
         return _contiguous(stats)
 
     def _changed(self, change: StateChange) -> None:
-        was_up, is_up = change.old in _UP, change.new in _UP
+        was_up, is_up = change.was_up, change.is_up
         self.state = change.new
         if change.new is StreamState.CLOSED:
             self.ended_at = self._clock()

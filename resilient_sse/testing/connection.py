@@ -44,13 +44,17 @@ class Connection:
         self._read_timeout = math.inf if limit is None else limit
         self._on_close = on_close
         self._news = anyio.Event()
-        self.closed = False
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
         """Whether the client has let go of it."""
+        return self._closed
 
     def close(self) -> None:
         """Let go of the connection; a read that is pending on it fails.  Doing it twice is doing it once."""
         if not self.closed:
-            self.closed = True
+            self._closed = True
             self._news.set()
             self._on_close(self)
 

@@ -296,7 +296,7 @@ async def test_the_head_of_a_compressed_body_is_life(script):
 
 
 async def test_headers_that_never_come(script):
-    """Silence before the response headers is bounded, with a reason of its own (section 3.3)."""
+    """Silence before the response headers is told of and bounded, with a reason of its own (section 3.3)."""
     script.stall_headers(times=2)
     script.expect_no_more()
     record = Record()
@@ -305,7 +305,49 @@ async def test_headers_that_never_come(script):
         await drain(stream)
     assert isinstance(caught.value.__cause__, ConnectionLostError)
     assert caught.value.__cause__.reason is Reason.CONNECT
-    assert record.timetable == [(50, "reconnecting", "connect"), (101, "error", "retries")]
+    assert record.timetable == [
+        (25, "waiting", "stall"),
+        (50, "reconnecting", "connect"),
+        (76, "waiting", "stall"),
+        (101, "error", "retries"),
+    ]
+    assert [record.texts[0], record.texts[2]] == [
+        "Waiting for server response...",
+        "Waiting for server response... (retry 1/1)",
+    ]
+
+
+async def test_the_notice_before_the_headers_takes_no_time_of_theirs(script):
+    """A callback of it runs in the consumer's task, and is not cut short by the limit (sections 3.3, 3.7)."""
+    script.stall_headers()
+    script.respond(*numbered(1)).hang()
+    told = []
+
+    async def slow(change):
+        await anyio.sleep(100)
+        told.append((change.new.value, anyio.get_current_task().id, anyio.current_time()))
+
+    async with make(script, on_state_change=slow, connect_timeout=10) as stream:
+        await anext(stream)
+    here = anyio.get_current_task().id
+    assert told[:2] == [("waiting", here, 125), ("reconnecting", here, 250)]
+    assert stream.stats.stalls == 0
+
+
+async def test_headers_that_come_behind_the_notice(script):
+    """The answer counts, and is kept while a callback of the notice runs (section 3.3)."""
+    script.respond(*numbered(1), after=26).hang()
+    record = Record()
+
+    async def slow(change):
+        await anyio.sleep(5)
+
+    async with make(script, on_state_change=record) as stream:
+        stream.on_state_change(slow)
+        await anext(stream)
+        assert len(script.requests) == 1
+    assert record.timetable[:2] == [(25, "waiting", "stall"), (30, "connected", "opened")]
+    assert record.texts[1] == "Connected"
 
 
 async def test_headers_that_come_late(script):

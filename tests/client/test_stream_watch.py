@@ -114,7 +114,8 @@ async def test_the_wait_for_headers_is_no_silence_of_the_body(script):
     record = Record()
     async with make(script, on_state_change=record) as stream:
         await anext(stream)
-    assert times(record)[:2] == [(54, "waiting"), (59, "reconnecting")]
+    assert record.timetable[0] == (25, "waiting", "stall")  # for the headers
+    assert times(record)[:3] == [(29, "connected"), (54, "waiting"), (59, "reconnecting")]
 
 
 async def test_headers_that_do_not_come_while_reconnecting(script):
@@ -128,8 +129,8 @@ async def test_headers_that_do_not_come_while_reconnecting(script):
         assert (stream.stats.stalls, stream.stats.failed_attempts) == (0, 1)
     assert record.timetable[1:4] == [
         (0, "reconnecting", "reset"),
+        (26, "waiting", "stall"),
         (51, "reconnecting", "connect"),
-        (53, "connected", "opened"),
     ]
 
 

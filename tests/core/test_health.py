@@ -35,6 +35,7 @@ def test_as_json():
         "last_byte_at": None,
         "last_event_at": None,
         "last_error": "E 503",
+        "opening": False,
         "at": 5.0,
         "ok": True,
         "silent_for": None,

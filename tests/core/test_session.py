@@ -142,11 +142,11 @@ def up(**options) -> Stream:
 
 
 EXPECTED = {
-    CONNECTING: {CONNECTED, RECONNECTING, ERROR, CLOSED},
+    CONNECTING: {CONNECTED, WAITING, RECONNECTING, ERROR, CLOSED},
     CONNECTED: {WAITING, RECONNECTING, ERROR, CLOSED},
     WAITING: {CONNECTED, RECONNECTING, ERROR, CLOSED},
-    RECONNECTING: {CONNECTED, RECONNECTING, ERROR, CLOSED},
-    ERROR: {CONNECTED, RECONNECTING, ERROR, CLOSED},
+    RECONNECTING: {CONNECTED, WAITING, RECONNECTING, ERROR, CLOSED},
+    ERROR: {CONNECTED, WAITING, RECONNECTING, ERROR, CLOSED},
     CLOSED: set(),
 }
 """The ways between the states: R77-R82, X3, X21."""
@@ -220,6 +220,8 @@ def test_every_row_can_be_reached(old, new, reason):
         retry = {"classify": lambda _: answers.get(new) if ready else None}
         stream = in_state(old, retry=retry)
         ready.append(True)
+        if new is WAITING and old is not CONNECTED:
+            stream.session.journal.attempting(stream.now)
         happens(stream, new, reason)
     assert [(change.old, change.new, change.reason) for change in stream.changes()] == [(old, new, reason)]
     assert stream.state is new
@@ -353,6 +355,27 @@ def test_nobody_waits_for_a_connection_that_is_not_there():
     stream = up().loses()
     stream.falls_silent()
     assert stream.path() == [RECONNECTING]
+
+
+def test_silence_before_an_answer():
+    """It is told of like any other, and what is behind it is not called up, or lost (section 3.3)."""
+    stream = up().loses()
+    stream.session.journal.attempting(stream.now)
+    stream.falls_silent()
+    waiting = stream.session.journal.untold[-1]
+    assert (waiting.was_up, waiting.is_up, waiting.attempted_at) == (False, False, None)
+    assert waiting.message == "Waiting for server response... (retry 1/5)"
+    assert not stream.session.journal.health(stream.now).ok
+    stream.session.refused(ConnectionLostError(Reason.CONNECT), now=stream.now, wall=WALL)
+    failed = stream.session.journal.untold[-1]
+    assert (failed.was_up, failed.attempted_at) == (False, stream.now)
+    assert failed.message == "Reconnecting (attempt 2)..."
+    stream.session.journal.attempting(stream.now)
+    stream.falls_silent()
+    stream.session.opened(200, {}, cursor=None, now=stream.now)
+    opened = stream.session.journal.untold[-1]
+    assert (opened.was_up, opened.is_up) == (False, True)
+    assert opened.message == "Connection restored - resuming stream..."
 
 
 def test_what_is_no_sign_of_life_leaves_waiting():

@@ -2,6 +2,7 @@
 
 import time
 
+import anyio
 import pytest
 
 from resilient_sse import Reason, ResilientStream, RetriesExhaustedError, StreamState
@@ -110,3 +111,25 @@ async def test_silence_instead_of_tls(serve, diary):
     assert time.monotonic() - started < 3
     assert raised.value.__cause__.reason is Reason.CONNECT
     assert await eventually(lambda: server.peers[0].left_at is not None, within=2)
+
+
+@pytest.mark.both
+async def test_the_notice_before_the_headers(serve):
+    """3.3: silence before the response headers is told of, in the consumer's task, and it is bounded."""
+    told = []
+
+    def tell(change):
+        told.append((change.new.value, anyio.get_current_task().id))
+
+    stream = ResilientStream(
+        serve(lambda peer: peer.hold()).url,
+        max_retries=0,
+        waiting_after=0.1,
+        stall_timeout=0.3,
+        on_state_change=tell,
+    )
+    with pytest.raises(RetriesExhaustedError) as caught:
+        await anext(stream)
+    here = anyio.get_current_task().id
+    assert told == [("waiting", here), ("error", here)]
+    assert "stall_timeout" in str(caught.value.__cause__)

@@ -1,12 +1,13 @@
 """Clients and servers with one fault each; the simulation has to catch every one of them."""
 
+import math
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import replace
 from unittest.mock import patch
 
 from resilient_sse import Gap, Reason, StreamState
-from resilient_sse._client import pump, stream
+from resilient_sse._client import pump
 from resilient_sse._client import request as request_module
 from resilient_sse._client.callbacks import Callbacks
 from resilient_sse._client.position import Position
@@ -237,7 +238,7 @@ def early_commits():
 
         return wrapped
 
-    return replaced(ResilientStream, "_next", make)
+    return replaced(Pump, "next", make)
 
 
 def late_commits():
@@ -394,7 +395,11 @@ def uncounted_losses():
 
 def endless_patience():
     """Never give up a silent connection."""
-    return patch.object(Silence, "left", property(lambda self: (1e9, Reason.STALL)))
+
+    def measure(self):
+        self.left, self.until_notice = (1e9, Reason.STALL), math.inf
+
+    return patch.object(Silence, "_measure", measure)
 
 
 @contextmanager
@@ -402,7 +407,6 @@ def unbounded_close():
     """Wait for a connection to close for as long as it likes."""
     with (
         patch.object(pump, "CLOSE_SECONDS", 100.0),
-        patch.object(stream, "CLOSE_SECONDS", 100.0),
         patch.object(connection, "CLOSE_SECONDS", 100.0),
     ):
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -59,6 +60,7 @@ class Transport:
         compression: Whether to ask for a compressed body.
         connect_timeout: Seconds for a slot of the client's pool, for the connection, and for TLS, each.
         header_timeout: Seconds from the request to the end of the response headers.
+        waiting_after: Seconds from the request to the notice that there is silence.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Transport:
         compression: bool,
         connect_timeout: float | None,
         header_timeout: float | None,
+        waiting_after: float,
     ) -> None:
         self._injected = client
         self._uds = uds
@@ -79,16 +82,27 @@ class Transport:
         self._encoding = ACCEPTED_ENCODINGS if compression else "identity"
         self._connect_timeout = connect_timeout
         self._header_timeout = header_timeout
+        self._waiting_after = waiting_after
 
-    async def open(self, request: PreparedRequest) -> Connection:
+    async def open(self, request: PreparedRequest, quiet: Callable[[], Awaitable[None]]) -> Connection:
         """
         Send *request* and accept its answer as an event stream.
+
+        Args:
+            request: What to ask.
+            quiet: Is awaited once, if there is no answer for `waiting_after`.
 
         Raises:
             HandshakeError: The answer cannot become an event stream, or the request cannot be sent.
             ConnectionLostError: There was no answer.
         """
-        opening = Opening(self._connect_timeout, self._header_timeout, pooled=_has_pool(self._injected))
+        opening = Opening(
+            self._connect_timeout,
+            self._header_timeout,
+            pooled=_has_pool(self._injected),
+            quiet=quiet,
+            waiting_after=self._waiting_after,
+        )
         options: dict[str, Any] = {"extensions": opening.extensions}
         if self._auth is not None:
             options["auth"] = self._auth

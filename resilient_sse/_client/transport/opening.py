@@ -9,11 +9,12 @@ import anyio
 
 from resilient_sse._client.backends import hold, on_asyncio
 from resilient_sse._client.transport.failures import raise_translated
+from resilient_sse._client.transport.reads import WOKEN, waits_for
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     import httpx
 
@@ -25,6 +26,9 @@ _MUST_WAIT = ("connect_tcp.complete", "start_tls.complete", "response_closed.com
 
 # What httpcore finds when it reads the body; one for all.
 _NO_LIMITS: dict[str, float | None] = {}
+
+# Seconds between two looks at whether a connection is there, where silence is told of sooner than that.
+_POLL = 0.05
 
 # httpcore's own timeout is to strike first, for it says what was waited for.
 _AFTER_HTTPCORE = 1.0
@@ -43,11 +47,34 @@ class Opening:
         connect_timeout: Seconds for the slot, the connection and TLS, each; the transport enforces it.
         header_timeout: Seconds from the request to the end of the response headers.
         pooled: Whether a slot has to be waited for.
+        quiet: Is awaited once, after a silence of so many seconds before the headers.
+        waiting_after: These seconds.
     """
 
-    __slots__ = ("_connect", "_headers", "_protects", "_scope", "_sent", "extensions")
+    __slots__ = (
+        "_connect",
+        "_headers",
+        "_protects",
+        "_quiet",
+        "_quiet_at",
+        "_scope",
+        "_sent",
+        "_waiting_after",
+        "extensions",
+    )
 
-    def __init__(self, connect_timeout: float | None, header_timeout: float | None, *, pooled: bool) -> None:
+    def __init__(
+        self,
+        connect_timeout: float | None,
+        header_timeout: float | None,
+        *,
+        pooled: bool,
+        quiet: Callable[[], Awaitable[None]],
+        waiting_after: float,
+    ) -> None:
+        self._quiet = quiet
+        self._waiting_after = waiting_after
+        self._quiet_at = math.inf
         self._connect = math.inf if connect_timeout is None else connect_timeout
         self._headers = math.inf if header_timeout is None else header_timeout
         # Without a limit on the wait for a slot, holding cancellation off could last for ever.
@@ -75,10 +102,11 @@ class Opening:
             # Transports that trace nothing (mocks, mostly) are held to the sum of all limits.
             scope.deadline = began + 2 * self._connect + self._headers
             try:
-                if self._protects and on_asyncio():
-                    response = await hold(sending, lambda: scope.shield and not scope.cancel_called)
-                else:
-                    response = await sending
+                held = self._protects and on_asyncio()
+                response = await self._response(
+                    hold(sending, lambda: scope.shield and not scope.cancel_called) if held else sending,
+                    began,
+                )
             except Exception as exc:  # noqa: BLE001 - raised again, whatever it is
                 raise_translated(exc, opened=False)
             finally:
@@ -90,8 +118,29 @@ class Opening:
         limit = "stall_timeout" if self._sent else "connect_timeout and stall_timeout"
         raise ConnectionLostError(Reason.CONNECT, f"no response headers after {waited:.1f} s ({limit})")
 
+    async def _response(self, sending: Awaitable[httpx.Response], began: float) -> httpx.Response:
+        """Wait for the response, and tell of a silence in between."""
+        self._quiet_at = began + self._waiting_after
+        work = waits_for(lambda: sending)
+        response: httpx.Response
+        patience = self._waiting_after
+        try:
+            while (response := await work.read(patience)) is WOKEN:
+                now = anyio.current_time()
+                if now < self._quiet_at:
+                    patience = self._quiet_at - now if self._quiet_at < math.inf else max(patience, _POLL)
+                    continue
+                patience, left = math.inf, self._scope.deadline - now
+                self._scope.deadline = math.inf
+                await self._quiet()
+                self._scope.deadline = anyio.current_time() + left  # callbacks take no time of ours
+        finally:
+            await work.end()
+        return response
+
     def asks_for_slot(self) -> None:
         """Hold cancellation off until the slot is there, or was not given in time."""
+        self._quiet_at = math.inf
         if self._protects:
             self._scope.shield = True
             self._scope.deadline = anyio.current_time() + self._connect + _AFTER_HTTPCORE
@@ -103,9 +152,11 @@ class Opening:
             self._scope.shield = self._protects
         if name.endswith("send_request_headers.started"):
             self._sent = True
-            self._scope.deadline = anyio.current_time() + self._headers
+            now = anyio.current_time()
+            self._scope.deadline, self._quiet_at = now + self._headers, now + self._waiting_after
         elif name.endswith(_MAY_CANCEL):
             self._scope.deadline = anyio.current_time() + 2 * self._connect + self._headers
+            self._quiet_at = math.inf  # a connection, and TLS, have limits and words of their own
 
 
 class _Timeouts(dict[str, "float | None"]):

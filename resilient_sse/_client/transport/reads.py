@@ -1,9 +1,9 @@
 """
-Where the bytes of a response come from, if its transport is not ours.
+Work that goes on while the consumer's task does something else: a wait for bytes, or for the head of an answer.
 
-Such a transport closes the connection of a read that is cancelled.  So a read that is woken is left as it is, and
-the next call goes on with it; meanwhile the consumer's task can tell of the silence.  What it opened, scopes of
-anyio above all, stays open around that, and has to be closed by `end` before the task goes on with anything else.
+A transport that is not ours closes the connection of a read that is cancelled.  So work that is woken is left as
+it is, and the next call goes on with it; meanwhile the consumer's task can tell of the silence.  What it opened,
+scopes of anyio above all, stays open around that, and has to be closed by `end` before the task goes on.
 
 On asyncio such a scope must have no deadline, or it would strike whatever the task waits for by then.  httpcore's
 have none, for we ask for no timeout of reads.
@@ -12,17 +12,24 @@ have none, for we ask for no timeout of reads.
 from __future__ import annotations
 
 import asyncio
+import sys
 import types
-from collections.abc import AsyncIterator, Awaitable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import suppress
+from contextvars import Context
+from functools import partial
 from typing import Any, Final, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.backends import Alarm, StandIn, hold, on_asyncio
 
-__all__ = ["Source", "reads_of"]
+__all__ = ["WOKEN", "Source", "reads_of", "waits_for"]
+
+WOKEN: Final = b""
+"""What a read returns if nothing came: an empty chunk."""
 
 # Seconds in which a read returns what is there already; being woken at once comes behind that.
 _AT_HAND: Final = 1e-9
@@ -53,13 +60,13 @@ class Source(Protocol):
         ...
 
 
-class HeldReads:
-    """On asyncio: the read runs in the consumer's task, which waits for a stand-in of what the read waits for."""
+class Held:
+    """On asyncio: the work runs in the consumer's task, which waits for a stand-in of what the work waits for."""
 
-    __slots__ = ("_alarm", "_chunks", "_loop", "_read", "_stand_in", "_waited", "pending", "since")
+    __slots__ = ("_alarm", "_begin", "_loop", "_read", "_stand_in", "_waited", "pending", "since")
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self._chunks = chunks
+    def __init__(self, begin: Callable[[], Awaitable[Any]]) -> None:
+        self._begin = begin
         self._loop = asyncio.get_running_loop()
         self._alarm = Alarm(self._loop, self.wake)
         self._read: Any = None
@@ -69,8 +76,8 @@ class HeldReads:
         self.pending = False
 
     @types.coroutine
-    def read(self, patience: float, /) -> Generator[Any, Any, bytes | None]:
-        read: Any = self._read or self._chunks.__anext__()
+    def read(self, patience: float, /) -> Generator[Any, Any, Any]:
+        read: Any = self._read or self._begin()
         waited = self._waited
         self._read, self._waited, self.since, self.pending = None, None, None, False
         thrown: BaseException | None = None
@@ -93,11 +100,9 @@ class HeldReads:
                         thrown = exc
                 if thrown is None and waited is not None and not waited.done():
                     self._read, self._waited, self.pending = read, waited, True
-                    return b""
+                    return WOKEN
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        except StopAsyncIteration:
-            return None
+            return end.value
         finally:  # an error refers to this frame; nothing here may refer back
             self._stand_in = read = waited = thrown = None
 
@@ -113,7 +118,7 @@ class HeldReads:
 
 
 async def _unwound(read: Any) -> None:  # noqa: ANN401 - what an asynchronous iterator returns
-    with suppress(asyncio.CancelledError, StopAsyncIteration, Exception):
+    with suppress(asyncio.CancelledError, Exception):
         await _cancelled(read)
 
 
@@ -129,27 +134,27 @@ def _cancelled(read: Any) -> Generator[Any, Any, None]:  # noqa: ANN401 - see ab
             step = read.send(sent)
 
 
-class ChildReads:
-    """On any other event loop: the read runs in a child task."""
+class Child:
+    """On any other event loop: the work runs in a child task, in the context of its parent."""
 
-    __slots__ = ("_chunks", "_data", "_done", "_failure", "_scope", "_tasks", "pending", "since")
+    __slots__ = ("_begin", "_data", "_done", "_failure", "_scope", "_tasks", "pending", "since")
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self._chunks = chunks
+    def __init__(self, begin: Callable[[], Awaitable[Any]]) -> None:
+        self._begin = begin
         self._done = anyio.Event()
-        self._data: bytes | None = None
+        self._data: Any = None
         self._failure: BaseException | None = None
         self._scope: anyio.CancelScope | None = None
         self._tasks: TaskGroup | None = None
         self.since: float | None = None
         self.pending = False
 
-    async def read(self, patience: float, /) -> bytes | None:
+    async def read(self, patience: float, /) -> Any:  # noqa: ANN401 - what the work returns
         self.since = anyio.current_time()
         if self._tasks is None:
             self._done = anyio.Event()
             self._tasks = await anyio.create_task_group().__aenter__()
-            self._tasks.start_soon(self._run, self._done)
+            self._tasks.start_soon(self._run, self._done, _own_task().context)
             self.pending = True
         try:
             with anyio.CancelScope(deadline=self.since + max(patience, _AT_HAND)) as self._scope:
@@ -160,7 +165,7 @@ class ChildReads:
         finally:
             self._scope = None
         if not self._done.is_set():
-            return b""
+            return WOKEN
         data, failure = self._data, self._failure
         await self.end()
         if failure is None:
@@ -170,9 +175,11 @@ class ChildReads:
         finally:
             del failure  # it refers to this frame
 
-    async def _run(self, done: anyio.Event) -> None:
+    async def _run(self, done: anyio.Event, context: Context) -> None:
         try:
-            self._data = await anext(self._chunks, None)
+            _own_task().context = context  # from the next step on
+            await checkpoint()
+            self._data = await self._begin()
         except anyio.get_cancelled_exc_class():
             raise
         except BaseException as exc:  # noqa: BLE001 - raised again, without a group around it
@@ -193,6 +200,15 @@ class ChildReads:
             await tasks.__aexit__(None, None, None)
 
 
+def _own_task() -> Any:  # noqa: ANN401 - what trio calls a task
+    return sys.modules["trio"].lowlevel.current_task()
+
+
 def reads_of(chunks: AsyncIterator[bytes]) -> Source:
     """Return the reads that suit the present event loop."""
-    return HeldReads(chunks) if on_asyncio() else ChildReads(chunks)
+    return waits_for(partial(anext, chunks, None))
+
+
+def waits_for(begin: Callable[[], Awaitable[Any]]) -> Held | Child:
+    """Return what does the work of *begin*, each time it is asked, as it suits the present event loop."""
+    return Held(begin) if on_asyncio() else Child(begin)

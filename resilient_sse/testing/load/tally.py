@@ -19,8 +19,6 @@ __all__ = ["END", "Tally"]
 END = "done"
 """The type of the event that completes a stream; its data tells how many messages were sent."""
 
-_OPEN = (StreamState.CONNECTED, StreamState.WAITING)
-
 # A server that skips most numbers must not make us keep them all; what is beyond is missing for good.
 _MOST_HOLES = 10_000
 
@@ -131,11 +129,13 @@ class Tally:
 
     def change(self, change: StateChange) -> None:
         """Take note of a change of state."""
+        if change.new is StreamState.WAITING:
+            return  # it is a notice; what is open is open, and an attempt goes on
         now = change.at
         if self._attempt_since is not None:
             self.attempts.append(now - self._attempt_since)
             self._attempt_since = None
-        if change.new in _OPEN:
+        if change.is_up:
             if self._open_since is None:
                 self._opened(now)
             return

@@ -161,7 +161,7 @@ class Follower:
             message=change.message,
         )
         lost = change.new in (StreamState.RECONNECTING, StreamState.ERROR)
-        self.losses += lost and change.old in (StreamState.CONNECTED, StreamState.WAITING)
+        self.losses += lost and change.was_up
         self.state, self.attempt = change.new, change.attempt
         self._wake()
 
