@@ -102,7 +102,7 @@ def _explained(init: Callable[P, None]) -> Callable[P, None]:
             raise TypeError(f"ResilientStream() has no argument {name!r}{hint}")
         init(*args, **kwargs)
 
-    explaining.__kwdefaults__ = init.__kwdefaults__  # where defaults are looked up
+    setattr(explaining, "__kwdefaults__", init.__kwdefaults__)  # noqa: B010 - where defaults are looked up
     return explaining
 
 
