@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import functools
 import math
 import warnings
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
 
+from resilient_sse._client.arguments import explained
 from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback, check_observers
 from resilient_sse._client.log import redacted
 from resilient_sse._client.position import Ack, Start, position_in
@@ -53,7 +52,6 @@ __all__ = ["ResilientStream"]
 StateCallbackT = TypeVar("StateCallbackT", bound=StateCallback)
 GapCallbackT = TypeVar("GapCallbackT", bound=GapCallback)
 T = TypeVar("T")
-P = ParamSpec("P")
 
 _DEFAULT_BACKOFF = Backoff()
 
@@ -62,56 +60,6 @@ _RANDOM = SystemRandom()
 
 # So many things that are no events may pass before others get a turn.
 _PATIENCE = 100
-
-
-# What other libraries call what is here something else, or comes with a client.
-_SAID_ELSEWHERE = {
-    **dict.fromkeys(
-        ("timeout", "read_timeout", "idle_timeout", "heartbeat_timeout"),
-        "stall_timeout for silence, or connect_timeout and event_timeout",
-    ),
-    **dict.fromkeys(("data", "body"), "content or json"),
-    **dict.fromkeys(("retries", "max_attempts", "max_connect_retry"), "max_retries"),
-    **dict.fromkeys(
-        ("retry", "retry_delay", "reconnect_delay", "initial_delay", "max_delay", "reconnection_time"),
-        "backoff=Backoff(...)",
-    ),
-    **dict.fromkeys(
-        (
-            "cookies",
-            "verify",
-            "cert",
-            "proxy",
-            "proxies",
-            "http2",
-            "transport",
-            "limits",
-            "session",
-            "trust_env",
-        ),
-        "client=httpx.AsyncClient(...), which has it",
-    ),
-    **dict.fromkeys(("on_open", "on_error", "on_disconnect", "on_reconnect"), "on_state_change"),
-    "last_id": "last_event_id",
-}
-
-
-def _explained(init: Callable[P, None]) -> Callable[P, None]:
-    """Name what is meant, where an argument has the name that another library gives it."""
-    known = {"url", *(init.__kwdefaults__ or ())}
-
-    @functools.wraps(init)
-    def explaining(*args: P.args, **kwargs: P.kwargs) -> None:
-        for name in kwargs.keys() - known:
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = _SAID_ELSEWHERE.get(name) or (near[0] if near else "")
-            hint = f"; use {meant}" if meant else ""
-            raise TypeError(f"ResilientStream() has no argument {name!r}{hint}")
-        init(*args, **kwargs)
-
-    found: Any = explaining
-    found.__kwdefaults__ = init.__kwdefaults__  # where defaults are looked up
-    return explaining
 
 
 class ResilientStream:
@@ -186,7 +134,7 @@ class ResilientStream:
     `NotResumableError` and `CheckpointError`, and `RuntimeError` if two tasks iterate at once.
     """
 
-    @_explained
+    @explained
     def __init__(
         self,
         url: str,

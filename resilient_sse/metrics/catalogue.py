@@ -73,7 +73,7 @@ _STATE: Final = _closed(
 # Why a connection that was up can be lost; for other reasons attempts fail or streams end.
 _LOSSES: Final = (
     *(Reason.EOF, Reason.RESET, Reason.STALL, Reason.EVENT_TIMEOUT, Reason.PROTOCOL),
-    *(Reason.RESTART, Reason.AGE, Reason.GAP),
+    *(Reason.SERVER, Reason.RESTART, Reason.AGE, Reason.GAP),
 )
 _LOSS: Final = _closed("reason", tuple(reason.value for reason in _LOSSES))
 

@@ -350,7 +350,7 @@ async def test_an_attempt_at_the_time_of_the_one_before(script, traces):
 
 
 async def test_an_attempt_that_the_programs_own_function_ended(script, traces):
-    """It changes no state, so it has no span, and no other span counts its time."""
+    """It ends in ERROR, with a span of its own, and no other span counts its time (P52)."""
     script.play(slow(2, *numbered(1)))
     calls = []
 
@@ -358,16 +358,16 @@ async def test_an_attempt_that_the_programs_own_function_ended(script, traces):
         calls.append(None)
         await anyio.sleep(1)
         if len(calls) == 1:
-            raise OSError("no token")
+            raise LookupError("no token")
         return {}
 
     stream = make(script, observers=[traces.metrics], headers=headers, on_eof="complete")
-    with pytest.raises(OSError, match="no token"):
+    with pytest.raises(LookupError, match="no token"):
         await drain(stream)
     await anyio.sleep(3600)
     await drain(stream)
-    assert [told[2] for told in traces.told] == ["accepted"]
-    assert traces.lengths == [3]
+    assert [told[2] for told in traces.told] == ["failed", "accepted"]
+    assert traces.lengths == [1, 3]
 
 
 async def test_closed_in_the_moment_of_the_opening(script, traces):
