@@ -7,7 +7,6 @@ async for event in ResilientStream("https://host/stream"):
 ```
 """
 
-from resilient_sse._client.request import Resume, ResumeFunction
 from resilient_sse._core.backoff import Backoff, Delays
 from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
@@ -46,7 +45,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resilient_sse._client.callbacks import GapCallback, StateCallback
     from resilient_sse._client.position import Ack, Start
-    from resilient_sse._client.request import Content, HeaderValues, ParamValues
+    from resilient_sse._client.request import Content, HeaderValues, ParamValues, Resume, ResumeFunction
     from resilient_sse._client.stream import ResilientStream
     from resilient_sse._client.transport import Auth, Client
     from resilient_sse._client.views import Invalid
@@ -119,7 +118,7 @@ __all__ = [
 
 _ON_DEMAND = {
     *("Ack", "Auth", "Client", "Content", "GapCallback", "HeaderValues", "Invalid", "ParamValues"),
-    *("ResilientStream", "Start", "StateCallback"),
+    *("ResilientStream", "Resume", "ResumeFunction", "Start", "StateCallback"),
 }
 
 if not TYPE_CHECKING:  # type checkers know both names from above, and a misspelt one must not pass
@@ -128,9 +127,10 @@ if not TYPE_CHECKING:  # type checkers know both names from above, and a misspel
         # On demand: pytest imports this package at the start of every run, for the plugin's sake, and the HTTP
         # client takes a fifth of a second; looking up metadata takes milliseconds.
         if name in _ON_DEMAND:
-            from resilient_sse._client import stream, transport  # noqa: PLC0415 - see above
+            from resilient_sse._client import request, stream, transport  # noqa: PLC0415 - see above
 
-            globals()[name] = found = getattr(transport if name in ("Auth", "Client") else stream, name)
+            place = next(module for module in (transport, request, stream) if name in module.__dict__)
+            globals()[name] = found = place.__dict__[name]
             return found
         if name == "__version__":
             from importlib.metadata import version  # noqa: PLC0415 - see above

@@ -19,8 +19,12 @@ from resilient_sse._core.errors import (
     NotResumableError,
     ResilientSSEError,
     RetriesExhaustedError,
+    StreamError,
 )
+from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.states import Reason
+
+OVERLOADED = ServerSentEvent(event="error", data="overloaded")
 
 SAMPLES = [
     pytest.param(ResilientSSEError("something"), {}, id="root"),
@@ -45,6 +49,7 @@ SAMPLES = [
         id="content-type",
     ),
     pytest.param(ConnectionLostError(Reason.RESET, "by peer"), {"reason": Reason.RESET}, id="lost"),
+    pytest.param(StreamError(OVERLOADED), {"event": OVERLOADED}, id="stream"),
     pytest.param(LimitExceededError(1024), {"limit_bytes": 1024}, id="limit"),
     pytest.param(
         RetriesExhaustedError(attempts=6, elapsed=17.25), {"attempts": 6, "elapsed": 17.25}, id="retries"
@@ -80,7 +85,7 @@ def tree_in_code() -> dict[str, str]:
 def test_the_tree_is_the_one_that_is_drawn():
     """The drawing in the module's docstring shows every class below its parent, and no other."""
     assert tree_in_words(errors.__doc__) == tree_in_code()
-    assert len(tree_in_code()) == 8
+    assert len(tree_in_code()) == 9
 
 
 def test_the_root_is_an_exception_and_no_built_in_error():

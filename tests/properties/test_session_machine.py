@@ -125,7 +125,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
         self.next = entries[-1] + 1 if entries else 0
         self.position = max(self.next - overlap, 0)
         self.session.opened(200, {}, cursor=cursor, now=self.now)
-        self.opened_at, self.proved = self.now, False
+        self.opened_at, self.proved, self.answered = self.now, False, False
         self.expected["connections"] += 1
 
     @precondition(can_open)
@@ -159,6 +159,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
         borders = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
         for start, stop in itertools.pairwise(borders):
             self.feed(stream[start:stop])
+        self.answered |= bool(stream)
 
     @precondition(can_read)
     @rule(length=st.integers(1, 20))
@@ -190,7 +191,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
     def lose(self, reason):
         """Lose the connection, once everything it brought was taken."""
         self.take_all()
-        answered = reason is Reason.EOF and self.session._answered
+        answered = reason is Reason.EOF and self.answered
         self.session.lost(ConnectionLostError(reason), now=self.now, wall=WALL)
         self.expected["stalls"] += reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
         self.connection_ended()

@@ -199,7 +199,7 @@ def test_an_unwatched_plan_is_judged_in_batches():
         patch.object(Batches, "_judge_run", autospec=True, side_effect=Batches._judge_run) as by_columns,
         patch.object(Intake, "take", side_effect=AssertionError),
     ):
-        records = [play(generate(seed)) for seed in (4, 9)]
+        records = [play(generate(seed)) for seed in (24, 69)]
 
     assert [check(record) for record in records] == [[], []]
     assert all(len(record.notes("handed")) > 5 for record in records)
