@@ -1,5 +1,7 @@
 """Clients of httpx2, whose classes are not httpx's, and those that the packages of model vendors make (P58)."""
 
+import importlib.util
+
 import httpx
 import httpx2
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from resilient_sse import HandshakeError, ResilientStream, RetriesExhaustedError
 from resilient_sse.testing import event
 from tests.e2e.watching import QUICK, collect
+from tests.skipping import skip_aloud
 
 pytestmark = pytest.mark.own
 
@@ -91,10 +94,13 @@ def test_what_is_no_async_client_is_refused(client):
 
 
 @pytest.mark.proof
+@pytest.mark.ci
 @pytest.mark.parametrize("vendor", ["openai", "anthropic"])
 async def test_the_client_of_a_vendor(serve, vendor):
     """P58: the clients that the real packages make serve a stream, and their own requests beside it."""
     server = serve(resumed)
+    if importlib.util.find_spec(vendor) is None:
+        skip_aloud(f"{vendor} is not installed: the dependency group vendors has it")
     if vendor == "openai":
         from openai import AsyncOpenAI  # noqa: PLC0415 - it takes a second
 
