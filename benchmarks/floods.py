@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import time
 
-from resilient_sse._core.intake import IntakeOptions
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.session import Session
 
@@ -53,7 +52,7 @@ def body(name: str) -> bytes:
 def seconds(stream: bytes, size: int) -> float:
     """Return the CPU time that judging *stream* takes, in chunks of *size* bytes."""
     chunks = [stream[at : at + size] for at in range(0, len(stream), size)]
-    session = Session(StreamOptions(intake=IntakeOptions()), random=lambda: 0.5, in_batches=True)
+    session = Session(StreamOptions(), random=lambda: 0.5, in_batches=True)
     session.start(0.0)
     session.opened(200, {}, cursor=None, now=0.0)
     gc.collect()

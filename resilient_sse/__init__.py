@@ -32,9 +32,17 @@ from resilient_sse._core.events import (
     ServerSentEvent,
 )
 from resilient_sse._core.health import StreamHealth
-from resilient_sse._core.judgement import EventFilter, Total, Until
 from resilient_sse._core.messages import DEFAULT_MESSAGES, Messages, compact_messages
-from resilient_sse._core.options import CONSERVATIVE, Classify, LivenessSettings, OnEof, StallOn
+from resilient_sse._core.options import (
+    CONSERVATIVE,
+    Classify,
+    EventFilter,
+    LivenessSettings,
+    OnEof,
+    StallOn,
+    Total,
+    Until,
+)
 from resilient_sse._core.ports import Checkpoint, CheckpointStore, Fact, Instrument, Observer
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.sequence import Numbering, integers

@@ -10,9 +10,9 @@ import anyio
 
 from resilient_sse._client.log import logger, redacted
 from resilient_sse._core.checks import check_choice
+from resilient_sse._core.cursor import usable_as_cursor
 from resilient_sse._core.errors import CheckpointError
 from resilient_sse._core.events import ServerSentEvent
-from resilient_sse._core.intake import usable_as_cursor
 from resilient_sse._core.ports import Checkpoint
 
 if TYPE_CHECKING:

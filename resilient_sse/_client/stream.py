@@ -31,8 +31,15 @@ from resilient_sse._core.checks import check_callable, check_choice, event_types
 from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.events import Activity, ServerSentEvent
-from resilient_sse._core.intake import EventFilter, IntakeOptions, Total, Until
-from resilient_sse._core.options import Classify, Liveness, OnEof, Retry, StallOn, StreamOptions
+from resilient_sse._core.options import (
+    Classify,
+    EventFilter,
+    OnEof,
+    StallOn,
+    StreamOptions,
+    Total,
+    Until,
+)
 from resilient_sse._core.session import Session
 
 if TYPE_CHECKING:
@@ -200,31 +207,25 @@ class ResilientStream:
         check_url(url)
         check_client(client, auth, uds)
         options = StreamOptions(
-            intake=IntakeOptions(
-                last_event_id=last_event_id,
-                dedup=dedup,
-                dedup_window=dedup_window,
-                sequence=sequence,
-                heartbeat_events=event_types("heartbeat_events", heartbeat_events),
-                events=events,
-                until=until,
-                error_events=error_events,
-                total=total,
-                cursor=cursor,
-            ),
-            liveness=Liveness(
-                connect_timeout=connect_timeout,
-                stall_timeout=stall_timeout,
-                waiting_after=waiting_after,
-                event_timeout=event_timeout,
-                stall_on=stall_on,
-            ),
-            retry=Retry(
-                backoff=backoff,
-                max_retries=max_retries,
-                max_server_delay=max_server_delay,
-                classify=classify,
-            ),
+            last_event_id=last_event_id,
+            cursor=cursor,
+            connect_timeout=connect_timeout,
+            stall_timeout=stall_timeout,
+            waiting_after=waiting_after,
+            event_timeout=event_timeout,
+            stall_on=stall_on,
+            backoff=backoff,
+            max_retries=max_retries,
+            max_server_delay=max_server_delay,
+            classify=classify,
+            dedup=dedup,
+            dedup_window=dedup_window,
+            sequence=sequence,
+            heartbeat_events=event_types("heartbeat_events", heartbeat_events),
+            events=events,
+            until=until,
+            error_events=error_events,
+            total=total,
             on_eof=on_eof,
             max_event_bytes=max_event_bytes,
             messages=messages,
@@ -242,7 +243,7 @@ class ResilientStream:
         self._session = Session(
             options,
             random=_RANDOM.random,
-            in_batches=not (observers or self._position or options.intake.looks_at_each),
+            in_batches=not (observers or self._position or options.looks_at_each),
         )
         self._ready = self._session.intake.ready
         self._callbacks = Callbacks(observers, self._session.stats, where=self._where)
@@ -257,7 +258,7 @@ class ResilientStream:
             compression=compression,
             connect_timeout=connect_timeout,
             header_timeout=stall_timeout,
-            waiting_after=options.liveness.notice,
+            waiting_after=options.notice,
         )
         reporter = Reporter(self._callbacks, self._session.stats, where=self._where)
         self._pump = Pump(self._session, request, transport, reporter, self._position)

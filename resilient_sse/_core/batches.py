@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from resilient_sse._core.dedup import Sighting
 from resilient_sse._core.events import Comment, Gap, ServerSentEvent, make_event
-from resilient_sse._core.intake import Delivery, Intake, IntakeOptions
+from resilient_sse._core.intake import Delivery, Intake
 from resilient_sse._core.parser import (
     Block,
     Columns,
@@ -32,6 +32,7 @@ from resilient_sse._core.sequence import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from resilient_sse._core.options import StreamOptions
     from resilient_sse._core.stats import StreamStats
 
 __all__ = ["PORTION", "Batches"]
@@ -65,7 +66,7 @@ class Batches(Intake):
         "tells_comments",
     )
 
-    def __init__(self, options: IntakeOptions, stats: StreamStats, *, retry: Callable[[int], None]) -> None:
+    def __init__(self, options: StreamOptions, stats: StreamStats, *, retry: Callable[[int], None]) -> None:
         super().__init__(options, stats)
         self._retry = retry
         self._looks = options.dedup != "off"

@@ -1,4 +1,4 @@
-"""Positions that the caller's own function reads from events, where the ids of the standard do not tell them."""
+"""Which ids can be positions, and those that the caller's own function reads from events that have none."""
 
 from __future__ import annotations
 
@@ -11,13 +11,27 @@ from typing import TypeAlias
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.parser import Block
 
-__all__ = ["CursorFunction", "CursorReader", "PlacedBlock"]
+__all__ = ["CursorFunction", "CursorReader", "PlacedBlock", "usable_as_cursor"]
 
 CursorFunction: TypeAlias = Callable[[ServerSentEvent], "str | None"]
 """Returns the id to resume after from an event, or `None` if the event does not move the position."""
 
 _MAX_DIGITS = 40  # int() of a long digit string costs time that the server decides
 _COUNTED = re.compile(rf"(|.*[^0-9A-Za-z])([0-9]{{1,{_MAX_DIGITS}}})", re.DOTALL)
+
+_MAX_CURSOR_BYTES = 4096
+
+# No control characters anywhere, no space at the edges; lone surrogates cannot be UTF-8.
+_CURSOR = re.compile(
+    r"[^\x00-\x20\x7f\ud800-\udfff](?:[^\x00-\x1f\x7f\ud800-\udfff]*[^\x00-\x20\x7f\ud800-\udfff])?"
+)
+
+
+def usable_as_cursor(event_id: str) -> bool:
+    """Whether a header can carry *event_id*: no control characters, no edge spaces, at most 4 KiB of UTF-8."""
+    if _CURSOR.fullmatch(event_id) is None:
+        return False
+    return len(event_id) <= _MAX_CURSOR_BYTES // 4 or len(event_id.encode("utf-8")) <= _MAX_CURSOR_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,17 +16,17 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from resilient_sse._core.cursor import CursorReader, PlacedBlock
+from resilient_sse._core.cursor import CursorReader, PlacedBlock, usable_as_cursor
 from resilient_sse._core.dedup import Deduplicator, Sighting
 from resilient_sse._core.events import Activity, Closed, Comment, Gap, ServerSentEvent
-from resilient_sse._core.judgement import EventFilter, IntakeOptions, Total, Until, usable_as_cursor
 from resilient_sse._core.parser import Block
 from resilient_sse._core.sequence import NOTHING, Queued, Sequence
 
 if TYPE_CHECKING:
+    from resilient_sse._core.options import StreamOptions
     from resilient_sse._core.stats import StreamStats
 
-__all__ = ["Delivery", "EventFilter", "Intake", "IntakeOptions", "Total", "Until", "usable_as_cursor"]
+__all__ = ["Delivery", "Intake"]
 
 Delivery: TypeAlias = Activity
 
@@ -63,7 +63,7 @@ class Intake:
         "unfinished",
     )
 
-    def __init__(self, options: IntakeOptions, stats: StreamStats) -> None:
+    def __init__(self, options: StreamOptions, stats: StreamStats) -> None:
         self._options = options
         self._stats = stats
         self._queue: deque[Queued] = deque()

@@ -87,7 +87,7 @@ class Journal:
             new=new,
             reason=reason,
             attempt=attempt,
-            max_retries=self._options.retry.max_retries,
+            max_retries=self._options.max_retries,
             delay=delay,
             error=error,
             status=status,

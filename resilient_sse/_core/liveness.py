@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from resilient_sse._core.states import Reason
 
 if TYPE_CHECKING:
-    from resilient_sse._core.options import Liveness
+    from resilient_sse._core.options import StreamOptions
 
 __all__ = ["Silence"]
 
@@ -26,7 +26,7 @@ class Silence:
 
     __slots__ = ("_eventless", "_limits", "_silent", "left", "until_notice")
 
-    def __init__(self, limits: Liveness) -> None:
+    def __init__(self, limits: StreamOptions) -> None:
         self._limits = limits
         self.left: tuple[float, Reason]
         """Seconds of further silence until the connection is given up, and for which reason."""

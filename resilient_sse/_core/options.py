@@ -1,22 +1,26 @@
-"""The settings of a stream, grouped by concern and checked once, with the argument's name in every complaint."""
+"""The settings of a stream, checked once, with the argument's name in every complaint."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, get_args
 
 from resilient_sse._core import messages
 from resilient_sse._core.backoff import Backoff, Delays
 from resilient_sse._core.checks import (
+    answered_at_once,
     check_callable,
     check_choice,
     check_count,
     check_seconds,
+    event_types,
 )
-from resilient_sse._core.dedup import DEDUP_MODES
-from resilient_sse._core.intake import IntakeOptions, usable_as_cursor
+from resilient_sse._core.cursor import CursorFunction, usable_as_cursor
+from resilient_sse._core.dedup import DEDUP_MODES, Dedup
+from resilient_sse._core.events import ServerSentEvent
+from resilient_sse._core.sequence import Numbering
 from resilient_sse._core.states import Verdict
 
 if TYPE_CHECKING:
@@ -27,17 +31,20 @@ __all__ = [
     "CONSERVATIVE",
     "SPENT_BODY",
     "Classify",
-    "Liveness",
+    "EventFilter",
     "LivenessSettings",
     "OnEof",
-    "Retry",
     "StallOn",
     "StreamOptions",
-    "check_intake",
+    "Total",
+    "Until",
 ]
 
 StallOn: TypeAlias = Literal["bytes", "frames", "events"]
 OnEof: TypeAlias = Literal["reconnect", "complete"]
+EventFilter: TypeAlias = Iterable[str] | Callable[[ServerSentEvent], bool]
+Total: TypeAlias = Callable[[ServerSentEvent], int | None]
+Until: TypeAlias = str | Callable[[ServerSentEvent], bool]
 Classify: TypeAlias = "Callable[[ResilientSSEError], Verdict | None]"
 
 SPENT_BODY = "the request body was an iterator and is spent; pass bytes or a function that returns them"
@@ -45,6 +52,17 @@ SPENT_BODY = "the request body was an iterator and is spent; pass bytes or a fun
 
 # The notice comes at this share of the stall timeout: 25 s of 30 s.
 _WAITING_SHARE = 5 / 6
+
+_FUNCTIONS = {
+    "cursor": "a function of the event that returns a string or None",
+    "classify": "a function of the error",
+    "sequence": "a function of the id, such as resilient_sse.integers",
+    "total": "a function of the completing event",
+}
+_FILTERS = {
+    "events": "a collection of event types or a function of the event",
+    "error_events": "a function",
+}
 
 
 class LivenessSettings(TypedDict, total=False):
@@ -62,16 +80,60 @@ CONSERVATIVE: LivenessSettings = {"stall_timeout": 35.0, "waiting_after": 25.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Liveness:
-    """How long silence may last."""
+class StreamOptions:
+    """
+    Everything the session decides by: arguments of `ResilientStream`, and four facts about its request.
 
+    A type that is asked for by name is no heartbeat.
+
+    Attributes:
+        resumes: Whether the caller's own function says how to go on once there was an answer.
+        repeatable: Whether the request may be sent again whatever has happened: its method is safe.
+        replayable_body: Whether the body of the request can be produced again.
+        fresh_credentials: Whether the next attempt may carry other credentials than the last.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of its range.
+    """
+
+    last_event_id: str | None = None
+    cursor: CursorFunction | None = None
     connect_timeout: float | None = 10.0
     stall_timeout: float | None = 30.0
     waiting_after: float | None = None
     event_timeout: float | None = None
     stall_on: StallOn = "bytes"
+    backoff: Backoff | Delays = field(default_factory=Backoff)
+    max_retries: int | None = 5
+    max_server_delay: float = 60.0
+    classify: Classify | None = None
+    dedup: Dedup = "auto"
+    dedup_window: int = 1000
+    sequence: Numbering | None = None
+    heartbeat_events: frozenset[str] = frozenset({"heartbeat"})
+    events: EventFilter | None = None
+    until: Until | None = None
+    error_events: EventFilter | None = ()
+    total: Total | None = None
+    on_eof: OnEof = "reconnect"
+    max_event_bytes: int | None = 16 * 1024 * 1024
+    messages: Messages | None = None
+    flight_recorder: int = 0
+    resumes: bool = False
+    repeatable: bool = True
+    replayable_body: bool = True
+    fresh_credentials: bool = False
 
     def __post_init__(self) -> None:
+        given = self.last_event_id
+        if given is not None and not isinstance(given, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"last_event_id must be a string or None, not {given!r}")
+        if given and not usable_as_cursor(given):
+            raise ValueError(
+                "last_event_id cannot be sent in a header: no control characters, no spaces at its ends, "
+                f"at most 4 KiB; got {given[:80]!r}"
+            )
         check_seconds("connect_timeout", self.connect_timeout, positive=True)
         check_seconds("stall_timeout", self.stall_timeout, positive=True)
         if self.waiting_after != math.inf:  # the way to switch the notice off alone
@@ -83,25 +145,6 @@ class Liveness:
                 f"waiting_after must be shorter than stall_timeout ({self.stall_timeout} s), "
                 f"not {self.waiting_after!r}"
             )
-
-    @property
-    def notice(self) -> float:
-        """Seconds of silence before the state becomes WAITING; infinite for never."""
-        if self.waiting_after is not None:
-            return self.waiting_after
-        return math.inf if self.stall_timeout is None else self.stall_timeout * _WAITING_SHARE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
-    """What to do about failures, and how often."""
-
-    backoff: Backoff | Delays = field(default_factory=Backoff)
-    max_retries: int | None = 5
-    max_server_delay: float = 60.0
-    classify: Classify | None = None
-
-    def __post_init__(self) -> None:
         if isinstance(self.backoff, type):
             raise TypeError(f"backoff must be an instance, such as Backoff(), not {self.backoff!r}")
         if not isinstance(self.backoff, Backoff):
@@ -110,49 +153,72 @@ class Retry:
             )
         check_count("max_retries", self.max_retries, least=0)
         check_seconds("max_server_delay", self.max_server_delay, positive=True, optional=False)
-        if self.classify is not None:
-            check_callable("classify", self.classify, what="a function of the error")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamOptions:
-    """
-    Everything the session decides by.
-
-    Attributes:
-        intake: How events are judged.
-        liveness: How long silence may last.
-        retry: What to do about failures.
-        on_eof: What a clean end of the response means.
-        max_event_bytes: The largest event to accept.
-        messages: The texts of state changes.
-        flight_recorder: How many of the last lines of the wire are kept for the error that ends a stream.
-        resumes: Whether the caller's own function says how to go on once there was an answer.
-        repeatable: Whether the request may be sent again whatever has happened: its method is safe.
-        replayable_body: Whether the body of the request can be produced again.
-        fresh_credentials: Whether the next attempt may carry other credentials than the last.
-    """
-
-    intake: IntakeOptions = field(default_factory=IntakeOptions)
-    liveness: Liveness = field(default_factory=Liveness)
-    retry: Retry = field(default_factory=Retry)
-    on_eof: OnEof = "reconnect"
-    max_event_bytes: int | None = 16 * 1024 * 1024
-    messages: Messages | None = None
-    flight_recorder: int = 0
-    resumes: bool = False
-    repeatable: bool = True
-    replayable_body: bool = True
-    fresh_credentials: bool = False
-
-    def __post_init__(self) -> None:
+        check_choice("dedup", self.dedup, DEDUP_MODES)
+        check_count("dedup_window", self.dedup_window, least=1, optional=False)
         check_choice("on_eof", self.on_eof, get_args(OnEof))
         check_count("max_event_bytes", self.max_event_bytes, least=1)
         check_count("flight_recorder", self.flight_recorder, least=0, optional=False)
-        check_intake(self.intake)
+        for name, what in _FUNCTIONS.items():
+            if (function := getattr(self, name)) is not None:
+                check_callable(name, function, what=what)
+        if self.total is not None and self.until is None:
+            raise ValueError("total is read from the event that completes the stream; give until=")
+        self._copy_event_types()
         _check_messages(self.messages)
         if self.messages is not None and not callable(self.messages):
             object.__setattr__(self, "messages", dict(self.messages))
+
+    def _copy_event_types(self) -> None:
+        named: set[str] = set()
+        if isinstance(self.until, str):
+            named.add(self.until)
+        elif self.until is not None:
+            check_callable("until", self.until, what="an event type or a function of the event")
+        for name, what in _FILTERS.items():
+            if callable(given := getattr(self, name)):
+                check_callable(name, given, what=what)
+            elif given is not None:
+                kinds = event_types(name, given)
+                object.__setattr__(self, name, kinds or ())  # an empty set is 216 bytes, for each stream
+                named |= kinds
+        heartbeats = event_types("heartbeat_events", self.heartbeat_events) - named
+        object.__setattr__(self, "heartbeat_events", heartbeats)
+
+    @property
+    def notice(self) -> float:
+        """Seconds of silence before the state becomes WAITING; infinite for never."""
+        if self.waiting_after is not None:
+            return self.waiting_after
+        return math.inf if self.stall_timeout is None else self.stall_timeout * _WAITING_SHARE
+
+    @property
+    def looks_at_each(self) -> bool:
+        """Whether something set here looks at single events, which must then be judged one by one."""
+        asked = (self.sequence, self.events, self.until, self.cursor)
+        return self.error_events not in (None, ()) or any(each is not None for each in asked)
+
+    def wants(self, event: ServerSentEvent) -> bool:
+        """Whether *event* passes the filter."""
+        wanted = self.events
+        if wanted is None:
+            return True
+        return bool(answered_at_once("events", wanted(event))) if callable(wanted) else event.event in wanted
+
+    def is_error(self, event: ServerSentEvent) -> bool:
+        """Whether the server says by *event* that the stream has failed."""
+        named = self.error_events
+        if callable(named):
+            return bool(answered_at_once("error_events", named(event)))
+        return named is not None and event.event in named
+
+    def ends_with(self, event: ServerSentEvent) -> bool:
+        """Whether the stream is complete with *event*."""
+        until = self.until
+        if until is None:
+            return False
+        if isinstance(until, str):
+            return event.event == until
+        return bool(answered_at_once("until", until(event)))
 
     def obstacle(self, *, dispatched: bool, resumable: bool, answered: bool = False) -> str | None:
         """
@@ -171,44 +237,6 @@ class StreamOptions:
             return None
         return (
             "events were delivered and none had an id to resume from; sending the request again would repeat"
-        )
-
-
-def check_intake(options: IntakeOptions) -> None:
-    """
-    Check the arguments that decide about events.
-
-    Raises:
-        TypeError: One has the wrong type.
-        ValueError: One is out of its range.
-    """
-    given = options.last_event_id
-    if given is not None and not isinstance(given, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"last_event_id must be a string or None, not {given!r}")
-    if given and not usable_as_cursor(given):
-        raise ValueError(
-            "last_event_id cannot be sent in a header: no control characters, no spaces at its ends, "
-            f"at most 4 KiB; got {given[:80]!r}"
-        )
-    check_choice("dedup", options.dedup, DEDUP_MODES)
-    check_count("dedup_window", options.dedup_window, least=1, optional=False)
-    if options.sequence is not None:
-        check_callable(
-            "sequence", options.sequence, what="a function of the id, such as resilient_sse.integers"
-        )
-    if options.cursor is not None:
-        check_callable("cursor", options.cursor, what="a function of the event that returns a string or None")
-    if options.total is not None:
-        check_callable("total", options.total, what="a function of the completing event")
-        if options.until is None:
-            raise ValueError("total is read from the event that completes the stream; give until=")
-    if options.until is not None and not isinstance(options.until, str):
-        check_callable("until", options.until, what="an event type or a function of the event")
-    if callable(options.error_events):
-        check_callable("error_events", options.error_events)
-    if callable(options.events):
-        check_callable(
-            "events", options.events, what="a collection of event types or a function of the event"
         )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from resilient_sse._core.options import Retry
+    from resilient_sse._core.options import StreamOptions
 
 __all__ = ["HOW_TO_END", "Decision", "Outage", "refusal_to_resend"]
 
@@ -62,14 +62,12 @@ class Outage:
     accept and close at once would otherwise be stormed.
 
     Args:
-        options: The retry settings.
+        options: The settings.
         random: Draws from [0, 1): the source of jitter.
-        fresh_credentials: Whether the next attempt may carry other credentials than the last.
     """
 
-    def __init__(self, options: Retry, *, random: Callable[[], float], fresh_credentials: bool) -> None:
+    def __init__(self, options: StreamOptions, *, random: Callable[[], float]) -> None:
         self._options = options
-        self._fresh_credentials = fresh_credentials
         self._refused_credentials = False
         self._asked_at = -math.inf
         self.pacing = Pacing(options.backoff, max_server_delay=options.max_server_delay, random=random)
@@ -180,7 +178,7 @@ class Outage:
             if not isinstance(verdict, Verdict):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"classify must return a Verdict or None, not {verdict!r}")
             return verdict
-        fresh = self._fresh_credentials and not self._refused_credentials
+        fresh = self._options.fresh_credentials and not self._refused_credentials
         self._refused_credentials = isinstance(error, BadStatusError) and error.status == _UNAUTHORIZED
         return default_verdict(error, proven=proven, fresh_credentials=fresh)
 

@@ -28,7 +28,7 @@ from resilient_sse._core.events import Activity, Gap
 from resilient_sse._core.parser import Block
 
 if TYPE_CHECKING:
-    from resilient_sse._core.judgement import IntakeOptions
+    from resilient_sse._core.options import StreamOptions
     from resilient_sse._core.stats import StreamStats
 
 __all__ = ["NOTHING", "Numbering", "Numbers", "Place", "Queued", "Sequence", "State", "integers"]
@@ -224,7 +224,7 @@ class Sequence:
     )
 
     def __init__(
-        self, options: IntakeOptions, queue: deque[Queued], window: Deduplicator, stats: StreamStats
+        self, options: StreamOptions, queue: deque[Queued], window: Deduplicator, stats: StreamStats
     ) -> None:
         self._options, self._queue, self._window, self._stats = options, queue, window, stats
         self.numbers = Numbers(options.sequence or integers, options.dedup_window)

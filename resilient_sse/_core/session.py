@@ -148,12 +148,12 @@ class Session:
     ) -> None:
         self._options = options
         self.stats = StreamStats()
-        self.silence = Silence(options.liveness)
-        self.outage = Outage(options.retry, random=random, fresh_credentials=options.fresh_credentials)
+        self.silence = Silence(options)
+        self.outage = Outage(options, random=random)
         retry = self.outage.pacing.retry
-        self.batches = Batches(options.intake, self.stats, retry=retry) if in_batches else None
+        self.batches = Batches(options, self.stats, retry=retry) if in_batches else None
         """What judges whole reads, `None` where events are judged one by one."""
-        self.intake = self.batches or Intake(options.intake, self.stats)
+        self.intake = self.batches or Intake(options, self.stats)
         self._sequence = self.intake.sequence
         self.journal = Journal(options, self.stats)
         self.connection = 0

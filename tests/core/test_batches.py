@@ -4,14 +4,14 @@ import pytest
 
 from resilient_sse._core.batches import PORTION, Batches
 from resilient_sse._core.events import Comment, Opened, ServerSentEvent
-from resilient_sse._core.judgement import IntakeOptions
+from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.parser import Columns, Parser, Rows
 from resilient_sse._core.stats import StreamStats
 
 
 def batches(**options) -> Batches:
     """Make an intake for whole reads with its first connection open."""
-    made = Batches(IntakeOptions(**options), StreamStats(), retry=lambda _: None)
+    made = Batches(StreamOptions(**options), StreamStats(), retry=lambda _: None)
     made.connected(1, resumed=False)
     made.tells_comments = True
     return made

@@ -5,8 +5,10 @@ import tracemalloc
 
 import pytest
 
+from resilient_sse._core.cursor import usable_as_cursor
 from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
-from resilient_sse._core.intake import Intake, IntakeOptions, usable_as_cursor
+from resilient_sse._core.intake import Intake
+from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.parser import Block
 from resilient_sse._core.sequence import State, integers
 from resilient_sse._core.states import Reason
@@ -17,7 +19,7 @@ CLOSED = Closed(reason=Reason.COMPLETE)
 
 def intake(**options) -> Intake:
     """Make an intake with its first connection open, which drops whatever it knows unless told otherwise."""
-    made = Intake(IntakeOptions(**{"dedup": "always", **options}), StreamStats())
+    made = Intake(StreamOptions(**{"dedup": "always", **options}), StreamStats())
     made.connected(1, resumed=made.cursor is not None)
     return made
 

@@ -6,7 +6,7 @@ import pytest
 
 from resilient_sse._core.events import Comment
 from resilient_sse._core.liveness import Silence
-from resilient_sse._core.options import Liveness
+from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.parser import Block, Item, RetryHint
 from resilient_sse._core.states import Reason
 
@@ -19,7 +19,7 @@ HINT = [RetryHint(100)]
 
 def silence(*waits: float, **limits) -> Silence:
     """Make the clocks of one connection and let *waits* pass with nothing to show for it."""
-    clocks = Silence(Liveness(**limits))
+    clocks = Silence(StreamOptions(**limits))
     clocks.start()
     for waited in waits:
         heard(clocks, [], raw_size=0, waited=waited)

@@ -1,79 +1,69 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 
 import pytest
 
 import resilient_sse
 from resilient_sse._core.backoff import Backoff
-from resilient_sse._core.intake import IntakeOptions
+from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.messages import DEFAULT_MESSAGES, compact_messages
-from resilient_sse._core.options import (
-    CONSERVATIVE,
-    Liveness,
-    Retry,
-    StreamOptions,
-    check_intake,
-)
+from resilient_sse._core.options import CONSERVATIVE, StreamOptions
 from resilient_sse._core.sequence import integers
 from resilient_sse._core.states import Verdict
 
 NAN, INF = math.nan, math.inf
 
 
-def intake(**arguments) -> StreamOptions:
-    """Pass arguments of the intake where the stream passes them."""
-    return StreamOptions(intake=IntakeOptions(**arguments))
-
-
 # Defaults
 
 
-def test_liveness_defaults():
-    """Connect within 10 s, notice at 25 s, stall at 30 s, on any byte (R20, R30, R154, X2)."""
-    liveness = Liveness()
-    assert liveness.connect_timeout == 10.0
-    assert liveness.stall_timeout == 30.0
-    assert liveness.notice == pytest.approx(25.0)
-    assert liveness.event_timeout is None
-    assert liveness.stall_on == "bytes"
+FACTS = {"resumes": False, "repeatable": True, "replayable_body": True, "fresh_credentials": False}
+"""What the options say about the request, which is no argument of the stream."""
 
 
-def test_retry_defaults():
-    """Five retries, 1 s doubled up to 5 s, a tenth of jitter, server wishes up to 60 s (R83, R147, P6, X19)."""
-    retry = Retry()
-    assert retry.max_retries == 5
-    assert retry.backoff == Backoff(initial=1.0, factor=2.0, maximum=5.0, jitter=0.1)
-    assert retry.max_server_delay == 60.0
-    assert retry.classify is None
-
-
-def test_stream_defaults():
-    """Duplicates within 1,000 events are dropped, heartbeats too, and an end is a disconnect (X13, X17)."""
+def test_the_options_are_the_arguments_of_the_stream():
+    """Names and defaults are those of the signature."""
+    signature = inspect.signature(resilient_sse.ResilientStream).parameters
+    defaults = FACTS | {name: argument.default for name, argument in signature.items()}
+    defaults |= {"heartbeat_events": frozenset({"heartbeat"})}
     options = StreamOptions()
-    assert options.intake == IntakeOptions(
-        last_event_id=None,
-        dedup="auto",
-        dedup_window=1000,
-        sequence=None,
-        heartbeat_events=frozenset({"heartbeat"}),
-        events=None,
-        until=None,
+    names = [field.name for field in dataclasses.fields(options)]
+    assert {name: getattr(options, name) for name in names} == {name: defaults[name] for name in names}
+    assert [name for name in signature if name in names] == names[: -len(FACTS)]
+
+
+def test_defaults():
+    """
+    The defaults that were asked for.
+
+    Connect within 10 s, notice at 25 s, stall at 30 s, on any byte (R20, R30, R154, X2).
+    Five retries, 1 s doubled up to 5 s, a tenth of jitter, server wishes up to 60 s (R83, R147, P6, X19).
+    Duplicates within 1,000 events are dropped, heartbeats too, and an end is a disconnect (X13, X17).
+    """
+    options = StreamOptions()
+    assert (options.connect_timeout, options.stall_timeout, options.event_timeout) == (10.0, 30.0, None)
+    assert options.notice == pytest.approx(25.0)
+    assert options.stall_on == "bytes"
+    assert (options.max_retries, options.max_server_delay, options.classify) == (5, 60.0, None)
+    assert options.backoff == Backoff(initial=1.0, factor=2.0, maximum=5.0, jitter=0.1)
+    assert (options.dedup, options.dedup_window, options.sequence) == ("auto", 1000, None)
+    assert (options.last_event_id, options.events, options.until) == (None, None, None)
+    assert options.heartbeat_events == {"heartbeat"}
+    assert (options.on_eof, options.max_event_bytes, options.messages) == (
+        "reconnect",
+        16 * 1024 * 1024,
+        None,
     )
-    assert options.on_eof == "reconnect"
-    assert options.max_event_bytes == 16 * 1024 * 1024
-    assert options.messages is None
-    assert options.repeatable
-    assert options.replayable_body
-    assert not options.fresh_credentials
+    assert (options.repeatable, options.replayable_body, options.fresh_credentials) == (True, True, False)
 
 
-@pytest.mark.parametrize("options", [Liveness(), Retry(), StreamOptions(), IntakeOptions()])
-def test_options_are_frozen(options):
+def test_options_are_frozen():
     """Options are checked once and cannot be changed behind the check."""
     with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(options, dataclasses.fields(options)[0].name, None)
+        StreamOptions().dedup = "off"
 
 
 # The notice and the stall
@@ -82,8 +72,8 @@ def test_options_are_frozen(options):
 def test_the_conservative_preset():
     """For servers without heartbeats: the notice as usual, at 25 s, and the stall at 35 s (R29, X2)."""
     assert CONSERVATIVE == {"stall_timeout": 35.0, "waiting_after": 25.0}
-    liveness = Liveness(**CONSERVATIVE)
-    assert (liveness.notice, liveness.stall_timeout) == (25.0, 35.0)
+    options = StreamOptions(**CONSERVATIVE)
+    assert (options.notice, options.stall_timeout) == (25.0, 35.0)
     assert resilient_sse.CONSERVATIVE is CONSERVATIVE
 
 
@@ -102,20 +92,20 @@ def test_the_conservative_preset():
 )
 def test_when_the_notice_comes(arguments, notice):
     """By default after five sixths of the stall timeout; infinity switches it off (R30, R31)."""
-    assert Liveness(**arguments).notice == pytest.approx(notice)
+    assert StreamOptions(**arguments).notice == pytest.approx(notice)
 
 
 @pytest.mark.parametrize("stall, waiting", [(30.0, 30.0), (30.0, 31.0), (5.0, 25.0), (0.5, 0.5)])
 def test_the_notice_must_precede_the_stall(stall, waiting):
     """A notice at or behind the stall would never be seen (R31)."""
     with pytest.raises(ValueError, match="waiting_after"):
-        Liveness(stall_timeout=stall, waiting_after=waiting)
+        StreamOptions(stall_timeout=stall, waiting_after=waiting)
 
 
 @pytest.mark.parametrize("stall", [0.001, 1, 30, 86_400.0, None])
 def test_any_stall_timeout_above_zero(stall):
     """Any positive number of seconds and None are accepted (R20)."""
-    assert Liveness(stall_timeout=stall).stall_timeout == stall
+    assert StreamOptions(stall_timeout=stall).stall_timeout == stall
 
 
 # What is refused, by name
@@ -129,7 +119,7 @@ WRONG_SECONDS = [-1, -0.001, NAN, INF, -INF]
 def test_durations_of_another_type(name, value):
     """A duration that is no number is a TypeError that names the argument."""
     with pytest.raises(TypeError, match=f"^{name} must be a number of seconds"):
-        Liveness(**{name: value})
+        StreamOptions(**{name: value})
 
 
 @pytest.mark.parametrize("name", ["connect_timeout", "stall_timeout", "event_timeout"])
@@ -137,14 +127,14 @@ def test_durations_of_another_type(name, value):
 def test_durations_out_of_range(name, value):
     """A timeout of zero would end everything at once, and less is no time (R20)."""
     with pytest.raises(ValueError, match=f"^{name} must be more than 0"):
-        Liveness(**{name: value})
+        StreamOptions(**{name: value})
 
 
 @pytest.mark.parametrize("value", [-1, -0.001, NAN, -INF])
 def test_notices_out_of_range(value):
     """A notice may come at once or never, but not before."""
     with pytest.raises(ValueError, match=r"^waiting_after must be 0 or more"):
-        Liveness(waiting_after=value)
+        StreamOptions(waiting_after=value)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +159,7 @@ def test_notices_out_of_range(value):
 def test_wrong_retry_arguments(name, wrong, kind):
     """What cannot decide about retries is refused at construction, by name."""
     with pytest.raises(kind, match=rf"^{name}\b"):
-        Retry(**{name: wrong})
+        StreamOptions(**{name: wrong})
 
 
 @pytest.mark.parametrize(
@@ -206,7 +196,7 @@ def test_wrong_retry_arguments(name, wrong, kind):
 def test_wrong_stream_arguments(name, wrong, kind):
     """What cannot judge events is refused at construction, by name (R148)."""
     with pytest.raises(kind, match=rf"^{name}\b"):
-        intake(**{name: wrong})
+        StreamOptions(**{name: wrong})
 
 
 @pytest.mark.parametrize(
@@ -235,13 +225,13 @@ def test_a_wrong_stall_mode():
     with pytest.raises(
         ValueError, match=r"^stall_on must be one of 'bytes', 'frames', 'events', not 'data'$"
     ):
-        Liveness(stall_on="data")
+        StreamOptions(stall_on="data")
 
 
 def test_a_hostile_id_is_not_repeated_at_length():
     """The complaint about a long id quotes its start only."""
     with pytest.raises(ValueError, match="last_event_id") as caught:
-        intake(last_event_id="x" * 100_000)
+        StreamOptions(last_event_id="x" * 100_000)
     assert len(str(caught.value)) < 400
 
 
@@ -261,7 +251,7 @@ def test_a_hostile_id_is_not_repeated_at_length():
         pytest.param("dedup_window", 1, id="window-of-one"),
         pytest.param("sequence", integers, id="sequence"),
         pytest.param("events", frozenset("ab"), id="event-types"),
-        pytest.param("events", frozenset(), id="no-event-types"),
+        pytest.param("events", (), id="no-event-types"),
         pytest.param("heartbeat_events", frozenset(), id="no-heartbeats"),
         pytest.param("events", bool, id="event-predicate"),
         pytest.param("until", "done", id="until-type"),
@@ -270,9 +260,7 @@ def test_a_hostile_id_is_not_repeated_at_length():
 )
 def test_accepted_stream_arguments(name, value):
     """The options keep what they are given."""
-    options = IntakeOptions(**{name: value})
-    check_intake(options)
-    assert getattr(options, name) == value
+    assert getattr(StreamOptions(**{name: value}), name) == value
 
 
 @pytest.mark.parametrize(
@@ -288,7 +276,7 @@ def test_accepted_stream_arguments(name, value):
 )
 def test_accepted_retry_arguments(name, value):
     """Limits can be switched off, and a backoff may be a function (R83, R193)."""
-    assert getattr(Retry(**{name: value}), name) == value
+    assert getattr(StreamOptions(**{name: value}), name) == value
 
 
 @pytest.mark.parametrize(
@@ -310,14 +298,15 @@ def test_accepted_messages(messages):
 
 def test_durations_may_be_integers():
     """Seconds are floats or integers alike."""
-    assert Liveness(connect_timeout=5, stall_timeout=60, event_timeout=90).event_timeout == 90
+    assert StreamOptions(connect_timeout=5, stall_timeout=60, event_timeout=90).event_timeout == 90
 
 
 def test_no_limits_at_all():
     """None switches every limit of liveness and size off."""
-    liveness = Liveness(connect_timeout=None, stall_timeout=None, event_timeout=None)
-    assert liveness.notice == INF
-    assert StreamOptions(max_event_bytes=None, liveness=liveness).max_event_bytes is None
+    options = StreamOptions(
+        connect_timeout=None, stall_timeout=None, event_timeout=None, max_event_bytes=None
+    )
+    assert (options.notice, options.max_event_bytes) == (INF, None)
 
 
 # Requests that must not be sent again
@@ -339,3 +328,24 @@ def test_a_spent_body_is_never_sent_again(repeatable, resumable):
     """Whatever the method and the position: there is nothing left to send (P12)."""
     options = StreamOptions(repeatable=repeatable, replayable_body=False)
     assert "body" in options.obstacle(dispatched=False, resumable=resumable)
+
+
+# What is asked about single events
+
+
+@pytest.mark.parametrize("wanted", [{"add"}, ["add"], lambda event: event.event == "add"])
+def test_wanted_events(wanted):
+    """A filter is a collection of types or a function (P17)."""
+    options = StreamOptions(events=wanted)
+    assert options.wants(ServerSentEvent(event="add"))
+    assert not options.wants(ServerSentEvent(event="del"))
+    assert StreamOptions().wants(ServerSentEvent(event="del"))
+
+
+@pytest.mark.parametrize("until", ["done", lambda event: event.event == "done"])
+def test_the_last_event(until):
+    """The end is an event type or a function (P19)."""
+    options = StreamOptions(until=until)
+    assert options.ends_with(ServerSentEvent(event="done"))
+    assert not options.ends_with(ServerSentEvent())
+    assert not StreamOptions().ends_with(ServerSentEvent(event="done"))

@@ -13,17 +13,16 @@ from resilient_sse._core.errors import (
     NotResumableError,
     RetriesExhaustedError,
 )
-from resilient_sse._core.options import Retry
+from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.outage import Decision, Outage
 from resilient_sse._core.states import Reason, Verdict
 
 WALL = datetime(2024, 10, 21, 7, 28, tzinfo=UTC)
 
 
-def outage(*, fresh=False, **settings) -> Outage:
+def outage(**settings) -> Outage:
     """Make an outage without jitter."""
-    options = Retry(**{"backoff": Backoff(jitter=0), **settings})
-    return Outage(options, random=lambda: 0.5, fresh_credentials=fresh)
+    return Outage(StreamOptions(**{"backoff": Backoff(jitter=0), **settings}), random=lambda: 0.5)
 
 
 def status(code: int, **headers: str) -> BadStatusError:
@@ -186,7 +185,7 @@ def test_a_classifier_must_answer_with_a_verdict(nonsense):
 
 def test_refused_credentials_are_tried_once_more():
     """401 is retried once if the next attempt may carry others (P5, P10)."""
-    failures = outage(fresh=True)
+    failures = outage(fresh_credentials=True)
     assert decide(failures, status(401)).verdict is Verdict.RETRY
     decision = decide(failures, status(401))
     assert decision.verdict is Verdict.RAISE
@@ -195,19 +194,19 @@ def test_refused_credentials_are_tried_once_more():
 
 def test_credentials_that_cannot_change_are_not_tried_again():
     """Without a callable or auth the same header would be sent again."""
-    assert decide(outage(fresh=False), status(401)).verdict is Verdict.RAISE
+    assert decide(outage(fresh_credentials=False), status(401)).verdict is Verdict.RAISE
 
 
 def test_two_refusals_with_another_failure_between_are_not_in_a_row():
     """A 503 between two 401 may have been the whole reason; the second is the first of its row (P52)."""
-    failures = outage(fresh=True)
+    failures = outage(fresh_credentials=True)
     verdicts = [decide(failures, status(code)).verdict for code in (401, 503, 401, 401)]
     assert verdicts == [Verdict.RETRY, Verdict.RETRY, Verdict.RETRY, Verdict.RAISE]
 
 
 def test_accepted_credentials_may_expire():
     """Once the server has accepted them, a 401 means that they have expired, and is retried again."""
-    failures = outage(fresh=True)
+    failures = outage(fresh_credentials=True)
     decide(failures, status(401))
     failures.accepted()
     assert decide(failures, status(401)).verdict is Verdict.RETRY
@@ -303,7 +302,7 @@ def test_spent(limit, spent):
 
 def test_renewed():
     """Iterating again after giving up begins with a full budget, and with one more try for credentials (P10)."""
-    failures = outage(max_retries=1, fresh=True)
+    failures = outage(max_retries=1, fresh_credentials=True)
     assert [decide(failures, status(401)).verdict for _ in range(2)] == [Verdict.RETRY, Verdict.RAISE]
     failures.renew()
     assert (failures.attempt, failures.began_at) == (0, None)

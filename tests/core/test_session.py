@@ -18,8 +18,7 @@ from resilient_sse._core.errors import (
     RetriesExhaustedError,
 )
 from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
-from resilient_sse._core.intake import IntakeOptions
-from resilient_sse._core.options import Liveness, Retry, StreamOptions
+from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.sequence import State, integers
 from resilient_sse._core.session import TRANSITIONS, Session
@@ -34,17 +33,9 @@ WALL = datetime(2024, 10, 21, 7, 28, tzinfo=UTC)
 class Stream:
     """A session, a clock, and the words to tell it what happens."""
 
-    def __init__(self, *, intake=None, liveness=None, retry=None, random=lambda: 0.5, **options):
+    def __init__(self, *, random=lambda: 0.5, **options):
         self.now = 100.0
-        self.session = Session(
-            StreamOptions(
-                intake=IntakeOptions(**(intake or {})),
-                liveness=Liveness(**(liveness or {})),
-                retry=Retry(**(retry or {})),
-                **options,
-            ),
-            random=random,
-        )
+        self.session = Session(StreamOptions(**options), random=random)
         self.session.start(self.now)
 
     @property
@@ -212,13 +203,12 @@ def test_the_ways_between_the_states():
 def test_every_row_can_be_reached(old, new, reason):
     """Each legal transition happens by its reason, and callbacks are told of exactly this one (R80, R82)."""
     if new is ERROR and reason is Reason.RETRIES:
-        stream = in_state(old, retry={"max_retries": 0})
+        stream = in_state(old, max_retries=0)
         stream.loses() if old in (CONNECTED, WAITING) else stream.refuses()
     else:
         answers = {RECONNECTING: Verdict.RETRY, ERROR: Verdict.RAISE}
         ready = []
-        retry = {"classify": lambda _: answers.get(new) if ready else None}
-        stream = in_state(old, retry=retry)
+        stream = in_state(old, classify=lambda _: answers.get(new) if ready else None)
         ready.append(True)
         if new is WAITING and old is not CONNECTED:
             stream.session.journal.attempting(stream.now)
@@ -278,7 +268,7 @@ def test_a_refusal_carries_its_answer():
 
 def test_giving_up_carries_the_answer_that_caused_it():
     """The last answer's status and headers are in the change to ERROR as well."""
-    stream = Stream(retry={"max_retries": 0}).refuses(503, server="x")
+    stream = Stream(max_retries=0).refuses(503, server="x")
     (change,) = stream.changes()
     assert change.new is ERROR
     assert isinstance(change.error, RetriesExhaustedError)
@@ -295,7 +285,7 @@ def test_the_delay_is_told_only_with_an_attempt():
 
 def test_the_messages_of_a_bad_day():
     """What people read from the first connection to the end (R67, R69-R75)."""
-    stream = Stream(retry={"max_retries": 2}).opens().falls_silent().sends("data: a\n\n")
+    stream = Stream(max_retries=2).opens().falls_silent().sends("data: a\n\n")
     stream.events()
     stream.loses(Reason.EOF).refuses(502).opens().falls_silent().sends("data: b\n\n")
     stream.events()
@@ -380,7 +370,7 @@ def test_silence_before_an_answer():
 
 def test_what_is_no_sign_of_life_leaves_waiting():
     """With `stall_on="frames"` half a line does not end the silence (P26)."""
-    stream = up(liveness={"stall_on": "frames"}).falls_silent().sends("dat")
+    stream = up(stall_on="frames").falls_silent().sends("dat")
     assert stream.state is WAITING
     stream.sends("a: x\n\n")
     assert stream.state is CONNECTED
@@ -388,7 +378,7 @@ def test_what_is_no_sign_of_life_leaves_waiting():
 
 def test_waits_are_counted_as_silence():
     """The session keeps the clocks of its connection, and each connection starts them anew (R20, R157)."""
-    stream = up(liveness={"stall_on": "events"}).sends(":\n", after=20.0)
+    stream = up(stall_on="events").sends(":\n", after=20.0)
     assert stream.session.silence.left == (10.0, Reason.STALL)
     stream.sends("data: x\n\n", after=9.9)
     assert stream.session.silence.left == (30.0, Reason.STALL)
@@ -432,7 +422,7 @@ def test_further_attempts_do_not_pass_through_connecting():
 @pytest.mark.parametrize("limit", [0, 1, 5])
 def test_the_budget_of_a_first_connection(limit):
     """`max_retries=N` makes N + 1 requests, and then ERROR (R83, X19)."""
-    stream = Stream(retry={"max_retries": limit})
+    stream = Stream(max_retries=limit)
     for _ in range(limit):
         stream.refuses()
         assert stream.state is RECONNECTING
@@ -448,7 +438,7 @@ def test_the_budget_of_a_first_connection(limit):
 
 def test_the_budget_of_a_reconnect():
     """A lost connection is followed by N attempts at most (R83)."""
-    stream = up(retry={"max_retries": 5}).loses()
+    stream = up(max_retries=5).loses()
     for _ in range(4):
         stream.refuses()
     assert stream.state is RECONNECTING
@@ -459,7 +449,7 @@ def test_the_budget_of_a_reconnect():
 
 def test_without_a_budget_it_goes_on():
     """None means no limit (R83)."""
-    stream = Stream(retry={"max_retries": None})
+    stream = Stream(max_retries=None)
     for _ in range(100):
         stream.refuses()
     assert stream.state is RECONNECTING
@@ -499,7 +489,7 @@ def test_a_connection_that_holds_ends_the_outage(held, attempt):
 )
 def test_pacing_is_no_proof(backoff, text):
     """However long the delays are that the server or the program asks for, 5 s up are enough (P48)."""
-    stream = up(retry={"backoff": backoff}).sends(text)
+    stream = up(backoff=backoff).sends(text)
     stream.taken()
     stream.loses().refuses().opens().passes(5.01).loses()
     assert stream.changes()[-1].attempt == 1
@@ -507,15 +497,14 @@ def test_pacing_is_no_proof(backoff, text):
 
 def test_events_that_were_filtered_are_events():
     """A connection whose new events nobody wants works all the same (P17)."""
-    stream = Stream(intake={"events": ["add"]}).refuses().opens().sends("data: x\n\n")
+    stream = Stream(events=["add"]).refuses().opens().sends("data: x\n\n")
     assert stream.events() == []
     assert stream.session.outage.attempt == 0
 
 
 def test_every_outage_starts_a_fresh_series():
     """A series of the caller's begins at its beginning after an outage."""
-    series = {"backoff": lambda: iter([0.5, 3.0, 7.0])}
-    stream = up(retry=series).loses().refuses().opens().sends("data: x\n\n")
+    stream = up(backoff=lambda: iter([0.5, 3.0, 7.0])).loses().refuses().opens().sends("data: x\n\n")
     stream.taken()
     stream.loses()
     delays = [change.delay for change in stream.changes() if change.new is RECONNECTING]
@@ -587,7 +576,7 @@ def test_no_content():
 
 def test_a_stop_by_the_classifier():
     """STOP ends a stream without an error, from whatever state."""
-    stream = up(retry={"classify": lambda error: Verdict.STOP}).loses()
+    stream = up(classify=lambda error: Verdict.STOP).loses()
     assert (stream.state, stream.session.error) == (CLOSED, None)
 
 
@@ -608,7 +597,7 @@ def test_a_classifier_that_raises_does_not_wedge_the_stream():
     def broken(error):
         raise ZeroDivisionError
 
-    stream = up(retry={"classify": broken})
+    stream = up(classify=broken)
     stream.loses()
     stream.again().opens().sends("id: 2\ndata: two\n\n")
     assert stream.events() == ["two"]
@@ -620,7 +609,7 @@ def test_a_classifier_that_raises_holds_nothing_back():
     def broken(error):
         raise ZeroDivisionError
 
-    stream = up(intake={"sequence": integers}, retry={"classify": broken}).sends("id: 3\ndata: three\n\n")
+    stream = up(sequence=integers, classify=broken).sends("id: 3\ndata: three\n\n")
     assert stream.events() == []
     stream.loses(Reason.GAP)
     assert [getattr(item, "data", item) for item in stream.taken()] == [
@@ -664,7 +653,7 @@ def test_another_last_event_id_in_the_answer():
 
 def test_three_empty_connections():
     """Three connections in a row that end without an event although a cursor was sent make one gap."""
-    stream = up(retry={"max_retries": None})
+    stream = up(max_retries=None)
     gaps = []
     for _ in range(6):
         stream.loses(Reason.EOF).opens().sends("data: half")
@@ -678,7 +667,7 @@ def test_three_empty_connections():
 )
 def test_what_the_program_cuts_is_not_empty(brought, gaps):
     """A connection that brought an event and was cut ends the row; one that brought none says nothing."""
-    stream = up(retry={"max_retries": None}).loses(Reason.EOF).opens().loses(Reason.EOF).opens()
+    stream = up(max_retries=None).loses(Reason.EOF).opens().loses(Reason.EOF).opens()
     stream.sends(brought).taken()
     stream.restarts().opens().loses(Reason.EOF).opens().loses(Reason.EOF)
     assert len(stream.gaps()) == gaps
@@ -689,14 +678,14 @@ def test_what_the_program_cuts_is_not_empty(brought, gaps):
 )
 def test_an_event_between_empty_connections(text):
     """An event of any kind shows that the server has something behind the cursor."""
-    stream = up(retry={"max_retries": None}).loses().opens().loses().opens().sends(text)
+    stream = up(max_retries=None).loses().opens().loses().opens().sends(text)
     stream.loses().opens().loses().opens().loses()
     assert stream.gaps() == []
 
 
 def test_quiet_connections_that_held_are_no_evidence():
     """A quiet stream behind a proxy that cuts idle connections has lost nothing."""
-    stream = up(retry={"max_retries": None})
+    stream = up(max_retries=None)
     for _ in range(6):
         stream.loses(Reason.EOF).opens().passes(60)
     assert stream.gaps() == []
@@ -704,7 +693,7 @@ def test_quiet_connections_that_held_are_no_evidence():
 
 def test_connections_that_were_cut_by_the_program_are_no_evidence():
     """A consumer that polls a quiet stream with a timeout is not told of a loss that did not happen."""
-    stream = up(retry={"max_retries": None})
+    stream = up(max_retries=None)
     for _ in range(6):
         stream.restarts(at_once=False).opens()
     assert stream.gaps() == []
@@ -725,7 +714,7 @@ def test_half_an_event_is_dropped():
 
 def test_a_hole_is_healed_over_a_reconnect():
     """The session reconnects because of the gap, from the last contiguous id (R34, R37)."""
-    stream = up(intake={"sequence": integers}).sends("id: 3\ndata: three\n\n")
+    stream = up(sequence=integers).sends("id: 3\ndata: three\n\n")
     assert stream.events() == []
     assert stream.session.intake.sequence.state is State.ASKING
     stream.loses(Reason.GAP)
@@ -742,7 +731,7 @@ HEALED = "id: 2\ndata: two\n\nid: 3\ndata: three\n\n"
 
 def with_a_hole(**options) -> Stream:
     """Make a stream that has reconnected because a number was missing."""
-    stream = up(intake={"sequence": integers}, **options).sends("id: 3\ndata: three\n\n")
+    stream = up(sequence=integers, **options).sends("id: 3\ndata: three\n\n")
     assert stream.events() == []
     return stream.loses(Reason.GAP).opens()
 
@@ -785,7 +774,7 @@ def test_ends_without_an_event_do_not_hold_back_for_ever(reason):
 
 def test_what_asks_for_a_hole_is_told_at_once():
     """The notice of the reconnect does not wait for it (R16)."""
-    stream = up(intake={"sequence": integers}).sends("id: 3\ndata: c\n\n")
+    stream = up(sequence=integers).sends("id: 3\ndata: c\n\n")
     assert stream.taken() == []
     stream.loses(Reason.GAP)
     assert [type(item) for item in stream.taken()] == [Disconnected]
@@ -793,7 +782,7 @@ def test_what_asks_for_a_hole_is_told_at_once():
 
 def test_a_pace_behind_a_hole_counts_at_once():
     """The standard applies `retry:` where it stands; the very next reconnect heeds it (P6)."""
-    stream = up(intake={"sequence": integers}).sends("id: 3\ndata: three\n\nretry: 9000\n")
+    stream = up(sequence=integers).sends("id: 3\ndata: three\n\nretry: 9000\n")
     stream.taken()
     assert stream.loses(Reason.GAP).delay >= 9.0
 
@@ -801,8 +790,7 @@ def test_a_pace_behind_a_hole_counts_at_once():
 @pytest.mark.parametrize("refusals", [0, 1])
 def test_the_last_attempt_may_heal(refusals):
     """While it is on its way, nothing is given up: the budget is spent by it, not before it (R36, R83)."""
-    retry = {"max_retries": 1 + refusals}
-    stream = up(intake={"sequence": integers}, retry=retry).sends("id: 3\ndata: three\n\n")
+    stream = up(sequence=integers, max_retries=1 + refusals).sends("id: 3\ndata: three\n\n")
     assert stream.events() == []
     stream.loses(Reason.GAP)
     for _ in range(refusals):
@@ -848,7 +836,7 @@ def test_a_replay_that_is_cut_short_is_asked_for_again(happens):
 
 def test_a_hole_that_cannot_be_healed_any_more():
     """If no other connection can be made, the hole is reported and what was held is delivered, then the error."""
-    stream = up(intake={"sequence": integers}, retry={"max_retries": 1}).sends("id: 3\ndata: three\n\n")
+    stream = up(sequence=integers, max_retries=1).sends("id: 3\ndata: three\n\n")
     stream.taken()
     stream.loses(Reason.GAP).refuses()
     assert stream.state is ERROR
@@ -860,7 +848,7 @@ def test_a_hole_that_cannot_be_healed_any_more():
 
 def test_a_restarted_server():
     """A server with an empty store: resumed, one reset notice, and the stream goes on (R40, P23)."""
-    stream = up(intake={"sequence": integers})
+    stream = up(sequence=integers)
     for number in range(2, 11):
         stream.sends(f"id: {number}\ndata: old\n\n")
     stream.taken()
@@ -879,7 +867,7 @@ def test_a_restarted_server():
 
 def test_a_restart_is_at_once_and_no_failure():
     """`restart()` reconnects without a delay, and spends nothing of the budget (R83)."""
-    stream = up(retry={"max_retries": 1})
+    stream = up(max_retries=1)
     for _ in range(10):
         stream.restarts()
         assert stream.delay == 0.0
@@ -1014,7 +1002,7 @@ def test_what_must_not_be_sent_again_is_not_by_iterating_again(options):
 
 def test_an_unsafe_request_that_failed_may_be_iterated_again():
     """Nothing was delivered, so nothing can be repeated (P12)."""
-    stream = post(retry={"max_retries": 0}).refuses()
+    stream = post(max_retries=0).refuses()
     assert isinstance(stream.raises(), RetriesExhaustedError)
     assert stream.again().session.error is None
     assert stream.opens().state is CONNECTED
@@ -1033,14 +1021,14 @@ HOLES = [
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param({"retry": {"max_retries": 0}}, id="no-retries"),
+        pytest.param({"max_retries": 0}, id="no-retries"),
         pytest.param({"replayable_body": False}, id="spent-body"),
         pytest.param({"replayable_body": False, "repeatable": False}, id="spent-body-of-a-post"),
     ],
 )
 def test_a_hole_does_not_end_a_stream_that_cannot_ask_again(options):
     """One gap for each hole, everything else in order, and the connection goes on (R36, P22)."""
-    stream = Stream(intake={"sequence": integers}, **options).opens().sends(HOLE)
+    stream = Stream(sequence=integers, **options).opens().sends(HOLE)
     items = [item for item in stream.taken() if isinstance(item, (Gap, ServerSentEvent))]
     assert [item if isinstance(item, Gap) else item.data for item in items] == [
         "1", "2", HOLES[0], "5", "6", HOLES[1], "9",
@@ -1053,7 +1041,7 @@ def test_a_hole_does_not_end_a_stream_that_cannot_ask_again(options):
 
 def test_a_hole_at_the_end_of_the_budget():
     """The last attempt succeeded and shows a hole at once: no further attempt, but no error either (R36)."""
-    stream = up(intake={"sequence": integers}, retry={"max_retries": 1}).loses().opens()
+    stream = up(sequence=integers, max_retries=1).loses().opens()
     stream.sends("id: 4\ndata: 4\n\n")
     assert stream.gaps() == [Gap(kind="hole", after_id="1", before_id="4", missing=2)]
     assert stream.state is CONNECTED
@@ -1061,7 +1049,7 @@ def test_a_hole_at_the_end_of_the_budget():
 
 def test_a_hole_that_shows_when_the_stream_has_given_up():
     """What came in the moment the silence became too long comes before the error, and so does its gap (R8)."""
-    stream = up(intake={"sequence": integers}, retry={"max_retries": 0})
+    stream = up(sequence=integers, max_retries=0)
     stream.sends("id: 3\ndata: c\n\ndata: plain\n\n").loses(Reason.STALL)
     items = [item for item in stream.taken() if not isinstance(item, Disconnected)]
     assert items[0] == Gap(kind="hole", after_id="1", before_id="3", missing=1)
@@ -1123,7 +1111,7 @@ def test_a_complete_end_counts_what_was_cut():
 
 def test_until():
     """The event that completes the stream is delivered, then the stream is over (P19, R74)."""
-    stream = up(intake={"until": "done"}).sends("event: done\ndata: bye\n\ndata: late\n\n")
+    stream = up(until="done").sends("event: done\ndata: bye\n\ndata: late\n\n")
     assert stream.events() == ["bye"]
     assert stream.session.intake.done
     stream.session.complete(stream.now)
@@ -1146,7 +1134,7 @@ def test_closing():
 
 def test_iterating_again_after_giving_up():
     """ERROR is not the end: the same stream resumes from its last id, with a full budget (R81, X21)."""
-    stream = up(retry={"max_retries": 1}).loses().refuses()
+    stream = up(max_retries=1).loses().refuses()
     assert isinstance(stream.raises(), RetriesExhaustedError)
     stream.changes()
     stream.again().refuses()
@@ -1177,7 +1165,7 @@ def test_iterating_again_may_fail_at_once():
 
 def test_an_error_that_was_not_raised_yet_keeps_its_outage():
     """Taking what is queued before the error does not start a new outage."""
-    stream = up(retry={"max_retries": 0}).loses()
+    stream = up(max_retries=0).loses()
     stream.again()
     assert stream.session.outage.began_at is not None
     stream.raises()
@@ -1187,7 +1175,7 @@ def test_an_error_that_was_not_raised_yet_keeps_its_outage():
 
 def test_what_came_before_the_error_is_taken_before_it():
     """Queued events are not lost by giving up (R25)."""
-    stream = up(retry={"max_retries": 0}).sends("data: a\n\ndata: b\n\n").loses()
+    stream = up(max_retries=0).sends("data: a\n\ndata: b\n\n").loses()
     assert stream.events() == ["a", "b"]
     assert stream.session.error is not None
 
@@ -1309,7 +1297,7 @@ def test_a_quiet_reconnect_is_no_long_recovery():
 
 def test_what_was_held_back_recovers_nothing():
     """Events of a lost connection, released after it, end no outage: nothing has come over a new one (R163)."""
-    stream = up(intake={"sequence": integers}).sends("id: 4\ndata: 4\n\n")
+    stream = up(sequence=integers).sends("id: 4\ndata: 4\n\n")
     assert stream.taken() == []
     assert stream.session.intake.sequence.state is State.ASKING
     stream.loses(Reason.GAP).opens().loses().opens().loses().opens().loses(Reason.EOF)
@@ -1320,7 +1308,7 @@ def test_what_was_held_back_recovers_nothing():
 
 def test_unlimited_silence_is_possible():
     """A stream without liveness limits waits for ever."""
-    stream = up(liveness={"stall_timeout": None})
+    stream = up(stall_timeout=None)
     assert stream.session.silence.left[0] == math.inf
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from resilient_sse import CONSERVATIVE, Backoff, ResilientStream
 from resilient_sse._client.transport import connection, exchange, opener
-from resilient_sse._core import judgement, resumption
+from resilient_sse._core import cursor, resumption
 from resilient_sse._core.backoff import MIN_SERVER_DELAY
-from resilient_sse._core.options import Liveness
+from resilient_sse._core.options import StreamOptions
 from tests.docs.pages import ROOT, code, table, tables, text_of
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def test_the_readme_has_a_table_of_defaults():
 def test_derived_figures():
     """The figures that follow from a default are those the pages name."""
     text = text_of("reference/arguments.md")
-    assert Liveness().notice == 25.0
+    assert StreamOptions().notice == 25.0
     assert "25 s by default" in text
     assert SIGNATURE["max_retries"] + 1 == 6
     assert "six requests in all" in text
@@ -74,7 +74,7 @@ def test_constants():
     rows = dict(table(text_of("reference/arguments.md"), "what", "value"))
     assert list(rows.values()) == [
         f"{exchange._MAX_REDIRECTS}",
-        f"{judgement._MAX_CURSOR_BYTES // 1024} KiB of UTF-8",
+        f"{cursor._MAX_CURSOR_BYTES // 1024} KiB of UTF-8",
         f"{opener._EXCERPT_BYTES // 1024} KiB, read for at most {opener._EXCERPT_SECONDS:g} s",
         f"{connection.CLOSE_SECONDS:g} s",
         f"{resumption._EMPTY_CONNECTIONS}",

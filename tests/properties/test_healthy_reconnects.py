@@ -9,8 +9,7 @@ from uuid import UUID
 import pytest
 
 from resilient_sse import ConnectionLostError, Gap, Reason, ServerSentEvent, integers
-from resilient_sse._core.intake import IntakeOptions
-from resilient_sse._core.options import Retry, StreamOptions
+from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.session import Session
 from resilient_sse.testing import comment, event
 
@@ -37,8 +36,8 @@ def reconnect(form: str, times: int) -> tuple[list[str], list[str], list[Gap]]:
     """
     name, settings = FORMS[form]
     draw = random.Random(form)
-    options = StreamOptions(intake=IntakeOptions(**settings), retry=Retry(max_retries=None))
-    session = Session(options, random=draw.random, in_batches=not options.intake.looks_at_each)
+    options = StreamOptions(**settings, max_retries=None)
+    session = Session(options, random=draw.random, in_batches=not options.looks_at_each)
     sent: list[str] = []
     places: dict[str | None, int] = {}
     came: list[str] = []

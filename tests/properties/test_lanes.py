@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from resilient_sse import ConnectionLostError, LimitExceededError, Reason, StreamStats
 from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
-from resilient_sse._core.intake import IntakeOptions
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.session import Session
 from tests.properties.sse_grammar import PROFILE, chunked_streams, cut
@@ -32,7 +31,7 @@ def play(
     **intake,
 ) -> tuple[list[str], StreamStats, str, str | None]:
     """Play so many connections, each with its chunks; return what the consumer gets, and where it stands then."""
-    options = StreamOptions(intake=IntakeOptions(last_event_id=given_id, **intake), max_event_bytes=limit)
+    options = StreamOptions(last_event_id=given_id, max_event_bytes=limit, **intake)
     session = Session(options, random=lambda: 0.5, in_batches=in_batches)
     if session.batches is not None:
         session.batches.tells_comments = True

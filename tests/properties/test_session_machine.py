@@ -28,8 +28,7 @@ from hypothesis.stateful import (
 from resilient_sse._core.backoff import Backoff
 from resilient_sse._core.errors import BadStatusError, ConnectionLostError, RetriesExhaustedError
 from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
-from resilient_sse._core.intake import IntakeOptions
-from resilient_sse._core.options import Retry, StreamOptions
+from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.sequence import integers
 from resilient_sse._core.session import TRANSITIONS, Session
@@ -73,12 +72,10 @@ class SubscriptionMachine(RuleBasedStateMachine):
         self.max_retries = max_retries
         self.session = Session(
             StreamOptions(
-                intake=IntakeOptions(
-                    sequence=integers if numbered else None,
-                    dedup_window=20,
-                    events=lambda event: event.event != "unwanted",
-                ),
-                retry=Retry(max_retries=max_retries),
+                sequence=integers if numbered else None,
+                dedup_window=20,
+                events=lambda event: event.event != "unwanted",
+                max_retries=max_retries,
             ),
             random=Random(seed).random,
         )
