@@ -342,8 +342,8 @@ class Pump:
         """
         if self._thread not in (0, get_ident()) and (self.connection is not None or self._scope is not None):
             raise RuntimeError(
-                "the stream belongs to another thread; have its event loop call this: "
-                "loop.call_soon_threadsafe(stream.restart), or anyio.from_thread.run_sync(stream.restart)"
+                "the stream belongs to another thread; have its event loop call this, by "
+                "loop.call_soon_threadsafe(...) of asyncio or token.run_sync_soon(...) of trio"
             )
         self._restart = self._restart or restart
         if self.connection is not None:

@@ -135,6 +135,11 @@ class Intake:
             self.done = False
         self.notify(notice)
 
+    def give_up(self) -> None:
+        """Throw away what came behind the event by which the server has said that the stream failed."""
+        self.failure = None
+        self._queue.clear()
+
     def discard(self) -> None:
         """Throw away what nobody will ask for any more."""
         self._queue.clear()

@@ -75,7 +75,6 @@ class Outage:
         """Attempts that followed a failure since the outage began: the part of the budget that is spent."""
         self.began_at: float | None = None
         """When it began, `None` outside an outage."""
-        self._answered = False  # it began with what is no failure
 
     def begin(self, now: float) -> None:
         """Take note of a failure; the first one begins the outage."""
@@ -86,7 +85,6 @@ class Outage:
         """Be well again."""
         self.attempt = 0
         self.began_at = None
-        self._answered = False
         self.pacing.reset()
 
     def renew(self) -> None:
@@ -127,8 +125,8 @@ class Outage:
         """
         if answered:
             self.end()
-            self._answered = True
-        self.begin(now)
+        else:
+            self.begin(now)
         reason = reason_of(error)
         verdict = self._verdict(error, proven=proven)
         if verdict is not Verdict.RETRY:
@@ -136,11 +134,12 @@ class Outage:
         if obstacle is not None:
             refusal = refusal_to_resend(obstacle, after=error)
             return Decision(verdict=Verdict.RAISE, error=refusal, reason=reason)
-        if self.spent and not answered:
+        if answered:
+            delay = self.pacing.delay(1)
+            return Decision(verdict=verdict, error=error, reason=reason, attempt=1, delay=delay)
+        if self.spent:
             elapsed = now - (now if self.began_at is None else self.began_at)
-            spent = RetriesExhaustedError(
-                attempts=self.attempt + (not self._answered), elapsed=elapsed, last=str(error)
-            )
+            spent = RetriesExhaustedError(attempts=self.attempt + 1, elapsed=elapsed, last=str(error))
             spent.__cause__ = error
             return Decision(verdict=Verdict.RAISE, error=spent, reason=Reason.RETRIES)
         self.attempt += 1

@@ -377,12 +377,14 @@ class Session:
     def lost(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
         """Take note that the connection ended, and decide; everything it brought must have been taken."""
         reason = reason_of(error)
+        if self.intake.failure is not None:  # what stands behind it is not looked at, however it came
+            self._current.rest, self._current.fed = b"", 0
+            self.intake.give_up()
         current, partial = self._current, self.stats.partial
         answered = reason is Reason.EOF and current.answered
         self._disconnected(now, answered=answered)
         if reason is Reason.EOF:
             error = self._ended(current, cut=self.stats.partial > partial)
-        self.intake.failure = None  # what stands behind it is still delivered
         quiet = reason in (Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT)
         sequence, had_its_chance = self._sequence, quiet and self._resumption.had_its_chance
         if sequence is not None and sequence.state is State.HEALING and had_its_chance:

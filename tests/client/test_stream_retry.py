@@ -23,6 +23,7 @@ from resilient_sse import (
     StreamError,
     StreamState,
     Verdict,
+    integers,
 )
 from resilient_sse._client.transport import own
 from resilient_sse.testing import Reply, comment, event, pause
@@ -173,11 +174,12 @@ async def test_a_proxy_that_cuts_a_quiet_stream_never_ends_it(script, lasts, bac
 
 
 async def test_giving_up_after_a_poll_counts_what_failed(script):
-    """The clean end before them is no failed attempt (P48)."""
+    """The clean end before them is no failed attempt: it is paced, and the counting begins behind it (P48)."""
     script.respond(*numbered(1)).end()
-    script.refuse(times=5)
+    script.refuse(times=6)
     error = await gives_up(make(script), RetriesExhaustedError)
-    assert (len(script.requests), error.attempts) == (6, 5)
+    assert (len(script.requests), error.attempts, error.elapsed) == (7, 6, 17)
+    assert gaps(script) == [1, 1, 2, 4, 5, 5]
 
 
 async def test_an_event_resets_the_counter(script):
@@ -879,13 +881,38 @@ async def test_an_error_in_the_stream_that_never_passes(script):
 
 
 async def test_an_error_in_the_stream_that_retrying_cannot_mend(script):
-    """`classify` sees the event, and may raise; what came around it is delivered (P56)."""
+    """`classify` sees the event, and may raise; what came before it is delivered (P56)."""
     script.respond(b"".join([*numbered(1), event("too long", event="error"), *numbered(2)])).hang()
     stream = make(script, error_events={"error"}, classify=lambda _: Verdict.RAISE)
-    assert [item.id for item in await take(stream, 2)] == ["1", "2"]
+    assert [item.id for item in await take(stream, 1)] == ["1"]
     error = await gives_up(stream, StreamError)
     assert error.event.data == "too long"
     assert stream.state is StreamState.ERROR
+
+
+@pytest.mark.parametrize("options", [{}, {"sequence": integers}], ids=["opaque", "numbers"])
+@pytest.mark.parametrize("pause_s", [0, 0.1])
+async def test_what_stands_behind_an_error_in_the_stream_is_not_looked_at(script, pause_s, options):
+    """Whether it came in the same read or later: neither an event nor the end of the stream (P56)."""
+    behind = [*numbered(2), event("", event="end")]
+    first = [*numbered(1), OVERLOADED]
+    if pause_s:
+        script.respond(b"".join(first), pause(pause_s), b"".join(behind)).hang()
+    else:
+        script.respond(b"".join([*first, *behind])).hang()
+    script.respond(*numbered(2), event("", event="end"))
+    async with make(script, error_events=["error"], until="end", **options) as stream:
+        assert [item.id for item in await drain(stream)] == ["1", "2", None]
+    assert [request.last_event_id for request in script.requests] == [None, "1"]
+
+
+@pytest.mark.parametrize("max_retries", [0, 1, 2])
+async def test_a_clean_end_takes_nothing_from_the_budget(script, max_retries):
+    """Behind it as many attempts may fail as from the start (P48)."""
+    script.respond(*numbered(1)).end()
+    script.always(Refusal())
+    error = await gives_up(make(script, max_retries=max_retries), RetriesExhaustedError)
+    assert error.attempts == len(script.requests) - 1 == max_retries + 1
 
 
 async def test_an_error_that_nobody_named_is_an_event(script):

@@ -56,7 +56,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
         self.wanted: list[str] = []
         self.delivered: list[str] = []
         self.position = self.next = 0
-        self.failures, self.polled = 0, False
+        self.failures = 0
         self.opened_at: float | None = None
         self.asked_at = -math.inf
         self.polled = False
@@ -193,7 +193,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
         self.expected["stalls"] += reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
         self.connection_ended()
         if answered:
-            self.failures, self.polled = 0, True
+            self.failures = 0
         self.after_a_failure(answered=answered)
 
     @precondition(lambda self: not self.over and self.session.error is None)
@@ -228,7 +228,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
         self.take_all()
         self.session.error = None
         self.session.start(self.now)
-        self.failures, self.polled = 0, False
+        self.failures = 0
 
     @precondition(lambda self: self.opened_at is not None)
     @rule()
@@ -276,7 +276,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
     def connection_ended(self) -> None:
         if self.now - self.opened_at > LONGEST_DELAY:
-            self.failures, self.polled = 0, False
+            self.failures = 0
         self.opened_at, self.proved = None, False
 
     def after_a_failure(self, *, final: bool = False, answered: bool = False) -> None:
@@ -284,10 +284,13 @@ class SubscriptionMachine(RuleBasedStateMachine):
         if final:
             assert (change.new, change.reason) == (StreamState.ERROR, Reason.STATUS)
             assert self.session.error.status == 403
-        elif self.max_retries is not None and self.failures >= self.max_retries and not answered:
+        elif answered:
+            assert (change.new, change.attempt) == (StreamState.RECONNECTING, 1)
+            self.check_delay(change.delay, *Backoff().band(1))
+        elif self.max_retries is not None and self.failures >= self.max_retries:
             assert (change.new, change.reason) == (StreamState.ERROR, Reason.RETRIES)
             assert isinstance(self.session.error, RetriesExhaustedError)
-            assert self.session.error.attempts == self.failures + (not self.polled)
+            assert self.session.error.attempts == self.failures + 1
         else:
             self.failures += 1
             assert (change.new, change.attempt) == (StreamState.RECONNECTING, self.failures)

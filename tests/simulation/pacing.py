@@ -56,14 +56,12 @@ class _Outage:
         retry: The `retry` field in force, in seconds.
         opened_at: When the present connection was opened.
         news: New events at that time.
-        answered: The outage began with a clean end of a connection that had brought something.
     """
 
     failures: int = 0
     retry: float | None = None
     opened_at: float | None = None
     news: int = 0
-    answered: bool = False
 
 
 def check_pacing(record: Record) -> Iterator[Violation]:
@@ -95,7 +93,8 @@ def _changed(record: Record, seen: Seen, change: StateChange, outage: _Outage) -
     if change.new is StreamState.RECONNECTING:
         after = None if request is None or outage.opened_at is not None else request.retry_after
         after = None if change.reason is Reason.RESTART else after
-        yield from _reconnects(record, seen, change, outage, retry_after=after, heard=heard)
+        counts = change.reason is not Reason.RESTART and not answered
+        yield from _reconnects(record, seen, change, outage, counts=counts, retry_after=after, heard=heard)
     else:
         yield from _gives_up(record, seen, change, outage)
     outage.opened_at = None
@@ -107,7 +106,7 @@ def _well(record: Record, seen: Seen, outage: _Outage, news: int, *, answered: b
         return
     settled = seen.at - outage.opened_at > max(min(record.plan.options.backoff[2], _LONGEST), _SETTLED)
     if news > outage.news or settled or answered:
-        outage.failures, outage.answered = 0, answered
+        outage.failures = 0
 
 
 def _reconnects(
@@ -116,12 +115,13 @@ def _reconnects(
     change: StateChange,
     outage: _Outage,
     *,
+    counts: bool,
     retry_after: float | None,
     heard: float | None,
 ) -> Iterator[Violation]:
     options = record.plan.options
     delay = -1.0 if change.delay is None else change.delay
-    if change.reason is Reason.RESTART:
+    if not counts:  # the program wanted it, or the server polls by design
         expected, attempt = max(outage.failures, 1), 1
     else:
         outage.failures += 1
@@ -131,9 +131,7 @@ def _reconnects(
             "attempts", seen.at, f"attempt {change.attempt}, the failures before make it {expected}"
         )
         outage.failures = attempt = change.attempt
-    failed = change.reason is not Reason.RESTART
-    failed = failed and not (outage.answered and outage.failures == 1)
-    if failed and options.max_retries is not None and change.attempt > options.max_retries:
+    if counts and options.max_retries is not None and change.attempt > options.max_retries:
         yield Violation("attempts", seen.at, f"attempt {change.attempt} of {options.max_retries}")
     low, high = delay_band(options, attempt, retry=outage.retry, retry_after=retry_after)
     at_once = change.reason is Reason.RESTART and delay == 0.0
@@ -148,14 +146,14 @@ def _reconnects(
 
 def _gives_up(record: Record, seen: Seen, change: StateChange, outage: _Outage) -> Iterator[Violation]:
     allowed = record.plan.options.max_retries
-    if change.reason is Reason.RETRIES and outage.failures != max(allowed or 0, outage.answered):
+    if change.reason is Reason.RETRIES and outage.failures != allowed:
         yield Violation("attempts", seen.at, f"gave up after {outage.failures} retries of {allowed}")
-    outage.failures, outage.answered = 0, False  # whoever iterates again begins anew
+    outage.failures = 0  # whoever iterates again begins anew
 
 
 def _exhausted(record: Record, seen: Seen, error: RetriesExhaustedError) -> Iterator[Violation]:
     allowed = record.plan.options.max_retries
-    if allowed is None or error.attempts not in (max(allowed, 1), allowed + 1):
+    if allowed is None or error.attempts != allowed + 1:
         yield Violation(
             "attempts", seen.at, f"{error.attempts} attempts were told, {allowed} retries allowed"
         )

@@ -42,7 +42,9 @@ def check_client(client: object, auth: object, uds: object) -> None:
         ValueError: *uds* says where a client leads that was given.
     """
     if uds is not None and not isinstance(uds, str):
-        raise TypeError(f"uds must be the path of a Unix socket or None, not {uds!r}")
+        raise TypeError(f"uds must be the path of a Unix socket as a string, or None, not {uds!r}")
+    if uds == "":
+        raise ValueError("uds must be the path of a Unix socket or None, not ''")
     if uds is not None and client is not None:
         raise ValueError("uds is for streams without client=; give the client's transport the path")
     library = httpx if client is None else library_of(client)

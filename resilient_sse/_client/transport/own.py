@@ -51,7 +51,8 @@ def tls_context() -> ssl.SSLContext:
             )  # OpenSSL would trust nobody, and say so at each attempt
         context = httpx.create_ssl_context()
     except OSError as exc:
-        what = f"what {' or '.join(named)} names" if named else "the system's certificates"
+        paths = " or ".join(f"{name}={os.environ[name]}" for name in named)
+        what = f"the file or directory of {paths}" if named else "the system's certificates"
         raise HandshakeError(f"{what} cannot be used: {exc}") from exc
     context.set_alpn_protocols(["http/1.1"])
     return context
