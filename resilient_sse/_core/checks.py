@@ -95,7 +95,7 @@ def check_callable(name: str, value: object, *, what: str = "a function") -> Non
     call = getattr(value, "__call__", None)  # noqa: B004 - an object's own, to see whether it is async
     for function in (value, call):
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{name} must be {what} and not async, for it is asked in between events")
+            raise TypeError(f"{name} must be {what}, and not async: it is called between events")
 
 
 def answered_at_once(name: str, answer: T) -> T:

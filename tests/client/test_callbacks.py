@@ -30,7 +30,7 @@ class Attaching:
     "observer, words",
     [
         (3, "must be functions of the fact, not 3"),
-        (asynchronous, "must be functions of the fact and not async"),
+        (asynchronous, "must be functions of the fact, and not async"),
         (of_two, r"must take one argument, not \(_fact, _other\)"),
     ],
     ids=["number", "async", "two-arguments"],
