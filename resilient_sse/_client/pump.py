@@ -246,6 +246,8 @@ class Pump:
     def _waited(self, connection: Connection, now: float) -> float:
         """Return for how long the consumer has waited since it asked, or since the read before."""
         since, before, self._read_at = connection.source.since, self._read_at, now
+        if since is None and not connection.arrived:
+            return 0.0  # a further slice of what one read has brought
         return now - before if before is not None else 0.0 if since is None else now - since
 
     def _is_slow(self) -> bool:
@@ -316,14 +318,12 @@ class Pump:
             await self._drop()
         finally:
             # A stream that has given up stays in ERROR: its text is the one to be read last.
-            closes = session.state not in (StreamState.CLOSED, StreamState.ERROR)
-            if closes:
+            if session.state not in (StreamState.CLOSED, StreamState.ERROR):
                 session.close(anyio.current_time())
-        if closes:
-            await self._say_goodbye()
-            self._farewell = session.take(anyio.current_time())
-            if self._farewell is not None:
-                self._reporter.observe(self._farewell)
+                await self._say_goodbye()
+                self._farewell = session.take(anyio.current_time())
+                if self._farewell is not None:
+                    self._reporter.observe(self._farewell)
 
     async def _say_goodbye(self) -> None:
         """Tell all callbacks of the end; one that takes too long is cut short, for the sake of those behind it."""
@@ -514,9 +514,15 @@ class Pump:
                 await anyio.sleep(left)
 
     async def _quiet(self) -> None:
-        """Tell that there is no answer yet."""
+        """Tell that there is no answer yet; whoever is told may close or restart the stream, and goes on."""
         self._session.quiet(anyio.current_time())
-        await self._announce()
+        scope, self._scope = self._scope, None
+        try:
+            await self._announce()
+        finally:
+            self._scope = scope
+        if self.closing or self._restart:
+            self.wake()
 
     def _goes_on(self) -> bool:
         return self._session.state is StreamState.RECONNECTING and not self.closing

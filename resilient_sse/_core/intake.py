@@ -13,7 +13,6 @@ Where nothing does, `batches.Batches` judges all that a read brought at once.
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from resilient_sse._core.cursor import CursorReader, PlacedBlock, usable_as_cursor
@@ -116,9 +115,6 @@ class Intake:
 
     def put(self, item: Queued) -> None:
         """Append what came off the wire."""
-        if self._reader is not None and isinstance(item, Block):
-            with suppress(Exception):  # what the caller's function raises is raised when its turn comes
-                item = self._reader.place(item)
         self._queue.append(item)
 
     def notify(self, notice: Delivery) -> None:

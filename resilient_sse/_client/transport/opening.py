@@ -110,6 +110,7 @@ class Opening:
             except Exception as exc:  # noqa: BLE001 - raised again, whatever it is
                 raise_translated(exc, opened=False)
             finally:
+                sending.close()  # it may never have begun
                 self.extensions = {}  # they refer to this object
             # The response keeps its request for hours; what has done its work must not be kept with it.
             response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
