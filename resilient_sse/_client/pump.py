@@ -159,6 +159,7 @@ class Pump:
         except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
             raise RuntimeError("a function given to the stream raised StopAsyncIteration") from exc
         finally:
+            item = None  # what it tells of may refer to this frame
             self._iterating = False
             if self._idle is not None:
                 self._idle.set()

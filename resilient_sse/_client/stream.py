@@ -340,6 +340,7 @@ class ResilientStream:
                 raise StopAsyncIteration
             if isinstance(other, ServerSentEvent):
                 return other
+            del other  # what it tells of may refer to this frame
             skipped += 1
             if skipped % _PATIENCE == 0:
                 await checkpoint()  # a flood of comments must not hold the event loop

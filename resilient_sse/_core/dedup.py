@@ -99,6 +99,7 @@ class Deduplicator:
         "_on_this_connection",
         "_only_rose",
         "_replaying",
+        "_replays_all",
         "_resumed_for",
         "_resumed_from",
         "_risen",
@@ -140,6 +141,7 @@ class Deduplicator:
     def connected(self, connection: int, *, resumed: bool) -> None:
         """Begin a connection; *resumed* tells whether it was asked to resume after an id."""
         self._replaying = resumed
+        self._replays_all = False
         self._on_this_connection = 0
         again = resumed or connection > 1
         self._dropping = {"auto": resumed, "always": True, "replay": again, "off": False}[self._mode]
@@ -186,9 +188,7 @@ class Deduplicator:
                 if expected:
                     self._resumed_from = None
                 return sighting
-            if slot is not None and self._mode == "auto":
-                age = (self._count - 1 - slot) % len(self._keys)
-                self.meaningless |= age < self._on_this_connection
+            self.meaningless |= slot is not None and self._came_on_this_connection(slot)
             self._risen = 0
             self._only_rose = False
             if not self._buckets:
@@ -252,10 +252,16 @@ class Deduplicator:
         if slot is None:
             return self._look_beyond(event_id, key, content)
         known = self._contents[slot] == content
+        if not known and self._came_on_this_connection(slot):
+            return Sighting.CONFLICT  # an id that came twice here names no event, whatever came before
         if not known and self._buckets and not self.meaningless:
             # Of several events with one id, any may be this one: all are searched, at the speed of memory.
             known = content.to_bytes(8, sys.byteorder, signed=True) in self._contents.tobytes()
         return Sighting.DUPLICATE if known else Sighting.CONFLICT
+
+    def _came_on_this_connection(self, slot: int) -> bool:
+        age = (self._count - 1 - slot) % len(self._keys)
+        return self._mode == "auto" and age < self._on_this_connection
 
     def _look_beyond(self, event_id: str, key: int, content: int) -> Sighting:
         """
@@ -263,7 +269,9 @@ class Deduplicator:
 
         While ids rise, those that have left the window are known by their rank, so that a server that replays
         its whole backlog repeats nothing, however long it is.  Only a connection that was asked to resume can be
-        replaying, and only from where this stream began; if the first events differ, it is no replay.
+        replaying, and only if it began where this stream began, with the events that are known from there.  One
+        that goes on further down with ids that were seen long ago may be a server that has lost its tail and
+        numbers anew: losing a real event is worse than repeating one.
         """
         first = self._first
         if not (self._replaying and not self._buckets and first and first[0] <= key <= self._gone):
@@ -271,9 +279,11 @@ class Deduplicator:
         if event_id[0] == "0" and _SHORTER[len(event_id)] > first[0]:
             return Sighting.NEW  # no number of this run: the first one was written with fewer digits
         at = bisect_left(first, key)
-        if at < len(first) and first[at] == key and self._first_contents[at] != content:
-            return Sighting.CONFLICT
-        return Sighting.DUPLICATE
+        if at < len(first) and first[at] == key:
+            known = self._first_contents[at] == content
+            self._replays_all |= known
+            return Sighting.DUPLICATE if known else Sighting.CONFLICT
+        return Sighting.DUPLICATE if self._replays_all else Sighting.NEW
 
     def _find(self, key: int) -> int | None:
         """Return the slot of the youngest event with this key, `None` if there is none."""

@@ -243,7 +243,7 @@ async def test_replays_in_pages_repeat_nothing(script):
     """A server that overlaps over many reconnects, far beyond the window."""
     history = [(number, f"data {number}") for number in range(1, 501)]
     for _ in range(8):
-        script.play(ReplayServer(history, overlap=30, drop_after=90))
-    script.always(ReplayServer(history, overlap=30))
+        script.play(ReplayServer(history, overlap=15, drop_after=90))
+    script.always(ReplayServer(history, overlap=15))
     async with make(script, dedup_window=20, max_retries=None) as stream:
         assert [int(item.id) for item in await take(stream, 500)] == [*range(1, 501)]

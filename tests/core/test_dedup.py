@@ -351,3 +351,25 @@ def test_always_gives_up_never():
     """R150 to the letter, also where ids name nothing."""
     window = Deduplicator(10)
     assert drops(window, ("1", "m", "a"), ("1", "m", "b"), ("1", "m", "a")) == [False, False, True]
+
+
+def test_a_switch_that_comes_back_is_not_left_off():
+    """On, and behind a resume off, on: the last is an event, for its id has named another one just before (3.2)."""
+    on, off = ("switch", "message", "on"), ("switch", "message", "off")
+    window = Deduplicator(10, "auto")
+    drops(window, on)
+    window.connected(2, resumed=True)
+    assert drops(window, off, on, off, on) == [False] * 4
+    assert window.meaningless
+
+
+def test_a_server_that_has_lost_its_tail_loses_no_event():
+    """Ids far below the highest with new content are events: only a replay from the beginning is known to be one."""
+    window = Deduplicator(10, "auto")
+    drops(window, *map(number, range(1, 101)))
+    window.connected(2, resumed=True)
+    assert drops(window, *(number(n, "anew") for n in range(40, 90))) == [False] * 50
+    window = Deduplicator(10, "auto")
+    drops(window, *map(number, range(1, 101)))
+    window.connected(2, resumed=True)
+    assert drops(window, *map(number, range(1, 101))) == [True] * 100
