@@ -17,7 +17,7 @@ CORE = {name: path for name, path in MODULES.items() if name.startswith("_core/"
 MAX_LINES = 500
 """One idea, one module, as long as the idea: more than this is a question to the author, and answered here."""
 MORE_LINES = {
-    "_client/pump.py": 550,  # one loop, and all that may interrupt it
+    "_client/pump.py": 570,  # one loop, and all that may interrupt it
     "_core/session.py": 600,  # one state machine, its table of transitions included
 }
 

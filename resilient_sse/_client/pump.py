@@ -49,6 +49,10 @@ _EVENTS_A_READ = 3
 _EVENTS_A_PART = 50
 
 
+# So many attempts that the program has cancelled in a row are told of.
+_TOO_SHORT = 3
+
+
 class Pump:
     """
     One stream's input and output.
@@ -86,6 +90,7 @@ class Pump:
         self._clock: Callable[[], float] = anyio.current_time
         self._restart = False
         self._was_cancelled = self._warned = False
+        self._cut_attempts = 0  # in a row
         self._read_at: float | None = None
         self._turn_at = 0.0
         self._left = self._portion = PORTION
@@ -412,6 +417,9 @@ class Pump:
         except BaseException as exc:
             # Told to the session when the stream is asked again.
             self._was_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
+            self._cut_attempts += self._was_cancelled
+            if self._cut_attempts == _TOO_SHORT:
+                self._reporter.cut_short()
             session.journal.attempted(anyio.current_time())
             raise
         if opened is None:
@@ -419,6 +427,7 @@ class Pump:
                 await self._interrupted()
             return
         request, connection = opened
+        self._cut_attempts = 0
         self._end_outage()
         self.connection = connection
         self._clock = clock()

@@ -94,6 +94,14 @@ class Reporter:
         if self._quiet_ends.may_speak(current_time()):
             logger.warning("%s: %s%s", self._where, words, self._quiet_ends.unsaid)
 
+    def cut_short(self) -> None:
+        """Tell that the program gives up attempts before there can be an answer."""
+        logger.warning(
+            "%s: attempts to connect were cancelled before the server has answered, three in a row; each sends "
+            "the request again, so wait longer for an event, or in a task of its own",
+            self._where,
+        )
+
     def observe(self, item: Delivery) -> None:
         """Tell the observers only."""
         self._callbacks.observe(item)

@@ -534,3 +534,44 @@ def test_a_goodbye_whose_task_is_cancelled_reaches_everybody():
 
     run_in_virtual_time(leave)
     assert record.path.count("closed") == 1
+
+
+def test_a_cancelled_closing_tells_of_the_end():
+    """`Task.cancel` while the connection is being closed: the end is told all the same, and once (3.7)."""
+    record = Record()
+
+    async def leave() -> None:
+        script = Script()
+        script.respond(*numbered(1), close_takes=1.0).hang()
+        stream = make(script, on_state_change=record)
+        await anext(stream)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stream.aclose(), 0.5)
+        await stream.aclose()
+
+    run_in_virtual_time(leave)
+    assert record.path == ["connected", "closed"]
+
+
+async def test_an_attempt_that_is_cancelled_before_it_begins_leaves_nothing(script):
+    """No coroutine is left that nobody has awaited, which pytest would call an error (3.8)."""
+    script.always(Reply(*numbered(1)).hang())
+    stream = make(script)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await anext(stream)
+    await stream.aclose()
+    assert script.live == 0
+
+
+async def test_polls_that_are_shorter_than_an_answer_takes_are_told_of(script, caplog):
+    """Each poll sends the request again and gets nothing: the log says so, once (3.3)."""
+    script.always(Reply(*numbered(1), after=0.5).hang())
+    stream = make(script)
+    for _ in range(30):
+        with anyio.move_on_after(0.2):
+            await anext(stream)
+    await stream.aclose()
+    told = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
+    assert len(told) == 1
+    assert "cancelled before the server has answered" in told[0]

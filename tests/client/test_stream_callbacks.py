@@ -623,3 +623,29 @@ async def test_a_slow_callback_does_not_hide_the_end_from_the_others(script):
     assert anyio.current_time() - began == pytest.approx(2.0)
     assert record.path == ["connected", "closed"]
     assert halves == ["connected", "told", "closed"]
+
+
+@pytest.mark.parametrize("ask", ["restart", "aclose"])
+async def test_a_callback_of_the_silence_before_an_answer_runs_to_its_end(script, ask):
+    """Who is told may restart or close the stream, and is not cut for that (3.7)."""
+    script.stall_headers()
+    script.respond(*numbered(1)).hang()
+    stream = make(script)
+    ends = []
+
+    @stream.on_state_change
+    async def _(change):
+        if change.new is StreamState.WAITING:
+            if ask == "aclose":
+                await stream.aclose()
+            else:
+                stream.restart()
+            await anyio.sleep(1)
+            ends.append(anyio.current_time())
+
+    if ask == "restart":
+        assert (await anext(stream)).id == "1"
+        await stream.aclose()
+    else:
+        assert await drain(stream) == []
+    assert len(ends) == 1

@@ -354,7 +354,7 @@ def test_always_gives_up_never():
 
 
 def test_a_switch_that_comes_back_is_not_left_off():
-    """On, and behind a resume off, on: the last is an event, for its id has named another one just before (3.2)."""
+    """On, and behind a resume off, on: the last is an event, for its id has just named another one (3.2)."""
     on, off = ("switch", "message", "on"), ("switch", "message", "off")
     window = Deduplicator(10, "auto")
     drops(window, on)
@@ -364,7 +364,7 @@ def test_a_switch_that_comes_back_is_not_left_off():
 
 
 def test_a_server_that_has_lost_its_tail_loses_no_event():
-    """Ids far below the highest with new content are events: only a replay from the beginning is known to be one."""
+    """Ids far below the highest are events: only a replay from the beginning is known to be one (3.2)."""
     window = Deduplicator(10, "auto")
     drops(window, *map(number, range(1, 101)))
     window.connected(2, resumed=True)

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from resilient_sse import Reason, ResilientStream, RetriesExhaustedError, StreamState
-from resilient_sse.testing import comment, event
+from resilient_sse.testing import comment, event, gzipped
 from tests.e2e.watching import QUICK, collect, eventually
 
 
@@ -133,3 +133,23 @@ async def test_the_notice_before_the_headers(serve):
     here = anyio.get_current_task().id
     assert told == [("waiting", here), ("error", here)]
     assert "stall_timeout" in str(caught.value.__cause__)
+
+
+async def test_judging_what_one_read_has_brought_is_no_silence(serve):
+    """A compressed read is decoded in slices; what a filter takes for them is the program's own time (3.3)."""
+    body = b"".join(gzipped(*(event("x" * 40_000, id=str(number)) for number in range(1, 41))))
+
+    def compressed(peer):
+        peer.open("Content-Encoding: gzip")
+        peer.chunk(body)
+        peer.hold()
+
+    def last(item):
+        time.sleep(0.02)
+        return item.id == "40"
+
+    stream = ResilientStream(
+        serve(compressed).url, compression=True, events=last, stall_timeout=0.4, max_retries=0
+    )
+    assert await collect(stream, 1) == ["x" * 40_000]
+    assert stream.stats.stalls == 0
