@@ -22,7 +22,6 @@ from resilient_sse._core.parser import (
     Found,
     RetryHint,
     Row,
-    Rows,
     comments_in,
     interpret,
     joined,
@@ -139,7 +138,7 @@ class Batches(Intake):
         """
         batch: list[Judged] = []
         if (
-            len(found) == 1 and isinstance(found[0], Rows) and len(found[0]) == 1
+            len(found) == 1 and isinstance(found[0], list) and len(found[0]) == 1
         ):  # the usual read of a live stream
             dispatched = self._judge_row(found[0][0], batch)
         else:
@@ -151,7 +150,7 @@ class Batches(Intake):
         return dispatched
 
     def _judge_found(self, found: Found, batch: list[Judged]) -> bool:
-        if isinstance(found, Rows):
+        if isinstance(found, list):
             return self._judge_rows(found, batch)
         if isinstance(found, Columns):
             if found.event in self._options.heartbeat_events:

@@ -87,10 +87,8 @@ Row: TypeAlias = tuple[str, str, str, str, str, str, str]
 data lines with their names; or, alone, the text of something else: comments, blank lines, or one other block."""
 
 
-class Rows(list[Row]):
-    """Whole blocks, as the expression found them."""
-
-    __slots__ = ()
+Rows: TypeAlias = list[Row]
+"""Whole blocks, as the expression found them."""
 
 
 class Columns:
@@ -113,7 +111,7 @@ class Columns:
     def rows(self) -> Rows:
         """Return the same as rows."""
         ids = self.ids or repeat("")
-        return Rows(zip(repeat(""), ids, repeat(self.event), repeat(""), self.data, repeat(""), repeat("")))
+        return list(zip(repeat(""), ids, repeat(self.event), repeat(""), self.data, repeat(""), repeat("")))
 
 
 Found: TypeAlias = Item | Rows | Columns
@@ -190,7 +188,7 @@ class Parser:
         elif (  # one read, one event or a few: a live stream
             not self._fields and len(chunk) < _COLUMNS_FROM and chunk.endswith(b"\n\n") and not self._tail
         ) and (self._limit is None or len(chunk) <= self._limit):
-            return [Rows(_ROWS(chunk.decode("utf-8", "replace")))]
+            return [_ROWS(chunk.decode("utf-8", "replace"))]
         if self._limit is not None and len(chunk) > self._limit:
             return [*self._lines(chunk)]
         items: list[Found] = []
@@ -204,7 +202,7 @@ class Parser:
         if end:
             text = chunk[:end].decode("utf-8", "replace")
             columns = _columns(text) if len(text) >= _COLUMNS_FROM else None
-            items.append(Rows(_ROWS(text)) if columns is None else columns)
+            items.append(_ROWS(text) if columns is None else columns)
         if end < len(chunk):
             items += self._lines(chunk[end:])
         return items

@@ -94,7 +94,7 @@ def _drive(chunks: list[bytes], limit: int | None, *, rows: bool) -> Outcome:
     for chunk in chunks:
         if rows:
             for found in parser.feed_fast(chunk):
-                items += blocks_of(found) if isinstance(found, Rows | Columns) else [found]
+                items += blocks_of(found) if isinstance(found, list | Columns) else [found]
         else:
             items.extend(parser.feed(chunk))
         if parser.overflow is not None:
