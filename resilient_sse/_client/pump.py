@@ -190,6 +190,7 @@ class Pump:
         patience, reason = session.silence.left
         if patience <= 0:
             what = "no event" if reason is Reason.EVENT_TIMEOUT else "nothing"
+            await connection.leave_shared(session.silence.lasted)
             await self._end_read(connection)
             await self._lose(ConnectionLostError(reason, f"{what} for {session.silence.lasted:.1f} s"))
             return False

@@ -16,6 +16,7 @@ from resilient_sse._client.transport.failures import raise_translated
 from resilient_sse._client.transport.http1 import ResponseStream
 from resilient_sse._client.transport.inflate import Inflater, inflater_for
 from resilient_sse._client.transport.reads import Source, reads_of
+from resilient_sse._client.transport.shared import CLOSE_SECONDS, shared
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = ["CLOSE_SECONDS", "Connection"]
-
-# Closing never takes longer than this; what is not closed by then is left to the event loop.
-CLOSE_SECONDS = 2.0
 
 # A read that is cancelled before it begins may still return what was buffered; never as often as this.
 _BUFFERED_CHUNKS = 1000
@@ -44,6 +42,7 @@ class Connection:
         url: The URL that has answered.
         lasting: Whether it outlives reads that are cancelled.
         redirected_to: Where redirects have led, without its query; `None` if there were none.
+        shared: What others use too, if it is HTTP/2.
         source: Where its bytes come from.
         arrived: How many bytes arrived for the last read.
     """
@@ -60,6 +59,7 @@ class Connection:
         "headers",
         "lasting",
         "redirected_to",
+        "shared",
         "source",
         "status",
         "url",
@@ -79,6 +79,8 @@ class Connection:
         self._is_read = response.is_stream_consumed
         self._chunks = aiter(httpx.ByteStream(response.content)) if self._is_read else response.aiter_raw()
         self.source: Source = self._stream or reads_of(self._chunks)
+        is_http2 = response.extensions.get("http_version") == b"HTTP/2"
+        self.shared = shared(response.extensions.get("network_stream")) if is_http2 else None
         self.arrived = 0
         self._token = current_token()
         self._inflater: Inflater | None = None
@@ -124,8 +126,21 @@ class Connection:
             return next(self._slices, b"")
         except zlib.error as exc:
             raise ConnectionLostError(Reason.PROTOCOL, f"undecodable content: {exc}") from exc
-        except Exception as exc:  # noqa: BLE001 - raised again, whatever it is
+        except Exception as exc:
+            if self.shared is not None and self.shared.is_left:
+                silent = "nothing came over the HTTP/2 connection, for any stream"
+                raise ConnectionLostError(Reason.STALL, silent) from exc
             raise_translated(exc, opened=True)
+
+    async def leave_shared(self, silence: float) -> None:
+        """
+        Close what streams share, behind so long a silence of this one, unless it is alive.
+
+        It is if anything has come over it within half of that, for a server shows life twice in a stall timeout.
+        """
+        if self.shared is not None and await self.shared.leave(silence / 2):
+            with contextlib.suppress(ConnectionLostError):
+                await self.receive(CLOSE_SECONDS)
 
     def abandon(self) -> None:
         """Have the connection closed although nobody can wait for it: its stream was dropped."""

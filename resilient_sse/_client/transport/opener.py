@@ -17,6 +17,7 @@ from resilient_sse._client.transport.inflate import ACCEPTED_ENCODINGS
 from resilient_sse._client.transport.library import Auth, Client, library_of
 from resilient_sse._client.transport.opening import Opening
 from resilient_sse._client.transport.own import own_client
+from resilient_sse._client.transport.shared import Shared
 from resilient_sse._core.classify import is_event_stream
 from resilient_sse._core.errors import (
     BadContentTypeError,
@@ -83,6 +84,7 @@ class Transport:
         self._connect_timeout = connect_timeout
         self._header_timeout = header_timeout
         self._waiting_after = waiting_after
+        self._shared: Shared | None = None
 
     async def open(self, request: PreparedRequest, quiet: Callable[[], Awaitable[None]]) -> Connection:
         """
@@ -102,6 +104,7 @@ class Transport:
             pooled=_has_pool(self._injected),
             quiet=quiet,
             waiting_after=self._waiting_after,
+            before=self._shared,
         )
         options: dict[str, Any] = {"extensions": opening.extensions}
         if self._auth is not None:
@@ -110,6 +113,7 @@ class Transport:
         try:
             sending = exchange(self._client(), request, encoding=self._encoding, options=options)
             connection = Connection(await opening.wait_for(sending))
+            self._shared = connection.shared
             await _accept(connection)
         except BaseException:
             if connection is not None:

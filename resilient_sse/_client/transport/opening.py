@@ -10,11 +10,12 @@ import anyio
 from resilient_sse._client.backends import hold, on_asyncio
 from resilient_sse._client.transport.failures import raise_translated
 from resilient_sse._client.transport.reads import WOKEN, waits_for
+from resilient_sse._client.transport.shared import CLOSE_SECONDS, Shared, shared
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     import httpx
 
@@ -29,6 +30,9 @@ _NO_LIMITS: dict[str, float | None] = {}
 
 # Seconds between two looks at whether a connection is there, where silence is told of sooner than that.
 _POLL = 0.05
+
+# What ends with these returns the network stream.
+_MAKES_STREAM = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
 
 # httpcore's own timeout is to strike first, for it says what was waited for.
 _AFTER_HTTPCORE = 1.0
@@ -49,16 +53,20 @@ class Opening:
         pooled: Whether a slot has to be waited for.
         quiet: Is awaited once, after a silence of so many seconds before the headers.
         waiting_after: These seconds.
+        before: The HTTP/2 connection that the stream had before, which the request goes into if it is still there.
     """
 
     __slots__ = (
+        "_before",
         "_connect",
         "_headers",
+        "_made",
         "_protects",
         "_quiet",
         "_quiet_at",
         "_scope",
         "_sent",
+        "_shared",
         "_waiting_after",
         "extensions",
     )
@@ -71,7 +79,11 @@ class Opening:
         pooled: bool,
         quiet: Callable[[], Awaitable[None]],
         waiting_after: float,
+        before: Shared | None,
     ) -> None:
+        self._before = before
+        self._made: object = None
+        self._shared: Shared | None = None
         self._quiet = quiet
         self._waiting_after = waiting_after
         self._quiet_at = math.inf
@@ -108,13 +120,15 @@ class Opening:
                     began,
                 )
             except Exception as exc:  # noqa: BLE001 - raised again, whatever it is
-                raise_translated(exc, opened=False)
+                if self._shared is None or not self._shared.is_left:
+                    raise_translated(exc, opened=False)
+            else:
+                # The response keeps its request for hours; what has done its work must not be kept with it.
+                response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
+                return response
             finally:
                 sending.close()  # it may never have begun
                 self.extensions = {}  # they refer to this object
-            # The response keeps its request for hours; what has done its work must not be kept with it.
-            response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
-            return response
         waited = anyio.current_time() - began
         limit = "stall_timeout" if self._sent else "connect_timeout and stall_timeout"
         raise ConnectionLostError(Reason.CONNECT, f"no response headers after {waited:.1f} s ({limit})")
@@ -125,16 +139,25 @@ class Opening:
         work = waits_for(lambda: sending)
         response: httpx.Response
         patience = self._waiting_after
+        is_told = False
         try:
             while (response := await work.read(patience)) is WOKEN:
                 now = anyio.current_time()
+                left = self._scope.deadline - now
+                if is_told:
+                    patience = left - CLOSE_SECONDS if self._shared is not None else math.inf
+                    if self._shared is not None and patience <= 0:
+                        if not await self._shared.leave(self._headers / 2):
+                            self._scope.cancel()
+                        patience = math.inf  # what was left fails at once
+                    continue
                 if now < self._quiet_at:
                     patience = self._quiet_at - now if self._quiet_at < math.inf else max(patience, _POLL)
                     continue
-                patience, left = math.inf, self._scope.deadline - now
-                self._scope.deadline = math.inf
+                is_told, self._scope.deadline = True, math.inf
                 await self._quiet()
                 self._scope.deadline = anyio.current_time() + left  # callbacks take no time of ours
+                patience = math.inf if self._shared is None else left - CLOSE_SECONDS
         finally:
             await work.end()
         return response
@@ -146,15 +169,23 @@ class Opening:
             self._scope.shield = True
             self._scope.deadline = anyio.current_time() + self._connect + _AFTER_HTTPCORE
 
-    async def _trace(self, name: str, _info: object) -> None:
+    async def _trace(self, name: str, info: Mapping[str, Any]) -> None:
+        if name.endswith(_MAKES_STREAM):
+            self._made = info.get("return_value")  # our own transport tells of none
         if name.endswith(_MAY_CANCEL):
             self._scope.shield = False
         elif name.endswith(_MUST_WAIT):
             self._scope.shield = self._protects
         if name.endswith("send_request_headers.started"):
-            self._sent = True
+            self._sent, self._shared = True, None
             now = anyio.current_time()
             self._scope.deadline, self._quiet_at = now + self._headers, now + self._waiting_after
+            if name.startswith("http2."):
+                self._shared = self._before if self._made is None else shared(self._made)
+            if self._shared is not None and (self._shared.is_left or self._waiting_after == math.inf):
+                self._shared = None  # it is on one that others have made, or nothing wakes it in time
+            if self._shared is not None:
+                self._scope.deadline += CLOSE_SECONDS  # to close it in, before the wait is cancelled
         elif name.endswith(_MAY_CANCEL):
             self._scope.deadline = anyio.current_time() + 2 * self._connect + self._headers
             self._quiet_at = math.inf  # a connection, and TLS, have limits and words of their own
