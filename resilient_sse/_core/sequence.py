@@ -170,6 +170,10 @@ class Numbers:
         """Whether *number* belongs to a hole that was given up."""
         return any(low <= number <= high for low, high in self._lost)
 
+    def is_hole(self, after: int, before: int) -> bool:
+        """Whether what lies between two numbers is a hole that was given up."""
+        return (after + 1, before - 1) in self._lost
+
     def advance(self, number: int, event_id: str, content: tuple[str, str] | None = None) -> None:
         """Make *number*, the next one, the last contiguous one; *content* is its type and data, if it has any."""
         self.high, self.high_id = number, event_id
@@ -375,7 +379,7 @@ class Sequence:
         if late and self._options.dedup == "off":
             return True
         if (late or older) and self._options.dedup != "off":
-            goes_on = number - self._apart_last in (0, 1)
+            goes_on = number - self._apart_last in (0, 1) or numbers.is_hole(self._apart_last, number)
             if self._apart and not goes_on:
                 self.settle()
                 return False

@@ -527,6 +527,15 @@ async def test_heartbeats_with_numbers_in_a_long_replay(script):
     assert watched.gaps == []
 
 
+async def test_a_long_replay_with_a_hole_that_was_reported(script):
+    """What the server has lost is no break in it (3.2)."""
+    script.respond(at_once(*range(1, 21), *range(24, 51))).hang()
+    script.respond(at_once(*range(24, 51))).drop()
+    script.respond(at_once(*range(18, 21), *range(24, 52)), DONE).hang()
+    watched = Watched(script, dedup_window=10)
+    assert await watched.run() == [*range(1, 21), ("hole", 3), *range(24, 52)]
+
+
 @pytest.mark.parametrize("alike", [0, 15])
 @pytest.mark.parametrize("length", [20, 55])
 async def test_a_new_numbering_behind_a_long_stream(script, alike, length):
