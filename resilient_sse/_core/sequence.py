@@ -41,6 +41,10 @@ _REMEMBERED_HOLES = 100
 
 _UNKNOWN = 0
 
+# So many events from the beginning of a numbering are known for good: they tell a server that replays all it has
+# from one that begins its numbering anew, if more than half of them differ from each other.
+_FIRST = 16
+
 # A number that leaps further than this ahead is no number of this stream: one absurd id must not count as a loss
 # of so many events.  If the next one follows it, numbering has moved there.
 _LEAP = 10**9
@@ -100,6 +104,7 @@ class Numbers:
         self._leapt: int | None = None
         self._window = window
         self._contents = array("q")
+        self._beginning: dict[int, int] = {}
         self._resumed: int | None = None
         self._lost: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_HOLES)
 
@@ -145,16 +150,39 @@ class Numbers:
             return Sighting.NEW
         return Sighting.DUPLICATE if known == _content(event, data) else Sighting.CONFLICT
 
+    def look_at_beginning(self, number: int, event: str, data: str) -> Sighting:
+        """Say what the first events tell of one that has left the window; they are no reason to drop it alone."""
+        known = self._beginning.get(number)
+        if known is None:
+            return Sighting.NEW
+        if known != _content(event, data):
+            return Sighting.CONFLICT
+        differ = len(set(self._beginning.values())) > _FIRST // 2
+        return Sighting.DUPLICATE if differ else Sighting.NEW
+
+    def forgotten(self, number: int) -> bool:
+        """Whether *number* lies before the window, or before the first number that came."""
+        if self.first is None or self.high is None:
+            return False
+        return number < self.first or number <= self.high - len(self._contents)
+
     def reported(self, number: int) -> bool:
         """Whether *number* belongs to a hole that was given up."""
         return any(low <= number <= high for low, high in self._lost)
+
+    def is_hole(self, after: int, before: int) -> bool:
+        """Whether what lies between two numbers is a hole that was given up."""
+        return (after + 1, before - 1) in self._lost
 
     def advance(self, number: int, event_id: str, content: tuple[str, str] | None = None) -> None:
         """Make *number*, the next one, the last contiguous one; *content* is its type and data, if it has any."""
         self.high, self.high_id = number, event_id
         if self.first is None:
             self.first = number
-        self._push(_content(*content) if content else _UNKNOWN)
+        known = _content(*content) if content else _UNKNOWN
+        if known != _UNKNOWN and len(self._beginning) < _FIRST:
+            self._beginning[number] = known
+        self._push(known)
 
     def lose(self, before: int) -> int | None:
         """Give up the numbers before *before*; return how many they are, `None` if that cannot be believed."""
@@ -215,6 +243,7 @@ class Sequence:
         "_held_on",
         "_joined_on",
         "_options",
+        "_proved",
         "_queue",
         "_reached_on",
         "_stats",
@@ -233,6 +262,7 @@ class Sequence:
         self._held: list[tuple[int, list[Queued]]] = []  # by numbers; what has none stays behind its block
         self._apart: list[tuple[int, Block]] = []  # replayed, or the beginning of a new numbering
         self._apart_last = self._apart_more = 0  # its last number, and how many were too many to keep
+        self._proved = False  # whether what goes on to that number began with events of the beginning
         self._asked_for = -sys.maxsize  # holes before this number need no further reconnect
         # The connections that brought what is held, showed the last hole, and reached the last contiguous number;
         # and the last one on which a numbering has begun, so that a lower number is no replay.
@@ -249,6 +279,7 @@ class Sequence:
     def connected(self, connection: int) -> None:
         """Begin a connection, which was asked for what is missing."""
         self._connection = connection
+        self._proved = False
         if self.state is State.ASKING:
             self.state = State.HEALING
 
@@ -302,7 +333,11 @@ class Sequence:
             case Place.AHEAD:
                 return self._hole(block, number)
             case Place.BEHIND:
-                return not data or self._fallback(block, number)
+                if data:
+                    return self._fallback(block, number)
+                if number == self._apart_last + 1:
+                    self._apart_last = number  # a heartbeat in what is kept apart
+                return True
 
     def _hole(self, block: Block, number: int) -> Gap | bool:
         """Ask again for what is missing before *number*, once; what has been asked for is lost."""
@@ -336,16 +371,19 @@ class Sequence:
                 self._reached_on = self._connection
             return True
         late = numbers.reported(number) and self._connection != self._gap_on
-        # A server that replays all it has and one that begins its numbering anew both start below the first
-        # number with unknown contents.  A replay goes on, number by number, to an event that is known.
-        first = numbers.first
-        older = first is not None and number < first and self._connection > self._joined_on
+        # A server that replays all it has and one that begins its numbering anew both start with numbers whose
+        # contents nobody knows.  A replay goes on, number by number, to an event that is known.
+        older = self._connection > self._joined_on and numbers.forgotten(number)
+        begins = numbers.look_at_beginning(number, block.event or "message", block.data or "")
+        older = older and begins is not Sighting.CONFLICT
         if late and self._options.dedup == "off":
             return True
         if (late or older) and self._options.dedup != "off":
-            if self._apart and number != self._apart_last + 1:
+            goes_on = number - self._apart_last in (0, 1) or numbers.is_hole(self._apart_last, number)
+            if self._apart and not goes_on:
                 self.settle()
                 return False
+            self._proved = begins is Sighting.DUPLICATE or (self._proved and goes_on)
             # Memory is bounded, however long a replay: of a new numbering, the rest is a hole that is asked for.
             full = len(self._apart) >= self._options.dedup_window
             self._apart_last, self._apart_more = number, self._apart_more + full
@@ -366,12 +404,14 @@ class Sequence:
 
     def settle(self) -> bool:
         """
-        Judge what is kept apart, for nothing that followed has told: numbers that were reported lost came late.
+        Judge what is kept apart, for nothing that followed has told.
+
+        It is a replay if it began with the first events of the stream; numbers that were reported lost came late.
 
         Returns:
             Whether it is a new numbering, and stands at the head of the queue again.
         """
-        if all(self.numbers.reported(number) for number, _ in self._apart):
+        if self._proved or all(self.numbers.reported(number) for number, _ in self._apart):
             self._drop_apart()
             return False
         self._begin_apart()
@@ -387,6 +427,7 @@ class Sequence:
     def _begin_apart(self) -> None:
         """Begin a new numbering with what was kept apart."""
         self._joined_on = self._gap_on = self._connection
+        self._proved = False
         self._queue.extendleft(block for _, block in reversed(self._apart))
         self._apart_more = 0
         self._apart.clear()

@@ -479,6 +479,91 @@ async def test_older_events_alone_are_a_new_numbering(script):
     assert await watched.run() == [100, ("reset", None), 1, 2, 3]
 
 
+# --- Replays and new numberings that are longer than the window
+
+
+@pytest.mark.parametrize("window", [1, 10, 49])
+@pytest.mark.parametrize("first", [1, 20])
+async def test_a_backlog_longer_than_the_window(script, window, first):
+    """It is replayed at every reconnect, from the first event or one in the middle: nothing comes twice (3.2)."""
+    script.respond(at_once(*range(1, 51))).drop()
+    for last in (51, 52):
+        script.respond(at_once(*range(first, last + 1))).drop()
+    script.respond(at_once(*range(first, 54)), DONE).hang()
+    watched = Watched(script, dedup_window=window)
+    assert await watched.run() == [*range(1, 54)]
+    assert watched.gaps == []
+    assert watched.stream.stats.duplicates == 51 + 52 + 53 - 3 * first
+    assert [request.last_event_id for request in script.requests] == [None, "50", "51", "52"]
+
+
+@pytest.mark.parametrize("last", [5, 30])
+async def test_a_long_replay_that_is_cut(script, last):
+    """It began like the stream itself, so it is no new numbering, though none in the window came again (3.2)."""
+    script.respond(at_once(*range(1, 51))).drop()
+    script.respond(at_once(*range(1, last + 1))).drop()
+    script.respond(at_once(*range(1, 52)), DONE).hang()
+    watched = Watched(script, dedup_window=10)
+    assert await watched.run() == [*range(1, 52)]
+    assert watched.gaps == []
+
+
+async def test_a_long_replay_that_takes_its_time(script):
+    """A replay that began like the stream itself is one, though it pauses for longer than a reconnect settles."""
+    script.respond(at_once(*range(1, 51))).drop()
+    script.respond(*[part for n in range(1, 52) for part in (*numbered(n), pause(2))], DONE).hang()
+    watched = Watched(script, dedup_window=10)
+    assert await watched.run() == [*range(1, 52)]
+    assert watched.gaps == []
+
+
+async def test_heartbeats_with_numbers_in_a_long_replay(script):
+    """They are no break in it (3.2)."""
+    parts = [event("", event="beat", id=str(n)) if n % 5 == 0 else numbered(n)[0] for n in range(1, 52)]
+    script.respond(*parts[:50]).drop()
+    script.respond(*parts, DONE).hang()
+    watched = Watched(script, dedup_window=10, heartbeat_events=["beat"])
+    assert await watched.run() == [n for n in range(1, 52) if n % 5]
+    assert watched.gaps == []
+
+
+async def test_a_long_replay_with_a_hole_that_was_reported(script):
+    """What the server has lost is no break in it (3.2)."""
+    script.respond(at_once(*range(1, 21), *range(24, 51))).hang()
+    script.respond(at_once(*range(24, 51))).drop()
+    script.respond(at_once(*range(18, 21), *range(24, 52)), DONE).hang()
+    watched = Watched(script, dedup_window=10)
+    assert await watched.run() == [*range(1, 21), ("hole", 3), *range(24, 52)]
+
+
+@pytest.mark.parametrize("alike", [0, 15])
+@pytest.mark.parametrize("length", [20, 55])
+async def test_a_new_numbering_behind_a_long_stream(script, alike, length):
+    """One reset, and every event comes, though the first ones read like the old or it outgrows them (P23)."""
+    script.respond(at_once(*range(1, 51))).drop()
+    new = [event(str(n) if n <= alike else "new", id=str(n)) for n in range(1, length + 1)]
+    script.always(Reply(*new, DONE).hang())
+    seen = await Watched(script, dedup_window=10).run()
+    assert seen == [*range(1, 51), ("reset", None), *range(1, length + 1)]
+
+
+async def test_a_new_numbering_of_events_that_are_all_alike(script):
+    """Nothing tells it from a replay but that it does not go on: one reset, and every event comes (P23)."""
+    script.respond(*[event("tick", id=str(n)) for n in range(1, 51)]).drop()
+    script.respond(*[event("tick", id=str(n)) for n in range(1, 11)]).drop()
+    script.respond(event("tick", id="11"), DONE).hang()
+    assert await Watched(script, dedup_window=10).run() == [*range(1, 51), ("reset", None), *range(1, 12)]
+
+
+async def test_a_new_numbering_that_is_met_in_its_middle(script):
+    """The server restarted and counted while nobody was there: one reset, and what comes is no replay (P23)."""
+    script.respond(at_once(*range(1, 51))).drop()
+    script.respond(
+        *[event("new", id=str(n)) for n in (20, 21, 22)], pause(20), event("new", id="23"), DONE
+    ).hang()
+    assert await Watched(script, dedup_window=10).run() == [*range(1, 51), ("reset", None), 20, 21, 22, 23]
+
+
 @pytest.mark.parametrize("absurd", [10**12, 10**30])
 async def test_one_absurd_id_spoils_no_figure(script, absurd):
     """It is delivered, takes no part in the checks, and the numbers go on behind it (3.6)."""

@@ -184,6 +184,35 @@ def test_a_hole_larger_than_the_memory():
     assert sequence.reported(999)
 
 
+@pytest.mark.parametrize("length, forgotten", [(3, [2]), (20, [2, 3, 17])])
+def test_numbers_that_were_forgotten(length, forgotten):
+    """They lie before the first number or the window; what is remembered or yet to come is not among them."""
+    sequence = contiguous(*range(3, 3 + length), window=5)
+    assert [n for n in (2, 3, 17, 18, 22, 23) if sequence.forgotten(n)] == forgotten
+
+
+@pytest.mark.parametrize("window", [1, 5])
+def test_the_beginning_is_known_for_good(window):
+    """16 events of it tell a replay of all there is from a new numbering, however long the stream is (3.2)."""
+    sequence = contiguous(*range(3, 1000), window=window)
+    at_beginning = [
+        n for n in range(1000) if sequence.look_at_beginning(n, "m", f"of {n}") is Sighting.DUPLICATE
+    ]
+    assert at_beginning == list(range(3, 19))
+    assert sequence.look_at_beginning(3, "m", "other") is Sighting.CONFLICT
+    assert sequence.look(3, "m", "of 3") is Sighting.NEW
+    assert sequence.restarted().look_at_beginning(3, "m", "of 3") is Sighting.NEW
+
+
+def test_a_beginning_of_events_that_are_alike_proves_nothing():
+    """A new numbering would have the same."""
+    sequence = Numbers(integers, 5)
+    for number in range(100):
+        sequence.advance(number, str(number), ("m", str(number % 8)))
+    assert sequence.look_at_beginning(1, "m", "1") is Sighting.NEW
+    assert sequence.look_at_beginning(1, "m", "2") is Sighting.CONFLICT
+
+
 def test_resuming():
     """A stored number is the last contiguous one, and seen, whatever its content."""
     sequence = Numbers(integers)
