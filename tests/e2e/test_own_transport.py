@@ -239,10 +239,12 @@ async def test_a_slow_consumer_holds_the_server_back(serve):
     async with stream:
         await anext(stream)
         assert await eventually(lambda: sent > 0, within=5)
-        await anyio.sleep(0.3)
-        before = sent
-        await anyio.sleep(0.3)
-        assert sent == before < 3000 * len(block)
+        before = -1
+        with anyio.fail_after(20):
+            while sent != before:  # what the system buffers grows for a while
+                before = sent
+                await anyio.sleep(0.3)
+        assert sent < 3000 * len(block)
         waiting = stream._pump.connection._stream._socket._size
         assert waiting <= HIGH_BYTES + 256 * 1024  # and one more of asyncio's reads
         assert len([None async for _ in stream]) == 2999
@@ -291,7 +293,9 @@ async def test_break_with_an_injected_client(serve):
             async for _ in ResilientStream(server.url, client=client):
                 break
             assert await eventually(lambda: server.peers[0].left_at is not None, within=2)
-        assert ["unclosed <Resil" in str(warning.message) for warning in recorded] == [True]
+        told = [str(warning.message).lower() for warning in recorded]
+        assert len([text for text in told if "unclosed <resil" in text]) == 1
+        assert not [text for text in told if "generator" in text or "never awaited" in text]
 
 
 variable = contextvars.ContextVar("variable", default="unset")

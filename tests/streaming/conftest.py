@@ -74,7 +74,7 @@ def failed() -> Callable[..., list[str]]:
     return failed
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture(params=["asyncio", TRIO])
 def virtual_report(request: pytest.FixtureRequest) -> Report:
     """Give the report on the runs in virtual time."""
     return report_of(request.param)
