@@ -98,6 +98,7 @@ def test_a_server_is_never_undercut(backoff, attempt, random, wishes_and_ceiling
     assert delay <= max(backoff.maximum, min(max(wishes) * (1 + backoff.jitter), ceiling))
 
 
+@pytest.mark.slow
 @PROFILE
 @given(
     st.one_of(
