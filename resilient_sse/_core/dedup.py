@@ -185,6 +185,7 @@ class Deduplicator:
             slot = self._find(key)
             sighting = self._look(event_id, key, content, slot)
             if sighting is Sighting.DUPLICATE:
+                self._replays_all |= slot is None
                 if expected:
                     self._resumed_from = None
                 return sighting
@@ -280,9 +281,7 @@ class Deduplicator:
             return Sighting.NEW  # no number of this run: the first one was written with fewer digits
         at = bisect_left(first, key)
         if at < len(first) and first[at] == key:
-            known = self._first_contents[at] == content
-            self._replays_all |= known
-            return Sighting.DUPLICATE if known else Sighting.CONFLICT
+            return Sighting.DUPLICATE if self._first_contents[at] == content else Sighting.CONFLICT
         return Sighting.DUPLICATE if self._replays_all else Sighting.NEW
 
     def _find(self, key: int) -> int | None:

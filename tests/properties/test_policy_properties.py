@@ -160,6 +160,7 @@ class NaiveWindow:
 
     def connected(self, number: int, *, resumed: bool) -> None:
         self.here, self.resumed, self.again = len(self.events), resumed, resumed or number > 1
+        self.replays = False  # it began where this stream began
 
     def resume_from(self, event_id: str) -> None:
         if not self.with_id(event_id):
@@ -176,9 +177,14 @@ class NaiveWindow:
 
     def look(self, event: Seen) -> Sighting:
         known = self.with_id(event[0])
+        if event[0] != self.expected and known and event != known[-1] and self.came_here(known[-1]):
+            return Sighting.CONFLICT
         if event[0] == self.expected or event in (known[-1:] if self.meaningless else known):
             return Sighting.DUPLICATE
         return Sighting.CONFLICT if known else self.beyond(event)
+
+    def came_here(self, event: Seen) -> bool:
+        return self.mode == "auto" and event in self.events[self.here :][-self.size :]
 
     def beyond(self, event: Seen) -> Sighting:
         """Whether a replay brings again what has left the window, while ids rise."""
@@ -189,18 +195,21 @@ class NaiveWindow:
         foreign = event[0][0] == "0" and len(event[0]) > len(first[0])
         if foreign or not place(first[0]) <= place(event[0]) <= place(gone[-1][0]):
             return Sighting.NEW
-        other = any(event[0] == known[0] and event != known for known in gone[:16])
-        return Sighting.CONFLICT if other else Sighting.DUPLICATE
+        known = [each for each in gone[:16] if each[0] == event[0]]
+        if known:
+            return Sighting.DUPLICATE if event in known else Sighting.CONFLICT
+        return Sighting.DUPLICATE if self.replays else Sighting.NEW
 
     def remember(self, event: Seen) -> Sighting:
         expected = event[0] == self.expected
         if expected:
             self.expected = None
         sighting = self.look(event)
-        if sighting is Sighting.DUPLICATE:
-            return sighting
         known = self.with_id(event[0])
-        if known and self.mode == "auto" and known[-1] in self.events[self.here :][-self.size :]:
+        if sighting is Sighting.DUPLICATE:
+            self.replays |= not known
+            return sighting
+        if known and self.came_here(known[-1]):
             self.meaningless = True
         self.events.append(event)
         if self.expected and len(self.events) >= self.until:
