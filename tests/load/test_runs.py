@@ -369,7 +369,7 @@ def test_ci_preset():
 
 
 @pytest.mark.proof
-@pytest.mark.ci
+@pytest.mark.timed
 @pytest.mark.timeout(120)
 def test_a_thousand_streams_for_a_moment():
     """R169 in short: a thousand streams on 3G and 4G are opened and kept for half a minute."""

@@ -82,8 +82,8 @@ def test_a_thousand_fresh_seeds(part, pytestconfig):
     assert tally.runs == PART
     assert tally.doubtful < 0.1 * PART
     assert tally.faults.total() > 10 * PART
-    assert len([name for name in FAULTS if tally.faults[name]]) > 0.8 * len(FAULTS)
-    assert len([name for name in FEATURES if tally.features[name]]) > 0.8 * len(FEATURES)
+    assert len([name for name in FAULTS if tally.faults[name]]) > 0.6 * len(FAULTS)
+    assert len([name for name in FEATURES if tally.features[name]]) > 0.6 * len(FEATURES)
 
 
 @pytest.mark.proof
