@@ -167,12 +167,12 @@ class Intake:
                 return self._counted(item) if isinstance(item, Gap) else item
             if self._reader is not None and not isinstance(item, PlacedBlock):
                 item = source[0] = self._reader.place(item)
-            admitted: Gap | bool | None
+            admitted: Gap | bool = True
             if sequence is not None:
                 number = sequence.numbers.number(item.id)
                 admitted = sequence.admit(item, number, data=self._is_data(item))
-            else:
-                admitted = self._fell_back(item) or True
+            elif self._reader is not None:
+                admitted = self._fell_back(self._reader, item) or True
             if isinstance(admitted, Gap):
                 return self._counted(admitted)
             if not admitted:
@@ -260,17 +260,17 @@ class Intake:
             return self._window.look(event_id, kind, data)
         return self.sequence.look(event_id, number, kind, data)
 
-    def _fell_back(self, block: Block) -> Gap | None:
+    def _fell_back(self, reader: CursorReader, block: Block) -> Gap | None:
         """Report a position that the caller's function gives and that lies before the last one."""
-        if self._reader is None or not block.id or not self._is_data(block):
+        if not block.id or not self._is_data(block):
             return None
         sighting = self._look(block.id, None, block.event or "message", block.data or "")
         if sighting is Sighting.DUPLICATE:
             return None
-        before = self._reader.falls_back(block.id, conflicts=sighting is Sighting.CONFLICT)
+        before = reader.falls_back(block.id, conflicts=sighting is Sighting.CONFLICT)
         if before is None:
             return None
-        self._reader.moved(block.id)
+        reader.moved(block.id)
         return Gap(kind="reset", after_id=before, before_id=block.id)
 
     def _is_data(self, block: Block) -> bool:
