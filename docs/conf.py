@@ -36,6 +36,8 @@ html_theme = "furo"
 html_title = f"resilient_sse {version}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+html_search_scorer = str(Path(__file__).parent / "scorer.js")
+html_extra_path = ["llms.txt"]
 html_show_sourcelink = False
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "fieldlist"]
