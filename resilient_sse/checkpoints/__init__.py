@@ -2,5 +2,6 @@
 
 from resilient_sse._core.ports import Checkpoint, CheckpointStore
 from resilient_sse.checkpoints.memory import MemoryCheckpoint
+from resilient_sse.checkpoints.sqlite import SQLiteCheckpoint
 
-__all__ = ["Checkpoint", "CheckpointStore", "MemoryCheckpoint"]
+__all__ = ["Checkpoint", "CheckpointStore", "MemoryCheckpoint", "SQLiteCheckpoint"]
