@@ -15,7 +15,7 @@ from resilient_sse._core.ports import Checkpoint, CheckpointStore
 
 __all__ = ["CheckpointSuite"]
 
-X
+_TEXTS = ("42", "0", " ", "é ✓ 日本", "a'b\"c\\d;--", "%s ? :x $1 {}", "x" * 255, "x" * 256, "x" * 4096)
 
 
 class CheckpointSuite:
