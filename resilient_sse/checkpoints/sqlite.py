@@ -28,7 +28,9 @@ _CREATE = """
     ) WITHOUT ROWID
 """
 _LOAD = "SELECT last_event_id, version FROM resilient_sse_positions WHERE key = ?"
-_INSERT = "INSERT INTO resilient_sse_positions (last_event_id, key, version) VALUES (?, ?, 1) ON CONFLICT DO NOTHING"
+_INSERT = """
+    INSERT INTO resilient_sse_positions (last_event_id, key, version) VALUES (?, ?, 1) ON CONFLICT DO NOTHING
+"""
 _UPDATE = """
     UPDATE resilient_sse_positions SET last_event_id = ?, version = version + 1
     WHERE key = ? AND version = ? AND last_event_id = ?
@@ -50,9 +52,9 @@ class SQLiteCheckpoint:
     """
     A store in a file, for many streams and many processes of one machine.
 
-    A position survives the end of the process, however it ends.  When the machine loses power the last saves may be
-    taken back (the log is written ahead but not flushed at each save): those events come again, and none is lost.
-    The work is done in a thread, so that the event loop is never blocked.  Give it a file of its own, on a local
+    A position survives the end of the process, however it ends.  When the machine loses power the last saves may
+    be taken back (the log is written ahead but not flushed at each save): those events come again, and none is
+    lost.  The work is done in a thread, so that the event loop is never blocked.  The file must lie on a local
     disk: the locks of SQLite do not hold on network file systems.
 
     Args:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import aiosqlite
 import anyio
+import anyio.lowlevel
 import pytest
+import redis.asyncio
+import sqlalchemy
+import sqlalchemy.ext.asyncio
 
 from resilient_sse import CheckpointError
-from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint, SQLiteCheckpoint
+from resilient_sse.checkpoints import (
+    Checkpoint,
+    MemoryCheckpoint,
+    RedisCheckpoint,
+    SQLCheckpoint,
+    SQLiteCheckpoint,
+)
 from resilient_sse.testing.checkpoint_suite import CheckpointSuite
 
 
@@ -33,6 +46,89 @@ class TestSQLite(CheckpointSuite):
     @pytest.fixture
     def open_store(self, tmp_path: Path):
         return lambda: SQLiteCheckpoint(tmp_path / "positions.db")
+
+
+class TestRedis(CheckpointSuite):
+    """Positions in a real Valkey, by a URL: in a thread, on both loops (R152, P20, P55)."""
+
+    backends = ("asyncio", "trio")
+    heals = True
+
+    @pytest.fixture
+    def open_store(self, server: str, request: pytest.FixtureRequest):
+        return lambda: RedisCheckpoint(server, prefix=f"{request.node.nodeid}:")
+
+
+class TestRedisAsyncio(CheckpointSuite):
+    """The same by a client of redis-py's asyncio kind, which the caller closes."""
+
+    heals = True
+
+    @pytest.fixture
+    def open_store(self, server: str, request: pytest.FixtureRequest):
+        class Store(RedisCheckpoint):
+            async def aclose(self):
+                await super().aclose()
+                await self._client.aclose()
+
+        return lambda: Store(redis.asyncio.Redis.from_url(server), prefix=f"{request.node.nodeid}:")
+
+
+def with_table(path: Path) -> SQLCheckpoint:
+    """Make the table in a file of SQLite, and a store that connects by the standard library."""
+    store = SQLCheckpoint(lambda: sqlite3.connect(path))
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(store.ddl)
+    return store
+
+
+class TestSQL(CheckpointSuite):
+    """Positions in the caller's database, by a sync driver of DB-API (P55)."""
+
+    backends = ("asyncio", "trio")
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path):
+        return lambda: with_table(tmp_path / "own.db")
+
+
+class TestSQLByCoroutines(CheckpointSuite):
+    """The same by a driver whose methods are coroutines."""
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path):
+        with_table(tmp_path / "own.db")
+
+        async def connect():
+            return await aiosqlite.connect(tmp_path / "own.db")
+
+        return lambda: SQLCheckpoint(connect)
+
+
+class TestSQLAlchemy(CheckpointSuite):
+    """The same by an engine of SQLAlchemy."""
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path):
+        with_table(tmp_path / "own.db")
+        engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'own.db'}")
+        yield lambda: SQLCheckpoint(engine)
+        engine.dispose()
+
+
+class TestSQLAlchemyByCoroutines(CheckpointSuite):
+    """The same by an engine of SQLAlchemy for asyncio."""
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path):
+        with_table(tmp_path / "own.db")
+
+        class Store(SQLCheckpoint):
+            async def aclose(self):
+                await self._connect.dispose()
+
+        url = f"sqlite+aiosqlite:///{tmp_path / 'own.db'}"
+        return lambda: Store(sqlalchemy.ext.asyncio.create_async_engine(url))
 
 
 class Overwrites(MemoryCheckpoint):
@@ -92,7 +188,7 @@ class LooksThenWrites(MemoryCheckpoint):
     async def save(self, key, last_event_id, *, expected):
         if self._positions.get(key) != expected:
             raise CheckpointError("conflict", key=key)
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         saved = Checkpoint(last_event_id, 1 if expected is None else expected.version + 1)
         self._positions[key] = saved
         return saved
@@ -142,7 +238,6 @@ def failed(store_type, *, survives=False) -> list[str]:
 )
 def test_a_faulty_store_is_found(faulty):
     """At least one test of the suite fails for each fault (P55)."""
-
     assert failed(faulty) != []
 
 
