@@ -69,6 +69,7 @@ class RedisCheckpoint:
         try:
             import redis  # noqa: PLC0415 - wanted by those only who use this store
             import redis.asyncio  # noqa: PLC0415
+            import redis.exceptions  # noqa: PLC0415
         except ModuleNotFoundError as error:
             text = "RedisCheckpoint needs redis: pip install 'resilient-sse[redis]'"
             raise ModuleNotFoundError(text, name=error.name) from error
@@ -76,7 +77,7 @@ class RedisCheckpoint:
         self._client: Any = client  # typed for sync and async at once, its methods say next to nothing
         if isinstance(client, str):
             self._client = redis.Redis.from_url(client, socket_timeout=5.0, socket_connect_timeout=5.0)
-        elif not isinstance(client, redis.Redis | redis.asyncio.Redis):
+        elif not isinstance(client, redis.Redis | redis.asyncio.Redis):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"client must be a URL or a client of redis-py, not {client!r}")
         self._asyncio = isinstance(self._client, redis.asyncio.Redis)
         self._failures = (redis.RedisError, OSError)
