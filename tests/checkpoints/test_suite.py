@@ -92,6 +92,20 @@ class TestSQL(CheckpointSuite):
         return lambda: with_table(tmp_path / "own.db")
 
 
+class TestPostgreSQL(CheckpointSuite):
+    """The same in a real PostgreSQL."""
+
+    backends = ("asyncio", "trio")
+
+    @pytest.fixture
+    def open_store(self, postgresql: str):
+        store = SQLCheckpoint(lambda: psycopg.connect(postgresql))
+        with psycopg.connect(postgresql) as database:
+            database.execute(store.ddl)
+            database.execute("TRUNCATE resilient_sse_positions")
+        return lambda: SQLCheckpoint(lambda: psycopg.connect(postgresql))
+
+
 class TestSQLByCoroutines(CheckpointSuite):
     """The same by a driver whose methods are coroutines."""
 
