@@ -10,6 +10,7 @@ from pathlib import Path
 import aiosqlite
 import anyio
 import anyio.lowlevel
+import psycopg
 import pytest
 import redis.asyncio
 import sqlalchemy
