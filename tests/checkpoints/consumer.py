@@ -74,6 +74,8 @@ def run(job: Job) -> None:
 
 
 async def consume(job: Job) -> None:
+    """Handle events one by one, up to the last."""
+    (job.directory / f"begun {job.run}").touch()
     steps = Steps(job.kill_at)
     ack = "auto"
     if job.store == "sqlite":

@@ -68,6 +68,7 @@ def job(request: pytest.FixtureRequest, tmp_path: Path, url: str) -> Job:
 
 
 def finished(job: Job, *, killed: bool = False) -> None:
+    """Let a run come to its end."""
     process = consumer.start(job)
     process.join(20)
     assert process.exitcode == (-9 if killed else 0)
@@ -129,7 +130,12 @@ def test_killed_at_random(job):
     kills = 300
     for number in range(1, kills + 1):
         process = consumer.start(replace(job, run=number, last=None))
-        process.join(draw.uniform(0.02, 0.2))
+        begun = job.directory / f"begun {number}"
+        for _ in range(5000):
+            if begun.exists():
+                break
+            process.join(0.002)
+        process.join(draw.uniform(0, 0.15))
         process.kill()
         process.join()
     history = consumer.history(job)
