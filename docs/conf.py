@@ -58,7 +58,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (
         r"py:.*",
-        r"(abc|anyio|asyncio|collections|contextlib|datetime|enum|httpx|json|pathlib|random|ssl|types|typing)\..*",
+        r"(abc|anyio|asyncio|collections|contextlib|datetime|enum|httpx|json|os|pathlib|random|redis|ssl|types|typing)\..*",
     ),
     (
         r"py:class",
