@@ -7,8 +7,9 @@ units, named by the rules of Prometheus: `sse_client_..._seconds`, `_bytes`, `_t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -31,51 +32,45 @@ class Kind(Enum):
     """A distribution, counted in buckets."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
     """
     One metric.
 
     Attributes:
-        name: Its full name in Prometheus' text format; histograms add `_bucket`, `_sum` and `_count`.
         kind: What it measures.
+        name: Its full name in Prometheus' text format; histograms add `_bucket`, `_sum` and `_count`.
         unit: The unit in UCUM, as OpenTelemetry writes it: `s`, `ms`, `By`, `%`, or a noun in braces.
         help: One sentence for people.
-        labels: Its own labels, each with the closed list of its values; the caller's labels come on top.
         buckets: The upper bounds of a histogram's buckets, without `+Inf`.
+        labels: Its own labels, each with the closed list of its values; the caller's labels come on top.
         contract: Whether the name is one of the seven that may never change.
     """
 
-    name: str
     kind: Kind
+    name: str
     unit: str
     help: str
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     buckets: tuple[float, ...] = ()
+    labels: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     contract: bool = False
 
 
-def _closed(name: str, values: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
-    return MappingProxyType({name: values})
+_counter = partial(Metric, Kind.COUNTER)
+_gauge = partial(Metric, Kind.GAUGE)
+_histogram = partial(Metric, Kind.HISTOGRAM)
 
-
-def _counter(
-    name: str, unit: str, text: str, labels: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-) -> Metric:
-    return Metric(name=name, kind=Kind.COUNTER, unit=unit, help=text, labels=labels)
-
-
-_CATEGORY: Final = _closed("category", tuple(category.value for category in Category))
-_GAP_KIND: Final = _closed("kind", ("hole", "reset", "unresumable"))
-_STATE: Final = _closed(
-    "state", tuple(state.value for state in StreamState if state is not StreamState.CLOSED)
+_CATEGORY: Final = MappingProxyType({"category": tuple(category.value for category in Category)})
+_GAP_KIND: Final = MappingProxyType({"kind": ("hole", "reset", "unresumable")})
+_STATE: Final = MappingProxyType(
+    {"state": tuple(state.value for state in StreamState if state is not StreamState.CLOSED)}
 )
 # Why a connection that was up can be lost; for other reasons attempts fail or streams end.
 _LOSSES: Final = (
     *(Reason.EOF, Reason.RESET, Reason.STALL, Reason.EVENT_TIMEOUT, Reason.PROTOCOL),
     *(Reason.SERVER, Reason.RESTART, Reason.AGE, Reason.GAP),
 )
-_LOSS: Final = _closed("reason", tuple(reason.value for reason in _LOSSES))
+_LOSS: Final = MappingProxyType({"reason": tuple(reason.value for reason in _LOSSES)})
 
 # 1 to 5 s: the stages of the backoff and the three targets of the report (mean 5, p95 4.2, p99 4.8).
 _RECONNECT_MS: Final = (
@@ -85,126 +80,95 @@ _RECONNECT_MS: Final = (
 _RECOVERY: Final = tuple(bound / 1000 for bound in _RECONNECT_MS)
 # Around 30 s, the default of `stall_timeout`, and 35 s, which adds the target of the recovery.
 _SILENCE: Final = (
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    20.0,
-    25.0,
-    30.0,
-    31.0,
-    32.0,
-    33.0,
-    35.0,
-    40.0,
-    60.0,
-    120.0,
-    300.0,
+    *(0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 25.0, 30.0, 31.0, 32.0, 33.0, 35.0, 40.0, 60.0, 120.0, 300.0),
 )
 _FIRST_EVENT: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 # From a storm of reconnects to a day.
 _LIFETIME: Final = (0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 
-STREAM_COMPLETION_RATE: Final = Metric(
-    name="sse_stream_completion_rate",
-    kind=Kind.GAUGE,
-    unit="%",
-    help=(
-        "Unique events received per events sent, in percent, over all streams of this process that are open or "
-        "ended in the last 5 minutes and of which it is known what was sent; absent when it is known of none."
-    ),
+STREAM_COMPLETION_RATE: Final = _gauge(
+    "sse_stream_completion_rate",
+    "%",
+    "Unique events received per events sent, in percent, over all streams of this process that are "
+    "open or ended in the last 5 minutes and of which it is known what was sent; absent when it is "
+    "known of none.",
     contract=True,
 )
-RECONNECT_TIME_MS: Final = Metric(
-    name="sse_reconnect_time_ms",
-    kind=Kind.HISTOGRAM,
-    unit="ms",
-    help="From the notice of a lost connection to the first new event (t4 - t2), in milliseconds.",
-    buckets=_RECONNECT_MS,
+RECONNECT_TIME_MS: Final = _histogram(
+    "sse_reconnect_time_ms",
+    "ms",
+    "From the notice of a lost connection to the first new event (t4 - t2), in milliseconds.",
+    _RECONNECT_MS,
     contract=True,
 )
-DUPLICATE_EVENTS: Final = Metric(
-    name="sse_duplicate_events_total",
-    kind=Kind.COUNTER,
-    unit="{event}",
-    help="Events dropped because they had been received before.",
+DUPLICATE_EVENTS: Final = _counter(
+    "sse_duplicate_events_total",
+    "{event}",
+    "Events dropped because they had been received before.",
     contract=True,
 )
-TOTAL_EVENTS_RECEIVED: Final = Metric(
-    name="sse_total_events_received",
-    kind=Kind.COUNTER,
-    unit="{event}",
-    help=(
-        "Data events dispatched by the server, duplicates and filtered ones included, heartbeats not.  It only "
-        "rises, though its type is gauge: a counter's name would have to end in _total."
-    ),
+TOTAL_EVENTS_RECEIVED: Final = _counter(
+    "sse_total_events_received",
+    "{event}",
+    "Data events dispatched by the server, duplicates and filtered ones included, heartbeats not.  "
+    "It only rises, though its type is gauge: a counter's name would have to end in _total.",
     contract=True,
 )
-USER_VISIBLE_ERRORS: Final = Metric(
-    name="sse_user_visible_errors_total",
-    kind=Kind.COUNTER,
-    unit="{error}",
-    help="Errors that a state change showed, by category.",
+USER_VISIBLE_ERRORS: Final = _counter(
+    "sse_user_visible_errors_total",
+    "{error}",
+    "Errors that a state change showed, by category.",
     labels=_CATEGORY,
     contract=True,
 )
-STREAMS_STARTED: Final = Metric(
-    name="sse_streams_started_total",
-    kind=Kind.COUNTER,
-    unit="{stream}",
-    help="Streams that were iterated; reconnects do not count.",
+STREAMS_STARTED: Final = _counter(
+    "sse_streams_started_total",
+    "{stream}",
+    "Streams that were iterated; reconnects do not count.",
     contract=True,
 )
-MESSAGE_LOSS: Final = Metric(
-    name="sse_message_loss_total",
-    kind=Kind.COUNTER,
-    unit="{event}",
-    help="Events known to be lost for good, after the server was asked for them again.",
+MESSAGE_LOSS: Final = _counter(
+    "sse_message_loss_total",
+    "{event}",
+    "Events known to be lost for good, after the server was asked for them again.",
     contract=True,
 )
 
-RECOVERY: Final = Metric(
-    name="sse_client_recovery_seconds",
-    kind=Kind.HISTOGRAM,
-    unit="s",
-    help="From the notice of a lost connection to the first new event (t4 - t2).",
-    buckets=_RECOVERY,
+RECOVERY: Final = _histogram(
+    "sse_client_recovery_seconds",
+    "s",
+    "From the notice of a lost connection to the first new event (t4 - t2).",
+    _RECOVERY,
 )
-STALL_RECOVERY: Final = Metric(
-    name="sse_client_stall_recovery_seconds",
-    kind=Kind.HISTOGRAM,
-    unit="s",
-    help="The part of sse_client_recovery_seconds whose connection was given up because of silence.",
-    buckets=_RECOVERY,
+STALL_RECOVERY: Final = _histogram(
+    "sse_client_stall_recovery_seconds",
+    "s",
+    "The part of sse_client_recovery_seconds whose connection was given up because of silence.",
+    _RECOVERY,
 )
-SILENCE: Final = Metric(
-    name="sse_client_silence_seconds",
-    kind=Kind.HISTOGRAM,
-    unit="s",
-    help="From the last byte before a loss to the first new event after it (t4 - t1).",
-    buckets=_SILENCE,
+SILENCE: Final = _histogram(
+    "sse_client_silence_seconds",
+    "s",
+    "From the last byte before a loss to the first new event after it (t4 - t1).",
+    _SILENCE,
 )
-REOPENING: Final = Metric(
-    name="sse_client_reopening_seconds",
-    kind=Kind.HISTOGRAM,
-    unit="s",
-    help="From the notice of a lost connection to the accepted connection that brought a new event (t3 - t2).",
-    buckets=_RECOVERY,
+REOPENING: Final = _histogram(
+    "sse_client_reopening_seconds",
+    "s",
+    "From the notice of a lost connection to the accepted connection that brought a new event (t3 - t2).",
+    _RECOVERY,
 )
-TIME_TO_FIRST_EVENT: Final = Metric(
-    name="sse_client_time_to_first_event_seconds",
-    kind=Kind.HISTOGRAM,
-    unit="s",
-    help="From the first iteration of a stream to its first delivered event.",
-    buckets=_FIRST_EVENT,
+TIME_TO_FIRST_EVENT: Final = _histogram(
+    "sse_client_time_to_first_event_seconds",
+    "s",
+    "From the first iteration of a stream to its first delivered event.",
+    _FIRST_EVENT,
 )
-CONNECTION_LIFETIME: Final = Metric(
-    name="sse_client_connection_lifetime_seconds",
-    kind=Kind.HISTOGRAM,
-    unit="s",
-    help="From the acceptance of a connection to its end, whoever ended it.",
-    buckets=_LIFETIME,
+CONNECTION_LIFETIME: Final = _histogram(
+    "sse_client_connection_lifetime_seconds",
+    "s",
+    "From the acceptance of a connection to its end, whoever ended it.",
+    _LIFETIME,
 )
 EVENTS_RECEIVED: Final = _counter(
     "sse_client_events_received_total",
@@ -230,17 +194,15 @@ EXPECTED_EVENTS_RECEIVED: Final = _counter(
     "{event}",
     "Those of sse_client_expected_events_total that arrived, each counted once.",
 )
-RECENT_EXPECTED_EVENTS: Final = Metric(
-    name="sse_client_recent_expected_events",
-    kind=Kind.GAUGE,
-    unit="{event}",
-    help="The denominator of sse_stream_completion_rate, for sums over processes.",
+RECENT_EXPECTED_EVENTS: Final = _gauge(
+    "sse_client_recent_expected_events",
+    "{event}",
+    "The denominator of sse_stream_completion_rate, for sums over processes.",
 )
-RECENT_EXPECTED_EVENTS_RECEIVED: Final = Metric(
-    name="sse_client_recent_expected_events_received",
-    kind=Kind.GAUGE,
-    unit="{event}",
-    help="The numerator of sse_stream_completion_rate, for sums over processes.",
+RECENT_EXPECTED_EVENTS_RECEIVED: Final = _gauge(
+    "sse_client_recent_expected_events_received",
+    "{event}",
+    "The numerator of sse_stream_completion_rate, for sums over processes.",
 )
 UNKNOWN_LOSSES: Final = _counter(
     "sse_client_unknown_losses_total", "{gap}", "Gaps of which nobody can know how many events they hold."
@@ -267,11 +229,10 @@ REPEATED_STALLS: Final = _counter(
     "{stall}",
     "Stalls of streams that had stalled before: a stream's second stall and each further one.",
 )
-STREAMS: Final = Metric(
-    name="sse_client_streams",
-    kind=Kind.GAUGE,
-    unit="{stream}",
-    help="Streams that were iterated and are not closed, by state.",
+STREAMS: Final = _gauge(
+    "sse_client_streams",
+    "{stream}",
+    "Streams that were iterated and are not closed, by state.",
     labels=_STATE,
 )
 STREAMS_WITH_ERRORS: Final = _counter(
