@@ -47,14 +47,13 @@ class Labels:
             raise TypeError(
                 f'labels must map names to their values: {{"network": ["4g", "wifi"]}}, not {declared!r:.80}'
             )
-        names = checked_names(declared)
-        self._values = {name: _values(name, declared[name]) for name in names}
-        self.names: tuple[str, ...] = tuple(names)
+        self.names: tuple[str, ...] = tuple(checked_names(declared))
         """The names, in the order of the declaration."""
-        self.unset: tuple[str, ...] = (OTHER,) * len(names)
+        self.unset: tuple[str, ...] = (OTHER,) * len(self.names)
         """The values of a stream about which nothing was said."""
-        self.known: tuple[tuple[str, ...], ...] = () if names else ((),)
+        self.known: tuple[tuple[str, ...], ...] = () if self.names else ((),)
         """The combinations of values that are sure to come: without labels, the empty one."""
+        self._values = {name: _values(name, declared[name]) for name in self.names}
 
     def chosen(self, values: Mapping[str, object]) -> tuple[str, ...]:
         """

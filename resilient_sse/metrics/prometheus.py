@@ -237,30 +237,26 @@ def merged_registry(path: str | None = None) -> CollectorRegistry:
         ValueError: It is no directory.
     """
     registry = CollectorRegistry()
-    registry.register(_Merged(MultiProcessCollector(None, path)))  # type: ignore[no-untyped-call]
+    registry.register(_Merged(None, path))  # type: ignore[no-untyped-call]
     return registry
 
 
-class _Merged(Collector):
+class _Merged(MultiProcessCollector):
     """Adds up, and divides."""
 
-    def __init__(self, processes: Collector) -> None:
-        self._processes = processes
-
-    def describe(self) -> Iterable[Family]:
-        """Name nothing: what the directory holds is known at each scrape only."""
-        return []
-
-    def collect(self) -> Iterable[Family]:
+    def collect(self) -> list[Family]:
         """Read all files."""
-        families = {family.name: family for family in self._processes.collect()}
+        families: dict[str, Family] = {family.name: family for family in super().collect()}  # type: ignore[no-untyped-call]
         sent, arrived = (
             {tuple(sample.labels.items()): sample.value for sample in families[metric.name].samples}
             if metric.name in families
             else {}
             for metric in (RECENT_EXPECTED_EVENTS, RECENT_EXPECTED_EVENTS_RECEIVED)
         )
+        # Files are read while they are written: a process may not have come to the second of the two.
         rates = {
-            labels: min(arrived.get(labels, 0.0) / many, 1.0) * 100 for labels, many in sent.items() if many
+            labels: min(arrived[labels] / many, 1.0) * 100
+            for labels, many in sent.items()
+            if many and labels in arrived
         }
         return [*families.values(), *([_rate(rates)] if rates else [])]
