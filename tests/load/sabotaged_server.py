@@ -7,7 +7,6 @@ import sys
 from resilient_sse.cli import main
 from resilient_sse.testing import server as kit
 from resilient_sse.testing.server.app import ReferenceServer
-from resilient_sse.testing.server.topics import Topics
 
 LOST = 5
 
