@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
@@ -74,6 +75,7 @@ class Conditions:
         self.shapes: dict[Way, Shape] = {}
         """What is in force in each direction."""
         self._entries: list[_Entry] = []
+        self._limited: dict[type[Toxic], list[_Entry]] = {}  # what may still befall somebody, by its kind
         self._gates: dict[Way, anyio.Event | None] = {"down": None, "up": None}
         self.use(profile)
 
@@ -128,11 +130,13 @@ class Conditions:
             kind: What may befall it.
             at: The bytes that the client will have received; only toxics up to there are meant.
         """
-        for entry in self._entries:
+        for entry in self._limited.get(kind, ()):
             toxic = entry.toxic
-            if isinstance(toxic, kind) and entry.left != 0 and getattr(toxic, "after", 0) <= at:
+            if isinstance(toxic, kind) and getattr(toxic, "after", 0) <= at:
                 if entry.left is not None:
                     entry.left -= 1
+                    if not entry.left:
+                        self._limited[kind].remove(entry)
                 return toxic
         return None
 
@@ -142,6 +146,10 @@ class Conditions:
         return max((toxic.delay for toxic in closes if toxic.direction in (way, "both")), default=0.0)
 
     def _reshape(self) -> None:
+        self._limited = defaultdict(list)
+        for entry in self._entries:
+            if entry.left != 0:
+                self._limited[type(entry.toxic)].append(entry)
         holes = [toxic for toxic in self.toxics if isinstance(toxic, BlackHole)]
         ways: tuple[Way, ...] = ("down", "up")
         for way in ways:

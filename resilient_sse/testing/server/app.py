@@ -35,6 +35,7 @@ from resilient_sse.testing.server.requests import (
     accepts_gzip,
     check_publication,
     read_publication,
+    read_request,
 )
 from resilient_sse.testing.server.stores.memory import MemoryStore
 from resilient_sse.testing.server.stores.protocol import EventStore, StoredEvent, StoreError
@@ -291,7 +292,7 @@ class ReferenceServer:
 
     async def _stream(self, request: Request) -> Response:
         try:
-            record = RequestRecord.of(request, time.monotonic())
+            record = read_request(request, time.monotonic())
         except BadRequestError as error:
             self.counters.bad_requests += 1
             return _refusal(error.status, str(error))

@@ -26,6 +26,7 @@ __all__ = [
     "accepts_gzip",
     "check_publication",
     "read_publication",
+    "read_request",
 ]
 
 DEFAULT_USER = "default"
@@ -115,26 +116,6 @@ class RequestRecord:
     first_id: int | None = None
     fault: str = ""
 
-    @classmethod
-    def of(cls, request: Request, at: float) -> RequestRecord:
-        """
-        Read a request for a stream.
-
-        Raises:
-            BadRequestError: A cursor is no integer, or one too large, or the user's id is too long.
-        """
-        query = request.query_params
-        user = query.get("user_id", DEFAULT_USER)
-        try:
-            check_user(user)
-        except ValueError as error:
-            raise BadRequestError(str(error)) from None
-        header = _cursor("the Last-Event-ID header", request.headers.get("last-event-id"))
-        asked = _cursor("last_event_id", query.get("last_event_id"))
-        # The header wins: a reconnecting client renews it, a URL it does not.
-        cursor = asked if header is None else header
-        return cls(at=at, user=user, header_cursor=header, query_cursor=asked, cursor=cursor)
-
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
@@ -184,6 +165,26 @@ class Admission:
             return max(math.ceil(times[0] + limit.per - now), 1)
         times.append(now)
         return 0
+
+
+def read_request(request: Request, at: float) -> RequestRecord:
+    """
+    Read a request for a stream that came at the time *at*.
+
+    Raises:
+        BadRequestError: A cursor is no integer, or one too large, or the user's id is too long.
+    """
+    query = request.query_params
+    user = query.get("user_id", DEFAULT_USER)
+    try:
+        check_user(user)
+    except ValueError as error:
+        raise BadRequestError(str(error)) from None
+    header = _cursor("the Last-Event-ID header", request.headers.get("last-event-id"))
+    asked = _cursor("last_event_id", query.get("last_event_id"))
+    # The header wins: a reconnecting client renews it, a URL it does not.
+    cursor = asked if header is None else header
+    return RequestRecord(at=at, user=user, header_cursor=header, query_cursor=asked, cursor=cursor)
 
 
 async def read_publication(request: Request) -> dict[str, Any]:
