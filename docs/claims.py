@@ -1,7 +1,7 @@
 """
 Writes the claims of the README from the last report of the production scenarios (R227).
 
-`resilient-sse report --json > docs/reference/last-report.json` makes a new one, and `--write` puts its figures
+`resilient-sse report --json > docs/lab/last-report.json` makes a new one, and `--write` puts its figures
 into the README, between the markers.  A claim that is worse than its gate is not written.
 """
 
@@ -19,7 +19,7 @@ from resilient_sse.testing.report.gates import GATES, Gate
 __all__ = ["CLAIMS", "REPORT", "Claim", "table", "updated"]
 
 README = Path(__file__).parents[1] / "README.md"
-REPORT = Path(__file__).parent / "reference" / "last-report.json"
+REPORT = Path(__file__).parent / "lab" / "last-report.json"
 START, END = "<!-- claims: docs/claims.py writes this table -->\n", "<!-- end of claims -->\n"
 
 TOGETHER = "aggregate"

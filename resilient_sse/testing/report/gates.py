@@ -127,7 +127,7 @@ GATES: Sequence[Gate] = (
     Gate(ALL, "max_live_connections", "==", 1, "R149"),
     Gate(ALL, "unrecovered", "==", 0, "R6"),
     # Scenario 1
-    Gate(S1, "total_events", "==", 100, "R12: fifty over each of two lines"),
+    Gate(S1, "total_events", "==", 200, "R12: fifty over each of four lines"),
     Gate(S1, "smallest_message_bytes", "==", 100, "R12"),
     Gate(S1, "largest_message_bytes", "==", 100, "R12"),
     Gate(S1, "duration_ms", "within", (500.0, 2000.0), "R15"),

@@ -23,7 +23,7 @@ _TENTH_OF_A_MS = 4
 
 def slow_3g(run: Run) -> Figures:
     """Return the figures of scenario 1."""
-    slow, clean = (_duration(run.part(part)) for part in ("slow", "clean"))
+    slow, clean = (min(_durations(run.part(part)), default=None) for part in ("slow", "clean"))
     sizes = [entry.facts["size"] for stream in run.streams for entry in stream.received]
     return {
         "duration_ms": _ms(slow),
@@ -182,13 +182,12 @@ def _seconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
 
 
-def _duration(streams: Iterable[Stream]) -> float | None:
-    """Return the time from the first message published to the last received."""
+def _durations(streams: Iterable[Stream]) -> Iterable[float]:
+    """Yield the time from the first message published to the last received, of each stream."""
     for stream in streams:
         published, received = stream.all("published", type=MESSAGE), stream.received
         if published and received:
-            return received[-1].at - published[0].at
-    return None
+            yield received[-1].at - published[0].at
 
 
 def _notices(stream: Stream) -> Iterable[float]:

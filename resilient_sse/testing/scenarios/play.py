@@ -147,6 +147,7 @@ class Scenario:
         promise: What it shows, in a sentence.
         play: Plays it.
         limit: Seconds after which a run is broken off, on the clock of the run.
+        alone: Whether it compares times, so that in real time nothing else may be played meanwhile.
     """
 
     key: str
@@ -155,6 +156,7 @@ class Scenario:
     promise: str
     play: Callable[[Play], Awaitable[None]]
     limit: float = 60.0
+    alone: bool = False
 
 
 async def play(scenario: Scenario, driver: Driver) -> RunLog:

@@ -19,7 +19,7 @@ DEMANDS = [
     ("R89", ALL, "unreconciled", [0], [1], EVERYWHERE),
     ("R149", ALL, "max_live_connections", [1], [2], EVERYWHERE),
     ("R6", ALL, "unrecovered", [0], [1], EVERYWHERE),
-    ("R12, over two lines", S1, "total_events", [100], [99, 101], EVERYWHERE),
+    ("R12, over four lines", S1, "total_events", [200], [199, 201], EVERYWHERE),
     ("R12", S1, "smallest_message_bytes", [100], [99], EVERYWHERE),
     ("R12", S1, "largest_message_bytes", [100], [101], EVERYWHERE),
     ("R15", S1, "duration_ms", [500.0, 2000.0], [499.0, 2001.0], EVERYWHERE),

@@ -71,8 +71,12 @@ def slow_3g(run: Columns) -> dict[str, object]:
 
 
 def _span(run: Columns, part: str) -> float | None:
-    out, back = run.of("published", part, type=_MESSAGE), run.of("received", part, type=_MESSAGE)
-    return float(back[-1]["at"]) - float(out[0]["at"]) if out and back else None
+    """Return the shortest time that any line of a part took for all its messages."""
+    times = [
+        (run.times("published", name, type=_MESSAGE), run.times("received", name, type=_MESSAGE))
+        for name in run.names(part)
+    ]
+    return min((back[-1] - out[0] for out, back in times if out and back), default=None)
 
 
 def stall(run: Columns) -> dict[str, object]:
