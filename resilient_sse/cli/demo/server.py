@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from resilient_sse.testing.server.peer import Peer
-    from resilient_sse.testing.server.reader import Block
+    from resilient_sse.testing.server import Block, Peer
 
 _PACE = 0.12  # seconds between messages: about as fast as people read
 _LIFE = 120.0
