@@ -397,15 +397,18 @@ class Script:
         if isinstance(step, Reply | Refusal):
             return step
         returned = step(record)
-        answer = await returned if inspect.isawaitable(returned) else returned
-        if not isinstance(answer, Reply | Refusal):
-            raise TypeError(f"{_described(step)} must be a Reply or a Refusal, not {answer!r}")
-        return answer
+        return _checked(step, await returned if inspect.isawaitable(returned) else returned)
 
 
 def _check_step(name: str, step: object) -> None:
     if not (isinstance(step, Reply | Refusal) or callable(step)):
         raise TypeError(f"{name} must be a Reply, a Refusal, or a function that returns one, not {step!r}")
+
+
+def _checked(handler: Handler, answer: object) -> Step:
+    if not isinstance(answer, Reply | Refusal):
+        raise TypeError(f"{_described(handler)} must be a Reply or a Refusal, not {answer!r}")
+    return answer
 
 
 def _described(step: Step | Handler) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["print_report", "render_page", "verdict_table", "wanted"]
+__all__ = ["figure_name", "print_report", "render_page", "wanted", "written"]
 
 _PAGE_COLUMNS, _PLAIN_COLUMNS = 96, 200
 _DEMAND_COLUMNS = 12
@@ -107,12 +107,10 @@ def wanted(gate: Gate) -> str:
         unit = _unit(gate.figure)
         return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
     relation = {"==": "", "<=": "at most ", "<": "under ", ">=": "at least ", ">": "over "}[gate.relation]
-    return relation + _written(gate.figure, gate.limit)
+    return relation + written(gate.figure, gate.limit)
 
 
-def verdict_table(
-    verdicts: Iterable[Verdict], words: Mapping[str, str], *, plain: bool, title: str = ""
-) -> Table:
+def _table(verdicts: Iterable[Verdict], words: Mapping[str, str], *, plain: bool, title: str = "") -> Table:
     """
     Return a table with a row for each verdict.
 
@@ -143,8 +141,8 @@ def verdict_table(
         gate = verdict.gate
         table.add_row(
             Text("pass", "green") if verdict.passed else Text("FAIL", "bold red"),
-            Text(_name(gate.figure, words)),
-            Text(_written(gate.figure, verdict.value)),
+            Text(figure_name(gate.figure, words)),
+            Text(written(gate.figure, verdict.value)),
             Text(wanted(gate)),
             Text(gate.demand.split(",")[0].split(":")[0], "dim"),
         )
@@ -178,9 +176,9 @@ def _print_table(
     console.print()
     if plain:
         console.print(title, markup=False)
-        console.print(verdict_table(verdicts, words, plain=True))
+        console.print(_table(verdicts, words, plain=True))
     else:
-        console.print(verdict_table(verdicts, words, plain=False, title=title))
+        console.print(_table(verdicts, words, plain=False, title=title))
 
 
 def _print_answer(console: Console, report: Report) -> None:
@@ -215,7 +213,7 @@ def _section(report: Report, scenario: Scenario) -> str:
 
 def _exported(verdicts: Iterable[Verdict], words: Mapping[str, str], title: str) -> str:
     console = _console(io.StringIO(), record=True)
-    console.print(verdict_table(verdicts, words, plain=False, title=title))
+    console.print(_table(verdicts, words, plain=False, title=title))
     return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
@@ -223,7 +221,8 @@ def _resource(name: str) -> str:
     return files("resilient_sse.testing.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _name(figure: str, words: Mapping[str, str]) -> str:
+def figure_name(figure: str, words: Mapping[str, str]) -> str:
+    """Return what people call a figure: as *words* say, or by its name."""
     known = words.get(figure) or _WORDS.get(figure)
     stem = next((figure.removesuffix(ending) for ending in _UNITS if figure.endswith(ending)), figure)
     return known or stem.replace("_", " ")
@@ -233,7 +232,8 @@ def _unit(figure: str) -> str:
     return next((unit for ending, unit in _UNITS.items() if figure.endswith(ending)), "")
 
 
-def _written(figure: str, value: object) -> str:
+def written(figure: str, value: object) -> str:
+    """Return the value of a figure with its unit."""
     if value is None:
         return "none"
     if isinstance(value, bool):

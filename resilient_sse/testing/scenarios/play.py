@@ -105,7 +105,7 @@ class Follower(Recorder):
         self.losses: int = 0
         """How often the connection was lost."""
         self.over: bool = False
-        self._log = log
+        self.log: RunLog = log
         self._changed = anyio.Event()
         known = ("part", "stall_timeout", "waiting_after", "max_retries", "jitter")
         log.add("stream", name, **{fact: getattr(settings, fact) for fact in known})
@@ -144,13 +144,13 @@ class Follower(Recorder):
                     "size": len(data),
                     "sum": crc32(data),
                 }
-                self._log.add("received", self.name, **facts, connection=fact.connection)
+                self.log.add("received", self.name, **facts, connection=fact.connection)
             case StateChange():
                 lost = fact.new in (StreamState.RECONNECTING, StreamState.ERROR)
                 self.losses += lost and fact.was_up
                 self.state, self.attempt = fact.new, fact.attempt
                 told = ("attempt", "max_retries", "delay", "message")
-                self._log.add(
+                self.log.add(
                     "state",
                     self.name,
                     old=fact.old.value,
@@ -159,7 +159,7 @@ class Follower(Recorder):
                     **{name: getattr(fact, name) for name in told},
                 )
             case Gap():
-                self._log.add("gap", self.name, gap=fact.kind, missing=fact.missing)
+                self.log.add("gap", self.name, gap=fact.kind, missing=fact.missing)
             case _:
                 pass
         self._wake()
@@ -174,8 +174,8 @@ class Follower(Recorder):
         except ResilientSSEError as failure:
             error = type(failure).__name__
         finally:
-            self._log.add("ended", self.name, error=error)
-            self._log.add("stats", self.name, **self._stream.stats.to_dict())
+            self.log.add("ended", self.name, error=error)
+            self.log.add("stats", self.name, **self._stream.stats.to_dict())
             self.over = True
             self._wake()
 
@@ -186,7 +186,7 @@ class Follower(Recorder):
 
     def _attempted(self) -> dict[str, str]:
         # Headers are asked for at each attempt: this sees also those that never reach the server.
-        self._log.add("attempt", self.name)
+        self.log.add("attempt", self.name)
         return {}
 
     def _wake(self) -> None:
