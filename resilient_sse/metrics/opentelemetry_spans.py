@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind, StatusCode
 
-from resilient_sse._core.classify import reason_of
 from resilient_sse._core.errors import ResilientSSEError
 from resilient_sse._core.events import Opened
+from resilient_sse._core.outage import reason_of
 from resilient_sse._core.states import Reason, StateChange, StreamState
 
 if TYPE_CHECKING:
