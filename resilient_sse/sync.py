@@ -36,9 +36,8 @@ if TYPE_CHECKING:
 
     from resilient_sse._client.views import Invalid
     from resilient_sse._core.events import Activity, Gap
-    from resilient_sse._core.health import StreamHealth
     from resilient_sse._core.states import StateChange
-    from resilient_sse._core.stats import StreamStats
+    from resilient_sse._core.stats import StreamHealth, StreamStats
 
 __all__ = ["ResilientStream"]
 

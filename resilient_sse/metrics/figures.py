@@ -23,9 +23,9 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from resilient_sse._core.classify import reason_of
 from resilient_sse._core.errors import ResilientSSEError
 from resilient_sse._core.events import Gap, ServerSentEvent
+from resilient_sse._core.outage import reason_of
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.states import Category, Reason, StateChange, StreamState
 from resilient_sse.metrics import catalogue

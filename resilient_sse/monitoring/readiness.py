@@ -20,7 +20,7 @@ from resilient_sse._client.stream import ResilientStream
 from resilient_sse._core.states import Reason, StateChange, StreamState
 
 if TYPE_CHECKING:
-    from resilient_sse._core.health import StreamHealth
+    from resilient_sse._core.stats import StreamHealth
 
 __all__ = ["Condition", "Readiness", "readiness"]
 

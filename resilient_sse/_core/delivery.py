@@ -13,7 +13,7 @@ Where nothing does, `batches.Batches` judges all that a read brought at once.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from resilient_sse._core.cursor import CursorReader, PlacedBlock, usable_as_cursor
 from resilient_sse._core.dedup import Deduplicator, Sighting
@@ -25,15 +25,13 @@ if TYPE_CHECKING:
     from resilient_sse._core.options import StreamOptions
     from resilient_sse._core.stats import StreamStats
 
-__all__ = ["Delivery", "Intake"]
-
-Delivery: TypeAlias = Activity
+__all__ = ["Delivery"]
 
 # How many items one call of take() may judge before others get a turn.
 _JUDGED_AT_ONCE = 500
 
 
-class Intake:
+class Delivery:
     """
     The queue between the wire and the consumer, and every judgement on the way, one event at a time.
 
@@ -117,7 +115,7 @@ class Intake:
         """Append what came off the wire."""
         self._queue.append(item)
 
-    def notify(self, notice: Delivery) -> None:
+    def notify(self, notice: Activity) -> None:
         """Append a notice, which belongs behind what has come off the wire."""
         self._queue.append(notice)
 
@@ -152,7 +150,7 @@ class Intake:
         """Whether ids were shown not to name events here."""
         return self._window.meaningless
 
-    def take(self) -> Delivery | None:
+    def take(self) -> Activity | None:
         """Judge items until one is for the consumer; `None` when there is none that may be judged, or `done`."""
         self.unfinished = False
         sequence, source, number = self.sequence, self._queue, None
@@ -192,7 +190,7 @@ class Intake:
 
     def _judge(self, block: Block, number: int | None) -> ServerSentEvent | None:
         kind = block.event or "message"
-        if block.data is not None and kind not in self._options.heartbeat_events:
+        if block.data is not None and kind not in self._options.heartbeats:
             return self._deliver(block, number, kind, block.data)
         self._accept_id(block, number, None)
         self._stats.received += block.data is not None
@@ -274,7 +272,7 @@ class Intake:
         return Gap(kind="reset", after_id=before, before_id=block.id)
 
     def _is_data(self, block: Block) -> bool:
-        return block.data is not None and (block.event or "message") not in self._options.heartbeat_events
+        return block.data is not None and (block.event or "message") not in self._options.heartbeats
 
     def _accept_id(self, block: Block, number: int | None, content: tuple[str, str] | None) -> None:
         """Put the id of a block in force.  A duplicate's id is not accepted: it would move the cursor back."""

@@ -17,18 +17,13 @@ class FlightRecorder:
     Keeps a bounded number of lines of bounded size; payloads and comments are kept as their sizes only.
 
     Args:
-        lines: How many lines to keep; 0 keeps none and costs nothing.
+        lines: How many lines to keep.
     """
 
-    __slots__ = (
-        "_after_cr",
-        "_lines",
-        "_size",
-        "_start",
-    )
+    __slots__ = ("_after_cr", "_lines", "_size", "_start")
 
     def __init__(self, lines: int) -> None:
-        self._lines: deque[str] | None = deque(maxlen=lines) if lines else None
+        self._lines: deque[str] = deque(maxlen=lines)
         self._start = bytearray()
         self._size = 0
         self._after_cr = False
@@ -36,21 +31,19 @@ class FlightRecorder:
     @property
     def lines(self) -> tuple[str, ...]:
         """The lines, oldest first; the last one may have been cut by the end of the connection."""
-        if self._lines is None:
-            return ()
         cut = (f"{_redacted(bytes(self._start), self._size)} (cut)",) if self._size else ()
         return (*self._lines, *cut)[-(self._lines.maxlen or 0) :]
 
     def connected(self, number: int) -> None:
         """Mark the beginning of a connection."""
-        if self._lines is not None:
-            self._end_line(cut=True)
-            self._after_cr = False
-            self._lines.append(f"--- connection {number} ---")
+        if self._size:
+            self._end_line(" (cut)")
+        self._after_cr = False
+        self._lines.append(f"--- connection {number} ---")
 
     def feed(self, chunk: bytes) -> None:
         """Take bytes of the stream, cut anywhere."""
-        if self._lines is None or not chunk:
+        if not chunk:
             return
         if self._after_cr and chunk.startswith(b"\n"):
             chunk = chunk[1:]
@@ -65,10 +58,8 @@ class FlightRecorder:
         self._start += part[: max(_KEPT_BYTES - len(self._start), 0)]
         self._size += len(part)
 
-    def _end_line(self, *, cut: bool = False) -> None:
-        if self._lines is not None and (self._size or not cut):
-            line = _redacted(bytes(self._start), self._size)
-            self._lines.append(f"{line} (cut)" if cut else line)
+    def _end_line(self, mark: str = "") -> None:
+        self._lines.append(_redacted(bytes(self._start), self._size) + mark)
         self._start.clear()
         self._size = 0
 

@@ -6,8 +6,8 @@ import tracemalloc
 import pytest
 
 from resilient_sse._core.cursor import usable_as_cursor
+from resilient_sse._core.delivery import Delivery
 from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
-from resilient_sse._core.intake import Intake
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.parser import Block
 from resilient_sse._core.sequence import State, integers
@@ -17,14 +17,14 @@ from resilient_sse._core.stats import StreamStats
 CLOSED = Closed(reason=Reason.COMPLETE)
 
 
-def intake(**options) -> Intake:
+def intake(**options) -> Delivery:
     """Make an intake with its first connection open, which drops whatever it knows unless told otherwise."""
-    made = Intake(StreamOptions(**{"dedup": "always", **options}), StreamStats())
+    made = Delivery(StreamOptions(**{"dedup": "always", **options}), StreamStats())
     made.connected(1, resumed=made.cursor is not None)
     return made
 
 
-def numbered(**options) -> Intake:
+def numbered(**options) -> Delivery:
     """Make one that checks integer ids."""
     return intake(sequence=integers, **options)
 
@@ -35,7 +35,7 @@ def block(event_id: str | int | None = None, data: str | None = "", event: str =
     return Block(event=event, data=f"of {text}" if data == "" else data, id=text)
 
 
-def taken(source: Intake) -> list:
+def taken(source: Delivery) -> list:
     """Take everything there is; the figures must agree at every step."""
     items = []
     while len(items) < 10_000:
@@ -51,7 +51,7 @@ def taken(source: Intake) -> list:
     raise AssertionError("there is no end of it")
 
 
-def given(source: Intake, *items) -> list:
+def given(source: Delivery, *items) -> list:
     """Put *items* and take what comes of them."""
     for item in items:
         source.put(item)
@@ -63,12 +63,12 @@ def ids(items: list) -> list:
     return [item.id if isinstance(item, ServerSentEvent) else item for item in items]
 
 
-def reconnected(source: Intake, connection: int = 2) -> None:
+def reconnected(source: Delivery, connection: int = 2) -> None:
     """Replace the connection."""
     source.connected(connection, resumed=True)
 
 
-def asks(source: Intake) -> bool:
+def asks(source: Delivery) -> bool:
     """Tell whether the connection is to be replaced."""
     return source.sequence.state is State.ASKING
 
@@ -317,7 +317,7 @@ def test_a_replayed_heartbeat_does_not_move_the_cursor_back():
 
 def test_heartbeats_may_be_delivered():
     """`heartbeat_events=()` delivers all (X13)."""
-    source = intake(heartbeat_events=frozenset())
+    source = intake(heartbeat_events=())
     (event,) = given(source, block("5", "{}", "heartbeat"))
     assert event.event == "heartbeat"
     assert source._stats.heartbeats == 0
@@ -1196,7 +1196,7 @@ def test_events_that_inherit_an_id_may_say_the_same():
 # What was sent
 
 
-def declared(**options) -> Intake:
+def declared(**options) -> Delivery:
     """Make an intake that reads a total from the completing event."""
     return intake(until="done", total=lambda event: int(event.data), **options)
 

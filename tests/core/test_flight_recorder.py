@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from resilient_sse._core.recorder import FlightRecorder
+from resilient_sse._core.flight_recorder import FlightRecorder
 
 
 def recorded(*chunks: bytes, lines: int = 20) -> tuple[str, ...]:
@@ -80,12 +80,3 @@ def test_connections_are_marked():
 def test_nothing_dangerous_is_shown():
     """Control characters of a terminal come out as escapes (P31)."""
     assert recorded(b"id: \x1b[2J\xff\xc3\xa9\n") == ("id: \\x1b[2J\\ufffd\\xe9",)
-
-
-def test_off():
-    """Without lines there is nothing to show and nothing to pay (P31)."""
-    recorder = FlightRecorder(0)
-    recorder.connected(1)
-    recorder.feed(WIRE)
-    assert recorder.lines == ()
-    assert not recorder._start
