@@ -1,14 +1,17 @@
 """
 One stream into one log.
 
-Events are read as they come; while a batch is being appended the next gathers in the connection, and TCP holds the
-server back when that is full.  So a batch is as large as the log is slow, and an event never waits for others.
+A task reads ahead while a batch is being appended, up to the size of a batch; then TCP holds the server back.  So
+a batch is as large as the log is slow, and an event never waits for others.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+import anyio
 
 from resilient_sse._client.log import logger
 from resilient_sse._core.checks import check_callable, check_count
@@ -105,28 +108,70 @@ class Relay:
 
     async def _copy(self, stream: ResilientStream, lease: str) -> bool:
         """Copy until the stream ends (true), or the log turns out to have lost its end (false)."""
-        async for event in stream:
-            outcome, self.position = await self._append(stream, event, lease)
-            if outcome == "rewound":
-                return False
-            if outcome != "done":
-                why = (
-                    "its lease has gone to another" if outcome == "fenced" else "another relay appends to it"
-                )
-                raise RelayError(f"the log {self._name!r} cannot be gone on with: {why}")
-        return True
+        ahead = _Ahead(stream, self._batch)
+        failure: Exception | None = None
+        ended = True
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ahead.read)
+            try:
+                while ended and (events := await ahead.take()):
+                    ended = await self._append(events, lease)
+            except Exception as exc:  # noqa: BLE001 - out of the group as it is, not in a group of its own
+                failure = exc
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return ended
 
-    async def _append(
-        self, stream: ResilientStream, first: ServerSentEvent, lease: str
-    ) -> tuple[str, Position]:
-        events, size = [first], len(first.data)
-        while len(events) < self._batch and size < _BATCH_CHARACTERS:
-            more = stream._take_ready(1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-            if not more:
-                break
-            events += more
-            size += len(more[0].data)
+    async def _append(self, events: list[ServerSentEvent], lease: str) -> bool:
+        """Append a batch, or find that the log has lost its end (false)."""
         outcome, position = await self._log.append(self._name, events, behind=self.position, lease=lease)
-        if outcome == "done":
-            self.appended += len(events)
-        return outcome, position
+        if outcome in ("done", "rewound"):
+            self.position = position
+            self.appended += len(events) if outcome == "done" else 0
+            return outcome == "done"
+        why = "its lease has gone to another" if outcome == "fenced" else "another relay appends to it"
+        raise RelayError(f"the log {self._name!r} cannot be gone on with: {why}")
+
+
+class _Ahead:
+    """Reads a stream into a buffer that holds a batch."""
+
+    def __init__(self, stream: ResilientStream, batch: int) -> None:
+        self._stream = stream
+        self._batch = batch
+        self._events: deque[ServerSentEvent] = deque()
+        self._ended = False
+        self._error: Exception | None = None
+        self._changed = anyio.Event()
+
+    async def read(self) -> None:
+        """Read until the stream ends."""
+        try:
+            async for event in self._stream:
+                self._events.append(event)
+                more = self._stream._take_ready  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+                self._events.extend(more(self._batch))
+                self._changed.set()
+                while len(self._events) >= self._batch:
+                    self._changed = anyio.Event()
+                    await self._changed.wait()
+        except Exception as exc:  # noqa: BLE001 - `take` raises it, behind the events before it
+            self._error = exc
+        self._ended = True
+        self._changed.set()
+
+    async def take(self) -> list[ServerSentEvent]:
+        """Wait for events and take a batch of them; none when the stream has ended."""
+        while not self._events and not self._ended:
+            self._changed = anyio.Event()
+            await self._changed.wait()
+        if not self._events and self._error is not None:
+            raise self._error
+        taken: list[ServerSentEvent] = []
+        size = 0
+        while self._events and len(taken) < self._batch and size < _BATCH_CHARACTERS:
+            taken.append(event := self._events.popleft())
+            size += len(event.data)
+        self._changed.set()
+        return taken
