@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resilient_sse.testing.report.gates import GATES, Gate
+from resilient_sse.testing.report import GATES, Gate
 
 __all__ = ["CLAIMS", "REPORT", "Claim", "table", "updated"]
 

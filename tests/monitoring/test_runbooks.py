@@ -10,8 +10,7 @@ from resilient_sse import Gap
 from resilient_sse.cli.arguments import parse
 from resilient_sse.metrics.catalogue import BY_NAME
 from resilient_sse.monitoring import ALERTS, SLOS
-from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, expression
-from resilient_sse.monitoring.promql import duration
+from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, duration, expression
 from tests.docs.pages import DOCS, ROOT, code, fences, table, text_of
 from tests.monitoring.expressions import NAME, RECORDED, SERIES
 
