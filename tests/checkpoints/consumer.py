@@ -94,6 +94,8 @@ async def consume(job: Job) -> None:
             event = await anext(stream)
             steps()
             number = int(event.data)
+            if job.last is not None and number > job.last:
+                break  # the run before was killed when all was done
             if effects is not None:
                 os.write(effects, f"{job.run} {number}\n".encode())
             else:

@@ -217,7 +217,7 @@ async def test_on_trio_with_a_client_of_asyncio(own, anyio_backend):
     client = redis.asyncio.Redis.from_url(own.url)
     store = RedisCheckpoint(client)
     if anyio_backend == "trio":
-        with pytest.raises(CheckpointError, match="give RedisCheckpoint a URL"):
+        with pytest.raises(CheckpointError, match="give a URL"):
             await store.load("a")
     else:
         assert await store.load("a") is None
