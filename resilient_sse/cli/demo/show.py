@@ -49,7 +49,7 @@ _FAULTS = {
     "restart": "restarts: ends the connection, then answers 503",
 }
 _NEXT = (
-    "Next: docs/tutorial/first-stream.md writes such a client in ten lines; `resilient-sse tail URL` follows a "
+    "Next: docs/start/first-stream.md writes such a client in ten lines; `resilient-sse tail URL` follows a "
     "stream of yours; `resilient-sse report` plays six production scenarios."
 )
 
