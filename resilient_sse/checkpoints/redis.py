@@ -102,5 +102,7 @@ class RedisCheckpoint:
     async def _ask(self, key: str, command: Callable[[bool], Any]) -> Any:  # noqa: ANN401 - what redis-py returns
         try:
             return await self._server.ask(command)
-        except (*self._server.errors, RuntimeError) as exc:
+        except Exception as exc:
+            if not isinstance(exc, (*self._server.errors, RuntimeError)):
+                raise
             raise CheckpointError(f"Redis did not take or give the position: {exc}", key=key) from exc

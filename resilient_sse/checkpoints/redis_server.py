@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import anyio
 from anyio import to_thread
@@ -54,7 +54,9 @@ class RedisServer:
         self._own = isinstance(client, str)
         self.client: Any = client  # typed for sync and async at once, its methods say next to nothing
         if isinstance(client, str):
-            self.client = redis.Redis.from_url(client, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
+            self.client = redis.Redis.from_url(
+                client, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS
+            )
         elif not isinstance(client, redis.Redis | redis.asyncio.Redis):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"client must be a URL or a client of redis-py, not {client!r}")
         self._asyncio = isinstance(self.client, redis.asyncio.Redis)

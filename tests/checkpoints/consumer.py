@@ -75,7 +75,6 @@ def run(job: Job) -> None:
 
 async def consume(job: Job) -> None:
     """Handle events one by one, up to the last."""
-    (job.directory / f"begun {job.run}").touch()
     steps = Steps(job.kill_at)
     ack = "auto"
     if job.store == "sqlite":
@@ -86,6 +85,7 @@ async def consume(job: Job) -> None:
         store, ack = SQLCheckpoint(lambda: sqlite3.connect(job.effects)), "manual"
     effects = None if job.store == "sql" else os.open(job.effects, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
     backoff = Backoff(initial=0.01, maximum=0.01)
+    (job.directory / f"begun {job.run}").touch()
     async with ResilientStream(
         job.url, checkpoint=store, ack=ack, backoff=backoff, max_retries=None
     ) as stream:
