@@ -31,6 +31,8 @@ from tests.metrics.torment import SUMS, crowded, given_up, sums, tormented
 ROOT = Path(__file__).parents[2]
 NEVER = 3600.0
 """An interval that is longer than any test: what is sent is sent by `flush`."""
+RECOVERY_SECONDS = "sse_client_recovery_seconds"
+"""The same as `sse_reconnect_time_ms`, and so not sent."""
 TYPES = {Kind.COUNTER: "c", Kind.GAUGE: "g", Kind.HISTOGRAM: "d"}
 
 
@@ -163,7 +165,6 @@ async def test_the_lines_of_a_stall(script, agent, metrics):
             "sse_client_connection_lifetime_seconds:32.0|d",
             "sse_client_connection_lifetime_seconds:0.5|d",
             "sse_reconnect_time_ms:1500.0|d",
-            "sse_client_recovery_seconds:1.5|d",
             "sse_client_silence_seconds:31.5|d",
             "sse_client_reopening_seconds:1.0|d",
             "sse_client_stall_recovery_seconds:1.5|d",
@@ -192,7 +193,7 @@ async def test_a_tormented_run(script, agent, metrics):
     sent = totals(lines)
     assert {name: sent[name] for name in SUMS} == sums(*some)
     types = {line.partition(":")[0]: line.split("|")[1] for line in lines}
-    never = {"sse_client_unknown_losses_total", "sse_client_callback_errors_total"}
+    never = {"sse_client_unknown_losses_total", "sse_client_callback_errors_total", RECOVERY_SECONDS}
     assert types == {metric.name: TYPES[metric.kind] for metric in METRICS if metric.name not in never}
     rates = [line for line in lines if line.startswith("sse_stream_completion_rate")]
     assert rates == [f"sse_stream_completion_rate:{first.stats.completion}|g"] * 3
@@ -329,7 +330,7 @@ def test_many_threads_and_both_kinds_of_event_loops(agent):
     sent = totals(lines)
     assert sent["sse_streams_started_total"] == streams
     assert sent["sse_client_events_delivered_total"] == streams * 21
-    assert sum(line.startswith("sse_client_recovery_seconds") for line in lines) == streams
+    assert sum(line.startswith("sse_reconnect_time_ms") for line in lines) == streams
 
 
 # --- Faults
@@ -431,7 +432,7 @@ async def test_a_client_that_blocks(caplog, monkeypatch):
             assert len(await drain(make(another, observers=[metrics], on_eof="complete"))) == 100
             assert time.monotonic() - began < 10
             client.free.set()
-    assert metrics.dropped > 300
+    assert metrics.dropped > 200
     logged = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(logged) == 1
     assert logged[0].startswith("durations are dropped")
@@ -442,11 +443,11 @@ def test_many_durations_do_not_wait_for_their_time(agent):
     """A crowd of recoveries is sent before the interval is over, and none is dropped."""
     metrics = DatadogMetrics(agent.statsd, interval=NEVER)
     observer = metrics.attach(StreamStats(), URL)
-    for _ in range(datadog.MANY // 4):
+    for _ in range(datadog.MANY // 3 + 1):
         observer(RECOVERY)
     line = "sse_reconnect_time_ms:1000|d"
-    many = agent.until(lambda lines: lines.count(line) >= datadog.MANY // 4)
-    assert many.count(line) == datadog.MANY // 4
+    many = agent.until(lambda lines: lines.count(line) > datadog.MANY // 3)
+    assert many.count(line) == datadog.MANY // 3 + 1
     assert metrics.dropped == 0
     del observer
 
