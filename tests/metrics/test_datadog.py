@@ -26,7 +26,7 @@ from resilient_sse.metrics.catalogue import METRICS, Kind
 from resilient_sse.metrics.datadog import DatadogMetrics
 from resilient_sse.testing import Script, pause, run_in_virtual_time
 from tests.client.support import URL, drain, make, numbered, take
-from tests.metrics.torment import SUMS, crowded, given_up, sums, tormented
+from tests.metrics.torment import SUMS, given_up, sums, tormented
 
 ROOT = Path(__file__).parents[2]
 NEVER = 3600.0
@@ -215,26 +215,6 @@ async def test_the_program_may_send_besides(script, agent):
 # --- Tags
 
 
-async def test_labels_are_tags(agent):
-    """Those of the program come after ours; what is not declared is `other` (R97)."""
-    metrics = DatadogMetrics(
-        agent.statsd, labels={"network": ["4g", "wifi"], "device": ["phone"]}, interval=NEVER
-    )
-    for chosen in ({"network": "4g", "device": "phone"}, {"network": "5g"}):
-        script = Script()
-        script.respond(*numbered(1))
-        await drain(make(script, observers=[metrics.labelled(**chosen)], on_eof="complete"))
-    await given_up(metrics)
-    metrics.flush()
-    lines = agent.lines()
-    assert "sse_streams_started_total:1|c|#network:4g,device:phone" in lines
-    assert "sse_streams_started_total:2|c|#network:other,device:other" in lines
-    assert not any("//host" in line for line in lines), "the address is no tag"
-    tags = "category:max_retries_exceeded,network:other,device:other"
-    assert f"sse_user_visible_errors_total:1|c|#{tags}" in lines
-    assert "sse_client_time_to_first_event_seconds:0.0|d|#network:4g,device:phone" in lines
-
-
 @pytest.mark.parametrize(
     "wrong, text",
     [
@@ -276,21 +256,6 @@ async def test_it_is_sent_by_itself(agent):
     assert "sse_client_streams:0|g|#state:connected" in agent.lines()
 
 
-async def test_made_anew_for_each_stream(agent):
-    """The one line may stand wherever streams are made; nobody else needs to keep the object."""
-    streams = []
-    for _ in range(3):
-        script = Script()
-        script.respond(*numbered(1, 2))
-        stream = make(script, observers=[DatadogMetrics(agent.statsd, interval=NEVER)], on_eof="complete")
-        streams.append(stream)
-        await drain(stream)
-    gc.collect()
-    assert len(ours()) == 1
-    DatadogMetrics(agent.statsd, interval=NEVER).flush()
-    assert totals(agent.lines())["sse_client_events_delivered_total"] == 6
-
-
 async def test_senders_come_and_go():
     """What is not used any more is collected, its client included, once everything is sent."""
     client = Raises(ill=False)
@@ -318,19 +283,6 @@ async def test_the_default_client(script, agent, monkeypatch):
     metrics.flush()
     default_statsd.close_socket()
     assert totals(agent.lines())["sse_client_events_delivered_total"] == 1
-
-
-def test_many_threads_and_both_kinds_of_event_loops(agent):
-    """Streams of several loops at once, asyncio's and trio's, while it is sent: each part once."""
-    metrics = DatadogMetrics(agent.statsd, interval=0.02)
-    lines = []
-    streams = crowded(metrics, lambda over: lines.extend(agent.until(lambda _: over.is_set(), 60)))
-    metrics.flush()
-    lines += agent.lines()
-    sent = totals(lines)
-    assert sent["sse_streams_started_total"] == streams
-    assert sent["sse_client_events_delivered_total"] == streams * 21
-    assert sum(line.startswith("sse_reconnect_time_ms") for line in lines) == streams
 
 
 # --- Faults
@@ -518,10 +470,3 @@ def test_the_end_of_a_process(agent, job, delivered):
     assert totals(agent.lines())["sse_client_events_delivered_total"] == delivered
     if job == "block":
         assert took > feeding.EXIT_SECONDS
-
-
-def test_a_missing_package_is_named():
-    """The text says what to install."""
-    code = "import sys; sys.modules['datadog'] = None; import resilient_sse.metrics.datadog"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "pip install 'resilient-sse[datadog]'" in done.stderr
