@@ -246,7 +246,8 @@ class _Merged(MultiProcessCollector):
 
     def collect(self) -> list[Family]:
         """Read all files."""
-        families: dict[str, Family] = {family.name: family for family in super().collect()}  # type: ignore[no-untyped-call]
+        added_up: Iterable[Family] = super().collect()  # type: ignore[no-untyped-call]
+        families = {family.name: family for family in added_up}
         sent, arrived = (
             {tuple(sample.labels.items()): sample.value for sample in families[metric.name].samples}
             if metric.name in families

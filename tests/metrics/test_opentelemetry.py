@@ -60,9 +60,6 @@ def collector():
     return Collector()
 
 
-# --- Names
-
-
 def in_prometheus(metric):
     """Name a metric as OpenTelemetry's exporters to Prometheus do: with its unit, and `_total` if it counts."""
     name = instrument_name(metric).replace(".", "_")
@@ -140,9 +137,6 @@ async def test_what_a_view_drops_disturbs_nothing(script):
             assert "sse.client.streams" not in found
 
 
-# --- Labels
-
-
 def test_what_is_no_provider_is_refused_at_once():
     """By the name of the argument (bad input)."""
     with pytest.raises(TypeError, match="meter_provider must be a provider with get_meter"):
@@ -151,9 +145,6 @@ def test_what_is_no_provider_is_refused_at_once():
         OpenTelemetryMetrics(NoOpMeterProvider)
     with pytest.raises(TypeError, match="tracer_provider must be a provider with get_tracer"):
         OpenTelemetryMetrics(None, "x")
-
-
-# --- One provider
 
 
 def test_a_provider_is_not_kept_alive():

@@ -100,9 +100,6 @@ async def test_the_state_is_live(script, metrics, shown):
     assert all(len(now) <= 1 for now in seen)
 
 
-# --- Format
-
-
 def test_promtool_accepts_the_text():
     """
     Prometheus' own linter has one complaint, about a name of the contract (R127, X11).
@@ -141,17 +138,11 @@ def test_a_real_scrape(registry, metrics):
     assert 'sse_client_streams{state="connected"} 1.0' in lines
 
 
-# --- Labels
-
-
 @pytest.mark.parametrize("wrong", ["x", 9464, CollectorRegistry])
 def test_what_is_no_registry_is_refused_at_once(wrong):
     """And what should be given is said (bad input)."""
     with pytest.raises(TypeError, match="registry must be a CollectorRegistry of prometheus_client, or None"):
         PrometheusMetrics(wrong)
-
-
-# --- One registry
 
 
 async def test_the_default_registry_is_used(script):
