@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -26,7 +26,7 @@ from resilient_sse.metrics.catalogue import METRICS, Kind
 from resilient_sse.metrics.datadog import DatadogMetrics
 from resilient_sse.testing import Script, pause, run_in_virtual_time
 from tests.client.support import URL, drain, make, numbered, take
-from tests.metrics.torment import SUMS, given_up, sums, tormented
+from tests.metrics.torment import SUMS, given_up, settle, sums, tormented
 
 ROOT = Path(__file__).parents[2]
 NEVER = 3600.0
@@ -103,23 +103,12 @@ def ours():
     return [thread for thread in threading.enumerate() if thread.name == "resilient_sse DatadogMetrics"]
 
 
-@contextmanager
-def settled():
-    """Run a test, and see to it that no thread of a sender is left."""
-    yield
-    for sender in list(feeding._all):
-        thread = sender.finish()
-        if thread is not None:
-            thread.join(10)
-            assert not thread.is_alive()
-
-
 @pytest.fixture
 def agent():
-    """Give an agent, and leave neither sockets nor threads."""
+    """Give an agent, and leave no sockets."""
     agent = Agent()
-    with settled():
-        yield agent
+    yield agent
+    settle()
     agent.close()
 
 
@@ -326,15 +315,15 @@ async def test_a_client_that_raises(caplog):
     script = Script()
     script.respond(*numbered(1, 2, 3)).hang()
     metrics = DatadogMetrics(client, interval=0.02)
-    with settled():
-        async with make(script, observers=[metrics]) as stream:
-            await take(stream, 3)
-            await until(lambda: metrics.failures >= 3)
-            assert ("sse_streams_started_total", 1) not in client.sent
-            client.ill = False
-            name = "sse_client_time_to_first_event_seconds"
-            await until(lambda: any(sent == name for sent, _ in client.sent))
-            assert stream.stats.callback_errors == 0
+    async with make(script, observers=[metrics]) as stream:
+        await take(stream, 3)
+        await until(lambda: metrics.failures >= 3)
+        assert ("sse_streams_started_total", 1) not in client.sent
+        client.ill = False
+        name = "sse_client_time_to_first_event_seconds"
+        await until(lambda: any(sent == name for sent, _ in client.sent))
+        assert stream.stats.callback_errors == 0
+    settle()
     sums: Counter[str] = Counter()
     for name, value in client.sent:
         sums[name] += value
@@ -370,20 +359,20 @@ async def test_a_client_that_blocks(caplog, monkeypatch):
     metrics = DatadogMetrics(client, interval=0.01)
     script = Script()
     script.respond(*numbered(1)).hang()
-    with settled():
-        async with make(script, observers=[metrics]) as stream:
-            await anext(stream)
-            assert await anyio.to_thread.run_sync(client.asked.wait, 10)
-            began = time.monotonic()
-            stats = StreamStats()
-            observer = metrics.attach(stats, URL)
-            for _ in range(100):
-                observer(RECOVERY)
-            another = Script()
-            another.respond(*numbered(*range(100)))
-            assert len(await drain(make(another, observers=[metrics], on_eof="complete"))) == 100
-            assert time.monotonic() - began < 10
-            client.free.set()
+    async with make(script, observers=[metrics]) as stream:
+        await anext(stream)
+        assert await anyio.to_thread.run_sync(client.asked.wait, 10)
+        began = time.monotonic()
+        stats = StreamStats()
+        observer = metrics.attach(stats, URL)
+        for _ in range(100):
+            observer(RECOVERY)
+        another = Script()
+        another.respond(*numbered(*range(100)))
+        assert len(await drain(make(another, observers=[metrics], on_eof="complete"))) == 100
+        assert time.monotonic() - began < 10
+        client.free.set()
+    settle()
     assert metrics.dropped > 200
     logged = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(logged) == 1

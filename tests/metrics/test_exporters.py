@@ -20,7 +20,7 @@ from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics, instrument
 from resilient_sse.metrics.prometheus import PrometheusMetrics
 from resilient_sse.testing import Script, pause
 from tests.client.support import drain, make, numbered, take
-from tests.metrics.torment import SUMS, crowded, given_up, sums, tormented
+from tests.metrics.torment import SUMS, crowded, given_up, settle, sums, tormented
 
 
 class Prometheus:
@@ -104,7 +104,8 @@ class Datadog:
 @pytest.fixture(params=[Prometheus, OpenTelemetry, Datadog])
 def exporter(request):
     """Give each exporter, and what it exports to."""
-    return request.param()
+    yield request.param()
+    settle()
 
 
 async def test_the_figures_are_those_of_the_streams(script, exporter):
