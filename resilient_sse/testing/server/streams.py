@@ -249,9 +249,10 @@ class Reader:
             self._live = True
             if self._opening:
                 yield None, self._opened(b"\n")
-            if self._ended:
+            elif self._ended:
                 return
-            await channel.change(due)
+            else:  # nothing was awaited since the look at the news, so none is missed
+                await channel.change(due)
         if self._farewell is not None:
             yield None, self._farewell
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 
 import anyio
 import pytest
@@ -19,6 +20,8 @@ from resilient_sse.testing.server import (
     EVENT_TYPE,
     SLOW,
     TRUNCATED,
+    Fault,
+    Faults,
     MemoryStore,
     RateLimit,
     RedisStore,
@@ -149,6 +152,28 @@ def test_an_event_that_is_announced_while_the_store_is_read(start, listen):
     running.publish("x")
     running.call(store.open())
     assert heard.ids(1) == [1]
+
+
+@dataclass(frozen=True)
+class Publishing(Fault):
+    """Publishes an event after each block that has no id, before the next is asked for."""
+
+    servers: list[ReferenceServer] = field(default_factory=list)
+
+    async def shape(self, blocks, peer, user):
+        async for block in blocks:
+            yield block
+            if block[0] is None:
+                await self.servers[0].publish("x")
+
+
+def test_an_event_that_comes_just_before_a_reader_waits(start, listen):
+    """R38: while the first block, or a heartbeat, is being sent, an event comes; it does not wait for the next."""
+    fault = Publishing()
+    running = start(retry=1, heartbeat=0.3, faults=Faults(then=fault))
+    fault.servers.append(running.server)
+    heard = listen(running.url)
+    assert heard.ids(4) == [None, 1, None, 2]
 
 
 def test_overlap(start, listen):
