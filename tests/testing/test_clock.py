@@ -20,7 +20,7 @@ import trio
 from resilient_sse.testing import (
     AllTasksBlockedError,
     VirtualClockLoop,
-    blocked,
+    clock,
     run_in_virtual_time,
     virtual_backend,
 )
@@ -46,7 +46,7 @@ async def test_after_it():
 @pytest.fixture
 def impatient(monkeypatch):
     """Give up soon on foreign threads; other tests leave idle ones behind."""
-    monkeypatch.setattr(blocked, "STRANGER_PATIENCE", 0.02)
+    monkeypatch.setattr(clock, "STRANGER_PATIENCE", 0.02)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ async def test_time_waits_for_threads():
 
 async def test_a_thread_that_waits_for_the_loop_is_no_deadlock(monkeypatch):
     """After a while time goes on although a thread works: the thread may be waiting for it."""
-    monkeypatch.setattr(blocked, "THREAD_PATIENCE", 0.02)
+    monkeypatch.setattr(clock, "THREAD_PATIENCE", 0.02)
     await anyio.to_thread.run_sync(anyio.from_thread.run, anyio.sleep, 10)
     assert anyio.current_time() == 10
 
@@ -163,7 +163,7 @@ async def test_a_foreign_thread_can_wake_the_loop(anyio_backend):
 @asyncio_only
 async def test_a_socket_can_wake_the_loop(anyio_backend, monkeypatch):
     """A loop without any timer waits for a socket that somebody reads from."""
-    monkeypatch.setattr(blocked, "STRANGER_PATIENCE", 0)
+    monkeypatch.setattr(clock, "STRANGER_PATIENCE", 0)
     near, far = socket.socketpair()
     with near, far:
         near.setblocking(False)
@@ -224,7 +224,7 @@ def test_a_hang_that_is_hidden_is_an_error(backend):
 @both
 def test_an_endless_poll_is_an_error_that_says_where(backend, monkeypatch):
     """Time that goes on for ever is stopped, but a long time is not: it is jumps that count."""
-    monkeypatch.setattr(blocked, "MOST_JUMPS", 500)
+    monkeypatch.setattr(clock, "MOST_JUMPS", 500)
     cleaned = []
 
     async def poll():
@@ -250,7 +250,7 @@ def test_an_endless_poll_is_an_error_that_says_where(backend, monkeypatch):
 def test_a_stranger_can_wake_trio(monkeypatch, source):
     """A run on trio without any deadline waits for a thread it knows nothing about, or for a socket."""
     if source == "socket":
-        monkeypatch.setattr(blocked, "STRANGER_PATIENCE", 0)
+        monkeypatch.setattr(clock, "STRANGER_PATIENCE", 0)
 
     async def wait():
         woken = anyio.Event()
