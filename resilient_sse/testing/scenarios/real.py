@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from resilient_sse.testing.scenarios.log import RunLog
-    from resilient_sse.testing.server.peer import Peer
-    from resilient_sse.testing.server.reader import Block
+    from resilient_sse.testing.server import Block, Peer
 
 __all__ = ["Director", "RealDriver", "RealStage", "ServerSide", "reference_server"]
 
