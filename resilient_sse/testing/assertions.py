@@ -217,7 +217,7 @@ def _number(event: ServerSentEvent) -> int:
 
 
 def _mended(changes: Sequence[StateChange]) -> list[Reason]:
-    """Tell of each outage that ended with a connection how it began."""
+    """Return how each outage began that ended with a connection."""
     reasons: list[Reason] = []
     began: Reason | None = None
     for change in changes:

@@ -56,7 +56,7 @@ class Watch(trio.abc.Instrument):
 
     @override
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        """Note that something happens, and hold the clock if a thread works."""
+        """Count a step, and hold the clock if a thread works."""
         if self._rounds > 1:
             self._jumps += 1
             self._alone_since = None

@@ -29,7 +29,7 @@ from resilient_sse.testing.report.recount import recount
 from resilient_sse.testing.scenarios import SCENARIOS, Entry, write_log
 
 HERE = Path(__file__).parent
-PAGE = HERE.parents[1] / "docs" / "reference" / "report.md"
+PAGE = HERE.parents[1] / "docs" / "lab" / "report.md"
 BY_KEY = {scenario.key: scenario for scenario in SCENARIOS.values()}
 
 
