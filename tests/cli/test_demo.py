@@ -41,7 +41,7 @@ def test_every_promise_is_kept_wherever_the_faults_strike(seed):
     """50 of 50, in order, once, over four losses of the connection (R5, R6, R63)."""
     judged = played(seed)
     assert broken(judged) == set()
-    assert judged.figures["connection_lost_by"] == ["reset", "stall", "reset", "server"]
+    assert judged.figures["connection_lost_by"] == "reset, stall, reset, server"
     assert judged.figures["suppressed"] == 15
 
 

@@ -86,8 +86,8 @@ async def _run(seed: int, live: bool) -> Judged:
     from resilient_sse.testing.scenarios import Run, play  # noqa: PLC0415 - see above
     from resilient_sse.testing.scenarios.real import RealDriver  # noqa: PLC0415 - needs the extra
 
-    wide = {} if live else {"width": _PLAIN_COLUMNS, "color_system": None}
-    console = Console(highlight=False, **wide)  # type: ignore[arg-type]
+    plain = Console(width=_PLAIN_COLUMNS, color_system=None, highlight=False)
+    console = Console(highlight=False) if live else plain
     followers: list[Follower] = []
     logs: list[RunLog] = []
     failure: OSError | None = None
