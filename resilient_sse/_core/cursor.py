@@ -34,7 +34,7 @@ def usable_as_cursor(event_id: str) -> bool:
     return len(event_id) <= _MAX_CURSOR_BYTES // 4 or len(event_id.encode("utf-8")) <= _MAX_CURSOR_BYTES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class PlacedBlock(Block):
     """
     A block whose `id` is the position that the caller's function has given it.
@@ -109,9 +109,7 @@ class CursorReader:
         if not (position is None or isinstance(position, str)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"cursor must return a string or None, not {position!r}")
         self._last = position or self._last
-        return PlacedBlock(
-            event=block.event, data=block.data, id=position or None, retry=block.retry, own_id=block.id
-        )
+        return PlacedBlock(block.event, block.data, position or None, block.retry, block.id)
 
     def comes_again(self, position: str | None, kind: str, data: str) -> bool:
         """Whether an event was delivered before, as far as its position leaves that open."""

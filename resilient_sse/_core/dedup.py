@@ -170,6 +170,8 @@ class Deduplicator:
         if event_id == self._resumed_from:
             return Sighting.DUPLICATE
         key = _key(event_id)
+        if key > self._top:
+            return Sighting.NEW
         return self._look(event_id, key, hash((key, event, data)), self._find(key))
 
     def remember(self, event_id: str, event: str, data: str) -> Sighting:

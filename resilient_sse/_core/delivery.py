@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from resilient_sse._core.cursor import CursorReader, PlacedBlock, usable_as_cursor
 from resilient_sse._core.dedup import Deduplicator, Sighting
-from resilient_sse._core.events import Activity, Closed, Comment, Gap, ServerSentEvent
+from resilient_sse._core.events import Activity, Closed, Comment, Gap, ServerSentEvent, make_event
 from resilient_sse._core.parser import Block
 from resilient_sse._core.sequence import NOTHING, Queued, Sequence
 
@@ -201,13 +201,13 @@ class Delivery:
         reader = self._reader if self._options.dedup != "off" else None
         again = reader is not None and reader.comes_again(block.id, kind, data)
         sighting = Sighting.DUPLICATE if again else self._look(block.id, number, kind, data)
-        event = ServerSentEvent(
-            event=kind,
-            data=data,
-            id=block.own_id if isinstance(block, PlacedBlock) else block.id,
-            last_event_id=self.last_event_id if block.id is None else block.id,
-            retry=block.retry,
-            connection=self._connection if self.sequence is None else self.sequence.origin,
+        event = make_event(
+            kind,
+            data,
+            block.own_id if isinstance(block, PlacedBlock) else block.id,
+            self.last_event_id if block.id is None else block.id,
+            block.retry,
+            self._connection if self.sequence is None else self.sequence.origin,
         )
         if self._options.is_error(event):  # known or not: it speaks of now
             self._accept_id(block, number, None)
