@@ -25,40 +25,17 @@ if TYPE_CHECKING:
     from resilient_sse._core.options import StreamOptions
     from resilient_sse._core.stats import StreamStats
 
-__all__ = ["Delivery"]
-
 # How many items one call of take() may judge before others get a turn.
 _JUDGED_AT_ONCE = 500
 
 
 class Delivery:
-    """
-    The queue between the wire and the consumer, and every judgement on the way, one event at a time.
-
-    Args:
-        options: How events are judged.
-        stats: Where they are counted.
-    """
+    """The queue between the wire and the consumer, and every judgement on the way, one event at a time."""
 
     __slots__ = (
-        "_connection",
-        "_event_id",
-        "_options",
-        "_queue",
-        "_reader",
-        "_stats",
-        "_whole",
-        "_window",
-        "caught_up",
-        "cursor",
-        "done",
-        "failure",
-        "fresh",
-        "last_event_id",
-        "ready",
-        "sequence",
-        "unfinished",
-    )
+        "_connection", "_event_id", "_options", "_queue", "_reader", "_stats", "_whole", "_window", "caught_up",
+        "cursor", "done", "failure", "fresh", "last_event_id", "ready", "sequence", "unfinished",
+    )  # fmt: skip
 
     def __init__(self, options: StreamOptions, stats: StreamStats) -> None:
         self._options = options

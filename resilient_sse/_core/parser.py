@@ -30,20 +30,6 @@ from resilient_sse._core.events import Comment, make_comment
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = [
-    "Block",
-    "Columns",
-    "Item",
-    "Parser",
-    "RetryHint",
-    "Row",
-    "Rows",
-    "comments_in",
-    "end_of_last_block",
-    "interpret",
-    "joined",
-]
-
 _BOM = b"\xef\xbb\xbf"
 
 # int() of a digit string is quadratic, and nobody means to wait for 10**15 milliseconds (31,000 years).
@@ -70,12 +56,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class RetryHint:
-    """
-    A valid `retry` field.  The standard applies it at once, even if its block is never finished.
-
-    Attributes:
-        milliseconds: The reconnection time.
-    """
+    """A valid `retry` field.  The standard applies it at once, even if its block is never finished."""
 
     milliseconds: int
 
@@ -92,14 +73,7 @@ Rows: TypeAlias = list[Row]
 
 
 class Columns:
-    """
-    Whole blocks that have the same lines, one of data each.
-
-    Attributes:
-        event: The type of all of them, `""` if none names one.
-        ids: Their ids, or nothing if none has one.
-        data: Their data.
-    """
+    """Whole blocks that have the same lines: their type, `""` for none, their ids, or none, and their data."""
 
     __slots__ = ("data", "event", "ids")
 
@@ -167,23 +141,13 @@ class Parser:
         self._fields = False
 
     def feed(self, chunk: bytes) -> list[Item]:
-        """
-        Take the next bytes and return what they completed.
-
-        Raises:
-            LimitExceededError: The limit was passed in an earlier call.
-        """
+        """Take the next bytes and return what they completed; raise if the limit was passed in an earlier call."""
         if self.overflow is not None:
             raise self.overflow
         return self._lines(self._normalised(chunk))
 
     def feed_fast(self, chunk: bytes) -> list[Found]:
-        """
-        Take the next bytes and return what they completed, like `feed`, but usual blocks as they are found.
-
-        Raises:
-            LimitExceededError: The limit was passed in an earlier call.
-        """
+        """Take the next bytes and return what they completed, like `feed`, but usual blocks as they are found."""
         if self.overflow is not None:
             raise self.overflow
         if self._at_start or self._swallow_lf or b"\r" in chunk:
@@ -241,11 +205,10 @@ class Parser:
 
     def finish(self) -> bool:
         """
-        End the stream.
+        Return whether an unfinished block was thrown away.
 
-        Returns:
-            `True` if an unfinished block was thrown away, as the standard demands: "if the file ends in the
-            middle of an event, before the final empty line, the incomplete event is not dispatched".
+        The standard: "if the file ends in the middle of an event, before the final empty line, the incomplete
+        event is not dispatched".
         """
         tail = self._head if self._at_start else self._tail
         return self._fields or (bool(tail) and not tail.startswith(b":"))

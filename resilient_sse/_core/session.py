@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from resilient_sse._core.options import StreamOptions
 
-__all__ = ["TRANSITIONS", "Session", "Step"]
-
 
 class Step(Enum):
     """What the client does next, once everything at hand was handed over."""
@@ -332,7 +330,7 @@ class Session:
         return self._decide(error, now, wall, answered=answered)
 
     def _ended(self, connection: _Connection, *, cut: bool) -> ResilientSSEError:
-        """Say what came over a connection that ended cleanly."""
+        """Return what came over a connection that ended cleanly."""
         looks, size = looks_like(connection.begins), self.stats.bytes_received - connection.received_before
         options, shows = (
             self._options,
