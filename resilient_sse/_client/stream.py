@@ -425,6 +425,20 @@ class ResilientStream:
         finally:
             await self.aclose()
 
+    def _take_ready(self, limit: int) -> list[ServerSentEvent]:
+        """
+        Take up to *limit* of the events that need no waiting, for the face that hands them to another thread.
+
+        There are none where single events are looked at: by a checkpoint, observers, `until`, `events`.
+        """
+        ready, taken = self._ready, list[ServerSentEvent]()
+        while ready and len(taken) < limit and isinstance(event := ready[0], ServerSentEvent):
+            ready.popleft()
+            taken.append(event)
+        if taken:
+            self._pump.handed = taken[-1]
+        return taken
+
     def __del__(self) -> None:
         """Close a connection that was left open, and warn about it."""
         pump = getattr(self, "_pump", None)
