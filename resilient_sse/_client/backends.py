@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from anyio.lowlevel import EventLoopToken
 
-__all__ = ["Alarm", "StandIn", "clock", "finish", "hold", "in_background", "on_asyncio"]
+__all__ = ["Alarm", "StandIn", "clock", "finish", "hold", "in_background", "is_native", "on_asyncio"]
 
 T = TypeVar("T")
 
@@ -189,7 +189,7 @@ def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool]) -> Generator[An
     waited: Any = None
 
     def passes(cancellation: asyncio.CancelledError) -> bool:
-        return not (held() and _is_native(cancellation))
+        return not (held() and is_native(cancellation))
 
     def cancel(msg: object = None) -> bool:
         nonlocal kept
@@ -225,7 +225,7 @@ def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool]) -> Generator[An
         kept = thrown = waited = None
 
 
-def _is_native(cancellation: asyncio.CancelledError) -> bool:
+def is_native(cancellation: asyncio.CancelledError) -> bool:
     """
     Whether it does not come from a cancel scope of anyio, which repeats it until it is obeyed.
 

@@ -102,6 +102,7 @@ class Transport:
             self._connect_timeout,
             self._header_timeout,
             pooled=_has_pool(self._injected),
+            apart=self._injected is not None or self._auth is not None,
             quiet=quiet,
             waiting_after=self._waiting_after,
             before=self._shared,

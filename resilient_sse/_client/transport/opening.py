@@ -51,12 +51,14 @@ class Opening:
         connect_timeout: Seconds for the slot, the connection and TLS, each; the transport enforces it.
         header_timeout: Seconds from the request to the end of the response headers.
         pooled: Whether a slot has to be waited for.
+        apart: Whether functions of the caller's are a part of it: authentication, hooks.
         quiet: Is awaited once, after a silence of so many seconds before the headers.
         waiting_after: These seconds.
         before: The HTTP/2 connection that the stream had before, which the request goes into if it is still there.
     """
 
     __slots__ = (
+        "_apart",
         "_before",
         "_connect",
         "_headers",
@@ -77,11 +79,13 @@ class Opening:
         header_timeout: float | None,
         *,
         pooled: bool,
+        apart: bool,
         quiet: Callable[[], Awaitable[None]],
         waiting_after: float,
         before: Shared | None,
     ) -> None:
         self._before = before
+        self._apart = apart
         self._made: object = None
         self._shared: Shared | None = None
         self._quiet = quiet
@@ -136,7 +140,7 @@ class Opening:
     async def _response(self, sending: Awaitable[httpx.Response], began: float) -> httpx.Response:
         """Wait for the response, and tell of a silence in between."""
         self._quiet_at = began + self._waiting_after
-        work = waits_for(lambda: sending)
+        work = waits_for(lambda: sending, apart=self._apart)
         response: httpx.Response
         patience = self._waiting_after
         is_told = False
