@@ -288,9 +288,13 @@ class Pump:
             self.wake()
         if inside:
             return  # whoever waits for the callback closes the stream behind it
+        started_here = self._reporter.started_this_task
+        if started_here and (self.connection is not None or self._closed is not None):
+            await self._drop()
+            return  # the callback may be waiting for this task, and the stream waits for the callback
         if self._iterating:
             self._idle = self._idle or anyio.Event()
-            with anyio.move_on_after(2 * CLOSE_SECONDS):
+            with anyio.move_on_after(CLOSE_SECONDS if started_here else 2 * CLOSE_SECONDS):
                 await self._idle.wait()
         if self._iterating:
             await self._drop()  # who is iterating, and is kept by a callback, is to end the stream

@@ -10,7 +10,7 @@ import httpcore
 import httpx
 import pytest
 
-from resilient_sse import Backoff, ResilientStream
+from resilient_sse import Backoff, ResilientStream, StreamState
 from resilient_sse.testing import run_in_virtual_time
 from tests.client.support import (
     STREAM_HEAD,
@@ -140,3 +140,33 @@ def test_a_read_that_is_cancelled_while_its_connection_ends_keeps_the_slot(how):
         if held:
             left[step] = held
     assert not left
+
+
+# --- Closing from a task that a callback has started
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["callback-waits-for-it", "callback-goes-on"])
+@pytest.mark.parametrize("at", ["connected", "waiting"])
+async def test_a_task_that_a_callback_started_closes_the_connection(script, at, waits):
+    """`aclose()` in a task of a callback's returns when the connection is closed, and soon (3.7)."""
+    script.respond(*numbered(1), close_takes=0.5).hang()
+    seen = []
+    async with anyio.create_task_group() as group:
+        stream = make(script, waiting_after=1)
+
+        async def close(done: anyio.Event) -> None:
+            began = anyio.current_time()
+            await stream.aclose()
+            seen.append((script.live, anyio.current_time() - began < 1))
+            done.set()
+
+        @stream.on_state_change
+        async def _(change):
+            if change.new.value == at:
+                done = anyio.Event()
+                group.start_soon(close, done)
+                await (done.wait() if waits else anyio.sleep(1.5))
+
+        assert [item.id async for item in stream] == ([] if at == "connected" else ["1"])
+        assert stream.state is StreamState.CLOSED
+    assert seen == [(0, True)]
