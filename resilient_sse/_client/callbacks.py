@@ -25,7 +25,8 @@ __all__ = ["Callbacks", "GapCallback", "StateCallback", "check_observers"]
 StateCallback: TypeAlias = Callable[[StateChange], Any]
 GapCallback: TypeAlias = Callable[[Gap], Any]
 
-# Whose callbacks the present code runs in, or has started the present task.  Ids, for a context may outlive the stream, and would keep it alive.
+# Whose callbacks the present code runs in, or have started the present task.  Ids, for a context may outlive the
+# stream, and would keep it alive.
 _started_by: ContextVar[tuple[int, ...]] = ContextVar("resilient_sse_started_by_callbacks", default=())
 
 

@@ -14,7 +14,7 @@ from resilient_sse._client.backends import finish
 from resilient_sse._client.transport.connection import CLOSE_SECONDS, Connection
 from resilient_sse._client.transport.exchange import exchange
 from resilient_sse._client.transport.inflate import ACCEPTED_ENCODINGS
-from resilient_sse._client.transport.library import Auth, Client, library_of
+from resilient_sse._client.transport.library import Auth, Client, library_of, proxy_of
 from resilient_sse._client.transport.opening import Opening
 from resilient_sse._client.transport.own import own_client
 from resilient_sse._client.transport.shared import Shared
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Transport", "check_url"]
 
 _STREAMS = frozenset({200, 201})
+_PROXY_REFUSES = 407
 _MAX_COOKIES = 50  # what RFC 6265 asks of a user agent for each domain
 _EXCERPT_BYTES = 16 * 1024
 _EXCERPT_SECONDS = 2.0
@@ -107,15 +108,18 @@ class Transport:
             waiting_after=self._waiting_after,
             before=self._shared,
         )
+        client = self._client()
         options: dict[str, Any] = {"extensions": opening.extensions}
         if self._auth is not None:
             options["auth"] = self._auth
         connection: Connection | None = None
         try:
-            sending = exchange(self._client(), request, encoding=self._encoding, options=options)
-            connection = Connection(await opening.wait_for(sending))
+            sending = exchange(client, request, encoding=self._encoding, options=options)
+            connection = Connection(
+                await opening.wait_for(sending, over=proxy_of(client, httpx.URL(request.url)))
+            )
             self._shared = connection.shared
-            await _accept(connection)
+            await _accept(connection, client)
         except BaseException:
             if connection is not None:
                 await connection.aclose()
@@ -149,12 +153,16 @@ def _has_pool(client: Client | None) -> bool:
     )
 
 
-async def _accept(connection: Connection) -> None:
+async def _accept(connection: Connection, client: Client) -> None:
     """Raise what keeps the answer from being an event stream, if anything does."""
     status, headers, led_to = connection.status, connection.headers, connection.redirected_to
     content_type = headers.get("content-type", "")
     if status not in _STREAMS:
         excerpt = await _excerpt(connection)
+        proxy = proxy_of(client, httpx.URL(connection.url)) if status == _PROXY_REFUSES else ""
+        if proxy:
+            refusal = f"the proxy {proxy} refuses the request: it asks for credentials ({status})"
+            raise HandshakeError(refusal, status=status, headers=headers, body_excerpt=excerpt)
         raise BadStatusError(status=status, headers=headers, body_excerpt=excerpt, redirected_to=led_to)
     if not is_event_stream(content_type):
         excerpt = await _excerpt(connection)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_sse._client.backends import hold, on_asyncio
-from resilient_sse._client.transport.failures import raise_translated
+from resilient_sse._client.transport.failures import OVER_PROXY, raise_translated
 from resilient_sse._client.transport.reads import WOKEN, waits_for
 from resilient_sse._client.transport.shared import CLOSE_SECONDS, Shared, shared
 from resilient_sse._core.errors import ConnectionLostError
@@ -105,9 +105,15 @@ class Opening:
         }
         """What goes with the request."""
 
-    async def wait_for(self, sending: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
+    async def wait_for(
+        self, sending: Coroutine[Any, Any, httpx.Response], *, over: str = ""
+    ) -> httpx.Response:
         """
-        Send, and wait for the response, in the present task.
+        Send, and wait for the response.
+
+        Args:
+            sending: Does it.
+            over: The proxy that is asked, if one is.
 
         Raises:
             HandshakeError: The request cannot be sent, or a redirect cannot be followed.
@@ -135,7 +141,8 @@ class Opening:
                 self.extensions = {}  # they refer to this object
         waited = anyio.current_time() - began
         limit = "stall_timeout" if self._sent else "connect_timeout and stall_timeout"
-        raise ConnectionLostError(Reason.CONNECT, f"no response headers after {waited:.1f} s ({limit})")
+        words = f"no response headers after {waited:.1f} s ({limit})"
+        raise ConnectionLostError(Reason.CONNECT, f"{OVER_PROXY} {over}: {words}" if over else words)
 
     async def _response(self, sending: Awaitable[httpx.Response], began: float) -> httpx.Response:
         """Wait for the response, and tell of a silence in between."""

@@ -14,6 +14,7 @@ import httpcore
 import httpx
 
 from resilient_sse._client.transport.http1 import StreamTransport
+from resilient_sse._client.transport.library import PROXY_SETTINGS
 from resilient_sse._core.errors import HandshakeError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _SEAMS: Final[tuple[tuple[type[Any], tuple[str, ...]], ...]] = (
     (httpcore.AsyncHTTP11Connection, ("handle_async_request",)),
 )
 
-_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
+_PROXIES = PROXY_SETTINGS | {"NO_PROXY"}
 _MAX_PORT = 65535
 
 
