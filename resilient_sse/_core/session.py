@@ -116,6 +116,7 @@ class _Connection:
     __slots__ = (
         "answered",
         "begins",
+        "cursor",
         "dispatched",
         "fed",
         "opened_at",
@@ -125,8 +126,11 @@ class _Connection:
         "rest",
     )
 
-    def __init__(self, max_event_bytes: int | None, *, opened_at: float | None = None) -> None:
+    def __init__(
+        self, max_event_bytes: int | None, *, opened_at: float | None = None, cursor: str | None = None
+    ) -> None:
         self.opened_at = opened_at
+        self.cursor = cursor  # where it began
         self.parser = Parser(max_event_bytes=max_event_bytes)
         self.begins, self.received_before = b"", 0  # its first bytes, and how many came over the ones before
         self.rest, self.fed = b"", 0  # what was received, and how much of it was judged
@@ -205,7 +209,7 @@ class Session:
         self.stats.connections += 1
         self.stats.reconnects += self.connection > 1
         self.stats.connected_at = now
-        self._current = _Connection(self._options.max_event_bytes, opened_at=now)
+        self._current = _Connection(self._options.max_event_bytes, opened_at=now, cursor=self.intake.cursor)
         self.outage.accepted()
         self._current.received_before = self.stats.bytes_received
         self.silence.start()
@@ -382,7 +386,12 @@ class Session:
             self.intake.give_up()
         current, partial = self._current, self.stats.partial
         answered = reason is Reason.EOF and current.answered
+        # Events that no id can resume after come again with each answer, before the same error.
+        again = isinstance(error, StreamError) and self.intake.cursor == current.cursor
+        relapses = again and not self._has_settled(now)
         self._disconnected(now, answered=answered)
+        if relapses:
+            self.outage.relapse()
         if reason is Reason.EOF:
             error = self._ended(current, cut=self.stats.partial > partial)
         quiet = reason in (Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT)

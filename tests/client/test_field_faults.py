@@ -10,13 +10,20 @@ import httpcore
 import httpx
 import pytest
 
-from resilient_sse import Backoff, ResilientStream, StreamState
-from resilient_sse.testing import run_in_virtual_time
+from resilient_sse import (
+    Backoff,
+    ResilientStream,
+    RetriesExhaustedError,
+    StreamError,
+    StreamState,
+)
+from resilient_sse.testing import comment, event, pause, run_in_virtual_time
 from tests.client.support import (
     STREAM_HEAD,
     Loopback,
     LoopbackStream,
     chunked,
+    drain,
     make,
     numbered,
     pooled_client,
@@ -170,3 +177,47 @@ async def test_a_task_that_a_callback_started_closes_the_connection(script, at, 
         assert [item.id async for item in stream] == ([] if at == "connected" else ["1"])
         assert stream.state is StreamState.CLOSED
     assert seen == [(0, True)]
+
+
+# --- A server that answers with an error each time
+
+
+FAILED = event("down", event="error")
+
+
+@pytest.mark.parametrize("options", [{}, {"observers": [lambda _: None]}], ids=["batches", "one-by-one"])
+@pytest.mark.parametrize(
+    "parts",
+    [[FAILED], [comment("hi"), FAILED], [event("hello"), FAILED], [event("a"), event("b"), FAILED]],
+    ids=["error", "comment", "event", "events"],
+)
+async def test_answers_that_end_with_an_error_event_spend_the_budget(script, parts, options):
+    """Events without ids before the error come with each answer, and are no sign of health (3.4)."""
+    for _ in range(4):
+        script.respond(*parts).end()
+    stream = make(script, error_events=["error"], max_retries=3, **options)
+    with pytest.raises(RetriesExhaustedError) as caught:
+        await drain(stream)
+    assert (caught.value.attempts, caught.value.elapsed) == (4, 7)
+    assert isinstance(caught.value.__cause__, StreamError)
+
+
+async def test_a_delay_series_of_ones_own_goes_on_behind_an_error_event(script):
+    """What stands before the error begins no new series of delays (3.4)."""
+    for _ in range(4):
+        script.respond(event("hello"), FAILED).end()
+    stream = make(script, error_events=["error"], max_retries=3, backoff=lambda: iter([1, 10, 100]))
+    with pytest.raises(RetriesExhaustedError) as caught:
+        await drain(stream)
+    assert caught.value.elapsed == 111
+
+
+@pytest.mark.parametrize("case", ["ids", "lasting"])
+async def test_a_stream_that_gets_on_between_error_events_goes_on(script, case):
+    """Events behind the last id, and a connection that has held, are health as ever (3.4)."""
+    for number in range(1, 9):
+        parts = numbered(number) if case == "ids" else [event("a"), pause(6)]
+        script.respond(*parts, FAILED).end()
+    script.respond(event("", event="end"))
+    stream = make(script, error_events=["error"], max_retries=3, until="end")
+    assert len(await drain(stream)) == 9

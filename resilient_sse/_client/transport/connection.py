@@ -162,6 +162,7 @@ class Connection:
             await self.source.end()
         with contextlib.suppress(Exception):
             await self._response.aclose()
+        self._response.request.extensions["trace"] = None  # httpx's objects refer to each other in circles
 
     async def _unwind(self) -> None:
         """
