@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 
     from anyio.lowlevel import EventLoopToken
 
-__all__ = ["Alarm", "StandIn", "clock", "finish", "hold", "in_background", "is_native", "on_asyncio"]
+__all__ = [
+    "Alarm",
+    "StandIn",
+    "clock",
+    "finish",
+    "hold",
+    "in_background",
+    "is_native",
+    "on_asyncio",
+    "running",
+]
 
 T = TypeVar("T")
 
@@ -34,6 +44,14 @@ _background: set[asyncio.Task[None]] = set()
 def on_asyncio() -> bool:
     """Whether the present event loop is asyncio's."""
     return isinstance(current_token().native_token, asyncio.AbstractEventLoop)
+
+
+def running() -> object:
+    """Return the present event loop, cheaply where it is asyncio's."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return current_token().native_token
 
 
 def clock() -> Callable[[], float]:

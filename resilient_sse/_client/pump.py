@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint, current_token
 
-from resilient_sse._client.backends import clock, finish
+from resilient_sse._client.backends import clock, finish, running
 from resilient_sse._client.retry import Outage
 from resilient_sse._client.transport import CLOSE_SECONDS, of_callers
 from resilient_sse._core.batches import PORTION
@@ -85,6 +85,7 @@ class Pump:
         self._idle: anyio.Event | None = None
         self._closed: anyio.Event | None = None
         self._loop: EventLoopToken | None = None
+        self._runs_on: object = None  # the event loop of the connection
         self._thread = 0
         self._announced = 0.0
         self._clock: Callable[[], float] = anyio.current_time
@@ -123,6 +124,10 @@ class Pump:
         if asked:
             self._read_at = None
         try:
+            if self.connection is not None and self._runs_on is not running():
+                await self._lose(
+                    ConnectionLostError(Reason.RESET, "the stream goes on in another event loop")
+                )
             if self.connection is None:
                 await self._begin()
             elif self._position is not None:
@@ -435,6 +440,7 @@ class Pump:
         self._cut_attempts = 0
         self._end_outage()
         self.connection = connection
+        self._runs_on = running()
         self._clock = clock()
         self._read_at = now = self._clock()
         session.opened(
@@ -505,7 +511,10 @@ class Pump:
     async def _drop(self) -> None:
         """Close the connection before anything else is opened: a stream holds one at most."""
         connection, self.connection = self.connection, None
-        if connection is not None:
+        if connection is not None and self._runs_on is not running():
+            connection.abandon()  # only its own event loop could wait for it
+            self._transport.abandon()
+        elif connection is not None:
             try:
                 await connection.aclose()
             finally:

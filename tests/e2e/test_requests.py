@@ -205,7 +205,10 @@ async def test_body_from_a_function(serve):
     assert [json.loads(request.body) for request in server.requests] == [{"attempt": 0}, {"attempt": 1}]
 
 
-DEAD = {"refused": ("127.0.0.1:1", "connection refused"), "no-such-host": ("nowhere.invalid:3128", "no such host|cannot be looked up")}
+DEAD = {
+    "refused": ("127.0.0.1:1", "connection refused"),
+    "no-such-host": ("nowhere.invalid:3128", "no such host|cannot be looked up"),
+}
 
 
 @pytest.mark.own

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 
-from resilient_sse._client.backends import finish
+from resilient_sse._client.backends import finish, on_asyncio
 from resilient_sse._client.transport.connection import CLOSE_SECONDS, Connection
 from resilient_sse._client.transport.exchange import exchange
 from resilient_sse._client.transport.inflate import ACCEPTED_ENCODINGS
@@ -86,6 +86,7 @@ class Transport:
         self._header_timeout = header_timeout
         self._waiting_after = waiting_after
         self._shared: Shared | None = None
+        self._began_on_trio: bool | None = None
 
     async def open(self, request: PreparedRequest, quiet: Callable[[], Awaitable[None]]) -> Connection:
         """
@@ -99,10 +100,18 @@ class Transport:
             HandshakeError: The answer cannot become an event stream, or the request cannot be sent.
             ConnectionLostError: There was no answer.
         """
+        pooled = _has_pool(self._injected)
+        if pooled and self._began_on_trio and on_asyncio():  # httpcore keeps to trio's sockets then
+            raise HandshakeError(
+                "client= has been used on trio, and cannot be used on asyncio any more; give a stream a client "
+                "that was made for its event loop, or none"
+            )
+        if self._began_on_trio is None:
+            self._began_on_trio = not on_asyncio()
         opening = Opening(
             self._connect_timeout,
             self._header_timeout,
-            pooled=_has_pool(self._injected),
+            pooled=pooled,
             apart=self._injected is not None or self._auth is not None,
             quiet=quiet,
             waiting_after=self._waiting_after,
@@ -129,12 +138,18 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close our own client, if one was made, and with it whatever it holds; the next request makes another."""
+        own = self._own
+        self.abandon()
+        if own is not None:
+            await finish(own.aclose, within=CLOSE_SECONDS)
+
+    def abandon(self) -> None:
+        """Let go of our own client, and keep its cookies."""
         own, self._own = self._own, None
         if own is not None:
             # Sticky sessions need a few; a server that sets ever more starts again at none.
             few = len(own.cookies.jar) <= _MAX_COOKIES
             self._cookies = own.cookies if few else httpx.Cookies()
-            await finish(own.aclose, within=CLOSE_SECONDS)
 
     def _client(self) -> Client:
         if self._injected is not None:
