@@ -80,6 +80,7 @@ class Pump:
         self._position = position
         self._loaded = position is None
         self._outage: Outage | None = None
+        self._prepared: PreparedRequest | None = None
         self._scope: anyio.CancelScope | None = None
         self._iterating = False
         self._idle: anyio.Event | None = None
@@ -325,8 +326,14 @@ class Pump:
 
     def abandon(self) -> None:
         """Have the connection closed by the event loop: nobody is left who could wait for it."""
+        self._transport.forget()
         if self.connection is not None:
             self.connection.abandon()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds a connection, be it one whose answer is still to come."""
+        return self.connection is not None or self._transport.is_asking
 
     async def _end(self) -> None:
         session = self._session
@@ -366,6 +373,8 @@ class Pump:
             self.connection.source.wake()
         elif self._scope is not None:
             self._scope.cancel()
+        elif restart:
+            self._transport.forget()
 
     async def _last_word(self) -> Delivery | None:
         """Close, and return the notice of it once; an error that was not raised yet comes first."""
@@ -411,7 +420,9 @@ class Pump:
         if self.closing:
             return
         self._restart = False
-        session.journal.attempting(anyio.current_time())
+        if not self._transport.is_asking:
+            self._prepared = None
+            session.journal.attempting(anyio.current_time())
         try:
             opened = await self._open()
         except Exception as exc:  # noqa: BLE001 - the caller's own functions raise what they like; it is raised below
@@ -425,6 +436,8 @@ class Pump:
                 self._end_outage()
             return
         except BaseException as exc:
+            if self._transport.is_asking:
+                raise  # and the next call goes on waiting
             # Told to the session when the stream is asked again.
             self._was_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
             self._cut_attempts += self._was_cancelled
@@ -461,12 +474,15 @@ class Pump:
         """Open a connection; `None` if `wake` was called meanwhile."""
         with self._interruptible():
             try:
-                request = await self._request.prepare(self._session.intake.cursor, self._session.answer)
+                request = self._prepared or await self._request.prepare(
+                    self._session.intake.cursor, self._session.answer
+                )
             except Exception as exc:
                 failure = of_callers(exc)
                 if failure is exc:
                     raise
                 raise failure from exc
+            self._prepared = request
             return request, await self._transport.open(request, self._quiet)
         return None
 
@@ -511,6 +527,7 @@ class Pump:
     async def _drop(self) -> None:
         """Close the connection before anything else is opened: a stream holds one at most."""
         connection, self.connection = self.connection, None
+        self._transport.forget()
         if connection is not None and self._runs_on is not running():
             connection.abandon()  # only its own event loop could wait for it
             self._transport.abandon()

@@ -87,6 +87,79 @@ async def test_polling_with_a_timeout_loses_nothing(serve, ids, cut, anyio_backe
     assert len(server.peers) == 1
 
 
+def late(peer):
+    """Answer after a second."""
+    time.sleep(1)
+    hello(peer)
+
+
+async def poll(stream, seconds=0.2, *, cut="scope", most=100):
+    """Ask for an event again and again, never for longer than so many seconds."""
+    for polls in range(most):
+        if cut == "scope":
+            with anyio.move_on_after(seconds):
+                return await anext(stream), polls
+        else:
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(anext(stream), seconds), polls
+    return None, most
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("auth", [None, ("user", "secret")], ids=["plain", "auth"])
+@pytest.mark.parametrize("cut", ["scope", "wait_for"])
+async def test_polls_shorter_than_an_answer_takes_get_it_all_the_same(  # noqa: PLR0917 - fixtures
+    serve, cut, auth, method, anyio_backend_name, caplog
+):
+    """P50: the request is sent once, its headers are made once, and nothing is announced but the connection."""
+    if cut == "wait_for" and anyio_backend_name != "asyncio":
+        pytest.skip("only asyncio has it")
+    server, made, told = serve(late), [], []
+    stream = ResilientStream(
+        server.url,
+        method=method,
+        json=[1] if method == "POST" else None,
+        auth=auth,
+        headers=lambda: {"X-Number": str(made.append(None) or len(made))},
+        on_state_change=lambda change: told.append(change.new),
+    )
+    async with stream:
+        got, polls = await poll(stream, cut=cut)
+    assert (got.data, len(server.requests), len(made)) == ("hello", 1, 1)
+    assert polls > 2
+    assert told == [StreamState.CONNECTED, StreamState.CLOSED]
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize("how", ["aclose", "drop", "restart"])
+async def test_a_request_that_nobody_waits_for_is_given_up(serve, how):
+    """P15, P16: a request whose wait was cancelled ends with its stream, and `restart()` sends another."""
+    server = serve(lambda peer: peer.hold() if peer.number == 1 else hello(peer))
+    stream = ResilientStream(server.url)
+    assert await poll(stream, most=2) == (None, 2)
+    await anyio.sleep(0)  # asyncio has the cancellation, and its traceback, until the next wait
+    if how == "aclose":
+        await stream.aclose()
+    elif how == "drop":
+        with pytest.warns(ResourceWarning, match="unclosed <ResilientStream"):
+            stream = None
+    else:
+        stream.restart()
+        assert (await poll(stream, 1))[0].data == "hello"
+    assert await eventually(lambda: server.peers[0].left_at is not None, within=2)
+    if stream is not None:
+        await stream.aclose()
+
+
+async def test_polls_find_out_that_no_answer_comes(serve):
+    """R78: the limit on the wait for the head counts from the request, however often it is polled."""
+    server = serve(lambda peer: peer.hold())
+    stream = ResilientStream(server.url, stall_timeout=0.3, max_retries=1, backoff=QUICK)
+    with pytest.raises(RetriesExhaustedError, match="no response headers"):
+        await poll(stream)
+    assert len(server.requests) == 2
+
+
 async def test_many_short_waits_are_one_silence(serve):
     """P50, R78: a stream that is polled still finds out that its server has fallen silent."""
     server = serve(hello)

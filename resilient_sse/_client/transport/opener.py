@@ -13,6 +13,7 @@ import httpx
 from resilient_sse._client.backends import finish, on_asyncio
 from resilient_sse._client.transport.connection import CLOSE_SECONDS, Connection
 from resilient_sse._client.transport.exchange import exchange
+from resilient_sse._client.transport.http1 import Unanswered
 from resilient_sse._client.transport.inflate import ACCEPTED_ENCODINGS
 from resilient_sse._client.transport.library import Auth, Client, library_of, proxy_of
 from resilient_sse._client.transport.opening import Opening
@@ -87,6 +88,7 @@ class Transport:
         self._waiting_after = waiting_after
         self._shared: Shared | None = None
         self._began_on_trio: bool | None = None
+        self._unanswered = Unanswered()
 
     async def open(self, request: PreparedRequest, quiet: Callable[[], Awaitable[None]]) -> Connection:
         """
@@ -129,12 +131,23 @@ class Transport:
             )
             self._shared = connection.shared
             await _accept(connection, client)
-        except BaseException:
+        except BaseException as exc:
+            if not isinstance(exc, anyio.get_cancelled_exc_class()):
+                self.forget()
             if connection is not None:
                 await connection.aclose()
             await self.aclose()
             raise
         return connection
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a request was sent, and the wait for its answer cancelled: the next `open` goes on with it."""
+        return self._unanswered.is_sent
+
+    def forget(self) -> None:
+        """Close the connection of a request whose answer nobody will ask for."""
+        self._unanswered.drop()
 
     async def aclose(self) -> None:
         """Close our own client, if one was made, and with it whatever it holds; the next request makes another."""
@@ -156,7 +169,7 @@ class Transport:
             return self._injected
         if self._own is None:
             # One client a connection: closing it leaves nothing behind, however its requests ended.
-            self._own = own_client(self._cookies, self._uds)
+            self._own = own_client(self._cookies, self._uds, self._unanswered)
         return self._own
 
 

@@ -190,7 +190,9 @@ class Opening:
         if name.endswith("send_request_headers.started"):
             self._sent, self._shared = True, None
             now = anyio.current_time()
-            self._scope.deadline, self._quiet_at = now + self._headers, now + self._waiting_after
+            since: float = info.get("since", now)  # of a request that was sent for a wait that was cancelled
+            self._scope.deadline = max(since + self._headers, now + _POLL)
+            self._quiet_at = since + self._waiting_after
             if name.startswith("http2."):
                 self._shared = self._before if self._made is None else shared(self._made)
             if self._shared is not None and (self._shared.is_left or self._waiting_after == math.inf):
