@@ -19,7 +19,7 @@ from resilient_sse.testing.children import ChildError, child
 from resilient_sse.testing.extra import MissingExtraError, require
 
 if TYPE_CHECKING:
-    from resilient_sse.cli.arguments import DemoOptions
+    from resilient_sse.cli.demo.arguments import DemoOptions
     from resilient_sse.cli.demo.view import View
 
 __all__ = ["run_demo"]
@@ -49,7 +49,7 @@ def run_demo(options: DemoOptions) -> int:
 def _view(*, live: bool) -> View:
     if not live:
         return PlainView()
-    from resilient_sse.cli.demo.live import LiveView  # noqa: PLC0415 - rich may be missing where it is not needed
+    from resilient_sse.cli.demo.live import LiveView
 
     return LiveView()
 

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FORMS", "SCENARIO_NAMES", "ReportOptions", "add_report", "report_options"]
+import click
+
+from resilient_sse.cli.arguments import command, json_option, option, plain_option, refuse, seed_option
+
+__all__ = ["FORMS", "SCENARIO_NAMES", "ReportOptions", "report"]
 
 FORMS = ("virtual", "real", "both")
 
 # Written down again, so that --help needs nothing optional; a test compares the two.
 SCENARIO_NAMES = ("slow-3g", "stall", "packet-loss", "handoff", "rapid-reconnects", "user-experience")
-
-_EPILOG = """\
-exit codes:
-  0    production ready: YES; or, with --scenario, every gate of what was played was passed
-  1    production ready: NO; or, with --check, the report does not say what the log says
-  2    wrong arguments, or something is not installed
-  4    a file cannot be read or written
-  130  interrupted by Ctrl-C
-  143  ended by SIGTERM
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,71 +45,71 @@ class ReportOptions:
     check: tuple[Path, Path] | None = None
 
 
-def add_report(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = (
-        "Play six production scenarios on this machine, judge them, and print a report: in virtual time,\n"
-        "and over real sockets through a bad network (about 45 s).  Needs the extra resilient-sse[testing]."
-    )
-    parser.epilog = _EPILOG
-    parser.add_argument(
-        "--form",
-        choices=FORMS,
-        default="both",
-        help="virtual time, real sockets, or both (default: both)",
-    )
-    parser.add_argument(
-        "--scenario",
-        dest="scenarios",
-        metavar="NAME",
-        nargs="+",
-        action="extend",
-        choices=SCENARIO_NAMES,
-        help="play only these: " + ", ".join(SCENARIO_NAMES),
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        metavar="N",
-        help="decides where faults strike and what is drawn; random by default",
-    )
-    parser.add_argument("--json", action="store_true", help="print the JSON on standard output, and no table")
-    parser.add_argument("--plain", action="store_true", help="plain lines, also on a terminal")
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write report.json, report.html and log.jsonl there"
-    )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the page with charts")
-    parser.add_argument(
-        "--log", type=Path, metavar="FILE", help="write the raw log, which everything is computed from"
-    )
-    parser.add_argument(
-        "--check",
-        type=Path,
-        nargs=2,
-        metavar=("FILE", "LOG"),
-        help="play nothing; recount a report from its log",
-    )
+_PATH = click.Path(path_type=Path)
 
 
-def report_options(given: argparse.Namespace) -> ReportOptions:
-    """
-    Make options of what was parsed.
+@command(
+    "Play six production scenarios on this machine, judge them, and print a report: in virtual time, and over "
+    "real sockets through a bad network (about 45 s).  Each SCENARIO plays only that one: "
+    f"{', '.join(SCENARIO_NAMES)}.  Needs the extra resilient-sse[testing].",
+    examples="resilient-sse report --output report/\n"
+    "resilient-sse report --form virtual --scenario stall handoff\n"
+    "resilient-sse report --check report/report.json report/log.jsonl",
+    exits={
+        0: "production ready: YES; or every gate of the scenarios that were played was passed",
+        1: "production ready: NO; or, with --check, the report does not say what the log says",
+        4: "a file cannot be read or written",
+        143: "ended by SIGTERM",
+    },
+)
+@click.argument("more", metavar="[SCENARIO]...", nargs=-1, type=click.Choice(SCENARIO_NAMES))
+@option("--form", type=click.Choice(FORMS), default="both", help="Which time and network.")
+@option(
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    type=click.Choice(SCENARIO_NAMES),
+    metavar="NAME...",
+    help="Play only these.",
+)
+@seed_option
+@json_option
+@plain_option
+@option("--output", type=_PATH, metavar="DIR", help="Write report.json, report.html and log.jsonl there.")
+@option("--html", type=_PATH, metavar="FILE", help="Write the page with charts.")
+@option("--log", type=_PATH, metavar="FILE", help="Write the raw log, which everything is computed from.")
+@option(
+    "--check", type=_PATH, nargs=2, metavar="REPORT LOG", help="Play nothing; recount a report from its log."
+)
+def report(
+    *,
+    more: tuple[str, ...],
+    form: str,
+    scenarios: tuple[str, ...],
+    seed: int | None,
+    as_json: bool,
+    plain: bool,
+    output: Path | None,
+    html: Path | None,
+    log: Path | None,
+    check: tuple[Path, Path] | None,
+) -> int:
+    """Play and judge."""
+    from resilient_sse.cli.report.command import run_report
 
-    Raises:
-        ValueError: Something goes with `--check` that has no meaning there.
-    """
-    if given.check and (given.scenarios or given.output or given.html or given.log):
-        raise ValueError("--check plays nothing: it goes with neither --scenario, --output, --html nor --log")
-    wanted = given.scenarios or SCENARIO_NAMES
-    return ReportOptions(
-        form=given.form,
-        scenarios=tuple(name for name in SCENARIO_NAMES if name in wanted),
-        seed=given.seed,
-        json=given.json,
-        plain=given.plain,
-        output=given.output,
-        html=given.html,
-        log=given.log,
-        check=tuple(given.check) if given.check else None,
+    wanted = {*scenarios, *more}
+    if check and (wanted or output or html or log):
+        refuse("--check plays nothing: it goes with neither --scenario, --output, --html nor --log")
+    return run_report(
+        ReportOptions(
+            form=form,
+            scenarios=tuple(name for name in SCENARIO_NAMES if name in wanted or not wanted),
+            seed=seed,
+            json=as_json,
+            plain=plain,
+            output=output,
+            html=html,
+            log=log,
+            check=check or None,
+        )
     )
