@@ -27,7 +27,6 @@ _ABOUT: Final = {
     "report": "Play the production scenarios and report.",
     "load": "Put many streams on a server and measure.",
 }
-_MODULES: Final = {"demo": "demo.arguments", "report": "report.arguments"}
 
 
 class _Commands(click.Group):
@@ -41,7 +40,7 @@ class _Commands(click.Group):
         """Import a command."""
         if cmd_name not in _ABOUT:
             return None
-        module = import_module(f"resilient_sse.cli.{_MODULES.get(cmd_name, cmd_name)}")
+        module = import_module(f"resilient_sse.cli.{cmd_name}")
         found: click.Command = getattr(module, cmd_name)
         return found
 

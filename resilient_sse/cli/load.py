@@ -125,6 +125,8 @@ def _plan(*, preset: str | None, no_proxy: bool, profiles: str | None, **given: 
     target = given["target"]
     if target is not None and not target.startswith(("http://", "https://")):
         raise ValueError(f"target must be an http or https URL, not {target!r}")
+    if target is not None and not no_proxy:
+        raise ValueError("target is measured as it is, without a network: add --no-proxy")
     if no_proxy and (profiles is not None or given["drops"]):
         raise ValueError("--profiles and --drops are about the network that --no-proxy leaves out")
     plan = LoadPlan(messages=50) if preset is None else PRESETS[preset]

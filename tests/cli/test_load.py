@@ -142,7 +142,7 @@ def test_plans(run, outcome, given, expected):
         (["--profiles", "4g:0"], "with a share above 0"),
         (["--no-proxy", "--drops", "5"], "--no-proxy leaves out"),
         (["--no-proxy", "--profiles", "4g"], "--no-proxy leaves out"),
-        (["--target", "http://host/"], "--no-proxy, too"),
+        (["--target", "http://host/"], "--target is measured as it is, without a network: add --no-proxy"),
         (["--target", "host", "--no-proxy"], "--target must be an http or https URL"),
         (["--output", "/nowhere/at/all.json"], "there is no directory /nowhere/at"),
         (["--output", "/"], "'/' is a directory"),
