@@ -1,5 +1,6 @@
 """The entry: help, completion, exit codes, and what is said where something is missing."""
 
+import itertools
 import json
 import re
 import shlex
@@ -13,6 +14,8 @@ import resilient_sse
 from resilient_sse.cli import main
 from resilient_sse.cli.commands import group
 from resilient_sse.cli.exits import Exit, complain
+from tests.cli.parsing import parse
+from tests.docs.pages import PAGES, ROOT, fences
 
 COMMANDS = ["demo", "tail", "top", "rules", "serve", "fault", "report", "load"]
 PAGE = Path(__file__).parents[2] / "docs/use/use-the-command-line.md"
@@ -47,6 +50,22 @@ def test_the_examples_of_the_help_are_accepted(name, monkeypatch, tmp_path):
         _, said, *arguments = shlex.split(line)
         assert said == name
         command.make_context(name, arguments)
+
+
+def test_the_commands_of_the_docs_are_accepted():
+    """So can what stands on the pages."""
+    found = 0
+    for page in [*PAGES, ROOT / "README.md"]:
+        text = page.read_text(encoding="utf-8")
+        for block in [block for language in ("sh", "text", "console") for block in fences(text, language)]:
+            lines = re.findall(r"^(?:\$ |ip netns exec \S+ )?resilient-sse (.*)$", block, re.MULTILINE)
+            for line in lines:
+                words = itertools.takewhile(lambda word: word not in "|>&#", shlex.split(line, comments=True))
+                arguments = ["a file" if word.startswith("@") else word for word in words]
+                if arguments[0] in COMMANDS:
+                    parse(arguments)
+                    found += 1
+    assert found >= 30
 
 
 def test_version(run):
