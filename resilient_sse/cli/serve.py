@@ -148,7 +148,7 @@ def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> 
 
     ended = threading.Event()
     with suppress(ValueError):  # signals are the main thread's; Ctrl-C raises by itself
-        signal.signal(signal.SIGTERM, lambda *_: ended.set())
+        signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
     try:
         running = RunningServer(server, host, port)
     except OSError as error:

@@ -255,7 +255,11 @@ def _made(
     if no_reconnect:
         given["max_retries"] = 0
     if until is not None:
-        given["until"] = lambda event: until in (event.event, event.data)
+
+        def ends(event: ServerSentEvent) -> bool:
+            return until in (event.event, event.data)
+
+        given["until"] = ends
         given["heartbeat_events"] = {"heartbeat"} - {until}
     if complete_on_eof or no_reconnect:
         given["on_eof"] = "complete"

@@ -11,8 +11,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import click
 
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["top"]
 
-Address: TypeAlias = "int | Path | tuple[str, int]"
+Address: TypeAlias = int | Path | tuple[str, int]
 """A process, the path of a socket, or a host and a port."""
-Row: TypeAlias = "dict[str, Any]"
+Row: TypeAlias = dict[str, Any]
 """One stream as the console describes it, and its rates; durations are seconds."""
-Look: TypeAlias = "dict[str, Any]"
+Look: TypeAlias = dict[str, Any]
 """One look at a program: `process`, and its streams as `rows`."""
 
 _SORTS: Final = ("trouble", "name", "rate", "age", "lag", "lost", "reconnects")
@@ -304,7 +305,8 @@ def _why(row: Row) -> str:
     return f"{row['reason']}: {row['last_error']}" if row["last_error"] else row["reason"]
 
 
-class _Column(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Column:
     """A column, and how wide a terminal must be to show it; a style is for what is not zero."""
 
     title: str
@@ -409,10 +411,10 @@ def _table(rows: list[Row], room: int) -> Table:
     wider = min(room - first, _WIDER_WHY) if reasons else 0
     table = Table(box=None, padding=0, header_style="bold reverse")
     table.add_column("NAME", width=first, no_wrap=True)
-    for title, width, *_ in columns:
-        side: Literal["left", "right"] = "left" if title in ("STATE", "WHY") else "right"
-        more = wider if title == "WHY" else 0
-        table.add_column(f" {title}", width=width + more, no_wrap=True, justify=side)
+    for column in columns:
+        side: Literal["left", "right"] = "left" if column.title in ("STATE", "WHY") else "right"
+        more = wider if column.title == "WHY" else 0
+        table.add_column(f" {column.title}", width=column.width + more, no_wrap=True, justify=side)
     for row, name, number in zip(rows, names, numbers, strict=True):
         label = Text(name)
         label.truncate(max(first - len(number), 0), overflow="ellipsis")

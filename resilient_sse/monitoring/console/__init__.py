@@ -206,7 +206,8 @@ class Console:
 
     def __init__(self, address: str | os.PathLike[str] | int | None = None) -> None:
         wanted = f"address must be a path, or a port from 0 to {_LAST_PORT}, not {address!r}"
-        if isinstance(address, bool) or not isinstance(address, str | os.PathLike | int | None):
+        given = cast("object", address)
+        if isinstance(given, bool) or not isinstance(given, str | os.PathLike | int | None):
             raise TypeError(wanted)
         if address == "" or (isinstance(address, int) and not 0 <= address <= _LAST_PORT):
             raise ValueError(wanted)
