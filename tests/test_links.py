@@ -8,7 +8,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     page
-    for pattern in ("*.md", ".github/**/*.md", "docs/**/*.md", "examples/**/*.md", "benchmarks/**/*.md")
+    for pattern in (
+        "*.md",
+        ".github/**/*.md",
+        "docs/**/*.md",
+        "docs/llms.txt",
+        "examples/**/*.md",
+        "benchmarks/**/*.md",
+    )
     for page in ROOT.glob(pattern)
     if "_build" not in page.parts
 )

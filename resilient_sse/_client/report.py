@@ -13,7 +13,7 @@ from resilient_sse._core.recovery import Recovery
 
 if TYPE_CHECKING:
     from resilient_sse._client.callbacks import Callbacks
-    from resilient_sse._core.intake import Delivery
+    from resilient_sse._core.events import Activity
     from resilient_sse._core.states import StateChange
     from resilient_sse._core.stats import StreamStats
 
@@ -56,7 +56,7 @@ class Reporter:
             log_change(notice, self._where, self._quiet)
             await self._callbacks.tell(notice)
 
-    async def tell(self, item: Delivery) -> None:
+    async def tell(self, item: Activity) -> None:
         """Tell what is about to be handed to the consumer; a gap whose callback was cancelled is told already."""
         if isinstance(item, Gap):
             if item is self._gap:
@@ -102,6 +102,6 @@ class Reporter:
             self._where,
         )
 
-    def observe(self, item: Delivery) -> None:
+    def observe(self, item: Activity) -> None:
         """Tell the observers only."""
         self._callbacks.observe(item)

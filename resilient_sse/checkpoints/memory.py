@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from resilient_sse._core.errors import CheckpointError
 from resilient_sse._core.ports import Checkpoint
+from resilient_sse.checkpoints.moved import moved
 
 __all__ = ["MemoryCheckpoint"]
 
@@ -32,9 +32,7 @@ class MemoryCheckpoint:
         """
         present = self._positions.get(key)
         if present != expected:
-            raise CheckpointError(
-                "another consumer has moved this position; give each a checkpoint_key of its own", key=key
-            )
+            raise moved(key)
         saved = Checkpoint(last_event_id, version=1 if present is None else present.version + 1)
         self._positions[key] = saved
         return saved

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
-from concurrent.futures import Future, InvalidStateError
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from resilient_sse.testing.proxy import FaultProxy
-from resilient_sse.testing.proxy.checks import check_flap, check_handoff, check_timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
-
-    from resilient_sse.testing.proxy import Counters, Profile, Timeline, Toxic
+    from resilient_sse.testing.proxy import Counters, Profile, Toxic
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -27,161 +24,12 @@ else:
 
 __all__ = ["RunningProxy", "proxying"]
 
-ResultT = TypeVar("ResultT")
-ArgsT = TypeVarTuple("ArgsT")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _STOPPED = (
     "the proxy has been stopped: it runs until the end of its test, or of the block of 'with proxying(...)'"
 )
-
-
-class RunningProxy:
-    """
-    A handle on a `FaultProxy` that runs in another thread.
-
-    What takes no time is done when the call returns.  What takes time, such as `flap`, goes on in the background
-    and returns a future.  In a sync test, `future.result()` waits for its end.  In an async test that would stop
-    everything else: write `await anyio.to_thread.run_sync(future.result)`, or, on asyncio, `await
-    asyncio.wrap_future(future)`.  If it fails, and nobody asks the future, the error is raised at the end.
-
-    Attributes:
-        host: Where the proxy listens.
-        port: Where the proxy listens.
-        url: The address of what lies behind it, through it.
-        seed: Decides about all that is random.
-    """
-
-    def __init__(self, portal: BlockingPortal, proxy: FaultProxy, url: str) -> None:
-        self._portal = portal
-        self._proxy = proxy
-        self._jobs: list[_Job] = []
-        self._has_ended = False
-        self.host: str = proxy.host
-        self.port: int = proxy.port
-        self.url: str = proxy.url_for(url)
-        self.seed: int = proxy.seed
-
-    @property
-    def counters(self) -> Counters:
-        """What has passed and what has not."""
-        return self._proxy.counters
-
-    @property
-    def profile(self) -> Profile:
-        """The network that it is at the moment."""
-        return self._proxy.profile
-
-    def url_for(self, url: str) -> str:
-        """Return the address *url*, through the proxy."""
-        return self._proxy.url_for(url)
-
-    def use(self, profile: str | Profile) -> None:
-        """Be a network of another kind from now on."""
-        self._call(self._proxy.use, profile)
-
-    def add(self, toxic: Toxic) -> None:
-        """Apply a toxic from now on."""
-        self._call(self._proxy.add, toxic)
-
-    def remove(self, toxic: Toxic) -> None:
-        """Apply a toxic no longer."""
-        self._call(self._proxy.remove, toxic)
-
-    def clear(self) -> None:
-        """Apply no toxic any longer."""
-        self._call(self._proxy.clear)
-
-    def refuse(self) -> None:
-        """Refuse new connections."""
-        self._call(self._proxy.refuse)
-
-    def accept(self) -> None:
-        """Accept new connections again."""
-        self._call(self._proxy.accept)
-
-    def black_hole(self) -> None:
-        """Let nothing through, and keep the connections open."""
-        self._call(self._proxy.black_hole)
-
-    def flow(self) -> None:
-        """Let everything through again."""
-        self._call(self._proxy.flow)
-
-    def reset_all(self) -> int:
-        """Reset all connections and return how many there were."""
-        return self._call(self._proxy.reset_all)
-
-    def close_all(self) -> int:
-        """Close all connections in an orderly way and return how many there were."""
-        return self._call(self._proxy.close_all)
-
-    def flap(self, times: int, *, down: float | Sequence[float], up: float = 1.0) -> Future[None]:
-        """
-        Be down and up so many times, for so many seconds; *down* may be one figure for each time.
-
-        Raises:
-            TypeError: A figure is no number.
-            ValueError: A time is negative, or *down* has another length than *times*.
-        """
-        check_flap(times, down, up)
-        return self._start(lambda: self._proxy.flap(times, down=down, up=up))
-
-    def handoff(self, before: str | Profile, after: str | Profile, gap: float) -> Future[None]:
-        """
-        Change from one network to another, with so many seconds without any between them.
-
-        Raises:
-            TypeError: *gap* is no number.
-            ValueError: A profile is unknown, or *gap* is negative.
-        """
-        check_handoff(before, after, gap)
-        return self._start(lambda: self._proxy.handoff(before, after, gap))
-
-    def play(self, timeline: Timeline) -> Future[None]:
-        """
-        Follow a timeline.
-
-        Raises:
-            TypeError: It is none.
-        """
-        check_timeline(timeline)
-        return self._start(lambda: self._proxy.play(timeline))
-
-    async def end(self) -> None:
-        """Give up what is still under way; to be called in the event loop of the proxy."""
-        self._has_ended = True
-        for job in self._jobs:
-            job.scope.cancel()
-            await job.ended.wait()
-
-    def check(self) -> None:
-        """
-        Raise what went wrong in the background and nobody has asked for.
-
-        Raises:
-            Exception: The first of it.
-        """
-        for job in self._jobs:
-            if job.error is not None and not job.future.was_asked:
-                raise job.error
-
-    def _call(self, function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
-        if self._has_ended:
-            raise RuntimeError(_STOPPED)
-        return self._portal.call(function, *args)
-
-    def _start(self, function: Callable[[], Awaitable[None]]) -> Future[None]:
-        if self._has_ended:
-            raise RuntimeError(_STOPPED)
-        job = self._portal.call(_Job)
-        self._jobs.append(job)
-        self._portal.start_task_soon(job.run, function)
-        job.future.add_done_callback(lambda _: self._give_up(job))
-        return job.future
-
-    def _give_up(self, job: _Job) -> None:
-        if job.future.cancelled() and not self._has_ended:
-            self._portal.start_task_soon(job.give_up)
 
 
 class _Asked(Future[None]):
@@ -202,34 +50,130 @@ class _Asked(Future[None]):
         self.was_asked = True
         return error
 
-
-class _Job:
-    """Something that goes on in the background."""
-
-    def __init__(self) -> None:
-        self.scope = anyio.CancelScope()
-        self.ended = anyio.Event()
-        self.future = _Asked()
-        self.error: Exception | None = None
-
-    async def run(self, function: Callable[[], Awaitable[None]]) -> None:
-        """Do it, and tell the future."""
-        try:
-            with self.scope:
-                await function()
-        except Exception as error:  # noqa: BLE001 - it is raised where the future is asked, or at the end
-            self.error = error
-        finally:
-            self.ended.set()
+    def end_as(self, other: Future[None]) -> None:
+        """End in the way in which *other* has ended."""
         with suppress(InvalidStateError):  # it was cancelled
-            if self.error is None:
-                self.future.set_result(None)
+            if other.cancelled():
+                self.cancel()
+            elif (error := other.exception()) is not None:
+                self.set_exception(error)
             else:
-                self.future.set_exception(self.error)
+                self.set_result(None)
 
-    async def give_up(self) -> None:
-        """End it early."""
-        self.scope.cancel()
+
+def _at_once(
+    method: Callable[Concatenate[FaultProxy, P], T],
+) -> Callable[Concatenate[RunningProxy, P], T]:
+    """Make a method that has the proxy's thread call *method*, and waits for it."""
+
+    @wraps(method)
+    def call(self: RunningProxy, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._into().call(partial(method, self._proxy, *args, **kwargs))
+
+    return call
+
+
+def _in_background(
+    method: Callable[Concatenate[FaultProxy, P], Coroutine[Any, Any, None]],
+) -> Callable[Concatenate[RunningProxy, P], Future[None]]:
+    """Make a method that checks its arguments, has the proxy's thread run *method*, and returns a future."""
+
+    @wraps(method)
+    def start(self: RunningProxy, /, *args: P.args, **kwargs: P.kwargs) -> Future[None]:
+        portal = self._into()
+        work = method(self._proxy, *args, **kwargs)
+        asked = _Asked()
+        running = portal.start_task_soon(lambda: work)
+        self._started.append((asked, running))
+        running.add_done_callback(asked.end_as)
+        asked.add_done_callback(lambda _: running.cancel())
+        return asked
+
+    return start
+
+
+class RunningProxy:
+    """
+    A handle on a `FaultProxy` that runs in another thread.
+
+    What takes no time is done when the call returns.  What takes time, such as `flap`, goes on in the background
+    and returns a future.  In a sync test, `future.result()` waits for its end.  In an async test that would stop
+    everything else: write `await anyio.to_thread.run_sync(future.result)`, or, on asyncio, `await
+    asyncio.wrap_future(future)`.  If it fails, and nobody asks the future, the error is raised at the end.
+
+    Attributes:
+        host: Where the proxy listens.
+        port: Where the proxy listens.
+        url: The address of what lies behind it, through it.
+        seed: Decides about all that is random.
+    """
+
+    def __init__(self, portal: BlockingPortal, proxy: FaultProxy, url: str) -> None:
+        self._proxy = proxy
+        self._started: list[tuple[_Asked, Future[None]]] = []
+        self.host: str = proxy.host
+        self.port: int = proxy.port
+        self.url: str = proxy.url_for(url)
+        self.seed: int = proxy.seed
+        self._portal: BlockingPortal | None = portal
+
+    @property
+    def counters(self) -> Counters:
+        """What has passed and what has not."""
+        return self._proxy.counters
+
+    @property
+    def profile(self) -> Profile:
+        """The network that it is at the moment."""
+        return self._proxy.profile
+
+    @property
+    def toxics(self) -> tuple[Toxic, ...]:
+        """The toxics in force."""
+        return self._proxy.toxics
+
+    def url_for(self, url: str) -> str:
+        """Return the address *url*, through the proxy."""
+        return self._proxy.url_for(url)
+
+    use = _at_once(FaultProxy.use)
+    add = _at_once(FaultProxy.add)
+    remove = _at_once(FaultProxy.remove)
+    clear = _at_once(FaultProxy.clear)
+    refuse = _at_once(FaultProxy.refuse)
+    accept = _at_once(FaultProxy.accept)
+    black_hole = _at_once(FaultProxy.black_hole)
+    flow = _at_once(FaultProxy.flow)
+    reset_all = _at_once(FaultProxy.reset_all)
+    close_all = _at_once(FaultProxy.close_all)
+    apply = _at_once(FaultProxy.apply)
+    flap = _in_background(FaultProxy.flap)
+    handoff = _in_background(FaultProxy.handoff)
+    play = _in_background(FaultProxy.play)
+
+    def end(self) -> None:
+        """Give up what is still under way, and wait until it is over."""
+        self._portal = None
+        for asked, _ in self._started:
+            asked.cancel()
+        wait([running for _, running in self._started])
+
+    def check(self) -> None:
+        """
+        Raise what went wrong in the background and nobody has asked for.
+
+        Raises:
+            Exception: The first of it.
+        """
+        for asked, _ in self._started:
+            if not (asked.cancelled() or asked.was_asked) and (error := asked.exception()) is not None:
+                raise error
+
+    def _into(self) -> BlockingPortal:
+        """Return the way into the proxy's thread."""
+        if self._portal is None:
+            raise RuntimeError(_STOPPED)
+        return self._portal
 
 
 @contextmanager
@@ -256,5 +200,5 @@ def proxying(url: str, **options: Any) -> Generator[RunningProxy]:  # noqa: ANN4
             try:
                 yield running
             finally:
-                portal.call(running.end)
-            running.check()
+                running.end()
+        running.check()

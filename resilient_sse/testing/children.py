@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -13,6 +15,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
+    from typing import IO
 
     from anyio.abc import Process
 
@@ -44,43 +47,38 @@ class ChildError(Exception):
 
 class Child:
     """
-    A running process that speaks JSON, one object a line.
+    A running process that writes JSON, one object a line.
 
     Attributes:
-        name: What it is, for errors.
         hello: The first object it wrote, when it was ready.
         last: The latest object it wrote after that.
-        death: Why it is gone, if it went too soon.
     """
 
     def __init__(
-        self, name: str, process: Process, told: Callable[[dict[str, Any]], None] | None = None
+        self, name: str, process: Process, errors: IO[bytes], told: Callable[[dict[str, Any]], None] | None
     ) -> None:
-        self.name = name
         self.hello: dict[str, Any] = {}
         self.last: dict[str, Any] = {}
-        self.death: ChildError | None = None
+        self._name = name
         self._process = process
+        self._errors = errors
         self._told = told
         self._ending = False
-        self._errors = bytearray()
-        if process.stdout is None:  # pragma: no cover - it was asked for
-            raise ChildError(name, "has no output")
+        assert process.stdout is not None  # noqa: S101 - it was asked for
         self._lines = BufferedByteReceiveStream(process.stdout)
 
-    async def send(self, order: dict[str, Any]) -> None:
+    async def send(self, line: str) -> None:
         """
-        Send an object.
+        Send a line of text.
 
         Raises:
             ChildError: The process is gone.
         """
-        if self._process.stdin is None:  # pragma: no cover - it was asked for
-            raise ChildError(self.name, "has no input")
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for
         try:
-            await self._process.stdin.send(json.dumps(order).encode() + b"\n")
+            await self._process.stdin.send(f"{line}\n".encode())
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise ChildError(self.name, "has gone") from error
+            raise ChildError(self._name, "has gone") from error
 
     async def start(self) -> None:
         """
@@ -89,29 +87,28 @@ class Child:
         Raises:
             ChildError: It did not come.
         """
-        told: object = None
+        hello: dict[str, Any] | None = None
         with anyio.move_on_after(_START_SECONDS):
-            told = await self._line()
-        if not isinstance(told, dict):
+            hello = await self._object()
+        if hello is None:
             await self.end()
-            await self._listen_to_errors()
-            raise ChildError(self.name, f"did not start{self._said()}")
-        self.hello = cast("dict[str, Any]", told)
-        self._tell(self.hello)
+            raise ChildError(self._name, f"did not start{self._said()}")
+        self.hello = hello
 
-    async def watch(self, gone: Callable[[], None]) -> None:
-        """Take whatever else it writes, and call *gone* if it ends although nobody has asked it to."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._listen_to_errors)
-            while (told := await self._line()) is not None:
-                if isinstance(told, dict):
-                    self.last = cast("dict[str, Any]", told)
-                    self._tell(self.last)
+    async def watch(self) -> None:
+        """
+        Take whatever else it writes, up to its end.
+
+        Raises:
+            ChildError: It ended although nobody has asked it to.
+        """
+        while (told := await self._object()) is not None:
+            self.last = told
         await self._process.wait()
         if not self._ending:
-            code = self._process.returncode
-            self.death = ChildError(self.name, f"ended too soon, with code {code}{self._said()}")
-            gone()
+            raise ChildError(
+                self._name, f"ended too soon, with code {self._process.returncode}{self._said()}"
+            )
 
     async def end(self) -> None:
         """Ask it to stop by ending its standard input, and make it stop if it does not."""
@@ -124,13 +121,14 @@ class Child:
             self._process.kill()
             await self._process.wait()
 
-    def _tell(self, facts: dict[str, Any]) -> None:
-        if self._told is not None:
-            self._told(facts)
-
-    async def _line(self) -> object:
+    async def _object(self) -> dict[str, Any] | None:
+        """Return the next object, or `None` at the end; lines that are none are passed over."""
+        told: object = None
         try:
-            line = await self._lines.receive_until(b"\n", _MAX_LINE)
+            while not isinstance(told, dict):
+                line = await self._lines.receive_until(b"\n", _MAX_LINE)
+                with suppress(ValueError):
+                    told = json.loads(line)
         except (
             anyio.EndOfStream,
             anyio.IncompleteRead,
@@ -138,23 +136,14 @@ class Child:
             anyio.ClosedResourceError,
         ):
             return None
-        try:
-            return json.loads(line)
-        except ValueError:
-            return line
-
-    async def _listen_to_errors(self) -> None:
-        if self._process.stderr is None:  # pragma: no cover - it was asked for
-            return
-        try:
-            async for chunk in self._process.stderr:
-                self._errors += chunk
-                del self._errors[:-_LAST_WORDS]
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return
+        facts = cast("dict[str, Any]", told)
+        if self._told is not None:
+            self._told(facts)
+        return facts
 
     def _said(self) -> str:
-        lines = self._errors.decode(errors="replace").strip().splitlines()
+        self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - _LAST_WORDS, 0))
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return f": {lines[-1]}" if lines else ""
 
 
@@ -176,33 +165,39 @@ async def child(
     Raises:
         ChildError: It did not start, or ended before the block did.
     """
-    # A session of its own: Ctrl-C is for us, and we end it.
-    try:
-        process = await anyio.open_process(
-            [sys.executable, "-P", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise ChildError(name, f"did not start: {error}") from error
-    running = Child(name, process, told)
-    failure: Exception | None = None
-    try:
-        await running.start()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(running.watch, tasks.cancel_scope.cancel)
+    with TemporaryFile() as errors:
+        try:
+            process = await anyio.open_process(
+                [sys.executable, "-P", *arguments],
+                stdin=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,  # Ctrl-C is for us, and we end it
+            )
+        except OSError as error:
+            raise ChildError(name, f"did not start: {error}") from error
+        running = Child(name, process, errors, told)
+        failure: Exception | None = None
+
+        async def watch() -> None:
+            nonlocal failure
             try:
-                yield running
-            except Exception as error:  # noqa: BLE001 - carried past the task group, which would wrap it
+                await running.watch()
+            except ChildError as error:
                 failure = error
-            await running.end()  # which ends its output, too
-        if running.death is not None:
-            raise running.death
-        if failure is not None:
-            raise failure
-    finally:
-        with anyio.CancelScope(shield=True):
-            await running.end()
-            await process.aclose()
+                tasks.cancel_scope.cancel()
+
+        try:
+            await running.start()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(watch)
+                try:
+                    yield running
+                except Exception as error:  # noqa: BLE001 - carried past the task group, which would wrap it
+                    failure = failure or error
+                await running.end()  # which ends its output, too
+            if failure is not None:
+                raise failure
+        finally:
+            with anyio.CancelScope(shield=True):
+                await running.end()
+                await process.aclose()

@@ -80,6 +80,6 @@ def test_codes_in_the_help(capsys: pytest.CaptureFixture[str]):
 
 def test_codes_in_the_docs():
     """So does the page."""
-    page = Path(__file__).parents[2] / "docs/how-to/use-the-command-line.md"
+    page = Path(__file__).parents[2] / "docs/use/use-the-command-line.md"
     codes = re.findall(r"^\| (\d+) \|", page.read_text(), re.MULTILINE)
     assert [int(code) for code in codes] == sorted(Exit)

@@ -117,11 +117,10 @@ def test_the_reference_lists_the_options(run):
     """The page has every option that the help has, and every toxic with its values and defaults."""
     done = run("fault", "--help")
     listed = {
-        re.match(r"`(--\w+)", row[0])[1]
-        for row in table(text_of("reference/fault-proxy.md"), "option", "meaning")
+        re.match(r"`(--\w+)", row[0])[1] for row in table(text_of("lab/fault-proxy.md"), "option", "meaning")
     }
     assert listed == set(re.findall(r"--\w+", done.out.partition("options:")[2])) - {"--help"}
-    rows = table(text_of("reference/fault-proxy.md"), "toxic", "values, defaults in brackets")
+    rows = table(text_of("lab/fault-proxy.md"), "toxic", "values, defaults in brackets")
     assert [name for name, _ in rows] == [f"`{name}`" for name in TOXICS]
     for (_, values), kind in zip(rows, TOXICS.values(), strict=True):
         assert re.findall(r"`(\w+)`", values) == [field.name for field in fields(kind)]

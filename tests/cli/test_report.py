@@ -5,6 +5,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 
 import jsonschema
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from resilient_sse import ResilientStream
 from resilient_sse.cli.report.arguments import SCENARIO_NAMES
 from resilient_sse.testing.report import report_schema
-from resilient_sse.testing.scenarios import SCENARIOS, follow
+from resilient_sse.testing.scenarios import SCENARIOS, Follower
 
 
 def test_the_names_are_those_of_the_scenarios():
@@ -66,7 +67,9 @@ def test_a_broken_promise(run, monkeypatch):
     """A client that says something else: NO, the gate that failed, and exit code 1 (R217)."""
     real = ResilientStream
     monkeypatch.setattr(
-        follow, "ResilientStream", lambda url, **given: real(url, **given, messages={"lost": "oh"})
+        sys.modules[Follower.__module__],
+        "ResilientStream",
+        lambda url, **given: real(url, **given, messages={"lost": "oh"}),
     )
     done = run("report", "--form", "virtual", "--scenario", "user-experience", "--plain")
     assert done.code == 1
@@ -160,8 +163,8 @@ def test_on_a_terminal(command):
         except OSError:  # the other side is gone
             pass
     assert process.wait(30) == 0
-    assert "┃".encode() in shown
-    assert b"\r\x1b[K" in shown
+    assert "──".encode() in shown
+    assert b"runs" in shown
     assert b"silent failures" in shown
 
 

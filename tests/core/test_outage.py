@@ -1,21 +1,171 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
 from resilient_sse._core.backoff import Backoff
-from resilient_sse._core.classify import reason_of
 from resilient_sse._core.errors import (
     BadContentTypeError,
     BadStatusError,
+    CheckpointError,
     ConnectionLostError,
+    HandshakeError,
+    LimitExceededError,
     NotResumableError,
     RetriesExhaustedError,
 )
 from resilient_sse._core.options import StreamOptions
-from resilient_sse._core.outage import Decision, Outage
+from resilient_sse._core.outage import Decision, Outage, default_verdict, reason_of, retry_after_seconds
 from resilient_sse._core.states import Reason, Verdict
+
+NOW = datetime(2024, 10, 21, 7, 28, tzinfo=UTC)
+
+# The table
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_lost_connections_are_retried(reason):
+    """Transport errors, ends and silences are what reconnecting is for (P5, R149)."""
+    error = ConnectionLostError(reason)
+    assert default_verdict(error, proven=False, fresh_credentials=False) is Verdict.RETRY
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(HandshakeError("illegal header"), id="request-that-cannot-be-sent"),
+        pytest.param(LimitExceededError(1), id="limit"),
+        pytest.param(NotResumableError("spent"), id="not-resumable"),
+        pytest.param(CheckpointError("locked", key="k"), id="checkpoint"),
+    ],
+)
+def test_what_no_retry_mends(error):
+    """A protocol error of our own and a passed limit raise at once (P5)."""
+    assert default_verdict(error, proven=True, fresh_credentials=True) is Verdict.RAISE
+
+
+# Reasons
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_lost_connection_tells_its_reason(reason):
+    """The reason of a loss is the one it was made with (R110)."""
+    assert reason_of(ConnectionLostError(reason)) is reason
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        pytest.param(BadStatusError(status=204, headers={}), Reason.STATUS, id="204"),
+        pytest.param(BadStatusError(status=499, headers={}), Reason.STATUS, id="499"),
+        pytest.param(BadStatusError(status=500, headers={}), Reason.SERVER, id="500"),
+        pytest.param(BadStatusError(status=599, headers={}), Reason.SERVER, id="599"),
+        pytest.param(BadContentTypeError("", status=200, headers={}), Reason.CONTENT_TYPE, id="content-type"),
+        pytest.param(HandshakeError("illegal"), Reason.PROTOCOL, id="handshake"),
+        pytest.param(LimitExceededError(1), Reason.PROTOCOL, id="limit"),
+        pytest.param(ValueError("foreign"), Reason.PROTOCOL, id="foreign"),
+    ],
+)
+def test_reasons(error, reason):
+    """Each failure falls under one word of the closed set (R111)."""
+    assert reason_of(error) is reason
+
+
+# Retry-After
+
+
+@pytest.mark.parametrize(
+    "value, seconds",
+    [
+        pytest.param("3", 3.0, id="seconds"),
+        pytest.param("0", 0.0, id="zero"),
+        pytest.param(" 120 ", 120.0, id="spaces"),
+        pytest.param("3600", 3600.0, id="hour"),
+        pytest.param("000000000030", 30.0, id="padded"),
+        pytest.param("0" * 20, 0.0, id="zeros"),
+    ],
+)
+def test_retry_after_in_seconds(value, seconds):
+    """The plain form is a number of seconds (P6)."""
+    assert retry_after_seconds({"retry-after": value}, now=NOW) == seconds
+
+
+def test_retry_after_of_ages():
+    """A number of any length is a long time, and costs none."""
+    assert retry_after_seconds({"retry-after": "9" * 100_000}, now=NOW) >= 10**9
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("Mon, 21 Oct 2024 07:28:30 GMT", id="imf"),
+        pytest.param("Monday, 21-Oct-24 07:28:30 GMT", id="rfc-850"),
+        pytest.param("Mon Oct 21 07:28:30 2024", id="asctime"),
+        pytest.param("Mon, 21 Oct 2024 09:28:30 +0200", id="offset"),
+        pytest.param("Mon, 21 Oct 2024 07:28:30 -0000", id="zone-unknown"),
+    ],
+)
+def test_retry_after_as_a_date(value):
+    """All forms of an HTTP date are understood; without a Date header they count from now (P6)."""
+    assert retry_after_seconds({"retry-after": value}, now=NOW) == 30.0
+
+
+def test_a_date_counts_from_the_servers_own():
+    """The two clocks need not agree: the answer's Date says when it was sent."""
+    headers = {
+        "date": format_datetime(NOW - timedelta(hours=5), usegmt=True),
+        "retry-after": format_datetime(NOW - timedelta(hours=5) + timedelta(seconds=90), usegmt=True),
+    }
+    assert retry_after_seconds(headers, now=NOW) == 90.0
+
+
+def test_an_unreadable_date_header_is_passed_over():
+    """A Date that makes no sense is as good as none."""
+    headers = {"date": "yesterday", "retry-after": format_datetime(NOW + timedelta(seconds=9), usegmt=True)}
+    assert retry_after_seconds(headers, now=NOW) == 9.0
+
+
+def test_a_date_in_the_past_is_now():
+    """No wait is negative."""
+    assert retry_after_seconds({"retry-after": "Mon, 21 Oct 2013 07:28:00 GMT"}, now=NOW) == 0.0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("soon", id="word"),
+        pytest.param("-5", id="negative"),
+        pytest.param("1.5", id="fraction"),
+        pytest.param("3, 5", id="two"),
+        pytest.param("٣", id="other-digits"),
+        pytest.param("Mon, 99 Oct 2024 07:28:30 GMT", id="no-such-day"),
+        pytest.param("Mon, 21 Oct 2024 25:28:30 GMT", id="no-such-hour"),
+        pytest.param("Mon, 21 Oct 99999 07:28:30 GMT", id="no-such-year"),
+        pytest.param("Mon, 21 Oct 99999999999999999999 07:28:30 GMT", id="year-of-20-digits"),
+        pytest.param("Mon, 21 Oct 2024 07:28:9999999999900 GMT", id="second-of-13-digits"),
+        pytest.param("Mon, 21 Oct 2024 07:28:30 +99999999999999", id="offset-of-14-digits"),
+    ],
+)
+def test_a_retry_after_that_makes_no_sense(value):
+    """Whatever a server writes there, it is not worth an exception (P6)."""
+    assert retry_after_seconds({"retry-after": value}, now=NOW) is None
+    assert retry_after_seconds({"retry-after": "5", "date": value}, now=NOW) == 5.0
+
+
+@pytest.mark.parametrize("edge", ["Fri, 31 Dec 9999 23:59:59 -2359", "Mon, 01 Jan 0001 00:00:00 +2359"])
+def test_dates_at_the_ends_of_time(edge):
+    """The first and the last date there are can be compared with any other."""
+    assert retry_after_seconds({"retry-after": edge}, now=NOW) >= 0
+    assert retry_after_seconds({"retry-after": format_datetime(NOW), "date": edge}, now=NOW) >= 0
+
+
+def test_no_retry_after():
+    """Most answers do not ask for anything."""
+    assert retry_after_seconds({}, now=NOW) is None
+
 
 WALL = datetime(2024, 10, 21, 7, 28, tzinfo=UTC)
 
@@ -244,7 +394,7 @@ def test_retry_after_is_heeded(code):
     assert decide(failures, status(code)).delay == 2.0
 
 
-def test_retry_after_as_a_date():
+def test_an_outage_heeds_a_date():
     """A date counts from the answer's own Date, or from the calendar (P6)."""
     failures = outage()
     assert decide(failures, status(503, retry_after="Mon, 21 Oct 2024 07:28:30 GMT")).delay == 30.0

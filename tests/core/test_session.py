@@ -21,7 +21,7 @@ from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opene
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.sequence import State, integers
-from resilient_sse._core.session import TRANSITIONS, Session
+from resilient_sse._core.session import TRANSITIONS, Session, Step
 from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
 
 CONNECTING, CONNECTED, WAITING = StreamState.CONNECTING, StreamState.CONNECTED, StreamState.WAITING
@@ -57,7 +57,7 @@ class Stream:
 
     def opens(self, **headers: str) -> Stream:
         names = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.session.opened(200, names, cursor=self.session.intake.cursor, now=self.now)
+        self.session.opened(200, names, cursor=self.session.delivery.cursor, now=self.now)
         return self
 
     def sends(self, text: str, *, after: float = 0.0) -> Stream:
@@ -98,13 +98,13 @@ class Stream:
         return [item for item in self.taken() if isinstance(item, Gap)]
 
     def changes(self) -> list[StateChange]:
-        untold = list(self.session.journal.untold)
-        self.session.journal.untold.clear()
+        untold = list(self.session.untold)
+        self.session.untold.clear()
         return [change for change in untold if isinstance(change, StateChange)]
 
     def recoveries(self) -> list[Recovery]:
-        untold = list(self.session.journal.untold)
-        self.session.journal.untold.clear()
+        untold = list(self.session.untold)
+        self.session.untold.clear()
         return [recovery for recovery in untold if isinstance(recovery, Recovery)]
 
     def path(self) -> list[StreamState]:
@@ -211,7 +211,7 @@ def test_every_row_can_be_reached(old, new, reason):
         stream = in_state(old, classify=lambda _: answers.get(new) if ready else None)
         ready.append(True)
         if new is WAITING and old is not CONNECTED:
-            stream.session.journal.attempting(stream.now)
+            stream.session.attempting(stream.now)
         happens(stream, new, reason)
     assert [(change.old, change.new, change.reason) for change in stream.changes()] == [(old, new, reason)]
     assert stream.state is new
@@ -223,11 +223,11 @@ def test_no_other_row(old, new):
     """Every other pair, and every other reason for a legal pair, is a bug and raises (R80)."""
     for reason in set(Reason) - TRANSITIONS.get((old, new), frozenset()):
         stream = Stream()
-        stream.session.journal.state = old
+        stream.session.state = old
         with pytest.raises(AssertionError, match=f"{old.value} -> {new.value} because of {reason.value}"):
             stream.session._move(new, reason, stream.now)
         assert stream.state is old
-        assert not stream.session.journal.untold
+        assert not stream.session.untold
 
 
 def test_the_table_cannot_be_changed():
@@ -350,20 +350,20 @@ def test_nobody_waits_for_a_connection_that_is_not_there():
 def test_silence_before_an_answer():
     """It is told of like any other, and what is behind it is not called up, or lost (section 3.3)."""
     stream = up().loses()
-    stream.session.journal.attempting(stream.now)
+    stream.session.attempting(stream.now)
     stream.falls_silent()
-    waiting = stream.session.journal.untold[-1]
+    waiting = stream.session.untold[-1]
     assert (waiting.was_up, waiting.is_up, waiting.attempted_at) == (False, False, None)
     assert waiting.message == "Waiting for server response... (retry 1/5)"
-    assert not stream.session.journal.health(stream.now).ok
+    assert not stream.session.health(stream.now).ok
     stream.session.refused(ConnectionLostError(Reason.CONNECT), now=stream.now, wall=WALL)
-    failed = stream.session.journal.untold[-1]
+    failed = stream.session.untold[-1]
     assert (failed.was_up, failed.attempted_at) == (False, stream.now)
     assert failed.message == "Reconnecting (attempt 2)..."
-    stream.session.journal.attempting(stream.now)
+    stream.session.attempting(stream.now)
     stream.falls_silent()
     stream.session.opened(200, {}, cursor=None, now=stream.now)
-    opened = stream.session.journal.untold[-1]
+    opened = stream.session.untold[-1]
     assert (opened.was_up, opened.is_up) == (False, True)
     assert opened.message == "Connection restored - resuming stream..."
 
@@ -630,7 +630,7 @@ def test_gone():
     assert stream.gaps() == [Gap(kind="unresumable", after_id="1")]
     assert stream.state is ERROR
     assert stream.session.error.status == 410
-    assert stream.session.intake.cursor == "1"
+    assert stream.session.delivery.cursor == "1"
     assert stream.stats.gaps == 1
 
 
@@ -704,7 +704,7 @@ def test_half_an_event_is_dropped():
     """A reset in the middle of an event leaves no trace but a count, and the id is not advanced (R41)."""
     stream = up().sends("id: 2\ndata: tw").loses()
     assert stream.stats.partial == 1
-    assert stream.session.intake.cursor == "1"
+    assert stream.session.delivery.cursor == "1"
     stream.opens().sends("id: 2\ndata: two\n\n")
     assert stream.events() == ["two"]
     assert stream.loses().stats.partial == 1
@@ -717,7 +717,7 @@ def test_a_hole_is_healed_over_a_reconnect():
     """The session reconnects because of the gap, from the last contiguous id (R34, R37)."""
     stream = up(sequence=integers).sends("id: 3\ndata: three\n\n")
     assert stream.events() == []
-    assert stream.session.intake.sequence.state is State.ASKING
+    assert stream.session.delivery.sequence.state is State.ASKING
     stream.loses(Reason.GAP)
     assert stream.changes()[-1].reason is Reason.GAP
     stream.opens().sends("id: 2\ndata: two\n\nid: 3\ndata: three\n\n")
@@ -1035,7 +1035,7 @@ def test_a_hole_does_not_end_a_stream_that_cannot_ask_again(options):
         "1", "2", HOLES[0], "5", "6", HOLES[1], "9",
     ]  # fmt: skip
     assert stream.state is CONNECTED
-    assert stream.session.intake.sequence.state is not State.ASKING
+    assert stream.session.delivery.sequence.state is not State.ASKING
     assert (stream.stats.gaps, stream.stats.lost) == (2, 4)
     assert stream.sends("id: 10\ndata: 10\n\n").events() == ["10"]
 
@@ -1114,7 +1114,7 @@ def test_until():
     """The event that completes the stream is delivered, then the stream is over (P19, R74)."""
     stream = up(until="done").sends("event: done\ndata: bye\n\ndata: late\n\n")
     assert stream.events() == ["bye"]
-    assert stream.session.intake.done
+    assert stream.session.delivery.done
     stream.session.complete(stream.now)
     assert stream.taken() == [Closed(reason=Reason.COMPLETE)]
     (change,) = stream.changes()
@@ -1300,7 +1300,7 @@ def test_what_was_held_back_recovers_nothing():
     """Events of a lost connection, released after it, end no outage: nothing has come over a new one (R163)."""
     stream = up(sequence=integers).sends("id: 4\ndata: 4\n\n")
     assert stream.taken() == []
-    assert stream.session.intake.sequence.state is State.ASKING
+    assert stream.session.delivery.sequence.state is State.ASKING
     stream.loses(Reason.GAP).opens().loses().opens().loses().opens().loses(Reason.EOF)
     assert [item.data for item in stream.taken() if isinstance(item, ServerSentEvent)] == ["4"]
     assert stream.recoveries() == []
@@ -1324,9 +1324,9 @@ def test_a_large_read_is_judged_in_parts(size, parts):
     stream = event * (65_000 // len(event))
     session.receive(stream, raw_size=len(stream), waited=0.0, now=0.0)
     for _ in range(parts - 1):
-        assert session.unfinished
+        assert session.next_step() is Step.GO_ON
         session.go_on(0.0)
-    assert not session.unfinished
+    assert session.next_step() is not Step.GO_ON
     assert session.stats.received == 65_000 // len(event)
 
 
@@ -1345,7 +1345,7 @@ def calls_to_judge(stream: bytes, size: int) -> int:
     try:
         for at in range(0, len(stream), size):
             session.receive(stream[at : at + size], raw_size=size, waited=0.0, now=0.0)
-            while session.take(0.0) is not None or session.unfinished:
+            while session.take(0.0) is not None or session.next_step() is Step.GO_ON:
                 session.go_on(0.0)
     finally:
         sys.setprofile(None)

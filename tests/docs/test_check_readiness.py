@@ -17,7 +17,9 @@ from resilient_sse.testing.server import ReferenceServer, serving
 from tests.client.support import drain, make, numbered
 from tests.docs.pages import fences, text_of
 
-(BLOCK,) = [block for block in fences(text_of("how-to/check-readiness.md"), "python") if "FastAPI" in block]
+(BLOCK,) = [
+    block for block in fences(text_of("production/check-readiness.md"), "python") if "FastAPI" in block
+]
 PATHS = ["/ready", "/ready/"]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.pages import fences, text_of
 
-PAGE = text_of("how-to/test-your-code.md")
+PAGE = text_of("testing/test-your-code.md")
 FILES = {
     re.match(r"# (\w+\.py)\n", block)[1]: block for block in fences(PAGE, "python") if block.startswith("# ")
 }

@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent as a signal"),
 ]
 
-PAGE = text_of("tutorial/first-stream.md")
+PAGE = text_of("start/first-stream.md")
 PATIENCE = 60
 
 

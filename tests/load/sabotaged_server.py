@@ -6,8 +6,6 @@ import sys
 
 from resilient_sse.cli import main
 from resilient_sse.testing import server as kit
-from resilient_sse.testing.server.app import ReferenceServer
-from resilient_sse.testing.server.topics import Topics
 
 LOST = 5
 
@@ -20,34 +18,21 @@ class LosingStore(kit.MemoryStore):
         return [event for event in await super().after(stream, id, limit) if event.id != LOST]
 
 
-def lose():
-    """Never send one event, neither live nor again."""
-    announce = Topics.announce
+class DyingStore(kit.MemoryStore):
+    """Ends the process without a word after a second of service."""
 
-    def announce_others(self, stored):
-        if stored.id != LOST:
-            announce(self, stored)
-
-    kit.MemoryStore = LosingStore
-    Topics.announce = announce_others
-
-
-def die():
-    """End without a word after a second of service."""
-    enter = ReferenceServer.enter
-
-    def enter_and_die(self, *arguments):
+    async def append(self, stream, event, data):
+        """Arrange for the end."""
         asyncio.get_running_loop().call_later(1.0, os._exit, 9)
-        return enter(self, *arguments)
-
-    ReferenceServer.enter = enter_and_die
-
-
-def endless():
-    """Never complete."""
-    sys.argv.remove("--complete")
+        return await super().append(stream, event, data)
 
 
 if __name__ == "__main__":
-    {"lose": lose, "die": die, "endless": endless}[sys.argv.pop(1)]()
+    match sys.argv.pop(1):
+        case "lose":
+            kit.MemoryStore = LosingStore
+        case "die":
+            kit.MemoryStore = DyingStore
+        case "endless":
+            sys.argv.remove("--complete")
     sys.exit(main(sys.argv[1:]))

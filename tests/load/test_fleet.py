@@ -100,9 +100,9 @@ async def test_openings_at_once(streams):
         assert len(streams.made) == 121
         assert not fleet.all_open.is_set()
         tasks.cancel_scope.cancel()
-    assert fleet.ended == 121
-    assert (fleet.tallies[20].failure or "").startswith("BadStatusError")
-    assert fleet.tallies[0].complete
+    assert fleet.count("ended") == 121
+    assert (fleet.followers[20].failure or "").startswith("BadStatusError")
+    assert fleet.followers[0].complete
 
 
 async def test_all_open(streams):
@@ -115,11 +115,11 @@ async def test_all_open(streams):
             assert not fleet.steady
             stream.open()
         assert fleet.steady
-        assert (fleet.open, fleet.reconnecting, fleet.ended) == (3, 0, 0)
+        assert tuple(map(fleet.count, ("open", "reconnecting", "ended"))) == (3, 0, 0)
         streams.made[1].end()
         await anyio.sleep(1)
         assert not fleet.steady
-        assert (fleet.open, fleet.ended) == (2, 1)
+        assert (fleet.count("open"), fleet.count("ended")) == (2, 1)
         for stream in streams.made:
             stream.end()
-    assert fleet.ended == 3
+    assert fleet.count("ended") == 3

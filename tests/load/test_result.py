@@ -63,23 +63,19 @@ def drop(*path):
 @pytest.mark.parametrize(
     "change,text",
     [
-        (put(2, "format"), "format is 2"),
-        (drop("format"), "format is None"),
-        (put("60", "seconds"), "result.seconds must be float, not '60'"),
-        (put(True, "setup", "users"), "result.setup.users must be int, not True"),
-        (put(1.5, "setup", "users"), "result.setup.users must be int"),
-        (put([], "streams"), "result.streams must be an object"),
-        (put("x", "streams", "failures"), "result.streams.failures must be a list"),
-        (put([1], "streams", "failures"), r"result.streams.failures\[0\] must be str"),
-        (put("x", "times", "recovery", "p95"), "result.times.recovery.p95 must be float or NoneType"),
-        (put(1, "times", "recovery", "p96"), "result.times.recovery.p96 is not known"),
-        (drop("delivery", "gaps"), "result.delivery.gaps is missing"),
-        (put(1, "gates", 0, "passed"), r"result.gates\[0\].passed must be bool"),
+        (put(2, "format"), "format is 2, and this reads 1"),
+        (drop("format"), "a JSON object with a format"),
+        (put([], "streams"), "^streams is not as a load run writes it"),
+        (put(1, "times", "recovery", "p96"), "^times is not .*p96"),
+        (drop("delivery", "gaps"), "^delivery is not .*gaps"),
+        (put(1, "gates", 0, "colour"), "^gates is not .*colour"),
+        (put(1, "else"), "^result is not .*else"),
+        (drop("passed"), "^result is not .*passed"),
         (put(True, "passed"), "passed is True, but the gates say False"),
     ],
 )
 def test_what_is_refused(change, text):
-    """A document that is wrong anywhere is refused, and the place is named."""
+    """A document that is no result is refused, and the place is named."""
     with pytest.raises(ValueError, match=text):
         LoadResult.from_json(wrong(change))
 

@@ -20,8 +20,8 @@ from resilient_sse.testing.load import (
     OpenFilesError,
     Share,
     fleet,
+    processes,
     run_load,
-    site,
 )
 from resilient_sse.testing.load.fleet import Fleet
 from resilient_sse.testing.server import ReferenceServer, open_server, serving
@@ -67,13 +67,9 @@ def broken(result):
 
 def sabotage(monkeypatch, what):
     """Have the server run with something wrong."""
-    arguments = site._server
-
-    def sabotaged(plan):
-        script = str(HERE / "sabotaged_server.py")
-        return [script, what, *arguments(plan)[2:]]
-
-    monkeypatch.setattr(site, "_server", sabotaged)
+    command = processes.server_command
+    script = str(HERE / "sabotaged_server.py")
+    monkeypatch.setattr(processes, "server_command", lambda plan: [script, what, *command(plan)[2:]])
 
 
 @pytest.mark.slow
@@ -145,18 +141,14 @@ async def test_server_that_loses_an_event(monkeypatch):
 @pytest.mark.proof
 async def test_network_that_stays_away(monkeypatch):
     """R86-R88, R170: eight seconds without a network are too long for reconnects and for availability."""
-    arguments = site._network
-
-    def sabotaged(*given):
-        return [str(HERE / "sabotaged_network.py"), *arguments(*given)[2:]]
-
-    monkeypatch.setattr(site, "_network", sabotaged)
+    command = processes.network_command
+    away = ("--flap", "1,8,1", "--after", "3")
+    monkeypatch.setattr(processes, "network_command", lambda *given: [*command(*given), *away])
     plan = replace(
         SMALL,
         users=5,
         messages=60,
         profiles=(Share("clean"),),
-        drops=60,
         limits=Limits(availability=0.999),
     )
     result = await run_load(plan)
@@ -203,25 +195,25 @@ async def test_restart_with_an_empty_store():
 
         async def until(condition):
             with anyio.fail_after(60):
-                while not all(condition(tally) for tally in fleet.tallies):  # noqa: ASYNC110 - it tells nobody
+                while not all(condition(follower) for follower in fleet.followers):  # noqa: ASYNC110 - it tells nobody
                     await anyio.sleep(0.05)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(fleet.run)
             await fleet.all_open.wait()
             await publish(30)
-            await until(lambda tally: tally.unique == 30)
+            await until(lambda follower: follower.unique == 30)
             await running.restart(empty=True, down=0.3)
             await publish(10)
             for user in users:
                 await running.complete(user)
-            await until(lambda tally: tally.ended)
+            await until(lambda follower: follower.ended)
     assert fleet.crashes == []
-    assert {tally.failure for tally in fleet.tallies} == {None}
-    assert {tally.gaps for tally in fleet.tallies} == {1}
-    assert {(tally.unique, tally.complete) for tally in fleet.tallies} == {(40, True)}
-    assert {tally.duplicates + tally.disorder for tally in fleet.tallies} == {0}
-    assert max(tally.connections for tally in fleet.tallies) <= 4
+    assert {follower.failure for follower in fleet.followers} == {None}
+    assert {follower.stats.gaps for follower in fleet.followers} == {1}
+    assert {(follower.unique, follower.complete) for follower in fleet.followers} == {(40, True)}
+    assert {follower.duplicates + follower.disorder for follower in fleet.followers} == {0}
+    assert max(follower.stats.connections for follower in fleet.followers) <= 4
     assert server.counters.connections <= 200
 
 

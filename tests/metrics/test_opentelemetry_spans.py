@@ -2,9 +2,12 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import anyio
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -14,7 +17,7 @@ from resilient_sse import Backoff, HandshakeError, RetriesExhaustedError
 from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics
 from resilient_sse.testing import comment, event, pause
 from tests.client.support import drain, make, numbered, slow, take
-from tests.metrics.test_opentelemetry import Collector
+from tests.metrics.test_opentelemetry import Collector, by_name
 from tests.metrics.torment import given_up, tormented
 
 
@@ -443,19 +446,29 @@ async def test_a_tracer_that_raises(script, traces, caplog):
     assert traces.collector.value("sse.client.streams", state="error") == 1, "told by the same fact"
 
 
+class BrokenMeters(MeterProvider):
+    """A provider whose histograms fail."""
+
+    def get_meter(self, *args, **kwargs):
+        """Give a meter of which histograms raise."""
+
+        def fail(_value, _attributes):
+            raise OSError("disk full")
+
+        meter = super().get_meter(*args, **kwargs)
+        meter.create_histogram = lambda *args, **kwargs: SimpleNamespace(record=fail)
+        return meter
+
+
 async def test_a_histogram_that_raises(script, traces):
     """Spans do not depend on the figures."""
-    instruments = traces.collector.metrics._observers._shared.instruments
-
-    def fail(_value, _attributes):
-        raise OSError("disk full")
-
-    instruments._records = dict.fromkeys(instruments._records, fail)
-    stream = await tormented(script, traces.metrics)
+    reader = InMemoryMetricReader()
+    meters = BrokenMeters([reader], shutdown_on_exit=False)
+    stream = await tormented(script, OpenTelemetryMetrics(meters, traces.provider))
     assert stream.stats.callback_errors > 0
     assert len(traces.spans) == 9
-    assert traces.collector.value("sse.client.callback_errors") == stream.stats.callback_errors
-    assert traces.collector.value("sse.client.events_delivered") == 14
+    found = by_name(reader.get_metrics_data())
+    assert found["sse.client.events_delivered"].data.data_points[0].value == 14
 
 
 class Stuck(SpanExporter):

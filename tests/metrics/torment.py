@@ -87,7 +87,7 @@ def crowded(metrics: Any, watch: Callable[[threading.Event], None]) -> int:
     Each is lost once, and delivers 21 events, besides a heartbeat and a repetition.  Meanwhile *watch* runs in a
     thread of its own; the event tells it when all is over.
     """
-    rounds, backends = 15, ("asyncio", "trio", "asyncio", "trio")
+    rounds, backends = 5, ("asyncio", "trio", "asyncio", "trio")
 
     async def follow() -> None:
         for _ in range(rounds):

@@ -1,11 +1,12 @@
 """The table of alerts and objectives, held against the report."""
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from resilient_sse import StreamStats
 from resilient_sse.metrics import catalogue
 from resilient_sse.metrics.catalogue import CONTRACT
-from resilient_sse.metrics.figures import Figures
+from resilient_sse.metrics.prometheus import PrometheusMetrics
 from resilient_sse.monitoring import ALERTS, SLOS, conditions
 from resilient_sse.monitoring.measures import Share, Unit
 from resilient_sse.monitoring.prometheus_rules import alert_annotations, alert_labels, expression
@@ -58,12 +59,13 @@ def test_the_conditions_are_worded_as_in_the_report():
 
 def test_one_stall_in_each_of_two_streams_is_none_too_many():
     """R107: what the rule watches rises with the second stall of one stream, not with the first of each of two."""
-    figures = Figures(lambda *_: None, known=((),))
+    registry = CollectorRegistry()
     stats = [StreamStats(started_at=0.0), StreamStats(started_at=0.0)]
-    observers = [figures.attach(one) for one in stats]
+    observers = [PrometheusMetrics(registry).attach(one, "https://host/stream") for one in stats]
     for stalls, repeated in ([(0, 0), 0], [(1, 1), 0], [(2, 1), 1]):
         stats[0].stalls, stats[1].stalls = stalls
-        assert figures.sums()[()][BY_NAME["SSERepeatedStalls"].measure.metric, ()] == repeated
+        watched = BY_NAME["SSERepeatedStalls"].measure.metric.name
+        assert registry.get_sample_value(watched) == repeated
     assert len(observers) == 2  # which are held weakly
 
 

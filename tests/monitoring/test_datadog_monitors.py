@@ -9,8 +9,7 @@ import yaml
 from resilient_sse.metrics.catalogue import BY_NAME, Kind
 from resilient_sse.monitoring import ALERTS
 from resilient_sse.monitoring.datadog_monitors import datadog_monitors
-from resilient_sse.monitoring.prometheus_rules import prometheus_rules
-from resilient_sse.monitoring.promql import duration
+from resilient_sse.monitoring.prometheus_rules import duration, prometheus_rules
 
 MONITORS = {monitor["name"]: monitor for monitor in json.loads(datadog_monitors())}
 

@@ -11,7 +11,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from resilient_sse.monitoring import ALERTS
 from resilient_sse.monitoring.grafana import grafana_dashboard
-from resilient_sse.monitoring.yaml_text import yaml_text
+from resilient_sse.monitoring.prometheus_rules import yaml_text
 from tests.monitoring.expressions import RECORDED, SERIES, names
 
 BOARD = json.loads(grafana_dashboard(["network", "device"]))

@@ -6,8 +6,7 @@ import pytest
 import yaml
 
 from resilient_sse.monitoring import ALERTS, SLOS
-from resilient_sse.monitoring.prometheus_rules import alert_labels, prometheus_rules
-from resilient_sse.monitoring.promql import duration
+from resilient_sse.monitoring.prometheus_rules import alert_labels, duration, prometheus_rules
 from tests.monitoring.expressions import RECORDED, SERIES, names
 from tests.monitoring.promtool_tests import (
     ALERT_VECTORS,

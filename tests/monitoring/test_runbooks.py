@@ -10,12 +10,11 @@ from resilient_sse import Gap
 from resilient_sse.cli.arguments import parse
 from resilient_sse.metrics.catalogue import BY_NAME
 from resilient_sse.monitoring import ALERTS, SLOS
-from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, expression
-from resilient_sse.monitoring.promql import duration
+from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, duration, expression
 from tests.docs.pages import DOCS, ROOT, code, fences, table, text_of
 from tests.monitoring.expressions import NAME, RECORDED, SERIES
 
-PAGES = ["how-to/alert.md", "how-to/tune-by-metrics.md", "reference/alerts.md"]
+PAGES = ["production/alert.md", "use/tune-retries-and-timeouts.md", "reference/alerts.md"]
 SECTIONS = ["Meaning", "Check", "Action", "Escalation"]
 
 each_alert = pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
@@ -87,7 +86,7 @@ def test_the_logger_of_gaps_logs_the_ids(caplog):
 
 def test_the_rehearsal_is_a_recipe():
     """R124, R182: its commands are understood, and its files fit together."""
-    rehearsal = text_of("how-to/alert.md").split("## Rehearse")[1].split("\n## ")[0]
+    rehearsal = text_of("production/alert.md").split("## Rehearse")[1].split("\n## ")[0]
     lines = "".join(fences(rehearsal, "sh")).splitlines()
     asked = [
         parse(shlex.split(line.removesuffix(" &"))[1:]) for line in lines if line.startswith("resilient-sse ")
@@ -125,7 +124,9 @@ def test_every_metric_that_is_named_exists(name):
 
 def test_the_tuning_page_reads_metrics_and_names_arguments():
     """R225: each row begins with a metric."""
-    rows = table(text_of("how-to/tune-by-metrics.md"), "what you see", "what it means", "what to change")
+    rows = table(
+        text_of("use/tune-retries-and-timeouts.md"), "what you see", "what it means", "what to change"
+    )
     assert len(rows) >= 10
     for seen, _, _ in rows:
         assert NAME.search(seen)

@@ -16,7 +16,7 @@ from tests.netns.stage import need_kernel
 pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.ci]
 
 SIDES = ("server", "client")
-(COMMANDS,) = fences(text_of("how-to/use-real-packet-loss.md"), "sh")
+(COMMANDS,) = fences(text_of("lab/use-real-packet-loss.md"), "sh")
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def play(
                 assert isinstance(item, Closed | Comment | Disconnected | Gap | Opened | ServerSentEvent)
 
     for chunks in connections:
-        session.opened(200, {}, cursor=session.intake.cursor, now=0.0)
+        session.opened(200, {}, cursor=session.delivery.cursor, now=0.0)
         take()
         for chunk in chunks:
             session.receive(chunk, raw_size=len(chunk), waited=0.0, now=0.0)
@@ -61,7 +61,7 @@ def play(
     figures = session.figures()
     for name in TIMES:
         setattr(figures, name, None)
-    intake_ = session.intake
+    intake_ = session.delivery
     return taken, figures, intake_.last_event_id, intake_.cursor
 
 

@@ -107,19 +107,6 @@ def test_what_takes_no_time_is_done_at_once(echo):
         assert proxy.profile.name == "wifi"
 
 
-def test_a_black_hole_opens_and_closes(echo):
-    """What was held back arrives when it flows again."""
-    with proxying(echo) as proxy, socket.create_connection((proxy.host, proxy.port)) as connection:
-        proxy.black_hole()
-        connection.sendall(b"hello")
-        connection.settimeout(0.2)
-        with pytest.raises(TimeoutError):
-            connection.recv(100)
-        proxy.flow()
-        connection.settimeout(5)
-        assert connection.recv(100) == b"hello"
-
-
 def test_what_takes_time_goes_on_in_the_background(echo):
     """Flaps, hand-offs and timelines return a future, and the test goes on."""
     with proxying(echo) as proxy:
@@ -158,14 +145,6 @@ def refused(proxy):
     except ConnectionRefusedError:
         return True
     return False
-
-
-async def test_it_serves_async_tests_as_well(echo):
-    """The proxy has its own loop, so the test's may be any."""
-    with proxying(echo, profile="wifi") as proxy:
-        async with await anyio.connect_tcp(proxy.host, proxy.port) as stream:
-            await stream.send(b"hello")
-            assert await stream.receive() == b"hello"
 
 
 @pytest.mark.parametrize("url", ["https://host/stream", "/stream"])
@@ -247,20 +226,6 @@ def test_what_was_asked_for_is_not_raised_again(echo, how):
                 future.result(5)
         else:
             assert isinstance(future.exception(5), TypeError)
-
-
-def test_a_future_that_was_not_ready_was_not_asked(echo):
-    """A question that timed out was not answered."""
-
-    def play_and_ask():
-        with proxying(echo) as proxy:
-            future = proxy.play(Timeline([(0.1, 5)]))
-            with pytest.raises(TimeoutError):
-                future.result(0)
-            until(future.done)
-
-    with pytest.raises(TypeError, match="give a toxic"):
-        play_and_ask()
 
 
 def test_a_fault_can_be_cancelled(echo):

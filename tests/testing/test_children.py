@@ -47,7 +47,7 @@ async def test_conversation():
     async with child("echo", program(ECHO)) as echo:
         pid = echo.hello["pid"]
         assert alive(pid)
-        await echo.send({"n": 1})
+        await echo.send('{"n": 1}')
         assert await eventually(lambda: echo.last == {"n": 1})
     assert not alive(pid)
 
@@ -132,7 +132,7 @@ async def test_murder():
         async with child("echo", program(ECHO)) as echo:
             os.kill(echo.hello["pid"], signal.SIGKILL)
             for _ in range(500):
-                await echo.send({"n": 1})
+                await echo.send('{"n": 1}')
                 await anyio.sleep(0.02)
 
 

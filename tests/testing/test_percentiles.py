@@ -5,7 +5,6 @@ import random
 import pytest
 
 from resilient_sse.testing.percentiles import percentile
-from resilient_sse.testing.report.checking.columns import percentile_of
 
 
 @pytest.mark.parametrize(
@@ -30,12 +29,3 @@ def test_percentiles_of_little():
     assert percentile([], 50) is None
     with pytest.raises(ValueError, match="percent must be from 0 to 100"):
         percentile([1.0], 101)
-
-
-@pytest.mark.parametrize("percent", [95, 99])
-def test_the_checker_finds_the_same(percent):
-    """The report's checker, which shares nothing with this, comes to the same (R86, R87)."""
-    chance = random.Random(7)
-    for count in range(200):
-        values = [chance.choice([1.0, 2.0, chance.random()]) for _ in range(count)]
-        assert percentile_of(values, percent / 100) == percentile(values, percent)

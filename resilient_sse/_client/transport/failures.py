@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import anyio
 import httpx
 
-from resilient_sse._core.classify import is_for_a_moment
 from resilient_sse._core.errors import (
     BadStatusError,
     ConnectionLostError,
     HandshakeError,
     ResilientSSEError,
 )
+from resilient_sse._core.outage import is_for_a_moment
 from resilient_sse._core.states import Reason
 
 if TYPE_CHECKING:

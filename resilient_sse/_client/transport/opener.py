@@ -18,13 +18,13 @@ from resilient_sse._client.transport.library import Auth, Client, library_of
 from resilient_sse._client.transport.opening import Opening
 from resilient_sse._client.transport.own import own_client
 from resilient_sse._client.transport.shared import Shared
-from resilient_sse._core.classify import is_event_stream
 from resilient_sse._core.errors import (
     BadContentTypeError,
     BadStatusError,
     ConnectionLostError,
     HandshakeError,
 )
+from resilient_sse._core.outage import is_event_stream
 
 if TYPE_CHECKING:
     from resilient_sse._client.request import PreparedRequest

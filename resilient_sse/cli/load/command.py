@@ -45,7 +45,7 @@ def run_load(options: LoadOptions) -> int:
         plan = plan_of(options)
         check(plan)
     except (MissingExtraError, ValueError) as error:
-        complain(str(error))
+        complain(_as_options(str(error)))
         return Exit.USAGE
     if plan.target is not None:
         _announce(plan)
@@ -56,7 +56,7 @@ def run_load(options: LoadOptions) -> int:
         with showing(quiet=options.quiet) as told:
             result = anyio.run(lambda: run_plan(plan, told=told))
     except OpenFilesError as error:
-        complain(str(error))
+        complain(_as_options(str(error)))
         return Exit.USAGE
     except ChildError as error:
         complain(str(error))
@@ -89,6 +89,19 @@ def plan_of(options: LoadOptions) -> LoadPlan:
     if given and plan.deadline is not None and options.deadline is None:
         given["deadline"] = None  # it was that of the preset as it is
     return replace(plan, **given)
+
+
+def _as_options(text: str) -> str:
+    """Write the arguments of which an error speaks as options of this command."""
+    name, space, rest = text.partition(" ")
+    text = f"--{name.replace('_', '-')}{space}{rest}" if name in LoadPlan.__dataclass_fields__ else text
+    for argument, option in (
+        ("fewer users", "fewer --users"),
+        ("shorter ramp", "shorter --ramp"),
+        ("proxy=False", "--no-proxy"),
+    ):
+        text = text.replace(argument, option)
+    return text
 
 
 def _announce(plan: LoadPlan) -> None:

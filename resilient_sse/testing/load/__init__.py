@@ -2,8 +2,8 @@
 
 from resilient_sse.testing.children import ChildError
 from resilient_sse.testing.extra import MissingExtraError
-from resilient_sse.testing.load.figures import Spread
 from resilient_sse.testing.load.plan import PRESETS, Limits, LoadPlan, Share, parse_profiles
+from resilient_sse.testing.load.processes import OpenFilesError, check
 from resilient_sse.testing.load.result import (
     Connections,
     Delivery,
@@ -12,13 +12,12 @@ from resilient_sse.testing.load.result import (
     Machine,
     Process,
     Setup,
+    Spread,
     Streams,
     Times,
 )
 from resilient_sse.testing.load.run import run_load
 from resilient_sse.testing.load.sampling import Progress
-from resilient_sse.testing.load.site import check
-from resilient_sse.testing.load.usage import OpenFilesError
 
 __all__ = [
     "PRESETS",

@@ -101,7 +101,7 @@ class LoadPlan:
         limits: What has to be reached.
 
     Raises:
-        ValueError: It cannot be done; the text says what to change.
+        ValueError: It cannot be done; the text names the argument to change.
     """
 
     users: int = 100
@@ -121,30 +121,25 @@ class LoadPlan:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        self._check_numbers()
-        if self.messages is not None and self.duration is not None:
-            raise ValueError("give --messages or --duration, not both: one follows from the other by --rate")
-        if self.drops and not self.proxy:
-            raise ValueError("--drops needs the network: leave --no-proxy out, or --drops")
-        if self.target is not None and self.proxy:
-            raise ValueError("--target is measured as it is, without a network: say --no-proxy, too")
-        if self.target is None and self.ramping >= self.sending:
-            raise ValueError(
-                f"opening the streams takes {self.ramping:g} s, and messages are sent for {self.sending:g} s, "
-                "so never are all of them open: send for longer, or give a shorter --ramp"
-            )
-        if not self.profiles or any(not 0 < part.weight < math.inf for part in self.profiles):
-            raise ValueError("--profiles needs at least one profile, and shares above 0")
-
-    def _check_numbers(self) -> None:
         if not 1 <= self.users <= _MAX_USERS:
-            raise ValueError(f"--users must be from 1 to {_MAX_USERS}, not {self.users}")
+            raise ValueError(f"users must be from 1 to {_MAX_USERS}, not {self.users}")
         for name, least in _LEAST.items():
             value: float | None = getattr(self, name)
             if value is not None and not least <= value < math.inf:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} must be a number of {least:g} or more, not {value}"
-                )
+                raise ValueError(f"{name} must be a number of {least:g} or more, not {value}")
+        if self.messages is not None and self.duration is not None:
+            raise ValueError("give messages or duration, not both: one follows from the other by rate")
+        if self.drops and not self.proxy:
+            raise ValueError("drops need the network: leave proxy=False out, or drops")
+        if self.target is not None and self.proxy:
+            raise ValueError("target is measured as it is, without a network: say proxy=False, too")
+        if self.target is None and self.ramping >= self.sending:
+            raise ValueError(
+                f"opening the streams takes {self.ramping:g} s, and messages are sent for {self.sending:g} s, "
+                "so never are all of them open: send for longer, or give a shorter ramp"
+            )
+        if not self.profiles or any(not 0 < part.weight < math.inf for part in self.profiles):
+            raise ValueError("profiles needs at least one profile, and weights above 0")
 
     @property
     def messages_each(self) -> int:
@@ -206,19 +201,19 @@ def parse_profiles(text: str) -> tuple[Share, ...]:
     Raises:
         ValueError: It cannot be read.
     """
-    shares: list[Share] = []
+    shares: dict[str, Share] = {}
     for part in text.split(","):
         name, colon, weight = (piece.strip() for piece in part.partition(":"))
         try:
             share = Share(name, float(weight) if colon else 1.0)
         except ValueError:
-            raise ValueError(f"{part!r} is not PROFILE or PROFILE:SHARE") from None
-        if not name or not 0 < share.weight < math.inf:
+            share = Share("")
+        if not share.profile or not 0 < share.weight < math.inf:
             raise ValueError(f"{part!r} is not PROFILE or PROFILE:SHARE, with a share above 0")
-        if any(other.profile == name for other in shares):
+        if name in shares:
             raise ValueError(f"the profile {name!r} is named twice")
-        shares.append(share)
-    return tuple(shares)
+        shares[name] = share
+    return tuple(shares.values())
 
 
 _SLOW_AND_FAST = (Share("3g", 20), Share("4g", 80))

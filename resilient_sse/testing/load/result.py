@@ -3,19 +3,62 @@
 from __future__ import annotations
 
 import json
-import types
-import typing
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, cast
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
-from resilient_sse.testing.load.figures import Spread
+from resilient_sse.testing.percentiles import percentile
 
-__all__ = ["Connections", "Delivery", "Gate", "LoadResult", "Machine", "Process", "Setup", "Streams", "Times"]
-
-T = TypeVar("T")
+__all__ = [
+    "Connections",
+    "Delivery",
+    "Gate",
+    "LoadResult",
+    "Machine",
+    "Process",
+    "Setup",
+    "Spread",
+    "Streams",
+    "Times",
+]
 
 FORMAT = 1
 """The number of the JSON's form; it rises when a reader of the old form would go wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """
+    How durations are spread; all but `count` are seconds, and `None` if there was nothing to measure.
+
+    Attributes:
+        count: How many there were.
+        mean: The arithmetic mean.
+        p50: Half of them took no longer.
+        p95: 95 % took no longer.
+        p99: 99 % took no longer.
+        maximum: The longest.
+    """
+
+    count: int = 0
+    mean: float | None = None
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    maximum: float | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Describe *values*."""
+        return cls(
+            count=len(values),
+            mean=statistics.fmean(values) if values else None,
+            p50=percentile(values, 50),
+            p95=percentile(values, 95),
+            p99=percentile(values, 99),
+            maximum=max(values, default=None),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +243,16 @@ class Gate:
     passed: bool
 
 
+_PARTS = {
+    "setup": Setup,
+    "machine": Machine,
+    "streams": Streams,
+    "delivery": Delivery,
+    "process": Process,
+    "connections": Connections,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadResult:
     """
@@ -237,50 +290,28 @@ class LoadResult:
         Return what `to_json` wrote.
 
         Raises:
-            ValueError: It is nothing that `to_json` wrote; the text names the first field that is wrong.
+            ValueError: It is nothing that `to_json` wrote; the text names what is wrong.
         """
         told: Any = json.loads(text)
-        if not isinstance(told, dict):
-            raise ValueError("the result of a load run is a JSON object")  # noqa: TRY004 - of a document
-        facts = dict(cast("dict[str, Any]", told))
-        if facts.get("format") != FORMAT:
-            raise ValueError(f"format is {facts.get('format')!r}, and this reads {FORMAT}")
-        passed = facts.pop("passed", None)
-        result = _build(cls, facts, "result")
+        if not isinstance(told, dict) or "format" not in told:
+            raise ValueError("the result of a load run is a JSON object with a format")
+        if told["format"] != FORMAT:
+            raise ValueError(f"format is {told['format']!r}, and this reads {FORMAT}")
+        where = "result"
+        try:
+            for where, kind in _PARTS.items():
+                told[where] = kind(**told[where])
+            where = "failures"
+            told["streams"] = replace(told["streams"], failures=tuple(told["streams"].failures))
+            where = "times"
+            told["times"] = Times(**{name: Spread(**values) for name, values in told["times"].items()})
+            where = "gates"
+            told["gates"] = tuple(Gate(**gate) for gate in told["gates"])
+            where = "result"
+            passed = told.pop("passed")
+            result = cls(**told)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{where} is not as a load run writes it: {error}") from error
         if passed is not result.passed:
             raise ValueError(f"passed is {passed!r}, but the gates say {result.passed!r}")
         return result
-
-
-def _build(kind: type[T], told: object, where: str) -> T:
-    """Make a dataclass of a JSON object, and check every field."""
-    if not isinstance(told, dict):
-        raise ValueError(f"{where} must be an object, not {told!r}")  # noqa: TRY004 - of a document
-    facts = cast("dict[str, Any]", told)
-    hints = typing.get_type_hints(kind)
-    known = {f.name: f for f in fields(cast("Any", kind))}
-    unknown = facts.keys() - known.keys()
-    if unknown:
-        raise ValueError(f"{where}.{min(unknown)} is not known")
-    missing = {name for name, f in known.items() if f.default is MISSING} - facts.keys()
-    if missing:
-        raise ValueError(f"{where}.{min(missing)} is missing")
-    return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in facts.items()})
-
-
-def _value(kind: Any, told: object, where: str) -> object:  # noqa: ANN401 - a type as annotations write it
-    if is_dataclass(kind):
-        return _build(cast("type[object]", kind), told, where)
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(told, list):
-            raise ValueError(f"{where} must be a list, not {told!r}")
-        inner = typing.get_args(kind)[0]
-        return tuple(
-            _value(inner, item, f"{where}[{i}]") for i, item in enumerate(cast("list[object]", told))
-        )
-    allowed = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    # JSON does not tell 1.0 from 1, and Python takes True for an int.
-    fits = (float in allowed and isinstance(told, int)) or isinstance(told, tuple(allowed))
-    if not fits or (isinstance(told, bool) and bool not in allowed):
-        raise ValueError(f"{where} must be {' or '.join(a.__name__ for a in allowed)}, not {told!r}")
-    return told

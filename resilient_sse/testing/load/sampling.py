@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
-from resilient_sse.testing.load.figures import mean, slope_percent
-from resilient_sse.testing.load.usage import Usage
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from resilient_sse.testing.load.fleet import Fleet
     from resilient_sse.testing.load.plan import LoadPlan
 
-__all__ = ["Progress", "Readings", "Sampler"]
+__all__ = ["Progress", "Reading", "Sampler", "growth"]
 
 _READINGS = 400
 _SHORTEST_INTERVAL = 0.5
 _TELLING_SECONDS = 0.1
 _GROWTH_SECONDS = 300.0
 """Memory watched for less than this shows the allocator's steps, not a slope."""
+_TEN_MINUTES = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,97 +56,63 @@ class Progress:
     resident: int | None
 
 
-class Readings:
+@dataclass(frozen=True, slots=True)
+class Reading:
     """
-    Rows of numbers in memory that is taken once: what is measured must not grow by being measured.
+    What this process has used by a moment, its children not included.
 
     Attributes:
-        first: The reading at the beginning.
-        last: The latest reading.
-        lateness: The longest time by which a timer rang late, in seconds.
-        peak: The most bytes resident.
-        most: The most connections that the server saw.
-        excess: The most by which they exceeded the users and those reconnecting.
+        at: The moment, in seconds of a clock that only runs forward.
+        cpu: CPU seconds, user and system, of all threads.
+        resident: Resident bytes.
+        received: Messages received.
     """
 
-    def __init__(self) -> None:
-        self.first: Usage = Usage.read()
-        self.last: Usage = self.first
-        self.lateness: float = 0.0
-        self.peak = self.first.resident
-        self.most: int | None = None
-        self.excess: int | None = None
-        self._steady_first: tuple[Usage, int] | None = None
-        self._steady_last: tuple[Usage, int] | None = None
-        self._seen = array("d")
-        self._memory_at, self._memory = array("d"), array("d")
+    at: float
+    cpu: float
+    resident: int
+    received: int
 
-    def add(self, usage: Usage, *, received: int, steady: bool, warm: bool) -> None:
-        """Take note of a reading; *steady* while all streams are open, *warm* once memory should not grow."""
-        self.last = usage
-        if usage.resident is not None:
-            self.peak = max(self.peak or 0, usage.resident)
-            if steady and warm:
-                self._memory_at.append(usage.at)
-                self._memory.append(usage.resident)
-        if steady:
-            self._steady_last = (usage, received)
-            self._steady_first = self._steady_first or self._steady_last
-
-    def connections(self, live: int, *, users: int, reconnecting: int) -> None:
-        """Take note of what the server sees while all streams are open."""
-        self._seen.append(live)
-        self.most = max(self.most or 0, live)
-        over = live - users - reconnecting
-        self.excess = over if self.excess is None else max(self.excess, over)
-
-    @property
-    def seen(self) -> float | None:
-        """The connections that the server saw, on average."""
-        return mean(self._seen)
-
-    @property
-    def cpu(self) -> float | None:
-        """The share of one core while all streams were open."""
-        if self._steady_first is None or self._steady_last is None:
+    def share_since(self, earlier: Reading | None) -> float | None:
+        """Return the share of one core used since *earlier*: 1.0 is one core all the time; `None` for no time."""
+        if earlier is None or self.at <= earlier.at:
             return None
-        return self._steady_last[0].cpu_share_since(self._steady_first[0])
+        return (self.cpu - earlier.cpu) / (self.at - earlier.at)
 
-    @property
-    def cpu_overall(self) -> float | None:
-        """The share of one core from the beginning to the latest reading."""
-        return self.last.cpu_share_since(self.first)
 
-    @property
-    def steady(self) -> tuple[float, float, int] | None:
-        """Seconds, CPU seconds and messages while all streams were open."""
-        if self._steady_first is None or self._steady_last is None:
-            return None
-        (before, had), (after, has) = self._steady_first, self._steady_last
-        return after.at - before.at, after.cpu - before.cpu, has - had
+def growth(times: Sequence[float], levels: Sequence[float]) -> float | None:
+    """
+    Return the slope of the least-squares line through *levels* in per cent of their mean for each ten minutes.
 
-    @property
-    def watched(self) -> float:
-        """Seconds for which memory was watched."""
-        return self._memory_at[-1] - self._memory_at[0] if self._memory_at else 0.0
-
-    @property
-    def growth(self) -> float | None:
-        """Per cent each ten minutes, or `None` after too short a time."""
-        if self.watched < _GROWTH_SECONDS:
-            return None
-        return slope_percent(list(zip(self._memory_at, self._memory, strict=True)))
+    Returns:
+        Per cent, negative for a fall, or `None` if they were watched for less than five minutes.
+    """
+    if not times or times[-1] - times[0] < _GROWTH_SECONDS:
+        return None
+    slope = statistics.linear_regression(times, levels).slope
+    return 100 * slope * _TEN_MINUTES / statistics.fmean(levels)
 
 
 class Sampler:
     """
-    Takes a reading now and then.
+    Takes a reading now and then, into memory that is taken once: what is measured must not grow by being measured.
 
     Args:
         plan: Of the run.
         fleet: What is watched.
         live: Asks the server how many connections it has.
         told: Is given the progress with each reading.
+
+    Attributes:
+        first: The reading at the beginning.
+        last: The latest reading.
+        steady: The first and the latest reading while all streams were open, or `None`.
+        peak: The most bytes resident.
+        seen: The connections that the server saw while all streams were open, each time.
+        excess: The most by which they exceeded the users and those reconnecting, or `None`.
+        lateness: The longest time by which a timer rang late, in seconds.
+        warm_at: When memory was read after the warm-up, while all streams were open.
+        warm: What it was then.
     """
 
     def __init__(
@@ -156,7 +122,18 @@ class Sampler:
         live: Callable[[], Awaitable[int | None]],
         told: Callable[[Progress], None] | None,
     ) -> None:
-        self.readings: Readings = Readings()
+        import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - needs an extra
+
+        self._memory = psutil.Process().memory_info
+        self.first: Reading = self._read(0)
+        self.last: Reading = self.first
+        self.steady: tuple[Reading, Reading] | None = None
+        self.peak: int = self.first.resident
+        self.seen: array[int] = array("l")
+        self.excess: int | None = None
+        self.lateness: float = 0.0
+        self.warm_at: array[float] = array("d")
+        self.warm: array[float] = array("d")
         self._plan = plan
         self._fleet = fleet
         self._live = live
@@ -170,41 +147,45 @@ class Sampler:
             await self._take(began)
             due = max(due + self._interval, anyio.current_time())
             await anyio.sleep_until(due)
-            self.readings.lateness = max(self.readings.lateness, anyio.current_time() - due)
+            self.lateness = max(self.lateness, anyio.current_time() - due)
 
     async def _take(self, began: float) -> None:
-        fleet, readings = self._fleet, self.readings
-        reconnecting = fleet.reconnecting
+        fleet = self._fleet
+        reconnecting = fleet.count("reconnecting")
         steady = fleet.steady
         live = await self._live() if steady else None
-        if live is not None and fleet.steady:
+        steady = steady and fleet.steady
+        if live is not None and steady:
             # The server was asked at some moment in between.
-            readings.connections(
-                live, users=self._plan.users, reconnecting=max(reconnecting, fleet.reconnecting)
-            )
+            over = live - self._plan.users - max(reconnecting, fleet.count("reconnecting"))
+            self.seen.append(live)
+            self.excess = over if self.excess is None else max(self.excess, over)
         seconds = anyio.current_time() - began
-        before, usage = readings.last, Usage.read()
-        readings.add(
-            usage,
-            received=fleet.received,
-            steady=steady and fleet.steady,
-            warm=seconds >= self._plan.warming,
-        )
+        before, self.last = self.last, self._read(fleet.received)
+        self.peak = max(self.peak, self.last.resident)
+        if steady:
+            self.steady = (self.last if self.steady is None else self.steady[0], self.last)
+            if seconds >= self._plan.warming:
+                self.warm_at.append(self.last.at)
+                self.warm.append(self.last.resident)
         if self._told is not None:
-            self._told(self._progress(seconds, usage, before))
+            self._told(self._progress(seconds, before))
 
-    def _progress(self, seconds: float, usage: Usage, before: Usage) -> Progress:
-        plan, fleet = self._plan, self._fleet
+    def _read(self, received: int) -> Reading:
+        return Reading(time.perf_counter(), time.process_time(), self._memory().rss, received)
+
+    def _progress(self, seconds: float, before: Reading) -> Progress:
+        plan, fleet, now = self._plan, self._fleet, self.last
         known = plan.target is None or plan.messages is not None
         return Progress(
             seconds=seconds,
             users=plan.users,
-            opened=len(fleet.tallies),
-            open=fleet.open,
-            reconnecting=fleet.reconnecting,
-            ended=fleet.ended,
+            opened=len(fleet.followers),
+            open=fleet.count("open"),
+            reconnecting=fleet.count("reconnecting"),
+            ended=fleet.count("ended"),
             received=fleet.received,
             expected=plan.users * plan.messages_each if known else None,
-            cpu=usage.cpu_share_since(before) if usage.at - before.at > _TELLING_SECONDS else None,
-            resident=usage.resident,
+            cpu=now.share_since(before) if now.at - before.at > _TELLING_SECONDS else None,
+            resident=now.resident,
         )

@@ -1,6 +1,6 @@
 """A TCP proxy with faults: a network as bad as wanted between a client and a server, on asyncio and trio."""
 
-from resilient_sse.testing.proxy.counters import Counters
+from resilient_sse.testing.proxy.conditions import Counters
 from resilient_sse.testing.proxy.link import Link, Shape, Way, shape
 from resilient_sse.testing.proxy.profiles import PROFILES, Profile, profile
 from resilient_sse.testing.proxy.proxy import FaultProxy

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import anyio
-from anyio.abc import TaskGroup
 
-from resilient_sse.testing.proxy.checks import check_flap, check_handoff, check_timeline
-from resilient_sse.testing.proxy.conditions import Conditions
-from resilient_sse.testing.proxy.counters import Counters
-from resilient_sse.testing.proxy.port import Port
-from resilient_sse.testing.proxy.profiles import Profile
+from resilient_sse.testing.proxy.conditions import Conditions, Counters
+from resilient_sse.testing.proxy.connection import Address, Connection, Port, resolve
+from resilient_sse.testing.proxy.profiles import Profile, check_seconds
 from resilient_sse.testing.proxy.profiles import profile as known_profile
-from resilient_sse.testing.proxy.relay import Relay
-from resilient_sse.testing.proxy.sockets import Address, resolve
 from resilient_sse.testing.proxy.timeline import Action, Timeline, Word, parse_action
 from resilient_sse.testing.proxy.toxics import BlackHole, Toxic
 
 if TYPE_CHECKING:
     import socket
     from types import TracebackType
+
+    from anyio.abc import TaskGroup
 
 __all__ = ["FaultProxy"]
 
@@ -79,7 +76,7 @@ class FaultProxy:
         self._is_entered = False
         self._port: Port | None = None
         self._tasks: TaskGroup | None = None
-        self._relays: set[Relay] = set()
+        self._connections: set[Connection] = set()
         self._addresses: list[Address] = []
 
     async def __aenter__(self) -> Self:
@@ -94,19 +91,16 @@ class FaultProxy:
             raise RuntimeError("the proxy is already running; make another FaultProxy for another port")
         self._is_entered = True
         try:
-            await self._open()
+            self._addresses = await resolve(*self._target)
+            where, *_ = await resolve(self.host, self._wanted)
+            self._port = Port(where)
         except BaseException:
             self._is_entered = False
             raise
-        return self
-
-    async def _open(self) -> None:
-        self._addresses = await resolve(*self._target)
-        where, *_ = await resolve(self.host, self._wanted)
-        self._port = Port(where)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._listen, self._port.open())
+        return self
 
     async def __aexit__(
         self,
@@ -118,9 +112,9 @@ class FaultProxy:
         tasks, port = self._running()
         port.release()
         self.close_all()
-        is_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
         try:
-            if is_cancelled:  # perhaps by the task group itself, which has to know
+            if isinstance(exc, anyio.get_cancelled_exc_class()):
+                # Perhaps it was cancelled by the task group itself, which has to know.
                 return await tasks.__aexit__(exc_type, exc, traceback)
             tasks.cancel_scope.cancel()
             await tasks.__aexit__(None, None, None)
@@ -158,7 +152,7 @@ class FaultProxy:
         Raises:
             ValueError: The profile is unknown; the message names those there are.
         """
-        self._conditions.profile = known_profile(profile)
+        self._conditions.use(known_profile(profile))
 
     def add(self, toxic: Toxic) -> None:
         """
@@ -208,9 +202,11 @@ class FaultProxy:
         """Close every connection (FIN), towards the client and the target; return how many."""
         return self._end_all(reset=False)
 
-    async def flap(self, times: int, *, down: float | Sequence[float], up: float = 1.0) -> None:
+    def flap(
+        self, times: int, *, down: float | Sequence[float], up: float = 1.0
+    ) -> Coroutine[Any, Any, None]:
         """
-        Take the network away and bring it back: reset everything and refuse, then accept again.
+        Take the network away and bring it back: reset everything and refuse, then accept again; to be awaited.
 
         Args:
             times: How often.
@@ -221,34 +217,61 @@ class FaultProxy:
             TypeError: A figure is no number.
             ValueError: A time is negative, or *down* has another length than *times*.
         """
-        for seconds in check_flap(times, down, up):
-            await self._away(seconds)
-            await anyio.sleep(up)
+        if not isinstance(times, int):  # pyright: ignore[reportUnnecessaryIsInstance]  # tests are not type-checked
+            raise TypeError(f"times must be a whole number, not {times!r}")
+        downs: list[float] = list(down) if isinstance(down, Sequence) else [down] * times
+        if times < 1 or len(downs) != times:
+            raise ValueError(
+                f"flap needs times of 1 or more and one figure in down for each, not {times}, {down}"
+            )
+        for seconds in (*downs, up):
+            check_seconds("down and up", seconds)
 
-    async def handoff(self, before: str | Profile, after: str | Profile, gap: float) -> None:
+        async def flap() -> None:
+            for seconds in downs:
+                await self._away(seconds)
+                await anyio.sleep(up)
+
+        return flap()
+
+    def handoff(self, before: str | Profile, after: str | Profile, gap: float) -> Coroutine[Any, Any, None]:
         """
         Change over from one network to another: reset everything, refuse for *gap* seconds, come back as *after*.
+
+        To be awaited.
 
         Raises:
             TypeError: *gap* is no number.
             ValueError: A profile is unknown, or *gap* is negative.
         """
-        leaving, arriving = check_handoff(before, after, gap)
-        self.use(leaving)
-        await self._away(gap, arriving)
+        check_seconds("gap", gap)
+        leaving, arriving = known_profile(before), known_profile(after)
 
-    async def play(self, timeline: Timeline) -> None:
+        async def handoff() -> None:
+            self.use(leaving)
+            await self._away(gap, arriving)
+
+        return handoff()
+
+    def play(self, timeline: Timeline) -> Coroutine[Any, Any, None]:
         """
-        Do what the timeline says, at its times from now on, and return after the last.
+        Do what the timeline says, at its times from now on, and return after the last; to be awaited.
 
         Raises:
             TypeError: It is no timeline.
         """
-        check_timeline(timeline)
-        start = anyio.current_time()
-        for at, action in timeline.moments:
-            await anyio.sleep_until(start + at)
-            self.apply(action)
+        if not isinstance(timeline, Timeline):  # pyright: ignore[reportUnnecessaryIsInstance]  # see `flap`
+            raise TypeError(
+                f"play needs a Timeline, such as Timeline().at(5, 'black-hole').at(41, 'flow'), not {timeline!r}"
+            )
+
+        async def play() -> None:
+            start = anyio.current_time()
+            for at, action in timeline.moments:
+                await anyio.sleep_until(start + at)
+                self.apply(action)
+
+        return play()
 
     def apply(self, action: Action) -> None:
         """Do one thing at once: what a word says, use a profile, or add a toxic; text as in `parse_action`."""
@@ -287,12 +310,13 @@ class FaultProxy:
         return self._tasks, self._port
 
     def _end_all(self, *, reset: bool) -> int:
-        ending = list(self._relays)
-        for relay in ending:
-            relay.cut(reset=reset)
+        ending = list(self._connections)
+        for connection in ending:
+            connection.cut(reset=reset)
         return len(ending)
 
     async def _listen(self, listener: socket.socket) -> None:
+        tasks, _ = self._running()
         while listener.fileno() >= 0:
             try:
                 await anyio.wait_readable(listener)
@@ -303,18 +327,14 @@ class FaultProxy:
                 if error.errno in _OUT_OF_FILES:
                     await anyio.sleep(_RETRY_SECONDS)
                 continue
-            self._begin(client)
+            self.counters.accepted += 1
+            seed = f"{self.seed}:{self.counters.accepted}"
+            connection = Connection(client, self._addresses, seed, self._conditions, self.counters)
+            self._connections.add(connection)
+            tasks.start_soon(self._serve, connection)
 
-    def _begin(self, client: socket.socket) -> None:
-        tasks, _ = self._running()
-        self.counters.accepted += 1
-        seed = f"{self.seed}:{self.counters.accepted}"
-        relay = Relay(client, self._addresses, seed=seed, conditions=self._conditions, counters=self.counters)
-        self._relays.add(relay)
-        tasks.start_soon(self._relay, relay)
-
-    async def _relay(self, relay: Relay) -> None:
+    async def _serve(self, connection: Connection) -> None:
         try:
-            await relay.run()
+            await connection.run()
         finally:
-            self._relays.discard(relay)
+            self._connections.discard(connection)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from resilient_sse.testing.proxy.profiles import check_kbps, check_seconds, check_share
 
@@ -29,8 +29,42 @@ Direction: TypeAlias = Literal["down", "up", "both"]
 """`down` is from the server to the client."""
 
 
+def _check_direction(name: str, direction: str) -> None:
+    if direction not in ("down", "up", "both"):
+        raise ValueError(f"{name} must be 'down', 'up' or 'both', not {direction!r}")
+
+
+def _check_count(name: str, count: int | None) -> None:
+    least = 0 if name == "after" else 1
+    if count is not None and count < least:
+        raise ValueError(f"{name} must be {least} or more, not {count!r}")
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], None]] = {
+    "delay": check_seconds,
+    "jitter": check_share,
+    "share": check_share,
+    "kbps": check_kbps,
+    "direction": _check_direction,
+    "size": _check_count,
+    "after": _check_count,
+    "times": _check_count,
+}
+
+
+class _Checked:
+    """Refuses values that are out of their range, each by the name of its field."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            if hasattr(self, name):
+                check(name, getattr(self, name))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
+class Latency(_Checked):
     """
     Each segment is late by *delay* seconds, give or take a share *jitter* of it, on top of the profile's latency.
 
@@ -44,14 +78,9 @@ class Latency:
     jitter: float = 0.0
     direction: Direction = "down"
 
-    def __post_init__(self) -> None:
-        check_seconds("delay", self.delay)
-        check_share("jitter", self.jitter)
-        _check_direction(self.direction)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bandwidth:
+class Bandwidth(_Checked):
     """
     At most *kbps* x 1,000 bits a second pass; the smallest of several limits counts.
 
@@ -64,25 +93,18 @@ class Bandwidth:
     kbps: float
     direction: Direction = "down"
 
-    def __post_init__(self) -> None:
-        check_kbps("kbps", self.kbps)
-        _check_direction(self.direction)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlackHole:
+class BlackHole(_Checked):
     """Nothing passes and nothing ends.  What was held back passes once the toxic is removed, as under TCP."""
 
     NAME: ClassVar = "black-hole"
 
     direction: Direction = "both"
 
-    def __post_init__(self) -> None:
-        _check_direction(self.direction)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentLoss:
+class SegmentLoss(_Checked):
     """
     A *share* of the segments is lost once and comes *delay* seconds late; those behind wait for it, as under TCP.
 
@@ -96,14 +118,9 @@ class SegmentLoss:
     delay: float = 0.2  # the least time-out for a retransmission on Linux
     direction: Direction = "both"
 
-    def __post_init__(self) -> None:
-        check_share("share", self.share)
-        check_seconds("delay", self.delay)
-        _check_direction(self.direction)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slicer:
+class Slicer(_Checked):
     """
     What comes is cut into pieces of *size* bytes at most, which leave *delay* seconds apart.
 
@@ -117,14 +134,9 @@ class Slicer:
     delay: float = 0.0
     direction: Direction = "down"
 
-    def __post_init__(self) -> None:
-        _check_count("size", self.size, least=1)
-        check_seconds("delay", self.delay)
-        _check_direction(self.direction)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reset:
+class Reset(_Checked):
     """
     A connection is reset (RST) once *after* bytes have reached the client; with 0, before the first.
 
@@ -141,13 +153,9 @@ class Reset:
     after: int = 0
     times: int | None = None
 
-    def __post_init__(self) -> None:
-        _check_count("after", self.after, least=0)
-        _check_count("times", self.times, least=1)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LimitBytes:
+class LimitBytes(_Checked):
     """
     A connection is closed in good form (FIN) once *after* bytes have reached the client.
 
@@ -164,13 +172,9 @@ class LimitBytes:
     after: int
     times: int | None = None
 
-    def __post_init__(self) -> None:
-        _check_count("after", self.after, least=0)
-        _check_count("times", self.times, least=1)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlowClose:
+class SlowClose(_Checked):
     """The end of a direction is passed on *delay* seconds late."""
 
     NAME: ClassVar = "slow-close"
@@ -178,13 +182,9 @@ class SlowClose:
     delay: float
     direction: Direction = "both"
 
-    def __post_init__(self) -> None:
-        check_seconds("delay", self.delay)
-        _check_direction(self.direction)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refuse:
+class Refuse(_Checked):
     """
     A new connection is reset at its first word, or after a second.  `FaultProxy.refuse` closes the port instead.
 
@@ -199,12 +199,9 @@ class Refuse:
 
     times: int | None = None
 
-    def __post_init__(self) -> None:
-        _check_count("times", self.times, least=1)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TLSFailure:
+class TLSFailure(_Checked):
     """
     The first words of a client are answered in plain text, as by a captive portal, and the connection is closed.
 
@@ -218,9 +215,6 @@ class TLSFailure:
     NAME: ClassVar = "tls-failure"
 
     times: int | None = None
-
-    def __post_init__(self) -> None:
-        _check_count("times", self.times, least=1)
 
 
 Toxic: TypeAlias = (
@@ -254,13 +248,3 @@ TOXICS: Mapping[str, type[Toxic]] = MappingProxyType(
     }
 )
 """The kinds by the names they have on the command line."""
-
-
-def _check_direction(direction: str) -> None:
-    if direction not in ("down", "up", "both"):
-        raise ValueError(f"direction must be 'down', 'up' or 'both', not {direction!r}")
-
-
-def _check_count(name: str, count: int | None, *, least: int) -> None:
-    if count is not None and count < least:
-        raise ValueError(f"{name} must be {least} or more, not {count!r}")

@@ -5,30 +5,35 @@ It is a real ASGI application on Starlette and sse-starlette, run by uvicorn; it
 `resilient-sse[testing]`.
 """
 
-from resilient_sse.testing.server import _needed as _needed
+from resilient_sse.testing.extra import require
+
+require("the reference server")  # before what needs it is imported
+
+# ruff: noqa: E402
 from resilient_sse.testing.server.app import DONE, ReferenceServer
-from resilient_sse.testing.server.broken_streams import (
+from resilient_sse.testing.server.faults import (
     BadUtf8,
     Bom,
     Close,
     Drop,
     Duplicate,
+    Fault,
+    Faults,
     GiantLine,
     GzipGarbage,
     HalfEvent,
+    RedirectLoop,
     Reorder,
     Reset,
     Silence,
+    Status,
     Trickle,
     TruncatedChunk,
+    WrongType,
 )
-from resilient_sse.testing.server.counters import Counters, RequestRecord
-from resilient_sse.testing.server.faults import Fault, Faults, RedirectLoop, Status, WrongType
-from resilient_sse.testing.server.limits import RateLimit
-from resilient_sse.testing.server.opening import OpenServer, open_server
-from resilient_sse.testing.server.payloads import EVENT_TYPE, payload, payloads
-from resilient_sse.testing.server.reader import HEARTBEAT, SLOW, TRUNCATED
-from resilient_sse.testing.server.running import RunningServer, serving
+from resilient_sse.testing.server.publisher import EVENT_TYPE, Publisher, payload, payloads
+from resilient_sse.testing.server.requests import Counters, RateLimit, RequestRecord
+from resilient_sse.testing.server.running import OpenServer, RunningServer, open_server, serving
 from resilient_sse.testing.server.stores import (
     EventStore,
     MemoryStore,
@@ -37,6 +42,7 @@ from resilient_sse.testing.server.stores import (
     StoredEvent,
     StoreError,
 )
+from resilient_sse.testing.server.streams import HEARTBEAT, SLOW, TRUNCATED, Block, Peer
 
 __all__ = [
     "DONE",
@@ -45,6 +51,7 @@ __all__ = [
     "SLOW",
     "TRUNCATED",
     "BadUtf8",
+    "Block",
     "Bom",
     "Close",
     "Counters",
@@ -58,6 +65,8 @@ __all__ = [
     "HalfEvent",
     "MemoryStore",
     "OpenServer",
+    "Peer",
+    "Publisher",
     "RateLimit",
     "RedirectLoop",
     "RedisStore",

@@ -5,43 +5,76 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
-from resilient_sse.testing.server.arguments import (
-    check_flags,
-    check_numbers,
-    check_parts,
-    check_times,
-    store_of,
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from resilient_sse.testing.server.checks import (
+    check,
+    check_seconds,
+    check_text,
+    check_user,
+    check_whole,
+    shown,
 )
-from resilient_sse.testing.server.checks import check_event, check_text, check_user, check_whole
-from resilient_sse.testing.server.counters import Counters, RequestRecord
-from resilient_sse.testing.server.endpoints import Endpoints
-from resilient_sse.testing.server.limits import Admission
-from resilient_sse.testing.server.parameters import DEFAULT_USER
-from resilient_sse.testing.server.reader import HEARTBEAT, Reader, ReaderOptions
+from resilient_sse.testing.server.faults import LOOP_PATH, Faults
+from resilient_sse.testing.server.page import stream_page
+from resilient_sse.testing.server.requests import (
+    DEFAULT_USER,
+    Admission,
+    BadRequestError,
+    Counters,
+    RateLimit,
+    RequestRecord,
+    accepts_gzip,
+    check_publication,
+    read_publication,
+    read_request,
+)
+from resilient_sse.testing.server.stores.memory import MemoryStore
 from resilient_sse.testing.server.stores.protocol import EventStore, StoredEvent, StoreError
-from resilient_sse.testing.server.topics import Topic, Topics
+from resilient_sse.testing.server.streams import HEARTBEAT, Channel, EventStream, Peer, Reader, ReaderOptions
+from resilient_sse.testing.wire import Compressor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 
-    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
-    from resilient_sse.testing.server.faults import Faults
-    from resilient_sse.testing.server.limits import RateLimit
-    from resilient_sse.testing.server.peer import Peer
+    from resilient_sse.testing.server.streams import Block
 
-__all__ = ["DONE", "ReferenceServer"]
+__all__ = ["DONE", "STREAM_PATH", "ReferenceServer"]
 
 DONE = "done"
 """The type of completion events."""
 
+STREAM_PATH = "/api/v1/stream"
+
 _MANY_REQUESTS = 100_000
+_RETRY_LATER = "1"
+_STORE_METHODS = ("append", "after", "first", "last", "clear", "listen", "aclose")
+
+# 20 KiB for each stream instead of zlib's usual 256: events are small, and a thousand streams are many.
+_GZIP_WINDOW = 16 + 11
+_GZIP_MEMORY = 4
 
 _log = logging.getLogger("resilient_sse")
+
+
+class _Application(Starlette):
+    """Starlette, which notes the connection of each request before a middleware hides it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            Peer.note(scope, send)
+        await super().__call__(scope, receive, send)
 
 
 class ReferenceServer:
@@ -58,7 +91,7 @@ class ReferenceServer:
         retry: The reconnection time to send once for each connection, in milliseconds; `None` sends none.  To a
             `ResilientStream` it is the least delay, so pass `None` to watch a quicker *backoff* of its own.
         start: What a client without an id gets: `"live"` what is published from now on, `"first"` everything.
-        page: How many events a replay reads from the store at once.
+        page: How many events are read from the store at once.
         history: How many events of each user the store made here keeps; `None` keeps all.
         gzip: Compress for clients that accept it.
         send_timeout: Seconds after which a reader that takes nothing is dropped.
@@ -93,18 +126,28 @@ class ReferenceServer:
         overlap: int = 0,
         first_id: int = 1,
     ) -> None:
-        check_numbers(page=(page, 1), buffer=(buffer, 1), overlap=(overlap, 0), retry=(retry, 0))
-        check_times(heartbeat, send_timeout)
-        check_flags(heartbeat_ids=heartbeat_ids, gzip=gzip, notify_slow=notify_slow)
-        check_parts(start, rate_limit, faults)
-        self.store: EventStore = store_of(store, first_id, history)
+        for name, number, least in (("page", page, 1), ("buffer", buffer, 1), ("overlap", overlap, 0)):
+            check_whole(name, number, least=least)
+        if retry is not None:
+            check_whole("retry", retry)
+        if heartbeat is not None:
+            check_seconds("heartbeat", heartbeat)
+        check_seconds("send_timeout", send_timeout)
+        flags = {"heartbeat_ids": heartbeat_ids, "gzip": gzip, "notify_slow": notify_slow}
+        for name, flag in flags.items():
+            check(name, flag, bool, "True or False")
+        if start not in ("live", "first"):
+            raise ValueError(f"start must be 'live' or 'first', not {shown(start)}")
+        if rate_limit is not None:
+            check("rate_limit", rate_limit, RateLimit, "a RateLimit such as RateLimit(5, per=1.0)")
+        if faults is not None:
+            check("faults", faults, Faults, "a script such as Faults(Status(503))")
+        self.store: EventStore = _store_of(store, first_id, history)
         self.start = start
         self.gzip = gzip
         self.send_timeout = send_timeout
         self.overlap = overlap
         self.faults = faults
-        self.admission: Admission = Admission(rate_limit)
-        self.topics: Topics = Topics(self.store)
         self.counters: Counters = Counters()
         self.requests: list[RequestRecord] = []
         """Requests for a stream, the newest last; of very many, the oldest are forgotten."""
@@ -113,18 +156,27 @@ class ReferenceServer:
         self.on_open: list[Callable[[str], None]] = []
         """Are told the user of each stream that is opened, in the server's loop."""
         self.accepting: bool = True
+        self._admission = Admission(rate_limit)
+        self._channels: dict[str, Channel] = {}
         self._beat = heartbeat if heartbeat_ids else None
         alone = None if heartbeat_ids else heartbeat
         self._options = ReaderOptions(page, buffer, retry, alone, notify_slow)
         self._since_done: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Task[None] | None = None
-        self.app: Starlette = Endpoints(self).app(self._lifespan)
+        routes = [
+            Route("/", _page, methods=["GET"]),
+            Route(STREAM_PATH, self._stream, methods=["GET"]),
+            Route("/api/v1/publish", self._publish, methods=["POST"]),
+            Route("/api/v1/stats", self._stats, methods=["GET"]),
+            Route(LOOP_PATH, _loop, methods=["GET"]),
+        ]
+        self.app: Starlette = _Application(routes=routes, lifespan=self._lifespan)
 
     @property
     def live(self) -> int:
         """How many streams are open."""
-        return sum(not reader.peer.gone for reader in self.topics.readers())
+        return sum(not reader.peer.gone for reader in self._readers())
 
     async def publish(self, data: str, *, event: str | None = None, user_id: str = DEFAULT_USER) -> int:
         """
@@ -143,9 +195,7 @@ class ReferenceServer:
             ValueError: *event* contains a line end, *user_id* is too long, or a text cannot be encoded as UTF-8.
             StoreError: It could not be stored.
         """
-        check_text("data", data, hint="; json.dumps makes one of other values")
-        check_event(event)
-        check_user(user_id)
+        check_publication(data, event, user_id)
         stored = await self.store.append(user_id, event, data)
         self._since_done[user_id] += 1
         return self._announce(stored)
@@ -170,10 +220,10 @@ class ReferenceServer:
             ValueError: A value is out of its range; see `publish`.
             StoreError: It could not be stored.
         """
-        check_event(event)
+        check_text("event", event, line=True)
         check_user(user_id)
         if total is not None:
-            check_whole("total", total, least=0)
+            check_whole("total", total)
         declared = self._since_done[user_id] if total is None else total
         stored = await self.store.append(user_id, event, json.dumps({"total": declared}))
         del self._since_done[user_id]
@@ -196,62 +246,161 @@ class ReferenceServer:
     def end_streams(self) -> None:
         """End all streams cleanly; new ones are refused until `accepting` is set again."""
         self.accepting = False
-        self.topics.each(lambda reader: reader.end())
+        for reader in self._readers():
+            reader.end()
 
     def break_streams(self) -> None:
         """Reset all connections, as a crash does."""
-        self.topics.each(lambda reader: reader.break_off())
+        for reader in self._readers():
+            reader.break_off()
 
-    def note(self, record: RequestRecord) -> None:
-        """Keep the record of a request."""
-        if len(self.requests) >= _MANY_REQUESTS:
-            del self.requests[: _MANY_REQUESTS // 2]
-        self.requests.append(record)
+    def _readers(self) -> Iterator[Reader]:
+        for channel in list(self._channels.values()):
+            yield from list(channel.readers)
 
-    def enter(self, user: str, peer: Peer) -> tuple[Reader, Topic]:
-        """Open a stream."""
-        reader = Reader(self._options, self.store, self.counters, peer)
-        topic = self.topics.enter(reader, user)
-        self.counters.connections += 1
-        self.max_live_per_user = max(
-            self.max_live_per_user, sum(not other.peer.gone for other in topic.readers)
-        )
-        if self._beat is not None and topic.beat is None:
-            self._beat_later(topic, asyncio.get_running_loop().time())
-        if self._listening is None:
-            self._listening = self._spawn(self.store.listen(self.topics.announce))
-        for told in self.on_open:
-            told(user)
-        return reader, topic
-
-    def leave(self, reader: Reader, topic: Topic) -> None:
-        """Close a stream."""
-        reader.close()
-        self.topics.leave(reader, topic)
+    # --- Announcing
 
     def _announce(self, stored: StoredEvent) -> int:
         self.counters.published += 1
-        self.topics.announce(stored)
+        self._wake(stored)
         return stored.id
 
-    def _beat_later(self, topic: Topic, due: float) -> None:
-        """Publish a heartbeat for a topic later, for as long as somebody reads it."""
-        if self._beat is not None:
-            due += self._beat
-            topic.beat = asyncio.get_running_loop().call_at(due, self._beat_now, topic, due)
+    def _wake(self, stored: StoredEvent | None) -> None:
+        """Wake the readers of an event; `None` means that some may have been missed."""
+        if stored is None:
+            for channel in self._channels.values():
+                channel.announce(None)
+        elif stored.stream in self._channels:
+            self._channels[stored.stream].announce(stored.id)
 
-    def _beat_now(self, topic: Topic, due: float) -> None:
-        self._spawn(self._publish_heartbeat(topic.name))
-        self._beat_later(topic, due)
+    async def _heartbeats(self, user: str, every: float) -> None:
+        """Publish heartbeats with ids, from when each was due, so that they do not drift."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            due += every
+            await asyncio.sleep(due - loop.time())
+            try:
+                stored = await self.store.append(user, HEARTBEAT, "{}")
+            except StoreError:
+                _log.exception("the heartbeat could not be stored")
+            else:
+                self.counters.heartbeats += 1
+                self._announce(stored)
 
-    async def _publish_heartbeat(self, user: str) -> None:
+    # --- Requests
+
+    async def _stream(self, request: Request) -> Response:
         try:
-            stored = await self.store.append(user, HEARTBEAT, "{}")
-        except StoreError:
-            _log.exception("the heartbeat could not be stored")
-        else:
-            self.counters.heartbeats += 1
-            self._announce(stored)
+            record = read_request(request, time.monotonic())
+        except BadRequestError as error:
+            self.counters.bad_requests += 1
+            return _refusal(error.status, str(error))
+        response = await self._answer(request, record)
+        record.status = response.status_code
+        if len(self.requests) >= _MANY_REQUESTS:
+            del self.requests[: _MANY_REQUESTS // 2]
+        self.requests.append(record)
+        return response
+
+    async def _answer(self, request: Request, record: RequestRecord) -> Response:
+        if not self.accepting:
+            return _refusal(503, "the server is shutting down", _RETRY_LATER)
+        wait = self._admission.wait(record.user, record.at)
+        if wait:
+            self.counters.rate_limited += 1
+            return _refusal(429, f"too many streams opened for this user; come back in {wait} s", str(wait))
+        if request.method == "HEAD":  # Starlette gives every GET route this one, too
+            return Response(media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        fault = self.faults.next() if self.faults is not None else None
+        if fault is not None:
+            self.counters.faults += 1
+            record.fault = fault.name
+            answer = fault.answer(request)
+            if answer is not None:
+                self.counters.connections += 1
+                return answer
+        peer = Peer.of(request.scope)
+        reader, channel = self._enter(record.user, peer)
+        try:
+            await reader.begin(record.cursor, live=self.start == "live", overlap=self.overlap)
+        except StoreError as error:
+            self._leave(reader, channel)
+            return self._unavailable(error)
+        except BaseException:
+            self._leave(reader, channel)
+            raise
+        encoding = "gzip" if self.gzip and accepts_gzip(request) else None
+        compressor = Compressor(window=_GZIP_WINDOW, memory=_GZIP_MEMORY) if encoding else None
+        blocks: AsyncIterator[Block] = reader.blocks()
+        if fault is not None:
+            blocks = fault.shape(blocks, peer, record.user)
+            if fault.content_encoding is not None:
+                encoding, compressor = fault.content_encoding, None
+        return EventStream(
+            self._body(blocks, compressor, record),
+            http_version=request.scope["http_version"],
+            content_encoding=encoding,
+            send_timeout=self.send_timeout,
+            on_slow=lambda: reader.drop_slow(f"it took nothing for {self.send_timeout:g} s"),
+            on_shutdown=self.end_streams,
+            on_end=lambda: self._leave(reader, channel),
+        )
+
+    def _enter(self, user: str, peer: Peer) -> tuple[Reader, Channel]:
+        channel = self._channels.setdefault(user, Channel(user))
+        reader = Reader(self._options, channel, self.store, self.counters, peer)
+        channel.readers.add(reader)
+        self.counters.connections += 1
+        live = sum(not other.peer.gone for other in channel.readers)
+        self.max_live_per_user = max(self.max_live_per_user, live)
+        if self._beat is not None and channel.beat is None:
+            channel.beat = self._spawn(self._heartbeats(user, self._beat))
+        if self._listening is None:
+            self._listening = self._spawn(self.store.listen(self._wake))
+        for told in self.on_open:
+            told(user)
+        return reader, channel
+
+    def _leave(self, reader: Reader, channel: Channel) -> None:
+        reader.close()
+        channel.readers.discard(reader)
+        if not channel.readers and self._channels.get(channel.name) is channel:
+            del self._channels[channel.name]
+            if channel.beat is not None:
+                channel.beat.cancel()
+
+    async def _body(
+        self, blocks: AsyncIterator[Block], compressor: Compressor | None, record: RequestRecord
+    ) -> AsyncGenerator[bytes]:
+        async for number, data in blocks:
+            if number is not None:
+                self.counters.events_sent += 1
+                if record.first_id is None:
+                    record.first_id = number
+            yield data if compressor is None else compressor.compress(data)
+        if compressor is not None:
+            yield compressor.finish()
+
+    async def _publish(self, request: Request) -> Response:
+        try:
+            return JSONResponse({"id": await self.publish(**await read_publication(request))})
+        except BadRequestError as error:
+            self.counters.bad_requests += 1
+            return _refusal(error.status, str(error))
+        except ClientDisconnect:
+            return _refusal(400, "the publisher hung up")  # to nobody; uvicorn throws it away
+        except StoreError as error:
+            return self._unavailable(error)
+
+    async def _stats(self, _request: Request) -> Response:
+        return JSONResponse(self.stats())
+
+    def _unavailable(self, error: StoreError) -> Response:
+        self.counters.unavailable += 1
+        return _refusal(503, f"the event store is out of reach: {error}", _RETRY_LATER)
+
+    # --- Life
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -271,3 +420,30 @@ class ReferenceServer:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._listening = None
             await self.store.aclose()
+
+
+def _store_of(store: EventStore | None, first_id: int, history: int | None) -> EventStore:
+    """Return *store*, or a new one in memory."""
+    if store is None:
+        return MemoryStore(first_id=first_id, history=history)
+    # Not by way of the protocol: on Python 3.12 and newer that does not see what `__getattr__` hands on.
+    methods = (getattr(store, name, None) for name in _STORE_METHODS)
+    if not (hasattr(store, "first_id") and all(map(callable, methods))):
+        kinds = "MemoryStore(), SQLiteStore('events.db'), RedisStore('redis://...') or one of your own"
+        raise TypeError(f"store must be a store: {kinds}, not {shown(store)}")
+    if history is not None or first_id != 1:
+        raise ValueError("history and first_id belong to the store; give them to it")
+    return store
+
+
+async def _page(_request: Request) -> Response:
+    return stream_page()
+
+
+async def _loop(_request: Request) -> Response:
+    return RedirectResponse(LOOP_PATH)
+
+
+def _refusal(status: int, text: str, retry_after: str | None = None) -> Response:
+    headers = None if retry_after is None else {"Retry-After": retry_after}
+    return JSONResponse({"error": text}, status, headers)

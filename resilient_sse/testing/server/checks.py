@@ -1,26 +1,15 @@
-"""What arguments must be: each check names the argument, what was given, and what to give instead."""
+"""Checks of arguments: what is wrong with one is said when it is given, with its name and what to give instead."""
 
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Callable
+from typing import Any
 
-__all__ = [
-    "MAX_USER",
-    "check_event",
-    "check_flag",
-    "check_seconds",
-    "check_share",
-    "check_text",
-    "check_user",
-    "check_whole",
-    "shown",
-]
+__all__ = ["MAX_USER", "check", "check_seconds", "check_text", "check_user", "check_whole", "shown"]
 
 MAX_USER = 256
 """How many characters a user's id may have."""
-
-_LINE_END = re.compile(r"[\r\n]")
 
 _EXCERPT = 60
 
@@ -31,113 +20,56 @@ def shown(value: object) -> str:
     return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}..."
 
 
-def check_whole(name: str, value: object, *, least: int | None = None) -> None:
+def check(
+    name: str,
+    value: object,
+    kind: type | tuple[type, ...],
+    wanted: str,
+    fits: Callable[[Any], bool] = lambda _: True,
+) -> None:
     """
-    Check a whole number.
+    Check an argument.
 
     Raises:
-        TypeError: It is none.
-        ValueError: It is less than *least*.
+        TypeError: It is not of the kind; a `bool` is no number.
+        ValueError: It does not fit.
     """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, not {shown(value)}")
-    if least is not None and value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value!r}")
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{name} must be {wanted}, not {shown(value)}")
+    if not fits(value):  # written so that NaN never fits
+        raise ValueError(f"{name} must be {wanted}, not {shown(value)}")
+
+
+def check_whole(name: str, value: object, *, least: int = 0) -> None:
+    """Check a whole number; errors as in `check`."""
+    check(name, value, int, f"a whole number, at least {least}", lambda number: number >= least)
 
 
 def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
-    """
-    Check a time.
-
-    Args:
-        name: What it is called.
-        value: The time, in seconds.
-        zero: Whether it may be 0.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is not finite, or too small.
-    """
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number of seconds, not {shown(value)}")
-    if not (math.isfinite(value) and (value > 0 or (zero and value == 0))):
-        kind = "number of seconds, 0 or more" if zero else "positive number of seconds"
-        raise ValueError(f"{name} must be a {kind}, not {value!r}")
+    """Check a finite time, above 0 unless *zero* may be; errors as in `check`."""
+    wanted = "a number of seconds, 0 or more" if zero else "a positive number of seconds"
+    check(name, value, (int, float), wanted, lambda time: (0 if zero else 5e-324) <= time < math.inf)
 
 
-def check_share(name: str, value: object) -> None:
-    """
-    Check a share.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is not between 0 and 1.
-    """
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number between 0 and 1, not {shown(value)}")
-    if not 0 <= value <= 1:  # false for NaN, too
-        raise ValueError(f"{name} must be between 0 and 1, not {value!r}")
-
-
-def check_flag(name: str, value: object) -> None:
-    """
-    Check a switch.
-
-    Raises:
-        TypeError: It is neither `True` nor `False`.
-    """
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {shown(value)}")
-
-
-def check_text(name: str, value: object, *, hint: str = "") -> None:
-    """
-    Check a text.
-
-    Args:
-        name: What it is called.
-        value: The text.
-        hint: What else to say if it is none.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: It cannot be encoded.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, not {shown(value)}{hint}")
-    if not value.isascii():  # which costs nothing
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            text = f"{name} holds half a surrogate pair, which cannot be sent as UTF-8"
-            raise ValueError(text) from None
-
-
-def check_event(event: object) -> None:
-    """
-    Check an event type, or `None`.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: It contains a line end, or cannot be encoded.
-    """
-    if event is None:
-        return
-    if not isinstance(event, str):
-        raise TypeError(f"event must be a string of one line, not {shown(event)}")
-    check_text("event", event)
-    if _LINE_END.search(event):
-        raise ValueError(f"event must be a string of one line, not {shown(event)}")
+def check_text(name: str, value: object, *, line: bool = False) -> None:
+    """Check a text that can be sent, of one *line* perhaps; errors as in `check`."""
+    check(
+        name,
+        value,
+        str,
+        "a string of one line" if line else "a string",
+        lambda text: not (line and {*"\r\n"} & {*text}),
+    )
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} holds half a surrogate pair, which cannot be sent as UTF-8") from None
 
 
 def check_user(user: object) -> None:
-    """
-    Check a user's id.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: It is too long, or cannot be encoded.
-    """
+    """Check a user's id; errors as in `check`."""
     check_text("user_id", user)
-    if isinstance(user, str) and len(user) > MAX_USER:
-        raise ValueError(f"user_id must not be longer than {MAX_USER} characters; this one has {len(user)}")
+    if len(str(user)) > MAX_USER:
+        raise ValueError(
+            f"user_id must not be longer than {MAX_USER} characters; this one has {len(str(user))}"
+        )

@@ -1,31 +1,73 @@
-"""What a server may do wrong over HTTP, each once on demand: `Faults(Reset(after=3), Status(503))`."""
+"""What a server may do wrong, each once on demand: `Faults(Reset(after=3), Status(503))`."""
 
 from __future__ import annotations
 
+import random
+import sys
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+import anyio
 from starlette.responses import RedirectResponse, Response
 
-from resilient_sse.testing.server.checks import check_text, check_whole, shown
+from resilient_sse.testing.server.checks import check, check_seconds, check_text, check_whole, shown
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from starlette.requests import Request
 
-    from resilient_sse.testing.server.peer import Peer
-    from resilient_sse.testing.server.reader import Block
+    from resilient_sse.testing.server.streams import Block, Peer
 
-__all__ = ["Fault", "Faults", "RedirectLoop", "Status", "WrongType"]
+__all__ = [
+    "BadUtf8",
+    "Bom",
+    "Close",
+    "Drop",
+    "Duplicate",
+    "Fault",
+    "Faults",
+    "GiantLine",
+    "GzipGarbage",
+    "HalfEvent",
+    "RedirectLoop",
+    "Reorder",
+    "Reset",
+    "Silence",
+    "Status",
+    "Trickle",
+    "TruncatedChunk",
+    "WrongType",
+]
 
 LOOP_PATH = "/api/v1/loop"
 """A route that leads to itself."""
 
 # What uvicorn can answer with, and no answer but these is a final one.
 _STATUSES = range(200, 600)
+
+_BOM = b"\xef\xbb\xbf"
+
+# No valid UTF-8 in any reading: a lone Latin-1 letter, and two bytes that never occur.
+_BAD_UTF8 = b"data: \xe9 \xff\xfe\n\n"
+
+# Begins as gzip does, and goes on as nothing does.
+_GARBAGE = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + b"\xff" * 64
+
+_PART = 65536
+
+_NOTHING: list[Block] = []
+"""What a generator yields that is to send no more."""
+
+# What was sent before a reset gets this long to be read: a reset may overtake it.
+_ARRIVAL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,112 +96,6 @@ class Fault:
         """Return what is sent instead of *blocks*."""
         del peer, user
         return blocks
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passing(Fault):
-    """
-    A fault that lets events pass before it strikes.
-
-    Args:
-        after: How many.
-
-    Raises:
-        TypeError: *after* is no whole number.
-        ValueError: *after* is negative.
-    """
-
-    after: int = 1
-
-    def __post_init__(self) -> None:
-        check_whole("after", self.after, least=0)
-
-    async def passed(self, blocks: AsyncIterator[Block]) -> AsyncGenerator[Block]:
-        """Yield blocks up to the last event that may pass."""
-        left = self.after
-        while left:
-            try:
-                block = await anext(blocks)
-            except StopAsyncIteration:
-                return
-            yield block
-            left -= block[0] is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Status(Fault):
-    """
-    Answer with a status and no stream.
-
-    Args:
-        status: The status.
-        retry_after: The `Retry-After` header: seconds, or an HTTP date; `None` (the default) sends none.
-        body: The body.
-
-    Raises:
-        TypeError: A value is of the wrong kind.
-        ValueError: *status* is not between 200 and 599, or *retry_after* is negative, or cannot be in a header.
-    """
-
-    status: int
-    retry_after: int | str | None = None
-    body: str = "a fault was asked for\n"
-
-    def __post_init__(self) -> None:
-        check_whole("status", self.status, least=_STATUSES.start)
-        if self.status not in _STATUSES:
-            raise ValueError(f"status must be at most {_STATUSES.stop - 1}, not {self.status!r}")
-        if isinstance(self.retry_after, str):
-            _check_header("retry_after", self.retry_after)
-        elif self.retry_after is not None:
-            check_whole("retry_after", self.retry_after, least=0)
-        check_text("body", self.body)
-
-    def answer(self, request: Request) -> Response | None:
-        """Return the answer."""
-        del request
-        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-        bodyless = self.status in (204, 304)
-        return Response(
-            None if bodyless else self.body, self.status, headers, None if bodyless else "text/plain"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class WrongType(Fault):
-    """
-    Answer 200 with something that is no event stream, as a login page does.
-
-    Args:
-        content_type: Its type.
-        body: Its body.
-
-    Raises:
-        TypeError: A value is no text.
-        ValueError: *content_type* cannot be in a header.
-    """
-
-    content_type: str = "text/html"
-    body: str = "<!doctype html><title>Please log in</title>"
-
-    def __post_init__(self) -> None:
-        _check_header("content_type", self.content_type)
-        check_text("body", self.body)
-
-    def answer(self, request: Request) -> Response | None:
-        """Return the answer."""
-        del request
-        return Response(self.body, media_type=self.content_type)
-
-
-@dataclass(frozen=True, slots=True)
-class RedirectLoop(Fault):
-    """Redirect to a place that redirects to itself."""
-
-    def answer(self, request: Request) -> Response | None:
-        """Return the answer."""
-        del request
-        return RedirectResponse(LOOP_PATH)
 
 
 class Faults:
@@ -199,6 +135,354 @@ class Faults:
         return f"<Faults {list(self._script)!r}, then {self.then!r}>"
 
 
+# --- Answers that are no stream
+
+
+@dataclass(frozen=True, slots=True)
+class Status(Fault):
+    """
+    Answer with a status and no stream.
+
+    Args:
+        status: The status.
+        retry_after: The `Retry-After` header: seconds, or an HTTP date; `None` (the default) sends none.
+        body: The body.
+
+    Raises:
+        TypeError: A value is of the wrong kind.
+        ValueError: *status* is not between 200 and 599, or *retry_after* is negative, or cannot be in a header.
+    """
+
+    status: int
+    retry_after: int | str | None = None
+    body: str = "a fault was asked for\n"
+
+    def __post_init__(self) -> None:
+        check(
+            "status", self.status, int, "a whole number from 200 to 599", lambda status: status in _STATUSES
+        )
+        if isinstance(self.retry_after, str):
+            _check_header("retry_after", self.retry_after)
+        elif self.retry_after is not None:
+            check_whole("retry_after", self.retry_after)
+        check_text("body", self.body)
+
+    @override
+    def answer(self, request: Request) -> Response | None:
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        if self.status in (204, 304):
+            return Response(None, self.status, headers)
+        return Response(self.body, self.status, headers, "text/plain")
+
+
+@dataclass(frozen=True, slots=True)
+class WrongType(Fault):
+    """
+    Answer 200 with something that is no event stream, as a login page does.
+
+    Args:
+        content_type: Its type.
+        body: Its body.
+
+    Raises:
+        TypeError: A value is no text.
+        ValueError: *content_type* cannot be in a header.
+    """
+
+    content_type: str = "text/html"
+    body: str = "<!doctype html><title>Please log in</title>"
+
+    def __post_init__(self) -> None:
+        _check_header("content_type", self.content_type)
+        check_text("body", self.body)
+
+    @override
+    def answer(self, request: Request) -> Response | None:
+        return Response(self.body, media_type=self.content_type)
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectLoop(Fault):
+    """Redirect to a place that redirects to itself."""
+
+    @override
+    def answer(self, request: Request) -> Response | None:
+        return RedirectResponse(LOOP_PATH)
+
+
+# --- Streams: 200, the right headers, and then something goes wrong
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Striking(Fault):
+    """
+    A fault that lets events pass before it strikes.
+
+    Args:
+        after: How many.
+
+    Raises:
+        TypeError: *after* is no whole number.
+        ValueError: *after* is negative.
+    """
+
+    after: int = 1
+
+    def __post_init__(self) -> None:
+        check_whole("after", self.after)
+
+    @override
+    async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
+        left = self.after
+        while left:
+            try:
+                block = await anext(blocks)
+            except StopAsyncIteration:
+                return
+            yield block
+            left -= block[0] is not None
+        async for block in self.strike(blocks, peer):
+            yield block
+
+    async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
+        """Yield what is sent once so many events have passed, instead of *blocks*: here, the half of an event."""
+        del peer
+        async for number, data in blocks:
+            if number is not None:
+                yield None, data[: len(data) // 2]
+                return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalfEvent(Striking):
+    """Send half an event, and end the response cleanly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Close(Striking):
+    """End the response cleanly after some events, as a server does that rotates its streams."""
+
+    @override
+    async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
+        for block in _NOTHING:
+            yield block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TruncatedChunk(Striking):
+    """Announce a chunk, send half an event of it, and close the connection."""
+
+    @override
+    async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
+        peer.cut(b"1000\r\n" + b"".join([half async for _, half in Striking.strike(self, blocks, peer)]))
+        await anyio.sleep_forever()  # until the server notices that the connection is gone
+        for block in _NOTHING:
+            yield block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reset(Striking):
+    """Send half an event, and reset the connection."""
+
+    @override
+    async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
+        async for block in Striking.strike(self, blocks, peer):
+            yield block
+        await anyio.sleep(_ARRIVAL_SECONDS)
+        if not peer.reset():
+            raise RuntimeError("this fault needs uvicorn: no other server lets its connections be found")
+        await anyio.sleep_forever()  # until the server notices that the connection is gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence(Striking):
+    """Send nothing any more, not even heartbeats, and keep the connection; by default from the start."""
+
+    after: int = 0
+
+    @override
+    async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
+        async for _ in blocks:  # goes on reading, so that the end of the server ends this too
+            pass
+        for block in _NOTHING:
+            yield block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiantLine(Striking):
+    """
+    Send one line that is longer than any reader should accept.
+
+    Args:
+        size: Its length, in bytes.
+
+    Raises:
+        TypeError: *size* is no whole number.
+        ValueError: *size* is less than 1.
+    """
+
+    size: int = 17 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        # `super()` without arguments fails in a dataclass with slots: it is not the class that was written here.
+        Striking.__post_init__(self)
+        check_whole("size", self.size, least=1)
+
+    @override
+    async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
+        yield None, b"data: "
+        for start in range(0, self.size, _PART):
+            yield None, b"x" * min(_PART, self.size - start)
+        yield None, b"\n\n"
+        async for block in blocks:
+            yield block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadUtf8(Striking):
+    """Send an event whose data is no UTF-8, and go on."""
+
+    @override
+    async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
+        yield None, _BAD_UTF8
+        async for block in blocks:
+            yield block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reorder(Striking):
+    """Send two events in the wrong order, and go on."""
+
+    @override
+    async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
+        held: list[Block] = []
+        struck = False
+        async for block in blocks:
+            if block[0] is not None and not struck and not held:
+                held.append(block)
+                continue
+            yield block
+            if block[0] is not None and held:
+                yield held.pop()
+                struck = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GzipGarbage(Fault):
+    """Claim that the body is gzip, send what is not, and keep the connection."""
+
+    content_encoding: ClassVar[str | None] = "gzip"
+
+    @override
+    async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
+        yield None, _GARBAGE
+        async for _ in blocks:
+            pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bom(Fault):
+    """Begin the stream with a byte order mark."""
+
+    @override
+    async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
+        yield None, _BOM
+        async for block in blocks:
+            yield block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trickle(Fault):
+    """
+    Send one byte at a time.
+
+    Args:
+        every: Seconds between two bytes.
+
+    Raises:
+        TypeError: *every* is no number.
+        ValueError: *every* is negative, or not finite.
+    """
+
+    every: float = 0.001
+
+    def __post_init__(self) -> None:
+        check_seconds("every", self.every, zero=True)
+
+    @override
+    async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
+        async for number, data in blocks:
+            for at in range(len(data) - 1):
+                yield None, data[at : at + 1]
+                await anyio.sleep(self.every)
+            yield number, data[-1:]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate(Fault):
+    """
+    Send each event several times.
+
+    Args:
+        times: How often.
+
+    Raises:
+        TypeError: *times* is no whole number.
+        ValueError: *times* is less than 1.
+    """
+
+    times: int = 2
+
+    def __post_init__(self) -> None:
+        check_whole("times", self.times, least=1)
+
+    @override
+    async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
+        async for block in blocks:
+            for _ in range(1 if block[0] is None else self.times):
+                yield block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop(Fault):
+    """
+    Leave events out; when they are due again, at a replay, they are sent.
+
+    One such object remembers for all streams what was due before, so it can follow the script for good:
+    `Faults(then=Drop(rate=0.1, seed=1))`.
+
+    Args:
+        rate: The share of events to leave out, between 0 and 1.
+        seed: Decides which ones.
+
+    Raises:
+        TypeError: *rate* is no number, or *seed* no whole one.
+        ValueError: *rate* is out of its range.
+    """
+
+    rate: float = 0.1
+    seed: int = 0
+    dropped: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]], compare=False, repr=False)
+    """What was left out: user and id."""
+    _due: dict[str, int] = field(default_factory=dict[str, int], init=False, compare=False, repr=False)
+    _random: random.Random = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check("rate", self.rate, (int, float), "a number between 0 and 1", lambda rate: 0 <= rate <= 1)
+        check("seed", self.seed, int, "a whole number")
+        object.__setattr__(self, "_random", random.Random(self.seed))  # noqa: S311 - wanted to be the same again
+
+    @override
+    async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
+        async for number, data in blocks:
+            if number is not None and number > self._due.get(user, -1):
+                self._due[user] = number
+                if self._random.random() < self.rate:
+                    self.dropped.append((user, number))
+                    continue
+            yield number, data
+
+
 def _check_faults(name: str, faults: Iterable[object]) -> None:
     for fault in faults:
         if fault is None or isinstance(fault, Fault):
@@ -211,7 +495,5 @@ def _check_faults(name: str, faults: Iterable[object]) -> None:
         raise TypeError(f"{name} must be one such as Status(503), or None, not {given}{hint}")
 
 
-def _check_header(name: str, value: object) -> None:
-    check_text(name, value)
-    if isinstance(value, str) and not (value.isprintable() and value.isascii()):
-        raise ValueError(f"{name} must be printable ASCII, not {shown(value)}")
+def _check_header(name: str, value: str) -> None:
+    check(name, value, str, "printable ASCII", lambda text: text.isprintable() and text.isascii())

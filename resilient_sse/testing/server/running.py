@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-import threading
 import time
-from contextlib import contextmanager, suppress
-from contextvars import Context
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 import uvicorn
+from anyio import to_thread
+from anyio.from_thread import start_blocking_portal
 
-from resilient_sse.testing.server.app import DONE
-from resilient_sse.testing.server.endpoints import STREAM_PATH
-from resilient_sse.testing.server.parameters import DEFAULT_USER
+from resilient_sse.testing.server.app import DONE, STREAM_PATH
+from resilient_sse.testing.server.requests import DEFAULT_USER
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import AsyncGenerator, Coroutine, Generator
+    from concurrent.futures import Future
 
     from resilient_sse.testing.server.app import ReferenceServer
 
-__all__ = ["RunningServer", "serving"]
+__all__ = ["OpenServer", "RunningServer", "open_server", "serving"]
 
 T = TypeVar("T")
 
@@ -52,22 +54,19 @@ class RunningServer:
     def __init__(self, server: ReferenceServer, host: str, port: int) -> None:
         self.server = server
         self.host = host
+        self._stack = ExitStack()
         # Bound, but not listening: the port stays ours while the server is down, and connections are refused.
-        self._holder = _bound(host, port)
-        self.port: int = self._holder.getsockname()[1]
+        holder = self._stack.enter_context(_bound(host, port))
+        self.port: int = holder.getsockname()[1]
         name = f"[{host}]" if ":" in host else host
         self.base_url: str = f"http://{name}:{self.port}"
         """Scheme, host and port."""
         self.url: str = self.base_url + STREAM_PATH
         """Where the stream is."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=Context().run, args=[self._run], name="reference server", daemon=True
-        )
+        self._portal = self._stack.enter_context(start_blocking_portal(name="reference server"))
         self._uvicorn: uvicorn.Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._stopped = False
-        self._thread.start()
         try:
             self.call(self._start())
         except BaseException:
@@ -123,9 +122,7 @@ class RunningServer:
             self.call(self._halt(abrupt=False))
         finally:
             self._stopped = True
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(_CALL_SECONDS)
-            self._holder.close()
+            self._stack.close()
 
     def call(self, work: Coroutine[Any, Any, T], *, within: float = _CALL_SECONDS) -> T:
         """
@@ -142,18 +139,12 @@ class RunningServer:
         if self._stopped:
             work.close()
             raise RuntimeError("the server has been stopped")
-        # A context of its own: that of a caller under trio would tell anyio that the server runs under trio, too.
-        future = Context().run(asyncio.run_coroutine_threadsafe, work, self._loop)
+        future: Future[T] = self._portal.start_task_soon(lambda: work)
         try:
             return future.result(within)
         except BaseException:
             future.cancel()
             raise
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.get_loop().run_forever()
 
     async def _start(self) -> None:
         listener = _bound(self.host, self.port)
@@ -168,12 +159,12 @@ class RunningServer:
                 timeout_graceful_shutdown=_EXIT_SECONDS,
             )
             self._uvicorn = running = uvicorn.Server(config)
-            self._serving = serving = self._loop.create_task(running.serve(sockets=[listener]))
+            self._serving = asyncio.create_task(running.serve(sockets=[listener]))
             async with asyncio.timeout(_START_SECONDS):
-                while not (running.started or serving.done()):  # noqa: ASYNC110 - uvicorn sets a flag, no event
+                while not (running.started or self._serving.done()):  # noqa: ASYNC110 - uvicorn sets a flag, no event
                     await asyncio.sleep(0.002)
-            if serving.done():
-                await serving  # raises what is wrong
+            if self._serving.done():
+                await self._serving  # raises what is wrong
         except BaseException:
             listener.close()
             raise
@@ -184,7 +175,13 @@ class RunningServer:
         if running is None or serving is None:
             return
         self._uvicorn = self._serving = None
-        await self._close_listeners(running)
+        # asyncio loses a socket that was accepted just before its listener is closed: let such ones arrive first.
+        for listening in running.servers:
+            for sock in listening.sockets:
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+        await _turns()
+        for listening in running.servers:
+            listening.close()
         if abrupt:
             self.server.accepting = False
             self.server.break_streams()
@@ -199,20 +196,42 @@ class RunningServer:
         _abort_all(running)
         await _turns()  # in which closed transports let go of their sockets
 
-    async def _close_listeners(self, running: uvicorn.Server) -> None:
-        # asyncio loses a socket that was accepted just before its listener is closed: let such ones arrive first.
-        for listening in running.servers:
-            for sock in listening.sockets:
-                self._loop.remove_reader(sock.fileno())
-        await _turns()
-        for listening in running.servers:
-            listening.close()
 
+class OpenServer:
+    """
+    A server that listens, as async code has it: what blocks is done in worker threads.
 
-async def _turns() -> None:
-    """Let the loop do what it has put off."""
-    for _ in range(3):
-        await asyncio.sleep(0)
+    Args:
+        running: The server in its thread.
+    """
+
+    def __init__(self, running: RunningServer) -> None:
+        self.running = running
+        self.server: ReferenceServer = running.server
+        self.host: str = running.host
+        self.port: int = running.port
+        self.base_url: str = running.base_url
+        """Scheme, host and port."""
+        self.url: str = running.url
+        """Where the stream is."""
+
+    async def publish(self, data: str, *, event: str | None = None, user_id: str = DEFAULT_USER) -> int:
+        """Publish an event and return its id; errors as in `RunningServer.publish`."""
+        return await to_thread.run_sync(partial(self.running.publish, data, event=event, user_id=user_id))
+
+    async def complete(
+        self, user_id: str = DEFAULT_USER, *, total: int | None = None, event: str = DONE
+    ) -> int:
+        """Publish the completion event and return its id; errors as in `RunningServer.complete`."""
+        return await to_thread.run_sync(partial(self.running.complete, user_id, total=total, event=event))
+
+    async def restart(self, *, empty: bool, down: float = 0.0, abrupt: bool = False) -> None:
+        """Stop listening and begin again on the same port; see `RunningServer.restart`."""
+        await to_thread.run_sync(partial(self.running.restart, empty=empty, down=down, abrupt=abrupt))
+
+    async def stop(self) -> None:
+        """End all streams cleanly, and everything that was started; harmless when done before."""
+        await to_thread.run_sync(self.running.stop)
 
 
 @contextmanager
@@ -233,6 +252,35 @@ def serving(server: ReferenceServer, *, host: str = "127.0.0.1", port: int = 0) 
         yield running
     finally:
         running.stop()
+
+
+@asynccontextmanager
+async def open_server(
+    server: ReferenceServer, *, host: str = "127.0.0.1", port: int = 0
+) -> AsyncGenerator[OpenServer]:
+    """
+    Run a server in a thread for the length of an async block.
+
+    Args:
+        server: The server.
+        host: The address to listen on.
+        port: The port; 0 (the default) for a free one.
+
+    Raises:
+        OSError: The port is taken, or the address is not this machine's.
+    """
+    running = await to_thread.run_sync(RunningServer, server, host, port)
+    try:
+        yield OpenServer(running)
+    finally:
+        with anyio.CancelScope(shield=True):  # bounded: `stop` is
+            await to_thread.run_sync(running.stop)
+
+
+async def _turns() -> None:
+    """Let the loop do what it has put off."""
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _abort_all(running: uvicorn.Server) -> None:

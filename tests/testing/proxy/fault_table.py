@@ -2,7 +2,7 @@
 Fault -> observed: what a client shows for each fault of the network.  The one place where this is written down.
 
 `test_faults.py` plays each row against a real stream over real sockets, and holds the table of
-`docs/reference/fault-proxy.md` against the rows.
+`docs/lab/fault-proxy.md` against the rows.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from tests.testing.proxy.peers import Chat
 
 pytestmark = pytest.mark.e2e
 
-PAGE = Path(__file__).parents[3] / "docs/reference/fault-proxy.md"
+PAGE = Path(__file__).parents[3] / "docs/lab/fault-proxy.md"
 EVENTS = 40
 SEEN_FIRST = 5
 

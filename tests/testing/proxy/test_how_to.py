@@ -28,7 +28,7 @@ def test_the_program_survives_its_handoff(serve, tmp_path):
     """R50, R42, R43: the page's program loses nothing; the server sees a second request that carries an id."""
     (program,) = [
         block
-        for block in fences(text_of("how-to/break-the-network.md"), "python")
+        for block in fences(text_of("lab/break-the-network.md"), "python")
         if block.startswith("# handoff.py")
     ]
     path = tmp_path / "handoff.py"
@@ -50,7 +50,7 @@ def test_the_program_survives_its_handoff(serve, tmp_path):
 
 def test_the_five_steps_by_hand():
     """R50: the page has the five steps for a browser, in their order, and beside each what the proxy does."""
-    page = text_of("how-to/break-the-network.md")
+    page = text_of("lab/break-the-network.md")
     _, _, section = page.partition("## A hand-off between networks\n")
     steps = re.findall(r"^(\d)\. (.+)$", section.partition("\n## ")[0], re.MULTILINE)
     words = ['throttling to "4G"', "Start streaming", "Offline", '"3G"', "`Last-Event-ID`"]

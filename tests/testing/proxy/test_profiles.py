@@ -73,7 +73,7 @@ def test_the_reference_shows_these_figures():
         return "no limit" if kbps is None else f"{kbps:,}"
 
     rows = table(
-        text_of("reference/network-profiles.md"),
+        text_of("lab/network-profiles.md"),
         *("profile", "down, kbps", "up, kbps", "latency, ms", "jitter"),
     )
     assert rows == [

@@ -126,9 +126,3 @@ def test_a_moment_needs_a_time(seconds):
     """A time is a number of seconds from the beginning on."""
     with pytest.raises(ValueError, match="the time of a moment must be a number of seconds"):
         Timeline().at(seconds, "flow")
-
-
-def test_a_timeline_knows_its_words():
-    """A word that means nothing is refused when the timeline is made, not when it is played."""
-    with pytest.raises(ValueError, match="unknown action 'explode'"):
-        Timeline(((1.0, "explode"),))

@@ -80,7 +80,7 @@ def test_the_reference_shows_this_table():
         seen.setdefault(key, ({*row.reasons}, [state.value for state in ended], row.error or ""))
     shown = {}
     for fault, reason, states, _, error in table(
-        text_of("reference/reference-server.md"), "fault", "reason", "states", "counters", "error"
+        text_of("lab/reference-server.md"), "fault", "reason", "states", "counters", "error"
     ):
         name, status = re.match(r"`(\w+)\((\d*)", fault).groups()
         shown[f"{name} {status}"] = {*re.findall(r"`(\w+)`", reason)}, states.split(", "), error.strip("`")

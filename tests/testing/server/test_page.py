@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from resilient_sse.testing.server import DONE, EVENT_TYPE, HEARTBEAT
-from resilient_sse.testing.server.reader import SLOW, TRUNCATED
+from resilient_sse.testing.server import DONE, EVENT_TYPE, HEARTBEAT, SLOW, TRUNCATED
 
 pytestmark = pytest.mark.e2e
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from resilient_sse.testing.server.checks import check_whole
@@ -15,6 +16,7 @@ class StoreError(Exception):
     """The store cannot be read or written; the cause says why."""
 
 
+@dataclass(frozen=True, slots=True)
 class StoredEvent:
     """
     One event as it is kept, and as it goes over the wire.
@@ -24,32 +26,21 @@ class StoredEvent:
         id: Its number in that stream.
         event: The event type; `None` for none.
         data: The text.
+
+    Raises:
+        TypeError: *event* or *data* is no text.
+        ValueError: *event* contains a line end, or a text cannot be encoded as UTF-8.
     """
 
-    __slots__ = ("data", "event", "id", "stream", "wire")
+    stream: str
+    id: int
+    event: str | None
+    data: str = field(repr=False)
+    wire: bytes = field(init=False, repr=False, compare=False)
+    """The block, written once however many streams it is sent on."""
 
-    def __init__(self, stream: str, id: int, event: str | None, data: str) -> None:  # noqa: A002 - the standard's name
-        self.stream: str = stream
-        self.id: int = id
-        self.event: str | None = event
-        self.data: str = data
-        self.wire: bytes = wire_event(data, id=str(id), event=event)
-        """The block, written once however many streams it is sent on."""
-
-    def __eq__(self, other: object) -> bool:
-        """Compare everything."""
-        return isinstance(other, StoredEvent) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        """Agree with `==`."""
-        return hash(self._key())
-
-    def __repr__(self) -> str:
-        """Show which event it is, not its data."""
-        return f"<StoredEvent {self.id} of {self.stream!r}>"
-
-    def _key(self) -> tuple[str, int, str | None, str]:
-        return self.stream, self.id, self.event, self.data
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wire", wire_event(self.data, id=str(self.id), event=self.event))
 
 
 Announce: TypeAlias = Callable[[StoredEvent | None], None]
@@ -111,6 +102,6 @@ def check_bounds(first_id: int, history: int | None) -> None:
         TypeError: A value is no whole number.
         ValueError: *first_id* is negative, or *history* is less than 1.
     """
-    check_whole("first_id", first_id, least=0)
+    check_whole("first_id", first_id)
     if history is not None:
         check_whole("history", history, least=1)

@@ -1,0 +1,240 @@
+"""
+The position in the caller's own database, and in the caller's own transaction: effects exactly once.
+
+Drivers are sync or async.  All of this is written for async ones; a sync driver gives no coroutine to wait for, so
+the same code runs to its end at once (`_at_once`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Coroutine
+from importlib import import_module
+from typing import Any, TypeAlias, TypeVar, cast
+
+import anyio
+from anyio import to_thread
+
+from resilient_sse._core.errors import CheckpointError
+from resilient_sse._core.events import ServerSentEvent
+from resilient_sse._core.ports import Checkpoint
+from resilient_sse.checkpoints.moved import moved
+
+__all__ = ["SQLCheckpoint"]
+
+T = TypeVar("T")
+Work: TypeAlias = "Callable[[Any], Coroutine[Any, Any, T]]"
+
+_PLACE = re.compile(r":(\w+)")
+
+
+class SQLCheckpoint:
+    """
+    A store in a table of the caller's database: DB-API connections (psycopg, sqlite3, ...) or SQLAlchemy.
+
+    With `ack="manual"` and `record`, results and position are one commit: after a crash at any moment both are
+    there or neither, so no event takes effect twice.  With `ack="auto"` it is a store like any other, with a
+    transaction of its own for each save.
+
+    The table is the caller's to make; `ddl` is the statement.
+
+    Args:
+        connect: Opens a connection for what is read and saved outside of the caller's transactions: a function,
+            sync or async, that returns a connection, or an `Engine` or `AsyncEngine` of SQLAlchemy.
+        table: The name of the table, with a schema before it if need be.
+        paramstyle: How the driver marks parameters, in DB-API's words (`"numeric"` is not supported); `None` asks
+            the driver's module.
+
+    Raises:
+        TypeError: *connect* is neither.
+        ValueError: *table* is no name.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Any] | Any,  # noqa: ANN401 - nothing of a driver is imported here
+        *,
+        table: str = "resilient_sse_positions",
+        paramstyle: str | None = None,
+    ) -> None:
+        if not re.fullmatch(r"\w+(\.\w+)?", table):
+            raise ValueError(f"table must be a name, or a schema and a name, not {table!r}")
+        if not callable(connect) and not _of_sqlalchemy(connect):
+            raise TypeError(f"connect must be a function or an engine of SQLAlchemy, not {connect!r}")
+        self._connect: Any = connect
+        self._table = table
+        self._paramstyle = paramstyle
+        # What may be in the table: the position before the last record, and that of the record.
+        self._known: dict[str, tuple[Checkpoint | None, Checkpoint | None]] = {}
+
+    @property
+    def ddl(self) -> str:
+        """The statement that makes the table, for a migration."""
+        return (
+            f"CREATE TABLE IF NOT EXISTS {self._table} (consumer TEXT PRIMARY KEY, "
+            "last_event_id TEXT NOT NULL, version INTEGER NOT NULL)"
+        )
+
+    def record(self, connection: Any, event: ServerSentEvent, *, key: str | None = None) -> None:  # noqa: ANN401
+        """
+        Save *event* as processed, within the transaction that *connection* is in.
+
+        Args:
+            connection: A connection of a sync DB-API driver, or a `Connection` or `Session` of SQLAlchemy.  Commit
+                it together with the results; after a rollback just go on.
+            event: The event.
+            key: The key of the position; `None` is that of the only stream that uses this store.
+
+        Raises:
+            CheckpointError: Another consumer has moved the position, or no stream has loaded it yet; roll back.
+        """
+        _at_once(self.arecord(connection, event, key=key))
+
+    async def arecord(self, connection: Any, event: ServerSentEvent, *, key: str | None = None) -> None:  # noqa: ANN401
+        """Do the same on a connection whose methods are coroutines: psycopg's, aiosqlite's, SQLAlchemy's."""
+        if key is None and len(self._known) == 1:
+            (key,) = self._known
+        if key is None or key not in self._known:
+            begun = ", ".join(map(repr, self._known)) or "none"
+            raise CheckpointError(
+                f"pass the key of a stream that has loaded its position from this store; these have: {begun}",
+                key=key or "",
+            )
+        await self._save(connection, key, event.last_event_id, self._known[key])
+
+    async def load(self, key: str) -> Checkpoint | None:
+        """
+        Return the position saved under *key*, or `None`.
+
+        Raises:
+            CheckpointError: The database cannot be read.
+        """
+        found = await self._transaction(key, lambda connection: self._load(connection, key))
+        self._known[key] = (found, found)
+        return found
+
+    async def save(self, key: str, last_event_id: str, *, expected: Checkpoint | None) -> Checkpoint:
+        """
+        Save a position over *expected*, in a transaction of its own.
+
+        Raises:
+            CheckpointError: Another consumer has saved in between, or the database cannot be written.
+        """
+        known = (expected, expected)
+        return await self._transaction(
+            key, lambda connection: self._save(connection, key, last_event_id, known)
+        )
+
+    def __repr__(self) -> str:
+        """Show the table."""
+        return f"<SQLCheckpoint {self._table}>"
+
+    async def _load(self, connection: Any, key: str) -> Checkpoint | None:  # noqa: ANN401
+        sql = f"SELECT last_event_id, version FROM {self._table} WHERE consumer = :key"  # noqa: S608 - a checked name
+        row = await _maybe((await self._execute(connection, sql, {"key": key})).fetchone())
+        return None if row is None else Checkpoint(*row)
+
+    async def _save(
+        self,
+        connection: Any,  # noqa: ANN401
+        key: str,
+        last_event_id: str,
+        known: tuple[Checkpoint | None, Checkpoint | None],
+    ) -> Checkpoint:
+        present = await self._load(connection, key)
+        if present not in known:
+            raise moved(key)
+        version = 0 if present is None else present.version
+        values = {"id": last_event_id, "new": version + 1, "key": key}
+        if present is None:
+            sql = f"INSERT INTO {self._table} (last_event_id, version, consumer) VALUES (:id, :new, :key)"  # noqa: S608
+        else:
+            sql = (
+                f"UPDATE {self._table} SET last_event_id = :id, version = :new "  # noqa: S608
+                "WHERE consumer = :key AND version = :old"
+            )
+            values["old"] = version
+        try:
+            done = await self._execute(connection, sql, values)
+        except Exception as exc:
+            if type(exc).__name__ in ("IntegrityError", "UniqueViolation"):  # each driver has its own
+                raise moved(key) from exc
+            raise
+        if done.rowcount != 1:
+            raise moved(key)
+        saved = Checkpoint(last_event_id, version + 1)
+        self._known[key] = (present, saved)  # which of them it will be depends on the caller's commit
+        return saved
+
+    async def _execute(self, connection: Any, sql: str, values: dict[str, Any]) -> Any:  # noqa: ANN401
+        if _of_sqlalchemy(connection):
+            return await _maybe(connection.execute(import_module("sqlalchemy").text(sql), values))
+        style = self._paramstyle or import_module(type(connection).__module__.partition(".")[0]).paramstyle
+        sql, parameters = _in_style(style, sql, values)
+        cursor = await _maybe(connection.cursor())
+        await _maybe(cursor.execute(sql, parameters))
+        return cursor
+
+    async def _transaction(self, key: str, work: Work[T]) -> T:
+        try:
+            scope = self._connect.begin() if _of_sqlalchemy(self._connect) else None
+            if hasattr(scope, "__aenter__") or inspect.iscoroutinefunction(self._connect):
+                # Cut off in its midst, a driver may leave the table locked.
+                with anyio.CancelScope(shield=True):
+                    return await _whole(scope, self._connect, work)
+            return await to_thread.run_sync(lambda: _at_once(_whole(scope, self._connect, work)))
+        except CheckpointError:
+            raise
+        except Exception as exc:
+            raise CheckpointError(
+                f"the table {self._table!r} could not be read or written: {exc}", key=key
+            ) from exc
+
+
+async def _whole(scope: Any, connect: Callable[[], Any], work: Work[T]) -> T:  # noqa: ANN401
+    """Do *work* in a transaction of its own, on a connection of its own."""
+    if hasattr(scope, "__aenter__"):
+        async with scope as connection:
+            return await work(connection)
+    if scope is not None:
+        with scope as connection:
+            return await work(connection)
+    connection = await _maybe(connect())
+    try:
+        result = await work(connection)
+        await _maybe(connection.commit())
+        return result
+    finally:
+        await _maybe(connection.close())
+
+
+async def _maybe(result: Any) -> Any:  # noqa: ANN401 - a driver's
+    return await result if inspect.isawaitable(result) else result
+
+
+def _at_once(work: Coroutine[Any, Any, T]) -> T:
+    """Run what waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as exc:
+        return cast("T", exc.value)
+    work.close()
+    raise TypeError("the connection's methods are coroutines: use arecord(), or an async connect function")
+
+
+def _of_sqlalchemy(thing: object) -> bool:
+    return any(base.__module__.startswith("sqlalchemy.") for base in type(thing).__mro__)
+
+
+def _in_style(style: str, sql: str, values: dict[str, Any]) -> tuple[str, Any]:
+    """Rewrite the parameters, written `:name`, in a style of DB-API's."""
+    if style == "named":
+        return sql, values
+    if style == "pyformat":
+        return _PLACE.sub(r"%(\1)s", sql), values
+    if style not in ("qmark", "format"):
+        raise ValueError(f"paramstyle must be named, pyformat, qmark or format, not {style!r}")
+    return _PLACE.sub("?" if style == "qmark" else "%s", sql), tuple(
+        values[name] for name in _PLACE.findall(sql)
+    )

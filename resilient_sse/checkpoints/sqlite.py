@@ -1,0 +1,157 @@
+"""Positions in a file of SQLite: they outlive the process, with nothing to install and no server to run."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from anyio import to_thread
+
+from resilient_sse._core.errors import CheckpointError
+from resilient_sse._core.ports import Checkpoint
+from resilient_sse.checkpoints.moved import moved
+
+__all__ = ["SQLiteCheckpoint"]
+
+T = TypeVar("T")
+
+_INHERITED: list[sqlite3.Connection] = []
+
+_WAIT_SECONDS = 5.0
+
+_CREATE = """
+    CREATE TABLE IF NOT EXISTS resilient_sse_positions (
+        key TEXT PRIMARY KEY, last_event_id TEXT NOT NULL, version INTEGER NOT NULL
+    ) WITHOUT ROWID
+"""
+_LOAD = "SELECT last_event_id, version FROM resilient_sse_positions WHERE key = ?"
+_INSERT = """
+    INSERT INTO resilient_sse_positions (last_event_id, key, version) VALUES (?, ?, 1) ON CONFLICT DO NOTHING
+"""
+_UPDATE = """
+    UPDATE resilient_sse_positions SET last_event_id = ?, version = version + 1
+    WHERE key = ? AND version = ? AND last_event_id = ?
+"""
+
+_ADVICE = {
+    "SQLITE_BUSY": f"another program has kept it locked for {_WAIT_SECONDS:g} s; keep transactions on it short",
+    "SQLITE_CANTOPEN": "it cannot be opened; its directory must exist, and be writable",
+    "SQLITE_CORRUPT": "it is damaged; move it away to begin anew, or put a copy back",
+    "SQLITE_FULL": "the disk is full; nothing was saved, and the next save tries again",
+    "SQLITE_NOTADB": "it is no SQLite database; choose another path",
+    "SQLITE_PERM": "it may not be read and written; mend its permissions",
+    "SQLITE_READONLY": "it may not be written, nor its directory; mend the permissions",
+}
+"""What a user can do, by SQLite's primary result code."""
+
+
+class SQLiteCheckpoint:
+    """
+    A store in a file, for many streams and many processes of one machine.
+
+    A position survives the end of the process, however it ends.  When the machine loses power the last saves may
+    be taken back (the log is written ahead but not flushed at each save): those events come again, and none is
+    lost.  The work is done in a thread, so that the event loop is never blocked.  The file must lie on a local
+    disk: the locks of SQLite do not hold on network file systems.
+
+    Args:
+        path: The file, made at the first use if it does not exist; its directory must exist.
+
+    Raises:
+        TypeError: *path* is no path.
+        ValueError: It names no file: `""` and `":memory:"`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.fspath(path)
+        if not isinstance(self._path, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"path must be a string or a path, not {path!r}")
+        if self._path in ("", ":memory:"):
+            raise ValueError("path must name a file; for positions in memory there is MemoryCheckpoint()")
+        self._path = os.path.abspath(self._path)  # noqa: PTH100 - a program may change its directory later
+        self._lock = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+        self._process = 0
+
+    async def load(self, key: str) -> Checkpoint | None:
+        """
+        Return the position saved under *key*, or `None`.
+
+        Raises:
+            CheckpointError: The file cannot be read.
+        """
+
+        def load(database: sqlite3.Connection) -> Checkpoint | None:
+            row = database.execute(_LOAD, (key,)).fetchone()
+            return None if row is None else Checkpoint(*row)
+
+        return await to_thread.run_sync(self._run, key, load)
+
+    async def save(self, key: str, last_event_id: str, *, expected: Checkpoint | None) -> Checkpoint:
+        """
+        Save a position over *expected*.
+
+        Raises:
+            CheckpointError: Another consumer has saved in between, or the file cannot be written; then nothing has
+                changed in it.
+        """
+
+        def save(database: sqlite3.Connection) -> Checkpoint:
+            if expected is None:
+                done = database.execute(_INSERT, (last_event_id, key))
+            else:
+                known = (last_event_id, key, expected.version, expected.last_event_id)
+                done = database.execute(_UPDATE, known)
+            if not done.rowcount:
+                raise moved(key)
+            return Checkpoint(last_event_id, 1 if expected is None else expected.version + 1)
+
+        return await to_thread.run_sync(self._run, key, save)
+
+    def close(self) -> None:
+        """Close the file; it may be used again, which opens it again."""
+        with self._lock:
+            if self._database is not None and self._process == os.getpid():
+                self._database.close()
+            self._database = None
+
+    def __del__(self) -> None:
+        """Close the file."""
+        if hasattr(self, "_database"):
+            self.close()
+
+    def __repr__(self) -> str:
+        """Show where the positions lie."""
+        return f"<SQLiteCheckpoint {self._path!r}>"
+
+    def _run(self, key: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock:
+            try:
+                return work(self._opened())
+            except sqlite3.Error as exc:
+                name = getattr(exc, "sqlite_errorname", "")
+                advice = next((text for code, text in _ADVICE.items() if name.startswith(code)), str(exc))
+                raise CheckpointError(f"the positions in {self._path!r}: {advice} ({exc})", key=key) from exc
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._database is not None and self._process == os.getpid():
+            return self._database
+        if self._database is not None:
+            _INHERITED.append(self._database)  # behind a fork it must neither be used nor closed
+        database = sqlite3.connect(
+            self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            if database.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                database.execute("PRAGMA journal_mode = WAL")
+            # A commit is in the log, which the kernel has: only a loss of power can take it back.
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute(_CREATE)
+        except sqlite3.Error:
+            database.close()
+            raise
+        self._database, self._process = database, os.getpid()
+        return database

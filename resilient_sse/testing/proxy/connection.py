@@ -1,0 +1,421 @@
+"""
+One connection through the proxy, the port that it came in by, and the sockets under both.
+
+anyio is used to wait only: its own streams send FIN before they close, and so cannot reset a connection.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections import deque
+from contextlib import suppress
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+
+from resilient_sse.testing.proxy.link import Link
+from resilient_sse.testing.proxy.toxics import LimitBytes, Refuse, Reset, TLSFailure
+from resilient_sse.testing.resets import reset_at_close
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from resilient_sse.testing.proxy.conditions import Conditions, Counters
+    from resilient_sse.testing.proxy.link import Way
+
+__all__ = ["Address", "Connection", "Port", "resolve"]
+
+_READ_BYTES = 65_536
+_SYSTEM_BUFFER_BYTES = 65_536
+"""The system doubles it.  Left alone, it takes megabytes from a server before that notices a slow client, and
+keeps them from the client when the connection is reset."""
+_BACKLOG = 4096
+_TAKEN = frozenset({errno.EADDRINUSE, errno.EACCES})
+_PORTAL = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nplain HTTP is spoken here\n"
+_FIRST_WORD_SECONDS = 1.0
+
+
+class Address(NamedTuple):
+    """Where to connect or to listen; `where` is the address as the socket module has it."""
+
+    family: socket.AddressFamily
+    where: tuple[str | int, ...]
+
+
+async def resolve(host: str, port: int) -> list[Address]:
+    """
+    Look a host up.
+
+    Raises:
+        OSError: Nobody knows it.
+    """
+    try:
+        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        code = error.errno if isinstance(error, OSError) else None
+        raise OSError(code, f"the host {host!r} is unknown; give an address, such as 127.0.0.1") from error
+    return [Address(family, where) for family, _, _, _, where in found]
+
+
+class Port:
+    """
+    A port that can be closed, so that the system refuses connections to it, and opened again; open at first.
+
+    While it is closed it must not become somebody else's.  On Linux a second socket, bound but never listening,
+    keeps it: the system then answers a connection as it does where nothing listens, and gives the number to
+    nobody.  Elsewhere nothing can keep it, and it may be lost in between.
+
+    Args:
+        address: Where; port 0 takes a free one.
+
+    Raises:
+        OSError: The port is in use, or the address is none of this machine.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._keeper: socket.socket | None = None
+        self._listener: socket.socket | None = None
+        try:
+            if sys.platform == "linux":
+                self._keeper = self._bind()
+                self._address = Address(address.family, self._keeper.getsockname())
+            self._address = Address(address.family, self.open().getsockname())
+        except OSError as error:
+            self.release()
+            host, port = address.where[:2]
+            text = f"cannot listen on {host}: {error.strerror}; give an address of this machine, such as 127.0.0.1"
+            if error.errno in _TAKEN and port:
+                what = f"port {port} of {host} cannot be used ({error.strerror})"
+                text = f"{what}; choose another, or 0 for a free one"
+            raise OSError(error.errno, text) from error
+
+    @property
+    def number(self) -> int:
+        """The number."""
+        return int(self._address.where[1])
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether connections are refused."""
+        return self._listener is None
+
+    def open(self) -> socket.socket:
+        """
+        Accept connections from now on; harmless when open.
+
+        Raises:
+            OSError: The port was lost while it was closed; impossible on Linux.
+        """
+        if self._listener is None:
+            listener = self._bind()
+            try:
+                listener.listen(_BACKLOG)
+            except OSError:
+                listener.close()
+                raise
+            self._listener = listener
+        return self._listener
+
+    def shut(self) -> None:
+        """Refuse connections from now on, with those that nobody has accepted yet; harmless when shut."""
+        if self._listener is not None:
+            _close(self._listener)
+            self._listener = None
+
+    def release(self) -> None:
+        """Give the port back; harmless when done before."""
+        self.shut()
+        if self._keeper is not None:
+            self._keeper.close()
+            self._keeper = None
+
+    def _bind(self) -> socket.socket:
+        sock = socket.socket(self._address.family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            if os.name == "posix":  # on Windows it would let anybody share the port
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(self._address.where)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+class Connection:
+    """
+    One connection, from its acceptance to its end.
+
+    Args:
+        client: The accepted socket.
+        target: Where to connect to.
+        seed: From which the randomness of this connection is derived.
+        conditions: What is in force.
+        counters: Where things are counted.
+    """
+
+    def __init__(
+        self,
+        client: socket.socket,
+        target: list[Address],
+        seed: str,
+        conditions: Conditions,
+        counters: Counters,
+    ) -> None:
+        self.seed = seed
+        self.conditions = conditions
+        self.counters = counters
+        self._client = client
+        self._target = target
+        self._upstream: socket.socket | None = None
+        self._scope = anyio.CancelScope()
+        self._ways_left = 2
+
+    async def run(self) -> None:
+        """Relay until the connection ends; then both sockets are closed."""
+        self.counters.live += 1
+        try:
+            with self._scope:
+                _prepare(self._client)
+                await self._serve()
+        except (OSError, anyio.ClosedResourceError):
+            self.close(reset=True)
+        finally:
+            self.counters.live -= 1
+            self.close(reset=False)
+
+    def finished(self) -> None:
+        """Record that one direction has come to its end; the other may go on."""
+        self._ways_left -= 1
+        if not self._ways_left:
+            self._scope.cancel()
+
+    def cut(self, *, reset: bool) -> None:
+        """End the connection on purpose, with RST or with FIN; harmless when it has ended."""
+        if reset and self._client.fileno() >= 0:
+            self.counters.resets += 1
+        self.close(reset=reset)
+
+    def close(self, *, reset: bool) -> None:
+        """Close both sockets; when one side has gone, the other learns it by a reset."""
+        _close(self._client, reset=reset)
+        if self._upstream is not None:
+            _close(self._upstream, reset=reset)
+        self._scope.cancel()
+
+    async def _serve(self) -> None:
+        if self.conditions.strike(Refuse) is not None:
+            await self._turn_away()
+        elif self.conditions.strike(TLSFailure) is not None:
+            await _receive(self._client)
+            await _send(self._client, _PORTAL)
+            _end_sending(self._client)
+            while await _receive(self._client):  # closing on unread bytes would reset the connection
+                pass
+        else:
+            await self.conditions.passable("up")
+            try:
+                upstream = self._upstream = await _connect(self._target)
+            except OSError:
+                await self._turn_away()
+                return
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_Direction(self, "up", self._client, upstream, tasks).run)
+                await _Direction(self, "down", upstream, self._client, tasks).run()
+
+    async def _turn_away(self) -> None:
+        """Reset at the first word: a client whose word is cut off may take the reset for an end in good form."""
+        self.counters.refused += 1
+        with anyio.move_on_after(_FIRST_WORD_SECONDS):
+            await _receive(self._client)
+        self.close(reset=True)
+
+
+class _Direction:
+    """
+    One direction of a connection: reads, waits as the link says, and passes on.
+
+    Where nothing is in force, what was read is sent on by the same task at once.  A second task, which waits, is
+    started by the first segment that has to.  What is under way is bounded: a sender whose bytes do not get away
+    is no longer read from, and so notices.
+    """
+
+    def __init__(
+        self, owner: Connection, way: Way, source: socket.socket, sink: socket.socket, tasks: TaskGroup
+    ) -> None:
+        self._owner = owner
+        self._conditions = owner.conditions
+        self._way: Way = way
+        self._source = source
+        self._sink = sink
+        self._tasks = tasks
+        self._link: Link | None = None
+        self._queue: deque[tuple[float, memoryview]] = deque()
+        self._under_way = 0
+        self._changed = anyio.Event()
+        self._delivered = 0
+        self._has_waiting_task = False
+
+    async def run(self) -> None:
+        """Pass on until the source ends or either side is lost."""
+        try:
+            while data := await _receive(self._source):
+                shape = self._conditions.shapes[self._way]
+                if not self._queue and shape.is_clear:
+                    await self._deliver(memoryview(data))
+                    continue
+                self._schedule(data)
+                while self._under_way >= max(shape.queue_bytes, 1):
+                    await self._change()
+            await self._finish()
+        except (OSError, anyio.ClosedResourceError):
+            self._owner.close(reset=True)
+        else:
+            self._owner.finished()
+
+    def _schedule(self, data: bytes) -> None:
+        link = self._link
+        if link is None:
+            # The same for the same seed, connection and direction.
+            chance = Random(f"{self._owner.seed}:{self._way}")  # noqa: S311 - repeatable, not secret
+            link = self._link = Link(self._conditions.profile, chance.random)
+        link.shape = self._conditions.shapes[self._way]
+        lost = link.dropped
+        arrivals = link.schedule(len(data) or 1, anyio.current_time())  # an end travels, too
+        self._owner.counters.dropped += link.dropped - lost
+        rest = memoryview(data)
+        for at, size in arrivals:
+            self._queue.append((at, rest[:size]))
+            rest = rest[size:]
+        self._under_way += len(data)
+        if self._has_waiting_task:
+            self._changed.set()
+        else:
+            self._has_waiting_task = True
+            self._tasks.start_soon(self._wait_and_deliver)
+
+    async def _wait_and_deliver(self) -> None:
+        try:
+            while True:
+                while not self._queue:
+                    await self._change()
+                at, data = self._queue[0]
+                delay = at - anyio.current_time()
+                if delay > 0:
+                    await anyio.sleep(delay)
+                await self._deliver(data)
+                self._queue.popleft()
+                self._under_way -= len(data)
+                self._changed.set()
+        except (OSError, anyio.ClosedResourceError):
+            self._owner.close(reset=True)
+
+    async def _change(self) -> None:
+        if self._changed.is_set():
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    async def _deliver(self, data: memoryview) -> None:
+        await self._conditions.passable(self._way)
+        counters = self._owner.counters
+        if self._way == "up":
+            if data:
+                await _send(self._sink, data)
+            counters.bytes_up += len(data)
+            return
+        reach = self._delivered + len(data)
+        struck = self._conditions.strike(Reset, at=reach) or self._conditions.strike(LimitBytes, at=reach)
+        if struck is not None:
+            data = data[: max(0, struck.after - self._delivered)]
+        if data:
+            await _send(self._sink, data)
+        self._delivered += len(data)
+        counters.bytes_down += len(data)
+        if struck is not None:
+            self._owner.cut(reset=isinstance(struck, Reset))
+
+    async def _finish(self) -> None:
+        """Pass the end on: behind everything else, and as late as that."""
+        if self._link is not None or not self._conditions.shapes[self._way].is_clear:
+            self._schedule(b"")
+        while self._queue:
+            await self._change()
+        await anyio.sleep(self._conditions.closing_delay(self._way))
+        await self._conditions.passable(self._way)
+        _end_sending(self._sink)
+
+
+async def _connect(addresses: list[Address]) -> socket.socket:
+    """Connect to the first address that answers; `OSError` if none does."""
+    failure: OSError | None = None
+    for address in addresses:
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
+        try:
+            _prepare(sock)
+            with suppress(BlockingIOError):
+                sock.connect(address.where)
+            await anyio.wait_writable(sock)
+            sock.getpeername()  # raises unless connected
+        except OSError as error:
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            failure = OSError(code, "the target cannot be reached") if code else error
+            _close(sock)
+        except BaseException:
+            _close(sock)
+            raise
+        else:
+            return sock
+    raise failure or OSError("the target has no address")
+
+
+def _prepare(sock: socket.socket) -> None:
+    """Let small pieces leave at once, hold little, and never block."""
+    sock.setblocking(False)
+    for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        sock.setsockopt(socket.SOL_SOCKET, buffer, _SYSTEM_BUFFER_BYTES)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+async def _receive(sock: socket.socket) -> bytes:
+    """Return what has come, or nothing at the end; `ClosedResourceError` if it was closed on our side."""
+    while True:
+        if sock.fileno() < 0:
+            raise anyio.ClosedResourceError
+        await anyio.wait_readable(sock)
+        with suppress(BlockingIOError):
+            return sock.recv(_READ_BYTES)
+
+
+async def _send(sock: socket.socket, data: bytes | memoryview) -> None:
+    """Send all of *data*; errors as in `_receive`."""
+    while True:
+        if sock.fileno() < 0:
+            raise anyio.ClosedResourceError
+        with suppress(BlockingIOError):
+            sent = sock.send(data)
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
+        await anyio.wait_writable(sock)
+
+
+def _end_sending(sock: socket.socket) -> None:
+    """Close the direction away from us; the other stays open."""
+    with suppress(OSError):  # the other side may have gone
+        sock.shutdown(socket.SHUT_WR)
+
+
+def _close(sock: socket.socket, *, reset: bool = False) -> None:
+    """Close a socket at once, with RST or with FIN, whoever waits for it; harmless when closed."""
+    if sock.fileno() < 0:
+        return
+    anyio.notify_closing(sock)
+    if reset:
+        with suppress(OSError):
+            reset_at_close(sock)
+    sock.close()

@@ -1,0 +1,264 @@
+"""What a request asks for, what is noted of it, and how often one user may ask."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+
+from resilient_sse.testing.server.checks import check_seconds, check_text, check_user, check_whole, shown
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+__all__ = [
+    "DEFAULT_USER",
+    "Admission",
+    "BadRequestError",
+    "Counters",
+    "RateLimit",
+    "RequestRecord",
+    "accepts_gzip",
+    "check_publication",
+    "read_publication",
+    "read_request",
+]
+
+DEFAULT_USER = "default"
+
+_MANY_USERS = 10_000
+_CURSOR = re.compile(r"-?[0-9]{1,18}")  # below 2**63, which is what SQLite and Redis can number
+_EXCERPT = 40
+_MAX_BODY = 1024 * 1024
+
+# A client reads no answer before it has sent its body; so much, and for so long, it may.
+_MAX_DRAINED = 64 * _MAX_BODY
+_DRAIN_SECONDS = 10.0
+
+
+class BadRequestError(Exception):
+    """
+    The request makes no sense; the text says why.
+
+    Args:
+        text: Why.
+        status: The status to answer with.
+    """
+
+    def __init__(self, text: str, status: int = 400) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(slots=True, kw_only=True)
+class Counters:
+    """
+    The server's figures.
+
+    Attributes:
+        connections: Streams opened, and faulty answers given instead of one.
+        published: Events published, heartbeats with ids and completion events included.
+        events_sent: Events written to streams, replayed ones included, heartbeats without ids not.
+        replayed: Those of them that came before the stream had caught up with the store.
+        heartbeats: Heartbeats written.
+        truncated: Notices that history was gone.
+        slow_client_disconnects: Streams ended because their reader did not keep up.
+        rate_limited: Requests answered 429.
+        bad_requests: Requests answered 400.
+        unavailable: Requests answered 503 because the store could not be read.
+        faults: Faults played.
+    """
+
+    connections: int = 0
+    published: int = 0
+    events_sent: int = 0
+    replayed: int = 0
+    heartbeats: int = 0
+    truncated: int = 0
+    slow_client_disconnects: int = 0
+    rate_limited: int = 0
+    bad_requests: int = 0
+    unavailable: int = 0
+    faults: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the figures by name."""
+        return asdict(self)
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestRecord:
+    """
+    One request for a stream that was understood.
+
+    Attributes:
+        at: When, on the server's monotonic clock, in seconds.
+        user: The user.
+        header_cursor: The id in `Last-Event-ID`, `None` without one.
+        query_cursor: The id in the query, `None` without one.
+        cursor: The one that counted, `None` for neither.
+        status: The status of the answer; 0 until there is one.
+        first_id: The id of the first event that was sent on it, `None` while there is none.
+        fault: The name of the fault played instead of, or on, the answer; `""` for none.
+    """
+
+    at: float
+    user: str
+    header_cursor: int | None = None
+    query_cursor: int | None = None
+    cursor: int | None = None
+    status: int = 0
+    first_id: int | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """
+    So many requests for a stream in so much time, for each user.
+
+    Args:
+        requests: How many.
+        per: In how many seconds.
+
+    Raises:
+        TypeError: A value is no number.
+        ValueError: *requests* is less than 1, or *per* is not a positive, finite number.
+    """
+
+    requests: int
+    per: float = 60.0
+
+    def __post_init__(self) -> None:
+        check_whole("requests", self.requests, least=1)
+        check_seconds("per", self.per)
+
+
+class Admission:
+    """
+    Applies a limit: a window that slides, so that no two windows' worth may come at once.
+
+    Args:
+        limit: The limit; `None` admits everybody.
+    """
+
+    def __init__(self, limit: RateLimit | None) -> None:
+        self._limit = limit
+        self._admitted: dict[str, deque[float]] = {}
+
+    def wait(self, user: str, now: float) -> int:
+        """Admit a request at *now* and return 0, or return for how many whole seconds to wait."""
+        limit = self._limit
+        if limit is None:
+            return 0
+        if len(self._admitted) > _MANY_USERS:
+            recent = {name: times for name, times in self._admitted.items() if times[-1] > now - limit.per}
+            self._admitted = recent
+        times = self._admitted.setdefault(user, deque(maxlen=limit.requests))
+        if len(times) == limit.requests and now - times[0] < limit.per:
+            # Rounded up: a client that waits as told must find the door open.
+            return max(math.ceil(times[0] + limit.per - now), 1)
+        times.append(now)
+        return 0
+
+
+def read_request(request: Request, at: float) -> RequestRecord:
+    """
+    Read a request for a stream that came at the time *at*.
+
+    Raises:
+        BadRequestError: A cursor is no integer, or one too large, or the user's id is too long.
+    """
+    query = request.query_params
+    user = query.get("user_id", DEFAULT_USER)
+    try:
+        check_user(user)
+    except ValueError as error:
+        raise BadRequestError(str(error)) from None
+    header = _cursor("the Last-Event-ID header", request.headers.get("last-event-id"))
+    asked = _cursor("last_event_id", query.get("last_event_id"))
+    # The header wins: a reconnecting client renews it, a URL it does not.
+    cursor = asked if header is None else header
+    return RequestRecord(at=at, user=user, header_cursor=header, query_cursor=asked, cursor=cursor)
+
+
+async def read_publication(request: Request) -> dict[str, Any]:
+    """
+    Read a request to publish: a JSON object with `data`, and maybe `event` and `user_id`.
+
+    Returns:
+        The arguments of `ReferenceServer.publish`.
+
+    Raises:
+        BadRequestError: It is too large, no such object, or something in it is not what it must be.
+        ClientDisconnect: The publisher hung up before the end of it.
+    """
+    body, size = bytearray(), 0
+    with anyio.CancelScope() as draining:
+        async for part in request.stream():
+            size += len(part)
+            if size <= _MAX_BODY:
+                body += part
+            elif draining.deadline == math.inf:
+                draining.deadline = anyio.current_time() + _DRAIN_SECONDS
+            if size > _MAX_DRAINED:
+                break
+    if size > _MAX_BODY:
+        raise BadRequestError(f"the body is larger than {_MAX_BODY} bytes", 413)
+    try:
+        given: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict) or "data" not in given:
+        raise BadRequestError("the body must be a JSON object with the key 'data'")
+    told = cast("dict[str, Any]", given)
+    data, event, user = told["data"], told.get("event"), told.get("user_id", DEFAULT_USER)
+    try:
+        if not isinstance(data, str):
+            data = json.dumps(data, separators=(",", ":"), allow_nan=False)
+        check_publication(data, event, user)
+    except (TypeError, ValueError) as error:
+        raise BadRequestError(str(error)) from None
+    except RecursionError:
+        raise BadRequestError("data is nested too deeply") from None
+    return {"data": data, "event": event, "user_id": user}
+
+
+def check_publication(data: object, event: object, user: object) -> None:
+    """
+    Check what is to be published.
+
+    Raises:
+        TypeError: Something is no text.
+        ValueError: *event* contains a line end, *user* is too long, or a text cannot be encoded as UTF-8.
+    """
+    if not isinstance(data, str):
+        raise TypeError(f"data must be a string, not {shown(data)}; json.dumps makes one of other values")
+    check_text("data", data)
+    if event is not None:
+        check_text("event", event, line=True)
+    check_user(user)
+
+
+def accepts_gzip(request: Request) -> bool:
+    """Tell whether the client takes gzip."""
+    for part in request.headers.get("accept-encoding", "").lower().split(","):
+        coding, _, quality = part.replace(" ", "").partition(";q=")
+        if coding in ("gzip", "*"):
+            return not quality or quality.strip("0.") != ""
+    return False
+
+
+def _cursor(name: str, value: str | None) -> int | None:
+    """Read an id; an empty one is none, as the standard has it."""
+    if not value:
+        return None
+    if not _CURSOR.fullmatch(value):
+        text = f"{name} must be an integer of at most 18 digits, not {value[:_EXCERPT]!r}"
+        raise BadRequestError(text)
+    return int(value)

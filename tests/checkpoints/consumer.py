@@ -1,0 +1,137 @@
+"""A consumer in a process of its own, which kills itself at a given step, or is killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from resilient_sse import Backoff, ResilientStream
+from resilient_sse.checkpoints import RedisCheckpoint, SQLCheckpoint, SQLiteCheckpoint
+from tests.checkpoints.history import Handled
+
+PROCESSES = multiprocessing.get_context("forkserver")
+"""Each child is forked from a process that has imported this, and nothing else."""
+
+EVENTS = 50
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run does: which store, where it lies, and at which of its steps it kills itself."""
+
+    store: str
+    place: str
+    url: str
+    directory: Path
+    run: int
+    kill_at: int | None = None
+    last: int | None = EVENTS
+
+    @property
+    def effects(self) -> Path:
+        """The file, or for `sql` the database, that holds what was done."""
+        return self.directory / "effects"
+
+
+class Steps:
+    """Counts the steps of a run, and kills it at one of them."""
+
+    def __init__(self, kill_at: int | None) -> None:
+        self.taken = 0
+        self._kill_at = kill_at
+
+    def __call__(self) -> None:
+        self.taken += 1
+        if self.taken == self._kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stepping(store: Any, steps: Steps) -> Any:
+    """Make a step before and behind each save of a store."""
+    save = store.save
+
+    async def stepped(*arguments: Any, **options: Any) -> Any:
+        steps()
+        saved = await save(*arguments, **options)
+        steps()
+        return saved
+
+    store.save = stepped
+    return store
+
+
+def run(job: Job) -> None:
+    """Consume: the target of the process."""
+    anyio.run(consume, job)
+
+
+async def consume(job: Job) -> None:
+    """Handle events one by one, up to the last."""
+    (job.directory / f"begun {job.run}").touch()
+    steps = Steps(job.kill_at)
+    ack = "auto"
+    if job.store == "sqlite":
+        store = stepping(SQLiteCheckpoint(job.place), steps)
+    elif job.store == "redis":
+        store = stepping(RedisCheckpoint(job.place), steps)
+    else:
+        store, ack = SQLCheckpoint(lambda: sqlite3.connect(job.effects)), "manual"
+    effects = None if job.store == "sql" else os.open(job.effects, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+    backoff = Backoff(initial=0.01, maximum=0.01)
+    async with ResilientStream(
+        job.url, checkpoint=store, ack=ack, backoff=backoff, max_retries=None
+    ) as stream:
+        while True:
+            steps()
+            event = await anext(stream)
+            steps()
+            number = int(event.data)
+            if effects is not None:
+                os.write(effects, f"{job.run} {number}\n".encode())
+            else:
+                with closing(sqlite3.connect(job.effects)) as database:
+                    database.execute("INSERT INTO effects (run, event) VALUES (?, ?)", (job.run, number))
+                    steps()
+                    store.record(database, event)
+                    steps()
+                    database.commit()
+            steps()
+            if number == job.last:
+                break
+    steps()
+    (job.directory / "steps").write_text(str(steps.taken))
+
+
+def start(job: Job) -> Any:
+    """Start a run in a process of its own."""
+    process = PROCESSES.Process(target=run, args=(job,), daemon=True)
+    process.start()
+    return process
+
+
+def prepare(job: Job) -> None:
+    """Make the tables of `sql`."""
+    if job.store == "sql":
+        with closing(sqlite3.connect(job.effects)) as database:
+            database.execute(SQLCheckpoint(lambda: None).ddl)
+            database.execute("CREATE TABLE effects (number INTEGER PRIMARY KEY, run INTEGER, event INTEGER)")
+
+
+def history(job: Job) -> list[Handled]:
+    """Read what was done, by all runs."""
+    if job.store == "sql":
+        with closing(sqlite3.connect(job.effects)) as database:
+            rows = database.execute("SELECT run, event FROM effects ORDER BY number").fetchall()
+    elif job.effects.exists():
+        rows = [line.split() for line in job.effects.read_text().splitlines()]
+    else:
+        rows = []
+    return [Handled(int(run), int(event)) for run, event in rows]

@@ -1,0 +1,147 @@
+"""Consumers that are killed at every point, and at any moment: nothing is lost, and repeats are bounded."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.checkpoints import consumer
+from tests.checkpoints.consumer import EVENTS, Job
+from tests.checkpoints.history import violations
+
+WINDOW = {"sqlite": 1, "redis": 1, "sql": 0}
+"""How many events may come again after a kill."""
+
+consumer.PROCESSES.set_forkserver_preload(["tests.checkpoints.consumer"])
+
+
+class Replaying(BaseHTTPRequestHandler):
+    """Sends the events behind the given one, for ever or up to the last."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        number = int(self.headers.get("Last-Event-ID", "0"))
+        pause = threading.Event()
+        try:
+            while number < 1_000_000:
+                number += 1
+                self.wfile.write(b"id: %d\ndata: %d\n\n" % (number, number))
+                pause.wait(0.0005)
+        except OSError:
+            self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Run the server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Replaying)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/events"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(params=["sqlite", "sql", "redis"])
+def job(request: pytest.FixtureRequest, tmp_path: Path, url: str) -> Job:
+    """Give a job over each store."""
+    place = str(tmp_path / "positions.db")
+    if request.param == "redis":
+        place = request.getfixturevalue("server")
+    return Job(request.param, place, f"{url}/{request.node.name}", tmp_path, run=1)
+
+
+def finished(job: Job, *, killed: bool = False) -> None:
+    """Let a run come to its end."""
+    process = consumer.start(job)
+    process.join(20)
+    assert process.exitcode == (-9 if killed else 0)
+
+
+def killed_at(job: Job, point: int) -> list[str]:
+    """Kill a run at a step, let another come to the end, and list what the history of both breaks."""
+    job.directory.mkdir()
+    consumer.prepare(job)
+    finished(replace(job, kill_at=point), killed=True)
+    finished(replace(job, run=2))
+    return violations(consumer.history(job), window=WINDOW[job.store], last=EVENTS)
+
+
+def points(job: Job) -> int:
+    """Count the steps of a whole run."""
+    whole = replace(
+        job, directory=job.directory / "whole", place=f"{job.place}.whole", url=f"{job.url}/whole"
+    )
+    if job.store == "redis":
+        whole = replace(whole, place=job.place)
+    whole.directory.mkdir()
+    consumer.prepare(whole)
+    finished(whole)
+    assert violations(consumer.history(whole), window=0, last=EVENTS) == []
+    return int((whole.directory / "steps").read_text())
+
+
+def at(job: Job, point: int) -> Job:
+    """Give the job for a point a place of its own."""
+    place = job.place if job.store == "redis" else f"{job.place}.{point}"
+    return replace(job, directory=job.directory / str(point), place=place, url=f"{job.url}/{point}")
+
+
+def test_killed_at_some_points(job):
+    """A run killed before or behind a fetch, an effect, a save or a commit loses nothing (R152, P20, P21, P55)."""
+    number = points(job)
+    assert number >= 5 * EVENTS
+    for point in range(7, number, number // 8):  # not a multiple of the steps of an event: each kind is met
+        assert killed_at(at(job, point), point) == []
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(600)
+def test_killed_at_every_point(job):
+    """All of them, once each (R152, P55)."""
+    broken = {
+        point: found for point in range(1, points(job) + 1) if (found := killed_at(at(job, point), point))
+    }
+    assert broken == {}
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(600)
+def test_killed_at_random(job):
+    """Three hundred kills at any moment, one history (R152, P55)."""
+    consumer.prepare(job)
+    draw = random.Random(job.store)
+    kills = 300
+    for number in range(1, kills + 1):
+        process = consumer.start(replace(job, run=number, last=None))
+        begun = job.directory / f"begun {number}"
+        for _ in range(5000):
+            if begun.exists():
+                break
+            process.join(0.002)
+        process.join(draw.uniform(0, 0.15))
+        process.kill()
+        process.join()
+    history = consumer.history(job)
+    assert (
+        len({handled.run for handled in history}) > kills / 4
+    )  # the others were killed before the first event
+    assert violations(history, window=WINDOW[job.store]) == []
+    finished(replace(job, run=kills + 1, last=(last := history[-1].event + 10)))
+    assert violations(consumer.history(job), window=WINDOW[job.store], last=last) == []

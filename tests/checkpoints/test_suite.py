@@ -1,0 +1,261 @@
+"""The suite that judges stores: ours pass it, and stores with a fault each do not."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import aiosqlite
+import anyio
+import anyio.lowlevel
+import psycopg
+import pytest
+import redis.asyncio
+import sqlalchemy
+import sqlalchemy.ext.asyncio
+
+from resilient_sse import CheckpointError
+from resilient_sse.checkpoints import (
+    Checkpoint,
+    MemoryCheckpoint,
+    RedisCheckpoint,
+    SQLCheckpoint,
+    SQLiteCheckpoint,
+)
+from resilient_sse.testing.checkpoint_suite import CheckpointSuite
+
+
+class TestMemory(CheckpointSuite):
+    """Positions for the life of a process (P20)."""
+
+    backends = ("asyncio", "trio")
+    survives = False
+
+    @pytest.fixture
+    def open_store(self):
+        store = MemoryCheckpoint()
+        return lambda: store
+
+
+class TestSQLite(CheckpointSuite):
+    """Positions in a file (R152, P20, P55)."""
+
+    backends = ("asyncio", "trio")
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path):
+        return lambda: SQLiteCheckpoint(tmp_path / "positions.db")
+
+
+class TestRedis(CheckpointSuite):
+    """Positions in a real Valkey, by a URL: in a thread, on both loops (R152, P20, P55)."""
+
+    backends = ("asyncio", "trio")
+    heals = True
+
+    @pytest.fixture
+    def open_store(self, server: str, request: pytest.FixtureRequest):
+        return lambda: RedisCheckpoint(server, prefix=f"{request.node.nodeid}:")
+
+
+class TestRedisAsyncio(CheckpointSuite):
+    """The same by a client of redis-py's asyncio kind, which the caller closes."""
+
+    heals = True
+
+    @pytest.fixture
+    def open_store(self, server: str, request: pytest.FixtureRequest):
+        class Store(RedisCheckpoint):
+            async def aclose(self):
+                await super().aclose()
+                await self._client.aclose()
+
+        return lambda: Store(redis.asyncio.Redis.from_url(server), prefix=f"{request.node.nodeid}:")
+
+
+def with_table(path: Path) -> SQLCheckpoint:
+    """Make the table in a file of SQLite, and a store that connects by the standard library."""
+    store = SQLCheckpoint(lambda: sqlite3.connect(path))
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(store.ddl)
+    return store
+
+
+class TestSQL(CheckpointSuite):
+    """Positions in the caller's database, by a sync driver of DB-API (P55)."""
+
+    backends = ("asyncio", "trio")
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path):
+        return lambda: with_table(tmp_path / "own.db")
+
+
+class TestPostgreSQL(CheckpointSuite):
+    """The same in a real PostgreSQL."""
+
+    backends = ("asyncio", "trio")
+
+    @pytest.fixture
+    def open_store(self, postgresql: str):
+        store = SQLCheckpoint(lambda: psycopg.connect(postgresql))
+        with psycopg.connect(postgresql) as database:
+            database.execute(store.ddl)
+            database.execute("TRUNCATE resilient_sse_positions")
+        return lambda: SQLCheckpoint(lambda: psycopg.connect(postgresql))
+
+
+class TestSQLByCoroutines(CheckpointSuite):
+    """The same by a driver whose methods are coroutines."""
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path):
+        with_table(tmp_path / "own.db")
+
+        async def connect():
+            return await aiosqlite.connect(tmp_path / "own.db")
+
+        return lambda: SQLCheckpoint(connect)
+
+
+class TestSQLAlchemy(CheckpointSuite):
+    """The same by an engine of SQLAlchemy."""
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path):
+        with_table(tmp_path / "own.db")
+        engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'own.db'}")
+        yield lambda: SQLCheckpoint(engine)
+        engine.dispose()
+
+
+class TestSQLAlchemyByCoroutines(CheckpointSuite):
+    """The same by an engine of SQLAlchemy for asyncio."""
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path):
+        with_table(tmp_path / "own.db")
+
+        class Store(SQLCheckpoint):
+            async def aclose(self):
+                await self._connect.dispose()
+
+        url = f"sqlite+aiosqlite:///{tmp_path / 'own.db'}"
+        return lambda: Store(sqlalchemy.ext.asyncio.create_async_engine(url))
+
+
+class Overwrites(MemoryCheckpoint):
+    async def save(self, key, last_event_id, *, expected):
+        return await super().save(key, last_event_id, expected=self._positions.get(key))
+
+
+class ComparesVersionsOnly(MemoryCheckpoint):
+    async def save(self, key, last_event_id, *, expected):
+        present = self._positions.get(key)
+        if present is not None and expected is not None and present.version == expected.version:
+            expected = present
+        return await super().save(key, last_event_id, expected=expected)
+
+
+class ForgetsTheVersion(MemoryCheckpoint):
+    async def save(self, key, last_event_id, *, expected):
+        saved = await super().save(key, last_event_id, expected=expected)
+        self._positions[key] = dataclasses.replace(saved, version=1)
+        return self._positions[key]
+
+
+class ReturnsAnother(MemoryCheckpoint):
+    async def save(self, key, last_event_id, *, expected):
+        saved = await super().save(key, last_event_id, expected=expected)
+        return dataclasses.replace(saved, version=saved.version + 1)
+
+
+class DropsTheEmptyId(MemoryCheckpoint):
+    async def load(self, key):
+        found = await super().load(key)
+        return found if found is None or found.last_event_id else None
+
+
+class FoldsKeys(MemoryCheckpoint):
+    async def load(self, key):
+        return await super().load(key[:255])
+
+    async def save(self, key, last_event_id, *, expected):
+        return await super().save(key[:255], last_event_id, expected=expected)
+
+
+class StripsIds(MemoryCheckpoint):
+    async def save(self, key, last_event_id, *, expected):
+        return await super().save(key, last_event_id.strip(), expected=expected)
+
+
+class RaisesAnything(MemoryCheckpoint):
+    async def save(self, key, last_event_id, *, expected):
+        try:
+            return await super().save(key, last_event_id, expected=expected)
+        except CheckpointError as exc:
+            raise RuntimeError("conflict") from exc
+
+
+class LooksThenWrites(MemoryCheckpoint):
+    async def save(self, key, last_event_id, *, expected):
+        if self._positions.get(key) != expected:
+            raise CheckpointError("conflict", key=key)
+        await anyio.lowlevel.checkpoint()
+        saved = Checkpoint(last_event_id, 1 if expected is None else expected.version + 1)
+        self._positions[key] = saved
+        return saved
+
+
+class WritesInHalves(MemoryCheckpoint):
+    async def save(self, key, last_event_id, *, expected):
+        present = self._positions.get(key)
+        if present != expected:
+            raise CheckpointError("conflict", key=key)
+        version = 1 if expected is None else expected.version + 1
+        self._positions[key] = Checkpoint("half", version)
+        await anyio.sleep(0.001)
+        self._positions[key] = Checkpoint(last_event_id, version)
+        return self._positions[key]
+
+
+def failed(store_type, *, survives=False) -> list[str]:
+    """Name the tests of the suite that a store fails."""
+    suite = CheckpointSuite()
+    suite.survives = survives
+    names = []
+    for name in [name for name in dir(suite) if name.startswith("test_")]:
+        one = store_type()
+        check = CheckpointSuite.check.__wrapped__(suite, store_type if survives else lambda one=one: one)
+        try:
+            getattr(suite, name)(check)
+        except (AssertionError, CheckpointError, ExceptionGroup, RuntimeError, pytest.fail.Exception):
+            names.append(name)
+    return names
+
+
+@pytest.mark.parametrize(
+    "faulty",
+    [
+        Overwrites,
+        ComparesVersionsOnly,
+        ForgetsTheVersion,
+        ReturnsAnother,
+        DropsTheEmptyId,
+        FoldsKeys,
+        StripsIds,
+        RaisesAnything,
+        LooksThenWrites,
+        WritesInHalves,
+    ],
+)
+def test_a_faulty_store_is_found(faulty):
+    """At least one test of the suite fails for each fault (P55)."""
+    assert failed(faulty) != []
+
+
+def test_positions_that_do_not_outlive_the_store_are_found():
+    """A store that keeps nothing fails the suite, unless it says so."""
+    assert "test_positions_outlive_the_store" in failed(MemoryCheckpoint, survives=True)
