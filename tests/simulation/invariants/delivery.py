@@ -167,7 +167,8 @@ def _position(process):
             continue
         if fact.did is Did.HANDLED:
             handled = fact.event
-            own = process.record.log.of(handled.data).id or own
+            published = process.record.log.of(handled.data)
+            own = published.id if published is not None and published.id else own
             if process.options.dedup == "off":  # a repeat leaves the id in force where it was
                 passing.add(handled.last_event_id)
         last = handled is not None and fact.id in (handled.last_event_id, own)
