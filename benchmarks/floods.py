@@ -11,7 +11,7 @@ import gc
 import time
 
 from resilient_sse._core.options import StreamOptions
-from resilient_sse._core.session import Session
+from resilient_sse._core.session import Session, Step
 
 from . import payloads
 
@@ -59,8 +59,8 @@ def seconds(stream: bytes, size: int) -> float:
     begun = time.process_time()
     for chunk in chunks:
         session.receive(chunk, raw_size=len(chunk), waited=0.0, now=0.0)
-        while session.take(0.0) is not None or session.unfinished:
-            session.intake.ready.clear()
+        while session.take(0.0) is not None or session.next_step() is Step.GO_ON:
+            session.delivery.ready.clear()
             session.go_on(0.0)
     return time.process_time() - begun
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resilient_sse.testing.report.gates import GATES, Gate
+from resilient_sse.testing.report import GATES, Gate
 
 __all__ = ["CLAIMS", "REPORT", "Claim", "table", "updated"]
 
@@ -71,15 +71,15 @@ class Claim:
 S1, S2, S5 = "scenario_1_slow_3g", "scenario_2_stall_detection", "scenario_5_rapid_reconnects"
 
 CLAIMS = (
-    Claim("Reliability", TOGETHER, "mean_completion_rate_percent", "{:.1f} % of the events arrive"),
+    Claim("Reliability", TOGETHER, "mean_completion_rate_percent", "{:.1f} % of the events arrived"),
     Claim("", TOGETHER, "total_message_loss", "{} lost"),
     Claim("", TOGETHER, "total_duplicates", "{} delivered twice"),
-    Claim("Speed", S2, "stall_recovery_ms", "back {:.0f} ms after a stall at the latest"),
-    Claim("", TOGETHER, "p99_reconnect_time_ms", "99 of 100 outages over within {:.0f} ms"),
-    Claim("Resilience", S5, "backoff_sequence", "attempts after {} ms"),
-    Claim("", S5, "jitter_diversity_percent", "{:.0f} % of 100 clients at a moment of their own"),
-    Claim("Transparency", "scenario_6_user_experience", "silent_failures", "{} silent failures of 200"),
-    Claim("Performance", S1, "duration_ms", "50 messages of 100 bytes over 100 kbps within {:.0f} ms"),
+    Claim("Speed", S2, "stall_recovery_ms", "a dead connection was replaced within {:,.0f} ms of being noticed"),
+    Claim("", TOGETHER, "p99_reconnect_time_ms", "99 of 100 outages were over within {:,.0f} ms"),
+    Claim("Resilience", S5, "backoff_sequence", "a lost server was asked again after {} ms"),
+    Claim("", S5, "jitter_diversity_percent", "{:.0f} of 100 clients each at another moment"),
+    Claim("Transparency", "scenario_6_user_experience", "silent_failures", "{} of 200 faults went unreported"),
+    Claim("Performance", S1, "duration_ms", "50 messages of 100 bytes took {:,.0f} ms over a line of 100 kbit/s"),
 )  # fmt: skip
 
 

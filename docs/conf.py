@@ -36,9 +36,11 @@ html_theme = "furo"
 html_title = f"resilient_sse {version}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+html_search_scorer = str(Path(__file__).parent / "scorer.js")
+html_extra_path = ["llms.txt"]
 html_show_sourcelink = False
 
-myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "fieldlist"]
+myst_enable_extensions = ["alert", "attrs_inline", "colon_fence", "deflist", "fieldlist"]
 myst_fence_as_directive = ["mermaid"]  # the same fence draws the diagram on a code host
 myst_heading_anchors = 3
 
@@ -56,7 +58,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (
         r"py:.*",
-        r"(abc|anyio|asyncio|collections|contextlib|datetime|enum|httpx|json|pathlib|random|ssl|types|typing)\..*",
+        r"(abc|anyio|asyncio|collections|contextlib|datetime|enum|httpx|json|os|pathlib|random|redis|ssl|types|typing)\..*",
     ),
     (
         r"py:class",

@@ -31,7 +31,6 @@ from resilient_sse._core.events import (
     Opened,
     ServerSentEvent,
 )
-from resilient_sse._core.health import StreamHealth
 from resilient_sse._core.messages import DEFAULT_MESSAGES, Messages, compact_messages
 from resilient_sse._core.options import (
     CONSERVATIVE,
@@ -47,7 +46,7 @@ from resilient_sse._core.ports import Checkpoint, CheckpointStore, Fact, Instrum
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.sequence import Numbering, integers
 from resilient_sse._core.states import Category, Reason, StateChange, StreamState, Verdict
-from resilient_sse._core.stats import StreamStats
+from resilient_sse._core.stats import StreamHealth, StreamStats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

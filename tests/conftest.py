@@ -18,7 +18,6 @@ REAL_TIME = HERE / "e2e"
 
 SET_UP_ONCE = (
     "tests/streaming/",
-    "tests/testing/report/",
     "tests/cli/test_demo.py",
     "tests/docs/test_examples.py",
 )

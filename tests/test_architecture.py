@@ -18,7 +18,7 @@ MAX_LINES = 500
 """One idea, one module, as long as the idea: more than this is a question to the author, and answered here."""
 MORE_LINES = {
     "_client/pump.py": 570,  # one loop, and all that may interrupt it
-    "_core/session.py": 600,  # one state machine, its table of transitions included
+    "_core/session.py": 630,  # one state machine, its table of transitions and what it tells included
 }
 
 MAX_FUNCTION_LINES = 49
@@ -26,6 +26,7 @@ LONG_FUNCTIONS = {
     ("_client/pump.py", "Pump.next"),  # one loop, which each event passes
     ("_client/stream.py", "ResilientStream.__init__"),  # a stream has many options
     ("testing/server/app.py", "ReferenceServer.__init__"),  # so has a server
+    ("_core/session.py", "Session._move"),  # one change of state, and all that it tells
 }
 
 IMPURE = {

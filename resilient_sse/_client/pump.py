@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint, current_token
 
-from resilient_sse._client.backends import clock, finish
+from resilient_sse._client.backends import clock, finish, running
 from resilient_sse._client.retry import Outage
 from resilient_sse._client.transport import CLOSE_SECONDS, of_callers
 from resilient_sse._core.batches import PORTION
 from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError
-from resilient_sse._core.events import Gap, ServerSentEvent
+from resilient_sse._core.events import Activity, Gap, ServerSentEvent
 from resilient_sse._core.session import Step
 from resilient_sse._core.states import Reason, StreamState
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from resilient_sse._client.report import Reporter
     from resilient_sse._client.request import PreparedRequest, RequestTemplate
     from resilient_sse._client.transport import Connection, Transport
-    from resilient_sse._core.intake import Delivery
     from resilient_sse._core.session import Session
 
 __all__ = ["Pump"]
@@ -80,11 +79,13 @@ class Pump:
         self._position = position
         self._loaded = position is None
         self._outage: Outage | None = None
+        self._prepared: PreparedRequest | None = None
         self._scope: anyio.CancelScope | None = None
         self._iterating = False
         self._idle: anyio.Event | None = None
         self._closed: anyio.Event | None = None
         self._loop: EventLoopToken | None = None
+        self._runs_on: object = None  # the event loop of the connection
         self._thread = 0
         self._announced = 0.0
         self._clock: Callable[[], float] = anyio.current_time
@@ -94,8 +95,8 @@ class Pump:
         self._read_at: float | None = None
         self._turn_at = 0.0
         self._left = self._portion = PORTION
-        self._farewell: Delivery | None = None
-        self._unhanded: Delivery | None = None
+        self._farewell: Activity | None = None
+        self._unhanded: Activity | None = None
         self.connection: Connection | None = None
         """The open connection, if there is one."""
         self.closing = False
@@ -103,7 +104,7 @@ class Pump:
         self.handed: ServerSentEvent | None = None
         """The last event that was returned by `next`."""
 
-    async def next(self, *, asked: bool = True) -> Delivery | None:
+    async def next(self, *, asked: bool = True) -> Activity | None:
         """
         Return the next thing for the consumer, or `None` when the stream is over.
 
@@ -119,10 +120,14 @@ class Pump:
             raise RuntimeError("the stream is being iterated by another task or from inside a callback")
         self._iterating = True
         session, batches = self._session, self._session.batches
-        untold, pending = session.journal.untold, self._reporter.pending
+        untold, pending = session.untold, self._reporter.pending
         if asked:
             self._read_at = None
         try:
+            if self.connection is not None and self._runs_on is not running():
+                await self._lose(
+                    ConnectionLostError(Reason.RESET, "the stream goes on in another event loop")
+                )
             if self.connection is None:
                 await self._begin()
             elif self._position is not None:
@@ -141,18 +146,18 @@ class Pump:
                     batches.portion = min(self._portion, self._left)
                 item = self._unhanded or (session.take(self._clock()) if batches is None else batches.take())
                 if session.stats.id_conflicts:
-                    self._reporter.conflict(meaningless=session.intake.ids_are_meaningless)
+                    self._reporter.conflict(meaningless=session.delivery.ids_are_meaningless)
                 if item is not None:
                     if batches is None or isinstance(item, Gap):
                         await self._tell(item)
                     if isinstance(item, ServerSentEvent):
-                        self._left -= 1 + len(session.intake.ready)
+                        self._left -= 1 + len(session.delivery.ready)
                         self.handed = item
                     return item
                 step, connection = session.next_step(), self.connection
                 if step is Step.READ and connection is not None and not self._restart:
                     if self._position is not None:
-                        await self._position.passed(session.intake.last_event_id, now=self._clock())
+                        await self._position.passed(session.delivery.last_event_id, now=self._clock())
                         self._read_at = None  # the time of a save is the program's own
                     if await self._read(connection):
                         await self._stay(connection)
@@ -177,7 +182,7 @@ class Pump:
             if not self._loaded:
                 stored = await self._position.load()
                 if stored is not None:
-                    self._session.intake.resume_from(stored)
+                    self._session.delivery.resume_from(stored)
                 self._loaded = True
         self._session.start(anyio.current_time())
         if self._was_cancelled and not self.closing:
@@ -195,7 +200,7 @@ class Pump:
             await self._lose(ConnectionLostError(reason, f"{what} for {session.silence.lasted:.1f} s"))
             return False
         notice = session.silence.until_notice
-        if notice < patience and session.journal.state is StreamState.CONNECTED:
+        if notice < patience and session.state is StreamState.CONNECTED:
             patience = notice
         try:
             data = await connection.receive(patience)
@@ -247,7 +252,7 @@ class Pump:
             raise
 
     async def _announce(self) -> None:
-        await self._reporter.announce(self._session.journal.untold)
+        await self._reporter.announce(self._session.untold)
         self._read_at = None  # the time of a callback is the program's own
 
     def _waited(self, connection: Connection, now: float) -> float:
@@ -271,7 +276,7 @@ class Pump:
         await checkpoint()
         self._turn_at, self._left = self._clock(), PORTION
 
-    async def _tell(self, item: Delivery) -> None:
+    async def _tell(self, item: Activity) -> None:
         """Tell those who listen; a read that is cancelled in a callback must not lose the item."""
         self._unhanded = item
         await self._reporter.tell(item)
@@ -282,15 +287,19 @@ class Pump:
     async def aclose(self) -> None:
         """End the stream, whoever is iterating: `ResilientStream.aclose`."""
         self.closing = True
-        self._session.intake.discard()
+        self._session.delivery.discard()
         inside = self._reporter.inside
         if self._iterating or inside:
             self.wake()
         if inside:
             return  # whoever waits for the callback closes the stream behind it
+        started_here = self._reporter.started_this_task
+        if started_here and (self.connection is not None or self._closed is not None):
+            await self._drop()
+            return  # the callback may be waiting for this task, and the stream waits for the callback
         if self._iterating:
             self._idle = self._idle or anyio.Event()
-            with anyio.move_on_after(2 * CLOSE_SECONDS):
+            with anyio.move_on_after(CLOSE_SECONDS if started_here else 2 * CLOSE_SECONDS):
                 await self._idle.wait()
         if self._iterating:
             await self._drop()  # who is iterating, and is kept by a callback, is to end the stream
@@ -316,8 +325,14 @@ class Pump:
 
     def abandon(self) -> None:
         """Have the connection closed by the event loop: nobody is left who could wait for it."""
+        self._transport.forget()
         if self.connection is not None:
             self.connection.abandon()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds a connection, be it one whose answer is still to come."""
+        return self.connection is not None or self._transport.is_asking
 
     async def _end(self) -> None:
         session = self._session
@@ -334,7 +349,7 @@ class Pump:
 
     async def _say_goodbye(self) -> None:
         """Tell all callbacks of the end; one that takes too long is cut short, for the sake of those behind it."""
-        untold, left = self._session.journal.untold, CLOSE_SECONDS
+        untold, left = self._session.untold, CLOSE_SECONDS
         while untold or self._reporter.pending:
             with anyio.move_on_after(left, shield=True):
                 await self._reporter.announce(untold)
@@ -357,8 +372,10 @@ class Pump:
             self.connection.source.wake()
         elif self._scope is not None:
             self._scope.cancel()
+        elif restart:
+            self._transport.forget()
 
-    async def _last_word(self) -> Delivery | None:
+    async def _last_word(self) -> Activity | None:
         """Close, and return the notice of it once; an error that was not raised yet comes first."""
         session = self._session
         error, session.error = session.error, None
@@ -402,7 +419,9 @@ class Pump:
         if self.closing:
             return
         self._restart = False
-        session.journal.attempting(anyio.current_time())
+        if not self._transport.is_asking:
+            self._prepared = None
+            session.attempting(anyio.current_time())
         try:
             opened = await self._open()
         except Exception as exc:  # noqa: BLE001 - the caller's own functions raise what they like; it is raised below
@@ -416,12 +435,14 @@ class Pump:
                 self._end_outage()
             return
         except BaseException as exc:
+            if self._transport.is_asking:
+                raise  # and the next call goes on waiting
             # Told to the session when the stream is asked again.
             self._was_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
             self._cut_attempts += self._was_cancelled
             if self._cut_attempts == _TOO_SHORT:
                 self._reporter.cut_short()
-            session.journal.attempted(anyio.current_time())
+            session.attempted(anyio.current_time())
             raise
         if opened is None:
             if not self.closing:
@@ -431,6 +452,7 @@ class Pump:
         self._cut_attempts = 0
         self._end_outage()
         self.connection = connection
+        self._runs_on = running()
         self._clock = clock()
         self._read_at = now = self._clock()
         session.opened(
@@ -451,12 +473,15 @@ class Pump:
         """Open a connection; `None` if `wake` was called meanwhile."""
         with self._interruptible():
             try:
-                request = await self._request.prepare(self._session.intake.cursor, self._session.answer)
+                request = self._prepared or await self._request.prepare(
+                    self._session.delivery.cursor, self._session.answer
+                )
             except Exception as exc:
                 failure = of_callers(exc)
                 if failure is exc:
                     raise
                 raise failure from exc
+            self._prepared = request
             return request, await self._transport.open(request, self._quiet)
         return None
 
@@ -468,7 +493,7 @@ class Pump:
             return
         # Told to the session when the stream is asked again: a stream that is closed now has lost nothing.
         self._was_cancelled = True
-        if session.intake.cursor is None and not self._request.resumes and not self._warned:
+        if session.delivery.cursor is None and not self._request.resumes and not self._warned:
             self._warned = True
             session.unresumable()
         await self._drop()
@@ -501,7 +526,11 @@ class Pump:
     async def _drop(self) -> None:
         """Close the connection before anything else is opened: a stream holds one at most."""
         connection, self.connection = self.connection, None
-        if connection is not None:
+        self._transport.forget()
+        if connection is not None and self._runs_on is not running():
+            connection.abandon()  # only its own event loop could wait for it
+            self._transport.abandon()
+        elif connection is not None:
             try:
                 await connection.aclose()
             finally:

@@ -13,7 +13,7 @@ from resilient_sse._core.recovery import Recovery
 
 if TYPE_CHECKING:
     from resilient_sse._client.callbacks import Callbacks
-    from resilient_sse._core.intake import Delivery
+    from resilient_sse._core.events import Activity
     from resilient_sse._core.states import StateChange
     from resilient_sse._core.stats import StreamStats
 
@@ -45,6 +45,11 @@ class Reporter:
         """Whether the present code runs inside one of this stream's callbacks."""
         return self._callbacks.inside
 
+    @property
+    def started_this_task(self) -> bool:
+        """Whether the callback that is running has started the present task, and may be waiting for it."""
+        return self._callbacks.started_this_task
+
     async def announce(self, untold: list[StateChange | Recovery]) -> None:
         """Tell everything that was not told yet, and take it from *untold*."""
         await self._callbacks.flush()
@@ -56,7 +61,7 @@ class Reporter:
             log_change(notice, self._where, self._quiet)
             await self._callbacks.tell(notice)
 
-    async def tell(self, item: Delivery) -> None:
+    async def tell(self, item: Activity) -> None:
         """Tell what is about to be handed to the consumer; a gap whose callback was cancelled is told already."""
         if isinstance(item, Gap):
             if item is self._gap:
@@ -102,6 +107,6 @@ class Reporter:
             self._where,
         )
 
-    def observe(self, item: Delivery) -> None:
+    def observe(self, item: Activity) -> None:
         """Tell the observers only."""
         self._callbacks.observe(item)

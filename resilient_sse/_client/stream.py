@@ -27,7 +27,7 @@ from resilient_sse._client.request import (
 from resilient_sse._client.transport import Transport, check_client, check_url
 from resilient_sse._client.views import Activities, Decoded, Invalid
 from resilient_sse._core.backoff import Backoff, Delays
-from resilient_sse._core.checks import check_callable, check_choice, event_types
+from resilient_sse._core.checks import check_callable, check_choice
 from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.events import Activity, ServerSentEvent
@@ -47,12 +47,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from resilient_sse._client.transport import Auth, Client
-    from resilient_sse._core.health import StreamHealth
     from resilient_sse._core.messages import Messages
     from resilient_sse._core.ports import CheckpointStore, Instrument, Observer
     from resilient_sse._core.sequence import Numbering
     from resilient_sse._core.states import StreamState
-    from resilient_sse._core.stats import StreamStats
+    from resilient_sse._core.stats import StreamHealth, StreamStats
 
 __all__ = ["ResilientStream"]
 
@@ -221,7 +220,7 @@ class ResilientStream:
             dedup=dedup,
             dedup_window=dedup_window,
             sequence=sequence,
-            heartbeat_events=event_types("heartbeat_events", heartbeat_events),
+            heartbeat_events=heartbeat_events,
             events=events,
             until=until,
             error_events=error_events,
@@ -245,7 +244,7 @@ class ResilientStream:
             random=_RANDOM.random,
             in_batches=not (observers or self._position or options.looks_at_each),
         )
-        self._ready = self._session.intake.ready
+        self._ready = self._session.delivery.ready
         self._callbacks = Callbacks(observers, self._session.stats, where=self._where)
         if on_state_change is not None:
             self._callbacks.on_state(on_state_change)
@@ -273,9 +272,9 @@ class ResilientStream:
     @property
     def last_event_id(self) -> str | None:
         """The id in force (the HTML standard's `lastEventId`), `None` when there is none or it was cleared."""
-        handed, intake = self._pump.handed, self._session.intake
-        if handed is None or intake.caught_up:
-            return intake.last_event_id or None
+        handed, delivery = self._pump.handed, self._session.delivery
+        if handed is None or delivery.caught_up:
+            return delivery.last_event_id or None
         return handed.last_event_id or None
 
     @property
@@ -285,7 +284,7 @@ class ResilientStream:
 
     def health(self) -> StreamHealth:
         """Return how the stream is now; call it where the event loop runs."""
-        return self._session.journal.health(anyio.current_time())
+        return self._session.health(anyio.current_time())
 
     def on_state_change(self, callback: StateCallbackT) -> StateCallbackT:
         """
@@ -422,14 +421,28 @@ class ResilientStream:
         try:
             if exc_type is None and self._position is not None:
                 await self._position.settle()
-                await self._position.passed(self._session.intake.last_event_id, now=math.inf)
+                await self._position.passed(self._session.delivery.last_event_id, now=math.inf)
         finally:
             await self.aclose()
+
+    def _take_ready(self, limit: int) -> list[ServerSentEvent]:
+        """
+        Take up to *limit* of the events that need no waiting, for the face that hands them to another thread.
+
+        There are none where single events are looked at: by a checkpoint, observers, `until`, `events`.
+        """
+        ready, taken = self._ready, list[ServerSentEvent]()
+        while ready and len(taken) < limit and isinstance(event := ready[0], ServerSentEvent):
+            ready.popleft()
+            taken.append(event)
+        if taken:
+            self._pump.handed = taken[-1]
+        return taken
 
     def __del__(self) -> None:
         """Close a connection that was left open, and warn about it."""
         pump = getattr(self, "_pump", None)
-        if pump is not None and pump.connection is not None:
+        if pump is not None and pump.is_open:
             pump.abandon()  # first, for a warning that is recorded keeps the stream
             warnings.warn(f"unclosed {self!r}; use 'async with'", ResourceWarning, source=self, stacklevel=2)
 

@@ -14,8 +14,8 @@ from itertools import chain, groupby, repeat
 from typing import TYPE_CHECKING, TypeAlias
 
 from resilient_sse._core.dedup import Sighting
-from resilient_sse._core.events import Comment, Gap, ServerSentEvent, make_event
-from resilient_sse._core.intake import Delivery, Intake
+from resilient_sse._core.delivery import Delivery
+from resilient_sse._core.events import Activity, Comment, Gap, ServerSentEvent, make_event
 from resilient_sse._core.parser import (
     Block,
     Columns,
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from resilient_sse._core.options import StreamOptions
     from resilient_sse._core.stats import StreamStats
 
-__all__ = ["PORTION", "Batches"]
-
 # Fewer rows are judged one by one: 3 us for each, where a run takes 20 us and 1 us for each.
 _A_RUN = 8
 
@@ -46,24 +44,10 @@ Judged: TypeAlias = ServerSentEvent | Comment | str
 """What a batch holds; a string is the text of comments, which are made only if somebody asks for them."""
 
 
-class Batches(Intake):
-    """
-    An intake that judges what a read brought at once.
+class Batches(Delivery):
+    """A delivery that judges what a read brought at once; *retry* is given the milliseconds of `retry` fields."""
 
-    Args:
-        options: How events are judged; nothing in them looks at single events.
-        stats: Where they are counted.
-        retry: Is given the milliseconds of each `retry` field.
-    """
-
-    __slots__ = (
-        "_looks",
-        "_retry",
-        "_taken",
-        "_waiting",
-        "portion",
-        "tells_comments",
-    )
+    __slots__ = ("_looks", "_retry", "_taken", "_waiting", "portion", "tells_comments")
 
     def __init__(self, options: StreamOptions, stats: StreamStats, *, retry: Callable[[int], None]) -> None:
         super().__init__(options, stats)
@@ -71,7 +55,7 @@ class Batches(Intake):
         self._looks = options.dedup != "off"
         self._queue = NOTHING
         self.ready = deque()
-        self._waiting: list[Delivery | list[Judged]] = []  # a handful: reads are judged when nothing waits
+        self._waiting: list[Activity | list[Judged]] = []  # a handful: reads are judged when nothing waits
         self._taken = 0  # of the batch at the head
         self.portion = PORTION
         """The size of the next portion, at most `PORTION`."""
@@ -92,7 +76,7 @@ class Batches(Intake):
         head = self._waiting[0] if self._taken else None
         return waiting - _events_in(head[: self._taken]) if isinstance(head, list) else waiting
 
-    def notify(self, notice: Delivery) -> None:
+    def notify(self, notice: Activity) -> None:
         """Append a notice, which belongs behind what has come off the wire."""
         self._waiting.append(notice)
 
@@ -106,7 +90,7 @@ class Batches(Intake):
         self.ready.clear()
         self._taken = 0
 
-    def take(self) -> Delivery | None:
+    def take(self) -> Activity | None:
         """Return the next thing for the consumer, and put a portion of what follows it into `ready`."""
         while True:
             if self.ready:
@@ -130,16 +114,9 @@ class Batches(Intake):
                 self._taken = 0
 
     def judge(self, found: list[Found]) -> bool:
-        """
-        Judge and count now all that the parser has *found*.
-
-        Returns:
-            Whether an event was dispatched, whatever became of it.
-        """
+        """Judge and count now all that the parser has *found*; return whether an event was dispatched."""
         batch: list[Judged] = []
-        if (
-            len(found) == 1 and isinstance(found[0], list) and len(found[0]) == 1
-        ):  # the usual read of a live stream
+        if len(found) == 1 and isinstance(found[0], list) and len(found[0]) == 1:  # a read of a live stream
             dispatched = self._judge_row(found[0][0], batch)
         else:
             dispatched = sum(self._judge_found(item, batch) for item in found) > 0
@@ -153,7 +130,7 @@ class Batches(Intake):
         if isinstance(found, list):
             return self._judge_rows(found, batch)
         if isinstance(found, Columns):
-            if found.event in self._options.heartbeat_events:
+            if found.event in self._options.heartbeats:
                 return self._judge_rows(found.rows(), batch)
             return self._judge_run(repeat(found.event or "message"), found.ids, found.data, batch)
         if isinstance(found, RetryHint):
@@ -170,7 +147,7 @@ class Batches(Intake):
             return sum([self._judge_row(row, batch) for row in rows]) > 0  # noqa: C419
         columns: Iterable[Sequence[str]] = zip(*rows, strict=True)
         said, ids, kinds, behind, data, more, others = columns
-        if any(others) or not self._options.heartbeat_events.isdisjoint(kinds):
+        if any(others) or not self._options.heartbeats.isdisjoint(kinds):
             alike = groupby(rows, self._form)
             return sum(self._judge_alike(form, [*group], batch) for form, group in alike) > 0
         if any(behind):
@@ -182,10 +159,10 @@ class Batches(Intake):
         return self._judge_run(kinds, ids if any(ids) else (), data, batch, said if any(said) else ())
 
     def _form(self, row: Row) -> str:
-        """Say what a row is: an event (`""`), comments (`":"`), a heartbeat (`"!"`), another block (`"?"`)."""
+        """Return what a row is: an event (`""`), comments (`":"`), a heartbeat (`"!"`), another block (`"?"`)."""
         if row[6]:
             return ":" if row[6][0] in ":\n" else "?"
-        return "!" if row[2] in self._options.heartbeat_events else ""
+        return "!" if row[2] in self._options.heartbeats else ""
 
     def _judge_alike(self, form: str, rows: list[Row], batch: list[Judged]) -> bool:
         if form == "":
@@ -208,7 +185,7 @@ class Batches(Intake):
         if more:
             data = joined(data, more)
         event_id, kind = behind or event_id, kind or "message"
-        if kind in self._options.heartbeat_events:
+        if kind in self._options.heartbeats:
             self._judge(Block(event=kind, data=data, id=event_id or None), None)
             return True
         stats = self._stats

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, get_args
 
 from resilient_sse._core import messages
@@ -26,19 +26,6 @@ from resilient_sse._core.states import Verdict
 if TYPE_CHECKING:
     from resilient_sse._core.errors import ResilientSSEError
     from resilient_sse._core.messages import Messages
-
-__all__ = [
-    "CONSERVATIVE",
-    "SPENT_BODY",
-    "Classify",
-    "EventFilter",
-    "LivenessSettings",
-    "OnEof",
-    "StallOn",
-    "StreamOptions",
-    "Total",
-    "Until",
-]
 
 StallOn: TypeAlias = Literal["bytes", "frames", "events"]
 OnEof: TypeAlias = Literal["reconnect", "complete"]
@@ -84,9 +71,8 @@ class StreamOptions:
     """
     Everything the session decides by: arguments of `ResilientStream`, and four facts about its request.
 
-    A type that is asked for by name is no heartbeat.
-
     Attributes:
+        heartbeats: Of the `heartbeat_events` those that nobody asks for by name.
         resumes: Whether the caller's own function says how to go on once there was an answer.
         repeatable: Whether the request may be sent again whatever has happened: its method is safe.
         replayable_body: Whether the body of the request can be produced again.
@@ -111,7 +97,8 @@ class StreamOptions:
     dedup: Dedup = "auto"
     dedup_window: int = 1000
     sequence: Numbering | None = None
-    heartbeat_events: frozenset[str] = frozenset({"heartbeat"})
+    heartbeat_events: InitVar[Iterable[str]] = ("heartbeat",)
+    heartbeats: frozenset[str] = field(init=False)
     events: EventFilter | None = None
     until: Until | None = None
     error_events: EventFilter | None = ()
@@ -125,7 +112,7 @@ class StreamOptions:
     replayable_body: bool = True
     fresh_credentials: bool = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, heartbeat_events: Iterable[str]) -> None:
         given = self.last_event_id
         if given is not None and not isinstance(given, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"last_event_id must be a string or None, not {given!r}")
@@ -163,12 +150,12 @@ class StreamOptions:
                 check_callable(name, function, what=what)
         if self.total is not None and self.until is None:
             raise ValueError("total is read from the event that completes the stream; give until=")
-        self._copy_event_types()
+        self._copy_event_types(heartbeat_events)
         _check_messages(self.messages)
         if self.messages is not None and not callable(self.messages):
             object.__setattr__(self, "messages", dict(self.messages))
 
-    def _copy_event_types(self) -> None:
+    def _copy_event_types(self, heartbeats: Iterable[str]) -> None:
         named: set[str] = set()
         if isinstance(self.until, str):
             named.add(self.until)
@@ -181,8 +168,7 @@ class StreamOptions:
                 kinds = event_types(name, given)
                 object.__setattr__(self, name, kinds or ())  # an empty set is 216 bytes, for each stream
                 named |= kinds
-        heartbeats = event_types("heartbeat_events", self.heartbeat_events) - named
-        object.__setattr__(self, "heartbeat_events", heartbeats)
+        object.__setattr__(self, "heartbeats", event_types("heartbeat_events", heartbeats) - named)
 
     @property
     def notice(self) -> float:
@@ -222,12 +208,10 @@ class StreamOptions:
 
     def obstacle(self, *, dispatched: bool, resumable: bool, answered: bool = False) -> str | None:
         """
-        Say why the request must not be sent again.
+        Return why the request must not be sent again.
 
-        Args:
-            dispatched: Whether events came.
-            resumable: Whether an id can resume them.
-            answered: Whether the request was accepted before.
+        *dispatched* tells whether events came, *resumable* whether an id can resume them, and *answered* whether
+        the request was accepted before.
         """
         if self.resumes and answered:
             return None  # that is decided when the next request is made

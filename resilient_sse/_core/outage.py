@@ -1,33 +1,68 @@
-"""Failures in a row: what each one means, whether another attempt follows, and when."""
+"""Failures: what one means, whether another attempt follows a row of them, and when."""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from resilient_sse._core.backoff import Pacing
 from resilient_sse._core.checks import answered_at_once
-from resilient_sse._core.classify import default_verdict, reason_of, retry_after_seconds
 from resilient_sse._core.errors import (
+    BadContentTypeError,
     BadStatusError,
     ConnectionLostError,
     HandshakeError,
     NotResumableError,
     ResilientSSEError,
     RetriesExhaustedError,
+    StreamError,
 )
 from resilient_sse._core.states import Reason, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
+    from collections.abc import Callable, Mapping
 
     from resilient_sse._core.options import StreamOptions
 
-__all__ = ["HOW_TO_END", "Decision", "Outage", "refusal_to_resend"]
-
+_NO_CONTENT = 204
 _UNAUTHORIZED = 401
+_GONE = 410
+_CLIENT_ERRORS = 400
+_SERVER_ERRORS = 500
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Centuries; int() of a longer digit string costs time that the server decides.
+_SECONDS_DIGITS = 10
+
+_TRANSIENT = frozenset(
+    {
+        408,  # Request Timeout
+        409,  # Conflict: the server still holds our dead connection
+        425,  # Too Early
+        429,  # Too Many Requests
+    }
+)
+
+# Servers, CDNs and gateways invent what they need from 500 to 599; these two speak of the request for good.
+_PERMANENT = frozenset(
+    {
+        501,  # Not Implemented
+        505,  # HTTP Version Not Supported
+    }
+)
+
+# A deploy answers 404 for a moment; before the stream has ever worked it means a wrong URL.
+_TRANSIENT_ONCE_PROVEN = frozenset({404})
+
+# One value of a list; a comma inside quotes parts nothing.
+_VALUE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*+"?)++')
+_MEDIA_TYPE = re.compile(
+    r"[ \t]*([!#$%&'*+.^_`|~0-9a-z-]+/[!#$%&'*+.^_`|~0-9a-z-]+)[ \t]*(?:;|$)", re.IGNORECASE
+)
 
 HOW_TO_END = '; if its answers end so, pass on_eof="complete", or until= for their last event'
 """What to do about an answer that ended cleanly."""
@@ -60,10 +95,6 @@ class Outage:
     `attempt` belongs to the stream and not to a connection: it returns to zero by `end`, when a connection has
     brought a new event or has held for longer than the longest delay.  A bare 200 proves nothing; servers that
     accept and close at once would otherwise be stormed.
-
-    Args:
-        options: The settings.
-        random: Draws from [0, 1): the source of jitter.
     """
 
     def __init__(self, options: StreamOptions, *, random: Callable[[], float]) -> None:
@@ -75,17 +106,24 @@ class Outage:
         """Attempts that followed a failure since the outage began: the part of the budget that is spent."""
         self.began_at: float | None = None
         """When it began, `None` outside an outage."""
+        self._last = (0, self.began_at, self.pacing.series)  # as the present connection has ended it
 
     def begin(self, now: float) -> None:
-        """Take note of a failure; the first one begins the outage."""
+        """Record a failure; the first one begins the outage."""
         if self.began_at is None:
             self.began_at = now
 
     def end(self) -> None:
-        """Be well again."""
+        """Reset: the stream is well again."""
+        if self.began_at is not None:
+            self._last = (self.attempt, self.began_at, self.pacing.series)
         self.attempt = 0
         self.began_at = None
         self.pacing.reset()
+
+    def relapse(self) -> None:
+        """Go on with the outage that the present connection has ended: what it brought was no sign of health."""
+        self.attempt, self.began_at, self.pacing.series = self._last
 
     def renew(self) -> None:
         """Begin anew, because the program asks again after the stream gave up."""
@@ -98,8 +136,9 @@ class Outage:
         return self._options.max_retries is not None and self.attempt >= self._options.max_retries
 
     def accepted(self) -> None:
-        """Take note that the server has accepted the credentials."""
+        """Record that the server has accepted the credentials."""
         self._refused_credentials = False
+        self._last = (self.attempt, self.began_at, self.pacing.series)
 
     def decide(
         self,
@@ -120,8 +159,8 @@ class Outage:
             obstacle: Why the request must not be sent again, if so.
             now: The time, on the clock of the event loop.
             wall: The time, by the calendar.
-            answered: Whether this is the clean end of a connection that brought something: servers that poll by
-                design do that, which is paced, and neither a failure nor a part of the budget.
+            answered: Whether this is the clean end of a connection that brought something, as servers that poll
+                do: paced, but no failure.
         """
         if answered:
             self.end()
@@ -159,7 +198,7 @@ class Outage:
         return Decision(verdict=Verdict.RETRY, error=cut, reason=Reason.RESTART, attempt=number, delay=delay)
 
     def asked_again(self, now: float) -> bool:
-        """Take note that the program wants a new connection; return whether it has wanted one just before."""
+        """Record that the program wants a new connection; return whether it has wanted one just before."""
         again = now - self._asked_at <= self.pacing.settle_after
         self._asked_at = now
         return again
@@ -189,3 +228,85 @@ def refusal_to_resend(obstacle: str, *, after: ResilientSSEError | None = None) 
     refusal = NotResumableError(obstacle)
     refusal.__cause__ = after
     return refusal
+
+
+def default_verdict(error: ResilientSSEError, *, proven: bool, fresh_credentials: bool) -> Verdict:
+    """
+    Decide about a failure by the default table.
+
+    *proven* tells whether the stream has been connected before, *fresh_credentials* whether the next attempt
+    would carry credentials that may differ.
+    """
+    match error:
+        case BadStatusError(status=status) if status == _NO_CONTENT:
+            # The standard: a client "can be told to stop reconnecting using the HTTP 204 No Content response".
+            return Verdict.STOP
+        case BadStatusError(status=status) if status == _UNAUTHORIZED:
+            passes = fresh_credentials
+        case BadStatusError():
+            passes = is_for_a_moment(error) or (proven and error.status in _TRANSIENT_ONCE_PROVEN)
+        case BadContentTypeError():
+            passes = proven  # a maintenance page, a captive portal
+        case _:
+            passes = isinstance(error, ConnectionLostError | StreamError)
+    return Verdict.RETRY if passes else Verdict.RAISE
+
+
+def is_for_a_moment(error: BadStatusError) -> bool:
+    """Whether the status says that asking again later may help, or a `Retry-After` beside it does."""
+    status = error.status
+    if status in _TRANSIENT or (_SERVER_ERRORS <= status < _SERVER_ERRORS + 100 and status not in _PERMANENT):
+        return True
+    # RFC 9110, section 15.5.14, of a 413: "generate a Retry-After header field to indicate that it is temporary";
+    # limits of requests are told by a 403 with one.
+    told = _CLIENT_ERRORS <= status < _SERVER_ERRORS and status not in {_UNAUTHORIZED, _GONE}
+    return told and retry_after_seconds(error.headers, now=_EPOCH) is not None
+
+
+def reason_of(error: BaseException) -> Reason:
+    """Return the reason that states and statistics give for *error*."""
+    if isinstance(error, ConnectionLostError):
+        return error.reason
+    if isinstance(error, BadStatusError):
+        return Reason.SERVER if error.status >= _SERVER_ERRORS else Reason.STATUS
+    if isinstance(error, BadContentTypeError):
+        return Reason.CONTENT_TYPE
+    if isinstance(error, StreamError):
+        return Reason.SERVER
+    return Reason.PROTOCOL
+
+
+def is_event_stream(content_type: str) -> bool:
+    """
+    Whether a `Content-Type` has the essence `text/event-stream`, whatever its case and parameters.
+
+    Of one sent more than once the last value counts that is a media type at all, as the Fetch standard has it.
+    """
+    types = [
+        found[1].lower() for value in _VALUE.findall(content_type) if (found := _MEDIA_TYPE.match(value))
+    ]
+    return next((kind for kind in reversed(types) if kind != "*/*"), "") == "text/event-stream"
+
+
+def retry_after_seconds(headers: Mapping[str, str], *, now: datetime) -> float | None:
+    """
+    Return `Retry-After` in seconds, `None` if it is absent or makes no sense.
+
+    A date counts from the answer's own `Date`, so that the two clocks need not agree, and else from *now*.
+    """
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value.lstrip("0")[:_SECONDS_DIGITS] or 0)
+    then = _http_date(value)
+    if then is None:
+        return None
+    sent = _http_date(headers.get("date", "")) or now
+    return max((then - sent).total_seconds(), 0.0)
+
+
+def _http_date(value: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

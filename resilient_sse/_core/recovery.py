@@ -1,14 +1,26 @@
-"""How long an outage lasted: four points in time, from the last byte before it to the first new event after it."""
+"""What becomes of an outage: how long it lasted, and whether the server could resume from the id it was given."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from resilient_sse._core.errors import HandshakeError
+from resilient_sse._core.events import Gap
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from resilient_sse._core.states import Reason
 
-__all__ = ["Recovery", "Setback"]
+_GONE = 410
+
+# The event before the first one that is sent.  Mercure says so, by the first name since its draft 8.
+_ANSWERS = ("mercure-last-event-id", "last-event-id")
+
+# So many short connections in a row without an event, although an id was sent: the server cannot resume from it.
+# One that holds for a while is a quiet stream behind a proxy with a limit on idle connections.
+_EMPTY_CONNECTIONS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,31 +63,27 @@ class Recovery:
         return self.opened_at - self.lost_at
 
 
-class Setback:
-    """Follows one outage at a time."""
+class OutageClock:
+    """Measures one outage at a time."""
 
-    __slots__ = (
-        "_lost_at",
-        "_reason",
-        "_silent_since",
-    )
+    __slots__ = ("_lost_at", "_reason", "_silent_since")
 
     def __init__(self) -> None:
         self._reason: Reason | None = None
         self._silent_since = self._lost_at = 0.0
 
     def lost(self, reason: Reason, *, silent_since: float | None, now: float) -> None:
-        """Take note of a failure; the first one counts.  *silent_since* is `None` before the first connection."""
+        """Record a failure; the first one counts.  *silent_since* is `None` before the first connection."""
         if self._reason is None:
             self._reason, self._lost_at = reason, now
             self._silent_since = now if silent_since is None else silent_since
 
-    def forget(self) -> None:
-        """Take note that the outage ended without a new event, or that another begins."""
+    def reset(self) -> None:
+        """Measure no further: the outage ended without a new event, or another begins."""
         self._reason = None
 
     def recovered(self, *, attempts: int, opened_at: float, now: float) -> Recovery | None:
-        """Take note of a new event; return the recovery, if this ends an outage."""
+        """Record a new event; return the recovery, if this ends an outage."""
         reason, self._reason = self._reason, None
         if reason is None:
             return None
@@ -87,3 +95,64 @@ class Setback:
             opened_at=opened_at,
             recovered_at=now,
         )
+
+
+class Resumption:
+    """
+    Watches what becomes of the id that connections are asked to resume after.
+
+    The cursor is never dropped quietly to make a connection work: each sign that the server cannot honour it
+    is a `Gap`, one for each id, and what to do about it is the consumer's decision.
+    """
+
+    __slots__ = ("_empty", "_fruitless", "_reported", "_sent")
+
+    def __init__(self) -> None:
+        self._sent: str | None = None
+        self._empty = self._fruitless = 0
+        self._reported: str | None = None
+
+    def opened(
+        self, cursor: str | None, headers: Mapping[str, str], *, left: str | None = None
+    ) -> Gap | None:
+        """
+        Record a connection that was asked to resume after *cursor*, and the *headers* of its answer.
+
+        *left* is the id in force that it was not asked to resume after; `""` if there is none and events are
+        lost all the same.
+        """
+        if cursor != self._sent:
+            self._empty = 0  # the row is about one id
+        self._sent = cursor
+        if left is not None:
+            return Gap(kind="unresumable", after_id=left or None)  # each time something may have been missed
+        answered = next((headers[name] for name in _ANSWERS if name in headers), None)
+        if cursor is None or answered is None or answered == cursor:
+            return None
+        return self._gap(cursor, before_id=answered or None)
+
+    def refused(self, cursor: str | None, error: Exception) -> Gap | None:
+        """Record an attempt that failed."""
+        if cursor is None or not isinstance(error, HandshakeError) or error.status != _GONE:
+            return None
+        return self._gap(cursor)
+
+    def ended(self, *, dispatched: bool, settled: bool) -> Gap | None:
+        """Record the end of a connection: whether an event came over it, and whether it held for a while."""
+        self._fruitless = 0 if dispatched else self._fruitless + 1
+        eventless = not (dispatched or settled)
+        self._empty = self._empty + 1 if eventless and self._sent is not None else 0
+        if self._sent is None or self._empty != _EMPTY_CONNECTIONS:
+            return None
+        return self._gap(self._sent)
+
+    @property
+    def had_its_chance(self) -> bool:
+        """Whether the server has shown what it replays: by an event, or by sending none over and over."""
+        return self._fruitless == 0 or self._fruitless >= _EMPTY_CONNECTIONS
+
+    def _gap(self, cursor: str, before_id: str | None = None) -> Gap | None:
+        if cursor == self._reported:
+            return None
+        self._reported = cursor
+        return Gap(kind="unresumable", after_id=cursor, before_id=before_id)

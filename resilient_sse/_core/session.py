@@ -3,7 +3,7 @@ The brain of a stream: what its state is, and what follows from what happens.
 
 Theory of operation.  The client reports facts, each with the time: a connection was `opened`, bytes were
 `received`, it has been `quiet`, the connection was `lost`.  It asks two questions: what is the next thing for
-the consumer (`take`), and for how long silence may go on (`silence_left`).  The session never waits, never
+the consumer (`take`), and for how long silence may go on (`silence.left`).  The session never waits, never
 calls out except to functions the user gave for decisions, and never changes its state outside `TRANSITIONS`.
 
 Two series of numbers must not be confused: `connection` counts connections that were opened, and
@@ -18,31 +18,25 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from resilient_sse._core import messages
 from resilient_sse._core.batches import Batches
-from resilient_sse._core.classify import reason_of
-from resilient_sse._core.errors import ConnectionLostError, StreamError
-from resilient_sse._core.events import Closed, Disconnected, Gap, Opened, ServerSentEvent
-from resilient_sse._core.intake import Delivery, Intake
-from resilient_sse._core.journal import Journal
+from resilient_sse._core.delivery import Delivery
+from resilient_sse._core.errors import ConnectionLostError, HandshakeError, ResilientSSEError, StreamError
+from resilient_sse._core.events import Activity, Closed, Disconnected, Gap, Opened, ServerSentEvent
+from resilient_sse._core.flight_recorder import FlightRecorder, looks_like
 from resilient_sse._core.liveness import Silence
-from resilient_sse._core.outage import HOW_TO_END as _ENDS
-from resilient_sse._core.outage import Decision, Outage, refusal_to_resend
+from resilient_sse._core.outage import HOW_TO_END, Decision, Outage, reason_of, refusal_to_resend
 from resilient_sse._core.parser import Block, Found, Item, Parser, RetryHint, end_of_last_block
-from resilient_sse._core.recorder import looks_like
-from resilient_sse._core.recovery import Setback
-from resilient_sse._core.resumption import Resumption
+from resilient_sse._core.recovery import OutageClock, Recovery, Resumption
 from resilient_sse._core.sequence import Sequence, State
-from resilient_sse._core.states import Reason, StreamState, Verdict
-from resilient_sse._core.stats import StreamStats
+from resilient_sse._core.states import Category, Reason, StateChange, StreamState, Verdict
+from resilient_sse._core.stats import StreamHealth, StreamStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from resilient_sse._core.errors import ResilientSSEError
     from resilient_sse._core.options import StreamOptions
-
-__all__ = ["TRANSITIONS", "Session", "Step"]
 
 
 class Step(Enum):
@@ -65,17 +59,19 @@ _BYTES_A_TURN = 16 * 1024
 # If they have no more lines than this, so many bytes, for 1 to 2 ms: events of 100 bytes cost 15 % less so.
 _LONG_BYTES_A_TURN = 64 * 1024
 _LINES_A_TURN = 2500
+_FEW_LINES = 32
 
 _CONNECTING, _CONNECTED, _WAITING = StreamState.CONNECTING, StreamState.CONNECTED, StreamState.WAITING
 _RECONNECTING, _ERROR, _CLOSED = StreamState.RECONNECTING, StreamState.ERROR, StreamState.CLOSED
 
-_FAILURES = frozenset({Reason.EOF, Reason.RESET, Reason.STALL, Reason.EVENT_TIMEOUT, Reason.PROTOCOL})
-_UP_LOSSES = _FAILURES | {Reason.SERVER, Reason.RESTART, Reason.AGE, Reason.GAP}
+_WANTED = frozenset({Reason.RESTART, Reason.AGE, Reason.GAP})
+_UP_LOSSES = _WANTED | {
+    Reason.EOF, Reason.RESET, Reason.STALL, Reason.EVENT_TIMEOUT, Reason.PROTOCOL, Reason.SERVER,
+}  # fmt: skip
 _FAILED_OPENINGS = frozenset(
     {Reason.CONNECT, Reason.RESET, Reason.STATUS, Reason.SERVER, Reason.CONTENT_TYPE, Reason.PROTOCOL}
 )
 _GIVING_UP = _FAILED_OPENINGS | {Reason.RETRIES, Reason.RESTART}
-_WANTED = frozenset({Reason.RESTART, Reason.AGE, Reason.GAP})
 _OPENED = frozenset({Reason.OPENED})
 _SILENT = frozenset({Reason.STALL})
 _ENDINGS = frozenset({Reason.COMPLETE, Reason.CLOSED})
@@ -114,21 +110,25 @@ class _Connection:
     """What one connection has brought; made when it is opened, and again, without a time, when it is lost."""
 
     __slots__ = (
-        "answered",
-        "begins",
-        "dispatched",
-        "fed",
-        "opened_at",
-        "parser",
-        "proved",
-        "received_before",
+        "answered", "begins", "cursor", "dispatched", "fed", "opened_at", "parser", "proved", "received_before",
         "rest",
-    )
+    )  # fmt: skip
 
-    def __init__(self, max_event_bytes: int | None, *, opened_at: float | None = None) -> None:
+    def __init__(
+        self,
+        max_event_bytes: int | None,
+        *,
+        opened_at: float | None = None,
+        before: int = 0,
+        cursor: str | None = None,
+    ) -> None:
         self.opened_at = opened_at
+        self.cursor = cursor  # where it began
         self.parser = Parser(max_event_bytes=max_event_bytes)
-        self.begins, self.received_before = b"", 0  # its first bytes, and how many came over the ones before
+        self.begins, self.received_before = (
+            b"",
+            before,
+        )  # its first bytes, and how many came over the ones before
         self.rest, self.fed = b"", 0  # what was received, and how much of it was judged
         self.answered = self.dispatched = self.proved = False  # anything has come; an event; a new one
 
@@ -153,38 +153,58 @@ class Session:
         retry = self.outage.pacing.retry
         self.batches = Batches(options, self.stats, retry=retry) if in_batches else None
         """What judges whole reads, `None` where events are judged one by one."""
-        self.intake = self.batches or Intake(options, self.stats)
-        self._sequence = self.intake.sequence
-        self.journal = Journal(options, self.stats)
+        self.delivery = self.batches or Delivery(options, self.stats)
+        self._sequence = self.delivery.sequence
+        self.state = _CONNECTING
+        """Where the stream stands."""
+        self._since: float | None = None
+        self._reason: Reason | None = None
+        self._attempt = 0
+        self._last_error: str | None = None
+        self._attempted_at: float | None = None
+        self._attempted_for: float | None = None
+        self.untold: list[StateChange | Recovery] = []
+        """What callbacks and observers have not been told yet."""
         self.connection = 0
         self.resume_at = 0.0
         """When the next attempt may be made, on the clock of the `now` arguments."""
         self.error: Exception | None = None
         """What to raise, once everything queued was taken, in state ERROR."""
-        self._records = options.flight_recorder > 0
+        self._recorder = FlightRecorder(options.flight_recorder) if options.flight_recorder else None
         self._current = _Connection(options.max_event_bytes)
         self.oddity = ""
         """What was odd about the end of the last connection, in words for those who run it; or nothing."""
         self._resumption = Resumption()
         self.answer: Opened | None = None
         """The head of the last answer that was a stream."""
-        self._setback = Setback()
+        self._outage_clock = OutageClock()
 
-    @property
-    def state(self) -> StreamState:
-        """Where the stream stands."""
-        return self.journal.state
+    # What happens
 
     def start(self, now: float) -> None:
         """Begin to iterate, or to iterate again after an error; what must not be sent again is not."""
         if self.stats.started_at is None:
             self.stats.started_at = now
-        if self.state is StreamState.ERROR and self.error is None:
+        if self.state is _ERROR and self.error is None:
             self.outage.renew()
-            self._setback.forget()
+            self._outage_clock.reset()
             obstacle = self._obstacle()
             if obstacle is not None:
                 self.error = refusal_to_resend(obstacle)
+
+    def attempting(self, now: float) -> None:
+        """Record that an attempt to open a connection begins; the next change of state ends it."""
+        self._attempted_at, self._attempted_for = now, None
+
+    def attempted(self, now: float) -> None:
+        """Record that the attempt is over already, although nothing comes of it yet."""
+        if self._attempted_at is not None:
+            self._attempted_for = now - self._attempted_at
+
+    @property
+    def opening(self) -> bool:
+        """Whether an attempt to open a connection is under way."""
+        return self._attempted_at is not None and self._attempted_for is None
 
     def opened(
         self,
@@ -197,28 +217,30 @@ class Session:
         lossy: bool = False,
     ) -> None:
         """
-        Take note of an accepted response from *url*.
+        Record an accepted response from *url*.
 
         *cursor* is the id that was asked for; *lossy* tells that nothing could ask for what was missed.
         """
+        stats, delivery = self.stats, self.delivery
         self.connection += 1
-        self.stats.connections += 1
-        self.stats.reconnects += self.connection > 1
-        self.stats.connected_at = now
-        self._current = _Connection(self._options.max_event_bytes, opened_at=now)
+        stats.connections += 1
+        stats.reconnects += self.connection > 1
+        stats.connected_at = now
+        limit = self._options.max_event_bytes
+        self._current = _Connection(limit, opened_at=now, before=stats.bytes_received, cursor=delivery.cursor)
         self.outage.accepted()
-        self._current.received_before = self.stats.bytes_received
         self.silence.start()
-        self.journal.recorder.connected(self.connection)
-        self.intake.connected(self.connection, resumed=cursor is not None)
+        if self._recorder is not None:
+            self._recorder.connected(self.connection)
+        delivery.connected(self.connection, resumed=cursor is not None)
         self.answer = Opened(
             connection=self.connection, status=status, headers=headers, last_event_id=cursor, url=url
         )
-        self.intake.notify(self.answer)
-        in_force = self.intake.last_event_id
+        delivery.notify(self.answer)
+        in_force = delivery.last_event_id
         left = in_force if lossy or (in_force and cursor is None) else None
         self._report(self._resumption.opened(cursor, headers, left=left))
-        self._move(StreamState.CONNECTED, Reason.OPENED, now, status=status, headers=headers)
+        self._move(_CONNECTED, Reason.OPENED, now, status=status, headers=headers)
 
     def receive(self, chunk: bytes, *, raw_size: int, waited: float, now: float) -> None:
         """
@@ -230,8 +252,8 @@ class Session:
         stats = self.stats
         stats.bytes_received += raw_size
         stats.last_byte_at = now if raw_size else stats.last_byte_at
-        if self._records:
-            self.journal.recorder.feed(chunk)
+        if self._recorder is not None:
+            self._recorder.feed(chunk)
         current = self._current
         current.begins = current.begins or chunk[:16]
         if current.rest or len(chunk) > _BYTES_A_TURN:
@@ -254,13 +276,8 @@ class Session:
             current.answered = True
             current.dispatched = current.dispatched or dispatched
         alive = self.silence.heard(raw_size, waited, frames=bool(found), event=dispatched)
-        if alive and self.journal.state is _WAITING:
-            self._move(StreamState.CONNECTED, Reason.OPENED, now)
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether there is more to judge than was good for one turn of the event loop: `go_on` when it comes."""
-        return bool(self._current.rest) or self.intake.unfinished
+        if alive and self.state is _WAITING:
+            self._move(_CONNECTED, Reason.OPENED, now)
 
     def go_on(self, now: float) -> None:
         """Judge a further part of what was received."""
@@ -288,23 +305,123 @@ class Session:
             if isinstance(item, RetryHint):  # at once, even if what stands around it has to wait
                 self.outage.pacing.retry(item.milliseconds)
                 continue
-            self.intake.put(item)
+            self.delivery.put(item)
             dispatched |= isinstance(item, Block) and item.data is not None
         if self._sequence is not None and self._sequence.state is State.ASKING:
             self._sequence.hold()
         return dispatched
 
-    def _brought(self, now: float) -> None:
-        """Write down when events came that are for the consumer, and that the connection has brought something."""
-        self._proof(now)
-        self.stats.last_event_at = now
-        if self.stats.time_to_first_event is None and self.stats.started_at is not None:
-            self.stats.time_to_first_event = now - self.stats.started_at
+    def quiet(self, now: float) -> None:
+        """Record that the silence, of a connection or before an answer, has become worth a notice."""
+        if self.state is _CONNECTED or (self.opening and self.state is not _WAITING):
+            self._move(_WAITING, Reason.STALL, now)
+
+    def lost(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
+        """Record that the connection ended, and decide; everything it brought must have been taken."""
+        reason = reason_of(error)
+        if self.delivery.failure is not None:  # what stands behind it is not looked at, however it came
+            self._current.rest, self._current.fed = b"", 0
+            self.delivery.give_up()
+        current, partial = self._current, self.stats.partial
+        answered = reason is Reason.EOF and current.answered
+        # Events that no id can resume after come again with each answer, before the same error.
+        again = isinstance(error, StreamError) and self.delivery.cursor == current.cursor
+        relapses = again and not self._has_settled(now)
+        self._disconnected(now, answered=answered)
+        if relapses:
+            self.outage.relapse()
+        if reason is Reason.EOF:
+            error = self._ended(current, cut=self.stats.partial > partial)
+        stalled = reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
+        self.stats.stalls += stalled
+        shown = (stalled or reason is Reason.EOF) and self._resumption.had_its_chance
+        if shown and self._sequence is not None and self._sequence.state is State.HEALING:
+            self._sequence.release()
+        if reason is Reason.EOF and self._options.on_eof == "complete":
+            return self.complete(now)
+        return self._decide(error, now, wall, answered=answered)
+
+    def _ended(self, connection: _Connection, *, cut: bool) -> ResilientSSEError:
+        """Return what came over a connection that ended cleanly."""
+        looks, size = looks_like(connection.begins), self.stats.bytes_received - connection.received_before
+        options, shows = (
+            self._options,
+            "" if self._recorder else "; flight_recorder=20 shows them in its wire",
+        )
+        words = odd = ""
+        if looks and not connection.answered:
+            words = f"the {size} bytes of the answer are no event stream, they look like {looks}"
+            odd = f"{words}; the error that ends the stream tells of it{shows}"
+        elif cut:
+            words = "in the middle of an event, which was thrown away"
+            odd = f"the answer ended {words}: the last event needs a blank line behind it, too"
+            if options.on_eof == "complete":
+                odd += '; with on_eof="complete" the stream ends here all the same'
+        elif not connection.answered:
+            words = "the server has sent nothing"
+        elif not options.repeatable and options.on_eof == "reconnect":
+            odd = f"the answer ended cleanly and no until= has matched, so the request is sent again{HOW_TO_END}"
+        self.oddity = odd
+        return ConnectionLostError(Reason.EOF, words)
+
+    def refused(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
+        """Record that an attempt to open a connection failed, and decide."""
+        self._report(self._resumption.refused(self.delivery.cursor, error))
+        self._decide(error, now, wall)
+        self.stats.failed_attempts += self.state is not _CLOSED
+
+    def failed(self, error: Exception, *, now: float) -> None:
+        """Record that a function of the caller's has raised, and give up: *error* is to be raised as it is."""
+        self.error = error
+        self._move(_ERROR, reason_of(error), now, error=error)
+
+    def interrupted(self, *, now: float, at_once: bool) -> None:
+        """
+        Record that the program itself cut the connection: `restart()`, or a cancelled read.
+
+        A cancelled read whose connection had brought nothing is paced: polling must not become a storm.
+        """
+        paced = self.outage.asked_again(now) if at_once else not self._current.proved
+        self._disconnected(now, cut=True)
+        self._follow(self.outage.interrupt(paced=paced, obstacle=self._obstacle(), now=now), now)
+
+    def hurry(self, now: float) -> None:
+        """Make the next attempt at once, because the program asks; one that asks in a loop is paced."""
+        delay = self.outage.pacing.delay(1) if self.outage.asked_again(now) else 0.0
+        self.resume_at = min(self.resume_at, now + delay)
+
+    def unresumable(self) -> None:
+        """Report that the program has cut a connection without a cursor: what was on its way is lost."""
+        self._report(Gap(kind="unresumable"))
+
+    def complete(self, now: float) -> None:
+        """End the stream: it has reached its end."""
+        self._close(Reason.COMPLETE, now)
+
+    def close(self, now: float) -> None:
+        """End the stream: the program asked for it, and for nothing that is still queued."""
+        self._close(Reason.CLOSED, now, discard=True)
+
+    # What follows
 
     def figures(self) -> StreamStats:
         """Return the figures so far, without what was counted and not handed over yet."""
-        stats, waiting = self.stats, self.intake.waiting
+        stats, waiting = self.stats, self.delivery.waiting
         return replace(stats, received=stats.received - waiting, delivered=stats.delivered - waiting)
+
+    def health(self, now: float) -> StreamHealth:
+        """Return how the stream is."""
+        return StreamHealth(
+            state=self.state,
+            since=self._since,
+            reason=self._reason,
+            attempt=self._attempt,
+            last_byte_at=self.stats.last_byte_at,
+            last_event_at=self.stats.last_event_at,
+            last_error=self._last_error,
+            opening=self.opening,
+            at=now,
+        )
 
     def next_step(self) -> Step | ResilientSSEError:
         """
@@ -313,7 +430,7 @@ class Session:
         Raises:
             ResilientSSEError: The stream has given up; once.
         """
-        if self._current.rest or self.intake.unfinished:
+        if self._current.rest or self.delivery.unfinished:
             return Step.GO_ON
         if self.error is not None:
             error, self.error = self.error, None
@@ -321,40 +438,54 @@ class Session:
                 raise error
             finally:
                 del error  # it refers to this frame
-        if self.journal.state is _CLOSED:
+        if self.state is _CLOSED:
             return Step.END
-        if self.intake.done:
+        if self.delivery.done:
             return Step.COMPLETE
         if self._current.opened_at is None:
             return Step.CONNECT
-        if self.intake.failure is not None:
-            return StreamError(self.intake.failure)
+        if self.delivery.failure is not None:
+            return StreamError(self.delivery.failure)
         asks = self._sequence is not None and self._sequence.state is State.ASKING
         missing = ConnectionLostError(Reason.GAP, "asking again for missing events") if asks else None
         return self._current.parser.overflow or missing or Step.READ
 
-    def quiet(self, now: float) -> None:
-        """Take note that the silence, of a connection or before an answer, has become worth a notice."""
-        if self.state is _CONNECTED or (self.journal.opening and self.state is not _WAITING):
-            self._move(StreamState.WAITING, Reason.STALL, now)
-
-    def take(self, now: float) -> Delivery | None:
+    def take(self, now: float) -> Activity | None:
         """Return the next thing for the consumer, `None` if there is none yet."""
         if self.batches is not None:
             return self.batches.take()
         while True:
-            item = self.intake.take()
+            item = self.delivery.take()
             if item is None and self._sequence is not None and self._waits_no_longer(self._sequence, now):
                 continue
             if isinstance(item, ServerSentEvent):
                 self._brought(now)
-            elif self.intake.fresh:
+            elif self.delivery.fresh:
                 self._proof(now)
             return item
 
+    def _brought(self, now: float) -> None:
+        """Record when events came that are for the consumer, and that the connection has brought something."""
+        self._proof(now)
+        self.stats.last_event_at = now
+        if self.stats.time_to_first_event is None and self.stats.started_at is not None:
+            self.stats.time_to_first_event = now - self.stats.started_at
+
+    def _proof(self, now: float) -> None:
+        """Record that the connection has brought something new: the outage is over."""
+        current, outage = self._current, self.outage
+        if current.proved or current.opened_at is None:
+            return
+        current.proved = True
+        recovery = self._outage_clock.recovered(attempts=outage.attempt, opened_at=current.opened_at, now=now)
+        if recovery is not None:
+            self.stats.last_recovery = recovery.recovery
+            self.untold.append(recovery)
+        outage.end()
+
     def _waits_no_longer(self, sequence: Sequence, now: float) -> bool:
         """Bring up what the sequence keeps for a replay that will not come; return whether there was anything."""
-        ended = self.state is StreamState.ERROR
+        ended = self.state is _ERROR
         if self._current.opened_at is None and not ended:
             return False  # the attempt that heals is on its way
         settled = self._has_settled(now)
@@ -370,153 +501,54 @@ class Session:
         return in_vain
 
     def _has_settled(self, now: float) -> bool:
-        """Whether the connection has held so long that it is well, and will not replay what it has not."""
+        """Return whether the connection has held so long that it is well, and will not replay any more."""
         opened_at = self._current.opened_at
         return opened_at is not None and now - opened_at > self.outage.pacing.settle_after
-
-    def lost(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
-        """Take note that the connection ended, and decide; everything it brought must have been taken."""
-        reason = reason_of(error)
-        if self.intake.failure is not None:  # what stands behind it is not looked at, however it came
-            self._current.rest, self._current.fed = b"", 0
-            self.intake.give_up()
-        current, partial = self._current, self.stats.partial
-        answered = reason is Reason.EOF and current.answered
-        self._disconnected(now, answered=answered)
-        if reason is Reason.EOF:
-            error = self._ended(current, cut=self.stats.partial > partial)
-        quiet = reason in (Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT)
-        sequence, had_its_chance = self._sequence, quiet and self._resumption.had_its_chance
-        if sequence is not None and sequence.state is State.HEALING and had_its_chance:
-            sequence.release()
-        self.stats.stalls += reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
-        if reason is Reason.EOF and self._options.on_eof == "complete":
-            return self.complete(now)
-        return self._decide(error, now, wall, answered=answered)
-
-    def _ended(self, connection: _Connection, *, cut: bool) -> ResilientSSEError:
-        """Say what came over a connection that ended cleanly."""
-        looks, size = looks_like(connection.begins), self.stats.bytes_received - connection.received_before
-        options, shows = self._options, "" if self._records else "; flight_recorder=20 shows them in its wire"
-        words = odd = ""
-        if looks and not connection.answered:
-            words = f"the {size} bytes of the answer are no event stream, they look like {looks}"
-            odd = f"{words}; the error that ends the stream tells of it{shows}"
-        elif cut:
-            words = "in the middle of an event, which was thrown away"
-            odd = f"the answer ended {words}: the last event needs a blank line behind it, too"
-            if options.on_eof == "complete":
-                odd += '; with on_eof="complete" the stream ends here all the same'
-        elif not connection.answered:
-            words = "the server has sent nothing"
-        elif not options.repeatable and options.on_eof == "reconnect":
-            odd = f"the answer ended cleanly and no until= has matched, so the request is sent again{_ENDS}"
-        self.oddity = odd
-        return ConnectionLostError(Reason.EOF, words)
-
-    def refused(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
-        """Take note that an attempt to open a connection failed, and decide."""
-        self._report(self._resumption.refused(self.intake.cursor, error))
-        self._decide(error, now, wall)
-        self.stats.failed_attempts += self.state is not StreamState.CLOSED
-
-    def failed(self, error: Exception, *, now: float) -> None:
-        """Take note that a function of the caller's has raised, and give up: *error* is to be raised as it is."""
-        self.error = error
-        self._move(StreamState.ERROR, reason_of(error), now, error=error)
-
-    def interrupted(self, *, now: float, at_once: bool) -> None:
-        """
-        Take note that the program itself cut the connection: `restart()`, or a cancelled read.
-
-        A cancelled read whose connection had brought nothing is paced: polling must not become a storm.
-        """
-        paced = self.outage.asked_again(now) if at_once else not self._current.proved
-        self._disconnected(now, cut=True)
-        self._follow(self.outage.interrupt(paced=paced, obstacle=self._obstacle(), now=now), now)
-
-    def hurry(self, now: float) -> None:
-        """Make the next attempt at once, because the program asks; one that asks in a loop is paced."""
-        delay = self.outage.pacing.delay(1) if self.outage.asked_again(now) else 0.0
-        self.resume_at = min(self.resume_at, now + delay)
-
-    def unresumable(self) -> None:
-        """Report that the program has cut a connection without a cursor: what was on its way is lost."""
-        self._report(Gap(kind="unresumable", after_id=None, before_id=None, missing=None))
-
-    def complete(self, now: float) -> None:
-        """End the stream: it has reached its end."""
-        self._close(Reason.COMPLETE, now)
-
-    def close(self, now: float) -> None:
-        """End the stream: the program asked for it, and for nothing that is still queued."""
-        self._close(Reason.CLOSED, now, discard=True)
 
     def _decide(
         self, error: ResilientSSEError, now: float, wall: datetime, *, answered: bool = False
     ) -> None:
+        proven, obstacle = self.connection > 0, self._obstacle()
         try:
             decision = self.outage.decide(
-                error,
-                proven=self.connection > 0,
-                obstacle=self._obstacle(),
-                now=now,
-                wall=wall,
-                answered=answered,
+                error, proven=proven, obstacle=obstacle, now=now, wall=wall, answered=answered
             )
-        except Exception as exc:  # noqa: BLE001 - whatever it is
-            self.failed(exc, now=now)  # the caller's classify or backoff
+        except Exception as exc:  # noqa: BLE001 - whatever the caller's classify or backoff raises
+            self.failed(exc, now=now)
         else:
             self._follow(decision, now)
 
     def _follow(self, decision: Decision, now: float) -> None:
+        reason, attempt, delay = decision.reason, decision.attempt, decision.delay
         times = (self.stats.connected_at, self.stats.last_byte_at)
         silent_since = max((at for at in times if at is not None), default=None)
-        self._setback.lost(decision.reason, silent_since=silent_since, now=now)
+        self._outage_clock.lost(reason, silent_since=silent_since, now=now)
         match decision.verdict:
             case Verdict.RETRY:
-                self._reconnect(decision, now)
+                error = None if reason in _WANTED else decision.error  # nothing was caught
+                self.resume_at = now + delay
+                self.delivery.notify(Disconnected(reason=reason, attempt=attempt, delay=delay, error=error))
+                self._move(_RECONNECTING, reason, now, attempt=attempt, delay=delay, error=error)
             case Verdict.STOP:
                 self.complete(now)
             case Verdict.RAISE:
                 self.error = decision.error
-                self._move(StreamState.ERROR, decision.reason, now, error=self.error)
+                self._move(_ERROR, reason, now, error=self.error)
 
     def _obstacle(self) -> str | None:
-        dispatched = self.stats.delivered + self.stats.filtered > 0
         return self._options.obstacle(
-            dispatched=dispatched,
-            resumable=self.intake.cursor is not None,
+            dispatched=self.stats.delivered + self.stats.filtered > 0,
+            resumable=self.delivery.cursor is not None,
             answered=self.answer is not None,
         )
 
-    def _reconnect(self, decision: Decision, now: float) -> None:
-        reason, attempt, delay = decision.reason, decision.attempt, decision.delay
-        error: ResilientSSEError | None = decision.error
-        if reason in _WANTED:
-            error = None  # nothing was caught
-        self.resume_at = now + delay
-        self.intake.notify(Disconnected(reason=reason, attempt=attempt, delay=delay, error=error))
-        self._move(StreamState.RECONNECTING, reason, now, attempt=attempt, delay=delay, error=error)
-
     def _close(self, reason: Reason, now: float, *, discard: bool = False) -> None:
         self._current.rest, self._current.fed = b"", 0
-        self.intake.end(Closed(reason=reason), discard=discard)
-        self._move(StreamState.CLOSED, reason, now)
-
-    def _proof(self, now: float) -> None:
-        """Take note that the connection has brought something new: the outage is over."""
-        current = self._current
-        if current.proved or current.opened_at is None:
-            return
-        current.proved = True
-        outage = self.outage
-        recovery = self._setback.recovered(attempts=outage.attempt, opened_at=current.opened_at, now=now)
-        if recovery is not None:
-            self.journal.recovered(recovery)
-        outage.end()
+        self.delivery.end(Closed(reason=reason), discard=discard)
+        self._move(_CLOSED, reason, now)
 
     def _disconnected(self, now: float, *, cut: bool = False, answered: bool = False) -> None:
+        """Settle the account of a connection that is gone; *cut* tells that the program itself has ended it."""
         current = self._current
         if current.opened_at is None:
             return
@@ -528,16 +560,16 @@ class Session:
         settled = self._has_settled(now)
         if settled:
             self.outage.end()
-            self._setback.forget()
+            self._outage_clock.reset()
         if current.dispatched or not cut:  # what the program ends itself tells of a server only what came
             told = self._resumption.ended(dispatched=current.dispatched, settled=settled or answered)
             self._report(told)
         self._current = _Connection(self._options.max_event_bytes)
-        self.intake.fresh = False
+        self.delivery.fresh = False
 
     def _report(self, gap: Gap | None) -> None:
         if gap is not None:
-            self.intake.notify(gap)
+            self.delivery.notify(gap)
 
     def _move(
         self,
@@ -551,27 +583,58 @@ class Session:
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        """Enter the state *new*; the arguments are the attributes of `StateChange`."""
         old = self.state
         if reason not in TRANSITIONS.get((old, new), ()):
             raise AssertionError(f"no transition {old.value} -> {new.value} because of {reason.value}")
-        if new is StreamState.ERROR and self._sequence is not None:
+        if new is _ERROR and self._sequence is not None:
             self._sequence.release()
-        self.journal.changed(
-            new,
-            reason,
-            now,
+        goes_on = new is _WAITING  # the attempt that is silent, if one is under way
+        if self._attempted_for is None and not goes_on:
+            self.attempted(now)
+        answer = error if isinstance(error, HandshakeError) else getattr(error, "__cause__", None)
+        if isinstance(answer, HandshakeError):
+            status, headers = answer.status, answer.headers
+        change = StateChange(
+            old=old,
+            new=new,
+            reason=reason,
             attempt=attempt or self.outage.attempt,
+            max_retries=self._options.max_retries,
             delay=delay,
             error=error,
             status=status,
-            headers=headers,
+            headers=headers or {},
+            at=now,
+            attempted_at=None if goes_on else self._attempted_at,
+            attempted_for=None if goes_on else self._attempted_for,
         )
+        if not goes_on:
+            self._attempted_at = self._attempted_for = None
+        if new is not old or self._since is None:
+            self._since = now
+        self.state, self._reason, self._attempt = new, reason, change.attempt
+        if error is not None:
+            self._last_error = type(error.__cause__ or error).__name__ + (f" {status}" if status else "")
+        if new is _ERROR and isinstance(error, ResilientSSEError) and self._recorder is not None:
+            error.wire = self._recorder.lines
+        self.stats.connection_errors += change.category is Category.CONNECTION_LOST
+        self.stats.server_errors += change.category is Category.SERVER_ERROR
+        self.stats.retries_exhausted += change.category is Category.MAX_RETRIES
+        text, failed = messages.compose_or_default(change, self._options.messages)
+        self.stats.callback_errors += failed
+        self.untold.append(replace(change, message=text))
 
 
 def _turn(chunk: bytes, start: int) -> int:
     """Return how many bytes of *chunk* from *start* on are good for one turn of the event loop."""
+    at, end = start, start + _LONG_BYTES_A_TURN
+    for _ in range(_FEW_LINES):  # of long lines, find() is 20 times as fast as count()
+        at = chunk.find(b"\n", at, end) + 1
+        if not at:
+            return _LONG_BYTES_A_TURN
     short = (
         chunk.count(b"\n", start, start + _LONG_BYTES_A_TURN // 64) > _LINES_A_TURN // 50
-    )  # spares most the rest
-    long = not short and chunk.count(b"\n", start, start + _LONG_BYTES_A_TURN) <= _LINES_A_TURN
+    )  # spares the rest
+    long = not short and chunk.count(b"\n", at, end) <= _LINES_A_TURN
     return _LONG_BYTES_A_TURN if long else _BYTES_A_TURN

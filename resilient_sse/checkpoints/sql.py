@@ -43,7 +43,8 @@ class SQLCheckpoint:
         connect: Opens a connection for what is read and saved outside of the caller's transactions: a function,
             sync or async, that returns a connection, or an `Engine` or `AsyncEngine` of SQLAlchemy.
         table: The name of the table, with a schema before it if need be.
-        paramstyle: How the driver marks parameters, in DB-API's words; `None` asks the driver's module.
+        paramstyle: How the driver marks parameters, in DB-API's words (`"numeric"` is not supported); `None` asks
+            the driver's module.
 
     Raises:
         TypeError: *connect* is neither.
@@ -179,9 +180,8 @@ class SQLCheckpoint:
         try:
             scope = self._connect.begin() if _of_sqlalchemy(self._connect) else None
             if hasattr(scope, "__aenter__") or inspect.iscoroutinefunction(self._connect):
-                with anyio.CancelScope(
-                    shield=True
-                ):  # cut off in its midst, a driver may leave the table locked
+                # Cut off in its midst, a driver may leave the table locked.
+                with anyio.CancelScope(shield=True):
                     return await _whole(scope, self._connect, work)
             return await to_thread.run_sync(lambda: _at_once(_whole(scope, self._connect, work)))
         except CheckpointError:
@@ -228,15 +228,13 @@ def _of_sqlalchemy(thing: object) -> bool:
 
 
 def _in_style(style: str, sql: str, values: dict[str, Any]) -> tuple[str, Any]:
-    """Rewrite the parameters, written `:name`, in one of DB-API's styles."""
+    """Rewrite the parameters, written `:name`, in a style of DB-API's."""
     if style == "named":
         return sql, values
     if style == "pyformat":
         return _PLACE.sub(r"%(\1)s", sql), values
-    names = _PLACE.findall(sql)
-    if style == "numeric":
-        numbers = iter(range(1, len(names) + 1))
-        return _PLACE.sub(lambda _: f":{next(numbers)}", sql), [values[name] for name in names]
     if style not in ("qmark", "format"):
-        raise ValueError(f"paramstyle must be one of DB-API's, not {style!r}")
-    return _PLACE.sub("?" if style == "qmark" else "%s", sql), tuple(values[name] for name in names)
+        raise ValueError(f"paramstyle must be named, pyformat, qmark or format, not {style!r}")
+    return _PLACE.sub("?" if style == "qmark" else "%s", sql), tuple(
+        values[name] for name in _PLACE.findall(sql)
+    )

@@ -1,12 +1,7 @@
 """
-The figures of streams, exported.
+The figures of streams, exported: `prometheus`, `opentelemetry` and `datadog` are modules with an extra each.
 
-Each exporter is a module of its own with an extra of its own; importing this package imports none of them:
-
-- `resilient_sse.metrics.prometheus`: `pip install 'resilient-sse[prometheus]'`
-- `resilient_sse.metrics.opentelemetry`: `pip install 'resilient-sse[otel]'`
-- `resilient_sse.metrics.datadog`: `pip install 'resilient-sse[datadog]'`
+Importing this package imports none of them.
 """
 
 __all__: list[str] = []
-"""Nothing: each exporter is imported from its own module, for each needs a package of its own."""

@@ -7,8 +7,9 @@ units, named by the rules of Prometheus: `sse_client_..._seconds`, `_bytes`, `_t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -31,51 +32,47 @@ class Kind(Enum):
     """A distribution, counted in buckets."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
     """
     One metric.
 
     Attributes:
-        name: Its full name in Prometheus' text format; histograms add `_bucket`, `_sum` and `_count`.
         kind: What it measures.
         unit: The unit in UCUM, as OpenTelemetry writes it: `s`, `ms`, `By`, `%`, or a noun in braces.
+        name: Its full name in Prometheus' text format; histograms add `_bucket`, `_sum` and `_count`.
         help: One sentence for people.
-        labels: Its own labels, each with the closed list of its values; the caller's labels come on top.
         buckets: The upper bounds of a histogram's buckets, without `+Inf`.
+        labels: Its own labels, each with the closed list of its values; the caller's labels come on top.
         contract: Whether the name is one of the seven that may never change.
     """
 
-    name: str
     kind: Kind
     unit: str
+    name: str
     help: str
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     buckets: tuple[float, ...] = ()
+    labels: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     contract: bool = False
 
 
-def _closed(name: str, values: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
-    return MappingProxyType({name: values})
+_counter = partial(Metric, Kind.COUNTER)
+_events = partial(_counter, "{event}")
+_gauge = partial(Metric, Kind.GAUGE)
+_histogram = partial(Metric, Kind.HISTOGRAM)
+_seconds = partial(_histogram, "s")
 
-
-def _counter(
-    name: str, unit: str, text: str, labels: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-) -> Metric:
-    return Metric(name=name, kind=Kind.COUNTER, unit=unit, help=text, labels=labels)
-
-
-_CATEGORY: Final = _closed("category", tuple(category.value for category in Category))
-_GAP_KIND: Final = _closed("kind", ("hole", "reset", "unresumable"))
-_STATE: Final = _closed(
-    "state", tuple(state.value for state in StreamState if state is not StreamState.CLOSED)
+_CATEGORY: Final = MappingProxyType({"category": tuple(category.value for category in Category)})
+_GAP_KIND: Final = MappingProxyType({"kind": ("hole", "reset", "unresumable")})
+_STATE: Final = MappingProxyType(
+    {"state": tuple(state.value for state in StreamState if state is not StreamState.CLOSED)}
 )
 # Why a connection that was up can be lost; for other reasons attempts fail or streams end.
 _LOSSES: Final = (
     *(Reason.EOF, Reason.RESET, Reason.STALL, Reason.EVENT_TIMEOUT, Reason.PROTOCOL),
     *(Reason.SERVER, Reason.RESTART, Reason.AGE, Reason.GAP),
 )
-_LOSS: Final = _closed("reason", tuple(reason.value for reason in _LOSSES))
+_LOSS: Final = MappingProxyType({"reason": tuple(reason.value for reason in _LOSSES)})
 
 # 1 to 5 s: the stages of the backoff and the three targets of the report (mean 5, p95 4.2, p99 4.8).
 _RECONNECT_MS: Final = (
@@ -85,223 +82,170 @@ _RECONNECT_MS: Final = (
 _RECOVERY: Final = tuple(bound / 1000 for bound in _RECONNECT_MS)
 # Around 30 s, the default of `stall_timeout`, and 35 s, which adds the target of the recovery.
 _SILENCE: Final = (
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    20.0,
-    25.0,
-    30.0,
-    31.0,
-    32.0,
-    33.0,
-    35.0,
-    40.0,
-    60.0,
-    120.0,
-    300.0,
+    *(0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 25.0, 30.0, 31.0, 32.0, 33.0, 35.0, 40.0, 60.0, 120.0, 300.0),
 )
 _FIRST_EVENT: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 # From a storm of reconnects to a day.
 _LIFETIME: Final = (0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 
-STREAM_COMPLETION_RATE: Final = Metric(
-    name="sse_stream_completion_rate",
-    kind=Kind.GAUGE,
-    unit="%",
-    help=(
-        "Unique events received per events sent, in percent, over all streams of this process that are open or "
-        "ended in the last 5 minutes and of which it is known what was sent; absent when it is known of none."
-    ),
+STREAM_COMPLETION_RATE: Final = _gauge(
+    "%",
+    "sse_stream_completion_rate",
+    "Unique events received per events sent, in percent, over all streams of this process that are "
+    "open or ended in the last 5 minutes and of which it is known what was sent; absent when it is "
+    "known of none.",
     contract=True,
 )
-RECONNECT_TIME_MS: Final = Metric(
-    name="sse_reconnect_time_ms",
-    kind=Kind.HISTOGRAM,
-    unit="ms",
-    help="From the notice of a lost connection to the first new event (t4 - t2), in milliseconds.",
-    buckets=_RECONNECT_MS,
+RECONNECT_TIME_MS: Final = _histogram(
+    "ms",
+    "sse_reconnect_time_ms",
+    "From the notice of a lost connection to the first new event (t4 - t2), in milliseconds.",
+    _RECONNECT_MS,
     contract=True,
 )
-DUPLICATE_EVENTS: Final = Metric(
-    name="sse_duplicate_events_total",
-    kind=Kind.COUNTER,
-    unit="{event}",
-    help="Events dropped because they had been received before.",
+DUPLICATE_EVENTS: Final = _events(
+    "sse_duplicate_events_total", "Events dropped because they had been received before.", contract=True
+)
+TOTAL_EVENTS_RECEIVED: Final = _events(
+    "sse_total_events_received",
+    "Data events dispatched by the server, duplicates and filtered ones included, heartbeats not.  "
+    "It only rises, though its type is gauge: a counter's name would have to end in _total.",
     contract=True,
 )
-TOTAL_EVENTS_RECEIVED: Final = Metric(
-    name="sse_total_events_received",
-    kind=Kind.COUNTER,
-    unit="{event}",
-    help=(
-        "Data events dispatched by the server, duplicates and filtered ones included, heartbeats not.  It only "
-        "rises, though its type is gauge: a counter's name would have to end in _total."
-    ),
-    contract=True,
-)
-USER_VISIBLE_ERRORS: Final = Metric(
-    name="sse_user_visible_errors_total",
-    kind=Kind.COUNTER,
-    unit="{error}",
-    help="Errors that a state change showed, by category.",
+USER_VISIBLE_ERRORS: Final = _counter(
+    "{error}",
+    "sse_user_visible_errors_total",
+    "Errors that a state change showed, by category.",
     labels=_CATEGORY,
     contract=True,
 )
-STREAMS_STARTED: Final = Metric(
-    name="sse_streams_started_total",
-    kind=Kind.COUNTER,
-    unit="{stream}",
-    help="Streams that were iterated; reconnects do not count.",
+STREAMS_STARTED: Final = _counter(
+    "{stream}",
+    "sse_streams_started_total",
+    "Streams that were iterated; reconnects do not count.",
     contract=True,
 )
-MESSAGE_LOSS: Final = Metric(
-    name="sse_message_loss_total",
-    kind=Kind.COUNTER,
-    unit="{event}",
-    help="Events known to be lost for good, after the server was asked for them again.",
+MESSAGE_LOSS: Final = _events(
+    "sse_message_loss_total",
+    "Events known to be lost for good, after the server was asked for them again.",
     contract=True,
 )
 
-RECOVERY: Final = Metric(
-    name="sse_client_recovery_seconds",
-    kind=Kind.HISTOGRAM,
-    unit="s",
-    help="From the notice of a lost connection to the first new event (t4 - t2).",
-    buckets=_RECOVERY,
+RECOVERY: Final = _seconds(
+    "sse_client_recovery_seconds",
+    "From the notice of a lost connection to the first new event (t4 - t2).",
+    _RECOVERY,
 )
-STALL_RECOVERY: Final = Metric(
-    name="sse_client_stall_recovery_seconds",
-    kind=Kind.HISTOGRAM,
-    unit="s",
-    help="The part of sse_client_recovery_seconds whose connection was given up because of silence.",
-    buckets=_RECOVERY,
+STALL_RECOVERY: Final = _seconds(
+    "sse_client_stall_recovery_seconds",
+    "The part of sse_client_recovery_seconds whose connection was given up because of silence.",
+    _RECOVERY,
 )
-SILENCE: Final = Metric(
-    name="sse_client_silence_seconds",
-    kind=Kind.HISTOGRAM,
-    unit="s",
-    help="From the last byte before a loss to the first new event after it (t4 - t1).",
-    buckets=_SILENCE,
+SILENCE: Final = _seconds(
+    "sse_client_silence_seconds",
+    "From the last byte before a loss to the first new event after it (t4 - t1).",
+    _SILENCE,
 )
-REOPENING: Final = Metric(
-    name="sse_client_reopening_seconds",
-    kind=Kind.HISTOGRAM,
-    unit="s",
-    help="From the notice of a lost connection to the accepted connection that brought a new event (t3 - t2).",
-    buckets=_RECOVERY,
+REOPENING: Final = _seconds(
+    "sse_client_reopening_seconds",
+    "From the notice of a lost connection to the accepted connection that brought a new event (t3 - t2).",
+    _RECOVERY,
 )
-TIME_TO_FIRST_EVENT: Final = Metric(
-    name="sse_client_time_to_first_event_seconds",
-    kind=Kind.HISTOGRAM,
-    unit="s",
-    help="From the first iteration of a stream to its first delivered event.",
-    buckets=_FIRST_EVENT,
+TIME_TO_FIRST_EVENT: Final = _seconds(
+    "sse_client_time_to_first_event_seconds",
+    "From the first iteration of a stream to its first delivered event.",
+    _FIRST_EVENT,
 )
-CONNECTION_LIFETIME: Final = Metric(
-    name="sse_client_connection_lifetime_seconds",
-    kind=Kind.HISTOGRAM,
-    unit="s",
-    help="From the acceptance of a connection to its end, whoever ended it.",
-    buckets=_LIFETIME,
+CONNECTION_LIFETIME: Final = _seconds(
+    "sse_client_connection_lifetime_seconds",
+    "From the acceptance of a connection to its end, whoever ended it.",
+    _LIFETIME,
 )
-EVENTS_RECEIVED: Final = _counter(
+EVENTS_RECEIVED: Final = _events(
     "sse_client_events_received_total",
-    "{event}",
     "Events dispatched by the server: delivered, duplicate, heartbeat or filtered, and nothing else.",
 )
-EVENTS_DELIVERED: Final = _counter(
-    "sse_client_events_delivered_total", "{event}", "Events handed to the program."
+EVENTS_DELIVERED: Final = _events("sse_client_events_delivered_total", "Events handed to the program.")
+EVENTS_FILTERED: Final = _events(
+    "sse_client_events_filtered_total", "Events held back by the filter of the program."
 )
-EVENTS_FILTERED: Final = _counter(
-    "sse_client_events_filtered_total", "{event}", "Events held back by the filter of the program."
+HEARTBEATS: Final = _events(
+    "sse_client_heartbeats_total", "Events of a heartbeat type; comments do not count."
 )
-HEARTBEATS: Final = _counter(
-    "sse_client_heartbeats_total", "{event}", "Events of a heartbeat type; comments do not count."
-)
-EXPECTED_EVENTS: Final = _counter(
+EXPECTED_EVENTS: Final = _events(
     "sse_client_expected_events_total",
-    "{event}",
     "Events known to have been sent, by contiguous ids or by the total that the server declared.",
 )
-EXPECTED_EVENTS_RECEIVED: Final = _counter(
+EXPECTED_EVENTS_RECEIVED: Final = _events(
     "sse_client_expected_events_received_total",
-    "{event}",
     "Those of sse_client_expected_events_total that arrived, each counted once.",
 )
-RECENT_EXPECTED_EVENTS: Final = Metric(
-    name="sse_client_recent_expected_events",
-    kind=Kind.GAUGE,
-    unit="{event}",
-    help="The denominator of sse_stream_completion_rate, for sums over processes.",
+RECENT_EXPECTED_EVENTS: Final = _gauge(
+    "{event}",
+    "sse_client_recent_expected_events",
+    "The denominator of sse_stream_completion_rate, for sums over processes.",
 )
-RECENT_EXPECTED_EVENTS_RECEIVED: Final = Metric(
-    name="sse_client_recent_expected_events_received",
-    kind=Kind.GAUGE,
-    unit="{event}",
-    help="The numerator of sse_stream_completion_rate, for sums over processes.",
+RECENT_EXPECTED_EVENTS_RECEIVED: Final = _gauge(
+    "{event}",
+    "sse_client_recent_expected_events_received",
+    "The numerator of sse_stream_completion_rate, for sums over processes.",
 )
 UNKNOWN_LOSSES: Final = _counter(
-    "sse_client_unknown_losses_total", "{gap}", "Gaps of which nobody can know how many events they hold."
+    "{gap}", "sse_client_unknown_losses_total", "Gaps of which nobody can know how many events they hold."
 )
 GAPS: Final = _counter(
-    "sse_client_gaps_total", "{gap}", "Gaps reported to the program, by kind.", labels=_GAP_KIND
+    "{gap}", "sse_client_gaps_total", "Gaps reported to the program, by kind.", labels=_GAP_KIND
 )
-ID_CONFLICTS: Final = _counter(
-    "sse_client_id_conflicts_total",
-    "{event}",
-    "Events that bore a known id with other content; they are delivered.",
+ID_CONFLICTS: Final = _events(
+    "sse_client_id_conflicts_total", "Events that bore a known id with other content; they are delivered."
 )
-UNUSABLE_IDS: Final = _counter(
+UNUSABLE_IDS: Final = _events(
     "sse_client_unusable_ids_total",
-    "{event}",
     "Event ids that no header can carry, so that the stream cannot resume after them.",
 )
-PARTIAL_EVENTS: Final = _counter(
-    "sse_client_partial_events_total", "{event}", "Events cut by the end of a connection and dropped."
+PARTIAL_EVENTS: Final = _events(
+    "sse_client_partial_events_total", "Events cut by the end of a connection and dropped."
 )
-STALLS: Final = _counter("sse_client_stalls_total", "{stall}", "Connections given up because of silence.")
+STALLS: Final = _counter("{stall}", "sse_client_stalls_total", "Connections given up because of silence.")
 REPEATED_STALLS: Final = _counter(
-    "sse_client_repeated_stalls_total",
     "{stall}",
+    "sse_client_repeated_stalls_total",
     "Stalls of streams that had stalled before: a stream's second stall and each further one.",
 )
-STREAMS: Final = Metric(
-    name="sse_client_streams",
-    kind=Kind.GAUGE,
-    unit="{stream}",
-    help="Streams that were iterated and are not closed, by state.",
+STREAMS: Final = _gauge(
+    "{stream}",
+    "sse_client_streams",
+    "Streams that were iterated and are not closed, by state.",
     labels=_STATE,
 )
 STREAMS_WITH_ERRORS: Final = _counter(
-    "sse_client_streams_with_errors_total", "{stream}", "Streams that have shown at least one error."
+    "{stream}", "sse_client_streams_with_errors_total", "Streams that have shown at least one error."
 )
 OUTAGES: Final = _counter(
-    "sse_client_outages_total",
     "{outage}",
+    "sse_client_outages_total",
     "Outages shown to people: one for each, however many attempts it takes.",
 )
 CONNECTIONS: Final = _counter(
-    "sse_client_connections_total", "{connection}", "Connections accepted as event streams."
+    "{connection}", "sse_client_connections_total", "Connections accepted as event streams."
 )
 RECONNECTS: Final = _counter(
-    "sse_client_reconnects_total",
     "{connection}",
+    "sse_client_reconnects_total",
     "Connections after the first of their stream, by the reason for which the one before was lost.",
     labels=_LOSS,
 )
 FAILED_ATTEMPTS: Final = _counter(
-    "sse_client_failed_attempts_total", "{attempt}", "Attempts to open a connection that failed."
+    "{attempt}", "sse_client_failed_attempts_total", "Attempts to open a connection that failed."
 )
 CALLBACK_ERRORS: Final = _counter(
-    "sse_client_callback_errors_total",
     "{error}",
+    "sse_client_callback_errors_total",
     "Exceptions raised by callbacks and observers of the program, exporters included.",
 )
 RECEIVED_BYTES: Final = _counter(
-    "sse_client_received_bytes_total",
     "By",
+    "sse_client_received_bytes_total",
     "Bytes of response bodies as they came from the network, before decompression.",
 )
 

@@ -2,16 +2,24 @@
 Figures for Datadog: `ResilientStream(url, observers=[DatadogMetrics()])`.
 
 It needs the extra `datadog`: `pip install 'resilient-sse[datadog]'`.
+
+Theory of operation.  The client packs and sends; what it is given are increments since the last time, values of
+gauges, and durations, which are rare and wait in a queue.  It is the program's own, so it is used as it is set up:
+one that looks up a host, or waits for a socket, does so in the thread of the feeder.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from math import isfinite
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakValueDictionary
 
-from resilient_sse.metrics.labels import Labels
+from resilient_sse._client.log import logger
+from resilient_sse.metrics.catalogue import RECOVERY, Kind
+from resilient_sse.metrics.feeding import Feeder
+from resilient_sse.metrics.labels import Labelled
 
 try:
     from datadog.dogstatsd.base import statsd as default_statsd
@@ -19,14 +27,19 @@ except ModuleNotFoundError as _exc:
     _text = f"metrics for Datadog need {_exc.name}: pip install 'resilient-sse[datadog]'"
     raise ModuleNotFoundError(_text, name=_exc.name) from None
 
-from resilient_sse.metrics.datadog_sender import Sender
-
 if TYPE_CHECKING:
-    from resilient_sse._core.ports import Instrument, Observer
+    from resilient_sse._core.ports import Observer
     from resilient_sse._core.stats import StreamStats
-    from resilient_sse.metrics.labels import LabelValues
+    from resilient_sse.metrics.catalogue import Metric
+    from resilient_sse.metrics.figures import Sums, Values
+    from resilient_sse.metrics.labels import Labels, LabelValues
 
 __all__ = ["DatadogMetrics", "StatsD"]
+
+MAX_WAITING: Final = 10_000
+"""How many durations may wait to be sent."""
+MANY: Final = 1000
+"""How many waiting durations are worth a sending before its time."""
 
 
 class StatsD(Protocol):
@@ -53,7 +66,7 @@ class StatsD(Protocol):
         ...
 
 
-class DatadogMetrics:
+class DatadogMetrics(Labelled):
     """
     An instrument for `observers=`: sends the figures of its streams to the agent of Datadog, by DogStatsD.
 
@@ -77,13 +90,24 @@ class DatadogMetrics:
     def __init__(
         self, statsd: StatsD | None = None, *, labels: LabelValues | None = None, interval: float = 10.0
     ) -> None:
-        _check_client(statsd)
+        asked = [name for name in vars(StatsD) if not name.startswith("_")]
+        given: object = statsd
+        lacks = isinstance(given, type) or not all(callable(getattr(given, name, None)) for name in asked)
+        if given is not None and lacks:
+            raise TypeError(
+                "statsd must be a client such as datadog.DogStatsd('127.0.0.1', 8125), or None for "
+                f"datadog.statsd, not {statsd!r}"
+            )
         if isinstance(interval, bool) or not isinstance(interval, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"interval must be a positive number of seconds, not {interval!r}")
         if not (isfinite(interval) and interval > 0):
             raise ValueError(f"interval must be a positive number of seconds, not {interval!r}")
-        self._labels = Labels(labels)
-        self._sender = _sender_of(default_statsd if statsd is None else statsd, self._labels, interval)
+        super().__init__(labels)
+        client = default_statsd if statsd is None else statsd
+        with _making:
+            key = id(client), self._labels, interval
+            self._sender = _senders.get(key) or _Sender(client, self._labels, interval)
+            _senders[key] = self._sender
 
     @property
     def failures(self) -> int:
@@ -96,20 +120,8 @@ class DatadogMetrics:
         return self._sender.dropped
 
     def attach(self, stats: StreamStats, _url: str, /) -> Observer:
-        """Return the observer of a new stream; the labels, if there are any, are `other`."""
-        return self._sender.attach(stats, self._labels.unset)
-
-    def labelled(self, **values: str) -> Instrument:
-        """
-        Return the instrument for streams with these values.
-
-        Args:
-            values: By the names of the labels; a value that was not declared becomes `other`.
-
-        Raises:
-            ValueError: A name was not declared.
-        """
-        return _Labelled(self._sender, self._labels.chosen(values))
+        """Return the observer of a new stream; labels that were not set are `other`."""
+        return self._sender.attach(stats, self._values)
 
     def flush(self) -> None:
         """
@@ -121,37 +133,54 @@ class DatadogMetrics:
         self._sender.flush()
 
 
-def _check_client(statsd: object) -> None:
-    asked = [name for name in vars(StatsD) if not name.startswith("_")]
-    lacks = isinstance(statsd, type) or not all(callable(getattr(statsd, name, None)) for name in asked)
-    if statsd is not None and lacks:
-        raise TypeError(
-            "statsd must be a client such as datadog.DogStatsd('127.0.0.1', 8125), or None for datadog.statsd, "
-            f"not {statsd!r}"
-        )
+class _Sender(Feeder):
+    """The figures of many streams on their way to one client."""
 
+    def __init__(self, statsd: StatsD, labels: Labels, interval: float) -> None:
+        super().__init__("DatadogMetrics", labels, interval)
+        self._statsd = statsd
+        self.dropped: int = 0
+        """How many durations there was no room for."""
 
-class _Labelled:
-    """An instrument whose streams have certain labels."""
+    def _start_over(self) -> None:
+        super()._start_over()
+        self._waiting: deque[tuple[Metric, Values, float]] = deque()
 
-    def __init__(self, sender: Sender, labels: tuple[str, ...]) -> None:
-        self._sender = sender
-        self._labels = labels
+    def observe(self, metric: Metric, labels: Values, value: float) -> None:
+        if metric is RECOVERY:  # the same as `sse_reconnect_time_ms`; each metric has its price
+            return
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting.append((metric, labels, value))
+            if len(self._waiting) == MANY:
+                self._wake.set()
+            return
+        self.dropped += 1
+        if self.dropped == 1:
+            logger.error(
+                "durations are dropped: the client of DogStatsD has not taken %d of them", MAX_WAITING
+            )
 
-    def attach(self, stats: StreamStats, _url: str, /) -> Observer:
-        """Return the observer of a new stream."""
-        return self._sender.attach(stats, self._labels)
+    def _feed(self, sums: Sums) -> None:
+        self._statsd.open_buffer()
+        try:
+            for metric, own, labels, rise in self._rises(sums):
+                self._statsd.count(metric.name, int(rise), self._tags(metric, own, labels))
+            for labels, known in sums.items():
+                for (metric, own), value in known.items():
+                    if metric.kind is Kind.GAUGE:
+                        self._statsd.gauge(metric.name, value, self._tags(metric, own, labels))
+            while self._waiting:
+                metric, labels, value = self._waiting[0]
+                self._statsd.distribution(metric.name, value, self._tags(metric, (), labels))
+                self._waiting.popleft()
+        finally:
+            self._statsd.close_buffer()
+
+    def _tags(self, metric: Metric, own: Values, labels: Values) -> list[str] | None:
+        names = (*metric.labels, *self.labels.names) if own else self.labels.names
+        return [f"{name}:{value}" for name, value in zip(names, (*own, *labels), strict=True)] or None
 
 
 # A sender keeps its client alive, so the id of the client stays its own.
-_senders: WeakValueDictionary[tuple[int, Labels, float], Sender] = WeakValueDictionary()
+_senders: WeakValueDictionary[tuple[int, Labels, float], _Sender] = WeakValueDictionary()
 _making = threading.Lock()
-
-
-def _sender_of(statsd: StatsD, labels: Labels, interval: float) -> Sender:
-    with _making:
-        key = id(statsd), labels, interval
-        sender = _senders.get(key)
-        if sender is None:
-            sender = _senders[key] = Sender(statsd, labels, interval)
-        return sender

@@ -17,22 +17,26 @@ import os
 import threading
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterator
-from itertools import count
+from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from resilient_sse._core.events import ServerSentEvent
-from resilient_sse._core.states import StreamState
+from resilient_sse._core.errors import ResilientSSEError
+from resilient_sse._core.events import Gap, ServerSentEvent
+from resilient_sse._core.outage import reason_of
+from resilient_sse._core.recovery import Recovery
+from resilient_sse._core.states import Category, Reason, StateChange, StreamState
 from resilient_sse.metrics import catalogue
-from resilient_sse.metrics.catalogue import Kind, Metric
-from resilient_sse.metrics.stream import COLUMNS, Observe, StreamFigures
+from resilient_sse.metrics.catalogue import Metric
 
 if TYPE_CHECKING:
     from resilient_sse._core.ports import Fact, Observer
     from resilient_sse._core.stats import StreamStats
+    from resilient_sse.metrics.labels import Labels
 
-__all__ = ["RECENT", "Figures", "Increments", "Key", "Sums", "Values"]
+__all__ = ["RECENT", "Faulty", "Figures", "Key", "Sums", "Values", "ignore", "lost_by"]
 
 Values: TypeAlias = tuple[str, ...]
 """The values of labels, in the order of their names."""
@@ -45,75 +49,206 @@ RECENT: Final = 300.0
 """For how many seconds a stream that has ended counts in `sse_stream_completion_rate`."""
 _STEP: Final = 10.0  # ended streams are forgotten in steps of so many seconds
 
+# The order is that in which the client counts, so that a read from another thread never sees an effect without
+# its cause.
+_COUNTED: Final[dict[str, Key]] = {
+    "delivered": (catalogue.EVENTS_DELIVERED, ()),
+    "duplicates": (catalogue.DUPLICATE_EVENTS, ()),
+    "filtered": (catalogue.EVENTS_FILTERED, ()),
+    "heartbeats": (catalogue.HEARTBEATS, ()),
+    "connection_errors": (catalogue.USER_VISIBLE_ERRORS, (Category.CONNECTION_LOST.value,)),
+    "server_errors": (catalogue.USER_VISIBLE_ERRORS, (Category.SERVER_ERROR.value,)),
+    "retries_exhausted": (catalogue.USER_VISIBLE_ERRORS, (Category.MAX_RETRIES.value,)),
+    "stalls": (catalogue.STALLS, ()),
+    "lost": (catalogue.MESSAGE_LOSS, ()),
+    "unknown_losses": (catalogue.UNKNOWN_LOSSES, ()),
+    "id_conflicts": (catalogue.ID_CONFLICTS, ()),
+    "unusable_ids": (catalogue.UNUSABLE_IDS, ()),
+    "partial": (catalogue.PARTIAL_EVENTS, ()),
+    "connections": (catalogue.CONNECTIONS, ()),
+    "failed_attempts": (catalogue.FAILED_ATTEMPTS, ()),
+    "callback_errors": (catalogue.CALLBACK_ERRORS, ()),
+    "bytes_received": (catalogue.RECEIVED_BYTES, ()),
+}
+_read: Final[Callable[[object], tuple[int, ...]]] = attrgetter(*_COUNTED)
+
+_KINDS: Final = catalogue.GAPS.labels["kind"]
+_REASONS: Final = catalogue.RECONNECTS.labels["reason"]
 _STATES: Final = catalogue.STREAMS.labels["state"]
 
-
-class StreamObserver:
-    """
-    The observer of one stream.
-
-    Args:
-        figures: Where its facts are noted.
-    """
-
-    __slots__ = ("__weakref__", "_figures")
-
-    def __init__(self, figures: StreamFigures) -> None:
-        self._figures = figures
-
-    def __call__(self, fact: Fact, /) -> None:
-        """Take note of *fact*; of an event, the first of its stream aside, there is nothing to note."""
-        if fact.__class__ is ServerSentEvent and self._figures.begun:
-            return
-        self._figures.take(fact)
+_COLUMNS: Final[tuple[Key, ...]] = (
+    *_COUNTED.values(),
+    (catalogue.TOTAL_EVENTS_RECEIVED, ()),
+    (catalogue.EVENTS_RECEIVED, ()),
+    (catalogue.STREAMS_STARTED, ()),
+    (catalogue.STREAMS_WITH_ERRORS, ()),
+    (catalogue.OUTAGES, ()),
+    (catalogue.REPEATED_STALLS, ()),
+    (catalogue.EXPECTED_EVENTS, ()),
+    (catalogue.EXPECTED_EVENTS_RECEIVED, ()),
+    *((catalogue.GAPS, (kind,)) for kind in _KINDS),
+    *((catalogue.RECONNECTS, (reason,)) for reason in _REASONS),
+)
+"""What each column of a stream's row is: a counter, and the values of its own labels."""
 
 
-class Figures:
-    """
-    The sums over all streams that were attached.
+class _StreamFigures:
+    """What is known of one stream; it knows nothing of the stream itself, and does not keep it alive."""
 
-    Args:
-        observe: Is given each duration: the metric, the values of the program's labels, and the duration.
-        known: Combinations of the program's labels that are shown before a stream has them.
-        clock: Seconds that never go back, the same in every thread.
-    """
+    def __init__(self, stats: StreamStats, labels: Values, owner: Figures) -> None:
+        self.stats = stats
+        self.labels = labels
+        self._owner = owner
+        self.begun = False  # whether the first event was seen
+        self.state = StreamState.CONNECTING
+        self.ended_at: float | None = None  # when it was closed
+        self._opened_at: float | None = None
+        self._openings = 0
+        self._reason: str | None = None
+        self._outages = 0
+        self._out = False  # whether the present outage was shown
+        self._gaps = dict.fromkeys(_KINDS, 0)
+        self._reconnects = dict.fromkeys(_REASONS, 0)
+        self._frozen = self._shown = (0, 0)
 
-    def __init__(
-        self,
-        observe: Observe,
-        *,
-        known: Collection[Values] = (),
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._observe = observe
-        self._clock = clock
-        self._known = known
+    def take(self, fact: Fact) -> None:
+        """Record *fact*."""
+        match fact:
+            case StateChange():
+                self._changed(fact)
+            case Recovery():
+                self._tell(catalogue.RECONNECT_TIME_MS, fact.recovery * 1000)
+                self._tell(catalogue.RECOVERY, fact.recovery)
+                self._tell(catalogue.SILENCE, fact.silence)
+                self._tell(catalogue.REOPENING, fact.reconnected)
+                if fact.reason in (Reason.STALL, Reason.EVENT_TIMEOUT):
+                    self._tell(catalogue.STALL_RECOVERY, fact.recovery)
+            case Gap():
+                self._gaps[fact.kind] += 1
+                if fact.missing is None and self.stats.unknown_losses == 1:
+                    self._frozen = _contiguous(self.stats)
+            case ServerSentEvent():
+                self.begun = True
+                if self.stats.time_to_first_event is not None:
+                    self._tell(catalogue.TIME_TO_FIRST_EVENT, self.stats.time_to_first_event)
+            case _:
+                pass
+
+    def row(self) -> tuple[int, ...]:
+        """
+        Return the counters as `_COLUMNS` names them.
+
+        What was received is the sum of its parts, so that it agrees with them in the midst of an event, too.
+        """
+        stats = self.stats
+        counted = _read(stats)
+        delivered, duplicates, filtered, heartbeats, *errors, stalls = counted[:8]
+        data = delivered + duplicates + filtered
+        # A counter must not fall when a stream's completion becomes unknown: what was known stays.
+        sent, arrived = map(max, self.known(), self._frozen, self._shown)
+        self._shown = sent, arrived
+        return (
+            *counted,
+            data,
+            data + heartbeats,
+            int(stats.started_at is not None),
+            int(any(errors)),
+            self._outages,
+            max(stalls - 1, 0),
+            sent,
+            arrived,
+            *self._gaps.values(),
+            *self._reconnects.values(),
+        )
+
+    def known(self) -> tuple[int, int]:
+        """Return how many events were sent and how many of them arrived; zeros where nobody can know."""
+        stats = self.stats
+        total = stats.declared_total
+        if total is not None:  # the event that declared it is not part of it
+            return total, max(min(stats.delivered + stats.filtered - 1, total), 0)
+        return (0, 0) if stats.unknown_losses else _contiguous(stats)
+
+    def _changed(self, change: StateChange) -> None:
+        was_up, is_up = change.was_up, change.is_up
+        self.state = change.new
+        if change.new is StreamState.CLOSED:
+            self.ended_at = time.monotonic()
+        if is_up and not was_up:
+            self._opened_at = change.at
+            self._openings += 1
+            if self._openings > 1 and self._reason in self._reconnects:
+                self._reconnects[self._reason] += 1
+            self._reason = None
+            self._out = False
+        elif was_up and not is_up and self._opened_at is not None:
+            self._tell(catalogue.CONNECTION_LIFETIME, change.at - self._opened_at)
+            self._opened_at = None
+        if change.new in (StreamState.RECONNECTING, StreamState.ERROR) and self._reason is None:
+            self._reason = lost_by(change).value
+        # An outage that the program wanted, by a restart, is shown if the attempts after it fail.
+        if change.category is not None and not self._out:
+            self._outages += 1
+            self._out = True
+
+    def _tell(self, metric: Metric, value: float) -> None:
+        self._owner.observe(metric, self.labels, value)
+
+
+def _contiguous(stats: StreamStats) -> tuple[int, int]:
+    """Return what ids without a break show: how many numbered events were sent, and how many arrived."""
+    arrived = stats.numbered
+    return arrived + stats.lost, arrived
+
+
+def lost_by(change: StateChange) -> Reason:
+    """Return why a connection or an attempt was lost, even if that was the last straw."""
+    cause = change.error.__cause__ if change.error is not None else None
+    if change.reason is Reason.RETRIES and isinstance(cause, ResilientSSEError):
+        return reason_of(cause)
+    return change.reason
+
+
+class Figures(ABC):
+    """The sums over all streams that were attached; *labels* are the program's."""
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
+        self.faults: list[Exception] = []
+        """What is wrong with the exporter, for the first stream to tell."""
         self._start_over()
 
     def _start_over(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._keys = count()
-        self._live: dict[int, tuple[StreamFigures, weakref.ref[StreamObserver]]] = {}
+        # By the identity of their counters, which are kept as long as the entry.
+        self._live: dict[int, tuple[_StreamFigures, weakref.ref[Observer]]] = {}
         self._gone: deque[int] = deque()
-        self._attached: set[int] = set()  # ids of counters that are kept in `_live`
-        self._dead: dict[Values, tuple[int, ...]] = dict.fromkeys(self._known, (0,) * len(COLUMNS))
+        self._dead: dict[Values, tuple[int, ...]] = dict.fromkeys(self.labels.known, (0,) * len(_COLUMNS))
         self._ended: dict[tuple[float, Values], tuple[int, int]] = {}
+
+    @abstractmethod
+    def observe(self, metric: Metric, labels: Values, value: float) -> None:
+        """Take a duration, in an event loop: the histogram, the program's labels, and the value in its unit."""
 
     @property
     def attached(self) -> int:
         """How many streams there are."""
         return len(self._live)
 
-    def attach(self, stats: StreamStats, labels: Values = ()) -> Observer:
-        """Return the observer of a new stream."""
+    def attach(self, stats: StreamStats, labels: Values) -> Observer:
+        """Return the observer of a new stream; a second one of the same stream ignores what it is told."""
         self._own()
-        if id(stats) in self._attached:
-            return _deaf  # told twice of one stream, an exporter would count everything twice
-        self._attached.add(id(stats))
-        figures = StreamFigures(stats, labels, self._observe, self._clock)
-        observer = StreamObserver(figures)
-        key, gone = next(self._keys), self._gone
+        if id(stats) in self._live:
+            return ignore  # told twice of one stream, an exporter would count everything twice
+        figures = _StreamFigures(stats, labels, self)
+
+        def observer(fact: Fact, /) -> None:
+            # Of an event, the first of its stream aside, there is nothing to record.
+            if fact.__class__ is not ServerSentEvent or not figures.begun:
+                figures.take(fact)
+
+        key, gone = id(stats), self._gone
         self._live[key] = (figures, weakref.ref(observer, lambda _: gone.append(key)))
         if self._lock.acquire(blocking=False):  # else someone is summing up, and does it
             try:
@@ -134,12 +269,20 @@ class Figures:
             for figures in streams:
                 rows[figures.labels].append(figures.row())
             recent = self._recent(streams)
-        sums: Sums = {labels: dict(zip(COLUMNS, _added(some), strict=True)) for labels, some in rows.items()}
-        states = Counter((figures.labels, figures.state) for figures in streams if figures.open)
+        sums: Sums = {labels: dict(zip(_COLUMNS, _added(some), strict=True)) for labels, some in rows.items()}
+        states = Counter(
+            (figures.labels, figures.state.value)
+            for figures in streams
+            if figures.stats.started_at is not None and figures.ended_at is None
+        )
         for labels, known in sums.items():
             for state in _STATES:
-                known[catalogue.STREAMS, (state,)] = states[labels, StreamState(state)]
-            known.update(_completion(*recent.get(labels, (0, 0))))
+                known[catalogue.STREAMS, (state,)] = states[labels, state]
+            sent, arrived = recent.get(labels, (0, 0))
+            known[catalogue.RECENT_EXPECTED_EVENTS, ()] = sent
+            known[catalogue.RECENT_EXPECTED_EVENTS_RECEIVED, ()] = arrived
+            if sent:
+                known[catalogue.STREAM_COMPLETION_RATE, ()] = arrived / sent * 100
         return sums
 
     def _own(self) -> None:
@@ -152,61 +295,52 @@ class Figures:
         while self._gone:
             figures, _ = self._live.pop(self._gone.popleft())
             labels, row = figures.labels, figures.row()
-            self._attached.discard(id(figures.stats))
             self._dead[labels] = _added([self._dead[labels], row]) if labels in self._dead else row
-            ended = self._clock() if figures.ended_at is None else figures.ended_at
+            ended = time.monotonic() if figures.ended_at is None else figures.ended_at
             step = ended // _STEP, labels
-            self._ended[step] = _both(self._ended.get(step), figures.known())
+            self._ended[step] = _both(self._ended.get(step, (0, 0)), figures.known())
 
-    def _recent(self, streams: list[StreamFigures]) -> dict[Values, tuple[int, int]]:
+    def _recent(self, streams: list[_StreamFigures]) -> dict[Values, tuple[int, int]]:
         """Add up what was sent and what arrived, over the streams that are open or ended lately."""
-        oldest = self._clock() - RECENT
-        for step, labels in list(self._ended):
+        oldest = time.monotonic() - RECENT
+        recent: defaultdict[Values, tuple[int, int]] = defaultdict(lambda: (0, 0))
+        for (step, labels), known in list(self._ended.items()):
             if (step + 1) * _STEP < oldest:
                 del self._ended[step, labels]
-        recent: dict[Values, tuple[int, int]] = {}
-        for (_, labels), known in self._ended.items():
-            recent[labels] = _both(recent.get(labels), known)
+            else:
+                recent[labels] = _both(recent[labels], known)
         for figures in streams:
             if figures.ended_at is None or figures.ended_at >= oldest:
-                recent[figures.labels] = _both(recent.get(figures.labels), figures.known())
+                recent[figures.labels] = _both(recent[figures.labels], figures.known())
         return recent
 
 
-class Increments:
-    """Turns sums into increments, for exporters that push: each part of a counter is told once."""
+class Faulty:
+    """An observer that raises once what is wrong with *exporter*, for the stream to count and log."""
 
-    def __init__(self) -> None:
-        self._told: defaultdict[tuple[Values, Key], float] = defaultdict(float)
+    def __init__(self, exporter: str, fault: Exception, observer: Observer) -> None:
+        self._exporter = exporter
+        self._fault: Exception | None = fault
+        self._observer = observer
 
-    def of(self, sums: Sums) -> Iterator[tuple[Metric, Values, Values, float]]:
-        """Yield each counter that has risen: the metric, the values of its own labels, the program's, the rise."""
-        for labels, known in sums.items():
-            for key, value in known.items():
-                metric, own = key
-                if metric.kind is Kind.COUNTER and value > self._told[labels, key]:
-                    increment = value - self._told[labels, key]
-                    yield metric, own, labels, increment
-                    self._told[labels, key] = value  # not if the caller's loop has failed over it
+    def __repr__(self) -> str:
+        return self._exporter
+
+    def __call__(self, fact: Fact, /) -> None:
+        """Pass *fact* on, and raise the fault if that was not done yet."""
+        self._observer(fact)
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            raise fault
 
 
-def _deaf(_fact: Fact, /) -> None:
-    """Take note of nothing."""
+def ignore(_fact: Fact, /) -> None:
+    """Record nothing."""
 
 
 def _added(rows: list[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(map(sum, zip(*rows, strict=True)))
 
 
-def _both(some: tuple[int, int] | None, more: tuple[int, int]) -> tuple[int, int]:
-    return more if some is None else (some[0] + more[0], some[1] + more[1])
-
-
-def _completion(sent: int, unique: int) -> dict[Key, float]:
-    shown: dict[Key, float] = {
-        (catalogue.RECENT_EXPECTED_EVENTS, ()): sent,
-        (catalogue.RECENT_EXPECTED_EVENTS_RECEIVED, ()): unique,
-    }
-    if sent:
-        shown[catalogue.STREAM_COMPLETION_RATE, ()] = unique / sent * 100
-    return shown
+def _both(some: tuple[int, int], more: tuple[int, int]) -> tuple[int, int]:
+    return some[0] + more[0], some[1] + more[1]

@@ -3,44 +3,58 @@ Figures and spans for OpenTelemetry: `ResilientStream(url, observers=[OpenTeleme
 
 It needs the extra `otel`: `pip install 'resilient-sse[otel]'`.  That is OpenTelemetry's API; what the program does
 with the figures is up to the SDK that it sets up.
+
+Theory of operation.  Counters and gauges are observable: OpenTelemetry asks for them when it collects, one
+instrument after the other, and all are answered from one reading of the figures, so that they agree.  Durations
+are recorded as they come.  A span covers an attempt to connect up to the accepted response or its failure, and no
+longer: a stream may last for days.  The change of state that ends an attempt says when it began and how long it
+took, so spans are made then, with their times given.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from resilient_sse._core.events import ServerSentEvent
-from resilient_sse.metrics.faults import Faulty
-from resilient_sse.metrics.figures import StreamObserver
-from resilient_sse.metrics.labels import Labels
+from resilient_sse._core.events import Opened, ServerSentEvent
+from resilient_sse._core.states import Reason, StateChange, StreamState
+from resilient_sse.metrics.catalogue import METRICS, RECONNECT_TIME_MS, Kind
+from resilient_sse.metrics.figures import Faulty, Figures, ignore, lost_by
+from resilient_sse.metrics.labels import Labelled
 
 try:
-    from opentelemetry.metrics import get_meter_provider
-    from opentelemetry.trace import NoOpTracer, get_tracer_provider
+    from opentelemetry.metrics import Observation, get_meter_provider
+    from opentelemetry.trace import NoOpTracer, SpanKind, StatusCode, get_tracer_provider
 except ModuleNotFoundError as _exc:
     _text = f"metrics for OpenTelemetry need {_exc.name}: pip install 'resilient-sse[otel]'"
     raise ModuleNotFoundError(_text, name=_exc.name) from None
 
-from resilient_sse.metrics.opentelemetry_instruments import Instruments, instrument_name
-from resilient_sse.metrics.opentelemetry_spans import Attempts, address_attributes
-
 if TYPE_CHECKING:
-    from opentelemetry.metrics import MeterProvider
+    from collections.abc import Callable, Iterable
+
+    from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider
     from opentelemetry.trace import Tracer, TracerProvider
 
-    from resilient_sse._core.ports import Fact, Instrument, Observer
+    from resilient_sse._core.ports import Fact, Observer
     from resilient_sse._core.stats import StreamStats
-    from resilient_sse.metrics.labels import LabelValues
+    from resilient_sse.metrics.catalogue import Metric
+    from resilient_sse.metrics.figures import Values
+    from resilient_sse.metrics.labels import Labels, LabelValues
 
 __all__ = ["OpenTelemetryMetrics", "instrument_name"]
 
-_SCOPE = "resilient_sse"
+_SCOPE: Final = "resilient_sse"
+_PORTS: Final = {"http": 80, "https": 443}
+
+EXPORTED: Final = tuple(metric for metric in METRICS if metric is not RECONNECT_TIME_MS)
+"""Everything but one: OpenTelemetry counts in base units, and `sse.client.recovery` has the same in seconds."""
 
 
-class OpenTelemetryMetrics:
+class OpenTelemetryMetrics(Labelled):
     """
     An instrument for `observers=`: gives the figures of its streams to OpenTelemetry, and a span for each attempt.
 
@@ -67,133 +81,211 @@ class OpenTelemetryMetrics:
         *,
         labels: LabelValues | None = None,
     ) -> None:
-        _check("meter_provider", meter_provider, "get_meter")
-        _check("tracer_provider", tracer_provider, "get_tracer")
-        self._labels = Labels(labels)
-        self._observers = _Observers(_shared_by(meter_provider, self._labels), tracer_provider)
-
-    def attach(self, stats: StreamStats, url: str, /) -> Observer:
-        """Return the observer of a new stream; the labels, if there are any, are `other`."""
-        return self._observers.make(stats, url, self._labels.unset)
-
-    def labelled(self, **values: str) -> Instrument:
-        """
-        Return the instrument for streams with these values.
-
-        Args:
-            values: By the names of the labels; a value that was not declared becomes `other`.
-
-        Raises:
-            ValueError: A name was not declared.
-        """
-        return _Labelled(self._observers, self._labels.chosen(values))
-
-
-def _check(name: str, provider: object, method: str) -> None:
-    lacks = isinstance(provider, type) or not callable(getattr(provider, method, None))
-    if provider is not None and lacks:
-        raise TypeError(
-            f"{name} must be a provider with {method}(), or None for the global one, not {provider!r}"
+        given: tuple[tuple[str, object, str], ...] = (
+            ("meter_provider", meter_provider, "get_meter"),
+            ("tracer_provider", tracer_provider, "get_tracer"),
         )
-
-
-class _Labelled:
-    """An instrument whose streams have certain labels."""
-
-    def __init__(self, observers: _Observers, labels: tuple[str, ...]) -> None:
-        self._observers = observers
-        self._labels = labels
+        for name, provider, method in given:
+            lacks = isinstance(provider, type) or not callable(getattr(provider, method, None))
+            if provider is not None and lacks:
+                raise TypeError(
+                    f"{name} must be a provider with {method}(), or None for the global one, not {provider!r}"
+                )
+        super().__init__(labels)
+        key = _GLOBAL if meter_provider in (None, get_meter_provider()) else meter_provider
+        with _registering:
+            if key not in _providers:
+                _providers[key] = _Instruments(meter_provider, self._labels)
+            self._instruments = _providers[key]
+        if self._instruments.labels != self._labels:
+            raise ValueError(
+                f"this meter provider has the metrics of streams with {self._instruments.labels!r} already: "
+                "make one OpenTelemetryMetrics and share it, or give another provider"
+            )
+        self._tracer: Tracer = NoOpTracer()
+        self._faults: list[Exception] = []
+        try:
+            tracers = get_tracer_provider() if tracer_provider is None else tracer_provider
+            self._tracer = tracers.get_tracer(_SCOPE, version("resilient-sse"))
+        except Exception as exc:  # noqa: BLE001 - whatever the provider has against it
+            self._faults.append(exc)
 
     def attach(self, stats: StreamStats, url: str, /) -> Observer:
-        """Return the observer of a new stream."""
-        return self._observers.make(stats, url, self._labels)
-
-
-class _Observers:
-    """Makes the observers of streams."""
-
-    def __init__(self, shared: _Shared, provider: TracerProvider | None) -> None:
-        self._shared = shared
-        self._tracer: Tracer = NoOpTracer()
-        self._fault: Exception | None = None
-        try:
-            provider = get_tracer_provider() if provider is None else provider
-            self._tracer = provider.get_tracer(_SCOPE, version("resilient-sse"))
-        except Exception as exc:  # noqa: BLE001 - whatever the provider has against it
-            self._fault = exc
-
-    def make(self, stats: StreamStats, url: str, labels: tuple[str, ...]) -> Observer:
-        """Return the observer of one stream; the first one raises what the providers raised."""
-        figures = self._shared.instruments.figures.attach(stats, labels)
-        if not isinstance(figures, StreamObserver):
-            return figures  # the stream has such an observer already
-        own = dict(zip(self._shared.labels.names, labels, strict=True))
-        attempts = Attempts(stats, self._tracer, {**own, **address_attributes(url)})
-        observer: Observer = _StreamObserver(figures, attempts)
-        fault = self._shared.take_fault()
-        if fault is None:
-            fault, self._fault = self._fault, None
-        return observer if fault is None else Faulty("OpenTelemetryMetrics", fault, observer)
-
-
-class _StreamObserver:
-    """Tells the figures and the spans of one stream."""
-
-    __slots__ = ("_attempts", "_figures")
-
-    def __init__(self, figures: StreamObserver, attempts: Attempts) -> None:
-        self._figures = figures
-        self._attempts = attempts
-
-    def __call__(self, fact: Fact, /) -> None:
-        """Take note of *fact*; spans do not depend on the figures, nor the other way round."""
-        if isinstance(fact, ServerSentEvent):
-            self._attempts.last_event_id = fact.last_event_id
-            self._figures(fact)
-            return
-        try:
-            self._figures(fact)
-        finally:
-            self._attempts.take(fact)
-
-
-class _Shared:
-    """What all objects with one meter provider share."""
-
-    def __init__(self, provider: MeterProvider | None, labels: Labels) -> None:
-        self.labels = labels
-        self.instruments = Instruments(labels)
-        self._fault: Exception | None = None
-        try:
-            provider = get_meter_provider() if provider is None else provider
-            self.instruments.register(provider.get_meter(_SCOPE, version("resilient-sse")))
-        except Exception as exc:  # noqa: BLE001 - whatever the provider has against it
-            self._fault = exc
-
-    def take_fault(self) -> Exception | None:
-        """Return what is wrong, once."""
-        fault, self._fault = self._fault, None
-        return fault
+        """Return the observer of a new stream; labels that were not set are `other`."""
+        figures = self._instruments.attach(stats, self._values)
+        if figures is ignore:  # the stream has such an observer already
+            return ignore
+        attributes: _Attributes = dict(zip(self._labels.names, self._values, strict=True))
+        address = urlsplit(url)
+        attributes |= {"url.full": url, "server.address": address.hostname or ""}
+        attributes["server.port"] = address.port or _PORTS[address.scheme]
+        observer: Observer = _StreamObserver(figures, stats, self._tracer, attributes)
+        faults = self._instruments.faults or self._faults
+        return Faulty("OpenTelemetryMetrics", faults.pop(), observer) if faults else observer
 
 
 class _Global:
     """Stands for the global provider, whichever that is, or will be: it takes what was made before it was set."""
 
 
-_GLOBAL = _Global()
-_providers: WeakKeyDictionary[MeterProvider | _Global, _Shared] = WeakKeyDictionary()
-_registering = threading.Lock()
+def instrument_name(metric: Metric) -> str:
+    """
+    Return the name of *metric* in OpenTelemetry.
+
+    There a name has neither unit nor kind in it.  Exporters to Prometheus add both, which leads back to the name
+    in the catalogue for all but the contract's.
+    """
+    stem = metric.name.removeprefix("sse_").removeprefix("client_").removesuffix("_total")
+    return "sse.client." + stem.removesuffix({"s": "_seconds", "By": "_bytes"}.get(metric.unit, ""))
 
 
-def _shared_by(provider: MeterProvider | None, labels: Labels) -> _Shared:
-    with _registering:
-        key = _GLOBAL if provider is None or provider is get_meter_provider() else provider
-        shared = _providers.get(key)
-        if shared is None:
-            shared = _providers[key] = _Shared(provider, labels)
-    if shared.labels != labels:
-        raise ValueError(
-            f"this meter provider has the metrics of streams with {shared.labels!r} already: "
-            "make one OpenTelemetryMetrics and share it, or give another provider"
+class _Instruments(Figures):
+    """All instruments of one meter provider; what is wrong with it is kept for the first stream to tell."""
+
+    def __init__(self, provider: MeterProvider | None, labels: Labels) -> None:
+        super().__init__(labels)
+        self._records: dict[Metric, Callable[[float, dict[str, str]], None]] = {}
+        # Collections may run in several threads at once: each has a reading of its own.
+        self._reading = threading.local()
+        try:
+            provider = get_meter_provider() if provider is None else provider
+            self._register(provider.get_meter(_SCOPE, version("resilient-sse")))
+        except Exception as exc:  # noqa: BLE001 - whatever the provider has against it
+            self.faults.append(exc)
+
+    def _register(self, meter: Meter) -> None:
+        for metric in EXPORTED:
+            name, callbacks = instrument_name(metric), [self._callback(metric)]
+            if metric.kind is Kind.HISTOGRAM:
+                histogram = meter.create_histogram(
+                    name,
+                    unit=metric.unit,
+                    description=metric.help,
+                    explicit_bucket_boundaries_advisory=metric.buckets,
+                )
+                self._records[metric] = histogram.record
+            elif metric.kind is Kind.COUNTER:
+                meter.create_observable_counter(name, callbacks, metric.unit, metric.help)
+            elif metric.unit == "%":
+                meter.create_observable_gauge(name, callbacks, metric.unit, metric.help)
+            else:  # what adds up over processes
+                meter.create_observable_up_down_counter(name, callbacks, metric.unit, metric.help)
+
+    def _callback(self, metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        reading = self._reading
+
+        def observe(_options: CallbackOptions) -> list[Observation]:
+            if metric in getattr(reading, "told", (metric,)):  # asked again: this is a new collection
+                reading.told, reading.sums = set[object](), self.sums()
+            reading.told.add(metric)
+            return [
+                Observation(value, self._attributes(labels) | dict(zip(metric.labels, own, strict=True)))
+                for labels, known in reading.sums.items()
+                for (of, own), value in known.items()
+                if of is metric
+            ]
+
+        return observe
+
+    def observe(self, metric: Metric, labels: Values, value: float) -> None:
+        """Record a duration."""
+        if metric in self._records:
+            self._records[metric](value, self._attributes(labels))
+
+    def _attributes(self, labels: Values) -> dict[str, str]:
+        return dict(zip(self.labels.names, labels, strict=True))
+
+
+_GLOBAL: Final = _Global()
+_providers: WeakKeyDictionary[MeterProvider | _Global, _Instruments] = WeakKeyDictionary()
+_registering: Final = threading.Lock()
+
+_Attributes: TypeAlias = "dict[str, str | int | bool]"
+
+
+class _StreamObserver:
+    """Records the figures of one stream, and makes its spans, which tell *attributes* and more."""
+
+    def __init__(
+        self, figures: Observer, stats: StreamStats, tracer: Tracer, attributes: _Attributes
+    ) -> None:
+        self._figures = figures
+        self._stats = stats
+        self._tracer = tracer
+        self._attributes = attributes
+        self._last_event_id = ""  # in force after the last event, "" for none; never told to anyone
+        self._number = 0
+        self._reason: Reason | None = None
+        self._accepted: tuple[_Attributes, int, int] | None = None
+
+    def __call__(self, fact: Fact, /) -> None:
+        """Record *fact*; spans do not depend on the figures, nor the other way round."""
+        if isinstance(fact, ServerSentEvent):
+            self._last_event_id = fact.last_event_id
+            self._figures(fact)
+            return
+        try:
+            self._figures(fact)
+        finally:
+            if isinstance(fact, StateChange):
+                self._changed(fact)
+            elif isinstance(fact, Opened) and self._accepted is not None:
+                attributes = self._accepted[0]
+                if attributes["sse.client.connection"] == fact.connection:
+                    attributes["sse.client.resume"] = fact.last_event_id is not None
+                    self._tell_accepted()
+
+    def _changed(self, change: StateChange) -> None:
+        if change.attempted_at is not None:
+            self._attempted(change, change.attempted_at)
+        elif not change.is_up:
+            self._tell_accepted()  # without `resume`: the notice of the opening was discarded, or is held back
+        if change.new in (StreamState.RECONNECTING, StreamState.ERROR):
+            self._number = change.attempt if change.new is StreamState.RECONNECTING else 0
+            self._reason = change.reason
+
+    def _attempted(self, change: StateChange, begun: float) -> None:
+        """Record the end of an attempt."""
+        attributes = {**self._attributes, "sse.client.attempt": self._number}
+        if self._reason is not None:
+            attributes["sse.client.reason"] = self._reason.value
+        if change.status is not None:
+            attributes["http.response.status_code"] = int(change.status)
+        # Facts are timed by the clock of the event loop, spans by the calendar.  Observers are told at once,
+        # before any callback is awaited: it is `change.at` now.
+        begin = time.time_ns() - _nanoseconds(change.at - begun)
+        end = begin + _nanoseconds(change.attempted_for or 0.0)
+        if change.is_up:
+            attributes["sse.client.outcome"] = "accepted"
+            attributes["sse.client.connection"] = self._stats.connections
+            self._accepted = attributes, begin, end
+            return
+        if self._last_event_id:
+            attributes["sse.client.resume"] = True  # without one, only the notice of an opening can tell
+        if change.reason is Reason.COMPLETE:
+            attributes["sse.client.outcome"] = "ended"
+        elif change.reason in (Reason.CLOSED, Reason.RESTART):
+            attributes["sse.client.outcome"] = "cut"
+        else:
+            attributes["sse.client.outcome"] = "failed"
+            reason = lost_by(change)
+            told = reason in (Reason.STATUS, Reason.SERVER) and change.status is not None
+            attributes["error.type"] = str(attributes["http.response.status_code"]) if told else reason.value
+        self._tell(attributes, begin, end)
+
+    def _tell_accepted(self) -> None:
+        accepted, self._accepted = self._accepted, None
+        if accepted is not None:
+            self._tell(*accepted)
+
+    def _tell(self, attributes: _Attributes, begin: int, end: int) -> None:
+        span = self._tracer.start_span(
+            "SSE connect", kind=SpanKind.CLIENT, attributes=attributes, start_time=begin
         )
-    return shared
+        if "error.type" in attributes:
+            span.set_status(StatusCode.ERROR)
+        span.end(end)
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)

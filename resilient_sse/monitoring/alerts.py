@@ -39,30 +39,17 @@ class Severity(Enum):
     HIGH = ("high", "alert ops", "ack", 15 * MINUTE)
     MEDIUM = ("medium", "monitor", "review", DAY)
 
-    @property
-    def word(self) -> str:
+    def __init__(self, word: str, response: str, promise: Literal["ack", "review"], within: float) -> None:
+        self.word: str = word
         """The value of the label `severity`."""
-        return self.value[0]
-
-    @property
-    def response(self) -> str:
+        self.response: str = response
         """Who is told, and how."""
-        return self.value[1]
-
-    @property
-    def promise(self) -> Literal["ack", "review"]:
+        self.promise: Literal["ack", "review"] = promise
         """What is due: acknowledging the alert, or looking into it."""
-        return self.value[2]
-
-    @property
-    def within(self) -> float:
+        self.within: float = within
         """In how many seconds that is due."""
-        return self.value[3]
-
-    @property
-    def due(self) -> str:
+        self.due: str = f"{within / HOUR:g}h" if within >= HOUR else f"{within / MINUTE:g}m"
         """The same for people: `5m`, `24h`."""
-        return f"{self.within / HOUR:g}h" if self.within >= HOUR else f"{self.within / MINUTE:g}m"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

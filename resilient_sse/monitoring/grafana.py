@@ -1,5 +1,5 @@
 """
-A dashboard for Grafana, as JSON: `Dashboards > New > Import`.
+A dashboard for Grafana, as JSON: `Dashboards > New > Import`, Grafana 10 and newer.
 
 It has variables for the data source, the job, the process and each label of the program's own.  The lines in its
 panels are the thresholds of the alerts and the targets of the objectives.
@@ -8,61 +8,60 @@ panels are the thresholds of the alerts and the targets of the objectives.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from resilient_sse.metrics import catalogue
 from resilient_sse.monitoring.alerts import ALERTS, SLOS
-from resilient_sse.monitoring.grafana_panels import Query, grid, line, stat, state_timeline, time_series
-from resilient_sse.monitoring.measures import Mean, Measure, Quantile, Share
-from resilient_sse.monitoring.prometheus_rules import recorded
-from resilient_sse.monitoring.promql import Scope, promql
+from resilient_sse.monitoring.measures import Mean, Quantile, Share
+from resilient_sse.monitoring.prometheus_rules import Scope, promql, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from resilient_sse.metrics.catalogue import Metric
-    from resilient_sse.monitoring.grafana_panels import Panel
 
 __all__ = ["grafana_dashboard"]
+
+_Panel: TypeAlias = dict[str, object]
+"""A panel, without its place."""
+_Lines: TypeAlias = "Sequence[tuple[str, float | None]]"
+"""Thresholds: each colour counts from its value upwards; `None` stands for the lowest value."""
 
 _WINDOW: Final = "$__rate_interval"
 _ANY: Final = 0.0  # a measure's own window gives way to that of the scope
 _ALARM: Final = {alert.name: alert.threshold for alert in ALERTS}
 _SLO: Final = {slo.name: slo for slo in SLOS}
-_SCHEMA: Final = 38  # of Grafana 10; newer ones migrate it when they load it
-"""The version of the dashboard's format."""
+_SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+_COLUMNS: Final = 24
+_SIZES: Final = {"stat": (6, 4), "state-timeline": (24, 6), "timeseries": (12, 8)}
+"""Width and height of panels by type, in the units of Grafana's grid."""
 
 
 def grafana_dashboard(labels: Sequence[str] = ()) -> str:
-    """
-    Return the dashboard.
-
-    Args:
-        labels: The program's own labels, each of which gets a variable.
-    """
+    """Return the dashboard, with a variable for each of the program's own *labels*."""
     variables = ["job", "instance", *labels]
-    matchers = ", ".join(f'{name}=~"${name}"' for name in variables)
-    panels = _Panels(f"{{{matchers}}}")
+    selector = "{" + ", ".join(f'{name}=~"${name}"' for name in variables) + "}"
     dashboard: dict[str, object] = {
         "title": "Event streams",
         "uid": "resilient-sse",
         "description": "Made by `resilient-sse rules grafana`.",
         "tags": ["sse"],
-        "schemaVersion": _SCHEMA,
+        "schemaVersion": 38,  # of Grafana 10; newer ones migrate it when they load it
         "editable": True,
         "graphTooltip": 1,
         "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"},
         "timezone": "browser",
-        "templating": {"list": [_datasource(), *map(_variable, variables)]},
+        "templating": {
+            "list": [
+                {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source"},
+                *map(_variable, variables),
+            ]
+        },
         "annotations": {"list": []},
-        "panels": grid(panels.all()),
+        "panels": _placed([*_objectives(), *_health(selector), *_faults(selector), *_traffic(selector)]),
     }
     return json.dumps(dashboard, indent=2) + "\n"
-
-
-def _datasource() -> dict[str, object]:
-    return {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source"}
 
 
 def _variable(label: str) -> dict[str, object]:
@@ -71,7 +70,7 @@ def _variable(label: str) -> dict[str, object]:
         "name": label,
         "label": label,
         "type": "query",
-        "datasource": {"type": "prometheus", "uid": "${datasource}"},
+        "datasource": _SOURCE,
         "query": {"query": query, "refId": label},
         "refresh": 2,
         "sort": 1,
@@ -82,134 +81,177 @@ def _variable(label: str) -> dict[str, object]:
     }
 
 
-class _Panels:
-    """Makes the panels; *selector* chooses the series of all of them."""
-
-    def __init__(self, selector: str) -> None:
-        self._selector = selector
-        self._scope = Scope(selector=selector, window=_WINDOW, total=True)
-
-    def all(self) -> list[Panel]:
-        """Return them in their order."""
-        return [
-            *self._objectives(),
-            *self._health(),
-            *self._reconnecting(),
-            *self._faults(),
-            *self._traffic(),
-        ]
-
-    def _objectives(self) -> list[Panel]:
-        """Whether the day's targets are met; from recording rules, so not by process."""
-        job = '{job=~"$job"}'
-        shown = [
-            ("sse_stream_completion_rate", "Completion, 1 day", "percent"),
-            ("sse_message_loss_rate", "Loss, 1 day", "percent"),
-            ("sse_duplicate_rate", "Duplicates, 1 day", "percent"),
-            ("sse_reconnect_time_p95_ms", "Reconnect p95, 1 day", "ms"),
-        ]
-        return [
-            stat(title, unit, Query(f"{recorded(_SLO[name], '1d')}{job}", "{{job}}"), _SLO[name])
-            for name, title, unit in shown
-        ]
-
-    def _health(self) -> list[Panel]:
-        states = f"sum by (state) ({catalogue.STREAMS.name}{self._selector})"
-        received = self._total(catalogue.RECENT_EXPECTED_EVENTS_RECEIVED)
-        sent = self._total(catalogue.RECENT_EXPECTED_EVENTS)
-        worst = f"min({catalogue.STREAM_COMPLETION_RATE.name}{self._selector})"
-        return [
-            state_timeline("State of streams", Query(states, "{{state}}")),
-            time_series("Streams", "short", Query(states, "{{state}}"), stacked=True),
-            time_series(
-                "Completion",
-                "percent",
-                Query(f"100 * {received} / ({sent} > 0)", "all"),
-                Query(worst, "worst process"),
-                lines=[
-                    line("red", None),
-                    line("orange", _ALARM["SSECompletionRateLow"]),
-                    line("green", _SLO["sse_stream_completion_rate"].target),
-                ],
-            ),
-        ]
-
-    def _reconnecting(self) -> list[Panel]:
-        of = catalogue.RECONNECT_TIME_MS
-        limits = [
-            line("green", None),
-            line("yellow", _SLO["sse_reconnect_time_p95_ms"].target),
-            line("orange", _SLO["sse_reconnect_time_p99_ms"].target),
-            line("red", _ALARM["SSEReconnectLatencyHigh"]),
-        ]
-        quantiles = [
-            Query(self._measured(Quantile(of, _ANY, share)), f"p{share * 100:g}")
-            for share in (0.5, 0.95, 0.99)
-        ]
-        mean = Query(self._measured(Mean(of, _ANY)), "mean")
-        reasons = f"sum by (reason) (increase({catalogue.RECONNECTS.name}{self._selector}[{_WINDOW}]))"
-        return [
-            time_series("Reconnect time", "ms", *quantiles, mean, lines=limits),
-            time_series("Reconnects by reason", "short", Query(reasons, "{{reason}}"), stacked=True),
-        ]
-
-    def _faults(self) -> list[Panel]:
-        duplicates = Share(catalogue.DUPLICATE_EVENTS, catalogue.TOTAL_EVENTS_RECEIVED, _ANY)
-        category = (
-            f"sum by (category) (increase({catalogue.USER_VISIBLE_ERRORS.name}{self._selector}[{_WINDOW}]))"
-        )
-        stalls = [catalogue.STALLS, catalogue.REPEATED_STALLS]
-        return [
-            time_series(
-                "Loss",
-                "short",
-                Query(self._risen(catalogue.MESSAGE_LOSS), "events lost"),
-                Query(self._risen(catalogue.UNKNOWN_LOSSES), "losses of unknown size"),
-                lines=[line("green", None), line("red", _ALARM["SSEMessageLoss"])],
-            ),
-            time_series(
-                "Duplicates",
-                "percent",
-                Query(self._measured(duplicates), "of the events received"),
-                lines=[line("green", None), line("orange", _ALARM["SSEDuplicateRateHigh"])],
-            ),
-            time_series("Errors by category", "short", Query(category, "{{category}}"), stacked=True),
-            time_series(
-                "Stalls",
-                "short",
-                *(
-                    Query(self._risen(metric), name)
-                    for metric, name in zip(stalls, ("all", "repeated"), strict=True)
-                ),
-            ),
-        ]
-
-    def _traffic(self) -> list[Panel]:
-        kinds = {
-            "delivered": catalogue.EVENTS_DELIVERED,
-            "duplicates": catalogue.DUPLICATE_EVENTS,
-            "filtered": catalogue.EVENTS_FILTERED,
-            "heartbeats": catalogue.HEARTBEATS,
+def _objectives() -> list[_Panel]:
+    """Return whether the day's targets are met: green where they are; from recording rules, so not by process."""
+    panels: list[_Panel] = []
+    for name, title, unit in (
+        ("sse_stream_completion_rate", "Completion, 1 day", "percent"),
+        ("sse_message_loss_rate", "Loss, 1 day", "percent"),
+        ("sse_duplicate_rate", "Duplicates, 1 day", "percent"),
+        ("sse_reconnect_time_p95_ms", "Reconnect p95, 1 day", "ms"),
+    ):
+        slo = _SLO[name]
+        # A threshold belongs to the colour above it; objectives that include their target begin there.
+        below, above = ("red", "green") if slo.relation == ">=" else ("green", "red")
+        limit = slo.target if slo.relation != "<=" else slo.target + 1e-9
+        queries = {"{{job}}": f'{recorded(slo, "1d")}{{job=~"$job"}}'}
+        options: dict[str, object] = {
+            "colorMode": "background",
+            "graphMode": "none",
+            "justifyMode": "auto",
+            "orientation": "auto",
+            "textMode": "auto",
+            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
         }
-        events = [Query(self._rate(metric), name) for name, metric in kinds.items()]
-        started = [
-            Query(self._risen(catalogue.STREAMS_STARTED), "streams started"),
-            Query(self._risen(catalogue.FAILED_ATTEMPTS), "failed attempts"),
-        ]
-        return [
-            time_series("Events", "eps", *events, stacked=True),
-            time_series("Bytes", "Bps", Query(self._rate(catalogue.RECEIVED_BYTES), "received")),
-            time_series("Starts and attempts", "short", *started),
-        ]
+        panel = _panel("stat", title, unit, queries, ((below, None), (above, limit)), options, {})
+        panels.append({**panel, "description": f"Promised: {slo.condition}"})
+    return panels
 
-    def _total(self, metric: Metric) -> str:
-        return self._scope.now(metric)
 
-    def _risen(self, metric: Metric) -> str:
-        return self._scope.rise(metric)
+def _health(selector: str) -> list[_Panel]:
+    scope = Scope(selector=selector, window=_WINDOW, total=True)
+    states = {"{{state}}": f"sum by (state) ({catalogue.STREAMS.name}{selector})"}
+    sent, arrived = catalogue.RECENT_EXPECTED_EVENTS, catalogue.RECENT_EXPECTED_EVENTS_RECEIVED
+    completion = {
+        "all": f"100 * {scope.now(arrived)} / ({scope.now(sent)} > 0)",
+        "worst process": f"min({catalogue.STREAM_COMPLETION_RATE.name}{selector})",
+    }
+    promised, alarm = _SLO["sse_stream_completion_rate"].target, _ALARM["SSECompletionRateLow"]
+    times = {
+        f"p{share * 100:g}": promql(Quantile(catalogue.RECONNECT_TIME_MS, _ANY, share), scope)
+        for share in (0.5, 0.95, 0.99)
+    }
+    times["mean"] = promql(Mean(catalogue.RECONNECT_TIME_MS, _ANY), scope)
+    limits = (
+        ("green", None),
+        ("yellow", _SLO["sse_reconnect_time_p95_ms"].target),
+        ("orange", _SLO["sse_reconnect_time_p99_ms"].target),
+        ("red", _ALARM["SSEReconnectLatencyHigh"]),
+    )
+    timeline: dict[str, object] = {
+        "showValue": "auto",
+        "rowHeight": 0.9,
+        "mergeValues": True,
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+        "tooltip": {"mode": "single", "sort": "none"},
+    }
+    custom: dict[str, object] = {"fillOpacity": 70, "lineWidth": 0}
+    present = ("transparent", None), ("blue", 1)
+    return [
+        _panel("state-timeline", "State of streams", "short", states, present, timeline, custom),
+        _curves("Streams", "short", states, stacked=True),
+        _curves("Completion", "percent", completion, (("red", None), ("orange", alarm), ("green", promised))),
+        _curves("Reconnect time", "ms", times, limits),
+        _curves("Reconnects by reason", "short", _by("reason", catalogue.RECONNECTS, selector), stacked=True),
+    ]
 
-    def _rate(self, metric: Metric) -> str:
-        return f"sum(rate({metric.name}{self._selector}[{_WINDOW}]))"
 
-    def _measured(self, measure: Measure) -> str:
-        return promql(measure, self._scope)
+def _faults(selector: str) -> list[_Panel]:
+    scope = Scope(selector=selector, window=_WINDOW, total=True)
+    loss = {
+        "events lost": scope.rise(catalogue.MESSAGE_LOSS),
+        "losses of unknown size": scope.rise(catalogue.UNKNOWN_LOSSES),
+    }
+    share = Share(catalogue.DUPLICATE_EVENTS, catalogue.TOTAL_EVENTS_RECEIVED, _ANY)
+    stalls = {"all": scope.rise(catalogue.STALLS), "repeated": scope.rise(catalogue.REPEATED_STALLS)}
+    errors = _by("category", catalogue.USER_VISIBLE_ERRORS, selector)
+    return [
+        _curves("Loss", "short", loss, (("green", None), ("red", _ALARM["SSEMessageLoss"]))),
+        _curves(
+            "Duplicates",
+            "percent",
+            {"of the events received": promql(share, scope)},
+            (("green", None), ("orange", _ALARM["SSEDuplicateRateHigh"])),
+        ),
+        _curves("Errors by category", "short", errors, stacked=True),
+        _curves("Stalls", "short", stalls),
+    ]
+
+
+def _traffic(selector: str) -> list[_Panel]:
+    scope = Scope(selector=selector, window=_WINDOW, total=True)
+    kinds = {
+        "delivered": catalogue.EVENTS_DELIVERED,
+        "duplicates": catalogue.DUPLICATE_EVENTS,
+        "filtered": catalogue.EVENTS_FILTERED,
+        "heartbeats": catalogue.HEARTBEATS,
+        "received": catalogue.RECEIVED_BYTES,
+    }
+    rates = {name: f"sum(rate({metric.name}{selector}[{_WINDOW}]))" for name, metric in kinds.items()}
+    received = {"received": rates.pop("received")}
+    started = {
+        "streams started": scope.rise(catalogue.STREAMS_STARTED),
+        "failed attempts": scope.rise(catalogue.FAILED_ATTEMPTS),
+    }
+    return [
+        _curves("Events", "eps", rates, stacked=True),
+        _curves("Bytes", "Bps", received),
+        _curves("Starts and attempts", "short", started),
+    ]
+
+
+def _by(label: str, metric: Metric, selector: str) -> dict[str, str]:
+    return {f"{{{{{label}}}}}": f"sum by ({label}) (increase({metric.name}{selector}[{_WINDOW}]))"}
+
+
+def _curves(
+    title: str, unit: str, queries: Mapping[str, str], lines: _Lines = (), *, stacked: bool = False
+) -> _Panel:
+    """Return curves over time, with dashed lines at the thresholds."""
+    custom: dict[str, object] = {
+        "drawStyle": "line",
+        "lineWidth": 1,
+        "fillOpacity": 25 if stacked else 5,
+        "showPoints": "auto",
+        "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
+        "thresholdsStyle": {"mode": "dashed" if lines else "off"},
+    }
+    options: dict[str, object] = {
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+        "tooltip": {"mode": "multi", "sort": "desc"},
+    }
+    return _panel("timeseries", title, unit, queries, lines or (("green", None),), options, custom)
+
+
+def _panel(  # noqa: PLR0917 - the parts that differ
+    kind: str,
+    title: str,
+    unit: str,
+    queries: Mapping[str, str],
+    lines: _Lines,
+    options: dict[str, object],
+    custom: dict[str, object],
+) -> _Panel:
+    """Return a panel of *queries* by the names of their curves, in which `{{label}}` stands for its value."""
+    steps = [{"color": color, "value": at} for color, at in lines]
+    defaults = {"unit": unit, "custom": custom, "thresholds": {"mode": "absolute", "steps": steps}}
+    return {
+        "type": kind,
+        "title": title,
+        "datasource": _SOURCE,
+        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "options": options,
+        "targets": [
+            {
+                "refId": chr(ord("A") + number),
+                "datasource": _SOURCE,
+                "expr": expression,
+                "legendFormat": legend,
+                "range": True,
+            }
+            for number, (legend, expression) in enumerate(queries.items())
+        ],
+    }
+
+
+def _placed(panels: Sequence[_Panel]) -> list[_Panel]:
+    """Number *panels* and give them their places, from left to right and from top to bottom."""
+    placed: list[_Panel] = []
+    x = y = row = 0
+    for number, panel in enumerate(panels, 1):
+        width, height = _SIZES[str(panel["type"])]
+        if x + width > _COLUMNS or (x and height != row):
+            x, y = 0, y + row
+        placed.append({"id": number, "gridPos": {"x": x, "y": y, "w": width, "h": height}, **panel})
+        x, row = x + width, height
+    return placed

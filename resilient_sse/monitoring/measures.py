@@ -37,25 +37,14 @@ class Unit(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """
-    What a gauge shows.
-
-    Attributes:
-        metric: The gauge.
-    """
+    """What the gauge *metric* shows."""
 
     metric: Metric
 
 
 @dataclass(frozen=True, slots=True)
 class Rise:
-    """
-    By how much a counter has risen lately.
-
-    Attributes:
-        metric: The counter.
-        window: Over how many seconds.
-    """
+    """By how much the counter *metric* has risen in the last *window* seconds."""
 
     metric: Metric
     window: float
@@ -63,13 +52,7 @@ class Rise:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """
-    The mean of what a histogram has seen lately.
-
-    Attributes:
-        metric: The histogram.
-        window: Over how many seconds.
-    """
+    """The mean of what the histogram *metric* has seen in the last *window* seconds."""
 
     metric: Metric
     window: float
@@ -77,14 +60,7 @@ class Mean:
 
 @dataclass(frozen=True, slots=True)
 class Quantile:
-    """
-    A quantile of what a histogram has seen lately, as its buckets tell it.
-
-    Attributes:
-        metric: The histogram.
-        window: Over how many seconds.
-        share: Which one: 0.95 is the value that 5 % exceed.
-    """
+    """A quantile of the same, as the buckets tell it: with a *share* of 0.95 the value that 5 % exceed."""
 
     metric: Metric
     window: float
@@ -94,14 +70,10 @@ class Quantile:
 @dataclass(frozen=True, slots=True)
 class Share:
     """
-    The rise of one counter per rise of another, in percent; nothing if the other has not risen.
+    The rise of the counter *part* per rise of *whole*, in percent; nothing if that has not risen.
 
-    Attributes:
-        part: The counter above the line.
-        whole: The counter below it.
-        window: Over how many seconds.
-        standing: A gauge: what it showed when the window began counts as part of the whole.
-        affected: The values of the gauge's own label of which that counts above the line, too.
+    What the gauge *standing* showed when the *window* began counts as part of the whole, and what it showed for
+    the *affected* values of its own label counts above the line, too.
     """
 
     part: Metric
@@ -109,11 +81,6 @@ class Share:
     window: float
     standing: Metric | None = None
     affected: tuple[str, ...] = ()
-
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """All that it reads."""
-        return (self.part, self.whole) if self.standing is None else (self.part, self.whole, self.standing)
 
 
 Measure: TypeAlias = Value | Rise | Mean | Quantile | Share

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -20,7 +20,7 @@ from resilient_sse._client.stream import ResilientStream
 from resilient_sse._core.states import Reason, StateChange, StreamState
 
 if TYPE_CHECKING:
-    from resilient_sse._core.health import StreamHealth
+    from resilient_sse._core.stats import StreamHealth
 
 __all__ = ["Condition", "Readiness", "readiness"]
 
@@ -69,7 +69,7 @@ class _Watched:
         self.closed: Reason | None = None
 
     def changed(self, change: StateChange) -> None:
-        """Take note of why it was closed: once it is gone, there is no health to ask for."""
+        """Record why it was closed: once it is gone, there is no health to ask for."""
         self.closed = change.reason if change.new is StreamState.CLOSED else None
 
 
@@ -80,6 +80,7 @@ class Readiness:
     Use it in the event loop of its streams; where it finds that a stream runs by another clock, it answers 503.
 
     Args:
+        streams: The streams, or mappings of names to streams; more can be added, and any removed.
         max_silence: Seconds without a byte that are too many; `None` leaves that to the stream's own timeouts.
             A consumer that takes its time makes silence, too.
         max_eventless: Seconds without a delivered event that are too many.
@@ -88,13 +89,13 @@ class Readiness:
         at_least: How many streams there must be: a program that has lost them all is not ready.
 
     Raises:
-        TypeError: An argument is no number.
-        ValueError: An argument is out of its range.
+        TypeError: An argument is of another type than it should be.
+        ValueError: An argument is out of its range, or a name is given twice.
     """
 
     def __init__(
         self,
-        *,
+        *streams: ResilientStream | Mapping[str, ResilientStream],
         max_silence: float | None = None,
         max_eventless: float | None = None,
         complete_is_ready: bool = True,
@@ -115,6 +116,12 @@ class Readiness:
         self._at_least = at_least
         self._watched: dict[str, _Watched] = {}
         self._numbers = count(1)
+        for given in streams:
+            if isinstance(given, Mapping):
+                for name, stream in given.items():
+                    self.add(stream, name)
+            else:
+                self.add(given)
 
     def add(self, stream: ResilientStream, name: str | None = None) -> None:
         """
@@ -135,31 +142,26 @@ class Readiness:
             )
         if not isinstance(name, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"the name of a stream must be a text, not {name!r:.80}")
-        named = name is not None
-        name = f"stream-{next(self._numbers)}" if name is None else name
-        known = self._watched.get(name)
-        before = None if known is None else known.stream()
-        if before is not None and before.state is not StreamState.CLOSED:
-            raise ValueError(f"a stream named {name!r} is there already; remove it first")
+        watched = _Watched(f"stream-{next(self._numbers)}" if name is None else name, stream)
+        known = self._watched.get(watched.name)
         if known is not None:
+            before = known.stream()
+            if before is not None and before.state is not StreamState.CLOSED:
+                raise ValueError(f"a stream named {name!r} is there already; remove it first")
             self._drop(known)
-        watched = _Watched(name, stream)
         stream.on_state_change(watched.changed)
-        self._watched[name] = watched
-        if not named:
-            weakref.finalize(stream, self._watched.pop, name, None).atexit = False
+        self._watched[watched.name] = watched
+        if name is None:
+            weakref.finalize(stream, self._watched.pop, watched.name, None).atexit = False
 
     def remove(self, stream: ResilientStream | str) -> None:
         """
-        Report a stream no more.
-
-        Args:
-            stream: The stream, or its name.
+        Report a stream, given itself or by its name, no more.
 
         Raises:
             ValueError: It was not added.
         """
-        known = [one for one in self._all() if stream in (one.name, one.stream())]
+        known = [one for one in self._watched.values() if stream in (one.name, one.stream())]
         if not known:
             raise ValueError(f"{stream!r} was not added")
         for watched in known:
@@ -167,7 +169,7 @@ class Readiness:
 
     def conditions(self) -> list[Condition]:
         """Return how each stream is, in the order in which they were added; call it in their event loop."""
-        return [self._condition(watched) for watched in self._all()]
+        return [self._condition(watched) for watched in list(self._watched.values())]
 
     def report(self) -> tuple[bool, dict[str, Any]]:
         """Return whether all is well, and what the endpoint answers."""
@@ -185,7 +187,10 @@ class Readiness:
             case "http":
                 await self._answer(scope["method"], send)
             case "lifespan":
-                await _live(receive, send)
+                stage = ""
+                while stage != "shutdown":
+                    stage = (await receive())["type"].removeprefix("lifespan.")
+                    await send({"type": f"lifespan.{stage}.complete"})
             case "websocket":
                 await send({"type": "websocket.close", "code": 1000})
             case other:
@@ -204,9 +209,6 @@ class Readiness:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
 
-    def _all(self) -> list[_Watched]:
-        return list(self._watched.values())
-
     def _drop(self, watched: _Watched) -> None:
         del self._watched[watched.name]
         stream = watched.stream()
@@ -222,16 +224,21 @@ class Readiness:
         health, started = stream.health(), stream.stats.started_at
         if health.state is StreamState.CLOSED:
             watched.closed = health.reason  # it may have been so before it was added
-        here = all(_is_past(then, health.at) for then in (started, health.since, health.last_byte_at))
+        times = [then for then in (started, health.since, health.last_byte_at) if then is not None]
+        here = all(then <= health.at + _TOLERANCE for then in times)
         why = self._why(watched, health, started)
         if not here and why is None and health.ok:
             why = "it runs in another event loop, by whose clock its times are; ask in its own"
+        since = None
+        if here and health.since is not None:
+            ago = timedelta(seconds=health.at - health.since)
+            since = (datetime.now(UTC) - ago).isoformat(timespec="milliseconds")
         return Condition(
             name=watched.name,
             ready=why is None,
             why=why,
             state=health.state.value,
-            since=None if health.since is None or not here else _utc(health.at - health.since),
+            since=since,
             silent_for=_rounded(health.silent_for) if here else None,
             eventless_for=_rounded(health.eventless_for) if here else None,
             attempt=health.attempt,
@@ -241,79 +248,25 @@ class Readiness:
     def _why(self, watched: _Watched, health: StreamHealth, started: float | None) -> str | None:
         if not health.ok:
             return None if self._is_complete(watched) else f"it is {health.state.value}"
-        if _exceeds(_ago(health.last_byte_at, started, health.at), self._max_silence):
-            return f"no byte for more than {self._max_silence:g} s"
-        if _exceeds(_ago(health.last_event_at, started, health.at), self._max_eventless):
-            return f"no event for more than {self._max_eventless:g} s"
+        for what, last, limit in (
+            ("byte", health.last_byte_at, self._max_silence),
+            ("event", health.last_event_at, self._max_eventless),
+        ):
+            begin = started if last is None else last
+            if limit is not None and begin is not None and health.at - begin > limit:
+                return f"no {what} for more than {limit:g} s"
         return None
 
     def _is_complete(self, watched: _Watched) -> bool:
         return self._complete_is_ready and watched.closed is Reason.COMPLETE
 
 
-def readiness(
-    *streams: ResilientStream | Mapping[str, ResilientStream],
-    max_silence: float | None = None,
-    max_eventless: float | None = None,
-    complete_is_ready: bool = True,
-    at_least: int = 1,
-) -> Readiness:
-    """
-    Make the application for some streams.
-
-    Args:
-        streams: The streams, or mappings of names to streams; more can be added, and any removed.
-        max_silence: See `Readiness`, as for the other arguments.
-        max_eventless: See there.
-        complete_is_ready: See there.
-        at_least: See there.
-
-    Raises:
-        TypeError: An argument is of another type than it should be.
-        ValueError: An argument is out of its range, or a name is given twice.
-    """
-    app = Readiness(
-        max_silence=max_silence,
-        max_eventless=max_eventless,
-        complete_is_ready=complete_is_ready,
-        at_least=at_least,
-    )
-    for given in streams:
-        named: Iterable[tuple[str | None, ResilientStream]]
-        named = given.items() if isinstance(given, Mapping) else [(None, given)]
-        for name, stream in named:
-            app.add(stream, name)
-    return app
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    """Take part in the start and the end of the server."""
-    stage = ""
-    while stage != "shutdown":
-        stage = (await receive())["type"].removeprefix("lifespan.")
-        await send({"type": f"lifespan.{stage}.complete"})
-
-
-def _ago(last: float | None, started: float | None, now: float) -> float | None:
-    """Return how long ago something was last seen, or first asked for if it never was."""
-    begin = started if last is None else last
-    return None if begin is None else now - begin
-
-
-def _is_past(then: float | None, now: float) -> bool:
-    return then is None or then <= now + _TOLERANCE
+readiness = Readiness
+"""Make the application: `readiness(stream)`, `readiness({"prices": stream})`."""
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _exceeds(duration: float | None, limit: float | None) -> bool:
-    return duration is not None and limit is not None and duration > limit
-
-
-def _utc(ago: float) -> str:
-    return (datetime.now(UTC) - timedelta(seconds=ago)).isoformat(timespec="milliseconds")
 
 
 def _rounded(duration: float | None) -> float | None:

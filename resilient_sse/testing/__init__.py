@@ -25,10 +25,9 @@ if TYPE_CHECKING:
         run_in_virtual_time,
         virtual_backend,
     )
-    from resilient_sse.testing.connection import ClientOptions, ScriptTransport
+    from resilient_sse.testing.memory_server import ReplayServer
     from resilient_sse.testing.recorder import Moment, Recorder
-    from resilient_sse.testing.replay import ReplayServer
-    from resilient_sse.testing.script import Script, UnexpectedRequestError
+    from resilient_sse.testing.script import ClientOptions, Script, ScriptTransport, UnexpectedRequestError
     from resilient_sse.testing.steps import (
         Ending,
         Handler,
@@ -92,10 +91,9 @@ _HOMES = {
         "run_in_virtual_time",
         "virtual_backend",
     ),
-    "connection": ("ClientOptions", "ScriptTransport"),
+    "memory_server": ("ReplayServer",),
     "recorder": ("Moment", "Recorder"),
-    "replay": ("ReplayServer",),
-    "script": ("Script", "UnexpectedRequestError"),
+    "script": ("ClientOptions", "Script", "ScriptTransport", "UnexpectedRequestError"),
     "steps": ("Ending", "Handler", "HeaderItems", "RecordedRequest", "Refusal", "Reply", "Step"),
     "wire": ("Pause", "comment", "event", "gzipped", "pause", "sliced"),
 }

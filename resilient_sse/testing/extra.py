@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-__all__ = ["SERVER_PACKAGES", "MissingExtraError", "require"]
+__all__ = ["MissingExtraError", "require"]
 
-SERVER_PACKAGES = ("starlette", "sse_starlette", "uvicorn")
+_SERVER_PACKAGES = ("starlette", "sse_starlette", "uvicorn")
 """What the reference server is made of."""
 
 
@@ -34,18 +34,20 @@ class MissingExtraError(ModuleNotFoundError):
         return f"{self.who} needs {packages}; install it with: pip install 'resilient-sse[{self.extra}]'"
 
 
-def require(who: str, *more: str, extra: str = "testing") -> None:
+def require(who: str, *more: str, extra: str = "testing", server: bool = True) -> None:
     """
-    Find out whether the reference server can be imported.
+    Find out whether optional packages can be imported.
 
     Args:
-        who: What needs it, in words that "needs" can follow.
-        more: Further modules that are needed.
+        who: What needs them, in words that "needs" can follow.
+        more: Modules that are needed.
         extra: The extra to name.
+        server: Whether those of the reference server are needed, too.
 
     Raises:
         MissingExtraError: Something is not installed.
     """
-    missing = tuple(name for name in (*SERVER_PACKAGES, *more) if find_spec(name) is None)
+    wanted = (*(_SERVER_PACKAGES if server else ()), *more)
+    missing = tuple(name for name in wanted if find_spec(name) is None)
     if missing:
         raise MissingExtraError(who, missing, extra)

@@ -237,7 +237,7 @@ def _holds(failure: BaseException | None, error: BaseException) -> bool:
 
 
 def _shortened(script: Script) -> str:
-    from resilient_sse.testing.conversation import shortened  # noqa: PLC0415 - see the top of the module
+    from resilient_sse.testing.script import shortened  # noqa: PLC0415 - see the top of the module
 
     return "\n".join(shortened(script.transcript.splitlines())) if script.transcript else ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
@@ -12,11 +12,13 @@ from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.states import StateChange
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable
+    from collections.abc import AsyncIterable, Callable
 
     from resilient_sse._core.ports import Fact
 
-__all__ = ["Moment", "Recorder"]
+__all__ = ["Moment", "Recorder", "describe"]
+
+FactT = TypeVar("FactT")
 
 _SHOWN_FIRST = 20
 _SHOWN_LAST = 40
@@ -52,16 +54,20 @@ class Recorder:
     One recorder is for one stream.  What the client keeps from the consumer (duplicates, heartbeats, filtered
     events) it keeps from observers as well; `stream.stats` counts it.
 
+    Args:
+        now: The clock, in seconds; the event loop's by default.
+
     Attributes:
         moments: Everything, in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, now: Callable[[], float] = anyio.current_time) -> None:
         self.moments: list[Moment] = []
+        self._now = now
 
     def __call__(self, fact: Fact, /) -> None:
-        """Take note of *fact*."""
-        self.moments.append(Moment(anyio.current_time(), fact))
+        """Record *fact*."""
+        self.moments.append(Moment(self._now(), fact))
 
     async def take(self, stream: AsyncIterable[ServerSentEvent], count: int) -> list[ServerSentEvent]:
         """
@@ -84,25 +90,28 @@ class Recorder:
                 break
         return taken
 
+    def _facts(self, kind: type[FactT]) -> list[FactT]:
+        return [moment.fact for moment in self.moments if isinstance(moment.fact, kind)]
+
     @property
     def events(self) -> list[ServerSentEvent]:
         """The events that were delivered."""
-        return [moment.fact for moment in self.moments if isinstance(moment.fact, ServerSentEvent)]
+        return self._facts(ServerSentEvent)
 
     @property
     def changes(self) -> list[StateChange]:
         """The changes of state."""
-        return [moment.fact for moment in self.moments if isinstance(moment.fact, StateChange)]
+        return self._facts(StateChange)
 
     @property
     def gaps(self) -> list[Gap]:
         """The gaps that were reported."""
-        return [moment.fact for moment in self.moments if isinstance(moment.fact, Gap)]
+        return self._facts(Gap)
 
     @property
     def recoveries(self) -> list[Recovery]:
         """The outages that ended with a new event."""
-        return [moment.fact for moment in self.moments if isinstance(moment.fact, Recovery)]
+        return self._facts(Recovery)
 
     @property
     def ids(self) -> list[str]:
@@ -131,41 +140,38 @@ class Recorder:
         if not self.moments:
             return "(nothing happened)"
         start = self.moments[0].at
-        lines = [f"{moment.at - start:10.3f} s  {_line(moment.fact)}" for moment in self.moments]
+        lines = [f"{moment.at - start:10.3f} s  {describe(moment.fact)}" for moment in self.moments]
         left_out = len(lines) - _SHOWN_FIRST - _SHOWN_LAST
         if left_out > 1:
             lines[_SHOWN_FIRST:-_SHOWN_LAST] = [f"{'...':>10}    {left_out} more"]
         return "\n".join(lines)
 
 
-def _line(fact: Fact) -> str:
-    line = repr(fact)  # of what a later version may tell as well
+def describe(fact: Fact) -> str:
+    """Return what happened as one line."""
     match fact:
         case StateChange():
-            line = _change_line(fact)
+            retry = "" if fact.delay is None else f", attempt {fact.attempt} in {fact.delay:.3g} s"
+            return f"{fact.old.value} -> {fact.new.value} ({fact.reason.value}{retry}): {fact.message}"
         case ServerSentEvent():
             name = fact.event if fact.id is None else f"{fact.event} {fact.id}"
-            line = f"event {name}: {_shortened(fact.data)}"
+            return f"event {name}: {_shortened(fact.data)}"
         case Opened():
             resumed = "" if fact.last_event_id is None else f", to resume after {fact.last_event_id}"
-            line = f"connection {fact.connection} opened with status {fact.status}{resumed}"
+            return f"connection {fact.connection} opened with status {fact.status}{resumed}"
         case Disconnected():
-            line = f"disconnected ({fact.reason.value})"
+            return f"disconnected ({fact.reason.value})"
         case Gap():
             missing = "" if fact.missing is None else f", {fact.missing} missing"
-            line = f"gap ({fact.kind}) after {fact.after_id}, before {fact.before_id}{missing}"
+            return f"gap ({fact.kind}) after {fact.after_id}, before {fact.before_id}{missing}"
         case Recovery():
-            line = f"recovered from {fact.reason.value}: {fact.recovery:.3f} s, attempts: {fact.attempts}"
+            return f"recovered from {fact.reason.value}: {fact.recovery:.3f} s, attempts: {fact.attempts}"
         case Comment():
-            line = f"comment: {_shortened(fact.text)}"
+            return f"comment: {_shortened(fact.text)}"
         case Closed():
-            line = f"end of the stream ({fact.reason.value})"
-    return line
-
-
-def _change_line(change: StateChange) -> str:
-    retry = "" if change.delay is None else f", attempt {change.attempt} in {change.delay:.3g} s"
-    return f"{change.old.value} -> {change.new.value} ({change.reason.value}{retry}): {change.message}"
+            return f"end of the stream ({fact.reason.value})"
+        case _:  # of what a later version may tell as well
+            return repr(fact)
 
 
 def _shortened(text: str) -> str:

@@ -18,22 +18,113 @@ httpx sends along with a request strike as they do on a socket: mind httpx's def
 from __future__ import annotations
 
 import inspect
+import sys
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import TypeVar, Unpack
+from typing import TypedDict, TypeVar, Unpack
 
 import anyio
 import httpx
 
-from resilient_sse.testing.connection import ClientOptions, Connection, ScriptTransport
-from resilient_sse.testing.conversation import UnexpectedRequestError, check_answer, check_step, described
-from resilient_sse.testing.steps import Handler, HeaderItems, RecordedRequest, Refusal, Reply, Step
+from resilient_sse.testing.steps import (
+    Connection,
+    Handler,
+    HeaderItems,
+    RecordedRequest,
+    Refusal,
+    Reply,
+    Step,
+)
 from resilient_sse.testing.wire import Pause, check_type
 
-__all__ = ["Script", "UnexpectedRequestError"]
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+__all__ = ["ClientOptions", "Script", "ScriptTransport", "UnexpectedRequestError", "shortened"]
 
 StepT = TypeVar("StepT", bound=Step)
+
+_SHOWN_FIRST = 10
+_SHOWN_LAST = 30
+"""How much of a long conversation an error shows."""
+
+
+class UnexpectedRequestError(AssertionError):
+    """
+    The client sent a request that the script has no step for, or one more than the script allows.
+
+    Args:
+        request: The request.
+        conversation: What was said before it, one line per request.
+        limit: How many requests the script allows; `None` if it just has no step for this one.
+    """
+
+    def __init__(
+        self, request: RecordedRequest, conversation: Sequence[str], limit: int | None = None
+    ) -> None:
+        super().__init__(request, conversation, limit)
+        self.request = request
+        self.conversation = conversation
+        self.limit = limit
+
+    @override
+    def __str__(self) -> str:
+        what = "unexpected request"
+        if self.limit is not None:
+            what = f"more than {self.limit:,} requests (max_requests), does something retry for ever? last"
+        return "\n    ".join((f"{what}: {self.request}; before it:", *shortened(self.conversation)))
+
+
+def shortened(conversation: Sequence[str]) -> list[str]:
+    """Return the lines of a conversation to be shown: how it began, and how it ended."""
+    lines = list(conversation) or ["(nothing)"]
+    left_out = len(lines) - _SHOWN_FIRST - _SHOWN_LAST
+    if left_out > 1:
+        lines[_SHOWN_FIRST:-_SHOWN_LAST] = [f"... {left_out:,} more"]
+    return lines
+
+
+class ClientOptions(TypedDict, total=False):
+    """What `Script.client` passes on to `httpx.AsyncClient`."""
+
+    auth: httpx.Auth | tuple[str, str] | None
+    base_url: str
+    cookies: dict[str, str]
+    follow_redirects: bool
+    headers: dict[str, str]
+    max_redirects: int
+    params: dict[str, str]
+    timeout: httpx.Timeout | float | None
+
+
+class ScriptTransport(httpx.AsyncBaseTransport):
+    """
+    The httpx transport that leads to a script; closing it closes the connections that were opened through it.
+
+    Args:
+        answer: Answers one request.
+    """
+
+    def __init__(
+        self, answer: Callable[[httpx.Request, list[Connection]], Awaitable[httpx.Response]]
+    ) -> None:
+        self._answer = answer
+        self._connections: list[Connection] = []
+
+    @override
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Play the next step of the script."""
+        self._connections = [connection for connection in self._connections if not connection.closed]
+        return await self._answer(request, self._connections)
+
+    @override
+    async def aclose(self) -> None:
+        """Close every connection that is still open."""
+        for connection in self._connections:
+            connection.close()
 
 
 class Script:
@@ -162,7 +253,7 @@ class Script:
         """
         self._check_open()
         for step in steps:
-            check_step("steps", step)
+            _check_step("steps", step)
         self._steps.extend(steps)
 
     def always(self, step: Step | Handler) -> None:
@@ -176,7 +267,7 @@ class Script:
             TypeError: It is neither.
         """
         self._check_open()
-        check_step("step", step)
+        _check_step("step", step)
         self._fallback = step
 
     def expect_no_more(self) -> None:
@@ -231,7 +322,7 @@ class Script:
         Raises:
             AssertionError: Steps are left.
         """
-        self._check(not self._steps, "steps that no request came for:", map(described, self._steps))
+        self._check(not self._steps, "steps that no request came for:", map(_described, self._steps))
 
     def closed_all(self) -> None:
         """
@@ -306,6 +397,19 @@ class Script:
         if isinstance(step, Reply | Refusal):
             return step
         returned = step(record)
-        answer = await returned if inspect.isawaitable(returned) else returned
-        check_answer(step, answer)
-        return answer
+        return _checked(step, await returned if inspect.isawaitable(returned) else returned)
+
+
+def _check_step(name: str, step: object) -> None:
+    if not (isinstance(step, Reply | Refusal) or callable(step)):
+        raise TypeError(f"{name} must be a Reply, a Refusal, or a function that returns one, not {step!r}")
+
+
+def _checked(handler: Handler, answer: object) -> Step:
+    if not isinstance(answer, Reply | Refusal):
+        raise TypeError(f"{_described(handler)} must be a Reply or a Refusal, not {answer!r}")
+    return answer
+
+
+def _described(step: Step | Handler) -> str:
+    return str(step) if isinstance(step, Reply | Refusal) else f"what {step!r} says"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.checkpoints.postgres import postgres
 from tests.testing.server.valkey import valkey
 
 
@@ -21,3 +22,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory: Path = tmp_path_factory.mktemp("valkey")
     with valkey(directory) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """Run a PostgreSQL server for all tests, and give what connects to it."""
+    with postgres() as dsn:
+        yield dsn

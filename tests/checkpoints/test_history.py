@@ -11,14 +11,17 @@ RIGHT = [*[Handled(1, n) for n in range(1, 11)], *[Handled(2, n) for n in range(
 
 
 def without(event):
+    """Lose an event."""
     return [handled for handled in RIGHT if handled.event != event]
 
 
 def with_at(place, handled):
+    """Put an effect in."""
     return [*RIGHT[:place], handled, *RIGHT[place:]]
 
 
 def swapped(place):
+    """Exchange an effect and the next."""
     return [*RIGHT[:place], RIGHT[place + 1], RIGHT[place], *RIGHT[place + 2 :]]
 
 

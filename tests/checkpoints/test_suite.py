@@ -10,6 +10,7 @@ from pathlib import Path
 import aiosqlite
 import anyio
 import anyio.lowlevel
+import psycopg
 import pytest
 import redis.asyncio
 import sqlalchemy
@@ -69,7 +70,7 @@ class TestRedisAsyncio(CheckpointSuite):
         class Store(RedisCheckpoint):
             async def aclose(self):
                 await super().aclose()
-                await self._client.aclose()
+                await self._server.client.aclose()
 
         return lambda: Store(redis.asyncio.Redis.from_url(server), prefix=f"{request.node.nodeid}:")
 
@@ -90,6 +91,20 @@ class TestSQL(CheckpointSuite):
     @pytest.fixture
     def open_store(self, tmp_path: Path):
         return lambda: with_table(tmp_path / "own.db")
+
+
+class TestPostgreSQL(CheckpointSuite):
+    """The same in a real PostgreSQL."""
+
+    backends = ("asyncio", "trio")
+
+    @pytest.fixture
+    def open_store(self, postgresql: str):
+        store = SQLCheckpoint(lambda: psycopg.connect(postgresql))
+        with psycopg.connect(postgresql) as database:
+            database.execute(store.ddl)
+            database.execute("TRUNCATE resilient_sse_positions")
+        return lambda: SQLCheckpoint(lambda: psycopg.connect(postgresql))
 
 
 class TestSQLByCoroutines(CheckpointSuite):

@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from resilient_sse import Comment, ServerSentEvent
+from resilient_sse._core.session import Step
 from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
 from resilient_sse.testing import ReplayServer, event
 from tests.client.support import URL, drain, make, numbered, take
@@ -123,7 +124,7 @@ async def test_a_chunk_of_tiny_blocks_holds_nobody(script, tiny, lane):
             await drain(stream)
         assert tasks.cancel_scope.cancelled_caught
         assert turns == 10
-        assert stream._session.unfinished  # ten turns came before it was judged to its end
+        assert stream._session.next_step() is Step.GO_ON  # ten turns came before it was judged to its end
 
 
 # --- What is dropped by default

@@ -13,7 +13,7 @@ import pytest
 
 import resilient_sse
 from resilient_sse import BadStatusError, StreamState, Verdict
-from resilient_sse._core.classify import default_verdict
+from resilient_sse._core.outage import default_verdict
 from resilient_sse.testing import Reply, Script, event, gzipped
 from tests.client.support import URL, Record, drain, make
 from tests.docs.pages import tables, text_of

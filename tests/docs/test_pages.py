@@ -86,3 +86,18 @@ def test_nothing_is_loaded_from_elsewhere(page):
     """No page needs the network to be shown."""
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"!\[[^\]]*\]\(https?:|<(?:script|img|link|iframe)\b", text)
+
+
+def test_the_short_index_has_the_pages_of_users():
+    """`llms.txt` leads to every page about starting and using."""
+    text = (DOCS / "llms.txt").read_text(encoding="utf-8")
+    for page in PAGES:
+        if page.parent.name in ("start", "use"):
+            assert f"]({name_of(page)})" in text
+
+
+def test_search_ranks_pages_that_exist():
+    """What the search puts below the pages for users is there."""
+    (ranked,) = re.findall(r"/\^\(([^)]+)\)", (DOCS / "scorer.js").read_text(encoding="utf-8"))
+    known = {name_of(page).removesuffix(".md").split("/")[0] for page in PAGES}
+    assert set(ranked.split("|")) <= known

@@ -1,14 +1,22 @@
-"""What the tests of the metrics share: a registry of their own, and the figures that it shows."""
+"""What the tests of the metrics share: one event loop, a registry of their own, and the figures that it shows."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from resilient_sse.metrics.prometheus import PrometheusMetrics
+from resilient_sse.testing import virtual_backend
 
 Shown = Callable[..., float | None]
+
+
+@pytest.fixture
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """Give asyncio's loop: facts are the same on both; `crowded` has streams of trio as well."""
+    return "asyncio" if request.node.get_closest_marker("e2e") else virtual_backend("asyncio")
 
 
 @pytest.fixture

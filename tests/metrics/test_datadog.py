@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -20,17 +21,18 @@ from datadog.dogstatsd.base import statsd as default_statsd
 from resilient_sse import StreamStats
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.states import Reason
-from resilient_sse.metrics import datadog, datadog_sender
+from resilient_sse.metrics import datadog, feeding
 from resilient_sse.metrics.catalogue import METRICS, Kind
 from resilient_sse.metrics.datadog import DatadogMetrics
-from resilient_sse.metrics.labels import Labels
-from resilient_sse.testing import Script, event, pause, run_in_virtual_time
+from resilient_sse.testing import Script, pause, run_in_virtual_time
 from tests.client.support import URL, drain, make, numbered, take
-from tests.metrics.torment import SUMS, crowded, given_up, sums, tormented
+from tests.metrics.torment import SUMS, given_up, settle, sums, tormented
 
 ROOT = Path(__file__).parents[2]
 NEVER = 3600.0
 """An interval that is longer than any test: what is sent is sent by `flush`."""
+RECOVERY_SECONDS = "sse_client_recovery_seconds"
+"""The same as `sse_reconnect_time_ms`, and so not sent."""
 TYPES = {Kind.COUNTER: "c", Kind.GAUGE: "g", Kind.HISTOGRAM: "d"}
 
 
@@ -96,23 +98,17 @@ async def until(enough):
             await anyio.sleep(0.01)
 
 
-@contextmanager
-def settled():
-    """Run a test, and see to it that no thread of a sender is left."""
-    yield
-    for sender in list(datadog_sender._all):
-        thread = sender.finish()
-        if thread is not None:
-            thread.join(10)
-            assert not thread.is_alive()
+def ours():
+    """Return the threads that feed."""
+    return [thread for thread in threading.enumerate() if thread.name == "resilient_sse DatadogMetrics"]
 
 
 @pytest.fixture
 def agent():
-    """Give an agent, and leave neither sockets nor threads."""
+    """Give an agent, and leave no sockets."""
     agent = Agent()
-    with settled():
-        yield agent
+    yield agent
+    settle()
     agent.close()
 
 
@@ -158,7 +154,6 @@ async def test_the_lines_of_a_stall(script, agent, metrics):
             "sse_client_connection_lifetime_seconds:32.0|d",
             "sse_client_connection_lifetime_seconds:0.5|d",
             "sse_reconnect_time_ms:1500.0|d",
-            "sse_client_recovery_seconds:1.5|d",
             "sse_client_silence_seconds:31.5|d",
             "sse_client_reopening_seconds:1.0|d",
             "sse_client_stall_recovery_seconds:1.5|d",
@@ -167,47 +162,30 @@ async def test_the_lines_of_a_stall(script, agent, metrics):
 
 
 async def test_a_tormented_run(script, agent, metrics):
-    """Sums over several sendings are those of the streams, and every metric has the type of its kind (P28)."""
+    """
+    Sums over several sendings are those of the streams, and every metric has the type of its kind (P28).
+
+    Few packets, each within what a network carries in one piece; without news there are only the gauges, which an
+    agent would forget.
+    """
     first = await tormented(script, metrics)
     metrics.flush()
     some = [first.stats, (await given_up(metrics)).stats]
     metrics.flush()
+    packets = agent.packets()
+    assert len(packets) <= 6
+    assert max(map(len, packets)) <= 1432
     metrics.flush()
-    lines = agent.lines()
+    last = agent.lines()
+    assert {line.split("|")[1] for line in last} == {"g"}
+    lines = [*(line for packet in packets for line in packet.splitlines()), *last]
     sent = totals(lines)
     assert {name: sent[name] for name in SUMS} == sums(*some)
     types = {line.partition(":")[0]: line.split("|")[1] for line in lines}
-    never = {"sse_client_unknown_losses_total", "sse_client_callback_errors_total"}
+    never = {"sse_client_unknown_losses_total", "sse_client_callback_errors_total", RECOVERY_SECONDS}
     assert types == {metric.name: TYPES[metric.kind] for metric in METRICS if metric.name not in never}
     rates = [line for line in lines if line.startswith("sse_stream_completion_rate")]
     assert rates == [f"sse_stream_completion_rate:{first.stats.completion}|g"] * 3
-
-
-async def test_few_packets(script, agent, metrics):
-    """A thousand events are no more packets than one, each within what a network carries in one piece."""
-    script.respond(*numbered(*range(1000)), *numbered(999)).drop()
-    script.respond(event("end", id="end"))
-    await drain(make(script, observers=[metrics], until=lambda item: item.id == "end"))
-    metrics.flush()
-    packets = agent.packets()
-    assert 1 <= len(packets) <= 3
-    assert max(map(len, packets)) <= 1432
-    assert totals(line for packet in packets for line in packet.splitlines())[
-        "sse_client_events_delivered_total"
-    ] == (1001)
-
-
-async def test_nothing_is_sent_twice(script, agent, metrics):
-    """Without news there are only the gauges, which an agent would forget."""
-    script.respond(*numbered(1)).hang()
-    async with make(script, observers=[metrics]) as stream:
-        await anext(stream)
-        metrics.flush()
-        assert totals(agent.lines())["sse_client_events_delivered_total"] == 1
-        metrics.flush()
-        lines = agent.lines()
-    assert totals(lines) == {}
-    assert "sse_client_streams:1|g|#state:connected" in lines
 
 
 async def test_the_program_may_send_besides(script, agent):
@@ -226,60 +204,21 @@ async def test_the_program_may_send_besides(script, agent):
 # --- Tags
 
 
-async def test_labels_are_tags(agent):
-    """Those of the program come after ours; what is not declared is `other` (R97)."""
-    metrics = DatadogMetrics(
-        agent.statsd, labels={"network": ["4g", "wifi"], "device": ["phone"]}, interval=NEVER
-    )
-    for chosen in ({"network": "4g", "device": "phone"}, {"network": "5g"}):
-        script = Script()
-        script.respond(*numbered(1))
-        await drain(make(script, observers=[metrics.labelled(**chosen)], on_eof="complete"))
-    await given_up(metrics)
-    metrics.flush()
-    lines = agent.lines()
-    assert "sse_streams_started_total:1|c|#network:4g,device:phone" in lines
-    assert "sse_streams_started_total:2|c|#network:other,device:other" in lines
-    assert not any("//host" in line for line in lines), "the address is no tag"
-    tags = "category:max_retries_exceeded,network:other,device:other"
-    assert f"sse_user_visible_errors_total:1|c|#{tags}" in lines
-    assert "sse_client_time_to_first_event_seconds:0.0|d|#network:4g,device:phone" in lines
-
-
 @pytest.mark.parametrize(
     "wrong, text",
     [
-        ({"labels": {"user_id": ["1"]}}, "'user_id' is not allowed"),
         ({"labels": {name: ["x"] for name in "abcd"}}, "at most 3"),
-        ({"interval": 0}, "interval must be a positive number"),
-        ({"interval": float("inf")}, "interval must be a positive number"),
+        *(({"interval": wrong}, "interval must be a positive number") for wrong in (0, -1, float("inf"))),
         ({"interval": float("nan")}, "interval must be a positive number"),
+        *(({"interval": wrong}, "interval must be a positive number") for wrong in ("a", None, True)),
+        *(({"statsd": wrong}, "statsd must be a client such as") for wrong in ("a:8125", 8125, DogStatsd)),
     ],
+    ids=str,
 )
-def test_wrong_arguments(agent, wrong, text):
-    """A mistake is told where it is made (R97)."""
-    with pytest.raises(ValueError, match=text):
-        DatadogMetrics(agent.statsd, **wrong)
-
-
-@pytest.mark.parametrize("wrong", ["127.0.0.1:8125", 8125, DogStatsd])
-def test_what_is_no_client_is_refused_at_once(wrong):
-    """Also a text, which has a method `count` (bad input)."""
-    with pytest.raises(TypeError, match=r"statsd must be a client such as datadog.DogStatsd"):
-        DatadogMetrics(wrong)
-
-
-@pytest.mark.parametrize("wrong", ["a", None, True])
-def test_an_interval_that_is_no_number(agent, wrong):
-    """The text names the argument (bad input)."""
-    with pytest.raises(TypeError, match="interval must be a positive number of seconds, not"):
-        DatadogMetrics(agent.statsd, interval=wrong)
-
-
-def test_an_undeclared_label(metrics):
-    """It is named."""
-    with pytest.raises(ValueError, match="'network' was not declared"):
-        metrics.labelled(network="4g")
+def test_wrong_arguments(wrong, text):
+    """A mistake is told where it is made; also a text, which has a method `count` (R97, bad input)."""
+    with pytest.raises((TypeError, ValueError), match=text):
+        DatadogMetrics(**wrong)
 
 
 # --- The thread
@@ -298,7 +237,7 @@ async def test_it_is_sent_by_itself(agent):
         await anext(stream)
         late = await anyio.to_thread.run_sync(agent.until, lambda lines: totals(lines)[delivered])
     assert (totals(early)[delivered], totals(late)[delivered]) == (2, 1)
-    thread = metrics._sender._thread
+    (thread,) = ours()
     del stream
     gc.collect()
     await anyio.to_thread.run_sync(thread.join, 10)
@@ -306,67 +245,46 @@ async def test_it_is_sent_by_itself(agent):
     assert "sse_client_streams:0|g|#state:connected" in agent.lines()
 
 
-async def test_made_anew_for_each_stream(agent):
-    """The one line may stand wherever streams are made; nobody else needs to keep the object."""
-    streams = []
-    for _ in range(3):
-        script = Script()
-        script.respond(*numbered(1, 2))
-        stream = make(script, observers=[DatadogMetrics(agent.statsd, interval=NEVER)], on_eof="complete")
-        streams.append(stream)
-        await drain(stream)
-    gc.collect()
-    names = [thread.name for thread in threading.enumerate()]
-    assert names.count("resilient_sse datadog") == 1
-    DatadogMetrics(agent.statsd, interval=NEVER).flush()
-    assert totals(agent.lines())["sse_client_events_delivered_total"] == 6
-
-
-async def test_senders_come_and_go(agent):
-    """What is not used any more is collected, its client included."""
-    clients = [agent.client() for _ in range(5)]
-    for client in clients:
-        script = Script()
-        script.respond(*numbered(1))
-        await drain(make(script, observers=[DatadogMetrics(client, interval=0.01)], on_eof="complete"))
+async def test_senders_come_and_go():
+    """What is not used any more is collected, its client included, once everything is sent."""
+    client = Raises(ill=False)
+    sent, gone = client.sent, weakref.ref(client)
+    script = Script()
+    script.respond(*numbered(1))
+    await drain(make(script, observers=[DatadogMetrics(client, interval=0.01)], on_eof="complete"))
+    del client
     deadline = time.monotonic() + 20
-    while (ours := [key for key in datadog._senders if key[0] in map(id, clients)]) and (
-        time.monotonic() < deadline
-    ):
+    while gone() and time.monotonic() < deadline:
         gc.collect()
         time.sleep(0.01)  # noqa: ASYNC251 - the threads are real, the loop's clock is not
-    assert ours == []
-    assert totals(agent.lines())["sse_client_events_delivered_total"] == 5
+    assert gone() is None
+    assert ("sse_client_events_delivered_total", 1) in sent
 
 
-def test_the_default_client():
+async def test_the_default_client(script, agent, monkeypatch):
     """It is the one that `datadog.initialize` configures."""
-    metrics = DatadogMetrics()
-    assert metrics._sender._statsd is default_statsd
-    assert DatadogMetrics()._sender is metrics._sender
-
-
-def test_many_threads_and_both_kinds_of_event_loops(agent):
-    """Streams of several loops at once, asyncio's and trio's, while it is sent: each part once."""
-    metrics = DatadogMetrics(agent.statsd, interval=0.02)
-    lines = []
-    streams = crowded(metrics, lambda over: lines.extend(agent.until(lambda _: over.is_set(), 60)))
+    monkeypatch.setattr(default_statsd, "port", agent.port)
+    monkeypatch.setattr(default_statsd, "host", "127.0.0.1")
+    default_statsd.close_socket()
+    script.respond(*numbered(1))
+    metrics = DatadogMetrics(interval=NEVER)
+    await drain(make(script, observers=[metrics], on_eof="complete"))
     metrics.flush()
-    lines += agent.lines()
-    sent = totals(lines)
-    assert sent["sse_streams_started_total"] == streams
-    assert sent["sse_client_events_delivered_total"] == streams * 21
-    assert sum(line.startswith("sse_client_recovery_seconds") for line in lines) == streams
+    default_statsd.close_socket()
+    assert totals(agent.lines())["sse_client_events_delivered_total"] == 1
 
 
 # --- Faults
 
 
+RECOVERY = Recovery(reason=Reason.RESET, attempts=1, silent_since=0, lost_at=0, opened_at=1, recovered_at=1)
+
+
 class Raises:
     """A client that fails until it is well."""
 
-    def __init__(self):
-        self.ill = self.refuses = True
+    def __init__(self, *, ill=True):
+        self.ill = self.refuses = ill
         self.sent = []
 
     def open_buffer(self):
@@ -397,15 +315,15 @@ async def test_a_client_that_raises(caplog):
     script = Script()
     script.respond(*numbered(1, 2, 3)).hang()
     metrics = DatadogMetrics(client, interval=0.02)
-    with settled():
-        async with make(script, observers=[metrics]) as stream:
-            await take(stream, 3)
-            await until(lambda: metrics.failures >= 3)
-            assert ("sse_streams_started_total", 1) not in client.sent
-            client.ill = False
-            name = "sse_client_time_to_first_event_seconds"
-            await until(lambda: any(sent == name for sent, _ in client.sent))
-            assert stream.stats.callback_errors == 0
+    async with make(script, observers=[metrics]) as stream:
+        await take(stream, 3)
+        await until(lambda: metrics.failures >= 3)
+        assert ("sse_streams_started_total", 1) not in client.sent
+        client.ill = False
+        name = "sse_client_time_to_first_event_seconds"
+        await until(lambda: any(sent == name for sent, _ in client.sent))
+        assert stream.stats.callback_errors == 0
+    settle()
     sums: Counter[str] = Counter()
     for name, value in client.sent:
         sums[name] += value
@@ -413,7 +331,7 @@ async def test_a_client_that_raises(caplog):
     assert sums["sse_streams_started_total"] == 1
     assert sums["sse_client_events_delivered_total"] == 3
     logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert [record.message for record in logged] == ["figures cannot be sent to Datadog"]
+    assert [record.message for record in logged] == ["DatadogMetrics cannot hand over the figures"]
     assert logged[0].exc_info is not None
 
 
@@ -436,29 +354,26 @@ class Blocks(Raises):
 @pytest.mark.e2e
 async def test_a_client_that_blocks(caplog, monkeypatch):
     """Nobody waits for it but its thread; what finds no room is dropped, counted and logged once (bad input)."""
-    monkeypatch.setattr(datadog_sender, "MAX_WAITING", 50)
+    monkeypatch.setattr(datadog, "MAX_WAITING", 50)
     client = Blocks()
     metrics = DatadogMetrics(client, interval=0.01)
     script = Script()
     script.respond(*numbered(1)).hang()
-    with settled():
-        async with make(script, observers=[metrics]) as stream:
-            await anext(stream)
-            assert await anyio.to_thread.run_sync(client.asked.wait, 10)
-            began = time.monotonic()
-            stats = StreamStats()
-            observer = metrics.attach(stats, URL)
-            recovery = Recovery(
-                reason=Reason.RESET, attempts=1, silent_since=0, lost_at=0, opened_at=1, recovered_at=1
-            )
-            for _ in range(100):
-                observer(recovery)
-            another = Script()
-            another.respond(*numbered(*range(100)))
-            assert len(await drain(make(another, observers=[metrics], on_eof="complete"))) == 100
-            assert time.monotonic() - began < 10
-            client.free.set()
-    assert metrics.dropped > 300
+    async with make(script, observers=[metrics]) as stream:
+        await anext(stream)
+        assert await anyio.to_thread.run_sync(client.asked.wait, 10)
+        began = time.monotonic()
+        stats = StreamStats()
+        observer = metrics.attach(stats, URL)
+        for _ in range(100):
+            observer(RECOVERY)
+        another = Script()
+        another.respond(*numbered(*range(100)))
+        assert len(await drain(make(another, observers=[metrics], on_eof="complete"))) == 100
+        assert time.monotonic() - began < 10
+        client.free.set()
+    settle()
+    assert metrics.dropped > 200
     logged = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(logged) == 1
     assert logged[0].startswith("durations are dropped")
@@ -468,31 +383,14 @@ async def test_a_client_that_blocks(caplog, monkeypatch):
 def test_many_durations_do_not_wait_for_their_time(agent):
     """A crowd of recoveries is sent before the interval is over, and none is dropped."""
     metrics = DatadogMetrics(agent.statsd, interval=NEVER)
-    for _ in range(datadog_sender._MANY):
-        metrics._sender._observe(METRICS[1], (), 1.0)
-    stats = StreamStats()
-    observer = metrics.attach(stats, URL)
-    many = agent.until(lambda lines: len(lines) >= datadog_sender._MANY)
-    assert sum(line == "sse_reconnect_time_ms:1.0|d" for line in many) == datadog_sender._MANY
+    observer = metrics.attach(StreamStats(), URL)
+    for _ in range(datadog.MANY // 3 + 1):
+        observer(RECOVERY)
+    line = "sse_reconnect_time_ms:1000|d"
+    many = agent.until(lambda lines: lines.count(line) > datadog.MANY // 3)
+    assert many.count(line) == datadog.MANY // 3 + 1
     assert metrics.dropped == 0
     del observer
-
-
-@pytest.mark.e2e
-async def test_an_agent_that_is_away():
-    """The network says so, if at all, to the client, which drops it; the stream goes on."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        port = nobody.getsockname()[1]
-    client = DogStatsd("127.0.0.1", port, disable_telemetry=True)
-    metrics = DatadogMetrics(client, interval=0.01)
-    script = Script()
-    script.respond(*numbered(1), pause(0.2), *numbered(2)).hang()
-    with settled():
-        async with make(script, observers=[metrics]) as stream:
-            await take(stream, 2)
-            assert stream.stats.callback_errors == 0
-    client.close_socket()
 
 
 def test_no_more_threads(agent, monkeypatch, caplog):
@@ -550,7 +448,7 @@ if job == "fork":
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("job, delivered", [("end", 2), ("block", 0), ("fork", 6)])
+@pytest.mark.parametrize("job, delivered", [("block", 0), ("fork", 6)])
 def test_the_end_of_a_process(agent, job, delivered):
     """What is left is sent, by parents and children each their own; a client that blocks is given two seconds."""
     run = [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", "-c", JOB, job, str(agent.port)]
@@ -560,20 +458,4 @@ def test_the_end_of_a_process(agent, job, delivered):
     assert (done.returncode, done.stderr) == (0, "")
     assert totals(agent.lines())["sse_client_events_delivered_total"] == delivered
     if job == "block":
-        assert took > datadog_sender.EXIT_SECONDS
-
-
-def test_a_missing_package_is_named():
-    """The text says what to install."""
-    code = "import sys; sys.modules['datadog'] = None; import resilient_sse.metrics.datadog"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "pip install 'resilient-sse[datadog]'" in done.stderr
-
-
-def test_senders_are_told_apart(agent):
-    """By their client, labels and interval."""
-    one = datadog._sender_of(agent.statsd, Labels(), NEVER)
-    assert datadog._sender_of(agent.statsd, Labels(), NEVER) is one
-    assert datadog._sender_of(agent.statsd, Labels({"network": ["4g"]}), NEVER) is not one
-    assert datadog._sender_of(agent.statsd, Labels(), 1.0) is not one
-    assert datadog._sender_of(agent.client(), Labels(), NEVER) is not one
+        assert took > feeding.EXIT_SECONDS

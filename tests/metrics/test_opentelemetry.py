@@ -1,15 +1,12 @@
 """What OpenTelemetry is given as metrics: names, units, values; and that no provider harms a stream."""
 
 import gc
-import logging
 import re
 import subprocess
 import sys
-import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from opentelemetry.metrics import NoOpMeter, NoOpMeterProvider
@@ -19,26 +16,22 @@ from opentelemetry.sdk.metrics.view import DropAggregation, View
 from opentelemetry.trace import NoOpTracerProvider
 
 from resilient_sse import StreamStats
-from resilient_sse.metrics import catalogue, opentelemetry
+from resilient_sse.metrics import catalogue
 from resilient_sse.metrics.catalogue import CONTRACT, METRICS, Kind
-from resilient_sse.metrics.figures import Figures
-from resilient_sse.metrics.labels import Labels
-from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics, instrument_name
-from resilient_sse.metrics.opentelemetry_instruments import EXPORTED, Instruments
-from resilient_sse.testing import Script, pause
-from tests.client.support import drain, make, numbered, take
-from tests.metrics.torment import crowded, given_up, tormented
+from resilient_sse.metrics.opentelemetry import EXPORTED, OpenTelemetryMetrics, instrument_name
+from tests.client.support import URL, make, numbered
+from tests.metrics.torment import given_up, tormented
 
 ROOT = Path(__file__).parents[2]
 SPANLESS = NoOpTracerProvider()
 
 
 class Collector:
-    """A meter provider with two readers, and the instrument that feeds them."""
+    """A meter provider with a reader, and the instrument that feeds it."""
 
     def __init__(self, **options):
-        self.reader, self.second = InMemoryMetricReader(), InMemoryMetricReader()
-        self.provider = MeterProvider([self.reader, self.second], shutdown_on_exit=False)
+        self.reader = InMemoryMetricReader()
+        self.provider = MeterProvider([self.reader], shutdown_on_exit=False)
         self.metrics = OpenTelemetryMetrics(self.provider, SPANLESS, **options)
 
     def collected(self):
@@ -67,9 +60,6 @@ def collector():
     return Collector()
 
 
-# --- Names
-
-
 def in_prometheus(metric):
     """Name a metric as OpenTelemetry's exporters to Prometheus do: with its unit, and `_total` if it counts."""
     name = instrument_name(metric).replace(".", "_")
@@ -77,138 +67,52 @@ def in_prometheus(metric):
     return name + unit + ("_total" if metric.kind is Kind.COUNTER else "")
 
 
-def test_names_follow_the_conventions():
-    """Lower case, one namespace, neither unit nor kind in them, none twice."""
+def test_names_follow_the_conventions_and_lead_back():
+    """Neither unit nor kind in them; an exporter to Prometheus makes the companions' names again (R125)."""
+    assert set(METRICS) - set(EXPORTED) == {catalogue.RECONNECT_TIME_MS}, "the one in seconds once more"
     names = [instrument_name(metric) for metric in EXPORTED]
     assert len(set(names)) == len(names)
     for name in names:
         assert re.fullmatch(r"sse\.client(\.[a-z_]+)+", name)
         assert not re.search(r"_(total|seconds|bytes|ms)$", name), name
-
-
-def test_names_lead_back_to_the_catalogue():
-    """What an exporter to Prometheus makes of them are the companions' names (R125)."""
     for metric in set(EXPORTED) - set(CONTRACT):
         assert in_prometheus(metric) == metric.name
 
 
-def test_everything_but_a_repetition_is_exported():
-    """The histogram in milliseconds is the one in seconds once more."""
-    assert set(METRICS) - set(EXPORTED) == {catalogue.RECONNECT_TIME_MS}
-    assert instrument_name(catalogue.RECOVERY) == "sse.client.recovery"
-
-
-async def test_all_metrics_arrive_with_unit_and_help(script, collector):
-    """The units are in UCUM, the bounds those of the catalogue, and what adds up is a sum."""
+async def test_every_metric_arrives(script, collector):
+    """After every fault at least once, with unit, help and bounds (P28)."""
     await tormented(script, collector.metrics)
+    await given_up(collector.metrics)
     found = collector.collected()
     assert set(found) == {instrument_name(metric) for metric in EXPORTED}
     for metric in EXPORTED:
         got = found[instrument_name(metric)]
         assert (got.unit, got.description) == (metric.unit, metric.help)
-        kind = type(got.data).__name__
         if metric.kind is Kind.HISTOGRAM:
-            assert kind == "Histogram"
             assert got.data.data_points[0].explicit_bounds == metric.buckets
         elif metric is catalogue.STREAM_COMPLETION_RATE:
-            assert kind == "Gauge"
+            assert type(got.data).__name__ == "Gauge"
         else:
-            assert kind == "Sum"
             assert got.data.is_monotonic == (metric.kind is Kind.COUNTER)
 
 
-# --- Values
-
-
-async def test_the_figures_are_those_of_the_streams(script, collector):
-    """After every fault at least once (P28, R93, R101, R104, R106, R109 to R112)."""
-    ended = await tormented(script, collector.metrics)
-    some = [ended.stats, (await given_up(collector.metrics)).stats]
-    told = {
-        "events_received": "received",
-        "events_delivered": "delivered",
-        "duplicate_events": "duplicates",
-        "heartbeats": "heartbeats",
-        "events_filtered": "filtered",
-        "message_loss": "lost",
-        "stalls": "stalls",
-        "partial_events": "partial",
-        "id_conflicts": "id_conflicts",
-        "unusable_ids": "unusable_ids",
-        "connections": "connections",
-        "failed_attempts": "failed_attempts",
-        "callback_errors": "callback_errors",
-        "received": "bytes_received",
-    }
-    assert {name: collector.value(f"sse.client.{name}") for name in told} == {
-        name: sum(getattr(stats, figure) for stats in some) for name, figure in told.items()
-    }
-    assert collector.value("sse.client.streams_started") == 2
-    assert collector.value("sse.client.stream_completion_rate") == ended.stats.completion
-    assert collector.value("sse.client.reconnects", reason="stall") == 3
-    assert collector.value("sse.client.user_visible_errors", category="max_retries_exceeded") == 1
-    assert collector.value("sse.client.gaps", kind="hole") == 1
-
-
-async def test_a_recovery_from_a_stall(script, collector):
-    """Recovery is t4 - t2, silence t4 - t1, in seconds (R98, R101, X8)."""
-    script.respond(pause(2), *numbered(1)).hang()
-    script.respond(pause(0.5), *numbered(2)).hang()
-    async with make(script, observers=[collector.metrics]) as stream:
-        await take(stream, 2)
-        assert collector.value("sse.client.streams", state="connected") == 1
-    assert collector.value("sse.client.recovery") == (1, pytest.approx(1.5))
-    assert collector.value("sse.client.stall_recovery") == (1, pytest.approx(1.5))
-    assert collector.value("sse.client.silence") == (1, pytest.approx(31.5))
-    assert collector.value("sse.client.time_to_first_event") == (1, pytest.approx(2))
-    assert collector.value("sse.client.streams", state="connected") == 0
-
-
-async def test_an_unknown_completion_is_not_told(script, collector):
-    """No number is better than a guess (X12)."""
-    script.respond(*numbered(1, 2))
-    await drain(make(script, observers=[collector.metrics], on_eof="complete"))
-    assert "sse.client.stream_completion_rate" not in collector.collected()
-    assert collector.value("sse.client.total_events_received") == 2
-
-
-async def test_one_collection_is_one_reading(script, collector):
-    """However many instruments ask, and whoever collects besides: they agree, and nothing is told twice."""
-    script.respond(*numbered(1, 2, 3)).hang()
-    readings = []
-
-    def counted(figures):
-        readings.append(threading.get_ident())
-        return sums(figures)
-
-    sums = Figures.sums
-    async with make(script, observers=[collector.metrics]) as stream:
-        with patch.object(Figures, "sums", counted):
-            for number in (1, 2, 3):
-                await anext(stream)
-                assert collector.value("sse.client.events_delivered") == number
-                thread = threading.Thread(target=collector.second.get_metrics_data)
-                thread.start()
-                thread.join()
-    assert len(readings) == 6
-    assert len(set(readings)) > 1
-
-
-def test_collections_in_two_threads_do_not_mix():
-    """Each goes on with its own reading, whatever the other one has read in between."""
+def test_one_collection_is_one_reading():
+    """However many instruments ask, they agree; collections in two threads do not mix."""
     callbacks = {}
 
     class Meter(NoOpMeter):
         def create_observable_counter(self, name, callbacks_, *args):
             callbacks[name.rpartition(".")[2]] = callbacks_[0]
 
+    class Provider(NoOpMeterProvider):
+        def get_meter(self, *args, **kwargs):
+            return Meter("test")
+
     def ask(name):
         return callbacks[name](None)[0].value
 
-    instruments = Instruments(Labels())
-    instruments.register(Meter("test"))
     stats = StreamStats(started_at=0.0, delivered=1)
-    observer = instruments.figures.attach(stats)
+    observer = OpenTelemetryMetrics(Provider(), SPANLESS).attach(stats, URL)
     assert ask("events_delivered") == 1
     stats.delivered = 2
     with ThreadPoolExecutor(1) as other:
@@ -233,79 +137,6 @@ async def test_what_a_view_drops_disturbs_nothing(script):
             assert "sse.client.streams" not in found
 
 
-async def test_the_totals_of_dead_streams_stay(collector):
-    """A stream is not kept alive by its figures, and what it counted stays."""
-    script = Script()
-    for _ in range(20):
-        script.respond(*numbered(1, 2))
-        stream = make(script, observers=[collector.metrics], on_eof="complete")
-        await drain(stream)
-        make(script, observers=[collector.metrics])  # never iterated
-    del stream
-    gc.collect()
-    assert collector.value("sse.client.events_delivered") == 40
-    assert collector.value("sse.client.streams_started") == 20
-    assert collector.metrics._observers._shared.instruments.figures.attached == 0
-
-
-def test_many_threads_and_both_kinds_of_event_loops(collector):
-    """Streams of several loops at once, asyncio's and trio's, while it is collected: nothing is lost."""
-    seen = []
-
-    def collect(over):
-        while not over.is_set():
-            found = collector.collected()
-            names = (
-                "events_received",
-                "events_delivered",
-                "events_filtered",
-                "duplicate_events",
-                "heartbeats",
-            )
-            parts = [found[f"sse.client.{name}"].data.data_points[0].value for name in names]
-            seen.append(parts)
-
-    streams = crowded(collector.metrics, collect)
-    assert collector.value("sse.client.streams_started") == streams
-    assert collector.value("sse.client.events_delivered") == streams * 21
-    assert collector.value("sse.client.recovery")[0] == streams
-    assert len(seen) > 3
-    for received, *parts in seen:
-        assert received == sum(parts)
-
-
-# --- Labels
-
-
-async def test_streams_have_labels():
-    """The program's labels are attributes; what is not declared is `other` (R97)."""
-    collector = Collector(labels={"network": ["4g", "wifi"], "device": ["phone"]})
-    for chosen in ({"network": "4g", "device": "phone"}, {"network": "5g"}):
-        script = Script()
-        script.respond(*numbered(1))
-        observers = [collector.metrics.labelled(**chosen)]
-        await drain(make(script, observers=observers, on_eof="complete"))
-    await given_up(collector.metrics)
-    assert collector.value("sse.client.streams_started", network="4g", device="phone") == 1
-    assert collector.value("sse.client.streams_started", network="other", device="other") == 2
-    first_event = collector.value("sse.client.time_to_first_event", network="4g", device="phone")
-    assert first_event == (1, 0)
-    category = {"category": "max_retries_exceeded", "network": "other", "device": "other"}
-    assert collector.value("sse.client.user_visible_errors", **category) == 1
-
-
-def test_labels_are_checked_at_once(collector):
-    """A mistake is told where it is made (R97)."""
-    with pytest.raises(ValueError, match="at most 3"):
-        OpenTelemetryMetrics(NoOpMeterProvider(), labels={name: ["x"] for name in "abcd"})
-    with pytest.raises(ValueError, match="'user_id' is not allowed"):
-        OpenTelemetryMetrics(NoOpMeterProvider(), labels={"user_id": ["x"]})
-    with pytest.raises(ValueError, match="'network' was not declared"):
-        collector.metrics.labelled(network="4g")
-    with pytest.raises(ValueError, match="make one OpenTelemetryMetrics and share it"):
-        OpenTelemetryMetrics(collector.provider, labels={"network": ["4g"]})
-
-
 def test_what_is_no_provider_is_refused_at_once():
     """By the name of the argument (bad input)."""
     with pytest.raises(TypeError, match="meter_provider must be a provider with get_meter"):
@@ -316,29 +147,6 @@ def test_what_is_no_provider_is_refused_at_once():
         OpenTelemetryMetrics(None, "x")
 
 
-# --- One provider
-
-
-async def test_made_anew_for_each_stream(collector, caplog):
-    """Objects of one provider share their figures, and register nothing twice."""
-    for _ in range(3):
-        script = Script()
-        script.respond(*numbered(1, 2))
-        observers = [OpenTelemetryMetrics(collector.provider, SPANLESS)]
-        await drain(make(script, observers=observers, on_eof="complete"))
-    gc.collect()
-    assert collector.value("sse.client.events_delivered") == 6
-    assert caplog.records == []
-
-
-async def test_one_stream_is_not_counted_twice(script, collector):
-    """Two of them among the observers of one stream would double everything."""
-    script.respond(*numbered(1, 2))
-    observers = [collector.metrics, OpenTelemetryMetrics(collector.provider, SPANLESS)]
-    await drain(make(script, observers=observers, on_eof="complete"))
-    assert collector.value("sse.client.events_delivered") == 2
-
-
 def test_a_provider_is_not_kept_alive():
     """Tests and plugins make many."""
     collector = Collector()
@@ -347,7 +155,6 @@ def test_a_provider_is_not_kept_alive():
     del collector
     gc.collect()
     assert gone() is None
-    assert all(key is opentelemetry._GLOBAL or key for key in opentelemetry._providers)
 
 
 GLOBAL = """
@@ -397,82 +204,3 @@ def test_the_global_providers_are_the_default():
     run = [sys.executable, "-W", "error", "-c", GLOBAL]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
     assert (done.stdout.split(), done.stderr) == (["[4]", "3"], "")
-
-
-def test_without_a_provider_nothing_happens():
-    """OpenTelemetry's own rule: without an SDK all of this costs nothing and shows nothing."""
-    code = (
-        "import sys; from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics;"
-        "OpenTelemetryMetrics(); print('opentelemetry.sdk' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
-
-
-def test_a_missing_package_is_named():
-    """The text says what to install."""
-    code = "import sys; sys.modules['opentelemetry'] = None; import resilient_sse.metrics.opentelemetry"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "pip install 'resilient-sse[otel]'" in done.stderr
-
-
-# --- Faults
-
-
-class RefusesMeters(MeterProvider):
-    """A provider that has no meter for us."""
-
-    def get_meter(self, *args, **kwargs):
-        """Refuse."""
-        raise OSError("no meter")
-
-
-class RefusesInstruments(MeterProvider):
-    """A provider whose meter is full."""
-
-    def get_meter(self, *args, **kwargs):
-        """Give a meter that makes two instruments and no more."""
-        meter = super().get_meter(*args, **kwargs)
-        make_counter, made = meter.create_observable_counter, []
-
-        def create(*args, **kwargs):
-            made.append(args)
-            if len(made) > 2:
-                raise MemoryError("full")
-            return make_counter(*args, **kwargs)
-
-        meter.create_observable_counter = create
-        return meter
-
-
-class RefusesTracers(NoOpTracerProvider):
-    """A provider that has no tracer for us."""
-
-    def get_tracer(self, *args, **kwargs):
-        """Refuse."""
-        raise OSError("no tracer")
-
-
-@pytest.mark.parametrize(
-    "meters, tracers",
-    [
-        (RefusesMeters, NoOpTracerProvider),
-        (RefusesInstruments, NoOpTracerProvider),
-        (NoOpMeterProvider, RefusesTracers),
-    ],
-)
-async def test_a_provider_that_refuses(meters, tracers, caplog):
-    """The streams go on; it is counted, and logged once, however many streams there are (bad input)."""
-    metrics = OpenTelemetryMetrics(meters(), tracers())
-    errors = 0
-    for _ in range(3):
-        script = Script()
-        script.respond(*numbered(1, 2)).drop()
-        script.respond(*numbered(3))
-        stream = make(script, observers=[metrics], until=lambda item: item.id == "3")
-        assert [item.id for item in await drain(stream)] == ["1", "2", "3"]
-        errors += stream.stats.callback_errors
-    assert errors == 1
-    logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert len(logged) == 1
-    assert logged[0].exc_info is not None

@@ -2,15 +2,13 @@
 One process of several, for the tests of multi-process mode.
 
     python -m tests.metrics.worker torment        go through the torment, print its figures, end
-    python -m tests.metrics.worker die            the same, but end without any farewell, a second later
-    python -m tests.metrics.worker hold           keep a stream open until there is no more input
-    python -m tests.metrics.worker fork           have a child do its part, too, after streams of the parent
+    python -m tests.metrics.worker fork           the same, then in a child, then once more
+    python -m tests.metrics.worker hold           open a stream with a label, and wait to be killed
+    python -m tests.metrics.worker full           write to a disk that is full for a while
     python -m tests.metrics.worker forks          fork thirty times in the midst of writing
-    python -m tests.metrics.worker label          as torment, with a label
-    python -m tests.metrics.worker twice          have two registries
-    python -m tests.metrics.worker nowhere        as torment, but lose the directory before the figures are written
 """
 
+import gc
 import json
 import logging
 import os
@@ -19,47 +17,52 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.mmap_dict import MmapedDict
 
 from resilient_sse import StreamStats
-from resilient_sse.metrics import prometheus_processes
-from resilient_sse.metrics.prometheus import PrometheusMetrics
+from resilient_sse.metrics import prometheus
+from resilient_sse.metrics.prometheus import PrometheusMetrics, merged_registry
 from resilient_sse.testing import Script, run_in_virtual_time
-from tests.client.support import make, numbered, take
+from tests.client.support import URL, make, numbered, take
 from tests.metrics.torment import tormented
 
-METRICS = PrometheusMetrics(labels={"network": ["4g"]} if sys.argv[1] == "label" else None)
-if sys.argv[1] == "twice":
-    METRICS = PrometheusMetrics(CollectorRegistry())
-INSTRUMENT = METRICS.labelled(network="4g") if sys.argv[1] == "label" else METRICS
 
-
-def tell(line: str) -> None:
+def tell(told: Any) -> None:
     """Write a line for the test to read."""
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{json.dumps(told)}\n")
     sys.stdout.flush()
-
-
-async def one() -> None:
-    """Go through the torment and print what the stream has counted."""
-    stream = await tormented(Script(), INSTRUMENT)
-    tell(json.dumps(stream.stats.to_dict()))
 
 
 def torment() -> None:
     """End as programs do: nothing is flushed but by the interpreter's end."""
+
+    async def one() -> None:
+        stream = await tormented(Script(), PrometheusMetrics())
+        tell(stream.stats.to_dict())
+
     run_in_virtual_time(one)
-    if "PROGRAM_COUNTS" in os.environ:
-        Counter("program_done", "What the program counts itself.").inc()
+    Counter("program_done", "What the program counts itself.").inc()
 
 
-def die() -> None:
-    """End as killed programs do, after the figures were written once by themselves."""
-    run_in_virtual_time(one)
-    time.sleep(2.5)
-    os._exit(0)
+def fork() -> None:
+    """Count in the parent, then in a child, then in the parent again; the second with a registry of its own."""
+
+    async def one(metrics: PrometheusMetrics) -> None:
+        await tormented(Script(), metrics)
+
+    run_in_virtual_time(one, PrometheusMetrics())
+    PrometheusMetrics().flush()
+    if os.fork() == 0:
+        run_in_virtual_time(one, PrometheusMetrics())
+        PrometheusMetrics().flush()
+        os._exit(0)
+    assert os.wait()[1] == 0
+    run_in_virtual_time(one, PrometheusMetrics(CollectorRegistry()))
 
 
 def hold() -> None:
@@ -68,65 +71,62 @@ def hold() -> None:
     async def follow() -> None:
         script = Script()
         script.respond(*numbered(1, 2)).hang()
-        async with make(script, observers=[METRICS]) as stream:
+        metrics = PrometheusMetrics(labels={"network": ["4g"]})
+        async with make(script, observers=[metrics.labelled(network="4g")]) as stream:
             await take(stream, 2)
-            METRICS.flush()
-            tell("held")
             sys.stdin.read()
 
     run_in_virtual_time(follow)
 
 
-def fork() -> None:
-    """Count in the parent, then in a child, then in the parent again."""
-    run_in_virtual_time(one)
-    METRICS.flush()
-    if os.fork() == 0:
-        run_in_virtual_time(one)
-        METRICS.flush()
-        os._exit(0)
-    assert os.wait()[1] == 0
-    run_in_virtual_time(one)
+def full() -> None:
+    """Tell the failures, with their count and what was written, then lose the directory and get it back."""
+    prometheus.INTERVAL = 0.01  # type: ignore[misc]
+    directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    metrics = PrometheusMetrics()
+    stats = StreamStats(started_at=0.0, stalls=3)
+    with patch.object(MmapedDict, "read_value", side_effect=OSError("no space left on device")):
+        observer = metrics.attach(stats, URL)
+        while metrics.failures < 3:
+            time.sleep(0.01)
+        tell(metrics.failures)
+        stats.stalls = 5
+    del observer  # the last stream: the thread writes once more, and ends
+    gc.collect()
+    tell(metrics.failures)
+    deadline = time.monotonic() + 30
+    while not (stalls := merged_registry().get_sample_value("sse_client_stalls_total")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    tell(stalls)
+    shutil.rmtree(directory)
+    metrics.flush()
+    try:
+        merged_registry()
+    except ValueError as error:
+        tell(str(error))
+    directory.mkdir()
+    metrics.flush()
+    tell(generate_latest(merged_registry()).decode())
 
 
 def forks() -> None:
     """Fork again and again in the midst of writing."""
-    prometheus_processes.INTERVAL = 0
+    prometheus.INTERVAL = 0  # type: ignore[misc]
     sys.setswitchinterval(1e-6)  # the writer is cut short anywhere
-    observer = METRICS.attach(StreamStats(started_at=0.0), "https://host/stream")
+    metrics = PrometheusMetrics()
+    observer = metrics.attach(StreamStats(started_at=0.0), URL)
     for _ in range(30):
         if os.fork() == 0:
             signal.alarm(20)  # a child that hangs is killed, and seen
-            child = METRICS.attach(StreamStats(started_at=0.0), "https://host/stream")
-            METRICS.flush()
+            child = metrics.attach(StreamStats(started_at=0.0), URL)
+            metrics.flush()
             os._exit(child is None)
         assert os.wait()[1] == 0, "a child hung"
     del observer
 
 
-def twice() -> None:
-    """Export to two registries, which share the files."""
-    run_in_virtual_time(one)
-    run_in_virtual_time(tormented, Script(), PrometheusMetrics())
-
-
-def nowhere() -> None:
-    """Lose the directory, and let a stream go on all the same."""
-    run_in_virtual_time(one)
-    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-    run_in_virtual_time(one)
-
-
-JOBS: dict[str, Callable[[], Any]] = {
-    "die": die,
-    "fork": fork,
-    "forks": forks,
-    "hold": hold,
-    "label": torment,
-    "nowhere": nowhere,
-    "torment": torment,
-    "twice": twice,
-}
+JOBS: dict[str, Callable[[], None]] = {job.__name__: job for job in (torment, fork, hold, full, forks)}
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.ERROR)

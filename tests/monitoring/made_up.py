@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from resilient_sse.metrics.catalogue import Metric
-    from resilient_sse.monitoring.yaml_text import Plain
+    from resilient_sse.monitoring.prometheus_rules import Plain
 
 __all__ = ["Phase", "series"]
 

@@ -18,17 +18,17 @@ from resilient_sse.monitoring.prometheus_rules import (
     WINDOWS,
     alert_annotations,
     alert_labels,
+    duration,
     recorded,
+    yaml_text,
 )
-from resilient_sse.monitoring.promql import duration
-from resilient_sse.monitoring.yaml_text import yaml_text
 from tests.monitoring.made_up import Phase, series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from resilient_sse.monitoring.alerts import Alert
-    from resilient_sse.monitoring.yaml_text import Plain
+    from resilient_sse.monitoring.prometheus_rules import Plain
 
 __all__ = ["ALERT_VECTORS", "RULES_FILE", "SLO_VECTORS", "promtool_slo_tests", "promtool_tests"]
 

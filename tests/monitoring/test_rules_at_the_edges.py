@@ -3,7 +3,7 @@
 import pytest
 
 from resilient_sse.metrics import catalogue
-from resilient_sse.monitoring.yaml_text import yaml_text
+from resilient_sse.monitoring.prometheus_rules import yaml_text
 
 ERRORS = 'sse_user_visible_errors_total{job="api", instance="a", category="connection_lost"}'
 OUTAGES = 'sse_client_outages_total{job="api", instance="a"}'

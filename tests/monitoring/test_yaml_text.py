@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_sse.monitoring.yaml_text import yaml_text
+from resilient_sse.monitoring.prometheus_rules import yaml_text
 
 SENTENCES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]))
 TEXTS = SENTENCES | st.lists(st.from_regex(r"[a-z(>][ -~]{0,9}", fullmatch=True), min_size=2).map("\n".join)

@@ -12,13 +12,15 @@ import anyio
 import pytest
 
 from resilient_sse.testing.report import Report, check
-from resilient_sse.testing.report.gates import ALL, GATES, S1, S3, TOGETHER
+from resilient_sse.testing.report.gates import ALL, GATES, TOGETHER
 from resilient_sse.testing.scenarios import SCENARIOS, play_at_once
 from tests.netns.driver import NetnsDriver
 from tests.netns.naming import DIRECTORY
 from tests.netns.stage import need_kernel
 
 pytestmark = [pytest.mark.e2e, pytest.mark.proof]
+
+S1, S3 = SCENARIOS["slow-3g"].key, SCENARIOS["packet-loss"].key
 
 ROOT = Path(__file__).parents[2]
 

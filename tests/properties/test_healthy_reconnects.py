@@ -53,13 +53,13 @@ def reconnect(form: str, times: int) -> tuple[list[str], list[str], list[Gap]]:
                 gaps.append(item)
 
     for _ in range(times):
-        session.opened(200, {}, cursor=session.intake.cursor, now=now)
+        session.opened(200, {}, cursor=session.delivery.cursor, now=now)
         patient = empty < 2
         new = draw.randint(0 if patient and sent else 1, 3)
         for number in range(len(sent), len(sent) + new):
             sent.append(name(number))
             places[sent[-1]] = number
-        known = places.get(session.intake.cursor, -1)
+        known = places.get(session.delivery.cursor, -1)
         start = max(known + 1 - draw.randint(0, 2), 0)
         blocks = [event(each, id=each) for each in sent[start:]]
         wire = b"".join([comment("ping"), *blocks])

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_sse._core.backoff import MIN_SERVER_DELAY, Backoff, Pacing
-from resilient_sse._core.classify import retry_after_seconds
 from resilient_sse._core.cursor import usable_as_cursor
 from resilient_sse._core.dedup import DEDUP_MODES, Dedup, Deduplicator, Sighting
+from resilient_sse._core.delivery import Delivery
 from resilient_sse._core.events import Closed, Gap, ServerSentEvent
-from resilient_sse._core.intake import Intake
 from resilient_sse._core.options import StreamOptions
+from resilient_sse._core.outage import retry_after_seconds
 from resilient_sse._core.parser import Block
 from resilient_sse._core.sequence import State, integers
 from resilient_sse._core.states import Reason
@@ -308,7 +308,7 @@ class Client:
 
     def __init__(self, stored: int) -> None:
         self.stats = StreamStats()
-        self.intake = Intake(StreamOptions(sequence=integers, last_event_id=str(stored)), self.stats)
+        self.intake = Delivery(StreamOptions(sequence=integers, last_event_id=str(stored)), self.stats)
         self.taken: list[ServerSentEvent | Gap] = []
         self.connections = 0
 
@@ -416,7 +416,7 @@ def test_each_restart_of_the_server_is_one_notice(epochs):
 def test_overlapping_replays_of_opaque_ids_repeat_nothing(connections):
     """Without numbers, a server that resumes from the cursor or before it is heard exactly once (R63, R150)."""
     stats = StreamStats()
-    intake = Intake(StreamOptions(), stats)
+    intake = Delivery(StreamOptions(), stats)
     delivered: list[int] = []
     for connection, serving in enumerate(connections, start=1):
         intake.connected(connection, resumed=intake.cursor is not None)

@@ -116,7 +116,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
     @rule(overlap=st.integers(0, 5))
     def open(self, overlap):
         """Accept a connection, which serves from the cursor on or from a little before it."""
-        cursor = self.session.intake.cursor
+        cursor = self.session.delivery.cursor
         self.now = max(self.now, self.session.resume_at)
         entries = [at for at, (_, number) in enumerate(self.log) if number == cursor]
         self.next = entries[-1] + 1 if entries else 0
@@ -303,8 +303,8 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
     def told(self) -> list[StateChange]:
         """Take the changes nobody was told yet, and check each of them."""
-        untold = list(self.session.journal.untold)
-        self.session.journal.untold.clear()
+        untold = list(self.session.untold)
+        self.session.untold.clear()
         changes = [change for change in untold if isinstance(change, StateChange)]
         for recovery in untold:
             if isinstance(recovery, Recovery):
@@ -331,7 +331,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost_or_repeated(self):
         """What was delivered is what was published up to the cursor: all of it, once, in order (R35, R57, R63)."""
-        cursor = int(self.session.intake.cursor or 0)
+        cursor = int(self.session.delivery.cursor or 0)
         assert self.delivered == [number for number in self.wanted if int(number) <= cursor]
 
     @invariant()

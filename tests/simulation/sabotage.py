@@ -20,13 +20,13 @@ from resilient_sse._core import outage
 from resilient_sse._core.backoff import Pacing
 from resilient_sse._core.batches import Batches
 from resilient_sse._core.dedup import Deduplicator, Sighting
+from resilient_sse._core.delivery import Delivery
 from resilient_sse._core.events import ServerSentEvent
-from resilient_sse._core.intake import Intake
 from resilient_sse._core.liveness import Silence
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.outage import Outage
 from resilient_sse._core.parser import Block
-from resilient_sse._core.resumption import Resumption
+from resilient_sse._core.recovery import Resumption
 from resilient_sse._core.sequence import Numbers, Place, Sequence, State
 from resilient_sse._core.session import Session
 from tests.simulation.plan import Answer, Deed, Options, Plan
@@ -97,7 +97,7 @@ def overtaken_events():
 
         return wrapped
 
-    return replaced(Intake, "put", make)
+    return replaced(Delivery, "put", make)
 
 
 def again_over_the_next_connection(chosen, *, kept):
@@ -125,7 +125,7 @@ def again_over_the_next_connection(chosen, *, kept):
 
     @contextmanager
     def both():
-        with replaced(Intake, "put", make_put), replaced(Intake, "connected", make_connected):
+        with replaced(Delivery, "put", make_put), replaced(Delivery, "connected", make_connected):
             yield
 
     return both()
@@ -164,7 +164,7 @@ def half_events():
     def make(disconnected):
         def wrapped(self, *args, **options):
             if self._current.opened_at is not None and self._current.parser._id:
-                self.intake._set_id(self._current.parser._id)
+                self.delivery._set_id(self._current.parser._id)
             return disconnected(self, *args, **options)
 
         return wrapped
@@ -184,7 +184,7 @@ def ids_that_fall():
 
         return wrapped
 
-    return replaced(Intake, "_deliver", make)
+    return replaced(Delivery, "_deliver", make)
 
 
 def heartbeats_that_fall():
@@ -199,7 +199,7 @@ def heartbeats_that_fall():
 
         return wrapped
 
-    return replaced(Intake, "_deliver", make)
+    return replaced(Delivery, "_deliver", make)
 
 
 def forgotten_cursor():
@@ -322,7 +322,7 @@ def untold_failures():
         def wrapped(self, new, reason, *args, **options):
             move(self, new, reason, *args, **options)
             if new is StreamState.RECONNECTING and reason is Reason.CONNECT:
-                self.journal.untold.pop()
+                self.untold.pop()
 
         return wrapped
 
@@ -356,7 +356,7 @@ def untold_returns():
             waited = self.state is StreamState.WAITING
             move(self, new, *args, **options)
             if waited and new is StreamState.CONNECTED:
-                self.journal.untold.pop()
+                self.untold.pop()
 
         return wrapped
 
@@ -375,7 +375,7 @@ def uncounted_duplicates():
 
         return wrapped
 
-    return replaced(Intake, "_judge", make)
+    return replaced(Delivery, "_judge", make)
 
 
 def uncounted_losses():
@@ -390,7 +390,7 @@ def uncounted_losses():
 
         return wrapped
 
-    return replaced(Intake, "_counted", make)
+    return replaced(Delivery, "_counted", make)
 
 
 def endless_patience():
@@ -421,7 +421,7 @@ def inherited_ids():
 
         return wrapped
 
-    return replaced(Intake, "_look", make)
+    return replaced(Delivery, "_look", make)
 
 
 def plain_events_first():
@@ -619,7 +619,7 @@ def untold_retry():
 
         return wrapped
 
-    return replaced(Intake, "_deliver", make)
+    return replaced(Delivery, "_deliver", make)
 
 
 def garbled_server():

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from resilient_sse.testing.connection import Connection
-from resilient_sse.testing.steps import Reply
+from resilient_sse.testing.steps import Connection, Reply
 from resilient_sse.testing.wire import Pause
 from tests.simulation.plan import Answer
 from tests.simulation.truth import Published, Sent, Truth

@@ -10,7 +10,7 @@ import pytest
 
 from resilient_sse import NotResumableError
 from resilient_sse._core.batches import Batches
-from resilient_sse._core.intake import Intake
+from resilient_sse._core.delivery import Delivery
 from tests.simulation.check import check
 from tests.simulation.features import features
 from tests.simulation.generate import generate
@@ -197,7 +197,7 @@ def test_an_unwatched_plan_is_judged_in_batches():
     """Nothing looks at single events: reads are judged at once, by columns too, and none is judged singly (10)."""
     with (
         patch.object(Batches, "_judge_run", autospec=True, side_effect=Batches._judge_run) as by_columns,
-        patch.object(Intake, "take", side_effect=AssertionError),
+        patch.object(Delivery, "take", side_effect=AssertionError),
     ):
         records = [play(generate(seed)) for seed in (24, 69)]
 

@@ -1,8 +1,9 @@
-"""The scenarios, played once for all tests: in virtual time on both backends, and over real sockets."""
+"""The scenarios, played once for all tests of a process: in virtual time on both backends, and over sockets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
 from datetime import date
 from functools import cache
 from typing import Any
@@ -78,3 +79,46 @@ def failed() -> Callable[..., list[str]]:
 def virtual_report(request: pytest.FixtureRequest) -> Report:
     """Give the report on the runs in virtual time."""
     return report_of(request.param)
+
+
+# --- For tests of the report: a run in which all went well, and ways to spoil it
+
+
+@pytest.fixture
+def entries() -> list[Entry]:
+    """Give the log of a run in which all went well."""
+    return list(log_of("asyncio"))
+
+
+@pytest.fixture
+def lines() -> list[dict[str, Any]]:
+    """Give the same log as the parsed lines of its file."""
+    return parsed(log_of("asyncio"))
+
+
+@pytest.fixture
+def good() -> Report:
+    """Give the report on it."""
+    return report_of("asyncio")
+
+
+@pytest.fixture
+def document(good: Report) -> dict[str, Any]:
+    """Give that report as a reader of the file gets it."""
+    return json.loads(json.dumps(good.to_dict()))
+
+
+@pytest.fixture
+def replay() -> Callable[..., tuple[Report, list[dict[str, Any]]]]:
+    """Give a function that plays scenarios anew and returns the report and the parsed log."""
+
+    def replay(*names: str) -> tuple[Report, list[dict[str, Any]]]:
+        log = play_all([SCENARIOS[name] for name in names or SCENARIOS], ["virtual"], seed=4)
+        return Report(log, day=DAY), parsed(log)
+
+    return replay
+
+
+def parsed(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """Parse entries as the lines of a file."""
+    return [json.loads(entry.to_json()) for entry in entries]

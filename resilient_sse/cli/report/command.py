@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,17 +15,15 @@ from secrets import randbelow
 from typing import TYPE_CHECKING, NoReturn
 
 from resilient_sse.cli.exits import Exit, complain
-from resilient_sse.cli.report.progress import Progress
 from resilient_sse.testing.extra import MissingExtraError, require
 from resilient_sse.testing.report import Report, check, check_files, print_report, render_page
 from resilient_sse.testing.scenarios import SCENARIOS, play_all, write_log
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator
     from types import FrameType
 
     from resilient_sse.cli.report.arguments import ReportOptions
-    from resilient_sse.testing.scenarios import Entry
 
 __all__ = ["run_report"]
 
@@ -39,6 +38,9 @@ def run_report(options: ReportOptions) -> int:
             return _check(*options.check)
         with _terminable():
             return _report(options)
+    except MissingExtraError as error:
+        complain(str(error))
+        return Exit.USAGE
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.filename is None:
             raise
@@ -77,36 +79,36 @@ def _check(report: Path, log: Path) -> int:
 
 def _report(options: ReportOptions) -> int:
     forms = ("virtual", "real") if options.form == "both" else (options.form,)
-    if forms != ("virtual",):
-        try:
-            require("the report over real sockets")
-        except MissingExtraError as error:
-            complain(str(error))
-            return Exit.USAGE
+    if forms == ("virtual",):
+        require("the report", "rich", server=False)
+    else:
+        require("the report over real sockets", "rich")
     # The server is on this machine: a proxy that the environment names has no part in this.
     os.environ["no_proxy"] = "*"
     paths = _paths(options)
     seed = randbelow(_SEEDS) if options.seed is None else options.seed
     scenarios = [SCENARIOS[name] for name in options.scenarios]
-    with Progress(len(scenarios) * len(forms), plain=options.plain or options.json) as progress:
-        entries = play_all(scenarios, forms, seed=seed, done=progress.done)
+    with _progress(len(scenarios) * len(forms), plain=options.plain or options.json) as done:
+        entries = play_all(scenarios, forms, seed=seed, done=done)
     report = Report(entries, day=datetime.now(UTC).date())
     differences = check(report.to_dict(), [json.loads(entry.to_json()) for entry in entries])
-    _write(report, entries, paths)
+    document = json.dumps(report.to_dict(), indent=2)
+    for name, path in paths.items():
+        if name == "log":
+            write_log(path, entries)
+        else:
+            path.write_text(render_page(report) if name == "html" else f"{document}\n", encoding="utf-8")
     if options.json:
-        print(json.dumps(report.to_dict(), indent=2))
+        print(document)
     else:
         print_report(report, sys.stdout, plain=options.plain or not sys.stdout.isatty())
-        print(f"seed {seed}; {_checked(differences)}")
+        agrees = "agrees" if not differences else "DISAGREES"
+        print(f"seed {seed}; an independent recount from the raw log {agrees}")
     for difference in differences:
-        complain(f"the checker disagrees: {difference}")
+        complain(f"the recount disagrees: {difference}")
     # Of a part nobody can say that all is well; that what was played is well, one can.
     kept = report.ready if report.complete else report.kept
     return Exit.ENDED if kept and not differences else Exit.GAVE_UP
-
-
-def _checked(differences: Sequence[str]) -> str:
-    return "an independent recount from the raw log agrees" if not differences else "the recount DISAGREES"
 
 
 def _paths(options: ReportOptions) -> dict[str, Path]:
@@ -114,25 +116,26 @@ def _paths(options: ReportOptions) -> dict[str, Path]:
     paths: dict[str, Path] = {}
     if options.output is not None:
         options.output.mkdir(parents=True, exist_ok=True)
-        paths = {
-            "json": options.output / "report.json",
-            "html": options.output / "report.html",
-            "log": options.output / "log.jsonl",
-        }
-    for name, path in (("html", options.html), ("log", options.log)):
-        if path is not None:
-            paths[name] = path
+        names = {"json": "report.json", "html": "report.html", "log": "log.jsonl"}
+        paths = {kind: options.output / name for kind, name in names.items()}
+    paths |= {name: path for name, path in (("html", options.html), ("log", options.log)) if path is not None}
     for path in paths.values():
         path.open("ab").close()  # other than `touch`, it refuses a directory
     return paths
 
 
-def _write(report: Report, entries: Sequence[Entry], paths: dict[str, Path]) -> None:
-    for name, path in paths.items():
-        match name:
-            case "json":
-                path.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-            case "html":
-                path.write_text(render_page(report), encoding="utf-8")
-            case _:
-                write_log(path, entries)
+@contextmanager
+def _progress(total: int, *, plain: bool) -> Generator[Callable[[str], None]]:
+    """Show on standard error how many runs are over: as a bar that moves, or as lines where nobody watches."""
+    begun = time.monotonic()
+    if plain or not sys.stderr.isatty():
+        yield lambda run: print(f"{time.monotonic() - begun:5.1f} s  {run}", file=sys.stderr, flush=True)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(24), MofNCompleteColumn(), TextColumn("runs"), TimeElapsedColumn())
+    # It draws in a thread: virtual time leaves the loop no real moment in which it could.
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda _run: progress.advance(task)

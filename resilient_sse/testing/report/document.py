@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
+from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
 from resilient_sse.monitoring.alerts import conditions
-from resilient_sse.testing.report.figures import Figures, aggregate, figures_of
-from resilient_sse.testing.report.gates import TOGETHER, Verdict, judge
-from resilient_sse.testing.report.runs import Run, runs_of
-from resilient_sse.testing.scenarios.log import Entry
+from resilient_sse.testing.report.gates import ALL_GATES, TOGETHER, TOGETHER_GATES, aggregate, common
+from resilient_sse.testing.scenarios import SCENARIOS, Entry
+from resilient_sse.testing.scenarios.gates import Figures, Verdict, judge
+from resilient_sse.testing.scenarios.log import Run, runs_of
+from resilient_sse.testing.scenarios.play import Scenario
 
-__all__ = ["AGGREGATES", "FIELDS", "FORMS", "Judged", "Report"]
-
-FIELDS: Mapping[str, Sequence[str]] = MappingProxyType(
-    {
-        "scenario_1_slow_3g": ("completion_rate_percent", "duplicates", "message_loss", "duration_ms"),
-        "scenario_2_stall_detection": ("stall_recovery_ms", "ui_feedback", "auto_reconnect"),
-        "scenario_3_packet_loss": ("initial_delivery_percent", "completion_after_replay_percent", "gaps"),
-        "scenario_4_network_handoff": ("total_events", "received_events", "recovery_ms"),
-        "scenario_5_rapid_reconnects": (
-            "reconnect_attempts",
-            "backoff_sequence",
-            "jitter_diversity_percent",
-            "final_completion_percent",
-        ),
-        "scenario_6_user_experience": ("silent_failures", "visible_errors", "retry_indicator"),
-    }
-)
-"""What the report says of each scenario, besides its status."""
+__all__ = ["AGGREGATES", "FORMS", "Judged", "Report", "report_schema"]
 
 AGGREGATES = (
     "mean_completion_rate_percent",
@@ -41,11 +28,14 @@ AGGREGATES = (
     "total_message_loss",
     "total_duplicates",
 )
-"""What it says of all together."""
+"""What the report says of all scenarios together."""
 
-FORMS = ("real", "virtual")
-"""The forms, the closest to the world first: of several, the figures of the report are those of the first."""
+FORMS = MappingProxyType({"real": "real sockets", "virtual": "virtual time"})
+"""
+The forms in words, the closest to the world first.
 
+Of several, the figures of the report are those of the first.
+"""
 
 _LATE = 0.1
 """Seconds; from here on times say something about the machine as well."""
@@ -65,6 +55,12 @@ class Judged:
     run: Run
     figures: Figures
     verdicts: Sequence[Verdict]
+
+    @classmethod
+    def of(cls, run: Run, scenario: Scenario) -> Judged:
+        """Judge a run by the figures and gates of all scenarios, and those of its own."""
+        figures = {**common(run), **scenario.figures(run)}
+        return cls(run, figures, judge(run.name, run.form, figures, [*ALL_GATES, *scenario.gates]))
 
     @property
     def passed(self) -> bool:
@@ -87,30 +83,32 @@ class Report:
         day: When it was run.
 
     Raises:
-        ValueError: The log is empty, or the log of a run is not whole.
+        ValueError: The log is empty, of a scenario that is not one of the six, or that of a run is not whole.
     """
 
     def __init__(self, entries: Iterable[Entry], *, day: date) -> None:
         self.day = day
-        self.judged: list[Judged] = [_judged(run) for run in runs_of(entries)]
-        if not self.judged:
+        by_key = {scenario.key: scenario for scenario in SCENARIOS.values()}
+        runs = runs_of(entries)
+        if not runs:
             raise ValueError("the log is empty")
-        played = {judged.run.form for judged in self.judged}
-        self.form: str = next(form for form in FORMS if form in played)
-        self.shown: dict[str, Judged] = {
+        strange = next((run.scenario for run in runs if run.scenario not in by_key), None)
+        if strange is not None:
+            raise ValueError(f"the log is of {strange!r}, which is none of the scenarios of a report")
+        self.judged: list[Judged] = [Judged.of(run, by_key[run.scenario]) for run in runs]
+        self.form: str = next(form for form in FORMS if any(run.form == form for run in runs))
+        self.shown: Mapping[str, Judged] = {
             judged.run.scenario: judged for judged in self.judged if judged.run.form == self.form
         }
         self.figures: Figures = aggregate((judged.run, judged.figures) for judged in self.shown.values())
-        together = judge(TOGETHER, TOGETHER, self.form, self.figures) if self.complete else ()
-        self.verdicts: list[Verdict] = [
-            *(verdict for judged in self.judged for verdict in judged.verdicts),
-            *together,
-        ]
+        self.verdicts: list[Verdict] = [verdict for judged in self.judged for verdict in judged.verdicts]
+        if self.complete:
+            self.verdicts += judge(TOGETHER, self.form, self.figures, TOGETHER_GATES)
 
     @property
     def complete(self) -> bool:
         """Whether all six scenarios were run."""
-        return self.shown.keys() == FIELDS.keys()
+        return len(self.shown) == len(SCENARIOS)
 
     @property
     def kept(self) -> bool:
@@ -120,7 +118,7 @@ class Report:
     @property
     def reasons(self) -> list[str]:
         """Why the answer is NO; nothing if it is YES."""
-        missing = [f"{key}: not run" for key in FIELDS if key not in self.shown]
+        missing = [f"{x.key}: not run" for x in SCENARIOS.values() if x.key not in self.shown]
         failed = [str(verdict) for verdict in self.verdicts if not verdict.passed]
         late = [
             f"{judged.run.name}: this machine itself was up to {judged.run.late:.1f} s late, which may be why"
@@ -136,10 +134,9 @@ class Report:
 
     def status(self, scenario: str) -> str:
         """Return `PASS`, `FAIL`, or `NOT RUN`; a scenario passes if it does so in every form."""
-        mine = [judged for judged in self.judged if judged.run.scenario == scenario]
         if scenario not in self.shown:
             return "NOT RUN"
-        return "PASS" if all(judged.passed for judged in mine) else "FAIL"
+        return "PASS" if all(x.passed for x in self.judged if x.run.scenario == scenario) else "FAIL"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as the schema says."""
@@ -149,18 +146,26 @@ class Report:
             "total_tests": len(self.verdicts),
             "tests_passed": passed,
             "tests_failed": len(self.verdicts) - passed,
-            "scenarios": {key: self._scenario(key) for key in FIELDS},
+            "scenarios": {scenario.key: self._scenario(scenario) for scenario in SCENARIOS.values()},
             "aggregate_metrics": {name: self.figures[name] for name in AGGREGATES},
             "production_readiness": "YES" if self.ready else "NO",
             "alerts_configured": conditions(),
         }
         return document if self.ready else {**document, "readiness_reasons": self.reasons}
 
-    def _scenario(self, key: str) -> dict[str, Any]:
-        figures = self.shown[key].figures if key in self.shown else {}
-        return {"status": self.status(key), **{name: figures.get(name) for name in FIELDS[key]}}
+    def _scenario(self, scenario: Scenario) -> dict[str, Any]:
+        figures = self.shown[scenario.key].figures if scenario.key in self.shown else {}
+        return {"status": self.status(scenario.key), **{name: figures.get(name) for name in scenario.fields}}
 
 
-def _judged(run: Run) -> Judged:
-    figures = figures_of(run)
-    return Judged(run, figures, judge(run.name, run.scenario, run.form, figures))
+@cache
+def report_schema() -> dict[str, Any]:
+    """
+    Return the JSON Schema (draft 2020-12) of reports, for a validator such as `jsonschema`.
+
+    A report that says YES has exactly the keys of the report that this project started from.  One that says NO has
+    one more, `readiness_reasons`.
+    """
+    text = files("resilient_sse.testing.report").joinpath("schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema

@@ -1,182 +1,245 @@
-"""The report as one HTML page that needs nothing else: figures against their gates, and charts of the runs."""
+"""The report for people: one rendering by rich, for a terminal, for plain lines, and for a page with charts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
 from string import Template
+from typing import IO, TYPE_CHECKING
 
-from resilient_sse.testing.report.charts import charted, recoveries_chart
-from resilient_sse.testing.report.document import FIELDS, Judged, Report
-from resilient_sse.testing.report.figures import PROMPT_ATTEMPTS
-from resilient_sse.testing.report.gates import Verdict
-from resilient_sse.testing.report.labels import FORM_NAMES, figure_name, scenario_title, wanted, written
-from resilient_sse.testing.report.svg import tag
-from resilient_sse.testing.scenarios import SCENARIOS
+from resilient_sse.testing.extra import require
+from resilient_sse.testing.report.charts import delays, timeline
+from resilient_sse.testing.report.document import FORMS, Judged, Report
+from resilient_sse.testing.report.gates import ALL, TOGETHER
+from resilient_sse.testing.scenarios import SCENARIOS, Gate, Scenario, Verdict
 
-__all__ = ["render_page"]
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
-_PAGE = Template("""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Streaming resilience: $answer</title>
-<style>
-$style</style>
-</head>
-<body>
-<main>
-<header>
-<div><h1>Streaming resilience, production scenarios</h1><p class="dim">$subtitle</p></div>
-<div class="answer $verdict">Production ready: $answer<small>$passed of $total gates passed</small></div>
-</header>
-$reasons
-<ul class="tiles">
-$tiles
-</ul>
-<ul class="legend">
-$legend
-</ul>
-<div class="cards">
-$cards
-</div>
-<footer>Every figure is computed from the raw log. Letters with numbers name the demands. $alerts</footer>
-</main>
-</body>
-</html>
-""")
+__all__ = ["figure_name", "print_report", "render_page", "wanted", "written"]
 
-_STATES = ("connecting", "connected", "waiting", "reconnecting", "error", "closed")
+_PAGE_COLUMNS, _PLAIN_COLUMNS = 96, 200
+_DEMAND_COLUMNS = 12
 
-_TILES = (
-    ("mean_completion_rate_percent", "mean completion"),
-    ("mean_reconnect_time_ms", "mean reconnect"),
-    ("p95_reconnect_time_ms", "p95 reconnect"),
-    ("p99_reconnect_time_ms", "p99 reconnect"),
-    ("total_message_loss", "messages lost"),
-    ("total_duplicates", "delivered twice"),
-)
+_UNITS = {"_ms": " ms", "_s": " s", "_percent": " %", "_bytes": " bytes"}
+
+_WORDS = {
+    "in_time": "came to its end",
+    "announcements": "reconnects announced",
+    "suppressed": "repeated events suppressed",
+    "unreconciled": "streams whose own count is off",
+    "unrecovered": "outages not recovered from",
+    "order_breaks": "events out of order",
+    "altered": "events altered",
+    "message_loss": "messages lost",
+    "max_live_connections": "connections of a stream at once",
+    "reconnects_never": "outages not recovered from",
+}
+_TELLING = ("completion_rate_percent", "duplicates", "message_loss")
+"""Of the figures that all scenarios share, those that are worth a row if all is well."""
+
+
+def print_report(report: Report, file: IO[str], *, plain: bool = False) -> None:
+    """
+    Print the tables of a report: the figures of each scenario against their gates, and the answer.
+
+    Args:
+        report: The report.
+        file: Where to.
+        plain: Without frames and colours, and without lines that are wrapped.
+
+    Raises:
+        ModuleNotFoundError: rich is not installed: `pip install 'resilient-sse[testing]'`.
+    """
+    lines = io.StringIO()
+    console = _console(lines if plain else file, plain=plain)
+    for scenario in SCENARIOS.values():
+        for judged in report.judged:
+            if judged.run.scenario == scenario.key:
+                status = "PASS" if judged.passed else "FAIL"
+                title = f"{scenario.title}, {FORMS[judged.run.form]}: {status}"
+                _print_table(console, title, _telling(judged.verdicts), scenario.words, plain=plain)
+    together = [verdict for verdict in report.verdicts if verdict.gate.scenario == TOGETHER]
+    if together:
+        _print_table(console, f"All scenarios, {FORMS[report.form]}", together, {}, plain=plain)
+    _print_answer(console, report)
+    file.writelines(f"{line.rstrip()}\n" for line in lines.getvalue().splitlines())
 
 
 def render_page(report: Report) -> str:
-    """Return the page."""
-    answer = "YES" if report.ready else "NO"
-    played = ", ".join(FORM_NAMES[form] for form in dict.fromkeys(x.run.form for x in report.judged))
-    return _PAGE.substitute(
-        style=files("resilient_sse.testing.report").joinpath("page.css").read_text(encoding="utf-8"),
-        answer=answer,
-        verdict="pass" if report.ready else "fail",
-        subtitle=escape(f"{report.day:%Y-%m-%d}; played over {played}; shown: {FORM_NAMES[report.form]}"),
-        passed=sum(verdict.passed for verdict in report.verdicts),
-        total=len(report.verdicts),
-        reasons=_reasons(report),
-        tiles="\n".join(_tile(report, name, label) for name, label in _TILES),
-        legend="\n".join(_legend()),
-        cards="\n".join([*(_card(report, key) for key in FIELDS if key in report.shown), *_together(report)]),
+    """
+    Return the report as one HTML page that needs nothing else: every gate, and charts of the runs.
+
+    Raises:
+        ModuleNotFoundError: rich is not installed: `pip install 'resilient-sse[testing]'`.
+    """
+    sections = [_section(report, x) for x in SCENARIOS.values() if x.key in report.shown]
+    together = [verdict for verdict in report.verdicts if verdict.gate.scenario == TOGETHER]
+    if together:
+        status = "PASS" if all(verdict.passed for verdict in together) else "FAIL"
+        sections.append(
+            f"<section><h2>All scenarios: back after a loss <b class='{status}'>{status}</b></h2>"
+            "<p>From the loss that was noticed to the next event; outages that took more than two attempts, or"
+            " after which the server had nothing to send, are left out.</p>"
+            + _exported(together, {}, f"All scenarios, {FORMS[report.form]}")
+            + "</section>"
+        )
+    console = _console(io.StringIO(), record=True)
+    _print_answer(console, report)
+    played = ", ".join(FORMS[form] for form in FORMS if any(x.run.form == form for x in report.judged))
+    return Template(_resource("page.html")).substitute(
+        style=_resource("page.css"),
+        answer="YES" if report.ready else "NO",
+        subtitle=escape(f"{report.day:%Y-%m-%d}; played in {played}; charts of {FORMS[report.form]}"),
+        verdict=console.export_html(inline_styles=True, code_format="<pre>{code}</pre>"),
+        sections="\n".join(sections),
         alerts=escape("Alerts: " + "; ".join(report.to_dict()["alerts_configured"]) + "."),
     )
 
 
-def _reasons(report: Report) -> str:
-    if report.ready:
-        return ""
-    items = "".join(tag("li", escape(reason)) for reason in report.reasons)
-    return f'<section class="reasons"><h2 class="fail">Why not</h2><ul>{items}</ul></section>'
+def wanted(gate: Gate) -> str:
+    """Return what a gate asks for, with its unit."""
+    if gate.relation == "within" and isinstance(gate.limit, tuple):
+        low, high = (f"{limit:,g}" for limit in gate.limit)
+        unit = _unit(gate.figure)
+        return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
+    relation = {"==": "", "<=": "at most ", "<": "under ", ">=": "at least ", ">": "over "}[gate.relation]
+    return relation + written(gate.figure, gate.limit)
 
 
-def _tile(report: Report, name: str, label: str) -> str:
-    verdict = next((x for x in report.verdicts if x.gate.figure == name and x.run == "aggregate"), None)
-    style = "" if verdict is None else "pass" if verdict.passed else "fail"
-    limit = "" if verdict is None else f" ({wanted(verdict.gate)})"
-    value = tag("b", escape(written(name, report.figures[name])), class_=style)
-    return tag("li", value + tag("span", escape(label + limit)))
+def _table(verdicts: Iterable[Verdict], words: Mapping[str, str], *, plain: bool, title: str = "") -> Table:
+    """
+    Return a table with a row for each verdict.
 
+    Args:
+        verdicts: The verdicts.
+        words: What people call a figure, where its name does not say it.
+        plain: Without a frame.
+        title: What stands above it.
+    """
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - optional
+    from rich.table import Table  # noqa: PLC0415 - optional
+    from rich.text import Text  # noqa: PLC0415 - optional
 
-def _legend() -> Iterable[str]:
-    for state in _STATES:
-        yield f'<li><i style="background: var(--{state})"></i>{state}</li>'
-    yield '<li><i style="background: var(--curve); height: 3px"></i>messages received</li>'
-    yield '<li><i style="border-top: 2px dashed var(--mark); height: 4px"></i>fault, or limit</li>'
-    yield '<li><i style="border-top: 2px dashed var(--connected); height: 4px"></i>fault over</li>'
-
-
-def _card(report: Report, key: str) -> str:
-    mine = [judged for judged in report.judged if judged.run.scenario == key]
-    status = report.status(key)
-    promise = next(scenario.promise for scenario in SCENARIOS.values() if scenario.key == key)
-    number = [*FIELDS].index(key) + 1
-    badge = tag("span", status, class_=f"badge {'pass' if status == 'PASS' else 'fail'}")
-    drawings = "".join(
-        tag("figure", tag("figcaption", escape(caption)) + drawing)
-        for caption, drawing in charted(report.shown[key].run)
+    table = Table(
+        title=Text(title) if title else None,
+        title_justify="left",
+        title_style="bold",
+        box=None if plain else SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        header_style="" if plain else "bold",
     )
+    table.add_column("", no_wrap=True)
+    table.add_column("figure")
+    table.add_column("result", justify="right", no_wrap=True)
+    table.add_column("wanted", justify="right", no_wrap=True)
+    table.add_column("demand", max_width=_DEMAND_COLUMNS)
+    for verdict in verdicts:
+        gate = verdict.gate
+        table.add_row(
+            Text("pass", "green") if verdict.passed else Text("FAIL", "bold red"),
+            Text(figure_name(gate.figure, words)),
+            Text(written(gate.figure, verdict.value)),
+            Text(wanted(gate)),
+            Text(gate.demand.split(",")[0].split(":")[0], "dim"),
+        )
+    return table
+
+
+def _console(file: IO[str], *, plain: bool = False, record: bool = False) -> Console:
+    require("the report", "rich", server=False)
+    from rich.console import Console  # noqa: PLC0415 - optional
+
+    if record:
+        return Console(
+            file=file,
+            record=True,
+            width=_PAGE_COLUMNS,
+            color_system="truecolor",
+            force_terminal=True,
+            highlight=False,
+        )
+    return Console(
+        file=file,
+        width=_PLAIN_COLUMNS if plain else None,
+        color_system=None if plain else "auto",
+        highlight=False,
+    )
+
+
+def _print_table(
+    console: Console, title: str, verdicts: Iterable[Verdict], words: Mapping[str, str], *, plain: bool
+) -> None:
+    console.print()
+    if plain:
+        console.print(title, markup=False)
+        console.print(_table(verdicts, words, plain=True))
+    else:
+        console.print(_table(verdicts, words, plain=False, title=title))
+
+
+def _print_answer(console: Console, report: Report) -> None:
+    passed = sum(verdict.passed for verdict in report.verdicts)
+    answer = f"production readiness: {'YES' if report.ready else 'NO'}"
+    console.print(f"\n{answer} ({passed} of {len(report.verdicts)} gates passed)", style="bold", markup=False)
+    for reason in report.reasons:
+        console.print(f"  {reason}", markup=False, style=None if console.record else "red")
+
+
+def _telling(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    return [x for x in verdicts if x.gate.scenario != ALL or not x.passed or x.gate.figure in _TELLING]
+
+
+def _section(report: Report, scenario: Scenario) -> str:
+    status = report.status(scenario.key)
+    mine: list[Judged] = [judged for judged in report.judged if judged.run.scenario == scenario.key]
+    drawings: list[str] = []
+    for chart in scenario.charts:
+        streams = report.shown[scenario.key].run.part(chart.part)
+        if streams:
+            many = len(streams) > 1 and chart.kind == "timeline"
+            caption = f"{chart.caption}{f' (the first of {len(streams)})' if many else ''}"
+            drawing = timeline(streams[0]) if chart.kind == "timeline" else delays(streams)
+            drawings.append(f"<figure><figcaption>{escape(caption)}</figcaption>{drawing}</figure>")
+    tables = "".join(_exported(x.verdicts, scenario.words, FORMS[x.run.form]) for x in mine)
     return (
-        f"<section><header><h2>{number}. {escape(scenario_title(key))}</h2>{badge}</header>"
-        f"<p class='dim'>{escape(promise)}</p>{drawings}{_table(mine)}</section>"
+        f"<section><h2>{escape(scenario.title)} <b class='{status}'>{status}</b></h2>"
+        f"<p>{escape(scenario.promise)}</p>{''.join(drawings)}{tables}</section>"
     )
 
 
-def _table(mine: list[Judged]) -> str:
-    """Write a row for each figure and a column for each form; what is zero everywhere folds away."""
-    rows: dict[str, dict[str, Verdict]] = {}
-    for judged in mine:
-        for verdict in judged.verdicts:
-            rows.setdefault(verdict.gate.figure, {}).setdefault(judged.run.form, verdict)
-            if not verdict.passed:  # of several gates on a figure, the one that was failed
-                rows[verdict.gate.figure][judged.run.form] = verdict
-    forms = [judged.run.form for judged in mine]
-    own = [_row(forms, x) for x in rows.values() if next(iter(x.values())).gate.scenario != "*" or _failed(x)]
-    shared = [
-        _row(forms, x)
-        for x in rows.values()
-        if next(iter(x.values())).gate.scenario == "*" and not _failed(x)
-    ]
-    head = "".join(tag("th", name) for name in ("figure", *forms, "wanted"))
-    head = f"<tr>{head}<th class='demand'>demand</th><th></th></tr>"
-    summary = tag("summary", f"{len(shared)} gates that all scenarios share, passed")
-    fold = tag("details", summary + tag("table", head + "".join(shared))) if shared else ""
-    return tag("table", head + "".join(own)) + fold
+def _exported(verdicts: Iterable[Verdict], words: Mapping[str, str], title: str) -> str:
+    console = _console(io.StringIO(), record=True)
+    console.print(_table(verdicts, words, plain=False, title=title))
+    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
-def _failed(row: dict[str, Verdict]) -> bool:
-    return not all(verdict.passed for verdict in row.values())
+def _resource(name: str) -> str:
+    return files("resilient_sse.testing.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _row(forms: list[str], row: dict[str, Verdict]) -> str:
-    gate = next(iter(row.values())).gate
-    cells = [tag("td", escape(figure_name(gate.figure)))]
-    for form in forms:
-        text = written(gate.figure, row[form].value) if form in row else "-"
-        cells.append(tag("td", escape(text), class_="number"))
-    limits = dict.fromkeys(wanted(verdict.gate) for verdict in row.values())
-    cells.append(tag("td", escape("; ".join(limits))))
-    cells.append(tag("td", escape(gate.demand.split(":")[0].split(",")[0]), class_="dim demand"))
-    style, word = ("fail", "FAIL") if _failed(row) else ("pass", "pass")
-    return tag("tr", "".join(cells) + tag("td", word, class_=style))
+def figure_name(figure: str, words: Mapping[str, str]) -> str:
+    """Return what people call a figure: as *words* say, or by its name."""
+    known = words.get(figure) or _WORDS.get(figure)
+    stem = next((figure.removesuffix(ending) for ending in _UNITS if figure.endswith(ending)), figure)
+    return known or stem.replace("_", " ")
 
 
-def _together(report: Report) -> Iterable[str]:
-    recoveries = [
-        recovery
-        for judged in report.shown.values()
-        for recovery in judged.run.recoveries()
-        if recovery.attempts <= PROMPT_ATTEMPTS and not recovery.idle
-    ]
-    if not recoveries:
-        return
-    together = [verdict for verdict in report.verdicts if verdict.run == "aggregate"]
-    rows = "".join(_row([report.form], {report.form: verdict}) for verdict in together)
-    head = f"<tr><th>figure</th><th>{report.form}</th><th>wanted</th><th class='demand'>demand</th><th></th></tr>"
-    caption = f"Share of {len(recoveries)} outages that were over after so many seconds"
-    drawing = tag("figure", tag("figcaption", caption) + recoveries_chart(recoveries))
-    style = "pass" if all(verdict.passed for verdict in together) else "fail"
-    badge = tag("span", "PASS" if style == "pass" else "FAIL", class_=f"badge {style}") if together else ""
-    yield (
-        f"<section><header><h2>All scenarios: back after a loss</h2>{badge}</header>"
-        "<p class='dim'>From the loss that was noticed to the next event; outages that took more than "
-        f"two attempts, or after which the server had nothing to send, are left out.</p>{drawing}"
-        f"<table>{head}{rows}</table></section>"
-    )
+def _unit(figure: str) -> str:
+    return next((unit for ending, unit in _UNITS.items() if figure.endswith(ending)), "")
+
+
+def written(figure: str, value: object) -> str:
+    """Return the value of a figure with its unit."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, int | float):
+        return f"{value + 0.0:,.10g}{_unit(figure)}"
+    return f"{value}{_unit(figure)}"

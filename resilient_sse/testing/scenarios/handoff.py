@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import anyio
 
-from resilient_sse.testing.scenarios.follow import Settings
-from resilient_sse.testing.scenarios.play import Play, Scenario
+from resilient_sse.testing.scenarios.gates import Figures, Gate, milliseconds
+from resilient_sse.testing.scenarios.log import Run, Stream
+from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
 from resilient_sse.testing.scenarios.stage import Setup
 
 __all__ = ["HANDOFF"]
 
+_KEY = "scenario_4_network_handoff"
 _GAP = 1.25
 """Seconds without any network: longer than the first delay, so that the first attempt is certain to fail."""
 
@@ -35,10 +37,53 @@ async def _play(play: Play) -> None:
         await scene.complete()
 
 
+def _figures(run: Run) -> Figures:
+    stream = run.streams[0] if run.streams else Stream("none")
+    struck = next((entry.at for entry in stream.all("fault")), None)
+    after = [entry.facts["id"] for entry in stream.received if struck is not None and entry.at > struck]
+    requests = stream.all("request")
+    resumed = requests[-1].facts if len(requests) > 1 else None
+    recoveries = stream.recoveries
+    error = stream.fact("ended", "error", "unfinished")
+    return {
+        "recovery_ms": milliseconds(recoveries[0].reconnect if recoveries else None),
+        "received_before": len(set(stream.ids) - set(after)),
+        "received_after": len(set(after)),
+        "url_cursor": None if resumed is None else ",".join(resumed["query"]),
+        "header_cursor": None if resumed is None else resumed["header"],
+        "parameters_kept": len({str(request.facts["params"]) for request in requests}) == 1,
+        "first_resumed_id": after[0] if after else None,
+        "outages": len(recoveries),
+        "error": "none" if error is None else error,
+    }
+
+
 HANDOFF = Scenario(
-    key="scenario_4_network_handoff",
+    key=_KEY,
     name="handoff",
     title="Wi-Fi to 4G hand-off",
     promise="Twenty messages before, thirty after; the reconnect names the last one (last_event_id=19).",
     play=_play,
+    figures=_figures,
+    fields=("total_events", "received_events", "recovery_ms"),
+    gates=(
+        Gate(_KEY, "total_events", "==", 50, "R43"),
+        Gate(_KEY, "received_events", "==", 50, "R43"),
+        Gate(_KEY, "received_before", "==", 20, "R43"),
+        Gate(_KEY, "received_after", "==", 30, "R43"),
+        Gate(_KEY, "url_cursor", "==", "19", "R47"),
+        Gate(_KEY, "header_cursor", "==", "19", "R47"),
+        Gate(_KEY, "parameters_kept", "==", True, "R47"),
+        Gate(_KEY, "first_resumed_id", "==", 20, "R48"),
+        Gate(_KEY, "error", "==", "none", "R42 R48"),
+        Gate(_KEY, "outages", "==", 1, "R42"),
+        Gate(_KEY, "recovery_ms", "<", 5000.0, "R49"),
+    ),
+    charts=(Chart("handoff", "Wi-Fi, nothing, 4G"),),
+    words={
+        "url_cursor": "last_event_id in the URL",
+        "header_cursor": "Last-Event-ID header",
+        "parameters_kept": "other parameters kept",
+        "error": "error seen by the consumer",
+    },
 )

@@ -1,22 +1,48 @@
-"""Playing a scenario: scenes on a stage, streams that are followed, messages published, faults noted."""
+"""Playing a scenario: scenes on a stage, streams that are followed, messages published, faults recorded."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from random import Random
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from zlib import crc32
 
 import anyio
 from anyio.abc import TaskGroup
 
-from resilient_sse._core.states import StreamState
-from resilient_sse.testing.scenarios.follow import DONE, Follower, Settings
-from resilient_sse.testing.scenarios.log import RunLog
+from resilient_sse._client.stream import ResilientStream
+from resilient_sse._core.backoff import Backoff
+from resilient_sse._core.errors import ResilientSSEError
+from resilient_sse._core.events import Gap, ServerSentEvent
+from resilient_sse._core.sequence import integers
+from resilient_sse._core.states import StateChange, StreamState
+from resilient_sse.testing.clock import BackendName, run_in_virtual_time
+from resilient_sse.testing.recorder import Recorder
+from resilient_sse.testing.scenarios.gates import Figures, Gate
+from resilient_sse.testing.scenarios.log import Entry, Run, RunLog
 from resilient_sse.testing.scenarios.stage import Driver, Form, Setup, Stage
 
-__all__ = ["MESSAGE_BYTES", "Play", "Scenario", "Scene", "play", "text"]
+if TYPE_CHECKING:
+    from resilient_sse._core.ports import Fact
+
+__all__ = [
+    "DONE",
+    "Chart",
+    "Follower",
+    "Play",
+    "Scenario",
+    "Scene",
+    "Settings",
+    "play",
+    "play_all",
+    "play_at_once",
+]
+
+DONE = "done"
+"""The type of the event that completes a stream."""
 
 MESSAGE_BYTES = 100
 
@@ -25,9 +51,147 @@ _LOOK = 0.02
 ValueT = TypeVar("ValueT")
 
 
-def text(number: int) -> str:
-    """Return the text of a message: as long as all the others."""
-    return f"message {number} ".ljust(MESSAGE_BYTES, ".")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """
+    The client's settings; those that are not here are the defaults.
+
+    Attributes:
+        stall_timeout: As of `ResilientStream`.
+        waiting_after: As of `ResilientStream`.
+        max_retries: As of `ResilientStream`.
+        jitter: That of the default backoff.
+        initial: The first delay of the default backoff, in seconds.
+        numbered: Whether ids are checked for gaps.
+        params: Query parameters besides those of the stage.
+        part: Which part of the scenario the stream plays; the figures go by it.
+    """
+
+    stall_timeout: float = 30.0
+    waiting_after: float | None = None
+    max_retries: int | None = 5
+    jitter: float = 0.1
+    initial: float = 1.0
+    numbered: bool = True
+    params: Mapping[str, str] = field(default_factory=dict[str, str])
+    part: str = "main"
+
+
+class Follower(Recorder):
+    """
+    One stream as a program would use it, through the public API, and everything it shows recorded.
+
+    It is a `Recorder` that is told by callbacks and by its own loop, and that writes the log of the run as well.
+
+    Args:
+        name: What it is called in the log.
+        settings: The client's.
+        stage: Where its server is.
+        log: The log of the run.
+        random: Draws from [0, 1): the source of the client's jitter.
+    """
+
+    def __init__(
+        self, name: str, settings: Settings, *, stage: Stage, log: RunLog, random: Callable[[], float]
+    ) -> None:
+        super().__init__(now=log.now)
+        self.name = name
+        self.settings = settings
+        self.received: int = 0
+        """How many events were delivered."""
+        self.state: StreamState = StreamState.CONNECTING
+        self.attempt: int = 0
+        """The number of the last attempt that was announced in this outage."""
+        self.losses: int = 0
+        """How often the connection was lost."""
+        self.over: bool = False
+        self.log: RunLog = log
+        self._changed = anyio.Event()
+        known = ("part", "stall_timeout", "waiting_after", "max_retries", "jitter")
+        log.add("stream", name, **{fact: getattr(settings, fact) for fact in known})
+        self._stream = ResilientStream(
+            stage.url(name),
+            client=stage.client,
+            headers=self._attempted,
+            params=settings.params,
+            resume_param="last_event_id",
+            stall_timeout=settings.stall_timeout,
+            waiting_after=settings.waiting_after,
+            max_retries=settings.max_retries,
+            backoff=Backoff(initial=settings.initial, jitter=settings.jitter, random=random),
+            sequence=integers if settings.numbered else None,
+            until=DONE,
+            on_state_change=self,
+            on_gap=self,
+        )
+
+    @property
+    def duplicates(self) -> int:
+        """How many events were dropped because they had come before."""
+        return self._stream.stats.duplicates
+
+    def __call__(self, fact: Fact, /) -> None:
+        """Record *fact*, here and in the log, and wake who waits for it."""
+        super().__call__(fact)
+        match fact:
+            case ServerSentEvent():
+                self.received += 1
+                data = fact.data.encode()
+                number = int(fact.id) if fact.id else None
+                facts: dict[str, Any] = {
+                    "id": number,
+                    "type": fact.event,
+                    "size": len(data),
+                    "sum": crc32(data),
+                }
+                self.log.add("received", self.name, **facts, connection=fact.connection)
+            case StateChange():
+                lost = fact.new in (StreamState.RECONNECTING, StreamState.ERROR)
+                self.losses += lost and fact.was_up
+                self.state, self.attempt = fact.new, fact.attempt
+                told = ("attempt", "max_retries", "delay", "message")
+                self.log.add(
+                    "state",
+                    self.name,
+                    old=fact.old.value,
+                    new=fact.new.value,
+                    reason=fact.reason.value,
+                    **{name: getattr(fact, name) for name in told},
+                )
+            case Gap():
+                self.log.add("gap", self.name, gap=fact.kind, missing=fact.missing)
+            case _:
+                pass
+        self._wake()
+
+    async def run(self) -> None:
+        """Follow the stream to its end, whichever that is."""
+        error: str | None = None
+        try:
+            async with self._stream as stream:
+                async for event in stream:
+                    self(event)
+        except ResilientSSEError as failure:
+            error = type(failure).__name__
+        finally:
+            self.log.add("ended", self.name, error=error)
+            self.log.add("stats", self.name, **self._stream.stats.to_dict())
+            self.over = True
+            self._wake()
+
+    async def until(self, held: Callable[[Follower], bool]) -> None:
+        """Wait until *held* is true of this follower, or the stream is over."""
+        while not (held(self) or self.over):
+            await self._changed.wait()
+
+    def _attempted(self) -> dict[str, str]:
+        # Headers are asked for at each attempt: this sees also those that never reach the server.
+        self.log.add("attempt", self.name)
+        return {}
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
 
 
 class Scene:
@@ -36,7 +200,7 @@ class Scene:
 
     Args:
         stage: The server and the network.
-        log: Where everything is noted.
+        log: Where everything is recorded.
         tasks: Where streams are followed.
         seed: Where the jitter of the clients starts.
     """
@@ -57,7 +221,9 @@ class Scene:
         self._tasks.start_soon(follower.run)
         return follower
 
-    async def publish(self, *names: str, count: int = 1, every: float = 0.0) -> None:
+    async def publish(
+        self, *names: str, count: int = 1, every: float = 0.0, texts: Sequence[str] | None = None
+    ) -> None:
         """
         Publish messages.
 
@@ -65,13 +231,15 @@ class Scene:
             *names: The streams that each get them; none are all that are followed.
             count: How many.
             every: Seconds between two; what is late is made up for.
+            texts: What they say, instead of *count* that are all as long as each other.
         """
         start = anyio.current_time()
-        for number in range(count):
+        for number in range(count if texts is None else len(texts)):
             await anyio.sleep(max(0.0, start + number * every - anyio.current_time()))
             for name in names or [follower.name for follower in self.followers]:
                 self._published[name] = self._published.get(name, 0) + 1
-                await self.stage.publish(name, text(self._published[name]))
+                text = f"message {self._published[name]} ".ljust(MESSAGE_BYTES, ".")
+                await self.stage.publish(name, text if texts is None else texts[number])
 
     async def complete(self) -> None:
         """Publish the event that completes each stream, and wait until all have ended."""
@@ -93,12 +261,12 @@ class Scene:
         await self.all(lambda follower: follower.received >= self._published.get(follower.name, 0))
 
     def fault(self, name: str) -> None:
-        """Note a fault that strikes every stream of the scene now, once for each."""
+        """Record a fault that strikes every stream of the scene now, once for each."""
         for follower in self.followers:
             self.log.add("fault", follower.name, name=name)
 
     def mended(self, name: str) -> None:
-        """Note that a fault is over for every stream of the scene."""
+        """Record that a fault is over for every stream of the scene."""
         for follower in self.followers:
             self.log.add("mended", follower.name, name=name)
 
@@ -109,7 +277,7 @@ class Play:
 
     Args:
         driver: What it is played with.
-        log: Where everything is noted.
+        log: Where everything is recorded.
     """
 
     def __init__(self, driver: Driver, log: RunLog) -> None:
@@ -128,17 +296,37 @@ class Play:
             yield Scene(stage, self.log, tasks, self.driver.seed)
             tasks.cancel_scope.cancel()
 
-    async def together(self, parts: Iterable[Callable[[Play], Coroutine[Any, Any, None]]]) -> None:
+    async def together(self, *parts: Callable[[Play], Coroutine[Any, Any, None]]) -> None:
         """Play several parts at the same time."""
         async with anyio.create_task_group() as tasks:
             for part in parts:
                 tasks.start_soon(part, self)
 
 
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """
+    A chart of a report.
+
+    Attributes:
+        part: Of which part of the scenario; a timeline shows its first stream.
+        caption: What it shows.
+        kind: The `"timeline"` of a stream, or the `"delays"` of many.
+    """
+
+    part: str
+    caption: str
+    kind: Literal["timeline", "delays"] = "timeline"
+
+
+def _no_figures(_run: Run) -> Figures:
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """
-    One production scenario.
+    One production scenario: all there is to know of it.
 
     Attributes:
         key: What the report calls it.
@@ -148,6 +336,11 @@ class Scenario:
         play: Plays it.
         limit: Seconds after which a run is broken off, on the clock of the run.
         alone: Whether it compares times, so that in real time nothing else may be played meanwhile.
+        figures: Computes the figures it has of its own from the log of a run.
+        fields: The figures that the report shows of it.
+        gates: What its figures have to be.
+        charts: What the page draws of it.
+        words: What people call a figure, where its name does not say it.
     """
 
     key: str
@@ -157,6 +350,11 @@ class Scenario:
     play: Callable[[Play], Awaitable[None]]
     limit: float = 60.0
     alone: bool = False
+    figures: Callable[[Run], Figures] = _no_figures
+    fields: Sequence[str] = ()
+    gates: Sequence[Gate] = ()
+    charts: Sequence[Chart] = ()
+    words: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 async def play(scenario: Scenario, driver: Driver) -> RunLog:
@@ -180,8 +378,80 @@ async def play(scenario: Scenario, driver: Driver) -> RunLog:
 
 
 async def _watch_clock(lateness: list[float]) -> None:
-    """Note how late the event loop is: a machine that is too busy keeps no times, whatever the client does."""
+    """Measure how late the event loop is: a machine that is too busy keeps no times, whatever the client does."""
     while True:
         due = anyio.current_time() + _LOOK
         await anyio.sleep(_LOOK)
         lateness[0] = max(lateness[0], anyio.current_time() - due)
+
+
+async def play_at_once(
+    scenarios: Iterable[Scenario], driver: Driver, *, done: Callable[[str], None] | None = None
+) -> list[RunLog]:
+    """
+    Play scenarios in the present event loop, at the same time, and return their logs in their order.
+
+    Those that compare times are played first, one after the other.
+
+    Args:
+        scenarios: The scenarios.
+        driver: What they are played with.
+        done: Is told the name of each run that is over.
+    """
+    wanted = list(scenarios)
+    logs: dict[str, RunLog] = {}
+
+    async def one(scenario: Scenario) -> None:
+        logs[scenario.key] = log = await play(scenario, driver)
+        if done is not None:
+            done(log.name)
+
+    for scenario in wanted:
+        if scenario.alone:
+            await one(scenario)
+    async with anyio.create_task_group() as tasks:
+        for scenario in wanted:
+            if not scenario.alone:
+                tasks.start_soon(one, scenario)
+    return [logs[scenario.key] for scenario in wanted]
+
+
+def play_all(
+    scenarios: Sequence[Scenario],
+    forms: Iterable[str],
+    *,
+    seed: int,
+    done: Callable[[str], None] | None = None,
+    backend: BackendName = "asyncio",
+) -> list[Entry]:
+    """
+    Play scenarios in one form after the other and return the whole log.
+
+    Virtual runs take a second altogether.  Those over sockets are played at the same time: about 45 seconds.
+
+    Args:
+        scenarios: The scenarios.
+        forms: `"virtual"`, `"real"`.
+        seed: Where randomness starts.
+        done: Is told the name of each run that is over.
+        backend: The event loop.
+
+    Raises:
+        ValueError: A form is unknown.
+        ModuleNotFoundError: The form over sockets needs `resilient-sse[testing]`.
+    """
+    logs: list[RunLog] = []
+    for form in map(Form, forms):
+        if form is Form.VIRTUAL:
+            from resilient_sse.testing.scenarios.virtual import VirtualDriver  # noqa: PLC0415 - see below
+
+            for scenario in scenarios:
+                logs.append(run_in_virtual_time(play, scenario, VirtualDriver(seed), backend=backend))
+                if done is not None:
+                    done(logs[-1].name)
+        else:
+            from resilient_sse.testing.scenarios.real import RealDriver  # noqa: PLC0415 - needs the extra
+
+            work = partial(play_at_once, scenarios, RealDriver(seed), done=done)
+            logs += anyio.run(work, backend=backend)
+    return [entry for log in logs for entry in log.ordered()]

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import anyio
 
 from resilient_sse._core.states import StreamState
-from resilient_sse.testing.scenarios.follow import Follower, Settings
-from resilient_sse.testing.scenarios.play import Play, Scenario, Scene
-from resilient_sse.testing.scenarios.stage import HoldAfter, Setup
+from resilient_sse.testing.memory_server import HoldAfter
+from resilient_sse.testing.scenarios.gates import REAL, VIRTUAL, Figures, Gate, milliseconds, percent
+from resilient_sse.testing.scenarios.log import Run, Stream
+from resilient_sse.testing.scenarios.play import Chart, Follower, Play, Scenario, Scene, Settings
+from resilient_sse.testing.scenarios.stage import Setup
 
 __all__ = ["RAPID_RECONNECTS"]
 
+_KEY = "scenario_5_rapid_reconnects"
 _TIMES = 3
 _OVERLAP = 5
 _OFF_SECONDS = 0.5
 _CLIENTS = 100
+_ATTEMPTS = 1 + 5
 _LOOK = 0.02
 
 
@@ -68,13 +74,87 @@ async def _herd(play: Play) -> None:
 
 
 async def _play(play: Play) -> None:
-    await play.together([_flap, _herd])
+    await play.together(_flap, _herd)
+
+
+def _figures(run: Run) -> Figures:
+    flap, herd = run.part("flap"), run.part("herd")
+    announced = [entry for stream in flap for entry in stream.announcements]
+    late = [seconds for stream in flap for seconds in _lateness(stream)]
+    drawn: dict[int, list[float]] = {}
+    for stream in herd:
+        for entry in stream.announcements:
+            drawn.setdefault(entry.facts["attempt"], []).append(entry.facts["delay"])
+    return {
+        "reconnect_attempts": len(announced),
+        "last_attempt": max((entry.facts["attempt"] for entry in announced), default=0),
+        "reconnects": sum(stream.fact("stats", "reconnects", 0) for stream in flap),
+        "backoff_sequence": [round(entry.facts["delay"] * 1000) for entry in announced],
+        "earliest_attempt_ms": milliseconds(min(late, default=None)),
+        "latest_attempt_ms": milliseconds(max(late, default=None)),
+        # Of delays to a tenth of a millisecond, at the attempt where the fewest are distinct.
+        "jitter_diversity_percent": min(
+            (
+                percent(len({round(delay, 4) for delay in delays}), len(delays)) or 0.0
+                for delays in drawn.values()
+            ),
+            default=None,
+        ),
+        "herd_clients": len(herd),
+        "herd_out_of_band": sum(
+            not _in_band(attempt, delay) for attempt, delays in drawn.items() for delay in delays
+        ),
+        "herd_wrong_budget": sum(len(stream.all("attempt")) != _ATTEMPTS for stream in herd),
+        "final_completion_percent": percent(
+            sum(len(set(stream.ids)) for stream in flap), sum(len(stream.published) for stream in flap)
+        ),
+    }
+
+
+def _lateness(stream: Stream) -> Iterable[float]:
+    """Yield by how much the attempt after each announcement was later than was announced."""
+    attempts = [entry.at for entry in stream.all("attempt")]
+    for announced in stream.announcements:
+        following = [at for at in attempts if at >= announced.at]
+        if following:
+            yield following[0] - announced.at - announced.facts["delay"]
+
+
+def _in_band(attempt: int, delay: float) -> bool:
+    nominal = min(2.0 ** (attempt - 1), 5.0)
+    return 0.9 * nominal - 1e-9 <= delay <= min(1.1 * nominal, 5.0) + 1e-9
 
 
 RAPID_RECONNECTS = Scenario(
-    key="scenario_5_rapid_reconnects",
+    key=_KEY,
     name="rapid-reconnects",
     title="Rapid reconnects (off and on three times)",
     promise="Attempts after 1, 2 and 4 s; nothing lost, nothing twice though the server repeats; no herd.",
     play=_play,
+    figures=_figures,
+    fields=("reconnect_attempts", "backoff_sequence", "jitter_diversity_percent", "final_completion_percent"),
+    gates=(
+        Gate(_KEY, "reconnect_attempts", "==", 3, "R51 R52"),
+        Gate(_KEY, "last_attempt", "==", 3, "R52"),
+        Gate(_KEY, "reconnects", "==", 3, "R52"),
+        Gate(_KEY, "backoff_sequence", "==", (1000, 2000, 4000), "R53"),
+        Gate(_KEY, "earliest_attempt_ms", "within", (0.0, 0.0), "R53", forms=VIRTUAL),
+        Gate(_KEY, "latest_attempt_ms", "within", (0.0, 0.0), "R53", forms=VIRTUAL),
+        Gate(_KEY, "earliest_attempt_ms", ">=", -5.0, "R53: timers may be a clock tick early", forms=REAL),
+        Gate(_KEY, "latest_attempt_ms", "<=", 500.0, "R53, with room for a busy machine", forms=REAL),
+        Gate(_KEY, "suppressed", "==", 15, "R63"),
+        Gate(_KEY, "herd_clients", "==", 100, "R59"),
+        Gate(_KEY, "jitter_diversity_percent", ">", 80.0, "R59 R61"),
+        Gate(_KEY, "herd_out_of_band", "==", 0, "R54 R56"),
+        Gate(_KEY, "herd_wrong_budget", "==", 0, "R83"),
+        Gate(_KEY, "final_completion_percent", "==", 100.0, "R58 R62"),
+    ),
+    charts=(
+        Chart("flap", "Off and on three times"),
+        Chart("herd", "Delay before each attempt: a hundred clients that lost the server at once", "delays"),
+    ),
+    words={
+        "herd_out_of_band": "delays outside of their band",
+        "herd_wrong_budget": "clients with other than 1 + 5 attempts",
+    },
 )

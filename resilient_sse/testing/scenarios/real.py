@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
+from resilient_sse.testing.memory_server import Answer, Busy, HoldAfter, Withhold
 from resilient_sse.testing.proxy import FaultProxy
-from resilient_sse.testing.scenarios.stage import Answer, Busy, Form, HoldAfter, Setup, Withhold
+from resilient_sse.testing.scenarios.stage import Form, Setup
 from resilient_sse.testing.server import Fault, Faults, OpenServer, ReferenceServer, open_server
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class Director(Fault):
             status=answer.status if isinstance(answer, Busy) else 200,
         )
         if isinstance(answer, Busy):
-            return PlainTextResponse("busy", status_code=answer.status)
+            asked = {} if answer.retry_after is None else {"Retry-After": str(answer.retry_after)}
+            return PlainTextResponse("busy", status_code=answer.status, headers=asked)
         return None
 
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:

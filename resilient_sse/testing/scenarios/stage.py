@@ -10,16 +10,17 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from resilient_sse.testing.proxy.profiles import Profile
 
 if TYPE_CHECKING:
     import httpx
 
+    from resilient_sse.testing.memory_server import Answer
     from resilient_sse.testing.scenarios.log import RunLog
 
-__all__ = ["Answer", "Busy", "Driver", "Form", "HoldAfter", "Setup", "Stage", "Withhold"]
+__all__ = ["Driver", "Form", "Setup", "Stage"]
 
 
 class Form(Enum):
@@ -29,46 +30,6 @@ class Form(Enum):
     """Memory and virtual time: exact, the same each time for the same seed."""
     REAL = "real"
     """A real server and real sockets through a bad network, in real time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Withhold:
-    """
-    The connection brings everything but some events, as if the server had dropped them.
-
-    Attributes:
-        ids: Those that are never sent on this connection.
-    """
-
-    ids: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class HoldAfter:
-    """
-    The connection brings so many events and then no more, until it breaks.
-
-    Attributes:
-        events: How many it brings.
-    """
-
-    events: int
-
-
-@dataclass(frozen=True, slots=True)
-class Busy:
-    """
-    The request is answered with an error.
-
-    Attributes:
-        status: The status code.
-    """
-
-    status: int = 503
-
-
-Answer: TypeAlias = Withhold | HoldAfter | Busy
-"""What the server does wrong with one request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +56,7 @@ class Stage(Protocol):
     """
     A server and the network before it.  Each stream has events of its own, numbered from `Setup.first_id`.
 
-    What the server and the network do is noted in the log by the stage, faults are by the scenario.
+    What the server and the network do is recorded in the log by the stage, faults are by the scenario.
     """
 
     @property

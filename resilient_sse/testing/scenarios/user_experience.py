@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from resilient_sse._core.states import StreamState
-from resilient_sse.testing.scenarios.follow import Settings
-from resilient_sse.testing.scenarios.play import Play, Scenario, Scene
-from resilient_sse.testing.scenarios.stage import Busy, Setup
+from resilient_sse.testing.memory_server import Busy
+from resilient_sse.testing.scenarios.gates import Figures, Gate, milliseconds
+from resilient_sse.testing.scenarios.log import Run, Stream
+from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Scene, Settings
+from resilient_sse.testing.scenarios.stage import Setup
 
 __all__ = ["FAULTS", "USER_EXPERIENCE", "inject"]
 
+_KEY = "scenario_6_user_experience"
 FAULTS = ("reset", "close", "refuse", "silence", "busy")
 """What the network and the server do wrong, in turn."""
 
@@ -108,14 +114,128 @@ async def _strike(scene: Scene, kind: str, done: int) -> None:
 
 
 async def _play(play: Play) -> None:
-    await play.together([_journey, _refused, _faults])
+    await play.together(_journey, _refused, _faults)
+
+
+_TEXTS = frozenset(
+    {
+        "Waiting for server response...",  # R69
+        "Reconnecting (attempt 2)...",  # R70
+        "Connection lost - attempting to reconnect...",  # R71
+        "Waiting for server response... (retry 2/5)",  # R72
+        "Connection restored - resuming stream...",  # R73
+        "Response complete",  # R74
+        "Failed to connect. Please refresh.",  # R75
+    }
+)
+"""The texts that people are shown, as they were agreed: written down once more, not taken from the client."""
+
+
+def _text(change: Mapping[str, Any]) -> str:
+    """Return the text that belongs to a change of state."""
+    old, new, attempt = (change[name] for name in ("old", "new", "attempt"))
+    match new:
+        case "waiting":
+            return "Waiting for server response..." + (
+                f" (retry {attempt}/{change['max_retries']})" if attempt else ""
+            )
+        case "reconnecting" if old in ("connected", "waiting"):
+            return "Connection lost - attempting to reconnect..."
+        case "reconnecting":
+            return f"Reconnecting (attempt {attempt})..."
+        case "connected":
+            again = old in ("reconnecting", "error")
+            return "Connection restored - resuming stream..." if again else "Connected"
+        case "closed":
+            return "Response complete" if change["reason"] == "complete" else "Stream closed"
+        case _:
+            return "Failed to connect. Please refresh."
+
+
+def _figures(run: Run) -> Figures:
+    streams = run.part("faults")
+    injected = sum(len(stream.all("fault")) for stream in streams)
+    silent = sum(map(_silent, streams))
+    retries = sum(len(stream.all("attempt")) - 1 for stream in run.streams)
+    missing = retries - sum(map(_indicated, run.streams))
+    changes = [entry.facts for stream in run.streams for entry in stream.all("state")]
+    back = [x.reconnect for x in run.recoveries("faults") if x.reconnect is not None]
+    return {
+        "silent_failures": silent,
+        "visible_errors": "All" if injected and not silent else f"{injected - silent} of {injected}",
+        "retry_indicator": "Shown" if retries and not missing else f"Missing at {missing} of {retries}",
+        "faults_injected": injected,
+        "faults_recovered": len(back),
+        "slowest_recovery_ms": milliseconds(max(back, default=None)),
+        "texts_missing": len(_TEXTS - {change["message"] for change in changes}),
+        "texts_wrong": sum(change["message"] != _text(change) for change in changes),
+        "without_an_end": sum(not _ended(stream) for stream in run.streams),
+    }
+
+
+def _silent(stream: Stream) -> int:
+    """Count the faults after which an event came, or the end, before anything was said."""
+    silent = 0
+    waiting = False
+    for entry in stream.entries:
+        if entry.kind == "fault":
+            silent += waiting
+            waiting = True
+        elif entry.kind == "state" and entry.facts["message"]:
+            told = entry.facts["new"] in ("waiting", "reconnecting", "error")
+            waiting = waiting and not told
+        elif entry.kind in ("received", "ended"):
+            silent += waiting
+            waiting = False
+    return silent
+
+
+def _indicated(stream: Stream) -> int:
+    """Count the attempts after the first that were announced, with their number, right before."""
+    indicated = 0
+    announced = False
+    for entry in stream.entries:
+        if entry.kind == "state":
+            announced = entry.facts["new"] == "reconnecting" and entry.facts["attempt"] >= 1
+        elif entry.kind == "attempt":
+            indicated += announced
+            announced = False
+    return indicated
+
+
+def _ended(stream: Stream) -> bool:
+    last = [entry.facts for entry in stream.all("state")][-1:]
+    return any(change["new"] in ("closed", "error") and bool(change["reason"]) for change in last)
 
 
 USER_EXPERIENCE = Scenario(
-    key="scenario_6_user_experience",
+    key=_KEY,
     name="user-experience",
     title="User experience",
     promise="Each failure is shown in the agreed words: 200 faults, none silent, an indicator at every attempt.",
     play=_play,
     limit=900.0,
+    figures=_figures,
+    fields=("silent_failures", "visible_errors", "retry_indicator"),
+    gates=(
+        Gate(_KEY, "faults_injected", "==", 200, "R64"),
+        Gate(_KEY, "faults_recovered", "==", 200, "R6"),
+        Gate(_KEY, "slowest_recovery_ms", "<", 5000.0, "R6"),
+        Gate(_KEY, "silent_failures", "==", 0, "R8 R65"),
+        Gate(_KEY, "visible_errors", "==", "All", "R64"),
+        Gate(_KEY, "retry_indicator", "==", "Shown", "R66"),
+        Gate(_KEY, "texts_missing", "==", 0, "R69-R75"),
+        Gate(_KEY, "texts_wrong", "==", 0, "R67 R70-R75"),
+        Gate(_KEY, "without_an_end", "==", 0, "R68"),
+    ),
+    charts=(
+        Chart("journey", "Through every state"),
+        Chart("refused", "No server at all"),
+        Chart("faults", "Two hundred faults"),
+    ),
+    words={
+        "texts_missing": "agreed texts never shown",
+        "texts_wrong": "texts that are not the agreed ones",
+        "without_an_end": "streams without an end",
+    },
 )

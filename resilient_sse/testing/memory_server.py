@@ -1,0 +1,408 @@
+"""
+Servers in memory that keep events by id and replay them: handlers for `Script.always`.
+
+`ReplayServer` knows its events beforehand and says them in one reply.  `MemoryServer` is live: events are
+published while clients are connected, and their bytes take the time that a network takes (`proxy.link`), in the
+loop's own time.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from itertools import pairwise
+from typing import TypeAlias, TypeVar
+
+import anyio
+import httpx
+
+from resilient_sse.testing.proxy.link import Link, shape
+from resilient_sse.testing.proxy.profiles import Profile
+from resilient_sse.testing.proxy.profiles import profile as known_profile
+from resilient_sse.testing.steps import CUT_SHORT, Connection, RecordedRequest, Refusal, Reply, Step
+from resilient_sse.testing.wire import Pause, event
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+__all__ = ["Answer", "Busy", "HoldAfter", "MemoryServer", "ReplayServer", "Withhold"]
+
+EventT = TypeVar("EventT")
+
+_REQUEST_BYTES = 320
+_HEADER_BYTES = 290
+_CHUNK_BYTES = 6
+"""What the headers and the framing of a chunk take on a real wire, as measured on the reference server."""
+
+_HEARTBEAT = event("{}", event="heartbeat")
+
+
+def _after(
+    events: Sequence[EventT], number_of: Callable[[EventT], int], cursor: str | None, overlap: int
+) -> Sequence[EventT]:
+    """Return the *events* behind the id that is *cursor*, and the last *overlap* that the client has already."""
+    known = sum(number_of(event) <= int(cursor) for event in events) if cursor else 0
+    return events[max(0, known - overlap) :]
+
+
+class ReplayServer:
+    """
+    A handler for `Script.always` that sends numbered events and resumes after the one the client names.
+
+    ```python
+    script.always(ReplayServer([(1, "a"), (2, "b"), (3, "c")], drop_after=2))
+    ```
+
+    Args:
+        events: The events, as pairs of id and data; the ids rise.
+        overlap: How many events the client already has are sent again at a resume.
+        drop_after: After how many events each connection is reset; `None` (the default) never.
+        live: What follows the last event: silence, as on a live stream (`True`, the default), or a clean end.
+        every: Seconds between two events of a connection.
+        param: The query parameter that may carry the id instead of the header.
+
+    Raises:
+        ValueError: The ids do not rise, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        events: Iterable[tuple[int, str]],
+        *,
+        overlap: int = 0,
+        drop_after: int | None = None,
+        live: bool = True,
+        every: float = 0.0,
+        param: str = "last_event_id",
+    ) -> None:
+        self.events: tuple[tuple[int, str], ...] = tuple(events)
+        if any(later <= earlier for (earlier, _), (later, _) in pairwise(self.events)):
+            raise ValueError("events must have rising ids")
+        if overlap < 0:
+            raise ValueError(f"overlap must not be negative, not {overlap!r}")
+        if drop_after is not None and drop_after < 0:
+            raise ValueError(f"drop_after must not be negative, not {drop_after!r}")
+        self._overlap = overlap
+        self._drop_after = drop_after
+        self._live = live
+        self._gap = Pause(every)
+        self._param = param
+
+    def __call__(self, request: RecordedRequest) -> Reply:
+        """Answer *request*; a last event id that is no number is answered with 400."""
+        cursor = request.last_event_id or httpx.URL(request.url).params.get(self._param)
+        try:
+            events = _after(self.events, lambda pair: pair[0], cursor, self._overlap)
+        except ValueError:
+            return Reply(b"no such id", status=HTTPStatus.BAD_REQUEST, content_type="text/plain")
+        parts: list[bytes | Pause] = []
+        for number, data in events[: self._drop_after]:
+            parts += [event(data, id=str(number)), self._gap]
+        reply = Reply(*parts[:-1])
+        if self._drop_after is not None and len(events) >= self._drop_after:
+            return reply.drop()
+        return reply.hang() if self._live else reply.end()
+
+
+# --- A server that is live
+
+
+@dataclass(frozen=True, slots=True)
+class Withhold:
+    """
+    The connection brings everything but some events, as if the server had dropped them.
+
+    Attributes:
+        ids: Those that are never sent on this connection.
+    """
+
+    ids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class HoldAfter:
+    """
+    The connection brings so many events and then no more, until it breaks.
+
+    Attributes:
+        events: How many it brings.
+    """
+
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """
+    The request is answered with an error.
+
+    Attributes:
+        status: The status code.
+        retry_after: Seconds for which the server asks to be left alone, if it does.
+    """
+
+    status: int = 503
+    retry_after: int | None = None
+
+
+Answer: TypeAlias = Withhold | HoldAfter | Busy
+"""What the server does wrong with one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    id: int
+    block: bytes
+
+
+class MemoryServer:
+    """
+    A live server and the network before it: a handler for `Script.always`.
+
+    Each stream, named by the query parameter `user_id`, has events of its own, and a client resumes by header or
+    query parameter.
+
+    Args:
+        profile: The network, or its name.
+        first_id: The id of the first event of a stream.
+        overlap: How many events are sent again at a resume.
+        random: Draws from [0, 1): where the network's chance comes from.
+        record: Is told of each event that is published (`"published"`), sent (`"sent"`) or withheld (`"fault"`),
+            and of each request (`"request"`): the kind, the stream, and facts by name.
+
+    Attributes:
+        refusing: Whether new connections are refused; it may be changed.
+        max_live: How many connections of one stream were open at once, at most.
+    """
+
+    def __init__(
+        self,
+        *,
+        profile: str | Profile = "clean",
+        first_id: int = 1,
+        overlap: int = 0,
+        random: Callable[[], float],
+        record: Callable[..., None] = lambda *_, **__: None,
+    ) -> None:
+        self.refusing: bool = False
+        self.max_live: int = 0
+        self._profile = known_profile(profile)
+        self._first_id = first_id
+        self._overlap = overlap
+        self._random = random
+        self._record = record
+        self._dark = False
+        self._dropped = 0
+        self._events: defaultdict[str, list[_Stored]] = defaultdict(list)
+        self._answers: defaultdict[str, deque[Answer]] = defaultdict(deque)
+        self._requests: defaultdict[str, int] = defaultdict(int)
+        self._lines: defaultdict[str, list[_Line]] = defaultdict(list)
+
+    # --- What a test does with it
+
+    def send(self, stream: str, data: str, *, event_type: str | None = None) -> int:
+        """Publish an event of *stream*, send it over its open connections, and return its id."""
+        events = self._events[stream]
+        number = self._first_id + len(events)
+        events.append(stored := _Stored(number, event(data, id=str(number), event=event_type)))
+        self._record("published", stream, id=number, data=data, event=event_type)
+        for line in self._open(stream):
+            self._send(line, stored)
+        return number
+
+    def beat(self) -> None:
+        """Send a heartbeat over every connection."""
+        for line in self._open():
+            line.send(_HEARTBEAT)
+
+    def misbehave(self, stream: str, *answers: Answer) -> None:
+        """Do wrong with the next requests of *stream*, one after the other."""
+        self._answers[stream].extend(answers)
+
+    def become(self, profile: str | Profile) -> None:
+        """Exchange the network; what is under way keeps its time."""
+        self._profile = known_profile(profile)
+        for line in self._open():
+            line.down.shape = shape(self._profile)
+
+    def darken(self, *, dark: bool) -> None:
+        """Let nothing pass and nothing end, or let pass all that was held back."""
+        self._dark = dark
+        for line in self._open():
+            line.wake()
+
+    def break_all(self, error: Exception | None = None) -> int:
+        """End every connection, by a reset or with *error*, and return how many there were."""
+        broken = self._open()
+        for line in broken:
+            line.fail(error or httpx.ReadError(""))
+        return len(broken)
+
+    def close_all(self) -> int:
+        """End every connection in mid-body, and return how many there were."""
+        return self.break_all(httpx.RemoteProtocolError(CUT_SHORT))
+
+    @property
+    def dropped(self) -> int:
+        """How many segments the network lost once."""
+        return self._dropped + sum(line.down.dropped for lines in self._lines.values() for line in lines)
+
+    # --- What a request gets
+
+    def __call__(self, request: RecordedRequest) -> Step:
+        """Answer *request*."""
+        if self.refusing:
+            return Refusal()
+        params = httpx.URL(request.url).params
+        stream = params["user_id"]
+        self._requests[stream] += 1
+        answer = self._answers[stream].popleft() if self._answers[stream] else None
+        self._record(
+            "request",
+            stream,
+            number=self._requests[stream],
+            header=request.last_event_id,
+            query=params.get_list("last_event_id"),
+            params=[[name, value] for name, value in params.multi_items() if name != "last_event_id"],
+            status=answer.status if isinstance(answer, Busy) else 200,
+        )
+        if isinstance(answer, Busy):
+            asked = {} if answer.retry_after is None else {"Retry-After": str(answer.retry_after)}
+            return Reply(b"busy", status=answer.status, headers=asked, content_type="text/plain")
+        line = _Line(self, stream, self._requests[stream], answer)
+        gone = [one for one in self._lines[stream] if not one.is_open]
+        self._dropped += sum(one.down.dropped for one in gone)
+        self._lines[stream] = [*self._open(stream), line]
+        self.max_live = max(self.max_live, len(self._lines[stream]))
+        cursor = request.last_event_id or params.get("last_event_id")
+        for stored in _after(self._events[stream], lambda one: one.id, cursor, self._overlap):
+            self._send(line, stored)
+        return _LiveReply(line)
+
+    def link(self, *, down: bool) -> Link:
+        """Make one direction of a new connection."""
+        return Link(self._profile, self._random, direction="down" if down else "up")
+
+    @property
+    def dark(self) -> bool:
+        """Whether nothing passes."""
+        return self._dark
+
+    def _open(self, stream: str | None = None) -> list[_Line]:
+        every = self._lines.values() if stream is None else [self._lines[stream]]
+        return [line for lines in every for line in lines if line.is_open]
+
+    def _send(self, line: _Line, stored: _Stored) -> None:
+        if line.remaining == 0:
+            return
+        if stored.id in line.withheld:
+            self._record("fault", line.stream, name="withhold", id=stored.id)
+            return
+        self._record("sent", line.stream, number=line.number, id=stored.id)
+        line.send(stored.block)
+        if line.remaining is not None:
+            line.remaining -= 1
+
+
+class _Line:
+    """One connection as the network sees it; reads wait here for what is under way."""
+
+    def __init__(self, server: MemoryServer, stream: str, number: int, answer: Answer | None) -> None:
+        self.stream = stream
+        self.number = number
+        self.down: Link = server.link(down=True)
+        self.remaining: int | None = answer.events if isinstance(answer, HoldAfter) else None
+        self.withheld: frozenset[int] = answer.ids if isinstance(answer, Withhold) else frozenset()
+        self.connection: Connection | None = None
+        self._server = server
+        self._failure: Exception | None = None
+        self._queue: deque[tuple[float, bytes]] = deque()
+        self._changed = anyio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has given it up."""
+        return self._failure is None and (self.connection is None or not self.connection.closed)
+
+    def send(self, block: bytes) -> None:
+        """Put an event on the way."""
+        arrival = self.down.schedule(len(block) + _CHUNK_BYTES, anyio.current_time())[-1][0]
+        self._queue.append((arrival, block))
+        self.wake()
+
+    def fail(self, error: Exception) -> None:
+        """Break: what is under way is lost, and the client's read raises *error*."""
+        self._failure = error
+        self._queue.clear()
+        self.wake()
+
+    def wake(self) -> None:
+        """Have a waiting read look again."""
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def headers(self) -> None:
+        """Wait until the response headers have arrived."""
+        asked = self._server.link(down=False).schedule(_REQUEST_BYTES, anyio.current_time())[-1][0]
+        await self._pass(self.down.schedule(_HEADER_BYTES, asked)[-1][0])
+
+    async def read(self) -> bytes:
+        """Wait for the next event."""
+        while not self._queue:
+            self._check()
+            await self._changed.wait()
+        await self._pass(self._queue[0][0])
+        return self._queue.popleft()[1]
+
+    async def _pass(self, arrival: float) -> None:
+        """Wait until what arrives at *arrival* is there: not while the network is dark."""
+        while self._server.dark or anyio.current_time() < arrival:
+            changed = self._changed
+            with anyio.move_on_after(None if self._server.dark else arrival - anyio.current_time()):
+                await changed.wait()
+            self._check()
+        self._check()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+class _LiveReply(Reply):
+    """An event stream that goes on for as long as its connection does."""
+
+    def __init__(self, line: _Line) -> None:
+        super().__init__()
+        self._line = line
+
+    @override
+    async def play(self, connection: Connection) -> httpx.Response:
+        self._line.connection = connection
+        await self._line.headers()
+        return httpx.Response(self.status, headers=self.headers, stream=_Body(self._line, connection))
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of a live reply."""
+
+    def __init__(self, line: _Line, connection: Connection) -> None:
+        self._line = line
+        self._connection = connection
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield await self._line.read()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @override
+    async def aclose(self) -> None:
+        self._connection.close()

@@ -1,0 +1,181 @@
+"""Redis and Valkey on bad days: restarts, fail-overs and refusals, with a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+import redis
+import redis.asyncio
+
+from resilient_sse import CheckpointError
+from resilient_sse.checkpoints import RedisCheckpoint
+from tests.checkpoints.redis_process import Server
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Server]:
+    """Run a server that the test may stop."""
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+    server.client.close()
+
+
+@pytest.fixture
+async def store(own: Server):
+    """Open a store there."""
+    store = RedisCheckpoint(own.url)
+    yield store
+    await store.aclose()
+
+
+@pytest.mark.parametrize("wrong", [None, 7, object()])
+def test_it_takes_a_url_or_a_client(wrong):
+    """Anything else is refused where it is passed."""
+    with pytest.raises(TypeError, match="a URL or a client"):
+        RedisCheckpoint(wrong)
+
+
+def test_the_url_must_make_sense():
+    """So is a URL of something else."""
+    with pytest.raises(ValueError, match="URL"):
+        RedisCheckpoint("https://host/")
+
+
+async def test_it_is_down():
+    """After the seconds that were given the error says so."""
+    store = RedisCheckpoint("redis://127.0.0.1:1/0", retry_for=0.2)
+    with pytest.raises(CheckpointError, match=r"Redis did not take or give the position.*refused"):
+        await store.load("a")
+    await store.aclose()
+
+
+async def test_a_password_is_not_tried_again_and_again(own, store):
+    """What waiting cannot mend is told at once."""
+    own.client.config_set("requirepass", "secret")
+    own.client.close()
+    refused = RedisCheckpoint(own.url.replace("redis://", "redis://:wrong@"), retry_for=60)
+    began = anyio.current_time()
+    with pytest.raises(CheckpointError, match="did not take or give"):
+        await refused.load("a")
+    assert anyio.current_time() - began < 30
+    await refused.aclose()
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--appendonly", "yes", "--appendfsync", "always")], ids=["bare", "aof"]
+)
+async def test_it_restarts(own, options, caplog):
+    """A save waits for the server; a position that it has lost is written anew, and a WARNING says so (P55)."""
+    own.kill()
+    own.start(*options)
+    store = RedisCheckpoint(own.url)
+    known = await store.save("a", "1", expected=None)
+    known = await store.save("a", "2", expected=known)
+    own.kill()
+    async with anyio.create_task_group() as tasks:
+        saved = []
+
+        async def save():
+            saved.append(await store.save("a", "3", expected=known))
+
+        tasks.start_soon(save)
+        await anyio.sleep(0.3)
+        assert saved == []
+        await anyio.to_thread.run_sync(own.start, *options)
+    assert await store.load("a") == saved[0]
+    assert (saved[0].last_event_id, saved[0].version) == ("3", 3)
+    assert ("had gone back" in caplog.text) == (not options)
+    await store.aclose()
+
+
+async def test_a_replica_that_lagged_takes_over(own, store, caplog):
+    """The stream that knows better moves the position on again; one that knows less is refused (P55)."""
+    first = await store.save("a", "1", expected=None)
+    second = await store.save("a", "2", expected=first)
+    third = await store.save("a", "3", expected=second)
+    own.client.hset("resilient_sse:position:a", mapping={"id": "1", "version": 1})  # what the replica had
+    assert await store.load("a") == first
+    fourth = await store.save("a", "4", expected=third)
+    assert await store.load("a") == fourth
+    assert fourth.version == 4
+    assert "had gone back" in caplog.text
+    with pytest.raises(CheckpointError, match="another consumer"):
+        await store.save("a", "2", expected=first)
+
+
+async def test_a_replica_takes_no_saves(own, store):
+    """While a fail-over lasts the save waits (P55)."""
+    known = await store.save("a", "1", expected=None)
+    own.client.replicaof("127.0.0.1", "1")
+    impatient = RedisCheckpoint(own.client, retry_for=0.2)
+    with pytest.raises(CheckpointError, match="replica"):
+        await impatient.save("a", "2", expected=known)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: store.save("a", "2", expected=known))
+        await anyio.sleep(0.2)
+        own.client.replicaof("NO", "ONE")
+    assert (await store.load("a")).last_event_id == "2"
+
+
+async def test_it_is_out_of_memory(own, store):
+    """A refusal changes nothing, is told at once, and the next save goes well (P55)."""
+    known = await store.save("a", "1", expected=None)
+    own.client.config_set("maxmemory", "1")
+    with pytest.raises(CheckpointError, match="maxmemory"):
+        await store.save("a", "2", expected=known)
+    assert await store.load("a") == known
+    own.client.config_set("maxmemory", "0")
+    assert (await store.save("a", "2", expected=known)).version == 2
+
+
+async def test_the_answer_is_lost(own, store):
+    """A save that was done and is sent again is no conflict."""
+    known = await store.save("a", "1", expected=None)
+    lose = True
+    script = store._save
+
+    def losing(**call):
+        nonlocal lose
+        answer = script(**call)
+        if lose:
+            lose = False
+            raise redis.ConnectionError("the answer was lost")
+        return answer
+
+    store._save = losing
+    saved = await store.save("a", "2", expected=known)
+    assert await store.load("a") == saved
+    assert saved.version == 2
+
+
+async def test_scripts_are_flushed(own, store):
+    """The script is sent again."""
+    known = await store.save("a", "1", expected=None)
+    own.client.script_flush()
+    assert (await store.save("a", "2", expected=known)).version == 2
+
+
+async def test_the_key_holds_something_else(own, store):
+    """It is left as it is."""
+    own.client.set("resilient_sse:position:a", "a string")
+    for wrong in (store.load("a"), store.save("a", "1", expected=None)):
+        with pytest.raises(CheckpointError, match=r"WRONGTYPE|wrong kind"):
+            await wrong
+    assert own.client.get("resilient_sse:position:a") == b"a string"
+
+
+async def test_on_trio_with_a_client_of_asyncio(own, anyio_backend):
+    """On trio redis.asyncio fails; the error says what to give instead."""
+    client = redis.asyncio.Redis.from_url(own.url)
+    store = RedisCheckpoint(client)
+    if anyio_backend == "trio":
+        with pytest.raises(CheckpointError, match="give a URL"):
+            await store.load("a")
+    else:
+        assert await store.load("a") is None
+        await client.aclose()

@@ -1,0 +1,218 @@
+"""Results and position in one transaction: after whatever happens, both are there or neither (P55)."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+import aiosqlite
+import psycopg
+import pytest
+import sqlalchemy
+
+from resilient_sse import CheckpointError, ResilientStream
+from resilient_sse.checkpoints import Checkpoint, SQLCheckpoint
+from resilient_sse.testing import Script, event
+
+URL = "http://test/"
+
+
+class Shop:
+    """A database of the user's own, with results beside the position."""
+
+    def __init__(self, path: Path, **options) -> None:
+        self.path = path
+        self.store = SQLCheckpoint(self.connect, **options)
+        with closing(self.connect()) as database:
+            database.execute(self.store.ddl)
+            database.execute("CREATE TABLE results (data TEXT)")
+
+    def connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path)
+
+    def results(self) -> list[str]:
+        with closing(self.connect()) as database:
+            return [data for (data,) in database.execute("SELECT data FROM results ORDER BY rowid")]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """Make the database."""
+    return Shop(tmp_path / "shop.db")
+
+
+def stream(store, script: Script, **options):
+    """Open a stream that commits by hand."""
+    return ResilientStream(URL, checkpoint=store, ack="manual", client=script.client(), **options)
+
+
+def numbered(*numbers: int):
+    """Make events."""
+    return [event(f"order {number}", id=str(number)) for number in numbers]
+
+
+async def work(shop: Shop, script: Script, fail_at: str | None = None) -> None:
+    """Keep each event's data as a result; the handler fails at one of them, behind the insert."""
+    async with stream(shop.store, script, until="done") as events:
+        async for taken in events:
+            with closing(shop.connect()) as database, database:
+                if taken.event != "done":
+                    database.execute("INSERT INTO results VALUES (?)", (taken.data,))
+                shop.store.record(database, taken)
+                if taken.id == fail_at:
+                    raise RuntimeError("the handler failed")
+
+
+async def test_results_and_position_are_one_commit(shop):
+    """An event whose handler failed has no effect, and comes again; none has two."""
+    script = Script()
+    script.respond(*numbered(1, 2, 3)).hang()
+    with pytest.raises(RuntimeError, match="handler"):
+        await work(shop, script, fail_at="2")
+    assert shop.results() == ["order 1"]
+    script.respond(*numbered(2, 3), event("", id="4", event="done"))
+    await work(shop, script)
+    assert script.requests[-1].headers["Last-Event-ID"] == "1"
+    assert shop.results() == ["order 1", "order 2", "order 3"]
+    assert (await shop.store.load(URL)).last_event_id == "4"
+
+
+async def test_a_rollback_within_the_loop(shop):
+    """A handler may roll back and do it again; the store follows what the database holds."""
+    script = Script()
+    script.respond(*numbered(1, 2), event("", id="3", event="done"))
+    async with stream(shop.store, script, until="done") as events:
+        async for taken in events:
+            for attempt in range(3):
+                with closing(shop.connect()) as database, suppress(ZeroDivisionError), database:
+                    database.execute("INSERT INTO results VALUES (?)", (f"{taken.data} {attempt}",))
+                    shop.store.record(database, taken)
+                    if attempt < 2:
+                        raise ZeroDivisionError
+    assert shop.results() == ["order 1 2", "order 2 2", " 2"]
+
+
+async def test_another_consumer_moves_the_position(shop):
+    """The second to write gets an error, and its results are rolled back with it."""
+    script = Script()
+    script.respond(*numbered(1, 2)).hang()
+    async with stream(shop.store, script) as events:
+        first = await anext(events)
+        with closing(shop.connect()) as database, database:
+            shop.store.record(database, first)
+        other = SQLCheckpoint(shop.connect)
+        await other.save(URL, "elsewhere", expected=await other.load(URL))
+        second = await anext(events)
+        with closing(shop.connect()) as database:
+            database.execute("INSERT INTO results VALUES ('never')")
+            with pytest.raises(CheckpointError, match="another consumer"):
+                shop.store.record(database, second)
+            database.rollback()
+    assert shop.results() == []
+    assert (await shop.store.load(URL)).last_event_id == "elsewhere"
+
+
+async def test_which_stream(shop):
+    """With more streams than one, or none that has begun, the key must be given."""
+    script = Script()
+    script.respond(*numbered(1)).hang()
+    async with stream(shop.store, script, checkpoint_key="a") as events:
+        taken = await anext(events)
+        with closing(shop.connect()) as database:
+            with pytest.raises(CheckpointError, match="none"):
+                SQLCheckpoint(shop.connect).record(database, taken)
+            await shop.store.load("b")
+            with pytest.raises(CheckpointError, match="'a', 'b'"):
+                shop.store.record(database, taken)
+            shop.store.record(database, taken, key="a")
+            database.commit()
+    assert (await shop.store.load("a")).last_event_id == "1"
+    assert await shop.store.load("b") is None
+
+
+async def test_the_table_is_missing(tmp_path):
+    """The error names it."""
+    store = SQLCheckpoint(lambda: sqlite3.connect(tmp_path / "empty.db"), table="app_positions")
+    with pytest.raises(CheckpointError, match=r"app_positions.*no such table"):
+        await store.load("a")
+
+
+@pytest.mark.parametrize("table", ["", "a b", "x; DROP TABLE y", "a.b.c", '"q"'])
+def test_a_table_must_have_a_plain_name(table):
+    """It goes into statements as it is."""
+    with pytest.raises(ValueError, match="table"):
+        SQLCheckpoint(lambda: None, table=table)
+
+
+def test_connect_must_connect():
+    """A connection itself is not what is wanted: transactions of the store's own need theirs."""
+    with pytest.raises(TypeError, match="a function or an engine"):
+        SQLCheckpoint("sqlite:///x")
+
+
+@pytest.mark.parametrize("style", ["qmark", "named"])
+async def test_styles_of_parameters(tmp_path, style):
+    """The driver's module says which it wants; the caller may as well."""
+    shop = Shop(tmp_path / "shop.db", paramstyle=style)
+    known = await shop.store.save("a", "1", expected=None)
+    assert await shop.store.load("a") == known
+
+
+async def test_an_unknown_style(tmp_path):
+    """A wrong word is told of."""
+    with pytest.raises(CheckpointError, match="paramstyle"):
+        await Shop(tmp_path / "shop.db", paramstyle="shell").store.load("a")
+
+
+async def test_a_connection_of_coroutines_needs_arecord(shop, anyio_backend):
+    """`record` says what to call instead."""
+    if anyio_backend == "trio":
+        return  # aiosqlite is for asyncio
+    script = Script()
+    script.respond(*numbered(1)).hang()
+    async with stream(shop.store, script) as events, aiosqlite.connect(shop.path) as database:
+        taken = await anext(events)
+        with pytest.raises(TypeError, match="arecord"):
+            shop.store.record(database, taken)
+        await shop.store.arecord(database, taken)
+        await database.commit()
+    assert await shop.store.load(URL) == Checkpoint("1", 1)
+
+
+async def test_a_session_of_sqlalchemy(shop):
+    """Objects and position in one commit."""
+    engine = sqlalchemy.create_engine(f"sqlite:///{shop.path}")
+    store = SQLCheckpoint(engine)
+    script = Script()
+    script.respond(*numbered(1)).hang()
+    async with stream(store, script) as events:
+        taken = await anext(events)
+        with sqlalchemy.orm.Session(engine) as session, session.begin():
+            session.execute(sqlalchemy.text("INSERT INTO results VALUES (:data)"), {"data": taken.data})
+            store.record(session, taken)
+    assert shop.results() == ["order 1"]
+    assert await store.load(URL) == Checkpoint("1", 1)
+    engine.dispose()
+
+
+async def test_postgresql(postgresql):
+    """The same in a real PostgreSQL, whose driver marks parameters otherwise."""
+    store = SQLCheckpoint(lambda: psycopg.connect(postgresql), table="own_positions")
+    with psycopg.connect(postgresql) as database:
+        database.execute(store.ddl)
+        database.execute("CREATE TABLE IF NOT EXISTS results (data TEXT)")
+        database.execute("TRUNCATE results, own_positions")
+    script = Script()
+    script.respond(*numbered(1, 2)).hang()
+    async with stream(store, script) as events:
+        for fails in (False, True):
+            taken = await anext(events)
+            with suppress(ZeroDivisionError), psycopg.connect(postgresql) as database:
+                database.execute("INSERT INTO results VALUES (%s)", (taken.data,))
+                store.record(database, taken)
+                if fails:
+                    raise ZeroDivisionError
+    with psycopg.connect(postgresql) as database:
+        assert database.execute("SELECT data FROM results").fetchall() == [("order 1",)]
+    assert await store.load(URL) == Checkpoint("1", 1)

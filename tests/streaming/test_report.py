@@ -1,0 +1,355 @@
+"""The report: JSON, schema, answer, recount, and what people look at (R84-R92, R213-R218, R221)."""
+
+import copy
+import io
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from random import Random
+
+import jsonschema
+import pytest
+
+from resilient_sse.monitoring.alerts import conditions
+from resilient_sse.testing.report import (
+    GATES,
+    Gate,
+    Report,
+    check,
+    check_files,
+    print_report,
+    render_page,
+    report_schema,
+)
+from resilient_sse.testing.report.document import AGGREGATES
+from resilient_sse.testing.report.page import wanted
+from resilient_sse.testing.report.recount import recount
+from resilient_sse.testing.scenarios import SCENARIOS, Entry, write_log
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "lab" / "report.md"
+BY_KEY = {scenario.key: scenario for scenario in SCENARIOS.values()}
+
+
+def validate(document):
+    """Check a report against the shipped schema."""
+    jsonschema.Draft202012Validator(report_schema()).validate(document)
+
+
+# --- The JSON
+
+
+def test_the_same_seed_is_the_same_report(virtual_report):
+    """To the byte, on both backends, and in the next version, unless a figure is meant to change (R213)."""
+    text = (HERE / "report_of_seed_7.json").read_text("utf-8")
+    assert json.dumps(virtual_report.to_dict(), indent=2) + "\n" == text
+
+
+def test_a_good_report_has_exactly_the_agreed_keys(document):
+    """Those of the schema at the top, in each scenario and in the aggregate, with types and words (R214-R217)."""
+    jsonschema.Draft202012Validator.check_schema(report_schema())
+    validate(document)
+    assert document["production_readiness"] == "YES"
+    assert set(document["aggregate_metrics"]) == set(AGGREGATES)
+    for key, fields in document["scenarios"].items():
+        assert set(fields) == {"status", *BY_KEY[key].fields}
+        assert fields["status"] == "PASS"
+
+
+def test_the_schema_misses_nothing(document):
+    """A report without one of its keys, at the top or below, is none, and neither is one with another (R214)."""
+    places = [
+        (),
+        ("aggregate_metrics",),
+        *(("scenarios", key) for key in document["scenarios"]),
+        ("scenarios",),
+    ]
+    for place in places:
+        for key in [*at(document, place), None]:
+            spoilt = copy.deepcopy(document)
+            if key is None:
+                at(spoilt, place)["more"] = 1
+            else:
+                del at(spoilt, place)[key]
+            with pytest.raises(jsonschema.ValidationError):
+                validate(spoilt)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tests_failed": 1},
+        {"production_readiness": "MAYBE"},
+        {"production_readiness": "NO"},
+        {"readiness_reasons": ["none"]},
+    ],
+)
+def test_the_schema_knows_what_yes_means(document, change):
+    """YES goes with no failure and no reason, NO with reasons (R217)."""
+    with pytest.raises(jsonschema.ValidationError):
+        validate({**document, **change})
+
+
+def at(document, place):
+    """Look a place of a report up."""
+    for key in place:
+        document = document[key]
+    return document
+
+
+def test_tests_are_gates(good, document):
+    """The counts are of gates judged, they add up, and each gate has a figure (R214, R217)."""
+    assert document["total_tests"] == len(good.verdicts) > 100
+    assert document["tests_passed"] + document["tests_failed"] == document["total_tests"]
+    assert [str(verdict) for verdict in good.verdicts if verdict.value is None] == []
+
+
+def test_the_answer_is_no_with_reasons(entries, good):
+    """One event less, and the answer is NO, with the gates that failed, in JSON and on the page (R217)."""
+    entries.remove(next(entry for entry in entries if entry.kind == "received" and entry.stream == "handoff"))
+    spoilt = Report(entries, day=good.day)
+    document = spoilt.to_dict()
+    assert document["production_readiness"] == "NO"
+    assert document["scenarios"]["scenario_4_network_handoff"]["status"] == "FAIL"
+    assert any("message_loss is 1, not 0" in reason for reason in document["readiness_reasons"])
+    assert document["tests_failed"] > 0
+    validate(document)
+    page = render_page(spoilt)
+    assert "production readiness: NO" in page
+    assert "message_loss is 1, not 0" in page
+    assert page.count("<b class='FAIL'>") == 2  # the scenario, and all together
+
+
+def test_a_part_is_never_ready(entries, good):
+    """A report on fewer than six scenarios says NO, whatever they came to (R217)."""
+    key = SCENARIOS["handoff"].key
+    part = Report([entry for entry in entries if entry.run.startswith(key)], day=good.day)
+    document = part.to_dict()
+    assert part.kept
+    assert document["production_readiness"] == "NO"
+    assert document["scenarios"]["scenario_1_slow_3g"]["status"] == "NOT RUN"
+    validate(document)
+
+
+@pytest.mark.parametrize(
+    "log, complaint",
+    [
+        ([], "empty"),
+        ([Entry("a/virtual", 0.0, "finish")], "not whole"),
+        (
+            [Entry("a/virtual", 0.0, "start", None, {"scenario": "a", "form": "virtual"})],
+            "none of the scenarios",
+        ),
+    ],
+)
+def test_no_log_no_report(good, log, complaint):
+    """Bad input: an empty log, one without its beginning, and one of something else are refused."""
+    with pytest.raises(ValueError, match=complaint):
+        Report(log, day=good.day)
+
+
+def test_the_alerts_are_those_of_the_rule_files(document):
+    """Generated from the table that the rule files are made from, the four agreed ones first (R218)."""
+    named = document["alerts_configured"]
+    assert named == conditions()
+    assert named[:3] == ["completion_rate < 99.5%", "mean_reconnect > 5s", "duplicate_rate > 1%"]
+    assert named[3] == "message_loss > 0"
+
+
+def test_a_busy_machine_is_named(entries, good):
+    """Next to gates that were failed, and only there: the times may be the machine's."""
+    late = [
+        Entry(x.run, x.at, x.kind, x.stream, {**x.facts, "late": 0.81}) if x.kind == "finish" else x
+        for x in entries
+    ]
+    assert Report(late, day=good.day).ready
+    late.remove(next(entry for entry in late if entry.kind == "received" and entry.stream == "handoff"))
+    (said,) = [reason for reason in Report(late, day=good.day).reasons if "late" in reason]
+    assert said.startswith("scenario_4_network_handoff/virtual: this machine itself was up to 0.8 s late")
+
+
+@pytest.mark.parametrize(
+    "relation, limit, passing, failing",
+    [
+        ("==", 0, [0], [1, False, "0", None]),
+        ("==", True, [True], [1, False]),
+        ("==", (1, 2), [[1, 2]], [[1], [2, 1]]),
+        ("within", (1.0, 2.0), [1, 1.5, 2.0], [0.99, 2.01, True, "1"]),
+        ("<", 5.0, [4.99], [5.0, None]),
+        ("<=", 5.0, [5.0], [5.01]),
+        (">", 80.0, [80.1], [80.0]),
+        (">=", 1, [1], [0]),
+    ],
+)
+def test_relations(relation, limit, passing, failing):
+    """Each relation takes what it should and nothing else."""
+    gate = Gate("*", "figure", relation, limit, "R0")
+    assert [gate.passes(value) for value in [*passing, *failing]] == [True] * len(passing) + [False] * len(
+        failing
+    )
+
+
+# --- The recount
+
+
+def test_the_recount_agrees_with_an_honest_report(document, lines):
+    """No difference at all (R216)."""
+    assert check(document, lines) == []
+
+
+def test_the_check_finds_what_was_altered(document, lines):
+    """Figures over all and of one scenario, the answer, the alerts, and a scenario that is missing (R216)."""
+    for name in AGGREGATES:
+        document["aggregate_metrics"][name] += 1
+    scenarios = document["scenarios"]
+    scenarios["scenario_4_network_handoff"]["received_events"] = 51
+    scenarios["scenario_2_stall_detection"]["auto_reconnect"] = 1
+    del scenarios["scenario_1_slow_3g"]
+    document |= {"tests_passed": 1, "production_readiness": "NO", "alerts_configured": []}
+    named = [" ".join(difference.split()[:2]) for difference in check(document, lines)]
+    assert sorted(named) == sorted(
+        [
+            *(f"aggregate_metrics: {name}" for name in AGGREGATES),
+            "scenario_4_network_handoff: received_events",
+            "scenario_2_stall_detection: auto_reconnect",
+            *(f"scenario_1_slow_3g: {name}" for name in ("status", *SCENARIOS["slow-3g"].fields)),
+            *("report: tests_passed", "report: production_readiness"),
+            *(f"alerts_configured: '{condition.split()[0]}" for condition in conditions()),
+        ]
+    )
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_both_count_the_same_in_spoilt_logs(entries, good, seed):
+    """Lines lost, repeated, moved or altered at random: the report and the recount come to the same (R216)."""
+    random = Random(seed)
+    spoilt = [
+        entry
+        for one in entries
+        if one.kind == "start" or random.random() > 0.002
+        for entry in spoil(one, random)
+    ]
+    lines = [json.loads(entry.to_json()) for entry in spoilt]
+    # From the same lines: a report on entries that were written and read again.
+    report = Report(map(Entry.of, lines), day=good.day).to_dict()
+    assert report["production_readiness"] == "NO"
+    assert report["aggregate_metrics"] == pytest.approx(recount(lines), abs=0.1001)
+
+
+def spoil(entry, random):
+    """Repeat an entry or alter it, once in a while."""
+    if entry.kind == "start" or random.random() > 0.003:
+        return [entry]
+    facts = dict(entry.facts)
+    match random.randrange(3):
+        case 0:
+            return [entry, entry]
+        case 1 if entry.kind == "received" and isinstance(facts["id"], int):
+            facts["id"] += random.choice([-1, 1])
+        case 2 if "sum" in facts:
+            facts["sum"] += 1
+    return [Entry(entry.run, entry.at, entry.kind, entry.stream, facts)]
+
+
+def test_files(tmp_path, entries, good):
+    """Bad input: it reads what the command wrote, and refuses what is neither a report nor a log."""
+    part = [entry for entry in entries if entry.run.startswith(SCENARIOS["handoff"].key)]
+    report, log, other = tmp_path / "r.json", tmp_path / "l.jsonl", tmp_path / "o.json"
+    report.write_text(json.dumps(Report(part, day=good.day).to_dict()), encoding="utf-8")
+    write_log(log, part)
+    assert check_files(report, log) == []
+    for wrong in ("[]", "{}", "no json"):
+        other.write_text(wrong, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"report|Expecting"):
+            check_files(other, log)
+        with pytest.raises(ValueError, match=r"log|Expecting"):
+            check_files(report, other)
+
+
+# --- What people look at
+
+
+class Outline(HTMLParser):
+    """Checks that elements nest, and keeps their names and attributes."""
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+        self.seen = []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page(good):
+    """It nests, loads nothing from anywhere, and shows each scenario with its charts and every gate (R84-R92)."""
+    page = render_page(good)
+    outline = Outline()
+    outline.feed(page)
+    assert outline.open == []
+    assert not {name for name, _ in outline.seen} & {"script", "img", "link", "iframe", "object"}
+    assert not any("src" in attributes or "href" in attributes for _, attributes in outline.seen)
+    assert not re.search(r"url\(|@import|https?://", page)
+    drawings = [attributes["aria-label"] for name, attributes in outline.seen if name == "svg"]
+    assert len(drawings) == sum(len(scenario.charts) for scenario in SCENARIOS.values())
+    assert all(drawings)
+    assert page.count("<section>") == page.count("<b class='PASS'>PASS</b>") == len(SCENARIOS) + 1
+    assert "production readiness: YES" in page
+    assert page.count(">pass</span>") == len(good.verdicts)
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+
+
+def test_text_from_a_log_is_text(entries, good):
+    """Bad input: a log is data, and what it holds never becomes part of the page."""
+    nasty = '<script>alert(1)</script>&"'
+    altered = {"state": {"message": nasty}, "fault": {"name": nasty}, "ended": {"error": nasty}}
+    spoilt = [Entry(x.run, x.at, x.kind, x.stream, {**x.facts, **altered.get(x.kind, {})}) for x in entries]
+    page = render_page(Report(spoilt, day=good.day))
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_the_tables(good, plain):
+    """Every scenario with its figures and what was wanted, with units, in 80 columns, and the answer (R84-R92)."""
+    out = io.StringIO()
+    print_report(good, out, plain=plain)
+    text = out.getvalue()
+    for scenario in SCENARIOS.values():
+        assert f"{scenario.title}, virtual time: PASS" in text
+    assert re.search(r"pass\W+mean reconnect time\W+[\d,.]+ ms\W+at most 2,500 ms\W+R85", text)
+    assert re.search(r"messages lost\W+0\W+0\W", text)
+    assert re.search(r"auto reconnect\W+yes\W+yes", text)
+    assert "1000, 2000, 4000" in text
+    assert "production readiness: YES" in text
+    assert ("───" in text) is not plain
+    assert max(map(len, text.splitlines())) <= (110 if plain else 80)
+    assert not any(line.endswith(" ") for line in text.splitlines()) or not plain
+
+
+def test_the_tables_without_rich(good, monkeypatch):
+    """Bad input: the error names what to install."""
+    monkeypatch.setitem(sys.modules, "rich", None)
+    monkeypatch.setattr("resilient_sse.testing.extra.find_spec", lambda name: None)
+    for show in (render_page, lambda report: print_report(report, io.StringIO())):
+        with pytest.raises(ModuleNotFoundError, match=r"pip install 'resilient-sse\[testing\]'"):
+            show(good)
+
+
+def test_the_reference_lists_every_gate():
+    """P45: figure, limit and forms of each, in the order of the table, and none besides."""
+    rows = re.findall(
+        r"^\| \S.*? \| `(\w+)` \| (.+?) \| ([a-z, ]+) \| R", PAGE.read_text("utf-8"), re.MULTILINE
+    )
+    assert rows == [(gate.figure, wanted(gate), ", ".join(gate.forms) or "all") for gate in GATES]

@@ -1,0 +1,146 @@
+"""Runs that go wrong: a client or a server that breaks a promise is found out (R5, R8, R14, R16, R65, R217)."""
+
+import sys
+
+import pytest
+
+from resilient_sse import ResilientStream
+from resilient_sse.testing.memory_server import MemoryServer
+from resilient_sse.testing.report import check
+from resilient_sse.testing.scenarios import Follower
+from resilient_sse.testing.wire import event
+
+
+@pytest.fixture
+def played_with(monkeypatch, replay):
+    """Give a function that plays a scenario with other options of the client and returns what came of it."""
+
+    def played_with(name, **options):
+        monkeypatch.setattr(
+            sys.modules[Follower.__module__],
+            "ResilientStream",
+            lambda url, **given: ResilientStream(url, **given | options),
+        )
+        report, lines = replay(name)
+        assert check(report.to_dict(), lines) == []
+        return report
+
+    return played_with
+
+
+def failed(report):
+    """List the figures whose gates were failed."""
+    return {verdict.gate.figure for verdict in report.verdicts if not verdict.passed}
+
+
+@pytest.mark.parametrize(
+    "scenario, options, wrong",
+    [
+        pytest.param(
+            "rapid-reconnects",
+            {"dedup": "off", "sequence": None},
+            {"duplicates", "order_breaks", "suppressed"},
+            id="delivers-twice",
+            marks=pytest.mark.proof,
+        ),
+        pytest.param(
+            "user-experience",
+            {"messages": lambda change: ""},
+            {"silent_failures", "visible_errors", "texts_missing", "texts_wrong"},
+            id="says-nothing",
+            marks=pytest.mark.proof,
+        ),
+        pytest.param(
+            "stall",
+            {"messages": lambda change: ""},
+            {"ui_feedback"},
+            id="waits-without-a-word",
+            marks=pytest.mark.proof,
+        ),
+        pytest.param(
+            "user-experience",
+            {"messages": {"restored": "Connection restored - resuming stream."}},
+            {"texts_missing", "texts_wrong"},
+            id="another-text",
+            marks=pytest.mark.proof,
+        ),
+        pytest.param(
+            "stall",
+            {"stall_timeout": 31.0, "waiting_after": 24.0},
+            {"earliest_notice_s", "latest_notice_s", "earliest_detection_s", "latest_detection_s"},
+            id="waits-too-long",
+            marks=pytest.mark.proof,
+        ),
+        pytest.param("handoff", {"resume_param": None}, {"url_cursor"}, id="no-query-parameter"),
+        pytest.param(
+            "rapid-reconnects",
+            {"backoff": lambda: iter((1.0, 2.0, 4.0, 5.0))},
+            {"jitter_diversity_percent"},
+            id="in-step",
+        ),
+        pytest.param(
+            "rapid-reconnects",
+            {"backoff": lambda: iter((1.0, 3.0, 9.0))},
+            {"backoff_sequence", "herd_out_of_band"},
+            id="another-backoff",
+            marks=pytest.mark.proof,
+        ),
+        pytest.param(
+            "handoff", {"max_retries": 0}, {"message_loss", "completion_rate_percent"}, id="gives-up"
+        ),
+    ],
+)
+def test_a_client_that_breaks_a_promise(played_with, scenario, options, wrong):
+    """Each is found by the gates that are there for it, the answer is NO, and the recount comes to the same."""
+    report = played_with(scenario, **options)
+    assert wrong <= failed(report)
+    assert not report.kept
+
+
+@pytest.mark.proof
+def test_silence_is_counted(played_with):
+    """States without words are silent failures, all of them (R8, R65)."""
+    (judged,) = played_with("user-experience", messages=lambda change: "").judged
+    assert judged.figures["silent_failures"] == 200
+    assert judged.figures["visible_errors"] == "0 of 200"
+
+
+@pytest.mark.parametrize(
+    "scenario, sabotage, wrong",
+    [
+        pytest.param(
+            "handoff",
+            lambda data, number: None if number == 31 else event(data, id=str(number)),
+            {"message_loss", "gaps", "completion_rate_percent", "received_events"},
+            id="never-sends-one",
+        ),
+        pytest.param(
+            "slow-3g",
+            lambda data, number: event(data.upper(), id=str(number)),
+            {"altered"},
+            id="alters-events",
+        ),
+    ],
+)
+def test_a_server_that_breaks_a_promise(monkeypatch, replay, scenario, sabotage, wrong):
+    """Another content, or none: that is no delivery of what was published (R1, R5, R91)."""
+    real = MemoryServer._send
+
+    def send(server, line, stored):
+        data = stored.block.decode().partition("data: ")[2].strip()
+        done = stored.block.startswith(b"event: done")
+        block = stored.block if done else sabotage(data, stored.id)
+        if block is not None:
+            real(server, line, type(stored)(stored.id, block))
+
+    monkeypatch.setattr(MemoryServer, "_send", send)
+    report, lines = replay(scenario)
+    assert wrong <= failed(report)
+    assert check(report.to_dict(), lines) == []
+
+
+def test_a_server_that_ignores_the_cursor(monkeypatch, replay):
+    """A replay from the beginning is repaired by the client, and found out all the same (R37, R38)."""
+    monkeypatch.setattr("resilient_sse.testing.memory_server._after", lambda events, *_: events)
+    report, _ = replay("packet-loss")
+    assert failed(report) == {"resume_mismatches"}

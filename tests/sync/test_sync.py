@@ -1,0 +1,391 @@
+"""The stream for threads: the same as the async one, in real threads over real sockets (P33, P60)."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from resilient_sse import Backoff, CheckpointError, RetriesExhaustedError, StreamState
+from resilient_sse import ResilientStream as AsyncStream
+from resilient_sse.checkpoints import MemoryCheckpoint
+from resilient_sse.sync import ResilientStream
+
+SOON = Backoff(initial=0.01, maximum=0.01)
+
+
+class Answering(BaseHTTPRequestHandler):
+    """
+    Sends events behind the given one; the path says how many, and what comes then.
+
+    `/5/hold` keeps the connection open; `/5/204` closes it, and says on a resumed request that there is no more.
+    """
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        _, count, then = self.path.split("?")[0].split("/")
+        last = int(self.headers.get("Last-Event-ID", "0"))
+        self.server.requests.append(self.headers)
+        if then == "204" and last >= int(count):
+            self.send_response(204)
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        try:
+            self.wfile.write(
+                b"".join(b"id: %d\ndata: %d\n\n" % (n, n) for n in range(last + 1, int(count) + 1))
+            )
+            if then == "hold":
+                while not self.server.stopping.wait(0.02):
+                    self.wfile.write(b":\n\n")
+        except OSError:
+            self.server.closed.set()
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.requests: list = []
+        self.stopping = threading.Event()
+        self.closed = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Run a server in a thread."""
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield server
+    server.stopping.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def surface(cls: type) -> dict[str, inspect.Signature | None]:
+    """Return the public names of a class, with the arguments of its methods."""
+    names = [name for name in vars(cls) if not name.startswith("_")]
+    return {
+        name: inspect.signature(member).replace(return_annotation=None)
+        if inspect.isfunction(member)
+        else None
+        for name in names
+        for member in [vars(cls)[name]]
+    }
+
+
+def names_of(signature: inspect.Signature | None) -> list[tuple[str, object]] | None:
+    """Leave the annotations out: a callback there may be async."""
+    return signature and [(p.name, p.kind, p.default) for p in signature.parameters.values()]
+
+
+def test_both_faces_are_alike():
+    """Names and arguments are the same; only `aclose` is `close` (P33)."""
+    there = {"close" if name == "aclose" else name: names_of(s) for name, s in surface(AsyncStream).items()}
+    here = {name: names_of(s) for name, s in surface(ResilientStream).items()}
+    assert here == there
+    assert names_of(inspect.signature(ResilientStream)) == names_of(inspect.signature(AsyncStream))
+
+
+def test_events_in_order(server):
+    """All events, once each, over several connections."""
+    with ResilientStream(f"{server.url}/5000/204", backoff=SOON) as stream:
+        assert [int(event.data) for event in stream] == list(range(1, 5001))
+        assert stream.state is StreamState.CLOSED
+        assert stream.stats.delivered == 5000
+
+
+def test_positions_and_figures_are_those_of_the_thread(server):
+    """What lies in a batch was not handed over yet."""
+    with ResilientStream(f"{server.url}/100/hold") as stream:
+        for number in range(1, 101):
+            event = next(stream)
+            assert event.data == stream.last_event_id == str(number)
+            assert stream.stats.delivered == number
+
+
+def test_callbacks_run_in_the_thread_that_consumes(server):
+    """In order, one for each change, in the thread that iterates."""
+    threads, states = set(), []
+
+    def note(change):
+        threads.add(threading.get_ident())
+        states.append(change.new)
+
+    with ResilientStream(f"{server.url}/3/204", backoff=SOON, on_state_change=note) as stream:
+        assert len(list(stream)) == 3
+    assert threads == {threading.get_ident()}
+    assert states[:2] == [StreamState.CONNECTED, StreamState.RECONNECTING]
+    assert states[-1] is StreamState.CLOSED
+
+
+def test_headers_may_block(server):
+    """A function that fetches a token blocks its own stream only, and is called in its thread."""
+    entered, release = threading.Event(), threading.Event()
+    where = []
+
+    def headers():
+        where.append(threading.get_ident())
+        entered.set()
+        assert release.wait(10)
+        return {"X-Token": "1"}
+
+    def consume():
+        with ResilientStream(f"{server.url}/3/hold", headers=headers) as stream:
+            next(stream)
+
+    thread = threading.Thread(target=consume)
+    thread.start()
+    assert entered.wait(10)
+    with ResilientStream(f"{server.url}/3/hold") as other:
+        assert next(other).data == "1"
+    release.set()
+    thread.join(10)
+    assert where == [thread.ident]
+    assert server.requests[-1]["X-Token"] == "1"
+
+
+def test_a_callback_may_close_and_restart(server):
+    """What a callback calls of its stream works as on asyncio."""
+    seen = []
+    with ResilientStream(f"{server.url}/2/hold", backoff=SOON) as stream:
+
+        @stream.on_state_change
+        def close(change):
+            seen.append(change.new)
+            if change.new is StreamState.CONNECTED and seen.count(StreamState.CONNECTED) == 1:
+                stream.restart()
+            elif change.new is StreamState.CONNECTED:
+                stream.close()
+
+        assert [event.data for event in stream] == []
+    assert seen.count(StreamState.CONNECTED) == 2
+    assert seen[-1] is StreamState.CLOSED
+
+
+def test_what_a_callback_raises_is_counted(server):
+    """And the stream goes on."""
+    with ResilientStream(f"{server.url}/2/hold", on_state_change=lambda _: 1 / 0) as stream:
+        assert next(stream).data == "1"
+        assert stream.stats.callback_errors >= 1
+
+
+def test_callbacks_can_be_removed(server):
+    """By the function that was added."""
+    seen = []
+    stream = ResilientStream(f"{server.url}/1/204", backoff=SOON)
+    stream.on_state_change(seen.append)
+    stream.remove_callback(seen.append)
+    with pytest.raises(ValueError, match="callback"):
+        stream.remove_callback(print)
+    assert len(list(stream)) == 1
+    assert seen == []
+
+
+@pytest.mark.parametrize("name", ["on_state_change", "on_gap", "headers"])
+def test_coroutine_functions_are_refused(name):
+    """Nobody would await them."""
+
+    async def function(*_):
+        pass
+
+    with pytest.raises(TypeError, match=f"{name} must be a function, and not async"):
+        ResilientStream("http://127.0.0.1/", **{name: function})
+    with pytest.raises(TypeError, match="not async"):
+        ResilientStream("http://127.0.0.1/").on_gap(function)
+
+
+def test_wrong_arguments_are_told_of():
+    """As by the async stream."""
+    with pytest.raises(ValueError, match="stall_timeout"):
+        ResilientStream("http://127.0.0.1/", stall_timeout=-1)
+    with pytest.raises(TypeError, match="surprise"):
+        ResilientStream("http://127.0.0.1/", surprise=1)
+
+
+def test_giving_up():
+    """Errors come out of the loop."""
+    stream = ResilientStream("http://127.0.0.1:1/", max_retries=1, backoff=SOON)
+    with pytest.raises(RetriesExhaustedError):
+        list(stream)
+    assert stream.state is StreamState.ERROR
+
+
+def test_close_from_another_thread(server):
+    """A pending read ends, and with it the loop."""
+    stream = ResilientStream(f"{server.url}/1/hold")
+    got = []
+    thread = threading.Thread(target=lambda: got.extend(stream))
+    thread.start()
+    while stream.state is not StreamState.CONNECTED or not stream.stats.delivered:
+        time.sleep(0.01)
+    stream.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert [event.data for event in got] == ["1"]
+    assert server.closed.wait(10)
+
+
+def test_two_threads_cannot_iterate_at_once(server):
+    """The second gets an error, and the first goes on."""
+    stream = ResilientStream(f"{server.url}/1/hold")
+    thread = threading.Thread(target=lambda: list(stream))
+    thread.start()
+    while not stream.stats.delivered:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    with pytest.raises(RuntimeError):
+        next(stream)
+    stream.close()
+    thread.join(10)
+
+
+def test_positions_are_committed(server):
+    """Asking for the next event commits the one before; leaving by an exception commits nothing (P21)."""
+    store = MemoryCheckpoint()
+    url = f"{server.url}/9/hold"
+
+    def consume(count, fail=False):
+        with ResilientStream(url, checkpoint=store) as stream:
+            got = [next(stream).data for _ in range(count)]
+            if fail:
+                raise ZeroDivisionError
+        return got
+
+    with pytest.raises(ZeroDivisionError):
+        consume(3, fail=True)
+    assert consume(2) == ["3", "4"]
+    assert consume(1) == ["5"]
+
+
+def test_committing_by_hand(server):
+    """`commit` waits for the save, and raises what it raises."""
+
+    class Full(MemoryCheckpoint):
+        async def save(self, key, last_event_id, *, expected):
+            if last_event_id == "2":
+                raise CheckpointError("full", key=key)
+            return await super().save(key, last_event_id, expected=expected)
+
+    with ResilientStream(f"{server.url}/3/hold", checkpoint=Full(), ack="manual") as stream:
+        stream.commit(next(stream))
+        second = next(stream)
+        with pytest.raises(CheckpointError, match="full"):
+            stream.commit(second)
+
+
+def test_other_ways_to_iterate(server):
+    """Payloads decoded, and everything that happens."""
+    with ResilientStream(f"{server.url}/2/204", backoff=SOON) as stream:
+        assert list(stream.decoded(int)) == [1, 2]
+    with ResilientStream(f"{server.url}/2/204", backoff=SOON) as stream:
+        kinds = [type(item).__name__ for item in stream.activity()]
+    assert kinds[:3] == ["Opened", "ServerSentEvent", "ServerSentEvent"]
+    assert kinds[-1] == "Closed"
+
+
+def test_a_stream_that_is_dropped_is_closed(server):
+    """With a warning, as of a file that was not closed."""
+    stream = ResilientStream(f"{server.url}/3/hold")
+    next(stream)
+    with pytest.warns(ResourceWarning, match="use 'with'"):
+        del stream
+    assert server.closed.wait(10)
+
+
+def run_program(program: str, *arguments: str, **options) -> subprocess.Popen:
+    """Start a program of the user's."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_ctrl_c(server):
+    """It ends a wait at once, loses nothing, and leaves a traceback of the program's own."""
+    program = """
+        import sys
+        from resilient_sse.sync import ResilientStream
+        with ResilientStream(sys.argv[1]) as stream:
+            print(next(stream).data, flush=True)
+            try:
+                for event in stream:
+                    print(event.data, flush=True)
+            except KeyboardInterrupt:
+                print("interrupted", stream.state.value, flush=True)
+    """
+    process = run_program(program, f"{server.url}/2/hold")
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["1\n", "2\n"]
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (out, err, process.returncode) == ("interrupted connected\n", "", 0)
+
+
+@pytest.mark.parametrize("ending", ["", "stream.close()", "del stream", "raise SystemExit(0)"])
+def test_the_program_ends(server, ending):
+    """Whatever is open, the interpreter goes in peace."""
+    program = f"""
+        import sys, warnings
+        warnings.simplefilter("ignore", ResourceWarning)
+        from resilient_sse.sync import ResilientStream
+        stream = ResilientStream(sys.argv[1])
+        print(next(stream).data)
+        {ending}
+    """
+    process = run_program(program, f"{server.url}/3/hold")
+    assert process.communicate(timeout=20) == ("1\n", "")
+    assert process.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_behind_a_fork(server):
+    """A stream of the parent is refused in the child, which makes one of its own."""
+    program = """
+        import os, sys, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from resilient_sse.sync import ResilientStream
+        stream = ResilientStream(sys.argv[1])
+        assert next(stream).data == "1"
+        if child := os.fork():
+            assert os.waitpid(child, 0)[1] == 0
+            assert next(stream).data == "2"
+            stream.close()
+        else:
+            try:
+                with ResilientStream(sys.argv[1]) as other:
+                    assert next(other).data == "1"
+                stream.restart()
+            except RuntimeError as error:
+                assert "another process" in str(error)
+                os._exit(0)
+            os._exit(1)
+    """
+    process = run_program(program, f"{server.url}/3/hold")
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 0
