@@ -97,12 +97,12 @@ def test_single_files(run, tmp_path):
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
-        (["--form", "imaginary"], "invalid choice: 'imaginary'"),
-        (["--form", "netns"], "invalid choice: 'netns'"),
-        (["--form", "all"], "invalid choice: 'all'"),
-        (["--scenario", "flood"], "invalid choice: 'flood'"),
-        (["--seed", "x"], "invalid int value"),
-        (["--check", "one"], "expected 2 arguments"),
+        (["--form", "imaginary"], "'imaginary' is not one of"),
+        (["--form", "netns"], "'netns' is not one of"),
+        (["--form", "all"], "'all' is not one of"),
+        (["--scenario", "flood"], "'flood' is not one of"),
+        (["--seed", "x"], "'x' is not a valid integer"),
+        (["--check", "one"], "requires 2 arguments"),
         (["--check", "a", "b", "--html", "c"], "--check plays nothing"),
     ],
 )
