@@ -6,8 +6,9 @@ import inspect
 import pytest
 
 from resilient_sse import CONSERVATIVE, Backoff, ResilientStream
-from resilient_sse._client.transport import connection, exchange, opener
-from resilient_sse._core import cursor, resumption
+from resilient_sse._client import backends
+from resilient_sse._client.transport import opening, redirects
+from resilient_sse._core import cursor, recovery
 from resilient_sse._core.backoff import MIN_SERVER_DELAY
 from resilient_sse._core.options import StreamOptions
 from tests.docs.pages import ROOT, code, table, tables, text_of
@@ -73,9 +74,9 @@ def test_constants():
     """The figures that cannot be set are those of the code."""
     rows = dict(table(text_of("reference/arguments.md"), "what", "value"))
     assert list(rows.values()) == [
-        f"{exchange._MAX_REDIRECTS}",
+        f"{redirects._MAX_REDIRECTS}",
         f"{cursor._MAX_CURSOR_BYTES // 1024} KiB of UTF-8",
-        f"{opener._EXCERPT_BYTES // 1024} KiB, read for at most {opener._EXCERPT_SECONDS:g} s",
-        f"{connection.CLOSE_SECONDS:g} s",
-        f"{resumption._EMPTY_CONNECTIONS}",
+        f"{opening._EXCERPT_BYTES // 1024} KiB, read for at most {opening._EXCERPT_SECONDS:g} s",
+        f"{backends.CLOSE_SECONDS:g} s",
+        f"{recovery._EMPTY_CONNECTIONS}",
     ]

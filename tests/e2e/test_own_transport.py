@@ -11,6 +11,7 @@ import time
 import warnings
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -23,7 +24,7 @@ from resilient_sse import (
     RetriesExhaustedError,
     StreamState,
 )
-from resilient_sse._client.transport.own import tls_context
+from resilient_sse._client.transport.clients import tls_context
 from resilient_sse._client.transport.sockets import HIGH_BYTES
 from resilient_sse.testing import event
 from tests.e2e.watching import QUICK, collect, eventually
@@ -137,7 +138,7 @@ async def test_a_request_that_nobody_waits_for_is_given_up(serve, how):
     server = serve(lambda peer: peer.hold() if peer.number == 1 else hello(peer))
     stream = ResilientStream(server.url)
     assert await poll(stream, most=2) == (None, 2)
-    await anyio.sleep(0)  # asyncio has the cancellation, and its traceback, until the next wait
+    await anyio.lowlevel.checkpoint()  # asyncio has the cancellation, and its traceback, until the next wait
     if how == "aclose":
         await stream.aclose()
     elif how == "drop":
@@ -224,7 +225,7 @@ async def test_a_unix_socket(tmp_path, monkeypatch, patched):
     """P25: `uds` leads to a Unix socket, past the proxies of the environment, over httpx's transport too."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     if patched:
-        monkeypatch.setattr("resilient_sse._client.transport.own.is_patched", lambda: True)
+        monkeypatch.setattr("resilient_sse._client.transport.clients.is_patched", lambda: True)
     path = str(tmp_path / "s")
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)

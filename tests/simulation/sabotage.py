@@ -10,12 +10,11 @@ from resilient_sse import Gap, Reason, StreamState
 from resilient_sse._client import pump
 from resilient_sse._client import request as request_module
 from resilient_sse._client.callbacks import Callbacks
-from resilient_sse._client.position import Position
+from resilient_sse._client.checkpointing import Position
 from resilient_sse._client.pump import Pump
 from resilient_sse._client.request import RequestTemplate
-from resilient_sse._client.stream import ResilientStream
-from resilient_sse._client.transport import connection, exchange
-from resilient_sse._client.views import Activities
+from resilient_sse._client.stream import Activities, ResilientStream
+from resilient_sse._client.transport import connection, redirects
 from resilient_sse._core import outage
 from resilient_sse._core.backoff import Pacing
 from resilient_sse._core.batches import Batches
@@ -468,7 +467,7 @@ def redirected_for_good():
 
     @contextmanager
     def both():
-        with replaced(exchange, "_target", make_target), replaced(RequestTemplate, "prepare", make_prepare):
+        with replaced(redirects, "_target", make_target), replaced(RequestTemplate, "prepare", make_prepare):
             yield
 
     return both()
@@ -476,17 +475,17 @@ def redirected_for_good():
 
 def leaky_redirects():
     """Take every origin for the first one."""
-    return patch.object(exchange, "_origin", lambda url: None)
+    return patch.object(redirects, "_origin", lambda url: None)
 
 
 def endless_redirects():
     """Follow more redirects than ten."""
-    return patch.object(exchange, "_MAX_REDIRECTS", 20)
+    return patch.object(redirects, "_MAX_REDIRECTS", 20)
 
 
 def posts_after_see_other():
     """Send the body again where a 303 says GET."""
-    return patch.object(exchange, "_BECOMES_GET", frozenset())
+    return patch.object(redirects, "_BECOMES_GET", frozenset())
 
 
 def bodies_lost():

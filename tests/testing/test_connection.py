@@ -3,9 +3,9 @@
 import anyio
 import httpx
 import pytest
+from resilient_sse.testing.connection import CUT_SHORT, Connection
 
 from resilient_sse.testing import Reply, event, pause
-from resilient_sse.testing.connection import CUT_SHORT, Connection
 
 URL = "https://host/stream"
 

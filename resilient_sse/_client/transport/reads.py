@@ -26,7 +26,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from resilient_sse._client.backends import Alarm, StandIn, hold, is_native, on_asyncio
+from resilient_sse._client.backends import CLOSE_SECONDS, Alarm, StandIn, hold, is_native, on_asyncio
 
 __all__ = ["WOKEN", "Source", "Tidying", "reads_of", "waits_for"]
 
@@ -35,9 +35,6 @@ WOKEN: Final = b""
 
 # Seconds in which a read returns what is there already; being woken at once comes behind that.
 _AT_HAND: Final = 1e-9
-
-CLOSE_SECONDS: Final = 2.0
-"""Closing never takes longer than this; what is not closed by then is left to the event loop."""
 
 
 class Source(Protocol):

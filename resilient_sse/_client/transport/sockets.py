@@ -300,10 +300,6 @@ async def connect(
         server_name: Who the server should be, if not the host of the address.
         timeout: Seconds for the connection, and as many for TLS.
         trace: Is told of both in the words of httpcore.
-
-    Raises:
-        httpx.ConnectError: It cannot be connected, or is not who it says.
-        httpx.ConnectTimeout: It has not answered in time.
     """
     make = _connect_asyncio if on_asyncio() else _connect_anyio
     await trace("connection.connect_tcp.started", {})

@@ -9,10 +9,10 @@ from tenacity import AsyncRetrying, RetryCallState
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["Outage"]
+__all__ = ["AttemptLoop"]
 
 
-class Outage:
+class AttemptLoop:
     """
     A series of attempts, which ends when one succeeds or the session decides that there shall be no other.
 
