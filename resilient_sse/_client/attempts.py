@@ -60,7 +60,7 @@ class AttemptLoop:
         return True
 
     def failed(self) -> None:
-        """Take note that the attempt has failed; the session has been told why."""
+        """Record that the attempt has failed; the session has been told why."""
         if self._state is not None:
             self._state.set_result(None)
 

@@ -39,10 +39,7 @@ class Callbacks:
 
     What they raise is logged and counted; cancellation passes through.
 
-    Args:
-        observers: Told every fact; an instrument is asked for one of its own for this stream.
-        stats: Where failures are counted.
-        where: The stream's address as logs may show it; instruments learn no more of it.
+    Instruments are asked for an observer of their own; of the stream's address they learn *where*, as logs do.
     """
 
     def __init__(self, observers: Iterable[Observer | Instrument], stats: StreamStats, *, where: str) -> None:

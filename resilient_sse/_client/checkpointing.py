@@ -43,12 +43,6 @@ class Position:
 
     It is not the id that resumes a dropped connection: that one moves when an event is received, this one when
     it was processed.  A crash in between delivers the event again after the restart.
-
-    Args:
-        store: Where it is kept.
-        key: Under which name.
-        ack: `"auto"` commits an event when the next one is asked for, `"manual"` only by `commit`.
-        start: `"stored"` begins at the stored position, `"live"` ignores it.
     """
 
     def __init__(self, store: CheckpointStore, key: str, *, ack: Ack, start: Start) -> None:
@@ -81,7 +75,7 @@ class Position:
         return stored
 
     def handed_over(self, event: ServerSentEvent) -> None:
-        """Take note that the consumer has got *event* and is processing it."""
+        """Record that the consumer has got *event* and is processing it."""
         self._seen = event.last_event_id
         if self._ack == "auto":
             self._handed = event.last_event_id

@@ -53,16 +53,7 @@ _TOO_SHORT = 3
 
 
 class Pump:
-    """
-    One stream's input and output.
-
-    Args:
-        session: Decides.
-        request: What to ask the server.
-        transport: Opens connections.
-        callbacks: Are told.
-        position: Where the processed position is kept, if it is.
-    """
+    """One stream's input and output; the session decides, and callbacks are told."""
 
     def __init__(
         self,
@@ -78,7 +69,7 @@ class Pump:
         self._callbacks = callbacks
         self._position = position
         self._loaded = position is None
-        self._attempts: AttemptLoop | None = None
+        self._attempts: AttemptLoop | None = None  # of the present outage
         self._prepared: PreparedRequest | None = None
         self._scope: anyio.CancelScope | None = None
         self._iterating = False

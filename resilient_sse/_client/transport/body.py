@@ -93,7 +93,7 @@ class Body(Protocol):
         ...
 
     def finish(self) -> None:
-        """Take note of the end of the connection, which is an error unless the body is complete."""
+        """Record the end of the connection, which is an error unless the body is complete."""
         ...
 
 
@@ -273,7 +273,7 @@ class Inflater:
             yield output
 
     def finish(self) -> None:
-        """Take note of the end of the body."""
+        """Record the end of the body."""
         if not self._complete:
             raise ConnectionLostError(Reason.RESET, "the compressed body was cut short")
 

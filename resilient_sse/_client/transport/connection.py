@@ -48,22 +48,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_chunks",
-        "_inflater",
-        "_is_read",
-        "_response",
-        "_slices",
-        "_stream",
-        "_token",
-        "arrived",
-        "headers",
-        "lasting",
-        "redirected_to",
-        "shared",
-        "source",
-        "status",
-        "url",
-    )
+        "_chunks", "_inflater", "_is_read", "_response", "_slices", "_stream", "_token", "arrived",
+        "headers", "lasting", "redirected_to", "shared", "source", "status", "url",
+    )  # fmt: skip
 
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code

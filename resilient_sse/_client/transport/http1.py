@@ -214,7 +214,7 @@ class ResponseStream(httpx.AsyncByteStream):
 
 
 async def _untraced(_name: str, _info: object) -> None:
-    """Be told of how far a request has come, and tell nobody."""
+    """Take no notice of how far a request has come."""
 
 
 async def _send(request: httpx.Request, connection: h11.Connection, socket: Socket) -> None:

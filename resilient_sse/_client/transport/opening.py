@@ -246,20 +246,9 @@ class Opening:
     """
 
     __slots__ = (
-        "_apart",
-        "_before",
-        "_connect",
-        "_headers",
-        "_made",
-        "_protects",
-        "_quiet",
-        "_quiet_at",
-        "_scope",
-        "_sent",
-        "_shared",
-        "_waiting_after",
-        "extensions",
-    )
+        "_apart", "_before", "_connect", "_headers", "_made", "_protects", "_quiet", "_quiet_at", "_scope",
+        "_sent", "_shared", "_waiting_after", "extensions",
+    )  # fmt: skip
 
     def __init__(
         self,

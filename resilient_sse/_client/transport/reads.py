@@ -84,17 +84,9 @@ class Held:
     """On asyncio: the work runs in the consumer's task, which waits for a stand-in of what the work waits for."""
 
     __slots__ = (
-        "_alarm",
-        "_begin",
-        "_kept",
-        "_loop",
-        "_read",
-        "_stand_in",
-        "_tidying",
-        "_waited",
-        "pending",
+        "_alarm", "_begin", "_kept", "_loop", "_read", "_stand_in", "_tidying", "_waited", "pending",
         "since",
-    )
+    )  # fmt: skip
 
     def __init__(self, begin: Callable[[], Awaitable[Any]], tidying: Tidying | None = None) -> None:
         self._begin = begin
