@@ -19,7 +19,7 @@ MAX_LINES = 500
 MORE_LINES = {
     "_client/pump.py": 580,  # one loop, and all that may interrupt it
     "_client/stream.py": 510,  # what users hold, most of it what they read of its arguments
-    "_core/session.py": 630,  # one state machine, its table of transitions and what it tells included
+    "_core/session.py": 640,  # one state machine, its table of transitions and what it tells included
 }
 
 MAX_FUNCTION_LINES = 49
