@@ -9,8 +9,6 @@ from typing import TypeAlias
 
 from resilient_sse._core.checks import check_callable, check_number, check_seconds
 
-__all__ = ["MIN_SERVER_DELAY", "Backoff", "Delays", "Pacing"]
-
 Delays: TypeAlias = Callable[[], Iterator[float]]
 """A factory of delay series in seconds; it is called once for each outage."""
 
@@ -102,13 +100,10 @@ def _band(nominal: float, jitter: float, maximum: float) -> tuple[float, float]:
 
 class Pacing:
     """
-    One stream's delays: its backoff or its own series, and what the server asked for.
+    One stream's delays: its backoff or its own series, and what the server asked for, in seconds.
 
-    Args:
-        backoff: Growth and jitter, or a factory of delays that are taken as they are.
-        max_server_delay: The most that a server's wish is heeded, in seconds.
-        random: Draws from [0, 1): the source of jitter; one for each stream, so that no two draw in step.  That
-            of *backoff*, if it has one, takes its place.
+    *random* draws from [0, 1), unless *backoff* has a source of its own: one for each stream, so that no two
+    draw in step.
     """
 
     def __init__(
@@ -126,11 +121,7 @@ class Pacing:
 
     @property
     def settle_after(self) -> float:
-        """
-        How long a connection must hold before its success counts, in seconds: the longest own delay, at most 5 s.
-
-        What the server asks for is pacing, and no proof of anything.
-        """
+        """Seconds that a connection must hold for a success; what the server asks for is pacing, and no proof."""
         own = self._backoff.maximum if isinstance(self._backoff, Backoff) else _MAXIMUM
         return max(min(own, _MAXIMUM), MIN_SETTLED)
 
@@ -148,13 +139,7 @@ class Pacing:
         self._retry_after = None
 
     def delay(self, attempt: int) -> float:
-        """
-        Draw the delay before attempt number *attempt* (from 1) of this outage, in seconds.
-
-        Raises:
-            TypeError: What the caller's series or source gives is no number.
-            ValueError: It is out of its range.
-        """
+        """Draw the delay before attempt number *attempt* (from 1) of this outage, in seconds."""
         low, high = self._own_band(attempt)
         floor = max(self._retry or 0.0, self._retry_after or 0.0)
         self._retry_after = None

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from resilient_sse._core.options import StreamOptions
 
-__all__ = ["TRANSITIONS", "Session", "Step"]
-
 
 class Step(Enum):
     """What the client does next, once everything at hand was handed over."""
@@ -61,6 +59,7 @@ _BYTES_A_TURN = 16 * 1024
 # If they have no more lines than this, so many bytes, for 1 to 2 ms: events of 100 bytes cost 15 % less so.
 _LONG_BYTES_A_TURN = 64 * 1024
 _LINES_A_TURN = 2500
+_FEW_LINES = 32
 
 _CONNECTING, _CONNECTED, _WAITING = StreamState.CONNECTING, StreamState.CONNECTED, StreamState.WAITING
 _RECONNECTING, _ERROR, _CLOSED = StreamState.RECONNECTING, StreamState.ERROR, StreamState.CLOSED
@@ -343,7 +342,7 @@ class Session:
         return self._decide(error, now, wall, answered=answered)
 
     def _ended(self, connection: _Connection, *, cut: bool) -> ResilientSSEError:
-        """Say what came over a connection that ended cleanly."""
+        """Return what came over a connection that ended cleanly."""
         looks, size = looks_like(connection.begins), self.stats.bytes_received - connection.received_before
         options, shows = (
             self._options,
@@ -629,8 +628,13 @@ class Session:
 
 def _turn(chunk: bytes, start: int) -> int:
     """Return how many bytes of *chunk* from *start* on are good for one turn of the event loop."""
+    at, end = start, start + _LONG_BYTES_A_TURN
+    for _ in range(_FEW_LINES):  # of long lines, find() is 20 times as fast as count()
+        at = chunk.find(b"\n", at, end) + 1
+        if not at:
+            return _LONG_BYTES_A_TURN
     short = (
         chunk.count(b"\n", start, start + _LONG_BYTES_A_TURN // 64) > _LINES_A_TURN // 50
     )  # spares the rest
-    long = not short and chunk.count(b"\n", start, start + _LONG_BYTES_A_TURN) <= _LINES_A_TURN
+    long = not short and chunk.count(b"\n", at, end) <= _LINES_A_TURN
     return _LONG_BYTES_A_TURN if long else _BYTES_A_TURN
