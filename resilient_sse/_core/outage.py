@@ -24,7 +24,7 @@ from resilient_sse._core.errors import (
 from resilient_sse._core.states import Reason, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from resilient_sse._core.options import StreamOptions
 
@@ -106,7 +106,11 @@ class Outage:
         """Attempts that followed a failure since the outage began: the part of the budget that is spent."""
         self.began_at: float | None = None
         """When it began, `None` outside an outage."""
-        self._last = (0, self.began_at, self.pacing.series)  # as the present connection has ended it
+        self._last: tuple[int, float | None, Iterator[float] | None] = (
+            0,
+            None,
+            None,
+        )  # before a connection ended it
 
     def begin(self, now: float) -> None:
         """Record a failure; the first one begins the outage."""
