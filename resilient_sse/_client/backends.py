@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 
     from anyio.lowlevel import EventLoopToken
 
-__all__ = ["Alarm", "StandIn", "clock", "finish", "hold", "in_background", "on_asyncio"]
+__all__ = [
+    "Alarm",
+    "StandIn",
+    "clock",
+    "finish",
+    "hold",
+    "in_background",
+    "is_native",
+    "on_asyncio",
+    "running",
+]
 
 T = TypeVar("T")
 
@@ -34,6 +44,14 @@ _background: set[asyncio.Task[None]] = set()
 def on_asyncio() -> bool:
     """Whether the present event loop is asyncio's."""
     return isinstance(current_token().native_token, asyncio.AbstractEventLoop)
+
+
+def running() -> object:
+    """Return the present event loop, cheaply where it is asyncio's."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return current_token().native_token
 
 
 def clock() -> Callable[[], float]:
@@ -189,7 +207,7 @@ def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool]) -> Generator[An
     waited: Any = None
 
     def passes(cancellation: asyncio.CancelledError) -> bool:
-        return not (held() and _is_native(cancellation))
+        return not (held() and is_native(cancellation))
 
     def cancel(msg: object = None) -> bool:
         nonlocal kept
@@ -225,7 +243,7 @@ def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool]) -> Generator[An
         kept = thrown = waited = None
 
 
-def _is_native(cancellation: asyncio.CancelledError) -> bool:
+def is_native(cancellation: asyncio.CancelledError) -> bool:
     """
     Whether it does not come from a cancel scope of anyio, which repeats it until it is obeyed.
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from anyio import get_current_task
+
 from resilient_sse._client.backends import on_asyncio
 from resilient_sse._client.log import logger
 from resilient_sse._core.checks import check_callable
@@ -23,8 +25,9 @@ __all__ = ["Callbacks", "GapCallback", "StateCallback", "check_observers"]
 StateCallback: TypeAlias = Callable[[StateChange], Any]
 GapCallback: TypeAlias = Callable[[Gap], Any]
 
-# Whose callbacks the present code runs in.  Ids, for a context may outlive the stream, and would keep it alive.
-_inside: ContextVar[tuple[int, ...]] = ContextVar("resilient_sse_inside_callbacks", default=())
+# Whose callbacks the present code runs in, or have started the present task.  Ids, for a context may outlive the
+# stream, and would keep it alive.
+_started_by: ContextVar[tuple[int, ...]] = ContextVar("resilient_sse_started_by_callbacks", default=())
 
 
 class Callbacks:
@@ -44,7 +47,7 @@ class Callbacks:
         self._stats = stats
         self._on_state: list[StateCallback] = []
         self._on_gap: list[GapCallback] = []
-        self._running = False
+        self._runs_in: int | None = None
         self._failures: dict[int, int] = {}  # by identity: a callback need not be hashable
         self.pending: list[tuple[Callable[[Any], Any], Fact]] = []
         """What a cancelled `tell` has left to be called."""
@@ -52,7 +55,12 @@ class Callbacks:
     @property
     def inside(self) -> bool:
         """Whether the present code runs inside one of this stream's callbacks."""
-        return self._running and id(self) in _inside.get()
+        return self._runs_in == get_current_task().id
+
+    @property
+    def started_this_task(self) -> bool:
+        """Whether the callback that is running has started the present task, and may be waiting for it."""
+        return self._runs_in is not None and id(self) in _started_by.get() and not self.inside
 
     def on_state(self, callback: StateCallback) -> None:
         """Add a callback for state changes."""
@@ -95,8 +103,8 @@ class Callbacks:
         """Call what is still to be called; a callback that was cancelled is not called again, the rest are."""
         while self.pending:
             callback, fact = self.pending.pop(0)
-            token = _inside.set((*_inside.get(), id(self)))
-            self._running = True
+            token = _started_by.set((*_started_by.get(), id(self)))
+            self._runs_in = get_current_task().id
             try:
                 result = callback(fact)
                 if inspect.isawaitable(result):
@@ -108,8 +116,8 @@ class Callbacks:
                     raise
                 self._failed(callback)
             finally:
-                self._running = False
-                _inside.reset(token)
+                self._runs_in = None
+                _started_by.reset(token)
 
     def _failed(self, callback: object) -> None:
         self._stats.callback_errors += 1

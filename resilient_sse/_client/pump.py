@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint, current_token
 
-from resilient_sse._client.backends import clock, finish
+from resilient_sse._client.backends import clock, finish, running
 from resilient_sse._client.retry import Outage
 from resilient_sse._client.transport import CLOSE_SECONDS, of_callers
 from resilient_sse._core.batches import PORTION
@@ -79,11 +79,13 @@ class Pump:
         self._position = position
         self._loaded = position is None
         self._outage: Outage | None = None
+        self._prepared: PreparedRequest | None = None
         self._scope: anyio.CancelScope | None = None
         self._iterating = False
         self._idle: anyio.Event | None = None
         self._closed: anyio.Event | None = None
         self._loop: EventLoopToken | None = None
+        self._runs_on: object = None  # the event loop of the connection
         self._thread = 0
         self._announced = 0.0
         self._clock: Callable[[], float] = anyio.current_time
@@ -122,6 +124,10 @@ class Pump:
         if asked:
             self._read_at = None
         try:
+            if self.connection is not None and self._runs_on is not running():
+                await self._lose(
+                    ConnectionLostError(Reason.RESET, "the stream goes on in another event loop")
+                )
             if self.connection is None:
                 await self._begin()
             elif self._position is not None:
@@ -287,9 +293,13 @@ class Pump:
             self.wake()
         if inside:
             return  # whoever waits for the callback closes the stream behind it
+        started_here = self._reporter.started_this_task
+        if started_here and (self.connection is not None or self._closed is not None):
+            await self._drop()
+            return  # the callback may be waiting for this task, and the stream waits for the callback
         if self._iterating:
             self._idle = self._idle or anyio.Event()
-            with anyio.move_on_after(2 * CLOSE_SECONDS):
+            with anyio.move_on_after(CLOSE_SECONDS if started_here else 2 * CLOSE_SECONDS):
                 await self._idle.wait()
         if self._iterating:
             await self._drop()  # who is iterating, and is kept by a callback, is to end the stream
@@ -315,8 +325,14 @@ class Pump:
 
     def abandon(self) -> None:
         """Have the connection closed by the event loop: nobody is left who could wait for it."""
+        self._transport.forget()
         if self.connection is not None:
             self.connection.abandon()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds a connection, be it one whose answer is still to come."""
+        return self.connection is not None or self._transport.is_asking
 
     async def _end(self) -> None:
         session = self._session
@@ -356,6 +372,8 @@ class Pump:
             self.connection.source.wake()
         elif self._scope is not None:
             self._scope.cancel()
+        elif restart:
+            self._transport.forget()
 
     async def _last_word(self) -> Activity | None:
         """Close, and return the notice of it once; an error that was not raised yet comes first."""
@@ -401,7 +419,9 @@ class Pump:
         if self.closing:
             return
         self._restart = False
-        session.attempting(anyio.current_time())
+        if not self._transport.is_asking:
+            self._prepared = None
+            session.attempting(anyio.current_time())
         try:
             opened = await self._open()
         except Exception as exc:  # noqa: BLE001 - the caller's own functions raise what they like; it is raised below
@@ -415,6 +435,8 @@ class Pump:
                 self._end_outage()
             return
         except BaseException as exc:
+            if self._transport.is_asking:
+                raise  # and the next call goes on waiting
             # Told to the session when the stream is asked again.
             self._was_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
             self._cut_attempts += self._was_cancelled
@@ -430,6 +452,7 @@ class Pump:
         self._cut_attempts = 0
         self._end_outage()
         self.connection = connection
+        self._runs_on = running()
         self._clock = clock()
         self._read_at = now = self._clock()
         session.opened(
@@ -450,12 +473,15 @@ class Pump:
         """Open a connection; `None` if `wake` was called meanwhile."""
         with self._interruptible():
             try:
-                request = await self._request.prepare(self._session.delivery.cursor, self._session.answer)
+                request = self._prepared or await self._request.prepare(
+                    self._session.delivery.cursor, self._session.answer
+                )
             except Exception as exc:
                 failure = of_callers(exc)
                 if failure is exc:
                     raise
                 raise failure from exc
+            self._prepared = request
             return request, await self._transport.open(request, self._quiet)
         return None
 
@@ -500,7 +526,11 @@ class Pump:
     async def _drop(self) -> None:
         """Close the connection before anything else is opened: a stream holds one at most."""
         connection, self.connection = self.connection, None
-        if connection is not None:
+        self._transport.forget()
+        if connection is not None and self._runs_on is not running():
+            connection.abandon()  # only its own event loop could wait for it
+            self._transport.abandon()
+        elif connection is not None:
             try:
                 await connection.aclose()
             finally:

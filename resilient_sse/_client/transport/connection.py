@@ -15,7 +15,7 @@ from resilient_sse._client.log import redacted
 from resilient_sse._client.transport.failures import raise_translated
 from resilient_sse._client.transport.http1 import ResponseStream
 from resilient_sse._client.transport.inflate import Inflater, inflater_for
-from resilient_sse._client.transport.reads import Source, reads_of
+from resilient_sse._client.transport.reads import Source, Tidying, reads_of
 from resilient_sse._client.transport.shared import CLOSE_SECONDS, shared
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
@@ -78,7 +78,9 @@ class Connection:
         # A mock, or a hook of the caller's client, may have read the body already, and decoded it.
         self._is_read = response.is_stream_consumed
         self._chunks = aiter(httpx.ByteStream(response.content)) if self._is_read else response.aiter_raw()
-        self.source: Source = self._stream or reads_of(self._chunks)
+        tidying = Tidying()
+        response.request.extensions["trace"] = None if self._stream else tidying
+        self.source: Source = self._stream or reads_of(self._chunks, tidying)
         is_http2 = response.extensions.get("http_version") == b"HTTP/2"
         self.shared = shared(response.extensions.get("network_stream")) if is_http2 else None
         self.arrived = 0
@@ -160,6 +162,7 @@ class Connection:
             await self.source.end()
         with contextlib.suppress(Exception):
             await self._response.aclose()
+        self._response.request.extensions["trace"] = None  # httpx's objects refer to each other in circles
 
     async def _unwind(self) -> None:
         """

@@ -12,8 +12,8 @@ from httpx_sse import aconnect_sse
 from resilient_sse._client.backends import finish
 from resilient_sse._client.log import redacted
 from resilient_sse._client.transport.connection import CLOSE_SECONDS
-from resilient_sse._client.transport.failures import AFTER_REDIRECT
-from resilient_sse._client.transport.library import Client, library_of
+from resilient_sse._client.transport.failures import AFTER_REDIRECT, OVER_PROXY
+from resilient_sse._client.transport.library import Client, library_of, proxy_of
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ async def exchange(
             ) as source:
                 response = source.response
         except Exception as exc:
+            if proxy := proxy_of(client, url):
+                exc.add_note(f"{OVER_PROXY} {proxy}")
             if history:
                 exc.add_note(f"{AFTER_REDIRECT} {redacted(str(url))}")
             raise

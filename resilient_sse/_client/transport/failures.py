@@ -23,10 +23,11 @@ from resilient_sse._core.states import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["AFTER_REDIRECT", "of_callers", "raise_translated", "translated"]
+__all__ = ["AFTER_REDIRECT", "OVER_PROXY", "of_callers", "raise_translated", "translated"]
 
 AFTER_REDIRECT = "after a redirect to"
-"""How a note begins that the exchange adds to an exception."""
+OVER_PROXY = "over the proxy"
+"""How notes begin that the exchange adds to an exception."""
 
 # h11's words for a body that ends before its announced end: a cut connection, not a confused server.
 _CUT_SHORT = "peer closed connection"
@@ -149,7 +150,9 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
                 exc
             )  # out of authentication or hooks: of sockets the transports tell in httpx's words
         case httpx.ProxyError() if _PROXY_REFUSES.match(str(exc)):
-            return HandshakeError(f"the proxy refuses the request: {exc}")
+            return HandshakeError(
+                f"{_noted(exc, OVER_PROXY) or 'the proxy'} refuses the request: {exc}".removeprefix("over ")
+            )
         case _ if isinstance(known, (*_PROGRAMS, UnicodeError, OverflowError)):
             # Our own request breaks a rule; it would break it again at every attempt.
             # h11's words quote the header, which may be a secret; the cause still has them.
@@ -211,9 +214,13 @@ def _words(exc: BaseException) -> str:
     if not found:
         name, text = type(exc).__name__, _first(map(str, _behind(exc)))
         found = f"{name}: {text}" if text else name
+    proxy = _noted(exc, OVER_PROXY)
+    return " ".join(filter(None, (proxy and f"{proxy}:", found, _noted(exc, AFTER_REDIRECT))))
+
+
+def _noted(exc: BaseException, beginning: str) -> str:
     notes: list[str] = getattr(exc, "__notes__", [])
-    led_to = [note for note in notes if note.startswith(AFTER_REDIRECT)]
-    return " ".join((found, *led_to))
+    return next((note for note in notes if note.startswith(beginning)), "")
 
 
 def _first(texts: Iterable[str]) -> str:

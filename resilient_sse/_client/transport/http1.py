@@ -12,9 +12,11 @@ import math
 import ssl
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
+import anyio
 import h11
 import httpx
 
+from resilient_sse._client.backends import running
 from resilient_sse._client.transport.body import body_of
 from resilient_sse._client.transport.sockets import Address, connect
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from resilient_sse._client.transport.body import Body
     from resilient_sse._client.transport.sockets import Socket
 
-__all__ = ["HEAD_BYTES", "ResponseStream", "StreamTransport"]
+__all__ = ["HEAD_BYTES", "ResponseStream", "StreamTransport", "Unanswered"]
 
 HEAD_BYTES: Final = 100 * 1024
 """The longest head of a response, as in httpcore."""
@@ -35,6 +37,58 @@ _MAX_INTERIM: Final = 100
 _PORTS: Final = {"http": 80, "https": 443}
 
 
+class Unanswered:
+    """
+    A request that was sent and has no answer yet.
+
+    A program that waits for less time than an answer takes, again and again, finds it here: the request is not
+    sent again, and the answer comes all the same.
+
+    Attributes:
+        socket: Where the answer will come, if there is such a request.
+        connection: What reads its head.
+        since: When it began to be sent, on the clock of the event loop.
+        is_sent: Whether it was sent to its end.
+    """
+
+    __slots__ = ("_asked", "_loop", "connection", "is_sent", "since", "socket")
+
+    def __init__(self) -> None:
+        self.socket: Socket | None = None
+        self.end()
+
+    def begin(self, socket: Socket) -> None:
+        """Begin a request over *socket*."""
+        self.socket, self._loop = socket, running()
+        self.since = socket.clock()
+
+    def sent(self, request: httpx.Request) -> None:
+        """Record that *request* was sent; from now on the wait for its answer may be cancelled."""
+        self.is_sent, self._asked = True, _asked(request)
+
+    def is_for(self, request: httpx.Request) -> bool:
+        """Whether the answer to *request* is on its way."""
+        return self.is_sent and self._loop is running() and self._asked == _asked(request)
+
+    def drop(self) -> None:
+        """Close the connection, if there is one: nobody will ask for the answer."""
+        if self.socket is not None:
+            self.socket.abort()
+        self.end()
+
+    def end(self) -> None:
+        """Let go of the connection."""
+        self.socket = None
+        self.connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
+        self.since, self.is_sent = 0.0, False
+        self._asked: object = None
+        self._loop: object = None
+
+
+def _asked(request: httpx.Request) -> tuple[str, httpx.URL, list[tuple[bytes, bytes]]]:
+    return request.method, request.url, request.headers.raw
+
+
 class StreamTransport(httpx.AsyncBaseTransport):
     """
     Opens a connection for each request.
@@ -42,11 +96,19 @@ class StreamTransport(httpx.AsyncBaseTransport):
     Args:
         context: Returns the TLS context; asked at the first `https` request, for making one takes 30 ms.
         uds: The path of a Unix socket to connect to, whatever the URL says.
+        unanswered: What the transport before has sent, if the wait for its answer was cancelled.
     """
 
-    def __init__(self, context: Callable[[], ssl.SSLContext], *, uds: str | None = None) -> None:
+    def __init__(
+        self,
+        context: Callable[[], ssl.SSLContext],
+        *,
+        uds: str | None = None,
+        unanswered: Unanswered | None = None,
+    ) -> None:
         self._context = context
         self._uds = uds
+        self._unanswered = unanswered or Unanswered()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """
@@ -59,24 +121,33 @@ class StreamTransport(httpx.AsyncBaseTransport):
         if url.scheme not in _PORTS:
             raise httpx.UnsupportedProtocol(f"the scheme {url.scheme!r} is neither http nor https")
         trace: Any = extensions.get("trace", _untraced)
-        socket = await connect(
-            Address(url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme], self._uds),
-            context=self._context() if url.scheme == "https" else None,
-            server_name=extensions.get("sni_hostname"),
-            timeout=extensions.get("timeout", {}).get("connect"),
-            trace=trace,
-        )
+        unanswered = self._unanswered
+        if not unanswered.is_for(request):
+            unanswered.drop()
+            socket = await connect(
+                Address(url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme], self._uds),
+                context=self._context() if url.scheme == "https" else None,
+                server_name=extensions.get("sni_hostname"),
+                timeout=extensions.get("timeout", {}).get("connect"),
+                trace=trace,
+            )
+            unanswered.begin(socket)
+        connection, socket = unanswered.connection, unanswered.socket
+        assert socket is not None  # noqa: S101 - for the type checkers
         try:
-            await trace("http11.send_request_headers.started", {"request": request})
-            connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
-            await _send(request, connection, socket)
+            await trace("http11.send_request_headers.started", {"since": unanswered.since})
+            if not unanswered.is_sent:
+                await _send(request, connection, socket)
+                unanswered.sent(request)
             head = await _head(connection, socket)
             stream = ResponseStream(
                 socket, body_of(head, request.method.encode()), connection.trailing_data[0]
             )
-        except BaseException:
-            socket.abort()
+        except BaseException as exc:
+            if not (unanswered.is_sent and isinstance(exc, anyio.get_cancelled_exc_class())):
+                unanswered.drop()
             raise
+        unanswered.end()
         return httpx.Response(
             head.status_code,
             headers=head.headers.raw_items(),

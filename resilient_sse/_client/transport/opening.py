@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_sse._client.backends import hold, on_asyncio
-from resilient_sse._client.transport.failures import raise_translated
+from resilient_sse._client.transport.failures import OVER_PROXY, raise_translated
 from resilient_sse._client.transport.reads import WOKEN, waits_for
 from resilient_sse._client.transport.shared import CLOSE_SECONDS, Shared, shared
 from resilient_sse._core.errors import ConnectionLostError
@@ -51,12 +51,14 @@ class Opening:
         connect_timeout: Seconds for the slot, the connection and TLS, each; the transport enforces it.
         header_timeout: Seconds from the request to the end of the response headers.
         pooled: Whether a slot has to be waited for.
+        apart: Whether functions of the caller's are a part of it: authentication, hooks.
         quiet: Is awaited once, after a silence of so many seconds before the headers.
         waiting_after: These seconds.
         before: The HTTP/2 connection that the stream had before, which the request goes into if it is still there.
     """
 
     __slots__ = (
+        "_apart",
         "_before",
         "_connect",
         "_headers",
@@ -77,11 +79,13 @@ class Opening:
         header_timeout: float | None,
         *,
         pooled: bool,
+        apart: bool,
         quiet: Callable[[], Awaitable[None]],
         waiting_after: float,
         before: Shared | None,
     ) -> None:
         self._before = before
+        self._apart = apart
         self._made: object = None
         self._shared: Shared | None = None
         self._quiet = quiet
@@ -101,9 +105,15 @@ class Opening:
         }
         """What goes with the request."""
 
-    async def wait_for(self, sending: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
+    async def wait_for(
+        self, sending: Coroutine[Any, Any, httpx.Response], *, over: str = ""
+    ) -> httpx.Response:
         """
-        Send, and wait for the response, in the present task.
+        Send, and wait for the response.
+
+        Args:
+            sending: Does it.
+            over: The proxy that is asked, if one is.
 
         Raises:
             HandshakeError: The request cannot be sent, or a redirect cannot be followed.
@@ -131,12 +141,13 @@ class Opening:
                 self.extensions = {}  # they refer to this object
         waited = anyio.current_time() - began
         limit = "stall_timeout" if self._sent else "connect_timeout and stall_timeout"
-        raise ConnectionLostError(Reason.CONNECT, f"no response headers after {waited:.1f} s ({limit})")
+        words = f"no response headers after {waited:.1f} s ({limit})"
+        raise ConnectionLostError(Reason.CONNECT, f"{OVER_PROXY} {over}: {words}" if over else words)
 
     async def _response(self, sending: Awaitable[httpx.Response], began: float) -> httpx.Response:
         """Wait for the response, and tell of a silence in between."""
         self._quiet_at = began + self._waiting_after
-        work = waits_for(lambda: sending)
+        work = waits_for(lambda: sending, apart=self._apart)
         response: httpx.Response
         patience = self._waiting_after
         is_told = False
@@ -179,7 +190,9 @@ class Opening:
         if name.endswith("send_request_headers.started"):
             self._sent, self._shared = True, None
             now = anyio.current_time()
-            self._scope.deadline, self._quiet_at = now + self._headers, now + self._waiting_after
+            since: float = info.get("since", now)  # of a request that was sent for a wait that was cancelled
+            self._scope.deadline = max(since + self._headers, now + _POLL)
+            self._quiet_at = since + self._waiting_after
             if name.startswith("http2."):
                 self._shared = self._before if self._made is None else shared(self._made)
             if self._shared is not None and (self._shared.is_left or self._waiting_after == math.inf):

@@ -13,7 +13,8 @@ from urllib.request import getproxies
 import httpcore
 import httpx
 
-from resilient_sse._client.transport.http1 import StreamTransport
+from resilient_sse._client.transport.http1 import StreamTransport, Unanswered
+from resilient_sse._client.transport.library import PROXY_SETTINGS
 from resilient_sse._core.errors import HandshakeError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _SEAMS: Final[tuple[tuple[type[Any], tuple[str, ...]], ...]] = (
     (httpcore.AsyncHTTP11Connection, ("handle_async_request",)),
 )
 
-_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
+_PROXIES = PROXY_SETTINGS | {"NO_PROXY"}
 _MAX_PORT = 65535
 
 
@@ -85,7 +86,9 @@ def _file_of(kind: type[Any]) -> str:
     return str(vars(kind)["aclose"].__code__.co_filename)
 
 
-def own_client(cookies: httpx.Cookies, uds: str | None) -> httpx.AsyncClient:
+def own_client(
+    cookies: httpx.Cookies, uds: str | None, unanswered: Unanswered | None = None
+) -> httpx.AsyncClient:
     """
     Make a client for one connection, to the Unix socket of this path if there is one.
 
@@ -110,7 +113,7 @@ def own_client(cookies: httpx.Cookies, uds: str | None) -> httpx.AsyncClient:
         names = ", ".join(sorted({name for name in os.environ if name.upper() in _PROXIES}))
         raise HandshakeError(f"the proxy settings {names} cannot be used: {exc}") from exc
     return httpx.AsyncClient(
-        transport=StreamTransport(tls_context, uds=uds),
+        transport=StreamTransport(tls_context, uds=uds, unanswered=unanswered),
         mounts={pattern.pattern: transport for pattern, transport in mounts.items()},
         **options,
     )

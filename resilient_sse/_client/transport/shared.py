@@ -8,15 +8,13 @@ further request into it.  Whoever stalls on it must know whether all of it is si
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 from weakref import ref
 
 from resilient_sse._client.backends import clock, finish
+from resilient_sse._client.transport.reads import CLOSE_SECONDS
 
 __all__ = ["CLOSE_SECONDS", "Shared", "shared"]
-
-CLOSE_SECONDS: Final = 2.0
-"""Closing never takes longer than this; what is not closed by then is left to the event loop."""
 
 
 class Shared:

@@ -49,7 +49,7 @@ _FAULTS = {
     "restart": "restarts: ends the connection, then answers 503",
 }
 _NEXT = (
-    "Next: docs/tutorial/first-stream.md writes such a client in ten lines; `resilient-sse tail URL` follows a "
+    "Next: docs/start/first-stream.md writes such a client in ten lines; `resilient-sse tail URL` follows a "
     "stream of yours; `resilient-sse report` plays six production scenarios."
 )
 
@@ -86,8 +86,8 @@ async def _run(seed: int, live: bool) -> Judged:
     from resilient_sse.testing.scenarios import Run, play
     from resilient_sse.testing.scenarios.real import RealDriver
 
-    wide = {} if live else {"width": _PLAIN_COLUMNS, "color_system": None}
-    console = Console(highlight=False, **wide)  # type: ignore[arg-type]
+    plain = Console(width=_PLAIN_COLUMNS, color_system=None, highlight=False)
+    console = Console(highlight=False) if live else plain
     followers: list[Follower] = []
     logs: list[RunLog] = []
     failure: OSError | None = None

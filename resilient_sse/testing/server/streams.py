@@ -125,22 +125,14 @@ class Peer:
 
 
 class Channel:
-    """
-    What the readers of one stream wait for.
-
-    Args:
-        name: The stream.
-    """
+    """What the readers of one stream wait for."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.readers: set[Reader] = set()
-        self.last: int = -1
-        """The largest id announced."""
-        self.news: int = 0
-        """How many announcements there were."""
-        self.beat: asyncio.Task[None] | None = None
-        """What publishes heartbeats with ids."""
+        self.last = -1  # the largest id announced
+        self.news = 0  # how many announcements there were
+        self.beat: asyncio.Task[None] | None = None  # what publishes heartbeats with ids
         self._changed = asyncio.Event()
 
     def announce(self, number: int | None) -> None:
@@ -166,16 +158,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class ReaderOptions:
-    """
-    What all readers of a server have in common.
-
-    Attributes:
-        page: How many events are read from the store at once.
-        buffer: How many events may wait for a reader.
-        retry: The reconnection time to send, in milliseconds, or `None`.
-        heartbeat: Seconds between heartbeats without ids, or `None`.
-        notify_slow: Send an event before a slow reader is dropped.
-    """
+    """What all readers of a server have in common: its arguments; *heartbeat* is about those without ids."""
 
     page: int
     buffer: int
@@ -185,16 +168,7 @@ class ReaderOptions:
 
 
 class Reader:
-    """
-    One open stream.
-
-    Args:
-        options: What all readers have in common.
-        channel: What it is a reader of.
-        store: Where the events are.
-        counters: Where to count.
-        peer: The connection.
-    """
+    """One open stream: a reader of *channel*, whose events are in *store*."""
 
     def __init__(
         self, options: ReaderOptions, channel: Channel, store: EventStore, counters: Counters, peer: Peer
@@ -205,10 +179,8 @@ class Reader:
         self._store = store
         self._counters = counters
         self._loop = asyncio.get_running_loop()
-        self._position = -1
-        """The last id that was sent, or is not to be."""
-        self._live = False
-        """Whether it has read all there was; only from then on can it be too slow."""
+        self._position = -1  # the last id that was sent, or is not to be
+        self._live = False  # it has read all there was; only from then on can it be too slow
         self._ended = False
         self._stopped = False
         self._opening = b"" if options.retry is None else b"retry: %d\n" % options.retry
@@ -218,12 +190,7 @@ class Reader:
 
     async def begin(self, cursor: int | None, *, live: bool, overlap: int) -> None:
         """
-        Find where the stream begins.
-
-        Args:
-            cursor: The id to go on after, or `None`.
-            live: Without one, begin with what is published from now on.
-            overlap: How many events before the cursor are sent again.
+        Find where the stream begins: after *cursor*, less an *overlap*; without one at the first event, or *live*.
 
         Raises:
             StoreError: The store cannot be read.
@@ -282,9 +249,10 @@ class Reader:
             self._live = True
             if self._opening:
                 yield None, self._opened(b"\n")
-            if self._ended:
+            elif self._ended:
                 return
-            await channel.change(due)
+            else:  # nothing was awaited since the look at the news, so none is missed
+                await channel.change(due)
         if self._farewell is not None:
             yield None, self._farewell
 
@@ -338,14 +306,8 @@ class EventStream(EventSourceResponse):
     """
     The response of a stream: sse-starlette's, with the headers and the end that are ours.
 
-    Args:
-        body: What to send.
-        http_version: The request's.
-        content_encoding: What the body is encoded as, or `None`.
-        send_timeout: Seconds that one event may take.
-        on_slow: Is called when one took longer.
-        on_shutdown: Is called when a server of the user's own is told to exit.
-        on_end: Is called at the end, however it comes.
+    It calls *on_slow* when an event took longer than *send_timeout* seconds, *on_shutdown* when a server of the
+    user's own is told to exit, and *on_end* at the end, however it comes.
     """
 
     def __init__(
