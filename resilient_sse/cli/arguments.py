@@ -16,6 +16,7 @@ __all__ = [
     "DEBUG",
     "NOT_NEGATIVE",
     "SECONDS_OR_NONE",
+    "SETTINGS",
     "Command",
     "Number",
     "Parsed",
@@ -35,9 +36,9 @@ __all__ = [
 _MAX_PORT = 65_535
 _MOST = 2**63 - 1
 _EXIT_CODES = {2: "wrong arguments, or something is not installed", 130: "interrupted by Ctrl-C"}
-_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
-_DEBUG_HELP = "Show the traceback of an error."
 
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
+"""Those of every context."""
 DEBUG = "resilient_sse.debug"
 """Where a context notes whether tracebacks are wanted."""
 
@@ -124,15 +125,10 @@ def command(
             cls=Command,
             help=about,
             epilog=f"\b\nExamples:\n{shown}\n\n\b\nExit codes:\n{listed}",
-            context_settings={
-                "help_option_names": ["-h", "--help"],
-                "max_content_width": 100,
-                "show_default": True,
-            },
+            context_settings=SETTINGS,
         )(function)
-        made.params.append(
-            _Option(["--debug"], is_flag=True, expose_value=False, callback=_note_debug, help=_DEBUG_HELP)
-        )
+        debug = {"is_flag": True, "expose_value": False, "callback": _note_debug}
+        made.params.append(_Option(["--debug"], help="Show the traceback of an error.", **debug))
         return made
 
     return make
@@ -231,9 +227,9 @@ def host_and_port(text: str) -> tuple[str, int]:
         ValueError: It is something else.
     """
     host, _, port = text.rpartition(":")
-    if not (host and port.isascii() and port.isdigit()) or int(port[:6]) > _MAX_PORT:
+    if not (host and port.isascii() and port.isdigit()) or int(port) > _MAX_PORT:
         raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8000")
-    return host.removeprefix("[").removesuffix("]"), int(port[:6])
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 COUNT = Whole(min=1)

@@ -87,7 +87,10 @@ def _credentials(text: str) -> tuple[str, str]:
         return name, password
     if not sys.stdin.isatty():
         raise ValueError("USER:PASSWORD is needed where nobody can be asked for the password")
-    return name, getpass.getpass(f"Password for {name!r}: ")
+    try:
+        return name, getpass.getpass(f"Password for {name!r}: ")
+    except EOFError:
+        raise ValueError("no password was given") from None
 
 
 def _types(text: str) -> frozenset[str]:
@@ -144,7 +147,10 @@ resilient-sse tail -H 'Authorization: Bearer TOKEN' -d @prompt.json --until '[DO
 )
 @_stream("--max-retries", type=COUNT_OR_NONE, default=5, help="Retries that may fail in a row, or none.")
 @_stream(
-    "--no-reconnect", is_flag=True, without=["max_retries"], help="A clean end of the connection is the end."
+    "--no-reconnect",
+    is_flag=True,
+    without=["max_retries"],
+    help="One connection, whose clean end is the end.",
 )
 @_end("--until", metavar="TEXT", help="End after the first event of this type, or with exactly this data.")
 @_end("--count", type=COUNT, help="End after so many events.")
@@ -233,6 +239,7 @@ def _client(
     if not (insecure or cacert or cert or proxy):
         return None
     import ssl
+    from importlib.metadata import version
 
     import httpx
 
@@ -243,7 +250,9 @@ def _client(
     try:
         if cert:
             context.load_cert_chain(cert, key)
-        return httpx.AsyncClient(verify=context, proxy=proxy)
+        # The name that a stream without a client gives itself.
+        agent = {"User-Agent": f"resilient-sse/{version('resilient-sse')}"}
+        return httpx.AsyncClient(verify=context, proxy=proxy, headers=agent)
     except OSError as error:
         refuse(f"--cert {cert} cannot be used: {error.strerror or error}")
     except (ValueError, httpx.InvalidURL) as error:

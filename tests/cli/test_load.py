@@ -130,13 +130,9 @@ def test_plans(run, outcome, given, expected):
 @pytest.mark.parametrize(
     "given,words",
     [
-        (["--users", "0"], "0 is not in the range x>=1"),
-        (["--users", "x"], "'x' is not a valid number"),
         (["--users", "70000"], "--users must be from 1 to 60000"),
         (["--messages", "5", "--duration", "5"], "--duration does not go with --messages"),
         (["--rate", "0"], "0.0 is not in the range x>0"),
-        (["--rate", "nan"], "'nan' is not a finite number"),
-        (["--drops", "-1"], "-1.0 is not in the range x>=0"),
         (["--duration", "1e999"], "'1e999' is not a finite number"),
         (["--profiles", "5g6"], "clean"),
         (["--profiles", "4g:0"], "with a share above 0"),
@@ -146,7 +142,6 @@ def test_plans(run, outcome, given, expected):
         (["--target", "host", "--no-proxy"], "--target must be an http or https URL"),
         (["--output", "/nowhere/at/all.json"], "there is no directory /nowhere/at"),
         (["--output", "/"], "'/' is a directory"),
-        (["--preset", "none"], "'none' is not one of"),
     ],
     ids=str,
 )
