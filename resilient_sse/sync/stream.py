@@ -1,5 +1,5 @@
 """
-The same stream for programs with threads: `for event in stream`, no event loop to run.
+The stream of events for threads.
 
 Theory of operation.  One event loop in one thread of the process carries all streams.  A call of a stream, such as
 asking for the next event, starts a coroutine there and waits in the calling thread for messages out of it: the
