@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakValueDictionary
 
 from resilient_sse._client.log import logger
-from resilient_sse.metrics.catalogue import Kind
+from resilient_sse.metrics.catalogue import RECOVERY, Kind
 from resilient_sse.metrics.feeding import Feeder
 from resilient_sse.metrics.labels import Labelled
 
@@ -147,6 +147,8 @@ class _Sender(Feeder):
         self._waiting: deque[tuple[Metric, Values, float]] = deque()
 
     def observe(self, metric: Metric, labels: Values, value: float) -> None:
+        if metric is RECOVERY:  # the same as `sse_reconnect_time_ms`; each metric has its price
+            return
         if len(self._waiting) < MAX_WAITING:
             self._waiting.append((metric, labels, value))
             if len(self._waiting) == MANY:

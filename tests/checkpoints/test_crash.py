@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from tests.checkpoints import consumer
 from tests.checkpoints.consumer import EVENTS, Job
 from tests.checkpoints.history import violations
+from tests.checkpoints.replaying import replaying
 
 WINDOW = {"sqlite": 1, "redis": 1, "sql": 0}
 """How many events may come again after a kill."""
@@ -21,41 +20,11 @@ WINDOW = {"sqlite": 1, "redis": 1, "sql": 0}
 consumer.PROCESSES.set_forkserver_preload(["tests.checkpoints.consumer"])
 
 
-class Replaying(BaseHTTPRequestHandler):
-    """Sends the events behind the given one, for ever or up to the last."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        number = int(self.headers.get("Last-Event-ID", "0"))
-        pause = threading.Event()
-        try:
-            while number < 1_000_000:
-                number += 1
-                self.wfile.write(b"id: %d\ndata: %d\n\n" % (number, number))
-                pause.wait(0.0005)
-        except OSError:
-            self.close_connection = True
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """Run the server."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Replaying)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/events"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with replaying() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "sql", "redis"])

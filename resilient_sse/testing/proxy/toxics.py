@@ -1,4 +1,8 @@
-"""Toxics: what can be wrong with a connection, each a value that a proxy is given and that can be taken away."""
+"""
+Toxics: what can be wrong with a connection, each a value that a proxy is given and that can be taken away.
+
+A figure that is out of its range raises `ValueError`, one that is no number `TypeError`; both name it.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +57,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
 
 
 class _Checked:
-    """Refuses values that are out of their range, each by the name of its field."""
+    """Refuses values that are out of their range."""
 
     __slots__ = ()
 
@@ -65,12 +69,7 @@ class _Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency(_Checked):
-    """
-    Each segment is late by *delay* seconds, give or take a share *jitter* of it, on top of the profile's latency.
-
-    Raises:
-        ValueError: *delay* is negative, or *jitter* is not between 0 and 1.
-    """
+    """Each segment is late by *delay* seconds +- the share *jitter* of it, on top of the profile's latency."""
 
     NAME: ClassVar = "latency"
 
@@ -81,12 +80,7 @@ class Latency(_Checked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bandwidth(_Checked):
-    """
-    At most *kbps* x 1,000 bits a second pass; the smallest of several limits counts.
-
-    Raises:
-        ValueError: *kbps* is not above 0.
-    """
+    """At most *kbps* x 1,000 bits a second pass; the smallest of several limits counts."""
 
     NAME: ClassVar = "bandwidth"
 
@@ -105,12 +99,7 @@ class BlackHole(_Checked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentLoss(_Checked):
-    """
-    A *share* of the segments is lost once and comes *delay* seconds late; those behind wait for it, as under TCP.
-
-    Raises:
-        ValueError: *share* is not between 0 and 1, or *delay* is negative.
-    """
+    """A *share* of the segments is lost once and comes *delay* seconds late; those behind wait, as under TCP."""
 
     NAME: ClassVar = "loss"
 
@@ -121,12 +110,7 @@ class SegmentLoss(_Checked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slicer(_Checked):
-    """
-    What comes is cut into pieces of *size* bytes at most, which leave *delay* seconds apart.
-
-    Raises:
-        ValueError: *size* is below 1, or *delay* is negative.
-    """
+    """What comes is cut into pieces of *size* bytes at most, which leave *delay* seconds apart."""
 
     NAME: ClassVar = "slicer"
 
@@ -143,9 +127,6 @@ class Reset(_Checked):
     Args:
         after: Bytes.
         times: How many connections this befalls.  `None`: every one.
-
-    Raises:
-        ValueError: *after* is negative, or *times* is below 1.
     """
 
     NAME: ClassVar = "reset"
@@ -162,9 +143,6 @@ class LimitBytes(_Checked):
     Args:
         after: Bytes.
         times: How many connections this befalls.  `None`: every one.
-
-    Raises:
-        ValueError: *after* is negative, or *times* is below 1.
     """
 
     NAME: ClassVar = "limit-bytes"
@@ -190,9 +168,6 @@ class Refuse(_Checked):
 
     Args:
         times: How many connections this befalls.  `None`: every one.
-
-    Raises:
-        ValueError: *times* is below 1.
     """
 
     NAME: ClassVar = "refuse"
@@ -207,9 +182,6 @@ class TLSFailure(_Checked):
 
     Args:
         times: How many connections this befalls.  `None`: every one.
-
-    Raises:
-        ValueError: *times* is below 1.
     """
 
     NAME: ClassVar = "tls-failure"

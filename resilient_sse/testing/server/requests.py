@@ -42,13 +42,7 @@ _DRAIN_SECONDS = 10.0
 
 
 class BadRequestError(Exception):
-    """
-    The request makes no sense; the text says why.
-
-    Args:
-        text: Why.
-        status: The status to answer with.
-    """
+    """The request makes no sense: the text says why, and it is answered with *status*."""
 
     def __init__(self, text: str, status: int = 400) -> None:
         super().__init__(text)
@@ -140,12 +134,7 @@ class RateLimit:
 
 
 class Admission:
-    """
-    Applies a limit: a window that slides, so that no two windows' worth may come at once.
-
-    Args:
-        limit: The limit; `None` admits everybody.
-    """
+    """Applies a limit, if any: a window that slides, so that no two windows' worth may come at once."""
 
     def __init__(self, limit: RateLimit | None) -> None:
         self._limit = limit
