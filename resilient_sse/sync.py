@@ -34,7 +34,7 @@ from resilient_sse._core.states import StreamState
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from resilient_sse._client.views import Invalid
+    from resilient_sse._client.stream import Invalid
     from resilient_sse._core.events import Activity, Gap
     from resilient_sse._core.states import StateChange
     from resilient_sse._core.stats import StreamHealth, StreamStats

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Awaitable, Callable
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.arguments import explained
 from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback, check_observers
+from resilient_sse._client.checkpointing import Ack, Start, position_in
+from resilient_sse._client.checkpointing import checkpoint_key as default_key
 from resilient_sse._client.log import redacted
-from resilient_sse._client.position import Ack, Start, position_in
-from resilient_sse._client.position import checkpoint_key as default_key
 from resilient_sse._client.pump import Pump
-from resilient_sse._client.report import Reporter
 from resilient_sse._client.request import (
     Content,
     HeaderValues,
@@ -25,9 +25,8 @@ from resilient_sse._client.request import (
     ResumeFunction,
 )
 from resilient_sse._client.transport import Transport, check_client, check_url
-from resilient_sse._client.views import Activities, Decoded, Invalid
 from resilient_sse._core.backoff import Backoff, Delays
-from resilient_sse._core.checks import check_callable, check_choice
+from resilient_sse._core.checks import answered_at_once, check_callable, check_choice
 from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.events import Activity, ServerSentEvent
@@ -43,7 +42,7 @@ from resilient_sse._core.options import (
 from resilient_sse._core.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Iterable
     from types import TracebackType
 
     from resilient_sse._client.transport import Auth, Client
@@ -53,11 +52,12 @@ if TYPE_CHECKING:
     from resilient_sse._core.states import StreamState
     from resilient_sse._core.stats import StreamHealth, StreamStats
 
-__all__ = ["ResilientStream"]
+__all__ = ["Invalid", "ResilientStream"]
 
 StateCallbackT = TypeVar("StateCallbackT", bound=StateCallback)
 GapCallbackT = TypeVar("GapCallbackT", bound=GapCallback)
 T = TypeVar("T")
+Invalid: TypeAlias = "Literal['raise', 'skip'] | Callable[[ServerSentEvent, Exception], T]"
 
 _DEFAULT_BACKOFF = Backoff()
 
@@ -259,8 +259,7 @@ class ResilientStream:
             header_timeout=stall_timeout,
             waiting_after=options.notice,
         )
-        reporter = Reporter(self._callbacks, self._session.stats, where=self._where)
-        self._pump = Pump(self._session, request, transport, reporter, self._position)
+        self._pump = Pump(self._session, request, transport, self._callbacks, self._position)
 
     # What it is doing
 
@@ -449,3 +448,55 @@ class ResilientStream:
     def __repr__(self) -> str:
         """Show where the stream leads, without secrets, and its state."""
         return f"<ResilientStream {self._where} {self.state.value}>"
+
+
+class Activities:
+    """
+    The iterator behind `ResilientStream.activity`.
+
+    An object and not a generator, which would leak its connection when abandoned.
+    """
+
+    def __init__(self, take: Callable[[], Awaitable[Activity | None]]) -> None:
+        self._take = take
+
+    def __aiter__(self) -> Self:
+        """Iterate over everything."""
+        return self
+
+    async def __anext__(self) -> Activity:
+        """Wait for the next thing that happens."""
+        item = await self._take()
+        if item is None:
+            raise StopAsyncIteration
+        return item
+
+
+class Decoded(Generic[T]):
+    """The iterator behind `ResilientStream.decoded`."""
+
+    def __init__(
+        self, take: Callable[[], Awaitable[ServerSentEvent]], decoder: Callable[[str], T], invalid: Invalid[T]
+    ) -> None:
+        self._take = take
+        self._decoder = decoder
+        self._invalid = invalid
+
+    def __aiter__(self) -> Self:
+        """Iterate over the decoded payloads."""
+        return self
+
+    async def __anext__(self) -> T:
+        """Wait for the next event and decode its data."""
+        while True:
+            event = await self._take()
+            try:
+                try:
+                    return answered_at_once("decoder", self._decoder(event.data))
+                except Exception as exc:
+                    if callable(self._invalid):
+                        return self._invalid(event, exc)
+                    if self._invalid == "raise":
+                        raise
+            except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
+                raise RuntimeError("a function given to decoded() raised StopAsyncIteration") from exc

@@ -162,7 +162,7 @@ def test_once(run, by):
     header, tally, _, *rows = done.out.splitlines()
     assert f"  process {os.getpid()}  watched for " in header
     assert tally == "2 streams  2 not started  0 events/s  by trouble"
-    assert [row.split()[0] for row in rows if row] == ["\\x1b[31mred", "blue"]
+    assert [row.split()[0] for row in rows] == ["\\x1b[31mred", "blue"]
 
 
 def test_json(run):

@@ -25,7 +25,7 @@ from resilient_sse import (
     Verdict,
     integers,
 )
-from resilient_sse._client.transport import own
+from resilient_sse._client.transport import clients
 from resilient_sse.testing import Reply, comment, event, pause
 from resilient_sse.testing.steps import Refusal
 from tests.client.support import URL, Record, drain, make, numbered, take
@@ -830,7 +830,7 @@ async def test_a_setting_that_cannot_be_used_is_named(monkeypatch, name, value):
     if name == "NO_PROXY":
         monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv(name, value)
-    own.tls_context.cache_clear()
+    clients.tls_context.cache_clear()
     error = await gives_up(ResilientStream("https://127.0.0.1:9/", max_retries=None), HandshakeError)
     assert name in str(error)
     assert "secret" not in str(error)

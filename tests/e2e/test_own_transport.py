@@ -24,7 +24,7 @@ from resilient_sse import (
     RetriesExhaustedError,
     StreamState,
 )
-from resilient_sse._client.transport.own import tls_context
+from resilient_sse._client.transport.clients import tls_context
 from resilient_sse._client.transport.sockets import HIGH_BYTES
 from resilient_sse.testing import event
 from tests.e2e.watching import QUICK, collect, eventually
@@ -225,7 +225,7 @@ async def test_a_unix_socket(tmp_path, monkeypatch, patched):
     """P25: `uds` leads to a Unix socket, past the proxies of the environment, over httpx's transport too."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     if patched:
-        monkeypatch.setattr("resilient_sse._client.transport.own.is_patched", lambda: True)
+        monkeypatch.setattr("resilient_sse._client.transport.clients.is_patched", lambda: True)
     path = str(tmp_path / "s")
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)

@@ -1,26 +1,89 @@
-"""The client of a stream that was given none: over our own transport, unless somebody has to see what passes."""
+"""The clients that streams are given, of httpx or of httpx2, and the one that is made where none is given."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 import types
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.request import getproxies
 
 import httpcore
 import httpx
 
 from resilient_sse._client.transport.http1 import StreamTransport, Unanswered
-from resilient_sse._client.transport.library import PROXY_SETTINGS
+from resilient_sse._core.checks import check_callable
 from resilient_sse._core.errors import HandshakeError
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["is_patched", "own_client", "tls_context"]
+    import httpx2
+
+__all__ = [
+    "Auth",
+    "Client",
+    "check_client",
+    "is_patched",
+    "library_of",
+    "own_client",
+    "proxy_of",
+    "tls_context",
+]
+
+Client: TypeAlias = "httpx.AsyncClient | httpx2.AsyncClient"
+Signer: TypeAlias = "Callable[[httpx.Request], httpx.Request] | Callable[[httpx2.Request], httpx2.Request]"
+Auth: TypeAlias = "httpx.Auth | httpx2.Auth | tuple[str | bytes, str | bytes] | Signer"
+
+PROXY_SETTINGS: Final = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"})
+"""The environment variables that name a proxy, in either case."""
+
+
+def library_of(client: object) -> Any:  # noqa: ANN401 - two modules with the same names
+    """Return the module that a client comes from; httpx2 is never imported for that."""
+    for kind in type(client).__mro__:
+        if kind.__name__ == "AsyncClient" and kind.__module__ in ("httpx", "httpx2"):
+            return sys.modules[kind.__module__]
+    raise TypeError(f"client must be an AsyncClient of httpx or httpx2, or None, not {client!r}")
+
+
+def check_client(client: object, auth: object, uds: object) -> None:
+    """Check what is handed on to the library."""
+    if uds is not None and not isinstance(uds, str):
+        raise TypeError(f"uds must be the path of a Unix socket as a string, or None, not {uds!r}")
+    if uds == "":
+        raise ValueError("uds must be the path of a Unix socket or None, not ''")
+    if uds is not None and client is not None:
+        raise ValueError("uds is for streams without client=; give the client's transport the path")
+    library = httpx if client is None else library_of(client)
+    if not (auth is None or isinstance(auth, (library.Auth, tuple))):
+        what = f"an {library.__name__}.Auth, a pair of user and password, or a function of the request"
+        check_callable("auth", auth, what=what)
+
+
+def proxy_of(client: Client, url: httpx.URL) -> str:
+    """
+    Name the proxy through which *client* asks *url*, and the setting that says so; `""` if there is none.
+
+    There is no public way to ask for it.
+    """
+    find: Callable[[httpx.URL], object] | None = getattr(client, "_transport_for_url", None)
+    pool = getattr(find and find(url), "_pool", None)
+    proxy: Any = getattr(pool, "_proxy_url", None)
+    if proxy is None:
+        return ""
+    host, port = proxy.host.decode(), proxy.port or {b"https": 443, b"http": 80}.get(proxy.scheme, 1080)
+    settings = [
+        name
+        for name, value in os.environ.items()
+        if name.upper() in PROXY_SETTINGS and host in value and str(port) in value
+    ]
+    return f"{host}:{port} ({', '.join(sorted(settings)) or 'client='})"
+
 
 # What mocks, recorders and tracing instruments put something of their own in the place of.
 _SEAMS: Final[tuple[tuple[type[Any], tuple[str, ...]], ...]] = (
@@ -37,12 +100,7 @@ _MAX_PORT = 65535
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """
-    Make the one TLS context of the process, with httpx's trust: each costs about 30 ms and 900 KB.
-
-    Raises:
-        HandshakeError: The environment names certificates that cannot be read.
-    """
+    """Make the one TLS context of the process, with httpx's trust: each costs about 30 ms and 900 KB."""
     named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE") if os.environ.get(name)]
     try:
         folders = os.environ.get("SSL_CERT_DIR", "").split(os.pathsep)
@@ -93,9 +151,6 @@ def own_client(
     Make a client for one connection, to the Unix socket of this path if there is one.
 
     Proxies that the environment names are used as httpx uses them, with its own transport.
-
-    Raises:
-        HandshakeError: The environment names a proxy or certificates that cannot be used.
     """
     options: dict[str, Any] = {"headers": {"User-Agent": _user_agent()}, "cookies": cookies}
     try:

@@ -81,12 +81,7 @@ _NO_TARGET = "Invalid URL in location header"
 
 
 def raise_translated(exc: Exception, *, opened: bool) -> NoReturn:
-    """
-    Raise what `translated` returns, with *exc* as its cause.
-
-    Raises:
-        Exception: Always.
-    """
+    """Raise what `translated` returns, with *exc* as its cause."""
     failure = translated(exc, opened=opened)
     try:
         if failure is exc:

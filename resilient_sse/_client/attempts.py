@@ -9,10 +9,10 @@ from tenacity import AsyncRetrying, RetryCallState
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["Outage"]
+__all__ = ["AttemptLoop"]
 
 
-class Outage:
+class AttemptLoop:
     """
     A series of attempts, which ends when one succeeds or the session decides that there shall be no other.
 
@@ -60,7 +60,7 @@ class Outage:
         return True
 
     def failed(self) -> None:
-        """Take note that the attempt has failed; the session has been told why."""
+        """Record that the attempt has failed; the session has been told why."""
         if self._state is not None:
             self._state.set_result(None)
 

@@ -43,12 +43,6 @@ class Position:
 
     It is not the id that resumes a dropped connection: that one moves when an event is received, this one when
     it was processed.  A crash in between delivers the event again after the restart.
-
-    Args:
-        store: Where it is kept.
-        key: Under which name.
-        ack: `"auto"` commits an event when the next one is asked for, `"manual"` only by `commit`.
-        start: `"stored"` begins at the stored position, `"live"` ignores it.
     """
 
     def __init__(self, store: CheckpointStore, key: str, *, ack: Ack, start: Start) -> None:
@@ -65,12 +59,7 @@ class Position:
         self._committing = anyio.Lock()
 
     async def load(self) -> str | None:
-        """
-        Return the stored id, or `None` if there is none or it is to be ignored.
-
-        Raises:
-            CheckpointError: The store cannot be read, or what it holds cannot be sent.
-        """
+        """Return the stored id, or `None` if there is none or it is to be ignored."""
         self._known = await self._loaded()
         if self._known is None:
             logger.info(
@@ -86,7 +75,7 @@ class Position:
         return stored
 
     def handed_over(self, event: ServerSentEvent) -> None:
-        """Take note that the consumer has got *event* and is processing it."""
+        """Record that the consumer has got *event* and is processing it."""
         self._seen = event.last_event_id
         if self._ack == "auto":
             self._handed = event.last_event_id
@@ -98,9 +87,6 @@ class Position:
         Save that the stream has come to *last_event_id* by events that are not for the consumer: filtered ones.
 
         Nothing is saved while the consumer has not committed what it has got, nor more often than once a second.
-
-        Raises:
-            CheckpointError: It was not saved; the next call tries again.
         """
         if self._seen is None:
             self._seen = last_event_id  # where it begins is no progress
@@ -115,24 +101,13 @@ class Position:
         self._seen = last_event_id
 
     async def settle(self) -> None:
-        """
-        Commit the event that was handed over last: the consumer is done with it.
-
-        Raises:
-            CheckpointError: It was not saved; the next call tries again.
-        """
+        """Commit the event that was handed over last: the consumer is done with it."""
         if self._handed is not None:
             await self._save(self._handed)
             self._handed = None
 
     async def commit(self, event: ServerSentEvent) -> None:
-        """
-        Commit *event* and everything before it.
-
-        Raises:
-            CheckpointError: It was not saved.
-            RuntimeError: Events are committed automatically.
-        """
+        """Commit *event* and everything before it."""
         if not isinstance(event, ServerSentEvent):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"commit() takes the event itself, not {event!r}")
         if self._ack != "manual":
@@ -189,13 +164,7 @@ async def _awaited(method: str, result: Any) -> Any:  # noqa: ANN401 - what the 
 def position_in(
     store: CheckpointStore | None, key: str | None, default_key: str, *, ack: Ack, start: Start
 ) -> Position | None:
-    """
-    Check the arguments about checkpoints and return the stream's position, `None` without a store.
-
-    Raises:
-        TypeError: *store* is no store, or *key* no string.
-        ValueError: A word is not one of those known, or makes no sense without a store.
-    """
+    """Check the arguments about checkpoints and return the stream's position, `None` without a store."""
     check_choice("ack", ack, get_args(Ack))
     check_choice("start", start, get_args(Start))
     if key is not None and not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import httpx
 from httpx_sse import aconnect_sse
 
-from resilient_sse._client.backends import finish
+from resilient_sse._client.backends import CLOSE_SECONDS, finish
 from resilient_sse._client.log import redacted
-from resilient_sse._client.transport.connection import CLOSE_SECONDS
-from resilient_sse._client.transport.failures import AFTER_REDIRECT, OVER_PROXY
-from resilient_sse._client.transport.library import Client, library_of, proxy_of
+from resilient_sse._client.transport.clients import Client, library_of, proxy_of
+from resilient_sse._client.transport.errors import AFTER_REDIRECT, OVER_PROXY
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 
 if TYPE_CHECKING:
@@ -48,10 +47,6 @@ async def exchange(
         request: What to send.
         encoding: The value of `Accept-Encoding`.
         options: The `extensions` of the request, and `auth` if it is not the client's.
-
-    Raises:
-        NotResumableError: A redirect asks for a body that is spent.
-        HandshakeError: A redirect that must not be followed.
     """
     method, url, content = request.method, httpx.URL(request.url), request.content
     own = _own_headers(request, encoding)
