@@ -35,7 +35,9 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
     for first in range(1, EVENTS + 1, 500):
-        writer.write(b"".join(b"id: %d\ndata: %s\n\n" % (n, DATA.encode()) for n in range(first, first + 500)))
+        writer.write(
+            b"".join(b"id: %d\ndata: %s\n\n" % (n, DATA.encode()) for n in range(first, first + 500))
+        )
         await writer.drain()
     writer.close()
 
@@ -78,23 +80,27 @@ async def main(turns: int, address: str) -> None:
     base = statistics.median(rates["a plain loop of XADD"])
     for name, values in rates.items():
         middle = statistics.median(values)
-        print(f"{name:34} {middle:9,.0f} events/s  {middle / base:5.1f} times  ({min(values):,.0f} to {max(values):,.0f})")
+        spread = f"({min(values):,.0f} to {max(values):,.0f})"
+        print(f"{name:34} {middle:9,.0f} events/s  {middle / base:5.1f} times  {spread}")
     await client.aclose()
     server.close()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--fsync", choices=["off", "no", "everysec", "always"], default="off")
     options = parser.parse_args()
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as directory:
-        command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
+        command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        command += ["--dir", directory]
         if options.fsync != "off":
             command += ["--appendonly", "yes", "--appendfsync", options.fsync]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - the package's own server
         try:
             for _ in range(200):
                 try:

@@ -182,7 +182,10 @@ class Outage:
             spent.__cause__ = error
             return Decision(verdict=Verdict.RAISE, error=spent, reason=Reason.RETRIES)
         self.attempt += 1
-        self._heed(error, wall)
+        if isinstance(error, HandshakeError):
+            seconds = retry_after_seconds(error.headers, now=wall)
+            if seconds is not None:
+                self.pacing.retry_after(seconds)
         delay = self.pacing.delay(self.attempt)
         return Decision(verdict=verdict, error=error, reason=reason, attempt=self.attempt, delay=delay)
 
@@ -202,12 +205,6 @@ class Outage:
         again = now - self._asked_at <= self.pacing.settle_after
         self._asked_at = now
         return again
-
-    def _heed(self, error: ResilientSSEError, wall: datetime) -> None:
-        if isinstance(error, HandshakeError):
-            seconds = retry_after_seconds(error.headers, now=wall)
-            if seconds is not None:
-                self.pacing.retry_after(seconds)
 
     def _verdict(self, error: ResilientSSEError, *, proven: bool) -> Verdict:
         classify = self._options.classify

@@ -36,7 +36,7 @@ def test_all_six_in_virtual_time(run, tmp_path):
     assert document["production_readiness"] == "YES"
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
-    assert "Production ready: YES" in page
+    assert "production readiness: YES" in page
     checked = run("report", "--check", str(out / "report.json"), str(out / "log.jsonl"))
     assert (checked.code, checked.out) == (0, "the report says what the log says\n")
 

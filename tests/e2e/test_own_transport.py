@@ -11,6 +11,7 @@ import time
 import warnings
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -137,7 +138,7 @@ async def test_a_request_that_nobody_waits_for_is_given_up(serve, how):
     server = serve(lambda peer: peer.hold() if peer.number == 1 else hello(peer))
     stream = ResilientStream(server.url)
     assert await poll(stream, most=2) == (None, 2)
-    await anyio.sleep(0)  # asyncio has the cancellation, and its traceback, until the next wait
+    await anyio.lowlevel.checkpoint()  # asyncio has the cancellation, and its traceback, until the next wait
     if how == "aclose":
         await stream.aclose()
     elif how == "drop":
