@@ -7,7 +7,7 @@ import pytest
 
 from resilient_sse import CONSERVATIVE, Backoff, ResilientStream
 from resilient_sse._client.transport import connection, exchange, opener
-from resilient_sse._core import cursor, resumption
+from resilient_sse._core import cursor, recovery
 from resilient_sse._core.backoff import MIN_SERVER_DELAY
 from resilient_sse._core.options import StreamOptions
 from tests.docs.pages import ROOT, code, table, tables, text_of
@@ -77,5 +77,5 @@ def test_constants():
         f"{cursor._MAX_CURSOR_BYTES // 1024} KiB of UTF-8",
         f"{opener._EXCERPT_BYTES // 1024} KiB, read for at most {opener._EXCERPT_SECONDS:g} s",
         f"{connection.CLOSE_SECONDS:g} s",
-        f"{resumption._EMPTY_CONNECTIONS}",
+        f"{recovery._EMPTY_CONNECTIONS}",
     ]
