@@ -263,11 +263,12 @@ def test_proxy(run):
     """-x sends the request to a proxy, which is asked for another host."""
     asked: list[bytes] = []
     with one_event(asked) as port:
+        assert run("tail", "http://host.invalid/", "-x", f"127.0.0.1:{port}", "--no-reconnect").code == 0
         done = run(
             "tail", "http://host.invalid/x", "-x", f"http://127.0.0.1:{port}", "--no-reconnect", "--raw"
         )
     assert done.out == "secret\n"
-    assert asked[0].startswith(b"GET http://host.invalid/x HTTP/1.1\r\n")
+    assert asked[1].startswith(b"GET http://host.invalid/x HTTP/1.1\r\n")
     assert b"user-agent: resilient-sse/" in asked[0].lower()
 
 
@@ -388,7 +389,9 @@ def test_last_failure_is_named():
         (["x", "--cacert", "no/such/file"], "'no/such/file' does not exist"),
         (["x", "--key", __file__], "--key is the key of a certificate; give --cert, too"),
         (["x", "--cert", __file__], f"--cert {__file__} cannot be used"),
-        (["x", "-x", "nonsense"], "--proxy 'nonsense' cannot be used"),
+        (["x", "--cacert", __file__], f"--cacert {__file__} cannot be used"),
+        (["x", "-x", "ftp://host"], "--proxy cannot be used"),
+        (["x", "-x", "me:secret@host:port"], "--proxy cannot be used"),
         (["ftp://host/x"], "url must be an absolute http:// or https:// URL"),
         (["x", "--last-event-id", " x"], "--last-event-id cannot be sent in a header"),
         (["x", "-X", "G T"], "--request must "),
