@@ -243,20 +243,23 @@ def _client(
 
     import httpx
 
-    context = ssl.create_default_context(cafile=cacert) if cacert else httpx.create_ssl_context()
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    used = f"--cacert {cacert}"
     try:
+        context = ssl.create_default_context(cafile=cacert) if cacert else httpx.create_ssl_context()
+        if insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         if cert:
+            used = f"--cert {cert}"
             context.load_cert_chain(cert, key)
+        if proxy:
+            used = "--proxy"  # whose value may hold a password
+            proxy = proxy if "://" in proxy else f"http://{proxy}"
         # The name that a stream without a client gives itself.
         agent = {"User-Agent": f"resilient-sse/{version('resilient-sse')}"}
         return httpx.AsyncClient(verify=context, proxy=proxy, headers=agent)
-    except OSError as error:
-        refuse(f"--cert {cert} cannot be used: {error.strerror or error}")
-    except (ValueError, httpx.InvalidURL) as error:
-        refuse(f"--proxy {proxy!r} cannot be used: {error}")
+    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+        refuse(f"{used} cannot be used: {error}")
 
 
 async def _run(
