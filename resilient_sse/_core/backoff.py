@@ -9,8 +9,6 @@ from typing import TypeAlias
 
 from resilient_sse._core.checks import check_callable, check_number, check_seconds
 
-__all__ = ["MIN_SERVER_DELAY", "Backoff", "Delays", "Pacing"]
-
 Delays: TypeAlias = Callable[[], Iterator[float]]
 """A factory of delay series in seconds; it is called once for each outage."""
 
@@ -82,13 +80,6 @@ class Backoff:
         return _band(self.nominal(attempt), self.jitter, self.maximum)
 
 
-def _iterator(series: Iterable[float]) -> Iterator[float]:
-    try:
-        return iter(series)
-    except TypeError:
-        raise TypeError(f"backoff must return an iterator of delays in seconds, not {series!r}") from None
-
-
 def _grow(initial: float, factor: float, maximum: float, attempt: int) -> float:
     try:
         return min(initial * factor ** (attempt - 1), maximum)
@@ -102,13 +93,10 @@ def _band(nominal: float, jitter: float, maximum: float) -> tuple[float, float]:
 
 class Pacing:
     """
-    One stream's delays: its backoff or its own series, and what the server asked for.
+    One stream's delays: its backoff or its own series, and what the server asked for, in seconds.
 
-    Args:
-        backoff: Growth and jitter, or a factory of delays that are taken as they are.
-        max_server_delay: The most that a server's wish is heeded, in seconds.
-        random: Draws from [0, 1): the source of jitter; one for each stream, so that no two draw in step.  That
-            of *backoff*, if it has one, takes its place.
+    *random* draws from [0, 1), unless *backoff* has a source of its own: one for each stream, so that no two
+    draw in step.
     """
 
     def __init__(
@@ -118,18 +106,15 @@ class Pacing:
         self._max_server_delay = max_server_delay
         own = backoff.random if isinstance(backoff, Backoff) else None
         self._random = random if own is None else own
-        self._series: Iterator[float] | None = None
+        self.series: Iterator[float] | None = None
+        """The delays of the caller's own, as far as the present outage has not taken them."""
         self._last: float | None = None
         self._retry: float | None = None
         self._retry_after: float | None = None
 
     @property
     def settle_after(self) -> float:
-        """
-        How long a connection must hold before its success counts, in seconds: the longest own delay, at most 5 s.
-
-        What the server asks for is pacing, and no proof of anything.
-        """
+        """Seconds that a connection must hold for a success; what the server asks for is pacing, and no proof."""
         own = self._backoff.maximum if isinstance(self._backoff, Backoff) else _MAXIMUM
         return max(min(own, _MAXIMUM), MIN_SETTLED)
 
@@ -143,34 +128,22 @@ class Pacing:
 
     def reset(self) -> None:
         """End the outage: the next delay is a first one again."""
-        self._series = None
+        self.series = None
         self._retry_after = None
 
     def delay(self, attempt: int) -> float:
-        """
-        Draw the delay before attempt number *attempt* (from 1) of this outage, in seconds.
-
-        Raises:
-            TypeError: What the caller's series or source gives is no number.
-            ValueError: It is out of its range.
-        """
+        """Draw the delay before attempt number *attempt* (from 1) of this outage, in seconds."""
         low, high = self._own_band(attempt)
         floor = max(self._retry or 0.0, self._retry_after or 0.0)
         self._retry_after = None
         if floor > low:
             # A server's wish may be lengthened, never shortened: the band opens upwards from it.
-            low, high = floor, max(high, min(floor * (1 + self._jitter), self._max_server_delay), floor)
-        return low + (high - low) * self._draw()
-
-    def _draw(self) -> float:
+            jitter = self._backoff.jitter if isinstance(self._backoff, Backoff) else _JITTER
+            low, high = floor, max(high, min(floor * (1 + jitter), self._max_server_delay), floor)
         drawn = check_number("Backoff: what random returns", self._random())
         if not 0 <= drawn <= 1:
             raise ValueError(f"Backoff: random must return numbers from 0 to 1, not {drawn!r}")
-        return drawn
-
-    @property
-    def _jitter(self) -> float:
-        return self._backoff.jitter if isinstance(self._backoff, Backoff) else _JITTER
+        return low + (high - low) * drawn
 
     def _own_band(self, attempt: int) -> tuple[float, float]:
         backoff = self._backoff
@@ -178,9 +151,12 @@ class Pacing:
             initial = backoff.initial if self._retry is None else self._retry
             nominal = _grow(initial, backoff.factor, backoff.maximum, attempt)
             return _band(nominal, backoff.jitter, backoff.maximum)
-        if self._series is None:
-            self._series, self._last = _iterator(backoff()), None
-        delay = next(self._series, self._last)
+        if self.series is None:
+            series = backoff()
+            if not isinstance(series, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"backoff must return an iterator of delays in seconds, not {series!r}")
+            self.series, self._last = iter(series), None
+        delay = next(self.series, self._last)
         if delay is None:
             raise ValueError("backoff: the series of delays is empty")
         check_seconds("backoff: a delay of the series", delay, optional=False)

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from resilient_sse._core.options import StreamOptions
     from resilient_sse._core.stats import StreamStats
 
-__all__ = ["PORTION", "Batches"]
-
 # Fewer rows are judged one by one: 3 us for each, where a run takes 20 us and 1 us for each.
 _A_RUN = 8
 
@@ -47,23 +45,9 @@ Judged: TypeAlias = ServerSentEvent | Comment | str
 
 
 class Batches(Delivery):
-    """
-    A delivery that judges what a read brought at once.
+    """A delivery that judges what a read brought at once; *retry* is given the milliseconds of `retry` fields."""
 
-    Args:
-        options: How events are judged; nothing in them looks at single events.
-        stats: Where they are counted.
-        retry: Is given the milliseconds of each `retry` field.
-    """
-
-    __slots__ = (
-        "_looks",
-        "_retry",
-        "_taken",
-        "_waiting",
-        "portion",
-        "tells_comments",
-    )
+    __slots__ = ("_looks", "_retry", "_taken", "_waiting", "portion", "tells_comments")
 
     def __init__(self, options: StreamOptions, stats: StreamStats, *, retry: Callable[[int], None]) -> None:
         super().__init__(options, stats)
@@ -130,16 +114,9 @@ class Batches(Delivery):
                 self._taken = 0
 
     def judge(self, found: list[Found]) -> bool:
-        """
-        Judge and count now all that the parser has *found*.
-
-        Returns:
-            Whether an event was dispatched, whatever became of it.
-        """
+        """Judge and count now all that the parser has *found*; return whether an event was dispatched."""
         batch: list[Judged] = []
-        if (
-            len(found) == 1 and isinstance(found[0], list) and len(found[0]) == 1
-        ):  # the usual read of a live stream
+        if len(found) == 1 and isinstance(found[0], list) and len(found[0]) == 1:  # a read of a live stream
             dispatched = self._judge_row(found[0][0], batch)
         else:
             dispatched = sum(self._judge_found(item, batch) for item in found) > 0
@@ -182,7 +159,7 @@ class Batches(Delivery):
         return self._judge_run(kinds, ids if any(ids) else (), data, batch, said if any(said) else ())
 
     def _form(self, row: Row) -> str:
-        """Say what a row is: an event (`""`), comments (`":"`), a heartbeat (`"!"`), another block (`"?"`)."""
+        """Return what a row is: an event (`""`), comments (`":"`), a heartbeat (`"!"`), another block (`"?"`)."""
         if row[6]:
             return ":" if row[6][0] in ":\n" else "?"
         return "!" if row[2] in self._options.heartbeats else ""

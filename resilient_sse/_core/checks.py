@@ -1,4 +1,8 @@
-"""Checks of single arguments; every complaint begins with the argument's name and says what to give."""
+"""
+Checks of single arguments; every complaint begins with the argument's name and says what to give.
+
+A value of the wrong type is a `TypeError`, one out of its range a `ValueError`.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +11,11 @@ import math
 from collections.abc import Iterable
 from typing import TypeVar
 
-__all__ = [
-    "answered_at_once",
-    "check_callable",
-    "check_choice",
-    "check_count",
-    "check_number",
-    "check_seconds",
-    "event_types",
-]
-
 T = TypeVar("T")
 
 
 def check_number(name: str, value: object, *, what: str = "a number") -> float:
-    """
-    Return *value* if it is a number.
-
-    Raises:
-        TypeError: It is not a number.
-        ValueError: It is an integer that no float can hold.
-    """
+    """Return *value* if it is a number that a float can hold."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be {what}, not {value!r}")
     try:
@@ -38,31 +26,18 @@ def check_number(name: str, value: object, *, what: str = "a number") -> float:
 
 
 def check_seconds(name: str, value: object, *, positive: bool = False, optional: bool = True) -> None:
-    """
-    Check one duration.
-
-    Raises:
-        TypeError: It is not a number.
-        ValueError: It is negative, not finite, or zero where it must not be.
-    """
+    """Check one duration: finite, and not negative, nor zero where it must be *positive*."""
     if value is None and optional:
         return
     off = " or None, which switches the limit off" if optional else ""
     seconds = check_number(name, value, what=f"a number of seconds{off}")
     if not math.isfinite(seconds) or seconds < 0 or (positive and seconds == 0):
-        raise ValueError(
-            f"{name} must be {'more than 0' if positive else '0 or more'} seconds{off}, not {value!r}"
-        )
+        least = "more than 0" if positive else "0 or more"
+        raise ValueError(f"{name} must be {least} seconds{off}, not {value!r}")
 
 
 def check_count(name: str, value: object, *, least: int, optional: bool = True) -> None:
-    """
-    Check one count.
-
-    Raises:
-        TypeError: It is not an integer.
-        ValueError: It is smaller than *least*.
-    """
+    """Check one count: an integer of *least* or more."""
     if value is None and optional:
         return
     off = " or None for no limit" if optional else ""
@@ -73,23 +48,13 @@ def check_count(name: str, value: object, *, least: int, optional: bool = True) 
 
 
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    """
-    Check a word against a closed set.
-
-    Raises:
-        ValueError: It is none of *choices*.
-    """
+    """Check a word against a closed set."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
 
 
 def check_callable(name: str, value: object, *, what: str = "a function") -> None:
-    """
-    Check that something can be called, and answers at once.
-
-    Raises:
-        TypeError: It cannot, or it is a coroutine function, whose answer would always count as true.
-    """
+    """Check that something can be called, and is not async: a coroutine would always count as true."""
     if not callable(value):
         raise TypeError(f"{name} must be {what}, not {value!r}")
     call = getattr(value, "__call__", None)  # noqa: B004 - an object's own, to see whether it is async
@@ -99,12 +64,7 @@ def check_callable(name: str, value: object, *, what: str = "a function") -> Non
 
 
 def answered_at_once(name: str, answer: T) -> T:
-    """
-    Return what a function of the caller's has answered; a lambda around an async one could not be seen before.
-
-    Raises:
-        TypeError: It is a coroutine, which would always count as true.
-    """
+    """Return what the caller's function has answered; a lambda around an async one could not be seen before."""
     if inspect.iscoroutine(answer):
         answer.close()
         raise TypeError(f"{name} must not be async: it has returned a coroutine")
@@ -112,12 +72,7 @@ def answered_at_once(name: str, answer: T) -> T:
 
 
 def event_types(name: str, types: Iterable[str]) -> frozenset[str]:
-    """
-    Copy event types.
-
-    Raises:
-        TypeError: They are not strings, or one string, whose letters nobody means.
-    """
+    """Copy event types, which are not the letters of one string."""
     if isinstance(types, (str, bytes)) or not isinstance(types, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"{name} must be a collection of event types, not {types!r}")
     kinds = tuple(types)

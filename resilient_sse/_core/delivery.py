@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from resilient_sse._core.cursor import CursorReader, PlacedBlock, usable_as_cursor
 from resilient_sse._core.dedup import Deduplicator, Sighting
-from resilient_sse._core.events import Activity, Closed, Comment, Gap, ServerSentEvent
+from resilient_sse._core.events import Activity, Closed, Comment, Gap, ServerSentEvent, make_event
 from resilient_sse._core.parser import Block
 from resilient_sse._core.sequence import NOTHING, Queued, Sequence
 
@@ -25,40 +25,17 @@ if TYPE_CHECKING:
     from resilient_sse._core.options import StreamOptions
     from resilient_sse._core.stats import StreamStats
 
-__all__ = ["Delivery"]
-
 # How many items one call of take() may judge before others get a turn.
 _JUDGED_AT_ONCE = 500
 
 
 class Delivery:
-    """
-    The queue between the wire and the consumer, and every judgement on the way, one event at a time.
-
-    Args:
-        options: How events are judged.
-        stats: Where they are counted.
-    """
+    """The queue between the wire and the consumer, and every judgement on the way, one event at a time."""
 
     __slots__ = (
-        "_connection",
-        "_event_id",
-        "_options",
-        "_queue",
-        "_reader",
-        "_stats",
-        "_whole",
-        "_window",
-        "caught_up",
-        "cursor",
-        "done",
-        "failure",
-        "fresh",
-        "last_event_id",
-        "ready",
-        "sequence",
-        "unfinished",
-    )
+        "_connection", "_event_id", "_options", "_queue", "_reader", "_stats", "_whole", "_window", "caught_up",
+        "cursor", "done", "failure", "fresh", "last_event_id", "ready", "sequence", "unfinished",
+    )  # fmt: skip
 
     def __init__(self, options: StreamOptions, stats: StreamStats) -> None:
         self._options = options
@@ -201,13 +178,13 @@ class Delivery:
         reader = self._reader if self._options.dedup != "off" else None
         again = reader is not None and reader.comes_again(block.id, kind, data)
         sighting = Sighting.DUPLICATE if again else self._look(block.id, number, kind, data)
-        event = ServerSentEvent(
-            event=kind,
-            data=data,
-            id=block.own_id if isinstance(block, PlacedBlock) else block.id,
-            last_event_id=self.last_event_id if block.id is None else block.id,
-            retry=block.retry,
-            connection=self._connection if self.sequence is None else self.sequence.origin,
+        event = make_event(
+            kind,
+            data,
+            block.own_id if isinstance(block, PlacedBlock) else block.id,
+            self.last_event_id if block.id is None else block.id,
+            block.retry,
+            self._connection if self.sequence is None else self.sequence.origin,
         )
         if self._options.is_error(event):  # known or not: it speaks of now
             self._accept_id(block, number, None)

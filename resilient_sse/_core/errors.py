@@ -28,19 +28,6 @@ if TYPE_CHECKING:
     from resilient_sse._core.events import ServerSentEvent
     from resilient_sse._core.states import Reason
 
-__all__ = [
-    "BadContentTypeError",
-    "BadStatusError",
-    "CheckpointError",
-    "ConnectionLostError",
-    "HandshakeError",
-    "LimitExceededError",
-    "NotResumableError",
-    "ResilientSSEError",
-    "RetriesExhaustedError",
-    "StreamError",
-]
-
 
 class ResilientSSEError(Exception):
     """

@@ -12,18 +12,6 @@ if TYPE_CHECKING:
     from resilient_sse._core.errors import ResilientSSEError
     from resilient_sse._core.states import Reason
 
-__all__ = [
-    "Activity",
-    "Closed",
-    "Comment",
-    "Disconnected",
-    "Gap",
-    "Opened",
-    "ServerSentEvent",
-    "make_comment",
-    "make_event",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSentEvent:

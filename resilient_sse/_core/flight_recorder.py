@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["FlightRecorder", "looks_like"]
-
 _KEPT_BYTES = 120
 
 # What these say is about the stream; everything else is the caller's business, and may be secret.
@@ -13,12 +11,7 @@ _TOLD = frozenset({b"event", b"id", b"retry"})
 
 
 class FlightRecorder:
-    """
-    Keeps a bounded number of lines of bounded size; payloads and comments are kept as their sizes only.
-
-    Args:
-        lines: How many lines to keep.
-    """
+    """Keeps the last *lines*, each of bounded size; payloads and comments are kept as their sizes only."""
 
     __slots__ = ("_after_cr", "_lines", "_size", "_start")
 

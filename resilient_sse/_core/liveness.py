@@ -10,9 +10,6 @@ from resilient_sse._core.states import Reason
 if TYPE_CHECKING:
     from resilient_sse._core.options import StreamOptions
 
-__all__ = ["Silence"]
-
-
 # Seconds.
 _NOTHING = 1e-6
 
@@ -41,13 +38,9 @@ class Silence:
 
     def heard(self, size: int, waited: float, *, frames: bool, event: bool) -> bool:
         """
-        Count a read; return whether it was a sign of life.
+        Count a read of *size* bytes, for which *waited* seconds have passed; return whether it was a sign of life.
 
-        Args:
-            size: How many bytes it brought.
-            waited: For how long the consumer waited for it, in seconds.
-            frames: Whether it completed anything, be it a comment.
-            event: Whether it completed an event.
+        *frames* tells whether it completed anything, be it a comment, and *event* whether it completed an event.
         """
         stall_on = self._limits.stall_on
         alive = size > 0 if stall_on == "bytes" else frames if stall_on == "frames" else event

@@ -12,8 +12,6 @@ from typing import TypeAlias
 
 from resilient_sse._core.states import Reason, StateChange, StreamState
 
-__all__ = ["DEFAULT_MESSAGES", "Messages", "compact_messages", "compose", "compose_or_default", "render"]
-
 Messages: TypeAlias = Mapping[str, str] | Callable[[StateChange], str]
 
 DEFAULT_MESSAGES: Mapping[str, str] = MappingProxyType(
@@ -61,13 +59,7 @@ def message_key(change: StateChange) -> str:
 
 
 def compose(change: StateChange, messages: Messages | None = None) -> str:
-    """
-    Compose the text for *change*.
-
-    Args:
-        change: The transition; its own `message` is ignored.
-        messages: A mapping of templates over `DEFAULT_MESSAGES`, or a callable that returns the whole text.
-    """
+    """Compose the text for *change* by a function, or by templates over the defaults."""
     if callable(messages):
         return messages(change)
     key = message_key(change)
@@ -102,12 +94,7 @@ def render(
     error: BaseException | None = None,
     reason: str = "",
 ) -> str:
-    """
-    Fill in one template; these five names are what it may use.
-
-    Raises:
-        KeyError, IndexError, ValueError: The template uses another name, or is none.
-    """
+    """Fill in one template; these five names are what it may use."""
     return template.format(attempt=attempt, max_retries=max_retries, delay=delay, error=error, reason=reason)
 
 

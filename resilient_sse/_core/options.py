@@ -27,19 +27,6 @@ if TYPE_CHECKING:
     from resilient_sse._core.errors import ResilientSSEError
     from resilient_sse._core.messages import Messages
 
-__all__ = [
-    "CONSERVATIVE",
-    "SPENT_BODY",
-    "Classify",
-    "EventFilter",
-    "LivenessSettings",
-    "OnEof",
-    "StallOn",
-    "StreamOptions",
-    "Total",
-    "Until",
-]
-
 StallOn: TypeAlias = Literal["bytes", "frames", "events"]
 OnEof: TypeAlias = Literal["reconnect", "complete"]
 EventFilter: TypeAlias = Iterable[str] | Callable[[ServerSentEvent], bool]
@@ -221,12 +208,10 @@ class StreamOptions:
 
     def obstacle(self, *, dispatched: bool, resumable: bool, answered: bool = False) -> str | None:
         """
-        Say why the request must not be sent again.
+        Return why the request must not be sent again.
 
-        Args:
-            dispatched: Whether events came.
-            resumable: Whether an id can resume them.
-            answered: Whether the request was accepted before.
+        *dispatched* tells whether events came, *resumable* whether an id can resume them, and *answered* whether
+        the request was accepted before.
         """
         if self.resumes and answered:
             return None  # that is decided when the next request is made

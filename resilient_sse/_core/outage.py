@@ -24,21 +24,9 @@ from resilient_sse._core.errors import (
 from resilient_sse._core.states import Reason, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from resilient_sse._core.options import StreamOptions
-
-__all__ = [
-    "HOW_TO_END",
-    "Decision",
-    "Outage",
-    "default_verdict",
-    "is_event_stream",
-    "is_for_a_moment",
-    "reason_of",
-    "refusal_to_resend",
-    "retry_after_seconds",
-]
 
 _NO_CONTENT = 204
 _UNAUTHORIZED = 401
@@ -107,10 +95,6 @@ class Outage:
     `attempt` belongs to the stream and not to a connection: it returns to zero by `end`, when a connection has
     brought a new event or has held for longer than the longest delay.  A bare 200 proves nothing; servers that
     accept and close at once would otherwise be stormed.
-
-    Args:
-        options: The settings.
-        random: Draws from [0, 1): the source of jitter.
     """
 
     def __init__(self, options: StreamOptions, *, random: Callable[[], float]) -> None:
@@ -122,17 +106,28 @@ class Outage:
         """Attempts that followed a failure since the outage began: the part of the budget that is spent."""
         self.began_at: float | None = None
         """When it began, `None` outside an outage."""
+        self._last: tuple[int, float | None, Iterator[float] | None] = (
+            0,
+            None,
+            None,
+        )  # before a connection ended it
 
     def begin(self, now: float) -> None:
-        """Take note of a failure; the first one begins the outage."""
+        """Record a failure; the first one begins the outage."""
         if self.began_at is None:
             self.began_at = now
 
     def end(self) -> None:
-        """Be well again."""
+        """Reset: the stream is well again."""
+        if self.began_at is not None:
+            self._last = (self.attempt, self.began_at, self.pacing.series)
         self.attempt = 0
         self.began_at = None
         self.pacing.reset()
+
+    def relapse(self) -> None:
+        """Go on with the outage that the present connection has ended: what it brought was no sign of health."""
+        self.attempt, self.began_at, self.pacing.series = self._last
 
     def renew(self) -> None:
         """Begin anew, because the program asks again after the stream gave up."""
@@ -145,8 +140,9 @@ class Outage:
         return self._options.max_retries is not None and self.attempt >= self._options.max_retries
 
     def accepted(self) -> None:
-        """Take note that the server has accepted the credentials."""
+        """Record that the server has accepted the credentials."""
         self._refused_credentials = False
+        self._last = (self.attempt, self.began_at, self.pacing.series)
 
     def decide(
         self,
@@ -167,8 +163,8 @@ class Outage:
             obstacle: Why the request must not be sent again, if so.
             now: The time, on the clock of the event loop.
             wall: The time, by the calendar.
-            answered: Whether this is the clean end of a connection that brought something: servers that poll by
-                design do that, which is paced, and neither a failure nor a part of the budget.
+            answered: Whether this is the clean end of a connection that brought something, as servers that poll
+                do: paced, but no failure.
         """
         if answered:
             self.end()
@@ -190,7 +186,10 @@ class Outage:
             spent.__cause__ = error
             return Decision(verdict=Verdict.RAISE, error=spent, reason=Reason.RETRIES)
         self.attempt += 1
-        self._heed(error, wall)
+        if isinstance(error, HandshakeError):
+            seconds = retry_after_seconds(error.headers, now=wall)
+            if seconds is not None:
+                self.pacing.retry_after(seconds)
         delay = self.pacing.delay(self.attempt)
         return Decision(verdict=verdict, error=error, reason=reason, attempt=self.attempt, delay=delay)
 
@@ -206,16 +205,10 @@ class Outage:
         return Decision(verdict=Verdict.RETRY, error=cut, reason=Reason.RESTART, attempt=number, delay=delay)
 
     def asked_again(self, now: float) -> bool:
-        """Take note that the program wants a new connection; return whether it has wanted one just before."""
+        """Record that the program wants a new connection; return whether it has wanted one just before."""
         again = now - self._asked_at <= self.pacing.settle_after
         self._asked_at = now
         return again
-
-    def _heed(self, error: ResilientSSEError, wall: datetime) -> None:
-        if isinstance(error, HandshakeError):
-            seconds = retry_after_seconds(error.headers, now=wall)
-            if seconds is not None:
-                self.pacing.retry_after(seconds)
 
     def _verdict(self, error: ResilientSSEError, *, proven: bool) -> Verdict:
         classify = self._options.classify
@@ -242,10 +235,8 @@ def default_verdict(error: ResilientSSEError, *, proven: bool, fresh_credentials
     """
     Decide about a failure by the default table.
 
-    Args:
-        error: The failure.
-        proven: Whether this stream has been connected before.
-        fresh_credentials: Whether the next attempt would carry credentials that may differ.
+    *proven* tells whether the stream has been connected before, *fresh_credentials* whether the next attempt
+    would carry credentials that may differ.
     """
     match error:
         case BadStatusError(status=status) if status == _NO_CONTENT:
@@ -300,10 +291,9 @@ def is_event_stream(content_type: str) -> bool:
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: datetime) -> float | None:
     """
-    Read `Retry-After`, in seconds or as an HTTP date.
+    Return `Retry-After` in seconds, `None` if it is absent or makes no sense.
 
-    A date is taken relative to the answer's own `Date`, so that the two clocks need not agree; *now* stands in
-    where there is none.  Returns `None` when the header is absent or makes no sense.
+    A date counts from the answer's own `Date`, so that the two clocks need not agree, and else from *now*.
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():

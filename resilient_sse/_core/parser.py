@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from resilient_sse._core.errors import LimitExceededError
 from resilient_sse._core.events import Comment, make_comment
@@ -30,30 +30,16 @@ from resilient_sse._core.events import Comment, make_comment
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = [
-    "Block",
-    "Columns",
-    "Item",
-    "Parser",
-    "RetryHint",
-    "Row",
-    "Rows",
-    "comments_in",
-    "end_of_last_block",
-    "interpret",
-    "joined",
-]
-
 _BOM = b"\xef\xbb\xbf"
 
 # int() of a digit string is quadratic, and nobody means to wait for 10**15 milliseconds (31,000 years).
 _MAX_RETRY_DIGITS = 15
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Block:
     """
-    What stood between two blank lines.
+    What stood between two blank lines.  Not frozen, which would cost 1 us for each; nothing changes one.
 
     Attributes:
         event: The last event type it named, `""` for none.
@@ -68,14 +54,9 @@ class Block:
     retry: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RetryHint:
-    """
-    A valid `retry` field.  The standard applies it at once, even if its block is never finished.
-
-    Attributes:
-        milliseconds: The reconnection time.
-    """
+    """A valid `retry` field.  The standard applies it at once, even if its block is never finished."""
 
     milliseconds: int
 
@@ -92,14 +73,7 @@ Rows: TypeAlias = list[Row]
 
 
 class Columns:
-    """
-    Whole blocks that have the same lines, one of data each.
-
-    Attributes:
-        event: The type of all of them, `""` if none names one.
-        ids: Their ids, or nothing if none has one.
-        data: Their data.
-    """
+    """Whole blocks that have the same lines: their type, `""` for none, their ids, or none, and their data."""
 
     __slots__ = ("data", "event", "ids")
 
@@ -118,8 +92,9 @@ Found: TypeAlias = Item | Rows | Columns
 
 # In a text shorter than this there are too few blocks for columns to be worth while.
 _COLUMNS_FROM = 1024
-# For a block longer than this the expression is faster.
+# For a block longer than this the expression is faster, and for one longer than that, looking for line ends.
 _SHORT_BLOCK = 256
+_LONG_BLOCK = 2048
 
 _MAX_ID = 1024
 _SHAPE = re.compile(r"((?:event: (.++)\n)?+)(?:id: [!-~]++(\n(?:event: (.++)\n)?+))?+data: .*+\n\n").match
@@ -128,11 +103,14 @@ _VISIBLE = re.compile("[!-~]*+").fullmatch
 # Comments, or their blocks, stand before a block or for themselves; they are taken in one piece in both cases, and
 # nothing is tried twice (the possessive "+"): a flood of them must cost linear time.
 _ID = f"(?! )([ -~]{{1,{_MAX_ID}}}+)(?<! )"  # what a header can carry
-_ROWS = re.compile(
+_ROW_FORM = re.compile(
     rf"((?::.*+\n\n?+)*+)(?:id: ?+{_ID}\n)?+(?:event: ?+(.++)\n)?+(?:id: ?+{_ID}\n)?+"
     r"data: ?+(.*+)\n((?:data:.*+\n)*+)\n"
     r"|((?::.*+\n\n?+)++|\n++|(?:.++\n)++\n)"
-).findall
+)
+_ROWS, _ROW = _ROW_FORM.findall, _ROW_FORM.match
+_COMMENTS = re.compile(rb"(?::.*+\n)++").match
+_USUAL_ID = re.compile(_ID).fullmatch
 
 # Where a block ends is looked for line by line in so many lines: bytes.rfind() of one byte is memrchr(), and of
 # two a loop that is 20 times slower.
@@ -164,23 +142,13 @@ class Parser:
         self._fields = False
 
     def feed(self, chunk: bytes) -> list[Item]:
-        """
-        Take the next bytes and return what they completed.
-
-        Raises:
-            LimitExceededError: The limit was passed in an earlier call.
-        """
+        """Take the next bytes and return what they completed; raise if the limit was passed in an earlier call."""
         if self.overflow is not None:
             raise self.overflow
         return self._lines(self._normalised(chunk))
 
     def feed_fast(self, chunk: bytes) -> list[Found]:
-        """
-        Take the next bytes and return what they completed, like `feed`, but usual blocks as they are found.
-
-        Raises:
-            LimitExceededError: The limit was passed in an earlier call.
-        """
+        """Take the next bytes and return what they completed, like `feed`, but usual blocks as they are found."""
         if self.overflow is not None:
             raise self.overflow
         if self._at_start or self._swallow_lf or b"\r" in chunk:
@@ -192,19 +160,24 @@ class Parser:
         if self._limit is not None and len(chunk) > self._limit:
             return [*self._lines(chunk)]
         items: list[Found] = []
+        if self._tail.startswith(b":") and (start := chunk.find(b"\n") + 1):
+            items += self._lines(chunk[:start])
+            chunk = chunk[start:]
+        if chunk.startswith(b":") and not self._tail and self._fits(chunk) and (said := _COMMENTS(chunk)):
+            items.append([("", "", "", "", "", "", str(said[0], "utf-8", "replace"))])
+            chunk = chunk[said.end() :]
+        start = 0
         if self._tail or self._fields:
             start = _end_of_block(chunk, after_line_end=not self._tail)
             items += self._lines(chunk[:start] if start else chunk)
             if not start or self.overflow is not None:
                 return items
-            chunk = chunk[start:]
         end = end_of_last_block(chunk, len(chunk))
-        if end:
-            text = chunk[:end].decode("utf-8", "replace")
-            columns = _columns(text) if len(text) >= _COLUMNS_FROM else None
-            items.append(_ROWS(text) if columns is None else columns)
-        if end < len(chunk):
-            items += self._lines(chunk[end:])
+        if end > start:
+            text = str(memoryview(chunk)[start:end], "utf-8", "replace")  # spares a copy
+            items.append(_blocks(text) if len(text) >= _COLUMNS_FROM else _ROWS(text))
+        if max(start, end) < len(chunk):
+            items += self._lines(chunk[max(start, end) :])
         return items
 
     def _normalised(self, chunk: bytes) -> bytes:
@@ -225,10 +198,12 @@ class Parser:
             self._tail += chunk
             self._check_tail()
             return []
-        frame = bytes(self._tail) + chunk[:end] if self._tail else chunk[:end]
-        self._tail = bytearray(chunk[end:])
-        lines = frame.decode("utf-8", "replace").split("\n")
-        del lines[-1]  # what split() finds after the last line end: always empty
+        frame: bytes | bytearray = chunk[:end]
+        if self._tail:
+            self._tail += frame
+            frame = self._tail
+        self._tail = bytearray(memoryview(chunk)[end:])
+        lines = _split(frame.decode("utf-8", "replace"))
         items = self.interpret(lines if self._fits(frame) else self._up_to_limit(lines, frame))
         if self.overflow is None:
             self._block_bytes = self._pending_bytes(frame)
@@ -237,11 +212,10 @@ class Parser:
 
     def finish(self) -> bool:
         """
-        End the stream.
+        Return whether an unfinished block was thrown away.
 
-        Returns:
-            `True` if an unfinished block was thrown away, as the standard demands: "if the file ends in the
-            middle of an event, before the final empty line, the incomplete event is not dispatched".
+        The standard: "if the file ends in the middle of an event, before the final empty line, the incomplete
+        event is not dispatched".
         """
         tail = self._head if self._at_start else self._tail
         return self._fields or (bool(tail) and not tail.startswith(b":"))
@@ -290,7 +264,7 @@ class Parser:
     def _dispatch(self, items: list[Item]) -> None:
         if self._data or self._id is not None or self._retry is not None:
             data = "\n".join(self._data) if self._data else None
-            items.append(Block(event=self._event, data=data, id=self._id, retry=self._retry))
+            items.append(Block(self._event, data, self._id, self._retry))
         if self._fields:
             self._event = ""
             self._data = []
@@ -307,14 +281,14 @@ class Parser:
         self._at_start = False
         return head.removeprefix(_BOM)
 
-    def _fits(self, frame: bytes) -> bool:
+    def _fits(self, frame: bytes | bytearray) -> bool:
         """Whether no block in *frame* can pass the limit; the usual case, and the cheap question."""
         return self._limit is None or self._block_bytes + len(frame) <= self._limit
 
-    def _up_to_limit(self, lines: list[str], frame: bytes) -> Iterator[str]:
+    def _up_to_limit(self, lines: list[str], frame: bytes | bytearray) -> Iterator[str]:
         """Yield *lines* up to the one that passes the limit, measured on the bytes they were decoded from."""
         size = self._block_bytes
-        for line, raw in zip(lines, frame.split(b"\n"), strict=False):
+        for line, raw in zip(lines, bytes(frame).split(b"\n"), strict=False):
             if not raw:
                 size = 0
             elif raw.startswith(b":"):
@@ -326,7 +300,7 @@ class Parser:
                     return
             yield line
 
-    def _pending_bytes(self, frame: bytes) -> int:
+    def _pending_bytes(self, frame: bytes | bytearray) -> int:
         """Count the bytes of the block that *frame* leaves unfinished."""
         blank = frame.rfind(b"\n\n")
         if blank >= 0:
@@ -349,11 +323,39 @@ class Parser:
         return True
 
 
-def _columns(text: str) -> Columns | None:
-    """Take whole blocks apart at what they have in common, if they are short and have the lines of the first."""
+def _blocks(text: str) -> Rows | Columns:
+    """Take whole blocks apart, in the way that is fastest for blocks like the first."""
     shape = _SHAPE(text, 0, _SHORT_BLOCK)
-    if shape is None:
-        return None
+    columns = None if shape is None else _columns(text, shape)
+    if columns is not None:
+        return columns
+    return _ROWS(text) if shape or "\n\n" in text[:_LONG_BLOCK] else _long_rows(text)
+
+
+def _long_rows(text: str) -> Rows:
+    """Take whole blocks apart at their line ends, by memchr(): the expression looks at each character."""
+    rows: Rows = []
+    start = 0
+    while start < len(text):
+        at, event_id, kind = start, "", ""
+        end = text.find("\n", at)
+        if text.startswith("id: ", at) and _USUAL_ID(text, at + 4, end):
+            event_id, at = text[at + 4 : end], end + 1
+            end = text.find("\n", at)
+        if text.startswith("event: ", at) and end > at + 7:
+            kind, at = text[at + 7 : end], end + 1
+            end = text.find("\n", at)
+        if text.startswith("data: ", at) and text.startswith("\n", end + 1):
+            rows.append(("", event_id, kind, "", text[at + 6 : end], "", ""))
+            start = end + 2
+        elif row := _ROW(text, start):
+            rows.append(cast("Row", row.groups("")))
+            start = row.end()
+    return rows
+
+
+def _columns(text: str, shape: re.Match[str]) -> Columns | None:
+    """Take whole blocks apart at what they have in common, if they all have the lines of the first."""
     head, event, neck, event_behind = shape.groups()
     head += "data: " if neck is None else "id: "
     parts = text[len(head) : -2].split(f"\n\n{head}")
@@ -366,6 +368,19 @@ def _columns(text: str) -> Columns | None:
     if "\n" in "".join(data):  # a line more than the first block has
         return None
     return Columns(event_behind or event or "", ids, data)
+
+
+def _split(text: str) -> list[str]:
+    """Split whole lines; while they are long, by memchr(): str.split() looks at each character."""
+    lines: list[str] = []
+    start = 0
+    while len(text) - start > 1024 * (len(lines) + 1):
+        end = text.find("\n", start)
+        lines.append(text[start:end])
+        start = end + 1
+    lines += text[start:].split("\n")
+    del lines[-1]  # what split() finds after the last line end: always empty
+    return lines
 
 
 def interpret(text: str) -> list[Item]:

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from resilient_sse._core.states import StateChange
     from resilient_sse._core.stats import StreamStats
 
-__all__ = ["Checkpoint", "CheckpointStore", "Fact", "Instrument", "Observer"]
-
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -75,7 +73,7 @@ class Observer(Protocol):
     """
 
     def __call__(self, fact: Fact, /) -> None:
-        """Take note of *fact*."""
+        """Record *fact*."""
         ...
 
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from resilient_sse._core.states import Reason
 
-__all__ = ["OutageClock", "Recovery", "Resumption"]
-
 _GONE = 410
 
 # The event before the first one that is sent.  Mercure says so, by the first name since its draft 8.

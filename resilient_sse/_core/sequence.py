@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from resilient_sse._core.options import StreamOptions
     from resilient_sse._core.stats import StreamStats
 
-__all__ = ["NOTHING", "Numbering", "Numbers", "Place", "Queued", "Sequence", "State", "integers"]
-
 # Long enough for any counter; int() of a digit string is quadratic.
 _MAX_DIGITS = 40
 
@@ -86,11 +84,7 @@ class Numbers:
     The last contiguous number of a stream, and hashes of the events before it.
 
     One hash of 8 bytes for each number is enough to tell a replay, which brings the same contents again, from a
-    numbering that starts anew.  `dedup.Deduplicator` says why hashes will do.
-
-    Args:
-        numbering: How an id becomes a number.
-        window: How many events behind the last contiguous number are remembered, at least 1.
+    numbering that starts anew.  `dedup.Deduplicator` says why hashes will do.  *window* of them are remembered.
     """
 
     def __init__(self, numbering: Numbering, window: int = 1) -> None:
@@ -133,13 +127,13 @@ class Numbers:
         return number
 
     def place(self, number: int) -> Place:
-        """Say where *number* stands."""
+        """Return where *number* stands."""
         if self.high is None or number == self.high + 1:
             return Place.NEXT
         return Place.AHEAD if number > self.high else Place.BEHIND
 
     def look(self, number: int, event: str, data: str) -> Sighting:
-        """Say what is known of an event that stands behind the last contiguous number."""
+        """Return what is known of an event that stands behind the last contiguous number."""
         if self.high is None or number > self.high:
             return Sighting.NEW
         if self.is_resumed(number):
@@ -151,7 +145,7 @@ class Numbers:
         return Sighting.DUPLICATE if known == _content(event, data) else Sighting.CONFLICT
 
     def look_at_beginning(self, number: int, event: str, data: str) -> Sighting:
-        """Say what the first events tell of one that has left the window; they are no reason to drop it alone."""
+        """Return what the first events tell of one beyond the window; alone they are no reason to drop it."""
         known = self._beginning.get(number)
         if known is None:
             return Sighting.NEW
@@ -224,33 +218,14 @@ class Sequence:
     """
     Brings the items of a numbered stream into order: `source` says where the next one stands, `admit` what it is.
 
-    Args:
-        options: How events are judged; `sequence` is set.
-        queue: The items off the wire, taken by the caller.
-        window: What is known of events by their ids; is cleared for a new numbering.
-        stats: Where repeats are counted that were kept apart.
+    The caller takes the items off *queue*.  *window* is what is known of events by their ids.
     """
 
     __slots__ = (
-        "_apart",
-        "_apart_last",
-        "_apart_more",
-        "_asked_for",
-        "_connection",
-        "_front",
-        "_gap_on",
-        "_held",
-        "_held_on",
-        "_joined_on",
-        "_options",
-        "_proved",
-        "_queue",
-        "_reached_on",
-        "_stats",
-        "_window",
-        "numbers",
+        "_apart", "_apart_last", "_apart_more", "_asked_for", "_connection", "_front", "_gap_on", "_held",
+        "_held_on", "_joined_on", "_options", "_proved", "_queue", "_reached_on", "_stats", "_window", "numbers",
         "state",
-    )
+    )  # fmt: skip
 
     def __init__(
         self, options: StreamOptions, queue: deque[Queued], window: Deduplicator, stats: StreamStats
@@ -312,8 +287,7 @@ class Sequence:
         """
         Hold the next block against the last contiguous number; *data* says that it is an event, and no heartbeat.
 
-        Returns:
-            Whether it may be judged; if not, `source` begins with another.  Or what to report before it.
+        Return what to report before it, or whether it may be judged; if not, `source` begins with another.
         """
         place = None if number is None else self.numbers.place(number)
         tells = data if place is None else place is not Place.BEHIND
@@ -404,12 +378,9 @@ class Sequence:
 
     def settle(self) -> bool:
         """
-        Judge what is kept apart, for nothing that followed has told.
+        Judge what is kept apart, for nothing that followed has told: return whether it is a new numbering.
 
         It is a replay if it began with the first events of the stream; numbers that were reported lost came late.
-
-        Returns:
-            Whether it is a new numbering, and stands at the head of the queue again.
         """
         if self._proved or all(self.numbers.reported(number) for number, _ in self._apart):
             self._drop_apart()
@@ -433,7 +404,7 @@ class Sequence:
         self._apart.clear()
 
     def look(self, event_id: str, number: int, event: str, data: str) -> Sighting:
-        """Say what is known of an event."""
+        """Return what is known of an event."""
         sightings = self.numbers.look(number, event, data), self._window.look(event_id, event, data)
         # The window knows what stands behind the first of several events with this id.
         return Sighting.DUPLICATE if Sighting.DUPLICATE in sightings else sightings[0]

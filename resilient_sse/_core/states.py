@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Category", "Reason", "StateChange", "StreamState", "Verdict"]
-
 
 class StreamState(Enum):
     """Where a stream stands.  `session.TRANSITIONS` lists every way between the states."""

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 
 from resilient_sse._core.states import Reason, StreamState
 
-__all__ = ["StreamHealth", "StreamStats", "completion_rate"]
-
 
 def completion_rate(unique: int, sent: int | None) -> float | None:
     """

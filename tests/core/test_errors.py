@@ -26,6 +26,8 @@ from resilient_sse._core.states import Reason
 
 OVERLOADED = ServerSentEvent(event="error", data="overloaded")
 
+NAMES = {name for name, value in vars(errors).items() if name.endswith("Error") and isinstance(value, type)}
+
 SAMPLES = [
     pytest.param(ResilientSSEError("something"), {}, id="root"),
     pytest.param(
@@ -95,7 +97,7 @@ def test_the_root_is_an_exception_and_no_built_in_error():
 
 def test_all_errors_are_public():
     """Whoever catches them finds them in the root package, with names that end in Error."""
-    for name in errors.__all__:
+    for name in NAMES:
         assert getattr(resilient_sse, name) is getattr(errors, name)
         assert name.endswith("Error")
 
@@ -125,7 +127,7 @@ def test_errors_survive_pickling(error, facts, duplicate):
 def test_every_error_is_tried_above():
     """A new class of error has to be added to the samples."""
     tried = {type(sample.values[0]).__name__ for sample in SAMPLES}
-    assert tried == set(errors.__all__)
+    assert tried == NAMES
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from resilient_sse._core.errors import (
     HandshakeError,
     LimitExceededError,
     NotResumableError,
-    RetriesExhaustedError,
 )
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.outage import Decision, Outage, default_verdict, reason_of, retry_after_seconds
@@ -162,11 +161,6 @@ def test_dates_at_the_ends_of_time(edge):
     assert retry_after_seconds({"retry-after": format_datetime(NOW), "date": edge}, now=NOW) >= 0
 
 
-def test_no_retry_after():
-    """Most answers do not ask for anything."""
-    assert retry_after_seconds({}, now=NOW) is None
-
-
 WALL = datetime(2024, 10, 21, 7, 28, tzinfo=UTC)
 
 
@@ -192,43 +186,6 @@ def decide(failures: Outage, error, *, proven=True, obstacle=None, now=0.0) -> D
     return failures.decide(error, proven=proven, obstacle=obstacle, now=now, wall=WALL)
 
 
-def test_failures_in_a_row():
-    """Each failure announces the next attempt, with a delay that grows (R53, R66)."""
-    failures = outage()
-    decisions = [decide(failures, lost()) for _ in range(5)]
-    assert [decision.verdict for decision in decisions] == [Verdict.RETRY] * 5
-    assert [decision.attempt for decision in decisions] == [1, 2, 3, 4, 5]
-    assert [decision.delay for decision in decisions] == [1.0, 2.0, 4.0, 5.0, 5.0]
-    assert failures.attempt == 5
-
-
-def test_a_decision_names_its_cause():
-    """The failure and its reason go along."""
-    error = lost(Reason.STALL)
-    decision = decide(outage(), error)
-    assert (decision.error, decision.reason) == (error, Reason.STALL)
-
-
-@pytest.mark.parametrize("limit", [0, 1, 5])
-def test_the_budget(limit):
-    """N retries, then the error: N + 1 failures in a row end the stream (R83, X19)."""
-    failures = outage(max_retries=limit)
-    for _ in range(limit):
-        assert decide(failures, lost()).verdict is Verdict.RETRY
-    decision = decide(failures, status(503))
-    assert decision.verdict is Verdict.RAISE
-    assert decision.reason is Reason.RETRIES
-    assert isinstance(decision.error, RetriesExhaustedError)
-    assert decision.error.attempts == limit + 1
-
-
-def test_no_limit():
-    """Without a budget there is always another attempt (R83)."""
-    failures = outage(max_retries=None)
-    assert {decide(failures, lost()).verdict for _ in range(1000)} == {Verdict.RETRY}
-    assert failures.attempt == 1000
-
-
 def test_giving_up_tells_why_and_how_long():
     """The error chains the last failure and counts the seconds since the first."""
     failures = outage(max_retries=1)
@@ -237,12 +194,6 @@ def test_giving_up_tells_why_and_how_long():
     decision = decide(failures, last, now=107.5)
     assert decision.error.__cause__ is last
     assert decision.error.elapsed == 7.5
-
-
-def test_giving_up_at_once_took_no_time():
-    """A first failure without a budget is no outage of any length."""
-    decision = decide(outage(max_retries=0), lost(), now=100.0)
-    assert decision.error.elapsed == 0.0
 
 
 def test_an_end_starts_everything_anew():
@@ -256,23 +207,6 @@ def test_an_end_starts_everything_anew():
     assert (failures.attempt, failures.began_at) == (1, 50.0)
 
 
-def test_an_end_starts_an_own_series_anew():
-    """A series of the user's is asked for afresh after an outage."""
-    failures = outage(backoff=lambda: iter([1.0, 3.0]))
-    assert [decide(failures, lost()).delay for _ in range(2)] == [1.0, 3.0]
-    failures.end()
-    assert decide(failures, lost()).delay == 1.0
-
-
-def test_the_first_failure_begins_the_outage():
-    """Later failures do not move its beginning."""
-    failures = outage()
-    assert failures.began_at is None
-    for now in (3.0, 4.0, 9.0):
-        failures.begin(now)
-    assert failures.began_at == 3.0
-
-
 # Verdicts
 
 
@@ -284,36 +218,6 @@ def test_what_raises_uses_no_attempt():
     assert (decision.verdict, decision.error, decision.reason) == (Verdict.RAISE, error, Reason.CONTENT_TYPE)
     assert failures.attempt == 0
     assert error.__cause__ is None
-
-
-def test_no_content_stops():
-    """204 completes and uses no attempt (P5)."""
-    failures = outage()
-    assert decide(failures, status(204)).verdict is Verdict.STOP
-    assert failures.attempt == 0
-
-
-@pytest.mark.parametrize("proven, verdict", [(False, Verdict.RAISE), (True, Verdict.RETRY)])
-def test_not_found(proven, verdict):
-    """404 is a wrong address until the stream has worked, then perhaps a deploy."""
-    assert decide(outage(), status(404), proven=proven).verdict is verdict
-
-
-@pytest.mark.parametrize("verdict", Verdict)
-@pytest.mark.parametrize("error", [lost(), status(403), status(503)], ids=["lost", "403", "503"])
-def test_a_classifier_overrides(verdict, error):
-    """What `classify` answers is done, whatever the table says (P5)."""
-    assert decide(outage(classify=lambda _: verdict), error).verdict is verdict
-
-
-def test_a_classifier_may_leave_it_to_the_table():
-    """`None` means the default, and the classifier is asked about every failure itself."""
-    asked = []
-    failures = outage(classify=asked.append)
-    errors = [lost(), status(503), status(403)]
-    verdicts = [decide(failures, error).verdict for error in errors]
-    assert verdicts == [Verdict.RETRY, Verdict.RETRY, Verdict.RAISE]
-    assert asked == errors
 
 
 def test_a_classifier_is_bound_by_the_budget():
@@ -331,20 +235,6 @@ def test_a_classifier_must_answer_with_a_verdict(nonsense):
 
 
 # Credentials
-
-
-def test_refused_credentials_are_tried_once_more():
-    """401 is retried once if the next attempt may carry others (P5, P10)."""
-    failures = outage(fresh_credentials=True)
-    assert decide(failures, status(401)).verdict is Verdict.RETRY
-    decision = decide(failures, status(401))
-    assert decision.verdict is Verdict.RAISE
-    assert decision.error.status == 401
-
-
-def test_credentials_that_cannot_change_are_not_tried_again():
-    """Without a callable or auth the same header would be sent again."""
-    assert decide(outage(fresh_credentials=False), status(401)).verdict is Verdict.RAISE
 
 
 def test_two_refusals_with_another_failure_between_are_not_in_a_row():
@@ -384,30 +274,6 @@ def test_an_obstacle_matters_only_to_retries():
 
 
 # The server's pace
-
-
-@pytest.mark.parametrize("code", [429, 503])
-def test_retry_after_is_heeded(code):
-    """The next attempt is never sooner than the server asks (P6)."""
-    failures = outage()
-    assert decide(failures, status(code, retry_after="3")).delay == 3.0
-    assert decide(failures, status(code)).delay == 2.0
-
-
-def test_an_outage_heeds_a_date():
-    """A date counts from the answer's own Date, or from the calendar (P6)."""
-    failures = outage()
-    assert decide(failures, status(503, retry_after="Mon, 21 Oct 2024 07:28:30 GMT")).delay == 30.0
-    headers = {
-        "date": "Mon, 21 Oct 2024 06:00:00 GMT",
-        "retry_after": "Mon, 21 Oct 2024 06:00:09 GMT",
-    }
-    assert decide(failures, status(503, **headers)).delay == 9.0
-
-
-def test_retry_after_above_the_ceiling():
-    """An hour is answered with the ceiling (P6)."""
-    assert decide(outage(max_server_delay=90.0), status(503, retry_after="3600")).delay == 90.0
 
 
 def test_retry_after_is_no_concern_of_a_later_outage():

@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+import gc
+import re
+import tracemalloc
+
 import pytest
 
 from resilient_sse._core.dedup import Sighting
-from resilient_sse._core.sequence import Numbers, Place, integers
+from resilient_sse._core.delivery import Delivery
+from resilient_sse._core.events import Gap, ServerSentEvent
+from resilient_sse._core.options import StreamOptions
+from resilient_sse._core.parser import Block
+from resilient_sse._core.sequence import Numbers, Place, State, integers
+from resilient_sse._core.stats import StreamStats
 
 
 @pytest.mark.parametrize(
@@ -62,58 +71,6 @@ def test_numbers_by_a_function():
         Numbers(lambda event_id: 1 // 0).number("7")
 
 
-@pytest.mark.parametrize("number", [0, 7, -1, 500])
-def test_the_first_number_is_in_its_place(number):
-    """A stream may start anywhere."""
-    assert Numbers(integers).place(number) is Place.NEXT
-
-
-@pytest.mark.parametrize(
-    "number, place",
-    [
-        (6, Place.NEXT),
-        (7, Place.AHEAD),
-        (500, Place.AHEAD),
-        (5, Place.BEHIND),
-        (4, Place.BEHIND),
-        (-1, Place.BEHIND),
-    ],
-)
-def test_places(number, place):
-    """After 5 comes 6; more is ahead, and what was there already is behind (R140)."""
-    sequence = Numbers(integers)
-    sequence.advance(5, "5")
-    assert sequence.place(number) is place
-
-
-def test_advancing():
-    """The mark keeps the number and its id."""
-    sequence = Numbers(integers)
-    assert (sequence.high, sequence.high_id) == (None, None)
-    sequence.advance(5, "a-5")
-    assert (sequence.high, sequence.high_id) == (5, "a-5")
-
-
-@pytest.mark.parametrize("number, missing", [(7, 1), (9, 3), (10**9 + 6, 10**9), (10**30, None)])
-def test_giving_up_a_hole(number, missing):
-    """
-    What lies before a number ahead is given up at once, however much it is; then the number is due (P22).
-
-    A number of billions is none that could be counted.
-    """
-    sequence = contiguous(3, 4, 5)
-    assert sequence.lose(number) == missing
-    assert sequence.place(number) is Place.NEXT
-    assert sequence.high_id == "5"
-
-
-def test_before_the_first_number_nothing_is_missing():
-    """A stream that has not begun lacks nothing."""
-    sequence = Numbers(integers)
-    assert sequence.lose(7) == 0
-    assert sequence.place(7) is Place.NEXT
-
-
 # What is known of numbers that were passed
 
 
@@ -134,54 +91,12 @@ def test_a_replay_is_known_by_its_contents(number):
     assert sequence.look(number, "n", f"of {number}") is Sighting.CONFLICT
 
 
-@pytest.mark.parametrize("number", [-5, 0, 2, 6, 7])
-def test_other_numbers_are_new(number):
-    """Neither what was before the stream nor what is to come is known."""
-    assert contiguous(3, 4, 5).look(number, "m", f"of {number}") is Sighting.NEW
-
-
-def test_before_the_first_number_everything_is_new():
-    """A stream that has not begun knows nothing."""
-    assert Numbers(integers).look(5, "m", "a") is Sighting.NEW
-
-
 @pytest.mark.parametrize("window", [1, 2, 5])
 def test_only_the_last_numbers_are_known(window):
     """The memory is bounded (X17)."""
     sequence = contiguous(*range(20), window=window)
     known = [n for n in range(20) if sequence.look(n, "m", f"of {n}") is not Sighting.NEW]
     assert known == list(range(20 - window, 20))
-
-
-def test_numbers_without_content_are_new():
-    """A heartbeat's number, or that of an id alone, says nothing about an event."""
-    sequence = contiguous(3)
-    sequence.advance(4, "4")
-    sequence.advance(5, "5", ("m", "of 5"))
-    assert sequence.look(4, "m", "") is Sighting.NEW
-    assert sequence.look(3, "m", "of 3") is Sighting.DUPLICATE
-
-
-def test_numbers_of_a_reported_hole_are_known():
-    """What was reported as lost is passed, whatever it says if it comes after all; its neighbours are not."""
-    sequence = contiguous(3)
-    sequence.lose(7)
-    sequence.advance(7, "7", ("m", "of 7"))
-    assert [n for n in range(2, 9) if sequence.reported(n)] == [4, 5, 6]
-    known = [n for n in range(2, 9) if sequence.look(n, "m", f"of {n}") is Sighting.DUPLICATE]
-    assert known == [3, 7]
-    assert sequence.look(3, "m", "other") is Sighting.CONFLICT
-    assert sequence.look(7, "m", "other") is Sighting.CONFLICT
-
-
-def test_a_hole_larger_than_the_memory():
-    """What came before it is forgotten, what comes after it is known."""
-    sequence = contiguous(3, window=4)
-    sequence.lose(1000)
-    sequence.advance(1000, "1000", ("m", "of 1000"))
-    assert sequence.look(3, "m", "of 3") is Sighting.NEW
-    assert sequence.look(1000, "m", "of 1000") is Sighting.DUPLICATE
-    assert sequence.reported(999)
 
 
 @pytest.mark.parametrize("length, forgotten", [(3, [2]), (20, [2, 3, 17])])
@@ -213,24 +128,6 @@ def test_a_beginning_of_events_that_are_alike_proves_nothing():
     assert sequence.look_at_beginning(1, "m", "2") is Sighting.CONFLICT
 
 
-def test_resuming():
-    """A stored number is the last contiguous one, and seen, whatever its content."""
-    sequence = Numbers(integers)
-    sequence.resume_from(19, "19")
-    assert (sequence.high, sequence.high_id) == (19, "19")
-    assert sequence.place(20) is Place.NEXT
-    assert sequence.look(19, "m", "whatever") is Sighting.DUPLICATE
-    assert sequence.look(18, "m", "whatever") is Sighting.NEW
-
-
-def test_a_resumed_number_stays_known():
-    """A later replay that begins too early may bring it again."""
-    sequence = Numbers(integers, 10)
-    sequence.resume_from(19, "19")
-    sequence.advance(20, "20", ("m", "a"))
-    assert sequence.look(19, "m", "whatever") is Sighting.DUPLICATE
-
-
 @pytest.mark.parametrize("window", [1, 2, 5])
 def test_a_resumed_number_leaves_the_window_in_its_turn(window):
     """It is forgotten when as many events have come as the window holds (X17)."""
@@ -242,15 +139,253 @@ def test_a_resumed_number_leaves_the_window_in_its_turn(window):
     assert sequence.look(19, "m", "whatever") is Sighting.NEW
 
 
-def test_starting_anew():
-    """A new numbering knows nothing of the old one but how to read its ids (P23)."""
-    sequence = contiguous(3, 4, 5, window=2)
-    sequence.lose(9)
-    anew = sequence.restarted()
-    assert anew.numbering is sequence.numbering
-    assert (anew.high, anew.high_id) == (None, None)
-    assert anew.place(1) is Place.NEXT
-    for number in (3, 4, 5, 6):
-        anew.advance(number, str(number), ("m", "new"))
-    sightings = [anew.look(n, "m", "new") for n in (4, 5, 6)]
-    assert sightings == [Sighting.NEW, Sighting.DUPLICATE, Sighting.DUPLICATE]
+@pytest.mark.parametrize("number, missing", [(7, 1), (9, 3), (10**9 + 6, 10**9), (10**30, None)])
+def test_giving_up_a_hole(number, missing):
+    """
+    What lies before a number ahead is given up at once, however much it is; then the number is due (P22).
+
+    A number of billions is none that could be counted.
+    """
+    sequence = contiguous(3, 4, 5)
+    assert sequence.lose(number) == missing
+    assert sequence.place(number) is Place.NEXT
+    assert sequence.high_id == "5"
+
+
+# A stream of numbers, played
+
+
+def play(script: str, **options) -> tuple[str, StreamStats]:
+    """
+    Play what the wire brings, word by word, and write down what the consumer gets, and figures.
+
+    `5` is an event with this number, `5new` one with other content, `5~` a heartbeat, `5!` an id alone, `x` an
+    event without an id and `=a` one with an id that is no number; `5..8` are several.  `|` is the next connection,
+    `.` the end of one that has told nothing more, `^` the order to wait no longer.  Of what comes out, `(1-3)` is
+    a hole, `<5>1>` a new numbering, and `?` at the end says that the connection is to be replaced.
+    """
+    stats = StreamStats()
+    source = Delivery(StreamOptions(**{"dedup": "always", "sequence": integers, **options}), stats)
+    source.connected(1, resumed=source.cursor is not None)
+    connection, told = 1, []
+    for part in re.split(r" *([|.^])", re.sub(r"(-?\d+)\.\.(\d+)(\w*)", _several, script)):
+        if part == "|":
+            connection += 1
+            source.connected(connection, resumed=True)
+        elif part in (".", "^"):
+            source.sequence.settle() if part == "." else source.sequence.release()
+        for word in part.split() if part not in ("|", ".", "^") else ():
+            number, kind = re.fullmatch(r"(-?\d*)(.*)", word).groups()
+            if kind in ("~", "!"):
+                source.put(Block("heartbeat", "{}" if kind == "~" else None, number or None))
+            else:
+                source.put(Block("", f"{kind} {number}", kind[1:] if kind[:1] == "=" else number or None))
+        if source.sequence.state is State.ASKING:
+            source.sequence.hold()  # as the session does
+        while (item := source.take()) is not None or source.unfinished:
+            told += [_written(item)] if isinstance(item, Gap | ServerSentEvent) else []
+        assert stats.received == stats.delivered + stats.duplicates + stats.heartbeats + stats.filtered
+    return " ".join([*told, *("?" if source.sequence.state is State.ASKING else "")]), stats
+
+
+def _written(item: Gap | ServerSentEvent) -> str:
+    if isinstance(item, ServerSentEvent):
+        return "x" if item.id is None else item.id
+    return (
+        f"({item.after_id}-{item.before_id})"
+        if item.kind == "hole"
+        else f"<{item.after_id}>{item.before_id}>"
+    )
+
+
+def _several(match: re.Match) -> str:
+    return " ".join(f"{number}{match[3]}" for number in range(int(match[1]), int(match[2]) + 1))
+
+
+@pytest.mark.parametrize(
+    "script, told",
+    [
+        pytest.param("5..9", "5 6 7 8 9", id="contiguous"),
+        pytest.param("-1 0 1", "-1 0 1", id="below-zero"),
+        pytest.param("1 x =opaque = 2", "1 x opaque  2", id="without-a-number"),
+        pytest.param("1 2~ 3 5~", "1 3 ?", id="heartbeats-have-numbers"),
+        pytest.param("1 2 4 5 6", "1 2 ?", id="held-back"),
+        pytest.param("1..3 6 7 | 4..8", "1 2 3 4 5 6 7 8", id="healed"),
+        pytest.param("1 2 4 | 1..4", "1 2 3 4", id="healed-by-an-overlap"),
+        pytest.param("1 5 | 2 | 3..5", "1 2 3 4 5", id="replay-cut-and-resumed"),
+        pytest.param("1 5 | 2 3 | 4", "1 2 3 4 5", id="replay-ends-before-what-is-held"),
+        pytest.param("1 3 | | 2 3", "1 2 3", id="an-empty-connection-decides-nothing"),
+        pytest.param("1 3 | 1 | 2 3", "1 2 3", id="an-old-number-decides-nothing"),
+        pytest.param("1 3 | x | 2 3", "1 x 2 3", id="no-number-decides-nothing"),
+        pytest.param("1..6 9 10 | 9..11", "1 2 3 4 5 6 (6-9) 9 10 11", id="not-replayed"),
+        pytest.param("1 3 | 4", "1 (1-3) 3 4", id="asked-for-once"),
+        pytest.param("1 3 | 6 7", "1 (1-3) 3 (3-6) 6 7", id="gone-on-meanwhile"),
+        pytest.param("1 3 5 | 2..6", "1 2 3 4 5 6", id="two-healed-at-once"),
+        pytest.param("1 3 6 | 3 6", "1 (1-3) 3 (3-6) 6", id="two-lost"),
+        pytest.param("1 3 | 2 3 5 | 4 5", "1 2 3 4 5", id="a-further-hole-has-its-chance"),
+        pytest.param("1 3 | 4 6", "1 (1-3) 3 4 ?", id="so-has-one-behind-a-reported-one"),
+        pytest.param("1 5 6 | 3..7", "1 (1-3) 3 4 5 6 7", id="replay-begins-inside"),
+        pytest.param("1 2 | 5 | 5", "1 2 (2-5) 5", id="at-the-first-of-a-connection"),
+        pytest.param("1 3 4 ^", "1 (1-3) 3 4", id="released"),
+        pytest.param("1 3 ^ | 5", "1 (1-3) 3 ?", id="released-excuses-no-later-one"),
+        pytest.param("1 3 x 4 | 2", "1 2 3 x 4", id="what-follows-the-held-stays-behind"),
+        pytest.param("1 3 | 3 4 | 1..5", "1 (1-3) 3 4 5", id="late-and-dropped"),
+        pytest.param("1 5 | 5 6 3new 4new", "1 (1-5) 5 6 <6>3> 3 4", id="back-into-a-reported-hole"),
+    ],
+)
+def test_holes(script, told):
+    """A hole is asked for once and healed; what is not replayed is one gap, in its place (R34-R37, R63, P22)."""
+    got, stats = play(script)
+    assert got == told
+    holes = re.findall(r"\((-?\d+)-(-?\d+)\)", told)
+    assert stats.lost == sum(int(before) - int(after) - 1 for after, before in holes)
+    assert stats.gaps == len(holes) + told.count("<")
+
+
+@pytest.mark.parametrize(
+    "script, told",
+    [
+        pytest.param("1..20 | 16..25", " ".join(map(str, range(1, 26))), id="a-replay-is-none"),
+        pytest.param("491..500old | 1..9new .", "<500>1> " + " ".join("123456789"), id="far-back"),
+        pytest.param("1..5old | 1..7new", "<5>1> " + " ".join("1234567"), id="within-the-window"),
+        pytest.param("1old | 1new 2new", "<1>1> 1 2", id="the-first-number-again"),
+        pytest.param("1..5old | 5new 6new", "<5>5> 5 6", id="the-last-number-again"),
+        pytest.param("1 3 | ^ 3new", "(1-3) 3 <3>3> 3", id="behind-what-was-held"),
+        pytest.param("4 7 | 7 | 6new 7new 8new", "(4-7) 7 <7>6> 6 7 8", id="inside-a-reported-hole"),
+        pytest.param("1old | 1~ 1new 2new", "<1>1> 1 2", id="behind-a-heartbeat-with-the-last-id"),
+        pytest.param("1old | 1! 1new 2new", "<1>1> 1 2", id="behind-the-last-id-alone"),
+        pytest.param("1 2 2again | 2 2third 3", "2 2 3", id="an-id-used-twice-is-none"),
+        pytest.param("1..3old 3again | 1new 2new 3again", "3 <3>1> 1 2 3", id="suppresses-nothing"),
+        pytest.param("500old 1new 2new", "<500>1> 1 2", id="on-an-open-connection"),
+        pytest.param("9a 1b 2b 1c 2c", "<9>1> 1 2 <2>1> 1 2", id="twice"),
+        pytest.param("500 503 | 503 1new 3new", "(500-503) 503 <503>1> 1 ?", id="with-a-hole-of-its-own"),
+        pytest.param("100 | 98 ~ 99", "", id="a-heartbeat-tells-nothing"),
+        pytest.param("100 | 97 99", "<100>97> 97 ?", id="what-leaves-out-numbers-is-no-replay"),
+        pytest.param("500old 40new 41new 43new", "<500>40> 40 41 ?", id="anywhere"),
+        pytest.param("5old 8old | 1new 2new .", "(5-8) 8 <8>1> 1 2", id="while-healing"),
+        pytest.param("5old | 1~ 1! 2new .", "<5>2> 2", id="the-next-event-tells"),
+    ],
+)
+def test_new_numberings(script, told):
+    """A numbering that falls back is one notice and suppresses nothing; a replay is neither (P23, R40, R63)."""
+    got, stats = play(script)
+    assert got.endswith(told)
+    assert stats.gaps == got.count("(") + got.count("<") == told.count("(") + told.count("<")
+    assert stats.lost == sum(int(b) - int(a) - 1 for a, b in re.findall(r"\((\d+)-(\d+)\)", got))
+
+
+@pytest.mark.parametrize(
+    "behind, told",
+    [("8", "8"), ("9", "?"), ("x", "x"), ("8!", "")],
+    ids=["next", "hole", "no-number", "id-only"],
+)
+def test_a_late_number_is_dropped_when_the_stream_goes_on(behind, told):
+    """What was reported lost and comes late is told from a new numbering by what follows it (P23, R63)."""
+    got, stats = play(f"4 7 | 7 | 6 {behind}")
+    assert got == f"4 (4-7) 7 {told}".strip()
+    assert (stats.duplicates, stats.gaps) == (2, 1)
+
+
+@pytest.mark.parametrize("first", [1, 100], ids=["late", "older"])
+def test_a_long_replay_is_not_kept(first):
+    """What is kept apart is bounded by the window, and all of it counts as repeated when it shows to be (X17)."""
+    got, stats = play(f"{first} 100 | 100 | 2..100 101", dedup_window=10)
+    assert got.endswith("101")
+    assert stats.duplicates == {1: 100, 100: 101}[first]
+
+
+@pytest.mark.parametrize("last", [99, 100], ids=["ends", "goes-on"])
+def test_a_long_new_numbering_is_asked_for_again(last):
+    """Of what was kept apart only the beginning is there; the rest is no loss, but a hole that is healed (P23)."""
+    got, stats = play(f"100old | 1..{last}new {'.' * (last == 99)} | 11..102new", dedup_window=10)
+    assert got == "100 <100>1> " + " ".join(map(str, range(1, 103)))
+    assert stats.lost == 0
+
+
+@pytest.mark.parametrize(
+    "given, script, told",
+    [
+        ("19", "20", "20"),
+        ("19", "22 | 20..22", "20 21 22"),
+        ("7", "7whatever 8", "8"),
+        ("7", "8 | 7 8 9", "8 9"),
+        ("-1", "0 1", "0 1"),
+    ],
+)
+def test_behind_a_stored_number(given, script, told):
+    """It is the last contiguous one, and is not delivered again, by whatever replay (R37, R48)."""
+    assert play(script, last_event_id=given)[0] == told
+
+
+def test_modes_of_a_numbered_stream():
+    """With "off" replays are delivered again, and are still no reset; nothing is kept apart (3.2, 3.6)."""
+    assert play("1 2 | 1..3", dedup="off")[0] == "1 2 1 2 3"
+    assert play("100 | 98 ~ 99", dedup="off")[0].count("<") == 1
+    got, stats = play("5a 5b 6 | 5a 5b 6")
+    assert (got, stats.id_conflicts, stats.duplicates) == ("5 5 6", 1, 3)
+
+
+@pytest.mark.parametrize(
+    "script, told",
+    [
+        pytest.param("1 3 | =done", "1 (1-3) 3 done", id="without-a-number"),
+        pytest.param("1 3 4done 5 | 2", "1 2 3 4", id="held-and-healed"),
+        pytest.param("1 3 4done 5 | 4done", "1 (1-3) 3 4", id="held-and-lost"),
+        pytest.param("1 3 =done 4 | 2", "1 2 3 done", id="held-without-a-number"),
+    ],
+)
+def test_the_end_of_a_numbered_stream(script, told):
+    """The event that `until` matches stands in its place: nothing comes behind it, all that was before it (R8)."""
+    until = lambda event: "done" in event.data or event.id == "done"  # noqa: E731
+    assert play(script, until=until)[0] == told
+
+
+def test_a_held_event_tells_the_connection_it_came_over():
+    """What was held back came over the old connection, and says so."""
+    source = Delivery(StreamOptions(sequence=integers), StreamStats())
+    for connection, numbers in ((1, "13"), (2, "4")):
+        source.connected(connection, resumed=True)
+        for number in numbers:
+            source.put(Block("", "x", number))
+        events = [item for item in iter(source.take, None) if isinstance(item, ServerSentEvent)]
+    assert [(event.id, event.connection) for event in events] == [("3", 1), ("4", 2)]
+
+
+def test_gaps_by_another_numbering():
+    """Any function of the id serves, is asked once for each block, and ids in a gap are those of the wire."""
+    asked = []
+
+    def number(event_id: str) -> int:
+        asked.append(event_id)
+        return int(event_id.rpartition("-")[2])
+
+    got, _ = play("=a-1 =a-4 | =b-4", sequence=number)
+    assert got.startswith("a-1 (a-1-a-4)")
+    asked.clear()
+    play("=1 =2 =2 =1 =3", sequence=number)
+    assert asked == ["1", "2", "2", "1", "3"]
+
+
+def test_completion_by_numbers():
+    """Contiguous ids show what was sent: lost ones count, unknown losses leave no figure (X12, R104)."""
+    _, stats = play("1 2 5 | 5 6")
+    assert (stats.numbered, stats.lost) == (4, 2)
+    assert stats.completion == pytest.approx(66.7, abs=0.1)
+    _, stats = play("1 2 5 | 5 6 1new")
+    assert (stats.unknown_losses, stats.completion) == (1, None)
+
+
+def test_a_numbered_stream_needs_little_memory():
+    """Integer ids are known by a high-water mark, without a set of ids: 12 KB are enough (X17, R209)."""
+    source = Delivery(StreamOptions(sequence=integers), StreamStats())
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(3000):
+            source.put(Block("", 100 * "x", str(number)))
+            source.take()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 12_000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from resilient_sse import ConnectionLostError, LimitExceededError, Reason, StreamStats
 from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.options import StreamOptions
-from resilient_sse._core.session import Session
+from resilient_sse._core.session import Session, Step
 from tests.properties.sse_grammar import PROFILE, chunked_streams, cut
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
@@ -28,10 +28,10 @@ def play(
     in_batches: bool,
     limit: int | None = None,
     given_id: str | None = None,
-    **intake,
+    **given_options,
 ) -> tuple[list[str], StreamStats, str, str | None]:
     """Play so many connections, each with its chunks; return what the consumer gets, and where it stands then."""
-    options = StreamOptions(last_event_id=given_id, max_event_bytes=limit, **intake)
+    options = StreamOptions(last_event_id=given_id, max_event_bytes=limit, **given_options)
     session = Session(options, random=lambda: 0.5, in_batches=in_batches)
     if session.batches is not None:
         session.batches.tells_comments = True
@@ -39,7 +39,7 @@ def play(
     taken: list[str] = []
 
     def take() -> None:
-        while (item := session.take(0.0)) is not None or session.unfinished:
+        while (item := session.take(0.0)) is not None or session.next_step() is Step.GO_ON:
             if item is None:
                 session.go_on(0.0)
             else:
@@ -61,8 +61,7 @@ def play(
     figures = session.figures()
     for name in TIMES:
         setattr(figures, name, None)
-    intake_ = session.delivery
-    return taken, figures, intake_.last_event_id, intake_.cursor
+    return taken, figures, session.delivery.last_event_id, session.delivery.cursor
 
 
 def check(connections: list[list[bytes]], **options) -> None:
@@ -87,7 +86,10 @@ _ids = st.one_of(
 
 @st.composite
 def _event(draw: st.DrawFn) -> bytes:
-    event_id, data = draw(st.one_of(st.none(), _ids, _ids)), draw(st.sampled_from(["x", "y", ""]))
+    event_id, data = (
+        draw(st.one_of(st.none(), _ids, _ids)),
+        draw(st.sampled_from(["x", "y", "", 700 * "long"])),
+    )
     kind = draw(st.sampled_from(["", "", "event: add\n", "event: heartbeat\n"]))
     before = draw(st.sampled_from(["", "", "", ": said\n", ": said\n\n", "\n", "retry: 7\n\n", "id: 3\n\n"]))
     more = draw(st.sampled_from(["", "", "", "data: z\n", "x: z\n"]))
@@ -117,7 +119,10 @@ def _run(draw: st.DrawFn) -> bytes:
     )
     filling = draw(st.sampled_from(["", "\u2028", "é"]))
     count = draw(st.integers(1, 120))
-    events = [template.format(max(start + step * at, 0), f"n{at}{filling}").encode() for at in range(count)]
+    long = draw(st.sampled_from([1, 1, 1, 800])) if count < 20 else 1
+    events = [
+        template.format(max(start + step * at, 0), long * f"n{at}{filling}").encode() for at in range(count)
+    ]
     if draw(st.booleans()):
         events.insert(draw(st.integers(0, count)), draw(_event()))
     return b"".join(events)
