@@ -131,10 +131,10 @@ def storm(
     fair(valkey, shift, 3)
     for blow in blows:
         time.sleep(draw.uniform(0, shift.lease / 2))
-        process = processes.pop(draw.randrange(3))
+        process = processes[at := draw.randrange(3)]
         if blow == "kill":
             process.kill()
-            process = Process(shift)
+            processes[at] = Process(shift)
         elif blow == "freeze":
             process.send(signal.SIGSTOP)
             fair(valkey, shift, 2)
@@ -144,7 +144,6 @@ def storm(
             valkey.kill()
             time.sleep(draw.uniform(0, 1.5 * shift.lease))
             valkey.start(*AOF)
-        processes.append(process)
         fair(valkey, shift, 3)
         grown(valkey, shift)
     assert not faults(valkey.client, shift.names)
