@@ -99,8 +99,7 @@ def _config(table: dict[str, Any]) -> Config:
     if not isinstance(tables, list) or not tables:
         raise TypeError("there must be a [[streams]] table for each stream")
     streams: dict[str, Callable[[str | None], ResilientStream]] = {}
-    entries: list[Any] = tables
-    for number, entry in enumerate(entries, 1):
+    for number, entry in enumerate(cast("list[object]", tables), 1):
         if not isinstance(entry, dict):
             raise TypeError("streams must be tables: [[streams]]")
         name, opened = _stream(cast("dict[str, Any]", entry), number)
