@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from resilient_sse import Gap, ResilientStream, ServerSentEvent, StateChange
     from resilient_sse._core.ports import Fact
 
-__all__ = ["tail"]
+__all__ = ["HEADER", "URL", "tail"]
 
 Form: TypeAlias = "Callable[[ServerSentEvent], str]"
 
@@ -100,7 +100,8 @@ def _types(text: str) -> frozenset[str]:
     return types
 
 
-_HEADER: Final = Parsed(_header, "'NAME: VALUE'")
+URL: Final = Parsed(_url, "URL")
+HEADER: Final = Parsed(_header, "'NAME: VALUE'")
 _DATA: Final = Parsed(_data, "DATA")
 _USER: Final = Parsed(_credentials, "USER:PASSWORD")
 
@@ -126,9 +127,9 @@ resilient-sse tail -H 'Authorization: Bearer TOKEN' -d @prompt.json --until '[DO
         141: "the reader of the output went away",
     },
 )
-@click.argument("url", type=Parsed(_url, "URL"))
+@click.argument("url", type=URL)
 @_request("-X", "--request", "method", help="GET by default, POST with -d.")
-@_request("-H", "--header", "headers", type=_HEADER, multiple=True, help="Repeatable.")
+@_request("-H", "--header", "headers", type=HEADER, multiple=True, help="Repeatable.")
 @_request("-d", "--data", type=_DATA, multiple=True, help="The body; @FILE reads it, @- from standard input.")
 @_request("-u", "--user", "auth", type=_USER, help="A password that is not given is asked for.")
 @_request("-k", "--insecure", is_flag=True, help="Trust any certificate.")
