@@ -111,6 +111,7 @@ _output = partial(option, section="Output")
 
 
 @command(
+    "Follow a stream and print its events.",
     "Follow the event stream at URL, reconnecting and resuming as needed.  Events go to standard output, "
     "everything else to standard error.  A URL without a scheme is http://, and :8000/path is on this machine.",
     examples="""
