@@ -14,7 +14,7 @@ import math
 import sys
 import types
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import current_token
@@ -35,6 +35,9 @@ __all__ = [
     "on_asyncio",
     "running",
 ]
+
+CLOSE_SECONDS: Final = 2.0
+"""Closing never takes longer than this; what is not closed by then is left to the event loop."""
 
 T = TypeVar("T")
 

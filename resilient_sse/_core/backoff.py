@@ -80,13 +80,6 @@ class Backoff:
         return _band(self.nominal(attempt), self.jitter, self.maximum)
 
 
-def _iterator(series: Iterable[float]) -> Iterator[float]:
-    try:
-        return iter(series)
-    except TypeError:
-        raise TypeError(f"backoff must return an iterator of delays in seconds, not {series!r}") from None
-
-
 def _grow(initial: float, factor: float, maximum: float, attempt: int) -> float:
     try:
         return min(initial * factor ** (attempt - 1), maximum)
@@ -145,18 +138,12 @@ class Pacing:
         self._retry_after = None
         if floor > low:
             # A server's wish may be lengthened, never shortened: the band opens upwards from it.
-            low, high = floor, max(high, min(floor * (1 + self._jitter), self._max_server_delay), floor)
-        return low + (high - low) * self._draw()
-
-    def _draw(self) -> float:
+            jitter = self._backoff.jitter if isinstance(self._backoff, Backoff) else _JITTER
+            low, high = floor, max(high, min(floor * (1 + jitter), self._max_server_delay), floor)
         drawn = check_number("Backoff: what random returns", self._random())
         if not 0 <= drawn <= 1:
             raise ValueError(f"Backoff: random must return numbers from 0 to 1, not {drawn!r}")
-        return drawn
-
-    @property
-    def _jitter(self) -> float:
-        return self._backoff.jitter if isinstance(self._backoff, Backoff) else _JITTER
+        return low + (high - low) * drawn
 
     def _own_band(self, attempt: int) -> tuple[float, float]:
         backoff = self._backoff
@@ -165,7 +152,10 @@ class Pacing:
             nominal = _grow(initial, backoff.factor, backoff.maximum, attempt)
             return _band(nominal, backoff.jitter, backoff.maximum)
         if self.series is None:
-            self.series, self._last = _iterator(backoff()), None
+            series = backoff()
+            if not isinstance(series, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"backoff must return an iterator of delays in seconds, not {series!r}")
+            self.series, self._last = iter(series), None
         delay = next(self.series, self._last)
         if delay is None:
             raise ValueError("backoff: the series of delays is empty")

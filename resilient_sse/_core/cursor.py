@@ -27,6 +27,8 @@ _CURSOR = re.compile(
 
 def usable_as_cursor(event_id: str) -> bool:
     """Whether a header can carry *event_id*: no control characters, no edge spaces, at most 4 KiB of UTF-8."""
+    if event_id.isascii() and event_id.isalnum():  # the usual ones, at a fifth of the cost
+        return len(event_id) <= _MAX_CURSOR_BYTES
     if _CURSOR.fullmatch(event_id) is None:
         return False
     return len(event_id) <= _MAX_CURSOR_BYTES // 4 or len(event_id.encode("utf-8")) <= _MAX_CURSOR_BYTES

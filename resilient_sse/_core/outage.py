@@ -24,7 +24,7 @@ from resilient_sse._core.errors import (
 from resilient_sse._core.states import Reason, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from resilient_sse._core.options import StreamOptions
 
@@ -106,7 +106,11 @@ class Outage:
         """Attempts that followed a failure since the outage began: the part of the budget that is spent."""
         self.began_at: float | None = None
         """When it began, `None` outside an outage."""
-        self._last = (0, self.began_at, self.pacing.series)  # as the present connection has ended it
+        self._last: tuple[int, float | None, Iterator[float] | None] = (
+            0,
+            None,
+            None,
+        )  # before a connection ended it
 
     def begin(self, now: float) -> None:
         """Record a failure; the first one begins the outage."""
@@ -182,7 +186,10 @@ class Outage:
             spent.__cause__ = error
             return Decision(verdict=Verdict.RAISE, error=spent, reason=Reason.RETRIES)
         self.attempt += 1
-        self._heed(error, wall)
+        if isinstance(error, HandshakeError):
+            seconds = retry_after_seconds(error.headers, now=wall)
+            if seconds is not None:
+                self.pacing.retry_after(seconds)
         delay = self.pacing.delay(self.attempt)
         return Decision(verdict=verdict, error=error, reason=reason, attempt=self.attempt, delay=delay)
 
@@ -202,12 +209,6 @@ class Outage:
         again = now - self._asked_at <= self.pacing.settle_after
         self._asked_at = now
         return again
-
-    def _heed(self, error: ResilientSSEError, wall: datetime) -> None:
-        if isinstance(error, HandshakeError):
-            seconds = retry_after_seconds(error.headers, now=wall)
-            if seconds is not None:
-                self.pacing.retry_after(seconds)
 
     def _verdict(self, error: ResilientSSEError, *, proven: bool) -> Verdict:
         classify = self._options.classify

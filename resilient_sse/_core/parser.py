@@ -54,7 +54,7 @@ class Block:
     retry: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RetryHint:
     """A valid `retry` field.  The standard applies it at once, even if its block is never finished."""
 
@@ -109,6 +109,7 @@ _ROW_FORM = re.compile(
     r"|((?::.*+\n\n?+)++|\n++|(?:.++\n)++\n)"
 )
 _ROWS, _ROW = _ROW_FORM.findall, _ROW_FORM.match
+_COMMENTS = re.compile(rb"(?::.*+\n)++").match
 _USUAL_ID = re.compile(_ID).fullmatch
 
 # Where a block ends is looked for line by line in so many lines: bytes.rfind() of one byte is memrchr(), and of
@@ -159,6 +160,12 @@ class Parser:
         if self._limit is not None and len(chunk) > self._limit:
             return [*self._lines(chunk)]
         items: list[Found] = []
+        if self._tail.startswith(b":") and (start := chunk.find(b"\n") + 1):
+            items += self._lines(chunk[:start])
+            chunk = chunk[start:]
+        if chunk.startswith(b":") and not self._tail and self._fits(chunk) and (said := _COMMENTS(chunk)):
+            items.append([("", "", "", "", "", "", str(said[0], "utf-8", "replace"))])
+            chunk = chunk[said.end() :]
         start = 0
         if self._tail or self._fields:
             start = _end_of_block(chunk, after_line_end=not self._tail)
@@ -281,7 +288,7 @@ class Parser:
     def _up_to_limit(self, lines: list[str], frame: bytes | bytearray) -> Iterator[str]:
         """Yield *lines* up to the one that passes the limit, measured on the bytes they were decoded from."""
         size = self._block_bytes
-        for line, raw in zip(lines, frame.split(b"\n"), strict=False):
+        for line, raw in zip(lines, bytes(frame).split(b"\n"), strict=False):
             if not raw:
                 size = 0
             elif raw.startswith(b":"):

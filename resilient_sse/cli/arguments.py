@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
-from click.core import ParameterSource
 
 __all__ = [
     "ABOVE_ZERO",
     "COUNT",
-    "COUNT_OR_ZERO",
+    "COUNT_OR_NONE",
     "DEBUG",
     "NOT_NEGATIVE",
+    "SECONDS_OR_NONE",
+    "SETTINGS",
     "Command",
     "Number",
-    "OrNone",
     "Parsed",
     "Whole",
     "checked",
@@ -29,7 +29,6 @@ __all__ = [
     "plain_option",
     "quiet_option",
     "refuse",
-    "refuse_both",
     "seed_option",
     "stdin_option",
 ]
@@ -37,9 +36,9 @@ __all__ = [
 _MAX_PORT = 65_535
 _MOST = 2**63 - 1
 _EXIT_CODES = {2: "wrong arguments, or something is not installed", 130: "interrupted by Ctrl-C"}
-_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
-_DEBUG_HELP = "Show the traceback of an error."
 
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
+"""Those of every context."""
 DEBUG = "resilient_sse.debug"
 """Where a context notes whether tracebacks are wanted."""
 
@@ -52,11 +51,23 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class _Option(click.Option):
-    """An option that stands under a title of its own in the help."""
+    """An option that stands under a title of its own in the help, and does not go with some others."""
 
-    def __init__(self, *args: Any, section: str = "Options", **settings: Any) -> None:
+    def __init__(
+        self, *args: Any, section: str = "Options", without: Sequence[str] = (), **settings: Any
+    ) -> None:
         super().__init__(*args, **settings)
         self.section = section
+        self.without = without
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        """Take the value; refuse it if one of the others was given, too."""
+        both = [name for name in self.without if name in opts and self.name in opts]
+        if both:
+            ctx.fail(f"{_written(ctx, str(self.name))} does not go with {_written(ctx, both[0])}.")
+        return super().handle_parse_result(ctx, opts, args)
 
 
 class Command(click.Command):
@@ -82,9 +93,15 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
 
-def option(*names: str, section: str = "Options", **settings: Any) -> Callable[[Function], Function]:
-    """Declare an option as `click.option` does, under the title *section*."""
-    return click.option(*names, cls=_Option, section=section, **settings)
+def option(*names: str, **settings: Any) -> Callable[[Function], Function]:
+    """
+    Declare an option as `click.option` does.
+
+    Args:
+        names: How it is written.
+        settings: Those of `click.option`; the title *section* in the help, and the options that it goes *without*.
+    """
+    return click.option(*names, cls=_Option, **settings)
 
 
 def command(
@@ -108,15 +125,11 @@ def command(
             cls=Command,
             help=about,
             epilog=f"\b\nExamples:\n{shown}\n\n\b\nExit codes:\n{listed}",
-            context_settings={
-                "help_option_names": ["-h", "--help"],
-                "max_content_width": 100,
-                "show_default": True,
-            },
+            context_settings=SETTINGS,
         )(function)
-        made.params.append(
-            _Option(["--debug"], is_flag=True, expose_value=False, callback=_note_debug, help=_DEBUG_HELP)
-        )
+        shows = "Show the traceback of an error."
+        debug = _Option(["--debug"], is_flag=True, expose_value=False, callback=_note_debug, help=shows)
+        made.params.append(debug)
         return made
 
     return make
@@ -167,10 +180,11 @@ class OrNone(Kind):
 
     Args:
         kind: What the value is.
+        name: What the help calls it.
     """
 
-    def __init__(self, kind: Kind) -> None:
-        self.name = kind.name
+    def __init__(self, kind: Kind, name: str) -> None:
+        self.name = name
         self._kind = kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -189,10 +203,11 @@ class Parsed(Kind):
 
     Args:
         parse: Raises `ValueError` with the reason why not.
+        form: The form of the text, for the help.
     """
 
-    def __init__(self, parse: Callable[[str], Any]) -> None:
-        self.name = parse.__name__.strip("_")
+    def __init__(self, parse: Callable[[str], Any], form: str) -> None:
+        self.name = form
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -213,28 +228,21 @@ def host_and_port(text: str) -> tuple[str, int]:
         ValueError: It is something else.
     """
     host, _, port = text.rpartition(":")
-    if not (host and port.isascii() and port.isdigit()) or int(port[:6]) > _MAX_PORT:
+    if not (host and port.isascii() and port.isdigit()) or int(port) > _MAX_PORT:
         raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8000")
-    return host.removeprefix("[").removesuffix("]"), int(port[:6])
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 COUNT = Whole(min=1)
-COUNT_OR_ZERO = Whole(min=0)
 ABOVE_ZERO = Number(min=0, min_open=True)
 NOT_NEGATIVE = Number(min=0)
+COUNT_OR_NONE = OrNone(Whole(min=0), "number")
+SECONDS_OR_NONE = OrNone(ABOVE_ZERO, "seconds")
 
 
 def refuse(reason: str) -> NoReturn:
     """Refuse the arguments of the running command, with the way to its help."""
     click.get_current_context().fail(reason)
-
-
-def refuse_both(*names: str) -> None:
-    """Refuse two options that exclude each other."""
-    context = click.get_current_context()
-    given = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    if len(given) > 1:
-        refuse(" and ".join(_option_of(name) for name in given) + " exclude each other.")
 
 
 @contextmanager
@@ -244,16 +252,17 @@ def checked() -> Generator[None]:
 
     Who refuses begins with the name of an argument; the name of the option takes its place.
     """
+    context = click.get_current_context()
     try:
         yield
     except (TypeError, ValueError) as error:
         name, space, rest = str(error).partition(" ")
-        raise click.UsageError(f"{_option_of(name)}{space}{rest}", click.get_current_context()) from error
+        raise click.UsageError(f"{_written(context, name)}{space}{rest}", context) from error
 
 
-def _option_of(name: str) -> str:
+def _written(context: click.Context, name: str) -> str:
     """Return how the option that fills an argument is written."""
-    for parameter in click.get_current_context().command.params:
+    for parameter in context.command.params:
         if parameter.name == name and isinstance(parameter, click.Option):
             return max(parameter.opts, key=lambda written: written.startswith("--"))
     return name

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+import traceback
 from importlib import import_module
 from typing import Final
 
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
-import resilient_sse
-from resilient_sse.cli.arguments import DEBUG
+from resilient_sse.cli.arguments import DEBUG, SETTINGS
 from resilient_sse.cli.exits import Exit, complain
 
 __all__ = ["group", "run"]
@@ -20,6 +20,7 @@ _COMPLETE: Final = "_RESILIENT_SSE_COMPLETE"  # click's name for the variable by
 _ABOUT: Final = {
     "demo": "Watch a stream survive a bad network (about 20 s).",
     "tail": "Follow a stream and print its events.",
+    "relay": "Copy streams into Redis Streams.",
     "top": "Watch the streams of a running program.",
     "rules": "Write alert rules, monitors and a dashboard.",
     "serve": "Run the reference server.",
@@ -56,28 +57,15 @@ class _Commands(click.Group):
         return items + click.Command.shell_complete(self, ctx, incomplete)
 
 
-def _show_version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:
-    if asked:
-        click.echo(f"{_PROGRAM} {resilient_sse.__version__}")
-        ctx.exit()
-
-
 @click.group(
     _PROGRAM,
     cls=_Commands,
     no_args_is_help=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=SETTINGS,
     help="Server-Sent Events that survive drops, stalls and restarts.",
     epilog="\b\nExample:\n  resilient-sse tail https://host/stream --until done",
 )
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_show_version,
-    help="Show the version.",
-)
+@click.version_option(package_name="resilient-sse", message="%(prog)s %(version)s")
 def group() -> None:
     """Run one of the commands."""
 
@@ -93,19 +81,17 @@ def run(arguments: list[str]) -> int:
     asked = os.environ.get(_COMPLETE)
     if asked:
         return shell_complete(group, {}, _PROGRAM, _COMPLETE, asked)
-    context = click.Context(group)
+    context: click.Context | None = None
     try:
         # click's own `main` answers for broken pipes and Ctrl-C in its own way.
         context = group.make_context(_PROGRAM, arguments)
         code: int = group.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code
-    except click.Abort:  # at a prompt
-        return Exit.INTERRUPTED
-    except OSError:
-        raise
     except Exception as error:
-        if context.meta.get(DEBUG):
+        if context is not None and context.meta.get(DEBUG):
+            traceback.print_exc()
+        if isinstance(error, OSError):
             raise
         return _explain(error)
     return code

@@ -23,7 +23,6 @@ from resilient_sse.cli.arguments import (
     json_option,
     option,
     refuse,
-    refuse_both,
     seed_option,
 )
 from resilient_sse.cli.exits import Exit, complain, follow_stdin
@@ -81,6 +80,12 @@ def _profiles(_context: click.Context, _parameter: click.Parameter, incomplete: 
     return [CompletionItem(name) for name in PROFILES if name.startswith(incomplete)]
 
 
+_LISTEN = Parsed(host_and_port, "HOST:PORT")
+_MOMENT = Parsed(_moment, "SECONDS=ACTION")
+_FLAP = Parsed(_flap, "TIMES,DOWN,UP")
+_HANDOFF = Parsed(_handoff, "FROM,TO,GAP")
+_TOXIC = "NAME[:KEY=VALUE,...]"
+
 _network = partial(option, section="What is wrong with the network")
 _time = partial(option, section="What happens in time")
 
@@ -88,58 +93,27 @@ _time = partial(option, section="What happens in time")
 @command(
     "Stand between clients and a server as a network that is slow, lossy, absent or changing.  Runs until Ctrl-C, "
     "or with --stdin until its standard input ends.",
-    examples="resilient-sse fault --target 127.0.0.1:8000 --listen 127.0.0.1:9000 --profile 4g\n"
-    "resilient-sse fault --target 127.0.0.1:8000 --listen 127.0.0.1:9000 --at 30=refuse --at 36=accept",
+    examples="""
+resilient-sse fault --target 127.0.0.1:8000 --listen 127.0.0.1:9000 --profile 4g
+resilient-sse fault --target 127.0.0.1:8000 --toxic latency:delay=0.2,jitter=0.1 --toxic reset:after=500
+resilient-sse fault --target 127.0.0.1:8000 --at 30=refuse --at 36=accept --flap 3,1/2/4,5
+""",
     exits={0: "ended as asked", 2: "wrong arguments, or a port that cannot be used"},
 )
-@option("--target", metavar="HOST:PORT", type=Parsed(_target), required=True, help="The server.")
+@option("--target", type=Parsed(_target, "HOST:PORT"), required=True, help="The server.")
 @option(
-    "--listen",
-    metavar="HOST:PORT",
-    type=Parsed(host_and_port),
-    default="127.0.0.1:0",
-    help="Where clients connect; port 0, the default, takes a free one.",
+    "--listen", type=_LISTEN, default="127.0.0.1:0", help="Where clients connect; port 0 takes a free one."
 )
 @json_option
-@option(
-    "--stdin",
-    is_flag=True,
-    help="Take actions as lines of standard input, say which were done, and end with it.",
-)
+@option("--stdin", is_flag=True, help="Do the lines of standard input, say which were done, and end with it.")
 @_network(
-    "--profile",
-    metavar="NAME",
-    shell_complete=_profiles,
-    help="The line, such as slow-3g, 4g or wifi; clean by default.",
+    "--profile", metavar="NAME", shell_complete=_profiles, help="The line, such as 4g; clean by default."
 )
-@_network(
-    "--toxic",
-    "toxics",
-    metavar="NAME[:KEY=VALUE,...]",
-    multiple=True,
-    help="A fault from the start on, such as latency:delay=0.2,jitter=0.1 or reset:after=500; repeatable.",
-)
+@_network("--toxic", "toxics", metavar=_TOXIC, multiple=True, help="From the start on; repeatable.")
 @seed_option
-@_time(
-    "--at",
-    "moments",
-    metavar="SECONDS=ACTION",
-    type=Parsed(_moment),
-    multiple=True,
-    help="An action, the name of a profile, or a toxic, at that time; repeatable.",
-)
-@_time(
-    "--flap",
-    metavar="TIMES,DOWN,UP",
-    type=Parsed(_flap),
-    help="The network goes for DOWN seconds (or 1/2/4, one for each time) and stays for UP.",
-)
-@_time(
-    "--handoff",
-    metavar="FROM,TO,GAP",
-    type=Parsed(_handoff),
-    help="From one profile to another, GAP seconds apart.",
-)
+@_time("--at", "moments", type=_MOMENT, multiple=True, help="An action, profile or toxic, then; repeatable.")
+@_time("--flap", type=_FLAP, help="The network goes for DOWN (or 1/2/4, one a time), and stays for UP.")
+@_time("--handoff", type=_HANDOFF, without=["flap", "profile"], help="Between profiles, GAP seconds apart.")
 @_time("--after", type=NOT_NEGATIVE, help="Seconds until --flap or --handoff begins; 5 by default.")
 def fault(
     *,
@@ -156,11 +130,8 @@ def fault(
     stdin: bool,
 ) -> int:
     """Run the proxy until it is told to end."""
-    refuse_both("flap", "handoff")
     if after is not None and flap is None and handoff is None:
         refuse("--after tells when --flap or --handoff begins; give one of them")
-    if profile is not None and handoff is not None:
-        refuse("--profile and the first of --handoff both name the line; leave --profile out")
 
     import anyio
 
@@ -173,14 +144,8 @@ def fault(
         timeline = Timeline()
         for at, action in moments:
             timeline = timeline.at(at, action)
-        proxy = FaultProxy(
-            *target,
-            profile=line,
-            toxics=tuple(parse_toxic(text) for text in toxics),
-            seed=seed,
-            host=listen[0],
-            port=listen[1],
-        )
+        wrong = [parse_toxic(text) for text in toxics]
+        proxy = FaultProxy(*target, profile=line, toxics=wrong, seed=seed, host=listen[0], port=listen[1])
 
     async def turn() -> None:
         await anyio.sleep(5.0 if after is None else after)

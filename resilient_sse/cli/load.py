@@ -22,7 +22,6 @@ from resilient_sse.cli.arguments import (
     option,
     quiet_option,
     refuse,
-    refuse_both,
     seed_option,
 )
 from resilient_sse.cli.exits import Exit, complain
@@ -38,9 +37,10 @@ __all__ = ["load"]
 _MIB = 1024 * 1024
 _PLAIN_SECONDS = 10.0
 
+_OUTPUT = click.Path(dir_okay=False, path_type=Path)
+
 _load = partial(option, section="Load")
 _network = partial(option, section="Network")
-_output = partial(option, section="Output")
 
 
 @command(
@@ -53,8 +53,10 @@ _output = partial(option, section="Output")
     "  thousand      1,000 users for 2 minutes, 20 % on 3G and 80 % on 4G, 30 resets a minute\n"
     "  soak          the same for 30 minutes; memory must not grow\n"
     "  ten-thousand  10,000 users for 3 minutes, a message every 10 s each, without a network",
-    examples="resilient-sse load --users 100 --messages 50 --output result.json\n"
-    "resilient-sse load --no-proxy --target 'https://host/stream?user={user}' --users 50 --duration 60",
+    examples="""
+resilient-sse load --users 100 --messages 50 --output result.json
+resilient-sse load --no-proxy --target 'https://host/stream?user={user}' --users 50 --duration 60
+""",
     exits={
         0: "every gate was passed",
         1: "a gate was not passed, or the server or the network died",
@@ -64,30 +66,23 @@ _output = partial(option, section="Output")
 @option("--preset", type=click.Choice(["ci", "thousand", "soak", "ten-thousand"]), help="A run with a name.")
 @_load("--users", type=COUNT, help="Streams, each of a user of its own; 100.")
 @_load("--messages", type=COUNT, help="Messages for each user; 50.")
-@_load("--duration", type=ABOVE_ZERO, help="Send messages for so many seconds.")
+@_load("--duration", type=ABOVE_ZERO, without=["messages"], help="Send messages for so many seconds.")
 @_load("--rate", type=ABOVE_ZERO, help="Messages a second for each user; 1.")
 @_load("--ramp", type=NOT_NEGATIVE, help="Open the streams over so many seconds.")
 @_load("--dedup-window", type=COUNT, help="Events that each stream remembers; 1000.")
 @_load("--deadline", type=ABOVE_ZERO, help="End the run after so many seconds in any case.")
-@_network("--profiles", metavar="LIST", help="Such as 4g, or 3g:20,4g:80 for shares; 4g.")
-@_network("--drops", type=NOT_NEGATIVE, help="Random resets a minute, in all; 0.")
+@_network(
+    "--profiles", metavar="LIST", without=["no_proxy"], help="Such as 4g, or 3g:20,4g:80 for shares; 4g."
+)
+@_network("--drops", type=NOT_NEGATIVE, without=["no_proxy"], help="Random resets a minute, in all; 0.")
 @seed_option
 @_network("--no-proxy", is_flag=True, help="No network: straight to the server.")
-@_network(
-    "--target",
-    help="A server of your own instead of the reference server, with --no-proxy; {user} becomes a number.",
-)
+@_network("--target", metavar="URL", help="A server of your own, with --no-proxy; {user} becomes a number.")
 @json_option
-@_output(
-    "--output",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    metavar="FILE",
-    help="Write the result to a file, as JSON.",
-)
+@option("--output", type=_OUTPUT, help="Write the result to a file, as JSON.")
 @quiet_option
 def load(*, as_json: bool, output: Path | None, quiet: bool, **given: Any) -> int:
     """Make a plan, carry it out, and describe the result."""
-    refuse_both("messages", "duration")
     if output is not None and not output.absolute().parent.is_dir():
         refuse(f"--output: there is no directory {output.parent}")
 
@@ -127,8 +122,6 @@ def _plan(*, preset: str | None, no_proxy: bool, profiles: str | None, **given: 
         raise ValueError(f"target must be an http or https URL, not {target!r}")
     if target is not None and not no_proxy:
         raise ValueError("target is measured as it is, without a network: add --no-proxy")
-    if no_proxy and (profiles is not None or given["drops"]):
-        raise ValueError("--profiles and --drops are about the network that --no-proxy leaves out")
     plan = LoadPlan(messages=50) if preset is None else PRESETS[preset]
     changes = {name: value for name, value in given.items() if value is not None}
     if "messages" in changes or "duration" in changes:

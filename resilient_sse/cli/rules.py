@@ -47,32 +47,20 @@ def _label(text: str) -> str:
     return text
 
 
+_RUNBOOKS = Parsed(_address, "ADDRESS")
+_OWN = Parsed(_label, "NAME")
+
+
 @command(
     f"Write alert rules, monitors or a dashboard, all made from one table.\n\n\b\n{_LISTED}",
     examples="resilient-sse rules prometheus --runbooks 'https://docs.example.com/runbooks/*.html' -o rules.yml",
     exits={0: "written", 4: "the file cannot be written"},
 )
 @click.argument("format", metavar="FORMAT", type=click.Choice(list(FORMATS)))
-@option("-o", "--output", type=Parsed(_file), metavar="FILE", help="Standard output by default.")
-@option(
-    "--runbooks",
-    type=Parsed(_address),
-    metavar="ADDRESS",
-    help="Where you publish the runbooks: https://.../runbooks/*.html; the name of each takes the place of *.",
-)
-@option(
-    "--label",
-    "labels",
-    multiple=True,
-    type=Parsed(_label),
-    metavar="NAME",
-    help="grafana: one of your own labels, to get a variable; repeatable.",
-)
-@option(
-    "--scale",
-    type=ABOVE_ZERO,
-    help="Divide all durations by N, to rehearse: with 60, five minutes take five seconds.",
-)
+@option("-o", "--output", type=Parsed(_file, "FILE"), help="Standard output by default.")
+@option("--runbooks", type=_RUNBOOKS, help="Where yours are: https://.../*.html, * being the name of each.")
+@option("--label", "labels", multiple=True, type=_OWN, help="grafana: a label to get a variable; repeatable.")
+@option("--scale", type=ABOVE_ZERO, help="Divide all durations, to rehearse: 60 makes seconds of minutes.")
 def rules(
     *,
     format: str,  # noqa: A002 - the name of the argument

@@ -17,8 +17,8 @@ import click
 from resilient_sse.cli.arguments import (
     ABOVE_ZERO,
     COUNT,
-    COUNT_OR_ZERO,
-    OrNone,
+    COUNT_OR_NONE,
+    SECONDS_OR_NONE,
     Parsed,
     Whole,
     checked,
@@ -79,6 +79,10 @@ def _store(text: str) -> str:
     raise ValueError(f"{text!r} is not a store: memory, sqlite:PATH or redis://HOST:PORT/DB")
 
 
+_STORE = Parsed(_store, "STORE")
+_LIMIT = Parsed(_limit, "N/SECONDS")
+_START = click.Choice(["live", "first"])
+
 _streams = partial(option, section="Streams")
 _publishing = partial(option, section="Publishing by itself")
 
@@ -86,53 +90,34 @@ _publishing = partial(option, section="Publishing by itself")
 @command(
     "Run the reference server: GET /api/v1/stream, POST /api/v1/publish, GET /api/v1/stats, and at / a page that "
     "shows the stream.  Needs the extra resilient-sse[testing].",
-    examples="resilient-sse serve --publish 50 --rate 10 --complete\n"
-    "resilient-sse serve --port 0 --store sqlite:events.db --json --stdin",
+    examples="""
+resilient-sse serve --publish 50 --rate 10 --complete
+resilient-sse serve --port 0 --store sqlite:events.db --json --stdin
+""",
     exits={0: "ended", 2: "wrong arguments, a port that is taken, or something is not installed"},
 )
-@option(
-    "--host",
-    type=Parsed(_host),
-    default="127.0.0.1",
-    metavar="ADDRESS",
-    help="Where to listen; 0.0.0.0 is every address.",
-)
+@option("--host", type=Parsed(_host, "ADDRESS"), default="127.0.0.1", help="0.0.0.0 is every address.")
 @option("--port", type=Whole(0, 65_535), default=8000, help="0 takes a free one.")
 @option(
-    "--store",
-    type=Parsed(_store),
-    default="memory",
-    metavar="STORE",
-    help="memory (default), sqlite:PATH (a file, ~ is your home), or redis://HOST:PORT/DB.",
+    "--store", type=_STORE, default="memory", help="Or sqlite:PATH (~ is your home), redis://HOST:PORT/DB."
 )
 @option("--history", type=COUNT, help="How many events of each user are kept; all by default.")
 @json_option
 @stdin_option
 @_streams(
-    "--start",
-    type=click.Choice(["live", "first"]),
-    default="live",
-    help="What a client without an id gets: what comes, or everything.",
+    "--start", type=_START, default="live", help="What a client without an id gets: what comes, or all."
 )
-@_streams("--heartbeat", type=OrNone(ABOVE_ZERO), default=10.0, help="Seconds between heartbeats, or none.")
+@_streams("--heartbeat", type=SECONDS_OR_NONE, default=10.0, help="Between heartbeats, or none.")
 @_streams("--heartbeat-ids", is_flag=True, help="Number heartbeats like events.")
-@_streams(
-    "--retry",
-    type=OrNone(COUNT_OR_ZERO),
-    default=1000,
-    help="The reconnection time to send, in milliseconds, or none.",
-)
+@_streams("--retry", type=COUNT_OR_NONE, default=1000, help="The reconnection time in ms, or none.")
 @_streams("--gzip", is_flag=True, help="Compress for clients that accept it.")
 @_streams(
-    "--rate-limit",
-    type=Parsed(_limit),
-    metavar="N/SECONDS",
-    help="How often one user may open a stream; then 429 with Retry-After.",
+    "--rate-limit", type=_LIMIT, help="How often one user may open a stream; then 429 with Retry-After."
 )
-@_publishing("--publish", type=COUNT, help="Send N events to a user who opens a stream.")
+@_publishing("--publish", type=COUNT, help="Send so many events to a user who opens a stream.")
 @_publishing("--rate", type=ABOVE_ZERO, help="Events a second for each user; 1 by default.")
 @_publishing("--users", type=COUNT, help="How many users get any; 1 by default.")
-@_publishing("--size", type=Whole(24, _MOST_BYTES), metavar="BYTES", help="Of a payload; 100 by default.")
+@_publishing("--size", type=Whole(24, _MOST_BYTES), help="Bytes of a payload; 100 by default.")
 @_publishing("--complete", is_flag=True, help="Send the event 'done' after the last one.")
 def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> int:
     """Run a server, made of what is *given*, until it is told to end."""

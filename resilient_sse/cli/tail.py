@@ -17,16 +17,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 import click
 
 from resilient_sse.cli.arguments import (
-    ABOVE_ZERO,
     COUNT,
-    COUNT_OR_ZERO,
-    OrNone,
+    COUNT_OR_NONE,
+    SECONDS_OR_NONE,
     Parsed,
     checked,
     command,
     option,
     refuse,
-    refuse_both,
 )
 from resilient_sse.cli.exits import Exit, complain, explain
 from resilient_sse.cli.output import Output, escape
@@ -37,20 +35,13 @@ if TYPE_CHECKING:
     from resilient_sse import Gap, ResilientStream, ServerSentEvent, StateChange
     from resilient_sse._core.ports import Fact
 
-__all__ = ["tail"]
+__all__ = ["HEADER", "URL", "tail"]
 
 Form: TypeAlias = "Callable[[ServerSentEvent], str]"
 
 _FIELDS: Final = ("event", "data", "id", "last_event_id", "retry", "connection")
 
 _NETWORK: Final = ("insecure", "cacert", "cert", "key", "proxy")
-_ONE_OF: Final = (
-    ("as_json", "raw"),
-    ("raw", "timestamps"),
-    ("quiet", "verbose"),
-    ("max_retries", "no_reconnect"),
-    ("insecure", "cacert"),
-)
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -96,7 +87,10 @@ def _credentials(text: str) -> tuple[str, str]:
         return name, password
     if not sys.stdin.isatty():
         raise ValueError("USER:PASSWORD is needed where nobody can be asked for the password")
-    return name, getpass.getpass(f"Password for {name!r}: ")
+    try:
+        return name, getpass.getpass(f"Password for {name!r}: ")
+    except EOFError:
+        raise ValueError("no password was given") from None
 
 
 def _types(text: str) -> frozenset[str]:
@@ -105,6 +99,11 @@ def _types(text: str) -> frozenset[str]:
         raise ValueError("no event type is named")
     return types
 
+
+URL: Final = Parsed(_url, "URL")
+HEADER: Final = Parsed(_header, "'NAME: VALUE'")
+_DATA: Final = Parsed(_data, "DATA")
+_USER: Final = Parsed(_credentials, "USER:PASSWORD")
 
 _request = partial(option, section="Request, as curl has it")
 _stream = partial(option, section="Stream")
@@ -128,74 +127,42 @@ resilient-sse tail -H 'Authorization: Bearer TOKEN' -d @prompt.json --until '[DO
         141: "the reader of the output went away",
     },
 )
-@click.argument("url", type=Parsed(_url))
+@click.argument("url", type=URL)
 @_request("-X", "--request", "method", help="GET by default, POST with -d.")
-@_request(
-    "-H",
-    "--header",
-    "headers",
-    metavar="'NAME: VALUE'",
-    type=Parsed(_header),
-    multiple=True,
-    help="Repeatable.",
-)
-@_request(
-    "-d",
-    "--data",
-    type=Parsed(_data),
-    multiple=True,
-    help="The body; @FILE reads it, @- from standard input.",
-)
-@_request(
-    "-u",
-    "--user",
-    "auth",
-    metavar="USER:PASSWORD",
-    type=Parsed(_credentials),
-    help="A password that is not given is asked for.",
-)
+@_request("-H", "--header", "headers", type=HEADER, multiple=True, help="Repeatable.")
+@_request("-d", "--data", type=_DATA, multiple=True, help="The body; @FILE reads it, @- from standard input.")
+@_request("-u", "--user", "auth", type=_USER, help="A password that is not given is asked for.")
 @_request("-k", "--insecure", is_flag=True, help="Trust any certificate.")
-@_request("--cacert", type=_FILE, metavar="FILE", help="Trust the certificates in this file only.")
-@_request("--cert", type=_FILE, metavar="FILE", help="Your own certificate, and its key unless --key has it.")
-@_request("--key", type=_FILE, metavar="FILE", help="The key of --cert.")
-@_request("-x", "--proxy", help="Instead of the proxy that the environment names.")
-@_request(
-    "--connect-timeout", type=OrNone(ABOVE_ZERO), default=10.0, help="Seconds for the connection, or none."
-)
+@_request("--cacert", type=_FILE, without=["insecure"], help="Trust the certificates in this file only.")
+@_request("--cert", type=_FILE, help="Your own certificate, and its key unless --key has it.")
+@_request("--key", type=_FILE, help="The key of --cert.")
+@_request("-x", "--proxy", metavar="URL", help="Instead of the proxy that the environment names.")
+@_request("--connect-timeout", type=SECONDS_OR_NONE, default=10.0, help="For the connection, or none.")
 @_request("-L", "--location", is_flag=True, expose_value=False, help="Ignored: redirects are followed.")
 @_request("-N", "--no-buffer", is_flag=True, expose_value=False, help="Ignored: nothing is ever buffered.")
-@_stream("--last-event-id", help="Resume after this id.")
+@_stream("--last-event-id", metavar="ID", help="Resume after this id.")
 @_stream("--resume-param", metavar="NAME", help="A query parameter that carries the id too.")
-@_stream("--events", metavar="A,B", type=Parsed(_types), help="Only events of these types.")
+@_stream("--events", type=Parsed(_types, "A,B"), help="Only events of these types.")
 @_stream(
-    "--stall-timeout",
-    type=OrNone(ABOVE_ZERO),
-    default=30.0,
-    help="Seconds of silence after which the connection is replaced, or none.",
+    "--stall-timeout", type=SECONDS_OR_NONE, default=30.0, help="Silence that ends a connection, or none."
 )
+@_stream("--max-retries", type=COUNT_OR_NONE, default=5, help="Retries that may fail in a row, or none.")
 @_stream(
-    "--max-retries",
-    type=OrNone(COUNT_OR_ZERO),
-    default=5,
-    help="How many attempts may fail in a row after the first, or none for no limit.",
+    "--no-reconnect",
+    is_flag=True,
+    without=["max_retries"],
+    help="One connection, whose clean end is the end.",
 )
-@_stream("--no-reconnect", is_flag=True, help="A single connection, whose clean end is the end.")
 @_end("--until", metavar="TEXT", help="End after the first event of this type, or with exactly this data.")
 @_end("--count", type=COUNT, help="End after so many events.")
-@_end(
-    "--timeout",
-    "-m",
-    "--max-time",
-    type=OrNone(ABOVE_ZERO),
-    help="End after so many seconds, with exit code 124.",
-)
+@_end("--timeout", "-m", "--max-time", type=SECONDS_OR_NONE, help="End after so many seconds, with code 124.")
 @_end("--complete-on-eof", is_flag=True, help="A clean end of the response is the end.")
 @_output("--json", "as_json", is_flag=True, help="A JSON object a line.")
-@_output("--raw", is_flag=True, help="The data only.")
+@_output("--raw", is_flag=True, without=["as_json", "timestamps"], help="The data only.")
 @_output("-t", "--timestamps", is_flag=True, help="When each line came, on this machine's clock.")
 @_output("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write events there.")
 @_output("-q", "--quiet", "-s", "--silent", is_flag=True, help="No states, only errors.")
-@_output("-v", "--verbose", is_flag=True, help="Response headers and comments, too.")
+@_output("-v", "--verbose", is_flag=True, without=["quiet"], help="Response headers and comments, too.")
 def tail(
     *,
     url: str,
@@ -210,8 +177,6 @@ def tail(
     **given: Any,
 ) -> int:
     """Follow a stream, which is made of the rest that is *given*."""
-    for names in _ONE_OF:
-        refuse_both(*names)
     # A third of the time to the first request: httpx's own command, which brings rich, where click is installed.
     cast("dict[str, Any]", sys.modules).setdefault("httpx._main", None)
     import anyio
@@ -275,21 +240,27 @@ def _client(
     if not (insecure or cacert or cert or proxy):
         return None
     import ssl
+    from importlib.metadata import version
 
     import httpx
 
-    context = ssl.create_default_context(cafile=cacert) if cacert else httpx.create_ssl_context()
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    used = f"--cacert {cacert}"
     try:
+        context = ssl.create_default_context(cafile=cacert) if cacert else httpx.create_ssl_context()
+        if insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         if cert:
+            used = f"--cert {cert}"
             context.load_cert_chain(cert, key)
-        return httpx.AsyncClient(verify=context, proxy=proxy)
-    except OSError as error:
-        refuse(f"--cert {cert} cannot be used: {error.strerror or error}")
-    except (ValueError, httpx.InvalidURL) as error:
-        refuse(f"--proxy {proxy!r} cannot be used: {error}")
+        if proxy:
+            used = "--proxy"  # whose value may hold a password
+            proxy = proxy if "://" in proxy else f"http://{proxy}"
+        # The name that a stream without a client gives itself.
+        agent = {"User-Agent": f"resilient-sse/{version('resilient-sse')}"}
+        return httpx.AsyncClient(verify=context, proxy=proxy, headers=agent)
+    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+        refuse(f"{used} cannot be used: {error}")
 
 
 async def _run(

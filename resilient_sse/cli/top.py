@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -89,12 +89,9 @@ def _address(text: str) -> Address:
     "PROGRAM is the number of a process, or where its console listens: a path, or HOST:PORT.  Without it, the "
     "programs with a console are listed.  Keys: q ends it, s sorts by something else.",
     examples="resilient-sse top\nresilient-sse top 6300 --sort lag\nresilient-sse top 6300 --once --json",
-    exits={
-        0: "ended as asked, or the program has ended",
-        4: "nobody answers, or not as a console does",
-    },
+    exits={0: "ended as asked, or the program has ended", 4: "nobody answers, or not as a console does"},
 )
-@click.argument("program", required=False, type=Parsed(_address))
+@click.argument("program", required=False, type=Parsed(_address, "PROGRAM"))
 @option(
     "--interval", type=Number(0.1, 3600), default=1.0, help="Seconds between two looks; rates are of them."
 )
@@ -121,6 +118,7 @@ def top(
                 _print(last, sort, as_json=as_json)
                 if once:
                     return Exit.ENDED
+                print(end="" if as_json else "\n")
             if last is first:
                 _print(first, sort, as_json=as_json)
     except (_GoneError, PermissionError) as error:
@@ -164,14 +162,11 @@ def _list(*, as_json: bool) -> int:
             told = {name: process[name] for name in ("program", "streams", "failed")}
             streams = f"{process['streams']} stream{'s' * (process['streams'] != 1)}"
             words = f"{_clean(process['program']):<24}  {streams:<12}"
-        except _HeldUpError as error:
-            words = str(error).removeprefix(f"{path} ")
-            told = {"trouble": words}
         except _GoneError as error:
-            if not places.answers(path):  # killed, so it could not take its socket away itself
-                path.unlink(missing_ok=True)
+            if not isinstance(error, _HeldUpError) and not places.answers(path):
+                path.unlink(missing_ok=True)  # it was killed, and could not do so itself
                 continue
-            words = str(error)
+            words = str(error).removeprefix(f"{path} ")
             told = {"trouble": words}
         found = True
         told = {"pid": pid, "path": str(path), **told}
@@ -188,7 +183,13 @@ def _ask(where: Path | tuple[str, int]) -> Look:
 
     name = str(where) if isinstance(where, Path) else f"{where[0]}:{where[1]}"
     try:
-        with _connected(where) as connection:
+        with ExitStack() as stack:
+            if isinstance(where, Path):
+                connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+                connection.settimeout(_PATIENCE)
+                connection.connect(str(where))
+            else:
+                connection = stack.enter_context(socket.create_connection(where, _PATIENCE))
             connection.sendall(QUESTION)
             answer = b"".join(iter(lambda: connection.recv(65_536), b""))
     except (TimeoutError, BlockingIOError) as error:  # the latter: its queue of readers is full
@@ -214,19 +215,6 @@ def _ask(where: Path | tuple[str, int]) -> Look:
     return look
 
 
-def _connected(where: Path | tuple[str, int]) -> socket.socket:
-    if isinstance(where, tuple):
-        return socket.create_connection(where, timeout=_PATIENCE)
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.settimeout(_PATIENCE)
-        connection.connect(os.fspath(where))
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
 def _looks(where: Path | tuple[str, int], before: Look, interval: float) -> Iterator[Look]:
     """Look again and again, until the program has ended."""
     while True:
@@ -245,9 +233,8 @@ def _looks(where: Path | tuple[str, int], before: Look, interval: float) -> Iter
 def _with_rates(now: Look, before: Look) -> Look:
     """Return *now* with what has come per second since *before*, by the clock of the program."""
     seconds = now["process"]["at"] - before["process"]["at"]
-    known = {
-        row["number"]: row for row in before["rows"] if now["process"]["pid"] == before["process"]["pid"]
-    }
+    same = now["process"]["pid"] == before["process"]["pid"]
+    known = {row["number"]: row for row in before["rows"] if same}
     for row in now["rows"]:
         old = known.get(row["number"])
         for rate, count in (("events_per_second", "received"), ("bytes_per_second", "bytes_received")):
@@ -278,7 +265,7 @@ def _amount(value: float | None) -> str:
     """Write a number in at most five characters, a whole one without a fraction while it is small."""
     if value is None:
         return "-"
-    units = iter("kMGT")
+    units = iter("kMGTPE")
     unit = ""
     while value >= 999.5:  # noqa: PLR2004 - where 1000 would begin
         value, unit = value / 1000, next(units)
@@ -389,17 +376,16 @@ def _picture(look: Look, *, width: int, height: int = 0, sort: str = "trouble", 
     ]
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
-    return Group(*lines[:2], _table(shown, width), *lines[2:])
+    return Group(*lines[:2], _table(shown, Counter(row["name"] for row in rows), width), *lines[2:])
 
 
-def _table(rows: list[Row], room: int) -> Table:
+def _table(rows: list[Row], called: Counter[str], room: int) -> Table:
     """Show the columns that there is room for; what they leave is for the names and the reasons."""
     from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
-    shared = {name for name, times in Counter(row["name"] for row in rows).items() if times > 1}
-    numbers = [f" #{row['number']}" if row["name"] in shared else "" for row in rows]
+    numbers = [f" #{row['number']}" if called[row["name"]] > 1 else "" for row in rows]
     names = [_clean(row["name"]) for row in rows]
     longest = max(
         (cell_len(name) + len(number) for name, number in zip(names, numbers, strict=True)), default=0
@@ -437,7 +423,7 @@ def _print(look: Look, sort: str, *, as_json: bool) -> None:
     console = Console(color_system=None, highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     with console.capture() as capture:
         console.print(_picture(look, width=console.width, sort=sort))
-    print("\n".join(line.rstrip() for line in capture.get().splitlines()), end="\n\n", flush=True)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()), flush=True)
 
 
 def _draw(where: Path | tuple[str, int], look: Look, interval: float, sort: str) -> tuple[Look, bool]:

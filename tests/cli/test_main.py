@@ -175,8 +175,10 @@ def test_a_fault_of_the_program(run, monkeypatch):
     assert done.err == (
         "resilient-sse: error: RuntimeError: oops \\x1b[2J; this is a fault of the program, --debug shows where\n"
     )
-    with pytest.raises(RuntimeError):
-        run("rules", "prometheus", "--debug")
+    done = run("rules", "prometheus", "--debug")
+    assert done.code == Exit.OTHER
+    assert done.err.startswith("Traceback ")
+    assert "Traceback " in run("rules", "datadog", "--scale", "2", "--debug").err
 
 
 def test_complain(capsys):

@@ -65,9 +65,7 @@ def test_a_file_that_cannot_be_written(run, tmp_path):
     [
         ([], "FORMAT"),
         (["nagios"], "'nagios' is not one of"),
-        (["promtool-tests"], "'promtool-tests' is not one of"),
         (["prometheus", "--scale", "0"], "'--scale': 0.0 is not in the range x>0"),
-        (["prometheus", "--scale", "nan"], "'nan' is not a finite number"),
         (["prometheus", "--scale", "1e9"], "use a smaller scale"),
         (["prometheus", "--runbooks", "https://host/"], "has no * where"),
         (["prometheus", "--runbooks", "a*b*c"], "more than one *"),

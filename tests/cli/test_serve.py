@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import socket
 import sqlite3
@@ -149,6 +150,14 @@ def test_the_options_reach_the_server(serve):
 
 
 @pytest.mark.e2e
+def test_no_standard_input(start):
+    """`<&-` with --stdin: it has ended before anything was said."""
+    process = start("serve", "--port", "0", "--stdin", preexec_fn=lambda: os.close(0))
+    out, err = process.communicate(timeout=END)
+    assert (process.returncode, out.count(b"\n"), err) == (0, 1, b"")
+
+
+@pytest.mark.e2e
 def test_for_people(play):
     """Without --json, one line says where it is and how to end it."""
     done = play(lambda command: (command.line(), command.signal(signal.SIGINT)), "serve", "--port", "0")
@@ -210,7 +219,6 @@ def test_a_missing_extra(missing, words):
     "arguments,words",
     [
         (["--port", "65536"], "'--port': 65536 is not in the range"),
-        (["--port", "http"], "'--port': 'http' is not a valid number"),
         (["--host", ""], "an address is needed, such as 127.0.0.1; 0.0.0.0 is every address"),
         (["--store", "postgres://x"], "is not a store: memory, sqlite:PATH or redis://HOST:PORT/DB"),
         (["--store", "sqlite:"], "is not a store"),
@@ -226,19 +234,12 @@ def test_a_missing_extra(missing, words):
         (["--store", "redis://127.0.0.1:1?max_connections=x"], "--store: Invalid value for"),
         (["--store", "redis://127.0.0.1:1?nonsense=1"], "--store: the URL of Redis has an option"),
         (["--heartbeat", "0"], "'--heartbeat': 0.0 is not in the range x>0, or none"),
-        (["--heartbeat", "nan"], "'nan' is not a finite number, or none"),
         (["--rate-limit", "10"], "is not a limit like 10/60"),
         (["--rate-limit", "0/60"], "is not a limit like 10/60"),
-        (["--publish", "0"], "'--publish': 0 is not in the range x>=1"),
-        (["--publish", "5", "--rate", "0"], "'--rate'"),
-        (["--publish", "5", "--rate", "inf"], "'--rate'"),
-        (["--publish", "5", "--users", "-1"], "'--users'"),
         (["--publish", "5", "--size", "9999999999"], "is not in the range 24<=x<=16777216"),
         (["--rate", "5"], "--rate says how to publish; add --publish N"),
         (["--complete"], "--complete says how to publish; add --publish N"),
         (["--heartbeat", "none", "--heartbeat-ids"], "--heartbeat-ids needs heartbeats"),
-        (["--retry", "-1"], "'--retry': -1 is not in the range x>=0, or none"),
-        (["--start", "middle"], "'middle' is not one of"),
     ],
     ids=str,
 )

@@ -197,6 +197,10 @@ async def test_unknown_profile():
         await run_load(replace(SMALL, profiles=(Share("3.5g"),)))
 
 
+ALONE = Limits(cpu=None)
+"""The server runs in this process, too."""
+
+
 @pytest.fixture
 def own_server():
     """Serve five events over and over, as somebody's server does: other ids, and no end."""
@@ -224,7 +228,7 @@ async def run_fed(server, plan):
 async def test_own_server(own_server, anyio_backend_name):
     """A server of the user's own is measured for as long as wanted, each user under an address of its own."""
     url = own_server.url + "?user_id=u{user}"
-    plan = LoadPlan(users=4, duration=2.0, proxy=False, target=url, deadline=30)
+    plan = LoadPlan(users=4, duration=2.0, proxy=False, target=url, deadline=30, limits=ALONE)
     result = await run_fed(own_server, plan)
     assert broken(result) == []
     assert (result.delivery.sent, result.delivery.completion, result.connections.mean) == (None, None, None)
@@ -237,7 +241,7 @@ async def test_own_server(own_server, anyio_backend_name):
 async def test_own_server_until_enough(own_server):
     """Or until each stream has had so many messages."""
     url = own_server.url + "?user_id=u{user}"
-    plan = LoadPlan(users=2, messages=5, proxy=False, target=url, deadline=30)
+    plan = LoadPlan(users=2, messages=5, proxy=False, target=url, deadline=30, limits=ALONE)
     result = await run_fed(own_server, plan)
     assert broken(result) == []
     assert (result.streams.completed, result.delivery.received, result.delivery.completion) == (2, 10, 1.0)

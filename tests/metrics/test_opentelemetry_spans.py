@@ -1,12 +1,9 @@
 """One span for each attempt to connect: when it begins and ends, what it tells, and what it never tells."""
 
 import time
-from types import SimpleNamespace
 
 import anyio
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -16,7 +13,7 @@ from resilient_sse import Backoff, HandshakeError, ResilientStream, RetriesExhau
 from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics
 from resilient_sse.testing import Script, event, pause
 from tests.client.support import drain, make, numbered, slow, take
-from tests.metrics.test_opentelemetry import Collector, by_name
+from tests.metrics.test_opentelemetry import Collector
 from tests.metrics.torment import given_up, tormented
 
 
@@ -385,28 +382,3 @@ async def test_a_tracer_that_raises(script, traces, caplog):
     failed = await given_up(traces.metrics)
     assert failed.stats.callback_errors == 4
     assert traces.collector.value("sse.client.streams", state="error") == 1, "told by the same fact"
-
-
-class BrokenMeters(MeterProvider):
-    """A provider whose histograms fail."""
-
-    def get_meter(self, *args, **kwargs):
-        """Give a meter of which histograms raise."""
-
-        def fail(_value, _attributes):
-            raise OSError("disk full")
-
-        meter = super().get_meter(*args, **kwargs)
-        meter.create_histogram = lambda *args, **kwargs: SimpleNamespace(record=fail)
-        return meter
-
-
-async def test_a_histogram_that_raises(script, traces):
-    """Spans do not depend on the figures."""
-    reader = InMemoryMetricReader()
-    meters = BrokenMeters([reader], shutdown_on_exit=False)
-    stream = await tormented(script, OpenTelemetryMetrics(meters, traces.provider))
-    assert stream.stats.callback_errors > 0
-    assert len(traces.spans) == 9
-    found = by_name(reader.get_metrics_data())
-    assert found["sse.client.events_delivered"].data.data_points[0].value == 14

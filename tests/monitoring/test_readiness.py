@@ -4,7 +4,6 @@ import gc
 import http.client
 import json
 import socket
-import threading
 import weakref
 from datetime import UTC, datetime
 
@@ -297,36 +296,6 @@ async def test_a_stream_by_another_clock(script, monkeypatch, ahead):
     monkeypatch.undo()
     assert (await told(app))[0] == 200
     await stream.aclose()
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_stream_of_trio_that_is_asked_from_asyncio(anyio_backend):
-    """F34: trio's clock is hours ahead of asyncio's, at random, and the stream is never ready."""
-    began = threading.Event()
-    ended = threading.Event()
-    with serving(ReferenceServer(heartbeat=0.2)) as running:
-        stream = ResilientStream(running.url)
-        app = readiness({"events": stream}, max_silence=0.5)
-
-        async def follow():
-            async with stream, anyio.create_task_group() as tasks:
-                stream.on_state_change(lambda change: began.set())
-                tasks.start_soon(drain, stream)
-                await anyio.to_thread.run_sync(ended.wait)
-                tasks.cancel_scope.cancel()
-
-        thread = threading.Thread(target=anyio.run, args=(follow,), kwargs={"backend": "trio"})
-        thread.start()
-        try:
-            assert await anyio.to_thread.run_sync(began.wait, 20)
-            status, answer = await told(app)
-        finally:
-            ended.set()
-            await anyio.to_thread.run_sync(thread.join, 20)
-        (about,) = answer["streams"]
-        assert status == 503
-        assert "another event loop" in about["why"]
 
 
 async def test_other_scopes():

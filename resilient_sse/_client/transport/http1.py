@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self, cast
 
 import anyio
 import h11
@@ -37,56 +37,46 @@ _MAX_INTERIM: Final = 100
 _PORTS: Final = {"http": 80, "https": 443}
 
 
+class _Sent(NamedTuple):
+    """A request that was sent to its end."""
+
+    asked: tuple[str, httpx.URL, list[tuple[bytes, bytes]]]
+    socket: Socket
+    connection: h11.Connection
+    since: float
+    loop: object
+
+    @staticmethod
+    def what(request: httpx.Request) -> tuple[str, httpx.URL, list[tuple[bytes, bytes]]]:
+        return request.method, request.url, request.headers.raw
+
+
 class Unanswered:
     """
-    A request that was sent and has no answer yet.
+    Keeps a request that was sent, and the wait for whose answer was cancelled.
 
     A program that waits for less time than an answer takes, again and again, finds it here: the request is not
     sent again, and the answer comes all the same.
-
-    Attributes:
-        socket: Where the answer will come, if there is such a request.
-        connection: What reads its head.
-        since: When it began to be sent, on the clock of the event loop.
-        is_sent: Whether it was sent to its end.
     """
 
-    __slots__ = ("_asked", "_loop", "connection", "is_sent", "since", "socket")
+    __slots__ = ("kept",)
 
     def __init__(self) -> None:
-        self.socket: Socket | None = None
-        self.end()
+        self.kept: _Sent | None = None
 
-    def begin(self, socket: Socket) -> None:
-        """Begin a request over *socket*."""
-        self.socket, self._loop = socket, running()
-        self.since = socket.clock()
-
-    def sent(self, request: httpx.Request) -> None:
-        """Record that *request* was sent; from now on the wait for its answer may be cancelled."""
-        self.is_sent, self._asked = True, _asked(request)
-
-    def is_for(self, request: httpx.Request) -> bool:
-        """Whether the answer to *request* is on its way."""
-        return self.is_sent and self._loop is running() and self._asked == _asked(request)
+    def take(self, request: httpx.Request) -> _Sent | None:
+        """Return what was kept of *request*; what was kept of another one is given up."""
+        kept = self.kept
+        if kept is not None and (kept.loop is not running() or kept.asked != _Sent.what(request)):
+            self.drop()
+        kept, self.kept = self.kept, None
+        return kept
 
     def drop(self) -> None:
         """Close the connection, if there is one: nobody will ask for the answer."""
-        if self.socket is not None:
-            self.socket.abort()
-        self.end()
-
-    def end(self) -> None:
-        """Let go of the connection."""
-        self.socket = None
-        self.connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
-        self.since, self.is_sent = 0.0, False
-        self._asked: object = None
-        self._loop: object = None
-
-
-def _asked(request: httpx.Request) -> tuple[str, httpx.URL, list[tuple[bytes, bytes]]]:
-    return request.method, request.url, request.headers.raw
+        if self.kept is not None:
+            self.kept.socket.abort()
+            self.kept = None
 
 
 class StreamTransport(httpx.AsyncBaseTransport):
@@ -111,43 +101,40 @@ class StreamTransport(httpx.AsyncBaseTransport):
         self._unanswered = unanswered or Unanswered()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """
-        Send *request*, and return when the head of the response is there.
-
-        Raises:
-            httpx.TransportError: As httpx's own transport would.
-        """
+        """Send *request*, and return when the head of the response is there."""
         url, extensions = request.url, request.extensions
         if url.scheme not in _PORTS:
             raise httpx.UnsupportedProtocol(f"the scheme {url.scheme!r} is neither http nor https")
         trace: Any = extensions.get("trace", _untraced)
-        unanswered = self._unanswered
-        if not unanswered.is_for(request):
-            unanswered.drop()
-            socket = await connect(
+        sent = self._unanswered.take(request)
+        socket = (
+            sent.socket
+            if sent is not None
+            else await connect(
                 Address(url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme], self._uds),
                 context=self._context() if url.scheme == "https" else None,
                 server_name=extensions.get("sni_hostname"),
                 timeout=extensions.get("timeout", {}).get("connect"),
                 trace=trace,
             )
-            unanswered.begin(socket)
-        connection, socket = unanswered.connection, unanswered.socket
-        assert socket is not None  # noqa: S101 - for the type checkers
+        )
         try:
-            await trace("http11.send_request_headers.started", {"since": unanswered.since})
-            if not unanswered.is_sent:
+            since = sent.since if sent is not None else socket.clock()
+            await trace("http11.send_request_headers.started", {"since": since})
+            if sent is None:
+                connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
                 await _send(request, connection, socket)
-                unanswered.sent(request)
-            head = await _head(connection, socket)
+                sent = _Sent(_Sent.what(request), socket, connection, since, running())
+            head = await _head(sent.connection, socket)
             stream = ResponseStream(
-                socket, body_of(head, request.method.encode()), connection.trailing_data[0]
+                socket, body_of(head, request.method.encode()), sent.connection.trailing_data[0]
             )
         except BaseException as exc:
-            if not (unanswered.is_sent and isinstance(exc, anyio.get_cancelled_exc_class())):
-                unanswered.drop()
+            if sent is not None and isinstance(exc, anyio.get_cancelled_exc_class()):
+                self._unanswered.kept = sent
+            else:
+                socket.abort()
             raise
-        unanswered.end()
         return httpx.Response(
             head.status_code,
             headers=head.headers.raw_items(),
@@ -185,9 +172,6 @@ class ResponseStream(httpx.AsyncByteStream):
         Return what has come, or `None` at the end; nothing after so many seconds, or after `wake`.
 
         A read that is cancelled leaves everything as it is.
-
-        Raises:
-            httpx.TransportError: The connection failed, or does not speak HTTP/1.1.
         """
         socket, body = self._socket, self._body
         self.since = None
@@ -199,7 +183,7 @@ class ResponseStream(httpx.AsyncByteStream):
                 if data:
                     return data
             elif socket.error is not None:
-                raise httpx.ReadError(str(socket.error)) from socket.error
+                _raise(socket)
             elif socket.ended:
                 body.finish()
             else:
@@ -230,7 +214,7 @@ class ResponseStream(httpx.AsyncByteStream):
 
 
 async def _untraced(_name: str, _info: object) -> None:
-    """Be told of how far a request has come, and tell nobody."""
+    """Take no notice of how far a request has come."""
 
 
 async def _send(request: httpx.Request, connection: h11.Connection, socket: Socket) -> None:
@@ -265,8 +249,17 @@ async def _head(connection: h11.Connection, socket: Socket) -> h11.Response:
         elif data := socket.take():
             connection.receive_data(data)
         elif socket.error is not None:
-            raise httpx.ReadError(str(socket.error)) from socket.error
+            _raise(socket)
         elif socket.ended:
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
         else:
             await socket.wait()
+
+
+def _raise(socket: Socket) -> NoReturn:
+    """Raise the error of *socket*, which must not keep it: by its traceback it leads back, in a circle."""
+    error, socket.error = socket.error, None
+    try:
+        raise httpx.ReadError(str(error)) from error
+    finally:
+        del error

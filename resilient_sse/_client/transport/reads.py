@@ -26,7 +26,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from resilient_sse._client.backends import Alarm, StandIn, hold, is_native, on_asyncio
+from resilient_sse._client.backends import CLOSE_SECONDS, Alarm, StandIn, hold, is_native, on_asyncio
 
 __all__ = ["WOKEN", "Source", "Tidying", "reads_of", "waits_for"]
 
@@ -35,9 +35,6 @@ WOKEN: Final = b""
 
 # Seconds in which a read returns what is there already; being woken at once comes behind that.
 _AT_HAND: Final = 1e-9
-
-CLOSE_SECONDS: Final = 2.0
-"""Closing never takes longer than this; what is not closed by then is left to the event loop."""
 
 
 class Source(Protocol):
@@ -87,17 +84,9 @@ class Held:
     """On asyncio: the work runs in the consumer's task, which waits for a stand-in of what the work waits for."""
 
     __slots__ = (
-        "_alarm",
-        "_begin",
-        "_kept",
-        "_loop",
-        "_read",
-        "_stand_in",
-        "_tidying",
-        "_waited",
-        "pending",
+        "_alarm", "_begin", "_kept", "_loop", "_read", "_stand_in", "_tidying", "_waited", "pending",
         "since",
-    )
+    )  # fmt: skip
 
     def __init__(self, begin: Callable[[], Awaitable[Any]], tidying: Tidying | None = None) -> None:
         self._begin = begin
