@@ -156,15 +156,18 @@ def test_an_event_that_is_announced_while_the_store_is_read(start, listen):
 
 @dataclass(frozen=True)
 class Publishing(Fault):
-    """Publishes an event after each block that has no id, before the next is asked for."""
+    """Publishes an event after each block without an id, before the next is asked for; and ends streams if told."""
 
     servers: list[ReferenceServer] = field(default_factory=list)
+    ends: bool = False
 
     async def shape(self, blocks, peer, user):
         async for block in blocks:
             yield block
             if block[0] is None:
                 await self.servers[0].publish("x")
+                if self.ends:
+                    self.servers[0].end_streams()
 
 
 def test_an_event_that_comes_just_before_a_reader_waits(start, listen):
@@ -174,6 +177,14 @@ def test_an_event_that_comes_just_before_a_reader_waits(start, listen):
     fault.servers.append(running.server)
     heard = listen(running.url)
     assert heard.ids(4) == [None, 1, None, 2]
+
+
+def test_an_event_that_comes_just_before_the_end(start, listen):
+    """R40, R38: what was published before the streams are ended is sent before they end."""
+    fault = Publishing(ends=True)
+    running = start(retry=1, faults=Faults(fault))
+    fault.servers.append(running.server)
+    assert listen(running.url).ends() == b"retry: 1\n\nid: 1\ndata: x\n\n"
 
 
 def test_overlap(start, listen):
