@@ -138,6 +138,10 @@ KNOWN = {
         answers=(Answer(redirects=(Redirect(302, itself=True),) * 3, live=(EVENT,)), Answer()),
         deeds=(Deed(Do.RESTART, seconds=0.0), Deed(Do.RESTART, seconds=1.0)),
     ),
+    "an event arrives while a silent connection is being closed": Plan(
+        options=Options(ids=Ids.RISING, watched=False, checkpoint=False),
+        answers=(Answer(live=(Live(Does.PAUSE, 31), EVENT), close_takes=1.5), Answer(restart=True)),
+    ),
     "a POST is accepted, and goes on by GET": Plan(
         options=Options(dialect=Dialect.LOCATION, post=True, checkpoint=False),
         answers=(Answer(status=503), Answer(keep=0.2, live=(EVENT, EVENT)), BRING),

@@ -117,6 +117,8 @@ def _read(process):
     for number, request in enumerate(process.record.log.requests, 1):
         if request.process != process.number or _taken_along(process, number):
             continue
+        if request.answer.close_takes:
+            continue  # what arrives while a connection that was given up is being closed is nobody's
         for event in request.events:
             demanded = event.id is None or (not process.options.numbered and event.ordinal > start)
             if demanded and process.wanted(event) and not process.times[event.ordinal]:
