@@ -245,7 +245,9 @@ class Reader:
 
     def wake(self, number: int | None) -> None:
         """Have the reader look into the store, unless too much waits for it there: then it is dropped."""
-        if number is None or number > self._position:  # others it has had, for two servers may announce one event
+        if (
+            number is None or number > self._position
+        ):  # others it has had, for two servers may announce one event
             self._woken.set()
         if self._live and self._channel.last - self._position > self._options.buffer:
             self.drop_slow(f"{self._options.buffer} events wait for it", notify=self._options.notify_slow)
