@@ -447,7 +447,9 @@ class Session:
             if item is None and self._sequence is not None and self._waits_no_longer(self._sequence, now):
                 continue
             if isinstance(item, ServerSentEvent):
-                self._brought(now)
+                self.stats.last_event_at = now
+                if not self._current.proved:
+                    self._brought(now)
             elif self.delivery.fresh:
                 self._proof(now)
             return item
