@@ -17,9 +17,7 @@ import time
 from resilient_sse import ServerSentEvent
 from resilient_sse._client.callbacks import Callbacks
 from resilient_sse._core.stats import StreamStats
-from resilient_sse.monitoring.console import Console
-from resilient_sse.monitoring.console.register import describe
-from resilient_sse.monitoring.console.server import PORTION
+from resilient_sse.monitoring.console import PORTION, Console
 
 URL = "https://host/stream"
 STREAMS = 1000
@@ -30,11 +28,11 @@ EVENT = ServerSentEvent(data='{"text": "word"}', id="1", last_event_id="1")
 
 def portions(console: Console) -> list[float]:
     """Describe every stream as the console does; return the milliseconds of each portion."""
-    streams = console._register.streams()  # noqa: SLF001 - what is measured lies within
+    streams = [*console._register.alive.values()]  # noqa: SLF001 - what is measured lies within
     took: list[float] = []
     for begin in range(0, len(streams), PORTION):
         start = time.perf_counter()
-        "".join(json.dumps(describe(each, 9.0)) for each in streams[begin : begin + PORTION]).encode()
+        ", ".join(json.dumps(each.describe(9.0)) for each in streams[begin : begin + PORTION]).encode()
         took.append((time.perf_counter() - start) * 1e3)
     return took
 

@@ -40,7 +40,7 @@ html_search_scorer = str(Path(__file__).parent / "scorer.js")
 html_extra_path = ["llms.txt"]
 html_show_sourcelink = False
 
-myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "fieldlist"]
+myst_enable_extensions = ["alert", "attrs_inline", "colon_fence", "deflist", "fieldlist"]
 myst_fence_as_directive = ["mermaid"]  # the same fence draws the diagram on a code host
 myst_heading_anchors = 3
 

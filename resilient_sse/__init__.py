@@ -51,11 +51,10 @@ from resilient_sse._core.stats import StreamHealth, StreamStats
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resilient_sse._client.callbacks import GapCallback, StateCallback
-    from resilient_sse._client.position import Ack, Start
+    from resilient_sse._client.checkpointing import Ack, Start
     from resilient_sse._client.request import Content, HeaderValues, ParamValues, Resume, ResumeFunction
-    from resilient_sse._client.stream import ResilientStream
+    from resilient_sse._client.stream import Invalid, ResilientStream
     from resilient_sse._client.transport import Auth, Client
-    from resilient_sse._client.views import Invalid
 
     __version__: str
 

@@ -73,11 +73,11 @@ def on_trio(item: pytest.Item) -> bool:
 
 
 FRESH = pytest.StashKey[int]()
-"""The first of the seeds that the simulation plays in this run, see `tests/simulation/test_sweep.py`."""
+"""The seed of the plans that the simulation plays in this run, see `tests/simulation/test_simulation.py`."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Draw fresh seeds; the processes of pytest-xdist inherit the environment, and so draw the same."""
+    """Draw a fresh seed; the processes of pytest-xdist inherit the environment, and so have the same."""
     given = os.environ.setdefault("SIMULATION_FRESH", str(randrange(10**9)))
     config.stash[FRESH] = int(given)
 

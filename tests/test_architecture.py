@@ -17,13 +17,15 @@ CORE = {name: path for name, path in MODULES.items() if name.startswith("_core/"
 MAX_LINES = 500
 """One idea, one module, as long as the idea: more than this is a question to the author, and answered here."""
 MORE_LINES = {
-    "_client/pump.py": 570,  # one loop, and all that may interrupt it
-    "_core/session.py": 630,  # one state machine, its table of transitions and what it tells included
+    "_client/pump.py": 580,  # one loop, and all that may interrupt it
+    "_client/stream.py": 530,  # what users hold, most of it what they read of its arguments
+    "_core/session.py": 640,  # one state machine, its table of transitions and what it tells included
 }
 
 MAX_FUNCTION_LINES = 49
 LONG_FUNCTIONS = {
     ("_client/pump.py", "Pump.next"),  # one loop, which each event passes
+    ("_client/pump.py", "Pump._connect"),  # one attempt, and every end that it can have
     ("_client/stream.py", "ResilientStream.__init__"),  # a stream has many options
     ("testing/server/app.py", "ReferenceServer.__init__"),  # so has a server
     ("_core/session.py", "Session._move"),  # one change of state, and all that it tells

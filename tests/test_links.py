@@ -77,3 +77,15 @@ def test_a_broken_link_is_noticed(text, tmp_path):
 def test_links_in_code_are_left_alone():
     """Code shows links, it does not make any."""
     assert list(links("```md\n[x](missing.md)\n```\n\n`[x](missing.md)`\n")) == []
+
+
+def test_the_package_names_pages_that_exist():
+    """What the code and the tests call a page of the docs is one, also after pages have moved."""
+    sources = [*(ROOT / "resilient_sse").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    named = {
+        (str(source.relative_to(ROOT)), page)
+        for source in sources
+        for page in re.findall(r"\bdocs/[\w/-]+\.(?:md|json)\b", source.read_text(encoding="utf-8"))
+    }
+    assert named
+    assert [(source, page) for source, page in sorted(named) if not (ROOT / page).exists()] == []

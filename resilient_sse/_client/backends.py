@@ -14,7 +14,7 @@ import math
 import sys
 import types
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import current_token
@@ -24,7 +24,20 @@ if TYPE_CHECKING:
 
     from anyio.lowlevel import EventLoopToken
 
-__all__ = ["Alarm", "StandIn", "clock", "finish", "hold", "in_background", "on_asyncio"]
+__all__ = [
+    "Alarm",
+    "StandIn",
+    "clock",
+    "finish",
+    "hold",
+    "in_background",
+    "is_native",
+    "on_asyncio",
+    "running",
+]
+
+CLOSE_SECONDS: Final = 2.0
+"""Closing never takes longer than this; what is not closed by then is left to the event loop."""
 
 T = TypeVar("T")
 
@@ -34,6 +47,14 @@ _background: set[asyncio.Task[None]] = set()
 def on_asyncio() -> bool:
     """Whether the present event loop is asyncio's."""
     return isinstance(current_token().native_token, asyncio.AbstractEventLoop)
+
+
+def running() -> object:
+    """Return the present event loop, cheaply where it is asyncio's."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return current_token().native_token
 
 
 def clock() -> Callable[[], float]:
@@ -189,7 +210,7 @@ def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool]) -> Generator[An
     waited: Any = None
 
     def passes(cancellation: asyncio.CancelledError) -> bool:
-        return not (held() and _is_native(cancellation))
+        return not (held() and is_native(cancellation))
 
     def cancel(msg: object = None) -> bool:
         nonlocal kept
@@ -225,7 +246,7 @@ def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool]) -> Generator[An
         kept = thrown = waited = None
 
 
-def _is_native(cancellation: asyncio.CancelledError) -> bool:
+def is_native(cancellation: asyncio.CancelledError) -> bool:
     """
     Whether it does not come from a cancel scope of anyio, which repeats it until it is obeyed.
 

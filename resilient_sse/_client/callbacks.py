@@ -1,20 +1,25 @@
-"""Telling the program what happens: callbacks and observers, in order, and never at the stream's expense."""
+"""Telling what happens, in order and never at the stream's expense: the log, observers, and callbacks."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from anyio import current_time, get_current_task
+
 from resilient_sse._client.backends import on_asyncio
-from resilient_sse._client.log import logger
+from resilient_sse._client.log import Quiet, log_change, logger
 from resilient_sse._core.checks import check_callable
 from resilient_sse._core.events import Gap
+from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.states import StateChange
 
 if TYPE_CHECKING:
+    from resilient_sse._core.events import Activity
     from resilient_sse._core.ports import Fact, Instrument, Observer
     from resilient_sse._core.stats import StreamStats
 
@@ -23,36 +28,43 @@ __all__ = ["Callbacks", "GapCallback", "StateCallback", "check_observers"]
 StateCallback: TypeAlias = Callable[[StateChange], Any]
 GapCallback: TypeAlias = Callable[[Gap], Any]
 
-# Whose callbacks the present code runs in.  Ids, for a context may outlive the stream, and would keep it alive.
-_inside: ContextVar[tuple[int, ...]] = ContextVar("resilient_sse_inside_callbacks", default=())
+# Whose callbacks the present code runs in, or have started the present task.  Ids, for a context may outlive the
+# stream, and would keep it alive.
+_started_by: ContextVar[tuple[int, ...]] = ContextVar("resilient_sse_started_by_callbacks", default=())
 
 
 class Callbacks:
     """
-    The callbacks and observers of one stream.
+    The callbacks and observers of one stream, and what it writes to the log.
 
     What they raise is logged and counted; cancellation passes through.
 
-    Args:
-        observers: Told every fact; an instrument is asked for one of its own for this stream.
-        stats: Where failures are counted.
-        where: The stream's address as logs may show it; instruments learn no more of it.
+    Instruments are asked for an observer of their own; of the stream's address they learn *where*, as logs do.
     """
 
     def __init__(self, observers: Iterable[Observer | Instrument], stats: StreamStats, *, where: str) -> None:
         self._observers = tuple(_attached(observer, stats, where) for observer in observers)
         self._stats = stats
+        self._where = where
+        self._told_conflicts: set[bool] = set()
+        self._told_gap: Gap | None = None
+        self._quiet, self._quiet_gaps, self._quiet_ends = Quiet(), Quiet(), Quiet()
         self._on_state: list[StateCallback] = []
         self._on_gap: list[GapCallback] = []
-        self._running = False
+        self._runs_in: int | None = None
         self._failures: dict[int, int] = {}  # by identity: a callback need not be hashable
         self.pending: list[tuple[Callable[[Any], Any], Fact]] = []
-        """What a cancelled `tell` has left to be called."""
+        """What was cancelled before it was called."""
 
     @property
     def inside(self) -> bool:
         """Whether the present code runs inside one of this stream's callbacks."""
-        return self._running and id(self) in _inside.get()
+        return self._runs_in == get_current_task().id
+
+    @property
+    def started_this_task(self) -> bool:
+        """Whether the callback that is running has started the present task, and may be waiting for it."""
+        return self._runs_in is not None and id(self) in _started_by.get() and not self.inside
 
     def on_state(self, callback: StateCallback) -> None:
         """Add a callback for state changes."""
@@ -63,12 +75,7 @@ class Callbacks:
         self._on_gap.append(_callback("on_gap", callback))
 
     def remove(self, callback: Callable[..., Any]) -> None:
-        """
-        Remove a callback wherever it was added; of what is being told now it hears no more either.
-
-        Raises:
-            ValueError: It was not added.
-        """
+        """Remove a callback wherever it was added; of what is being told now it hears no more either."""
         known = [registered for registered in (self._on_state, self._on_gap) if callback in registered]
         if not known:
             raise ValueError(f"{callback!r} is not a callback of this stream")
@@ -84,19 +91,76 @@ class Callbacks:
             except Exception:  # noqa: BLE001 - whatever it is, the stream goes on
                 self._failed(observer)
 
-    async def tell(self, fact: StateChange | Gap) -> None:
+    async def announce(self, untold: list[StateChange | Recovery]) -> None:
+        """Tell everything that was not told yet, and take it from *untold*."""
+        await self._flush()
+        while untold:
+            notice = untold.pop(0)
+            if isinstance(notice, Recovery):
+                self.observe(notice)
+                continue
+            log_change(notice, self._where, self._quiet)
+            await self._tell(notice)
+
+    async def tell(self, item: Activity) -> None:
+        """Tell what is about to be handed to the consumer; a gap whose callback was cancelled is told already."""
+        if isinstance(item, Gap):
+            if item is self._told_gap:
+                return
+            self._told_gap = item
+            speaks = self._quiet_gaps.may_speak(current_time())
+            logger.log(
+                logging.WARNING if speaks else logging.DEBUG,
+                "%s: gap (%s), missing: %s%s",
+                self._where,
+                item.kind,
+                item.missing,
+                self._quiet_gaps.unsaid if speaks else "",
+            )
+            await self._tell(item)
+            return
+        self.observe(item)
+
+    def conflict(self, *, meaningless: bool) -> None:
+        """Tell, once of each kind, that an id came again with other content: over two connections, or over one."""
+        if meaningless in self._told_conflicts:
+            return
+        self._told_conflicts.add(meaningless)
+        if meaningless:
+            logger.warning(
+                "%s: an event id came again with other content on one connection, so ids do not name events "
+                "here; from now on no event is dropped as repeated",
+                self._where,
+            )
+        else:
+            logger.warning("%s: an event id came again with other content; both are delivered", self._where)
+
+    def odd(self, words: str) -> None:
+        """Warn about the end of an answer, but not of each."""
+        if self._quiet_ends.may_speak(current_time()):
+            logger.warning("%s: %s%s", self._where, words, self._quiet_ends.unsaid)
+
+    def cut_short(self) -> None:
+        """Tell that the program gives up attempts before there can be an answer."""
+        logger.warning(
+            "%s: attempts to connect were cancelled before the server has answered, three in a row; each sends "
+            "the request again, so wait longer for an event, or in a task of its own",
+            self._where,
+        )
+
+    async def _tell(self, fact: StateChange | Gap) -> None:
         """Tell observers and callbacks, one after the other, and wait for those that are coroutines."""
         self.observe(fact)
         registered = self._on_state if isinstance(fact, StateChange) else self._on_gap
         self.pending.extend((callback, fact) for callback in registered)
-        await self.flush()
+        await self._flush()
 
-    async def flush(self) -> None:
+    async def _flush(self) -> None:
         """Call what is still to be called; a callback that was cancelled is not called again, the rest are."""
         while self.pending:
             callback, fact = self.pending.pop(0)
-            token = _inside.set((*_inside.get(), id(self)))
-            self._running = True
+            token = _started_by.set((*_started_by.get(), id(self)))
+            self._runs_in = get_current_task().id
             try:
                 result = callback(fact)
                 if inspect.isawaitable(result):
@@ -108,8 +172,8 @@ class Callbacks:
                     raise
                 self._failed(callback)
             finally:
-                self._running = False
-                _inside.reset(token)
+                self._runs_in = None
+                _started_by.reset(token)
 
     def _failed(self, callback: object) -> None:
         self._stats.callback_errors += 1
@@ -120,12 +184,7 @@ class Callbacks:
 
 
 def check_observers(observers: Iterable[Observer | Instrument]) -> tuple[Observer | Instrument, ...]:
-    """
-    Copy the observers of a stream.
-
-    Raises:
-        TypeError: It is one observer, or nothing that can be iterated.
-    """
+    """Copy the observers of a stream."""
     if callable(observers) or hasattr(observers, "attach"):
         raise TypeError("observers must be a sequence of observers, not one observer")
     return tuple(observers)

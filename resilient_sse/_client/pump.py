@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint, current_token
 
-from resilient_sse._client.backends import clock, finish
-from resilient_sse._client.retry import Outage
-from resilient_sse._client.transport import CLOSE_SECONDS, of_callers
+from resilient_sse._client.attempts import AttemptLoop
+from resilient_sse._client.backends import CLOSE_SECONDS, clock, finish, running
+from resilient_sse._client.transport import of_callers
 from resilient_sse._core.batches import PORTION
 from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError
 from resilient_sse._core.events import Activity, Gap, ServerSentEvent
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from anyio.lowlevel import EventLoopToken
 
-    from resilient_sse._client.position import Position
-    from resilient_sse._client.report import Reporter
+    from resilient_sse._client.callbacks import Callbacks
+    from resilient_sse._client.checkpointing import Position
     from resilient_sse._client.request import PreparedRequest, RequestTemplate
     from resilient_sse._client.transport import Connection, Transport
     from resilient_sse._core.session import Session
@@ -53,37 +53,30 @@ _TOO_SHORT = 3
 
 
 class Pump:
-    """
-    One stream's input and output.
-
-    Args:
-        session: Decides.
-        request: What to ask the server.
-        transport: Opens connections.
-        reporter: Is told.
-        position: Where the processed position is kept, if it is.
-    """
+    """One stream's input and output; the session decides, and callbacks are told."""
 
     def __init__(
         self,
         session: Session,
         request: RequestTemplate,
         transport: Transport,
-        reporter: Reporter,
+        callbacks: Callbacks,
         position: Position | None,
     ) -> None:
         self._session = session
         self._request = request
         self._transport = transport
-        self._reporter = reporter
+        self._callbacks = callbacks
         self._position = position
         self._loaded = position is None
-        self._outage: Outage | None = None
+        self._attempts: AttemptLoop | None = None  # of the present outage
+        self._prepared: PreparedRequest | None = None
         self._scope: anyio.CancelScope | None = None
         self._iterating = False
         self._idle: anyio.Event | None = None
         self._closed: anyio.Event | None = None
         self._loop: EventLoopToken | None = None
+        self._runs_on: object = None  # the event loop of the connection
         self._thread = 0
         self._announced = 0.0
         self._clock: Callable[[], float] = anyio.current_time
@@ -93,6 +86,7 @@ class Pump:
         self._read_at: float | None = None
         self._turn_at = 0.0
         self._left = self._portion = PORTION
+        self._given = 0  # so many events, and the position has not been told yet
         self._farewell: Activity | None = None
         self._unhanded: Activity | None = None
         self.connection: Connection | None = None
@@ -108,45 +102,48 @@ class Pump:
 
         Args:
             asked: Whether the consumer begins to wait now; the limits on silence run from the first read on.
-
-        Raises:
-            ResilientSSEError: The stream has given up.
-            RuntimeError: Another task is iterating.
-            Exception: What the caller's own functions raise.
         """
         if self._iterating:
             raise RuntimeError("the stream is being iterated by another task or from inside a callback")
         self._iterating = True
         session, batches = self._session, self._session.batches
-        untold, pending = session.untold, self._reporter.pending
+        untold, pending = session.untold, self._callbacks.pending
         if asked:
             self._read_at = None
         try:
+            if self.connection is not None and self._runs_on is not running():
+                await self._lose(
+                    ConnectionLostError(Reason.RESET, "the stream goes on in another event loop")
+                )
+            await self._settle()
             if self.connection is None:
                 await self._begin()
-            elif self._position is not None:
-                await self._position.settle()
             if (batches is None or batches.unread) and self._is_slow():
                 self._left = 0
             while True:
                 if untold or pending:
                     await self._announce()
                 if self.closing:
+                    await self._settle(last=True)
                     return await self._last_word()
                 if self._left <= 0:
                     await self._give_turn()
                     continue
                 if batches is not None:
-                    batches.portion = min(self._portion, self._left)
+                    room = PORTION if self._position is None else self._position.room
+                    batches.portion = min(self._portion, self._left, room)
                 item = self._unhanded or (session.take(self._clock()) if batches is None else batches.take())
                 if session.stats.id_conflicts:
-                    self._reporter.conflict(meaningless=session.delivery.ids_are_meaningless)
+                    self._callbacks.conflict(meaningless=session.delivery.ids_are_meaningless)
                 if item is not None:
                     if batches is None or isinstance(item, Gap):
                         await self._tell(item)
                     if isinstance(item, ServerSentEvent):
-                        self._left -= 1 + len(session.delivery.ready)
+                        self._given = 1 + len(session.delivery.ready)
+                        self._left -= self._given
                         self.handed = item
+                        if self._position is not None and self._position.manual:
+                            self.hand_over()  # before the program can commit it
                     return item
                 step, connection = session.next_step(), self.connection
                 if step is Step.READ and connection is not None and not self._restart:
@@ -158,6 +155,7 @@ class Pump:
                 else:
                     await self._proceed(step)
                     if step is Step.END:
+                        await self._settle(last=True)
                         return None
                     del step  # an error refers to this frame
         except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
@@ -169,15 +167,25 @@ class Pump:
                 self._idle.set()
                 self._idle = None
 
+    async def _settle(self, *, last: bool = False) -> None:
+        """Commit what the consumer has got, for it asks for more, or is to get no more."""
+        if self._position is not None:
+            self.hand_over()
+            await self._position.settle(None if last else self._clock)
+
+    def hand_over(self) -> None:
+        """Tell the position what the consumer has got, which in batches happens unseen."""
+        if self._position is not None and self._given and self.handed is not None:
+            self._position.handed_over(self.handed, self._given)
+            self._given = 0
+
     async def _begin(self) -> None:
         """Begin to iterate without a connection: for the first time, or again."""
-        if self._position is not None:
-            await self._position.settle()
-            if not self._loaded:
-                stored = await self._position.load()
-                if stored is not None:
-                    self._session.delivery.resume_from(stored)
-                self._loaded = True
+        if self._position is not None and not self._loaded:
+            stored = await self._position.load()
+            if stored is not None:
+                self._session.delivery.resume_from(stored)
+            self._loaded = True
         self._session.start(anyio.current_time())
         if self._was_cancelled and not self.closing:
             self._was_cancelled = False
@@ -246,7 +254,7 @@ class Pump:
             raise
 
     async def _announce(self) -> None:
-        await self._reporter.announce(self._session.untold)
+        await self._callbacks.announce(self._session.untold)
         self._read_at = None  # the time of a callback is the program's own
 
     def _waited(self, connection: Connection, now: float) -> float:
@@ -273,23 +281,25 @@ class Pump:
     async def _tell(self, item: Activity) -> None:
         """Tell those who listen; a read that is cancelled in a callback must not lose the item."""
         self._unhanded = item
-        await self._reporter.tell(item)
+        await self._callbacks.tell(item)
         self._unhanded = None
-        if self._position is not None and isinstance(item, ServerSentEvent):
-            self._position.handed_over(item)
 
     async def aclose(self) -> None:
         """End the stream, whoever is iterating: `ResilientStream.aclose`."""
         self.closing = True
         self._session.delivery.discard()
-        inside = self._reporter.inside
+        inside = self._callbacks.inside
         if self._iterating or inside:
             self.wake()
         if inside:
             return  # whoever waits for the callback closes the stream behind it
+        started_here = self._callbacks.started_this_task
+        if started_here and (self.connection is not None or self._closed is not None):
+            await self._drop()
+            return  # the callback may be waiting for this task, and the stream waits for the callback
         if self._iterating:
             self._idle = self._idle or anyio.Event()
-            with anyio.move_on_after(2 * CLOSE_SECONDS):
+            with anyio.move_on_after(CLOSE_SECONDS if started_here else 2 * CLOSE_SECONDS):
                 await self._idle.wait()
         if self._iterating:
             await self._drop()  # who is iterating, and is kept by a callback, is to end the stream
@@ -315,8 +325,14 @@ class Pump:
 
     def abandon(self) -> None:
         """Have the connection closed by the event loop: nobody is left who could wait for it."""
+        self._transport.forget()
         if self.connection is not None:
             self.connection.abandon()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds a connection, be it one whose answer is still to come."""
+        return self.connection is not None or self._transport.is_asking
 
     async def _end(self) -> None:
         session = self._session
@@ -329,23 +345,18 @@ class Pump:
                 await self._say_goodbye()
                 self._farewell = session.take(anyio.current_time())
                 if self._farewell is not None:
-                    self._reporter.observe(self._farewell)
+                    self._callbacks.observe(self._farewell)
 
     async def _say_goodbye(self) -> None:
         """Tell all callbacks of the end; one that takes too long is cut short, for the sake of those behind it."""
         untold, left = self._session.untold, CLOSE_SECONDS
-        while untold or self._reporter.pending:
+        while untold or self._callbacks.pending:
             with anyio.move_on_after(left, shield=True):
-                await self._reporter.announce(untold)
+                await self._callbacks.announce(untold)
             left = 0.0
 
     def wake(self, *, restart: bool = False) -> None:
-        """
-        Interrupt whatever `next` is waiting for.
-
-        Raises:
-            RuntimeError: It is waiting in another thread.
-        """
+        """Interrupt whatever `next` is waiting for."""
         if self._thread not in (0, get_ident()) and (self.connection is not None or self._scope is not None):
             raise RuntimeError(
                 "the stream belongs to another thread; have its event loop call this, by "
@@ -356,6 +367,8 @@ class Pump:
             self.connection.source.wake()
         elif self._scope is not None:
             self._scope.cancel()
+        elif restart:
+            self._transport.forget()
 
     async def _last_word(self) -> Activity | None:
         """Close, and return the notice of it once; an error that was not raised yet comes first."""
@@ -392,16 +405,18 @@ class Pump:
     async def _connect(self) -> None:
         """Make the next attempt of the present outage."""
         session = self._session
-        if self._outage is None:
-            self._outage = Outage(go_on=self._goes_on, delay=self._delay, sleep=self._pause)
-        if not await self._outage.next():
-            self._end_outage()
+        if self._attempts is None:
+            self._attempts = AttemptLoop(go_on=self._goes_on, delay=self._delay, sleep=self._pause)
+        if not await self._attempts.next():
+            self._end_attempts()
             return
         await self._pause()
         if self.closing:
             return
         self._restart = False
-        session.attempting(anyio.current_time())
+        if not self._transport.is_asking:
+            self._prepared = None
+            session.attempting(anyio.current_time())
         try:
             opened = await self._open()
         except Exception as exc:  # noqa: BLE001 - the caller's own functions raise what they like; it is raised below
@@ -410,16 +425,18 @@ class Pump:
             else:
                 session.failed(exc, now=anyio.current_time())
             if session.state is StreamState.RECONNECTING:
-                self._outage.failed()
+                self._attempts.failed()
             else:
-                self._end_outage()
+                self._end_attempts()
             return
         except BaseException as exc:
+            if self._transport.is_asking:
+                raise  # and the next call goes on waiting
             # Told to the session when the stream is asked again.
             self._was_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
             self._cut_attempts += self._was_cancelled
             if self._cut_attempts == _TOO_SHORT:
-                self._reporter.cut_short()
+                self._callbacks.cut_short()
             session.attempted(anyio.current_time())
             raise
         if opened is None:
@@ -428,8 +445,9 @@ class Pump:
             return
         request, connection = opened
         self._cut_attempts = 0
-        self._end_outage()
+        self._end_attempts()
         self.connection = connection
+        self._runs_on = running()
         self._clock = clock()
         self._read_at = now = self._clock()
         session.opened(
@@ -441,21 +459,24 @@ class Pump:
             lossy=request.lossy,
         )
 
-    def _end_outage(self) -> None:
-        if self._outage is not None:
-            self._outage.end()
-            self._outage = None
+    def _end_attempts(self) -> None:
+        if self._attempts is not None:
+            self._attempts.end()
+            self._attempts = None
 
     async def _open(self) -> tuple[PreparedRequest, Connection] | None:
         """Open a connection; `None` if `wake` was called meanwhile."""
         with self._interruptible():
             try:
-                request = await self._request.prepare(self._session.delivery.cursor, self._session.answer)
+                request = self._prepared or await self._request.prepare(
+                    self._session.delivery.cursor, self._session.answer
+                )
             except Exception as exc:
                 failure = of_callers(exc)
                 if failure is exc:
                     raise
                 raise failure from exc
+            self._prepared = request
             return request, await self._transport.open(request, self._quiet)
         return None
 
@@ -486,7 +507,7 @@ class Pump:
         finally:  # cancelled or not, the connection is gone, and the session must know
             self._session.lost(error, now=anyio.current_time(), wall=datetime.now(UTC))
             if self._session.oddity:
-                self._reporter.odd(self._session.oddity)
+                self._callbacks.odd(self._session.oddity)
                 self._session.oddity = ""
 
     async def _interrupted(self) -> None:
@@ -500,7 +521,11 @@ class Pump:
     async def _drop(self) -> None:
         """Close the connection before anything else is opened: a stream holds one at most."""
         connection, self.connection = self.connection, None
-        if connection is not None:
+        self._transport.forget()
+        if connection is not None and self._runs_on is not running():
+            connection.abandon()  # only its own event loop could wait for it
+            self._transport.abandon()
+        elif connection is not None:
             try:
                 await connection.aclose()
             finally:

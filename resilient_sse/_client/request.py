@@ -108,10 +108,6 @@ class RequestTemplate:
     The request of a stream, from which each attempt's is prepared.
 
     What is not a function is copied, as it will be sent: what the caller changes later changes nothing.
-
-    Raises:
-        TypeError: An argument has the wrong type, or both *content* and *json* are given.
-        ValueError: The URL, the method, or a header is unusable.
     """
 
     url: str
@@ -189,11 +185,6 @@ class RequestTemplate:
         Args:
             cursor: The position to resume after.
             answer: The head of the last answer.
-
-        Raises:
-            HandshakeError: A header cannot be sent, or the URL to resume from.
-            NotResumableError: The caller's function knows no way, and the first request must not be sent again.
-            Exception: Whatever the caller's own functions raise.
         """
         change = await self._change(cursor, answer)
         lossy = change is None and cursor is not None

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Awaitable, Callable, Collection
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.arguments import explained
 from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback, check_observers
+from resilient_sse._client.checkpointing import Ack, Start, position_in
+from resilient_sse._client.checkpointing import checkpoint_key as default_key
 from resilient_sse._client.log import redacted
-from resilient_sse._client.position import Ack, Start, position_in
-from resilient_sse._client.position import checkpoint_key as default_key
 from resilient_sse._client.pump import Pump
-from resilient_sse._client.report import Reporter
 from resilient_sse._client.request import (
     Content,
     HeaderValues,
@@ -25,9 +25,8 @@ from resilient_sse._client.request import (
     ResumeFunction,
 )
 from resilient_sse._client.transport import Transport, check_client, check_url
-from resilient_sse._client.views import Activities, Decoded, Invalid
 from resilient_sse._core.backoff import Backoff, Delays
-from resilient_sse._core.checks import check_callable, check_choice
+from resilient_sse._core.checks import answered_at_once, check_callable, check_choice
 from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.events import Activity, ServerSentEvent
@@ -43,7 +42,7 @@ from resilient_sse._core.options import (
 from resilient_sse._core.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Iterable
     from types import TracebackType
 
     from resilient_sse._client.transport import Auth, Client
@@ -53,11 +52,12 @@ if TYPE_CHECKING:
     from resilient_sse._core.states import StreamState
     from resilient_sse._core.stats import StreamHealth, StreamStats
 
-__all__ = ["ResilientStream"]
+__all__ = ["Invalid", "ResilientStream"]
 
 StateCallbackT = TypeVar("StateCallbackT", bound=StateCallback)
 GapCallbackT = TypeVar("GapCallbackT", bound=GapCallback)
 T = TypeVar("T")
+Invalid: TypeAlias = "Literal['raise', 'skip'] | Callable[[ServerSentEvent, Exception], T]"
 
 _DEFAULT_BACKOFF = Backoff()
 
@@ -99,6 +99,8 @@ class ResilientStream:
         checkpoint: A store for the position of the last processed event.
         checkpoint_key: The name of this consumer in the store; `None` makes one of method, scheme, host and path.
         ack: `"auto"` commits an event when the next one is asked for; `"manual"` leaves that to `commit`.
+        commit_every: Save after so many processed events; more after a crash come again, but saves cost time.
+        commit_interval: Save after so many seconds, too, when the next event is asked for.
         start: `"stored"` begins at the stored position, `"live"` ignores it.
         connect_timeout: For a free slot of the client, for the connection, and for TLS, each.
         stall_timeout: Silence after which the connection is replaced.  It runs only while the stream is being
@@ -163,6 +165,8 @@ class ResilientStream:
         checkpoint: CheckpointStore | None = None,
         checkpoint_key: str | None = None,
         ack: Ack = "auto",
+        commit_every: int = 1,
+        commit_interval: float | None = None,
         start: Start = "stored",
         # liveness
         connect_timeout: float | None = 10.0,
@@ -236,13 +240,20 @@ class ResilientStream:
         )
         self._where = redacted(url)
         self._position = position_in(
-            checkpoint, checkpoint_key, default_key(method, url), ack=ack, start=start
+            checkpoint,
+            checkpoint_key,
+            default_key(method, url),
+            ack=ack,
+            start=start,
+            every=commit_every,
+            interval=commit_interval,
         )
         observers = check_observers(observers)
+        by_hand = self._position is not None and self._position.manual
         self._session = Session(
             options,
             random=_RANDOM.random,
-            in_batches=not (observers or self._position or options.looks_at_each),
+            in_batches=not (observers or by_hand or options.looks_at_each),
         )
         self._ready = self._session.delivery.ready
         self._callbacks = Callbacks(observers, self._session.stats, where=self._where)
@@ -259,8 +270,7 @@ class ResilientStream:
             header_timeout=stall_timeout,
             waiting_after=options.notice,
         )
-        reporter = Reporter(self._callbacks, self._session.stats, where=self._where)
-        self._pump = Pump(self._session, request, transport, reporter, self._position)
+        self._pump = Pump(self._session, request, transport, self._callbacks, self._position)
 
     # What it is doing
 
@@ -420,8 +430,10 @@ class ResilientStream:
         """Close the stream; commit the last event only if the block ended without an exception."""
         try:
             if exc_type is None and self._position is not None:
+                self._pump.hand_over()
                 await self._position.settle()
-                await self._position.passed(self._session.delivery.last_event_id, now=math.inf)
+                if self._session.delivery.caught_up:
+                    await self._position.passed(self._session.delivery.last_event_id, now=math.inf)
         finally:
             await self.aclose()
 
@@ -429,7 +441,7 @@ class ResilientStream:
         """
         Take up to *limit* of the events that need no waiting, for the face that hands them to another thread.
 
-        There are none where single events are looked at: by a checkpoint, observers, `until`, `events`.
+        There are none where single events are looked at: by observers, `until`, `events`.
         """
         ready, taken = self._ready, list[ServerSentEvent]()
         while ready and len(taken) < limit and isinstance(event := ready[0], ServerSentEvent):
@@ -439,13 +451,70 @@ class ResilientStream:
             self._pump.handed = taken[-1]
         return taken
 
+    def _give_back(self, batch: Collection[ServerSentEvent], handed: ServerSentEvent | None) -> None:
+        """Take it that the consumer has got *handed*, and not what was taken behind it."""
+        if batch:
+            self._pump.handed = handed
+
     def __del__(self) -> None:
         """Close a connection that was left open, and warn about it."""
         pump = getattr(self, "_pump", None)
-        if pump is not None and pump.connection is not None:
+        if pump is not None and pump.is_open:
             pump.abandon()  # first, for a warning that is recorded keeps the stream
             warnings.warn(f"unclosed {self!r}; use 'async with'", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
         """Show where the stream leads, without secrets, and its state."""
         return f"<ResilientStream {self._where} {self.state.value}>"
+
+
+class Activities:
+    """
+    The iterator behind `ResilientStream.activity`.
+
+    An object and not a generator, which would leak its connection when abandoned.
+    """
+
+    def __init__(self, take: Callable[[], Awaitable[Activity | None]]) -> None:
+        self._take = take
+
+    def __aiter__(self) -> Self:
+        """Iterate over everything."""
+        return self
+
+    async def __anext__(self) -> Activity:
+        """Wait for the next thing that happens."""
+        item = await self._take()
+        if item is None:
+            raise StopAsyncIteration
+        return item
+
+
+class Decoded(Generic[T]):
+    """The iterator behind `ResilientStream.decoded`."""
+
+    def __init__(
+        self, take: Callable[[], Awaitable[ServerSentEvent]], decoder: Callable[[str], T], invalid: Invalid[T]
+    ) -> None:
+        self._take = take
+        self._decoder = decoder
+        self._invalid = invalid
+
+    def __aiter__(self) -> Self:
+        """Iterate over the decoded payloads."""
+        return self
+
+    async def __anext__(self) -> T:
+        """Wait for the next event and decode its data."""
+        while True:
+            event = await self._take()
+            try:
+                try:
+                    return answered_at_once("decoder", self._decoder(event.data))
+                except Exception as exc:
+                    if callable(self._invalid):
+                        return self._invalid(event, exc)
+                    if self._invalid == "raise":
+                        raise
+            except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
+                raise RuntimeError("a function given to decoded() raised StopAsyncIteration") from exc

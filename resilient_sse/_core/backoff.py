@@ -106,7 +106,8 @@ class Pacing:
         self._max_server_delay = max_server_delay
         own = backoff.random if isinstance(backoff, Backoff) else None
         self._random = random if own is None else own
-        self._series: Iterator[float] | None = None
+        self.series: Iterator[float] | None = None
+        """The delays of the caller's own, as far as the present outage has not taken them."""
         self._last: float | None = None
         self._retry: float | None = None
         self._retry_after: float | None = None
@@ -127,7 +128,7 @@ class Pacing:
 
     def reset(self) -> None:
         """End the outage: the next delay is a first one again."""
-        self._series = None
+        self.series = None
         self._retry_after = None
 
     def delay(self, attempt: int) -> float:
@@ -150,12 +151,12 @@ class Pacing:
             initial = backoff.initial if self._retry is None else self._retry
             nominal = _grow(initial, backoff.factor, backoff.maximum, attempt)
             return _band(nominal, backoff.jitter, backoff.maximum)
-        if self._series is None:
+        if self.series is None:
             series = backoff()
             if not isinstance(series, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"backoff must return an iterator of delays in seconds, not {series!r}")
-            self._series, self._last = iter(series), None
-        delay = next(self._series, self._last)
+            self.series, self._last = iter(series), None
+        delay = next(self.series, self._last)
         if delay is None:
             raise ValueError("backoff: the series of delays is empty")
         check_seconds("backoff: a delay of the series", delay, optional=False)

@@ -24,7 +24,7 @@ from resilient_sse._core.errors import (
 from resilient_sse._core.states import Reason, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from resilient_sse._core.options import StreamOptions
 
@@ -106,6 +106,11 @@ class Outage:
         """Attempts that followed a failure since the outage began: the part of the budget that is spent."""
         self.began_at: float | None = None
         """When it began, `None` outside an outage."""
+        self._last: tuple[int, float | None, Iterator[float] | None] = (
+            0,
+            None,
+            None,
+        )  # before a connection ended it
 
     def begin(self, now: float) -> None:
         """Record a failure; the first one begins the outage."""
@@ -114,9 +119,15 @@ class Outage:
 
     def end(self) -> None:
         """Reset: the stream is well again."""
+        if self.began_at is not None:
+            self._last = (self.attempt, self.began_at, self.pacing.series)
         self.attempt = 0
         self.began_at = None
         self.pacing.reset()
+
+    def relapse(self) -> None:
+        """Go on with the outage that the present connection has ended: what it brought was no sign of health."""
+        self.attempt, self.began_at, self.pacing.series = self._last
 
     def renew(self) -> None:
         """Begin anew, because the program asks again after the stream gave up."""
@@ -131,6 +142,7 @@ class Outage:
     def accepted(self) -> None:
         """Record that the server has accepted the credentials."""
         self._refused_credentials = False
+        self._last = (self.attempt, self.began_at, self.pacing.series)
 
     def decide(
         self,

@@ -110,13 +110,20 @@ class _Connection:
     """What one connection has brought; made when it is opened, and again, without a time, when it is lost."""
 
     __slots__ = (
-        "answered", "begins", "dispatched", "fed", "opened_at", "parser", "proved", "received_before", "rest",
+        "answered", "begins", "cursor", "dispatched", "fed", "opened_at", "parser", "proved", "received_before",
+        "rest",
     )  # fmt: skip
 
     def __init__(
-        self, max_event_bytes: int | None, *, opened_at: float | None = None, before: int = 0
+        self,
+        max_event_bytes: int | None,
+        *,
+        opened_at: float | None = None,
+        before: int = 0,
+        cursor: str | None = None,
     ) -> None:
         self.opened_at = opened_at
+        self.cursor = cursor  # where it began
         self.parser = Parser(max_event_bytes=max_event_bytes)
         self.begins, self.received_before = (
             b"",
@@ -220,7 +227,7 @@ class Session:
         stats.reconnects += self.connection > 1
         stats.connected_at = now
         limit = self._options.max_event_bytes
-        self._current = _Connection(limit, opened_at=now, before=stats.bytes_received)
+        self._current = _Connection(limit, opened_at=now, before=stats.bytes_received, cursor=delivery.cursor)
         self.outage.accepted()
         self.silence.start()
         if self._recorder is not None:
@@ -317,7 +324,12 @@ class Session:
             self.delivery.give_up()
         current, partial = self._current, self.stats.partial
         answered = reason is Reason.EOF and current.answered
+        # Events that no id can resume after come again with each answer, before the same error.
+        again = isinstance(error, StreamError) and self.delivery.cursor == current.cursor
+        relapses = again and not self._has_settled(now)
         self._disconnected(now, answered=answered)
+        if relapses:
+            self.outage.relapse()
         if reason is Reason.EOF:
             error = self._ended(current, cut=self.stats.partial > partial)
         stalled = reason in (Reason.STALL, Reason.EVENT_TIMEOUT)

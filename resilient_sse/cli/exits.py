@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from enum import IntEnum
-from threading import Event, Thread
+from threading import Thread
+from typing import TYPE_CHECKING
 
 from resilient_sse._core.errors import (
     BadStatusError,
@@ -15,7 +16,11 @@ from resilient_sse._core.errors import (
 )
 from resilient_sse.cli.output import escape
 
-__all__ = ["Exit", "complain", "end_with_stdin", "explain"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
+__all__ = ["Exit", "complain", "end_with_stdin", "explain", "follow_stdin"]
 
 _EXCERPT_CHARACTERS = 200
 _READ_BYTES = 65536
@@ -42,9 +47,9 @@ class Exit(IntEnum):
     """The reader of the output went away.  As shells report SIGPIPE."""
 
 
-def complain(text: str) -> None:
+def complain(text: str, who: str = "resilient-sse") -> None:
     """Say on standard error, in one line, what went wrong."""
-    print(f"resilient-sse: error: {' '.join(escape(text).split())}", file=sys.stderr, flush=True)
+    print(f"{who}: error: {' '.join(escape(text).split())}", file=sys.stderr, flush=True)
 
 
 def explain(error: ResilientSSEError) -> tuple[Exit, str]:
@@ -68,13 +73,27 @@ def _excerpt(error: HandshakeError) -> str:
     return f": {error.body_excerpt.strip()[:_EXCERPT_CHARACTERS]}"
 
 
+def follow_stdin(told: Callable[[bytes], object]) -> None:
+    """
+    Have *told* called with what comes on standard input, and with nothing when it ends.
+
+    It ends, too, when whoever started this process has died.  A thread of our own reads, for a loop waits for its
+    workers at the end; and not by way of the buffered file, whose lock Python would find held at exit.
+    """
+
+    def read() -> None:
+        data = b"more"
+        while data:
+            try:
+                # Without a standard input, its number may be that of any file that was opened since.
+                data = b"" if sys.stdin is None else os.read(0, _READ_BYTES)
+            except OSError:
+                data = b""
+            told(data)
+
+    Thread(target=read, daemon=True).start()
+
+
 def end_with_stdin(ended: Event) -> None:
-    """Set *ended* when standard input ends, which is also when whoever started this process has died."""
-    Thread(target=_wait_for_end, args=[ended], daemon=True).start()
-
-
-def _wait_for_end(ended: Event) -> None:
-    # Not by way of the buffered file: a thread that reads holds its lock, and Python aborts over that at exit.
-    while os.read(sys.stdin.fileno(), _READ_BYTES):
-        pass
-    ended.set()
+    """Set *ended* when standard input ends."""
+    follow_stdin(lambda data: None if data else ended.set())

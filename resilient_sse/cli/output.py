@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import select
 import stat
-import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
-
-import anyio
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +26,7 @@ def escape(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
-def silence(stream: IO[str]) -> None:
+def silence(stream: TextIO) -> None:
     """Point *stream* nowhere, or the interpreter would complain at its end about what could not be written."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -40,31 +37,34 @@ def silence(stream: IO[str]) -> None:
         os.close(devnull)
 
 
-def closed() -> IO[str]:
+def closed() -> TextIO:
     """Return a stream that refuses every write: the standard output of a process that was started without one."""
     return open(os.open(os.devnull, os.O_RDONLY), encoding="utf-8", closefd=False)
 
 
-def nowhere() -> IO[str]:
+def nowhere() -> TextIO:
     """Return a stream that takes everything, for a process that was started without standard error."""
     return Path(os.devnull).open("w", encoding="utf-8")  # it stays open for as long as the process runs
 
 
 class Output:
     """
-    Standard output, flushed at each write.
+    Where events go, flushed at each write.
 
     Nothing is queued: a slow reader slows the stream down.  Where it is a pipe, waiting for its reader leaves the
     event loop free, so that Ctrl-C and `--timeout` still work.
+
+    Args:
+        stream: Standard output, or a file.
 
     Attributes:
         terminal: Whether a person is looking at it.
     """
 
-    def __init__(self) -> None:
-        self.terminal: bool = sys.stdout.isatty()
-        self._buffer = sys.stdout.buffer
-        self._pipe = _pipe(sys.stdout)
+    def __init__(self, stream: TextIO) -> None:
+        self.terminal: bool = stream.isatty()
+        self._stream = stream
+        self._pipe = _pipe(stream)
 
     async def write(self, text: str) -> None:
         """
@@ -74,15 +74,23 @@ class Output:
             BrokenPipeError: Nobody reads it any more.
             OSError: It cannot be written.
         """
-        encoding = sys.stdout.encoding if self.terminal else "utf-8"
-        data = text.encode(encoding, "backslashreplace")
-        if self._pipe is None:
-            self._buffer.write(data)
-            self._buffer.flush()
+        if self.terminal:
+            import click
+
+            encoding = self._stream.encoding
+            # click translates colours where a terminal needs it.
+            click.echo(text.encode(encoding, "backslashreplace").decode(encoding), self._stream, nl=False)
             return
+        data = text.encode("utf-8", "backslashreplace")
+        if self._pipe is None:
+            self._stream.buffer.write(data)
+            self._stream.buffer.flush()
+            return
+        from anyio import wait_writable
+
         rest = memoryview(data)
         while rest:
-            await anyio.wait_writable(self._pipe)
+            await wait_writable(self._pipe)
             # A pipe that is ready takes this much without blocking.
             rest = rest[os.write(self._pipe, rest[: select.PIPE_BUF]) :]
 
@@ -90,8 +98,10 @@ class Output:
         """Call *gone* as soon as nobody reads the pipe; on a quiet stream no write would ever find out."""
         if self._pipe is None:
             return
+        from anyio import wait_readable
+
         try:
-            await anyio.wait_readable(self._pipe)
+            await wait_readable(self._pipe)
         except (NotImplementedError, OSError):
             return  # then the next write finds out
         poll = select.poll()
@@ -100,7 +110,7 @@ class Output:
             gone()
 
 
-def _pipe(stream: IO[str]) -> int | None:
+def _pipe(stream: TextIO) -> int | None:
     """Return the descriptor of *stream* if it is a pipe that can be waited for."""
     try:
         descriptor = stream.fileno()

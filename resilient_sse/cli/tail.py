@@ -2,96 +2,291 @@
 
 from __future__ import annotations
 
+import getpass
+import json
+import os
+import re
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-import anyio
+import click
 
-from resilient_sse._client.stream import ResilientStream
-from resilient_sse._core.errors import ResilientSSEError
-from resilient_sse._core.events import Comment, Opened
-from resilient_sse._core.states import Reason, StateChange, StreamState
+from resilient_sse.cli.arguments import (
+    COUNT,
+    COUNT_OR_NONE,
+    SECONDS_OR_NONE,
+    Parsed,
+    checked,
+    command,
+    option,
+    refuse,
+)
 from resilient_sse.cli.exits import Exit, complain, explain
-from resilient_sse.cli.forms import form_named
 from resilient_sse.cli.output import Output, escape
 
 if TYPE_CHECKING:
-    from resilient_sse._core.events import Gap
+    import httpx
+
+    from resilient_sse import Gap, ResilientStream, ServerSentEvent, StateChange
     from resilient_sse._core.ports import Fact
-    from resilient_sse.cli.arguments import TailOptions
 
-__all__ = ["run_tail"]
+__all__ = ["HEADER", "URL", "tail"]
 
-_HEARTBEAT = "heartbeat"
+Form: TypeAlias = "Callable[[ServerSentEvent], str]"
+
+_FIELDS: Final = ("event", "data", "id", "last_event_id", "retry", "connection")
+
+_NETWORK: Final = ("insecure", "cacert", "cert", "key", "proxy")
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+# Continuation lines start with this, so that data cannot pretend to be the next event.
+_INDENT: Final = "    "
+
+# What JSON may carry as it is, but a terminal should not be sent.
+_UNSAFE_IN_JSON: Final = re.compile("[\x7f-\x9f]")
 
 
-def run_tail(options: TailOptions) -> int:
-    """
-    Follow a stream until it ends in one way or another, and return the exit code.
+def _url(text: str) -> str:
+    if "://" in text:
+        return text
+    return f"http://localhost{text}" if text.startswith(":") else f"http://{text}"
 
-    Raises:
-        OSError: The output cannot be written.
-    """
+
+def _header(text: str) -> tuple[str, str]:
+    if text.endswith(";") and ":" not in text:  # curl's way to send an empty value
+        text = f"{text[:-1]}:"
+    name, colon, value = text.partition(":")
+    if not colon or not _TOKEN.fullmatch(name):
+        raise ValueError(f"{text!r} is not 'Name: value'")
+    value = value.strip(" \t")
+    if any(c in value for c in "\r\n\0"):
+        raise ValueError(f"the value of {name} contains a line end")
+    return name, value
+
+
+def _data(text: str) -> bytes:
+    """Read a part of the body as curl does: a file without its line ends."""
+    if not text.startswith("@"):
+        return os.fsencode(text)
     try:
-        stream = _stream(options)
-    except (TypeError, ValueError) as error:
-        complain(str(error))
-        return Exit.USAGE
-    return anyio.run(_run, stream, options)
+        data = sys.stdin.buffer.read() if text == "@-" else Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{text[1:]} cannot be read: {error.strerror}") from error
+    return data.translate(None, b"\r\n\0")
 
 
-def _stream(options: TailOptions) -> ResilientStream:
-    """
-    Make the stream that the options describe.
+def _credentials(text: str) -> tuple[str, str]:
+    name, colon, password = text.partition(":")
+    if colon:
+        return name, password
+    if not sys.stdin.isatty():
+        raise ValueError("USER:PASSWORD is needed where nobody can be asked for the password")
+    try:
+        return name, getpass.getpass(f"Password for {name!r}: ")
+    except EOFError:
+        raise ValueError("no password was given") from None
 
-    Raises:
-        ValueError: An option is out of its range.
-    """
-    # Heartbeats are hidden as the library does it, unless they are what was asked for.
-    wanted = options.events is not None and _HEARTBEAT in options.events
-    talk = _Talk(verbose=options.verbose)
-    stream = ResilientStream(
-        options.url,
-        method=options.method,
-        headers=options.headers,
-        content=options.content,
-        auth=options.auth,
-        last_event_id=options.last_event_id,
-        resume_param=options.resume_param,
-        stall_timeout=options.stall_timeout,
-        max_retries=options.max_retries,
-        heartbeat_events=() if wanted else (_HEARTBEAT,),
-        events=options.events,
-        until=options.until,
-        on_eof="complete" if options.complete_on_eof else "reconnect",
-        observers=[talk.observe] if options.verbose else [],
-    )
-    if not options.quiet:
+
+def _types(text: str) -> frozenset[str]:
+    types = frozenset(text.split(",")) - {""}
+    if not types:
+        raise ValueError("no event type is named")
+    return types
+
+
+URL: Final = Parsed(_url, "URL")
+HEADER: Final = Parsed(_header, "'NAME: VALUE'")
+_DATA: Final = Parsed(_data, "DATA")
+_USER: Final = Parsed(_credentials, "USER:PASSWORD")
+
+_request = partial(option, section="Request, as curl has it")
+_stream = partial(option, section="Stream")
+_end = partial(option, section="End")
+_output = partial(option, section="Output")
+
+
+@command(
+    "Follow the event stream at URL, reconnecting and resuming as needed.  Events go to standard output, "
+    "everything else to standard error.  A URL without a scheme is http://, and :8000/path is on this machine.",
+    examples="""
+resilient-sse tail https://host/stream --until done
+resilient-sse tail -H 'Authorization: Bearer TOKEN' -d @prompt.json --until '[DONE]' --raw https://host/reply
+""",
+    exits={
+        0: "the stream is complete, or --count was reached",
+        1: "gave up: retries are spent",
+        3: "the answer is no event stream (status or content type)",
+        4: "another failure of the stream or of the output",
+        124: "--timeout has passed",
+        141: "the reader of the output went away",
+    },
+)
+@click.argument("url", type=URL)
+@_request("-X", "--request", "method", help="GET by default, POST with -d.")
+@_request("-H", "--header", "headers", type=HEADER, multiple=True, help="Repeatable.")
+@_request("-d", "--data", type=_DATA, multiple=True, help="The body; @FILE reads it, @- from standard input.")
+@_request("-u", "--user", "auth", type=_USER, help="A password that is not given is asked for.")
+@_request("-k", "--insecure", is_flag=True, help="Trust any certificate.")
+@_request("--cacert", type=_FILE, without=["insecure"], help="Trust the certificates in this file only.")
+@_request("--cert", type=_FILE, help="Your own certificate, and its key unless --key has it.")
+@_request("--key", type=_FILE, help="The key of --cert.")
+@_request("-x", "--proxy", metavar="URL", help="Instead of the proxy that the environment names.")
+@_request("--connect-timeout", type=SECONDS_OR_NONE, default=10.0, help="For the connection, or none.")
+@_request("-L", "--location", is_flag=True, expose_value=False, help="Ignored: redirects are followed.")
+@_request("-N", "--no-buffer", is_flag=True, expose_value=False, help="Ignored: nothing is ever buffered.")
+@_stream("--last-event-id", metavar="ID", help="Resume after this id.")
+@_stream("--resume-param", metavar="NAME", help="A query parameter that carries the id too.")
+@_stream("--events", type=Parsed(_types, "A,B"), help="Only events of these types.")
+@_stream(
+    "--stall-timeout", type=SECONDS_OR_NONE, default=30.0, help="Silence that ends a connection, or none."
+)
+@_stream("--max-retries", type=COUNT_OR_NONE, default=5, help="Retries that may fail in a row, or none.")
+@_stream(
+    "--no-reconnect",
+    is_flag=True,
+    without=["max_retries"],
+    help="One connection, whose clean end is the end.",
+)
+@_end("--until", metavar="TEXT", help="End after the first event of this type, or with exactly this data.")
+@_end("--count", type=COUNT, help="End after so many events.")
+@_end("--timeout", "-m", "--max-time", type=SECONDS_OR_NONE, help="End after so many seconds, with code 124.")
+@_end("--complete-on-eof", is_flag=True, help="A clean end of the response is the end.")
+@_output("--json", "as_json", is_flag=True, help="A JSON object a line.")
+@_output("--raw", is_flag=True, without=["as_json", "timestamps"], help="The data only.")
+@_output("-t", "--timestamps", is_flag=True, help="When each line came, on this machine's clock.")
+@_output("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write events there.")
+@_output("-q", "--quiet", "-s", "--silent", is_flag=True, help="No states, only errors.")
+@_output("-v", "--verbose", is_flag=True, without=["quiet"], help="Response headers and comments, too.")
+def tail(
+    *,
+    url: str,
+    count: int | None,
+    timeout: float | None,
+    as_json: bool,
+    raw: bool,
+    timestamps: bool,
+    output: Path | None,
+    quiet: bool,
+    verbose: bool,
+    **given: Any,
+) -> int:
+    """Follow a stream, which is made of the rest that is *given*."""
+    # A third of the time to the first request: httpx's own command, which brings rich, where click is installed.
+    cast("dict[str, Any]", sys.modules).setdefault("httpx._main", None)
+    import anyio
+
+    talk = _Talk(verbose=verbose, timestamps=timestamps)
+    client = _client(**{name: given.pop(name) for name in _NETWORK})
+    with checked():
+        stream = _made(url, client=client, observers=[talk.observe] if verbose else [], **given)
+    if not quiet:
         stream.on_state_change(talk.change)
         stream.on_gap(talk.gap)
-    return stream
+    with nullcontext(sys.stdout) if output is None else output.open("w", encoding="utf-8") as file:
+        out = Output(file)
+        form = _form(as_json=as_json, raw=raw, timestamps=timestamps, terminal=out.terminal)
+
+        async def run() -> Exit:
+            async with client or nullcontext():
+                return await _run(stream, out, form, count=count, seconds=timeout)
+
+        return anyio.run(run)
 
 
-async def _run(stream: ResilientStream, options: TailOptions) -> Exit:
-    output = Output()
+def _made(
+    url: str,
+    *,
+    data: tuple[bytes, ...],
+    no_reconnect: bool,
+    complete_on_eof: bool,
+    until: str | None,
+    **given: Any,
+) -> ResilientStream:
+    """Make the stream; what is *given* beside the named has the names of its arguments."""
+    from resilient_sse import ResilientStream
+
+    given["headers"] = [*given["headers"]]
+    given["method"] = given["method"] or ("POST" if data else "GET")
+    if data:
+        given["content"] = b"&".join(data)
+        if "content-type" not in {name.lower() for name, _ in given["headers"]}:
+            given["headers"].append(("Content-Type", "application/x-www-form-urlencoded"))
+    if no_reconnect:
+        given["max_retries"] = 0
+    if until is not None:
+
+        def ends(event: ServerSentEvent) -> bool:
+            return until in (event.event, event.data)
+
+        given["until"] = ends
+        given["heartbeat_events"] = {"heartbeat"} - {until}
+    if complete_on_eof or no_reconnect:
+        given["on_eof"] = "complete"
+    return ResilientStream(url, **given)
+
+
+def _client(
+    *, insecure: bool, cacert: Path | None, cert: Path | None, key: Path | None, proxy: str | None
+) -> httpx.AsyncClient | None:
+    """Make a client that trusts, shows and goes through what was asked for; `None` if nothing was."""
+    if key and not cert:
+        refuse("--key is the key of a certificate; give --cert, too")
+    if not (insecure or cacert or cert or proxy):
+        return None
+    import ssl
+    from importlib.metadata import version
+
+    import httpx
+
+    used = f"--cacert {cacert}"
+    try:
+        context = ssl.create_default_context(cafile=cacert) if cacert else httpx.create_ssl_context()
+        if insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if cert:
+            used = f"--cert {cert}"
+            context.load_cert_chain(cert, key)
+        if proxy:
+            used = "--proxy"  # whose value may hold a password
+            proxy = proxy if "://" in proxy else f"http://{proxy}"
+        # The name that a stream without a client gives itself.
+        agent = {"User-Agent": f"resilient-sse/{version('resilient-sse')}"}
+        return httpx.AsyncClient(verify=context, proxy=proxy, headers=agent)
+    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+        refuse(f"{used} cannot be used: {error}")
+
+
+async def _run(
+    stream: ResilientStream, output: Output, form: Form, *, count: int | None, seconds: float | None
+) -> Exit:
+    import anyio
+
     ending: Exit | OSError = BrokenPipeError()  # stays if the watch below ends it
-    with anyio.move_on_after(options.timeout) as clock:
+    with anyio.move_on_after(seconds) as clock:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(output.watch, tasks.cancel_scope.cancel)
-            ending = await _follow(stream, options, output)
+            ending = await _follow(stream, output, form, count)
             tasks.cancel_scope.cancel()
     if clock.cancelled_caught:
-        complain(f"--timeout: {options.timeout:g} s have passed")
+        complain(f"--timeout: {seconds:g} s have passed")
         return Exit.TIMEOUT
     if isinstance(ending, OSError):
         raise ending
     return ending
 
 
-async def _follow(stream: ResilientStream, options: TailOptions, output: Output) -> Exit | OSError:
+async def _follow(stream: ResilientStream, output: Output, form: Form, count: int | None) -> Exit | OSError:
     """Print events until the stream ends; errors are returned, because a task group would wrap them."""
-    form = form_named(options.form, terminal=output.terminal)
-    left = options.count
+    from resilient_sse import ResilientSSEError
+
+    left = count
     try:
         async with stream:
             async for event in stream:
@@ -109,44 +304,77 @@ async def _follow(stream: ResilientStream, options: TailOptions, output: Output)
     return Exit.ENDED
 
 
+def _form(*, as_json: bool, raw: bool, timestamps: bool, terminal: bool) -> Form:
+    """Return what makes text of an event: an object, the data alone, or a line for people."""
+    coloured = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    def line_of(event: ServerSentEvent) -> str:
+        label = f"[{escape(event.event if event.id is None else f'{event.event} {event.id}')}]"
+        body = escape(event.data).replace("\n", f"\n{_INDENT}")
+        stamp = f"{_now()} " if timestamps else ""
+        return f"{stamp}{click.style(label, fg='cyan') if coloured else label} {body}\n"
+
+    def object_of(event: ServerSentEvent) -> str:
+        fields = {name: getattr(event, name) for name in _FIELDS}
+        if timestamps:
+            fields["at"] = _now()
+        line = json.dumps(fields, ensure_ascii=False)
+        return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", line) + "\n"
+
+    def data_of(event: ServerSentEvent) -> str:
+        return (escape(event.data) if terminal else event.data) + "\n"
+
+    return object_of if as_json else data_of if raw else line_of
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
 class _Talk:
     """
     What is said on standard error, with curl's marks: `*` for news, `<` for what the server said.
 
     Args:
         verbose: Whether the causes of failures are told.
+        timestamps: Whether each line says when.
     """
 
-    def __init__(self, *, verbose: bool) -> None:
+    def __init__(self, *, verbose: bool, timestamps: bool) -> None:
         self._verbose = verbose
+        self._timestamps = timestamps
 
     def change(self, change: StateChange) -> None:
         """Tell a change of state, but not what the exit tells anyway."""
+        from resilient_sse import Reason, StreamState
+
         if change.new is StreamState.ERROR or change.reason in (Reason.CLOSED, Reason.RESTART):
             return  # nothing here restarts a stream, so that is a read cut short by the end
         details = ""
         if change.new is StreamState.RECONNECTING:
             budget = "" if change.max_retries is None else f"/{change.max_retries}"
             details = f" [{change.reason.value}; retry {change.attempt}{budget} in {change.delay or 0:.1f} s]"
-        _say("*", change.message + details)
+        self._say("*", change.message + details)
         if self._verbose and change.error is not None:
-            _say("*", f"{type(change.error).__name__}: {change.error}")
+            self._say("*", f"{type(change.error).__name__}: {change.error}")
 
     def gap(self, gap: Gap) -> None:
         """Tell a loss."""
         missing = "events may be missing" if gap.missing is None else f"{gap.missing} missing"
-        _say("*", f"Gap ({gap.kind}) after id {gap.after_id}, before id {gap.before_id}: {missing}")
+        self._say("*", f"Gap ({gap.kind}) after id {gap.after_id}, before id {gap.before_id}: {missing}")
 
     def observe(self, fact: Fact) -> None:
         """Tell what the server sends besides events."""
+        from resilient_sse import Comment, Opened
+
         if isinstance(fact, Opened):
-            _say("<", f"{fact.status}")
+            self._say("<", f"{fact.status}")
             for name, value in fact.headers.items():
-                _say("<", f"{name}: {value}")
+                self._say("<", f"{name}: {value}")
         elif isinstance(fact, Comment):
-            _say("<", f":{fact.text}")
+            self._say("<", f":{fact.text}")
 
-
-def _say(mark: str, text: str) -> None:
-    line = escape(text).replace("\n", " ")
-    print(f"{mark} {line}", file=sys.stderr, flush=True)
+    def _say(self, mark: str, text: str) -> None:
+        stamp = f"{_now()} " if self._timestamps else ""
+        line = escape(text).replace("\n", " ")
+        print(f"{stamp}{mark} {line}", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakValueDictionary
 
 from resilient_sse._client.log import logger
-from resilient_sse.metrics.catalogue import Kind
+from resilient_sse.metrics.catalogue import RECOVERY, Kind
 from resilient_sse.metrics.feeding import Feeder
 from resilient_sse.metrics.labels import Labelled
 
@@ -47,23 +47,18 @@ class StatsD(Protocol):
 
     def count(self, metric: str, value: float, tags: list[str] | None = None) -> object:
         """Send an increment."""
-        ...
 
     def gauge(self, metric: str, value: float, tags: list[str] | None = None) -> object:
         """Send a value."""
-        ...
 
     def distribution(self, metric: str, value: float, tags: list[str] | None = None) -> object:
         """Send one value of a distribution."""
-        ...
 
     def open_buffer(self) -> object:
         """Begin to pack what is sent."""
-        ...
 
     def close_buffer(self) -> object:
         """Send what was packed."""
-        ...
 
 
 class DatadogMetrics(Labelled):
@@ -147,6 +142,8 @@ class _Sender(Feeder):
         self._waiting: deque[tuple[Metric, Values, float]] = deque()
 
     def observe(self, metric: Metric, labels: Values, value: float) -> None:
+        if metric is RECOVERY:  # the same as `sse_reconnect_time_ms`; each metric has its price
+            return
         if len(self._waiting) < MAX_WAITING:
             self._waiting.append((metric, labels, value))
             if len(self._waiting) == MANY:

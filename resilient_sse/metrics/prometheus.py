@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from itertools import product
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from resilient_sse.metrics.catalogue import (
@@ -246,7 +246,8 @@ class _Merged(MultiProcessCollector):
 
     def collect(self) -> list[Family]:
         """Read all files."""
-        families: dict[str, Family] = {family.name: family for family in super().collect()}  # type: ignore[no-untyped-call]
+        added_up = cast("Iterable[Family]", super().collect())  # type: ignore[no-untyped-call]
+        families = {family.name: family for family in added_up}
         sent, arrived = (
             {tuple(sample.labels.items()): sample.value for sample in families[metric.name].samples}
             if metric.name in families

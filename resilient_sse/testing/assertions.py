@@ -88,10 +88,8 @@ def assert_nothing_lost(recorder: Recorder, sent: Iterable[str | int]) -> None:
     missing = [event_id for event_id in ids if event_id not in delivered]
     if missing:
         were = "was" if len(missing) == 1 else "were"
-        _fail(
-            recorder,
-            f"{len(missing)} of {counted(len(ids), 'event')} {were} not delivered: {_named(missing)}",
-        )
+        what = f"{len(missing)} of {counted(len(ids), 'event')} {were} not delivered"
+        _fail(recorder, f"{what}: {_named(missing)}")
     if recorder.gaps:
         _fail(recorder, f"the stream reported {counted(len(recorder.gaps), 'gap')}: {recorder.gaps[0]}")
 
@@ -110,8 +108,8 @@ def assert_no_duplicates(recorder: Recorder) -> None:
     repeated = [str(event_id) for (event_id, _, _), times in seen.items() if times > 1]
     if repeated:
         were = "was" if len(repeated) == 1 else "were"
-        what = f"{counted(len(repeated), 'event')} {were} delivered more than once: {_named(repeated)}"
-        _fail(recorder, what)
+        what = f"{counted(len(repeated), 'event')} {were} delivered more than once"
+        _fail(recorder, f"{what}: {_named(repeated)}")
 
 
 def assert_in_order(recorder: Recorder, *, key: Callable[[ServerSentEvent], float] | None = None) -> None:
@@ -157,13 +155,11 @@ def assert_reconnected(
     count = len(reasons) if wanted is None else reasons.count(wanted)
     if count == times or (times is None and count):
         return
-    because = "" if wanted is None else f" because of {wanted.value}"
-    expected = "at least once" if times is None else counted(times, "time")
     all_of_them = _words([found.value for found in reasons])
     _fail(
         recorder,
-        f"reconnects{because}",
-        expected=expected,
+        "reconnects" if wanted is None else f"reconnects because of {wanted.value}",
+        expected="at least once" if times is None else counted(times, "time"),
         got=f"{counted(count, 'time')}; reconnects: {all_of_them}",
     )
 
@@ -191,15 +187,11 @@ def assert_delays_within(recorder: Recorder, *bands: tuple[float, float]) -> Non
     delays = recorder.delays
     if len(delays) < len(bands):
         _fail(recorder, "number of delays", expected=f"{len(bands)} or more", got=_words(delays))
-    further = [bands[-1]] * (len(delays) - len(bands))
-    for number, (delay, (least, most)) in enumerate(zip(delays, [*bands, *further], strict=True), 1):
+    for number, delay in enumerate(delays, 1):
+        least, most = bands[min(number, len(bands)) - 1]
         if not least <= delay <= most:
-            _fail(
-                recorder,
-                f"delay {number} of {len(delays)}",
-                expected=f"{least} to {most} s",
-                got=f"{delay} s",
-            )
+            what = f"delay {number} of {len(delays)}"
+            _fail(recorder, what, expected=f"{least} to {most} s", got=f"{delay} s")
 
 
 def _fail(recorder: Recorder, what: str, *, expected: str = "", got: str = "") -> NoReturn:
@@ -225,7 +217,7 @@ def _number(event: ServerSentEvent) -> int:
 
 
 def _mended(changes: Sequence[StateChange]) -> list[Reason]:
-    """Tell of each outage that ended with a connection how it began."""
+    """Return how each outage began that ended with a connection."""
     reasons: list[Reason] = []
     began: Reason | None = None
     for change in changes:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import contextmanager, suppress
-from functools import partial, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
@@ -64,11 +64,11 @@ class _Asked(Future[None]):
 def _at_once(
     method: Callable[Concatenate[FaultProxy, P], T],
 ) -> Callable[Concatenate[RunningProxy, P], T]:
-    """Make a method that has the proxy's thread call *method*, and waits for it."""
+    """Make a method that does in the proxy's thread what *method* does, and waits for it."""
 
     @wraps(method)
     def call(self: RunningProxy, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._into().call(partial(method, self._proxy, *args, **kwargs))
+        return self.call(lambda proxy: method(proxy, *args, **kwargs))
 
     return call
 
@@ -76,18 +76,11 @@ def _at_once(
 def _in_background(
     method: Callable[Concatenate[FaultProxy, P], Coroutine[Any, Any, None]],
 ) -> Callable[Concatenate[RunningProxy, P], Future[None]]:
-    """Make a method that checks its arguments, has the proxy's thread run *method*, and returns a future."""
+    """Make a method that does so in the background: it checks its arguments, and returns a future."""
 
     @wraps(method)
     def start(self: RunningProxy, /, *args: P.args, **kwargs: P.kwargs) -> Future[None]:
-        portal = self._into()
-        work = method(self._proxy, *args, **kwargs)
-        asked = _Asked()
-        running = portal.start_task_soon(lambda: work)
-        self._started.append((asked, running))
-        running.add_done_callback(asked.end_as)
-        asked.add_done_callback(lambda _: running.cancel())
-        return asked
+        return self.start(lambda proxy: method(proxy, *args, **kwargs))
 
     return start
 
@@ -151,6 +144,34 @@ class RunningProxy:
     handoff = _in_background(FaultProxy.handoff)
     play = _in_background(FaultProxy.play)
 
+    def call(self, function: Callable[[FaultProxy], T]) -> T:
+        """
+        Call *function* in the proxy's thread, and return what it returns.
+
+        Raises:
+            RuntimeError: The proxy has been stopped.
+        """
+        if self._portal is None:
+            raise RuntimeError(_STOPPED)
+        return self._portal.call(function, self._proxy)
+
+    def start(self, function: Callable[[FaultProxy], Coroutine[Any, Any, None]]) -> Future[None]:
+        """
+        Call *function* here, and run what it returns in the proxy's thread.
+
+        Raises:
+            RuntimeError: The proxy has been stopped.
+        """
+        if self._portal is None:
+            raise RuntimeError(_STOPPED)
+        work = function(self._proxy)
+        asked = _Asked()
+        running = self._portal.start_task_soon(lambda: work)
+        self._started.append((asked, running))
+        running.add_done_callback(asked.end_as)
+        asked.add_done_callback(lambda _: running.cancel())
+        return asked
+
     def end(self) -> None:
         """Give up what is still under way, and wait until it is over."""
         self._portal = None
@@ -168,12 +189,6 @@ class RunningProxy:
         for asked, _ in self._started:
             if not (asked.cancelled() or asked.was_asked) and (error := asked.exception()) is not None:
                 raise error
-
-    def _into(self) -> BlockingPortal:
-        """Return the way into the proxy's thread."""
-        if self._portal is None:
-            raise RuntimeError(_STOPPED)
-        return self._portal
 
 
 @contextmanager

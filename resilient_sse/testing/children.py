@@ -15,9 +15,8 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
-    from typing import IO
 
-    from anyio.abc import Process
+    from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 
 __all__ = ["Child", "ChildError", "child"]
 
@@ -47,25 +46,22 @@ class ChildError(Exception):
 
 class Child:
     """
-    A running process that writes JSON, one object a line.
+    A running process that writes JSON, one object a line; what is no object is passed over.
 
     Attributes:
         hello: The first object it wrote, when it was ready.
         last: The latest object it wrote after that.
     """
 
-    def __init__(
-        self, name: str, process: Process, errors: IO[bytes], told: Callable[[dict[str, Any]], None] | None
-    ) -> None:
+    def __init__(self, name: str, process: Process, told: Callable[[dict[str, Any]], None] | None) -> None:
         self.hello: dict[str, Any] = {}
         self.last: dict[str, Any] = {}
+        self.is_ending = False
         self._name = name
         self._process = process
-        self._errors = errors
         self._told = told
-        self._ending = False
-        assert process.stdout is not None  # noqa: S101 - it was asked for
-        self._lines = BufferedByteReceiveStream(process.stdout)
+        self._input = cast("ByteSendStream", process.stdin)  # both were asked for
+        self._lines = BufferedByteReceiveStream(cast("ByteReceiveStream", process.stdout))
 
     async def send(self, line: str) -> None:
         """
@@ -74,55 +70,13 @@ class Child:
         Raises:
             ChildError: The process is gone.
         """
-        assert self._process.stdin is not None  # noqa: S101 - it was asked for
         try:
-            await self._process.stdin.send(f"{line}\n".encode())
+            await self._input.send(f"{line}\n".encode())
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise ChildError(self._name, "has gone") from error
 
-    async def start(self) -> None:
-        """
-        Wait for the first line.
-
-        Raises:
-            ChildError: It did not come.
-        """
-        hello: dict[str, Any] | None = None
-        with anyio.move_on_after(_START_SECONDS):
-            hello = await self._object()
-        if hello is None:
-            await self.end()
-            raise ChildError(self._name, f"did not start{self._said()}")
-        self.hello = hello
-
-    async def watch(self) -> None:
-        """
-        Take whatever else it writes, up to its end.
-
-        Raises:
-            ChildError: It ended although nobody has asked it to.
-        """
-        while (told := await self._object()) is not None:
-            self.last = told
-        await self._process.wait()
-        if not self._ending:
-            raise ChildError(
-                self._name, f"ended too soon, with code {self._process.returncode}{self._said()}"
-            )
-
-    async def end(self) -> None:
-        """Ask it to stop by ending its standard input, and make it stop if it does not."""
-        self._ending = True
-        if self._process.stdin is not None:
-            await self._process.stdin.aclose()
-        with anyio.move_on_after(_STOP_SECONDS):
-            await self._process.wait()
-        if self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
-
-    async def _object(self) -> dict[str, Any] | None:
-        """Return the next object, or `None` at the end; lines that are none are passed over."""
+    async def receive(self) -> dict[str, Any] | None:
+        """Return the next object that it writes, or `None` at the end."""
         told: object = None
         try:
             while not isinstance(told, dict):
@@ -141,10 +95,15 @@ class Child:
             self._told(facts)
         return facts
 
-    def _said(self) -> str:
-        self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - _LAST_WORDS, 0))
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f": {lines[-1]}" if lines else ""
+    async def end(self) -> None:
+        """Ask it to stop by ending its standard input, and make it stop if it does not."""
+        self.is_ending = True
+        await self._input.aclose()
+        with anyio.move_on_after(_STOP_SECONDS):
+            await self._process.wait()
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
 
 
 @asynccontextmanager
@@ -160,34 +119,46 @@ async def child(
         told: Is given every object that it writes, the first included, and the last by the end of the block.
 
     Yields:
-        The process, ready, with its first line read.
+        The process, ready, with its first object read.
 
     Raises:
         ChildError: It did not start, or ended before the block did.
     """
+    failure: Exception | None = None
     with TemporaryFile() as errors:
-        try:
-            process = await anyio.open_process(
-                [sys.executable, "-P", *arguments],
-                stdin=subprocess.PIPE,
-                stderr=errors,
-                start_new_session=True,  # Ctrl-C is for us, and we end it
-            )
-        except OSError as error:
-            raise ChildError(name, f"did not start: {error}") from error
-        running = Child(name, process, errors, told)
-        failure: Exception | None = None
+
+        def failed(what: str) -> ChildError:
+            errors.seek(max(errors.seek(0, os.SEEK_END) - _LAST_WORDS, 0))
+            lines = errors.read().decode(errors="replace").strip().splitlines()
+            return ChildError(name, f"{what}: {lines[-1]}" if lines else what)
 
         async def watch() -> None:
+            """Take whatever else it writes; end the block if it ends although nobody has asked it to."""
             nonlocal failure
-            try:
-                await running.watch()
-            except ChildError as error:
-                failure = error
+            while (facts := await running.receive()) is not None:
+                running.last = facts
+            await process.wait()
+            if not running.is_ending:
+                failure = failed(f"ended too soon, with code {process.returncode}")
                 tasks.cancel_scope.cancel()
 
         try:
-            await running.start()
+            # A session of its own: Ctrl-C is for us, and we end it.
+            command = [sys.executable, "-P", *arguments]
+            process = await anyio.open_process(
+                command, stdin=subprocess.PIPE, stderr=errors, start_new_session=True
+            )
+        except OSError as error:
+            raise ChildError(name, f"did not start: {error}") from error
+        running = Child(name, process, told)
+        try:
+            hello = None
+            with anyio.move_on_after(_START_SECONDS):
+                hello = await running.receive()
+            if hello is None:
+                await running.end()
+                raise failed("did not start")
+            running.hello = hello
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(watch)
                 try:

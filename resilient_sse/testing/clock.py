@@ -20,17 +20,17 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from importlib import import_module
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
 
-from resilient_sse.testing import blocked
-from resilient_sse.testing.blocked import AllTasksBlockedError, endless, place
-
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from concurrent.futures import Executor
     from contextvars import Context
+    from types import FrameType
 
     from resilient_sse.testing.trio_clock import Watch
 
@@ -54,6 +54,67 @@ ResultT = TypeVar("ResultT")
 ArgsT = TypeVarTuple("ArgsT")
 
 
+THREAD_PATIENCE = 5.0
+"""Real seconds that time waits for a working thread.  Bounded: the thread may itself wait for the loop."""
+
+STRANGER_PATIENCE = 1.0
+"""Real seconds that a blocked loop waits for threads it knows nothing about before it calls itself stuck."""
+
+MOST_JUMPS = 1_000_000
+"""How often one clock jumps: far more than any test needs, and half a minute or so of real time."""
+
+
+class AllTasksBlockedError(RuntimeError):
+    """
+    Every task is blocked and no timer is pending: on real time, the program would hang for ever.
+
+    Args:
+        tasks: Where each task is waiting, one line per task.
+    """
+
+    def __init__(self, tasks: tuple[str, ...]) -> None:
+        super().__init__(tasks)
+        self.tasks = tasks
+
+    @override
+    def __str__(self) -> str:
+        return "\n    ".join(("every task is blocked and no timer is pending", *self.tasks))
+
+
+def endless(now: float, tasks: tuple[str, ...]) -> RuntimeError:
+    """
+    Make the error of a clock that has jumped `MOST_JUMPS` times.
+
+    Args:
+        now: The virtual time.
+        tasks: Where each task is waiting.
+    """
+    what = (
+        f"virtual time has jumped {MOST_JUMPS:,} times, to {now:,.0f} s: something polls or retries for ever"
+    )
+    return RuntimeError("\n    ".join((what, *tasks)))
+
+
+def place(step: object) -> str:
+    """Tell where a suspended coroutine waits."""
+    calls = [f"{frame.f_code.co_name} ({_where(frame)})" for frame in _frames(step)]
+    return " > ".join(calls) or "nowhere"
+
+
+def _where(frame: FrameType) -> str:
+    # The name of the file alone: the message may end up in a report, and directories are nobody's business.
+    return f"{PurePath(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def _frames(step: object) -> Iterator[FrameType]:
+    # `Task.get_stack()` shows only the outermost frame of a suspended coroutine; the inmost is of interest.
+    while step is not None:
+        frame: FrameType | None = getattr(step, "cr_frame", None) or getattr(step, "gi_frame", None)
+        if frame is not None:
+            yield frame
+        step = getattr(step, "cr_await", None) or getattr(step, "gi_yieldfrom", None)
+
+
 class _JumpingSelector(selectors.DefaultSelector):
     """Ask the operating system without waiting, and move the clock instead."""
 
@@ -69,12 +130,12 @@ class _JumpingSelector(selectors.DefaultSelector):
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
-        if self._threads_at_work() and (ready := super().select(blocked.THREAD_PATIENCE)):
+        if self._threads_at_work() and (ready := super().select(THREAD_PATIENCE)):
             return ready
         if timeout is not None:
             self.now += timeout
             self.jumps += 1
-            if self.jumps > blocked.MOST_JUMPS:
+            if self.jumps > MOST_JUMPS:
                 self.jumps = 0  # what cleans up may take its time as well
                 raise endless(self.now, _places())
             return []
@@ -83,7 +144,7 @@ class _JumpingSelector(selectors.DefaultSelector):
     def _wait_without_timer(self) -> list[tuple[selectors.SelectorKey, int]]:
         if len(self.get_map()) > self.own_files:
             return super().select(None)
-        if threading.active_count() > 1 and (ready := super().select(blocked.STRANGER_PATIENCE)):
+        if threading.active_count() > 1 and (ready := super().select(STRANGER_PATIENCE)):
             return ready
         raise AllTasksBlockedError(_places())
 

@@ -176,7 +176,6 @@ class MemoryServer:
             and of each request (`"request"`): the kind, the stream, and facts by name.
 
     Attributes:
-        refusing: Whether new connections are refused; it may be changed.
         max_live: How many connections of one stream were open at once, at most.
     """
 
@@ -189,13 +188,13 @@ class MemoryServer:
         random: Callable[[], float],
         record: Callable[..., None] = lambda *_, **__: None,
     ) -> None:
-        self.refusing: bool = False
         self.max_live: int = 0
         self._profile = known_profile(profile)
         self._first_id = first_id
         self._overlap = overlap
         self._random = random
         self._record = record
+        self._refusing = False
         self._dark = False
         self._dropped = 0
         self._events: defaultdict[str, list[_Stored]] = defaultdict(list)
@@ -203,9 +202,9 @@ class MemoryServer:
         self._requests: defaultdict[str, int] = defaultdict(int)
         self._lines: defaultdict[str, list[_Line]] = defaultdict(list)
 
-    # --- What a test does with it
+    # --- What a test does with the server
 
-    def send(self, stream: str, data: str, *, event_type: str | None = None) -> int:
+    def publish(self, stream: str, data: str, *, event_type: str | None = None) -> int:
         """Publish an event of *stream*, send it over its open connections, and return its id."""
         events = self._events[stream]
         number = self._first_id + len(events)
@@ -224,28 +223,37 @@ class MemoryServer:
         """Do wrong with the next requests of *stream*, one after the other."""
         self._answers[stream].extend(answers)
 
-    def become(self, profile: str | Profile) -> None:
+    # --- And with the network: the words are those of `FaultProxy`
+
+    def use(self, profile: str | Profile) -> None:
         """Exchange the network; what is under way keeps its time."""
         self._profile = known_profile(profile)
         for line in self._open():
             line.down.shape = shape(self._profile)
 
-    def darken(self, *, dark: bool) -> None:
-        """Let nothing pass and nothing end, or let pass all that was held back."""
-        self._dark = dark
-        for line in self._open():
-            line.wake()
+    def refuse(self) -> None:
+        """Accept no new connection."""
+        self._refusing = True
 
-    def break_all(self, error: Exception | None = None) -> int:
-        """End every connection, by a reset or with *error*, and return how many there were."""
-        broken = self._open()
-        for line in broken:
-            line.fail(error or httpx.ReadError(""))
-        return len(broken)
+    def accept(self) -> None:
+        """Accept connections again."""
+        self._refusing = False
+
+    def black_hole(self) -> None:
+        """Let nothing pass and nothing end."""
+        self._darken(dark=True)
+
+    def flow(self) -> None:
+        """Let everything pass again."""
+        self._darken(dark=False)
+
+    def reset_all(self) -> int:
+        """Reset every connection, and return how many there were."""
+        return self._break_all(httpx.ReadError(""))
 
     def close_all(self) -> int:
         """End every connection in mid-body, and return how many there were."""
-        return self.break_all(httpx.RemoteProtocolError(CUT_SHORT))
+        return self._break_all(httpx.RemoteProtocolError(CUT_SHORT))
 
     @property
     def dropped(self) -> int:
@@ -256,7 +264,7 @@ class MemoryServer:
 
     def __call__(self, request: RecordedRequest) -> Step:
         """Answer *request*."""
-        if self.refusing:
+        if self._refusing:
             return Refusal()
         params = httpx.URL(request.url).params
         stream = params["user_id"]
@@ -292,6 +300,17 @@ class MemoryServer:
     def dark(self) -> bool:
         """Whether nothing passes."""
         return self._dark
+
+    def _darken(self, *, dark: bool) -> None:
+        self._dark = dark
+        for line in self._open():
+            line.wake()
+
+    def _break_all(self, error: Exception) -> int:
+        broken = self._open()
+        for line in broken:
+            line.fail(error)
+        return len(broken)
 
     def _open(self, stream: str | None = None) -> list[_Line]:
         every = self._lines.values() if stream is None else [self._lines[stream]]

@@ -59,11 +59,14 @@ def sse_script(request: pytest.FixtureRequest) -> Generator[Script]:
     After the test, an unexpected request that the code under test has swallowed is raised, and so is a step
     that no request came for, unless the test has failed already.
     """
-    from resilient_sse.testing.script import Script  # noqa: PLC0415 - see the top of the module
+    from resilient_sse.testing.script import Script, shortened  # noqa: PLC0415 - see the top of the module
 
-    script = Script()
-    script.max_requests = MAX_REQUESTS
-    _show_on_failure(request.node, "conversation", lambda: _shortened(script))
+    script = Script(max_requests=MAX_REQUESTS)
+
+    def conversation() -> str:
+        return "\n".join(shortened(script.transcript.splitlines())) if script.transcript else ""
+
+    _show_on_failure(request.node, "conversation", conversation)
     yield script
     failure: BaseException | None = request.node.stash.get(_failure, None)
     try:
@@ -234,12 +237,6 @@ def _holds(failure: BaseException | None, error: BaseException) -> bool:
         if any(_holds(inner, error) for inner in group.exceptions):
             return True
     return _holds(failure.__cause__ or failure.__context__, error)
-
-
-def _shortened(script: Script) -> str:
-    from resilient_sse.testing.script import shortened  # noqa: PLC0415 - see the top of the module
-
-    return "\n".join(shortened(script.transcript.splitlines())) if script.transcript else ""
 
 
 def _show_on_failure(item: pytest.Item, title: str, text: Callable[[], str]) -> None:

@@ -16,8 +16,8 @@ import trio
 import trio.abc
 import trio.testing
 
-from resilient_sse.testing import blocked
-from resilient_sse.testing.blocked import AllTasksBlockedError, endless, place
+from resilient_sse.testing import clock
+from resilient_sse.testing.clock import AllTasksBlockedError, endless, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,19 +56,19 @@ class Watch(trio.abc.Instrument):
 
     @override
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        """Note that something happens, and hold the clock if a thread works."""
+        """Count a step, and hold the clock if a thread works."""
         if self._rounds > 1:
             self._jumps += 1
             self._alone_since = None
         self._rounds = 0
         working = trio.to_thread.current_default_thread_limiter().borrowed_tokens
-        self._hold(blocked.THREAD_PATIENCE if working else 0.0)
+        self._hold(clock.THREAD_PATIENCE if working else 0.0)
 
     @override
     def after_io_wait(self, timeout: float) -> None:
         """Look closer when nothing happens."""
         self._rounds += 1
-        is_long = self._jumps > blocked.MOST_JUMPS
+        is_long = self._jumps > clock.MOST_JUMPS
         if self._rounds >= _QUIET_ROUNDS or (is_long and self._rounds > 1):
             self._look()
 
@@ -76,12 +76,12 @@ class Watch(trio.abc.Instrument):
         statistics = trio.lowlevel.current_statistics()
         if statistics.tasks_runnable or trio.to_thread.current_default_thread_limiter().borrowed_tokens:
             return
-        if self._jumps > blocked.MOST_JUMPS:
+        if self._jumps > clock.MOST_JUMPS:
             self._jumps = 0  # what cleans up may take its time as well
             self._fail(endless(self.clock.current_time(), _places()))
         elif statistics.seconds_to_next_deadline == math.inf:
             sockets = _waiting(statistics.io_statistics)
-            self._wait_for_others(math.inf if sockets else blocked.STRANGER_PATIENCE)
+            self._wait_for_others(math.inf if sockets else clock.STRANGER_PATIENCE)
 
     def _wait_for_others(self, patience: float) -> None:
         """Really wait, for a socket or a thread that nobody here knows of, before all is called stuck."""

@@ -32,6 +32,7 @@ class Job:
     url: str
     directory: Path
     run: int
+    every: int = 1
     kill_at: int | None = None
     last: int | None = EVENTS
 
@@ -75,7 +76,6 @@ def run(job: Job) -> None:
 
 async def consume(job: Job) -> None:
     """Handle events one by one, up to the last."""
-    (job.directory / f"begun {job.run}").touch()
     steps = Steps(job.kill_at)
     ack = "auto"
     if job.store == "sqlite":
@@ -86,6 +86,7 @@ async def consume(job: Job) -> None:
         store, ack = SQLCheckpoint(lambda: sqlite3.connect(job.effects)), "manual"
     effects = None if job.store == "sql" else os.open(job.effects, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
     backoff = Backoff(initial=0.01, maximum=0.01)
+    (job.directory / f"begun {job.run}").touch()
     async with ResilientStream(
         job.url, checkpoint=store, ack=ack, backoff=backoff, max_retries=None
     ) as stream:
@@ -94,6 +95,8 @@ async def consume(job: Job) -> None:
             event = await anext(stream)
             steps()
             number = int(event.data)
+            if job.last is not None and number > job.last:
+                break  # the run before was killed when all was done
             if effects is not None:
                 os.write(effects, f"{job.run} {number}\n".encode())
             else:

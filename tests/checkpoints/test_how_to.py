@@ -11,7 +11,9 @@ import pytest
 from resilient_sse.testing.checkpoint_suite import CheckpointSuite
 
 PAGE = Path(__file__).parents[2] / "docs" / "use" / "resume-after-a-restart.md"
-[CODE] = re.findall(r"```python\n# postgres_checkpoint\.py\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+[CODE] = re.findall(
+    r"```python\n# postgres_checkpoint\.py\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+)
 
 
 def test_it_is_short():

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,47 +12,7 @@ import redis.asyncio
 
 from resilient_sse import CheckpointError
 from resilient_sse.checkpoints import RedisCheckpoint
-from tests.testing.server.valkey import binary
-
-
-class Server:
-    """A server on a port of its own, which is stopped and started again."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self._port = probe.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self._port}/0"
-        self.client = redis.Redis.from_url(self.url)
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, *options: str) -> None:
-        """Start it, and wait until it answers."""
-        fixed = [
-            "--port",
-            str(self._port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--dir",
-            str(self._directory),
-        ]
-        self._process = subprocess.Popen([binary(), *fixed, *options], stdout=subprocess.DEVNULL)
-        for _ in range(500):
-            try:
-                if self.client.ping():
-                    return
-            except redis.ConnectionError:
-                time.sleep(0.02)
-        pytest.fail("the server does not start")
-
-    def kill(self) -> None:
-        """Kill it."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(10)
-            self._process = None
+from tests.checkpoints.redis_process import Server
 
 
 @pytest.fixture
@@ -217,7 +174,7 @@ async def test_on_trio_with_a_client_of_asyncio(own, anyio_backend):
     client = redis.asyncio.Redis.from_url(own.url)
     store = RedisCheckpoint(client)
     if anyio_backend == "trio":
-        with pytest.raises(CheckpointError, match="give RedisCheckpoint a URL"):
+        with pytest.raises(CheckpointError, match="give a URL"):
             await store.load("a")
     else:
         assert await store.load("a") is None

@@ -70,7 +70,7 @@ class TestRedisAsyncio(CheckpointSuite):
         class Store(RedisCheckpoint):
             async def aclose(self):
                 await super().aclose()
-                await self._client.aclose()
+                await self._server.client.aclose()
 
         return lambda: Store(redis.asyncio.Redis.from_url(server), prefix=f"{request.node.nodeid}:")
 

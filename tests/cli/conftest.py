@@ -1,7 +1,11 @@
 """A real server on a free port of the loopback interface, and the command as a process."""
 
 import asyncio
+import io
 import json
+import os
+import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +22,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from resilient_sse.cli import main
+
+PATIENCE = 20
 
 SSE = "text/event-stream"
 
@@ -76,11 +82,15 @@ async def echo(request: Request) -> Response:
 
 async def hostile(request: Request) -> Response:
     """Send control characters wherever there is room for them."""
-    return Response("id: a\x1bb\nevent: e\x9b2J\ndata: \x1b[31mred\x07\ndata: \x7f\ttab\n\n", media_type=SSE)
+    return Response(
+        "id: a\x1bb\nevent: e\x9b2J\ndata: \x1b[31mred\x07\ndata: \x7f\ttab é\n\n", media_type=SSE
+    )
 
 
 async def missing(request: Request) -> Response:
-    """Refuse, and say why in JSON."""
+    """Refuse, and say why in JSON, or with a page."""
+    if "page" in request.query_params:
+        return HTMLResponse("<p>no such stream</p>", status_code=404)
     return JSONResponse({"error": "no such\nstream \x1b[2J"}, status_code=404)
 
 
@@ -128,7 +138,7 @@ def command() -> list[str]:
 
 @pytest.fixture(scope="session")
 def start(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start the command; what is still running at the end is ended."""
+    """Start the command as a process, for signals and pipes; what is still running at the end is ended."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -153,3 +163,104 @@ def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Done]:
         return Done(code, out.decode(), err.decode())
 
     return run
+
+
+@pytest.fixture
+def refused(run: Callable[..., Done]) -> Callable[..., None]:
+    """Assert that arguments are refused with one line, which has these words and the way to the command's help."""
+
+    def refused(words: str, *arguments: str) -> None:
+        done = run(*arguments)
+        assert (done.code, done.out) == (2, ""), done
+        assert words in done.err
+        assert done.err.count("\n") == 1
+        who = " ".join(["resilient-sse", *arguments[:1]])
+        assert done.err.startswith(f"{who}: error: ")
+        assert done.err.endswith(f"; see '{who} --help'\n")
+
+    return refused
+
+
+class Lines(io.StringIO):
+    """A standard output whose lines can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: queue.Queue[str] = queue.Queue()
+
+    def write(self, text: str) -> int:
+        """Hand on what `print` writes: a line, and its end."""
+        if text != "\n":
+            self.lines.put(text)
+        return super().write(text)
+
+
+class Played:
+    """A command that runs in this process and this thread, as a client in another thread sees it."""
+
+    def __init__(self, output: Lines, stdin: int) -> None:
+        self._output = output
+        self._stdin = stdin
+
+    def line(self) -> str:
+        """Wait for a line of its output."""
+        return self._output.lines.get(timeout=PATIENCE)
+
+    def say(self, text: str) -> None:
+        """Write to its standard input."""
+        os.write(self._stdin, text.encode())
+
+    def end_stdin(self) -> None:
+        """End its standard input."""
+        if self._stdin >= 0:
+            os.close(self._stdin)
+            self._stdin = -1
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(os.getpid(), number)
+
+
+@pytest.fixture
+def play(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Done]]:
+    """
+    Run a command that serves within this process, and a client of it in a thread, until one of them ends it.
+
+    That is what a process of its own would show, without an interpreter to be started.
+    """
+    before, handler = os.dup(0), signal.signal(signal.SIGTERM, lambda *_: None)
+
+    def play(client: Callable[[Played], Any], *arguments: str) -> Done:
+        reader, writer = os.pipe()
+        os.dup2(reader, 0)
+        os.close(reader)
+        output = Lines()
+        monkeypatch.setattr(sys, "stdout", output)
+        played = Played(output, writer)
+        failed: list[BaseException] = []
+
+        def use() -> None:
+            try:
+                client(played)
+            except BaseException as error:  # noqa: BLE001 - it is raised below
+                failed.append(error)
+                played.signal(signal.SIGTERM)
+
+        thread = threading.Thread(target=use)
+        thread.start()
+        try:
+            code = main(arguments)
+        finally:
+            thread.join(PATIENCE)
+            played.end_stdin()
+            monkeypatch.undo()
+        if failed:
+            raise failed[0]
+        return Done(code, output.getvalue(), capsys.readouterr().err)
+
+    yield play
+    os.dup2(before, 0)
+    os.close(before)
+    signal.signal(signal.SIGTERM, handler)

@@ -41,7 +41,7 @@ def test_every_promise_is_kept_wherever_the_faults_strike(seed):
     """50 of 50, in order, once, over four losses of the connection (R5, R6, R63)."""
     judged = played(seed)
     assert broken(judged) == set()
-    assert judged.figures["connection_lost_by"] == ["reset", "stall", "reset", "server"]
+    assert judged.figures["connection_lost_by"] == "reset, stall, reset, server"
     assert judged.figures["suppressed"] == 15
 
 
@@ -93,6 +93,14 @@ def test_a_broken_promise_is_found(monkeypatch, sabotage, found):
     judged = played()
     assert not judged.passed
     assert found <= broken(judged)
+
+
+def test_a_missing_extra(run, monkeypatch):
+    """Bad input: what is not installed is named, with the extra that brings it: exit code 2."""
+    monkeypatch.setattr("resilient_sse.testing.extra.find_spec", lambda name: None)
+    done = run("demo")
+    assert (done.code, done.out) == (2, "")
+    assert "pip install 'resilient-sse[demo]'" in done.err
 
 
 # --- As a person runs it
@@ -151,7 +159,7 @@ def test_on_a_terminal(screen: Screen):
     assert "reconnecting: Connection lost - attempting to reconnect..." in end
     assert re.search(r"messages lost +0 +ok", end)
     assert "Passed in" in end
-    assert "docs/tutorial/first-stream.md" in end
+    assert "docs/start/first-stream.md" in end
     assert max(len(line.rstrip()) for line in end.splitlines()) <= 80
     assert "Traceback" not in text
     red = re.findall(rb"\x1b\[(?:1;)?31m", screen.written)

@@ -3,21 +3,13 @@
 import io
 import json
 import os
-import re
-import sys
-from contextlib import redirect_stderr
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from resilient_sse.cli import main
-from resilient_sse.cli.arguments import parse
-from resilient_sse.cli.load import arguments, command
-from resilient_sse.cli.load.arguments import LoadOptions
-from resilient_sse.cli.load.command import plan_of
-from resilient_sse.cli.load.progress import sentence, showing
-from resilient_sse.cli.load.table import described
+from resilient_sse.cli.commands import group
+from resilient_sse.testing import load
 from resilient_sse.testing.load import (
     PRESETS,
     ChildError,
@@ -30,23 +22,55 @@ from resilient_sse.testing.load import (
 from resilient_sse.testing.load.gates import judge
 from tests.load.specimens import GOOD, spoilt
 
-PLAN = LoadPlan(users=100, messages=50)
-
 
 def judged(result):
     """Give a result with its gates."""
-    return replace(result, gates=judge(PLAN, result))
+    return replace(result, gates=judge(LoadPlan(users=100, messages=50), result))
 
 
-def test_presets_are_known():
-    """The names are written down twice, because asking for help imports nothing but the arguments."""
-    assert set(arguments._PRESETS) == set(PRESETS)
+def progress(**changes):
+    """Make a progress."""
+    facts = {
+        "seconds": 12.0,
+        "users": 100,
+        "opened": 100,
+        "open": 97,
+        "reconnecting": 3,
+        "ended": 2,
+        "received": 1200,
+        "expected": 5000,
+        "cpu": 0.125,
+        "resident": 50 * 1024 * 1024,
+    }
+    return Progress(**{**facts, **changes})
 
 
-def test_help(capsys):
-    """Help names every preset and what it is."""
-    assert main(["load", "--help"]) == 0
-    shown = capsys.readouterr().out
+@pytest.fixture
+def outcome(monkeypatch):
+    """Have a run come out as wanted, with a result or an error; return the plans that were to be carried out."""
+    monkeypatch.setenv("no_proxy", "")
+    plans = []
+
+    def come_out(value, *told):
+        async def run(plan, *, told=None, reports=told):
+            plans.append(plan)
+            for report in reports if told else ():
+                told(report)
+            if isinstance(value, BaseException):
+                raise value
+            return value
+
+        monkeypatch.setattr(load, "run_load", run)
+        return plans
+
+    return come_out
+
+
+def test_presets(run):
+    """Help names every preset and what it is; each can be chosen."""
+    shown = run("load", "--help").out
+    (choice,) = [p for p in group.get_command(None, "load").params if p.name == "preset"]
+    assert [*choice.type.choices] == [*PRESETS]
     for name, plan in PRESETS.items():
         line = next(line for line in shown.splitlines() if line.strip().startswith(f"{name} "))
         assert f"{plan.users:,}" in line or "the same" in line
@@ -70,107 +94,93 @@ def test_help(capsys):
                 ramp=0.0,
             ),
         ),
-        (["--no-proxy", "--dedup-window", "9"], LoadPlan(messages=50, proxy=False, dedup_window=9)),
+        (
+            ["--no-proxy", "--dedup-window", "9"],
+            LoadPlan(messages=50, proxy=False, dedup_window=9, limits=LoadPlan().limits),
+        ),
         (["--preset", "ci"], PRESETS["ci"]),
-        (["--preset", "soak"], PRESETS["soak"]),
+        (
+            ["--preset", "ci", "--users", "5", "--duration", "30"],
+            replace(PRESETS["ci"], users=5, messages=None, duration=30.0, deadline=None),
+        ),
+        (
+            ["--preset", "ci", "--no-proxy"],
+            replace(
+                PRESETS["ci"],
+                proxy=False,
+                drops=0.0,
+                deadline=None,
+                limits=replace(PRESETS["ci"].limits, reconnects=None),
+            ),
+        ),
+        (
+            ["--target", "http://127.0.0.1:1/{user}", "--no-proxy"],
+            LoadPlan(messages=50, proxy=False, target="http://127.0.0.1:1/{user}"),
+        ),
     ],
+    ids=str,
 )
-def test_plans(given, expected):
-    """R168, R169: arguments become a plan."""
-    options = parse(["load", *given])
-    assert isinstance(options, LoadOptions)
-    assert plan_of(options) == expected
-
-
-def test_preset_with_changes():
-    """What is given replaces a part of a preset; its deadline, which was made for it as it is, goes."""
-    plan = plan_of(LoadOptions(preset="ci", users=5, duration=3.0))
-    assert (plan.users, plan.messages, plan.duration, plan.drops) == (5, None, 3.0, 360)
-    assert plan.deadline is None
-    assert plan.limits == PRESETS["ci"].limits
-    calm = plan_of(LoadOptions(preset="ci", proxy=False))
-    assert (calm.proxy, calm.drops, calm.limits.reconnects) == (False, 0, None)
-    own = plan_of(LoadOptions(target="http://127.0.0.1:1/{user}", proxy=False))
-    assert own.target == "http://127.0.0.1:1/{user}"
+def test_plans(run, outcome, given, expected):
+    """R168, R169: arguments become a plan; what is given replaces a part of a preset, and its deadline goes."""
+    plans = outcome(judged(GOOD))
+    assert run("load", "-q", *given).code == 0
+    assert plans == [expected]
 
 
 @pytest.mark.parametrize(
-    "given,text",
+    "given,words",
     [
-        (["--users", "0"], "'0' is not a whole number above 0"),
-        (["--users", "x"], "'x' is not a whole number"),
         (["--users", "70000"], "--users must be from 1 to 60000"),
-        (["--messages", "5", "--duration", "5"], "not allowed with argument"),
-        (["--rate", "0"], "'0' is not a number above 0"),
-        (["--rate", "nan"], "'nan' is not a number above 0"),
-        (["--drops", "-1"], "'-1' is not a number, 0 or more"),
-        (["--duration", "1e999"], "is not a number above 0"),
+        (["--messages", "5", "--duration", "5"], "--duration does not go with --messages"),
+        (["--rate", "0"], "0.0 is not in the range x>0"),
+        (["--duration", "1e999"], "'1e999' is not a finite number"),
         (["--profiles", "5g6"], "clean"),
         (["--profiles", "4g:0"], "with a share above 0"),
-        (["--no-proxy", "--drops", "5"], "--no-proxy leaves out"),
-        (["--no-proxy", "--profiles", "4g"], "--no-proxy leaves out"),
-        (["--target", "http://host/"], "say --no-proxy, too"),
-        (["--target", "host", "--no-proxy"], "must be an http or https URL"),
+        (["--no-proxy", "--drops", "5"], "--drops does not go with --no-proxy"),
+        (["--no-proxy", "--profiles", "4g"], "--profiles does not go with --no-proxy"),
+        (["--target", "http://host/"], "--target is measured as it is, without a network: add --no-proxy"),
+        (["--target", "host", "--no-proxy"], "--target must be an http or https URL"),
         (["--output", "/nowhere/at/all.json"], "there is no directory /nowhere/at"),
-        (["--output", "/"], "--output: / is a directory; name a file in it"),
-        (["--preset", "none"], "invalid choice"),
+        (["--output", "/"], "'/' is a directory"),
     ],
+    ids=str,
 )
-def test_wrong_arguments(given, text, capsys):
+def test_wrong_arguments(refused, outcome, given, words):
     """What makes no sense is refused with one line that names the fix, before anything is started."""
-    assert main(["load", *given]) == 2
-    shown = capsys.readouterr()
-    assert text in shown.err
-    assert shown.err.count("\n") == 1
-    assert shown.out == ""
+    plans = outcome(judged(GOOD))
+    refused(words, "load", *given)
+    assert plans == []
 
 
-@pytest.fixture
-def outcome(monkeypatch):
-    """Have a run come out as wanted: with a result, or with an error."""
-    monkeypatch.setenv("no_proxy", "")
-
-    def come_out(value):
-        async def run(plan, *, told=None):
-            if told is not None:
-                told(Progress(
-                    seconds=0.0, users=1, opened=0, open=0, reconnecting=0, ended=0, received=0, expected=1,
-                    cpu=None, resident=None,
-                ))  # fmt: skip
-            if isinstance(value, BaseException):
-                raise value
-            return value
-
-        monkeypatch.setattr(command, "run_plan", run)
-
-    return come_out
+def test_passed(run, outcome):
+    """A run that passed ends with 0 and says so; progress is a line every ten seconds."""
+    outcome(judged(GOOD), *(progress(seconds=float(second)) for second in range(25)))
+    done = run("load")
+    assert done.code == 0
+    assert "gates passed." in done.out
+    assert [line.split()[0] for line in done.err.splitlines()] == ["0", "10", "20"]
+    assert done.err.splitlines()[0].endswith(
+        "97/100 open, 3 reconnecting, 2 ended, 1200/5000 messages, CPU 12%, 50 MiB"
+    )
+    bare = progress(reconnecting=0, ended=0, expected=None, cpu=None, resident=None)
+    outcome(judged(GOOD), bare)
+    assert run("load").err.endswith("  97/100 open, 1200 messages\n")
 
 
-def test_passed(outcome, capsys):
-    """A run that passed ends with 0 and says so."""
-    outcome(judged(GOOD))
-    assert main(["load"]) == 0
-    shown = capsys.readouterr()
-    assert "gates passed." in shown.out
-    assert "0/1 open" in shown.err
-
-
-def test_not_passed(outcome, capsys):
+def test_not_passed(run, outcome):
     """A run that did not ends with 1 and names the gates."""
     outcome(judged(spoilt(delivery__gaps=1, streams__completed=99, streams__failures=("Oops: \x1b[2J",))))
-    assert main(["load", "-q"]) == 1
-    shown = capsys.readouterr()
-    assert "NOT passed: streams that ended well, gaps" in shown.out
-    assert "failed: Oops: \\x1b[2J" in shown.out
-    assert shown.err == ""
+    done = run("load", "-q")
+    assert (done.code, done.err) == (1, "")
+    assert "NOT passed: streams that ended well, gaps" in done.out
+    assert "failed: Oops: \\x1b[2J" in done.out
 
 
-def test_json(outcome, capsys, tmp_path):
+def test_json(run, outcome, tmp_path):
     """The result goes to standard output or into a file as JSON, which reads back the same."""
     outcome(judged(GOOD))
     file = tmp_path / "result.json"
-    assert main(["load", "--json", "-q", "--output", str(file)]) == 0
-    shown = capsys.readouterr().out
+    shown = run("load", "--json", "-q", "--output", str(file)).out
     assert LoadResult.from_json(shown) == LoadResult.from_json(file.read_bytes()) == judged(GOOD)
     assert json.loads(shown)["passed"] is True
 
@@ -182,71 +192,24 @@ def test_json(outcome, capsys, tmp_path):
         (ChildError("server", "ended too soon, with code 1"), 1, "the server ended too soon, with code 1"),
     ],
 )
-def test_errors(error, code, text, outcome, capsys):
+def test_errors(run, outcome, error, code, text):
     """What cannot be done here is told in one line."""
     outcome(error)
-    assert main(["load", "-q"]) == code
-    assert text in capsys.readouterr().err
+    done = run("load", "-q")
+    assert done.code == code
+    assert text in done.err
+    assert done.err.count("\n") == 1
 
 
-def test_missing_extra(monkeypatch, capsys):
-    """Without the server's packages, the command says how to get them, and starts nothing."""
-    monkeypatch.setattr("resilient_sse.testing.extra.find_spec", lambda _name: None)
-    assert main(["load", "-q"]) == 2
-    assert "pip install 'resilient-sse[testing]'" in capsys.readouterr().err
-
-
-def test_proxies_of_the_environment(outcome):
-    """They have no part in a run on this machine, and keep theirs in one on a server of the user's own."""
+def test_a_server_of_ones_own(run, outcome):
+    """What is going to be done to it is said before, unless -q is given; proxies of the environment stay."""
     outcome(judged(GOOD))
-    main(["load", "-q", "--no-proxy", "--target", "http://127.0.0.1:1/"])
+    own = ["load", "--no-proxy", "--target", "http://127.0.0.1:1/", "--users", "3", "--duration", "9"]
+    assert "Opening 3 streams on http://127.0.0.1:1/ over 0.015 s, for 9 s" in run(*own).err
+    assert run(*own, "-q").err == ""
     assert os.environ["no_proxy"] == ""
-    main(["load", "-q"])
+    run("load", "-q")
     assert os.environ["no_proxy"] == "*"
-
-
-def test_target_is_announced(outcome, capsys):
-    """What is going to be done to somebody's server is said before it is done."""
-    outcome(judged(GOOD))
-    main(["load", "-q", "--no-proxy", "--target", "http://127.0.0.1:1/", "--users", "3", "--duration", "9"])
-    assert "Opening 3 streams on http://127.0.0.1:1/ over 0.015 s, for 9 s" in capsys.readouterr().err
-
-
-def progress(**changes):
-    """Make a progress."""
-    facts = {
-        "seconds": 12.0,
-        "users": 100,
-        "opened": 100,
-        "open": 97,
-        "reconnecting": 3,
-        "ended": 2,
-        "received": 1200,
-        "expected": 5000,
-        "cpu": 0.125,
-        "resident": 50 * 1024 * 1024,
-    }
-    return Progress(**{**facts, **changes})
-
-
-def test_progress_sentence():
-    """The state of a run in one line; what is not known is left out."""
-    assert sentence(progress()) == (
-        "97/100 open, 3 reconnecting, 2 ended, 1200/5000 messages, CPU 12%, 50 MiB"
-    )
-    bare = progress(reconnecting=0, ended=0, expected=None, cpu=None, resident=None)
-    assert sentence(bare) == "97/100 open, 1200 messages"
-
-
-def test_progress_without_a_terminal(capsys):
-    """A line each ten seconds, on standard error."""
-    with showing(quiet=False) as told:
-        for second in range(25):
-            told(progress(seconds=float(second)))
-    lines = capsys.readouterr().err.splitlines()
-    assert [line.split()[0] for line in lines] == ["0", "10", "20"]
-    with showing(quiet=True) as told:
-        assert told is None
 
 
 class Terminal(io.StringIO):
@@ -256,22 +219,21 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_bar(monkeypatch):
+def test_progress_bar(monkeypatch, outcome):
     """A bar on a terminal, with the same sentence."""
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERM", "xterm")
-    screen = Terminal()
-    with redirect_stderr(screen):
-        assert sys.stderr is screen
-        with showing(quiet=False) as told:
-            told(progress())
+    monkeypatch.setattr("sys.stderr", screen := Terminal())
+    outcome(judged(GOOD), progress())
+    assert main(["load"]) == 0
     assert "97/100 open" in screen.getvalue()
     assert "\x1b[" in screen.getvalue()
 
 
-def test_table():
+def test_table(run, outcome):
     """Every figure that a reader looks for is there."""
-    shown = described(judged(GOOD))
+    outcome(judged(GOOD))
+    shown = run("load", "-q").out
     for text in (
         "100 streams, 50 messages each at 1/s, on 4g:1, 300 resets a minute, seed 1",
         "Python 3.11.9 on Linux x86_64, 2 cores, load 0.5, asyncio, 60.0 s",
@@ -287,24 +249,21 @@ def test_table():
     assert row.split()[-6:] == ["240", "1.100", "1.100", "1.200", "1.300", "1.400"]
 
 
-def test_table_of_little():
+def test_table_of_little(run, outcome):
     """What is not known is a dash."""
-    empty = spoilt(
-        delivery__sent=None,
-        delivery__completion=None,
-        streams__availability=None,
-        process__growth=None,
-        process__cpu=None,
-        setup__target="http://host/\x07",
+    outcome(
+        judged(
+            spoilt(
+                delivery__sent=None,
+                delivery__completion=None,
+                streams__availability=None,
+                process__growth=None,
+                process__cpu=None,
+                setup__target="http://host/\x07",
+            )
+        )
     )
-    shown = described(empty)
+    shown = run("load", "-q").out
     assert "5000, -" in shown
     assert "too short a run to tell" in shown
     assert "http://host/\\x07" in shown
-
-
-def test_no_module_is_imported_for_help():
-    """Asking for help loads neither the client nor rich."""
-    text = Path(arguments.__file__).read_text(encoding="utf-8")
-    imported = [line for line in text.splitlines() if re.match(r"\s*(from|import) resilient_sse", line)]
-    assert imported == ["from resilient_sse.cli.numbers import above_zero, count, number"]

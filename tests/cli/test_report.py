@@ -36,7 +36,7 @@ def test_all_six_in_virtual_time(run, tmp_path):
     assert document["production_readiness"] == "YES"
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
-    assert "Production ready: YES" in page
+    assert "production readiness: YES" in page
     checked = run("report", "--check", str(out / "report.json"), str(out / "log.jsonl"))
     assert (checked.code, checked.out) == (0, "the report says what the log says\n")
 
@@ -97,12 +97,12 @@ def test_single_files(run, tmp_path):
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
-        (["--form", "imaginary"], "invalid choice: 'imaginary'"),
-        (["--form", "netns"], "invalid choice: 'netns'"),
-        (["--form", "all"], "invalid choice: 'all'"),
-        (["--scenario", "flood"], "invalid choice: 'flood'"),
-        (["--seed", "x"], "invalid int value"),
-        (["--check", "one"], "expected 2 arguments"),
+        (["--form", "imaginary"], "'imaginary' is not one of"),
+        (["--form", "netns"], "'netns' is not one of"),
+        (["--form", "all"], "'all' is not one of"),
+        (["--scenario", "flood"], "'flood' is not one of"),
+        (["--seed", "x"], "'x' is not a valid integer"),
+        (["--check", "one"], "requires 2 arguments"),
         (["--check", "a", "b", "--html", "c"], "--check plays nothing"),
     ],
 )
@@ -153,7 +153,7 @@ def test_on_a_terminal(command):
     """Tables have frames and colours, and the progress line is taken away."""
     primary, secondary = pty.openpty()
     with os.fdopen(primary, "rb", buffering=0) as screen:
-        arguments = [*command, "report", "--form", "virtual", "--scenario", "user-experience"]
+        arguments = [*command, "report", "--form", "virtual", "--scenario", "slow-3g"]
         process = subprocess.Popen(arguments, stdin=secondary, stdout=secondary, stderr=secondary)
         os.close(secondary)
         shown = b""
@@ -165,7 +165,7 @@ def test_on_a_terminal(command):
     assert process.wait(30) == 0
     assert "──".encode() in shown
     assert b"runs" in shown
-    assert b"silent failures" in shown
+    assert b"slowdown" in shown
 
 
 @pytest.mark.e2e
@@ -191,13 +191,12 @@ def test_real_sockets_from_the_command_line(command, tmp_path):
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("ignoring", [False, True], ids=["foreground", "background"])
-@pytest.mark.parametrize("number,code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    "number, code, ignoring", [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, True)], ids=["INT", "TERM"]
+)
 @pytest.mark.slow
 def test_the_command_ends_when_told(command, number, code, ignoring):
     """Bad input: a report that is told to end does so without a word, whoever tells it."""
-    if ignoring and number == signal.SIGINT:
-        return  # what it ignores does not end it
     first = "trap '' INT;" if ignoring else ""  # as a shell does for what it starts with an ampersand
     arguments = ["report", "--form", "real", "--scenario", "slow-3g", "stall", "--plain"]
     process = subprocess.Popen(

@@ -1,25 +1,38 @@
-"""`tail` against a real server."""
+"""`tail`: against a real server, within this process where no process is needed."""
 
+import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
+import anyio
 import pytest
+import trustme
+
+from resilient_sse import ConnectionLostError, Reason, RetriesExhaustedError
+from resilient_sse.cli.exits import explain
+from resilient_sse.cli.output import Output, escape, silence
 
 pytestmark = pytest.mark.e2e
 
-Run = Callable[..., Any]
-Start = Callable[..., subprocess.Popen[bytes]]
+
+def told(run, site, *arguments):
+    """Return what the server says that it was asked."""
+    return json.loads(run("tail", f"{site}/echo?a=1", "--no-reconnect", "-q", "--raw", *arguments).out)
 
 
-def test_text(run: Run, site: str):
+def test_text(run, site):
     """Events go to standard output, news to standard error, and `until` ends it."""
     done = run("tail", f"{site}/reply", "--until", "done")
     assert done.code == 0
@@ -27,32 +40,88 @@ def test_text(run: Run, site: str):
     assert done.err == "* Connected\n* Response complete\n"
 
 
-def test_json_through_a_pipe(start: Start, site: str):
-    """One object per line, which another program can read."""
-    process = start("tail", f"{site}/reply", "--until", "done", "--json", "-q")
-    out, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (0, b"")
-    assert [json.loads(line) for line in out.splitlines()][2:] == [
-        {
-            "event": "news",
-            "data": "three",
-            "id": "3",
-            "last_event_id": "3",
-            "retry": 100,
-            "connection": 1,
-        },
-        {
-            "event": "done",
-            "data": "bye",
-            "id": "4",
-            "last_event_id": "4",
-            "retry": None,
-            "connection": 1,
-        },
-    ]
+def test_json(run, site):
+    """One object a line, with every field, harmless for a terminal, and what was sent once decoded."""
+    done = run("tail", f"{site}/reply", "--until", "done", "--json", "-q")
+    assert (done.code, done.err) == (0, "")
+    assert done.objects[2] == {
+        "event": "news",
+        "data": "three",
+        "id": "3",
+        "last_event_id": "3",
+        "retry": 100,
+        "connection": 1,
+    }
+    assert done.objects[3]["retry"] is None
+    done = run("tail", f"{site}/hostile", "--no-reconnect", "-q", "--json")
+    assert done.out[:-1].isprintable()
+    assert done.objects[0]["data"] == "\x1b[31mred\x07\n\x7f\ttab é"
+    assert "é" in done.out
 
 
-def test_reconnects(run: Run, site: str):
+def test_control_characters(run, site):
+    """They are escaped, even in a file that somebody will look at; `--raw` is byte for byte."""
+    done = run("tail", f"{site}/hostile", "--no-reconnect", "-q")
+    assert done.out == "[e\\x9b2J a\\x1bb] \\x1b[31mred\\x07\n    \\x7f\ttab é\n"
+    assert (
+        run("tail", f"{site}/hostile", "--no-reconnect", "-q", "--raw").out
+        == "\x1b[31mred\x07\n\x7f\ttab é\n"
+    )
+
+
+def test_escape():
+    """C0, DEL and C1 are written out; tabs, line feeds and everything else stay."""
+    harmless = "\t\n" + "".join(map(chr, range(0x20, 0x7F))) + "\xa0ü😀\u2028"
+    assert escape(harmless) == harmless
+    assert escape("\x00\x07\x08\r\x1b]0;x\x7f\x80\x9b\x9f") == r"\x00\x07\x08\x0d\x1b]0;x\x7f\x80\x9b\x9f"
+
+
+class Terminal(io.StringIO):
+    """A standard output that says it is a terminal."""
+
+    encoding = "ascii"
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_terminal(run, site, monkeypatch, colour):
+    """There the label has a colour, unless NO_COLOR is set, and nothing else has a control character."""
+    monkeypatch.setattr(sys, "stdout", screen := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "" if colour else "1")
+    assert run("tail", f"{site}/hostile", "--no-reconnect", "-q").code == 0
+    label = r"[e\x9b2J a\x1bb]"
+    assert screen.getvalue() == (
+        (f"\x1b[36m{label}\x1b[0m" if colour else label) + " \\x1b[31mred\\x07\n    \\x7f\ttab \\xe9\n"
+    )
+    screen.truncate(0)
+    run("tail", f"{site}/hostile", "--no-reconnect", "-q", "--raw")
+    assert screen.getvalue().lstrip("\0") == "\\x1b[31mred\\x07\n\\x7f\ttab \\xe9\n"
+
+
+def test_timestamps(run, site):
+    """-t says when each line came, on both outputs and in objects."""
+    done = run("tail", f"{site}/reply", "--until", "done", "-t")
+    stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d "
+    assert re.match(stamp + r"\[message 1\] one\n", done.out)
+    assert re.match(stamp + r"\* Connected\n", done.err)
+    (first, *_) = run("tail", f"{site}/reply", "--until", "done", "-t", "--json").objects
+    assert re.fullmatch(stamp, first["at"] + " ")
+
+
+def test_a_file(run, site, tmp_path):
+    """-o writes events to a file; one that cannot be written is exit code 4."""
+    target = tmp_path / "events"
+    done = run("tail", f"{site}/reply", "--until", "done", "--raw", "-o", str(target))
+    assert (done.code, done.out, target.read_text()) == (0, "", "one\ntwo\nlines\nthree\nbye\n")
+    done = run("tail", f"{site}/reply", "-o", str(tmp_path / "none" / "events"))
+    assert done.code == 4
+    assert done.err.startswith("resilient-sse: error: the output cannot be written: ")
+
+
+def test_reconnects(run, site):
     """A clean end is a drop: it resumes, and ends when the server says that there is nothing more."""
     done = run("tail", f"{site}/reply")
     assert done.code == 0
@@ -64,51 +133,137 @@ def test_reconnects(run: Run, site: str):
 
 
 @pytest.mark.parametrize("option", ["--complete-on-eof", "--no-reconnect"])
-def test_clean_end(run: Run, site: str, option: str):
-    """Both options take a clean end as the end."""
+def test_clean_end(run, site, option):
+    """Both options take a clean end as the end; without them, it is no failure, whatever the budget (P48)."""
     done = run("tail", f"{site}/reply", option, "--raw")
     assert (done.code, done.out) == (0, "one\ntwo\nlines\nthree\nbye\n")
+    assert run("tail", f"{site}/reply", "--max-retries", "0").code == 0
 
 
-def test_count_and_resumption(run: Run, site: str):
-    """--last-event-id resumes, and --count ends."""
+def test_where_it_begins_and_ends(run, site):
+    """--last-event-id resumes; --count ends, and --until also by the data."""
     done = run("tail", f"{site}/reply", "--last-event-id", "1", "--count", "2", "-q")
     assert (done.code, done.out, done.err) == (0, "[message 2] two\n    lines\n[news 3] three\n", "")
+    assert run("tail", f"{site}/reply", "--until", "three", "-q", "--raw").out == "one\ntwo\nlines\nthree\n"
 
 
-def test_events(run: Run, site: str):
-    """--events filters, and shows heartbeats if they are asked for."""
-    done = run("tail", f"{site}/reply", "--events", "news,heartbeat", "--no-reconnect", "--raw")
+def test_events(run, site):
+    """--events filters, and shows heartbeats if they are asked for, as --until does."""
+    done = run("tail", f"{site}/reply", "--events", "news,heartbeat,", "--no-reconnect", "--raw")
     assert done.out == "beat\nthree\n"
+    assert run("tail", f"{site}/reply", "--until", "heartbeat", "--raw").out == "one\ntwo\nlines\nbeat\n"
 
 
-def test_request(run: Run, site: str):
+def test_request(run, site):
     """What curl can send is sent."""
-    done = run(
-        *(
-            "tail",
-            f"{site}/echo?a=1",
-            "--no-reconnect",
-            "-q",
-            "--raw",
-            "-X",
-            "PUT",
-            "-d",
-            "body",
-            "-u",
-            "me:pw",
-        ),
-        *("-H", "X-One: 1", "-H", "User-Agent: mine", "--last-event-id", "9", "--resume-param", "after"),
-    )
-    told = json.loads(done.out)
-    assert (told["method"], told["body"], told["query"]) == ("PUT", "body", {"a": "1", "after": "9"})
-    headers = told["headers"]
-    assert headers["authorization"] == "Basic bWU6cHc="
+    curl = ["-X", "PUT", "-d", "body", "-u", "me:p:w", "-sNL", "-H", "X-One: 1: 2 ", "-H", "X-Two;"]
+    ours = ["-H", "User-Agent: mine", "--last-event-id", "9", "--resume-param", "after"]
+    seen = told(run, site, *curl, *ours)
+    assert (seen["method"], seen["body"], seen["query"]) == ("PUT", "body", {"a": "1", "after": "9"})
+    headers = seen["headers"]
+    assert headers["authorization"] == "Basic bWU6cDp3"
     assert headers["content-type"] == "application/x-www-form-urlencoded"
-    assert (headers["x-one"], headers["user-agent"], headers["last-event-id"]) == ("1", "mine", "9")
+    assert (headers["x-one"], headers["x-two"], headers["user-agent"]) == ("1: 2", "", "mine")
+    assert headers["last-event-id"] == "9"
 
 
-def test_verbose(run: Run, site: str):
+def test_data(run, site, tmp_path, monkeypatch):
+    """-d makes a POST; parts are joined, files read without line ends; a Content-Type of one's own wins."""
+    (tmp_path / "body").write_bytes(b'{\r\n"a": 1\n}\n')
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from\nstdin\n")))
+    seen = told(run, site, "-d", f"@{tmp_path / 'body'}", "-d", "@-", "-d", "ü", "-H", "content-type: text/x")
+    assert (seen["method"], seen["body"]) == ("POST", '{"a": 1}&fromstdin&ü')
+    assert seen["headers"]["content-type"] == "text/x"
+
+
+def test_password_is_asked_for(run, site, monkeypatch):
+    """A person at a terminal is asked."""
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("getpass.getpass", lambda prompt: f"asked for by {prompt}")
+    seen = told(run, site, "-u", "me")
+    assert seen["headers"]["authorization"].startswith("Basic bWU6YXNrZWQg")
+
+
+def test_urls(run, site):
+    """As with curl http:// is assumed, and as with httpie a port alone is on this machine."""
+    address = site.removeprefix("http://")
+    assert run("tail", f"{address}/reply", "--count", "1", "-q").out == "[message 1] one\n"
+    port = address.partition(":")[2]
+    done = run("tail", f":{port}/reply", "--count", "1", "-q", "--max-retries", "0")
+    assert done.out == "[message 1] one\n"
+
+
+@contextmanager
+def one_event(
+    asked: list[bytes], wrap: Callable[[socket.socket], socket.socket] = lambda sock: sock
+) -> Iterator[int]:
+    """Answer every request with one event, note what was asked for, and give the port."""
+    answer = (
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\ndata: secret\n\n"
+    )
+
+    def serve() -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            sock.settimeout(10)
+            with sock, suppress(OSError), wrap(sock) as connection:
+                asked.append(connection.recv(65536))
+                connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+
+
+def test_certificates(run, tmp_path):
+    """A certificate is trusted by --cacert or -k only, and one's own is shown by --cert."""
+    authority, other = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    mine = other.issue_cert("me")
+    mine.private_key_pem.write_to_path(tmp_path / "key.pem")
+    mine.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    trusted = ("--cacert", str(tmp_path / "ca.pem"))
+    shown = ("--cert", str(tmp_path / "cert.pem"), "--key", str(tmp_path / "key.pem"))
+    with one_event([], lambda sock: context.wrap_socket(sock, server_side=True)) as port:
+
+        def asked(*arguments):
+            return run("tail", f"https://localhost:{port}/", "--no-reconnect", "--raw", "-q", *arguments)
+
+        assert asked(*trusted).out == "secret\n"
+        assert asked("-k").out == "secret\n"
+        done = asked()
+        assert done.code == 1
+        assert "certificate" in done.err
+        other.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+        assert asked(*trusted, *shown).out == "secret\n"
+        assert asked(*trusted).code == 1
+
+
+def test_proxy(run):
+    """-x sends the request to a proxy, which is asked for another host."""
+    asked: list[bytes] = []
+    with one_event(asked) as port:
+        assert run("tail", "http://host.invalid/", "-x", f"127.0.0.1:{port}", "--no-reconnect").code == 0
+        done = run(
+            "tail", "http://host.invalid/x", "-x", f"http://127.0.0.1:{port}", "--no-reconnect", "--raw"
+        )
+    assert done.out == "secret\n"
+    assert asked[1].startswith(b"GET http://host.invalid/x HTTP/1.1\r\n")
+    assert b"user-agent: resilient-sse/" in asked[0].lower()
+
+
+def test_verbose(run, site):
     """-v shows what the server said besides events."""
     done = run("tail", f"{site}/reply", "-v", "--until", "done")
     lines = done.err.splitlines()
@@ -117,38 +272,20 @@ def test_verbose(run: Run, site: str):
     assert "< :comment" in lines
 
 
-def test_control_characters(run: Run, site: str):
-    """They are escaped, even in a file that somebody will look at."""
-    done = run("tail", f"{site}/hostile", "--no-reconnect", "-q")
-    assert done.out == "[e\\x9b2J a\\x1bb] \\x1b[31mred\\x07\n    \\x7f\ttab\n"
-
-
-def test_raw_bytes(run: Run, site: str):
-    """--raw to a file is the data, byte for byte."""
-    done = run("tail", f"{site}/hostile", "--no-reconnect", "-q", "--raw")
-    assert done.out == "\x1b[31mred\x07\n\x7f\ttab\n"
-
-
-def test_bad_status(run: Run, site: str):
-    """A status that cannot be mended is exit code 3, and the server's reason is quoted harmlessly."""
+def test_what_is_no_stream(run, site):
+    """A status that cannot be mended is exit code 3, quoted harmlessly if it is no web page; so is a page."""
+    said = "resilient-sse: error: the server answered with status 404 instead of an event stream"
     done = run("tail", f"{site}/missing")
     assert (done.code, done.out) == (3, "")
-    assert done.err == (
-        "resilient-sse: error: the server answered with status 404 instead of an event stream: "
-        '{"error":"no such\\nstream \\u001b[2J"}\n'
-    )
-
-
-def test_bad_content_type(run: Run, site: str):
-    """So is a page."""
+    assert done.err == f'{said}: {{"error":"no such\\nstream \\u001b[2J"}}\n'
+    assert run("tail", f"{site}/missing?page").err == f"{said}\n"
     done = run("tail", f"{site}/page")
     assert done.code == 3
-    assert done.err == (
-        "resilient-sse: error: expected text/event-stream, the server sent 'text/html; charset=utf-8'\n"
-    )
+    expected = "expected text/event-stream, the server sent 'text/html; charset=utf-8'"
+    assert done.err == f"resilient-sse: error: {expected}\n"
 
 
-def test_connection_refused(run: Run):
+def test_connection_refused(run):
     """Nobody listens, and no retry is allowed: exit code 1."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -160,101 +297,184 @@ def test_connection_refused(run: Run):
     assert done.err.count("\n") == 1
 
 
-def test_eof_without_retries(run: Run, site: str):
-    """A clean end is no failure, whatever the budget: the stream goes on; --no-reconnect ends it there (P48)."""
-    assert run("tail", f"{site}/reply", "--max-retries", "0").code == 0
-
-
-def test_not_resumable(run: Run, site: str):
+def test_not_resumable(run, site):
     """A POST whose events have no ids is not sent twice: exit code 4."""
     done = run("tail", f"{site}/echo", "-d", "x", "-q")
     assert done.code == 4
     assert done.err.count("\n") == 1
 
 
-def test_timeout(run: Run, site: str):
-    """--timeout ends it whatever happens, as timeout(1) does."""
-    done = run("tail", f"{site}/quiet", "--timeout", "0.3")
-    assert (done.code, done.out) == (124, "[message 1] first\n")
-    assert done.err == "* Connected\nresilient-sse: error: --timeout: 0.3 s have passed\n"
-
-
-def test_stall(run: Run, site: str):
-    """Silence is announced and then mended."""
+def test_timeout_and_stall(run, site):
+    """--timeout ends it whatever happens, as timeout(1) does; silence is announced and then mended before."""
     done = run("tail", f"{site}/quiet", "--stall-timeout", "0.5", "--timeout", "1")
-    told = done.err.splitlines()
-    assert told[1] == "* Waiting for server response..."
-    assert "[stall; retry 1/5 in " in told[2]
+    assert (done.code, done.out) == (124, "[message 1] first\n")
+    lines = done.err.splitlines()
+    assert lines[:2] == ["* Connected", "* Waiting for server response..."]
+    assert "[stall; retry 1/5 in " in lines[2]
+    assert lines[-1] == "resilient-sse: error: --timeout: 1 s have passed"
 
 
-def shell(script: str, command: list[str], url: str) -> subprocess.CompletedProcess[str]:
-    """Run a pipeline of bash; $tail is the command, $url the address."""
+def test_last_failure_is_named():
+    """Who gave up says what was last."""
+    error = RetriesExhaustedError(attempts=6, elapsed=16.2)
+    error.__cause__ = ConnectionLostError(Reason.STALL, "nothing for 30.0 s")
+    _, text = explain(error)
+    assert text == "gave up after 6 failed attempts in 16.2 s: connection lost: stall (nothing for 30.0 s)"
+
+
+@pytest.mark.parametrize(
+    "arguments,words",
+    [
+        ([], "Missing argument 'URL'"),
+        (["x", "--count"], "requires an argument"),
+        (["x", "--jso"], "--jso"),
+        (["x", "--json", "--raw"], "--raw does not go with --json"),
+        (["x", "-t", "--raw"], "--raw does not go with --timestamps"),
+        (["x", "-q", "-v"], "--verbose does not go with --quiet"),
+        (["x", "-k", "--cacert", __file__], "--cacert does not go with --insecure"),
+        (
+            ["x", "--max-retries", "1", "--no-reconnect"],
+            "--no-reconnect does not go with --max-retries",
+        ),
+        (["x", "--count", "²"], "'²' is not a valid number"),
+        (["x", "--count", "9" * 30], "is too large"),
+        (["x", "--timeout", "0"], "x>0, or none"),
+        (["x", "--timeout", "nan"], "'nan' is not a finite number, or none"),
+        (["x", "--max-retries", "-1"], "x>=0, or none"),
+        (["x", "--events", ","], "no event type is named"),
+        (["x", "-H", "no colon"], "'no colon' is not 'Name: value'"),
+        (["x", "-H", "no name: value"], "'no name: value' is not 'Name: value'"),
+        (["x", "-H", "X-A: line\nend"], "the value of X-A contains a line end"),
+        (["x", "-u", "nobody-to-ask"], "USER:PASSWORD is needed where nobody can be asked"),
+        (["x", "-d", "@no/such/file"], "no/such/file cannot be read: No such file"),
+        (["x", "--cacert", "no/such/file"], "'no/such/file' does not exist"),
+        (["x", "--key", __file__], "--key is the key of a certificate; give --cert, too"),
+        (["x", "--cert", __file__], f"--cert {__file__} cannot be used"),
+        (["x", "--cacert", __file__], f"--cacert {__file__} cannot be used"),
+        (["x", "-x", "ftp://host"], "--proxy cannot be used"),
+        (["x", "-x", "me:secret@host:port"], "--proxy cannot be used"),
+        (["ftp://host/x"], "url must be an absolute http:// or https:// URL"),
+        (["x", "--last-event-id", " x"], "--last-event-id cannot be sent in a header"),
+        (["x", "-X", "G T"], "--request must "),
+    ],
+    ids=str,
+)
+def test_usage_errors(refused, arguments, words, monkeypatch):
+    """Wrong arguments are one line, and exit code 2; what the library refuses is told by the option's name."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    refused(words, "tail", *arguments)
+
+
+def test_no_limits(run, site):
+    """`none` switches a limit off."""
+    limits = ("--max-retries", "none", "--stall-timeout", "none", "--connect-timeout", "none", "-m", "none")
+    done = run("tail", f"{site}/reply", *limits)
+    assert done.code == 0
+    assert "[eof; retry 1 in " in done.err
+
+
+@contextmanager
+def a_pipe() -> Iterator[tuple[int, io.TextIOWrapper]]:
+    """Give both ends of a pipe."""
+    reader, writer = os.pipe()
+    with open(writer, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a descriptor
+        try:
+            yield reader, stream
+        finally:
+            with suppress(OSError):  # the test may have closed it
+                os.close(reader)
+            silence(stream)
+
+
+async def test_pipe_takes_more_than_it_holds():
+    """A write that is larger than the pipe waits for its reader, and the event loop goes on."""
+    text = "é" * 300_000
+    received = bytearray()
+    with a_pipe() as (reader, stream), anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(Output(stream).write, text)
+            while len(received) < 600_000:
+                await anyio.wait_readable(reader)
+                received += os.read(reader, 65536)
+    assert received.decode() == text
+
+
+async def test_blocked_write_can_be_cancelled():
+    """Nobody reads, and time still runs."""
+    with a_pipe() as (_, stream):
+        with anyio.move_on_after(0.1) as clock:
+            await Output(stream).write("x" * 1_000_000)
+        assert clock.cancelled_caught
+
+
+async def test_reader_gone():
+    """The watch tells that the reader went away, a write raises, and what is left over disappears."""
+    with a_pipe() as (reader, stream), anyio.fail_after(10):
+        output = Output(stream)
+        gone = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(output.watch, gone.set)
+            await anyio.sleep(0.05)
+            assert not gone.is_set()
+            os.close(reader)
+            await gone.wait()
+        with pytest.raises(BrokenPipeError):
+            await output.write("x")
+        stream.write("left over")
+        silence(stream)
+        stream.flush()
+
+
+@pytest.mark.parametrize("path", ["endless", "quiet"])
+def test_broken_pipe(command, site, path):
+    """`| head -1` ends it at once and quietly, also where no further event would find out."""
     bash = shutil.which("bash") or pytest.skip("needs bash")
-    environment = {**os.environ, "url": url}
-    script = f'tail=("$@"); {script}; echo "${{PIPESTATUS[@]}}" >&2'
-    return subprocess.run(
-        [bash, "-c", script, "bash", *command, "tail"],
-        env=environment,
+    script = '"$@" | head -1 | wc -l; echo "${PIPESTATUS[@]}" >&2'
+    done = subprocess.run(
+        [bash, "-c", script, "bash", *command, "tail", "-q", f"{site}/{path}"],
         capture_output=True,
         text=True,
         timeout=20,
         check=False,
     )
-
-
-@pytest.mark.parametrize("path", ["endless", "endless?size=100000", "quiet"])
-def test_broken_pipe(command: list[str], site: str, path: str):
-    """`| head -1` ends it at once and quietly, also where no further event would find out."""
-    done = shell('"${tail[@]}" -q "$url" | head -1 | wc -l', command, f"{site}/{path}")
-    assert done.stdout.strip() == "1"
-    assert done.stderr == "141 0 0\n"
+    assert (done.stdout.strip(), done.stderr) == ("1", "141 0 0\n")
 
 
 @pytest.mark.parametrize("path", ["quiet", "endless"])
-@pytest.mark.slow
-def test_interrupt(start: Start, site: str, path: str):
+def test_interrupt(start, site, path):
     """Ctrl-C is exit code 130 and no traceback, also while a reader that does not read blocks the output."""
     process = start("tail", f"{site}/{path}", "--json")
-    assert process.stdout is not None
     assert process.stdout.readline().startswith(b"{")
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 130
-    _, err = process.communicate()
-    assert err == b"* Connected\n"
+    assert process.communicate()[1] == b"* Connected\n"
 
 
-def test_full_disk(start: Start, site: str):
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_disk(run, site):
     """Output that cannot be written is exit code 4."""
-    device = Path("/dev/full")
-    if not device.exists():
-        pytest.skip("needs /dev/full")
-    with device.open("wb") as full:
-        process = start("tail", f"{site}/reply", "-q", stdout=full)
-        _, err = process.communicate(timeout=20)
-    assert process.returncode == 4
-    assert err.startswith(b"resilient-sse: error: the output cannot be written: ")
-    assert err.count(b"\n") == 1
+    done = run("tail", f"{site}/reply", "-q", "-o", "/dev/full")
+    assert done.code == 4
+    assert done.err.startswith("resilient-sse: error: the output cannot be written: ")
+    assert done.err.count("\n") == 1
 
 
 @pytest.mark.slow
-def test_memory_is_flat(command: list[str], site: str):
-    """A tenfold longer stream takes no more memory."""
-    resource = pytest.importorskip("resource")
-    del resource
+def test_memory_is_flat(command, site):
+    """A tenfold longer stream takes no more memory (one process: the peak after 1,000 events and after 10,000)."""
+    pytest.importorskip("resource")
     script = (
-        "import resource, sys; from resilient_sse.cli import main; main(sys.argv[1:]); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        "import resource, sys; from resilient_sse.cli import main\n"
+        "for count in ('1000', '10000'):\n"
+        "    main([*sys.argv[1:], '--count', count])\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
     )
-
-    def peak(count: int) -> int:
-        done = subprocess.run(
-            [command[0], "-c", script, "tail", f"{site}/endless?size=1000", "-q", "--count", str(count)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=60,
-            check=True,
-        )
-        return int(done.stderr)
-
-    assert peak(10_000) < 1.1 * peak(1_000)
+    done = subprocess.run(
+        [command[0], "-c", script, "tail", f"{site}/endless?size=1000", "-q", "-o", os.devnull],
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=True,
+    )
+    short, long = map(int, done.stderr.split())
+    assert long < 1.1 * short

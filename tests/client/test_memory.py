@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from resilient_sse import Backoff, ResilientSSEError, ResilientStream, integers
-from resilient_sse._client.retry import Outage
+from resilient_sse._client.attempts import AttemptLoop
 from resilient_sse.testing import event
 from tests.client.support import URL, drain, make, numbered, take
 from tests.skipping import skip_aloud
@@ -212,4 +212,4 @@ def is_ours(thing: object) -> bool:
     if isinstance(thing, FrameType):
         return "/resilient_sse/_" in thing.f_code.co_filename
     # The engine of tenacity refers to itself in circles, and to the functions of what drives it.
-    return type(thing).__module__.startswith(OURS) and not isinstance(thing, Outage)
+    return type(thing).__module__.startswith(OURS) and not isinstance(thing, AttemptLoop)

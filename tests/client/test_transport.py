@@ -15,8 +15,8 @@ from resilient_sse import (
     ResilientStream,
     RetriesExhaustedError,
 )
-from resilient_sse._client.transport import own
-from resilient_sse._client.transport.failures import translated
+from resilient_sse._client.transport import clients
+from resilient_sse._client.transport.errors import translated
 from resilient_sse.testing import event, gzipped
 from tests.client.support import Loopback, Record, drain, make, numbered, pooled_client, take
 
@@ -85,7 +85,7 @@ def test_one_tls_context_for_all_streams(monkeypatch):
         made.append(1)
         return original()
 
-    own.tls_context.cache_clear()
+    clients.tls_context.cache_clear()
     monkeypatch.setattr(httpx, "create_ssl_context", create)
     streams = [ResilientStream("https://host/") for _ in range(200)]
     for stream in streams:

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 import trustme
 
-from resilient_sse._client.transport.own import _user_agent, tls_context
+from resilient_sse._client.transport.clients import _user_agent, tls_context
 from tests.e2e.raw_server import RawServer
 from tests.e2e.real_site import Site
 from tests.e2e.watching import Diary
@@ -53,9 +53,9 @@ def over(request: pytest.FixtureRequest) -> Iterator[str]:
     name = getattr(request, "param", "own")
     with pytest.MonkeyPatch.context() as patch:
         if name == "httpx2":
-            patch.setattr("resilient_sse._client.transport.opener.own_client", httpx2_client)
+            patch.setattr("resilient_sse._client.transport.opening.own_client", httpx2_client)
         if name == "httpx":
-            patch.setattr("resilient_sse._client.transport.own.is_patched", lambda: True)
+            patch.setattr("resilient_sse._client.transport.clients.is_patched", lambda: True)
         yield name
 
 

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from resilient_sse import HandshakeError, ResilientStream
-from resilient_sse._client.transport.own import is_patched, tls_context
+from resilient_sse._client.transport.clients import is_patched, tls_context
 from resilient_sse.testing import event
 
 BODY = event("one", id="1") + event("two", id="2")

@@ -11,18 +11,20 @@ import time
 import warnings
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
 from resilient_sse import (
     ConnectionLostError,
     Gap,
+    HandshakeError,
     Reason,
     ResilientStream,
     RetriesExhaustedError,
     StreamState,
 )
-from resilient_sse._client.transport.own import tls_context
+from resilient_sse._client.transport.clients import tls_context
 from resilient_sse._client.transport.sockets import HIGH_BYTES
 from resilient_sse.testing import event
 from tests.e2e.watching import QUICK, collect, eventually
@@ -84,6 +86,94 @@ async def test_polling_with_a_timeout_loses_nothing(serve, ids, cut, anyio_backe
     assert taken == [str(number) for number in range(20)]
     assert cuts > 5
     assert len(server.peers) == 1
+
+
+def late(peer):
+    """Answer after a second."""
+    time.sleep(1)
+    hello(peer)
+
+
+async def poll(stream, seconds=0.2, *, cut="scope", most=100):
+    """Ask for an event again and again, never for longer than so many seconds."""
+    for polls in range(most):
+        if cut == "scope":
+            with anyio.move_on_after(seconds):
+                return await anext(stream), polls
+        else:
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(anext(stream), seconds), polls
+    return None, most
+
+
+async def cut_when_sent(stream, server):
+    """Ask for an event, and give up as soon as the request has come; connecting may take its time."""
+    async with anyio.create_task_group() as group:
+
+        async def cut():
+            assert await eventually(lambda: server.requests, within=10)
+            await anyio.sleep(0.05)
+            group.cancel_scope.cancel()
+
+        group.start_soon(cut)
+        await anext(stream)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("auth", [None, ("user", "secret")], ids=["plain", "auth"])
+@pytest.mark.parametrize("cut", ["scope", "wait_for"])
+async def test_polls_shorter_than_an_answer_takes_get_it_all_the_same(  # noqa: PLR0917 - fixtures
+    serve, cut, auth, method, anyio_backend_name, caplog
+):
+    """P50: the request is sent once, its headers are made once, and nothing is announced but the connection."""
+    if cut == "wait_for" and anyio_backend_name != "asyncio":
+        pytest.skip("only asyncio has it")
+    server, made, told = serve(late), [], []
+    stream = ResilientStream(
+        server.url,
+        method=method,
+        json=[1] if method == "POST" else None,
+        auth=auth,
+        headers=lambda: {"X-Number": str(made.append(None) or len(made))},
+        on_state_change=lambda change: told.append(change.new),
+    )
+    async with stream:
+        await cut_when_sent(stream, server)
+        got, polls = await poll(stream, 0.1, cut=cut)
+    assert (got.data, len(server.requests), len(made)) == ("hello", 1, 1)
+    assert polls > 2
+    assert told == [StreamState.CONNECTED, StreamState.CLOSED]
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize("how", ["aclose", "drop", "restart"])
+async def test_a_request_that_nobody_waits_for_is_given_up(serve, how):
+    """P15, P16: a request whose wait was cancelled ends with its stream, and `restart()` sends another."""
+    server = serve(lambda peer: peer.hold() if peer.number == 1 else hello(peer))
+    stream = ResilientStream(server.url)
+    await cut_when_sent(stream, server)
+    assert await poll(stream, 0.05, most=2) == (None, 2)
+    await anyio.lowlevel.checkpoint()  # asyncio has the cancellation, and its traceback, until the next wait
+    if how == "aclose":
+        await stream.aclose()
+    elif how == "drop":
+        with pytest.warns(ResourceWarning, match="unclosed <ResilientStream"):
+            stream = None
+    else:
+        stream.restart()
+        assert (await poll(stream, 1))[0].data == "hello"
+    assert await eventually(lambda: server.peers[0].left_at is not None, within=2)
+    if stream is not None:
+        await stream.aclose()
+
+
+async def test_polls_find_out_that_no_answer_comes(serve):
+    """R78: the limit on the wait for the head counts from the request, however often it is polled."""
+    server = serve(lambda peer: peer.hold())
+    stream = ResilientStream(server.url, stall_timeout=0.3, max_retries=1, backoff=QUICK)
+    with pytest.raises(RetriesExhaustedError, match="no response headers"):
+        await poll(stream)
+    assert len(server.requests) == 2
 
 
 async def test_many_short_waits_are_one_silence(serve):
@@ -150,7 +240,7 @@ async def test_a_unix_socket(tmp_path, monkeypatch, patched):
     """P25: `uds` leads to a Unix socket, past the proxies of the environment, over httpx's transport too."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     if patched:
-        monkeypatch.setattr("resilient_sse._client.transport.own.is_patched", lambda: True)
+        monkeypatch.setattr("resilient_sse._client.transport.clients.is_patched", lambda: True)
     path = str(tmp_path / "s")
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
@@ -381,27 +471,48 @@ async def test_a_goodbye_that_is_cancelled_reaches_everybody(serve):
     assert stream.state is StreamState.CLOSED
 
 
-def test_a_stream_that_goes_on_in_another_event_loop(serve):
-    """A stream whose loop has ended finds its connection lost, and waits no longer than it announced."""
-    server = serve(hello)
-    stream = ResilientStream(server.url, backoff=QUICK)
+# Nobody can close what belongs to a loop that has ended: asyncio warns of its sockets.
+left_behind = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+LOOPS = [(first, then) for first in ("asyncio", "trio") for then in ("asyncio", "trio")]
+
+
+@left_behind
+@pytest.mark.parametrize("injected", [False, True], ids=["own", "injected"])
+@pytest.mark.parametrize("first, then", LOOPS, ids=map("-".join, LOOPS))
+def test_a_stream_that_goes_on_in_another_event_loop(serve, first, then, injected):
+    """A live stream leaves the connection of a loop that has ended, and resumes; or it says what cannot be."""
+    server = serve(lambda peer: (peer.open(), peer.chunk(event("x", id=str(peer.number))), peer.hold()))
+    client = httpx.AsyncClient() if injected else None
+    stream = ResilientStream(server.url, backoff=QUICK, client=client)
 
     async def one():
-        return (await anext(stream)).id
+        with anyio.fail_after(5):
+            return (await anext(stream)).id
 
-    async def close():
-        await stream.aclose()
+    assert anyio.run(one, backend=first) == "1"
+    if injected and (first, then) == ("trio", "asyncio"):
+        with pytest.raises(HandshakeError, match="client= has been used on trio"):
+            anyio.run(one, backend=then)
+    else:
+        assert anyio.run(one, backend=then) == "2"
+        assert server.requests[1].cursor == "1"
+    anyio.run(stream.aclose, backend=then)
+    stream = client = None
+    gc.collect()
 
-    assert asyncio.run(one()) == "1"
-    began = time.monotonic()
-    server._behaviours = (lambda peer: (peer.open(), peer.chunk(event("again", id="2")), peer.hold()),)
-    assert asyncio.run(one()) == "2"
-    assert time.monotonic() - began < 3
-    asyncio.run(close())
-    with warnings.catch_warnings():  # nobody can close what belongs to a loop that has ended
-        warnings.simplefilter("ignore")
-        stream = None
-        gc.collect()
+
+@left_behind
+@pytest.mark.parametrize("first, then", LOOPS, ids=map("-".join, LOOPS))
+def test_a_stream_is_closed_in_another_event_loop(serve, first, then):
+    """`aclose()` where the connection cannot be waited for leaves it, and raises nothing."""
+    stream = ResilientStream(serve(hello).url)
+    anyio.run(stream.__anext__, backend=first)
+    anyio.run(stream.aclose, backend=then)
+    assert stream.state is StreamState.CLOSED
+    stream = None
+    gc.collect()
 
 
 # --- What a read costs

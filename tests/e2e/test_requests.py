@@ -7,7 +7,13 @@ import threading
 import httpx
 import pytest
 
-from resilient_sse import BadStatusError, HandshakeError, ResilientStream, StreamState
+from resilient_sse import (
+    BadStatusError,
+    HandshakeError,
+    ResilientStream,
+    RetriesExhaustedError,
+    StreamState,
+)
 from resilient_sse.testing import event
 from tests.e2e.watching import QUICK, collect, each
 
@@ -197,3 +203,52 @@ async def test_body_from_a_function(serve):
     stream = ResilientStream(server.url, method="POST", content=next_body, backoff=QUICK)
     assert await collect(stream, 2) == ["hello", "hello"]
     assert [json.loads(request.body) for request in server.requests] == [{"attempt": 0}, {"attempt": 1}]
+
+
+DEAD = {
+    "refused": ("127.0.0.1:1", "connection refused"),
+    "no-such-host": ("nowhere.invalid:3128", "no such host|cannot be looked up"),
+}
+
+
+@pytest.mark.own
+@pytest.mark.parametrize("injected", [False, True], ids=["environment", "client"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("dead", DEAD)
+async def test_a_dead_proxy_is_named(monkeypatch, dead, scheme, injected):
+    """X24, 3.9: what cannot be reached is the proxy and not the server, and a setting says which."""
+    where, words = DEAD[dead]
+    if not injected:
+        monkeypatch.setenv(f"{scheme}_proxy", f"http://user:secret@{where}")
+    setting = "client=" if injected else f"{scheme}_proxy"
+    async with httpx.AsyncClient(proxy=f"http://{where}") as client:
+        stream = ResilientStream(
+            f"{scheme}://stream.invalid/", max_retries=0, client=client if injected else None
+        )
+        with pytest.raises(RetriesExhaustedError, match=words) as caught:
+            await anext(stream)
+    assert f"over the proxy {where} ({setting}): " in str(caught.value)
+
+
+@pytest.mark.own
+async def test_a_proxy_that_never_answers_is_named(serve, monkeypatch):
+    """3.9: a proxy that takes the connection and keeps silent is named with the limit that struck."""
+    proxy = serve(lambda peer: peer.hold())
+    monkeypatch.setenv("HTTP_PROXY", proxy.origin)
+    stream = ResilientStream("http://stream.invalid/", max_retries=0, stall_timeout=0.2)
+    with pytest.raises(RetriesExhaustedError, match=r"over the proxy 127.0.0.1:\d+ \(HTTP_PROXY\)") as caught:
+        await anext(stream)
+    assert "stall_timeout" in str(caught.value)
+
+
+@pytest.mark.own
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_asks_for_credentials_names_the_setting(serve, monkeypatch, scheme):
+    """3.4: a 407 is the proxy's, whether it was asked to pass the request on or to open a tunnel."""
+    proxy = serve(lambda peer: peer.answer("407 Proxy Authentication Required", body=b"who are you?"))
+    monkeypatch.setenv("ALL_PROXY", proxy.origin)
+    with pytest.raises(HandshakeError) as caught:
+        await anext(ResilientStream(f"{scheme}://stream.invalid/"))
+    where = proxy.origin.removeprefix("http://")
+    assert str(caught.value).startswith(f"the proxy {where} (ALL_PROXY) refuses the request: ")
+    assert "407" in str(caught.value)

@@ -103,23 +103,3 @@ async def test_openings_at_once(streams):
     assert fleet.count("ended") == 121
     assert (fleet.followers[20].failure or "").startswith("BadStatusError")
     assert fleet.followers[0].complete
-
-
-async def test_all_open(streams):
-    """The fleet is steady from the moment in which all have a connection to the end of the first."""
-    fleet = fleet_of(3, ramp=0.0)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(fleet.run)
-        await anyio.sleep(1)
-        for stream in streams.made:
-            assert not fleet.steady
-            stream.open()
-        assert fleet.steady
-        assert tuple(map(fleet.count, ("open", "reconnecting", "ended"))) == (3, 0, 0)
-        streams.made[1].end()
-        await anyio.sleep(1)
-        assert not fleet.steady
-        assert (fleet.count("open"), fleet.count("ended")) == (2, 1)
-        for stream in streams.made:
-            stream.end()
-    assert fleet.count("ended") == 3

@@ -23,8 +23,7 @@ from resilient_sse.testing.load import (
     processes,
     run_load,
 )
-from resilient_sse.testing.load.fleet import Fleet
-from resilient_sse.testing.server import ReferenceServer, open_server, serving
+from resilient_sse.testing.server import ReferenceServer, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform != "linux", reason="figures from /proc")]
 
@@ -95,15 +94,6 @@ async def test_small_run():
     assert result.times.handling.count > 5
     assert (told[-1].users, told[-1].expected) == (20, 200)
     assert LoadResult.from_json(result.to_json()) == result
-
-
-@pytest.mark.proof
-@pytest.mark.ci
-async def test_backend_and_seed(anyio_backend_name):
-    """The result says on which event loop it was, and which seed can be given to have it again."""
-    result = await run_load(replace(SMALL, users=2, messages=2, seed=None))
-    assert result.machine.backend == anyio_backend_name
-    assert result.setup.seed >= 0
 
 
 @pytest.mark.proof
@@ -179,45 +169,6 @@ async def test_server_without_end(monkeypatch):
 
 
 @pytest.mark.proof
-async def test_restart_with_an_empty_store():
-    """R40: a server that has forgotten everything costs each stream one notice; it goes on, without a loop."""
-    users = [str(user) for user in range(50)]
-    plan = LoadPlan(users=50, messages=40, ramp=0.2)
-    server = ReferenceServer()
-    async with open_server(server) as running:
-
-        async def publish(count):
-            for _ in range(count):
-                for user in users:
-                    await running.publish(f"one of {count}", user_id=user)
-
-        fleet = Fleet(plan, [f"{running.url}?user_id={user}" for user in users])
-
-        async def until(condition):
-            with anyio.fail_after(60):
-                while not all(condition(follower) for follower in fleet.followers):  # noqa: ASYNC110 - it tells nobody
-                    await anyio.sleep(0.05)
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(fleet.run)
-            await fleet.all_open.wait()
-            await publish(30)
-            await until(lambda follower: follower.unique == 30)
-            await running.restart(empty=True, down=0.3)
-            await publish(10)
-            for user in users:
-                await running.complete(user)
-            await until(lambda follower: follower.ended)
-    assert fleet.crashes == []
-    assert {follower.failure for follower in fleet.followers} == {None}
-    assert {follower.stats.gaps for follower in fleet.followers} == {1}
-    assert {(follower.unique, follower.complete) for follower in fleet.followers} == {(40, True)}
-    assert {follower.duplicates + follower.disorder for follower in fleet.followers} == {0}
-    assert max(follower.stats.connections for follower in fleet.followers) <= 4
-    assert server.counters.connections <= 200
-
-
-@pytest.mark.proof
 @pytest.mark.ci
 async def test_cancellation():
     """A run that is cancelled leaves nothing behind (see the fixture)."""
@@ -246,6 +197,10 @@ async def test_unknown_profile():
         await run_load(replace(SMALL, profiles=(Share("3.5g"),)))
 
 
+ALONE = Limits(cpu=None)
+"""The server runs in this process, too."""
+
+
 @pytest.fixture
 def own_server():
     """Serve five events over and over, as somebody's server does: other ids, and no end."""
@@ -270,23 +225,23 @@ async def run_fed(server, plan):
     return result
 
 
-async def test_own_server(own_server):
+async def test_own_server(own_server, anyio_backend_name):
     """A server of the user's own is measured for as long as wanted, each user under an address of its own."""
-    plan = LoadPlan(
-        users=4, duration=2.0, proxy=False, target=own_server.url + "?user_id=u{user}", deadline=30
-    )
+    url = own_server.url + "?user_id=u{user}"
+    plan = LoadPlan(users=4, duration=2.0, proxy=False, target=url, deadline=30, limits=ALONE)
     result = await run_fed(own_server, plan)
     assert broken(result) == []
     assert (result.delivery.sent, result.delivery.completion, result.connections.mean) == (None, None, None)
     assert result.delivery.received > 20
-    assert result.setup.target == plan.target
+    assert (result.setup.target, result.machine.backend) == (url, anyio_backend_name)
+    assert result.setup.seed >= 0  # drawn
     assert 2 <= result.seconds < 20
 
 
 async def test_own_server_until_enough(own_server):
     """Or until each stream has had so many messages."""
     url = own_server.url + "?user_id=u{user}"
-    plan = LoadPlan(users=2, messages=5, proxy=False, target=url, deadline=30)
+    plan = LoadPlan(users=2, messages=5, proxy=False, target=url, deadline=30, limits=ALONE)
     result = await run_fed(own_server, plan)
     assert broken(result) == []
     assert (result.streams.completed, result.delivery.received, result.delivery.completion) == (2, 10, 1.0)

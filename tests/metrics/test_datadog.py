@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -22,16 +22,16 @@ from resilient_sse import StreamStats
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.states import Reason
 from resilient_sse.metrics import datadog, feeding
-from resilient_sse.metrics.catalogue import METRICS, Kind
 from resilient_sse.metrics.datadog import DatadogMetrics
 from resilient_sse.testing import Script, pause, run_in_virtual_time
 from tests.client.support import URL, drain, make, numbered, take
-from tests.metrics.torment import SUMS, crowded, given_up, sums, tormented
+from tests.metrics.torment import settle
 
 ROOT = Path(__file__).parents[2]
 NEVER = 3600.0
 """An interval that is longer than any test: what is sent is sent by `flush`."""
-TYPES = {Kind.COUNTER: "c", Kind.GAUGE: "g", Kind.HISTOGRAM: "d"}
+RECOVERY_SECONDS = "sse_client_recovery_seconds"
+"""The same as `sse_reconnect_time_ms`, and so not sent."""
 
 
 class Agent:
@@ -101,23 +101,12 @@ def ours():
     return [thread for thread in threading.enumerate() if thread.name == "resilient_sse DatadogMetrics"]
 
 
-@contextmanager
-def settled():
-    """Run a test, and see to it that no thread of a sender is left."""
-    yield
-    for sender in list(feeding._all):
-        thread = sender.finish()
-        if thread is not None:
-            thread.join(10)
-            assert not thread.is_alive()
-
-
 @pytest.fixture
 def agent():
-    """Give an agent, and leave neither sockets nor threads."""
+    """Give an agent, and leave no sockets."""
     agent = Agent()
-    with settled():
-        yield agent
+    yield agent
+    settle()
     agent.close()
 
 
@@ -137,8 +126,10 @@ async def test_the_lines_of_a_stall(script, agent, metrics):
     async with make(script, observers=[metrics]) as stream:
         await take(stream, 3)
     metrics.flush()
-    lines = agent.lines()
-    assert sorted(lines) == sorted(
+    packets = agent.packets()
+    assert len(packets) <= 3
+    assert max(map(len, packets)) <= 1432, "what a network carries in one piece"
+    assert sorted(line for packet in packets for line in packet.splitlines()) == sorted(
         [
             "sse_client_events_delivered_total:3|c",
             "sse_duplicate_events_total:1|c",
@@ -163,39 +154,13 @@ async def test_the_lines_of_a_stall(script, agent, metrics):
             "sse_client_connection_lifetime_seconds:32.0|d",
             "sse_client_connection_lifetime_seconds:0.5|d",
             "sse_reconnect_time_ms:1500.0|d",
-            "sse_client_recovery_seconds:1.5|d",
             "sse_client_silence_seconds:31.5|d",
             "sse_client_reopening_seconds:1.0|d",
             "sse_client_stall_recovery_seconds:1.5|d",
         ]
     )
-
-
-async def test_a_tormented_run(script, agent, metrics):
-    """
-    Sums over several sendings are those of the streams, and every metric has the type of its kind (P28).
-
-    Few packets, each within what a network carries in one piece; without news there are only the gauges, which an
-    agent would forget.
-    """
-    first = await tormented(script, metrics)
     metrics.flush()
-    some = [first.stats, (await given_up(metrics)).stats]
-    metrics.flush()
-    packets = agent.packets()
-    assert len(packets) <= 6
-    assert max(map(len, packets)) <= 1432
-    metrics.flush()
-    last = agent.lines()
-    assert {line.split("|")[1] for line in last} == {"g"}
-    lines = [*(line for packet in packets for line in packet.splitlines()), *last]
-    sent = totals(lines)
-    assert {name: sent[name] for name in SUMS} == sums(*some)
-    types = {line.partition(":")[0]: line.split("|")[1] for line in lines}
-    never = {"sse_client_unknown_losses_total", "sse_client_callback_errors_total"}
-    assert types == {metric.name: TYPES[metric.kind] for metric in METRICS if metric.name not in never}
-    rates = [line for line in lines if line.startswith("sse_stream_completion_rate")]
-    assert rates == [f"sse_stream_completion_rate:{first.stats.completion}|g"] * 3
+    assert {line.split("|")[1] for line in agent.lines()} == {"g"}, "without news, what an agent would forget"
 
 
 async def test_the_program_may_send_besides(script, agent):
@@ -212,26 +177,6 @@ async def test_the_program_may_send_besides(script, agent):
 
 
 # --- Tags
-
-
-async def test_labels_are_tags(agent):
-    """Those of the program come after ours; what is not declared is `other` (R97)."""
-    metrics = DatadogMetrics(
-        agent.statsd, labels={"network": ["4g", "wifi"], "device": ["phone"]}, interval=NEVER
-    )
-    for chosen in ({"network": "4g", "device": "phone"}, {"network": "5g"}):
-        script = Script()
-        script.respond(*numbered(1))
-        await drain(make(script, observers=[metrics.labelled(**chosen)], on_eof="complete"))
-    await given_up(metrics)
-    metrics.flush()
-    lines = agent.lines()
-    assert "sse_streams_started_total:1|c|#network:4g,device:phone" in lines
-    assert "sse_streams_started_total:2|c|#network:other,device:other" in lines
-    assert not any("//host" in line for line in lines), "the address is no tag"
-    tags = "category:max_retries_exceeded,network:other,device:other"
-    assert f"sse_user_visible_errors_total:1|c|#{tags}" in lines
-    assert "sse_client_time_to_first_event_seconds:0.0|d|#network:4g,device:phone" in lines
 
 
 @pytest.mark.parametrize(
@@ -275,21 +220,6 @@ async def test_it_is_sent_by_itself(agent):
     assert "sse_client_streams:0|g|#state:connected" in agent.lines()
 
 
-async def test_made_anew_for_each_stream(agent):
-    """The one line may stand wherever streams are made; nobody else needs to keep the object."""
-    streams = []
-    for _ in range(3):
-        script = Script()
-        script.respond(*numbered(1, 2))
-        stream = make(script, observers=[DatadogMetrics(agent.statsd, interval=NEVER)], on_eof="complete")
-        streams.append(stream)
-        await drain(stream)
-    gc.collect()
-    assert len(ours()) == 1
-    DatadogMetrics(agent.statsd, interval=NEVER).flush()
-    assert totals(agent.lines())["sse_client_events_delivered_total"] == 6
-
-
 async def test_senders_come_and_go():
     """What is not used any more is collected, its client included, once everything is sent."""
     client = Raises(ill=False)
@@ -317,19 +247,6 @@ async def test_the_default_client(script, agent, monkeypatch):
     metrics.flush()
     default_statsd.close_socket()
     assert totals(agent.lines())["sse_client_events_delivered_total"] == 1
-
-
-def test_many_threads_and_both_kinds_of_event_loops(agent):
-    """Streams of several loops at once, asyncio's and trio's, while it is sent: each part once."""
-    metrics = DatadogMetrics(agent.statsd, interval=0.02)
-    lines = []
-    streams = crowded(metrics, lambda over: lines.extend(agent.until(lambda _: over.is_set(), 60)))
-    metrics.flush()
-    lines += agent.lines()
-    sent = totals(lines)
-    assert sent["sse_streams_started_total"] == streams
-    assert sent["sse_client_events_delivered_total"] == streams * 21
-    assert sum(line.startswith("sse_client_recovery_seconds") for line in lines) == streams
 
 
 # --- Faults
@@ -373,15 +290,15 @@ async def test_a_client_that_raises(caplog):
     script = Script()
     script.respond(*numbered(1, 2, 3)).hang()
     metrics = DatadogMetrics(client, interval=0.02)
-    with settled():
-        async with make(script, observers=[metrics]) as stream:
-            await take(stream, 3)
-            await until(lambda: metrics.failures >= 3)
-            assert ("sse_streams_started_total", 1) not in client.sent
-            client.ill = False
-            name = "sse_client_time_to_first_event_seconds"
-            await until(lambda: any(sent == name for sent, _ in client.sent))
-            assert stream.stats.callback_errors == 0
+    async with make(script, observers=[metrics]) as stream:
+        await take(stream, 3)
+        await until(lambda: metrics.failures >= 3)
+        assert ("sse_streams_started_total", 1) not in client.sent
+        client.ill = False
+        name = "sse_client_time_to_first_event_seconds"
+        await until(lambda: any(sent == name for sent, _ in client.sent))
+        assert stream.stats.callback_errors == 0
+    settle()
     sums: Counter[str] = Counter()
     for name, value in client.sent:
         sums[name] += value
@@ -417,21 +334,21 @@ async def test_a_client_that_blocks(caplog, monkeypatch):
     metrics = DatadogMetrics(client, interval=0.01)
     script = Script()
     script.respond(*numbered(1)).hang()
-    with settled():
-        async with make(script, observers=[metrics]) as stream:
-            await anext(stream)
-            assert await anyio.to_thread.run_sync(client.asked.wait, 10)
-            began = time.monotonic()
-            stats = StreamStats()
-            observer = metrics.attach(stats, URL)
-            for _ in range(100):
-                observer(RECOVERY)
-            another = Script()
-            another.respond(*numbered(*range(100)))
-            assert len(await drain(make(another, observers=[metrics], on_eof="complete"))) == 100
-            assert time.monotonic() - began < 10
-            client.free.set()
-    assert metrics.dropped > 300
+    async with make(script, observers=[metrics]) as stream:
+        await anext(stream)
+        assert await anyio.to_thread.run_sync(client.asked.wait, 10)
+        began = time.monotonic()
+        stats = StreamStats()
+        observer = metrics.attach(stats, URL)
+        for _ in range(100):
+            observer(RECOVERY)
+        another = Script()
+        another.respond(*numbered(*range(100)))
+        assert len(await drain(make(another, observers=[metrics], on_eof="complete"))) == 100
+        assert time.monotonic() - began < 10
+        client.free.set()
+    settle()
+    assert metrics.dropped > 200
     logged = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(logged) == 1
     assert logged[0].startswith("durations are dropped")
@@ -442,11 +359,11 @@ def test_many_durations_do_not_wait_for_their_time(agent):
     """A crowd of recoveries is sent before the interval is over, and none is dropped."""
     metrics = DatadogMetrics(agent.statsd, interval=NEVER)
     observer = metrics.attach(StreamStats(), URL)
-    for _ in range(datadog.MANY // 4):
+    for _ in range(datadog.MANY // 3 + 1):
         observer(RECOVERY)
     line = "sse_reconnect_time_ms:1000|d"
-    many = agent.until(lambda lines: lines.count(line) >= datadog.MANY // 4)
-    assert many.count(line) == datadog.MANY // 4
+    many = agent.until(lambda lines: lines.count(line) > datadog.MANY // 3)
+    assert many.count(line) == datadog.MANY // 3 + 1
     assert metrics.dropped == 0
     del observer
 
@@ -517,10 +434,3 @@ def test_the_end_of_a_process(agent, job, delivered):
     assert totals(agent.lines())["sse_client_events_delivered_total"] == delivered
     if job == "block":
         assert took > feeding.EXIT_SECONDS
-
-
-def test_a_missing_package_is_named():
-    """The text says what to install."""
-    code = "import sys; sys.modules['datadog'] = None; import resilient_sse.metrics.datadog"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "pip install 'resilient-sse[datadog]'" in done.stderr

@@ -1,7 +1,6 @@
 """What OpenTelemetry is given as metrics: names, units, values; and that no provider harms a stream."""
 
 import gc
-import logging
 import re
 import subprocess
 import sys
@@ -18,11 +17,10 @@ from opentelemetry.trace import NoOpTracerProvider
 
 from resilient_sse import StreamStats
 from resilient_sse.metrics import catalogue
-from resilient_sse.metrics.catalogue import BY_NAME, CONTRACT, METRICS, Kind
+from resilient_sse.metrics.catalogue import CONTRACT, METRICS, Kind
 from resilient_sse.metrics.opentelemetry import EXPORTED, OpenTelemetryMetrics, instrument_name
-from resilient_sse.testing import Script, pause
-from tests.client.support import URL, drain, make, numbered, take
-from tests.metrics.torment import SUMS, crowded, given_up, sums, tormented
+from tests.client.support import URL, make, numbered
+from tests.metrics.torment import given_up, tormented
 
 ROOT = Path(__file__).parents[2]
 SPANLESS = NoOpTracerProvider()
@@ -62,9 +60,6 @@ def collector():
     return Collector()
 
 
-# --- Names
-
-
 def in_prometheus(metric):
     """Name a metric as OpenTelemetry's exporters to Prometheus do: with its unit, and `_total` if it counts."""
     name = instrument_name(metric).replace(".", "_")
@@ -84,57 +79,21 @@ def test_names_follow_the_conventions_and_lead_back():
         assert in_prometheus(metric) == metric.name
 
 
-async def test_a_tormented_run(script, collector):
-    """
-    After every fault at least once each metric arrives, with unit, help, bounds, and the streams' figures.
-
-    P28, R93, R101, R104, R106, R109 to R112.
-    """
-    ended = await tormented(script, collector.metrics)
-    failed = await given_up(collector.metrics)
+async def test_every_metric_arrives(script, collector):
+    """After every fault at least once, with unit, help and bounds (P28)."""
+    await tormented(script, collector.metrics)
+    await given_up(collector.metrics)
     found = collector.collected()
     assert set(found) == {instrument_name(metric) for metric in EXPORTED}
     for metric in EXPORTED:
         got = found[instrument_name(metric)]
         assert (got.unit, got.description) == (metric.unit, metric.help)
-        kind = type(got.data).__name__
         if metric.kind is Kind.HISTOGRAM:
-            assert kind == "Histogram"
             assert got.data.data_points[0].explicit_bounds == metric.buckets
         elif metric is catalogue.STREAM_COMPLETION_RATE:
-            assert kind == "Gauge"
+            assert type(got.data).__name__ == "Gauge"
         else:
-            assert kind == "Sum"
             assert got.data.is_monotonic == (metric.kind is Kind.COUNTER)
-    told = {name: collector.value(instrument_name(BY_NAME[name])) for name in SUMS}
-    assert told == sums(ended.stats, failed.stats)
-    assert collector.value("sse.client.streams_started") == 2
-    assert collector.value("sse.client.stream_completion_rate") == ended.stats.completion
-    assert collector.value("sse.client.reconnects", reason="stall") == 3
-    assert collector.value("sse.client.user_visible_errors", category="max_retries_exceeded") == 1
-    assert collector.value("sse.client.gaps", kind="hole") == 1
-
-
-async def test_a_recovery_from_a_stall(script, collector):
-    """Recovery is t4 - t2, silence t4 - t1, in seconds (R98, R101, X8)."""
-    script.respond(pause(2), *numbered(1)).hang()
-    script.respond(pause(0.5), *numbered(2)).hang()
-    async with make(script, observers=[collector.metrics]) as stream:
-        await take(stream, 2)
-        assert collector.value("sse.client.streams", state="connected") == 1
-    assert collector.value("sse.client.recovery") == (1, pytest.approx(1.5))
-    assert collector.value("sse.client.stall_recovery") == (1, pytest.approx(1.5))
-    assert collector.value("sse.client.silence") == (1, pytest.approx(31.5))
-    assert collector.value("sse.client.time_to_first_event") == (1, pytest.approx(2))
-    assert collector.value("sse.client.streams", state="connected") == 0
-
-
-async def test_an_unknown_completion_is_not_told(script, collector):
-    """No number is better than a guess (X12)."""
-    script.respond(*numbered(1, 2))
-    await drain(make(script, observers=[collector.metrics], on_eof="complete"))
-    assert "sse.client.stream_completion_rate" not in collector.collected()
-    assert collector.value("sse.client.total_events_received") == 2
 
 
 def test_one_collection_is_one_reading():
@@ -178,62 +137,6 @@ async def test_what_a_view_drops_disturbs_nothing(script):
             assert "sse.client.streams" not in found
 
 
-def test_many_threads_and_both_kinds_of_event_loops(collector):
-    """Streams of several loops at once, asyncio's and trio's, while it is collected: nothing is lost."""
-    seen = []
-
-    def collect(over):
-        while not over.is_set():
-            found = collector.collected()
-            names = (
-                "events_received",
-                "events_delivered",
-                "events_filtered",
-                "duplicate_events",
-                "heartbeats",
-            )
-            parts = [found[f"sse.client.{name}"].data.data_points[0].value for name in names]
-            seen.append(parts)
-
-    streams = crowded(collector.metrics, collect)
-    assert collector.value("sse.client.streams_started") == streams
-    assert collector.value("sse.client.events_delivered") == streams * 21
-    assert collector.value("sse.client.recovery")[0] == streams
-    assert len(seen) > 3
-    for received, *parts in seen:
-        assert received == sum(parts)
-
-
-# --- Labels
-
-
-async def test_streams_have_labels():
-    """The program's labels are attributes; what is not declared is `other` (R97)."""
-    collector = Collector(labels={"network": ["4g", "wifi"], "device": ["phone"]})
-    for chosen in ({"network": "4g", "device": "phone"}, {"network": "5g"}):
-        script = Script()
-        script.respond(*numbered(1))
-        observers = [collector.metrics.labelled(**chosen)]
-        await drain(make(script, observers=observers, on_eof="complete"))
-    await given_up(collector.metrics)
-    assert collector.value("sse.client.streams_started", network="4g", device="phone") == 1
-    assert collector.value("sse.client.streams_started", network="other", device="other") == 2
-    first_event = collector.value("sse.client.time_to_first_event", network="4g", device="phone")
-    assert first_event == (1, 0)
-    category = {"category": "max_retries_exceeded", "network": "other", "device": "other"}
-    assert collector.value("sse.client.user_visible_errors", **category) == 1
-
-
-def test_labels_are_checked_at_once(collector):
-    """A mistake is told where it is made (R97)."""
-    with pytest.raises(ValueError, match="at most 3"):
-        OpenTelemetryMetrics(NoOpMeterProvider(), labels={name: ["x"] for name in "abcd"})
-    with pytest.raises(ValueError, match="'network' was not declared"):
-        collector.metrics.labelled(network="4g")
-    with pytest.raises(ValueError, match="make one OpenTelemetryMetrics and share it"):
-        OpenTelemetryMetrics(collector.provider, labels={"network": ["4g"]})
-
-
 def test_what_is_no_provider_is_refused_at_once():
     """By the name of the argument (bad input)."""
     with pytest.raises(TypeError, match="meter_provider must be a provider with get_meter"):
@@ -242,21 +145,6 @@ def test_what_is_no_provider_is_refused_at_once():
         OpenTelemetryMetrics(NoOpMeterProvider)
     with pytest.raises(TypeError, match="tracer_provider must be a provider with get_tracer"):
         OpenTelemetryMetrics(None, "x")
-
-
-# --- One provider
-
-
-async def test_made_anew_for_each_stream(collector, caplog):
-    """Objects of one provider share their figures, register nothing twice, and count one stream once."""
-    for _ in range(3):
-        script = Script()
-        script.respond(*numbered(1, 2))
-        observers = [OpenTelemetryMetrics(collector.provider, SPANLESS), collector.metrics]
-        await drain(make(script, observers=observers, on_eof="complete"))
-    gc.collect()
-    assert collector.value("sse.client.events_delivered") == 6
-    assert caplog.records == []
 
 
 def test_a_provider_is_not_kept_alive():
@@ -316,72 +204,3 @@ def test_the_global_providers_are_the_default():
     run = [sys.executable, "-W", "error", "-c", GLOBAL]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
     assert (done.stdout.split(), done.stderr) == (["[4]", "3"], "")
-
-
-def test_a_missing_package_is_named():
-    """The text says what to install."""
-    code = "import sys; sys.modules['opentelemetry'] = None; import resilient_sse.metrics.opentelemetry"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "pip install 'resilient-sse[otel]'" in done.stderr
-
-
-# --- Faults
-
-
-class RefusesMeters(MeterProvider):
-    """A provider that has no meter for us."""
-
-    def get_meter(self, *args, **kwargs):
-        """Refuse."""
-        raise OSError("no meter")
-
-
-class RefusesInstruments(MeterProvider):
-    """A provider whose meter is full."""
-
-    def get_meter(self, *args, **kwargs):
-        """Give a meter that makes two instruments and no more."""
-        meter = super().get_meter(*args, **kwargs)
-        make_counter, made = meter.create_observable_counter, []
-
-        def create(*args, **kwargs):
-            made.append(args)
-            if len(made) > 2:
-                raise MemoryError("full")
-            return make_counter(*args, **kwargs)
-
-        meter.create_observable_counter = create
-        return meter
-
-
-class RefusesTracers(NoOpTracerProvider):
-    """A provider that has no tracer for us."""
-
-    def get_tracer(self, *args, **kwargs):
-        """Refuse."""
-        raise OSError("no tracer")
-
-
-@pytest.mark.parametrize(
-    "meters, tracers",
-    [
-        (RefusesMeters, NoOpTracerProvider),
-        (RefusesInstruments, NoOpTracerProvider),
-        (NoOpMeterProvider, RefusesTracers),
-    ],
-)
-async def test_a_provider_that_refuses(meters, tracers, caplog):
-    """The streams go on; it is counted, and logged once, however many streams there are (bad input)."""
-    metrics = OpenTelemetryMetrics(meters(), tracers())
-    errors = 0
-    for _ in range(3):
-        script = Script()
-        script.respond(*numbered(1, 2)).drop()
-        script.respond(*numbered(3))
-        stream = make(script, observers=[metrics], until=lambda item: item.id == "3")
-        assert [item.id for item in await drain(stream)] == ["1", "2", "3"]
-        errors += stream.stats.callback_errors
-    assert errors == 1
-    logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert len(logged) == 1
-    assert logged[0].exc_info is not None

@@ -1,23 +1,19 @@
 """One span for each attempt to connect: when it begins and ends, what it tells, and what it never tells."""
 
-import threading
 import time
-from types import SimpleNamespace
 
 import anyio
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from resilient_sse import Backoff, HandshakeError, RetriesExhaustedError
+from resilient_sse import Backoff, HandshakeError, ResilientStream, RetriesExhaustedError
 from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics
-from resilient_sse.testing import comment, event, pause
+from resilient_sse.testing import Script, event, pause
 from tests.client.support import drain, make, numbered, slow, take
-from tests.metrics.test_opentelemetry import Collector, by_name
+from tests.metrics.test_opentelemetry import Collector
 from tests.metrics.torment import given_up, tormented
 
 
@@ -122,30 +118,22 @@ async def test_addresses(script, traces, url, host, port):
 
 
 async def test_a_span_covers_the_attempt(script, traces):
-    """From the end of the delay to the answer: two seconds, then three; delays and life do not count (P29)."""
-    script.play(slow(2, *numbered(1), pause(5)))
+    """From the end of the delay to the answer: two seconds, then three; delays and a day do not count (P29)."""
+    script.play(slow(2, *numbered(1), pause(86_400)))
     script.play(slow(3, b"no", status=503, content_type="text/plain"))
     script.play(slow(4, *numbered(2)))
-    stream = make(script, observers=[traces.metrics], until=lambda item: item.id == "2")
+    ends = {"until": lambda item: item.id == "2", "stall_timeout": None}
+    stream = make(script, observers=[traces.metrics], **ends)
     before, began = time.time(), anyio.current_time()
+    await anext(stream)
+    assert len(traces.spans) == 1, "not at the end of the day"
     await drain(stream)
     after, took = time.time(), anyio.current_time() - began
     assert traces.lengths == [2, 3, 4]
-    assert took == 2 + 5 + 1 + 3 + 1 + 4
+    assert took == 2 + 86_400 + 1 + 3 + 1 + 4
     # The loop's clock jumps and the calendar does not, so only the ends can be held against it.
     for span in traces.spans:
         assert before - 0.01 <= span.end_time / 1e9 <= after + 0.01
-
-
-async def test_a_day_long_stream(script, traces):
-    """Its span ended when the answer was accepted, and is told then, not at the end of the day (P29)."""
-    script.respond(*numbered(1), pause(86_400), comment("alive"), *numbered(2)).hang()
-    async with make(script, observers=[traces.metrics], stall_timeout=None) as stream:
-        await anext(stream)
-        assert len(traces.spans) == 1
-        await anext(stream)
-    assert traces.told == [(0, None, "accepted", None, False)]
-    assert traces.lengths == [0]
 
 
 async def test_times_are_those_of_the_change(script, traces):
@@ -249,105 +237,66 @@ async def test_a_stream_that_has_ended(script, traces):
 # --- Cut by the program
 
 
-async def test_closed_during_an_attempt(script, traces):
-    """The attempt was made, so it is told."""
-    script.stall_headers()
-    stream = make(script, observers=[traces.metrics])
+async def later(stream, seconds, do):
+    """Follow a stream, and do something after so many seconds."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(drain, stream)
-        await anyio.sleep(4)
-        await stream.aclose()
-    assert traces.told == [(0, None, "cut", None, None)]
-    assert traces.lengths == [4]
+        await anyio.sleep(seconds)
+        result = do(stream)
+        if result is not None:
+            await result
 
 
-async def test_closed_during_a_delay(script, traces):
-    """There was no attempt, so there is no span; nor for a stream that was never iterated."""
-    script.refuse()
-    stream = make(script, observers=[traces.metrics])
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(drain, stream)
-        await anyio.sleep(0.5)
-        await stream.aclose()
-    await make(script, observers=[traces.metrics]).aclose()
-    assert [told[2] for told in traces.told] == ["failed"]
+CLOSE, RESTART = ResilientStream.aclose, ResilientStream.restart
+HANGS, REFUSES = Script.stall_headers, Script.refuse
 
 
-async def test_restarted_during_a_delay(script, traces):
-    """The attempt comes before its time, and its span begins with it."""
-    script.refuse()
-    script.play(slow(0.25, *numbered(1)))
+@pytest.mark.parametrize(
+    "first, seconds, do, spans",
+    [
+        pytest.param(HANGS, 4, CLOSE, {"cut": 4}, id="closed during an attempt"),
+        pytest.param(REFUSES, 0.5, CLOSE, {"failed": 0}, id="closed during a delay: no attempt, no span"),
+        pytest.param(REFUSES, 0.5, RESTART, {"failed": 0, "accepted": 2}, id="restarted during a delay"),
+        pytest.param(HANGS, 3, RESTART, {"cut": 3, "accepted": 2}, id="restarted during an attempt"),
+    ],
+)
+async def test_cut_by_the_program(script, traces, *, first, seconds, do, spans):
+    """An attempt that was made is told, up to its end; the next one begins with its own time."""
+    first(script)
+    if do is RESTART:
+        script.play(slow(2, *numbered(1)))
+    await later(make(script, observers=[traces.metrics], on_eof="complete"), seconds, do)
+    assert dict(zip([told[2] for told in traces.told], traces.lengths, strict=True)) == spans
+
+
+@pytest.mark.parametrize(
+    "first, seconds, again, spans",
+    [
+        pytest.param(HANGS, 3, drain, {"cut": 3, "accepted": 2}, id="during an attempt"),
+        pytest.param(HANGS, 3, CLOSE, {"cut": 3}, id="during an attempt, then closed"),
+        pytest.param(REFUSES, 0.5, drain, {"failed": 0, "accepted": 2}, id="during a delay"),
+    ],
+)
+async def test_cancelled(script, traces, *, first, seconds, again, spans):
+    """It ended then, and is told when the stream is asked again or closed; the hour in between is part of none."""
+    first(script)
+    if again is drain:
+        script.play(slow(2, *numbered(1)))
     stream = make(script, observers=[traces.metrics], on_eof="complete")
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(drain, stream)
-        await anyio.sleep(0.5)
-        stream.restart()
-    assert [told[2] for told in traces.told] == ["failed", "accepted"]
-    assert traces.lengths == [0, 0.25]
-
-
-async def test_restarted_during_an_attempt(script, traces):
-    """That one is cut, the next one begins at once."""
-    script.stall_headers()
-    script.play(slow(2, *numbered(1)))
-    stream = make(script, observers=[traces.metrics], on_eof="complete")
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(drain, stream)
-        await anyio.sleep(3)
-        stream.restart()
-    assert [told[1:4] for told in traces.told] == [(None, "cut", None), ("restart", "accepted", None)]
-    assert traces.lengths == [3, 2]
-
-
-async def test_cancelled_during_an_attempt(script, traces):
-    """It ended then and is told when the stream is asked again; the hour in between is no part of it."""
-    script.stall_headers()
-    script.respond(*numbered(1))
-    stream = make(script, observers=[traces.metrics], on_eof="complete")
-    with anyio.move_on_after(3):
+    with anyio.move_on_after(seconds):
         await anext(stream)
     await anyio.sleep(3600)
-    await drain(stream)
-    assert [told[2] for told in traces.told] == ["cut", "accepted"]
-    assert traces.lengths == [3, 0]
-    first, second = traces.spans
-    assert second.start_time - first.end_time > 3599e9
-
-
-async def test_closed_after_a_cancelled_attempt(script, traces):
-    """The hour before the close is no part of the attempt."""
-    script.stall_headers()
-    stream = make(script, observers=[traces.metrics])
-    with anyio.move_on_after(3):
-        await anext(stream)
-    await anyio.sleep(3600)
-    await stream.aclose()
-    assert traces.told == [(0, None, "cut", None, None)]
-    assert traces.lengths == [3]
-
-
-async def test_cancelled_during_a_delay(script, traces):
-    """There was no attempt; the next one begins when the stream is asked again and the delay is over."""
-    script.refuse()
-    script.play(slow(2, *numbered(1)))
-    stream = make(script, observers=[traces.metrics], on_eof="complete")
-    with anyio.move_on_after(0.5):
-        await anext(stream)
-    await anyio.sleep(3600)
-    await drain(stream)
-    assert [told[2] for told in traces.told] == ["failed", "accepted"]
-    assert traces.lengths == [0, 2]
+    await again(stream)
+    assert dict(zip([told[2] for told in traces.told], traces.lengths, strict=True)) == spans
+    if "cut" in spans and again is drain:
+        assert traces.spans[1].start_time - traces.spans[0].end_time > 3597e9
 
 
 async def test_an_attempt_at_the_time_of_the_one_before(script, traces):
     """Without delays two attempts may begin at the same reading of the clock; both are told."""
     script.refuse()
     script.stall_headers()
-    stream = make(script, observers=[traces.metrics], backoff=Backoff(initial=0))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(drain, stream)
-        await anyio.sleep(4)
-        await stream.aclose()
+    await later(make(script, observers=[traces.metrics], backoff=Backoff(initial=0)), 4, CLOSE)
     assert [told[2] for told in traces.told] == ["failed", "cut"]
     assert traces.lengths == [0, 4]
 
@@ -404,17 +353,6 @@ async def test_spans_have_the_parent_of_the_moment(script, traces):
     assert second.parent is None
 
 
-async def test_labels_are_told(script, traces):
-    """So that attempts can be told apart as metrics can."""
-    collector = Collector(labels={"network": ["4g"]})
-    metrics = OpenTelemetryMetrics(collector.provider, traces.provider, labels={"network": ["4g"]})
-    script.respond()
-    observers = [metrics.labelled(network="4g")]
-    await drain(make(script, observers=observers, on_eof="complete"))
-    assert traces.spans[0].attributes["network"] == "4g"
-    assert traces.spans[0].attributes["server.address"] == "host"
-
-
 async def test_two_for_one_stream_make_no_more_spans(script, traces):
     """As they count nothing twice."""
     script.respond()
@@ -444,58 +382,3 @@ async def test_a_tracer_that_raises(script, traces, caplog):
     failed = await given_up(traces.metrics)
     assert failed.stats.callback_errors == 4
     assert traces.collector.value("sse.client.streams", state="error") == 1, "told by the same fact"
-
-
-class BrokenMeters(MeterProvider):
-    """A provider whose histograms fail."""
-
-    def get_meter(self, *args, **kwargs):
-        """Give a meter of which histograms raise."""
-
-        def fail(_value, _attributes):
-            raise OSError("disk full")
-
-        meter = super().get_meter(*args, **kwargs)
-        meter.create_histogram = lambda *args, **kwargs: SimpleNamespace(record=fail)
-        return meter
-
-
-async def test_a_histogram_that_raises(script, traces):
-    """Spans do not depend on the figures."""
-    reader = InMemoryMetricReader()
-    meters = BrokenMeters([reader], shutdown_on_exit=False)
-    stream = await tormented(script, OpenTelemetryMetrics(meters, traces.provider))
-    assert stream.stats.callback_errors > 0
-    assert len(traces.spans) == 9
-    found = by_name(reader.get_metrics_data())
-    assert found["sse.client.events_delivered"].data.data_points[0].value == 14
-
-
-class Stuck(SpanExporter):
-    """An exporter that does not come back."""
-
-    def __init__(self):
-        self.free = threading.Event()
-        self.exported = 0
-
-    def export(self, spans):
-        """Wait."""
-        self.free.wait(60)
-        self.exported += len(spans)
-
-
-async def test_an_exporter_that_blocks_and_a_full_queue(script, traces):
-    """It has a thread and a queue of its own, in OpenTelemetry's way: the streams do not wait (bad input)."""
-    stuck = Stuck()
-    queue = BatchSpanProcessor(stuck, max_queue_size=2, max_export_batch_size=1, schedule_delay_millis=10)
-    traces.provider.add_span_processor(queue)
-    try:
-        for _ in range(3):
-            await given_up(traces.metrics)
-        stream = await tormented(script, traces.metrics)
-    finally:
-        stuck.free.set()
-        queue.shutdown()
-    assert stream.stats.callback_errors == 0
-    assert len(traces.spans) == 3 * 4 + 9
-    assert stuck.exported < len(traces.spans), "it drops what finds no room"

@@ -1,17 +1,14 @@
 """What Prometheus is shown: names, values, format, labels; and that nothing about it harms a stream."""
 
-import logging
 import os
 import signal
 import subprocess
-import sys
-import threading
 import urllib.request
 from pathlib import Path
 
 import anyio
 import pytest
-from prometheus_client import Counter, generate_latest, start_http_server
+from prometheus_client import generate_latest, start_http_server
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,9 +18,9 @@ from resilient_sse import Reason, StreamStats
 from resilient_sse._core.recovery import Recovery
 from resilient_sse.metrics.catalogue import CONTRACT, METRICS, RECONNECTS
 from resilient_sse.metrics.prometheus import PrometheusMetrics
-from resilient_sse.testing import Script, event, pause
+from resilient_sse.testing import Script, pause
 from tests.client.support import URL, drain, make, numbered, take
-from tests.metrics.torment import SUMS, crowded, given_up, sums, tormented
+from tests.metrics.torment import SUMS, given_up, sums, tormented
 from tests.monitoring.tools import need
 
 GOLDEN = Path(__file__).parent / "tormented.prom"
@@ -81,46 +78,6 @@ async def test_every_name_of_the_contract_is_shown(script, registry, metrics):
         assert bare == names
 
 
-async def test_the_completion_rate_is_absent_while_it_is_unknown(script, registry, metrics, shown):
-    """Ids that count up tell nothing without `sequence`: no number is better than a guess (R126, X12)."""
-    script.respond(*numbered(1, 2)).hang()
-    async with make(script, observers=[metrics]) as stream:
-        await take(stream, 2)
-        assert b"\nsse_stream_completion_rate" not in generate_latest(registry)
-        assert shown("sse_total_events_received") == 2
-
-
-STALLED = {
-    "sse_reconnect_time_ms_sum": pytest.approx(1500),
-    "sse_client_recovery_seconds_sum": pytest.approx(1.5),
-    "sse_client_stall_recovery_seconds_sum": pytest.approx(1.5),
-    "sse_client_silence_seconds_sum": pytest.approx(31.5),
-    "sse_client_reopening_seconds_sum": pytest.approx(1),
-    "sse_client_time_to_first_event_seconds_sum": pytest.approx(2),
-    "sse_client_connection_lifetime_seconds_sum": pytest.approx(32.5),
-}
-
-
-async def test_a_recovery_from_a_stall(script, metrics, shown):
-    """
-    t2 is 30 s after t1, the reconnect 1 s later, its event 0.5 s after that; a reset then is no stall.
-
-    R98, R101, R106, R108, R127, X8: recovery is t4 - t2, silence t4 - t1, reopening t3 - t2.
-    """
-    script.respond(pause(2), *numbered(1)).hang()
-    script.respond(pause(0.5), *numbered(2)).hang()
-    async with make(script, observers=[metrics]) as stream:
-        await take(stream, 2)
-    assert {name: shown(name) for name in STALLED} == STALLED
-    assert shown("sse_reconnect_time_ms_bucket", le="1000.0") == 0
-    script.respond(*numbered(1)).drop()
-    script.respond(*numbered(2)).hang()
-    async with make(script, observers=[metrics]) as stream:
-        await take(stream, 2)
-    assert shown("sse_reconnect_time_ms_count") == 2
-    assert shown("sse_client_stall_recovery_seconds_count") == 1
-
-
 async def test_the_state_is_live(script, metrics, shown):
     """The gauge follows the stream from state to state and drops it at its end."""
 
@@ -141,9 +98,6 @@ async def test_the_state_is_live(script, metrics, shown):
     assert ["waiting"] in seen
     assert ["reconnecting"] in seen
     assert all(len(now) <= 1 for now in seen)
-
-
-# --- Format
 
 
 def test_promtool_accepts_the_text():
@@ -184,70 +138,11 @@ def test_a_real_scrape(registry, metrics):
     assert 'sse_client_streams{state="connected"} 1.0' in lines
 
 
-# --- Labels
-
-
-async def test_streams_have_labels(registry):
-    """Each combination is a series of its own; what is not declared is `other` (R97)."""
-    metrics = PrometheusMetrics(registry, labels={"network": ["4g", "wifi"], "device": ["phone"]})
-    for chosen in ({"network": "4g", "device": "phone"}, {"network": "4g"}, {"network": "5g"}):
-        script = Script()
-        script.respond(*numbered(1), event("", event="heartbeat"))
-        await drain(make(script, observers=[metrics.labelled(**chosen)], on_eof="complete"))
-    await given_up(metrics)
-    text = generate_latest(registry).decode()
-    families = {family.name: family.samples for family in text_string_to_metric_families(text)}
-    started = {
-        (sample.labels["network"], sample.labels["device"]): sample.value
-        for sample in families["sse_streams_started"]
-    }
-    assert started == {("4g", "phone"): 1, ("4g", "other"): 1, ("other", "other"): 2}
-    for name, samples in families.items():
-        assert {"network", "device"} <= set(samples[0].labels), name
-    errors = families["sse_user_visible_errors"]
-    assert {tuple(sorted(sample.labels.items())): sample.value for sample in errors if sample.value} == {
-        (("category", category), ("device", "other"), ("network", "other")): count
-        for category, count in {"connection_lost": 1, "server_error": 2, "max_retries_exceeded": 1}.items()
-    }
-    first_event = families["sse_client_time_to_first_event_seconds"]
-    assert [sample.value for sample in first_event if sample.name.endswith("_count")] == [1, 1, 2]
-
-
-def test_labels_are_checked_at_once(registry, metrics):
-    """A mistake is told where it is made, not at the first stream (R97)."""
-    with pytest.raises(ValueError, match="at most 3"):
-        PrometheusMetrics(registry, labels={name: ["x"] for name in "abcd"})
-    with pytest.raises(ValueError, match="'network' was not declared"):
-        metrics.labelled(network="4g")
-
-
 @pytest.mark.parametrize("wrong", ["x", 9464, CollectorRegistry])
 def test_what_is_no_registry_is_refused_at_once(wrong):
     """And what should be given is said (bad input)."""
     with pytest.raises(TypeError, match="registry must be a CollectorRegistry of prometheus_client, or None"):
         PrometheusMetrics(wrong)
-
-
-# --- One registry
-
-
-async def test_made_anew_for_each_stream(registry, shown):
-    """The one line may stand wherever streams are made: instruments of one registry share their figures."""
-    for _ in range(3):
-        script = Script()
-        script.respond(*numbered(1, 2))
-        stream = make(script, observers=[PrometheusMetrics(registry)], on_eof="complete")
-        await drain(stream)
-        assert stream.stats.callback_errors == 0
-    assert shown("sse_streams_started_total") == 3
-    assert shown("sse_client_events_delivered_total") == 6
-
-
-def test_other_labels_for_the_same_registry_are_refused(registry, metrics):
-    """The text names what to do."""
-    assert metrics.flush() is None
-    with pytest.raises(ValueError, match="make one PrometheusMetrics and share it"):
-        PrometheusMetrics(registry, labels={"network": ["4g"]})
 
 
 async def test_the_default_registry_is_used(script):
@@ -279,41 +174,6 @@ def test_a_fork_counts_for_itself(metrics, shown):
 FORKED = ("sse_client_events_delivered_total", "sse_streams_started_total", "sse_reconnect_time_ms_count")
 
 
-class Full(CollectorRegistry):
-    """A registry that takes nothing."""
-
-    def register(self, collector):
-        """Refuse."""
-        raise MemoryError("full")
-
-
-def taken() -> CollectorRegistry:
-    """Return a registry in which another program has one of the names."""
-    registry = CollectorRegistry()
-    Counter("sse_streams_started", "Mine.", registry=registry)
-    return registry
-
-
-@pytest.mark.parametrize("make_registry", [Full, taken])
-async def test_a_registry_that_refuses(make_registry, caplog):
-    """The streams go on; the fault is counted, and logged once, however many streams there are (bad input)."""
-    registry = make_registry()
-    errors = 0
-    for _ in range(3):
-        script = Script()
-        script.respond(*numbered(1, 2)).drop()
-        script.respond(*numbered(3))
-        stream = make(script, observers=[PrometheusMetrics(registry)], until=lambda item: item.id == "3")
-        assert [item.id for item in await drain(stream)] == ["1", "2", "3"]
-        errors += stream.stats.callback_errors
-    assert errors == 1
-    logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert len(logged) == 1
-    assert logged[0].message.startswith("a callback of the stream failed")
-    assert logged[0].message.endswith(": PrometheusMetrics")
-    assert logged[0].exc_info is not None
-
-
 class Broken:
     """An instrument of somebody else that fails."""
 
@@ -332,34 +192,3 @@ async def test_another_exporter_that_raises_is_shown(script, metrics, shown):
     stream = make(script, observers=[Broken(), metrics], on_eof="complete")
     assert len(await drain(stream)) == 3
     assert shown("sse_client_callback_errors_total") == stream.stats.callback_errors > 3
-
-
-def test_without_the_extra():
-    """The error names what to install."""
-    program = "import sys; sys.modules['prometheus_client'] = None\nimport resilient_sse.metrics.prometheus"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "need prometheus_client: pip install 'resilient-sse[prometheus]'" in done.stderr
-
-
-# --- Threads
-
-
-@pytest.mark.slow
-def test_many_threads_and_both_kinds_of_event_loops(registry, metrics, shown):
-    """Streams of several loops at once, asyncio's and trio's, while it is scraped: nothing is lost or torn."""
-    texts = []
-
-    def scrape(over: threading.Event) -> None:
-        while not over.is_set():
-            texts.append(generate_latest(registry).decode())
-
-    streams = crowded(metrics, scrape)
-    assert shown("sse_streams_started_total") == streams
-    assert shown("sse_client_events_delivered_total") == streams * 21
-    assert shown("sse_duplicate_events_total") == streams
-    assert shown("sse_reconnect_time_ms_count") == streams
-    assert len(texts) > 3
-    for text in texts:
-        families = text_string_to_metric_families(text)
-        received_agrees({sample.name: sample.value for family in families for sample in family.samples}.get)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from resilient_sse import ResilientStream, RetriesExhaustedError, StreamStats, integers
+from resilient_sse.metrics import feeding
 from resilient_sse.testing import Script, comment, event, pause, run_in_virtual_time
 from tests.client.support import drain, make, numbered
 
@@ -109,3 +110,12 @@ def crowded(metrics: Any, watch: Callable[[threading.Event], None]) -> int:
     over.set()
     watching.join()
     return rounds * len(backends)
+
+
+def settle() -> None:
+    """Have all feeders feed for the last time, and see to it that no thread of theirs is left."""
+    for feeder in list(feeding._all):
+        thread = feeder.finish()
+        if thread is not None:
+            thread.join(10)
+            assert not thread.is_alive()

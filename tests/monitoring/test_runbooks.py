@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from resilient_sse import Gap
-from resilient_sse.cli.arguments import parse
 from resilient_sse.metrics.catalogue import BY_NAME
 from resilient_sse.monitoring import ALERTS, SLOS
 from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, duration, expression
+from tests.cli.parsing import parse
 from tests.docs.pages import DOCS, ROOT, code, fences, table, text_of
 from tests.monitoring.expressions import NAME, RECORDED, SERIES
 
@@ -94,7 +94,7 @@ def test_the_rehearsal_is_a_recipe():
     rules, server, network = asked
     assert (rules.format, rules.scale) == ("prometheus", 60)
     (configuration,) = map(yaml.safe_load, fences(rehearsal, "yaml"))
-    assert configuration["rule_files"] == [rules.output]
+    assert configuration["rule_files"] == [str(rules.output)]
     (scraped,) = configuration["scrape_configs"][0]["static_configs"]
     (program,) = fences(rehearsal, "python")
     compile(program, "follow.py", "exec")

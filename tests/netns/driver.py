@@ -5,152 +5,155 @@ Latency is what these stages cannot give (see `netem`); rates, loss, silence, re
 kernel's own.
 """
 
-from __future__ import annotations
-
+import os
+import socket
 import time
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 import anyio
+import httpcore
+import httpx
 from anyio import to_thread
+from anyio.abc import SocketStream
+from httpcore._backends.anyio import AnyIOStream
 
 from resilient_sse.testing.proxy.profiles import profile as profile_of
 from resilient_sse.testing.scenarios.real import Director, ServerSide, reference_server
 from resilient_sse.testing.scenarios.stage import Form
 from resilient_sse.testing.server import OpenServer, RunningServer
-from tests.netns.client import client_in
 from tests.netns.network import SERVER, open_network
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    import httpx
-
-    from resilient_sse.testing.proxy.profiles import Profile
-    from resilient_sse.testing.scenarios.log import RunLog
-    from resilient_sse.testing.scenarios.stage import Setup
-    from resilient_sse.testing.server import ReferenceServer
-    from tests.netns.network import Network
-
-__all__ = ["NetnsDriver", "NetnsStage"]
 
 _PORT = 8000
 _LINKS = ("wifi", "mobile")
 
 
-class NetnsStage(ServerSide):
-    """
-    The reference server in one namespace, and the way to it from another; see `Stage`.
+class Stage(ServerSide):
+    """The reference server in one namespace, and the way to it from another; see `scenarios.stage.Stage`."""
 
-    Args:
-        log: Where the server's side is noted.
-        network: The namespaces.
-        server: The server, which listens in one.
-        director: What does wrong on the server's side.
-        client: What connects from the other.
-    """
+    def __init__(self, log, network, running, director, client=None):
+        super().__init__(log, OpenServer(running), director, client)
+        self.network = network
 
-    def __init__(
-        self,
-        log: RunLog,
-        network: Network,
-        server: OpenServer,
-        director: Director,
-        client: httpx.AsyncClient,
-    ) -> None:
-        super().__init__(log, server, director, client)
-        self._network = network
-
-    async def use(self, profile: str) -> None:
+    async def use(self, profile):
         """Go over to the other link, which is of this profile, and take the address along."""
-        (other,) = (link for link in _LINKS if link != self._network.link)
-        await to_thread.run_sync(_shape, self._network, profile_of(profile))
-        await to_thread.run_sync(partial(self._network.handoff, other, same_address=True))
+        (other,) = (link for link in _LINKS if link != self.network.link)
+        await to_thread.run_sync(_shape, self.network, profile)
+        await to_thread.run_sync(partial(self.network.handoff, other, same_address=True))
 
-    async def refuse(self) -> None:
+    async def refuse(self):
         """Accept no new connection."""
-        await to_thread.run_sync(self._network.refuse)
+        await to_thread.run_sync(self.network.refuse)
 
-    async def accept(self) -> None:
+    async def accept(self):
         """Accept connections again."""
-        await to_thread.run_sync(self._network.accept)
+        await to_thread.run_sync(self.network.accept)
 
-    async def black_hole(self) -> None:
+    async def black_hole(self):
         """Let nothing pass and nothing end."""
-        await to_thread.run_sync(self._network.cut)
+        await to_thread.run_sync(self.network.cut)
 
-    async def flow(self) -> None:
+    async def flow(self):
         """Let everything pass again."""
-        await to_thread.run_sync(self._network.mend)
+        await to_thread.run_sync(self.network.mend)
 
-    async def reset(self) -> int:
+    async def reset(self):
         """Reset every connection, from the server's side."""
-        return await to_thread.run_sync(self._network.server.abort_connections, SERVER)
+        return await to_thread.run_sync(self.network.server.abort_connections, SERVER)
 
-    async def close(self) -> int:
+    async def close(self):
         """End every response in good form."""
         return await to_thread.run_sync(lambda: self._server.running.call(_end_streams(self._server.server)))
 
 
-class NetnsDriver:
-    """
-    Makes stages in namespaces of their own.
+class Driver:
+    """Makes stages in namespaces of their own; *seed* is the server's, the kernel's cannot be told."""
 
-    Args:
-        seed: Where the server's randomness starts; the kernel's cannot be told.
-    """
+    form = Form.REAL
 
-    form: Form = Form.REAL
-
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed):
         self.seed = seed
 
-    def now(self) -> float:
+    def now(self):
         """Return the time of the clock that the server's thread and the client share."""
         return time.monotonic()
 
     @asynccontextmanager
-    async def stage(self, log: RunLog, setup: Setup) -> AsyncGenerator[NetnsStage]:
-        """
-        Set up a network and a server for the time of a block.
-
-        Raises:
-            NetnsUnavailableError: There can be no network here; the error says why.
-        """
+    async def stage(self, log, setup):
+        """Set up a network and a server for the time of a block."""
         director = Director(log=log)
         server = reference_server(setup, director)
         spaces = ExitStack()
         try:
-            network, running = await to_thread.run_sync(_open, spaces, server, profile_of(setup.profile))
+            network, running = await to_thread.run_sync(serve, spaces, server, setup.profile)
             async with client_in(network.client) as client:
                 try:
-                    yield NetnsStage(log, network, OpenServer(running), director, client)
+                    yield Stage(log, network, running, director, client)
                 finally:
-                    live, drops = server.max_live_per_user, network.dropped()
+                    live, drops = server.max_live_per_user, sum(network.dropped())
                     log.add("network", part=setup.part, drops=drops, max_live=live)
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(spaces.close)
 
 
-def _open(spaces: ExitStack, server: ReferenceServer, wanted: Profile) -> tuple[Network, RunningServer]:
+def serve(spaces, server, profile="clean"):
+    """Open a network with the server on its far side; *spaces* ends both."""
     network = spaces.enter_context(open_network(*_LINKS))
-    _shape(network, wanted)
+    _shape(network, profile)
     # Its thread begins in the namespace of the one that starts it, and stays there.
     running = network.server.inside(lambda: RunningServer(server, SERVER, _PORT))
     spaces.callback(running.stop)
     return network, running
 
 
-def _shape(network: Network, wanted: Profile) -> None:
+def client_in(space):
+    """Make an httpx client whose connections begin in a namespace, while the program that uses it does not."""
+    transport = httpx.AsyncHTTPTransport(trust_env=False)
+    transport._pool = httpcore.AsyncConnectionPool(
+        network_backend=_Inside(space), max_connections=None, max_keepalive_connections=0
+    )
+    return httpx.AsyncClient(transport=transport, trust_env=False)
+
+
+class _Inside(httpcore.AsyncNetworkBackend):
+    def __init__(self, space):
+        self._space = space
+
+    async def connect_tcp(self, host, port, timeout=None, local_address=None, socket_options=None):  # noqa: ASYNC109
+        sock = self._space.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+        try:
+            with anyio.fail_after(timeout):
+                await _connect(sock, host, port)
+            return AnyIOStream(await SocketStream.from_socket(sock))
+        except BaseException as error:
+            sock.close()
+            if isinstance(error, TimeoutError):
+                raise httpcore.ConnectTimeout(f"no answer from {host} within {timeout:g} s") from error
+            if isinstance(error, OSError):
+                raise httpcore.ConnectError(str(error)) from error
+            raise
+
+
+async def _connect(sock, host, port):
+    sock.setblocking(False)
+    try:
+        sock.connect((host, port))
+    except BlockingIOError:
+        await anyio.wait_writable(sock)
+        if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(code, os.strerror(code)) from None
+
+
+def _shape(network, profile):
     """Give every link what a profile has and a kernel can do."""
-    network.rate(wanted.down_kbps, direction="down")
-    network.rate(wanted.up_kbps, direction="up")
+    wanted = profile_of(profile)
+    if wanted.down_kbps and wanted.up_kbps:
+        network.rate(wanted.down_kbps, wanted.up_kbps)
     network.loss(wanted.loss)
 
 
-async def _end_streams(server: ReferenceServer) -> int:
+async def _end_streams(server):
     ended = server.live
     server.end_streams()
     server.accepting = True

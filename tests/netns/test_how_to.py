@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import fences, text_of
-from tests.netns.naming import DIRECTORY, remove
-from tests.netns.stage import need_kernel
+from tests.netns.network import NAMES, need_kernel, remove
 
 pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.ci]
 
@@ -29,7 +28,7 @@ def commands():
         text = text.replace(f"sse-{side}", name)
     yield text
     for name in mine.values():
-        if (DIRECTORY / name).exists():
+        if (NAMES / name).exists():
             remove(name)
 
 
@@ -49,7 +48,7 @@ def test_the_commands(commands, tmp_path, monkeypatch):
     assert "101 events.jsonl" in done.stdout
     assert int(re.search(r"counter packets (\d+)", done.stdout)[1]) > 0
     assert json.loads((tmp_path / "server.jsonl").read_text("utf-8"))["url"].startswith("http://10.77.0.1:")
-    assert list(DIRECTORY.glob(f"sse-*-{os.getpid()}")) == []
+    assert list(NAMES.glob(f"sse-*-{os.getpid()}")) == []
 
 
 def test_it_is_short():

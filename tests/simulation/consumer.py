@@ -1,27 +1,13 @@
 """How the consumer of a run makes its streams, and what it gives them to call."""
 
-from __future__ import annotations
-
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any
 
 from anyio.lowlevel import checkpoint
 
-from resilient_sse import Backoff, Gap, ResilientStream, ServerSentEvent, StateChange, Verdict, integers
-from resilient_sse._core.errors import BadStatusError, ConnectionLostError, ResilientSSEError
-from tests.simulation.plan import Options
-from tests.simulation.redirects import URL
-from tests.simulation.words import verdict_in
-
-if TYPE_CHECKING:
-    import httpx
-
-    from resilient_sse._core.ports import CheckpointStore, Fact
-
-__all__ = ["BODY", "OWN_HEADERS", "Consumer", "seeded", "token_in"]
+from resilient_sse import BadStatusError, ConnectionLostError, ResilientStream, integers, resume
+from tests.simulation.plan import Dialect
+from tests.simulation.server import PARAM, URL
 
 BODY = b'{"topic":"simulation"}'
 """What a POST says."""
@@ -29,122 +15,102 @@ BODY = b'{"topic":"simulation"}'
 OWN_HEADERS = ("authorization", "cookie", "x-own")
 """Headers that only the caller gives."""
 
+_DIALECTS = {
+    Dialect.HEADER: {},
+    Dialect.QUERY: resume.query(PARAM, header=False),
+    Dialect.JSON: resume.json_field("n", PARAM),
+    Dialect.LOCATION: resume.location(),
+}
+
 
 class Consumer:
     """
     Makes one stream for each process of the consumer.
 
     Args:
-        options: The plan's.
+        plan: The plan.
         observe: Is told every fact.
-        told: Is told what the callbacks are told, if there are any.
-        sources: Where the jitter of each stream comes from.
+        told: Is told what the callbacks are told, if there are any beside an observer.
     """
 
-    def __init__(
-        self,
-        options: Options,
-        observe: Callable[[Fact], None],
-        told: Callable[[StateChange | Gap], None],
-        sources: Random,
-    ) -> None:
-        self._options = options
-        self._observe = observe
-        self._told = told
-        self._sources = sources
+    def __init__(self, plan, observe, told):
+        self._options, self._observe, self._told = plan.options, observe, told
+        self._sources = Random(plan.seed)
         self._calls = self._tokens = 0
-        self.raised: int = 0
+        self.raised = 0
         """How often what the present stream calls has failed."""
 
-    def stream(self, client: httpx.AsyncClient, store: CheckpointStore | None) -> ResilientStream:
+    def stream(self, client, store):
         """Make the stream of a new process."""
-        options = self._options
         self.raised = 0
-        make = partial(ResilientStream, URL, client=client, checkpoint=store)
-        if store is not None:
-            make = partial(make, ack=options.ack)
-        return make(
-            **self._request(),
-            **self._calls_back(),
-            sequence=integers if options.sequence else None,
-            dedup=options.dedup,
-            dedup_window=options.dedup_window,
-            stall_timeout=options.stall_timeout,
-            event_timeout=options.event_timeout,
-            stall_on=options.stall_on,
-            on_eof=options.on_eof,
-            max_retries=options.max_retries,
-            max_server_delay=options.max_server_delay,
-            backoff=seeded(options.pace, self._sources),
-            compression=options.compression,
-            classify=partial(_classified, options) if options.classify else None,
-            events=_wanted if options.filtered else None,
-            until=None if options.unwatched else "done",
-        )
+        return ResilientStream(URL, client=client, **self.arguments(store))
 
-    def _request(self) -> dict[str, Any]:
+    def arguments(self, store):
+        """Return its arguments."""
         options = self._options
-        request: dict[str, Any] = {}
-        if options.method == "POST":
-            request = {"method": "POST", "content": _spent_after() if options.body == "once" else BODY}
-        if options.credentials != "none":
-            request["headers"] = self._fresh if options.credentials == "fresh" else _headers(0)
-        return request
+        found = {
+            name: getattr(options, name)
+            for name in ("dedup", "dedup_window", "stall_timeout", "event_timeout", "stall_on", "on_eof")
+        }
+        found |= {name: getattr(options, name) for name in ("max_retries", "max_server_delay", "compression")}
+        found |= _DIALECTS[options.dialect]
+        if store is not None:
+            found |= {"checkpoint": store, "ack": options.ack}
+        if options.post:
+            found |= {"method": "POST", "content": _spent_after() if options.once else BODY}
+        if options.token != "none":
+            found["headers"] = self._fresh if options.token == "fresh" else _headers(0)
+        if options.classify:
+            found["classify"] = self._classify
+        if options.filtered:
+            found["events"] = lambda event: event.event != "other"
+        if options.numbered:
+            found["sequence"] = integers
+        if options.watched:
+            found["until"] = "done"
+        # Each stream gets a source of jitter of its own.
+        found["backoff"] = replace(options.pace, random=Random(self._sources.random()).random)
+        return found | self._watchers()
 
-    def _calls_back(self) -> dict[str, Any]:
-        if self._options.unwatched:
+    def _watchers(self):
+        if not self._options.watched:
             return {"on_state_change": self._observe, "on_gap": self._observe}
         if not self._options.raises:
             return {"observers": [self._observe]}
-        return {
-            # The one that fails comes first: it must not keep the other from being told.
-            "observers": [self._fail_now_and_then, self._observe],
-            "on_state_change": self._called,
-            "on_gap": self._called,
-        }
+        # The one that fails comes first: it must not keep the other from being told.
+        observers = [self._fail_now_and_then, self._observe]
+        return {"observers": observers, "on_state_change": self._called, "on_gap": self._called}
 
-    async def _fresh(self) -> dict[str, str]:
+    async def _fresh(self):
         await checkpoint()
         self._tokens += 1
         return _headers(self._tokens)
 
-    async def _called(self, fact: StateChange | Gap) -> None:
+    async def _called(self, fact):
         self._told(fact)
         await checkpoint()
         self._fail_now_and_then(fact)
 
-    def _fail_now_and_then(self, fact: Fact) -> None:
+    def _fail_now_and_then(self, fact):
         self._calls += 1
         if self._calls % self._options.raises == 0:
             self.raised += 1
             raise RuntimeError(f"the consumer fails over {type(fact).__name__}")
 
+    def _classify(self, error):
+        if isinstance(error, BadStatusError):
+            return self._options.rule(error.status)
+        return self._options.rule(error.reason) if isinstance(error, ConnectionLostError) else None
 
-def seeded(backoff: Backoff, sources: Random) -> Backoff:
-    """Return *backoff* for one more stream, which gets a source of jitter of its own out of *sources*."""
-    return replace(backoff, random=Random(sources.random()).random)
 
-
-def token_in(authorization: str) -> int:
+def token_in(authorization):
     """Return the number of a token."""
     return int(authorization.removeprefix("Bearer "))
 
 
-def _headers(token: int) -> dict[str, str]:
+def _headers(token):
     return {"Authorization": f"Bearer {token}", "X-Own": "yes", "Cookie": "own=yes"}
 
 
-async def _spent_after() -> AsyncIterator[bytes]:
+async def _spent_after():
     yield BODY
-
-
-def _classified(options: Options, error: ResilientSSEError) -> Verdict | None:
-    if isinstance(error, BadStatusError):
-        return verdict_in(options.classify, str(error.status))
-    if isinstance(error, ConnectionLostError):
-        return verdict_in(options.classify, error.reason.value)
-    return None
-
-
-def _wanted(event: ServerSentEvent) -> bool:
-    return event.event != "other"

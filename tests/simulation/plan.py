@@ -1,111 +1,209 @@
 """
-The script of one run, as data: what the server does, request by request, and what the consumer does.
+The plan of one run, as data: what the server does, request by request, and what the consumer does.
 
-A seed generates a plan (`generate`), and a plan alone decides the run.  It can be printed, edited by hand and
-played again, which is how a failure is made small.
+Hypothesis draws plans, makes those that fail small, and prints them as Python that can be pasted into a test.
 """
 
-from __future__ import annotations
+from dataclasses import dataclass, fields, replace
+from enum import Enum
 
-import json
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar, cast, get_args
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS
 
-from resilient_sse._core.backoff import Backoff
-from resilient_sse.testing.clock import BackendName
-from tests.simulation.words import (
-    AnswerKind,
-    DeedKind,
-    End,
-    Redirect,
-    Rule,
-    Token,
-    check_redirect,
-    check_rule,
-    check_token,
-    check_word,
-)
+from resilient_sse import Backoff, Reason, Verdict
 
-__all__ = ["Answer", "Deed", "Options", "Plan"]
-
-_TIMED: frozenset[DeedKind] = frozenset({"restart", "aclose"})
+# Hypothesis's own way to draw, by another name: then each plan is drawn anew.  By its first name five of six are
+# the one before with a part of it twice, and it took up to twenty times as many to find a fault.
+AVAILABLE_PROVIDERS["fresh"] = "hypothesis.internal.conjecture.providers.HypothesisProvider"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Ids(Enum):
+    """What the server's ids are."""
+
+    NUMBERS = "numbers that count, for `sequence=integers`; after a restart from 1 again"
+    OPAQUE = "names, with that of the server's epoch in them"
+    RISING = "numbers without a meaning that rise, over restarts too"
+    THINGS = "what an event is about: events share them, and nothing can be resumed after one"
+
+
+class Dialect(Enum):
+    """How a stream says where it wants to go on."""
+
+    HEADER = "by `Last-Event-ID`"
+    QUERY = "by a query parameter"
+    JSON = "by a query parameter; events have no ids, and `cursor` reads their JSON"
+    LOCATION = "a POST, then a GET of the `Location` that was answered, with the header"
+
+
+class Kind(Enum):
+    """What a request meets."""
+
+    STREAM = "an event stream"
+    STATUS = "an answer that is none"
+    REFUSED = "no connection"
+    CONNECT_TIMEOUT = "no connection, in silence"
+    NO_HEADERS = "a connection, and silence"
+
+
+class End(Enum):
+    """How a connection ends."""
+
+    DROP = "reset"
+    EOF = "cleanly"
+    STALL = "in silence, until the client gives it up"
+    CUT = "closed in mid-body"
+
+
+class Does(Enum):
+    """What a server does while a connection is up; *value* of `Live` is milliseconds or seconds."""
+
+    EVENT = "send an event"
+    OTHER = "send one of a type that may be filtered"
+    PLAIN = "send one without an id, which no replay brings again"
+    TWICE = "send one, and again"
+    SKIP = "keep one back, which a replay brings"
+    VANISH = "lose one for good"
+    HINT = "send one with a `retry` field of *value* ms"
+    RETRY = "send a `retry` field of *value* ms alone"
+    HEARTBEAT = "send a heartbeat without an id"
+    ECHO = "send a heartbeat with the last id"
+    BEAT = "send a heartbeat with a number of its own"
+    COMMENT = "send a comment"
+    PAUSE = "be silent for *value* seconds"
+
+
+class Do(Enum):
+    """What a consumer does at an event, or at a time."""
+
+    SLOW = "handle it for so many seconds"
+    CANCEL = "cancel the read after it by a scope, so many seconds after it began"
+    CANCEL_TASK = "cancel it by cancelling the task that reads"
+    RAISE = "leave the stream by an exception; a new process begins at the checkpoint"
+    CRASH = "leave it by cancellation"
+    RESTART = "call `restart()`"
+    ACLOSE = "call `aclose()` from another task"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Data that is printed without what is at its default."""
+
+    def __repr__(self):
+        given = [(each.name, getattr(self, each.name)) for each in fields(self)]
+        shown = [
+            (name, value) for name, value in given if value != type(self).__dataclass_fields__[name].default
+        ]
+        return f"{type(self).__name__}({', '.join(f'{name}={_shown(value)}' for name, value in shown)})"
+
+    def _repr_pretty_(self, printer, cycle):
+        printer.text(repr(self))  # what Hypothesis prints
+
+
+def _shown(value):
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))}{',' if len(value) == 1 else ''})"
+    return str(value) if isinstance(value, Enum) else repr(value)
+
+
+@dataclass(frozen=True, repr=False)
+class Live(Data):
+    """One thing that happens while a connection is up."""
+
+    does: Does
+    value: float = 0
+
+
+@dataclass(frozen=True, repr=False)
+class Redirect(Data):
+    """One redirect: to the address itself, or to another one, of the same origin or elsewhere."""
+
+    status: int = 307
+    itself: bool = False
+    elsewhere: bool = False
+
+    def url(self, count, last):
+        return (
+            last
+            if self.itself
+            else f"https://{'elsewhere' if self.elsewhere else 'simulation'}.example/{count}"
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Rule(Data):
+    """What the `classify` hook says of a status or a reason."""
+
+    about: int | Reason
+    verdict: Verdict
+
+
+@dataclass(frozen=True, repr=False)
+class Options(Data):
     """
-    The arguments of the stream, by the names of `ResilientStream`.
+    The arguments of the stream, by the names of `ResilientStream`, and how the consumer uses it.
 
-    There are these exceptions: *sequence* is whether `sequence=integers`, *backoff* its four numbers, *filtered*
-    whether events of the type `other` are filtered out, *checkpoint* whether there is one, and *again* how often
-    the consumer iterates again after an error.  *body* is whether that of a POST can be sent again or is an
-    iterator, *credentials* whether there are headers with a token, and whether a function makes a fresh one for
-    each attempt, *classify* what that hook says, *raises* that every so-manyth call of an observer or a callback
-    fails (0: there are none), *activity* whether the consumer iterates over `activity()`, *unwatched* whether
-    there is no observer and no `until`, so that reads are judged in batches if nothing else looks at single
-    events, and *rising* whether opaque ids are numbers that rise, over restarts of the server too.
+    *backoff* is its four numbers, *filtered* whether events of the type `other` are not wanted, *again* how often
+    the consumer iterates again after an error.  *once* is whether the body of a POST can be sent but once,
+    *token* whether there are headers with one, and whether a function makes a fresh one for each attempt.
+    *raises* is that every so-manyth call of an observer or a callback fails, *activity* that the consumer reads
+    `activity()`, *poll* that it gives up each read after so many seconds and asks again.  *watched* is whether
+    there are observers, a checkpoint or `until`: a stream without any of them judges whole reads at once.
     """
 
-    sequence: bool = True
-    dedup: Literal["always", "replay", "off"] = "always"
+    ids: Ids = Ids.NUMBERS
+    dialect: Dialect = Dialect.HEADER
+    watched: bool = True
+    dedup: str = "auto"
     dedup_window: int = 1000
     checkpoint: bool = True
-    ack: Literal["auto", "manual"] = "auto"
+    ack: str = "auto"
     stall_timeout: float = 30.0
     event_timeout: float | None = None
-    stall_on: Literal["bytes", "frames", "events"] = "bytes"
-    on_eof: Literal["reconnect", "complete"] = "reconnect"
+    stall_on: str = "bytes"
+    on_eof: str = "reconnect"
     max_retries: int | None = 5
     max_server_delay: float = 60.0
-    backoff: tuple[float, float, float, float] = (1.0, 2.0, 5.0, 0.1)
+    backoff: tuple = (1.0, 2.0, 5.0, 0.1)
     compression: bool = False
     filtered: bool = False
     again: int = 3
-    method: Literal["GET", "POST"] = "GET"
-    body: Literal["again", "once"] = "again"
-    credentials: Literal["none", "fixed", "fresh"] = "none"
-    classify: tuple[Rule, ...] = ()
+    post: bool = False
+    once: bool = False
+    token: str = "none"
+    classify: tuple = ()
     raises: int = 0
     activity: bool = False
-    unwatched: bool = False
-    rising: bool = False
+    poll: float | None = None
 
     @property
-    def pace(self) -> Backoff:
-        """The backoff."""
+    def pace(self):
         return Backoff(*self.backoff)
 
+    @property
+    def numbered(self):
+        return self.ids is Ids.NUMBERS
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+    def rule(self, about):
+        """Return what the `classify` hook says of a status or a reason."""
+        return next((rule.verdict for rule in self.classify if rule.about == about), None)
+
+
+@dataclass(frozen=True, repr=False)
+class Answer(Data):
     """
     What one request meets.
 
-    Attributes:
-        kind: What it is.
-        redirects: What leads to it, one redirect after the other.
-        restart: Before it, the server lost all it had stored, and counts from 1 again.
-        away: So many events were published before it, while nobody was connected.
-        expire: Before it, the server lost so many of the events that the client has not seen.
-        status: For kind `status`: its code.
-        retry_after: For kind `status`: that header, in seconds; `None` for none.
-        as_date: Whether the header is a date.
-        announce: A resume that is not possible is answered with a `Last-Event-ID` header that says so.
-        after: Seconds until the response headers.
-        overlap: A replay begins so many events too early.
-        page: A replay ends after so many events, `None` for never; nothing live follows it then.
-        omit: A replay leaves out so many events at its beginning, although the server has them.
-        live: What happens afterwards.
-        keep: The share of the body's bytes that arrive before the end.
-        end: How it ends.
-        chunk: Bytes per read, about; `None` for one read per block.
-        crlf: Lines end with CRLF.
-        gzip: The body is compressed.
-        close_takes: Seconds that closing takes on the client's side.
+    Before it, the server lost all it had stored and counts from 1 again (*restart*), published events while
+    nobody was connected (*away*), and lost some that the client has not seen (*expire*).  The answer comes *after*
+    so many seconds; if it cannot resume, it may *announce* so.  A replay begins *overlap* events too early, ends
+    after a *page*, *omit*s some at its beginning that the server has.  Then all that is *live* happens.  *keep* is
+    the share of the bytes that arrive before the end, *chunk* the bytes of a read, about; 0 is a read for each
+    block.  Closing takes the client *close_takes* seconds.
     """
 
-    kind: AnswerKind = "stream"
-    redirects: tuple[Redirect, ...] = ()
+    kind: Kind = Kind.STREAM
+    redirects: tuple = ()
     restart: bool = False
     away: int = 0
     expire: int = 0
@@ -117,156 +215,225 @@ class Answer:
     overlap: int = 0
     page: int | None = None
     omit: int = 0
-    live: tuple[Token, ...] = ()
+    live: tuple = ()
     keep: float = 1.0
-    end: End = "drop"
-    chunk: int | None = None
+    end: End = End.DROP
+    chunk: int = 0
     crlf: bool = False
     gzip: bool = False
     close_takes: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deed:
-    """
-    Something that the consumer does.
+@dataclass(frozen=True, repr=False)
+class Deed(Data):
+    """Something that the consumer does at an event, counted from 1 over the whole run, or at a time."""
 
-    `slow` handles the event for *seconds*; `cancel` cancels the read after the event by a cancel scope,
-    `cancel-task` by cancelling the task that reads, *seconds* after it began; `raise` and `crash` leave the
-    stream while the event is being handled, and a new process begins at the checkpoint; `restart` and `aclose`
-    call these methods from another task, *seconds* after the start of the run, or `restart` while the event is
-    being handled.
-
-    Attributes:
-        kind: What.
-        event: At which event handed over, counted from 1 over the whole run; 0 for none.
-        seconds: See above.
-    """
-
-    kind: DeedKind
+    do: Do
     event: int = 0
     seconds: float = 0.0
 
-    @property
-    def timed(self) -> bool:
-        """Whether it happens at a time and not at an event."""
-        return self.kind in _TIMED and not self.event
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Data):
     """
-    A whole run.  When the answers are used up, the server is well again and sends what is left and an end.
+    A whole run.
 
-    Attributes:
-        seed: Where it came from; it also seeds the jitter.
-        backend: The event loop.
-        options: The stream's arguments.
-        answers: What the requests meet, in order.
-        deeds: What the consumer does.
+    When the answers are used up, the server is well again and sends what is left and an end.  *seed* is that of
+    the jitter, and of where reads end.
     """
 
+    options: Options = Options()
+    answers: tuple = ()
+    deeds: tuple = ()
     seed: int = 0
-    backend: BackendName = "asyncio"
-    options: Options = field(default_factory=Options)
-    answers: tuple[Answer, ...] = ()
-    deeds: tuple[Deed, ...] = ()
-
-    def to_json(self) -> str:
-        """Return the plan as JSON, one line for each answer and deed, without what is at its default."""
-        lines = [
-            "{",
-            f' "seed": {self.seed},',
-            f' "backend": {json.dumps(self.backend)},',
-            f' "options": {json.dumps(_changed(self.options))},',
-            f' "answers": [{_rows(self.answers)}],',
-            f' "deeds": [{_rows(self.deeds)}]',
-            "}",
-        ]
-        return "\n".join(lines) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Plan:
-        """
-        Read a plan.
-
-        Raises:
-            ValueError: The text is no plan; it says what is wrong with it.
-        """
-        found = _object("plan", json.loads(text))
-        known = {"seed", "backend", "options", "answers", "deeds"}
-        _check_names("plan", found, known)
-        plan = cls(
-            seed=found.get("seed", 0),
-            backend=found.get("backend", "asyncio"),
-            options=_read(Options, found.get("options", {})),
-            answers=tuple(_read(Answer, each) for each in found.get("answers", ())),
-            deeds=tuple(_read(Deed, each) for each in found.get("deeds", ())),
-        )
-        plan.check()
-        return plan
-
-    def check(self) -> None:
-        """
-        Check what a hand may have written wrongly.
-
-        Raises:
-            ValueError: A word is unknown; the others are named.
-        """
-        check_word("backend", self.backend, get_args(BackendName))
-        check_word("options: method", self.options.method, ("GET", "POST"))
-        check_word("options: body", self.options.body, ("again", "once"))
-        check_word("options: credentials", self.options.credentials, ("none", "fixed", "fresh"))
-        for rule in self.options.classify:
-            check_rule(rule)
-        for answer in self.answers:
-            check_word("answers: kind", answer.kind, get_args(AnswerKind))
-            check_word("answers: end", answer.end, get_args(End))
-            for redirect in answer.redirects:
-                check_redirect(redirect)
-            for token in answer.live:
-                check_token(token)
-        for deed in self.deeds:
-            check_word("deeds: kind", deed.kind, get_args(DeedKind))
+    backend: str = "asyncio"
 
 
-PartT = TypeVar("PartT", Options, Answer, Deed)
+def often(weights):
+    """Draw a key of *weights* as often as its weight says; what is first is the simplest."""
+    return st.sampled_from([each for each, weight in weights.items() for _ in range(weight)])
 
 
-def _changed(part: Options | Answer | Deed) -> dict[str, Any]:
-    values = asdict(part)
-    first = {"kind": values.pop("kind")} if "kind" in values else {}
-    defaults = {each.name: each.default for each in fields(part)}
-    return first | {name: value for name, value in values.items() if value != defaults[name]}
+def some(changes, most):
+    """Draw some of many *changes*: most plans take few draws that way, and simple ones none."""
+    return st.lists(st.sampled_from(changes), max_size=most)
 
 
-def _rows(parts: tuple[Answer, ...] | tuple[Deed, ...]) -> str:
-    return ",".join(f"\n  {json.dumps(_changed(part))}" for part in parts) + ("\n " if parts else "")
+_RULES = (
+    *(Rule(status, Verdict.RETRY) for status in (403, 404, 401, 410)),
+    *(Rule(about, Verdict.RAISE) for about in (503, 429, Reason.RESET, Reason.CONNECT, Reason.STALL)),
+    *(Rule(about, Verdict.STOP) for about in (503, 404, Reason.EOF, Reason.EVENT_TIMEOUT)),
+)
+_OPTIONS = some(
+    (
+        *({"dedup": each} for each in ("always", "always", "always", "replay", "off")),
+        *({"checkpoint": False}, {"ack": "manual"}, {"dedup_window": 12}, {"stall_timeout": 10.0}),
+        *({"event_timeout": 20.0}, {"event_timeout": 45.0}, {"stall_on": "frames"}, {"stall_on": "events"}),
+        *({"on_eof": "complete"}, {"compression": True}, {"filtered": True}, {"filtered": True}),
+        *({"max_retries": each} for each in (3, 2, 1, 0, None, None)),
+        *({"again": each} for each in (0, 2, 5)),
+        *({"max_server_delay": 7.0}, {"activity": True}, {"activity": True}),
+        *({"backoff": each} for each in ((0.5, 3.0, 8.0, 0.5), (2.0, 1.0, 2.0, 1.0), (0.1, 2.0, 1.0, 0.0))),
+        *({"post": True}, {"post": True}, {"post": True, "once": True}),
+        *({"token": "fixed"}, {"token": "fresh"}, {"token": "fresh"}),
+        *({"raises": each} for each in (1, 2, 3)),
+        *({"poll": each} for each in (0.2, 3.0, 11.0)),
+        *({"classify": (each,)} for each in _RULES[::4]),
+        *({"classify": each} for each in zip(_RULES[:5], _RULES[8:], strict=True)),
+    ),
+    9,
+)
+_IDS = often({Ids.NUMBERS: 5, Ids.OPAQUE: 3, Ids.RISING: 2, Ids.THINGS: 1})
+_DIALECTS = often({Dialect.HEADER: 7, Dialect.QUERY: 1, Dialect.JSON: 1, Dialect.LOCATION: 1})
+_WATCHED = often({True: 3, False: 1})
 
 
-def _object(what: str, found: Any) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        raise ValueError(f"{what}: an object is wanted, not {found!r}")  # noqa: TRY004 - the text is wrong, not a type
-    return cast("dict[str, Any]", found)
+@st.composite
+def options(draw):
+    """Draw the options; some exclude each other."""
+    found = {"ids": draw(_IDS), "dialect": draw(_DIALECTS), "watched": draw(_WATCHED)}
+    for change in draw(_OPTIONS):
+        found |= change
+    if not found["watched"]:  # the client must have no reason to look at single events
+        found |= {"checkpoint": False, "raises": 0, "filtered": False}
+        found["ids"] = Ids.RISING if found["ids"] is Ids.NUMBERS else found["ids"]
+    if found["ids"] is Ids.THINGS:  # no position, and no repetition but one that follows at once
+        found |= {"checkpoint": False, "dialect": Dialect.HEADER, "dedup": "auto", "dedup_window": 1000}
+    if found["dialect"] in (Dialect.QUERY, Dialect.JSON):  # whether a POST may go on is seen when it is made
+        found |= {"post": False}
+    if found["dialect"] is Dialect.LOCATION:  # a new process knows no address, and begins anew
+        found |= {"post": True, "once": False, "checkpoint": False}
+    return Options(**found)
 
 
-def _read(kind: type[PartT], found: Any) -> PartT:
-    what = kind.__name__.lower()
-    values = _object(what, found)
-    _check_names(what, values, {each.name for each in fields(kind)})
-    if kind is Deed and "kind" not in values:
-        raise ValueError("deed: kind is missing")
-    return kind(**{name: _frozen(value) for name, value in values.items()})
+_KINDS = often(
+    {Kind.STREAM: 66, Kind.STATUS: 18, Kind.REFUSED: 8, Kind.CONNECT_TIMEOUT: 4, Kind.NO_HEADERS: 4}
+)
+_CODES = (301, 302, 303, 307, 308)
+_CHANGES = (
+    *({"away": each} for each in (1, 1, 2, 2, 4)),
+    *({"redirects": (Redirect(each),)} for each in _CODES[::2]),
+    {"redirects": (Redirect(303), Redirect(308, elsewhere=True), Redirect(307))},
+    {"redirects": (Redirect(308), Redirect(302, itself=True), Redirect(301, elsewhere=True))},
+    {"redirects": (Redirect(302, itself=True),) * 10},
+    {"redirects": (Redirect(307, itself=True),) * 11},
+)
+_STATUSES = often(
+    {503: 12, 500: 2, 502: 2, 429: 8, 409: 4, 404: 4, 408: 2, 410: 2, 204: 1, 401: 8, 403: 3},
+)
+_REFUSALS = some(
+    (
+        *({"retry_after": each} for each in (0, 1, 3, 12, 100)),
+        *({"retry_after": each, "as_date": True} for each in (1, 3, 100)),
+        *_CHANGES,
+    ),
+    3,
+)
+_STREAMS = some(
+    (
+        *({"overlap": each} for each in (1, 2, 3, 4, 4)),
+        *({"page": 1}, {"page": 3}, {"omit": 1}, {"expire": 1}, {"expire": 3, "announce": True}),
+        *({"restart": True}, {"restart": True, "announce": True}, {"crlf": True}, {"crlf": True}),
+        *({"gzip": True}, {"after": 0.2}, {"after": 8.0}, {"close_takes": 1.5}, {"close_takes": 30.0}),
+        *_CHANGES,
+    ),
+    4,
+)
+_LIVE = st.lists(
+    often(
+        {
+            Live(Does.EVENT): 40,
+            Live(Does.OTHER): 5,
+            Live(Does.PLAIN): 8,
+            Live(Does.TWICE): 4,
+            Live(Does.SKIP): 3,
+            Live(Does.VANISH): 3,
+            Live(Does.HEARTBEAT): 4,
+            Live(Does.ECHO): 3,
+            Live(Does.BEAT): 3,
+            Live(Does.COMMENT): 4,
+            **{Live(Does.PAUSE, each): 2 for each in (0.25, 1.0, 2.5, 4.0, 9.0, 27.0, 34.0)},
+            **{Live(Does.RETRY, each): 1 for each in (0, 50, 2500, 90_000)},
+            **{Live(Does.HINT, each): 1 for each in (50, 9000)},
+        }
+    ),
+    max_size=9,
+).map(tuple)
+_ENDS = often({End.DROP: 5, End.EOF: 4, End.STALL: 3, End.CUT: 2})
+_KEEPS = st.sampled_from((1.0,) * 13 + tuple(each / 20 for each in range(20)))
+_CHUNKS = st.sampled_from((0, 0, 0, 0, 60, 25, 7, 2))
 
 
-def _frozen(value: Any) -> Any:
-    if not isinstance(value, list):
-        return value
-    items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
-    return tuple(items)
+@st.composite
+def answers(draw):
+    """Draw what one request meets."""
+    found = {"kind": draw(_KINDS)}
+    changes = _OTHERS
+    if found["kind"] is Kind.STATUS:
+        found["status"] = draw(_STATUSES)
+        changes = _REFUSALS
+    elif found["kind"] is Kind.STREAM:
+        found |= {"live": draw(_LIVE), "end": draw(_ENDS), "keep": draw(_KEEPS), "chunk": draw(_CHUNKS)}
+        changes = _STREAMS
+    for change in draw(changes):
+        found |= change
+    return Answer(**found)
 
 
-def _check_names(what: str, found: dict[str, Any], known: set[str]) -> None:
-    strange = sorted(found.keys() - known)
-    if strange:
-        raise ValueError(f"{what}: there is no {strange[0]!r}; the names are {', '.join(sorted(known))}")
+_OTHERS = some(_CHANGES, 1)
+_SECONDS = (0.0, 0.0, 0.1, 1.5, 6.0, 33.0)
+_AT_EVENTS = (
+    *(Deed(Do.SLOW, seconds=each) for each in (2.0, 40.0, 40.0, 200.0)),
+    *(Deed(Do.CANCEL, seconds=each) for each in _SECONDS),
+    *(Deed(Do.CANCEL_TASK, seconds=each) for each in _SECONDS),
+    *(Deed(do) for do in (Do.RAISE, Do.RAISE, Do.CRASH, Do.CRASH, Do.RESTART)),
+)
+_DEEDS = st.lists(st.tuples(st.integers(1, 25), st.sampled_from(_AT_EVENTS)), max_size=5)
+_TIMES = st.lists(st.tuples(often({Do.RESTART: 4, Do.ACLOSE: 1}), st.integers(0, 1500)), max_size=2)
+
+
+@st.composite
+def plans(draw):
+    """Draw a plan: some eight answers, some twenty events, a consumer that misbehaves."""
+    at_events = {event: replace(deed, event=event) for event, deed in draw(_DEEDS)}
+    return Plan(
+        options=draw(_ANY_OPTIONS),
+        answers=draw(_ANSWERS),
+        deeds=(*at_events.values(), *(Deed(do, seconds=time / 10) for do, time in draw(_TIMES))),
+        seed=draw(_SEEDS),
+        backend=draw(_BACKENDS),
+    )
+
+
+_ANY_OPTIONS = options()
+_ANSWERS = st.lists(answers(), min_size=3, max_size=14).map(tuple)
+_SEEDS = st.integers(0, 999)
+_BACKENDS = often({"asyncio": 12, "trio": 1})
+
+
+def for_plans(play, *, examples, first, shrink=True):
+    """
+    Call *play* with plans; of those that fail the smallest is printed, and its error raised.
+
+    Args:
+        play: Called with each plan.
+        examples: How many plans.
+        first: The seed they are drawn from.
+        shrink: Whether to look for the smallest.
+    """
+
+    @seed(first)
+    @settings(
+        backend="fresh",
+        max_examples=examples,
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
+        database=None,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(plans())
+    def every_promise_holds(plan):
+        play(plan)
+
+    every_promise_holds()

@@ -1,135 +1,189 @@
-"""What happened in a run, in one list: what the stream told its observers, and what the consumer did."""
+"""What happened in a run, in one list: what the stream told, and what the consumer did."""
 
-from __future__ import annotations
-
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from enum import Enum
 
-from resilient_sse import Gap, ServerSentEvent, StateChange, StreamState, StreamStats
-from tests.simulation.plan import Plan
-from tests.simulation.truth import Published, Truth
+from resilient_sse import Gap, ResilientSSEError, ServerSentEvent, StreamState, StreamStats
+from tests.simulation.log import Log, Published, Sent, What
+from tests.simulation.plan import Ids, Plan
 
-if TYPE_CHECKING:
-    from resilient_sse._core.events import Activity
-    from resilient_sse._core.ports import Fact
+Did = Enum(
+    "Did",
+    "BEGAN HANDED ACTIVITY HANDLED SAVED CANCELLED RESTART ERROR ENDED ACLOSE ACLOSED LEFT",
+    module=__name__,
+)
+"""
+What the consumer did or met.
 
-__all__ = ["Note", "Outcome", "Record", "Seen", "Violation"]
+A process BEGAN at a stored position, and LEFT, when its figures are final.  ACTIVITY is what is no event.
+"""
 
-NoteKind: TypeAlias = Literal[
-    "process",  # a process began; its text is the stored position
-    "handed",
-    "activity",  # something that is no event was handed over
-    "handled",
-    "saved",
-    "cancelled",
-    "restart",
-    "error",
-    "ended",
-    "aclose",
-    "aclosed",
-    "left",  # a process ended; its stats are final
-]
-
-Outcome: TypeAlias = Literal["done", "error", "closed", "stuck"]
-"""How a run ended: by the last event or the end of the stream, an error, `aclose`, or not at all."""
+Outcome = Enum("Outcome", "STUCK DONE ERROR CLOSED", module=__name__)
+"""How a run ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """
-    What the simulation itself saw or did.
-
-    Attributes:
-        kind: What.
-        text: An id or the name of an error.
-        event: The event, where there is one.
-        error: The error, where there is one.
-        item: For kind `activity`: what was handed over.
-    """
-
-    kind: NoteKind
-    text: str | None = None
-    event: ServerSentEvent | None = None
-    error: BaseException | None = None
-    item: Activity | None = None
+class _Promise(Enum):
+    def __call__(self, at, text):
+        return Violation(self, at, text)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """
-    One entry.
-
-    Attributes:
-        at: When, in virtual seconds.
-        process: In which process of the consumer, from 1.
-        fact: What.
-        requests: How many requests had reached the server by then.
-        last_event_id: The stream's id in force.
-        state: The stream's state.
-        stats: The stream's figures.
-        start: For the note of a process: the event it begins behind, if any.
-        raised: How often the process's own observers and callbacks had failed.
-    """
-
-    at: float
-    process: int
-    fact: Fact | Note
-    requests: int
-    last_event_id: str | None
-    state: StreamState
-    stats: StreamStats
-    start: Published | None = None
-    raised: int = 0
-
-
-@dataclass(slots=True)
-class Record:
-    """
-    A whole run.
-
-    Attributes:
-        plan: What was played.
-        truth: The server's log.
-        seen: Everything, in order.
-        told: What the callbacks were told, and in which process.
-        outcome: How it ended.
-        max_live: How many connections were open at once, at most.
-        left_open: How many were open at the end.
-    """
-
-    plan: Plan
-    truth: Truth
-    seen: list[Seen] = field(default_factory=list[Seen])
-    told: list[tuple[int, StateChange | Gap]] = field(default_factory=list["tuple[int, StateChange | Gap]"])
-    outcome: Outcome = "stuck"
-    max_live: int = 0
-    left_open: int = 0
-
-    def notes(self, *kinds: NoteKind) -> list[tuple[Seen, Note]]:
-        """Return the notes of these kinds."""
-        return [
-            (each, each.fact) for each in self.seen if isinstance(each.fact, Note) and each.fact.kind in kinds
-        ]
-
-    def published(self, event: ServerSentEvent | None) -> Published | None:
-        """Return the truth about an event that was delivered."""
-        return None if event is None else self.truth.of(event.data)
+Promise = _Promise(
+    "Promise",
+    "LOST GAP ONCE ORDER WHOLE HANDED CURSOR POSITION ONE_CONNECTION REQUEST CREDENTIALS VERDICT RESTART "
+    "CALLBACKS ACTIVITY DELAY ATTEMPTS TRANSITIONS SILENT REASON COUNTERS CLOSING STUCK CRASH",
+    module=__name__,
+)
+"""What the stream promises; `README.md` says what each means.  To call one is to say that it was broken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """
-    A broken promise.
+    """A broken promise: when it showed, in virtual seconds, what was expected and what was found."""
 
-    Attributes:
-        invariant: Which.
-        at: When it showed, in virtual seconds.
-        text: What was expected, and what was found.
-    """
-
-    invariant: str
+    promise: Promise
     at: float
     text: str
 
-    def __str__(self) -> str:
-        return f"{self.invariant} at {self.at:.3f} s: {self.text}"
+    def __str__(self):
+        return f"{self.promise.name} at {self.at:.3f} s: {self.text}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Note:
+    """What the consumer did."""
+
+    did: Did
+    id: str | None = None
+    event: ServerSentEvent | None = None
+    error: ResilientSSEError | None = None
+    item: object = None
+
+    def __str__(self):
+        return f"{self.did.name} {self.id or self.error or self.item or ''}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """
+    One entry: a fact or a note, and how things stood.
+
+    *requests* is how many attempts had reached the server, *raised* how often the process's own observers and
+    callbacks had failed.
+    """
+
+    at: float
+    process: int
+    fact: object
+    requests: int
+    last_event_id: str | None
+    state: StreamState
+    stats: StreamStats
+    raised: int
+
+
+@dataclass(slots=True)
+class Record:
+    """A whole run; *told* is what callbacks were told beside an observer, and in which process."""
+
+    plan: Plan
+    log: Log
+    seen: list[Seen] = field(default_factory=list)
+    told: list[tuple] = field(default_factory=list)
+    outcome: Outcome = Outcome.STUCK
+    max_live: int = 0
+    left_open: int = 0
+
+    def notes(self, *kinds):
+        """Return the entries about what the consumer did."""
+        return [each for each in self.seen if isinstance(each.fact, Note) and each.fact.did in kinds]
+
+    def doubtful(self):
+        """
+        Return the number of the first request whose answer no client could have understood, from 1.
+
+        It stands behind an event of an old numbering, and the first event bears a higher number, as if it
+        followed, or that of the stored position, which counts as seen whatever its content.  Heartbeats have no
+        content to tell by, and neither have events that were reported lost: alone, or before a higher number,
+        they mislead too.
+        """
+        if not self.plan.options.numbered:
+            return None
+        gaps = [each for each in self.seen if isinstance(each.fact, Gap)]
+        for index, request in enumerate(self.log.requests, 1):
+            meant, events = request.meant, [event for event in request.events if event.id is not None]
+            if meant is None or not events or meant.epoch == events[0].epoch:
+                continue
+            lost = set()
+            for seen in gaps:
+                if seen.process == request.process and seen.requests < index:
+                    if seen.fact.kind == "reset":
+                        lost.clear()
+                    elif seen.fact.kind == "hole":
+                        lost.update(range(int(seen.fact.after_id) + 1, int(seen.fact.before_id)))
+            telling = next(
+                (
+                    e
+                    for e in events
+                    if e.number > meant.number or (e.what is not What.BEAT and e.number not in lost)
+                ),
+                None,
+            )
+            start = (
+                request.start is not None and telling is not None and telling.number == request.start.number
+            )
+            if telling is None or telling.number > meant.number or start:
+                return index
+        return None
+
+    def processes(self):
+        """Cut the run into the processes of its consumer, without what no client could have understood."""
+        sure = self.doubtful() or len(self.log.requests) + 1
+        by_process = {}
+        for seen in self.seen:
+            if seen.requests < sure:
+                by_process.setdefault(seen.process, []).append(seen)
+        for began in self.notes(Did.BEGAN):
+            yield Process(self, began, by_process.get(began.process, []))
+
+
+class Process:
+    """
+    What one process of the consumer lived through.
+
+    Attributes:
+        number: Which, from 1.
+        start: The event it began behind; `None` for the beginning.
+        seen: Its entries.
+        requests: Its requests.
+        delivered: What it was given: the entry, the event, and what was published.
+    """
+
+    def __init__(self, record, began, seen):
+        self.record, self.number, self.seen = record, began.process, seen
+        self.options = record.plan.options
+        self.requests: list[Sent] = [each for each in record.log.requests if each.process == began.process]
+        self.start = began.fact.item
+        self.delivered = []
+        for each in seen:
+            if (
+                isinstance(each.fact, ServerSentEvent)
+                and (event := record.log.of(each.fact.data)) is not None
+            ):
+                self.delivered.append((each, each.fact, event))
+        self.times = Counter(event.ordinal for _, _, event in self.delivered)
+
+    @property
+    def origin(self):
+        """The ordinal before the first event that it should have got."""
+        if self.start is not None:
+            return self.start.ordinal
+        return next((event.ordinal - 1 for _, _, event in self.delivered if event.id is not None), 0)
+
+    def wanted(self, event: Published):
+        """Whether *event* is one to be delivered."""
+        return event.what is not What.BEAT and not (event.what is What.OTHER and self.options.filtered)
+
+    def counted(self, event):
+        """Whether a replay may bring *event* again, so that one that is missing can be known."""
+        return event.id is not None and self.options.ids is not Ids.THINGS

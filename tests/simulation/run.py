@@ -1,35 +1,18 @@
 """Plays a plan: one consumer, process after process, against the simulated server, in virtual time."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from contextlib import contextmanager
-from random import Random
-from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from resilient_sse import Gap, ResilientSSEError, ResilientStream, ServerSentEvent, StateChange
-from resilient_sse._core.errors import BadStatusError, CheckpointError
-from resilient_sse._core.ports import Checkpoint
-from resilient_sse.testing.clock import run_in_virtual_time
+from resilient_sse import BadStatusError, Checkpoint, CheckpointError, Gap, ResilientSSEError, ServerSentEvent
+from resilient_sse.testing import run_in_virtual_time
 from tests.simulation.consumer import Consumer
-from tests.simulation.plan import Deed, Plan
-from tests.simulation.record import Note, NoteKind, Record, Seen
-from tests.simulation.server import SimulatedServer
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    import httpx
-
-    from resilient_sse._core.events import Activity
-    from resilient_sse._core.ports import CheckpointStore, Fact
-
-__all__ = ["play", "quiet"]
+from tests.simulation.plan import Do
+from tests.simulation.record import Did, Note, Outcome, Record, Seen
+from tests.simulation.server import Server
 
 PATIENCE = 100_000.0
 """Virtual seconds after which a run counts as stuck."""
@@ -41,27 +24,25 @@ class _ProcessDiesError(Exception):
     """What the consumer's handler raises."""
 
 
-class _Store:
+class Store:
     """A store in memory that outlives the consumer's processes and tells of each save."""
 
-    def __init__(self, run: _Run) -> None:
-        self._run = run
-        self._present: Checkpoint | None = None
+    def __init__(self, saved):
+        self._saved = saved
+        self._present = None
 
-    async def load(self, key: str) -> Checkpoint | None:
-        del key  # there is one stream
+    async def load(self, key):
         return self._present
 
-    async def save(self, key: str, last_event_id: str, *, expected: Checkpoint | None) -> Checkpoint:
+    async def save(self, key, last_event_id, *, expected):
         if self._present != expected:
             raise CheckpointError("another consumer has moved this position", key=key)
         self._present = Checkpoint(last_event_id, version=1 + (0 if expected is None else expected.version))
-        self._run.stored = last_event_id
-        self._run.note("saved", last_event_id)
+        self._saved(last_event_id)
         return self._present
 
 
-def play(plan: Plan) -> Record:
+def play(plan):
     """Run *plan* from beginning to end and return what happened; the same plan gives the same record."""
     run = _Run(plan)
     with quiet():
@@ -70,28 +51,31 @@ def play(plan: Plan) -> Record:
 
 
 class _Run:
-    """The consumer of one run."""
-
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan):
         self.plan = plan
-        self.server = SimulatedServer(plan)
-        self.record = Record(plan, self.server.truth)
-        sources = Random(plan.seed)
-        self._consumer = Consumer(plan.options, self.observe, self._told, sources)
-        self.stored: str | None = None
-        self._store: CheckpointStore | None = _Store(self) if plan.options.checkpoint else None
-        self._at_event = {deed.event: deed for deed in plan.deeds if not deed.timed}
-        self._stream: ResilientStream | None = None
-        self._closed: ResilientStream | None = None
+        self.server = Server(plan)
+        self.record = Record(plan, self.server.log)
+        self._consumer = Consumer(plan, self.observe, self._told)
+        self._begin_anew()
+        self._at_event = {deed.event: deed for deed in plan.deeds if deed.event}
+        self._stream = self._closed = None
         self._handed = 0
         self._again = plan.options.again
 
-    async def whole(self) -> None:
+    def _begin_anew(self):
+        self._stored = None
+        self._store = Store(self._saved) if self.plan.options.checkpoint else None
+
+    def _saved(self, event_id):
+        self._stored = event_id
+        self.note(Did.SAVED, id=event_id)
+
+    async def whole(self):
         """Run processes until one ends by itself."""
         with anyio.move_on_after(PATIENCE):
-            async with self.server.script.client() as client, anyio.create_task_group() as tasks:
+            async with self.server.client() as client, anyio.create_task_group() as tasks:
                 for deed in self.plan.deeds:
-                    if deed.timed:
+                    if not deed.event:
                         tasks.start_soon(self._later, deed)
                 while not await self._process(client):
                     pass
@@ -100,44 +84,42 @@ class _Run:
             self.record.left_open = self.server.script.live
             self.server.script.verify()
 
-    async def _process(self, client: httpx.AsyncClient) -> bool:
+    async def _process(self, client):
         """Run one process; return whether it was the last."""
-        server = self.server
-        server.process += 1
-        start = server.start = server.truth.meant(self.stored)
-        server.truth.floor = 0 if start is None else start.ordinal
+        log = self.server.log
+        log.process += 1
+        start = log.start = log.meant(self._stored)
+        log.floor = 0 if start is None else start.ordinal
+        self.server.breaks += 1
         stream = self._stream = self._consumer.stream(client, self._store)
-        source = stream.activity() if self.plan.options.activity else stream
-        self.note("process", self.stored)
+        self.note(Did.BEGAN, id=self._stored, item=start)
         fresh = False
         with anyio.CancelScope() as scope:
             try:
                 async with stream:
-                    fresh = await self._consume(stream, source, scope)
+                    fresh = await self._consume(stream, scope)
             except _ProcessDiesError:
                 pass
-        self.note("left")
+        self.note(Did.LEFT)
         if fresh:  # the cursor is worth nothing any more: the consumer begins anew
-            self.stored = None
-            self._store = _Store(self) if self.plan.options.checkpoint else None
-        return self.record.outcome != "stuck"
+            self._begin_anew()
+        return self.record.outcome is not Outcome.STUCK
 
-    async def _consume(
-        self, stream: ResilientStream, source: AsyncIterator[Activity], scope: anyio.CancelScope
-    ) -> bool:
+    async def _consume(self, stream, scope):
         """Read to the end; return whether the server has told that the cursor is worth nothing."""
-        cancel: Deed | None = None
+        source = stream.activity() if self.plan.options.activity else stream
+        cancel = None
         while True:
             try:
                 event = await self._next(source, cancel)
             except StopAsyncIteration:
-                self.record.outcome = "closed" if self._closed is stream else "done"
-                self.note("ended")
+                self.record.outcome = Outcome.CLOSED if self._closed is stream else Outcome.DONE
+                self.note(Did.ENDED)
                 return False
             except ResilientSSEError as error:
-                self.note("error", type(error).__name__, error=error)
+                self.note(Did.ERROR, error=error)
                 if not self._again:
-                    self.record.outcome = "error"
+                    self.record.outcome = Outcome.ERROR
                     return False
                 self._again -= 1
                 if isinstance(error, BadStatusError) and error.status == _GONE:
@@ -146,108 +128,107 @@ class _Run:
             finally:
                 cancel = None
             if event is None:
-                self.note("cancelled")
+                self.server.breaks += 1
+                self.note(Did.CANCELLED)
                 continue
             cancel = await self._handle(stream, event, scope)
-            if self.plan.options.unwatched and event.event == "done":
-                self.record.outcome = "done"
+            if not self.plan.options.watched and event.event == "done":
+                self.record.outcome = Outcome.DONE
                 return False
 
-    async def _next(self, source: AsyncIterator[Activity], cancel: Deed | None) -> ServerSentEvent | None:
+    async def _next(self, source, cancel):
         """Ask for the next event; `None` if the read was cancelled."""
-        if cancel is None:
+        poll = self.plan.options.poll
+        if cancel is None and poll is None:
             return await self._event(source)
-        if cancel.kind == "cancel-task" and self.plan.backend == "asyncio":
-            task = asyncio.ensure_future(self._event(source))
-            await asyncio.wait({task}, timeout=cancel.seconds)
-            task.cancel()
+        if self.plan.backend == "asyncio" and (cancel is None or cancel.do is Do.CANCEL_TASK):
             try:
+                if cancel is None:
+                    return await asyncio.wait_for(self._event(source), poll)
+                task = asyncio.ensure_future(self._event(source))
+                await asyncio.wait({task}, timeout=cancel.seconds)
+                task.cancel()
                 return await task
-            except asyncio.CancelledError:
+            except (TimeoutError, asyncio.CancelledError):
                 return None
-        with anyio.move_on_after(cancel.seconds):
+        with anyio.move_on_after(poll if cancel is None else cancel.seconds):
             return await self._event(source)
         return None
 
-    async def _event(self, source: AsyncIterator[Activity]) -> ServerSentEvent:
+    async def _event(self, source):
         while True:
             item = await anext(source)
-            if self.plan.options.unwatched and not isinstance(item, Gap):
+            if not (self.plan.options.watched or isinstance(item, Gap)):
                 self.observe(item)  # gaps are told by a callback
             if isinstance(item, ServerSentEvent):
                 return item
-            self.note("activity", item=item)
+            self.note(Did.ACTIVITY, item=item)
 
-    async def _handle(
-        self, stream: ResilientStream, event: ServerSentEvent, scope: anyio.CancelScope
-    ) -> Deed | None:
+    async def _handle(self, stream, event, scope):
         """Handle one event; return what is to be done to the next read."""
         self._handed += 1
-        self.note("handed", event=event)
+        self.note(Did.HANDED, event=event)
         deed = self._at_event.get(self._handed)
-        match deed.kind if deed else None:
-            case "slow":
-                await anyio.sleep(deed.seconds if deed else 0.0)
-            case "raise":
+        match deed and deed.do:
+            case Do.SLOW:
+                await anyio.sleep(deed.seconds)
+            case Do.RAISE:
                 raise _ProcessDiesError
-            case "crash":
+            case Do.CRASH:
                 scope.cancel()
                 await checkpoint()
-            case "restart":
-                self.note("restart")
-                stream.restart()
-            case _:
-                pass
-        self.note("handled", event=event)
+            case Do.RESTART:
+                self._restart(stream)
+        self.note(Did.HANDLED, event=event)
         if self.plan.options.ack == "manual" and self._store is not None:
             await stream.commit(event)
-        return deed if deed and deed.kind in ("cancel", "cancel-task") else None
+        return deed if deed and deed.do in (Do.CANCEL, Do.CANCEL_TASK) else None
 
-    async def _later(self, deed: Deed) -> None:
+    async def _later(self, deed):
         await anyio.sleep(deed.seconds)
         stream = self._stream
-        if stream is None:
-            return
-        if deed.kind == "restart":
-            self.note("restart")
-            stream.restart()
-        else:
+        if stream is not None and deed.do is Do.RESTART:
+            self._restart(stream)
+        elif stream is not None:
             self._closed = stream
-            self.note("aclose")
+            self.note(Did.ACLOSE)
             await stream.aclose()
-            self.note("aclosed")
+            self.note(Did.ACLOSED)
 
-    def _told(self, fact: StateChange | Gap) -> None:
-        """Write down what a callback was told."""
-        self.record.told.append((self.server.process, fact))
+    def _restart(self, stream):
+        self.server.breaks += 1
+        self.note(Did.RESTART)
+        stream.restart()
 
-    def note(self, kind: NoteKind, text: str | None = None, **more: Any) -> None:
+    def _told(self, fact):
+        self.record.told.append((self.server.log.process, fact))
+
+    def note(self, did, **more):
         """Write down something of our own."""
-        self.observe(Note(kind, text, **more))
+        self.observe(Note(did, **more))
 
-    def observe(self, fact: Fact | Note) -> None:
+    def observe(self, fact):
         """Write down what the stream tells."""
-        stream = self._stream
+        stream, log = self._stream, self.server.log
         if stream is None:
             return
         self.record.seen.append(
             Seen(
-                at=anyio.current_time(),
-                process=self.server.process,
-                fact=fact,
-                requests=len(self.server.truth.requests),
-                last_event_id=stream.last_event_id,
-                state=stream.state,
-                stats=stream.stats,
-                start=self.server.start if isinstance(fact, Note) and fact.kind == "process" else None,
-                raised=self._consumer.raised,
+                anyio.current_time(),
+                log.process,
+                fact,
+                len(log.requests),
+                stream.last_event_id,
+                stream.state,
+                stream.stats,
+                self._consumer.raised,
             )
         )
 
 
 @contextmanager
-def quiet() -> Generator[None]:
-    """Keep the client's log out of it: a sweep would write millions of lines."""
+def quiet():
+    """Keep the client's log out of it: a run would write hundreds of lines."""
     logger = logging.getLogger("resilient_sse")
     before, logger.disabled = logger.disabled, True
     try:

@@ -1,202 +1,224 @@
-"""The scripted server: plays the answers of a plan and writes down the truth."""
-
-from __future__ import annotations
+"""The server of a run: plays the answers of a plan and writes the log."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
-from resilient_sse.testing.script import Script
-from resilient_sse.testing.steps import RecordedRequest, Refusal, Reply, Step
-from resilient_sse.testing.wire import Pause, comment, pause
-from resilient_sse.testing.wire import event as written
-from tests.simulation.plan import Answer, Plan
-from tests.simulation.redirects import Chain
-from tests.simulation.sending import Piece, Told, cut
-from tests.simulation.truth import TYPES, EventKind, Published, Sent, Truth
+import anyio
+import httpx
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from resilient_sse.testing import Refusal, Reply, Script, pause
+from tests.simulation.log import Log, Sent, What
+from tests.simulation.plan import Answer, Dialect, Does, End, Kind, Live
+from tests.simulation.wire import Wiretap, beat, cut, remark, retry, written
 
-__all__ = ["SimulatedServer"]
+URL = "https://simulation.example/stream"
+"""What the consumer asks for."""
+MADE = "https://simulation.example/made/1"
+"""Where a stream is that a POST has made."""
+PARAM = "since"
+"""The query parameter of those dialects."""
+MOST_REDIRECTS = 10
 
-_CLOSING_EVENTS = 3
-_LARGE = 400  # characters of an event: reads of several are parsed by columns
 _GONE = 410
 _THEN = datetime(2024, 1, 1, tzinfo=UTC)
-_PUBLISHED: dict[str, EventKind] = {
-    "event": "event",
-    "twice": "event",
-    "skip": "event",
-    "vanish": "event",
-    "hint": "event",
-    "other": "other",
-    "plain": "plain",
-    "beat": "beat",
+_PUBLISHED = {
+    **dict.fromkeys((Does.EVENT, Does.TWICE, Does.SKIP, Does.VANISH, Does.HINT), What.EVENT),
+    Does.OTHER: What.OTHER,
+    Does.PLAIN: What.PLAIN,
+    Does.BEAT: What.BEAT,
 }
+_WELL = Answer(live=(Live(Does.EVENT),) * 3, end=End.STALL)
 
 
-class SimulatedServer:
-    """
-    One server for one run.
+def position_of(request, dialect):
+    """Return the position that a request asks for."""
+    if dialect in (Dialect.HEADER, Dialect.LOCATION):
+        return request.last_event_id
+    return parse_qs(urlsplit(request.url).query).get(PARAM, [None])[0]
 
-    Args:
-        plan: What to play.
-    """
 
-    def __init__(self, plan: Plan) -> None:
+class Server:
+    """One server for one run."""
+
+    def __init__(self, plan):
         self.plan = plan
-        options = plan.options
-        size = _LARGE if options.unwatched else 0
-        self.truth: Truth = Truth(integers=options.sequence, rising=options.rising, size=size)
-        self.process = 0
-        """Which process of the consumer is running, from 1."""
-        self.start: Published | None = None
-        """The event behind which that process began."""
-        self.script: Script = Script()
+        self.log = Log(plan.options)
+        self.script = Script()
         self.script.always(self.answer)
+        self.breaks = 0
+        """How often the consumer has broken off what the client did: then no redirect is followed any more."""
         self._finished = False
-        self._chain: Chain | None = None
+        self._redirects, self._followed, self._expected = [], 0, None
+        self._bodies = {}
 
-    def answer(self, request: RecordedRequest) -> Step:
+    def client(self):
+        """Return a client that leads here."""
+        return httpx.AsyncClient(transport=Wiretap(self.script, self._opened, self._arrived))
+
+    def answer(self, request):
         """Play the next answer of the plan, or be well again; first its redirects, one for each request."""
-        if self._chain is None or not self._chain.continues(request):
+        follows = (
+            request.url,
+            request.at,
+            self.breaks,
+        ) == self._expected and self._followed <= MOST_REDIRECTS
+        if not follows:
             self._attempt(request)
-        sent = self.truth.requests[-1]
+        sent = self.log.requests[-1]
         sent.hops.append(request)
-        if self._chain is not None and (redirect := self._chain.next(request)) is not None:
-            return redirect
-        self._chain, sent.met = None, True
-        return self._play(sent.answer, sent, done=len(self.truth.requests) > len(self.plan.answers))
+        self._expected = None
+        if self._redirects:
+            redirect = self._redirects.pop(0)
+            self._followed += 1
+            url = redirect.url(self._followed, request.url)
+            self._expected = url, request.at, self.breaks
+            return Reply(status=redirect.status, headers={"Location": url}, content_type=None)
+        sent.met = True
+        return self._play(sent, done=len(self.log.requests) > len(self.plan.answers))
 
-    def _attempt(self, request: RecordedRequest) -> None:
-        index = len(self.truth.requests)
-        planned = index < len(self.plan.answers)
-        answer = self.plan.answers[index] if planned else self._well()
-        cursor = request.last_event_id
-        sent = Sent(
-            at=request.at,
-            answer=answer,
-            cursor=cursor,
-            meant=self.truth.meant(cursor),
-            process=self.process,
-            start=self.start,
+    def _attempt(self, request):
+        log, index = self.log, len(self.log.requests)
+        answer = self.plan.answers[index] if index < len(self.plan.answers) else self._well()
+        if self.plan.options.dialect is not Dialect.HEADER:
+            answer = replace(answer, redirects=())
+        cursor = position_of(request, self.plan.options.dialect)
+        log.requests.append(
+            Sent(
+                at=request.at,
+                answer=answer,
+                cursor=cursor,
+                meant=log.meant(cursor),
+                process=log.process,
+                start=log.start,
+            )
         )
-        self.truth.requests.append(sent)
-        self._chain = Chain(answer.redirects) if answer.redirects else None
-        self._meanwhile(answer)
-
-    def _play(self, answer: Answer, sent: Sent, *, done: bool) -> Step:
-        match answer.kind:
-            case "refuse":
-                return Refusal()
-            case "connect-timeout":
-                return Refusal(after=math.inf)
-            case "no-headers":
-                return Reply(after=math.inf)
-            case "status":
-                return self._refusal(answer, sent)
-            case "stream" | "slow-headers":
-                return self._stream(answer, sent, done=done)
-
-    def _well(self) -> Answer:
-        live = () if self._finished else ("event",) * _CLOSING_EVENTS
-        return Answer(live=live, end="stall")
-
-    def _meanwhile(self, answer: Answer) -> None:
+        self._redirects, self._followed = list(answer.redirects), 0
         if answer.restart:
-            self.truth.forget()
+            log.forget()
         for _ in range(answer.away):
-            self.truth.publish("event")
+            log.publish(What.EVENT)
 
-    def _refusal(self, answer: Answer, sent: Sent) -> Reply:
-        headers: dict[str, str] = {}
+    def _well(self):
+        return Answer(end=End.STALL) if self._finished else _WELL
+
+    def _play(self, sent, *, done):
+        match sent.answer.kind:
+            case Kind.REFUSED:
+                return Refusal()
+            case Kind.CONNECT_TIMEOUT:
+                return Refusal(after=math.inf)
+            case Kind.NO_HEADERS:
+                return Reply(after=math.inf)
+            case Kind.STATUS:
+                return self._refusal(sent)
+            case Kind.STREAM:
+                return self._stream(sent, done=done)
+
+    def _refusal(self, sent):
+        answer, headers = sent.answer, {}
         if answer.retry_after is not None:
             sent.retry_after = float(answer.retry_after)
             headers["Retry-After"] = str(answer.retry_after)
             if answer.as_date:
                 # Against the answer's own date: the clock of this machine has no part in a run.
-                headers["Date"] = format_datetime(_THEN, usegmt=True)
                 then = _THEN + timedelta(seconds=answer.retry_after)
-                headers["Retry-After"] = format_datetime(then, usegmt=True)
+                headers |= {"Date": format_datetime(_THEN, usegmt=True)}
+                headers |= {"Retry-After": format_datetime(then, usegmt=True)}
         sent.status = answer.status
         sent.unresumable = answer.status == _GONE and sent.cursor is not None
         return Reply(b"not now", status=answer.status, headers=headers, content_type="text/plain")
 
-    def _stream(self, answer: Answer, sent: Sent, *, done: bool) -> Reply:
-        replay, headers = self._replay(answer, sent)
-        pieces: list[Piece | Pause] = [self._event(event) for event in replay[: answer.page]]
-        sent.paged = answer.page is not None and answer.page < len(replay)
-        if not sent.paged:
-            pieces += self._live(answer, sent, replay)
-            if done and (self._is_back(sent) or not any(event.kind == "done" for event in replay)):
+    def _stream(self, sent, *, done):
+        answer, index = sent.answer, len(self.log.requests) - 1
+        replay, headers = self._replay(sent)
+        pieces = [self.write(event) for event in replay[: answer.page]]
+        if answer.page is None or answer.page >= len(replay):
+            pieces += self._live(sent, replay)
+            if done and (self._is_back(sent) or not any(event.what is What.DONE for event in replay)):
                 # Also to a client that has passed the end without knowing, by the same number of an old numbering.
                 self._finished = True
-                pieces.append(self._event(self.truth.publish("done")))
-        parts, marks = cut(pieces, answer, seed=self.plan.seed)
-        sent.size = sum(len(part) for part in parts if isinstance(part, bytes))
-        sent.severed = any(mark.piece is None for mark in marks)
+                pieces.append(self.write(self.log.publish(What.DONE)))
+        chunk = answer.chunk * (1 if self.plan.options.watched else 60)  # those events are large
+        parts, marks = cut(pieces, answer, chunk=chunk, seed=self.plan.seed)
+        self._bodies[index] = parts, marks
         sent.status = 200
-        reply = Told(
-            *parts,
-            sent=sent,
-            marks=marks,
-            truth=self.truth,
-            headers=headers,
-            gzip=answer.gzip,
-            after=answer.after,
-            close_takes=answer.close_takes,
+        headers["X-Answer"] = str(index)
+        if self.plan.options.dialect is Dialect.LOCATION and sent.hops[-1].method == "POST":
+            headers["Location"] = MADE
+        reply = Reply(
+            *parts, headers=headers, gzip=answer.gzip, after=answer.after, close_takes=answer.close_takes
         )
-        endings = {"drop": reply.drop, "cut": reply.cut, "eof": reply.end, "stall": reply.hang}
+        endings = {End.DROP: reply.drop, End.CUT: reply.cut, End.EOF: reply.end, End.STALL: reply.hang}
         return endings[answer.end]()
 
-    def _is_back(self, sent: Sent) -> bool:
+    def _is_back(self, sent):
         """Whether the process has read an end before, and did not take it for one."""
-        before = [each for each in self.truth.requests[:-1] if each.process == sent.process]
-        return any(event.kind == "done" for each in before for event in each.events)
+        before = (each for each in self.log.requests[:-1] if each.process == sent.process)
+        return any(event.what is What.DONE for each in before for event in each.events)
 
-    def _replay(self, answer: Answer, sent: Sent) -> tuple[list[Published], dict[str, str]]:
+    def _replay(self, sent):
         """Return what is sent again, and what the headers say of it."""
-        truth = self.truth
-        replay, understood = truth.after(sent.cursor)
+        log, answer = self.log, sent.answer
+        replay, understood = log.after(sent.cursor)
         if sent.cursor is not None and understood:
             lost, replay = replay[: answer.expire], replay[answer.expire :]
             for event in lost:
                 event.gone = True
-            sent.expired = len(lost)
             understood = not lost
-            if len(replay) > answer.omit:
-                sent.omitted, replay = answer.omit, replay[answer.omit :]
+            replay = replay[answer.omit :] if len(replay) > answer.omit else replay
         sent.unresumable = answer.announce and not understood
-        repeated = truth.before(sent.cursor, answer.overlap)
-        sent.repeated = len(repeated)
-        return repeated + replay, {"Last-Event-ID": "0"} if sent.unresumable else {}
+        return log.before(sent.cursor, answer.overlap) + replay, (
+            {"Last-Event-ID": "0"} if sent.unresumable else {}
+        )
 
-    def _live(self, answer: Answer, sent: Sent, replay: list[Published]) -> Iterator[Piece | Pause]:
+    def _live(self, sent, replay):
+        json_ids = self.plan.options.dialect is Dialect.JSON
         last = replay[-1].id if replay else sent.cursor
-        for token in answer.live:
-            word, _, number = token.partition(" ")
-            if word == "pause":
-                yield pause(float(number))
-            elif word == "retry":
-                yield Piece(f"retry: {number}\n\n".encode(), retry=int(number))
-            elif word == "comment":
-                yield Piece(comment("still here"), comment=True)
-            elif word in ("heartbeat", "echo"):
-                echo = last if word == "echo" else None
-                yield Piece(written("beat", event="heartbeat", id=echo), heartbeat=True)
-            else:
-                event = self.truth.publish(_PUBLISHED[word])
-                event.gone |= word == "vanish"
-                if word == "hint":
-                    event.hint = int(number)
-                    yield Piece(f"retry: {number}\n".encode(), retry=event.hint)
-                if word not in ("skip", "vanish"):
-                    last = event.id or last
-                    yield from [self._event(event, hinted=word == "hint")] * (2 if word == "twice" else 1)
+        for live in sent.answer.live:
+            match live.does:
+                case Does.PAUSE:
+                    yield pause(live.value)
+                case Does.RETRY:
+                    yield retry(live.value)
+                case Does.COMMENT:
+                    yield remark()
+                case Does.HEARTBEAT | Does.ECHO:
+                    yield beat(last if live.does is Does.ECHO else None, json_ids=json_ids)
+                case does:
+                    event = self.log.publish(_PUBLISHED[does])
+                    event.gone |= does is Does.VANISH
+                    if does is Does.HINT:
+                        event.hint = live.value
+                        yield retry(live.value, within=True)
+                    if does not in (Does.SKIP, Does.VANISH):
+                        last = event.id or last
+                        yield from [self.write(event, hinted=does is Does.HINT)] * (
+                            2 if does is Does.TWICE else 1
+                        )
 
-    @staticmethod
-    def _event(event: Published, *, hinted: bool = False) -> Piece:
-        data = written(event.data, id=event.id, event=TYPES[event.kind])
-        return Piece(data, event, hinted=hinted)
+    def write(self, event, *, hinted=False):
+        """Write an event."""
+        return written(event, json_ids=self.plan.options.dialect is Dialect.JSON, hinted=hinted)
+
+    # What the client has got
+
+    def _opened(self, index):
+        self.log.requests[index].opened = True
+        return [len(part) for part in self._bodies[index][0] if isinstance(part, bytes) and part]
+
+    def _arrived(self, index, size):
+        sent, (_, marks) = self.log.requests[index], self._bodies[index]
+        while marks and marks[0][0] <= size:
+            _, piece = marks.pop(0)
+            sent.brought = True
+            sent.heartbeats += piece.heartbeat
+            if piece.retry is not None:
+                sent.retries.append((anyio.current_time(), piece.retry))
+            if piece.event is not None:
+                sent.events.append(piece.event)
+                if piece.hinted:
+                    sent.hinted.append(piece.event)
+                self.log.heard(piece.event)

@@ -1,95 +1,91 @@
-"""The thundering herd: arithmetic over a fleet's delays, and real streams under a server that was down."""
+"""The herd: a hundred streams lose their server in one moment, and must not come back in one."""
 
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from random import Random
+
+import anyio
 import pytest
 
-from resilient_sse import Backoff
-from tests.simulation.herd import herd_of_delays, peak_share
-from tests.simulation.herd_run import herd_of_streams
+from resilient_sse import Backoff, ResilientStream
+from resilient_sse.testing import Refusal, Reply, Script, comment, event, pause, run_in_virtual_time
+from tests.simulation.run import quiet
 
-AT_CAP = 4
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_thousand_clients_do_not_come_at_once(seed):
-    """No slot of 10 ms holds over 8 % of the retries at attempt 1, nor over 4 % at the cap (R60)."""
-    herd = herd_of_delays(1000, attempts=8, seed=seed)
-    waits = {wait.attempt: wait for wait in herd.waits}
-
-    assert waits[1].peak <= 0.08
-    assert all(waits[attempt].peak <= 0.04 for attempt in range(AT_CAP, 9))
-    assert 0.45 < waits[AT_CAP].spread <= 0.5
-    assert max(waits[AT_CAP].delays) <= 5.0
+CLIENTS, DOWN_AT, DOWN_FOR = 100, 1.0, 20.0
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_each_client_draws_its_own_delay(seed):
-    """Over 80 of 100 differ by 0.1 ms at attempts 1, 2, 3 and at the cap; 10 of 10 differ (R59, R177)."""
-    hundred, ten = herd_of_delays(100, seed=seed), herd_of_delays(10, seed=seed)
+async def _herd(backoff, retry_after, delays, back):
+    def answer(request):
+        if request.at < DOWN_AT:
+            return Reply(event("first", id="1"), pause(DOWN_AT - request.at), comment()).drop()
+        if request.at >= DOWN_AT + DOWN_FOR:
+            back.append(request.at - DOWN_AT - DOWN_FOR)
+            return Reply(event("back", id="2", event="done"))
+        if retry_after is None:
+            return Refusal()
+        return Reply(status=503, headers={"Retry-After": str(retry_after)}, content_type="text/plain")
 
-    assert all(wait.distinct(4) > 80 for wait in hundred.waits)
-    assert all(wait.distinct() == 10 for wait in ten.waits)
+    def told(change):
+        if change.delay is not None:
+            delays.setdefault(change.attempt, []).append(change.delay)
+
+    async def read(stream):
+        async for _ in stream:
+            pass
+
+    script = Script()
+    script.always(answer)
+    sources = Random(7)
+    async with script.client() as client, AsyncExitStack() as stack, anyio.create_task_group() as tasks:
+        for _ in range(CLIENTS):
+            stream = ResilientStream(
+                "https://herd.example/stream",
+                client=client,
+                backoff=replace(backoff, random=Random(sources.random()).random),
+                max_retries=None,
+                until="done",
+                on_state_change=told,
+            )
+            tasks.start_soon(read, await stack.enter_async_context(stream))
 
 
-def test_without_jitter_all_come_at_once():
-    """The model can fail: this is the herd that jitter prevents."""
-    herd = herd_of_delays(1000, backoff=Backoff(jitter=0))
-
-    assert [wait.peak for wait in herd.waits] == [1.0] * 6
-
-
-def test_wider_jitter_is_flatter():
-    """Half and full jitter spread the first retries over seconds (R60)."""
-    peaks = [herd_of_delays(1000, backoff=Backoff(jitter=jitter)).waits[0].peak for jitter in (0.1, 0.5, 1.0)]
-
-    assert peaks == sorted(peaks, reverse=True)
-    assert peaks[-1] < 0.02
+def herd(*, backoff=None, retry_after=None, backend="asyncio"):
+    """Return every delay, by attempt, and when each stream was back, in seconds since its server was."""
+    delays, back = {}, []
+    with quiet():
+        run_in_virtual_time(_herd, backoff or Backoff(), retry_after, delays, back, backend=backend)
+    return delays, back
 
 
-def test_retry_after_does_not_gather_the_herd():
-    """What the server asks for is a floor, jittered upwards, and not one moment for all."""
-    herd = herd_of_delays(1000, retry_after=10.0)
-
-    assert all(min(wait.delays) >= 10.0 and wait.peak <= 0.04 for wait in herd.waits)
-
-
-def test_arrivals_are_sums():
-    """The second retry comes after both delays."""
-    herd = herd_of_delays(5)
-
-    assert herd.arrivals(1).delays == herd.waits[0].delays
-    assert herd.arrivals(2).delays[3] == herd.waits[0].delays[3] + herd.waits[1].delays[3]
+def peak(moments):
+    """Return the share of *moments* that falls into the fullest slot of 10 ms."""
+    slots = Counter(int(moment * 100) for moment in moments)
+    return max(slots.values()) / slots.total()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.slow
-def test_real_streams_come_back_one_by_one(backend):
-    """100 streams that lost their server in one moment neither retry nor return together (R60, R61)."""
-    arrivals = herd_of_streams(100, down=20.0, backend=backend)
+def test_streams_come_back_one_by_one(backend):
+    """Over 80 of 100 delays differ by 0.1 ms, no 10 ms are crowded, all are back within 5 s (R59-R61, R177)."""
+    delays, back = herd(backend=backend)
 
-    assert len(arrivals.back) == 100
-    assert max(arrivals.back) <= 5.0
-    assert arrivals.delays[0].distinct(4) > 80
-    assert all(wait.peak < 0.25 for wait in arrivals.retries)
-    assert peak_share(arrivals.back) < 0.25
-
-
-def test_real_streams_heed_retry_after():
-    """A server that is down and says for how long is not asked before."""
-    arrivals = herd_of_streams(50, down=20.0, retry_after=8)
-
-    assert all(min(wait.delays) >= 8.0 for wait in arrivals.delays[1:])
-    assert len(arrivals.back) == 50
+    assert len(back) == CLIENTS
+    assert max(back) <= 5.0
+    assert all(len({round(delay, 4) for delay in each}) > 80 for each in delays.values())
+    assert all(peak(each) < 0.25 for each in (*delays.values(), back))
 
 
-@pytest.mark.parametrize("clients,attempts", [(0, 1), (1, 0)])
-def test_an_empty_herd_is_refused(clients, attempts):
-    """Bad input is named."""
-    with pytest.raises(ValueError, match="must be at least 1"):
-        herd_of_delays(clients, attempts=attempts)
-    with pytest.raises(ValueError, match="clients must be at least 1"):
-        herd_of_streams(0)
+def test_without_jitter_all_come_at_once():
+    """The test can fail: this is the herd that jitter prevents."""
+    delays, back = herd(backoff=Backoff(jitter=0))
+
+    assert {peak(each) for each in (*delays.values(), back)} == {1.0}
 
 
-def test_a_share_is_of_the_fullest_slot():
-    """Three of four in one slot of 10 ms."""
-    assert peak_share([0.001, 0.002, 0.009, 0.011]) == 0.75
+def test_retry_after_is_heeded_and_does_not_gather_the_herd():
+    """A server that says for how long it is down is not asked before, nor by all in one moment."""
+    delays, back = herd(retry_after=8)
+
+    assert all(min(each) >= 8.0 and peak(each) < 0.25 for attempt, each in delays.items() if attempt > 1)
+    assert len(back) == CLIENTS

@@ -29,7 +29,7 @@ from resilient_sse.testing.report.recount import recount
 from resilient_sse.testing.scenarios import SCENARIOS, Entry, write_log
 
 HERE = Path(__file__).parent
-PAGE = HERE.parents[1] / "docs" / "reference" / "report.md"
+PAGE = HERE.parents[1] / "docs" / "lab" / "report.md"
 BY_KEY = {scenario.key: scenario for scenario in SCENARIOS.values()}
 
 
@@ -199,32 +199,29 @@ def test_the_recount_agrees_with_an_honest_report(document, lines):
     assert check(document, lines) == []
 
 
-@pytest.mark.parametrize(
-    "place, key, value",
-    [
-        *((("aggregate_metrics",), key, 1) for key in AGGREGATES),
-        (("scenarios", "scenario_4_network_handoff"), "received_events", 51),
-        (("scenarios", "scenario_2_stall_detection"), "auto_reconnect", 1),
-        (("scenarios", "scenario_5_rapid_reconnects"), "status", "FAIL"),
-        ((), "tests_passed", 1),
-        ((), "production_readiness", "NO"),
-        ((), "alerts_configured", []),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_the_check_finds_what_was_altered(document, lines, place, key, value):
-    """Each figure over all, figures of scenarios, the answer and the alerts are named in a difference (R216)."""
-    at(document, place)[key] = value
-    assert any(key in difference for difference in check(document, lines))
+def test_the_check_finds_what_was_altered(document, lines):
+    """Figures over all and of one scenario, the answer, the alerts, and a scenario that is missing (R216)."""
+    for name in AGGREGATES:
+        document["aggregate_metrics"][name] += 1
+    scenarios = document["scenarios"]
+    scenarios["scenario_4_network_handoff"]["received_events"] = 51
+    scenarios["scenario_2_stall_detection"]["auto_reconnect"] = 1
+    del scenarios["scenario_1_slow_3g"]
+    document |= {"tests_passed": 1, "production_readiness": "NO", "alerts_configured": []}
+    named = [" ".join(difference.split()[:2]) for difference in check(document, lines)]
+    assert sorted(named) == sorted(
+        [
+            *(f"aggregate_metrics: {name}" for name in AGGREGATES),
+            "scenario_4_network_handoff: received_events",
+            "scenario_2_stall_detection: auto_reconnect",
+            *(f"scenario_1_slow_3g: {name}" for name in ("status", *SCENARIOS["slow-3g"].fields)),
+            *("report: tests_passed", "report: production_readiness"),
+            *(f"alerts_configured: '{condition.split()[0]}" for condition in conditions()),
+        ]
+    )
 
 
-def test_the_check_finds_a_missing_scenario(document, lines):
-    """One that was played must be reported."""
-    del document["scenarios"]["scenario_1_slow_3g"]
-    assert any(difference.startswith("scenario_1_slow_3g: status") for difference in check(document, lines))
-
-
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_both_count_the_same_in_spoilt_logs(entries, good, seed):
     """Lines lost, repeated, moved or altered at random: the report and the recount come to the same (R216)."""
     random = Random(seed)
@@ -256,11 +253,12 @@ def spoil(entry, random):
     return [Entry(entry.run, entry.at, entry.kind, entry.stream, facts)]
 
 
-def test_files(tmp_path, document, entries):
+def test_files(tmp_path, entries, good):
     """Bad input: it reads what the command wrote, and refuses what is neither a report nor a log."""
+    part = [entry for entry in entries if entry.run.startswith(SCENARIOS["handoff"].key)]
     report, log, other = tmp_path / "r.json", tmp_path / "l.jsonl", tmp_path / "o.json"
-    report.write_text(json.dumps(document), encoding="utf-8")
-    write_log(log, entries)
+    report.write_text(json.dumps(Report(part, day=good.day).to_dict()), encoding="utf-8")
+    write_log(log, part)
     assert check_files(report, log) == []
     for wrong in ("[]", "{}", "no json"):
         other.write_text(wrong, encoding="utf-8")

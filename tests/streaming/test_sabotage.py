@@ -41,6 +41,7 @@ def failed(report):
             {"dedup": "off", "sequence": None},
             {"duplicates", "order_breaks", "suppressed"},
             id="delivers-twice",
+            marks=pytest.mark.proof,
         ),
         pytest.param(
             "user-experience",
@@ -49,7 +50,13 @@ def failed(report):
             id="says-nothing",
             marks=pytest.mark.proof,
         ),
-        pytest.param("stall", {"messages": lambda change: ""}, {"ui_feedback"}, id="waits-without-a-word"),
+        pytest.param(
+            "stall",
+            {"messages": lambda change: ""},
+            {"ui_feedback"},
+            id="waits-without-a-word",
+            marks=pytest.mark.proof,
+        ),
         pytest.param(
             "user-experience",
             {"messages": {"restored": "Connection restored - resuming stream."}},
@@ -62,6 +69,7 @@ def failed(report):
             {"stall_timeout": 31.0, "waiting_after": 24.0},
             {"earliest_notice_s", "latest_notice_s", "earliest_detection_s", "latest_detection_s"},
             id="waits-too-long",
+            marks=pytest.mark.proof,
         ),
         pytest.param("handoff", {"resume_param": None}, {"url_cursor"}, id="no-query-parameter"),
         pytest.param(
@@ -89,6 +97,7 @@ def test_a_client_that_breaks_a_promise(played_with, scenario, options, wrong):
     assert not report.kept
 
 
+@pytest.mark.proof
 def test_silence_is_counted(played_with):
     """States without words are silent failures, all of them (R8, R65)."""
     (judged,) = played_with("user-experience", messages=lambda change: "").judged

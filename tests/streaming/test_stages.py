@@ -94,9 +94,9 @@ async def test_a_run_that_lasts_too_long():
 async def test_scenarios_at_once():
     """Their logs come in the order they were asked for, whichever ends first."""
     told = []
-    names = ["rapid-reconnects", "slow-3g"]
+    names = ["handoff", "slow-3g"]
     logs = await play_at_once([SCENARIOS[name] for name in names], VirtualDriver(1), done=told.append)
-    assert [log.name for log in logs] == ["scenario_5_rapid_reconnects/virtual", "scenario_1_slow_3g/virtual"]
+    assert [log.name for log in logs] == ["scenario_4_network_handoff/virtual", "scenario_1_slow_3g/virtual"]
     assert told == [log.name for log in reversed(logs)]
 
 

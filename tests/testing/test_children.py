@@ -126,16 +126,6 @@ async def test_death_of_an_inner_process():
     assert not any(alive(pid) for pid in pids)
 
 
-async def test_murder():
-    """One that is killed is missed the same way, and sending it orders says that it has gone."""
-    with pytest.raises(ChildError, match="the echo"):  # noqa: PT012 - see above
-        async with child("echo", program(ECHO)) as echo:
-            os.kill(echo.hello["pid"], signal.SIGKILL)
-            for _ in range(500):
-                await echo.send('{"n": 1}')
-                await anyio.sleep(0.02)
-
-
 async def test_talker():
     """One that writes more than a pipe holds, to both of its outputs, is never held up."""
     async with child(

@@ -36,16 +36,6 @@ def test_pytest_finds_it_by_itself(pytestconfig):
     assert project["entry-points"]["pytest11"] == {"resilient_sse": PLUGIN}
 
 
-@pytest.mark.parametrize("module", [PLUGIN, "resilient_sse.testing", "resilient_sse"])
-def test_importing_it_is_cheap(project, module):
-    """Neither the HTTP client nor an event loop is imported until somebody asks for it."""
-    result = project.python("-c", f"import sys, {module}; print(*sys.modules, sep='\\n')")
-    assert result.returncode == 0, result.stderr
-    modules = result.stdout.splitlines()
-    assert module in modules
-    assert [name for name in modules if name.startswith(HEAVY)] == []
-
-
 def test_a_run_that_does_not_use_it_does_not_pay(project, monkeypatch):
     """A project that has nothing to do with streams runs without any of it, whatever kind its tests are of."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # others import what they like
@@ -121,6 +111,15 @@ def test_marked_tests_run_in_virtual_time(project):
         test_day="""
             import anyio
             import pytest
+            from hypothesis import given, settings, strategies
+
+            @pytest.mark.sse_virtual_time("asyncio")
+            @given(strategies.integers(0, 10**6))
+            @settings(max_examples=20, database=None)
+            async def test_property(seconds):
+                before = anyio.current_time()
+                await anyio.sleep(seconds)
+                assert anyio.current_time() == before + seconds
 
             @pytest.mark.sse_virtual_time
             async def test_both():
@@ -145,6 +144,11 @@ def test_marked_tests_run_in_virtual_time(project):
 
                 def test_sync(self):
                     pass
+
+            @pytest.mark.anyio
+            @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+            async def test_others_keep_real_time(anyio_backend):
+                assert anyio.current_time() > 0
         """,
         test_module="""
             import anyio
@@ -168,6 +172,7 @@ def test_marked_tests_run_in_virtual_time(project):
     names = sorted(re.findall(r"::(\S+) PASSED", output))
     assert names == sorted(
         [
+            "test_property[asyncio]",
             "test_both[asyncio]",
             "test_both[trio]",
             "test_one[asyncio]",
@@ -176,57 +181,11 @@ def test_marked_tests_run_in_virtual_time(project):
             "TestGroup::test_in_a_class[asyncio]",
             "TestGroup::test_in_a_class[trio]",
             "TestGroup::test_sync",
+            "test_others_keep_real_time[asyncio]",
             "test_fixtures_share_the_clock[asyncio]",
             "test_fixtures_share_the_clock[trio]",
         ]
     )
-
-
-@pytest.mark.proof
-@pytest.mark.ci
-def test_other_async_tests_keep_real_time(project):
-    """Only what is marked is changed: the next test in the same module runs on a real clock."""
-    code, output = project.run(
-        test_mixed="""
-            import anyio
-            import pytest
-
-            @pytest.mark.anyio
-            async def test_before():
-                assert anyio.current_time() > 0
-
-            @pytest.mark.sse_virtual_time
-            async def test_virtual():
-                assert anyio.current_time() == 0
-
-            @pytest.mark.anyio
-            async def test_after():
-                assert anyio.current_time() > 0
-        """
-    )
-    assert code == 0, output
-    assert "6 passed" in output
-
-
-@pytest.mark.proof
-@pytest.mark.ci
-def test_a_fixture_of_many_tests_cannot_share_a_clock(project):
-    """Each test has a clock of its own, so an async fixture of a whole module is refused, not run on another."""
-    code, output = project.run(
-        test_scope="""
-            import pytest
-
-            @pytest.fixture(scope="module")
-            async def shared():
-                return 1
-
-            @pytest.mark.sse_virtual_time("asyncio")
-            async def test_shared(shared):
-                pass
-        """
-    )
-    assert code == 1
-    assert "ScopeMismatch" in output
 
 
 @pytest.mark.proof
@@ -270,7 +229,7 @@ def test_it_does_without_trio(project):
 
 @pytest.mark.slow
 def test_mistakes_with_the_mark(project):
-    """A sync test, a backend that does not exist, and keywords: that test fails with the remedy, by its name."""
+    """Bad input: a sync test, an unknown backend, keywords, a shared fixture: that test fails with the remedy."""
     code, output = project.run(
         test_marks="""
             import pytest
@@ -287,15 +246,25 @@ def test_mistakes_with_the_mark(project):
             async def test_keywords():
                 pass
 
+            @pytest.fixture(scope="module")
+            async def shared():
+                return 1
+
+            @pytest.mark.sse_virtual_time("asyncio")
+            async def test_shared(shared):
+                pass
+
             def test_other():
                 pass
         """,
     )
     assert code == 1
-    assert "2 passed, 4 errors" in output  # the others are test_unknown[asyncio] and test_other
+    assert "2 passed, 5 errors" in output  # the others are test_unknown[asyncio] and test_other
+    assert "ScopeMismatch" in output  # each test has a clock of its own, so no fixture of many can have it
     assert sorted(re.findall(r"^ERROR .*?::(\S+)", output, re.MULTILINE)) == [
         "test_keywords[asyncio]",
         "test_keywords[trio]",
+        "test_shared[asyncio]",
         "test_sync",
         "test_unknown[curio]",
     ]
@@ -341,35 +310,14 @@ def test_a_plugin_that_takes_marked_tests_over_is_noticed(project):
     assert "asyncio_mode = strict" in output
 
 
-@pytest.mark.proof
-@pytest.mark.ci
-def test_property_tests_run_in_virtual_time(project):
-    """Hypothesis calls the test many times; each call is in virtual time."""
-    code, output = project.run(
-        test_property="""
-            import anyio
-            import pytest
-            from hypothesis import given, settings, strategies
-
-            @pytest.mark.sse_virtual_time
-            @given(strategies.integers(0, 10**6))
-            @settings(max_examples=20, database=None)
-            async def test_waits(seconds):
-                before = anyio.current_time()
-                await anyio.sleep(seconds)
-                assert anyio.current_time() == before + seconds
-        """
-    )
-    assert code == 0, output
-    assert "2 passed" in output
-
-
 @pytest.mark.slow
-def test_sync_tests_use_the_script_too(project):
-    """A sync test runs what is async by `run_in_virtual_time`, with the same fixtures."""
+def test_sync_tests_and_tests_that_hang(project):
+    """A sync test runs what is async by `run_in_virtual_time`; one that hangs fails, and the next one passes."""
     code, output = project.run(
         follower=FOLLOWER,
-        test_sync="""
+        test_both="""
+            import anyio
+            import pytest
             from follower import collect
 
             from resilient_sse.testing import event, run_in_virtual_time
@@ -379,10 +327,19 @@ def test_sync_tests_use_the_script_too(project):
                 sse_script.respond(event("b", id="2", event="done"))
                 assert run_in_virtual_time(collect, sse_script.client()) == ["a", "b"]
                 assert sse_script.requests[1].at == 31
+
+            @pytest.mark.sse_virtual_time
+            async def test_dead():
+                await anyio.Event().wait()
+
+            @pytest.mark.sse_virtual_time
+            async def test_next():
+                await anyio.sleep(3600)
         """,
     )
-    assert code == 0, output
-    assert "1 passed" in output
+    assert code == 1
+    assert "2 failed, 3 passed" in output
+    assert output.count("AllTasksBlockedError: every task is blocked and no timer is pending") >= 2
 
 
 # --- The script and the recorder
@@ -561,25 +518,3 @@ def test_a_client_that_retries_for_ever_is_stopped(project):
     conversation = section(output, "SSE conversation")
     assert conversation[10] == "... 460 more"
     assert len(conversation) == 41
-
-
-@pytest.mark.slow
-def test_a_deadlock_on_trio_fails(project):
-    """Under anyio's plugin a test that waits for what never comes fails, and the next one passes."""
-    code, output = project.run(
-        test_dead="""
-            import anyio
-            import pytest
-
-            @pytest.mark.sse_virtual_time("trio")
-            async def test_dead():
-                await anyio.Event().wait()
-
-            @pytest.mark.sse_virtual_time("trio")
-            async def test_next():
-                await anyio.sleep(3600)
-        """,
-    )
-    assert code == 1
-    assert "1 failed, 1 passed" in output
-    assert "AllTasksBlockedError: every task is blocked and no timer is pending" in output

@@ -1,14 +1,42 @@
-"""A script is played step by step, remembers what it saw, and tells when the play went wrong."""
+"""A scripted server: what goes over the wire, how a connection behaves, and how a script is judged (P24)."""
 
+import math
+import re
+import zlib
 from contextlib import suppress
 
 import anyio
 import httpx
 import pytest
 
-from resilient_sse.testing import Refusal, Reply, Script, UnexpectedRequestError, event, pause
+from resilient_sse.testing import (
+    Ending,
+    RecordedRequest,
+    Refusal,
+    ReplayServer,
+    Reply,
+    Script,
+    UnexpectedRequestError,
+    comment,
+    event,
+    gzipped,
+    pause,
+    sliced,
+)
 
 URL = "https://host/stream"
+
+
+@pytest.fixture
+async def client(script):
+    """Give a client that leads to the script and never times out."""
+    async with script.client(timeout=None) as client:
+        yield client
+
+
+async def arrivals(response):
+    """Return the chunks of a response with the moments they came at."""
+    return [(anyio.current_time(), chunk) async for chunk in response.aiter_raw()]
 
 
 async def converse(client, requests):
@@ -22,6 +50,255 @@ async def converse(client, requests):
         else:
             outcomes.append((response.status_code, response.content))
     return outcomes
+
+
+# --- What goes over the wire
+
+
+@pytest.mark.parametrize(
+    "written, expected",
+    [
+        (event("a"), b"data: a\n\n"),
+        (event("a", id="1", event="tick", retry=250), b"event: tick\nid: 1\nretry: 250\ndata: a\n\n"),
+        (event(""), b"data: \n\n"),
+        (event("a", id=""), b"id: \ndata: a\n\n"),
+        (event("a\nb\r\nc\rd\n"), b"data: a\ndata: b\ndata: c\ndata: d\ndata: \n\n"),
+        (event("a\u2028b\x0bc"), "data: a\u2028b\x0bc\n\n".encode()),
+        (event(" a"), b"data:  a\n\n"),
+        (comment(), b":\n\n"),
+        (comment("a\nb"), b": a\n: b\n\n"),
+    ],
+)
+def test_text_as_written(written, expected):
+    """Each helper writes what the HTML standard asks for, and knows its three line ends only."""
+    assert written == expected
+
+
+@pytest.mark.parametrize(
+    "error, misuse, complaint",
+    [
+        (ValueError, lambda script: event("a", id="1\n2"), "id must be a single line"),
+        (ValueError, lambda script: event("a", id="1\0"), "id must not contain a NUL"),
+        (ValueError, lambda script: event("a", event="a\rb"), "event must be a single line"),
+        (ValueError, lambda script: event("a", retry=-1), "retry must not be negative"),
+        (ValueError, lambda script: pause(-1), "seconds must be finite and not negative"),
+        (ValueError, lambda script: pause(math.inf), "seconds must be finite"),
+        (ValueError, lambda script: sliced(b"abc", 0), "size must be at least 1"),
+        (ValueError, lambda script: script.refuse(times=0), "times must be at least 1"),
+        (ValueError, lambda script: Script(max_requests=0), "max_requests must be at least 1, or None"),
+        (TypeError, lambda script: event({"n": 1}), r"data must be a string: call json.dumps\(\)"),
+        (TypeError, lambda script: event("x", id=1), "id must be a string, not 1"),
+        (TypeError, lambda script: event("x", retry="5"), "retry must be a whole number of milliseconds"),
+        (TypeError, lambda script: comment(5), "text must be a string, not 5"),
+        (TypeError, lambda script: pause("1"), "seconds must be a number, not '1'"),
+        (
+            TypeError,
+            lambda script: script.respond("str"),
+            r"parts must be bytes, as event\(\) makes .*'str'",
+        ),
+        (TypeError, lambda script: script.respond(status="200"), "status must be a whole number such as 503"),
+        (TypeError, lambda script: script.respond(after="1"), "after must be a number of seconds, not '1'"),
+        (
+            TypeError,
+            lambda script: script.respond(close_takes="1"),
+            "close_takes must be a number of seconds",
+        ),
+        (TypeError, lambda script: script.reject(503, body="text"), "body must be bytes, not 'text'"),
+        (TypeError, lambda script: script.reject(503, times="2"), "times must be a whole number, not '2'"),
+        (TypeError, lambda script: script.refuse(error="reset"), "error must be an exception such as"),
+        (TypeError, lambda script: script.play(5), "steps must be a Reply, a Refusal, or a function"),
+        (
+            TypeError,
+            lambda script: script.always("x"),
+            "step must be a Reply, .* or a function .* not 'x'",
+        ),
+        (ValueError, lambda script: ReplayServer([(2, "a"), (2, "b")]), "rising"),
+        (ValueError, lambda script: ReplayServer([], overlap=-1), "overlap"),
+        (ValueError, lambda script: ReplayServer([], drop_after=-1), "drop_after"),
+        (ValueError, lambda script: ReplayServer([], every=-1), "seconds"),
+    ],
+)
+def test_what_cannot_be_is_refused(script, error, misuse, complaint):
+    """Bad input: the error names the argument, where it was given, and the script is as it was."""
+    with pytest.raises(error, match=complaint):
+        misuse(script)
+    script.assert_exhausted()
+
+
+def test_slices_and_compressed_chunks():
+    """Slicing keeps every byte; each compressed chunk gives its text as soon as it has arrived."""
+    assert sliced(b"abcdefg", 3) == [b"abc", b"def", b"g"]
+    assert sliced(b"", 3) == []
+    decoder = zlib.decompressobj(wbits=31)
+    assert [decoder.decompress(chunk) for chunk in gzipped(b"one", b"two")] == [b"one", b"two"]
+    assert not decoder.eof
+
+
+@pytest.mark.parametrize("ending", [Reply.end, Reply.hang])
+async def test_gzip_is_decoded_chunk_by_chunk(script, ending):
+    """A compressed stream says so and gives each event when its chunk arrives; a clean end has its trailer."""
+    ending(script.respond(event("a"), b"", pause(5), event("b"), gzip=True))
+    decoder, seen = zlib.decompressobj(wbits=31), []
+    async with script.client(timeout=9) as client, client.stream("GET", URL) as response:
+        assert response.headers["Content-Encoding"] == "gzip"
+        with suppress(httpx.ReadTimeout):
+            async for chunk in response.aiter_raw():
+                seen += [(anyio.current_time(), decoder.decompress(chunk))]
+    assert seen[:2] == [(0, event("a")), (5, event("b"))]
+    assert decoder.eof is (ending is Reply.end)
+
+
+# --- How a connection behaves
+
+
+async def test_chunks_arrive_at_their_moments(script, client):
+    """Each chunk is one read; the server does not wait for a slow reader, who finds waiting what was sent."""
+    script.respond(b"a", b"b", pause(30), b"c", pause(1), pause(2), b"d").end()
+    async with client.stream("GET", URL) as response:
+        assert await arrivals(response) == [(0, b"a"), (0, b"b"), (30, b"c"), (33, b"d")]
+    assert script.live == 0
+    script.respond(b"a", pause(15), b"b", pause(30), b"c").end()
+    async with client.stream("GET", URL) as response:
+        chunks, start = response.aiter_raw(), anyio.current_time()
+        assert await anext(chunks) == b"a"
+        await anyio.sleep(40)
+        assert [(anyio.current_time() - start, chunk) async for chunk in chunks] == [(40, b"b"), (45, b"c")]
+
+
+@pytest.mark.parametrize(
+    "ending, error, text",
+    [
+        (Reply.drop, httpx.ReadError, ""),
+        (
+            Reply.cut,
+            httpx.RemoteProtocolError,
+            "peer closed connection without sending complete message body",
+        ),
+        (lambda reply: reply.drop(httpx.DecodingError("bad")), httpx.DecodingError, "bad"),
+    ],
+)
+async def test_broken_bodies_raise_what_httpcore_raises(script, client, ending, error, text):
+    """A break comes after the last part, with httpcore's own error or a given one, and closes the connection."""
+    ending(script.respond(b"a", pause(3)))
+    async with client.stream("GET", URL) as response:
+        chunks = response.aiter_raw()
+        assert await anext(chunks) == b"a"
+        with pytest.raises(error) as caught:
+            await anext(chunks)
+        assert script.live == 0
+    assert str(caught.value).startswith(text)
+    assert anyio.current_time() == 3
+
+
+async def test_the_timeouts_of_the_request_strike(script):
+    """Reads, headers and connecting are measured against the timeouts that httpx sends along."""
+    script.respond(b"a", pause(4), b"b", pause(10), b"c").end()
+    script.respond(after=8)
+    script.play(Refusal(after=3), Refusal(after=math.inf), Refusal(httpx.PoolTimeout("full")))
+    moments = []
+    async with script.client(timeout=httpx.Timeout(5, connect=4)) as client:
+        for error in (
+            httpx.ReadTimeout,
+            httpx.ReadTimeout,
+            httpx.ConnectError,
+            httpx.ConnectTimeout,
+            httpx.PoolTimeout,
+        ):
+            with pytest.raises(error) as caught:
+                await client.get(URL)
+            assert type(caught.value) is error
+            moments.append(anyio.current_time())
+    assert moments == [9, 14, 17, 21, 21]
+    assert (script.live, script.max_live) == (0, 1)
+
+
+async def test_silence_lasts_until_the_client_lets_go(script, client):
+    """By cancellation, or by another task that closes: a pending read then fails, as in httpcore."""
+    script.respond(b"a").hang()
+    async with client.stream("GET", URL) as response:
+        with anyio.move_on_after(1_000_000) as scope:
+            await arrivals(response)
+        assert scope.cancelled_caught
+        assert script.live == 0
+    script.respond(b"a").hang()
+
+    async def close_later(response):
+        await anyio.sleep(7)
+        await response.aclose()
+
+    async with client.stream("GET", URL) as response, anyio.create_task_group() as group:
+        group.start_soon(close_later, response)
+        with pytest.raises(httpx.ReadError):
+            await arrivals(response)
+    assert anyio.current_time() == 1_000_007
+    script.stall_headers()
+    with anyio.move_on_after(5):
+        await client.get(URL)
+    assert script.live == 0
+
+
+async def test_reads_are_checkpoints_and_end_with_the_connection(script, client):
+    """Cancellation reaches a reader that never waits, and a closed response cannot be read on."""
+    script.respond(*[b"x"] * 10).end()
+    seen = []
+    with anyio.CancelScope() as scope:
+        async with client.stream("GET", URL) as response:
+            async for chunk in response.aiter_raw():
+                seen.append(chunk)
+                scope.cancel()
+    assert seen == [b"x"]
+    script.respond(b"a", b"b").end()
+    async with client.stream("GET", URL) as response:
+        chunks = response.aiter_raw()
+        assert await anext(chunks) == b"a"
+        await response.aclose()
+        with pytest.raises(httpx.ReadError):
+            await anext(chunks)
+    script.respond(b"a", b"b").hang()
+    response = await script.transport().handle_async_request(httpx.Request("GET", URL))
+    body = aiter(response.stream)
+    assert await anext(body) == b"a"
+    await body.aclose()  # abandoned in mid-body
+    assert script.live == 0
+
+
+async def test_connections_are_counted(script):
+    """However often and in whatever way a response is closed, it was open once; a client closes its own only."""
+    script.respond(b"a").hang()
+    script.respond(b"b").hang()
+    ours, theirs = script.client(), script.client()
+    first = await ours.send(ours.build_request("GET", URL), stream=True)
+    second = await theirs.send(theirs.build_request("GET", URL), stream=True)
+    assert (script.live, script.max_live) == (2, 2)
+    with pytest.raises(AssertionError, match=r"connections left open:\n +GET https://host/stream at 0 s"):
+        script.closed_all()
+    for _ in range(2):
+        await first.aclose()
+        await first.stream.aclose()
+        assert script.live == 1
+    await ours.aclose()
+    assert script.live == 1
+    await theirs.aclose()
+    assert (script.live, script.max_live) == (0, 2)
+    await second.aclose()
+    script.closed_all()
+
+
+async def test_closing_may_take_time(script, client):
+    """A slow close holds the connection until it is over or cancelled."""
+    script.respond(b"a", close_takes=60).hang()
+    script.respond(b"b", close_takes=60).hang()
+    async with client.stream("GET", URL):
+        pass
+    assert anyio.current_time() == 60
+    response = await client.send(client.build_request("GET", URL), stream=True)
+    with anyio.move_on_after(2):
+        await response.aclose()
+    await response.stream.aclose()
+    assert (anyio.current_time(), script.live) == (62, 0)
+
+
+# --- A conversation
 
 
 async def test_each_request_takes_the_next_step(script):
@@ -38,95 +315,93 @@ async def test_each_request_takes_the_next_step(script):
         outcomes = await converse(client, 9)
     assert outcomes == [
         httpx.ReadError,
-        (503, b"busy"),
-        (503, b"busy"),
-        httpx.ConnectError,
-        httpx.ConnectError,
+        *[(503, b"busy")] * 2,
+        *[httpx.ConnectError] * 2,
         httpx.ReadTimeout,
         httpx.ConnectTimeout,
         httpx.RemoteProtocolError,
         (200, b"data: b\n\n"),
     ]
     script.assert_exhausted()
-    script.closed_all()
-    assert script.max_live == 1
 
 
-async def test_rejections_carry_their_headers(script):
-    """A rejection is an ordinary response."""
-    script.reject(503, headers={"Retry-After": "3"}, body=b"busy")
-    async with script.client() as client:
-        response = await client.get(URL)
-    assert response.headers["Retry-After"] == "3"
-    assert response.headers["Content-Type"] == "text/plain"
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        ({}, "text/event-stream"),
+        ({"content_type": "text/html"}, "text/html"),
+        ({"content_type": None}, None),
+        ({"headers": {"content-type": "a/b"}}, "a/b"),
+    ],
+)
+async def test_media_type(script, client, arguments, expected):
+    """A reply is an event stream unless told otherwise."""
+    script.play(Reply(b"", **arguments))
+    assert (await client.get(URL)).headers.get("Content-Type") == expected
 
 
-async def test_redirects_lead_back_to_the_script(script):
-    """The script answers on every origin, and records which one was asked."""
+async def test_requests_and_headers_are_kept(script):
+    """All of a request that a test may ask for; headers of a reply as given; the script answers elsewhere, too."""
     script.redirect("https://other/elsewhere")
-    script.respond(b"here").end()
-    async with script.client(follow_redirects=True) as client:
-        response = await client.get(URL)
-    assert response.content == b"here"
-    assert response.history[0].status_code == 307
-    assert [request.url for request in script.requests] == [URL, "https://other/elsewhere"]
-
-
-async def test_requests_are_recorded(script):
-    """Everything a test may want to know of a request is kept."""
-    script.respond(b"a")
+    script.respond(b"a", headers=[("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")])
     await anyio.sleep(12)
-    async with script.client(headers={"X-Mine": "1"}) as client:
-        await client.post(URL, params={"q": "x"}, content=b"body", headers={"Last-Event-ID": "7"})
-    (request,) = script.requests
-    assert (request.method, request.url, request.content) == ("POST", URL + "?q=x", b"body")
-    assert (request.headers["x-mine"], request.last_event_id, request.at) == ("1", "7", 12)
+    async with script.client(headers={"X-Mine": "1"}, follow_redirects=True) as client:
+        headers = {b"Last-Event-ID": "é€".encode()}
+        response = await client.post(URL, params={"q": "x"}, content=b"body", headers=headers)
+    assert response.headers.get_list("Set-Cookie") == ["a=1", "b=2"]
+    first, second = script.requests
+    assert (first.method, first.url, first.content) == ("POST", URL + "?q=x", b"body")
+    assert (first.headers["x-mine"], first.last_event_id, first.at) == ("1", "é€", 12)
+    assert second.url == "https://other/elsewhere"
 
 
-async def test_a_request_in_waiting_is_a_live_connection(script):
-    """A connection counts from its request, and cancelling the request ends it."""
-    script.stall_headers()
-    async with script.client(timeout=None) as client:
-        with anyio.move_on_after(5):
-            async with anyio.create_task_group() as group:
-                group.start_soon(client.get, URL)
-                await anyio.sleep(1)
-                assert script.live == 1
-        assert script.live == 0
+async def test_handlers_see_the_request(script, client):
+    """A step may be a function of the request, sync or async, once or for ever; it may raise httpx's errors."""
+
+    def refused(request):
+        raise httpx.ProxyError("no way")
+
+    async def slow(request):
+        await anyio.sleep(3)
+        return Reply(b"slow")
+
+    script.play(lambda request: Reply(request.content), slow, refused)
+    script.always(lambda request: Refusal())
+    assert (await client.post(URL, content=b"hello")).content == b"hello"
+    assert await converse(client, 4) == [(200, b"slow"), httpx.ProxyError, *[httpx.ConnectError] * 2]
+    assert anyio.current_time() == 3
+    assert script.transcript.splitlines()[2] == "GET https://host/stream at 3 s: ProxyError('no way')"
+    script.assert_exhausted()
 
 
-async def test_overlapping_responses_show(script):
-    """A client that opens a second response before it has closed the first one is found out."""
-    script.respond(b"a").hang()
-    script.respond(b"b").hang()
-    async with script.client() as client:
-        async with client.stream("GET", URL):
-            pass
-        async with client.stream("GET", URL):
-            pass
-        assert script.max_live == 1
-    script.respond(b"a").hang()
-    script.respond(b"b").hang()
-    async with script.client() as client, client.stream("GET", URL), client.stream("GET", URL):
-        pass
-    assert script.max_live == 2
-
-
-async def test_open_responses_are_named():
-    """A forgotten response is told by its request."""
+@pytest.mark.parametrize(
+    "answer, error, complaint",
+    [
+        (lambda request: 5, TypeError, "what .* says must be a Reply or a Refusal, not 5|lambda.* not 5"),
+        (lambda request: pytest.fail("not a POST"), BaseException, "not a POST"),
+        (
+            None,
+            UnexpectedRequestError,
+            r"unexpected request: GET https://host/stream at 0 s; .*\n +\(nothing\)",
+        ),
+    ],
+)
+async def test_swallowed_failures_come_out_at_the_end(answer, error, complaint):
+    """A client that catches everything hides neither a request too many nor what a handler raised."""
     script = Script()
-    script.respond(b"a").hang()
+    if answer is not None:
+        script.play(answer)
     async with script.client() as client:
-        response = await client.send(client.build_request("GET", URL), stream=True)
-        with pytest.raises(AssertionError, match=r"connections left open:\n +GET https://host/stream at 0 s"):
-            script.closed_all()
-        await response.aclose()
-        script.closed_all()
+        with pytest.raises(error, match=complaint):
+            await client.get(URL)
+    if issubclass(error, Exception):
+        with pytest.raises(error, match=complaint):
+            script.verify()
 
 
 async def test_a_request_beyond_the_script_shows_the_conversation():
-    """The error says what was asked and what went before."""
-    script = Script()
+    """The error says what was asked and what went before; a long conversation is shortened."""
+    script = Script(max_requests=100)
     script.respond(event("a")).end()
     script.expect_no_more()
     async with script.client() as client:
@@ -139,75 +414,22 @@ async def test_a_request_beyond_the_script_shows_the_conversation():
         "    GET https://host/stream at 0 s: 200, 1 chunk (9 bytes), then a clean end"
     )
     assert isinstance(caught.value, AssertionError)
-
-
-async def test_swallowed_failures_come_out_at_the_end():
-    """A client that catches everything cannot hide a request too many."""
-    script = Script()
-    async with script.client() as client:
-        with suppress(Exception):
+    endless = Script(max_requests=100)
+    endless.always(Refusal())
+    async with endless.client() as client:
+        assert await converse(client, 100) == [httpx.ConnectError] * 100
+        with pytest.raises(UnexpectedRequestError) as caught:
             await client.get(URL)
-    with pytest.raises(UnexpectedRequestError, match="nothing"):
-        script.verify()
-
-
-async def test_handlers_see_the_request(script):
-    """A step may be a function of the request, sync or async, once or for ever."""
-
-    def echo(request):
-        return Reply(request.content)
-
-    async def slow(request):
-        await anyio.sleep(3)
-        return Reply(b"slow")
-
-    script.play(echo, slow)
-    script.always(lambda request: Refusal())
-    async with script.client() as client:
-        assert (await client.post(URL, content=b"hello")).content == b"hello"
-        assert (await client.get(URL)).content == b"slow"
-        assert anyio.current_time() == 3
-        assert await converse(client, 2) == [httpx.ConnectError] * 2
-    script.assert_exhausted()
-
-
-async def test_a_step_may_serve_for_ever(script):
-    """What `always` says need not be a function, and the steps before it come first."""
-    script.always(Reply(b"again"))
-    script.respond(b"first")
-    async with script.client() as client:
-        assert await converse(client, 3) == [(200, b"first"), (200, b"again"), (200, b"again")]
-
-
-async def test_failing_handlers_come_out_at_the_end():
-    """An assertion inside a handler fails the test even if the client swallows it."""
-    script = Script()
-
-    def handler(request):
-        assert request.method == "POST", "not a POST"
-
-    script.play(handler)
-    async with script.client() as client:
-        with pytest.raises(AssertionError, match="not a POST"):
-            await client.get(URL)
-    with pytest.raises(AssertionError, match="not a POST"):
-        script.verify()
-
-
-async def test_handlers_may_play_failures(script):
-    """An httpx error raised by a handler belongs to the play."""
-
-    def handler(request):
-        raise httpx.ProxyError("no way")
-
-    script.play(handler)
-    async with script.client() as client:
-        assert await converse(client, 1) == [httpx.ProxyError]
-    assert script.transcript == "GET https://host/stream at 0 s: ProxyError('no way')"
+        endless.max_requests = None
+        assert await converse(client, 1) == [httpx.ConnectError]
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("more than 100 requests (max_requests), does something retry for ever?")
+    assert lines[11] == "    ... 60 more"
+    assert len(lines) == 42
 
 
 def test_steps_left_over_are_named():
-    """A script that was not played to its end says what is missing."""
+    """A script that was not played to its end says what is missing; a complete one takes no more."""
     script = Script()
     script.respond(b"a").hang()
     script.refuse()
@@ -215,97 +437,100 @@ def test_steps_left_over_are_named():
     with pytest.raises(AssertionError) as caught:
         script.assert_exhausted()
     lines = str(caught.value).splitlines()
-    assert lines[0] == "steps that no request came for:"
-    assert lines[1:3] == ["    200, 1 chunk (1 byte), then silence", "    no connection"]
+    assert lines[:2] == ["steps that no request came for:", "    200, 1 chunk (1 byte), then silence"]
     assert "test_steps_left_over_are_named" in lines[3]
-
-
-def test_misuse_is_refused():
-    """A complete script takes no more steps, an endless one is never complete, no step is for no request."""
-    script = Script()
-    with pytest.raises(ValueError, match="times"):
-        script.refuse(times=0)
     script.expect_no_more()
-    with pytest.raises(ValueError, match="expect_no_more"):
-        script.respond(b"a")
-    with pytest.raises(ValueError, match="expect_no_more"):
-        script.always(Refusal())
+    for more in (script.respond, lambda: script.always(Refusal())):
+        with pytest.raises(ValueError, match="expect_no_more"):
+            more()
     endless = Script()
     endless.always(Refusal())
     with pytest.raises(ValueError, match="always"):
         endless.expect_no_more()
 
 
-async def test_a_day_of_reconnecting_takes_no_time(script):
-    """A long conversation is quick, so that tests may use real durations."""
-    script.always(Reply(event("a"), pause(29.9), event("b")).drop())
-    async with script.client(timeout=None) as client:
-        while anyio.current_time() < 3600:
-            assert await converse(client, 1) == [httpx.ReadError]
-    assert len(script.requests) == 121
-
-
-async def test_a_script_allows_so_many_requests():
-    """In virtual time a client could retry for ever; the error shows how the conversation began and ended."""
-    script = Script(max_requests=100)
-    script.always(lambda request: Refusal())
-    async with script.client() as client:
-        assert await converse(client, 100) == [httpx.ConnectError] * 100
-        with pytest.raises(UnexpectedRequestError) as caught:
-            await client.get(URL)
-        lines = str(caught.value).splitlines()
-        assert lines[0].startswith("more than 100 requests (max_requests), does something retry for ever?")
-        assert lines[11] == "    ... 60 more"
-        assert len(lines) == 42
-        script.max_requests = None
-        assert await converse(client, 1) == [httpx.ConnectError]
-    with pytest.raises(ValueError, match="max_requests must be at least 1, or None for no limit, not 0"):
-        Script(max_requests=0)
+def recorded(*headers):
+    """Make a request with these headers."""
+    return RecordedRequest(method="GET", url=URL, headers=httpx.Headers(headers), content=b"", at=1.5)
 
 
 @pytest.mark.parametrize(
-    "misuse,complaint",
+    "step, text",
     [
-        (
-            lambda script: script.respond(5),
-            r"parts must be bytes, as event\(\) makes them, or pause\(seconds\)",
-        ),
-        (lambda script: script.respond("str"), "parts must be bytes, .* not 'str'"),
-        (lambda script: script.respond(status="200"), "status must be a whole number such as 503, not '200'"),
-        (lambda script: script.respond(after="1"), "after must be a number of seconds, not '1'"),
-        (lambda script: script.respond(close_takes="1"), "close_takes must be a number of seconds"),
-        (lambda script: script.reject("503"), "status must be a whole number such as 503, not '503'"),
-        (lambda script: script.reject(503, body="text"), "body must be bytes, not 'text'"),
-        (lambda script: script.reject(503, times="2"), "times must be a whole number, not '2'"),
-        (lambda script: script.refuse(error="reset"), "error must be an exception such as"),
-        (
-            lambda script: script.play(5),
-            "steps must be a Reply, a Refusal, or a function that returns one, not 5",
-        ),
-        (lambda script: script.always("x"), "step must be a Reply, a Refusal, or a function .* not 'x'"),
+        (Reply(b"abc", pause(1), b"d").drop(), "200, 2 chunks (4 bytes), then a drop"),
+        (Reply(status=503), "503, 0 chunks (0 bytes), then a clean end"),
+        (Reply(b"a").cut(), "200, 1 chunk (1 byte), then a cut"),
+        (Reply(after=math.inf), "no answer"),
+        (Refusal(), "no connection"),
+        (Refusal(httpx.ConnectError("down")), "no connection: ConnectError('down')"),
+        (recorded(), "GET https://host/stream at 1.5 s"),
+        (recorded((b"Last-Event-ID", b"7")), "GET https://host/stream at 1.5 s (Last-Event-ID: 7)"),
+    ],
+    ids=str,
+)
+def test_descriptions(step, text):
+    """What stands in the transcript."""
+    assert str(step) == text
+
+
+def test_the_last_ending_counts():
+    """An ending said later replaces the one before."""
+    reply = Reply(b"a").drop()
+    assert reply.ending is Ending.DROP
+    assert reply.end() is reply
+    assert reply.ending is Ending.END
+
+
+# --- A server that replays
+
+EVENTS = [(1, "a"), (2, "b"), (5, "c"), (6, "d")]
+
+
+async def connect(script, url=URL, last_event_id=None):
+    """Return the ids that one connection gives, and how it ended."""
+    headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+    ids, ending = [], "end"
+    async with script.client() as client, client.stream("GET", url, headers=headers) as response:
+        try:
+            async for line in response.aiter_lines():
+                ids += [int(number) for number in re.findall(r"^id: (.+)", line)]
+        except httpx.ReadTimeout:
+            ending = "silence"
+        except httpx.ReadError:
+            ending = "drop"
+    return ids, ending
+
+
+@pytest.mark.parametrize(
+    "options, cursor, expected",
+    [
+        ({}, None, ([1, 2, 5, 6], "silence")),
+        ({}, "", ([1, 2, 5, 6], "silence")),
+        ({}, "2", ([5, 6], "silence")),
+        ({}, "3", ([5, 6], "silence")),
+        ({}, "6", ([], "silence")),
+        ({"live": False}, "5", ([6], "end")),
+        ({"overlap": 2}, "5", ([2, 5, 6], "silence")),
+        ({"overlap": 9}, "2", ([1, 2, 5, 6], "silence")),
+        ({"overlap": 2}, None, ([1, 2, 5, 6], "silence")),
+        ({"drop_after": 3}, None, ([1, 2, 5], "drop")),
+        ({"drop_after": 3}, "2", ([5, 6], "silence")),
+        ({"drop_after": 2, "live": False}, "2", ([5, 6], "drop")),
+        ({"drop_after": 0}, None, ([], "drop")),
     ],
 )
-def test_what_is_no_step_is_refused(script, misuse, complaint):
-    """The error names the argument, where it was given."""
-    with pytest.raises(TypeError, match=complaint):
-        misuse(script)
-    script.assert_exhausted()
+async def test_what_one_connection_of_a_replaying_server_gives(script, options, cursor, expected):
+    """Each option changes what it says it does."""
+    script.always(ReplayServer(EVENTS, **options))
+    assert await connect(script, last_event_id=cursor) == expected
 
 
-async def test_a_handler_that_returns_no_step_is_named():
-    """Sync or async: the error says which function and what it returned."""
-
-    def wrong(request):
-        return 5
-
-    async def wrong_as_well(request):
-        return None
-
-    script = Script()
-    script.play(wrong, wrong_as_well)
+async def test_resuming_at_a_replaying_server(script):
+    """The header wins over the query; events come at intervals; an id that is no number is refused."""
+    script.always(ReplayServer(EVENTS, param="since", every=2, live=False))
+    assert await connect(script) == ([1, 2, 5, 6], "end")
+    assert anyio.current_time() == 6
+    assert await connect(script, URL + "?since=2") == ([5, 6], "end")
+    assert await connect(script, URL + "?since=2", "5") == ([6], "end")
     async with script.client() as client:
-        for name, returned in (("wrong", "5"), ("wrong_as_well", "None")):
-            with pytest.raises(TypeError, match=f"{name} at .* must be a Reply or a Refusal, not {returned}"):
-                await client.get(URL)
-    with pytest.raises(TypeError, match="not 5"):
-        script.verify()
+        assert (await client.get(URL, headers={"Last-Event-ID": "abc"})).status_code == 400

@@ -1,22 +1,13 @@
 """
 From a prepared request to an open stream, or to one of our errors: alone imports httpx and httpx_sse.
 
-`opener` accepts or refuses what `exchange` sends and follows; `connection` reads it, through `inflate`;
-`failures` translates what the library of the client raises, and `library` knows which that is.
+`opening` accepts or refuses what `redirects` sends and follows; `connection` reads it, through `body`; `errors`
+translates what the library of the client raises, and `clients` knows which that is.
 """
 
-from resilient_sse._client.transport.connection import CLOSE_SECONDS, Connection
-from resilient_sse._client.transport.failures import of_callers
-from resilient_sse._client.transport.library import Auth, Client, check_client
-from resilient_sse._client.transport.opener import Transport, check_url
+from resilient_sse._client.transport.clients import Auth, Client, check_client
+from resilient_sse._client.transport.connection import Connection
+from resilient_sse._client.transport.errors import of_callers
+from resilient_sse._client.transport.opening import Transport, check_url
 
-__all__ = [
-    "CLOSE_SECONDS",
-    "Auth",
-    "Client",
-    "Connection",
-    "Transport",
-    "check_client",
-    "check_url",
-    "of_callers",
-]
+__all__ = ["Auth", "Client", "Connection", "Transport", "check_client", "check_url", "of_callers"]

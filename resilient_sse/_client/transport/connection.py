@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import anyio
 import httpx
 from anyio.lowlevel import current_token
 
-from resilient_sse._client.backends import finish, in_background
+from resilient_sse._client.backends import CLOSE_SECONDS, clock, finish, in_background
 from resilient_sse._client.log import redacted
-from resilient_sse._client.transport.failures import raise_translated
+from resilient_sse._client.transport.body import Inflater, inflater_for
+from resilient_sse._client.transport.errors import raise_translated
 from resilient_sse._client.transport.http1 import ResponseStream
-from resilient_sse._client.transport.inflate import Inflater, inflater_for
-from resilient_sse._client.transport.reads import Source, reads_of
-from resilient_sse._client.transport.shared import CLOSE_SECONDS, shared
+from resilient_sse._client.transport.reads import Source, Tidying, reads_of
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["CLOSE_SECONDS", "Connection"]
+__all__ = ["Connection", "Shared", "shared"]
 
 # A read that is cancelled before it begins may still return what was buffered; never as often as this.
 _BUFFERED_CHUNKS = 1000
@@ -48,22 +48,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_chunks",
-        "_inflater",
-        "_is_read",
-        "_response",
-        "_slices",
-        "_stream",
-        "_token",
-        "arrived",
-        "headers",
-        "lasting",
-        "redirected_to",
-        "shared",
-        "source",
-        "status",
-        "url",
-    )
+        "_chunks", "_inflater", "_is_read", "_response", "_slices", "_stream", "_token", "arrived",
+        "headers", "lasting", "redirected_to", "shared", "source", "status", "url",
+    )  # fmt: skip
 
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
@@ -78,7 +65,9 @@ class Connection:
         # A mock, or a hook of the caller's client, may have read the body already, and decoded it.
         self._is_read = response.is_stream_consumed
         self._chunks = aiter(httpx.ByteStream(response.content)) if self._is_read else response.aiter_raw()
-        self.source: Source = self._stream or reads_of(self._chunks)
+        tidying = Tidying()
+        response.request.extensions["trace"] = None if self._stream else tidying
+        self.source: Source = self._stream or reads_of(self._chunks, tidying)
         is_http2 = response.extensions.get("http_version") == b"HTTP/2"
         self.shared = shared(response.extensions.get("network_stream")) if is_http2 else None
         self.arrived = 0
@@ -87,12 +76,7 @@ class Connection:
         self._slices: Iterator[bytes] | None = None
 
     def decode(self) -> None:
-        """
-        Undo the content encoding from here on.
-
-        Raises:
-            ValueError: It is none that can be undone.
-        """
+        """Undo the content encoding from here on."""
         if not self._is_read:
             self._inflater = inflater_for(self.headers.get("content-encoding", ""))
 
@@ -105,9 +89,6 @@ class Connection:
 
         Args:
             patience: The seconds to wait.
-
-        Raises:
-            ConnectionLostError: The connection failed, or its bytes are not what the headers announced.
         """
         try:
             if self._slices is not None:
@@ -160,6 +141,7 @@ class Connection:
             await self.source.end()
         with contextlib.suppress(Exception):
             await self._response.aclose()
+        self._response.request.extensions["trace"] = None  # httpx's objects refer to each other in circles
 
     async def _unwind(self) -> None:
         """
@@ -171,3 +153,51 @@ class Connection:
             read.cancel()
             for _ in range(_BUFFERED_CHUNKS):
                 await anext(self._chunks)
+
+
+class Shared:
+    """
+    A connection that streams share: HTTP/2 of a client of the caller's.
+
+    If its peer has gone without a word, neither reads nor writes fail for many minutes, and httpcore sends every
+    further request into it.  Whoever stalls on it must know whether all of it is silent: this stands in for the
+    `read` of its network stream, and so knows when anything has come over it, for whomever.
+
+    Attributes:
+        is_left: Whether we have closed the connection.
+    """
+
+    __slots__ = ("_clock", "_heard", "_stream", "is_left")
+
+    def __init__(self, stream: object) -> None:
+        self._stream = ref(stream)  # which refers to this object
+        self._clock = clock()
+        self._heard = self._clock()
+        self.is_left = False
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> bytes:  # noqa: ANN401 - as its library reads
+        stream: Any = self._stream()
+        data: bytes = await stream.__class__.read(stream, *args, **kwargs)
+        self._heard = self._clock()
+        return data
+
+    async def leave(self, silence: float) -> bool:
+        """
+        Close the connection if nothing has come for so many seconds; return whether it is closed.
+
+        Reads that are under way fail then.  By such a failure alone its library learns that the connection is
+        of no use any more: whoever waits for a read has to close it first, and to see the read to its end.
+        """
+        stream: Any = self._stream()
+        if stream is not None and self._clock() - self._heard >= silence:
+            self.is_left = True
+            await finish(stream.aclose, within=CLOSE_SECONDS)
+        return self.is_left
+
+
+def shared(stream: Any) -> Shared | None:  # noqa: ANN401 - of its library
+    """Return what watches the network stream of an HTTP/2 connection; `None` if it cannot be watched."""
+    if not isinstance(stream.read, Shared):
+        with contextlib.suppress(AttributeError, TypeError):
+            stream.read = Shared(stream)
+    return stream.read if isinstance(stream.read, Shared) else None

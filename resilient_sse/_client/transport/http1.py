@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 import ssl
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self, cast
 
+import anyio
 import h11
 import httpx
 
+from resilient_sse._client.backends import running
 from resilient_sse._client.transport.body import body_of
 from resilient_sse._client.transport.sockets import Address, connect
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from resilient_sse._client.transport.body import Body
     from resilient_sse._client.transport.sockets import Socket
 
-__all__ = ["HEAD_BYTES", "ResponseStream", "StreamTransport"]
+__all__ = ["HEAD_BYTES", "ResponseStream", "StreamTransport", "Unanswered"]
 
 HEAD_BYTES: Final = 100 * 1024
 """The longest head of a response, as in httpcore."""
@@ -35,6 +37,48 @@ _MAX_INTERIM: Final = 100
 _PORTS: Final = {"http": 80, "https": 443}
 
 
+class _Sent(NamedTuple):
+    """A request that was sent to its end."""
+
+    asked: tuple[str, httpx.URL, list[tuple[bytes, bytes]]]
+    socket: Socket
+    connection: h11.Connection
+    since: float
+    loop: object
+
+    @staticmethod
+    def what(request: httpx.Request) -> tuple[str, httpx.URL, list[tuple[bytes, bytes]]]:
+        return request.method, request.url, request.headers.raw
+
+
+class Unanswered:
+    """
+    Keeps a request that was sent, and the wait for whose answer was cancelled.
+
+    A program that waits for less time than an answer takes, again and again, finds it here: the request is not
+    sent again, and the answer comes all the same.
+    """
+
+    __slots__ = ("kept",)
+
+    def __init__(self) -> None:
+        self.kept: _Sent | None = None
+
+    def take(self, request: httpx.Request) -> _Sent | None:
+        """Return what was kept of *request*; what was kept of another one is given up."""
+        kept = self.kept
+        if kept is not None and (kept.loop is not running() or kept.asked != _Sent.what(request)):
+            self.drop()
+        kept, self.kept = self.kept, None
+        return kept
+
+    def drop(self) -> None:
+        """Close the connection, if there is one: nobody will ask for the answer."""
+        if self.kept is not None:
+            self.kept.socket.abort()
+            self.kept = None
+
+
 class StreamTransport(httpx.AsyncBaseTransport):
     """
     Opens a connection for each request.
@@ -42,40 +86,54 @@ class StreamTransport(httpx.AsyncBaseTransport):
     Args:
         context: Returns the TLS context; asked at the first `https` request, for making one takes 30 ms.
         uds: The path of a Unix socket to connect to, whatever the URL says.
+        unanswered: What the transport before has sent, if the wait for its answer was cancelled.
     """
 
-    def __init__(self, context: Callable[[], ssl.SSLContext], *, uds: str | None = None) -> None:
+    def __init__(
+        self,
+        context: Callable[[], ssl.SSLContext],
+        *,
+        uds: str | None = None,
+        unanswered: Unanswered | None = None,
+    ) -> None:
         self._context = context
         self._uds = uds
+        self._unanswered = unanswered or Unanswered()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """
-        Send *request*, and return when the head of the response is there.
-
-        Raises:
-            httpx.TransportError: As httpx's own transport would.
-        """
+        """Send *request*, and return when the head of the response is there."""
         url, extensions = request.url, request.extensions
         if url.scheme not in _PORTS:
             raise httpx.UnsupportedProtocol(f"the scheme {url.scheme!r} is neither http nor https")
         trace: Any = extensions.get("trace", _untraced)
-        socket = await connect(
-            Address(url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme], self._uds),
-            context=self._context() if url.scheme == "https" else None,
-            server_name=extensions.get("sni_hostname"),
-            timeout=extensions.get("timeout", {}).get("connect"),
-            trace=trace,
+        sent = self._unanswered.take(request)
+        socket = (
+            sent.socket
+            if sent is not None
+            else await connect(
+                Address(url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme], self._uds),
+                context=self._context() if url.scheme == "https" else None,
+                server_name=extensions.get("sni_hostname"),
+                timeout=extensions.get("timeout", {}).get("connect"),
+                trace=trace,
+            )
         )
         try:
-            await trace("http11.send_request_headers.started", {"request": request})
-            connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
-            await _send(request, connection, socket)
-            head = await _head(connection, socket)
+            since = sent.since if sent is not None else socket.clock()
+            await trace("http11.send_request_headers.started", {"since": since})
+            if sent is None:
+                connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
+                await _send(request, connection, socket)
+                sent = _Sent(_Sent.what(request), socket, connection, since, running())
+            head = await _head(sent.connection, socket)
             stream = ResponseStream(
-                socket, body_of(head, request.method.encode()), connection.trailing_data[0]
+                socket, body_of(head, request.method.encode()), sent.connection.trailing_data[0]
             )
-        except BaseException:
-            socket.abort()
+        except BaseException as exc:
+            if sent is not None and isinstance(exc, anyio.get_cancelled_exc_class()):
+                self._unanswered.kept = sent
+            else:
+                socket.abort()
             raise
         return httpx.Response(
             head.status_code,
@@ -114,9 +172,6 @@ class ResponseStream(httpx.AsyncByteStream):
         Return what has come, or `None` at the end; nothing after so many seconds, or after `wake`.
 
         A read that is cancelled leaves everything as it is.
-
-        Raises:
-            httpx.TransportError: The connection failed, or does not speak HTTP/1.1.
         """
         socket, body = self._socket, self._body
         self.since = None
@@ -128,7 +183,7 @@ class ResponseStream(httpx.AsyncByteStream):
                 if data:
                     return data
             elif socket.error is not None:
-                raise httpx.ReadError(str(socket.error)) from socket.error
+                _raise(socket)
             elif socket.ended:
                 body.finish()
             else:
@@ -159,7 +214,7 @@ class ResponseStream(httpx.AsyncByteStream):
 
 
 async def _untraced(_name: str, _info: object) -> None:
-    """Be told of how far a request has come, and tell nobody."""
+    """Take no notice of how far a request has come."""
 
 
 async def _send(request: httpx.Request, connection: h11.Connection, socket: Socket) -> None:
@@ -194,8 +249,17 @@ async def _head(connection: h11.Connection, socket: Socket) -> h11.Response:
         elif data := socket.take():
             connection.receive_data(data)
         elif socket.error is not None:
-            raise httpx.ReadError(str(socket.error)) from socket.error
+            _raise(socket)
         elif socket.ended:
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
         else:
             await socket.wait()
+
+
+def _raise(socket: Socket) -> NoReturn:
+    """Raise the error of *socket*, which must not keep it: by its traceback it leads back, in a circle."""
+    error, socket.error = socket.error, None
+    try:
+        raise httpx.ReadError(str(error)) from error
+    finally:
+        del error

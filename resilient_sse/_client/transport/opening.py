@@ -1,25 +1,44 @@
-"""How long opening may take, and when it must not be cancelled."""
+"""Opening connections: within which limits, when it must not be cancelled, and which answers are refused."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import httpx
 
-from resilient_sse._client.backends import hold, on_asyncio
-from resilient_sse._client.transport.failures import raise_translated
+from resilient_sse._client.backends import CLOSE_SECONDS, finish, hold, on_asyncio
+from resilient_sse._client.transport.body import ACCEPTED_ENCODINGS
+from resilient_sse._client.transport.clients import Auth, Client, library_of, own_client, proxy_of
+from resilient_sse._client.transport.connection import Connection, Shared, shared
+from resilient_sse._client.transport.errors import OVER_PROXY, raise_translated
+from resilient_sse._client.transport.http1 import Unanswered
 from resilient_sse._client.transport.reads import WOKEN, waits_for
-from resilient_sse._client.transport.shared import CLOSE_SECONDS, Shared, shared
-from resilient_sse._core.errors import ConnectionLostError
+from resilient_sse._client.transport.redirects import exchange
+from resilient_sse._core.errors import (
+    BadContentTypeError,
+    BadStatusError,
+    ConnectionLostError,
+    HandshakeError,
+)
+from resilient_sse._core.outage import is_event_stream
 from resilient_sse._core.states import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping
 
-    import httpx
+    from resilient_sse._client.request import PreparedRequest
 
-__all__ = ["Opening"]
+__all__ = ["Transport", "check_url"]
+
+_STREAMS = frozenset({200, 201})
+_PROXY_REFUSES = 407
+_MAX_COOKIES = 50  # what RFC 6265 asks of a user agent for each domain
+_EXCERPT_BYTES = 16 * 1024
+_EXCERPT_SECONDS = 2.0
 
 # Between the first and the second of each pair httpcore can be cancelled without losing anything.
 _MAY_CANCEL = ("connect_tcp.started", "start_tls.started", "send_request_headers.started")
@@ -38,6 +57,175 @@ _MAKES_STREAM = ("connect_tcp.complete", "connect_unix_socket.complete", "start_
 _AFTER_HTTPCORE = 1.0
 
 
+def check_url(url: str) -> None:
+    """Raise now what httpx would at the first request."""
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as exc:
+        raise ValueError(f"url cannot be used: {exc}") from None
+
+
+class Transport:
+    """
+    Opens the connections of one stream.
+
+    Args:
+        client: The caller's client, which is never closed; `None` makes one of our own.
+        uds: The path of a Unix socket that a client of our own connects to.
+        auth: Credentials as httpx takes them; `None` leaves them to the client.
+        compression: Whether to ask for a compressed body.
+        connect_timeout: Seconds for a slot of the client's pool, for the connection, and for TLS, each.
+        header_timeout: Seconds from the request to the end of the response headers.
+        waiting_after: Seconds from the request to the notice that there is silence.
+    """
+
+    def __init__(
+        self,
+        client: Client | None,
+        *,
+        uds: str | None,
+        auth: Auth | None,
+        compression: bool,
+        connect_timeout: float | None,
+        header_timeout: float | None,
+        waiting_after: float,
+    ) -> None:
+        self._injected = client
+        self._uds = uds
+        self._own: httpx.AsyncClient | None = None
+        self._cookies = httpx.Cookies()
+        self._auth = auth
+        self._encoding = ACCEPTED_ENCODINGS if compression else "identity"
+        self._connect_timeout = connect_timeout
+        self._header_timeout = header_timeout
+        self._waiting_after = waiting_after
+        self._shared: Shared | None = None
+        self._began_on_trio: bool | None = None
+        self._unanswered = Unanswered()
+
+    async def open(self, request: PreparedRequest, quiet: Callable[[], Awaitable[None]]) -> Connection:
+        """
+        Send *request* and accept its answer as an event stream.
+
+        Args:
+            request: What to ask.
+            quiet: Is awaited once, if there is no answer for `waiting_after`.
+        """
+        pooled = _has_pool(self._injected)
+        if pooled and self._began_on_trio and on_asyncio():  # httpcore keeps to trio's sockets then
+            raise HandshakeError(
+                "client= has been used on trio, and cannot be used on asyncio any more; give a stream a client "
+                "that was made for its event loop, or none"
+            )
+        if self._began_on_trio is None:
+            self._began_on_trio = not on_asyncio()
+        opening = Opening(
+            self._connect_timeout,
+            self._header_timeout,
+            pooled=pooled,
+            apart=self._injected is not None or self._auth is not None,
+            quiet=quiet,
+            waiting_after=self._waiting_after,
+            before=self._shared,
+        )
+        client = self._client()
+        options: dict[str, Any] = {"extensions": opening.extensions}
+        if self._auth is not None:
+            options["auth"] = self._auth
+        connection: Connection | None = None
+        try:
+            sending = exchange(client, request, encoding=self._encoding, options=options)
+            connection = Connection(
+                await opening.wait_for(sending, lambda: proxy_of(client, httpx.URL(request.url)))
+            )
+            self._shared = connection.shared
+            await _accept(connection, client)
+        except BaseException as exc:
+            if not isinstance(exc, anyio.get_cancelled_exc_class()):
+                self.forget()
+            if connection is not None:
+                await connection.aclose()
+            await self.aclose()
+            raise
+        return connection
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a request was sent, and the wait for its answer cancelled: the next `open` goes on with it."""
+        return self._unanswered.kept is not None
+
+    def forget(self) -> None:
+        """Close the connection of a request whose answer nobody will ask for."""
+        self._unanswered.drop()
+
+    async def aclose(self) -> None:
+        """Close our own client, if one was made, and with it whatever it holds; the next request makes another."""
+        own = self._own
+        self.abandon()
+        if own is not None:
+            await finish(own.aclose, within=CLOSE_SECONDS)
+
+    def abandon(self) -> None:
+        """Let go of our own client, and keep its cookies."""
+        own, self._own = self._own, None
+        if own is not None:
+            # Sticky sessions need a few; a server that sets ever more starts again at none.
+            few = len(own.cookies.jar) <= _MAX_COOKIES
+            self._cookies = own.cookies if few else httpx.Cookies()
+
+    def _client(self) -> Client:
+        if self._injected is not None:
+            return self._injected
+        if self._own is None:
+            # One client a connection: closing it leaves nothing behind, however its requests ended.
+            self._own = own_client(self._cookies, self._uds, self._unanswered)
+        return self._own
+
+
+def _has_pool(client: Client | None) -> bool:
+    # There is no public way to ask; where the attribute is missing, caution costs little.
+    transport = getattr(client, "_transport", None)
+    return client is not None and (
+        transport is None or isinstance(transport, library_of(client).AsyncHTTPTransport)
+    )
+
+
+async def _accept(connection: Connection, client: Client) -> None:
+    """Raise what keeps the answer from being an event stream, if anything does."""
+    status, headers, led_to = connection.status, connection.headers, connection.redirected_to
+    content_type = headers.get("content-type", "")
+    if status not in _STREAMS:
+        excerpt = await _excerpt(connection)
+        proxy = proxy_of(client, httpx.URL(connection.url)) if status == _PROXY_REFUSES else ""
+        if proxy:
+            refusal = f"the proxy {proxy} refuses the request: it asks for credentials ({status})"
+            raise HandshakeError(refusal, status=status, headers=headers, body_excerpt=excerpt)
+        raise BadStatusError(status=status, headers=headers, body_excerpt=excerpt, redirected_to=led_to)
+    if not is_event_stream(content_type):
+        excerpt = await _excerpt(connection)
+        raise BadContentTypeError(
+            content_type, status=status, headers=headers, body_excerpt=excerpt, redirected_to=led_to
+        )
+    try:
+        connection.decode()
+    except ValueError as exc:
+        raise HandshakeError(str(exc), status=status, headers=headers, redirected_to=led_to) from None
+
+
+async def _excerpt(connection: Connection) -> str:
+    """Read the start of an error's body, as far as it comes in time; what cannot be decoded is left as it is."""
+    taken = bytearray()
+    with contextlib.suppress(ValueError):
+        connection.decode()
+    with anyio.move_on_after(_EXCERPT_SECONDS), contextlib.suppress(ConnectionLostError):
+        while len(taken) < _EXCERPT_BYTES:
+            chunk = await connection.receive(math.inf)
+            if chunk is None:
+                break
+            taken += chunk
+    return taken[:_EXCERPT_BYTES].decode("utf-8", "replace")
+
+
 class Opening:
     """
     One attempt: its limits, which trace events lead, and its protection while it waits for a slot of a pool.
@@ -51,25 +239,16 @@ class Opening:
         connect_timeout: Seconds for the slot, the connection and TLS, each; the transport enforces it.
         header_timeout: Seconds from the request to the end of the response headers.
         pooled: Whether a slot has to be waited for.
+        apart: Whether functions of the caller's are a part of it: authentication, hooks.
         quiet: Is awaited once, after a silence of so many seconds before the headers.
         waiting_after: These seconds.
         before: The HTTP/2 connection that the stream had before, which the request goes into if it is still there.
     """
 
     __slots__ = (
-        "_before",
-        "_connect",
-        "_headers",
-        "_made",
-        "_protects",
-        "_quiet",
-        "_quiet_at",
-        "_scope",
-        "_sent",
-        "_shared",
-        "_waiting_after",
-        "extensions",
-    )
+        "_apart", "_before", "_connect", "_headers", "_made", "_protects", "_quiet", "_quiet_at", "_scope",
+        "_sent", "_shared", "_waiting_after", "extensions",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -77,11 +256,13 @@ class Opening:
         header_timeout: float | None,
         *,
         pooled: bool,
+        apart: bool,
         quiet: Callable[[], Awaitable[None]],
         waiting_after: float,
         before: Shared | None,
     ) -> None:
         self._before = before
+        self._apart = apart
         self._made: object = None
         self._shared: Shared | None = None
         self._quiet = quiet
@@ -101,13 +282,15 @@ class Opening:
         }
         """What goes with the request."""
 
-    async def wait_for(self, sending: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
+    async def wait_for(
+        self, sending: Coroutine[Any, Any, httpx.Response], over: Callable[[], str]
+    ) -> httpx.Response:
         """
-        Send, and wait for the response, in the present task.
+        Send, and wait for the response.
 
-        Raises:
-            HandshakeError: The request cannot be sent, or a redirect cannot be followed.
-            ConnectionLostError: No response came, or not in time.
+        Args:
+            sending: Does it.
+            over: Names the proxy that is asked, if one is.
         """
         began = anyio.current_time()
         with self._scope as scope:
@@ -131,12 +314,14 @@ class Opening:
                 self.extensions = {}  # they refer to this object
         waited = anyio.current_time() - began
         limit = "stall_timeout" if self._sent else "connect_timeout and stall_timeout"
-        raise ConnectionLostError(Reason.CONNECT, f"no response headers after {waited:.1f} s ({limit})")
+        words = f"no response headers after {waited:.1f} s ({limit})"
+        proxy = over()
+        raise ConnectionLostError(Reason.CONNECT, f"{OVER_PROXY} {proxy}: {words}" if proxy else words)
 
     async def _response(self, sending: Awaitable[httpx.Response], began: float) -> httpx.Response:
         """Wait for the response, and tell of a silence in between."""
         self._quiet_at = began + self._waiting_after
-        work = waits_for(lambda: sending)
+        work = waits_for(lambda: sending, apart=self._apart)
         response: httpx.Response
         patience = self._waiting_after
         is_told = False
@@ -179,7 +364,9 @@ class Opening:
         if name.endswith("send_request_headers.started"):
             self._sent, self._shared = True, None
             now = anyio.current_time()
-            self._scope.deadline, self._quiet_at = now + self._headers, now + self._waiting_after
+            since: float = info.get("since", now)  # of a request that was sent for a wait that was cancelled
+            self._scope.deadline = max(since + self._headers, now + _POLL)
+            self._quiet_at = since + self._waiting_after
             if name.startswith("http2."):
                 self._shared = self._before if self._made is None else shared(self._made)
             if self._shared is not None and (self._shared.is_left or self._waiting_after == math.inf):

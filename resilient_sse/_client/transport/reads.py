@@ -6,17 +6,19 @@ it is, and the next call goes on with it; meanwhile the consumer's task can tell
 scopes of anyio above all, stays open around that, and has to be closed by `end` before the task goes on.
 
 On asyncio such a scope must have no deadline, or it would strike whatever the task waits for by then.  httpcore's
-have none, for we ask for no timeout of reads.
+have none, for we ask for no timeout of reads.  What the caller's own functions hold is not known: work that they
+are a part of runs in a task of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import suppress
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -24,9 +26,9 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from resilient_sse._client.backends import Alarm, StandIn, hold, on_asyncio
+from resilient_sse._client.backends import CLOSE_SECONDS, Alarm, StandIn, hold, is_native, on_asyncio
 
-__all__ = ["WOKEN", "Source", "reads_of", "waits_for"]
+__all__ = ["WOKEN", "Source", "Tidying", "reads_of", "waits_for"]
 
 WOKEN: Final = b""
 """What a read returns if nothing came: an empty chunk."""
@@ -60,13 +62,36 @@ class Source(Protocol):
         ...
 
 
+class Tidying:
+    """
+    Is traced by httpcore, and so knows when it has come to the end of a body and tidies up.
+
+    `Task.cancel` would make it lose the connection's slot for good (encode/httpcore#1093).
+    """
+
+    __slots__ = ("has_begun",)
+
+    def __init__(self) -> None:
+        self.has_begun = False
+
+    async def __call__(self, name: str, _info: object) -> None:
+        self.has_begun = self.has_begun or name.endswith(
+            ("receive_response_body.complete", "receive_response_body.failed")
+        )
+
+
 class Held:
     """On asyncio: the work runs in the consumer's task, which waits for a stand-in of what the work waits for."""
 
-    __slots__ = ("_alarm", "_begin", "_loop", "_read", "_stand_in", "_waited", "pending", "since")
+    __slots__ = (
+        "_alarm", "_begin", "_kept", "_loop", "_read", "_stand_in", "_tidying", "_waited", "pending",
+        "since",
+    )  # fmt: skip
 
-    def __init__(self, begin: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(self, begin: Callable[[], Awaitable[Any]], tidying: Tidying | None = None) -> None:
         self._begin = begin
+        self._tidying = tidying or Tidying()
+        self._kept: asyncio.CancelledError | None = None
         self._loop = asyncio.get_running_loop()
         self._alarm = Alarm(self._loop, self.wake)
         self._read: Any = None
@@ -89,11 +114,17 @@ class Held:
                 if self.since is None:
                     self.since = self._loop.time()
                     self._alarm.set(self.since + patience)
-                self._stand_in = waited and StandIn(waited, waited.cancel)  # nothing is sleep(0)
+                tidies = self._tidying.has_begun
+                # Nothing is sleep(0).
+                self._stand_in = waited and StandIn(
+                    waited, partial(self._keep, waited) if tidies else waited.cancel
+                )
                 try:
                     yield self._stand_in
                 except asyncio.CancelledError as exc:
-                    if waited is None or not waited.cancelled():
+                    if waited is None and tidies:
+                        self._kept = exc
+                    elif waited is None or not waited.cancelled():
                         thrown = exc
                 except BaseException as exc:  # noqa: BLE001 - the read gets it
                     if waited is None or not waited.done():
@@ -102,9 +133,24 @@ class Held:
                     self._read, self._waited, self.pending = read, waited, True
                     return WOKEN
         except StopIteration as end:
-            return end.value
+            if self._kept is None:
+                return end.value
+        except Exception:
+            if self._kept is None:
+                raise
         finally:  # an error refers to this frame; nothing here may refer back
             self._stand_in = read = waited = thrown = None
+        kept, self._kept = self._kept, None
+        raise kept
+
+    def _keep(self, waited: asyncio.Future[Any], msg: object = None) -> bool:
+        """Keep a cancellation until httpcore has tidied up, if that does not take long."""
+        cancellation = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+        if not is_native(cancellation):
+            return waited.cancel(msg)
+        self._kept = cancellation
+        self._loop.call_later(CLOSE_SECONDS, waited.cancel, msg)
+        return True
 
     def wake(self) -> None:
         if self._stand_in is not None:
@@ -132,6 +178,56 @@ def _cancelled(read: Any) -> Generator[Any, Any, None]:  # noqa: ANN401 - see ab
             step = read.throw(exc)
         else:
             step = read.send(sent)
+
+
+class Apart:
+    """
+    On asyncio: an opening runs in a task of its own, where scopes that it holds strike nobody else.
+
+    What it sets in its context is set for the consumer when it is done.
+    """
+
+    __slots__ = ("_begin", "_context", "_task")
+
+    def __init__(self, begin: Callable[[], Awaitable[Any]]) -> None:
+        self._begin = begin
+        self._context = copy_context()
+        self._task: asyncio.Task[Any] | None = None
+
+    async def read(self, patience: float, /) -> Any:  # noqa: ANN401 - what the work returns
+        task = self._task = self._task or asyncio.get_running_loop().create_task(
+            self._run(), context=self._context
+        )
+        try:
+            await asyncio.wait((task,), timeout=None if patience == math.inf else patience)
+            if not task.done():
+                return WOKEN
+            self._task = None
+            for variable, value in self._context.items():
+                if variable.get(WOKEN) is not value:
+                    variable.set(value)
+            if task.cancelled():  # by a scope that has left its function, for nobody else has this task
+                raise TimeoutError("a timeout has cancelled the request")
+            return task.result()
+        finally:
+            del task  # an error refers to this frame
+
+    async def _run(self) -> Any:  # noqa: ANN401 - see above
+        return await self._begin()
+
+    async def end(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with anyio.CancelScope(shield=True):
+                await hold(_given_back(task), lambda: True)
+
+
+async def _given_back(opening: asyncio.Task[Any]) -> None:
+    """Wait for the end of what was cancelled, and close what it has opened all the same."""
+    with suppress(asyncio.CancelledError, Exception):
+        response = await opening
+        await response.aclose()
 
 
 class Child:
@@ -204,11 +300,20 @@ def _own_task() -> Any:  # noqa: ANN401 - what trio calls a task
     return sys.modules["trio"].lowlevel.current_task()
 
 
-def reads_of(chunks: AsyncIterator[bytes]) -> Source:
+def reads_of(chunks: AsyncIterator[bytes], tidying: Tidying) -> Source:
     """Return the reads that suit the present event loop."""
-    return waits_for(partial(anext, chunks, None))
+    begin = partial(anext, chunks, None)
+    return Held(begin, tidying) if on_asyncio() else Child(begin)
 
 
-def waits_for(begin: Callable[[], Awaitable[Any]]) -> Held | Child:
-    """Return what does the work of *begin*, each time it is asked, as it suits the present event loop."""
-    return Held(begin) if on_asyncio() else Child(begin)
+def waits_for(begin: Callable[[], Awaitable[Any]], *, apart: bool) -> Held | Apart | Child:
+    """
+    Return what does the work of *begin* as it suits the present event loop.
+
+    Args:
+        begin: Begins it.
+        apart: Whether functions of the caller's are a part of it.
+    """
+    if not on_asyncio():
+        return Child(begin)
+    return Apart(begin) if apart else Held(begin)

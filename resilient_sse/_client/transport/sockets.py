@@ -14,7 +14,7 @@ import ipaddress
 import math
 import socket as sockets
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
 import httpx
@@ -265,22 +265,12 @@ class AnyioSocket(Socket):
         await self._stream.aclose()
 
 
-class Address:
-    """
-    Where a connection leads.
+class Address(NamedTuple):
+    """Where a connection leads: a host and a port, or the path of a Unix socket instead."""
 
-    Args:
-        host: A name or an address.
-        port: A port.
-        uds: The path of a Unix socket to use instead of these.
-    """
-
-    __slots__ = ("host", "port", "uds")
-
-    def __init__(self, host: str, port: int, uds: str | None = None) -> None:
-        self.host = host
-        self.port = port
-        self.uds = uds
+    host: str
+    port: int
+    uds: str | None = None
 
 
 async def connect(
@@ -300,10 +290,6 @@ async def connect(
         server_name: Who the server should be, if not the host of the address.
         timeout: Seconds for the connection, and as many for TLS.
         trace: Is told of both in the words of httpcore.
-
-    Raises:
-        httpx.ConnectError: It cannot be connected, or is not who it says.
-        httpx.ConnectTimeout: It has not answered in time.
     """
     make = _connect_asyncio if on_asyncio() else _connect_anyio
     await trace("connection.connect_tcp.started", {})

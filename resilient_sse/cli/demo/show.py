@@ -49,7 +49,7 @@ _FAULTS = {
     "restart": "restarts: ends the connection, then answers 503",
 }
 _NEXT = (
-    "Next: docs/tutorial/first-stream.md writes such a client in ten lines; `resilient-sse tail URL` follows a "
+    "Next: docs/start/first-stream.md writes such a client in ten lines; `resilient-sse tail URL` follows a "
     "stream of yours; `resilient-sse report` plays six production scenarios."
 )
 
@@ -79,15 +79,15 @@ def show(*, seed: int | None, plain: bool) -> int:
 
 async def _run(seed: int, live: bool) -> Judged:
     """Play the demo, show it, and return what it came to."""
-    from rich.console import Console  # noqa: PLC0415 - optional
-    from rich.live import Live  # noqa: PLC0415 - optional
+    from rich.console import Console
+    from rich.live import Live
 
-    from resilient_sse.testing.report import Judged  # noqa: PLC0415 - brings all of the scenarios
-    from resilient_sse.testing.scenarios import Run, play  # noqa: PLC0415 - see above
-    from resilient_sse.testing.scenarios.real import RealDriver  # noqa: PLC0415 - needs the extra
+    from resilient_sse.testing.report import Judged
+    from resilient_sse.testing.scenarios import Run, play
+    from resilient_sse.testing.scenarios.real import RealDriver
 
-    wide = {} if live else {"width": _PLAIN_COLUMNS, "color_system": None}
-    console = Console(highlight=False, **wide)  # type: ignore[arg-type]
+    plain = Console(width=_PLAIN_COLUMNS, color_system=None, highlight=False)
+    console = Console(highlight=False) if live else plain
     followers: list[Follower] = []
     logs: list[RunLog] = []
     failure: OSError | None = None
@@ -146,10 +146,10 @@ def _rows(followers: Sequence[Follower], entries: Sequence[Entry], *, words: boo
 
 
 def _picture(follower: Follower, console: Console) -> RenderableType:
-    from rich.console import Group  # noqa: PLC0415 - optional
-    from rich.progress_bar import ProgressBar  # noqa: PLC0415 - optional
-    from rich.table import Table  # noqa: PLC0415 - optional
-    from rich.text import Text  # noqa: PLC0415 - optional
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
 
     state, message = follower.state.value, follower.messages[-1:] or ["Connecting..."]
     head = Table.grid(padding=(0, 1), expand=True)
@@ -164,8 +164,8 @@ def _picture(follower: Follower, console: Console) -> RenderableType:
 
 
 def _reply(follower: Follower) -> Panel:
-    from rich.panel import Panel  # noqa: PLC0415 - optional
-    from rich.text import Text  # noqa: PLC0415 - optional
+    from rich.panel import Panel
+    from rich.text import Text
 
     words = " ".join(event.data for event in follower.events if event.event == "message")
     # Of a fixed height, so that what stands below does not move while the reply grows.
@@ -173,8 +173,8 @@ def _reply(follower: Follower) -> Panel:
 
 
 def _happened(rows: Iterable[_Row]) -> Table:
-    from rich.table import Table  # noqa: PLC0415 - optional
-    from rich.text import Text  # noqa: PLC0415 - optional
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(justify="right", no_wrap=True)
@@ -186,10 +186,10 @@ def _happened(rows: Iterable[_Row]) -> Table:
 
 
 def _conclude(console: Console, judged: Judged, words: Mapping[str, str], *, seconds: float) -> None:
-    from rich.table import Table  # noqa: PLC0415 - optional
-    from rich.text import Text  # noqa: PLC0415 - optional
+    from rich.table import Table
+    from rich.text import Text
 
-    from resilient_sse.testing.report.page import figure_name, written  # noqa: PLC0415 - brings all of the scenarios
+    from resilient_sse.testing.report.page import figure_name, written
 
     table = Table.grid(padding=(0, 2, 0, 0))
     for verdict in judged.verdicts:

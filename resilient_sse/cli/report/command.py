@@ -131,8 +131,8 @@ def _progress(total: int, *, plain: bool) -> Generator[Callable[[str], None]]:
     if plain or not sys.stderr.isatty():
         yield lambda run: print(f"{time.monotonic() - begun:5.1f} s  {run}", file=sys.stderr, flush=True)
         return
-    from rich.console import Console  # noqa: PLC0415 - optional
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (BarColumn(24), MofNCompleteColumn(), TextColumn("runs"), TimeElapsedColumn())
     # It draws in a thread: virtual time leaves the loop no real moment in which it could.

@@ -15,10 +15,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["answers", "claim", "directory", "made_directory", "pid_of", "sockets"]
+__all__ = ["answers", "claim", "directory", "free_path", "pid_of", "sockets"]
 
-_PRIVATE = 0o700
-_OTHERS = 0o077
 _NAME = re.compile(r"(\d+)(?:-\d+)?\.sock")
 _PATIENCE = 1.0
 
@@ -31,18 +29,31 @@ def directory() -> Path:
     return Path(tempfile.gettempdir()) / f"resilient-sse-{os.geteuid()}"
 
 
-def made_directory() -> Path:
+def _check(place: Path) -> None:
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise PermissionError(
+            f"{place} must be a directory of yours that is closed to others (chmod 700); "
+            "remove it, or choose a path for the console"
+        )
+
+
+def free_path() -> Path:
     """
-    Return the same directory, made if it was not there.
+    Return a path named after this process, which may have several consoles; the directory is made.
 
     Raises:
-        PermissionError: It is not this user's alone.
+        PermissionError: The directory is not this user's alone.
     """
-    place = directory()
+    place, pid = directory(), os.getpid()
     with suppress(FileExistsError):  # something else than a directory is found out below
-        place.mkdir(mode=_PRIVATE, exist_ok=True)
+        place.mkdir(mode=0o700, exist_ok=True)
     _check(place)
-    return place
+    path, number = place / f"{pid}.sock", 1
+    while path.exists() and answers(path):
+        number += 1
+        path = place / f"{pid}-{number}.sock"
+    return path
 
 
 def sockets() -> list[Path]:
@@ -101,12 +112,3 @@ def claim(path: Path) -> None:
     if answers(path):
         raise OSError(f"a console listens at {path} already; choose another path")
     path.unlink(missing_ok=True)
-
-
-def _check(place: Path) -> None:
-    found = place.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _OTHERS:
-        raise PermissionError(
-            f"{place} must be a directory of yours that is closed to others (chmod 700); "
-            "remove it, or choose a path for the console"
-        )

@@ -6,7 +6,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from resilient_sse.testing.percentiles import percentile
 
@@ -292,9 +292,10 @@ class LoadResult:
         Raises:
             ValueError: It is nothing that `to_json` wrote; the text names what is wrong.
         """
-        told: Any = json.loads(text)
-        if not isinstance(told, dict) or "format" not in told:
+        read: object = json.loads(text)
+        if not isinstance(read, dict) or "format" not in read:
             raise ValueError("the result of a load run is a JSON object with a format")
+        told = cast("dict[str, Any]", read)
         if told["format"] != FORMAT:
             raise ValueError(f"format is {told['format']!r}, and this reads {FORMAT}")
         where = "result"

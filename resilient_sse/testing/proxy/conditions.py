@@ -64,12 +64,7 @@ class _Entry:
 
 
 class Conditions:
-    """
-    A profile and the toxics in force.
-
-    Args:
-        profile: The line.
-    """
+    """A profile and the toxics in force."""
 
     def __init__(self, profile: Profile) -> None:
         self.shapes: dict[Way, Shape] = {}

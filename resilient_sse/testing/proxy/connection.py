@@ -148,16 +148,7 @@ class Port:
 
 
 class Connection:
-    """
-    One connection, from its acceptance to its end.
-
-    Args:
-        client: The accepted socket.
-        target: Where to connect to.
-        seed: From which the randomness of this connection is derived.
-        conditions: What is in force.
-        counters: Where things are counted.
-    """
+    """One connection, from the acceptance of *client* to its end; *seed* decides about what is random in it."""
 
     def __init__(
         self,

@@ -1,13 +1,19 @@
-"""Toxics: what can be wrong with a connection, each a value that a proxy is given and that can be taken away."""
+"""
+Toxics: what can be wrong with a connection, each a value that a proxy is given and that can be taken away.
+
+A figure that is out of its range raises `ValueError`, one that is no number `TypeError`; both name it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
-from resilient_sse.testing.proxy.profiles import check_kbps, check_seconds, check_share
+from resilient_sse.testing.checks import check, check_seconds, check_share, check_whole
+from resilient_sse.testing.proxy.profiles import check_kbps
 
 __all__ = [
     "TOXICS",
@@ -29,48 +35,41 @@ Direction: TypeAlias = Literal["down", "up", "both"]
 """`down` is from the server to the client."""
 
 
-def _check_direction(name: str, direction: str) -> None:
-    if direction not in ("down", "up", "both"):
-        raise ValueError(f"{name} must be 'down', 'up' or 'both', not {direction!r}")
+def _check_direction(name: str, direction: object) -> None:
+    check(name, direction, str, "'down', 'up' or 'both'", lambda way: way in get_args(Direction))
 
 
-def _check_count(name: str, count: int | None) -> None:
-    least = 0 if name == "after" else 1
-    if count is not None and count < least:
-        raise ValueError(f"{name} must be {least} or more, not {count!r}")
+def _check_times(name: str, times: object) -> None:
+    if times is not None:
+        check_whole(name, times, least=1)
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
-    "delay": check_seconds,
+    "delay": partial(check_seconds, zero=True),
     "jitter": check_share,
     "share": check_share,
     "kbps": check_kbps,
     "direction": _check_direction,
-    "size": _check_count,
-    "after": _check_count,
-    "times": _check_count,
+    "size": partial(check_whole, least=1),
+    "after": check_whole,
+    "times": _check_times,
 }
 
 
 class _Checked:
-    """Refuses values that are out of their range, each by the name of its field."""
+    """Refuses values that are out of their range."""
 
     __slots__ = ()
 
     def __post_init__(self) -> None:
-        for name, check in _CHECKS.items():
+        for name, check_value in _CHECKS.items():
             if hasattr(self, name):
-                check(name, getattr(self, name))
+                check_value(name, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency(_Checked):
-    """
-    Each segment is late by *delay* seconds, give or take a share *jitter* of it, on top of the profile's latency.
-
-    Raises:
-        ValueError: *delay* is negative, or *jitter* is not between 0 and 1.
-    """
+    """Each segment is late by *delay* seconds +- the share *jitter* of it, on top of the profile's latency."""
 
     NAME: ClassVar = "latency"
 
@@ -81,12 +80,7 @@ class Latency(_Checked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bandwidth(_Checked):
-    """
-    At most *kbps* x 1,000 bits a second pass; the smallest of several limits counts.
-
-    Raises:
-        ValueError: *kbps* is not above 0.
-    """
+    """At most *kbps* x 1,000 bits a second pass; the smallest of several limits counts."""
 
     NAME: ClassVar = "bandwidth"
 
@@ -105,12 +99,7 @@ class BlackHole(_Checked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentLoss(_Checked):
-    """
-    A *share* of the segments is lost once and comes *delay* seconds late; those behind wait for it, as under TCP.
-
-    Raises:
-        ValueError: *share* is not between 0 and 1, or *delay* is negative.
-    """
+    """A *share* of the segments is lost once and comes *delay* seconds late; those behind wait, as under TCP."""
 
     NAME: ClassVar = "loss"
 
@@ -121,12 +110,7 @@ class SegmentLoss(_Checked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slicer(_Checked):
-    """
-    What comes is cut into pieces of *size* bytes at most, which leave *delay* seconds apart.
-
-    Raises:
-        ValueError: *size* is below 1, or *delay* is negative.
-    """
+    """What comes is cut into pieces of *size* bytes at most, which leave *delay* seconds apart."""
 
     NAME: ClassVar = "slicer"
 
@@ -143,9 +127,6 @@ class Reset(_Checked):
     Args:
         after: Bytes.
         times: How many connections this befalls.  `None`: every one.
-
-    Raises:
-        ValueError: *after* is negative, or *times* is below 1.
     """
 
     NAME: ClassVar = "reset"
@@ -162,9 +143,6 @@ class LimitBytes(_Checked):
     Args:
         after: Bytes.
         times: How many connections this befalls.  `None`: every one.
-
-    Raises:
-        ValueError: *after* is negative, or *times* is below 1.
     """
 
     NAME: ClassVar = "limit-bytes"
@@ -190,9 +168,6 @@ class Refuse(_Checked):
 
     Args:
         times: How many connections this befalls.  `None`: every one.
-
-    Raises:
-        ValueError: *times* is below 1.
     """
 
     NAME: ClassVar = "refuse"
@@ -207,9 +182,6 @@ class TLSFailure(_Checked):
 
     Args:
         times: How many connections this befalls.  `None`: every one.
-
-    Raises:
-        ValueError: *times* is below 1.
     """
 
     NAME: ClassVar = "tls-failure"

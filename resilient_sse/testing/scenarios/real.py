@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from resilient_sse.testing.memory_server import Answer, Busy, HoldAfter, Withhold
 from resilient_sse.testing.proxy import FaultProxy
-from resilient_sse.testing.scenarios.stage import Form, Setup
+from resilient_sse.testing.scenarios.stage import Form, NetworkStage, Setup
 from resilient_sse.testing.server import Fault, Faults, OpenServer, ReferenceServer, open_server
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ __all__ = ["Director", "RealDriver", "RealStage", "ServerSide", "reference_serve
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Director(Fault):
     """
-    The server's side of a run: it notes each request and each event that is sent, and does wrong when told to.
+    The server's side of a run: it records each request and each event that is sent, and does wrong when told to.
 
     It is a fault that strikes every request, mostly by doing nothing.  It runs in the server's thread; what it
     shares with others are appends to lists and queues, which need no lock.
 
     Args:
-        log: Where everything is noted.
+        log: Where everything is recorded.
     """
 
     log: RunLog
@@ -49,7 +49,7 @@ class Director(Fault):
         self._answers[stream].extend(answers)
 
     def answer(self, request: Request) -> Response | None:
-        """Note the request, and refuse it if that is what was asked for."""
+        """Record the request, and refuse it if that is what was asked for."""
         from starlette.responses import PlainTextResponse  # noqa: PLC0415 - needs the extra, as the server does
 
         stream = request.query_params["user_id"]
@@ -73,7 +73,7 @@ class Director(Fault):
         return None
 
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
-        """Yield what is to be sent, and note it."""
+        """Yield what is to be sent, and record it."""
         del peer
         number, answer = self._numbers[user], self._current.pop(user, None)
         withheld = answer.ids if isinstance(answer, Withhold) else frozenset[int]()
@@ -95,7 +95,7 @@ class ServerSide:
     What stages with a real server have in common, whatever lies before it; see `Stage`.
 
     Args:
-        log: Where the server's side is noted.
+        log: Where the server's side is recorded.
         server: The server.
         director: What does wrong on the server's side.
         client: What connects to it; `None` for the stream's own.
@@ -114,7 +114,7 @@ class ServerSide:
         return f"{self._server.url}?user_id={stream}"
 
     async def publish(self, stream: str, data: str, *, event: str | None = None) -> int:
-        """Publish an event in the server's loop, note it there, and return its id."""
+        """Publish an event in the server's loop, record it there, and return its id."""
 
         async def work() -> int:
             at = self._log.now()
@@ -129,52 +129,25 @@ class ServerSide:
         self._director.tell(stream, answers)
 
 
-class RealStage(ServerSide):
+class RealStage(ServerSide, NetworkStage):
     """
     The reference server behind the fault proxy; see `Stage`.
 
     Args:
-        log: Where the server's side is noted.
+        log: Where the server's side is recorded.
         server: The server.
         proxy: The network.
         director: What does wrong on the server's side.
     """
 
     def __init__(self, log: RunLog, server: OpenServer, proxy: FaultProxy, director: Director) -> None:
-        super().__init__(log, server, director)
+        ServerSide.__init__(self, log, server, director)
+        NetworkStage.__init__(self, proxy)
         self._proxy = proxy
 
     def url(self, stream: str) -> str:
         """Return the address of *stream* at the proxy."""
         return self._proxy.url_for(super().url(stream))
-
-    async def use(self, profile: str) -> None:
-        """Exchange the network."""
-        self._proxy.use(profile)
-
-    async def refuse(self) -> None:
-        """Close the port."""
-        self._proxy.refuse()
-
-    async def accept(self) -> None:
-        """Open it again."""
-        self._proxy.accept()
-
-    async def black_hole(self) -> None:
-        """Let nothing pass and nothing end."""
-        self._proxy.black_hole()
-
-    async def flow(self) -> None:
-        """Let everything pass again."""
-        self._proxy.flow()
-
-    async def reset(self) -> int:
-        """Reset every connection."""
-        return self._proxy.reset_all()
-
-    async def close(self) -> int:
-        """End every connection in good form."""
-        return self._proxy.close_all()
 
 
 def reference_server(setup: Setup, director: Director) -> ReferenceServer:

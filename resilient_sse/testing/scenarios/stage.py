@@ -17,10 +17,11 @@ from resilient_sse.testing.proxy.profiles import Profile
 if TYPE_CHECKING:
     import httpx
 
-    from resilient_sse.testing.memory_server import Answer
+    from resilient_sse.testing.memory_server import Answer, MemoryServer
+    from resilient_sse.testing.proxy import FaultProxy
     from resilient_sse.testing.scenarios.log import RunLog
 
-__all__ = ["Driver", "Form", "Setup", "Stage"]
+__all__ = ["Driver", "Form", "NetworkStage", "Setup", "Stage"]
 
 
 class Form(Enum):
@@ -103,6 +104,46 @@ class Stage(Protocol):
     async def close(self) -> int:
         """End every connection in good form, and return how many there were."""
         ...
+
+
+class NetworkStage:
+    """
+    What stages do with their network.
+
+    Args:
+        network: The fault proxy, or the server in memory, which has the same words.
+    """
+
+    def __init__(self, network: FaultProxy | MemoryServer) -> None:
+        self._network = network
+
+    async def use(self, profile: str) -> None:
+        """Exchange the network."""
+        self._network.use(profile)
+
+    async def refuse(self) -> None:
+        """Accept no new connection."""
+        self._network.refuse()
+
+    async def accept(self) -> None:
+        """Accept connections again."""
+        self._network.accept()
+
+    async def black_hole(self) -> None:
+        """Let nothing pass and nothing end."""
+        self._network.black_hole()
+
+    async def flow(self) -> None:
+        """Let everything pass again."""
+        self._network.flow()
+
+    async def reset(self) -> int:
+        """Reset every connection, and return how many there were."""
+        return self._network.reset_all()
+
+    async def close(self) -> int:
+        """End every connection in good form, and return how many there were."""
+        return self._network.close_all()
 
 
 class Driver(Protocol):

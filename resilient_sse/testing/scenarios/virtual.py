@@ -12,13 +12,13 @@ import httpx
 
 from resilient_sse.testing.memory_server import Answer, MemoryServer
 from resilient_sse.testing.scenarios.log import RunLog
-from resilient_sse.testing.scenarios.stage import Form, Setup
+from resilient_sse.testing.scenarios.stage import Form, NetworkStage, Setup
 from resilient_sse.testing.script import Script
 
 __all__ = ["VirtualDriver", "VirtualStage"]
 
 
-class VirtualStage:
+class VirtualStage(NetworkStage):
     """
     A server and a network in memory; see `Stage`.
 
@@ -38,6 +38,7 @@ class VirtualStage:
         )
         self.client: httpx.AsyncClient | None = None
         self._log = log
+        super().__init__(self.server)
 
     def url(self, stream: str) -> str:
         """Return the address of *stream*."""
@@ -45,39 +46,11 @@ class VirtualStage:
 
     async def publish(self, stream: str, data: str, *, event: str | None = None) -> int:
         """Publish an event and return its id."""
-        return self.server.send(stream, data, event_type=event)
+        return self.server.publish(stream, data, event_type=event)
 
     async def answer(self, stream: str, *answers: Answer) -> None:
         """Have the server do wrong with the next requests."""
         self.server.misbehave(stream, *answers)
-
-    async def use(self, profile: str) -> None:
-        """Exchange the network."""
-        self.server.become(profile)
-
-    async def refuse(self) -> None:
-        """Accept no new connection."""
-        self.server.refusing = True
-
-    async def accept(self) -> None:
-        """Accept connections again."""
-        self.server.refusing = False
-
-    async def black_hole(self) -> None:
-        """Let nothing pass and nothing end."""
-        self.server.darken(dark=True)
-
-    async def flow(self) -> None:
-        """Let everything pass again."""
-        self.server.darken(dark=False)
-
-    async def reset(self) -> int:
-        """Reset every connection."""
-        return self.server.break_all()
-
-    async def close(self) -> int:
-        """End every connection in good form."""
-        return self.server.close_all()
 
     def _record(self, kind: str, stream: str, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can express
         if kind == "published":

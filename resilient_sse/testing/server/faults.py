@@ -1,4 +1,8 @@
-"""What a server may do wrong, each once on demand: `Faults(Reset(after=3), Status(503))`."""
+"""
+What a server may do wrong, each once on demand: `Faults(Reset(after=3), Status(503))`.
+
+A fault that cannot be played raises `TypeError` or `ValueError` when it is made, with the name of the argument.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 import anyio
 from starlette.responses import RedirectResponse, Response
 
-from resilient_sse.testing.server.checks import check, check_seconds, check_text, check_whole, shown
+from resilient_sse.testing.checks import check, check_seconds, check_share, check_text, check_whole, shown
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -147,10 +151,6 @@ class Status(Fault):
         status: The status.
         retry_after: The `Retry-After` header: seconds, or an HTTP date; `None` (the default) sends none.
         body: The body.
-
-    Raises:
-        TypeError: A value is of the wrong kind.
-        ValueError: *status* is not between 200 and 599, or *retry_after* is negative, or cannot be in a header.
     """
 
     status: int
@@ -183,10 +183,6 @@ class WrongType(Fault):
     Args:
         content_type: Its type.
         body: Its body.
-
-    Raises:
-        TypeError: A value is no text.
-        ValueError: *content_type* cannot be in a header.
     """
 
     content_type: str = "text/html"
@@ -220,10 +216,6 @@ class Striking(Fault):
 
     Args:
         after: How many.
-
-    Raises:
-        TypeError: *after* is no whole number.
-        ValueError: *after* is negative.
     """
 
     after: int = 1
@@ -315,10 +307,6 @@ class GiantLine(Striking):
 
     Args:
         size: Its length, in bytes.
-
-    Raises:
-        TypeError: *size* is no whole number.
-        ValueError: *size* is less than 1.
     """
 
     size: int = 17 * 1024 * 1024
@@ -398,10 +386,6 @@ class Trickle(Fault):
 
     Args:
         every: Seconds between two bytes.
-
-    Raises:
-        TypeError: *every* is no number.
-        ValueError: *every* is negative, or not finite.
     """
 
     every: float = 0.001
@@ -425,10 +409,6 @@ class Duplicate(Fault):
 
     Args:
         times: How often.
-
-    Raises:
-        TypeError: *times* is no whole number.
-        ValueError: *times* is less than 1.
     """
 
     times: int = 2
@@ -454,10 +434,6 @@ class Drop(Fault):
     Args:
         rate: The share of events to leave out, between 0 and 1.
         seed: Decides which ones.
-
-    Raises:
-        TypeError: *rate* is no number, or *seed* no whole one.
-        ValueError: *rate* is out of its range.
     """
 
     rate: float = 0.1
@@ -468,7 +444,7 @@ class Drop(Fault):
     _random: random.Random = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        check("rate", self.rate, (int, float), "a number between 0 and 1", lambda rate: 0 <= rate <= 1)
+        check_share("rate", self.rate)
         check("seed", self.seed, int, "a whole number")
         object.__setattr__(self, "_random", random.Random(self.seed))  # noqa: S311 - wanted to be the same again
 

@@ -7,8 +7,8 @@ import errno
 import socket
 import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import anyio
 import uvicorn
@@ -19,13 +19,14 @@ from resilient_sse.testing.server.app import DONE, STREAM_PATH
 from resilient_sse.testing.server.requests import DEFAULT_USER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Generator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
     from concurrent.futures import Future
 
     from resilient_sse.testing.server.app import ReferenceServer
 
 __all__ = ["OpenServer", "RunningServer", "open_server", "serving"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _START_SECONDS = 10.0
@@ -197,6 +198,18 @@ class RunningServer:
         await _turns()  # in which closed transports let go of their sockets
 
 
+def _in_thread(
+    method: Callable[Concatenate[RunningServer, P], T],
+) -> Callable[Concatenate[OpenServer, P], Coroutine[Any, Any, T]]:
+    """Make a method for async code out of one that blocks."""
+
+    @wraps(method)
+    async def call(self: OpenServer, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await to_thread.run_sync(partial(method, self.running, *args, **kwargs))
+
+    return call
+
+
 class OpenServer:
     """
     A server that listens, as async code has it: what blocks is done in worker threads.
@@ -215,23 +228,10 @@ class OpenServer:
         self.url: str = running.url
         """Where the stream is."""
 
-    async def publish(self, data: str, *, event: str | None = None, user_id: str = DEFAULT_USER) -> int:
-        """Publish an event and return its id; errors as in `RunningServer.publish`."""
-        return await to_thread.run_sync(partial(self.running.publish, data, event=event, user_id=user_id))
-
-    async def complete(
-        self, user_id: str = DEFAULT_USER, *, total: int | None = None, event: str = DONE
-    ) -> int:
-        """Publish the completion event and return its id; errors as in `RunningServer.complete`."""
-        return await to_thread.run_sync(partial(self.running.complete, user_id, total=total, event=event))
-
-    async def restart(self, *, empty: bool, down: float = 0.0, abrupt: bool = False) -> None:
-        """Stop listening and begin again on the same port; see `RunningServer.restart`."""
-        await to_thread.run_sync(partial(self.running.restart, empty=empty, down=down, abrupt=abrupt))
-
-    async def stop(self) -> None:
-        """End all streams cleanly, and everything that was started; harmless when done before."""
-        await to_thread.run_sync(self.running.stop)
+    publish = _in_thread(RunningServer.publish)
+    complete = _in_thread(RunningServer.complete)
+    restart = _in_thread(RunningServer.restart)
+    stop = _in_thread(RunningServer.stop)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -125,57 +124,25 @@ class Peer:
 
 
 class Channel:
-    """
-    What the readers of one stream wait for.
-
-    Args:
-        name: The stream.
-    """
+    """What the readers of one stream wait for."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.readers: set[Reader] = set()
-        self.last: int = -1
-        """The largest id announced."""
-        self.news: int = 0
-        """How many announcements there were."""
-        self.beat: asyncio.Task[None] | None = None
-        """What publishes heartbeats with ids."""
-        self._changed = asyncio.Event()
+        self.last = -1  # the largest id announced
+        self.beat: asyncio.Task[None] | None = None  # what publishes heartbeats with ids
 
     def announce(self, number: int | None) -> None:
         """Wake the readers for an event; `None` means that some may have been missed."""
-        self.news += 1
         if number is not None:
             self.last = max(self.last, number)
         for reader in list(self.readers):
-            reader.check_buffer()
-        self.wake()
-
-    def wake(self) -> None:
-        """Have every reader look what there is to do."""
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def change(self, until: float | None) -> None:
-        """Wait until the readers are woken, or the loop's clock says *until*."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(until):
-                await self._changed.wait()
+            reader.wake()
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderOptions:
-    """
-    What all readers of a server have in common.
-
-    Attributes:
-        page: How many events are read from the store at once.
-        buffer: How many events may wait for a reader.
-        retry: The reconnection time to send, in milliseconds, or `None`.
-        heartbeat: Seconds between heartbeats without ids, or `None`.
-        notify_slow: Send an event before a slow reader is dropped.
-    """
+    """What all readers of a server have in common: its arguments; *heartbeat* is about those without ids."""
 
     page: int
     buffer: int
@@ -185,16 +152,7 @@ class ReaderOptions:
 
 
 class Reader:
-    """
-    One open stream.
-
-    Args:
-        options: What all readers have in common.
-        channel: What it is a reader of.
-        store: Where the events are.
-        counters: Where to count.
-        peer: The connection.
-    """
+    """One open stream: a reader of *channel*, whose events are in *store*."""
 
     def __init__(
         self, options: ReaderOptions, channel: Channel, store: EventStore, counters: Counters, peer: Peer
@@ -205,25 +163,21 @@ class Reader:
         self._store = store
         self._counters = counters
         self._loop = asyncio.get_running_loop()
-        self._position = -1
-        """The last id that was sent, or is not to be."""
-        self._live = False
-        """Whether it has read all there was; only from then on can it be too slow."""
+        self._position = -1  # the last id that was sent, or is not to be
+        self._live = False  # it has read all there was; only from then on can it be too slow
         self._ended = False
         self._stopped = False
         self._opening = b"" if options.retry is None else b"retry: %d\n" % options.retry
         self._notice: bytes | None = None
         self._farewell: bytes | None = None
+        self._woken = asyncio.Event()
+        self._due = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
+        self._beat_later()
 
     async def begin(self, cursor: int | None, *, live: bool, overlap: int) -> None:
         """
-        Find where the stream begins.
-
-        Args:
-            cursor: The id to go on after, or `None`.
-            live: Without one, begin with what is published from now on.
-            overlap: How many events before the cursor are sent again.
+        Find where the stream begins: after *cursor*, less an *overlap*; without one at the first event, or *live*.
 
         Raises:
             StoreError: The store cannot be read.
@@ -246,19 +200,20 @@ class Reader:
     async def blocks(self) -> AsyncGenerator[Block]:
         """Yield what is to be sent, as soon as there is something, up to the end."""
         channel, options = self._channel, self._options
-        due = None if options.heartbeat is None else self._loop.time() + options.heartbeat
         replaying = True
         if self._notice is not None:
             yield None, self._opened(self._notice)
         while not (self._stopped or self.peer.gone):
             if self._ended and not self._live:
                 return
-            if self._live and due is not None and self._loop.time() >= due:
-                due += options.heartbeat or 0.0  # from when it was due, so that heartbeats do not drift
-                self._counters.heartbeats += 1
-                yield None, _HEARTBEAT_BLOCK
-            news = channel.news
-            await asyncio.sleep(0)  # a store in memory never waits, and a long replay must not keep the loop
+            self._woken.clear()
+            if self._timer is not None and self._loop.time() >= self._due:
+                self._beat_later()
+                if self._live:
+                    self._counters.heartbeats += 1
+                    yield None, _HEARTBEAT_BLOCK
+            if replaying:  # a store in memory never waits, and a long replay must not keep the loop
+                await asyncio.sleep(0)
             try:
                 page = await self._store.after(channel.name, self._position, options.page)
             except StoreError:
@@ -277,31 +232,32 @@ class Reader:
                 yield stored.id, self._opened(stored.wire)
                 if self._stopped:
                     break
-            if len(page) == options.page or channel.news != news:
+            if len(page) == options.page:
                 continue
             self._live = True
             if self._opening:
                 yield None, self._opened(b"\n")
-            if self._ended:
+            if self._ended and not self._woken.is_set():
                 return
-            await channel.change(due)
+            await self._woken.wait()
         if self._farewell is not None:
             yield None, self._farewell
 
-    def check_buffer(self) -> None:
-        """Drop the reader if too much waits for it."""
+    def wake(self) -> None:
+        """Have the reader look what there is to do, unless too much waits for it: then it is dropped."""
+        self._woken.set()
         if self._live and self._channel.last - self._position > self._options.buffer:
             self.drop_slow(f"{self._options.buffer} events wait for it", notify=self._options.notify_slow)
 
     def end(self) -> None:
         """Send what waits, and end the response as it should end."""
         self._ended = True
-        self._channel.wake()
+        self._woken.set()
 
     def break_off(self) -> None:
         """End at once, without what waits."""
         self._stopped = True
-        self._channel.wake()
+        self._woken.set()
         self.peer.reset()
 
     def drop_slow(self, why: str, *, notify: bool = False) -> None:
@@ -316,12 +272,19 @@ class Reader:
             return
         self._stopped = True
         self._farewell = _SLOW_BLOCK
+        self.close()  # there will be no heartbeat
         self._timer = self._loop.call_later(_NOTICE_SECONDS, self.peer.reset)
 
     def close(self) -> None:
-        """Stop what is under way."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def _beat_later(self) -> None:
+        """Set the timer from when it was due, so that heartbeats do not drift."""
+        if self._options.heartbeat is not None:
+            self._due += self._options.heartbeat
+            self._timer = self._loop.call_at(self._due, self._woken.set)
 
     def _opened(self, block: bytes) -> bytes:
         """Put the reconnection time before the first block of a connection."""
@@ -338,14 +301,8 @@ class EventStream(EventSourceResponse):
     """
     The response of a stream: sse-starlette's, with the headers and the end that are ours.
 
-    Args:
-        body: What to send.
-        http_version: The request's.
-        content_encoding: What the body is encoded as, or `None`.
-        send_timeout: Seconds that one event may take.
-        on_slow: Is called when one took longer.
-        on_shutdown: Is called when a server of the user's own is told to exit.
-        on_end: Is called at the end, however it comes.
+    It calls *on_slow* when an event took longer than *send_timeout* seconds, *on_shutdown* when a server of the
+    user's own is told to exit, and *on_end* at the end, however it comes.
     """
 
     def __init__(

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from resilient_sse.cli.arguments import parse
 from resilient_sse.testing import event
+from tests.cli.parsing import parse
 from tests.docs.pages import fences, table, text_of
 
 pytestmark = pytest.mark.e2e

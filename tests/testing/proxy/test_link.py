@@ -11,7 +11,6 @@ from resilient_sse.testing import event
 from resilient_sse.testing.proxy import (
     PROFILES,
     Bandwidth,
-    BlackHole,
     Latency,
     Link,
     Profile,
@@ -132,12 +131,6 @@ def test_a_toxic_acts_in_its_direction_only(toxic):
         made = kind(**values, direction=said)
         ways = {way for way in ("down", "up") if not shape(profile("clean"), [made], direction=way).is_clear}
         assert ways == touched
-
-
-def test_a_line_without_faults_is_clear():
-    """Nothing is in force on a clean line, and a black hole says nothing about time."""
-    assert shape(profile("clean"), [BlackHole()]).is_clear
-    assert link("clean").schedule(1_000_000, 5.0) == [(5.0, 1_000_000)]
 
 
 def test_a_new_shape_does_not_overtake_the_old():

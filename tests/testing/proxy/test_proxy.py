@@ -118,27 +118,10 @@ async def test_one_direction_may_end_before_the_other(direction, toxics):
 
 
 @pytest.mark.proof
-async def test_the_rate_of_slow_3g_is_met_over_five_seconds():
-    """R10: 100 kbps +-10 %, measured over 5 s at the client."""
-    pour, _ = pouring(10_000_000)
-    async with (
-        target(pour) as port,
-        FaultProxy(HOST, port, profile="slow-3g", seed=1) as proxy,
-        await anyio.connect_tcp(HOST, proxy.port) as client,
-    ):
-        await client.send(b"go")
-        await client.receive()
-        begun, received = time.monotonic(), 0
-        while (passed := time.monotonic() - begun) < 5:
-            received += len(await client.receive())
-    assert received * 8 / 1000 / passed == pytest.approx(100, rel=0.1)
-
-
-@pytest.mark.proof
 @pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
-@pytest.mark.parametrize("name", ["mobile-4g", "wifi"])
-async def test_the_rates_of_quick_lines_are_met(name, up):
-    """R44, R167: 10,000 kbps down and 5,000 up, and 50,000 both ways, +-10 %, measured over 3 s."""
+@pytest.mark.parametrize("name", ["slow-3g", "mobile-4g", "wifi"])
+async def test_the_rates_are_met(name, up):
+    """R10, R44, R167: 100 kbps, 10,000 down and 5,000 up, and 50,000 both ways, +-10 %, measured over 5 s."""
 
     async def swallow(stream):
         while True:
@@ -152,7 +135,7 @@ async def test_the_rates_of_quick_lines_are_met(name, up):
         FaultProxy(HOST, port, profile=name, seed=1) as proxy,
         await anyio.connect_tcp(HOST, proxy.port) as client,
     ):
-        with anyio.move_on_after(3):
+        with anyio.move_on_after(5):
             if up:
                 while True:
                     await client.send(HEAPS)
@@ -196,7 +179,7 @@ async def test_a_closed_port_refuses_and_stays_ours():
 
 
 async def test_a_reset_is_a_reset_on_both_sides():
-    """P25: RST, not FIN, reaches the client and the target."""
+    """P25: RST, not FIN, reaches the client and the target; so does one of the client's, which is not counted."""
     wait, ends = waiting()
     async with target(wait) as port, FaultProxy(HOST, port) as proxy:
         async with await anyio.connect_tcp(HOST, proxy.port) as client:
@@ -206,8 +189,12 @@ async def test_a_reset_is_a_reset_on_both_sides():
             with pytest.raises(anyio.BrokenResourceError) as raised:
                 await client.receive()
         assert isinstance(raised.value.__cause__, ConnectionResetError)
-        assert await eventually(lambda: ends, within=5)
-        assert isinstance(ends[0], ConnectionResetError)
+        with socket.create_connection((HOST, proxy.port)) as resetting:
+            resetting.sendall(b"a")
+            assert await eventually(lambda: proxy.counters.bytes_up == 2, within=5)
+            resetting.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        assert await eventually(lambda: len(ends) == 2, within=5)
+        assert {type(error) for error in ends} == {ConnectionResetError}
         assert await eventually(lambda: proxy.counters.live == 0, within=5)
         assert (proxy.counters.resets, proxy.reset_all()) == (1, 0)
 
@@ -226,21 +213,6 @@ async def test_a_close_is_a_close_on_both_sides():
             assert proxy.close_all() == 1
             assert await everything(client) == b""
         assert await eventually(lambda: heard == [b"a"], within=5)
-        assert proxy.counters.resets == 0
-
-
-async def test_a_reset_by_the_client_reaches_the_target():
-    """P25: what the proxy did not cause passes through it, uncounted."""
-    wait, ends = waiting()
-    async with target(wait) as port, FaultProxy(HOST, port) as proxy:
-        client = socket.create_connection((HOST, proxy.port))
-        client.sendall(b"a")
-        assert await eventually(lambda: proxy.counters.bytes_up == 1, within=5)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        client.close()
-        assert await eventually(lambda: ends, within=5)
-        assert isinstance(ends[0], ConnectionResetError)
-        assert await eventually(lambda: proxy.counters.live == 0, within=5)
         assert proxy.counters.resets == 0
 
 

@@ -63,32 +63,13 @@ def test_a_toxic_is_read(text, toxic):
         ("latency:delay=1,delay=2", "'delay=2' is not understood"),
         ("latency:speed=1", "'speed=1' is not understood in the toxic 'latency'; write latency:delay="),
         ("bandwidth:kbps=0", "the toxic 'bandwidth': kbps must be a number of kbps above 0"),
-        ("bandwidth:kbps=-5", "kbps must be"),
-        ("bandwidth:kbps=nan", "kbps must be"),
         ("latency:delay=-1", "delay must be a number of seconds, 0 or more"),
         ("latency:delay=1,jitter=2", "jitter must be a share"),
-        ("loss:share=10", "share must be a share between 0 and 1, not 10.0; 20 % is 0.2"),
-        ("loss:share=0.1,delay=-1", "delay must be"),
-        ("slicer:size=0", "size must be 1 or more"),
-        ("slicer:size=1,delay=inf", "delay must be"),
-        ("reset:after=-1", "after must be 0 or more"),
-        ("reset:times=0", "times must be 1 or more"),
-        ("limit-bytes:after=-1", "after must be 0 or more"),
-        ("limit-bytes:after=1,times=0", "times must be 1 or more"),
-        ("slow-close:delay=-1", "delay must be"),
-        ("refuse:times=0", "times must be 1 or more"),
-        ("tls-failure:times=0", "times must be 1 or more"),
-        *(
-            (f"{toxic},direction=left", "direction must be 'down', 'up' or 'both', not 'left'")
-            for toxic in (
-                "latency:delay=1",
-                "bandwidth:kbps=1",
-                "loss:share=1",
-                "slicer:size=1",
-                "slow-close:delay=1",
-            )
-        ),
-        ("black-hole:direction=left", "direction must be"),
+        ("loss:share=10", r"share must be a share between 0 and 1 \(20 % is 0.2\), not 10.0"),
+        ("slicer:size=0", "size must be a whole number, at least 1"),
+        ("reset:after=-1", "after must be a whole number, at least 0"),
+        ("refuse:times=0", "times must be a whole number, at least 1"),
+        ("black-hole:direction=left", "direction must be 'down', 'up' or 'both', not 'left'"),
     ],
 )
 def test_a_toxic_that_makes_no_sense_is_answered_with_what_would(text, complaint):

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 
 import anyio
 import pytest
@@ -19,6 +20,8 @@ from resilient_sse.testing.server import (
     EVENT_TYPE,
     SLOW,
     TRUNCATED,
+    Fault,
+    Faults,
     MemoryStore,
     RateLimit,
     RedisStore,
@@ -151,6 +154,28 @@ def test_an_event_that_is_announced_while_the_store_is_read(start, listen):
     assert heard.ids(1) == [1]
 
 
+@dataclass(frozen=True)
+class Publishing(Fault):
+    """Publishes an event after each block that has no id, before the next is asked for."""
+
+    servers: list[ReferenceServer] = field(default_factory=list)
+
+    async def shape(self, blocks, peer, user):
+        async for block in blocks:
+            yield block
+            if block[0] is None:
+                await self.servers[0].publish("x")
+
+
+def test_an_event_that_comes_just_before_a_reader_waits(start, listen):
+    """R38: while the first block, or a heartbeat, is being sent, an event comes; it does not wait for the next."""
+    fault = Publishing()
+    running = start(retry=1, heartbeat=0.3, faults=Faults(then=fault))
+    fault.servers.append(running.server)
+    heard = listen(running.url)
+    assert heard.ids(4) == [None, 1, None, 2]
+
+
 def test_overlap(start, listen):
     """R14: at a resume some events may be sent again, never ones that are gone, and never at the beginning."""
     running = start(overlap=2)
@@ -280,34 +305,24 @@ def test_a_store_out_of_reach(start, listen):
 # --- Slow readers
 
 
-def test_a_full_buffer_drops_the_reader(start, caplog):
-    """R143-R145: a reader for whom too much waits is dropped, counted and logged, and its connection is closed."""
-    running = start(buffer=10, heartbeat=None)
+@pytest.mark.parametrize(
+    "options,events",
+    [({"buffer": 10}, 200), ({"send_timeout": 0.5, "buffer": 100_000}, 100)],
+    ids=["full", "late"],
+)
+def test_a_reader_that_is_too_slow_is_dropped(start, caplog, options, events):
+    """R143-R145: too much waits for it, or it takes nothing: counted, logged, and its connection is reset."""
+    running = start(heartbeat=None, **options)
     with Deaf(running.port) as deaf:
         assert soon(lambda: running.server.live == 1)
-        for _ in range(200):
-            running.publish(LARGE)
-        assert soon(lambda: running.server.live == 0)
-        assert running.server.counters.slow_client_disconnects == 1
-        assert soon(lambda: established(running.port) == 0)
-        assert deaf.read().endswith(b"<reset>")
-    assert [SLOW in record.getMessage() for record in caplog.records if record.name == "resilient_sse"] == [
-        True
-    ]
-    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
-
-
-def test_a_send_that_takes_too_long_drops_the_reader(start, caplog):
-    """R143-R145: so is one that takes nothing for the send timeout, although its buffer has room."""
-    running = start(send_timeout=0.5, buffer=100_000, heartbeat=None)
-    with Deaf(running.port) as deaf:
-        assert soon(lambda: running.server.live == 1)
-        for _ in range(100):
+        for _ in range(events):
             running.publish(LARGE)
         assert soon(lambda: running.server.counters.slow_client_disconnects == 1)
         assert soon(lambda: established(running.port) == 0)
         assert deaf.read().endswith(b"<reset>")
-    assert running.server.live == 0
+    assert soon(lambda: running.server.live == 0)
+    logged = [record.getMessage() for record in caplog.records if record.name == "resilient_sse"]
+    assert [SLOW in text for text in logged] == [True]
     assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
@@ -417,21 +432,6 @@ def test_a_user_who_asks_too_often(start, listen):
     assert f"come back in {wait} s" in refused.json()["error"]
     assert running.server.counters.rate_limited == 1
     assert listen(running.url, user_id="bob").status == 200
-
-
-async def test_the_client_waits_as_it_is_told(start, diary):
-    """R195, P6: after 429 the next request comes no sooner than Retry-After says, and is let in."""
-    running = start(rate_limit=RateLimit(1, per=1.5), start="first")
-    running.publish("a")
-    stream = ResilientStream(running.url, backoff=QUICK, on_state_change=diary)
-    async with stream:
-        await anext(stream)
-        stream.restart()
-        running.publish("b")
-        assert (await anext(stream)).data == "b"
-    assert diary.losses == [Reason.RESTART, Reason.STATUS]
-    assert diary.delays[1] >= 1
-    assert running.server.counters.rate_limited == 1
 
 
 # --- The end

@@ -1,0 +1,74 @@
+"""tenacity, at arm's length: it paces one outage, and every number and decision it is fed is ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tenacity import AsyncRetrying, RetryCallState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["AttemptLoop"]
+
+
+class AttemptLoop:
+    """
+    A series of attempts, which ends when one succeeds or the session decides that there shall be no other.
+
+    A stream that is dropped must free its socket at once, by its reference count, but the engine refers to
+    itself in circles.  Therefore failures travel as results, for an exception would lead through its frames to
+    the stream, and `end` lets go of the functions given here.
+
+    Args:
+        go_on: Whether another attempt follows a failure.
+        delay: Seconds until then.
+        sleep: Waits that long; it may be woken early.
+    """
+
+    def __init__(
+        self,
+        *,
+        go_on: Callable[[], bool],
+        delay: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._go_on = go_on
+        self._delay = delay
+        self._sleep = sleep
+        self._attempts = AsyncRetrying(
+            retry=_has_failed,
+            wait=lambda _: self._delay(),
+            stop=lambda _: not self._go_on(),
+            sleep=lambda seconds: self._sleep(seconds),  # noqa: PLW0108 - a bound method would not let go
+            retry_error_callback=lambda _: None,
+        ).__aiter__()
+        self._state: RetryCallState | None = None
+
+    async def next(self) -> bool:
+        """
+        Wait for the next attempt.
+
+        Returns:
+            Whether there is one.
+        """
+        try:
+            attempt = await anext(self._attempts)
+        except StopAsyncIteration:
+            return False
+        self._state = attempt.retry_state
+        return True
+
+    def failed(self) -> None:
+        """Record that the attempt has failed; the session has been told why."""
+        if self._state is not None:
+            self._state.set_result(None)
+
+    def end(self) -> None:
+        """Let go of the stream; nothing else may be called afterwards."""
+        del self._go_on, self._delay, self._sleep
+
+
+def _has_failed(state: RetryCallState) -> bool:
+    # The engine asks only about finished attempts, and an attempt that succeeds ends the outage unfinished.
+    return state.outcome is not None

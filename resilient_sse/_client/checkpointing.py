@@ -1,0 +1,232 @@
+"""The processed position: loaded once, saved when the consumer asks for the next event or says so."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import anyio
+
+from resilient_sse._client.log import logger, redacted
+from resilient_sse._core.checks import check_choice, check_count, check_seconds
+from resilient_sse._core.cursor import usable_as_cursor
+from resilient_sse._core.errors import CheckpointError
+from resilient_sse._core.events import ServerSentEvent
+from resilient_sse._core.ports import Checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resilient_sse._core.ports import CheckpointStore
+
+__all__ = ["Ack", "Position", "Start", "checkpoint_key", "position_in"]
+
+# So often at most is saved what the consumer does not get.
+_EVERY_SECONDS = 1.0
+
+Ack: TypeAlias = Literal["auto", "manual"]
+Start: TypeAlias = Literal["stored", "live"]
+
+
+def checkpoint_key(method: str, url: str) -> str:
+    """
+    Name a stream in a store by its method (GET goes without saying), scheme, host and path.
+
+    Neither the query nor the body is a part of it: a token that is replaced must not make another stream of it.
+    """
+    method = method.upper()
+    return redacted(url) if method == "GET" else f"{method} {redacted(url)}"
+
+
+class Position:
+    """
+    One consumer's position in a store.
+
+    It is not the id that resumes a dropped connection: that one moves when an event is received, this one when
+    it was processed.  A crash in between delivers the event again after the restart.
+    """
+
+    def __init__(
+        self, store: CheckpointStore, key: str, *, ack: Ack, start: Start, every: int, interval: float | None
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._ack = ack
+        self._start = start
+        self._known: Checkpoint | None = None
+        self._every = every
+        self._interval = interval
+        self._handed: tuple[str, int] | None = None  # an id, and the number of events up to it
+        self._processed: str | None = None  # not saved yet
+        self._unsaved = 0  # so many events
+        self._unsaved_since: float | None = None
+        self._outstanding: str | None = None  # handed over, and not committed by the program yet
+        self._seen: str | None = None  # the id in force when it was last looked at
+        self._passed_at = -math.inf
+        self._uncertain: str | None = None
+        self._committing = anyio.Lock()
+
+    async def load(self) -> str | None:
+        """Return the stored id, or `None` if there is none or it is to be ignored."""
+        self._known = await self._loaded()
+        if self._known is None:
+            logger.info(
+                "no position is stored under the key %r: the stream begins where the server begins, or at "
+                "last_event_id",
+                self._key,
+            )
+        if self._known is None or self._start == "live":
+            return None
+        stored = self._known.last_event_id
+        if stored and not usable_as_cursor(stored):  # no stream has saved it; beginning elsewhere is loss
+            raise CheckpointError("the stored position is no id that a header can carry", key=self._key)
+        return stored
+
+    @property
+    def manual(self) -> bool:
+        """Whether the program says what it has processed."""
+        return self._ack == "manual"
+
+    @property
+    def room(self) -> int:
+        """How many events the consumer may be given before the next save."""
+        return max(self._every - self._unsaved, 1)
+
+    def handed_over(self, event: ServerSentEvent, events: int = 1) -> None:
+        """Record that the consumer has got so many events, *event* at the end, and is processing it."""
+        self._seen = event.last_event_id
+        if self._ack == "auto":
+            self._handed = (event.last_event_id, events)
+        else:
+            self._outstanding = event.last_event_id
+
+    async def passed(self, last_event_id: str, *, now: float) -> None:
+        """
+        Save that the stream has come to *last_event_id* by events that are not for the consumer: filtered ones.
+
+        Nothing is saved while the consumer has not committed what it has got, nor more often than once a second.
+        """
+        if self._seen is None:
+            self._seen = last_event_id  # where it begins is no progress
+        if (
+            last_event_id == self._seen
+            or self._outstanding is not None
+            or now - self._passed_at < _EVERY_SECONDS
+        ):
+            return
+        self._passed_at = now
+        await self._save(last_event_id)
+        self._seen = last_event_id
+        self._processed, self._unsaved, self._unsaved_since = None, 0, None
+
+    async def settle(self, clock: Callable[[], float] | None = None) -> None:
+        """
+        Commit what was handed over: the consumer is done with it.
+
+        Args:
+            clock: Tells whether it is time to save, if it is not the end: then all is saved.
+        """
+        if self._handed is not None:
+            self._processed, events = self._handed
+            self._handed = None
+            self._unsaved += events
+        if self._processed is None:
+            return
+        due = clock is None or self._unsaved >= self._every
+        if clock is not None and self._interval is not None:
+            now = clock()
+            self._unsaved_since = now if self._unsaved_since is None else self._unsaved_since
+            due = due or now - self._unsaved_since >= self._interval
+        if due:
+            await self._save(self._processed)
+            self._processed, self._unsaved, self._unsaved_since = None, 0, None
+
+    async def commit(self, event: ServerSentEvent) -> None:
+        """Commit *event* and everything before it."""
+        if not isinstance(event, ServerSentEvent):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"commit() takes the event itself, not {event!r}")
+        if self._ack != "manual":
+            raise RuntimeError(
+                'commit() is for ack="manual"; with ack="auto" asking for the next event commits'
+            )
+        async with self._committing:  # of two saves over one known position the second would be a conflict
+            await self._save(event.last_event_id)
+        if event.last_event_id == self._outstanding:
+            self._outstanding = None
+
+    async def _save(self, last_event_id: str) -> None:
+        current = "" if self._known is None else self._known.last_event_id
+        if last_event_id == current and self._uncertain is None:
+            return
+        if last_event_id and not usable_as_cursor(last_event_id):
+            return  # it could not resume anything; the last good one stays
+        if self._uncertain is not None:
+            await self._find_out(self._uncertain)
+        # A save that is cancelled may have happened or not; the next one has to look before it writes.
+        self._uncertain = last_event_id
+        saved = await _awaited("save", self._store.save(self._key, last_event_id, expected=self._known))
+        if not isinstance(saved, Checkpoint):
+            raise TypeError(f"checkpoint: save() must return the Checkpoint it saved, not {saved!r}")
+        self._known = saved
+        self._uncertain = None
+
+    async def _loaded(self) -> Checkpoint | None:
+        found = await _awaited("load", self._store.load(self._key))
+        if found is not None and not isinstance(found, Checkpoint):
+            raise TypeError(f"checkpoint: load() must return a Checkpoint or None, not {found!r}")
+        return found
+
+    async def _find_out(self, attempted: str) -> None:
+        found = await self._loaded()
+        if found is not None and found != self._known and found.last_event_id != attempted:
+            raise CheckpointError(
+                "another consumer has moved this position; give each a checkpoint_key of its own",
+                key=self._key,
+            )
+        self._known = found
+        self._uncertain = None
+
+
+async def _awaited(method: str, result: Any) -> Any:  # noqa: ANN401 - what the caller's store returned
+    if not inspect.isawaitable(result):
+        raise TypeError(f"checkpoint: {method}() must be a coroutine function (async def)")
+    try:
+        return await result
+    except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
+        raise RuntimeError(f"checkpoint: {method}() raised StopAsyncIteration") from exc
+
+
+def position_in(
+    store: CheckpointStore | None,
+    key: str | None,
+    default_key: str,
+    *,
+    ack: Ack,
+    start: Start,
+    every: int,
+    interval: float | None,
+) -> Position | None:
+    """Check the arguments about checkpoints and return the stream's position, `None` without a store."""
+    check_choice("ack", ack, get_args(Ack))
+    check_choice("start", start, get_args(Start))
+    check_count("commit_every", every, least=1, optional=False)
+    check_seconds("commit_interval", interval, positive=True)
+    if (every != 1 or interval is not None) and (store is None or ack == "manual"):
+        raise ValueError('commit_every and commit_interval are about a checkpoint with ack="auto"')
+    if key is not None and not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"checkpoint_key must be a string or None, not {key!r}")
+    if key is not None and (not key or store is None):
+        raise ValueError(
+            "checkpoint_key names the consumer in a store: give checkpoint=, and a name that is not ''"
+        )
+    if store is None:
+        if ack == "manual" or start == "live":
+            raise ValueError('ack="manual" and start="live" are about a checkpoint; give checkpoint=')
+        return None
+    if isinstance(store, type):
+        raise TypeError(f"checkpoint must be an instance, such as MemoryCheckpoint(), not {store!r}")
+    for method in ("load", "save"):
+        if not callable(getattr(store, method, None)):
+            raise TypeError(f"checkpoint must have the methods load and save, not {store!r}")
+    return Position(store, key or default_key, ack=ack, start=start, every=every, interval=interval)

@@ -1,0 +1,189 @@
+"""The clients that streams are given, of httpx or of httpx2, and the one that is made where none is given."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import types
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.request import getproxies
+
+import httpcore
+import httpx
+
+from resilient_sse._client.transport.http1 import StreamTransport, Unanswered
+from resilient_sse._core.checks import check_callable
+from resilient_sse._core.errors import HandshakeError
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx2
+
+__all__ = [
+    "Auth",
+    "Client",
+    "check_client",
+    "is_patched",
+    "library_of",
+    "own_client",
+    "proxy_of",
+    "tls_context",
+]
+
+Client: TypeAlias = "httpx.AsyncClient | httpx2.AsyncClient"
+Signer: TypeAlias = "Callable[[httpx.Request], httpx.Request] | Callable[[httpx2.Request], httpx2.Request]"
+Auth: TypeAlias = "httpx.Auth | httpx2.Auth | tuple[str | bytes, str | bytes] | Signer"
+
+PROXY_SETTINGS: Final = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"})
+"""The environment variables that name a proxy, in either case."""
+
+
+def library_of(client: object) -> Any:  # noqa: ANN401 - two modules with the same names
+    """Return the module that a client comes from; httpx2 is never imported for that."""
+    for kind in type(client).__mro__:
+        if kind.__name__ == "AsyncClient" and kind.__module__ in ("httpx", "httpx2"):
+            return sys.modules[kind.__module__]
+    raise TypeError(f"client must be an AsyncClient of httpx or httpx2, or None, not {client!r}")
+
+
+def check_client(client: object, auth: object, uds: object) -> None:
+    """Check what is handed on to the library."""
+    if uds is not None and not isinstance(uds, str):
+        raise TypeError(f"uds must be the path of a Unix socket as a string, or None, not {uds!r}")
+    if uds == "":
+        raise ValueError("uds must be the path of a Unix socket or None, not ''")
+    if uds is not None and client is not None:
+        raise ValueError("uds is for streams without client=; give the client's transport the path")
+    library = httpx if client is None else library_of(client)
+    if not (auth is None or isinstance(auth, (library.Auth, tuple))):
+        what = f"an {library.__name__}.Auth, a pair of user and password, or a function of the request"
+        check_callable("auth", auth, what=what)
+
+
+def proxy_of(client: Client, url: httpx.URL) -> str:
+    """
+    Name the proxy through which *client* asks *url*, and the setting that says so; `""` if there is none.
+
+    There is no public way to ask for it.
+    """
+    find: Callable[[httpx.URL], object] | None = getattr(client, "_transport_for_url", None)
+    pool = getattr(find and find(url), "_pool", None)
+    proxy: Any = getattr(pool, "_proxy_url", None)
+    if proxy is None:
+        return ""
+    host, port = proxy.host.decode(), proxy.port or {b"https": 443, b"http": 80}.get(proxy.scheme, 1080)
+    settings = [
+        name
+        for name, value in os.environ.items()
+        if name.upper() in PROXY_SETTINGS and host in value and str(port) in value
+    ]
+    return f"{host}:{port} ({', '.join(sorted(settings)) or 'client='})"
+
+
+# What mocks, recorders and tracing instruments put something of their own in the place of.
+_SEAMS: Final[tuple[tuple[type[Any], tuple[str, ...]], ...]] = (
+    (httpx.AsyncClient, ("send", "_send_single_request", "_init_transport", "_transport_for_url")),
+    (httpx.AsyncHTTPTransport, ("__init__", "handle_async_request")),
+    (httpcore.AsyncConnectionPool, ("handle_async_request",)),
+    (httpcore.AsyncHTTPConnection, ("handle_async_request",)),
+    (httpcore.AsyncHTTP11Connection, ("handle_async_request",)),
+)
+
+_PROXIES = PROXY_SETTINGS | {"NO_PROXY"}
+_MAX_PORT = 65535
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Make the one TLS context of the process, with httpx's trust: each costs about 30 ms and 900 KB."""
+    named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE") if os.environ.get(name)]
+    try:
+        folders = os.environ.get("SSL_CERT_DIR", "").split(os.pathsep)
+        if "SSL_CERT_DIR" in named and not any(map(os.path.isdir, folders)):
+            raise NotADirectoryError(
+                "no such directory"
+            )  # OpenSSL would trust nobody, and say so at each attempt
+        context = httpx.create_ssl_context()
+    except OSError as exc:
+        paths = " or ".join(f"{name}={os.environ[name]}" for name in named)
+        what = f"the file or directory of {paths}" if named else "the system's certificates"
+        raise HandshakeError(f"{what} cannot be used: {exc}") from exc
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+@cache
+def _user_agent() -> str:
+    return f"resilient-sse/{version('resilient-sse')}"
+
+
+def is_patched() -> bool:
+    """
+    Whether somebody has replaced a method of httpx or httpcore through which requests pass.
+
+    A method of theirs is a plain function that was compiled from the file of its module; a wrapper of any make is
+    not.  Nothing is remembered from the time of import: the patch may have come first.
+    """
+    for kind, names in _SEAMS:
+        for name in names:
+            method = vars(kind).get(name)
+            if method is None and name.startswith("_"):
+                continue  # a private name may go
+            if type(method) is not types.FunctionType or method.__code__.co_filename != _file_of(kind):
+                return True
+    return False
+
+
+def _file_of(kind: type[Any]) -> str:
+    # Classes that httpx exports say "httpx" for their module; a method that nobody patches knows better.
+    return str(vars(kind)["aclose"].__code__.co_filename)
+
+
+def own_client(
+    cookies: httpx.Cookies, uds: str | None, unanswered: Unanswered | None = None
+) -> httpx.AsyncClient:
+    """
+    Make a client for one connection, to the Unix socket of this path if there is one.
+
+    Proxies that the environment names are used as httpx uses them, with its own transport.
+    """
+    options: dict[str, Any] = {"headers": {"User-Agent": _user_agent()}, "cookies": cookies}
+    try:
+        if is_patched():
+            if uds is not None:
+                options["transport"] = httpx.AsyncHTTPTransport(verify=tls_context(), uds=uds)
+            return _httpx_client(**options)
+        proxies = getproxies()
+        proxied = [proxies[kind] for kind in ("http", "https", "all") if kind in proxies and uds is None]
+        for proxy in proxied:
+            _check_proxy(proxy)
+        # There is no public way to ask httpx for its reading of the environment, only to make it read.
+        mounts = getattr(_httpx_client(), "_mounts", {}) if proxied else {}
+    except (ValueError, ImportError, httpx.InvalidURL) as exc:
+        names = ", ".join(sorted({name for name in os.environ if name.upper() in _PROXIES}))
+        raise HandshakeError(f"the proxy settings {names} cannot be used: {exc}") from exc
+    return httpx.AsyncClient(
+        transport=StreamTransport(tls_context, uds=uds, unanswered=unanswered),
+        mounts={pattern.pattern: transport for pattern, transport in mounts.items()},
+        **options,
+    )
+
+
+def _check_proxy(value: str) -> None:
+    """Raise for what httpx would take for the name of a host, and ask the network for in vain."""
+    url = httpx.URL(value if "://" in value else f"http://{value}")
+    if not re.fullmatch(r"[\w.:-]+", url.host) or (url.port or 0) > _MAX_PORT:
+        raise ValueError("it names no host and port")
+
+
+def _httpx_client(**options: Any) -> httpx.AsyncClient:  # noqa: ANN401 - as httpx takes them
+    return httpx.AsyncClient(
+        verify=tls_context(),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+        **options,
+    )

@@ -1,0 +1,210 @@
+"""One request and its redirects, up to the response that is meant."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import httpx
+from httpx_sse import aconnect_sse
+
+from resilient_sse._client.backends import CLOSE_SECONDS, finish
+from resilient_sse._client.log import redacted
+from resilient_sse._client.transport.clients import Client, library_of, proxy_of
+from resilient_sse._client.transport.errors import AFTER_REDIRECT, OVER_PROXY
+from resilient_sse._core.errors import HandshakeError, NotResumableError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from resilient_sse._client.request import PreparedRequest
+
+__all__ = ["exchange"]
+
+_MAX_REDIRECTS = 10
+_MAX_PORT = 65535
+_SEE_OTHER = 303
+_REDIRECTS: Final = frozenset({301, 302, _SEE_OTHER, 307, 308})
+_BECOMES_GET: Final = frozenset({301, 302, _SEE_OTHER})
+
+
+async def exchange(
+    client: Client,
+    request: PreparedRequest,
+    *,
+    encoding: str,
+    options: dict[str, Any],
+) -> httpx.Response:
+    """
+    Send *request*, follow its redirects, and return the final response with its body unread.
+
+    Redirects are followed here and not by httpx, which would hand the caller's own headers to whatever origin
+    an answer names.
+
+    Args:
+        client: Who sends it.
+        request: What to send.
+        encoding: The value of `Accept-Encoding`.
+        options: The `extensions` of the request, and `auth` if it is not the client's.
+    """
+    method, url, content = request.method, httpx.URL(request.url), request.content
+    own = _own_headers(request, encoding)
+    headers = _merged(own, request.headers)
+    home, at_home = _origin(url), request.at_home
+    if not at_home:
+        if content is not None:
+            raise HandshakeError("resume= leads the request's body to another origin")
+        headers, options = own, {**options, "auth": None}
+    history: list[httpx.Response] = []
+    for hop in count():
+        sender = cast("httpx.AsyncClient", _Sender(client, at_home=at_home))
+        try:
+            async with aconnect_sse(
+                sender, method, cast("str", url), headers=headers, content=content, **options
+            ) as source:
+                response = source.response
+        except Exception as exc:
+            if proxy := proxy_of(client, url):
+                exc.add_note(f"{OVER_PROXY} {proxy}")
+            if history:
+                exc.add_note(f"{AFTER_REDIRECT} {redacted(str(url))}")
+            raise
+        if response.status_code not in _REDIRECTS:
+            response.history = history
+            return response
+        history.append(response)
+        await finish(response.aclose, within=CLOSE_SECONDS)
+        if hop == _MAX_REDIRECTS:
+            raise _refused(response, f"is the last of more than {_MAX_REDIRECTS}")
+        url = _target(url, response)
+        if response.status_code in _BECOMES_GET and method != "HEAD":
+            method, content = "GET", None
+        if isinstance(content, AsyncIterable):
+            raise NotResumableError(
+                "the server redirects the request, and its body was an iterator and is spent; "
+                "pass bytes or a function that returns them"
+            )
+        if at_home and _origin(url) != home:
+            if content is not None:
+                raise _refused(response, "leads the request's body to another origin")
+            # From here on nothing of the caller's is sent, not even back to the first origin.
+            at_home, headers, options = False, own, {**options, "auth": None}
+    raise AssertionError  # pragma: no cover - count() does not end
+
+
+class _Sender:
+    """
+    What `aconnect_sse` needs of a client: `stream`, without what `httpx.AsyncClient.stream` would do beyond it.
+
+    That is an async generator, which would stay suspended as long as the response is open; at the end of a
+    program asyncio closes all such generators at once, and nested ones trip over each other.  And away from
+    the first origin it would add the client's default headers, its cookies and its credentials.
+    """
+
+    def __init__(self, client: Client, *, at_home: bool) -> None:
+        self._client = client
+        self._at_home = at_home
+
+    def stream(
+        self,
+        method: str,
+        url: httpx.URL,
+        *,
+        headers: httpx.Headers,
+        content: Any,  # noqa: ANN401 - as httpx takes it
+        extensions: dict[str, Any],
+        **auth: Any,  # noqa: ANN401 - as httpx takes it, if it is given at all
+    ) -> _Sent:
+        raw = headers.raw  # what any library takes, with repeated names and bytes beyond ASCII
+        request: Any
+        library = library_of(self._client)
+        target: Any = url if library is httpx else str(url)  # to parse a URL takes 100 us
+        if self._at_home:
+            request = self._client.build_request(
+                method, target, headers=raw, content=content, extensions=extensions
+            )
+        else:
+            request = library.Request(method, target, headers=raw, extensions=extensions)
+        return _Sent(self._client, request, auth)
+
+
+class _Sent:
+    """A request on its way; leaving the block leaves the response open, for it belongs to the caller."""
+
+    def __init__(self, client: Client, request: Any, auth: dict[str, Any]) -> None:  # noqa: ANN401 - of its library
+        self._client = client
+        self._request = request
+        self._auth = auth
+
+    async def __aenter__(self) -> httpx.Response:
+        sending = self._client.send(self._request, stream=True, follow_redirects=False, **self._auth)
+        return cast("httpx.Response", await sending)  # what is used of it is the same in both libraries
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
+
+
+class _Settled(httpx.Headers):
+    """Headers in which the first value stands: httpx-sse writes `no-store` into what it is given."""
+
+    def __setitem__(self, key: str, value: str) -> None:
+        if key not in self:
+            super().__setitem__(key, value)
+
+
+def _own_headers(request: PreparedRequest, encoding: str) -> httpx.Headers:
+    headers = [
+        (b"Accept", b"text/event-stream"),
+        (b"Cache-Control", b"no-cache"),
+        (b"Accept-Encoding", encoding.encode()),
+    ]
+    if request.last_event_id:
+        # As bytes: httpx refuses a str that is not ASCII, and ids are UTF-8 by the standard.
+        headers.append((b"Last-Event-ID", request.last_event_id.encode("utf-8")))
+    return _Settled(headers)
+
+
+def _merged(own: httpx.Headers, caller: list[tuple[bytes, bytes]]) -> httpx.Headers:
+    """Let the caller's headers win, but for the id: a stale one would repeat or lose events."""
+    names = {name.lower() for name, _ in caller}
+    kept = [(name, value) for name, value in own.raw if name.lower() not in names or _is_id(name)]
+    added = [(name, value) for name, value in caller if not (_is_id(name) and "last-event-id" in own)]
+    return _Settled([*kept, *added])
+
+
+def _is_id(name: bytes) -> bool:
+    return name.lower() == b"last-event-id"
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
+
+
+def _target(url: httpx.URL, response: httpx.Response) -> httpx.URL:
+    location = response.headers.get("location", "")
+    try:
+        target = url.join(location) if location.strip() else None
+    except httpx.InvalidURL:
+        target = None
+    if target is None:
+        raise _refused(response, "has no usable Location")
+    if target.port is not None and not 0 < target.port <= _MAX_PORT:
+        raise _refused(response, "leads to a port that does not exist")
+    if target.scheme not in ("http", "https") or not target.host:
+        raise _refused(response, f"leads to the scheme {target.scheme[:20]!r}")
+    return target
+
+
+def _refused(response: httpx.Response, why: str) -> HandshakeError:
+    status = response.status_code
+    return HandshakeError(
+        f"the server's redirect (status {status}) {why}",
+        status=status,
+        headers=dict(response.headers.items()),
+    )

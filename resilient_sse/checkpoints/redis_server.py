@@ -1,0 +1,129 @@
+"""A server of Redis or Valkey, asked again while it restarts or fails over."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import anyio
+from anyio import to_thread
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, stop_never, wait_random_exponential
+
+from resilient_sse._client.backends import on_asyncio
+from resilient_sse._client.log import logger
+from resilient_sse._core.checks import check_seconds
+
+if TYPE_CHECKING:
+    import redis
+    import redis.asyncio
+    from tenacity import RetryCallState
+
+__all__ = ["Client", "RedisServer", "text"]
+
+Client: TypeAlias = "str | redis.Redis | redis.asyncio.Redis"
+"""A URL, `redis://...`, or a client of redis-py, sync or asyncio."""
+
+_SECONDS = 5.0
+
+
+class RedisServer:
+    """
+    Runs commands by a client of redis-py: in a thread, or in the event loop if the client is for asyncio.
+
+    Args:
+        client: A URL, or a client, which stays the caller's to close.
+        retry_for: Seconds for which a server that does not answer is tried again; `None` for no limit.
+        wanted_by: Who needs redis-py, for the error without it.
+
+    Raises:
+        ModuleNotFoundError: redis-py is not installed.
+        TypeError: *client* is neither.
+        ValueError: The URL makes no sense, or *retry_for* is out of its range.
+    """
+
+    def __init__(self, client: Client, *, retry_for: float | None, wanted_by: str) -> None:
+        try:
+            import redis  # noqa: PLC0415 - wanted by those only who use Redis
+            import redis.asyncio  # noqa: PLC0415
+            import redis.exceptions  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            text = f"{wanted_by} needs redis: pip install 'resilient-sse[redis]'"
+            raise ModuleNotFoundError(text, name=error.name) from error
+        self._own = isinstance(client, str)
+        self.client: Any = client  # typed for sync and async at once, its methods say next to nothing
+        if isinstance(client, str):
+            self.client = redis.Redis.from_url(
+                client, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS
+            )
+        elif not isinstance(client, redis.Redis | redis.asyncio.Redis):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"client must be a URL or a client of redis-py, not {client!r}")
+        self._asyncio = isinstance(self.client, redis.asyncio.Redis)
+        self.errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
+        # What a server says that restarts or fails over, next to what is said by one that is not there.
+        self._passing = (
+            redis.ConnectionError,
+            redis.TimeoutError,
+            redis.ReadOnlyError,
+            redis.exceptions.ClusterDownError,
+            redis.exceptions.MasterDownError,
+            OSError,
+        )
+        self._lasting = redis.AuthenticationError
+        check_seconds("retry_for", retry_for)
+        self._retry_for = retry_for
+        self._waiting = False
+
+    async def ask(self, command: Callable[[bool], Any]) -> Any:  # noqa: ANN401 - what redis-py returns
+        """
+        Run a command until the server has answered it.
+
+        Args:
+            command: Calls the client; it is told whether it was called before, when the answer may have been lost.
+
+        Raises:
+            RuntimeError: A client for asyncio is used on trio.
+            Exception: One of `errors`: the server did not answer in time, or refused.
+        """
+        if self._asyncio and not on_asyncio():
+            raise RuntimeError("redis.asyncio runs on asyncio only: give a URL, or a redis.Redis")
+        limit = stop_never if self._retry_for is None else stop_after_delay(self._retry_for)
+        attempts = AsyncRetrying(
+            retry=retry_if_exception(self._passes),
+            stop=limit,
+            wait=wait_random_exponential(0.05, max=1.0),
+            sleep=anyio.sleep,
+            before_sleep=self._say,
+            reraise=True,
+        )
+        async for attempt in attempts:
+            again = attempt.retry_state.attempt_number > 1
+            with attempt:
+                if self._asyncio:
+                    answer = command(again)
+                    answer = await answer if inspect.isawaitable(answer) else answer
+                else:
+                    answer = await to_thread.run_sync(functools.partial(command, again))
+                self._waiting = False
+                return answer
+        raise AssertionError("an attempt returns or raises")
+
+    async def aclose(self) -> None:
+        """Close the connections, if they are our own."""
+        if self._own:
+            await to_thread.run_sync(self.client.close)
+
+    def _passes(self, error: BaseException) -> bool:
+        return isinstance(error, self._passing) and not isinstance(error, self._lasting)
+
+    def _say(self, state: RetryCallState) -> None:
+        if not self._waiting:
+            self._waiting = True
+            error = None if state.outcome is None else state.outcome.exception()
+            logger.warning("Redis does not answer and is tried again: %s", error)
+
+
+def text(value: Any) -> str:  # noqa: ANN401 - bytes, or text from a client that decodes
+    """Return what Redis holds as text."""
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,244 @@
+"""`resilient-sse fault`: the fault proxy as a process."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from resilient_sse.cli.arguments import (
+    COUNT,
+    NOT_NEGATIVE,
+    Parsed,
+    checked,
+    command,
+    host_and_port,
+    json_option,
+    option,
+    refuse,
+    seed_option,
+)
+from resilient_sse.cli.exits import Exit, complain, follow_stdin
+
+if TYPE_CHECKING:
+    from anyio import CancelScope
+
+    from resilient_sse.testing.proxy import FaultProxy, Profile, Timeline
+
+__all__ = ["fault"]
+
+_MAX_FLAPS = 10_000
+
+
+def _target(text: str) -> tuple[str, int]:
+    host, port = host_and_port(text)
+    if port == 0:
+        raise ValueError(f"{text!r} names no port; give the one that the server listens on")
+    return host, port
+
+
+def _seconds(text: str) -> float:
+    return NOT_NEGATIVE.convert(text, None, None)
+
+
+def _moment(text: str) -> tuple[float, str]:
+    at, equals, action = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is not SECONDS=ACTION, such as 5=black-hole or 41=flow")
+    return _seconds(at), action
+
+
+def _flap(text: str) -> tuple[list[float], float]:
+    """Read how long the network goes each time, and how long it stays in between."""
+    times, *rest = text.split(",")
+    if len(rest) == 2 and times.isascii() and times.isdigit():  # noqa: PLR2004 - DOWN,UP
+        number, downs = COUNT.convert(times, None, None), [_seconds(part) for part in rest[0].split("/")]
+        if number > _MAX_FLAPS:
+            raise ValueError(f"{text!r} is more than {_MAX_FLAPS} times")
+        if len(downs) in (1, number):
+            return downs * (number // len(downs)), _seconds(rest[1])
+    raise ValueError(f"{text!r} is not TIMES,DOWN,UP, such as 3,2,5 or 3,1/2/4,5")
+
+
+def _handoff(text: str) -> tuple[str, str, float]:
+    parts = text.split(",")
+    if len(parts) != 3:  # noqa: PLR2004 - FROM,TO,GAP
+        raise ValueError(f"{text!r} is not FROM,TO,GAP, such as wifi,4g,0.5")
+    return parts[0], parts[1], _seconds(parts[2])
+
+
+def _profiles(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from resilient_sse.testing.proxy import PROFILES
+
+    return [CompletionItem(name) for name in PROFILES if name.startswith(incomplete)]
+
+
+_LISTEN = Parsed(host_and_port, "HOST:PORT")
+_MOMENT = Parsed(_moment, "SECONDS=ACTION")
+_FLAP = Parsed(_flap, "TIMES,DOWN,UP")
+_HANDOFF = Parsed(_handoff, "FROM,TO,GAP")
+_TOXIC = "NAME[:KEY=VALUE,...]"
+
+_network = partial(option, section="What is wrong with the network")
+_time = partial(option, section="What happens in time")
+
+
+@command(
+    "Stand between clients and a server as a network that is slow, lossy, absent or changing.  Runs until Ctrl-C, "
+    "or with --stdin until its standard input ends.",
+    examples="""
+resilient-sse fault --target 127.0.0.1:8000 --listen 127.0.0.1:9000 --profile 4g
+resilient-sse fault --target 127.0.0.1:8000 --toxic latency:delay=0.2,jitter=0.1 --toxic reset:after=500
+resilient-sse fault --target 127.0.0.1:8000 --at 30=refuse --at 36=accept --flap 3,1/2/4,5
+""",
+    exits={0: "ended as asked", 2: "wrong arguments, or a port that cannot be used"},
+)
+@option("--target", type=Parsed(_target, "HOST:PORT"), required=True, help="The server.")
+@option(
+    "--listen", type=_LISTEN, default="127.0.0.1:0", help="Where clients connect; port 0 takes a free one."
+)
+@json_option
+@option("--stdin", is_flag=True, help="Do the lines of standard input, say which were done, and end with it.")
+@_network(
+    "--profile", metavar="NAME", shell_complete=_profiles, help="The line, such as 4g; clean by default."
+)
+@_network("--toxic", "toxics", metavar=_TOXIC, multiple=True, help="From the start on; repeatable.")
+@seed_option
+@_time("--at", "moments", type=_MOMENT, multiple=True, help="An action, profile or toxic, then; repeatable.")
+@_time("--flap", type=_FLAP, help="The network goes for DOWN (or 1/2/4, one a time), and stays for UP.")
+@_time("--handoff", type=_HANDOFF, without=["flap", "profile"], help="Between profiles, GAP seconds apart.")
+@_time("--after", type=NOT_NEGATIVE, help="Seconds until --flap or --handoff begins; 5 by default.")
+def fault(
+    *,
+    target: tuple[str, int],
+    listen: tuple[str, int],
+    profile: str | None,
+    toxics: tuple[str, ...],
+    moments: tuple[tuple[float, str], ...],
+    flap: tuple[list[float], float] | None,
+    handoff: tuple[str, str, float] | None,
+    after: float | None,
+    seed: int | None,
+    as_json: bool,
+    stdin: bool,
+) -> int:
+    """Run the proxy until it is told to end."""
+    if after is not None and flap is None and handoff is None:
+        refuse("--after tells when --flap or --handoff begins; give one of them")
+
+    import anyio
+
+    from resilient_sse.testing.proxy import FaultProxy, Timeline, parse_toxic
+
+    with checked():
+        line = _line(handoff[0] if handoff else profile or "clean")
+        if handoff:
+            _line(handoff[1])
+        timeline = Timeline()
+        for at, action in moments:
+            timeline = timeline.at(at, action)
+        wrong = [parse_toxic(text) for text in toxics]
+        proxy = FaultProxy(*target, profile=line, toxics=wrong, seed=seed, host=listen[0], port=listen[1])
+
+    async def turn() -> None:
+        await anyio.sleep(5.0 if after is None else after)
+        if flap:
+            await proxy.flap(len(flap[0]), down=flap[0], up=flap[1])
+        if handoff:
+            await proxy.handoff(*handoff)
+
+    return anyio.run(lambda: _run(proxy, target, timeline, turn, as_json=as_json, stdin=stdin))
+
+
+def _line(name: str) -> Profile:
+    """Look a profile up; the library's own complaint would also offer to make one."""
+    from resilient_sse.testing.proxy import PROFILES
+
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}; choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+async def _run(
+    proxy: FaultProxy,
+    target: tuple[str, int],
+    timeline: Timeline,
+    turn: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    as_json: bool,
+    stdin: bool,
+) -> int:
+    import anyio
+
+    async with AsyncExitStack() as stack:
+        signals = stack.enter_context(anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM))
+        try:
+            await stack.enter_async_context(proxy)
+        except OSError as error:
+            complain(error.strerror or str(error))
+            return Exit.USAGE
+        ready = {
+            "host": proxy.host,
+            "port": proxy.port,
+            "target": "{}:{}".format(*target),
+            "profile": proxy.profile.name,
+            "seed": proxy.seed,
+        }
+        words = "listening on {host} port {port} for {0} port {1}: profile {profile}, seed {seed}"
+        print(json.dumps(ready) if as_json else words.format(*target, **ready), flush=True)
+        code = Exit.ENDED
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(proxy.play, timeline)
+            tasks.start_soon(turn)
+            if stdin:
+                tasks.start_soon(_obey, proxy, tasks.cancel_scope, as_json)
+            async for number in signals:
+                code = Exit.INTERRUPTED if number == signal.SIGINT else Exit.ENDED
+                tasks.cancel_scope.cancel()
+    counters = proxy.counters.to_dict()
+    words = ", ".join(f"{name} {number}" for name, number in counters.items())
+    print(json.dumps({"counters": counters}) if as_json else words, flush=True)
+    return code
+
+
+async def _obey(proxy: FaultProxy, scope: CancelScope, as_json: bool) -> None:
+    """Do what each line of standard input says, and end with it."""
+    import anyio
+    from anyio.from_thread import BlockingPortal
+
+    rest = b""
+    send, receive = anyio.create_memory_object_stream[bytes](math.inf)
+    async with send, receive, BlockingPortal() as portal:
+
+        def tell(data: bytes) -> None:
+            with suppress(Exception):  # the loop has ended
+                portal.call(send.send_nowait, data)
+
+        follow_stdin(tell)
+        async for more in receive:
+            *lines, rest = (rest + more).split(b"\n")
+            for line in lines if more else [rest]:
+                _do(proxy, line.decode(errors="replace").strip(), as_json=as_json)
+            if not more:
+                scope.cancel()
+
+
+def _do(proxy: FaultProxy, line: str, *, as_json: bool) -> None:
+    """Do what a line says, and say so."""
+    from resilient_sse.testing.proxy import parse_action
+
+    if not line:
+        return
+    try:
+        proxy.apply(parse_action(line))
+    except ValueError as error:
+        complain(str(error))
+        return
+    print(json.dumps({"done": line}) if as_json else f"done: {line}", flush=True)

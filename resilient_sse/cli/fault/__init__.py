@@ -1,1 +1,0 @@
-"""The command `fault`; nothing is imported before it is asked for."""

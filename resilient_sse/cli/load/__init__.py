@@ -1,1 +1,0 @@
-"""The command `load`; nothing is imported before it is asked for."""

@@ -1,1 +1,0 @@
-"""The command `rules`; nothing is imported before it is asked for."""

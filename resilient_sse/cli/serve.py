@@ -1,0 +1,198 @@
+"""`resilient-sse serve`: the reference server as a process."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import threading
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from resilient_sse.cli.arguments import (
+    ABOVE_ZERO,
+    COUNT,
+    COUNT_OR_NONE,
+    SECONDS_OR_NONE,
+    Parsed,
+    Whole,
+    checked,
+    command,
+    json_option,
+    option,
+    refuse,
+    stdin_option,
+)
+from resilient_sse.cli.exits import Exit, complain, end_with_stdin
+
+if TYPE_CHECKING:
+    from resilient_sse.testing.server import EventStore, ReferenceServer
+
+__all__ = ["serve"]
+
+_LOOK_SECONDS = 0.5  # Windows hears of Ctrl-C only between two waits
+_MOST_BYTES = 16 * 1024 * 1024  # of an event, for a client that was not told otherwise
+
+
+def _host(text: str) -> str:
+    if not text.strip():  # the system takes that for every address that it has
+        raise ValueError("an address is needed, such as 127.0.0.1; 0.0.0.0 is every address")
+    return text
+
+
+def _limit(text: str) -> tuple[int, float]:
+    requests, _, seconds = text.partition("/")
+    try:
+        return COUNT.convert(requests, None, None), ABOVE_ZERO.convert(seconds, None, None)
+    except click.BadParameter:
+        raise ValueError(f"{text!r} is not a limit like 10/60: 10 streams in 60 seconds") from None
+
+
+def _store(text: str) -> str:
+    """Check the text of a store; a URL may hold a password and is not quoted."""
+    kind, _, rest = text.partition(":")
+    if text == "memory":
+        return text
+    if kind == "sqlite" and rest.startswith(":memory:"):
+        raise ValueError(f"{text!r} names no file; leave --store out to keep events in memory")
+    if kind == "sqlite" and rest.startswith(("//", "file:")):  # which would be taken for the name of a file
+        form = "write sqlite:PATH, such as sqlite:events.db or sqlite:/var/lib/events.db"
+        raise ValueError(f"{text!r} is a URL; {form}")
+    if kind == "sqlite" and rest:
+        try:
+            return f"sqlite:{Path(rest).expanduser()}"
+        except RuntimeError:
+            raise ValueError(f"{text!r}: nobody of that name has a home here") from None
+    if kind in ("redis", "rediss", "unix") and rest.startswith("//"):
+        try:
+            parts = urlsplit(text)
+            _ = parts.port, kind == "unix" or int(parts.path.strip("/") or 0)
+        except ValueError:
+            form = "redis://HOST:PORT/DB, with a port of 0 to 65535 and a number for DB"
+            raise ValueError(f"a Redis store is {form}") from None
+        return text
+    raise ValueError(f"{text!r} is not a store: memory, sqlite:PATH or redis://HOST:PORT/DB")
+
+
+_STORE = Parsed(_store, "STORE")
+_LIMIT = Parsed(_limit, "N/SECONDS")
+_START = click.Choice(["live", "first"])
+
+_streams = partial(option, section="Streams")
+_publishing = partial(option, section="Publishing by itself")
+
+
+@command(
+    "Run the reference server: GET /api/v1/stream, POST /api/v1/publish, GET /api/v1/stats, and at / a page that "
+    "shows the stream.  Needs the extra resilient-sse[testing].",
+    examples="""
+resilient-sse serve --publish 50 --rate 10 --complete
+resilient-sse serve --port 0 --store sqlite:events.db --json --stdin
+""",
+    exits={0: "ended", 2: "wrong arguments, a port that is taken, or something is not installed"},
+)
+@option("--host", type=Parsed(_host, "ADDRESS"), default="127.0.0.1", help="0.0.0.0 is every address.")
+@option("--port", type=Whole(0, 65_535), default=8000, help="0 takes a free one.")
+@option(
+    "--store", type=_STORE, default="memory", help="Or sqlite:PATH (~ is your home), redis://HOST:PORT/DB."
+)
+@option("--history", type=COUNT, help="How many events of each user are kept; all by default.")
+@json_option
+@stdin_option
+@_streams(
+    "--start", type=_START, default="live", help="What a client without an id gets: what comes, or all."
+)
+@_streams("--heartbeat", type=SECONDS_OR_NONE, default=10.0, help="Between heartbeats, or none.")
+@_streams("--heartbeat-ids", is_flag=True, help="Number heartbeats like events.")
+@_streams("--retry", type=COUNT_OR_NONE, default=1000, help="The reconnection time in ms, or none.")
+@_streams("--gzip", is_flag=True, help="Compress for clients that accept it.")
+@_streams(
+    "--rate-limit", type=_LIMIT, help="How often one user may open a stream; then 429 with Retry-After."
+)
+@_publishing("--publish", type=COUNT, help="Send so many events to a user who opens a stream.")
+@_publishing("--rate", type=ABOVE_ZERO, help="Events a second for each user; 1 by default.")
+@_publishing("--users", type=COUNT, help="How many users get any; 1 by default.")
+@_publishing("--size", type=Whole(24, _MOST_BYTES), help="Bytes of a payload; 100 by default.")
+@_publishing("--complete", is_flag=True, help="Send the event 'done' after the last one.")
+def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> int:
+    """Run a server, made of what is *given*, until it is told to end."""
+    without = [name for name in ("rate", "users", "size", "complete") if given[name]]
+    if without and given["publish"] is None:
+        refuse(f"--{without[0]} says how to publish; add --publish N")
+    if given["heartbeat_ids"] and given["heartbeat"] is None:
+        refuse("--heartbeat-ids needs heartbeats; leave --heartbeat none out")
+    with checked():
+        server = _made(**given)
+
+    from resilient_sse.testing.server import RunningServer, StoreError
+
+    ended = threading.Event()
+    with suppress(ValueError):  # signals are the main thread's; Ctrl-C raises by itself
+        signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
+    try:
+        running = RunningServer(server, host, port)
+    except OSError as error:
+        where = f"port {port} of {host}"
+        complain(
+            f"{where} is taken; choose another with --port, or 0 for a free one"
+            if error.errno == errno.EADDRINUSE
+            else f"cannot listen on {where}: {error.strerror or error}; see --host and --port"
+        )
+        return Exit.USAGE
+    try:
+        running.call(server.store.last("default"))  # better to fail now than at the first request
+        told = {"url": running.url, "base_url": running.base_url, "host": running.host, "port": running.port}
+        print(json.dumps(told) if as_json else f"serving {running.url}; Ctrl-C ends it", flush=True)
+        if stdin:
+            end_with_stdin(ended)
+        while not ended.wait(_LOOK_SECONDS):
+            pass
+    except StoreError as error:
+        complain(f"the store is out of reach; check --store: {error}")
+        return Exit.USAGE
+    finally:
+        running.stop()
+    return Exit.ENDED
+
+
+def _made(
+    *,
+    store: str,
+    history: int | None,
+    rate_limit: tuple[int, float] | None,
+    publish: int | None,
+    rate: float | None,
+    users: int | None,
+    size: int | None,
+    complete: bool,
+    **given: Any,
+) -> ReferenceServer:
+    """Make a server with its store and its publisher; the rest that is *given* has the names of its arguments."""
+    from resilient_sse.testing.server import RateLimit, ReferenceServer
+    from resilient_sse.testing.server.publisher import Publisher
+
+    limit = RateLimit(*rate_limit) if rate_limit else None
+    server = ReferenceServer(_opened(store, history), rate_limit=limit, **given)
+    if publish is not None:
+        Publisher(
+            count=publish, rate=rate or 1.0, users=users or 1, size=size or 100, complete=complete
+        ).attach(server)
+    return server
+
+
+def _opened(store: str, history: int | None) -> EventStore:
+    from resilient_sse.testing.server import MemoryStore, RedisStore, SQLiteStore
+
+    if store == "memory":
+        return MemoryStore(history=history)
+    if store.startswith("sqlite:"):
+        return SQLiteStore(store.removeprefix("sqlite:"), history=history)
+    try:
+        return RedisStore(store, history=history)
+    except ValueError as error:
+        raise ValueError(f"--store: {error}") from error

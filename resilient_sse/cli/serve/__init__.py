@@ -1,1 +1,0 @@
-"""The command `serve`; nothing is imported before it is asked for."""

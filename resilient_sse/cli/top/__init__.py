@@ -1,1 +1,0 @@
-"""The command `top`; nothing is imported before it is asked for."""

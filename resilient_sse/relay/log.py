@@ -1,0 +1,136 @@
+"""Where a relay appends: a Redis Stream, with the position beside the data, both moved by one script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from resilient_sse.checkpoints.redis_server import Client, RedisServer, text
+
+if TYPE_CHECKING:
+    from resilient_sse._core.events import ServerSentEvent
+
+__all__ = ["Log", "Position", "RedisLog"]
+
+# Check, append and move in one step: whatever is killed when, the position tells what the log holds.
+# An append whose answer was lost is sent again: what it finds then is what it has written itself.
+_APPEND = """
+local found = redis.call('HMGET', KEYS[2], 'id', 'ordinal')
+local id, ordinal = found[1] or '', tonumber(found[2] or 0)
+local known, count = tonumber(ARGV[2]), tonumber(ARGV[6])
+if ARGV[4] ~= '' and redis.call('GET', KEYS[3]) ~= ARGV[4] then return {'fenced', id, ordinal} end
+if ordinal ~= known or id ~= ARGV[1] then
+    if ARGV[5] == 'again' and ordinal == known + count and id == ARGV[7 + 3 * (count - 1)] then
+        return {'done', id, ordinal}
+    end
+    return {ordinal < known and 'rewound' or 'moved', id, ordinal}
+end
+for n = 0, count - 1 do
+    local at = 7 + 3 * n
+    local entry = {'id', ARGV[at], 'event', ARGV[at + 1], 'data', ARGV[at + 2], 'ordinal', known + n + 1}
+    if ARGV[3] == '' then
+        redis.call('XADD', KEYS[1], '*', unpack(entry))
+    else
+        redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', unpack(entry))
+    end
+end
+redis.call('HSET', KEYS[2], 'id', ARGV[7 + 3 * (count - 1)], 'ordinal', known + count)
+return {'done', ARGV[7 + 3 * (count - 1)], known + count}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """
+    How far a log goes.
+
+    Attributes:
+        last_event_id: The id in force of the last event in it, `""` before the first and where there are no ids.
+        ordinal: The number of the last event, counted from 1; 0 before the first.
+    """
+
+    last_event_id: str = ""
+    ordinal: int = 0
+
+
+class Log(Protocol):
+    """What a relay needs of the place it appends to."""
+
+    async def load(self, name: str) -> Position:
+        """Return how far the log *name* goes."""
+        ...
+
+    async def append(
+        self, name: str, events: Sequence[ServerSentEvent], *, behind: Position, lease: str = ""
+    ) -> tuple[str, Position]:
+        """
+        Append events in one step, if the log goes just as far as *behind*, and the lease, if any, is held.
+
+        Returns:
+            How it went, and how far the log goes: `"done"`; nothing was appended for `"moved"` (another has
+            appended), `"rewound"` (the log has lost its end) and `"fenced"` (the lease is another's).
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections, if they are the log's own."""
+        ...
+
+
+class RedisLog:
+    """
+    Redis Streams, one for each name; the position lies beside the stream in `{name}:position`.
+
+    An entry has the fields `id` (the id in force), `event`, `data` and `ordinal`.  Ordinals rise by one, so a
+    consumer sees what a fail-over took back and what came again.
+
+    Args:
+        client: A URL, `redis://...`, or a client of redis-py, sync or asyncio, that stays yours to close.
+        maxlen: About how many entries of each stream are kept; `None` keeps all.
+        retry_for: Seconds for which a server that does not answer is tried again; `None` for no limit.
+
+    Raises:
+        ModuleNotFoundError: redis-py is not installed.
+        TypeError: *client* is neither.
+        ValueError: The URL makes no sense, or a number is out of its range.
+    """
+
+    def __init__(self, client: Client, *, maxlen: int | None = None, retry_for: float | None = None) -> None:
+        if maxlen is not None and maxlen < 1:
+            raise ValueError(f"maxlen must be 1 or more, or None, which keeps all, not {maxlen!r}")
+        self.server = RedisServer(client, retry_for=retry_for, wanted_by="a relay")
+        self._append = self.server.client.register_script(_APPEND)
+        self._maxlen = "" if maxlen is None else str(maxlen)
+
+    async def load(self, name: str) -> Position:
+        """Return how far the log *name* goes."""
+        last_event_id, ordinal = await self.server.ask(
+            lambda _again: self.server.client.hmget(f"{{{name}}}:position", "id", "ordinal")
+        )
+        return Position() if ordinal is None else Position(text(last_event_id), int(ordinal))
+
+    async def append(
+        self, name: str, events: Sequence[ServerSentEvent], *, behind: Position, lease: str = ""
+    ) -> tuple[str, Position]:
+        """Append events in one step, see `Log`."""
+        entries = [part for event in events for part in (event.last_event_id or "", event.event, event.data)]
+        keys = [name, f"{{{name}}}:position", f"{{{name}}}:lease"]
+
+        def append(again: bool) -> Any:  # noqa: ANN401 - sync or async
+            head = [
+                behind.last_event_id,
+                behind.ordinal,
+                self._maxlen,
+                lease,
+                "again" if again else "",
+                len(events),
+            ]
+            return self._append(keys=keys, args=[*head, *entries])
+
+        outcome, last_event_id, ordinal = await self.server.ask(append)
+        return text(outcome), Position(text(last_event_id), int(ordinal))
+
+    async def aclose(self) -> None:
+        """Close the connections, if they are the log's own."""
+        await self.server.aclose()

@@ -1,0 +1,177 @@
+"""
+One stream into one log.
+
+A task reads ahead while a batch is being appended, up to the size of a batch; then TCP holds the server back.  So
+a batch is as large as the log is slow, and an event never waits for others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+
+from resilient_sse._client.log import logger
+from resilient_sse._core.checks import check_callable, check_count
+from resilient_sse._core.errors import ResilientSSEError
+from resilient_sse.relay.log import Position
+
+if TYPE_CHECKING:
+    from resilient_sse._client.stream import ResilientStream
+    from resilient_sse._core.events import ServerSentEvent
+    from resilient_sse.relay.log import Log
+
+__all__ = ["Relay", "RelayError"]
+
+_BATCH_CHARACTERS = 1_000_000
+
+
+class RelayError(ResilientSSEError):
+    """A relay cannot go on: another one appends to its log, or the log is none."""
+
+
+class Relay:
+    """
+    Copies the events of a stream into a log: one copy of each, in order, whatever is killed when.
+
+    The position is the log's own: where it ends is where the stream is resumed.  When a log comes back with less
+    than it had accepted, after a fail-over or a restart without its last second, the relay reads again from where
+    it ends now.  That takes a server that resumes by id, as everything here does.
+
+    Args:
+        open_stream: Returns the stream behind an id, `None` for a log that is empty:
+            `lambda position: ResilientStream(url, last_event_id=position, max_retries=None)`.
+        log: Where to append.
+        name: The name of the log.
+        batch: The most events appended in one step.
+
+    Raises:
+        TypeError: *open_stream* cannot be called.
+        ValueError: *name* is empty, or *batch* below 1.
+
+    Attributes:
+        stream: The stream that is being read, for its state and figures; `None` before `run`.
+        position: How far the log goes.
+        appended: How many events this relay has appended.
+        rewound: How often the log came back with less.
+    """
+
+    def __init__(
+        self,
+        open_stream: Callable[[str | None], ResilientStream],
+        log: Log,
+        name: str,
+        *,
+        batch: int = 500,
+    ) -> None:
+        check_callable("open_stream", open_stream)
+        check_count("batch", batch, least=1, optional=False)
+        if not name:
+            raise ValueError("name must not be empty: it is the key of the log")
+        self._open = open_stream
+        self._log = log
+        self._name = name
+        self._batch = batch
+        self.stream: ResilientStream | None = None
+        self.position = Position()
+        self.appended = 0
+        self.rewound = 0
+
+    async def run(self, *, lease: str = "") -> None:
+        """
+        Copy until the stream ends.
+
+        Args:
+            lease: What must stand in the log's lease for an append to be accepted; `""` asks for none.
+
+        Raises:
+            RelayError: Another relay appends to this log, or the lease has gone to another.
+            Exception: What the stream raises, and what the log's client raises when it refuses: it is out of
+                memory, say, or the name holds something that is no log.
+        """
+        self.position = await self._log.load(self._name)
+        began = resume_after = self.position.last_event_id
+        while True:
+            async with self._open(resume_after or None) as self.stream:
+                if await self._copy(self.stream, lease):
+                    return
+            self.rewound += 1
+            logger.warning(
+                "the log %r has lost its end: it goes to event %d; reading again from there",
+                self._name,
+                self.position.ordinal,
+            )
+            # Of a log that has lost all, what this relay has copied can still be read again.
+            resume_after = self.position.last_event_id if self.position.ordinal else began
+
+    async def _copy(self, stream: ResilientStream, lease: str) -> bool:
+        """Copy until the stream ends (true), or the log turns out to have lost its end (false)."""
+        ahead = _Ahead(stream, self._batch)
+        failure: Exception | None = None
+        ended = True
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ahead.read)
+            try:
+                while ended and (events := await ahead.take()):
+                    ended = await self._append(events, lease)
+            except Exception as exc:  # noqa: BLE001 - out of the group as it is, not in a group of its own
+                failure = exc
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return ended
+
+    async def _append(self, events: list[ServerSentEvent], lease: str) -> bool:
+        """Append a batch, or find that the log has lost its end (false)."""
+        outcome, position = await self._log.append(self._name, events, behind=self.position, lease=lease)
+        if outcome in ("done", "rewound"):
+            self.position = position
+            self.appended += len(events) if outcome == "done" else 0
+            return outcome == "done"
+        why = "its lease has gone to another" if outcome == "fenced" else "another relay appends to it"
+        raise RelayError(f"the log {self._name!r} cannot be gone on with: {why}")
+
+
+class _Ahead:
+    """Reads a stream into a buffer that holds a batch."""
+
+    def __init__(self, stream: ResilientStream, batch: int) -> None:
+        self._stream = stream
+        self._batch = batch
+        self._events: deque[ServerSentEvent] = deque()
+        self._ended = False
+        self._error: Exception | None = None
+        self._changed = anyio.Event()
+
+    async def read(self) -> None:
+        """Read until the stream ends."""
+        try:
+            async for event in self._stream:
+                self._events.append(event)
+                more = self._stream._take_ready  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+                self._events.extend(more(self._batch))
+                self._changed.set()
+                while len(self._events) >= self._batch:
+                    self._changed = anyio.Event()
+                    await self._changed.wait()
+        except Exception as exc:  # noqa: BLE001 - `take` raises it, behind the events before it
+            self._error = exc
+        self._ended = True
+        self._changed.set()
+
+    async def take(self) -> list[ServerSentEvent]:
+        """Wait for events and take a batch of them; none when the stream has ended."""
+        while not self._events and not self._ended:
+            self._changed = anyio.Event()
+            await self._changed.wait()
+        if not self._events and self._error is not None:
+            raise self._error
+        taken: list[ServerSentEvent] = []
+        size = 0
+        while self._events and len(taken) < self._batch and size < _BATCH_CHARACTERS:
+            taken.append(event := self._events.popleft())
+            size += len(event.data)
+        self._changed.set()
+        return taken

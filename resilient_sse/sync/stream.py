@@ -1,0 +1,422 @@
+"""
+The stream of events for threads.
+
+Theory of operation.  One event loop in one thread of the process carries all streams.  A call of a stream, such as
+asking for the next event, starts a coroutine there and waits in the calling thread for messages out of it: the
+result, or a function of the caller's to be called.  So callbacks run in the thread that consumes the stream, as
+on asyncio they run in its task, and what they call of the stream in turn runs within that same coroutine.  Events
+come in batches: whatever the connection has brought is handed over at once, and the next of them cost no step
+between threads.  Nothing is read ahead of the consumer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import inspect
+import os
+import threading
+import warnings
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import replace
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast
+
+from resilient_sse._client.stream import ResilientStream as AsyncStream
+from resilient_sse._core.checks import check_callable
+from resilient_sse._core.events import ServerSentEvent
+from resilient_sse._core.states import StreamState
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from resilient_sse._client.stream import Invalid
+    from resilient_sse._core.events import Activity, Gap
+    from resilient_sse._core.states import StateChange
+    from resilient_sse._core.stats import StreamHealth, StreamStats
+
+__all__ = ["ResilientStream"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+CallbackT = TypeVar("CallbackT", bound="Callable[[StateChange], None]")
+GapCallbackT = TypeVar("GapCallbackT", bound="Callable[[Gap], None]")
+
+_BATCH = 1000
+_END_SECONDS = 5.0
+
+Message: TypeAlias = "tuple[str, Any]"
+Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
+
+# What a call says to the thread that waits for it, and the thread to the call.
+_RETURN, _RAISE, _CALL = "return", "raise", "call"
+
+_inbox: ContextVar[SimpleQueue[Message] | None] = ContextVar("_inbox", default=None)
+"""Where the thread listens that waits for the present coroutine."""
+
+_thread = threading.local()
+"""Its `asking` is the innermost callback that this thread is in: the queue of the coroutine that waits for it."""
+
+
+# --- The event loop of the process
+
+
+class _Portal:
+    """The event loop in a thread of its own, made at the first use, in each process anew."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        os.register_at_fork(after_in_child=self.__init__) if hasattr(os, "register_at_fork") else None  # type: ignore[misc]
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                thread = threading.Thread(
+                    target=_run_forever, args=(self._loop,), name="resilient_sse", daemon=True
+                )
+                thread.start()
+                atexit.register(_stop, self._loop, thread)
+            return self._loop
+
+
+def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    """Close what is open when the program ends: in a thread that is cut off nothing could be."""
+    if thread.is_alive():
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(_END_SECONDS)
+
+
+_portal = _Portal()
+
+
+def _call(work: Work[T]) -> T:
+    """Run a coroutine in the event loop; meanwhile call in this thread what it asks for."""
+    inbox: SimpleQueue[Message] = SimpleQueue()
+
+    async def run() -> None:
+        before = _inbox.set(inbox)
+        try:
+            inbox.put((_RETURN, await work()))
+        except BaseException as exc:
+            inbox.put((_RAISE, exc))
+            if not isinstance(exc, Exception):
+                raise
+        finally:
+            _inbox.reset(before)  # what a callback has called is a part of the same task
+
+    loop = _portal.loop
+    asking: asyncio.Queue[Message] | None = getattr(_thread, "asking", None)
+    task = None
+    if asking is not None:
+        loop.call_soon_threadsafe(asking.put_nowait, (_CALL, run))
+    else:
+        task = asyncio.run_coroutine_threadsafe(run(), loop)
+    ended = False
+    try:
+        kind, content = inbox.get()
+        while kind == _CALL:
+            _serve(*content)
+            kind, content = inbox.get()
+        ended = True
+    finally:
+        if task is not None and not ended:  # Ctrl-C, for one: the coroutine ends before the thread goes on
+            task.cancel()
+            _drain(inbox)
+    if kind == _RAISE:
+        raise content
+    return cast("T", content)
+
+
+def _drain(inbox: SimpleQueue[Message]) -> None:
+    with suppress(Empty):
+        while (message := inbox.get(timeout=_END_SECONDS))[0] == _CALL:
+            answers: asyncio.Queue[Message] = message[1][2]
+            interrupted = (_RAISE, RuntimeError("the thread was interrupted"))
+            _portal.loop.call_soon_threadsafe(answers.put_nowait, interrupted)
+
+
+def _serve(function: Callable[..., Any], arguments: tuple[Any, ...], answers: asyncio.Queue[Message]) -> None:
+    """Call a function of the user's, and give its result to the coroutine that waits for it."""
+    before = getattr(_thread, "asking", None)
+    _thread.asking = answers
+    answer: Message = (_RAISE, RuntimeError("the callback did not return"))
+    try:
+        answer = (_RETURN, function(*arguments))
+    except Exception as exc:  # noqa: BLE001 - the stream decides what becomes of it
+        answer = (_RAISE, exc)
+    finally:
+        _thread.asking = before
+        _portal.loop.call_soon_threadsafe(answers.put_nowait, answer)
+
+
+def _in_thread(function: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:
+    """Return a coroutine function that calls *function* in the thread that waits for the stream."""
+
+    @functools.wraps(function)
+    async def call(*arguments: Any) -> T:  # noqa: ANN401
+        inbox = _inbox.get()
+        if inbox is None:
+            return function(*arguments)
+        answers: asyncio.Queue[Message] = asyncio.Queue()
+        inbox.put((_CALL, (function, arguments, answers)))
+        while True:
+            kind, content = await answers.get()
+            if kind == _RETURN:
+                return cast("T", content)
+            if kind == _RAISE:
+                raise content
+            await content()
+
+    return call
+
+
+def _arguments_of(
+    _: Callable[P, Any],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, P], None]]:
+    """Give a constructor the arguments of another."""
+
+    def decorate(function: Callable[..., None]) -> Callable[Concatenate[Any, P], None]:
+        function.__signature__ = inspect.signature(AsyncStream.__init__)  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+# --- The stream
+
+
+class ResilientStream:
+    """
+    A Server-Sent Events subscription that stays alive, for threads: iterate over it.
+
+    Arguments, attributes and errors are those of `resilient_sse.ResilientStream`, with these differences.
+    Callbacks are plain functions; they, and functions given as `headers` and `params`, are called in the thread
+    that consumes the stream, so they may block.  Other functions (`classify`, `until`, `cursor`, `observers`,
+    `auth`...) are called in the event loop that all streams of the process share, and must return at once.
+    `close` and `restart` may be called from any thread.  A stream belongs to the process that made it.
+
+    Raises:
+        TypeError: An argument has the wrong type, or a callback is a coroutine function.
+        ValueError: An argument is out of its range.
+    """
+
+    @_arguments_of(AsyncStream)
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - those of the other face
+        for name in ("on_state_change", "on_gap", "headers", "params"):
+            if callable(function := options.get(name)):
+                options[name] = _plain(name, function)
+        self._process = os.getpid()
+        self._stream = AsyncStream(*args, **options)
+        self._batch: deque[ServerSentEvent] = deque()
+        self._given: ServerSentEvent | None = None
+        self._callbacks: dict[Any, Any] = {}
+
+    @property
+    def state(self) -> StreamState:
+        """Where the stream stands."""
+        return self._stream.state
+
+    @property
+    def last_event_id(self) -> str | None:
+        """The id in force (the HTML standard's `lastEventId`), `None` when there is none or it was cleared."""
+        if self._batch:
+            return None if self._given is None else self._given.last_event_id or None
+        return self._stream.last_event_id
+
+    @property
+    def stats(self) -> StreamStats:
+        """The figures so far, as a copy that no longer changes."""
+        stats = self._stream.stats
+        return replace(stats, delivered=stats.delivered - len(self._batch))
+
+    def health(self) -> StreamHealth:
+        """Return how the stream is now."""
+
+        async def health() -> StreamHealth:
+            return self._stream.health()
+
+        return self._call(health)
+
+    def on_state_change(self, callback: CallbackT) -> CallbackT:
+        """
+        Call *callback* with each `StateChange`, in order, in the thread that consumes the stream.
+
+        Returns:
+            The callback, so that this serves as a decorator.
+        """
+        self._stream.on_state_change(self._known(callback))
+        return callback
+
+    def on_gap(self, callback: GapCallbackT) -> GapCallbackT:
+        """
+        Call *callback* with each `Gap`, before the event behind it is delivered.
+
+        Returns:
+            The callback, so that this serves as a decorator.
+        """
+        self._stream.on_gap(self._known(callback))
+        return callback
+
+    def remove_callback(self, callback: Callable[..., Any]) -> None:
+        """
+        Stop calling *callback*.
+
+        Raises:
+            ValueError: It is not one of this stream's.
+        """
+        self._stream.remove_callback(self._callbacks.get(callback, callback))
+
+    def __iter__(self) -> Self:
+        """Iterate over the events."""
+        return self
+
+    def __next__(self) -> ServerSentEvent:
+        """Wait for the next event; the one before is committed first."""
+        if not self._batch:
+            try:
+                self._call(self._fill)
+            except StopAsyncIteration:
+                raise StopIteration from None
+        self._given = event = self._batch.popleft()
+        return event
+
+    def activity(self) -> Iterator[Activity]:
+        """
+        Iterate over everything: connections opened and lost, events, comments, gaps, and the end.
+
+        It takes from the same stream as the plain iteration; use one at a time.
+        """
+        return _Iterator(self._call, self._stream.activity(), self._batch)
+
+    def decoded(self, decoder: Callable[[str], T], *, invalid: Invalid[T] = "raise") -> Iterator[T]:
+        """
+        Iterate over the events' data, decoded: by `json.loads`, or a model's `model_validate_json`.
+
+        Args:
+            decoder: Turns the data of one event into a value; what it raises means that the data is invalid.
+            invalid: `"raise"` raises that error, and iterating again goes on with the next event; `"skip"`
+                leaves the event out; a function is given the event and the error and returns a value instead.
+
+        Raises:
+            TypeError: *decoder* cannot be called.
+            ValueError: *invalid* is none of these.
+        """
+        return _Iterator(self._call, self._stream.decoded(decoder, invalid=invalid))
+
+    def commit(self, event: ServerSentEvent) -> None:
+        """
+        Save *event* as processed, with everything before it; for `ack="manual"`.
+
+        Raises:
+            CheckpointError: It was not saved.
+            RuntimeError: The stream has no checkpoint, or commits automatically.
+        """
+        self._call(lambda: self._stream.commit(event))
+
+    def restart(self) -> None:
+        """Drop the connection now and resume on a new one; wakes a wait between attempts, too."""
+
+        async def restart() -> None:
+            self._stream.restart()
+
+        self._call(restart)
+
+    def close(self) -> None:
+        """Close the connection and end the stream for good; from any thread, and from a callback."""
+        self._call(self._stream.aclose)
+
+    def __enter__(self) -> Self:
+        """Enter a block that closes the stream at its end; the connection is made by the first iteration."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the stream; commit the last event only if the block ended without an exception."""
+
+        async def leave() -> None:
+            self._stream._give_back(self._batch, self._given)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            await self._stream.__aexit__(exc_type, exc, traceback)
+
+        self._call(leave)
+
+    def __del__(self) -> None:
+        """Close a connection that was left open, and warn about it."""
+        stream = getattr(self, "_stream", None)
+        open_states = (StreamState.CONNECTED, StreamState.WAITING)
+        if stream is None or self._process != os.getpid() or stream.state not in open_states:
+            return
+        loop = _portal.loop
+        if not loop.is_closed():
+            asyncio.run_coroutine_threadsafe(stream.aclose(), loop)
+            warnings.warn(f"unclosed {self!r}; use 'with'", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        """Show where the stream leads, without secrets, and its state."""
+        return repr(self._stream)
+
+    async def _fill(self) -> None:
+        """Wait for an event, and take along those that are there."""
+        # Here and not in the thread: what has left the stream must not be lost when the thread is interrupted.
+        self._batch.append(await anext(self._stream))
+        more = self._stream._take_ready  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        self._batch.extend(more(_BATCH))
+
+    def _call(self, work: Work[T]) -> T:
+        if self._process != os.getpid():
+            raise RuntimeError("this stream was made in another process; make one in each, behind the fork")
+        return _call(work)
+
+    def _known(self, callback: Callable[..., Any]) -> Any:  # noqa: ANN401
+        wrapped = _plain("callback", callback)
+        return self._callbacks.setdefault(callback, wrapped)
+
+
+class _Iterator(Iterator[T]):
+    """Another way to iterate: an async iterator, one item at a time."""
+
+    def __init__(
+        self, call: Callable[[Work[None]], None], items: AsyncIterator[T], first: deque[Any] | None = None
+    ) -> None:
+        self._call = call
+        self._items = items
+        self._taken: deque[T] = deque() if first is None else first
+
+    def __next__(self) -> T:
+        if not self._taken:
+            try:
+                self._call(self._take)
+            except StopAsyncIteration:
+                raise StopIteration from None
+        return self._taken.popleft()
+
+    async def _take(self) -> None:
+        self._taken.append(await anext(self._items))
+
+
+def _plain(name: str, function: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:
+    check_callable(name, function)
+    return _in_thread(function)

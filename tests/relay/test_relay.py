@@ -1,0 +1,299 @@
+"""One copy of each event in Redis, in order, whatever is killed when (P62)."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import anyio
+import pytest
+import redis
+
+from resilient_sse import ResilientStream
+from resilient_sse.relay import Log, Position, RedisLog, Relay, RelayError
+from resilient_sse.testing import Script, event
+from tests.relay import copying
+from tests.relay.copying import Job, opened
+
+copying.PROCESSES.set_forkserver_preload(["tests.relay.copying"])
+
+
+def entries(client: redis.Redis, name: str) -> list[tuple[int, int]]:
+    """Read the ordinals and events of a log."""
+    return [(int(fields[b"ordinal"]), int(fields[b"data"])) for _, fields in client.xrange(name)]
+
+
+def is_whole(found: list[tuple[int, int]], last: int | None = None) -> bool:
+    """Whether there is one copy of each event up to the last, in order, and ordinals count them."""
+    numbers = list(range(1, len(found) + 1))
+    return found == list(zip(numbers, numbers, strict=True)) and (last is None or len(found) == last)
+
+
+async def reached(valkey, length: int) -> None:
+    """Wait until the log holds so many entries."""
+    for _ in range(3000):
+        if valkey.client.xlen("log") >= length:
+            return
+        await anyio.sleep(0.01)
+    pytest.fail("the relay does not get on")
+
+
+def relay(valkey, upstream: str, last: int | None = None, **options) -> Relay:
+    """Make a relay of a server's events."""
+    return Relay(lambda position: opened(upstream, position, last), RedisLog(valkey.url), "log", **options)
+
+
+async def test_what_an_entry_holds(valkey):
+    """The id in force, the type, the data and an ordinal; the position lies beside it."""
+    script = Script()
+    script.respond(event("one", id="a", event="x"), event("two\nlines"), event("three", id="c", event="done"))
+    relay = Relay(
+        lambda position: ResilientStream("http://test/", until="done", client=script.client()),
+        RedisLog(valkey.url),
+        "log",
+    )
+    await relay.run()
+    assert [fields for _, fields in valkey.client.xrange("log")] == [
+        {b"id": b"a", b"event": b"x", b"data": b"one", b"ordinal": b"1"},
+        {b"id": b"a", b"event": b"message", b"data": b"two\nlines", b"ordinal": b"2"},
+        {b"id": b"c", b"event": b"done", b"data": b"three", b"ordinal": b"3"},
+    ]
+    assert valkey.client.hgetall("{log}:position") == {b"id": b"c", b"ordinal": b"3"}
+    assert (relay.position, relay.appended) == (Position("c", 3), 3)
+
+
+async def test_it_goes_on_where_the_log_ends(valkey, upstream):
+    """A second relay resumes by the position in Redis; nothing else is kept anywhere."""
+    await relay(valkey, upstream, last=50).run()
+    await relay(valkey, upstream, last=120).run()
+    assert is_whole(entries(valkey.client, "log"), 120)
+
+
+async def test_two_relays_of_one_name(valkey, upstream):
+    """The one that is behind is told, and has appended nothing."""
+    refused = []
+
+    async def run():
+        try:
+            await relay(valkey, upstream, last=500).run()
+        except RelayError as error:
+            refused.append(str(error))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        tasks.start_soon(run)
+    assert len(refused) == 1
+    assert "another relay" in refused[0]
+    assert is_whole(entries(valkey.client, "log"), 500)
+
+
+async def test_a_lease_that_is_anothers(valkey, upstream):
+    """An append under an old lease is refused (P62)."""
+    valkey.client.set("{log}:lease", "worker-1:1")
+    async with anyio.create_task_group() as tasks:
+        refused = []
+
+        async def run():
+            with pytest.raises(RelayError, match="lease") as raised:
+                await relay(valkey, upstream).run(lease="worker-1:1")
+            refused.append(raised.value)
+
+        tasks.start_soon(run)
+        await reached(valkey, 10)
+        valkey.client.set("{log}:lease", "worker-2:2")
+    length = valkey.client.xlen("log")
+    await anyio.sleep(0.05)
+    assert valkey.client.xlen("log") == length
+    assert refused
+    assert is_whole(entries(valkey.client, "log"))
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--appendonly", "yes", "--appendfsync", "always")], ids=["no log", "fsync always"]
+)
+async def test_redis_restarts(valkey, upstream, options):
+    """The relay waits; a Redis that has lost everything gets what it lost again (P62)."""
+    valkey.kill()
+    valkey.start(*options)
+    copier = relay(valkey, upstream, last=600)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(copier.run)
+        await reached(valkey, 50)
+        valkey.kill()
+        await anyio.sleep(0.3)
+        valkey.start(*options)
+    assert is_whole(entries(valkey.client, "log"), 600)
+    assert (copier.rewound > 0) == (not options)
+
+
+async def test_redis_comes_back_with_less(valkey, upstream, caplog):
+    """A fail-over to a replica that lagged: data and position went back together, and are made whole (P62)."""
+    copier = relay(valkey, upstream, last=600)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(copier.run)
+        await reached(valkey, 50)
+        valkey.client.save()  # what the replica has
+        await reached(valkey, 200)
+        valkey.kill()
+        valkey.start()
+        assert valkey.client.xlen("log") < 200
+    assert is_whole(entries(valkey.client, "log"), 600)
+    assert copier.rewound == 1
+    assert "has lost its end" in caplog.text
+
+
+async def test_redis_is_out_of_memory(valkey, upstream):
+    """The refusal comes out of `run`; nothing is lost, and running again goes on (P62)."""
+    copier = relay(valkey, upstream, last=200)
+    async with anyio.create_task_group() as tasks:
+        refused = []
+
+        async def run():
+            with pytest.raises(redis.RedisError, match="maxmemory") as raised:
+                await copier.run()
+            refused.append(raised.value)
+
+        tasks.start_soon(run)
+        await reached(valkey, 20)
+        valkey.client.config_set("maxmemory", "1")
+    assert refused
+    valkey.client.config_set("maxmemory", "0")
+    await copier.run()
+    assert is_whole(entries(valkey.client, "log"), 200)
+
+
+async def test_a_replica_takes_no_appends(valkey, upstream):
+    """While a fail-over lasts the relay waits, and scripts that were flushed are sent again (P62)."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(relay(valkey, upstream, last=200).run)
+        await reached(valkey, 20)
+        valkey.client.replicaof("127.0.0.1", "1")
+        valkey.client.script_flush()
+        await anyio.sleep(0.2)
+        valkey.client.replicaof("NO", "ONE")
+    assert is_whole(entries(valkey.client, "log"), 200)
+
+
+async def test_the_name_holds_something_else(valkey, upstream):
+    """It is left as it is."""
+    valkey.client.set("log", "a string")
+    with pytest.raises(redis.RedisError, match=r"WRONGTYPE|wrong kind"):
+        await relay(valkey, upstream, last=5).run()
+    assert valkey.client.get("log") == b"a string"
+    assert not valkey.client.exists("{log}:position")
+
+
+async def test_an_answer_that_was_lost(valkey, upstream):
+    """A batch that is sent again is not appended again."""
+    log = RedisLog(valkey.url)
+    script, lost = log._append, []
+
+    def losing(**call):
+        answer = script(**call)
+        if len(lost) < 3:
+            lost.append(answer)
+            raise redis.ConnectionError("the answer was lost")
+        return answer
+
+    log._append = losing
+    await Relay(lambda position: opened(upstream, position, 50), log, "log", batch=7).run()
+    assert len(lost) == 3
+    assert is_whole(entries(valkey.client, "log"), 50)
+
+
+async def test_old_entries_go(valkey, upstream):
+    """About as many as were asked for stay."""
+    log = RedisLog(valkey.url, maxlen=100)
+    await Relay(lambda position: opened(upstream, position, 1000), log, "log").run()
+    left = entries(valkey.client, "log")
+    assert 100 <= len(left) < 300
+    assert left[-1] == (1000, 1000)
+
+
+class Slow(Log):
+    """A log in memory that takes its time."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    async def load(self, name):
+        return Position()
+
+    async def append(self, name, events, *, behind, lease=""):
+        self.batches.append(len(events))
+        await anyio.sleep(0.02)
+        return "done", Position(events[-1].last_event_id, behind.ordinal + len(events))
+
+    async def aclose(self):
+        pass
+
+
+async def test_batches_are_bounded(upstream):
+    """While the log is slow events gather, up to the bound, and no more are read (P62)."""
+    script, log = Script(), Slow()
+    script.respond(
+        b"".join(b"id: %d\ndata: x\n\n" % n for n in range(1, 1001)), event("", event="done")
+    ).hang()
+    await Relay(
+        lambda position: ResilientStream("http://test/", until="done", client=script.client()),
+        log,
+        "log",
+        batch=40,
+    ).run()
+    assert sum(log.batches) == 1001
+    assert max(log.batches) <= 40
+
+
+@pytest.mark.parametrize(
+    "wrong, error",
+    [({"batch": 0}, ValueError), ({"name": ""}, ValueError), ({"open_stream": None}, TypeError)],
+    ids=str,
+)
+def test_wrong_arguments(wrong, error):
+    """They are told of where they are passed."""
+    arguments = {"open_stream": print, "log": Slow(), "name": "log"} | wrong
+    with pytest.raises(error):
+        Relay(**arguments)
+
+
+def test_maxlen_must_keep_something():
+    """So is a log that keeps nothing."""
+    with pytest.raises(ValueError, match="maxlen"):
+        RedisLog("redis://127.0.0.1:1/", maxlen=0)
+
+
+def killed_at(job: Job, step: int) -> None:
+    """Kill a run at a step, and let another come to the end."""
+    process = copying.start(Job(job.upstream, job.redis, job.name, job.begun, kill_at=step, last=40))
+    process.join(30)
+    assert process.exitcode == -9
+    process = copying.start(Job(job.upstream, job.redis, job.name, job.begun, last=40))
+    process.join(30)
+    assert process.exitcode == 0
+
+
+@pytest.mark.parametrize(
+    "steps", [range(2, 26, 3), pytest.param(range(1, 28), marks=pytest.mark.proof)], ids=len
+)
+def test_killed_at_steps(valkey, upstream, tmp_path: Path, steps):
+    """A relay killed before or behind any command leaves a log that the next makes whole (P62)."""
+    for step in steps:
+        killed_at(Job(upstream, valkey.url, f"log {step}", tmp_path / "begun"), step)
+        assert is_whole(entries(valkey.client, f"log {step}"), 40)
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(600)
+def test_killed_at_random(valkey, upstream, tmp_path: Path):
+    """Three hundred kills at any moment, one copy of each event (P62)."""
+    draw = random.Random(7)
+    for number in range(300):
+        begun = tmp_path / f"begun {number}"
+        process = copying.start(Job(upstream, valkey.url, "log", begun))
+        while not begun.exists():
+            process.join(0.002)
+        process.join(draw.uniform(0, 0.15))
+        process.kill()
+        process.join()
+    assert is_whole(found := entries(valkey.client, "log"))
+    assert len(found) > 300
