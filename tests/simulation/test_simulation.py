@@ -142,6 +142,16 @@ KNOWN = {
         options=Options(ids=Ids.RISING, watched=False, checkpoint=False),
         answers=(Answer(live=(Live(Does.PAUSE, 31), EVENT), close_takes=1.5), Answer(restart=True)),
     ),
+    "an answer that cannot resume is interrupted as it comes": Plan(
+        answers=(
+            Answer(live=(EVENT, Live(Does.PAUSE, 0.25), EVENT)),
+            Answer(expire=3, announce=True, after=0.2),
+        ),
+        deeds=(Deed(Do.RESTART, seconds=0.1), Deed(Do.RESTART, seconds=0.3)),
+    ),
+    "a POST is interrupted as it is accepted": Plan(
+        options=Options(dialect=Dialect.LOCATION, checkpoint=False, post=True), deeds=(Deed(Do.RESTART),)
+    ),
     "a POST is accepted, and goes on by GET": Plan(
         options=Options(dialect=Dialect.LOCATION, post=True, checkpoint=False),
         answers=(Answer(status=503), Answer(keep=0.2, live=(EVENT, EVENT)), BRING),
