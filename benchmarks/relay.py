@@ -17,6 +17,8 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import httpx
 import httpx_sse
@@ -28,18 +30,25 @@ from resilient_sse import ResilientStream
 from resilient_sse.relay import RedisLog, Relay
 
 EVENTS = 20_000
-DATA = "x" * 100
+DATA = b"x" * 100
 
 
-async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
-    for first in range(1, EVENTS + 1, 500):
-        writer.write(
-            b"".join(b"id: %d\ndata: %s\n\n" % (n, DATA.encode()) for n in range(first, first + 500))
-        )
-        await writer.drain()
-    writer.close()
+@asynccontextmanager
+async def serving(events: int) -> AsyncGenerator[str]:
+    """Send so many events to whoever asks, and end."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        for first in range(1, events + 1, 500):
+            numbers = range(first, first + 500)
+            writer.write(b"".join(b"id: %d\ndata: %s\n\n" % (n, DATA) for n in numbers))
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
 
 
 async def plain(url: str, client: redis.asyncio.Redis) -> None:
@@ -61,29 +70,27 @@ async def relayed(url: str, client: str | redis.asyncio.Redis) -> None:
 
 
 async def main(turns: int, address: str) -> None:
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     client = redis.asyncio.Redis.from_url(address)
-    ways = {
-        "a plain loop of XADD": lambda: plain(url, client),
-        "the relay, a client for asyncio": lambda: relayed(url, client),
-        "the relay, a URL": lambda: relayed(url, address),
-    }
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(turns):
-        for name, way in ways.items():
-            await client.flushall()
-            began = time.perf_counter()
-            await way()
-            rates[name].append(EVENTS / (time.perf_counter() - began))
-            assert await client.xlen("log") == EVENTS
+    async with serving(EVENTS) as url:
+        ways = {
+            "a plain loop of XADD": lambda: plain(url, client),
+            "the relay, a client for asyncio": lambda: relayed(url, client),
+            "the relay, a URL": lambda: relayed(url, address),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(turns):
+            for name, way in ways.items():
+                await client.flushall()
+                began = time.perf_counter()
+                await way()
+                rates[name].append(EVENTS / (time.perf_counter() - began))
+                assert await client.xlen("log") == EVENTS
     base = statistics.median(rates["a plain loop of XADD"])
     for name, values in rates.items():
         middle = statistics.median(values)
         spread = f"({min(values):,.0f} to {max(values):,.0f})"
         print(f"{name:34} {middle:9,.0f} events/s  {middle / base:5.1f} times  {spread}")
     await client.aclose()
-    server.close()
 
 
 if __name__ == "__main__":

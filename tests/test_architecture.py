@@ -18,7 +18,7 @@ MAX_LINES = 500
 """One idea, one module, as long as the idea: more than this is a question to the author, and answered here."""
 MORE_LINES = {
     "_client/pump.py": 580,  # one loop, and all that may interrupt it
-    "_client/stream.py": 510,  # what users hold, most of it what they read of its arguments
+    "_client/stream.py": 530,  # what users hold, most of it what they read of its arguments
     "_core/session.py": 640,  # one state machine, its table of transitions and what it tells included
 }
 

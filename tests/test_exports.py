@@ -60,7 +60,7 @@ def sort_key(name: str) -> tuple[int, str]:
 def test_the_public_modules():
     """What has no underscore is public; a new module is made so on purpose."""
     packages = {name.removeprefix("resilient_sse.") for name in PUBLIC[1:]}
-    assert packages <= {"checkpoints", "metrics", "monitoring", "testing", "relay", "resume"}
+    assert packages <= {"checkpoints", "metrics", "monitoring", "testing", "relay", "resume", "sync"}
 
 
 def test_the_root_package_offers_what_it_must():

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import anyio
 
 from resilient_sse._client.log import logger, redacted
-from resilient_sse._core.checks import check_choice
+from resilient_sse._core.checks import check_choice, check_count, check_seconds
 from resilient_sse._core.cursor import usable_as_cursor
 from resilient_sse._core.errors import CheckpointError
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.ports import Checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from resilient_sse._core.ports import CheckpointStore
 
 __all__ = ["Ack", "Position", "Start", "checkpoint_key", "position_in"]
@@ -45,13 +47,20 @@ class Position:
     it was processed.  A crash in between delivers the event again after the restart.
     """
 
-    def __init__(self, store: CheckpointStore, key: str, *, ack: Ack, start: Start) -> None:
+    def __init__(
+        self, store: CheckpointStore, key: str, *, ack: Ack, start: Start, every: int, interval: float | None
+    ) -> None:
         self._store = store
         self._key = key
         self._ack = ack
         self._start = start
         self._known: Checkpoint | None = None
-        self._handed: str | None = None
+        self._every = every
+        self._interval = interval
+        self._handed: tuple[str, int] | None = None  # an id, and the number of events up to it
+        self._processed: str | None = None  # not saved yet
+        self._unsaved = 0  # so many events
+        self._unsaved_since: float | None = None
         self._outstanding: str | None = None  # handed over, and not committed by the program yet
         self._seen: str | None = None  # the id in force when it was last looked at
         self._passed_at = -math.inf
@@ -74,11 +83,21 @@ class Position:
             raise CheckpointError("the stored position is no id that a header can carry", key=self._key)
         return stored
 
-    def handed_over(self, event: ServerSentEvent) -> None:
-        """Record that the consumer has got *event* and is processing it."""
+    @property
+    def manual(self) -> bool:
+        """Whether the program says what it has processed."""
+        return self._ack == "manual"
+
+    @property
+    def room(self) -> int:
+        """How many events the consumer may be given before the next save."""
+        return max(self._every - self._unsaved, 1)
+
+    def handed_over(self, event: ServerSentEvent, events: int = 1) -> None:
+        """Record that the consumer has got so many events, *event* at the end, and is processing it."""
         self._seen = event.last_event_id
         if self._ack == "auto":
-            self._handed = event.last_event_id
+            self._handed = (event.last_event_id, events)
         else:
             self._outstanding = event.last_event_id
 
@@ -99,12 +118,29 @@ class Position:
         self._passed_at = now
         await self._save(last_event_id)
         self._seen = last_event_id
+        self._processed, self._unsaved, self._unsaved_since = None, 0, None
 
-    async def settle(self) -> None:
-        """Commit the event that was handed over last: the consumer is done with it."""
+    async def settle(self, clock: Callable[[], float] | None = None) -> None:
+        """
+        Commit what was handed over: the consumer is done with it.
+
+        Args:
+            clock: Tells whether it is time to save, if it is not the end: then all is saved.
+        """
         if self._handed is not None:
-            await self._save(self._handed)
+            self._processed, events = self._handed
             self._handed = None
+            self._unsaved += events
+        if self._processed is None:
+            return
+        due = clock is None or self._unsaved >= self._every
+        if clock is not None and self._interval is not None:
+            now = clock()
+            self._unsaved_since = now if self._unsaved_since is None else self._unsaved_since
+            due = due or now - self._unsaved_since >= self._interval
+        if due:
+            await self._save(self._processed)
+            self._processed, self._unsaved, self._unsaved_since = None, 0, None
 
     async def commit(self, event: ServerSentEvent) -> None:
         """Commit *event* and everything before it."""
@@ -162,11 +198,22 @@ async def _awaited(method: str, result: Any) -> Any:  # noqa: ANN401 - what the 
 
 
 def position_in(
-    store: CheckpointStore | None, key: str | None, default_key: str, *, ack: Ack, start: Start
+    store: CheckpointStore | None,
+    key: str | None,
+    default_key: str,
+    *,
+    ack: Ack,
+    start: Start,
+    every: int,
+    interval: float | None,
 ) -> Position | None:
     """Check the arguments about checkpoints and return the stream's position, `None` without a store."""
     check_choice("ack", ack, get_args(Ack))
     check_choice("start", start, get_args(Start))
+    check_count("commit_every", every, least=1, optional=False)
+    check_seconds("commit_interval", interval, positive=True)
+    if (every != 1 or interval is not None) and (store is None or ack == "manual"):
+        raise ValueError('commit_every and commit_interval are about a checkpoint with ack="auto"')
     if key is not None and not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"checkpoint_key must be a string or None, not {key!r}")
     if key is not None and (not key or store is None):
@@ -182,4 +229,4 @@ def position_in(
     for method in ("load", "save"):
         if not callable(getattr(store, method, None)):
             raise TypeError(f"checkpoint must have the methods load and save, not {store!r}")
-    return Position(store, key or default_key, ack=ack, start=start)
+    return Position(store, key or default_key, ack=ack, start=start, every=every, interval=interval)

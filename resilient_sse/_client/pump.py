@@ -86,6 +86,7 @@ class Pump:
         self._read_at: float | None = None
         self._turn_at = 0.0
         self._left = self._portion = PORTION
+        self._given = 0  # so many events, and the position has not been told yet
         self._farewell: Activity | None = None
         self._unhanded: Activity | None = None
         self.connection: Connection | None = None
@@ -114,22 +115,23 @@ class Pump:
                 await self._lose(
                     ConnectionLostError(Reason.RESET, "the stream goes on in another event loop")
                 )
+            await self._settle()
             if self.connection is None:
                 await self._begin()
-            elif self._position is not None:
-                await self._position.settle()
             if (batches is None or batches.unread) and self._is_slow():
                 self._left = 0
             while True:
                 if untold or pending:
                     await self._announce()
                 if self.closing:
+                    await self._settle(last=True)
                     return await self._last_word()
                 if self._left <= 0:
                     await self._give_turn()
                     continue
                 if batches is not None:
-                    batches.portion = min(self._portion, self._left)
+                    room = PORTION if self._position is None else self._position.room
+                    batches.portion = min(self._portion, self._left, room)
                 item = self._unhanded or (session.take(self._clock()) if batches is None else batches.take())
                 if session.stats.id_conflicts:
                     self._callbacks.conflict(meaningless=session.delivery.ids_are_meaningless)
@@ -137,8 +139,11 @@ class Pump:
                     if batches is None or isinstance(item, Gap):
                         await self._tell(item)
                     if isinstance(item, ServerSentEvent):
-                        self._left -= 1 + len(session.delivery.ready)
+                        self._given = 1 + len(session.delivery.ready)
+                        self._left -= self._given
                         self.handed = item
+                        if self._position is not None and self._position.manual:
+                            self.hand_over()  # before the program can commit it
                     return item
                 step, connection = session.next_step(), self.connection
                 if step is Step.READ and connection is not None and not self._restart:
@@ -150,6 +155,7 @@ class Pump:
                 else:
                     await self._proceed(step)
                     if step is Step.END:
+                        await self._settle(last=True)
                         return None
                     del step  # an error refers to this frame
         except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
@@ -161,15 +167,25 @@ class Pump:
                 self._idle.set()
                 self._idle = None
 
+    async def _settle(self, *, last: bool = False) -> None:
+        """Commit what the consumer has got, for it asks for more, or is to get no more."""
+        if self._position is not None:
+            self.hand_over()
+            await self._position.settle(None if last else self._clock)
+
+    def hand_over(self) -> None:
+        """Tell the position what the consumer has got, which in batches happens unseen."""
+        if self._position is not None and self._given and self.handed is not None:
+            self._position.handed_over(self.handed, self._given)
+            self._given = 0
+
     async def _begin(self) -> None:
         """Begin to iterate without a connection: for the first time, or again."""
-        if self._position is not None:
-            await self._position.settle()
-            if not self._loaded:
-                stored = await self._position.load()
-                if stored is not None:
-                    self._session.delivery.resume_from(stored)
-                self._loaded = True
+        if self._position is not None and not self._loaded:
+            stored = await self._position.load()
+            if stored is not None:
+                self._session.delivery.resume_from(stored)
+            self._loaded = True
         self._session.start(anyio.current_time())
         if self._was_cancelled and not self.closing:
             self._was_cancelled = False
@@ -267,8 +283,6 @@ class Pump:
         self._unhanded = item
         await self._callbacks.tell(item)
         self._unhanded = None
-        if self._position is not None and isinstance(item, ServerSentEvent):
-            self._position.handed_over(item)
 
     async def aclose(self) -> None:
         """End the stream, whoever is iterating: `ResilientStream.aclose`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, TypeVar
 
@@ -99,6 +99,8 @@ class ResilientStream:
         checkpoint: A store for the position of the last processed event.
         checkpoint_key: The name of this consumer in the store; `None` makes one of method, scheme, host and path.
         ack: `"auto"` commits an event when the next one is asked for; `"manual"` leaves that to `commit`.
+        commit_every: Save after so many processed events; more after a crash come again, but saves cost time.
+        commit_interval: Save after so many seconds, too, when the next event is asked for.
         start: `"stored"` begins at the stored position, `"live"` ignores it.
         connect_timeout: For a free slot of the client, for the connection, and for TLS, each.
         stall_timeout: Silence after which the connection is replaced.  It runs only while the stream is being
@@ -163,6 +165,8 @@ class ResilientStream:
         checkpoint: CheckpointStore | None = None,
         checkpoint_key: str | None = None,
         ack: Ack = "auto",
+        commit_every: int = 1,
+        commit_interval: float | None = None,
         start: Start = "stored",
         # liveness
         connect_timeout: float | None = 10.0,
@@ -236,13 +240,20 @@ class ResilientStream:
         )
         self._where = redacted(url)
         self._position = position_in(
-            checkpoint, checkpoint_key, default_key(method, url), ack=ack, start=start
+            checkpoint,
+            checkpoint_key,
+            default_key(method, url),
+            ack=ack,
+            start=start,
+            every=commit_every,
+            interval=commit_interval,
         )
         observers = check_observers(observers)
+        by_hand = self._position is not None and self._position.manual
         self._session = Session(
             options,
             random=_RANDOM.random,
-            in_batches=not (observers or self._position or options.looks_at_each),
+            in_batches=not (observers or by_hand or options.looks_at_each),
         )
         self._ready = self._session.delivery.ready
         self._callbacks = Callbacks(observers, self._session.stats, where=self._where)
@@ -419,8 +430,10 @@ class ResilientStream:
         """Close the stream; commit the last event only if the block ended without an exception."""
         try:
             if exc_type is None and self._position is not None:
+                self._pump.hand_over()
                 await self._position.settle()
-                await self._position.passed(self._session.delivery.last_event_id, now=math.inf)
+                if self._session.delivery.caught_up:
+                    await self._position.passed(self._session.delivery.last_event_id, now=math.inf)
         finally:
             await self.aclose()
 
@@ -428,7 +441,7 @@ class ResilientStream:
         """
         Take up to *limit* of the events that need no waiting, for the face that hands them to another thread.
 
-        There are none where single events are looked at: by a checkpoint, observers, `until`, `events`.
+        There are none where single events are looked at: by observers, `until`, `events`.
         """
         ready, taken = self._ready, list[ServerSentEvent]()
         while ready and len(taken) < limit and isinstance(event := ready[0], ServerSentEvent):
@@ -437,6 +450,11 @@ class ResilientStream:
         if taken:
             self._pump.handed = taken[-1]
         return taken
+
+    def _give_back(self, batch: Collection[ServerSentEvent], handed: ServerSentEvent | None) -> None:
+        """Take it that the consumer has got *handed*, and not what was taken behind it."""
+        if batch:
+            self._pump.handed = handed
 
     def __del__(self) -> None:
         """Close a connection that was left open, and warn about it."""

@@ -288,7 +288,7 @@ class Parser:
     def _up_to_limit(self, lines: list[str], frame: bytes | bytearray) -> Iterator[str]:
         """Yield *lines* up to the one that passes the limit, measured on the bytes they were decoded from."""
         size = self._block_bytes
-        for line, raw in zip(lines, frame.split(b"\n"), strict=False):
+        for line, raw in zip(lines, bytes(frame).split(b"\n"), strict=False):
             if not raw:
                 size = 0
             elif raw.startswith(b":"):

@@ -34,13 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = closed()
     try:
         from resilient_sse.cli.commands import run
+
+        return run(sys.argv[1:] if argv is None else [*argv])
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
         complain("the command line needs click; install it with: pip install 'resilient-sse[cli]'")
         return Exit.USAGE
-    try:
-        return run(sys.argv[1:] if argv is None else [*argv])
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:

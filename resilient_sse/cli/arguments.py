@@ -127,8 +127,9 @@ def command(
             epilog=f"\b\nExamples:\n{shown}\n\n\b\nExit codes:\n{listed}",
             context_settings=SETTINGS,
         )(function)
-        debug = {"is_flag": True, "expose_value": False, "callback": _note_debug}
-        made.params.append(_Option(["--debug"], help="Show the traceback of an error.", **debug))
+        shows = "Show the traceback of an error."
+        debug = _Option(["--debug"], is_flag=True, expose_value=False, callback=_note_debug, help=shows)
+        made.params.append(debug)
         return made
 
     return make

@@ -20,6 +20,7 @@ _COMPLETE: Final = "_RESILIENT_SSE_COMPLETE"  # click's name for the variable by
 _ABOUT: Final = {
     "demo": "Watch a stream survive a bad network (about 20 s).",
     "tail": "Follow a stream and print its events.",
+    "relay": "Copy streams into Redis Streams.",
     "top": "Watch the streams of a running program.",
     "rules": "Write alert rules, monitors and a dashboard.",
     "serve": "Run the reference server.",

@@ -85,8 +85,9 @@ def follow_stdin(told: Callable[[bytes], object]) -> None:
         data = b"more"
         while data:
             try:
-                data = os.read(0, _READ_BYTES)
-            except OSError:  # there is none
+                # Without a standard input, its number may be that of any file that was opened since.
+                data = b"" if sys.stdin is None else os.read(0, _READ_BYTES)
+            except OSError:
                 data = b""
             told(data)
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from resilient_sse import Gap, ResilientStream, ServerSentEvent, StateChange
     from resilient_sse._core.ports import Fact
 
-__all__ = ["tail"]
+__all__ = ["HEADER", "URL", "tail"]
 
 Form: TypeAlias = "Callable[[ServerSentEvent], str]"
 
@@ -100,7 +100,8 @@ def _types(text: str) -> frozenset[str]:
     return types
 
 
-_HEADER: Final = Parsed(_header, "'NAME: VALUE'")
+URL: Final = Parsed(_url, "URL")
+HEADER: Final = Parsed(_header, "'NAME: VALUE'")
 _DATA: Final = Parsed(_data, "DATA")
 _USER: Final = Parsed(_credentials, "USER:PASSWORD")
 
@@ -126,9 +127,9 @@ resilient-sse tail -H 'Authorization: Bearer TOKEN' -d @prompt.json --until '[DO
         141: "the reader of the output went away",
     },
 )
-@click.argument("url", type=Parsed(_url, "URL"))
+@click.argument("url", type=URL)
 @_request("-X", "--request", "method", help="GET by default, POST with -d.")
-@_request("-H", "--header", "headers", type=_HEADER, multiple=True, help="Repeatable.")
+@_request("-H", "--header", "headers", type=HEADER, multiple=True, help="Repeatable.")
 @_request("-d", "--data", type=_DATA, multiple=True, help="The body; @FILE reads it, @- from standard input.")
 @_request("-u", "--user", "auth", type=_USER, help="A password that is not given is asked for.")
 @_request("-k", "--insecure", is_flag=True, help="Trust any certificate.")
@@ -243,20 +244,23 @@ def _client(
 
     import httpx
 
-    context = ssl.create_default_context(cafile=cacert) if cacert else httpx.create_ssl_context()
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    used = f"--cacert {cacert}"
     try:
+        context = ssl.create_default_context(cafile=cacert) if cacert else httpx.create_ssl_context()
+        if insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         if cert:
+            used = f"--cert {cert}"
             context.load_cert_chain(cert, key)
+        if proxy:
+            used = "--proxy"  # whose value may hold a password
+            proxy = proxy if "://" in proxy else f"http://{proxy}"
         # The name that a stream without a client gives itself.
         agent = {"User-Agent": f"resilient-sse/{version('resilient-sse')}"}
         return httpx.AsyncClient(verify=context, proxy=proxy, headers=agent)
-    except OSError as error:
-        refuse(f"--cert {cert} cannot be used: {error.strerror or error}")
-    except (ValueError, httpx.InvalidURL) as error:
-        refuse(f"--proxy {proxy!r} cannot be used: {error}")
+    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+        refuse(f"{used} cannot be used: {error}")
 
 
 async def _run(

@@ -47,23 +47,18 @@ class StatsD(Protocol):
 
     def count(self, metric: str, value: float, tags: list[str] | None = None) -> object:
         """Send an increment."""
-        ...
 
     def gauge(self, metric: str, value: float, tags: list[str] | None = None) -> object:
         """Send a value."""
-        ...
 
     def distribution(self, metric: str, value: float, tags: list[str] | None = None) -> object:
         """Send one value of a distribution."""
-        ...
 
     def open_buffer(self) -> object:
         """Begin to pack what is sent."""
-        ...
 
     def close_buffer(self) -> object:
         """Send what was packed."""
-        ...
 
 
 class DatadogMetrics(Labelled):

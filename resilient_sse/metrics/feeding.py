@@ -9,6 +9,7 @@ meanwhile, and belongs to one process: after a fork the child starts afresh.
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 from abc import abstractmethod
@@ -103,7 +104,8 @@ class Feeder(Figures):
 
     def finish(self) -> threading.Thread | None:
         """Have everything fed for the last time; return the thread that does it, if it runs."""
-        self._own()
+        if self._pid != os.getpid():
+            return None  # a child that has had no streams has nothing to feed
         self._ending = True
         self._wake.set()
         return self._thread

@@ -92,7 +92,7 @@ class OpenTelemetryMetrics(Labelled):
                     f"{name} must be a provider with {method}(), or None for the global one, not {provider!r}"
                 )
         super().__init__(labels)
-        key = _GLOBAL if meter_provider in (None, get_meter_provider()) else meter_provider
+        key = _GLOBAL if meter_provider is None or meter_provider is get_meter_provider() else meter_provider
         with _registering:
             if key not in _providers:
                 _providers[key] = _Instruments(meter_provider, self._labels)

@@ -1,6 +1,19 @@
 """Streams of events copied into Redis Streams, exactly one copy of each event, for any number of consumers."""
 
+from resilient_sse.relay.config import Config, load_config, run_worker
 from resilient_sse.relay.log import Log, Position, RedisLog
 from resilient_sse.relay.relay import Relay, RelayError
+from resilient_sse.relay.workers import Worker, WorkerStats
 
-__all__ = ["Log", "Position", "RedisLog", "Relay", "RelayError"]
+__all__ = [
+    "Config",
+    "Log",
+    "Position",
+    "RedisLog",
+    "Relay",
+    "RelayError",
+    "Worker",
+    "WorkerStats",
+    "load_config",
+    "run_worker",
+]

@@ -101,12 +101,7 @@ class ClientOptions(TypedDict, total=False):
 
 
 class ScriptTransport(httpx.AsyncBaseTransport):
-    """
-    The httpx transport that leads to a script; closing it closes the connections that were opened through it.
-
-    Args:
-        answer: Answers one request.
-    """
+    """The httpx transport that leads to a script; closing it closes what was opened through it."""
 
     def __init__(
         self, answer: Callable[[httpx.Request, list[Connection]], Awaitable[httpx.Response]]

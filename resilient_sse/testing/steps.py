@@ -10,7 +10,7 @@ import asyncio
 import enum
 import math
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import NoReturn, TypeAlias
@@ -130,7 +130,7 @@ class Reply:
         self.after = after
         self.close_takes = close_takes
         self.ending: Ending = Ending.END
-        self._failure: Exception | None = None
+        self.failure: Exception | None = None
         if content_type is not None:
             self.headers.setdefault("Content-Type", content_type)
         if gzip:
@@ -165,14 +165,7 @@ class Reply:
             httpx.ReadTimeout: The headers come too late for the request's timeout.
         """
         await connection.wait_until(anyio.current_time() + self.after)
-        stream = _Body(
-            connection,
-            encoded(self.parts, gzip=self.gzip, complete=self.ending is Ending.END),
-            failure=self._failure,
-            hang=self.ending is Ending.HANG,
-            close_takes=self.close_takes,
-        )
-        return httpx.Response(self.status, headers=self.headers, stream=stream)
+        return httpx.Response(self.status, headers=self.headers, stream=_Body(connection, self))
 
     @override
     def __str__(self) -> str:
@@ -184,7 +177,7 @@ class Reply:
 
     def _with_ending(self, ending: Ending, failure: Exception | None = None) -> Reply:
         self.ending = ending
-        self._failure = failure
+        self.failure = failure
         return self
 
 
@@ -290,7 +283,7 @@ class Connection:
             raise httpx.ReadTimeout("")  # httpx's own have no text either
 
     async def _arrival(self, patience: float) -> None:
-        """Wait so long, or until it is closed; like httpcore's reads under no scope that has a deadline."""
+        # Like httpcore's reads under no scope that has a deadline.
         news = self._news = anyio.Event()
         if not on_asyncio():
             with anyio.move_on_after(patience):
@@ -310,29 +303,14 @@ class _Body(httpx.AsyncByteStream):
 
     The server keeps its own time: a chunk after `pause(10)` is sent ten seconds after the one before it, even
     if the client is slow to ask.  A slow reader finds waiting what was sent meanwhile.
-
-    Args:
-        connection: The connection it comes over.
-        parts: The chunks, as they go over the wire, and the pauses between them.
-        failure: What is raised after the last part; `None` ends the body cleanly.
-        hang: Whether to keep silent for ever after the last part.
-        close_takes: Seconds that closing takes.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        parts: Iterator[bytes | Pause],
-        *,
-        failure: Exception | None,
-        hang: bool,
-        close_takes: float,
-    ) -> None:
+    def __init__(self, connection: Connection, reply: Reply) -> None:
         self._connection = connection
-        self._parts = parts
-        self._failure = failure
-        self._hang = hang
-        self._close_takes = close_takes
+        self._parts = encoded(reply.parts, gzip=reply.gzip, complete=reply.ending is Ending.END)
+        self._failure = reply.failure
+        self._hang: bool = reply.ending is Ending.HANG
+        self._close_takes = reply.close_takes
         self._due = anyio.current_time()
         self._closing = False
 
@@ -345,20 +323,17 @@ class _Body(httpx.AsyncByteStream):
                 else:
                     await self._connection.wait_until(self._due)
                     yield part
-            await self._finish()
+            await self._connection.wait_until(math.inf if self._hang else self._due)
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                try:
+                    raise failure
+                finally:
+                    del failure  # it refers to this frame
         except BaseException:
             # httpcore gives up a connection whose body failed or was abandoned, cancellation included.
             self._connection.close()
             raise
-
-    async def _finish(self) -> None:
-        await self._connection.wait_until(math.inf if self._hang else self._due)
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            try:
-                raise failure
-            finally:
-                del failure  # it refers to this frame
 
     @override
     async def aclose(self) -> None:

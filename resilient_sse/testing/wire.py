@@ -141,14 +141,7 @@ class Compressor:
 
 
 def encoded(parts: tuple[bytes | Pause, ...], *, gzip: bool, complete: bool) -> Iterator[bytes | Pause]:
-    """
-    Yield what really goes over the wire for *parts*.
-
-    Args:
-        parts: Chunks and pauses.
-        gzip: Compress the chunks.
-        complete: The reply ends as it should, so a compressed one gets its trailer.
-    """
+    """Yield what goes over the wire for *parts*; a compressed body that is *complete* gets its trailer."""
     compressor = Compressor() if gzip else None
     for part in parts:
         if isinstance(part, Pause):
@@ -166,18 +159,7 @@ def _one_line(name: str, value: str) -> str:
 
 
 def check_type(name: str, value: object, kind: type | tuple[type, ...], wanted: str) -> None:
-    """
-    Check an argument that a test has given.
-
-    Args:
-        name: What it is called.
-        value: What was given.
-        kind: The type or types that it may have.
-        wanted: What to give instead, in words.
-
-    Raises:
-        TypeError: It has another type.
-    """
+    """Raise a `TypeError` that says what is *wanted*, in words, unless *value* is of a *kind*."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {wanted}, not {value!r}")
 

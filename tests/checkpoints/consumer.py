@@ -32,6 +32,7 @@ class Job:
     url: str
     directory: Path
     run: int
+    every: int = 1
     kill_at: int | None = None
     last: int | None = EVENTS
 

@@ -88,7 +88,9 @@ async def hostile(request: Request) -> Response:
 
 
 async def missing(request: Request) -> Response:
-    """Refuse, and say why in JSON."""
+    """Refuse, and say why in JSON, or with a page."""
+    if "page" in request.query_params:
+        return HTMLResponse("<p>no such stream</p>", status_code=404)
     return JSONResponse({"error": "no such\nstream \x1b[2J"}, status_code=404)
 
 

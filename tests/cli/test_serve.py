@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import socket
 import sqlite3
@@ -146,6 +147,14 @@ def test_the_options_reach_the_server(serve):
     seen = []
     serve(ask, "--gzip", "--rate-limit", "1/60", "--retry", "700", "--start", "first")
     assert seen == [(200, "gzip", None), (429, None, "60")]
+
+
+@pytest.mark.e2e
+def test_no_standard_input(start):
+    """`<&-` with --stdin: it has ended before anything was said."""
+    process = start("serve", "--port", "0", "--stdin", preexec_fn=lambda: os.close(0))
+    out, err = process.communicate(timeout=END)
+    assert (process.returncode, out.count(b"\n"), err) == (0, 1, b"")
 
 
 @pytest.mark.e2e

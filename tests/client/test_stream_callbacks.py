@@ -14,13 +14,14 @@ from resilient_sse import (
     Opened,
     Reason,
     Recovery,
+    ResilientStream,
     ServerSentEvent,
     StateChange,
     StreamState,
     integers,
 )
 from resilient_sse.testing import comment, event, pause
-from tests.client.support import Record, drain, make, numbered, take
+from tests.client.support import URL, Record, drain, make, numbered, take
 
 
 def logged(caplog):
@@ -157,25 +158,6 @@ async def test_any_callable_of_one_argument_serves(script):
         await anext(stream)
     assert said[:3] == ["method", "object", "part"]
     assert isinstance(said[3], StateChange)
-
-
-@pytest.mark.parametrize("name", ["on_state_change", "on_gap"])
-@pytest.mark.parametrize("wrong", [None, "print", lambda: None, lambda a, b: None], ids=range(4))
-def test_what_is_no_callback_is_refused_when_it_is_added(script, name, wrong):
-    """Anything that cannot be called with one argument is a `TypeError` at once, by name."""
-    with pytest.raises(TypeError, match=name):
-        getattr(make(script), name)(wrong)
-
-
-async def coroutine_function(fact):
-    """Stand for an observer that somebody has made async."""
-
-
-@pytest.mark.parametrize("wrong", [print, [None], [lambda: None], [coroutine_function]], ids=range(4))
-def test_what_is_no_observer_is_refused_at_construction(script, wrong):
-    """One observer in place of several, and what could not be called, or not waited for."""
-    with pytest.raises(TypeError, match="observers"):
-        make(script, observers=wrong)
 
 
 # --- Failing
@@ -649,3 +631,59 @@ async def test_a_callback_of_the_silence_before_an_answer_runs_to_its_end(script
     else:
         assert await drain(stream) == []
     assert len(ends) == 1
+
+
+# --- What may be given
+
+
+async def asynchronous(_fact):
+    """Take note, later."""
+
+
+def of_two(_fact, _other):
+    """Take two arguments."""
+
+
+class Attaching:
+    """An instrument whose observer is as given."""
+
+    def __init__(self, observer):
+        self.observer = observer
+
+    def attach(self, _stats, _url):
+        """Return it."""
+        return self.observer
+
+
+@pytest.mark.parametrize("wrap", [lambda observer: observer, Attaching], ids=["observer", "instrument"])
+@pytest.mark.parametrize(
+    "observer, words",
+    [
+        (3, "must be functions of the fact, not 3"),
+        (asynchronous, "must be functions of the fact, and not async"),
+        (of_two, r"must take one argument, not \(_fact, _other\)"),
+    ],
+    ids=["number", "async", "two-arguments"],
+)
+def test_what_is_no_observer(wrap, observer, words):
+    """It is refused at once, given as it is or made by an instrument."""
+    with pytest.raises(TypeError, match=f"^observers {words}"):
+        ResilientStream(URL, observers=[wrap(observer)])
+
+
+@pytest.mark.parametrize("observers", [print, Attaching(print)], ids=["observer", "instrument"])
+def test_one_observer_is_no_sequence(observers):
+    """The text says what to give."""
+    with pytest.raises(TypeError, match="observers must be a sequence of observers, not one observer"):
+        ResilientStream(URL, observers=observers)
+
+
+@pytest.mark.parametrize("name", ["on_state_change", "on_gap"])
+def test_what_is_no_callback(name):
+    """It is refused at once; async ones are welcome, and so are functions that do not tell their arguments."""
+    with pytest.raises(TypeError, match=f"^{name} must be callable, not 3"):
+        ResilientStream(URL, **{name: 3})
+    with pytest.raises(TypeError, match=rf"^{name} must take one argument, not \(_fact, _other\)"):
+        ResilientStream(URL, **{name: of_two})
+    ResilientStream(URL, **{name: asynchronous})
+    ResilientStream(URL, **{name: dict})

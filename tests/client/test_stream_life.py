@@ -17,7 +17,6 @@ from resilient_sse import (
     Recovery,
     RetriesExhaustedError,
     ServerSentEvent,
-    StateChange,
     StreamState,
     compact_messages,
 )
@@ -82,57 +81,6 @@ async def test_translated_texts(script):
     async with make(script, messages={"lost": "weg ({attempt})"}, on_state_change=record) as stream:
         await take(stream, 2)
     assert record.texts[:3] == ["Connected", "weg (1)", "Connection restored - resuming stream..."]
-
-
-async def test_sync_and_async_callbacks_hear_the_same(script):
-    """Callbacks of both kinds and observers are told equal sequences, without a gap (R82)."""
-    script.respond(*numbered(1)).drop()
-    script.refuse()
-    script.respond(*numbered(2)).hang()
-    plain, later, facts = Record(), [], []
-    stream = make(script, observers=[facts.append], on_state_change=plain)
-
-    @stream.on_state_change
-    async def slow(change):
-        await anyio.sleep(0.01)
-        later.append(change)
-
-    async with stream:
-        await take(stream, 2)
-    assert later == plain.changes == [fact for fact in facts if isinstance(fact, StateChange)]
-    assert plain.path == ["connected", "reconnecting", "reconnecting", "connected", "closed"]
-    assert callable(slow)
-
-
-async def test_a_raising_callback_is_counted(script, caplog):
-    """What a callback raises is logged and counted, and the others are still called (section 3.7)."""
-    script.respond(*numbered(1)).hang()
-    record = Record()
-
-    def broken(change):
-        raise ZeroDivisionError
-
-    async with make(script, on_state_change=broken) as stream:
-        stream.on_state_change(record)
-        await anext(stream)
-    assert record.path == ["connected", "closed"]
-    assert stream.stats.callback_errors == 2
-    assert any(entry.exc_info for entry in caplog.records)
-
-
-async def test_a_raising_callback_need_not_be_hashable(script):
-    """An object with `__eq__` and no hash that raises is counted like any other, and is never fatal."""
-
-    class Broken:
-        __hash__ = None  # as a plain dataclass has it
-
-        def __call__(self, fact):
-            raise ZeroDivisionError
-
-    script.respond(*numbered(1)).hang()
-    async with make(script, on_state_change=Broken(), observers=[Broken()]) as stream:
-        assert (await anext(stream)).id == "1"
-    assert stream.stats.callback_errors > 2
 
 
 async def test_an_instrument_is_attached_to_each_stream(script):
@@ -227,19 +175,6 @@ async def test_the_completion_of_a_reply(script):
         assert stream.stats.completion == 100.0
 
 
-async def test_a_removed_callback_is_not_called(script):
-    """`remove_callback` undoes the adding, and refuses what it does not know."""
-    script.respond(*numbered(1)).hang()
-    record = Record()
-    stream = make(script, on_state_change=record)
-    stream.remove_callback(record)
-    with pytest.raises(ValueError, match="not a callback"):
-        stream.remove_callback(record)
-    async with stream:
-        await anext(stream)
-    assert record.path == []
-
-
 async def test_two_tasks_may_not_iterate_at_once(script):
     """The second one gets a `RuntimeError` and the first is not disturbed (section 1)."""
     script.respond(*numbered(1)).hang()
@@ -313,3 +248,36 @@ async def test_logs_hold_no_secrets(script, caplog):
     assert "s3cret" not in repr(stream)
     levels = [entry.levelno for entry in records]
     assert levels[:3] == [logging.INFO, logging.WARNING, logging.INFO]
+
+
+async def test_activity_tells_of_closing_by_the_program(script):
+    """`Closed` is the last thing on `activity()` and for observers, also after `aclose()` (section 1)."""
+    script.respond(*numbered(1)).hang()
+    facts = []
+    stream = make(script, observers=[facts.append])
+    seen = []
+
+    async def watch() -> None:
+        seen.extend(await drain(stream.activity()))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        await anyio.sleep(5)
+        await stream.aclose()
+    assert [type(item) for item in seen] == [Opened, ServerSentEvent, Closed]
+    assert seen[-1] == Closed(reason=Reason.CLOSED)
+    assert seen[-1] in facts
+
+
+async def test_closing_in_the_callback_of_the_error_does_not_hide_it(script):
+    """Retries spent come out of the iterator even if a callback closes the stream upon ERROR (section 3.4)."""
+    script.refuse(times=2)
+    stream = make(script, max_retries=1)
+
+    @stream.on_state_change
+    async def _(change):
+        if change.new is StreamState.ERROR:
+            await stream.aclose()
+
+    with pytest.raises(RetriesExhaustedError):
+        await drain(stream)

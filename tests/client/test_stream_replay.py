@@ -170,3 +170,10 @@ async def test_a_parameter_that_occurs_twice_is_sent_once(script):
     async with make(script, URL + "?after=1&x=%20&after=2", resume_param="after") as stream:
         await take(stream, 2)
     assert script.requests[1].url == URL + "?after=5&x=%20"
+
+
+async def test_the_given_id_is_known_even_if_older_events_come_first(script):
+    """A given id is in the window from the start: a server that overlaps by two does not repeat it (3.2)."""
+    script.respond(*numbered(18, 19, 20, 21)).hang()
+    async with make(script, last_event_id="20") as stream:
+        assert [item.id for item in await take(stream, 3)] == ["18", "19", "21"]

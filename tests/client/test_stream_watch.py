@@ -1,7 +1,7 @@
 """
 The watch over a read: where limits meet, what happens in the same moment, and what the notice may do.
 
-The limits one by one are in `test_stream_liveness_limits`.
+The limits one by one are in `test_stream_liveness`.
 """
 
 import asyncio

@@ -23,97 +23,56 @@ def change(old: StreamState, new: StreamState, reason: Reason, attempt: int = 0,
     return StateChange(old=old, new=new, reason=reason, attempt=attempt, **{"max_retries": 5, **facts})
 
 
+def row(name: str, text: str, *step, **facts):
+    """Make a row of a table: a text, and the change that it belongs to."""
+    return pytest.param(change(*step, **facts), text, id=name)
+
+
+LOST = "Connection lost - attempting to reconnect..."
+RESTORED = "Connection restored - resuming stream..."
+REFUSED = BadStatusError(status=403, headers={}, body_excerpt="hush")
+
 GOLDEN = [
-    pytest.param(
-        change(CONNECTED, WAITING, Reason.STALL), "Waiting for server response...", id="R69-waiting"
-    ),
-    pytest.param(
-        change(RECONNECTING, RECONNECTING, Reason.CONNECT, 2), "Reconnecting (attempt 2)...", id="R70-attempt"
-    ),
-    pytest.param(
-        change(RECONNECTING, RECONNECTING, Reason.SERVER, 17), "Reconnecting (attempt 17)...", id="R70-any"
-    ),
-    pytest.param(
-        change(CONNECTING, RECONNECTING, Reason.CONNECT, 1), "Reconnecting (attempt 1)...", id="R70-never-up"
-    ),
-    pytest.param(
-        change(CONNECTED, RECONNECTING, Reason.EOF, 1),
-        "Connection lost - attempting to reconnect...",
-        id="R71-eof",
-    ),
-    pytest.param(
-        change(CONNECTED, RECONNECTING, Reason.RESET, 1),
-        "Connection lost - attempting to reconnect...",
-        id="R71-error",
-    ),
-    pytest.param(
-        change(WAITING, RECONNECTING, Reason.STALL, 1),
-        "Connection lost - attempting to reconnect...",
-        id="R71-stall",
-    ),
-    pytest.param(
-        change(CONNECTED, WAITING, Reason.STALL, 2), "Waiting for server response... (retry 2/5)", id="R72"
-    ),
-    pytest.param(
-        change(CONNECTED, WAITING, Reason.STALL, 2, max_retries=None),
+    row("R69-waiting", "Waiting for server response...", CONNECTED, WAITING, Reason.STALL),
+    row("R70-attempt", "Reconnecting (attempt 2)...", RECONNECTING, RECONNECTING, Reason.CONNECT, 2),
+    row("R70-any", "Reconnecting (attempt 17)...", RECONNECTING, RECONNECTING, Reason.SERVER, 17),
+    row("R70-never-up", "Reconnecting (attempt 1)...", CONNECTING, RECONNECTING, Reason.CONNECT, 1),
+    row("R71-eof", LOST, CONNECTED, RECONNECTING, Reason.EOF, 1),
+    row("R71-error", LOST, CONNECTED, RECONNECTING, Reason.RESET, 1),
+    row("R71-stall", LOST, WAITING, RECONNECTING, Reason.STALL, 1),
+    row("R72", "Waiting for server response... (retry 2/5)", CONNECTED, WAITING, Reason.STALL, 2),
+    row(
+        "R72-no-limit",
         "Waiting for server response... (retry 2)",
-        id="R72-no-limit",
+        *(CONNECTED, WAITING, Reason.STALL, 2),
+        max_retries=None,
     ),
-    pytest.param(
-        change(RECONNECTING, CONNECTED, Reason.OPENED, 3),
-        "Connection restored - resuming stream...",
-        id="R73-R67",
-    ),
-    pytest.param(
-        change(ERROR, CONNECTED, Reason.OPENED),
-        "Connection restored - resuming stream...",
-        id="R73-after-error",
-    ),
-    pytest.param(change(CONNECTED, CLOSED, Reason.COMPLETE), "Response complete", id="R74"),
-    pytest.param(
-        change(RECONNECTING, ERROR, Reason.RETRIES, 5), "Failed to connect. Please refresh.", id="R75"
-    ),
-    pytest.param(change(CONNECTING, CONNECTED, Reason.OPENED), "Connected", id="connected"),
-    pytest.param(change(WAITING, CONNECTED, Reason.OPENED), "Connected", id="late-byte"),
-    pytest.param(
-        change(
-            CONNECTING,
-            ERROR,
-            Reason.STATUS,
-            error=BadStatusError(status=403, headers={}, body_excerpt="hush"),
-        ),
+    row("R73-R67", RESTORED, RECONNECTING, CONNECTED, Reason.OPENED, 3),
+    row("R73-after-error", RESTORED, ERROR, CONNECTED, Reason.OPENED),
+    row("R74", "Response complete", CONNECTED, CLOSED, Reason.COMPLETE),
+    row("R75", "Failed to connect. Please refresh.", RECONNECTING, ERROR, Reason.RETRIES, 5),
+    row("connected", "Connected", CONNECTING, CONNECTED, Reason.OPENED),
+    row("late-byte", "Connected", WAITING, CONNECTED, Reason.OPENED),
+    row(
+        "failed",
         "Stream failed: the server answered with status 403 instead of an event stream",
-        id="failed",
+        *(CONNECTING, ERROR, Reason.STATUS),
+        error=REFUSED,
     ),
 ]
 
 COMPACT = [
-    pytest.param(change(CONNECTED, WAITING, Reason.STALL), "Waiting for server...", id="R156"),
-    pytest.param(change(CONNECTED, WAITING, Reason.STALL, 2), "Waiting for server...", id="R156-retry"),
-    pytest.param(change(CONNECTING, CONNECTED, Reason.OPENED), "Connected", id="R159-first"),
-    pytest.param(change(RECONNECTING, CONNECTED, Reason.OPENED, 4), "Connected", id="R159-restored"),
-    pytest.param(change(CONNECTED, RECONNECTING, Reason.EOF, 1), "Reconnecting (attempt 1)...", id="R160-1"),
-    pytest.param(
-        change(RECONNECTING, RECONNECTING, Reason.CONNECT, 2), "Reconnecting (attempt 2)...", id="R160-2"
-    ),
-    pytest.param(
-        change(RECONNECTING, RECONNECTING, Reason.CONNECT, 3), "Connection lost. Please refresh.", id="R161-3"
-    ),
-    pytest.param(
-        change(RECONNECTING, RECONNECTING, Reason.CONNECT, 5), "Connection lost. Please refresh.", id="R161-5"
-    ),
-    pytest.param(
-        change(RECONNECTING, ERROR, Reason.RETRIES, 5),
-        "Failed to reconnect. Refresh to try again.",
-        id="R162",
-    ),
-    pytest.param(change(CONNECTED, CLOSED, Reason.COMPLETE), "Response complete", id="complete"),
-    pytest.param(change(CONNECTED, CLOSED, Reason.CLOSED), "Stream closed", id="closed"),
-    pytest.param(
-        change(CONNECTING, ERROR, Reason.CONTENT_TYPE, error=ValueError("why")),
-        "Stream failed: why",
-        id="failed",
-    ),
+    row("R156", "Waiting for server...", CONNECTED, WAITING, Reason.STALL),
+    row("R156-retry", "Waiting for server...", CONNECTED, WAITING, Reason.STALL, 2),
+    row("R159-first", "Connected", CONNECTING, CONNECTED, Reason.OPENED),
+    row("R159-restored", "Connected", RECONNECTING, CONNECTED, Reason.OPENED, 4),
+    row("R160-1", "Reconnecting (attempt 1)...", CONNECTED, RECONNECTING, Reason.EOF, 1),
+    row("R160-2", "Reconnecting (attempt 2)...", RECONNECTING, RECONNECTING, Reason.CONNECT, 2),
+    row("R161-3", "Connection lost. Please refresh.", RECONNECTING, RECONNECTING, Reason.CONNECT, 3),
+    row("R162", "Failed to reconnect. Refresh to try again.", RECONNECTING, ERROR, Reason.RETRIES, 5),
+    row("complete", "Response complete", CONNECTED, CLOSED, Reason.COMPLETE),
+    row("closed", "Stream closed", CONNECTED, CLOSED, Reason.CLOSED),
+    row("failed", "Stream failed: why", CONNECTING, ERROR, Reason.CONTENT_TYPE, error=ValueError("why")),
 ]
 
 

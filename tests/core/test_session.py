@@ -615,6 +615,17 @@ def test_overflow():
     assert stream.changes()[-1].reason is Reason.PROTOCOL
 
 
+def test_overflow_in_the_middle_of_a_large_read():
+    """What is left of the read is not judged any more (P13)."""
+    stream = Stream(max_event_bytes=20).opens().sends("data: one\n\ndata: " + "x" * 200_000)
+    parts = 0
+    while stream.session.next_step() is Step.GO_ON:
+        stream.session.go_on(stream.now)
+        parts += 1
+    assert parts == 1
+    assert isinstance(stream.session.next_step(), LimitExceededError)
+
+
 def test_overflow_that_nobody_heeds():
     """Going on to feed a parser that has overflowed raises."""
     stream = Stream(max_event_bytes=20).opens().sends("x" * 100)

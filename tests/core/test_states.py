@@ -9,14 +9,8 @@ from resilient_sse._core.states import Category, Reason, StateChange, StreamStat
 
 def test_the_states_are_six():
     """CONNECTING CONNECTED WAITING RECONNECTING ERROR CLOSED, as lower-case strings (R77-R79, R81, X21)."""
-    assert [state.value for state in StreamState] == [
-        "connecting",
-        "connected",
-        "waiting",
-        "reconnecting",
-        "error",
-        "closed",
-    ]
+    names = "connecting connected waiting reconnecting error closed"
+    assert [state.value for state in StreamState] == names.split()
 
 
 def test_the_reasons_are_one_closed_set():
@@ -42,21 +36,10 @@ def test_members_are_named_by_their_values(kind):
 def test_a_change_is_a_frozen_record():
     """A callback gets a value with all the facts of a transition, which it cannot alter (R82)."""
     change = StateChange(old=StreamState.CONNECTING, new=StreamState.CONNECTED, reason=Reason.OPENED)
-    assert [field.name for field in dataclasses.fields(change)] == [
-        "old",
-        "new",
-        "reason",
-        "attempt",
-        "max_retries",
-        "delay",
-        "error",
-        "status",
-        "headers",
-        "message",
-        "at",
-        "attempted_at",
-        "attempted_for",
-    ]
+    names = (
+        "old new reason attempt max_retries delay error status headers message at attempted_at attempted_for"
+    )
+    assert [field.name for field in dataclasses.fields(change)] == names.split()
     with pytest.raises(dataclasses.FrozenInstanceError):
         change.attempt = 3
     assert not hasattr(change, "__dict__")

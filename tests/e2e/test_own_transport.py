@@ -106,6 +106,19 @@ async def poll(stream, seconds=0.2, *, cut="scope", most=100):
     return None, most
 
 
+async def cut_when_sent(stream, server):
+    """Ask for an event, and give up as soon as the request has come; connecting may take its time."""
+    async with anyio.create_task_group() as group:
+
+        async def cut():
+            assert await eventually(lambda: server.requests, within=10)
+            await anyio.sleep(0.05)
+            group.cancel_scope.cancel()
+
+        group.start_soon(cut)
+        await anext(stream)
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("auth", [None, ("user", "secret")], ids=["plain", "auth"])
 @pytest.mark.parametrize("cut", ["scope", "wait_for"])
@@ -125,7 +138,8 @@ async def test_polls_shorter_than_an_answer_takes_get_it_all_the_same(  # noqa: 
         on_state_change=lambda change: told.append(change.new),
     )
     async with stream:
-        got, polls = await poll(stream, cut=cut)
+        await cut_when_sent(stream, server)
+        got, polls = await poll(stream, 0.1, cut=cut)
     assert (got.data, len(server.requests), len(made)) == ("hello", 1, 1)
     assert polls > 2
     assert told == [StreamState.CONNECTED, StreamState.CLOSED]
@@ -137,7 +151,8 @@ async def test_a_request_that_nobody_waits_for_is_given_up(serve, how):
     """P15, P16: a request whose wait was cancelled ends with its stream, and `restart()` sends another."""
     server = serve(lambda peer: peer.hold() if peer.number == 1 else hello(peer))
     stream = ResilientStream(server.url)
-    assert await poll(stream, most=2) == (None, 2)
+    await cut_when_sent(stream, server)
+    assert await poll(stream, 0.05, most=2) == (None, 2)
     await anyio.lowlevel.checkpoint()  # asyncio has the cancellation, and its traceback, until the next wait
     if how == "aclose":
         await stream.aclose()

@@ -77,34 +77,55 @@ GIVEN_UP = change(RECONNECTING, ERROR, Reason.RETRIES)
 ENDED = change(CONNECTED, CLOSED, Reason.CLOSED, 40.0)
 
 
-def test_the_duplicate_rate_agrees_with_the_stream(bench):
-    """3 of 53 events duplicated are 5.66 % (R102), heartbeats aside (R129, X13)."""
-    kept = bench.stream(received=60, delivered=48, duplicates=3, heartbeats=7, filtered=2)
-    assert bench[catalogue.TOTAL_EVENTS_RECEIVED] == 53
-    rate = bench[catalogue.DUPLICATE_EVENTS] / bench[catalogue.TOTAL_EVENTS_RECEIVED] * 100
-    assert rate == pytest.approx(5.66, abs=0.001)
-    assert bench[catalogue.EVENTS_RECEIVED] == 60
+COUNTED = {
+    "R102, R129, X13: 3 of 53 duplicated, 5.66 %, heartbeats aside": (
+        [{"received": 60, "delivered": 48, "duplicates": 3, "heartbeats": 7, "filtered": 2}],
+        {catalogue.DUPLICATE_EVENTS: 3, catalogue.TOTAL_EVENTS_RECEIVED: 53, catalogue.EVENTS_RECEIVED: 60},
+    ),
+    "R93, R104, R132, X12: 5 of 50 lost, and a notice without a number, which hides no loss": (
+        [{"delivered": 46, "numbered": 45, "lost": 5}],
+        {
+            catalogue.MESSAGE_LOSS: 5,
+            catalogue.STREAM_COMPLETION_RATE: 90,
+            catalogue.EXPECTED_EVENTS: 50,
+            catalogue.EXPECTED_EVENTS_RECEIVED: 45,
+        },
+    ),
+    "R96: completion is taken over all streams that know it, and is not the mean of their rates": (
+        [{"numbered": 990, "lost": 10}, {"lost": 10}, {"delivered": 9}],
+        {
+            catalogue.STREAM_COMPLETION_RATE: pytest.approx(990 / 1010 * 100),
+            catalogue.RECENT_EXPECTED_EVENTS: 1010,
+            catalogue.RECENT_EXPECTED_EVENTS_RECEIVED: 990,
+        },
+    ),
+    "R106, R107: one stall of each of two streams": (
+        [{"stalls": 1}, {"stalls": 1}],
+        {catalogue.STALLS: 2, catalogue.REPEATED_STALLS: 0},
+    ),
+    "R107: a stall is repeated from a stream's second one on": (
+        [{"stalls": 1}, {"stalls": 3}],
+        {catalogue.STALLS: 4, catalogue.REPEATED_STALLS: 2},
+    ),
+    **{
+        f"R109 to R113, R130: a stream with four errors is one with errors: {counter}": (
+            [{counter: 4}, {}],
+            {catalogue.USER_VISIBLE_ERRORS: {category.value: 4}, catalogue.STREAMS_WITH_ERRORS: 1},
+        )
+        for counter, category in zip(
+            ("connection_errors", "server_errors", "retries_exhausted"), Category, strict=True
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("title", COUNTED)
+def test_counters_are_summed_up(bench, title):
+    """What streams say of themselves, and what a scrape shows."""
+    streams, shown = COUNTED[title]
+    kept = [bench.stream(**counters) for counters in streams]
+    assert {metric: bench[metric] for metric in shown} == shown
     del kept
-
-
-def test_five_of_fifty_lost_are_ten_percent(bench):
-    """Loss is counted, and completion is 90 %; a notice without a number hides no loss (R93, R104, R132, X12)."""
-    kept = bench.stream(delivered=46, numbered=45, lost=5)
-    assert bench[catalogue.MESSAGE_LOSS] == 5
-    assert bench[catalogue.STREAM_COMPLETION_RATE] == 90
-    assert bench[catalogue.EXPECTED_EVENTS] == 50
-    assert bench[catalogue.EXPECTED_EVENTS_RECEIVED] == 45
-    del kept
-
-
-def test_two_stalls_of_one_stream_are_told_from_one_of_each_of_two(bench):
-    """Without a label for the stream: a stall counts as repeated from a stream's second one on (R106, R107)."""
-    one = bench.stream(stalls=1)
-    second, kept = bench.stream(stalls=1)
-    assert (bench[catalogue.STALLS], bench[catalogue.REPEATED_STALLS]) == (2, 0)
-    second.stalls = 3
-    assert (bench[catalogue.STALLS], bench[catalogue.REPEATED_STALLS]) == (4, 2)
-    del one, kept
 
 
 def test_a_stream_counts_as_started_once_it_is_iterated(bench):
@@ -114,18 +135,6 @@ def test_a_stream_counts_as_started_once_it_is_iterated(bench):
     assert (bench[catalogue.STREAMS_STARTED], bench[catalogue.STREAMS]) == (0, {})
     stats.started_at = 0.0
     assert (bench[catalogue.STREAMS_STARTED], bench[catalogue.STREAMS]) == (1, {"connecting": 1})
-    del kept
-
-
-@pytest.mark.parametrize(
-    "counter, category",
-    [*zip(["connection_errors", "server_errors", "retries_exhausted"], Category, strict=True)],
-)
-def test_errors_have_their_category(bench, counter, category):
-    """Each counter is one category (R109 to R112, R130); a stream with four errors is one with errors (R113)."""
-    kept = bench.stream(**{counter: 4}), bench.stream()
-    assert bench[catalogue.USER_VISIBLE_ERRORS] == {category.value: 4}
-    assert bench[catalogue.STREAMS_WITH_ERRORS] == 1
     del kept
 
 
@@ -224,18 +233,6 @@ def test_completion_is_what_the_stream_says(unnumbered, unknown, total, **counte
     kept = bench.metrics.attach(stats, URL)
     shown = bench[catalogue.STREAM_COMPLETION_RATE]
     assert shown == (stats.completion if stats.completion is None else pytest.approx(stats.completion))
-    del kept
-
-
-def test_completion_is_taken_over_all_streams_that_know_it(bench):
-    """Unique per sent over the streams: not the mean of their rates, and unknown ones do not count (R96)."""
-    kept = [
-        bench.stream(**counters)
-        for counters in ({"numbered": 990, "lost": 10}, {"lost": 10}, {"delivered": 9})
-    ]
-    assert bench[catalogue.STREAM_COMPLETION_RATE] == pytest.approx(990 / 1010 * 100)
-    assert bench[catalogue.RECENT_EXPECTED_EVENTS] == 1010
-    assert bench[catalogue.RECENT_EXPECTED_EVENTS_RECEIVED] == 990
     del kept
 
 

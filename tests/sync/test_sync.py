@@ -279,6 +279,19 @@ def test_positions_are_committed(server):
     assert consume(1) == ["5"]
 
 
+def test_positions_that_are_saved_now_and_then(server):
+    """At the end of the block the last event is saved that the thread has got, not one that came with it (P55)."""
+    store = MemoryCheckpoint()
+
+    def consume(count):
+        with ResilientStream(f"{server.url}/99/hold", checkpoint=store, commit_every=50) as stream:
+            return [int(next(stream).data) for _ in range(count)]
+
+    assert consume(3) == [1, 2, 3]
+    assert consume(60) == [*range(4, 64)]
+    assert consume(1) == [64]
+
+
 def test_committing_by_hand(server):
     """`commit` waits for the save, and raises what it raises."""
 

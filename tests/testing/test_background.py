@@ -167,11 +167,14 @@ def test_a_wrong_option_is_told(echo):
     [
         (lambda proxy: proxy.handoff("wifi", "LTE", 0.3), "unknown profile 'LTE'; choose one of slow-3g"),
         (lambda proxy: proxy.handoff("wifi", "4g", -1), "gap must be a number of seconds, 0 or more, not -1"),
-        (lambda proxy: proxy.flap(1, down="x"), "down and up must be a number of seconds, not 'x'"),
+        (
+            lambda proxy: proxy.flap(1, down="x"),
+            "down and up must be a number of seconds, 0 or more, not 'x'",
+        ),
         (lambda proxy: proxy.flap(1, down=1, up=-1), "down and up must be a number of seconds, 0 or more"),
-        (lambda proxy: proxy.flap(2, down=[1]), "one figure in down for each"),
-        (lambda proxy: proxy.flap("2", down=1), "times must be a whole number, not '2'"),
-        (lambda proxy: proxy.play("x"), "play needs a Timeline, such as Timeline.*, not 'x'"),
+        (lambda proxy: proxy.flap(2, down=[1]), "one figure in down for each of 2 times"),
+        (lambda proxy: proxy.flap("2", down=1), "times must be a whole number, at least 1, not '2'"),
+        (lambda proxy: proxy.play("x"), "timeline must be a Timeline, such as Timeline.*, not 'x'"),
         (lambda proxy: proxy.add(5), r"give a toxic, such as SegmentLoss\(share=0.1\), not 5"),
         (lambda proxy: proxy.use(None), "unknown profile None"),
     ],

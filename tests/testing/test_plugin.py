@@ -111,6 +111,15 @@ def test_marked_tests_run_in_virtual_time(project):
         test_day="""
             import anyio
             import pytest
+            from hypothesis import given, settings, strategies
+
+            @pytest.mark.sse_virtual_time("asyncio")
+            @given(strategies.integers(0, 10**6))
+            @settings(max_examples=20, database=None)
+            async def test_property(seconds):
+                before = anyio.current_time()
+                await anyio.sleep(seconds)
+                assert anyio.current_time() == before + seconds
 
             @pytest.mark.sse_virtual_time
             async def test_both():
@@ -163,6 +172,7 @@ def test_marked_tests_run_in_virtual_time(project):
     names = sorted(re.findall(r"::(\S+) PASSED", output))
     assert names == sorted(
         [
+            "test_property[asyncio]",
             "test_both[asyncio]",
             "test_both[trio]",
             "test_one[asyncio]",
@@ -176,27 +186,6 @@ def test_marked_tests_run_in_virtual_time(project):
             "test_fixtures_share_the_clock[trio]",
         ]
     )
-
-
-@pytest.mark.proof
-@pytest.mark.ci
-def test_a_fixture_of_many_tests_cannot_share_a_clock(project):
-    """Each test has a clock of its own, so an async fixture of a whole module is refused, not run on another."""
-    code, output = project.run(
-        test_scope="""
-            import pytest
-
-            @pytest.fixture(scope="module")
-            async def shared():
-                return 1
-
-            @pytest.mark.sse_virtual_time("asyncio")
-            async def test_shared(shared):
-                pass
-        """
-    )
-    assert code == 1
-    assert "ScopeMismatch" in output
 
 
 @pytest.mark.proof
@@ -240,7 +229,7 @@ def test_it_does_without_trio(project):
 
 @pytest.mark.slow
 def test_mistakes_with_the_mark(project):
-    """A sync test, a backend that does not exist, and keywords: that test fails with the remedy, by its name."""
+    """Bad input: a sync test, an unknown backend, keywords, a shared fixture: that test fails with the remedy."""
     code, output = project.run(
         test_marks="""
             import pytest
@@ -257,15 +246,25 @@ def test_mistakes_with_the_mark(project):
             async def test_keywords():
                 pass
 
+            @pytest.fixture(scope="module")
+            async def shared():
+                return 1
+
+            @pytest.mark.sse_virtual_time("asyncio")
+            async def test_shared(shared):
+                pass
+
             def test_other():
                 pass
         """,
     )
     assert code == 1
-    assert "2 passed, 4 errors" in output  # the others are test_unknown[asyncio] and test_other
+    assert "2 passed, 5 errors" in output  # the others are test_unknown[asyncio] and test_other
+    assert "ScopeMismatch" in output  # each test has a clock of its own, so no fixture of many can have it
     assert sorted(re.findall(r"^ERROR .*?::(\S+)", output, re.MULTILINE)) == [
         "test_keywords[asyncio]",
         "test_keywords[trio]",
+        "test_shared[asyncio]",
         "test_sync",
         "test_unknown[curio]",
     ]
@@ -309,29 +308,6 @@ def test_a_plugin_that_takes_marked_tests_over_is_noticed(project):
     assert code == 1
     assert "another plugin runs this test in real time, although it is marked sse_virtual_time" in output
     assert "asyncio_mode = strict" in output
-
-
-@pytest.mark.proof
-@pytest.mark.ci
-def test_property_tests_run_in_virtual_time(project):
-    """Hypothesis calls the test many times; each call is in virtual time."""
-    code, output = project.run(
-        test_property="""
-            import anyio
-            import pytest
-            from hypothesis import given, settings, strategies
-
-            @pytest.mark.sse_virtual_time
-            @given(strategies.integers(0, 10**6))
-            @settings(max_examples=20, database=None)
-            async def test_waits(seconds):
-                before = anyio.current_time()
-                await anyio.sleep(seconds)
-                assert anyio.current_time() == before + seconds
-        """
-    )
-    assert code == 0, output
-    assert "2 passed" in output
 
 
 @pytest.mark.slow

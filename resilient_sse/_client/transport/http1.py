@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self, cast
 
 import anyio
 import h11
@@ -183,7 +183,7 @@ class ResponseStream(httpx.AsyncByteStream):
                 if data:
                     return data
             elif socket.error is not None:
-                raise httpx.ReadError(str(socket.error)) from socket.error
+                _raise(socket)
             elif socket.ended:
                 body.finish()
             else:
@@ -249,8 +249,17 @@ async def _head(connection: h11.Connection, socket: Socket) -> h11.Response:
         elif data := socket.take():
             connection.receive_data(data)
         elif socket.error is not None:
-            raise httpx.ReadError(str(socket.error)) from socket.error
+            _raise(socket)
         elif socket.ended:
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
         else:
             await socket.wait()
+
+
+def _raise(socket: Socket) -> NoReturn:
+    """Raise the error of *socket*, which must not keep it: by its traceback it leads back, in a circle."""
+    error, socket.error = socket.error, None
+    try:
+        raise httpx.ReadError(str(error)) from error
+    finally:
+        del error

@@ -136,7 +136,7 @@ class Transport:
         try:
             sending = exchange(client, request, encoding=self._encoding, options=options)
             connection = Connection(
-                await opening.wait_for(sending, over=proxy_of(client, httpx.URL(request.url)))
+                await opening.wait_for(sending, lambda: proxy_of(client, httpx.URL(request.url)))
             )
             self._shared = connection.shared
             await _accept(connection, client)
@@ -283,14 +283,14 @@ class Opening:
         """What goes with the request."""
 
     async def wait_for(
-        self, sending: Coroutine[Any, Any, httpx.Response], *, over: str = ""
+        self, sending: Coroutine[Any, Any, httpx.Response], over: Callable[[], str]
     ) -> httpx.Response:
         """
         Send, and wait for the response.
 
         Args:
             sending: Does it.
-            over: The proxy that is asked, if one is.
+            over: Names the proxy that is asked, if one is.
         """
         began = anyio.current_time()
         with self._scope as scope:
@@ -315,7 +315,8 @@ class Opening:
         waited = anyio.current_time() - began
         limit = "stall_timeout" if self._sent else "connect_timeout and stall_timeout"
         words = f"no response headers after {waited:.1f} s ({limit})"
-        raise ConnectionLostError(Reason.CONNECT, f"{OVER_PROXY} {over}: {words}" if over else words)
+        proxy = over()
+        raise ConnectionLostError(Reason.CONNECT, f"{OVER_PROXY} {proxy}: {words}" if proxy else words)
 
     async def _response(self, sending: Awaitable[httpx.Response], began: float) -> httpx.Response:
         """Wait for the response, and tell of a silence in between."""

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-__all__ = ["PROFILES", "Profile", "check_kbps", "check_seconds", "check_share", "profile"]
+from resilient_sse.testing.checks import check, check_seconds, check_share
+
+__all__ = ["PROFILES", "Profile", "check_kbps", "profile"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,46 +48,17 @@ class Profile:
     def __post_init__(self) -> None:
         check_kbps("down_kbps", self.down_kbps)
         check_kbps("up_kbps", self.up_kbps)
-        check_seconds("latency", self.latency)
+        check_seconds("latency", self.latency, zero=True)
         check_share("jitter", self.jitter)
         check_share("loss", self.loss)
-        check_seconds("loss_delay", self.loss_delay)
+        check_seconds("loss_delay", self.loss_delay, zero=True)
 
 
 def check_kbps(name: str, kbps: float | None) -> None:
-    """
-    Check a rate.
-
-    Raises:
-        ValueError: It is not a finite number above 0, nor `None`.
-    """
-    if kbps is not None and not (math.isfinite(kbps) and kbps > 0):
-        raise ValueError(f"{name} must be a number of kbps above 0, or none for no limit, not {kbps!r}")
-
-
-def check_seconds(name: str, seconds: float) -> None:
-    """
-    Check a time.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is not a finite number, 0 or more.
-    """
-    if not isinstance(seconds, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]  # from tests
-        raise TypeError(f"{name} must be a number of seconds, not {seconds!r}")
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"{name} must be a number of seconds, 0 or more, not {seconds!r}")
-
-
-def check_share(name: str, share: float) -> None:
-    """
-    Check a share.
-
-    Raises:
-        ValueError: It is not between 0 and 1.
-    """
-    if not 0 <= share <= 1:  # false for NaN, too
-        raise ValueError(f"{name} must be a share between 0 and 1, not {share!r}; 20 % is 0.2")
+    """Check a rate: a finite number above 0, or `None` for no limit."""
+    if kbps is not None:
+        wanted = "a number of kbps above 0, or none for no limit"
+        check(name, kbps, (int, float), wanted, lambda rate: 0 < rate < math.inf)
 
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(

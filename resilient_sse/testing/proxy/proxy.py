@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from resilient_sse.testing.checks import check, check_seconds, check_whole
 from resilient_sse.testing.proxy.conditions import Conditions, Counters
 from resilient_sse.testing.proxy.connection import Address, Connection, Port, resolve
-from resilient_sse.testing.proxy.profiles import Profile, check_seconds
+from resilient_sse.testing.proxy.profiles import Profile
 from resilient_sse.testing.proxy.profiles import profile as known_profile
 from resilient_sse.testing.proxy.timeline import Action, Timeline, Word, parse_action
 from resilient_sse.testing.proxy.toxics import BlackHole, Toxic
@@ -217,15 +218,12 @@ class FaultProxy:
             TypeError: A figure is no number.
             ValueError: A time is negative, or *down* has another length than *times*.
         """
-        if not isinstance(times, int):  # pyright: ignore[reportUnnecessaryIsInstance]  # tests are not type-checked
-            raise TypeError(f"times must be a whole number, not {times!r}")
+        check_whole("times", times, least=1)
         downs: list[float] = list(down) if isinstance(down, Sequence) else [down] * times
-        if times < 1 or len(downs) != times:
-            raise ValueError(
-                f"flap needs times of 1 or more and one figure in down for each, not {times}, {down}"
-            )
+        if len(downs) != times:
+            raise ValueError(f"flap needs one figure in down for each of {times} times, not {down}")
         for seconds in (*downs, up):
-            check_seconds("down and up", seconds)
+            check_seconds("down and up", seconds, zero=True)
 
         async def flap() -> None:
             for seconds in downs:
@@ -244,7 +242,7 @@ class FaultProxy:
             TypeError: *gap* is no number.
             ValueError: A profile is unknown, or *gap* is negative.
         """
-        check_seconds("gap", gap)
+        check_seconds("gap", gap, zero=True)
         leaving, arriving = known_profile(before), known_profile(after)
 
         async def handoff() -> None:
@@ -260,10 +258,8 @@ class FaultProxy:
         Raises:
             TypeError: It is no timeline.
         """
-        if not isinstance(timeline, Timeline):  # pyright: ignore[reportUnnecessaryIsInstance]  # see `flap`
-            raise TypeError(
-                f"play needs a Timeline, such as Timeline().at(5, 'black-hole').at(41, 'flow'), not {timeline!r}"
-            )
+        what = "a Timeline, such as Timeline().at(5, 'black-hole').at(41, 'flow')"
+        check("timeline", timeline, Timeline, what)
 
         async def play() -> None:
             start = anyio.current_time()

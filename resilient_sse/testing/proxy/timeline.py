@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, TypeAlias, cast, get_args
 
-from resilient_sse.testing.proxy.profiles import PROFILES, Profile, check_seconds
+from resilient_sse.testing.checks import check_seconds
+from resilient_sse.testing.proxy.profiles import PROFILES, Profile
 from resilient_sse.testing.proxy.toxics import TOXICS, Toxic
 
 __all__ = ["Action", "Timeline", "Word", "parse_action", "parse_toxic"]
@@ -39,7 +40,7 @@ class Timeline:
 
     def __post_init__(self) -> None:
         for at, action in self.moments:
-            check_seconds("the time of a moment", at)
+            check_seconds("the time of a moment", at, zero=True)
             if isinstance(action, str) and action not in _WORDS:
                 raise _unknown(action)
         object.__setattr__(self, "moments", tuple(sorted(self.moments, key=lambda moment: moment[0])))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
-from resilient_sse.testing.proxy.profiles import check_kbps, check_seconds, check_share
+from resilient_sse.testing.checks import check, check_seconds, check_share, check_whole
+from resilient_sse.testing.proxy.profiles import check_kbps
 
 __all__ = [
     "TOXICS",
@@ -33,26 +35,24 @@ Direction: TypeAlias = Literal["down", "up", "both"]
 """`down` is from the server to the client."""
 
 
-def _check_direction(name: str, direction: str) -> None:
-    if direction not in ("down", "up", "both"):
-        raise ValueError(f"{name} must be 'down', 'up' or 'both', not {direction!r}")
+def _check_direction(name: str, direction: object) -> None:
+    check(name, direction, str, "'down', 'up' or 'both'", lambda way: way in get_args(Direction))
 
 
-def _check_count(name: str, count: int | None) -> None:
-    least = 0 if name == "after" else 1
-    if count is not None and count < least:
-        raise ValueError(f"{name} must be {least} or more, not {count!r}")
+def _check_times(name: str, times: object) -> None:
+    if times is not None:
+        check_whole(name, times, least=1)
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
-    "delay": check_seconds,
+    "delay": partial(check_seconds, zero=True),
     "jitter": check_share,
     "share": check_share,
     "kbps": check_kbps,
     "direction": _check_direction,
-    "size": _check_count,
-    "after": _check_count,
-    "times": _check_count,
+    "size": partial(check_whole, least=1),
+    "after": check_whole,
+    "times": _check_times,
 }
 
 
@@ -62,9 +62,9 @@ class _Checked:
     __slots__ = ()
 
     def __post_init__(self) -> None:
-        for name, check in _CHECKS.items():
+        for name, check_value in _CHECKS.items():
             if hasattr(self, name):
-                check(name, getattr(self, name))
+                check_value(name, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,14 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from resilient_sse.testing.server.checks import (
-    check,
-    check_seconds,
-    check_text,
-    check_user,
-    check_whole,
-    shown,
-)
+from resilient_sse.testing.checks import check, check_seconds, check_text, check_whole, shown
 from resilient_sse.testing.server.faults import LOOP_PATH, Faults
 from resilient_sse.testing.server.page import stream_page
 from resilient_sse.testing.server.requests import (
@@ -34,6 +27,7 @@ from resilient_sse.testing.server.requests import (
     RequestRecord,
     accepts_gzip,
     check_publication,
+    check_user,
     read_publication,
     read_request,
 )

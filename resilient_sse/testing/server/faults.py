@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 import anyio
 from starlette.responses import RedirectResponse, Response
 
-from resilient_sse.testing.server.checks import check, check_seconds, check_text, check_whole, shown
+from resilient_sse.testing.checks import check, check_seconds, check_share, check_text, check_whole, shown
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -444,7 +444,7 @@ class Drop(Fault):
     _random: random.Random = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        check("rate", self.rate, (int, float), "a number between 0 and 1", lambda rate: 0 <= rate <= 1)
+        check_share("rate", self.rate)
         check("seed", self.seed, int, "a whole number")
         object.__setattr__(self, "_random", random.Random(self.seed))  # noqa: S311 - wanted to be the same again
 

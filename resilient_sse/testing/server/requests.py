@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
-from resilient_sse.testing.server.checks import check_seconds, check_text, check_user, check_whole, shown
+from resilient_sse.testing.checks import check_seconds, check_text, check_whole, shown
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -25,12 +25,14 @@ __all__ = [
     "RequestRecord",
     "accepts_gzip",
     "check_publication",
+    "check_user",
     "read_publication",
     "read_request",
 ]
 
 DEFAULT_USER = "default"
 
+_MAX_USER = 256  # characters
 _MANY_USERS = 10_000
 _CURSOR = re.compile(r"-?[0-9]{1,18}")  # below 2**63, which is what SQLite and Redis can number
 _EXCERPT = 40
@@ -216,6 +218,19 @@ async def read_publication(request: Request) -> dict[str, Any]:
     except RecursionError:
         raise BadRequestError("data is nested too deeply") from None
     return {"data": data, "event": event, "user_id": user}
+
+
+def check_user(user: object) -> None:
+    """
+    Check a user's id.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is too long, or cannot be encoded as UTF-8.
+    """
+    check_text("user_id", user)
+    if (length := len(str(user))) > _MAX_USER:
+        raise ValueError(f"user_id must not be longer than {_MAX_USER} characters; this one has {length}")
 
 
 def check_publication(data: object, event: object, user: object) -> None:

@@ -53,7 +53,7 @@ def test_an_unknown_profile_is_answered_with_those_there_are():
         ({"up_kbps": math.inf}, "up_kbps must be"),
         ({"latency": -0.1}, "latency must be a number of seconds, 0 or more"),
         ({"latency": math.nan}, "latency must be"),
-        ({"jitter": 20}, "jitter must be a share between 0 and 1, not 20; 20 % is 0.2"),
+        ({"jitter": 20}, r"jitter must be a share between 0 and 1 \(20 % is 0.2\), not 20"),
         ({"jitter": -0.1}, "jitter must be"),
         ({"loss": 1.1}, "loss must be a share"),
         ({"loss": math.nan}, "loss must be a share"),

@@ -95,7 +95,7 @@ PATH = "/api/v1/publish"
         (lambda: GiantLine(size=0), ValueError, "^size must be a whole number, at least 1"),
         (lambda: Trickle(every=-0.1), ValueError, "^every must be a number of seconds, 0 or more"),
         (lambda: Duplicate(times=0), ValueError, "^times must be a whole number, at least 1"),
-        (lambda: Drop(rate=float("nan")), ValueError, "^rate must be a number between 0 and 1"),
+        (lambda: Drop(rate=float("nan")), ValueError, "^rate must be a share between 0 and 1"),
     ],
 )
 def test_arguments(make, error, match):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from resilient_sse.testing.server.checks import check_whole
+from resilient_sse.testing.checks import check_whole
 from resilient_sse.testing.wire import event as wire_event
 
 __all__ = ["Announce", "EventStore", "StoreError", "StoredEvent", "check_bounds"]

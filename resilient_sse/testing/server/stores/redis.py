@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
-from resilient_sse.testing.server.checks import shown
+from resilient_sse.testing.checks import shown
 from resilient_sse.testing.server.stores.protocol import Announce, StoredEvent, StoreError, check_bounds
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 """
-The same stream for programs with threads: `for event in stream`, no event loop to run.
+The stream of events for threads.
 
 Theory of operation.  One event loop in one thread of the process carries all streams.  A call of a stream, such as
 asking for the next event, starts a coroutine there and waits in the calling thread for messages out of it: the
@@ -356,7 +356,12 @@ class ResilientStream:
         traceback: TracebackType | None,
     ) -> None:
         """Close the stream; commit the last event only if the block ended without an exception."""
-        self._call(lambda: self._stream.__aexit__(exc_type, exc, traceback))
+
+        async def leave() -> None:
+            self._stream._give_back(self._batch, self._given)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            await self._stream.__aexit__(exc_type, exc, traceback)
+
+        self._call(leave)
 
     def __del__(self) -> None:
         """Close a connection that was left open, and warn about it."""

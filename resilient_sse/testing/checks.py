@@ -6,10 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["MAX_USER", "check", "check_seconds", "check_text", "check_user", "check_whole", "shown"]
-
-MAX_USER = 256
-"""How many characters a user's id may have."""
+__all__ = ["check", "check_seconds", "check_share", "check_text", "check_whole", "shown"]
 
 _EXCERPT = 60
 
@@ -51,25 +48,16 @@ def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
     check(name, value, (int, float), wanted, lambda time: (0 if zero else 5e-324) <= time < math.inf)
 
 
+def check_share(name: str, value: object) -> None:
+    """Check a share; errors as in `check`."""
+    check(name, value, (int, float), "a share between 0 and 1 (20 % is 0.2)", lambda share: 0 <= share <= 1)
+
+
 def check_text(name: str, value: object, *, line: bool = False) -> None:
     """Check a text that can be sent, of one *line* perhaps; errors as in `check`."""
-    check(
-        name,
-        value,
-        str,
-        "a string of one line" if line else "a string",
-        lambda text: not (line and {*"\r\n"} & {*text}),
-    )
+    wanted = "a string of one line" if line else "a string"
+    check(name, value, str, wanted, lambda text: not (line and {*"\r\n"} & {*text}))
     try:
         str(value).encode()
     except UnicodeEncodeError:
         raise ValueError(f"{name} holds half a surrogate pair, which cannot be sent as UTF-8") from None
-
-
-def check_user(user: object) -> None:
-    """Check a user's id; errors as in `check`."""
-    check_text("user_id", user)
-    if len(str(user)) > MAX_USER:
-        raise ValueError(
-            f"user_id must not be longer than {MAX_USER} characters; this one has {len(str(user))}"
-        )

@@ -1,0 +1,110 @@
+"""`resilient-sse relay`: streams into Redis Streams."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from resilient_sse.cli.arguments import COUNT, checked, command, option, refuse
+from resilient_sse.cli.exits import Exit, complain, explain
+from resilient_sse.cli.tail import HEADER, URL
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+
+__all__ = ["relay"]
+
+_CONNECT_SECONDS = 5.0
+
+
+@command(
+    "Copy the event stream at URL into a Redis Stream: one copy of each, in order, whatever is killed when.  "
+    "With --config, share many streams with other workers.  Runs until Ctrl-C, or until the stream is complete.",
+    examples="""
+resilient-sse relay https://host/trades --to redis://127.0.0.1/0 --stream trades --maxlen 1000000
+resilient-sse relay --config relay.toml
+""",
+    exits={
+        0: "the stream is complete, or with --config a signal ended it",
+        3: "the answer is no event stream (status or content type)",
+        4: "Redis cannot be reached or refuses, or another relay appends to the stream",
+    },
+)
+@click.argument("url", type=URL, required=False)
+@option("--to", metavar="URL", help="The Redis or Valkey, such as redis://127.0.0.1/0.")
+@option("--stream", "name", metavar="NAME", help="The Redis Stream, made if it does not exist.")
+@option("-H", "--header", "headers", type=HEADER, multiple=True, help="Repeatable.")
+@option("--maxlen", type=COUNT, help="About how many entries are kept; all by default.")
+@option("--batch", type=COUNT, default=500, help="The most events appended in one step.")
+@option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file in TOML that names Redis and many streams; nothing else may be given.",
+)
+def relay(
+    *,
+    url: str | None,
+    to: str | None,
+    name: str | None,
+    headers: tuple[tuple[str, str], ...],
+    maxlen: int | None,
+    batch: int,
+    config: Path | None,
+) -> int:
+    """Copy until the stream ends, or the program is told to."""
+    given = [url, to, name]
+    if config is not None and (any(given) or headers or maxlen):
+        refuse("--config says all; give nothing beside it")
+    if config is None and not all(given):
+        refuse("URL, --to and --stream are needed, or --config")
+    import anyio
+
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("resilient_sse").setLevel(logging.INFO)
+    if config is not None:
+        from resilient_sse.relay import load_config, run_worker
+
+        with checked():
+            found = load_config(config)
+        return anyio.run(_ending, run_worker(found))
+
+    from resilient_sse import ResilientStream
+    from resilient_sse.relay import RedisLog, Relay
+
+    def opened(position: str | None) -> ResilientStream:
+        return ResilientStream(str(url), headers=[*headers], last_event_id=position, max_retries=None)
+
+    with checked():
+        opened(None)  # which checks the arguments, and connects to nothing
+        first, log = (
+            RedisLog(str(to), maxlen=maxlen, retry_for=seconds) for seconds in (_CONNECT_SECONDS, None)
+        )
+
+    async def run() -> None:
+        await first.load(str(name))  # a wrong address is told of; later a server that is away is waited for
+        await Relay(opened, log, str(name), batch=batch).run()
+
+    return anyio.run(_ending, run())
+
+
+async def _ending(work: Coroutine[Any, Any, None]) -> Exit:
+    """Do the work, and return how it ended."""
+    import redis
+
+    from resilient_sse import ResilientSSEError
+
+    try:
+        await work
+    except ResilientSSEError as error:
+        code, text = explain(error)
+        complain(text)
+        return code
+    except (redis.RedisError, OSError) as error:
+        complain(f"Redis: {error}")
+        return Exit.OTHER
+    return Exit.ENDED

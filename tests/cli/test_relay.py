@@ -1,0 +1,97 @@
+"""The command `relay`, as a process, into a real Valkey."""
+
+import signal
+import time
+
+import pytest
+
+from resilient_sse.cli import main
+from tests.checkpoints.redis_process import Server
+from tests.checkpoints.replaying import replaying
+
+
+@pytest.fixture
+def valkey(tmp_path):
+    """Run a server of the test's own."""
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+    server.client.close()
+
+
+def is_whole(valkey, name: str) -> bool:
+    """Whether there is one copy of each event, in order."""
+    entries = [(int(f[b"ordinal"]), int(f[b"data"])) for _, f in valkey.client.xrange(name)]
+    numbers = range(1, len(entries) + 1)
+    return entries == list(zip(numbers, numbers, strict=True))
+
+
+def wait_for(valkey, name: str, length: int) -> None:
+    """Wait until a log has grown."""
+    for _ in range(3000):
+        if valkey.client.xlen(name) >= length:
+            return
+        time.sleep(0.01)
+    pytest.fail("nothing is copied")
+
+
+def test_one_stream(valkey, start):
+    """It copies until Ctrl-C, and a second run goes on where the log ends (P62)."""
+    with replaying() as url:
+        for length in (50, 120):
+            command = start("relay", url, "--to", valkey.url, "--stream", "trades", "--batch", "7")
+            wait_for(valkey, "trades", length)
+            command.send_signal(signal.SIGINT)
+            assert command.wait() == 130
+    assert is_whole(valkey, "trades")
+
+
+def test_many_streams(valkey, start, tmp_path):
+    """Two workers of one configuration share its streams; SIGTERM ends them well (P62)."""
+    with replaying() as url:
+        tables = "".join(f'[[streams]]\nname = "s{n}"\nurl = "{url}/{n}"\n' for n in range(4))
+        config = tmp_path / "relay.toml"
+        config.write_text(f'redis = "{valkey.url}"\nlease = 2.0\n{tables}', encoding="utf-8")
+        workers = [start("relay", "--config", str(config)) for _ in range(2)]
+        for n in range(4):
+            wait_for(valkey, f"s{n}", 20)
+        for worker in workers:
+            worker.send_signal(signal.SIGTERM)
+        assert [worker.wait() for worker in workers] == [0, 0]
+    assert all(is_whole(valkey, f"s{n}") for n in range(4))
+
+
+@pytest.mark.parametrize(
+    "arguments, code, says",
+    [
+        (["http://host/"], 2, "--to and --stream are needed"),
+        (["http://host/", "--to", "nonsense", "--stream", "x"], 2, "Redis URL must specify"),
+        (["ftp://host/", "--to", "redis://127.0.0.1:1/", "--stream", "x"], 2, "url must be"),
+        (["http://host/", "--to", "redis://127.0.0.1:1/", "--stream", "x", "--maxlen", "0"], 2, "--maxlen"),
+        (["--config", "nowhere.toml"], 2, "nowhere.toml"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value)[:20],
+)
+def test_wrong_arguments(arguments, code, says, capsys):
+    """One line says what is wrong, and names the help."""
+    assert main(["relay", *arguments]) == code
+    printed = capsys.readouterr().err
+    assert says in printed
+    assert len(printed.splitlines()) == 1
+
+
+def test_two_streams_of_one_name(tmp_path, capsys):
+    """A configuration that makes no sense is refused with its name, and nothing is written."""
+    config = tmp_path / "relay.toml"
+    stream = '[[streams]]\nname = "a"\nurl = "http://host/"\n'
+    config.write_text(f'redis = "redis://127.0.0.1:1/"\n{stream}{stream}', encoding="utf-8")
+    assert main(["relay", "--config", str(config)]) == 2
+    assert "two streams are named 'a'" in capsys.readouterr().err
+
+
+def test_redis_is_away(monkeypatch, capsys):
+    """A wrong address is told of at the start."""
+    monkeypatch.setattr("resilient_sse.cli.relay._CONNECT_SECONDS", 0.1)
+    assert main(["relay", "http://127.0.0.1:1/", "--to", "redis://127.0.0.1:1/", "--stream", "x"]) == 4
+    assert "refused" in capsys.readouterr().err
