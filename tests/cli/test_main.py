@@ -137,7 +137,7 @@ def test_a_missing_extra(run, monkeypatch):
 @pytest.mark.parametrize(
     "typed,offered",
     [
-        ("resilient-sse t", ["tail", "relay", "top"]),
+        ("resilient-sse t", ["tail", "top"]),
         ("resilient-sse tail --st", ["--stall-timeout"]),
         ("resilient-sse rules p", ["prometheus"]),
         ("resilient-sse fault --profile slow", ["slow-3g"]),
