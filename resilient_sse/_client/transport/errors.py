@@ -95,7 +95,7 @@ def raise_translated(exc: Exception, *, opened: bool) -> NoReturn:
 
 
 def _part_from_frames(exc: BaseException | None) -> None:
-    """Take the frames from errors of httpcore and anyio, circles by `contextlib`; httpx's keep them."""
+    """Take the frames from errors of httpcore and anyio, with which they make circles; httpx's keep theirs."""
     while exc is not None and type(exc).__module__.startswith(("httpcore", "anyio")):
         exc.__traceback__ = None
         exc = exc.__cause__ or exc.__context__
