@@ -282,9 +282,10 @@ class Worker:
             await self._stopped.wait()
         finally:
             scope.cancel()
-            with anyio.CancelScope(shield=True), suppress(*self._server.errors):
+            if self._deadline:
                 wake = f"{self._group}:wake:{self.id}"
-                await self._server.ask(lambda _again: self._server.client.lpush(wake, 1))
+                with anyio.CancelScope(shield=True), suppress(*self._server.errors):
+                    await self._server.ask(lambda _again: self._server.client.lpush(wake, 1))
 
     async def _keep(self, tasks: TaskGroup) -> None:
         """Renew at a third of the lease, or as soon as there is something to take or to give."""

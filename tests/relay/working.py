@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +50,9 @@ def opened(upstream: str, name: str, position: str | None) -> ResilientStream:
 
 def worker(shift: Shift) -> Worker:
     """Make a worker that records."""
-    streams = {name: lambda position, name=name: opened(shift.upstream, name, position) for name in shift.names}
+    streams = {
+        name: lambda position, name=name: opened(shift.upstream, name, position) for name in shift.names
+    }
     made = Worker(streams, shift.redis, group=GROUP, lease=shift.lease)
     made._log = Recording(shift.redis)
     return made
@@ -70,6 +73,10 @@ class Process:
         self._process.join(30)
         assert self._process.exitcode == 0
 
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
     def kill(self) -> None:
         """Kill it."""
         self._process.kill()
@@ -89,19 +96,16 @@ async def _until(made: Worker, stop: Any) -> None:
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pause: float) -> None:
     """Send what lies behind the given event, for ever."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-    number = int(head.partition("last-event-id:")[2].partition("\r\n")[0] or 0)
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
-    try:
+    with suppress(OSError, EOFError, asyncio.CancelledError):  # the client has gone, or the server ends
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        number = int(head.partition("last-event-id:")[2].partition("\r\n")[0] or 0)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
         while not writer.is_closing():
             number += 1
             writer.write(b"id: %d\ndata: %d\n\n" % (number, number))
             await writer.drain()
             await asyncio.sleep(pause)
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
+    writer.close()
 
 
 @contextmanager
@@ -158,7 +162,7 @@ def faults(client: redis.Redis, names: tuple[str, ...]) -> list[str]:
 
 
 def gaps(client: redis.Redis, name: str) -> dict[str, float]:
-    """Return by the token of its new owner how many seconds passed between the old owner's last and its first event."""
+    """Return for each new owner how many seconds passed between the last event of the old and its first."""
     record: Any = client.hgetall(f"record:{name}")
     entries: Any = client.xrange(name)
     found: dict[str, float] = {}
