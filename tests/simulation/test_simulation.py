@@ -142,6 +142,15 @@ KNOWN = {
         options=Options(ids=Ids.RISING, watched=False, checkpoint=False),
         answers=(Answer(live=(Live(Does.PAUSE, 31), EVENT), close_takes=1.5), Answer(restart=True)),
     ),
+    "a gap is told as its read is cancelled": Plan(
+        options=Options(max_retries=0, activity=True, raises=100),
+        answers=(Answer(live=(EVENT, VANISH, EVENT), chunk=500),),
+        deeds=(Deed(Do.CANCEL, event=1),),
+    ),
+    "aclose() of a connection that is slow to close": Plan(
+        answers=(Answer(live=(EVENT,), end=End.STALL, close_takes=30.0),),
+        deeds=(Deed(Do.ACLOSE, seconds=3.0),),
+    ),
     "an answer that cannot resume is interrupted as it comes": Plan(
         answers=(
             Answer(live=(EVENT, Live(Does.PAUSE, 0.25), EVENT)),
