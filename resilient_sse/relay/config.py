@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -99,8 +99,11 @@ def _config(table: dict[str, Any]) -> Config:
     if not isinstance(tables, list) or not tables:
         raise TypeError("there must be a [[streams]] table for each stream")
     streams: dict[str, Callable[[str | None], ResilientStream]] = {}
-    for number, entry in enumerate(tables, 1):
-        name, opened = _stream(entry, number)
+    entries: list[Any] = tables
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict):
+            raise TypeError("streams must be tables: [[streams]]")
+        name, opened = _stream(cast("dict[str, Any]", entry), number)
         if name in streams:
             raise ValueError(f"two streams are named {name!r}")
         streams[name] = opened
@@ -109,9 +112,7 @@ def _config(table: dict[str, Any]) -> Config:
     return config
 
 
-def _stream(table: Any, number: int) -> tuple[str, Callable[[str | None], ResilientStream]]:  # noqa: ANN401
-    if not isinstance(table, dict):
-        raise TypeError("streams must be tables: [[streams]]")
+def _stream(table: dict[str, Any], number: int) -> tuple[str, Callable[[str | None], ResilientStream]]:
     name = table.get("name")
     if not isinstance(name, str) or not name:
         raise ValueError(f"stream {number} has no name")

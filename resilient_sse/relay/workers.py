@@ -334,11 +334,14 @@ class Worker:
 
     async def _wait(self, until: float) -> None:
         """Wait until it is time to renew, or until another worker has something to give or wants something."""
-        wake = f"{self._group}:wake:{self.id}"
-        while (left := until - time.monotonic()) > 0:
-            seconds = max(0.01, min(left, _WAKE_SECONDS))
+
+        def pop(_again: bool) -> Any:  # noqa: ANN401 - sync or async
+            seconds = max(0.01, min(until - time.monotonic(), _WAKE_SECONDS))
+            return self._server.client.blpop([f"{self._group}:wake:{self.id}"], timeout=seconds)
+
+        while time.monotonic() < until:
             try:
-                if await self._server.ask(lambda _, s=seconds: self._server.client.blpop([wake], timeout=s)):
+                if await self._server.ask(pop):
                     return
             except self._server.errors:
                 await anyio.sleep(self._lease / 30)
