@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from anyio.lowlevel import EventLoopToken
 
 __all__ = [
+    "CLOSE_SECONDS",
     "Alarm",
     "StandIn",
+    "asks_for_loop",
     "clock",
     "finish",
     "hold",
@@ -50,11 +52,13 @@ def on_asyncio() -> bool:
 
 
 def running() -> object:
-    """Return the present event loop, cheaply where it is asyncio's."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return current_token().native_token
+    """Return the present event loop."""
+    return current_token().native_token
+
+
+def asks_for_loop() -> Callable[[], object]:
+    """Return what tells at each read, and cheaply, whether this event loop is still the present one."""
+    return asyncio._get_running_loop if on_asyncio() else running  # noqa: SLF001 - it raises nothing on trio
 
 
 def clock() -> Callable[[], float]:

@@ -20,7 +20,7 @@ import anyio
 from anyio.lowlevel import checkpoint, current_token
 
 from resilient_sse._client.attempts import AttemptLoop
-from resilient_sse._client.backends import CLOSE_SECONDS, clock, finish, running
+from resilient_sse._client.backends import CLOSE_SECONDS, asks_for_loop, clock, finish, running
 from resilient_sse._client.transport import of_callers
 from resilient_sse._core.batches import PORTION
 from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError
@@ -76,6 +76,7 @@ class Pump:
         self._idle: anyio.Event | None = None
         self._closed: anyio.Event | None = None
         self._loop: EventLoopToken | None = None
+        self._running: Callable[[], object] = running
         self._runs_on: object = None  # the event loop of the connection
         self._thread = 0
         self._announced = 0.0
@@ -111,7 +112,7 @@ class Pump:
         if asked:
             self._read_at = None
         try:
-            if self.connection is not None and self._runs_on is not running():
+            if self.connection is not None and self._runs_on is not self._running():
                 await self._lose(
                     ConnectionLostError(Reason.RESET, "the stream goes on in another event loop")
                 )
@@ -447,7 +448,8 @@ class Pump:
         self._cut_attempts = 0
         self._end_attempts()
         self.connection = connection
-        self._runs_on = running()
+        self._running = asks_for_loop()
+        self._runs_on = self._running()
         self._clock = clock()
         self._read_at = now = self._clock()
         session.opened(
@@ -522,7 +524,7 @@ class Pump:
         """Close the connection before anything else is opened: a stream holds one at most."""
         connection, self.connection = self.connection, None
         self._transport.forget()
-        if connection is not None and self._runs_on is not running():
+        if connection is not None and self._runs_on is not self._running():
             connection.abandon()  # only its own event loop could wait for it
             self._transport.abandon()
         elif connection is not None:

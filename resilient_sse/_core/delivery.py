@@ -33,8 +33,8 @@ class Delivery:
     """The queue between the wire and the consumer, and every judgement on the way, one event at a time."""
 
     __slots__ = (
-        "_connection", "_event_id", "_options", "_queue", "_reader", "_stats", "_whole", "_window", "caught_up",
-        "cursor", "done", "failure", "fresh", "last_event_id", "ready", "sequence", "unfinished",
+        "_connection", "_event_id", "_once", "_options", "_queue", "_reader", "_stats", "_whole", "_window",
+        "caught_up", "cursor", "done", "failure", "fresh", "last_event_id", "ready", "sequence", "unfinished",
     )  # fmt: skip
 
     def __init__(self, options: StreamOptions, stats: StreamStats) -> None:
@@ -49,6 +49,9 @@ class Delivery:
         self.sequence = Sequence(options, self._queue, self._window, stats) if options.sequence else None
         """What checks order and gaps, `None` where ids are no numbers."""
         self._reader = CursorReader(options.cursor, options.dedup_window) if options.cursor else None
+        # Where no function of the user's can raise and nothing is held back, an event is looked at only once.
+        asks = options.asks or self.sequence is not None or self._reader is not None
+        self._once = not asks and options.dedup != "off"
         self._connection = 0
         self._event_id = ""
         self._whole = True  # it began at the server's beginning, so that totals agree
@@ -177,7 +180,10 @@ class Delivery:
     def _deliver(self, block: Block, number: int | None, kind: str, data: str) -> ServerSentEvent | None:
         reader = self._reader if self._options.dedup != "off" else None
         again = reader is not None and reader.comes_again(block.id, kind, data)
-        sighting = Sighting.DUPLICATE if again else self._look(block.id, number, kind, data)
+        if self._once:
+            sighting = self._window.remember(block.id, kind, data) if block.id else Sighting.NEW
+        else:
+            sighting = Sighting.DUPLICATE if again else self._look(block.id, number, kind, data)
         event = make_event(
             kind,
             data,
@@ -191,9 +197,10 @@ class Delivery:
             self.failure = event
             return None
         # Where numbers count without a break, `auto` needs no other reason to drop a repetition.
-        drops = again or self._window.drops or (number is not None and self._options.dedup == "auto")
-        if sighting is Sighting.DUPLICATE and drops:
-            if block.id and number is None and not again:
+        if sighting is Sighting.DUPLICATE and (
+            again or self._window.drops or (number is not None and self._options.dedup == "auto")
+        ):
+            if block.id and number is None and not (again or self._once):
                 self._window.remember(block.id, kind, data)
             self._drop()
             return None
@@ -205,7 +212,11 @@ class Delivery:
             return None
         if last and self._options.total is not None and self._whole:
             self._stats.declared_total = self._options.total(event)
-        self._accept_id(block, number, (kind, data))
+        if not self._once:
+            self._accept_id(block, number, (kind, data))
+        elif block.id is not None:
+            self._set_id(block.id)
+            self._event_id = block.id
         if self._reader is not None:
             self._reader.delivered(block.id, kind, data)
         self.fresh = True

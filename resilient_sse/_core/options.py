@@ -183,6 +183,12 @@ class StreamOptions:
         asked = (self.sequence, self.events, self.until, self.cursor)
         return self.error_events not in (None, ()) or any(each is not None for each in asked)
 
+    @property
+    def asks(self) -> bool:
+        """Whether a function is asked about single events, and may raise, or one of them may be an error."""
+        functions = callable(self.events) or callable(self.until) or self.total is not None
+        return functions or bool(self.error_events)
+
     def wants(self, event: ServerSentEvent) -> bool:
         """Whether *event* passes the filter."""
         wanted = self.events

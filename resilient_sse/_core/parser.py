@@ -162,6 +162,8 @@ class Parser:
         items: list[Found] = []
         if self._tail.startswith(b":") and (start := chunk.find(b"\n") + 1):
             items += self._lines(chunk[:start])
+            if self.overflow is not None:
+                return items
             chunk = chunk[start:]
         if chunk.startswith(b":") and not self._tail and self._fits(chunk) and (said := _COMMENTS(chunk)):
             items.append([("", "", "", "", "", "", str(said[0], "utf-8", "replace"))])

@@ -267,7 +267,12 @@ class Sequence:
             if comes or place is Place.AHEAD:
                 break
             del self._held[0]
-            self._front = deque(items[place is Place.BEHIND :])  # without the block, if it was replayed
+            block = items[0]
+            if place is Place.BEHIND and isinstance(block, Block):  # its number came once more
+                kind, data = block.event or "message", block.data
+                if data is None or self.look(block.id or "", number, kind, data) is not Sighting.CONFLICT:
+                    del items[0]  # but another event does not take its place
+            self._front = deque(items)
         return self._front or self._queue
 
     def _numbered(self, item: Queued) -> int | None:

@@ -115,20 +115,13 @@ class _Connection:
     )  # fmt: skip
 
     def __init__(
-        self,
-        max_event_bytes: int | None,
-        *,
-        opened_at: float | None = None,
-        before: int = 0,
-        cursor: str | None = None,
+        self, limit: int | None, *, at: float | None = None, before: int = 0, cursor: str | None = None
     ) -> None:
-        self.opened_at = opened_at
+        self.opened_at = at
         self.cursor = cursor  # where it began
-        self.parser = Parser(max_event_bytes=max_event_bytes)
-        self.begins, self.received_before = (
-            b"",
-            before,
-        )  # its first bytes, and how many came over the ones before
+        self.parser = Parser(max_event_bytes=limit)
+        self.begins = b""
+        self.received_before = before  # so many bytes came over the ones before
         self.rest, self.fed = b"", 0  # what was received, and how much of it was judged
         self.answered = self.dispatched = self.proved = False  # anything has come; an event; a new one
 
@@ -227,7 +220,7 @@ class Session:
         stats.reconnects += self.connection > 1
         stats.connected_at = now
         limit = self._options.max_event_bytes
-        self._current = _Connection(limit, opened_at=now, before=stats.bytes_received, cursor=delivery.cursor)
+        self._current = _Connection(limit, at=now, before=stats.bytes_received, cursor=delivery.cursor)
         self.outage.accepted()
         self.silence.start()
         if self._recorder is not None:
@@ -459,7 +452,9 @@ class Session:
             if item is None and self._sequence is not None and self._waits_no_longer(self._sequence, now):
                 continue
             if isinstance(item, ServerSentEvent):
-                self._brought(now)
+                self.stats.last_event_at = now
+                if not self._current.proved:
+                    self._brought(now)
             elif self.delivery.fresh:
                 self._proof(now)
             return item
@@ -633,8 +628,7 @@ def _turn(chunk: bytes, start: int) -> int:
         at = chunk.find(b"\n", at, end) + 1
         if not at:
             return _LONG_BYTES_A_TURN
-    short = (
-        chunk.count(b"\n", start, start + _LONG_BYTES_A_TURN // 64) > _LINES_A_TURN // 50
-    )  # spares the rest
+    # The beginning spares to count the rest.
+    short = chunk.count(b"\n", start, start + _LONG_BYTES_A_TURN // 64) > _LINES_A_TURN // 50
     long = not short and chunk.count(b"\n", at, end) <= _LINES_A_TURN
     return _LONG_BYTES_A_TURN if long else _BYTES_A_TURN

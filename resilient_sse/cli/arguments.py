@@ -105,12 +105,13 @@ def option(*names: str, **settings: Any) -> Callable[[Function], Function]:
 
 
 def command(
-    about: str, *, examples: str, exits: Mapping[int, str] | None = None
+    summary: str, about: str, *, examples: str, exits: Mapping[int, str] | None = None
 ) -> Callable[[Callable[..., int]], Command]:
     """
     Make a command of a function that returns an exit code.
 
     Args:
+        summary: What it does, in a line.
         about: What it does.
         examples: Lines for a shell.
         exits: What exit codes mean here; those that all commands have are added.
@@ -124,6 +125,7 @@ def command(
             function.__name__,
             cls=Command,
             help=about,
+            short_help=summary,
             epilog=f"\b\nExamples:\n{shown}\n\n\b\nExit codes:\n{listed}",
             context_settings=SETTINGS,
         )(function)

@@ -1,65 +1,44 @@
-"""The commands, each imported when it is asked for, so that help and completion need nothing heavy."""
+"""The command with its commands; what they need is imported when they run, so help and completion are quick."""
 
 from __future__ import annotations
 
 import os
 import traceback
-from importlib import import_module
 from typing import Final
 
 import click
-from click.shell_completion import CompletionItem, shell_complete
+from click.shell_completion import shell_complete
 
 from resilient_sse.cli.arguments import DEBUG, SETTINGS
+from resilient_sse.cli.demo import demo
 from resilient_sse.cli.exits import Exit, complain
+from resilient_sse.cli.fault import fault
+from resilient_sse.cli.load import load
+from resilient_sse.cli.relay import relay
+from resilient_sse.cli.report import report
+from resilient_sse.cli.rules import rules
+from resilient_sse.cli.serve import serve
+from resilient_sse.cli.tail import tail
+from resilient_sse.cli.top import top
 
 __all__ = ["group", "run"]
 
 _PROGRAM: Final = "resilient-sse"
 _COMPLETE: Final = "_RESILIENT_SSE_COMPLETE"  # click's name for the variable by which a shell asks
-_ABOUT: Final = {
-    "demo": "Watch a stream survive a bad network (about 20 s).",
-    "tail": "Follow a stream and print its events.",
-    "relay": "Copy streams into Redis Streams.",
-    "top": "Watch the streams of a running program.",
-    "rules": "Write alert rules, monitors and a dashboard.",
-    "serve": "Run the reference server.",
-    "fault": "Put a bad network before a server.",
-    "report": "Play the production scenarios and report.",
-    "load": "Put many streams on a server and measure.",
-}
 
 
 class _Commands(click.Group):
-    """The command, which knows of its commands only their names and what they are about."""
+    """Commands in an order of our own."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click gives it
         """Return the names."""
-        return [*_ABOUT]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import a command."""
-        if cmd_name not in _ABOUT:
-            return None
-        module = import_module(f"resilient_sse.cli.{cmd_name}")
-        found: click.Command = getattr(module, cmd_name)
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the commands in the help."""
-        with formatter.section("Commands"):
-            formatter.write_dl([*_ABOUT.items()])
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Complete the name of a command, or an option."""
-        names = [name for name in _ABOUT if name.startswith(incomplete)]
-        items = [CompletionItem(name, help=_ABOUT[name]) for name in names]
-        return items + click.Command.shell_complete(self, ctx, incomplete)
+        return [*self.commands]
 
 
 @click.group(
     _PROGRAM,
     cls=_Commands,
+    commands=[demo, tail, relay, top, rules, serve, fault, report, load],
     no_args_is_help=False,
     context_settings=SETTINGS,
     help="Server-Sent Events that survive drops, stalls and restarts.",

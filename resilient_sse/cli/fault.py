@@ -91,6 +91,7 @@ _time = partial(option, section="What happens in time")
 
 
 @command(
+    "Put a bad network before a server.",
     "Stand between clients and a server as a network that is slow, lossy, absent or changing.  Runs until Ctrl-C, "
     "or with --stdin until its standard input ends.",
     examples="""

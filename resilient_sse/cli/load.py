@@ -44,6 +44,7 @@ _network = partial(option, section="Network")
 
 
 @command(
+    "Put many streams on a server and measure.",
     "Run many streams in this process against the reference server, over networks that are slow and break, and "
     "measure them: messages, reconnect times, CPU and memory.  Server and networks are processes of their own.  "
     "Needs the extra resilient-sse[testing].\n\n"

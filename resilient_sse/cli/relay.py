@@ -23,6 +23,7 @@ _CONNECT_SECONDS = 5.0
 
 
 @command(
+    "Copy streams into Redis Streams.",
     "Copy the event stream at URL into a Redis Stream: one copy of each, in order, whatever is killed when.  "
     "With --config, share many streams with other workers.  Runs until Ctrl-C, or until the stream is complete.",
     examples="""
@@ -58,7 +59,7 @@ def relay(
 ) -> int:
     """Copy until the stream ends, or the program is told to."""
     given = [url, to, name]
-    if config is not None and (any(given) or headers or maxlen):
+    if config is not None and any([*given, headers, maxlen]):
         refuse("--config says all; give nothing beside it")
     if config is None and not all(given):
         refuse("URL, --to and --stream are needed, or --config")

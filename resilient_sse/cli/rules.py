@@ -52,6 +52,7 @@ _OWN = Parsed(_label, "NAME")
 
 
 @command(
+    "Write alert rules, monitors and a dashboard.",
     f"Write alert rules, monitors or a dashboard, all made from one table.\n\n\b\n{_LISTED}",
     examples="resilient-sse rules prometheus --runbooks 'https://docs.example.com/runbooks/*.html' -o rules.yml",
     exits={0: "written", 4: "the file cannot be written"},

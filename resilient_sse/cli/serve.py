@@ -88,6 +88,7 @@ _publishing = partial(option, section="Publishing by itself")
 
 
 @command(
+    "Run the reference server.",
     "Run the reference server: GET /api/v1/stream, POST /api/v1/publish, GET /api/v1/stats, and at / a page that "
     "shows the stream.  Needs the extra resilient-sse[testing].",
     examples="""

@@ -112,6 +112,7 @@ _output = partial(option, section="Output")
 
 
 @command(
+    "Follow a stream and print its events.",
     "Follow the event stream at URL, reconnecting and resuming as needed.  Events go to standard output, "
     "everything else to standard error.  A URL without a scheme is http://, and :8000/path is on this machine.",
     examples="""
@@ -141,6 +142,12 @@ resilient-sse tail -H 'Authorization: Bearer TOKEN' -d @prompt.json --until '[DO
 @_request("-L", "--location", is_flag=True, expose_value=False, help="Ignored: redirects are followed.")
 @_request("-N", "--no-buffer", is_flag=True, expose_value=False, help="Ignored: nothing is ever buffered.")
 @_stream("--last-event-id", metavar="ID", help="Resume after this id.")
+@_stream(
+    "--checkpoint",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep the position in this file, and go on from it next time.",
+)
 @_stream("--resume-param", metavar="NAME", help="A query parameter that carries the id too.")
 @_stream("--events", type=Parsed(_types, "A,B"), help="Only events of these types.")
 @_stream(
@@ -210,7 +217,10 @@ def _made(
 ) -> ResilientStream:
     """Make the stream; what is *given* beside the named has the names of its arguments."""
     from resilient_sse import ResilientStream
+    from resilient_sse.checkpoints import SQLiteCheckpoint
 
+    if given["checkpoint"]:
+        given["checkpoint"] = SQLiteCheckpoint(given["checkpoint"])
     given["headers"] = [*given["headers"]]
     given["method"] = given["method"] or ("POST" if data else "GET")
     if data:

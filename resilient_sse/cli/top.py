@@ -84,6 +84,7 @@ def _address(text: str) -> Address:
 
 
 @command(
+    "Watch the streams of a running program.",
     "Watch the streams of a running program, which must have opened a console:\n\n\b\n"
     "  console = Console(); ResilientStream(url, observers=[console]); async with console: ...\n\n"
     "PROGRAM is the number of a process, or where its console listens: a path, or HOST:PORT.  Without it, the "

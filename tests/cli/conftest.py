@@ -94,6 +94,11 @@ async def missing(request: Request) -> Response:
     return JSONResponse({"error": "no such\nstream \x1b[2J"}, status_code=404)
 
 
+async def gone(request: Request) -> Response:
+    """Say that what comes after the id is there no more."""
+    return Response(status_code=410)
+
+
 async def page(request: Request) -> Response:
     """Answer with something else."""
     return HTMLResponse("<p>hello</p>")
@@ -102,7 +107,7 @@ async def page(request: Request) -> Response:
 @pytest.fixture(scope="session")
 def site() -> Iterator[str]:
     """Serve the routes above for all tests, and give the address."""
-    handlers = [reply, endless, quiet, echo, hostile, missing, page]
+    handlers = [reply, endless, quiet, echo, hostile, missing, gone, page]
     routes = [Route(f"/{handler.__name__}", handler, methods=["GET", "POST", "PUT"]) for handler in handlers]
     config = uvicorn.Config(
         Starlette(routes=routes), ws="none", loop="asyncio", log_config=None, timeout_graceful_shutdown=1

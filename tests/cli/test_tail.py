@@ -285,6 +285,13 @@ def test_what_is_no_stream(run, site):
     assert done.err == f"resilient-sse: error: {expected}\n"
 
 
+def test_a_loss_is_told(run, site):
+    """What the server cannot give again is news (P61)."""
+    done = run("tail", f"{site}/gone", "--last-event-id", "9")
+    assert done.code == 3
+    assert "* Gap (unresumable) after id 9, before id None: events may be missing\n" in done.err
+
+
 def test_connection_refused(run):
     """Nobody listens, and no retry is allowed: exit code 1."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -478,3 +485,12 @@ def test_memory_is_flat(command, site):
     )
     short, long = map(int, done.stderr.split())
     assert long < 1.1 * short
+
+
+def test_a_position_in_a_file(site, run, tmp_path):
+    """A second run goes on behind what the first has printed (P55)."""
+    file = str(tmp_path / "position.db")
+    first = run("tail", f"{site}/reply", "--checkpoint", file, "--raw", "--count", "2")
+    second = run("tail", f"{site}/reply", "--checkpoint", file, "--raw", "--count", "2")
+    assert (first.code, second.code) == (0, 0)
+    assert first.out + second.out == "one\ntwo\nlines\nthree\nbye\n"

@@ -8,11 +8,15 @@ import anyio
 import anyio.lowlevel
 import httpcore
 import httpx
+import pytest
 
 from resilient_sse import Backoff, ResilientStream, StateChange
 from resilient_sse.testing import Reply, Script, event
 
 URL = "https://host/stream"
+
+one_loop = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+"""For tables of what the core decides, or the request says: no event loop has a part in it."""
 
 
 def make(script: Script, url: str = URL, **options: Any) -> ResilientStream:

@@ -12,7 +12,7 @@ import pytest
 import resilient_sse
 from resilient_sse import Backoff, HandshakeError, ResilientStream
 from resilient_sse.testing import event
-from tests.client.support import URL, Record, drain, make
+from tests.client.support import URL, Record, drain, make, one_loop
 
 
 async def test_what_changes_later_changes_nothing(script):
@@ -122,6 +122,7 @@ def test_decoders_and_observers_must_not_be_async():
 
 
 @pytest.mark.parametrize("name", ["until", "events", "classify"])
+@one_loop
 async def test_a_hidden_async_function_is_found_at_its_first_answer(script, name):
     """A lambda around an async function cannot be seen; a coroutine that would count as true can (P53)."""
     script.respond(event("1")).drop()
@@ -151,6 +152,7 @@ async def test_a_hidden_async_decoder(script):
         ({b"X-A": b"secret\x00"}, "the value of b'X-A'"),
     ],
 )
+@one_loop
 async def test_headers_that_cannot_be_sent(script, headers, complaint):
     """They are found at construction, or at the attempt whose function returns them; no value is shown (P53)."""
     with pytest.raises(ValueError, match=r"^headers: ") as at_once:
@@ -190,6 +192,7 @@ def test_values_of_the_wrong_type(argument, complaint):
         {"events": {"heartbeat"}, "sequence": resilient_sse.integers, "until": lambda item: item.data == "1"},
     ],
 )
+@one_loop
 async def test_what_is_asked_for_by_name_is_delivered(script, options):
     """A type that `events` or `until` names is no heartbeat, whatever `heartbeat_events` says (section 3.3)."""
     script.respond(event("0", event="other", id="1"), event("1", event="heartbeat", id="2")).hang()

@@ -18,7 +18,7 @@ from resilient_sse import (
 )
 from resilient_sse.checkpoints import Checkpoint
 from resilient_sse.testing import Refusal, Reply, Script, event
-from tests.client.support import make, numbered
+from tests.client.support import make, numbered, one_loop
 from tests.docs.pages import table, text_of
 
 
@@ -229,6 +229,7 @@ def test_the_table_in_the_docs():
 
 
 @pytest.mark.parametrize("name", LOSSES)
+@one_loop
 async def test_each_loss_is_told_once(name):
     """P61: one `Gap` or one typed error for each loss, none where nothing is lost, and nothing twice."""
     loss = LOSSES[name]

@@ -10,7 +10,7 @@ from resilient_sse import Comment, ServerSentEvent
 from resilient_sse._core.session import Step
 from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
 from resilient_sse.testing import ReplayServer, event
-from tests.client.support import URL, drain, make, numbered, take
+from tests.client.support import URL, drain, make, numbered, one_loop, take
 
 
 def at_once(*ids):
@@ -106,6 +106,7 @@ async def test_others_get_their_turn_every_hundred_events(script):
     "tiny", [b"\n", b":\n", b"id\n\n", b"data\n\n", b"data:\n\n", b"retry:1\n", b"x\n\n"]
 )
 @pytest.mark.parametrize("lane", [{}, {"until": "done"}], ids=["batches", "one-by-one"])
+@one_loop
 async def test_a_chunk_of_tiny_blocks_holds_nobody(script, tiny, lane):
     """A megabyte of them is judged in parts, and cancellation comes through in between (3.8)."""
     script.respond(tiny * (2**20 // len(tiny))).hang()

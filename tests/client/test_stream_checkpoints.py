@@ -9,7 +9,7 @@ import pytest
 from resilient_sse import CheckpointError, ResilientStream, StreamState, integers
 from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
 from resilient_sse.testing import ReplayServer, comment, event, pause
-from tests.client.support import URL, Record, drain, make, numbered, take
+from tests.client.support import URL, Record, drain, make, numbered, one_loop, take
 
 
 class Store(MemoryCheckpoint):
@@ -236,6 +236,7 @@ async def test_a_cleared_id_is_stored_as_cleared(script):
 
 
 @pytest.mark.parametrize("poison", ["2 ", "2\x01", "x" * 5000], ids=["edge-space", "control", "long"])
+@one_loop
 async def test_an_id_that_no_header_can_carry_is_not_stored(script, poison):
     """It could not resume anything, so the last good one stays until the next good one (P7, R175)."""
     script.respond(*numbered(1), event("a", id=poison), event("b"), *numbered(3)).hang()
@@ -489,6 +490,7 @@ async def test_a_store_that_cannot_be_read_is_no_fresh_start(script, error):
 
 
 @pytest.mark.parametrize("stored", ["5\n", " 5", "5\x00", "5" * 5000], ids=["line", "edge", "nul", "long"])
+@one_loop
 async def test_a_stored_id_that_cannot_be_sent_is_no_fresh_start(script, stored):
     """A spoilt position is an error and not a stream that begins anywhere, unless that is asked for (P20)."""
     store = Store()

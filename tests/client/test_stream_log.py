@@ -19,7 +19,7 @@ from resilient_sse import (
 )
 from resilient_sse.testing import Reply, event, pause
 from resilient_sse.testing.steps import Refusal
-from tests.client.support import Record, drain, make, numbered, take
+from tests.client.support import Record, drain, make, numbered, one_loop, take
 
 
 def warnings_in(caplog):
@@ -225,6 +225,7 @@ async def test_an_empty_answer_is_told(script):
 @pytest.mark.parametrize(
     "step", [Reply(), Reply(status=503), Refusal(), Reply(event("x", id="1")).drop()], ids=str
 )
+@one_loop
 async def test_no_backend_is_told_to_refresh(script, caplog, step):
     """What is logged or raised is for a program and its operators; only `message` is for people (kind 14)."""
     caplog.set_level(logging.DEBUG, "resilient_sse")

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from resilient_sse.testing import ReplayServer, Reply, event
-from tests.client.support import URL, make, numbered, take
+from tests.client.support import URL, make, numbered, one_loop, take
 
 IDS = [str(number) for number in range(50)]
 
@@ -23,6 +23,7 @@ async def test_the_id_is_sent_in_both_forms(script):
 
 
 @pytest.mark.parametrize("given", ["é", "日本", "a b", "\U0001f600", "-1", 'x"; y=1'])
+@one_loop
 async def test_ids_travel_as_utf_8(script, given):
     """Ids go into the header as UTF-8 bytes and into the parameter percent-encoded (P7, R148)."""
     script.respond(event("a", id=given)).drop()
@@ -54,6 +55,7 @@ async def test_an_empty_id_clears(script):
 
 
 @pytest.mark.parametrize("poison", [b" 2", b"2\x00", b"2\x01", b"2\t", b"2\x7f", b"x" * 5000], ids=range(6))
+@one_loop
 async def test_ids_that_no_header_can_carry(script, poison):
     """Such an id is delivered, or ignored as the standard says; the last good one resumes (P7, R175)."""
     script.respond(*numbered(1), b"id: " + poison + b"\ndata: a\n\n").drop()
@@ -132,6 +134,7 @@ async def test_an_inherited_id_drops_nothing(script):
 
 
 @pytest.mark.parametrize("mode, expected", [("always", 2), ("replay", 3), ("off", 4)])
+@one_loop
 async def test_dedup_modes(script, mode, expected):
     """Repeats are dropped always, only when resumed, or never (section 3.2)."""
     script.respond(*numbered(1, 1)).drop()

@@ -29,7 +29,7 @@ from resilient_sse import (
 from resilient_sse._client.transport import clients
 from resilient_sse.testing import Reply, comment, event, pause
 from resilient_sse.testing.steps import Refusal
-from tests.client.support import URL, Record, drain, make, numbered, take
+from tests.client.support import URL, Record, drain, make, numbered, one_loop, take
 
 OTHER = "https://elsewhere/stream"
 SECRETS = ("authorization", "cookie", "x-secret", "x-default")
@@ -147,6 +147,7 @@ async def test_accepting_and_closing_at_once_is_no_recovery(script):
     ids=["id", "comment", "retry", "short-retry", "repeated", "heartbeat", "proxy", "all"],
 )
 @pytest.mark.parametrize("max_retries", [0, 5])
+@one_loop
 async def test_servers_that_poll_by_design(script, caplog, answer, pace, max_retries):
     """A clean end of an answer that brought anything is paced, and neither a failure nor a loss (P48)."""
     script.respond(*numbered(1)).end()
@@ -164,6 +165,7 @@ async def test_servers_that_poll_by_design(script, caplog, answer, pace, max_ret
 
 @pytest.mark.parametrize("lasts", [30, 55])
 @pytest.mark.parametrize("backoff", [Backoff(jitter=0), Backoff(maximum=60, jitter=0)])
+@one_loop
 async def test_a_proxy_that_cuts_a_quiet_stream_never_ends_it(script, lasts, backoff):
     """Whatever pace the server asks for, a connection that held for half a minute has worked (P48)."""
     for _ in range(20):
@@ -232,6 +234,7 @@ async def test_a_connection_that_lasts_resets_the_counter(script, lasted, after)
     "field, delays",
     [("3000", [3, 5, 5]), ("8000", [8, 8, 8]), ("0", [0.1, 0.2, 0.4]), ("250", [0.25, 0.5, 1])],
 )
+@one_loop
 async def test_retry_field_replaces_the_first_delay(script, field, delays):
     """`retry:` is where the growth begins from then on, never below a tenth of a second (P6)."""
     script.respond(f"retry: {field}\nid: 1\ndata: a\n\n".encode()).drop()
@@ -244,6 +247,7 @@ async def test_retry_field_replaces_the_first_delay(script, field, delays):
 
 
 @pytest.mark.parametrize("field", ["9" * 400, "86400000"], ids=["400-digits", "a-day"])
+@one_loop
 async def test_retry_field_has_a_ceiling(script, field):
     """No server can make the client sleep for longer than `max_server_delay` (P6)."""
     script.respond(f"retry: {field}\nid: 1\ndata: a\n\n".encode()).drop()
@@ -255,6 +259,7 @@ async def test_retry_field_has_a_ceiling(script, field):
 
 
 @pytest.mark.parametrize("field", ["-5", "1e3", "3 000", "\u0663", ""])
+@one_loop
 async def test_retry_field_that_is_no_number_is_ignored(script, field):
     """Only ASCII digits are a `retry:` (section 3.1)."""
     script.respond(f"retry: {field}\nid: 1\ndata: a\n\n".encode()).drop()
@@ -297,6 +302,7 @@ def in_seconds(seconds):
     ],
     ids=str,
 )
+@one_loop
 async def test_retry_after(script, headers, delays):
     """`Retry-After`, in seconds or as a date, is a floor for the next delay only, up to a ceiling (P6)."""
     script.reject(503, headers=headers)
@@ -319,6 +325,7 @@ async def test_retry_after_is_jittered_upwards_only(script):
 
 
 @pytest.mark.parametrize("status", [202, 501])
+@one_loop
 async def test_statuses_that_stay(script, status):
     """What no retry mends is raised at once, with all that is known of it (P5)."""
     script.reject(status, headers={"X-Why": "because"}, body=b"no \xff" + b"x" * 40_000)
@@ -358,6 +365,7 @@ async def test_204_completes(script):
 
 
 @pytest.mark.parametrize("content_type", ["text/html", None])
+@one_loop
 async def test_another_media_type_is_no_stream(script, content_type):
     """A 200 of another type is raised, with the start of what it says (P5)."""
     script.respond(b"<html>Log in</html>", content_type=content_type)
@@ -457,6 +465,7 @@ async def test_classify_raises(script):
 
 @pytest.mark.parametrize("target", ["/there", OTHER], ids=["same", "other"])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@one_loop
 async def test_redirects(script, status, target):
     """Redirects are followed; another origin gets nothing of the caller's, and none is remembered (P11)."""
     script.respond(*numbered(1)).drop()
@@ -478,6 +487,7 @@ async def test_redirects(script, status, target):
 
 
 @pytest.mark.parametrize("target", ["http://host/stream", "https://host:8443/stream", "https://HOST.evil/"])
+@one_loop
 async def test_scheme_and_port_are_part_of_the_origin(script, target):
     """A downgrade to plain HTTP, or another port, is another origin (P11)."""
     script.redirect(target)
@@ -512,6 +522,7 @@ async def test_at_most_ten_redirects(script, hops):
 
 
 @pytest.mark.parametrize("location", ["", "   ", "ftp://host/", "file:///etc/passwd", None])
+@one_loop
 async def test_redirects_to_nowhere(script, location):
     """A redirect that leads nowhere is a typed error, without a retry (P11)."""
     headers = None if location is None else {"Location": location}
@@ -526,6 +537,7 @@ async def test_redirects_to_nowhere(script, location):
     "location",
     ["http://[::1", "https://host:port/", "https://1.2.3.999/", "/\x7f", "::::", "/" + "x" * 70_000],
 )
+@one_loop
 async def test_redirects_to_what_is_no_url(script, location):
     """For these httpx itself raises, and loses the answer: a typed error all the same, no retry (P11)."""
     script.redirect(location)
@@ -717,6 +729,7 @@ async def test_a_spent_body_is_not_sent_again(script):
 
 
 @pytest.mark.parametrize("status", [307, 308])
+@one_loop
 async def test_a_body_does_not_leave_its_origin(script, status):
     """A redirect that keeps the method must not carry the body to another origin (P11)."""
     script.redirect(OTHER, status=status)
@@ -727,6 +740,7 @@ async def test_a_body_does_not_leave_its_origin(script, status):
 @pytest.mark.parametrize(
     "status, method", [(301, "GET"), (302, "GET"), (303, "GET"), (307, "POST"), (308, "POST")]
 )
+@one_loop
 async def test_redirected_post(script, status, method):
     """The old redirects turn a POST into a GET without a body, the new ones keep both (P11)."""
     script.redirect("/there", status=status)

@@ -6,7 +6,7 @@ import pytest
 from resilient_sse import BadStatusError, Gap, Reason, RetriesExhaustedError, StreamState, integers
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import ReplayServer, Reply, comment, event, pause
-from tests.client.support import Record, drain, make, numbered, take
+from tests.client.support import Record, drain, make, numbered, one_loop, take
 
 
 class Watched:
@@ -484,6 +484,7 @@ async def test_older_events_alone_are_a_new_numbering(script):
 
 @pytest.mark.parametrize("window", [1, 10, 49])
 @pytest.mark.parametrize("first", [1, 20])
+@one_loop
 async def test_a_backlog_longer_than_the_window(script, window, first):
     """It is replayed at every reconnect, from the first event or one in the middle: nothing comes twice (3.2)."""
     script.respond(at_once(*range(1, 51))).drop()
@@ -538,6 +539,7 @@ async def test_a_long_replay_with_a_hole_that_was_reported(script):
 
 @pytest.mark.parametrize("alike", [0, 15])
 @pytest.mark.parametrize("length", [20, 55])
+@one_loop
 async def test_a_new_numbering_behind_a_long_stream(script, alike, length):
     """One reset, and every event comes, though the first ones read like the old or it outgrows them (P23)."""
     script.respond(at_once(*range(1, 51))).drop()

@@ -213,6 +213,7 @@ def _several(match: re.Match) -> str:
         pytest.param("1..3 6 7 | 4..8", "1 2 3 4 5 6 7 8", id="healed"),
         pytest.param("1 2 4 | 1..4", "1 2 3 4", id="healed-by-an-overlap"),
         pytest.param("1 5 | 2 | 3..5", "1 2 3 4 5", id="replay-cut-and-resumed"),
+        pytest.param("1old 3old | 2new 3new", "1 2 3 3", id="another-event-in-the-place-of-a-held-one"),
         pytest.param("1 5 | 2 3 | 4", "1 2 3 4 5", id="replay-ends-before-what-is-held"),
         pytest.param("1 3 | | 2 3", "1 2 3", id="an-empty-connection-decides-nothing"),
         pytest.param("1 3 | 1 | 2 3", "1 2 3", id="an-old-number-decides-nothing"),
@@ -373,6 +374,22 @@ def test_completion_by_numbers():
     assert stats.completion == pytest.approx(66.7, abs=0.1)
     _, stats = play("1 2 5 | 5 6 1new")
     assert (stats.unknown_losses, stats.completion) == (1, None)
+
+
+def test_what_is_kept_apart_is_bounded():
+    """Of a replay of what is older than the subscription, no more is kept than the window (X17)."""
+    source = Delivery(StreamOptions(sequence=integers, dedup_window=10), StreamStats())
+    for connection, numbers in ((1, [9000]), (2, range(2000))):
+        source.connected(connection, resumed=True)
+        tracemalloc.start()
+        try:
+            for number in numbers:
+                source.put(Block("", f"{number} {1000 * 'x'}", str(number)))
+                source.take()
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert held < 100_000
 
 
 def test_a_numbered_stream_needs_little_memory():

@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from resilient_sse import HandshakeError, ResilientStream
-from resilient_sse._client.transport.clients import is_patched, tls_context
+from resilient_sse import ResilientStream
+from resilient_sse._client.transport.clients import is_patched
 from resilient_sse.testing import event
 
 BODY = event("one", id="1") + event("two", id="2")
@@ -92,23 +92,3 @@ async def test_opentelemetry(serve):
         HTTPXClientInstrumentor().uninstrument()
     assert [span.name for span in exporter.get_finished_spans()] == ["GET"]
     assert "traceparent" in server.requests[0].headers
-
-
-async def test_a_proxy_of_the_environment(serve, monkeypatch):
-    """Httpx's reading of the environment decides: this host through the proxy, that one past it."""
-    proxy, server = serve(answer), serve(answer)
-    monkeypatch.setenv("HTTP_PROXY", proxy.origin)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    assert await whole("http://behind.example/stream") == ["one", "two"]
-    assert proxy.requests[0].target == "http://behind.example/stream"
-    assert await whole(server.url) == ["one", "two"]
-    assert (len(proxy.requests), len(server.requests)) == (1, 1)
-
-
-@pytest.mark.parametrize("name, value", [("HTTP_PROXY", "nonsense://x"), ("SSL_CERT_FILE", "/no/such/file")])
-async def test_a_setting_that_cannot_be_used_is_named(monkeypatch, name, value):
-    """What the environment has wrong is said at once, by its name (3.4)."""
-    tls_context.cache_clear()
-    monkeypatch.setenv(name, value)
-    with pytest.raises(HandshakeError, match=name):
-        await whole("https://127.0.0.1:1/stream")

@@ -89,8 +89,8 @@ async def test_polling_with_a_timeout_loses_nothing(serve, ids, cut, anyio_backe
 
 
 def late(peer):
-    """Answer after a second."""
-    time.sleep(1)
+    """Answer after half a second."""
+    time.sleep(0.5)
     hello(peer)
 
 
@@ -119,8 +119,7 @@ async def cut_when_sent(stream, server):
         await anext(stream)
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("auth", [None, ("user", "secret")], ids=["plain", "auth"])
+@pytest.mark.parametrize("method, auth", [("GET", None), ("POST", ("user", "secret"))], ids=["plain", "auth"])
 @pytest.mark.parametrize("cut", ["scope", "wait_for"])
 async def test_polls_shorter_than_an_answer_takes_get_it_all_the_same(  # noqa: PLR0917 - fixtures
     serve, cut, auth, method, anyio_backend_name, caplog
@@ -430,45 +429,6 @@ async def test_an_auth_flow_can_always_be_cancelled(serve, how, stall_timeout, a
                 await asyncio.wait_for(anext(stream), 0.1)
         assert time.monotonic() - began < 2
         await stream.aclose()
-
-
-async def test_closing_from_two_tasks(serve):
-    """P15: both come back to a closed socket, and each callback hears of the end once."""
-    server = serve(hello)
-    heard = []
-    stream = ResilientStream(server.url, on_state_change=lambda change: heard.append(change.new))
-    await anext(stream)
-    closed = []
-
-    async def close():
-        await stream.aclose()
-        closed.append((stream.state, stream._pump.connection))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(close)
-        group.start_soon(close)
-    assert closed == [(StreamState.CLOSED, None)] * 2
-    assert heard.count(StreamState.CLOSED) == 1
-    assert await eventually(lambda: server.peers[0].left_at is not None, within=1)
-
-
-async def test_a_goodbye_that_is_cancelled_reaches_everybody(serve):
-    """P15: who closes the stream may be cancelled in one callback; the next one hears of the end all the same."""
-    heard = []
-    stream = ResilientStream(serve(hello).url)
-
-    @stream.on_state_change
-    async def _(change):
-        if change.new is StreamState.CLOSED:
-            await anyio.sleep(0.2)
-
-    stream.on_state_change(lambda change: heard.append(change.new))
-    await anext(stream)
-    with anyio.move_on_after(0.05):
-        await stream.aclose()
-    await stream.aclose()
-    assert heard.count(StreamState.CLOSED) == 1
-    assert stream.state is StreamState.CLOSED
 
 
 # Nobody can close what belongs to a loop that has ended: asyncio warns of its sockets.

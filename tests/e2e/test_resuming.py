@@ -3,9 +3,9 @@
 import anyio
 import pytest
 
-from resilient_sse import Backoff, Gap, Reason, ResilientStream, RetriesExhaustedError, StreamState, integers
+from resilient_sse import Backoff, Gap, Reason, ResilientStream, StreamState, integers
 from resilient_sse.testing import event
-from tests.e2e.watching import QUICK, Diary, collect, each, eventually
+from tests.e2e.watching import QUICK, collect, each, eventually
 
 
 @pytest.mark.parametrize("ending", ["reset", "end", "half_close"])
@@ -156,37 +156,3 @@ async def test_restarted_server_with_its_store(open_site):
         await stream.aclose()
     assert taken == ["one", "two", "three", "four"]
     assert (stream.stats.gaps, stream.stats.lost, stream.stats.duplicates) == (0, 0, 0)
-
-
-async def test_a_second_pass_after_giving_up(serve):
-    """R81, X21: a stream that gave up may be iterated again, and resumes from its last id."""
-
-    def behaviour(peer):
-        if peer.number == 1:
-            peer.open()
-            peer.chunk(event("first", id="1"))
-            peer.reset()
-        elif peer.number < 4:
-            peer.reset()
-        else:
-            peer.open()
-            peer.chunk(event("second", id="2"))
-            peer.hold()
-
-    server = serve(behaviour)
-    diary = Diary()
-    taken = []
-    async with ResilientStream(server.url, backoff=QUICK, max_retries=2, on_state_change=diary) as stream:
-        while len(taken) < 2:
-            try:
-                async for item in stream:
-                    taken.append(item.data)
-                    if len(taken) == 2:
-                        break
-            except RetriesExhaustedError:
-                assert stream.state is StreamState.ERROR
-    assert taken == ["first", "second"]
-    assert server.requests[-1].cursor == "1"
-    assert (StreamState.ERROR, StreamState.CONNECTED) in [
-        (change.old, change.new) for change in diary.changes
-    ]

@@ -71,10 +71,11 @@ async def test_new_numbering():
 
 def play(*changes):
     """Play changes of state, in seconds from now, and return the follower and its fleet's durations."""
-    made, began = follower(), anyio.current_time()
+    fleet = Fleet(LoadPlan(), ["http://host/"])
+    made, began = Follower(fleet), anyio.current_time()
     for new, at in changes:
         made.change(StateChange(old=C, new=new, reason=Reason.RESET, at=began + at))
-    return made, made._fleet.times
+    return made, fleet.times
 
 
 async def test_availability():

@@ -81,13 +81,6 @@ class Namespace:
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(self._enter_and, work).result()
 
-    def connect(self, host, port):
-        """Open a TCP connection from inside, to be used from where you are."""
-        connection = self.inside(lambda: socket.create_connection((host, port), timeout=5))
-        # Small writes would wait for acknowledgements that are delayed themselves: 40 ms each time.
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
-
     def abort_connections(self, address):
         """End the TCP connections of an address of ours with an error, and return how many there were."""
         return len(self.run("ss", "-K", "-H", "-t", "-4", "-n", "src", address).splitlines())

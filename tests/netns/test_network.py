@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -66,16 +65,6 @@ def datagrams(network):
 
         send.server, send.client = server, client
         yield send
-
-
-@pytest.fixture
-def connection(network):
-    """Give both ends of a TCP connection."""
-    listener = network.server.inside(lambda: socket.create_server((SERVER, 9000)))
-    with listener, network.client.connect(SERVER, 9000) as client, listener.accept()[0] as server:
-        client.settimeout(3)
-        server.settimeout(3)
-        yield client, server
 
 
 def test_loss_is_what_was_asked_for(network, datagrams):
@@ -137,53 +126,6 @@ def test_handoff(network, datagrams, same_address):
     network.handoff("wifi", same_address=same_address)
     assert network.address == before
     assert datagrams(10) == 10
-
-
-def test_handoff_that_aborts(network, connection):
-    """R46: as on a telephone, the program is told that its connection has ended; the server is not."""
-    client, server = connection
-    network.handoff("mobile", abort=True)
-    with pytest.raises(ConnectionAbortedError):
-        client.recv(1)
-    server.settimeout(0.2)
-    with pytest.raises(TimeoutError):
-        server.recv(1)
-
-
-def test_handoff_that_keeps_the_address(network, connection):
-    """R42: a connection lives on where its address does."""
-    client, server = connection
-    network.handoff("mobile", same_address=True)
-    server.sendall(b"x")
-    assert client.recv(1) == b"x"
-
-
-def test_lost_segments_are_sent_again(network, connection):
-    """R39: TCP mends loss by itself, and the kernel tells how often it had to."""
-    client, server = connection
-    network.loss(0.1)
-    size = 400_000
-    sender = threading.Thread(target=server.sendall, args=(b"x" * size,))
-    sender.start()
-    client.settimeout(20)
-    got = 0
-    while got < size:
-        got += len(client.recv(size))
-    sender.join()
-    assert network.dropped()[0] > 0
-    assert network.server.sent_again() > 0
-
-
-def test_refuse_and_accept(network, connection):
-    """R82: new connections are refused at once, those that are open go on, and then all is as before."""
-    client, server = connection
-    network.refuse()
-    with pytest.raises(ConnectionRefusedError):
-        network.client.connect(SERVER, 9000)
-    server.sendall(b"x")
-    assert client.recv(1) == b"x"
-    network.accept()
-    network.client.connect(SERVER, 9000).close()
 
 
 OWNER = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resilient_sse import ConnectionLostError, LimitExceededError, Reason, StreamStats
@@ -72,6 +72,7 @@ def check(connections: list[list[bytes]], **options) -> None:
 @pytest.mark.slow
 @PROFILE
 @given(st.lists(chunked_streams(), min_size=1, max_size=3), modes, st.one_of(st.none(), st.integers(12, 60)))
+@example([[b"data: \n:", b"99999\n\n"]], "auto", 12)
 def test_whatever_comes(connections, mode, limit):
     """Streams of the grammar, cut anywhere, with and without a limit (3.1, 3.2)."""
     check(connections, dedup=mode, limit=limit)

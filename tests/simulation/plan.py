@@ -254,8 +254,9 @@ def often(weights):
     return st.sampled_from([each for each, weight in weights.items() for _ in range(weight)])
 
 
-def some(changes, most):
-    """Draw some of many *changes*: most plans take few draws that way, and simple ones none."""
+def some(most, *changes, **values):
+    """Draw some of many changes, of one field each or of several: simple plans take few draws, or none."""
+    changes += tuple({name: value} for name, each in values.items() for value in each)
     return st.lists(st.sampled_from(changes), max_size=most)
 
 
@@ -265,23 +266,28 @@ _RULES = (
     *(Rule(about, Verdict.STOP) for about in (503, 404, Reason.EOF, Reason.EVENT_TIMEOUT)),
 )
 _OPTIONS = some(
-    (
-        *({"dedup": each} for each in ("always", "always", "always", "replay", "off")),
-        *({"checkpoint": False}, {"ack": "manual"}, {"dedup_window": 12}, {"stall_timeout": 10.0}),
-        *({"event_timeout": 20.0}, {"event_timeout": 45.0}, {"stall_on": "frames"}, {"stall_on": "events"}),
-        *({"on_eof": "complete"}, {"compression": True}, {"filtered": True}, {"filtered": True}),
-        *({"max_retries": each} for each in (3, 2, 1, 0, None, None)),
-        *({"again": each} for each in (0, 2, 5)),
-        *({"max_server_delay": 7.0}, {"activity": True}, {"activity": True}),
-        *({"backoff": each} for each in ((0.5, 3.0, 8.0, 0.5), (2.0, 1.0, 2.0, 1.0), (0.1, 2.0, 1.0, 0.0))),
-        *({"post": True}, {"post": True}, {"post": True, "once": True}),
-        *({"token": "fixed"}, {"token": "fresh"}, {"token": "fresh"}),
-        *({"raises": each} for each in (1, 2, 3)),
-        *({"poll": each} for each in (0.2, 3.0, 11.0)),
-        *({"classify": (each,)} for each in _RULES[::4]),
-        *({"classify": each} for each in zip(_RULES[:5], _RULES[8:], strict=True)),
-    ),
     9,
+    {"post": True, "once": True},
+    post=(True, True),
+    token=("fixed", "fresh", "fresh"),
+    dedup=("always", "always", "always", "replay", "off"),
+    dedup_window=(12,),
+    checkpoint=(False,),
+    ack=("manual",),
+    stall_timeout=(10.0,),
+    event_timeout=(20.0, 45.0),
+    stall_on=("frames", "events"),
+    on_eof=("complete",),
+    compression=(True,),
+    filtered=(True, True),
+    max_retries=(3, 2, 1, 0, None, None),
+    again=(0, 2, 5),
+    max_server_delay=(7.0,),
+    backoff=((0.5, 3.0, 8.0, 0.5), (2.0, 1.0, 2.0, 1.0), (0.1, 2.0, 1.0, 0.0)),
+    classify=(*((rule,) for rule in _RULES[::4]), *zip(_RULES[:5], _RULES[8:], strict=True)),
+    activity=(True, True),
+    raises=(1, 2, 3),
+    poll=(0.2, 3.0, 11.0),
 )
 _IDS = often({Ids.NUMBERS: 5, Ids.OPAQUE: 3, Ids.RISING: 2, Ids.THINGS: 1})
 _DIALECTS = often({Dialect.HEADER: 7, Dialect.QUERY: 1, Dialect.JSON: 1, Dialect.LOCATION: 1})
@@ -309,56 +315,46 @@ def options(draw):
 _KINDS = often(
     {Kind.STREAM: 66, Kind.STATUS: 18, Kind.REFUSED: 8, Kind.CONNECT_TIMEOUT: 4, Kind.NO_HEADERS: 4}
 )
-_CODES = (301, 302, 303, 307, 308)
-_CHANGES = (
-    *({"away": each} for each in (1, 1, 2, 2, 4)),
-    *({"redirects": (Redirect(each),)} for each in _CODES[::2]),
-    {"redirects": (Redirect(303), Redirect(308, elsewhere=True), Redirect(307))},
-    {"redirects": (Redirect(308), Redirect(302, itself=True), Redirect(301, elsewhere=True))},
-    {"redirects": (Redirect(302, itself=True),) * 10},
-    {"redirects": (Redirect(307, itself=True),) * 11},
-)
-_STATUSES = often(
-    {503: 12, 500: 2, 502: 2, 429: 8, 409: 4, 404: 4, 408: 2, 410: 2, 204: 1, 401: 8, 403: 3},
-)
-_REFUSALS = some(
-    (
-        *({"retry_after": each} for each in (0, 1, 3, 12, 100)),
-        *({"retry_after": each, "as_date": True} for each in (1, 3, 100)),
-        *_CHANGES,
+_ANY = {
+    "away": (1, 1, 2, 2, 4),
+    "redirects": (
+        *((Redirect(status),) for status in (301, 303, 308)),
+        (Redirect(303), Redirect(308, elsewhere=True), Redirect(307)),
+        (Redirect(308), Redirect(302, itself=True), Redirect(301, elsewhere=True)),
+        (Redirect(302, itself=True),) * 10,
+        (Redirect(307, itself=True),) * 11,
     ),
-    3,
-)
+}
+_STATUSES = often({503: 12, 500: 2, 502: 2, 429: 8, 409: 4, 404: 4, 408: 2, 410: 2, 204: 1, 401: 8, 403: 3})
+_DATES = ({"retry_after": seconds, "as_date": True} for seconds in (1, 3, 100))
+_REFUSALS = some(3, *_DATES, retry_after=(0, 1, 3, 12, 100), **_ANY)
 _STREAMS = some(
-    (
-        *({"overlap": each} for each in (1, 2, 3, 4, 4)),
-        *({"page": 1}, {"page": 3}, {"omit": 1}, {"expire": 1}, {"expire": 3, "announce": True}),
-        *({"restart": True}, {"restart": True, "announce": True}, {"crlf": True}, {"crlf": True}),
-        *({"gzip": True}, {"after": 0.2}, {"after": 8.0}, {"close_takes": 1.5}, {"close_takes": 30.0}),
-        *_CHANGES,
-    ),
     4,
+    {"expire": 3, "announce": True},
+    {"restart": True, "announce": True},
+    overlap=(1, 2, 3, 4, 4),
+    page=(1, 3),
+    omit=(1,),
+    expire=(1,),
+    restart=(True,),
+    crlf=(True, True),
+    gzip=(True,),
+    after=(0.2, 8.0),
+    close_takes=(1.5, 30.0),
+    **_ANY,
 )
-_LIVE = st.lists(
-    often(
-        {
-            Live(Does.EVENT): 40,
-            Live(Does.OTHER): 5,
-            Live(Does.PLAIN): 8,
-            Live(Does.TWICE): 4,
-            Live(Does.SKIP): 3,
-            Live(Does.VANISH): 3,
-            Live(Does.HEARTBEAT): 4,
-            Live(Does.ECHO): 3,
-            Live(Does.BEAT): 3,
-            Live(Does.COMMENT): 4,
-            **{Live(Does.PAUSE, each): 2 for each in (0.25, 1.0, 2.5, 4.0, 9.0, 27.0, 34.0)},
-            **{Live(Does.RETRY, each): 1 for each in (0, 50, 2500, 90_000)},
-            **{Live(Does.HINT, each): 1 for each in (50, 9000)},
-        }
-    ),
-    max_size=9,
-).map(tuple)
+_OTHERS = some(1, **_ANY)
+_WORDS = {Does.EVENT: 40, Does.OTHER: 5, Does.PLAIN: 8, Does.TWICE: 4, Does.SKIP: 3, Does.VANISH: 3}
+_WORDS |= {Does.HEARTBEAT: 4, Does.ECHO: 3, Does.BEAT: 3, Does.COMMENT: 4}
+_LIVES = often(
+    {
+        **{Live(does): weight for does, weight in _WORDS.items()},
+        **{Live(Does.PAUSE, each): 2 for each in (0.25, 1.0, 2.5, 4.0, 9.0, 27.0, 34.0)},
+        **{Live(Does.RETRY, each): 1 for each in (0, 50, 2500, 90_000)},
+        **{Live(Does.HINT, each): 1 for each in (50, 9000)},
+    }
+)
+_LIVE = st.lists(_LIVES, max_size=9).map(tuple)
 _ENDS = often({End.DROP: 5, End.EOF: 4, End.STALL: 3, End.CUT: 2})
 _KEEPS = st.sampled_from((1.0,) * 13 + tuple(each / 20 for each in range(20)))
 _CHUNKS = st.sampled_from((0, 0, 0, 0, 60, 25, 7, 2))
@@ -380,7 +376,6 @@ def answers(draw):
     return Answer(**found)
 
 
-_OTHERS = some(_CHANGES, 1)
 _SECONDS = (0.0, 0.0, 0.1, 1.5, 6.0, 33.0)
 _AT_EVENTS = (
     *(Deed(Do.SLOW, seconds=each) for each in (2.0, 40.0, 40.0, 200.0)),

@@ -4,7 +4,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
-from resilient_sse import Gap, ResilientSSEError, ServerSentEvent, StreamState, StreamStats
+from resilient_sse import (
+    Gap,
+    Reason,
+    ResilientSSEError,
+    ServerSentEvent,
+    StateChange,
+    StreamState,
+    StreamStats,
+)
 from tests.simulation.log import Log, Published, Sent, What
 from tests.simulation.plan import Ids, Plan
 
@@ -97,6 +105,14 @@ class Record:
     def notes(self, *kinds):
         """Return the entries about what the consumer did."""
         return [each for each in self.seen if isinstance(each.fact, Note) and each.fact.did in kinds]
+
+    def opened(self):
+        """Return the numbers of the requests whose heads were not only sent: the client has told of them."""
+        return {
+            seen.requests
+            for seen in self.seen
+            if isinstance(seen.fact, StateChange) and seen.fact.reason is Reason.OPENED
+        }
 
     def doubtful(self):
         """

@@ -7,7 +7,16 @@ from contextlib import contextmanager
 import anyio
 from anyio.lowlevel import checkpoint
 
-from resilient_sse import BadStatusError, Checkpoint, CheckpointError, Gap, ResilientSSEError, ServerSentEvent
+from resilient_sse import (
+    BadStatusError,
+    Checkpoint,
+    CheckpointError,
+    Gap,
+    ResilientSSEError,
+    ServerSentEvent,
+    StateChange,
+    StreamState,
+)
 from resilient_sse.testing import run_in_virtual_time
 from tests.simulation.consumer import Consumer
 from tests.simulation.plan import Do
@@ -196,7 +205,6 @@ class _Run:
             self.note(Did.ACLOSED)
 
     def _restart(self, stream):
-        self.server.breaks += 1
         self.note(Did.RESTART)
         stream.restart()
 
@@ -212,6 +220,8 @@ class _Run:
         stream, log = self._stream, self.server.log
         if stream is None:
             return
+        if isinstance(fact, StateChange) and fact.new in (StreamState.RECONNECTING, StreamState.ERROR):
+            self.server.breaks += 1
         self.record.seen.append(
             Seen(
                 anyio.current_time(),

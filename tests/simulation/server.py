@@ -49,7 +49,7 @@ class Server:
         self.script = Script()
         self.script.always(self.answer)
         self.breaks = 0
-        """How often the consumer has broken off what the client did: then no redirect is followed any more."""
+        """How many attempts have ended, or were broken off: then no redirect is followed any more."""
         self._finished = False
         self._redirects, self._followed, self._expected = [], 0, None
         self._bodies = {}

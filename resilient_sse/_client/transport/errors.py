@@ -83,6 +83,8 @@ _NO_TARGET = "Invalid URL in location header"
 def raise_translated(exc: Exception, *, opened: bool) -> NoReturn:
     """Raise what `translated` returns, with *exc* as its cause."""
     failure = translated(exc, opened=opened)
+    if opened:
+        _part_from_frames(exc.__cause__)
     try:
         if failure is exc:
             raise exc
@@ -90,6 +92,13 @@ def raise_translated(exc: Exception, *, opened: bool) -> NoReturn:
     finally:
         # An error refers to this frame; if the frame referred back, a dropped stream would wait for the collector.
         del failure, exc
+
+
+def _part_from_frames(exc: BaseException | None) -> None:
+    """Take the frames from errors of httpcore and anyio, with which they make circles; httpx's keep theirs."""
+    while exc is not None and type(exc).__module__.startswith(("httpcore", "anyio")):
+        exc.__traceback__ = None
+        exc = exc.__cause__ or exc.__context__
 
 
 def of_callers(exc: Exception) -> Exception:

@@ -231,7 +231,13 @@ class AnyioSocket(Socket):
     async def wait(self) -> bool:
         try:
             with anyio.CancelScope(deadline=self.until) as self._scope:
-                data = await self._stream.receive(_STEP_BYTES)
+                try:
+                    data = await self._stream.receive(_STEP_BYTES)
+                except anyio.get_cancelled_exc_class() as exc:
+                    exc.__traceback__ = (
+                        None  # a function of anyio's in it refers to it: a circle with the stream
+                    )
+                    raise
                 self.parts.append(data)
                 self._size += len(data)
                 return True

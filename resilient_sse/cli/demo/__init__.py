@@ -8,6 +8,7 @@ __all__ = ["demo"]
 
 
 @command(
+    "Watch a stream survive a bad network (about 20 s).",
     "Start a server on this machine, stream a reply of 50 messages from it over connections that break in four "
     "ways, and show that none is lost and none repeated.  Needs the extra resilient-sse[demo].",
     examples="resilient-sse demo\nresilient-sse demo --plain --seed 7",

@@ -15,6 +15,7 @@ _PATH = click.Path(path_type=Path)
 
 
 @command(
+    "Play the production scenarios and report.",
     "Play six production scenarios on this machine, judge them, and print a report: in virtual time, and over "
     "real sockets through a bad network (about 45 s).  Each SCENARIO plays only that one: "
     f"{', '.join(SCENARIO_NAMES)}.  Needs the extra resilient-sse[testing].",

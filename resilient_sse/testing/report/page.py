@@ -160,6 +160,7 @@ def _console(file: IO[str], *, plain: bool = False, record: bool = False) -> Con
             width=_PAGE_COLUMNS,
             color_system="truecolor",
             force_terminal=True,
+            no_color=False,  # whatever the terminal wants
             highlight=False,
         )
     return Console(

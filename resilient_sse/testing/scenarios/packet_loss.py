@@ -36,7 +36,9 @@ async def _dropped(play: Play) -> None:
         await scene.stage.answer("dropped", Withhold(withheld))
         scene.follow("dropped", Settings(part="dropped", jitter=0.0))
         await scene.connected()
+        await scene.stage.black_hole()  # a busy machine takes its time to publish
         await scene.publish(count=_MESSAGES)
+        await scene.stage.flow()
         await scene.caught_up()
         await scene.complete()
 

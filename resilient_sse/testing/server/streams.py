@@ -137,7 +137,7 @@ class Channel:
         if number is not None:
             self.last = max(self.last, number)
         for reader in list(self.readers):
-            reader.wake()
+            reader.wake(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +243,12 @@ class Reader:
         if self._farewell is not None:
             yield None, self._farewell
 
-    def wake(self) -> None:
-        """Have the reader look what there is to do, unless too much waits for it: then it is dropped."""
-        self._woken.set()
+    def wake(self, number: int | None) -> None:
+        """Have the reader look into the store, unless too much waits for it there: then it is dropped."""
+        if (
+            number is None or number > self._position
+        ):  # others it has had, for two servers may announce one event
+            self._woken.set()
         if self._live and self._channel.last - self._position > self._options.buffer:
             self.drop_slow(f"{self._options.buffer} events wait for it", notify=self._options.notify_slow)
 

@@ -163,9 +163,9 @@ def _unresumable(process):
 
     A read that was cancelled without a cursor has cut its connection for good (P50), which is told once a stream.
     """
-    told, due, cancelled, cut = set(), {}, False, False
+    told, due, cancelled, cut, opened = set(), {}, False, False, process.record.opened()
     for index, request in enumerate(process.record.log.requests, 1):
-        if request.process == process.number and request.unresumable and request.opened and request.cursor:
+        if request.process == process.number and request.unresumable and index in opened and request.cursor:
             due.setdefault(request.cursor, index)
     for seen in process.seen:
         fact = seen.fact

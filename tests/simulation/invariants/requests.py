@@ -18,12 +18,16 @@ _FAILED = (StreamState.RECONNECTING, StreamState.ERROR, StreamState.CLOSED)
 
 def check_requests(record):
     """Check every request and what was made of its answer."""
-    made = set()
-    for request in record.log.requests:
-        for wrong in _wrong(record.plan.options, request, request.process in made):
+    opened = record.opened()
+    knows = {}  # where its stream is, by process; `None` for perhaps: it was interrupted as the answer came
+    for number, request in enumerate(record.log.requests, 1):
+        is_made = knows.get(request.process, False)
+        if is_made is None:
+            is_made = request.hops[0].method == "GET"
+        for wrong in _wrong(record.plan.options, request, is_made):
             yield Promise.REQUEST(request.at, wrong)
         if request.opened and record.plan.options.dialect is Dialect.LOCATION:
-            made.add(request.process)
+            knows[request.process] = is_made or number in opened or None
     yield from _tokens(record)
     yield from _verdicts(record)
 

@@ -142,15 +142,15 @@ def _sums(record, seen, counts):
 
 
 def _closing(record):
-    """`aclose()` returns in time; nothing is told or asked for after it."""
+    """`aclose()` returns in time; no event comes once it is called, and nothing is asked for once it is back."""
     for began in record.notes(Did.ACLOSE):
-        ends = [seen.at for seen in record.notes(Did.ACLOSED) if seen.process == began.process]
-        if ends and ends[0] - began.at > CLOSING_SECONDS:
-            yield Promise.CLOSING(began.at, f"aclose() took {ends[0] - began.at:.3f} s")
+        back = next((seen for seen in record.notes(Did.ACLOSED) if seen.process == began.process), None)
+        if back is not None and back.at - began.at > CLOSING_SECONDS:
+            yield Promise.CLOSING(began.at, f"aclose() took {back.at - began.at:.3f} s")
         for seen in record.seen[record.seen.index(began) + 1 :]:
             if seen.process == began.process and isinstance(seen.fact, ServerSentEvent):
                 yield Promise.CLOSING(seen.at, "an event was delivered after aclose()")
-            if seen.process == began.process and seen.requests > began.requests:
+            if back is not None and seen.process == back.process and seen.requests > back.requests:
                 yield Promise.CLOSING(seen.at, "a request was sent after aclose()")
 
 
