@@ -54,7 +54,8 @@ class RedisServer:
         self._own = isinstance(client, str)
         self.client: Any = client  # typed for sync and async at once, its methods say next to nothing
         if isinstance(client, str):
-            self.client = redis.Redis.from_url(
+            library: Any = redis
+            self.client = library.Redis.from_url(
                 client, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS
             )
         elif not isinstance(client, redis.Redis | redis.asyncio.Redis):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -42,7 +42,8 @@ def test_help(run):
 def test_the_examples_of_the_help_are_accepted(name, monkeypatch, tmp_path):
     """What help shows can be typed."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "prompt.json").write_text("{}")
+    for file in ("prompt.json", "relay.toml"):
+        (tmp_path / file).write_text("{}")
     command = group.get_command(None, name)
     lines = [line.strip() for line in command.epilog.splitlines() if line.strip().startswith("resilient-sse")]
     assert lines
@@ -52,8 +53,10 @@ def test_the_examples_of_the_help_are_accepted(name, monkeypatch, tmp_path):
         command.make_context(name, arguments)
 
 
-def test_the_commands_of_the_docs_are_accepted():
+def test_the_commands_of_the_docs_are_accepted(monkeypatch, tmp_path):
     """So can what stands on the pages."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "relay.toml").write_text("")
     found = 0
     for page in [*PAGES, ROOT / "README.md"]:
         text = page.read_text(encoding="utf-8")
@@ -119,7 +122,7 @@ print(json.dumps([codes, light, new()]))
     heavy = ["starlette", "sse_starlette", "uvicorn", "rich", "trio", "httpx", "anyio", "ssl"]
     done = python(code, *heavy)
     codes, light, tail = json.loads(done.stdout.splitlines()[-1])
-    assert codes == [0] * 8 + [1]
+    assert codes == [0] * 9 + [1]
     assert light == []
     assert not {*tail} & {*heavy[:4]}  # trio is imported by httpcore, where it is installed
 
