@@ -7,7 +7,7 @@ units, named by the rules of Prometheus: `sse_client_..._seconds`, `_bytes`, `_t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from types import MappingProxyType
@@ -52,7 +52,7 @@ class Metric:
     name: str
     help: str
     buckets: tuple[float, ...] = ()
-    labels: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     contract: bool = False
 
 
