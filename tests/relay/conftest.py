@@ -26,7 +26,7 @@ def valkey(tmp_path: Path) -> Iterator[Server]:
     server.client.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def upstream() -> Iterator[str]:
     """Run a server that sends numbered events for ever, behind the given id."""
     with replaying() as url:

@@ -301,10 +301,10 @@ async def connect(
     await trace("connection.connect_tcp.started", {})
     with _in_words("connection", timeout):
         socket = await make(address)
-    await trace("connection.connect_tcp.complete", {})
-    if context is None:
-        return socket
     try:
+        await trace("connection.connect_tcp.complete", {})
+        if context is None:
+            return socket
         await trace("connection.start_tls.started", {})
         with _in_words("TLS handshake", timeout):
             await socket.start_tls(context, server_name or address.host)
