@@ -295,7 +295,7 @@ def examples(directory: Path, pattern: str) -> Sybil:
         parsers=[CodeBlockParser("python", run), CodeBlockParser("output", compare), SkipParser()],
         path=str(directory),
         pattern=pattern,
-        excludes=["_build/**", "tests/**"],
+        excludes=["_build/**", "simulation/README.md"],
         setup=set_up,
         teardown=tear_down,
     )

@@ -1,5 +1,6 @@
 """The command `relay`, as a process, into a real Valkey."""
 
+import logging
 import signal
 import time
 
@@ -8,6 +9,17 @@ import pytest
 from resilient_sse.cli import main
 from tests.checkpoints.redis_process import Server
 from tests.checkpoints.replaying import replaying
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before():
+    """Put back what the command sets of logging, which is the process's own."""
+    loggers = [logging.getLogger(), logging.getLogger("resilient_sse")]
+    before = [(logger, logger.level, [*logger.handlers]) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture
