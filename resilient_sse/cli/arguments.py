@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import click
 
@@ -37,7 +37,11 @@ _MAX_PORT = 65_535
 _MOST = 2**63 - 1
 _EXIT_CODES = {2: "wrong arguments, or something is not installed", 130: "interrupted by Ctrl-C"}
 
-SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
+SETTINGS: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "show_default": True,
+}
 """Those of every context."""
 DEBUG = "resilient_sse.debug"
 """Where a context notes whether tracebacks are wanted."""
@@ -48,6 +52,7 @@ else:
     Kind = click.ParamType  # generic only from click 8.4 on
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator: TypeAlias = "Callable[[Callable[..., Any]], Callable[..., Any]]"
 
 
 class _Option(click.Option):
@@ -141,13 +146,13 @@ def _note_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) ->
     ctx.meta[DEBUG] = value
 
 
-json_option = option("--json", "as_json", is_flag=True, help="Print JSON.")
-plain_option = option("--plain", is_flag=True, help="Plain lines, also on a terminal.")
-quiet_option = option("-q", "--quiet", is_flag=True, help="Only errors and the result.")
-seed_option = option(
+json_option: Decorator = option("--json", "as_json", is_flag=True, help="Print JSON.")
+plain_option: Decorator = option("--plain", is_flag=True, help="Plain lines, also on a terminal.")
+quiet_option: Decorator = option("-q", "--quiet", is_flag=True, help="Only errors and the result.")
+seed_option: Decorator = option(
     "--seed", type=int, metavar="N", help="Decides about all that is random; drawn by default."
 )
-stdin_option = option("--stdin", is_flag=True, help="End when standard input ends.")
+stdin_option: Decorator = option("--stdin", is_flag=True, help="End when standard input ends.")
 
 
 class Whole(click.IntRange):

@@ -99,7 +99,7 @@ class RedisLog:
     def __init__(self, client: Client, *, maxlen: int | None = None, retry_for: float | None = None) -> None:
         if maxlen is not None and maxlen < 1:
             raise ValueError(f"maxlen must be 1 or more, or None, which keeps all, not {maxlen!r}")
-        self.server = RedisServer(client, retry_for=retry_for, wanted_by="a relay")
+        self.server: RedisServer = RedisServer(client, retry_for=retry_for, wanted_by="a relay")
         self._append = self.server.client.register_script(_APPEND)
         self._maxlen = "" if maxlen is None else str(maxlen)
 

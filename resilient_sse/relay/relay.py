@@ -75,9 +75,9 @@ class Relay:
         self._name = name
         self._batch = batch
         self.stream: ResilientStream | None = None
-        self.position = Position()
-        self.appended = 0
-        self.rewound = 0
+        self.position: Position = Position()
+        self.appended: int = 0
+        self.rewound: int = 0
 
     async def run(self, *, lease: str = "") -> None:
         """

@@ -217,7 +217,7 @@ class Worker:
         self._group = group
         self._lease = float(lease)
         self._batch = batch
-        self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self.id: str = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self._copies: dict[str, _Copy] = {}
         self._latest: dict[str, _Copy] = {}
         self._deadline = 0.0

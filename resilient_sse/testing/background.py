@@ -25,6 +25,7 @@ else:
 __all__ = ["RunningProxy", "proxying"]
 
 P = ParamSpec("P")
+Made = TypeVar("Made", bound="Callable[..., Any]")
 T = TypeVar("T")
 
 _STOPPED = (
@@ -85,6 +86,11 @@ def _in_background(
     return start
 
 
+def _as(made: Made) -> Callable[[object], Made]:
+    """Take what was made for the method; assigned in a class, it would have no declared type."""
+    return lambda _: made
+
+
 class RunningProxy:
     """
     A handle on a `FaultProxy` that runs in another thread.
@@ -129,20 +135,47 @@ class RunningProxy:
         """Return the address *url*, through the proxy."""
         return self._proxy.url_for(url)
 
-    use = _at_once(FaultProxy.use)
-    add = _at_once(FaultProxy.add)
-    remove = _at_once(FaultProxy.remove)
-    clear = _at_once(FaultProxy.clear)
-    refuse = _at_once(FaultProxy.refuse)
-    accept = _at_once(FaultProxy.accept)
-    black_hole = _at_once(FaultProxy.black_hole)
-    flow = _at_once(FaultProxy.flow)
-    reset_all = _at_once(FaultProxy.reset_all)
-    close_all = _at_once(FaultProxy.close_all)
-    apply = _at_once(FaultProxy.apply)
-    flap = _in_background(FaultProxy.flap)
-    handoff = _in_background(FaultProxy.handoff)
-    play = _in_background(FaultProxy.play)
+    @_as(_at_once(FaultProxy.use))
+    def use(self) -> None: ...
+
+    @_as(_at_once(FaultProxy.add))
+    def add(self) -> None: ...
+
+    @_as(_at_once(FaultProxy.remove))
+    def remove(self) -> None: ...
+
+    @_as(_at_once(FaultProxy.clear))
+    def clear(self) -> None: ...
+
+    @_as(_at_once(FaultProxy.refuse))
+    def refuse(self) -> None: ...
+
+    @_as(_at_once(FaultProxy.accept))
+    def accept(self) -> None: ...
+
+    @_as(_at_once(FaultProxy.black_hole))
+    def black_hole(self) -> None: ...
+
+    @_as(_at_once(FaultProxy.flow))
+    def flow(self) -> None: ...
+
+    @_as(_at_once(FaultProxy.reset_all))
+    def reset_all(self) -> None: ...
+
+    @_as(_at_once(FaultProxy.close_all))
+    def close_all(self) -> None: ...
+
+    @_as(_at_once(FaultProxy.apply))
+    def apply(self) -> None: ...
+
+    @_as(_in_background(FaultProxy.flap))
+    def flap(self) -> None: ...
+
+    @_as(_in_background(FaultProxy.handoff))
+    def handoff(self) -> None: ...
+
+    @_as(_in_background(FaultProxy.play))
+    def play(self) -> None: ...
 
     def call(self, function: Callable[[FaultProxy], T]) -> T:
         """

@@ -56,7 +56,7 @@ class Child:
     def __init__(self, name: str, process: Process, told: Callable[[dict[str, Any]], None] | None) -> None:
         self.hello: dict[str, Any] = {}
         self.last: dict[str, Any] = {}
-        self.is_ending = False
+        self.is_ending: bool = False
         self._name = name
         self._process = process
         self._told = told

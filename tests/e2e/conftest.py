@@ -36,7 +36,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("over", ["own", httpx, httpx2], indirect=True)
 
 
-def httpx2_client(cookies: Any, uds: str | None = None) -> Any:
+def httpx2_client(cookies: Any, uds: str | None = None, unanswered: object = None) -> Any:
     """Make a client of httpx2 for one connection, as `own_client` does of httpx."""
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
     options = {"verify": tls_context(), "limits": limits}

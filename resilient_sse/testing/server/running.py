@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenServer", "RunningServer", "open_server", "serving"]
 
 P = ParamSpec("P")
+Made = TypeVar("Made", bound="Callable[..., Any]")
 T = TypeVar("T")
 
 _START_SECONDS = 10.0
@@ -210,6 +211,11 @@ def _in_thread(
     return call
 
 
+def _as(made: Made) -> Callable[[object], Made]:
+    """Take what was made for the method; assigned in a class, it would have no declared type."""
+    return lambda _: made
+
+
 class OpenServer:
     """
     A server that listens, as async code has it: what blocks is done in worker threads.
@@ -228,10 +234,17 @@ class OpenServer:
         self.url: str = running.url
         """Where the stream is."""
 
-    publish = _in_thread(RunningServer.publish)
-    complete = _in_thread(RunningServer.complete)
-    restart = _in_thread(RunningServer.restart)
-    stop = _in_thread(RunningServer.stop)
+    @_as(_in_thread(RunningServer.publish))
+    def publish(self) -> None: ...
+
+    @_as(_in_thread(RunningServer.complete))
+    def complete(self) -> None: ...
+
+    @_as(_in_thread(RunningServer.restart))
+    def restart(self) -> None: ...
+
+    @_as(_in_thread(RunningServer.stop))
+    def stop(self) -> None: ...
 
 
 @contextmanager

@@ -129,7 +129,7 @@ class Channel:
     def __init__(self, name: str) -> None:
         self.name = name
         self.readers: set[Reader] = set()
-        self.last = -1  # the largest id announced
+        self.last: int = -1  # the largest id announced
         self.beat: asyncio.Task[None] | None = None  # what publishes heartbeats with ids
 
     def announce(self, number: int | None) -> None:
