@@ -91,6 +91,8 @@ class Position:
     @property
     def room(self) -> int:
         """How many events the consumer may be given before the next save."""
+        if self._interval is not None:
+            return 1  # only who asks for the next event can be told that it is time
         return max(self._every - self._unsaved, 1)
 
     def handed_over(self, event: ServerSentEvent, events: int = 1) -> None:
