@@ -10,6 +10,7 @@ import aiosqlite
 import psycopg
 import pytest
 import sqlalchemy
+import sqlalchemy.orm
 
 from resilient_sse import CheckpointError, ResilientStream
 from resilient_sse.checkpoints import Checkpoint, SQLCheckpoint
@@ -91,6 +92,43 @@ async def test_a_rollback_within_the_loop(shop):
                     if attempt < 2:
                         raise ZeroDivisionError
     assert shop.results() == ["order 1 2", "order 2 2", " 2"]
+
+
+async def test_a_rollback_of_several_events(shop):
+    """A transaction may hold many records, and be rolled back; the next goes on (P55)."""
+    script = Script()
+    script.respond(*numbered(1, 2, 3)).hang()
+    async with stream(shop.store, script) as events:
+        taken = [await anext(events) for _ in range(3)]
+        for attempt in range(3):
+            with closing(shop.connect()) as database, suppress(ZeroDivisionError), database:
+                for each in taken:
+                    shop.store.record(database, each)
+                if attempt < 2:
+                    raise ZeroDivisionError
+    assert await shop.store.load(URL) == Checkpoint("3", 3)
+
+
+async def test_a_driver_that_cannot_count_rows(tmp_path):
+    """DB-API allows it to say -1; the table itself tells."""
+
+    class Cursor(sqlite3.Cursor):
+        rowcount = -1
+
+    class Connection(sqlite3.Connection):
+        def cursor(self):
+            return super().cursor(Cursor)
+
+    path = tmp_path / "shop.db"
+    store = SQLCheckpoint(lambda: sqlite3.connect(path, factory=Connection), paramstyle="qmark")
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(store.ddl)
+    known = None
+    for last_event_id in ("1", "2"):
+        known = await store.save("a", last_event_id, expected=known)
+        assert await store.load("a") == known
+    with pytest.raises(CheckpointError, match="another consumer"):
+        await store.save("a", "3", expected=None)
 
 
 async def test_another_consumer_moves_the_position(shop):
