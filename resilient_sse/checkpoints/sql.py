@@ -178,7 +178,7 @@ class SQLCheckpoint:
     async def _execute(self, connection: Any, sql: str, values: dict[str, Any]) -> Any:  # noqa: ANN401
         if _of_sqlalchemy(connection):
             return await _maybe(connection.execute(import_module("sqlalchemy").text(sql), values))
-        style = self._paramstyle or import_module(type(connection).__module__.partition(".")[0]).paramstyle
+        style = self._paramstyle or _style_of(connection)
         sql, parameters = _in_style(style, sql, values)
         cursor = await _maybe(connection.cursor())
         await _maybe(cursor.execute(sql, parameters))
@@ -233,6 +233,17 @@ def _at_once(work: Coroutine[Any, Any, T]) -> T:
 
 def _of_sqlalchemy(thing: object) -> bool:
     return any(base.__module__.startswith("sqlalchemy.") for base in type(thing).__mro__)
+
+
+def _style_of(connection: object) -> str:
+    """Ask the driver's module, or that of the driver's class which the connection's is made of."""
+    for base in type(connection).__mro__:
+        style = getattr(import_module(base.__module__.partition(".")[0]), "paramstyle", None)
+        if style is not None:
+            return str(style)
+    raise ValueError(
+        f"the driver of {type(connection).__name__!r} does not tell its paramstyle: pass paramstyle="
+    )
 
 
 def _in_style(style: str, sql: str, values: dict[str, Any]) -> tuple[str, Any]:

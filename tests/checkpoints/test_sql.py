@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
@@ -195,6 +196,21 @@ async def test_styles_of_parameters(tmp_path, style):
     shop = Shop(tmp_path / "shop.db", paramstyle=style)
     known = await shop.store.save("a", "1", expected=None)
     assert await shop.store.load("a") == known
+
+
+async def test_the_style_of_a_class_of_the_users(tmp_path):
+    """It is that of the driver below; where there is none, the error says what to pass."""
+
+    class Connection(sqlite3.Connection):
+        pass
+
+    path = tmp_path / "shop.db"
+    Shop(path)
+    store = SQLCheckpoint(lambda: sqlite3.connect(path, factory=Connection))
+    known = await store.save("a", "1", expected=None)
+    assert await store.load("a") == known
+    with pytest.raises(CheckpointError, match="pass paramstyle="):
+        await SQLCheckpoint(io.BytesIO).load("a")
 
 
 async def test_an_unknown_style(tmp_path):
