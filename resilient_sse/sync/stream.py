@@ -75,6 +75,7 @@ class _Portal:
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a stream may be collected, or a signal come, while it is held
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.ending = False
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -107,6 +108,7 @@ def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
     """Close what is open when the program ends: in a thread that is cut off nothing could be."""
     if thread.is_alive():
+        _portal.ending = True
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_END_SECONDS)
 
@@ -180,6 +182,12 @@ def _call(work: Work[T]) -> T:
             )  # Ctrl-C, for one: the coroutine ends before the thread goes on
             _drain(inbox)
     if kind == _RAISE:
+        if (
+            _portal.ending
+            and isinstance(content, asyncio.CancelledError)
+            and threading.current_thread().daemon
+        ):
+            threading.Event().wait()  # it ends with the program, as if Python had cut it off here
         raise content
     return cast("T", content)
 

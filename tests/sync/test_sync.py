@@ -492,6 +492,25 @@ def test_the_program_ends(server, ending):
     assert process.returncode == 0
 
 
+def test_a_daemon_thread_when_the_program_ends(server):
+    """It is cut off where it waits, and says nothing."""
+    program = """
+        import sys, threading, warnings
+        warnings.simplefilter("ignore", ResourceWarning)
+        from resilient_sse.sync import ResilientStream
+        stream, got = ResilientStream(sys.argv[1]), threading.Event()
+
+        def consume():
+            for event in stream:
+                got.set()
+
+        threading.Thread(target=consume, daemon=True).start()
+        assert got.wait(10)
+    """
+    process = run_program(program, f"{server.url}/1/hold")
+    assert process.communicate(timeout=20) == ("", "")
+
+
 def test_closed_by_atexit(server):
     """A function that was registered before the first event is called behind the end of the event loop."""
     program = """
