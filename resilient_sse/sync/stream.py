@@ -127,60 +127,63 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_behind_fork)
 
 
+class _Task:
+    """A coroutine in the event loop, and where the thread listens that waits for it."""
+
+    def __init__(self, work: Work[Any]) -> None:
+        self.inbox: SimpleQueue[Message] = SimpleQueue()
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+        self._given_up = False
+
+    async def run(self) -> None:
+        before = _inbox.set(self.inbox)
+        try:
+            self.inbox.put((_RETURN, await self._work()))
+        except BaseException as exc:
+            self.inbox.put((_RAISE, exc))
+            if isinstance(exc, asyncio.CancelledError):
+                raise  # anything else would end the event loop, if it is no Exception
+        finally:
+            _inbox.reset(before)  # what a callback has called is a part of the same task
+
+    def start(self) -> None:
+        if not self._given_up:
+            self._task = asyncio.get_running_loop().create_task(self.run())
+
+    def give_up(self) -> None:
+        self._given_up = True
+        if self._task is None:
+            self.inbox.put((_RAISE, None))
+        else:
+            self._task.cancel()
+            self._task.add_done_callback(lambda _: self.inbox.put((_RAISE, None)))  # it may not have begun
+
+
 def _call(work: Work[T]) -> T:
     """Run a coroutine in the event loop; meanwhile call in this thread what it asks for."""
     if getattr(_thread, "carries_all", False):
         raise RuntimeError(
             "this was called in the event loop of all streams, which it would stop: by an observer, or `until`"
         )
-    inbox: SimpleQueue[Message] = SimpleQueue()
-    task: asyncio.Task[None] | None = None
-    given_up = False
-
-    async def run() -> None:
-        before = _inbox.set(inbox)
-        try:
-            inbox.put((_RETURN, await work()))
-        except BaseException as exc:
-            inbox.put((_RAISE, exc))
-            if isinstance(exc, asyncio.CancelledError):
-                raise  # anything else would end the event loop, if it is no Exception
-        finally:
-            _inbox.reset(before)  # what a callback has called is a part of the same task
-
-    def start() -> None:
-        nonlocal task
-        if not given_up:
-            task = loop.create_task(run())
-
-    def give_up() -> None:
-        nonlocal given_up
-        given_up = True
-        if task is None:
-            inbox.put((_RAISE, None))
-        else:
-            task.cancel()
-            task.add_done_callback(lambda _: inbox.put((_RAISE, None)))  # it may not have begun
-
-    loop = _portal.loop
+    task, loop = _Task(work), _portal.loop
     asking: asyncio.Queue[Message] | None = getattr(_thread, "asking", None)
     ended = False
     try:
         if asking is not None:
-            loop.call_soon_threadsafe(asking.put_nowait, (_CALL, run))
+            loop.call_soon_threadsafe(asking.put_nowait, (_CALL, task.run))
         else:
-            loop.call_soon_threadsafe(start)
-        kind, content = inbox.get()
+            loop.call_soon_threadsafe(task.start)
+        kind, content = task.inbox.get()
         while kind == _CALL:
             _serve(*content)
-            kind, content = inbox.get()
+            kind, content = task.inbox.get()
         ended = True
     finally:
         if asking is None and not ended and not loop.is_closed():
-            loop.call_soon_threadsafe(
-                give_up
-            )  # Ctrl-C, for one: the coroutine ends before the thread goes on
-            _drain(inbox)
+            # Ctrl-C, for one: the coroutine ends before the thread goes on.
+            loop.call_soon_threadsafe(task.give_up)
+            _drain(task.inbox)
     if kind == _RAISE:
         if (
             _portal.ending

@@ -426,6 +426,7 @@ def test_ctrl_c_at_any_moment(server):
                     pass
                 finally:
                     armed = False
+                    signal.setitimer(signal.ITIMER_REAL, 0)
         assert got == sorted(set(got))
         assert len(got) > 140  # one may be lost between the stream and the assignment
     """
@@ -495,8 +496,9 @@ def test_the_program_ends(server, ending):
 def test_a_daemon_thread_when_the_program_ends(server):
     """It is cut off where it waits, and says nothing."""
     program = """
-        import sys, threading, warnings
+        import atexit, sys, threading, time, warnings
         warnings.simplefilter("ignore", ResourceWarning)
+        atexit.register(time.sleep, 0.3)  # when the event loop has ended: time to complain
         from resilient_sse.sync import ResilientStream
         stream, got = ResilientStream(sys.argv[1]), threading.Event()
 
@@ -506,6 +508,7 @@ def test_a_daemon_thread_when_the_program_ends(server):
 
         threading.Thread(target=consume, daemon=True).start()
         assert got.wait(10)
+        time.sleep(0.3)  # until it waits
     """
     process = run_program(program, f"{server.url}/1/hold")
     assert process.communicate(timeout=20) == ("", "")
