@@ -91,6 +91,8 @@ class Position:
     @property
     def room(self) -> int:
         """How many events the consumer may be given before the next save."""
+        if self._interval is not None:
+            return 1  # only who asks for the next event can be told that it is time
         return max(self._every - self._unsaved, 1)
 
     def handed_over(self, event: ServerSentEvent, events: int = 1) -> None:
@@ -179,6 +181,9 @@ class Position:
 
     async def _find_out(self, attempted: str) -> None:
         found = await self._loaded()
+        if found is not None and self._known is not None and found.version < self._known.version:
+            self._uncertain = None  # the store has lost its end: it is its own to heal it, or to refuse
+            return
         if found is not None and found != self._known and found.last_event_id != attempted:
             raise CheckpointError(
                 "another consumer has moved this position; give each a checkpoint_key of its own",

@@ -451,10 +451,11 @@ class ResilientStream:
             self._pump.handed = taken[-1]
         return taken
 
-    def _give_back(self, batch: Collection[ServerSentEvent], handed: ServerSentEvent | None) -> None:
+    def _give_back(self, batch: Collection[Activity], handed: ServerSentEvent | None) -> None:
         """Take it that the consumer has got *handed*, and not what was taken behind it."""
         if batch:
             self._pump.handed = handed
+            self._session.delivery.caught_up = False
 
     def __del__(self) -> None:
         """Close a connection that was left open, and warn about it."""

@@ -58,6 +58,11 @@ class RedisServer:
             self.client = library.Redis.from_url(
                 client, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS
             )
+            pool = self.client.connection_pool
+            try:
+                pool.connection_class(**pool.connection_kwargs)  # which connects to nothing
+            except TypeError as error:
+                raise ValueError(f"the URL of Redis: {error}") from error
         elif not isinstance(client, redis.Redis | redis.asyncio.Redis):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"client must be a URL or a client of redis-py, not {client!r}")
         self._asyncio = isinstance(self.client, redis.asyncio.Redis)

@@ -28,6 +28,9 @@ Work: TypeAlias = "Callable[[Any], Coroutine[Any, Any, T]]"
 
 _PLACE = re.compile(r":(\w+)")
 
+# So many records in one transaction can be rolled back and gone on behind.
+_UNDONE = 10_001
+
 
 class SQLCheckpoint:
     """
@@ -65,8 +68,9 @@ class SQLCheckpoint:
         self._connect: Any = connect
         self._table = table
         self._paramstyle = paramstyle
-        # What may be in the table: the position before the last record, and that of the record.
-        self._known: dict[str, tuple[Checkpoint | None, Checkpoint | None]] = {}
+        # What may be in the table: a position that was found there, and those recorded since, which the caller may
+        # roll back, one or many at once.
+        self._known: dict[str, list[Checkpoint | None]] = {}
 
     @property
     def ddl(self) -> str:
@@ -111,7 +115,7 @@ class SQLCheckpoint:
             CheckpointError: The database cannot be read.
         """
         found = await self._transaction(key, lambda connection: self._load(connection, key))
-        self._known[key] = (found, found)
+        self._known[key] = [found]
         return found
 
     async def save(self, key: str, last_event_id: str, *, expected: Checkpoint | None) -> Checkpoint:
@@ -121,9 +125,8 @@ class SQLCheckpoint:
         Raises:
             CheckpointError: Another consumer has saved in between, or the database cannot be written.
         """
-        known = (expected, expected)
         return await self._transaction(
-            key, lambda connection: self._save(connection, key, last_event_id, known)
+            key, lambda connection: self._save(connection, key, last_event_id, [expected])
         )
 
     def __repr__(self) -> str:
@@ -140,12 +143,13 @@ class SQLCheckpoint:
         connection: Any,  # noqa: ANN401
         key: str,
         last_event_id: str,
-        known: tuple[Checkpoint | None, Checkpoint | None],
+        known: list[Checkpoint | None],
     ) -> Checkpoint:
         present = await self._load(connection, key)
-        if present not in known:
-            raise moved(key)
         version = 0 if present is None else present.version
+        place = int(version) - (0 if known[0] is None else known[0].version)
+        if not 0 <= place < len(known) or known[place] != present:
+            raise moved(key)
         values = {"id": last_event_id, "new": version + 1, "key": key}
         if present is None:
             sql = f"INSERT INTO {self._table} (last_event_id, version, consumer) VALUES (:id, :new, :key)"  # noqa: S608
@@ -161,16 +165,20 @@ class SQLCheckpoint:
             if type(exc).__name__ in ("IntegrityError", "UniqueViolation"):  # each driver has its own
                 raise moved(key) from exc
             raise
-        if done.rowcount != 1:
-            raise moved(key)
         saved = Checkpoint(last_event_id, version + 1)
-        self._known[key] = (present, saved)  # which of them it will be depends on the caller's commit
+        # Some drivers cannot tell how many rows there were, and say -1.
+        if done.rowcount != 1 and (done.rowcount >= 0 or await self._load(connection, key) != saved):
+            raise moved(key)
+        # Which of them it will be depends on the caller's commit.
+        known[place + 1 :] = [saved]
+        del known[:-_UNDONE]
+        self._known[key] = known
         return saved
 
     async def _execute(self, connection: Any, sql: str, values: dict[str, Any]) -> Any:  # noqa: ANN401
         if _of_sqlalchemy(connection):
             return await _maybe(connection.execute(import_module("sqlalchemy").text(sql), values))
-        style = self._paramstyle or import_module(type(connection).__module__.partition(".")[0]).paramstyle
+        style = self._paramstyle or _style_of(connection)
         sql, parameters = _in_style(style, sql, values)
         cursor = await _maybe(connection.cursor())
         await _maybe(cursor.execute(sql, parameters))
@@ -225,6 +233,17 @@ def _at_once(work: Coroutine[Any, Any, T]) -> T:
 
 def _of_sqlalchemy(thing: object) -> bool:
     return any(base.__module__.startswith("sqlalchemy.") for base in type(thing).__mro__)
+
+
+def _style_of(connection: object) -> str:
+    """Ask the driver's module, or that of the driver's class which the connection's is made of."""
+    for base in type(connection).__mro__:
+        style = getattr(import_module(base.__module__.partition(".")[0]), "paramstyle", None)
+        if style is not None:
+            return str(style)
+    raise ValueError(
+        f"the driver of {type(connection).__name__!r} does not tell its paramstyle: pass paramstyle="
+    )
 
 
 def _in_style(style: str, sql: str, values: dict[str, Any]) -> tuple[str, Any]:

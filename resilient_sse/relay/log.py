@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from resilient_sse._core.checks import check_count
 from resilient_sse.checkpoints.redis_server import Client, RedisServer, text
 
 if TYPE_CHECKING:
@@ -97,8 +98,7 @@ class RedisLog:
     """
 
     def __init__(self, client: Client, *, maxlen: int | None = None, retry_for: float | None = None) -> None:
-        if maxlen is not None and maxlen < 1:
-            raise ValueError(f"maxlen must be 1 or more, or None, which keeps all, not {maxlen!r}")
+        check_count("maxlen", maxlen, least=1)
         self.server: RedisServer = RedisServer(client, retry_for=retry_for, wanted_by="a relay")
         self._append = self.server.client.register_script(_APPEND)
         self._maxlen = "" if maxlen is None else str(maxlen)

@@ -141,6 +141,7 @@ class _Ahead:
         self._stream = stream
         self._batch = batch
         self._events: deque[ServerSentEvent] = deque()
+        self._size = 0  # characters
         self._ended = False
         self._error: Exception | None = None
         self._changed = anyio.Event()
@@ -149,11 +150,12 @@ class _Ahead:
         """Read until the stream ends."""
         try:
             async for event in self._stream:
-                self._events.append(event)
                 more = self._stream._take_ready  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-                self._events.extend(more(self._batch))
+                for each in (event, *more(self._batch)):
+                    self._events.append(each)
+                    self._size += len(each.data)
                 self._changed.set()
-                while len(self._events) >= self._batch:
+                while len(self._events) >= self._batch or self._size >= _BATCH_CHARACTERS:
                     self._changed = anyio.Event()
                     await self._changed.wait()
         except Exception as exc:  # noqa: BLE001 - `take` raises it, behind the events before it
@@ -173,5 +175,6 @@ class _Ahead:
         while self._events and len(taken) < self._batch and size < _BATCH_CHARACTERS:
             taken.append(event := self._events.popleft())
             size += len(event.data)
+        self._size -= size
         self._changed.set()
         return taken

@@ -199,6 +199,8 @@ class Worker:
                 f"lease must be {SHORTEST_LEASE:g} s or more, not {lease!r}: a third of it must outlast the"
                 " delays of the event loop and of Redis"
             )
+        if not isinstance(group, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"group must be a string, not {group!r}")
         if not group:
             raise ValueError("group must not be empty: it is the prefix of the workers' keys")
         if not streams:

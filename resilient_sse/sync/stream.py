@@ -19,13 +19,14 @@ import os
 import threading
 import warnings
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast
 
+from resilient_sse._client.stream import Decoded
 from resilient_sse._client.stream import ResilientStream as AsyncStream
 from resilient_sse._core.checks import check_callable
 from resilient_sse._core.events import ServerSentEvent
@@ -59,7 +60,10 @@ _inbox: ContextVar[SimpleQueue[Message] | None] = ContextVar("_inbox", default=N
 """Where the thread listens that waits for the present coroutine."""
 
 _thread = threading.local()
-"""Its `asking` is the innermost callback that this thread is in: the queue of the coroutine that waits for it."""
+"""
+Its `asking` is the innermost callback that this thread is in: the queue of the coroutine that waits for it.  Its
+`carries_all` says that it is the thread of the event loop.
+"""
 
 
 # --- The event loop of the process
@@ -69,25 +73,27 @@ class _Portal:
     """The event loop in a thread of its own, made at the first use, in each process anew."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a stream may be collected, or a signal come, while it is held
         self._loop: asyncio.AbstractEventLoop | None = None
-        os.register_at_fork(after_in_child=self.__init__) if hasattr(os, "register_at_fork") else None  # type: ignore[misc]
+        self.ending = False
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
+                loop = asyncio.new_event_loop()
                 thread = threading.Thread(
-                    target=_run_forever, args=(self._loop,), name="resilient_sse", daemon=True
+                    target=_run_forever, args=(loop,), name="resilient_sse", daemon=True
                 )
                 thread.start()
-                atexit.register(_stop, self._loop, thread)
+                atexit.register(_stop, loop, thread)
+                self._loop = loop  # at last: a Ctrl-C before it leaves none that does not run
             return self._loop
 
 
 def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
+    _thread.carries_all = True
     try:
         loop.run_forever()
         tasks = asyncio.all_tasks(loop)
@@ -102,6 +108,7 @@ def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
     """Close what is open when the program ends: in a thread that is cut off nothing could be."""
     if thread.is_alive():
+        _portal.ending = True
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_END_SECONDS)
 
@@ -109,40 +116,81 @@ def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
 _portal = _Portal()
 
 
-def _call(work: Work[T]) -> T:
-    """Run a coroutine in the event loop; meanwhile call in this thread what it asks for."""
-    inbox: SimpleQueue[Message] = SimpleQueue()
+def _behind_fork() -> None:
+    """Begin anew in a child, which has none of the threads; it may have been forked within a callback."""
+    global _portal  # noqa: PLW0603
+    _portal = _Portal()
+    _thread.__dict__.clear()
 
-    async def run() -> None:
-        before = _inbox.set(inbox)
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_behind_fork)
+
+
+class _Task:
+    """A coroutine in the event loop, and where the thread listens that waits for it."""
+
+    def __init__(self, work: Work[Any]) -> None:
+        self.inbox: SimpleQueue[Message] = SimpleQueue()
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+        self._given_up = False
+
+    async def run(self) -> None:
+        before = _inbox.set(self.inbox)
         try:
-            inbox.put((_RETURN, await work()))
+            self.inbox.put((_RETURN, await self._work()))
         except BaseException as exc:
-            inbox.put((_RAISE, exc))
-            if not isinstance(exc, Exception):
-                raise
+            self.inbox.put((_RAISE, exc))
+            if isinstance(exc, asyncio.CancelledError):
+                raise  # anything else would end the event loop, if it is no Exception
         finally:
             _inbox.reset(before)  # what a callback has called is a part of the same task
 
-    loop = _portal.loop
+    def start(self) -> None:
+        if not self._given_up:
+            self._task = asyncio.get_running_loop().create_task(self.run())
+
+    def give_up(self) -> None:
+        self._given_up = True
+        if self._task is None:
+            self.inbox.put((_RAISE, None))
+        else:
+            self._task.cancel()
+            self._task.add_done_callback(lambda _: self.inbox.put((_RAISE, None)))  # it may not have begun
+
+
+def _call(work: Work[T]) -> T:
+    """Run a coroutine in the event loop; meanwhile call in this thread what it asks for."""
+    if getattr(_thread, "carries_all", False):
+        raise RuntimeError(
+            "this was called in the event loop of all streams, which it would stop: by an observer, or `until`"
+        )
+    task, loop = _Task(work), _portal.loop
     asking: asyncio.Queue[Message] | None = getattr(_thread, "asking", None)
-    task = None
-    if asking is not None:
-        loop.call_soon_threadsafe(asking.put_nowait, (_CALL, run))
-    else:
-        task = asyncio.run_coroutine_threadsafe(run(), loop)
     ended = False
     try:
-        kind, content = inbox.get()
+        if asking is not None:
+            loop.call_soon_threadsafe(asking.put_nowait, (_CALL, task.run))
+        else:
+            loop.call_soon_threadsafe(task.start)
+        kind, content = task.inbox.get()
         while kind == _CALL:
             _serve(*content)
-            kind, content = inbox.get()
+            kind, content = task.inbox.get()
         ended = True
     finally:
-        if task is not None and not ended:  # Ctrl-C, for one: the coroutine ends before the thread goes on
-            task.cancel()
-            _drain(inbox)
+        if asking is None and not ended and not loop.is_closed():
+            # Ctrl-C, for one: the coroutine ends before the thread goes on.
+            loop.call_soon_threadsafe(task.give_up)
+            _drain(task.inbox)
     if kind == _RAISE:
+        if (
+            _portal.ending
+            and isinstance(content, asyncio.CancelledError)
+            and threading.current_thread().daemon
+        ):
+            threading.Event().wait()  # it ends with the program, as if Python had cut it off here
         raise content
     return cast("T", content)
 
@@ -222,14 +270,14 @@ class ResilientStream:
 
     @_arguments_of(AsyncStream)
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - those of the other face
+        self._callbacks: list[tuple[Any, Any]] = []
         for name in ("on_state_change", "on_gap", "headers", "params"):
             if callable(function := options.get(name)):
-                options[name] = _plain(name, function)
+                options[name] = self._known(function, name)
         self._process = os.getpid()
         self._stream = AsyncStream(*args, **options)
-        self._batch: deque[ServerSentEvent] = deque()
+        self._batch: deque[Activity] = deque()
         self._given: ServerSentEvent | None = None
-        self._callbacks: dict[Any, Any] = {}
 
     @property
     def state(self) -> StreamState:
@@ -247,7 +295,8 @@ class ResilientStream:
     def stats(self) -> StreamStats:
         """The figures so far, as a copy that no longer changes."""
         stats = self._stream.stats
-        return replace(stats, delivered=stats.delivered - len(self._batch))
+        waiting = sum(isinstance(item, ServerSentEvent) for item in [*self._batch])
+        return replace(stats, delivered=stats.delivered - waiting)
 
     def health(self) -> StreamHealth:
         """Return how the stream is now."""
@@ -284,7 +333,8 @@ class ResilientStream:
         Raises:
             ValueError: It is not one of this stream's.
         """
-        self._stream.remove_callback(self._callbacks.get(callback, callback))
+        wrapped = next((known for given, known in self._callbacks if given == callback), callback)
+        self._stream.remove_callback(wrapped)
 
     def __iter__(self) -> Self:
         """Iterate over the events."""
@@ -292,13 +342,10 @@ class ResilientStream:
 
     def __next__(self) -> ServerSentEvent:
         """Wait for the next event; the one before is committed first."""
-        if not self._batch:
-            try:
-                self._call(self._fill)
-            except StopAsyncIteration:
-                raise StopIteration from None
-        self._given = event = self._batch.popleft()
-        return event
+        while True:
+            item = self._take(self._fill)
+            if isinstance(item, ServerSentEvent):
+                return item
 
     def activity(self) -> Iterator[Activity]:
         """
@@ -306,7 +353,12 @@ class ResilientStream:
 
         It takes from the same stream as the plain iteration; use one at a time.
         """
-        return _Iterator(self._call, self._stream.activity(), self._batch)
+        items = self._stream.activity()
+
+        async def fill() -> None:
+            self._batch.append(await anext(items))
+
+        return _Iterator(lambda: self._take(fill))
 
     def decoded(self, decoder: Callable[[str], T], *, invalid: Invalid[T] = "raise") -> Iterator[T]:
         """
@@ -321,7 +373,9 @@ class ResilientStream:
             TypeError: *decoder* cannot be called.
             ValueError: *invalid* is none of these.
         """
-        return _Iterator(self._call, self._stream.decoded(decoder, invalid=invalid))
+        self._stream.decoded(decoder, invalid=invalid)  # which checks them
+        items = Decoded(self._anext, decoder, invalid)
+        return _Iterator(lambda: _at_once(anext(items)))
 
     def commit(self, event: ServerSentEvent) -> None:
         """
@@ -343,7 +397,8 @@ class ResilientStream:
 
     def close(self) -> None:
         """Close the connection and end the stream for good; from any thread, and from a callback."""
-        self._call(self._stream.aclose)
+        if not _portal.loop.is_closed():  # as it is when the program ends, and with it are all connections
+            self._call(self._stream.aclose)
 
     def __enter__(self) -> Self:
         """Enter a block that closes the stream at its end; the connection is made by the first iteration."""
@@ -378,6 +433,25 @@ class ResilientStream:
         """Show where the stream leads, without secrets, and its state."""
         return repr(self._stream)
 
+    def _take(self, fill: Work[None]) -> Activity:
+        """Return the next of what has come, whichever way of iterating asks for it."""
+        if not self._batch:
+            try:
+                self._call(fill)
+            except StopAsyncIteration:
+                raise StopIteration from None
+        item = self._batch.popleft()
+        if isinstance(item, ServerSentEvent):
+            self._given = item
+        return item
+
+    async def _anext(self) -> ServerSentEvent:
+        """Do as `next` in a coroutine that never waits."""
+        try:
+            return next(self)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
     async def _fill(self) -> None:
         """Wait for an event, and take along those that are there."""
         # Here and not in the thread: what has left the stream must not be lost when the thread is interrupted.
@@ -390,31 +464,34 @@ class ResilientStream:
             raise RuntimeError("this stream was made in another process; make one in each, behind the fork")
         return _call(work)
 
-    def _known(self, callback: Callable[..., Any]) -> Any:  # noqa: ANN401
-        wrapped = _plain("callback", callback)
-        return self._callbacks.setdefault(callback, wrapped)
+    def _known(self, callback: Callable[..., Any], name: str = "callback") -> Any:  # noqa: ANN401
+        wrapped = _plain(name, callback)
+        for given, known in self._callbacks:
+            if given == callback:
+                return known
+        self._callbacks.append((callback, wrapped))
+        return wrapped
 
 
 class _Iterator(Iterator[T]):
-    """Another way to iterate: an async iterator, one item at a time."""
+    """Another way to iterate, one item at a time."""
 
-    def __init__(
-        self, call: Callable[[Work[None]], None], items: AsyncIterator[T], first: deque[Any] | None = None
-    ) -> None:
-        self._call = call
-        self._items = items
-        self._taken: deque[T] = deque() if first is None else first
+    def __init__(self, step: Callable[[], T]) -> None:
+        self._step = step
 
     def __next__(self) -> T:
-        if not self._taken:
-            try:
-                self._call(self._take)
-            except StopAsyncIteration:
-                raise StopIteration from None
-        return self._taken.popleft()
+        return self._step()
 
-    async def _take(self) -> None:
-        self._taken.append(await anext(self._items))
+
+def _at_once(step: Coroutine[Any, Any, T]) -> T:
+    """Run a step of an async iterator that waits for nothing."""
+    try:
+        step.send(None)
+    except StopIteration as done:
+        return cast("T", done.value)
+    except StopAsyncIteration:
+        raise StopIteration from None
+    raise AssertionError("it has waited")
 
 
 def _plain(name: str, function: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:

@@ -10,8 +10,9 @@ import pytest
 import redis
 import redis.asyncio
 
-from resilient_sse import CheckpointError
-from resilient_sse.checkpoints import RedisCheckpoint
+from resilient_sse import CheckpointError, ResilientStream
+from resilient_sse.checkpoints import Checkpoint, RedisCheckpoint
+from resilient_sse.testing import Script, event
 from tests.checkpoints.redis_process import Server
 
 
@@ -106,6 +107,26 @@ async def test_a_replica_that_lagged_takes_over(own, store, caplog):
     assert "had gone back" in caplog.text
     with pytest.raises(CheckpointError, match="another consumer"):
         await store.save("a", "2", expected=first)
+
+
+async def test_a_replica_that_lagged_behind_a_save_that_failed(own, caplog):
+    """A stream whose save has failed, and that goes on, heals the position as well (P55)."""
+    store = RedisCheckpoint(own.url, retry_for=0.1)
+    script = Script()
+    script.respond(*[event("x", id=str(number)) for number in range(1, 6)]).hang()
+    options = {"checkpoint": store, "checkpoint_key": "a", "client": script.client()}
+    async with ResilientStream("http://test/", **options) as stream:
+        for _ in range(4):
+            await anext(stream)
+        own.kill()
+        with pytest.raises(CheckpointError, match="did not take or give"):
+            await anext(stream)
+        own.start()
+        own.client.hset("resilient_sse:position:a", mapping={"id": "2", "version": 2})
+        assert (await anext(stream)).id == "5"
+        assert await store.load("a") == Checkpoint("4", 4)
+    assert "had gone back" in caplog.text
+    await store.aclose()
 
 
 async def test_a_replica_takes_no_saves(own, store):

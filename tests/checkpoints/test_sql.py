@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ import aiosqlite
 import psycopg
 import pytest
 import sqlalchemy
+import sqlalchemy.orm
 
 from resilient_sse import CheckpointError, ResilientStream
 from resilient_sse.checkpoints import Checkpoint, SQLCheckpoint
@@ -93,6 +95,43 @@ async def test_a_rollback_within_the_loop(shop):
     assert shop.results() == ["order 1 2", "order 2 2", " 2"]
 
 
+async def test_a_rollback_of_several_events(shop):
+    """A transaction may hold many records, and be rolled back; the next goes on (P55)."""
+    script = Script()
+    script.respond(*numbered(1, 2, 3)).hang()
+    async with stream(shop.store, script) as events:
+        taken = [await anext(events) for _ in range(3)]
+        for attempt in range(3):
+            with closing(shop.connect()) as database, suppress(ZeroDivisionError), database:
+                for each in taken:
+                    shop.store.record(database, each)
+                if attempt < 2:
+                    raise ZeroDivisionError
+    assert await shop.store.load(URL) == Checkpoint("3", 3)
+
+
+async def test_a_driver_that_cannot_count_rows(tmp_path):
+    """DB-API allows it to say -1; the table itself tells."""
+
+    class Cursor(sqlite3.Cursor):
+        rowcount = -1
+
+    class Connection(sqlite3.Connection):
+        def cursor(self):
+            return super().cursor(Cursor)
+
+    path = tmp_path / "shop.db"
+    store = SQLCheckpoint(lambda: sqlite3.connect(path, factory=Connection), paramstyle="qmark")
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(store.ddl)
+    known = None
+    for last_event_id in ("1", "2"):
+        known = await store.save("a", last_event_id, expected=known)
+        assert await store.load("a") == known
+    with pytest.raises(CheckpointError, match="another consumer"):
+        await store.save("a", "3", expected=None)
+
+
 async def test_another_consumer_moves_the_position(shop):
     """The second to write gets an error, and its results are rolled back with it."""
     script = Script()
@@ -157,6 +196,21 @@ async def test_styles_of_parameters(tmp_path, style):
     shop = Shop(tmp_path / "shop.db", paramstyle=style)
     known = await shop.store.save("a", "1", expected=None)
     assert await shop.store.load("a") == known
+
+
+async def test_the_style_of_a_class_of_the_users(tmp_path):
+    """It is that of the driver below; where there is none, the error says what to pass."""
+
+    class Connection(sqlite3.Connection):
+        pass
+
+    path = tmp_path / "shop.db"
+    Shop(path)
+    store = SQLCheckpoint(lambda: sqlite3.connect(path, factory=Connection))
+    known = await store.save("a", "1", expected=None)
+    assert await store.load("a") == known
+    with pytest.raises(CheckpointError, match="pass paramstyle="):
+        await SQLCheckpoint(io.BytesIO).load("a")
 
 
 async def test_an_unknown_style(tmp_path):

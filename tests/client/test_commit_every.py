@@ -1,5 +1,6 @@
 """Positions saved now and then: what comes again after a crash is bounded, and a clean end saves the rest."""
 
+import anyio
 import pytest
 
 from resilient_sse import CheckpointError
@@ -69,6 +70,18 @@ async def test_so_many_seconds(script):
     store = Store()
     stream = make(script, checkpoint=store, commit_every=1000, commit_interval=10)
     await take(stream, 6)
+    assert store.saved == ["4"]
+    await stream.aclose()
+
+
+async def test_so_many_seconds_within_a_read(script):
+    """Also where one read has brought all of them."""
+    script.respond(b"".join(numbered(*range(1, 7)))).hang()
+    store = Store()
+    stream = make(script, checkpoint=store, commit_every=1000, commit_interval=10)
+    for _ in range(6):
+        await anext(stream)
+        await anyio.sleep(4)
     assert store.saved == ["4"]
     await stream.aclose()
 

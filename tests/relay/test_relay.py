@@ -244,6 +244,26 @@ async def test_batches_are_bounded(upstream):
     assert max(log.batches) <= 40
 
 
+async def test_what_is_read_ahead_is_bounded_in_size():
+    """Of large events fewer are read while the log is slow (P62)."""
+    script, log = Script(), Slow()
+    script.respond(*[event("x" * 600_000, id=str(n)) for n in range(1, 31)], event("", event="done")).hang()
+    relay = Relay(
+        lambda position: ResilientStream("http://test/", until="done", client=script.client()), log, "log"
+    )
+    ahead = []
+
+    async def append(*arguments, **options):
+        await anyio.sleep(0.02)
+        ahead.append(relay.stream.stats.received - sum(log.batches))
+        return await Slow.append(log, *arguments, **options)
+
+    relay._log = type("", (), {"load": log.load, "append": staticmethod(append)})()
+    await relay.run()
+    assert sum(log.batches) == 31
+    assert max(ahead) <= 5
+
+
 @pytest.mark.parametrize(
     "wrong, error",
     [({"batch": 0}, ValueError), ({"name": ""}, ValueError), ({"open_stream": None}, TypeError)],
@@ -257,9 +277,12 @@ def test_wrong_arguments(wrong, error):
 
 
 def test_maxlen_must_keep_something():
-    """So is a log that keeps nothing."""
+    """So is a log that keeps nothing, or no number of entries."""
     with pytest.raises(ValueError, match="maxlen"):
         RedisLog("redis://127.0.0.1:1/", maxlen=0)
+    for wrong in (True, 1.5, "5"):
+        with pytest.raises(TypeError, match="maxlen must be an integer"):
+            RedisLog("redis://127.0.0.1:1/", maxlen=wrong)
 
 
 def killed_at(job: Job, step: int) -> None:

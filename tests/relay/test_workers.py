@@ -356,6 +356,7 @@ async def test_the_group_is_something_else(valkey, shift):
         ({"lease": 0.3}, "event loop"),
         ({"lease": None}, "lease"),
         ({"group": ""}, "group"),
+        ({"group": 5}, "group must be a string"),
         ({"batch": 0}, "batch"),
         ({"maxlen": 0}, "maxlen"),
     ],

@@ -65,6 +65,8 @@ def test_a_file(tmp_path):
         ('name = "two"', "", "stream 2 has no name"),
         ('redis = "redis://127.0.0.1:1/0"', "", "redis must be a URL"),
         ('"redis://127.0.0.1:1/0"', '"host:1"', "redis"),
+        ('"redis://127.0.0.1:1/0"', '"redis://127.0.0.1:1/0?surprise=1"', "surprise"),
+        ("maxlen = 1000", "maxlen = true", "maxlen must be an integer"),
         ("[[streams]]", "[[stream]]", "stream is unknown"),
         ("batch = 100", "batch = 0", "batch"),
         ("batch = 100", "batch = ", "line 5"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import inspect
 import os
 import signal
@@ -318,6 +319,122 @@ def test_other_ways_to_iterate(server):
     assert kinds[-1] == "Closed"
 
 
+def test_ways_to_iterate_take_from_one_stream(server):
+    """What came with an event goes to whoever asks next, by whichever way (P33)."""
+    with ResilientStream(f"{server.url}/6/204", backoff=SOON) as stream:
+        activity, decoded = stream.activity(), stream.decoded(int)
+        assert type(next(activity)).__name__ == "Opened"
+        assert [next(stream).id, next(decoded), next(activity).id, next(decoded)] == ["1", 2, "3", 4]
+        assert list(decoded) == [5, 6]
+
+
+def test_data_that_cannot_be_decoded(server):
+    """The error comes out, and the next event follows; a wrong decoder is told of at once."""
+    with ResilientStream(f"{server.url}/3/204", backoff=SOON) as stream:
+        payloads = stream.decoded(lambda data: 1 // (int(data) - 2))
+        assert next(payloads) == -1
+        with pytest.raises(ZeroDivisionError):
+            next(payloads)
+        assert list(payloads) == [1]
+        with pytest.raises(TypeError, match="decoder"):
+            stream.decoded(None)
+
+
+@pytest.mark.parametrize("way", ["plain", "decoded"])
+def test_an_event_that_comes_with_ctrl_c_is_not_committed(server, way):
+    """The thread has not got it, so after a restart it comes again (P21)."""
+
+    def observer(fact):
+        if getattr(fact, "id", None) == "3":
+            _thread.interrupt_main()
+
+    store, got = MemoryCheckpoint(), []
+    with ResilientStream(f"{server.url}/6/hold", checkpoint=store, observers=[observer]) as stream:
+        with pytest.raises(KeyboardInterrupt):
+            got.extend(event.id for event in stream)
+        got = []
+    with ResilientStream(f"{server.url}/6/hold", checkpoint=store) as stream:
+        assert (next(stream).id if way == "plain" else str(next(stream.decoded(int)))) == "3"
+
+
+def test_an_observer_that_calls_the_stream_stops_nobody(server):
+    """It runs in the event loop of all streams, which such a call would block for ever."""
+    failures = []
+
+    def observer(_):
+        try:
+            stream.close()
+        except RuntimeError as error:
+            failures.append(str(error))
+
+    with ResilientStream(f"{server.url}/2/hold", observers=[observer]) as stream:
+        assert next(stream).id == "1"
+    assert "event loop of all streams" in failures[0]
+
+
+def test_a_function_that_ends_the_program_ends_its_own_stream_only(server):
+    """Others go on."""
+
+    def until(event):
+        raise SystemExit(3)
+
+    with ResilientStream(f"{server.url}/2/hold") as other:
+        assert next(other).id == "1"
+        with ResilientStream(f"{server.url}/2/hold", until=until) as stream, pytest.raises(SystemExit):
+            next(stream)
+        assert next(other).id == "2"
+
+
+def test_callbacks_of_the_constructor_can_be_removed():
+    """By the function that was passed, hashable or not (P33)."""
+
+    class Unhashable(list):
+        def __call__(self, _):
+            pass
+
+    callback = Unhashable()
+    stream = ResilientStream("http://127.0.0.1/", on_state_change=callback)
+    stream.remove_callback(callback)
+    stream.on_gap(callback)
+    stream.remove_callback(callback)
+    with pytest.raises(ValueError, match="callback"):
+        stream.remove_callback(callback)
+
+
+def test_ctrl_c_at_any_moment(server):
+    """However often, the stream goes on, and events stay in order."""
+    program = """
+        import random, signal, sys
+        from resilient_sse.sync import ResilientStream
+
+        def interrupt(*_):
+            if armed:
+                raise KeyboardInterrupt
+
+        armed, got, random = False, [], random.Random(1)
+        signal.signal(signal.SIGALRM, interrupt)
+        with ResilientStream(sys.argv[1], observers=[lambda _: None]) as stream:
+            got.append(int(next(stream).data))
+            while got[-1] < 150:
+                try:
+                    armed = True
+                    signal.setitimer(signal.ITIMER_REAL, random.random() / 500 + 1e-6)
+                    event = next(stream)
+                    armed = False
+                    got.append(int(event.data))
+                except KeyboardInterrupt:
+                    pass
+                finally:
+                    armed = False
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+        assert got == sorted(set(got))
+        assert len(got) > 140  # one may be lost between the stream and the assignment
+    """
+    process = run_program(program, f"{server.url}/150/hold")
+    out, err = process.communicate(timeout=60)
+    assert (out, process.returncode) == ("", 0), err
+
+
 def test_a_stream_that_is_dropped_is_closed(server):
     """With a warning, as of a file that was not closed."""
     stream = ResilientStream(f"{server.url}/3/hold")
@@ -373,6 +490,68 @@ def test_the_program_ends(server, ending):
     """
     process = run_program(program, f"{server.url}/3/hold")
     assert process.communicate(timeout=20) == ("1\n", "")
+    assert process.returncode == 0
+
+
+def test_a_daemon_thread_when_the_program_ends(server):
+    """It is cut off where it waits, and says nothing."""
+    program = """
+        import atexit, sys, threading, time, warnings
+        warnings.simplefilter("ignore", ResourceWarning)
+        atexit.register(time.sleep, 0.3)  # when the event loop has ended: time to complain
+        from resilient_sse.sync import ResilientStream
+        stream, got = ResilientStream(sys.argv[1]), threading.Event()
+
+        def consume():
+            for event in stream:
+                got.set()
+
+        threading.Thread(target=consume, daemon=True).start()
+        assert got.wait(10)
+        time.sleep(0.3)  # until it waits
+    """
+    process = run_program(program, f"{server.url}/1/hold")
+    assert process.communicate(timeout=20) == ("", "")
+
+
+def test_closed_by_atexit(server):
+    """A function that was registered before the first event is called behind the end of the event loop."""
+    program = """
+        import atexit, sys, warnings
+        warnings.simplefilter("ignore", ResourceWarning)
+        from resilient_sse.sync import ResilientStream
+        stream = ResilientStream(sys.argv[1])
+        atexit.register(stream.close)
+        print(next(stream).data)
+    """
+    process = run_program(program, f"{server.url}/3/hold")
+    assert process.communicate(timeout=20) == ("1\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_fork_in_a_callback(server):
+    """A child that a callback starts has streams of its own."""
+    program = """
+        import os, signal, sys, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from resilient_sse.sync import ResilientStream
+        children = []
+
+        def fork(_):
+            if not children:
+                children.append(os.fork())
+                if not children[0]:
+                    signal.alarm(10)
+                    with ResilientStream(sys.argv[1]) as other:
+                        assert next(other).data == "1"
+                    os._exit(0)
+
+        with ResilientStream(sys.argv[1], on_state_change=fork) as stream:
+            assert next(stream).data == "1"
+        assert os.waitpid(children[0], 0)[1] == 0
+    """
+    process = run_program(program, f"{server.url}/3/hold")
+    assert process.communicate(timeout=20) == ("", "")
     assert process.returncode == 0
 
 
