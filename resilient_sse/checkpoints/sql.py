@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -63,7 +64,10 @@ class SQLCheckpoint:
     ) -> None:
         if not re.fullmatch(r"\w+(\.\w+)?", table):
             raise ValueError(f"table must be a name, or a schema and a name, not {table!r}")
-        if not callable(connect) and not _of_sqlalchemy(connect):
+        is_connection = hasattr(connect, "cursor") or (
+            hasattr(connect, "execute") and _of_sqlalchemy(connect)
+        )
+        if is_connection or not (callable(connect) or _of_sqlalchemy(connect)):
             raise TypeError(f"connect must be a function or an engine of SQLAlchemy, not {connect!r}")
         self._connect: Any = connect
         self._table = table
@@ -71,6 +75,7 @@ class SQLCheckpoint:
         # What may be in the table: a position that was found there, and those recorded since, which the caller may
         # roll back, one or many at once.
         self._known: dict[str, list[Checkpoint | None]] = {}
+        self._saved: set[str] = set()  # keys whose stream saves by itself
 
     @property
     def ddl(self) -> str:
@@ -105,6 +110,11 @@ class SQLCheckpoint:
                 f"pass the key of a stream that has loaded its position from this store; these have: {begun}",
                 key=key or "",
             )
+        if key in self._saved:
+            raise CheckpointError(
+                'record() replaces all other saves: give the stream ack="manual", and do not call its commit()',
+                key=key,
+            )
         await self._save(connection, key, event.last_event_id, self._known[key])
 
     async def load(self, key: str) -> Checkpoint | None:
@@ -125,6 +135,7 @@ class SQLCheckpoint:
         Raises:
             CheckpointError: Another consumer has saved in between, or the database cannot be written.
         """
+        self._saved.add(key)
         return await self._transaction(
             key, lambda connection: self._save(connection, key, last_event_id, [expected])
         )
@@ -196,7 +207,9 @@ class SQLCheckpoint:
             raise
         except Exception as exc:
             raise CheckpointError(
-                f"the table {self._table!r} could not be read or written: {exc}", key=key
+                f"the table {self._table!r} could not be read or written; if it is missing, the statement in "
+                f"SQLCheckpoint.ddl makes it: {exc}",
+                key=key,
             ) from exc
 
 
@@ -227,7 +240,8 @@ def _at_once(work: Coroutine[Any, Any, T]) -> T:
         work.send(None)
     except StopIteration as exc:
         return cast("T", exc.value)
-    work.close()
+    with suppress(RuntimeError):  # a driver that waits on its way out, too
+        work.close()
     raise TypeError("the connection's methods are coroutines: use arecord(), or an async connect function")
 
 

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import click
 
@@ -146,7 +147,7 @@ resilient-sse tail -H 'Authorization: Bearer TOKEN' -d @prompt.json --until '[DO
     "--checkpoint",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Keep the position in this file, and go on from it next time.",
+    help="Keep the position in this file, and go on from it next time, whatever --last-event-id says.",
 )
 @_stream("--resume-param", metavar="NAME", help="A query parameter that carries the id too.")
 @_stream("--events", type=Parsed(_types, "A,B"), help="Only events of these types.")
@@ -195,7 +196,8 @@ def tail(
     if not quiet:
         stream.on_state_change(talk.change)
         stream.on_gap(talk.gap)
-    with nullcontext(sys.stdout) if output is None else output.open("w", encoding="utf-8") as file:
+    mode: Literal["a", "w"] = "a" if given["checkpoint"] else "w"  # what is committed is not sent again
+    with nullcontext(sys.stdout) if output is None else output.open(mode, encoding="utf-8") as file:
         out = Output(file)
         form = _form(as_json=as_json, raw=raw, timestamps=timestamps, terminal=out.terminal)
 
@@ -221,6 +223,9 @@ def _made(
 
     if given["checkpoint"]:
         given["checkpoint"] = SQLiteCheckpoint(given["checkpoint"])
+        # All that tells streams apart; a query may hold secrets, so it is not written down.
+        asked = "\0".join((given["method"] or "", url, *map(repr, data)))
+        given["checkpoint_key"] = sha256(asked.encode()).hexdigest()
     given["headers"] = [*given["headers"]]
     given["method"] = given["method"] or ("POST" if data else "GET")
     if data:

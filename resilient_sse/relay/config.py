@@ -76,12 +76,16 @@ async def run_worker(config: Config) -> None:
         RelayError: Redis does not answer, or refuses, at the start.
     """
     worker = config.worker()
+    failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_stop_at_signals, worker)
         try:
             await worker.run()
-        finally:
-            tasks.cancel_scope.cancel()
+        except Exception as exc:  # noqa: BLE001 - out of the group as it is, not in a group of its own
+            failure = exc
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 async def _stop_at_signals(worker: Worker) -> None:

@@ -78,6 +78,7 @@ class Relay:
         self.position: Position = Position()
         self.appended: int = 0
         self.rewound: int = 0
+        self._warned = False
 
     async def run(self, *, lease: str = "") -> None:
         """
@@ -125,6 +126,12 @@ class Relay:
 
     async def _append(self, events: list[ServerSentEvent], lease: str) -> bool:
         """Append a batch, or find that the log has lost its end (false)."""
+        if not events[-1].last_event_id and not self._warned:
+            self._warned = True
+            logger.warning(
+                "the events for the log %r have no ids: what a reconnect repeats or loses nobody can tell",
+                self._name,
+            )
         outcome, position = await self._log.append(self._name, events, behind=self.position, lease=lease)
         if outcome in ("done", "rewound"):
             self.position = position

@@ -173,7 +173,7 @@ async def test_which_stream(shop):
 async def test_the_table_is_missing(tmp_path):
     """The error names it."""
     store = SQLCheckpoint(lambda: sqlite3.connect(tmp_path / "empty.db"), table="app_positions")
-    with pytest.raises(CheckpointError, match=r"app_positions.*no such table"):
+    with pytest.raises(CheckpointError, match=r"app_positions.*ddl.*no such table"):
         await store.load("a")
 
 
@@ -270,3 +270,20 @@ async def test_postgresql(postgresql):
     with psycopg.connect(postgresql) as database:
         assert database.execute("SELECT data FROM results").fetchall() == [("order 1",)]
     assert await store.load(URL) == Checkpoint("1", 1)
+
+
+async def test_a_stream_that_saves_by_itself(shop):
+    """`record` says that it wants `ack="manual"`, instead of blaming another consumer."""
+    script = Script()
+    script.respond(*numbered(1, 2, 3)).hang()
+    async with ResilientStream(URL, checkpoint=shop.store, client=script.client()) as events:
+        await anext(events)
+        second = await anext(events)
+        with closing(shop.connect()) as database, pytest.raises(CheckpointError, match='ack="manual"'):
+            shop.store.record(database, second)
+
+
+def test_a_connection_is_none_that_connects(shop):
+    """What was opened already is refused where it is passed."""
+    with closing(shop.connect()) as database, pytest.raises(TypeError, match="a function or an engine"):
+        SQLCheckpoint(database)

@@ -494,3 +494,12 @@ def test_a_position_in_a_file(site, run, tmp_path):
     second = run("tail", f"{site}/reply", "--checkpoint", file, "--raw", "--count", "2")
     assert (first.code, second.code) == (0, 0)
     assert first.out + second.out == "one\ntwo\nlines\nthree\nbye\n"
+
+
+def test_a_position_is_that_of_one_stream(site, run, tmp_path):
+    """Another query is another stream, and a file of output is gone on with (P55)."""
+    file, output = str(tmp_path / "position.db"), tmp_path / "out.txt"
+    for query in ("?a", "?a", "?b"):
+        arguments = ("--checkpoint", file, "-o", str(output), "--raw", "--count", "1")
+        assert run("tail", f"{site}/reply{query}", *arguments).code == 0
+    assert output.read_text() == "one\ntwo\nlines\none\n"

@@ -320,3 +320,13 @@ def test_killed_at_random(valkey, upstream, tmp_path: Path):
         process.join()
     assert is_whole(found := entries(valkey.client, "log"))
     assert len(found) > 300
+
+
+async def test_events_without_ids(caplog):
+    """The relay cannot keep its promise, and says so once."""
+    script, log = Script(), Slow()
+    script.respond(event("a"), event("b"), event("", event="done"))
+    await Relay(
+        lambda _: ResilientStream("http://test/", until="done", client=script.client()), log, "log", batch=1
+    ).run()
+    assert caplog.text.count("have no ids") == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from resilient_sse.relay import Config, load_config, run_worker
+from resilient_sse.relay import Config, RelayError, load_config, run_worker
 from tests.relay import working
 from tests.relay.copying import PROCESSES
 
@@ -110,3 +110,10 @@ def test_a_process_until_sigterm(valkey, tmp_path):
         assert process.exitcode == 0
     assert not valkey.client.smembers("relay:workers")
     assert not working.faults(valkey.client, ("log",))
+
+
+async def test_redis_is_away(tmp_path):
+    """The error is the one that is documented, and not a group of errors."""
+    config = loaded(tmp_path / "relay.toml", GOOD)
+    with pytest.raises(RelayError, match="cannot keep the leases"):
+        await run_worker(config)
