@@ -314,7 +314,7 @@ async def test_claims_are_paced(valkey, shift, monkeypatch):
 )
 async def test_nobody_is_idle_while_another_has_two(valkey, shift, count, workers):
     """Shares differ by one at most (P62)."""
-    made = [Worker(streams(shift, count), shift.redis, lease=1.0) for _ in range(workers)]
+    made = [Worker(streams(shift, count), shift.redis, lease=5.0) for _ in range(workers)]
 
     def sizes() -> list[int]:
         return sorted(len(worker.stats.owned) for worker in made)
