@@ -129,7 +129,7 @@ def test_files_that_cannot_be(run, tmp_path):
 def test_a_directory_in_the_place_of_a_file(run, tmp_path, monkeypatch, name):
     """Exit code 4, before anything is played, whichever option names it."""
     monkeypatch.setattr(
-        "resilient_sse.cli.report.command.play_all", lambda *_, **__: pytest.fail("it played")
+        "resilient_sse.cli.report.playing.play_all", lambda *_, **__: pytest.fail("it played")
     )
     (tmp_path / name).mkdir()
     options = {"report.html": "--html", "log.jsonl": "--log"}

@@ -62,7 +62,7 @@ def report(
     check: tuple[Path, Path] | None,
 ) -> int:
     """Play and judge."""
-    from resilient_sse.cli.report.command import run_report
+    from resilient_sse.cli.report.playing import run_report
 
     wanted = {*scenarios, *more}
     if check and (wanted or output or html or log):
