@@ -68,8 +68,12 @@ def test_many_streams(valkey, start, tmp_path):
         workers = [start("relay", "--config", str(config)) for _ in range(2)]
         for n in range(4):
             wait_for(valkey, f"s{n}", 20)
-        while len(valkey.client.keys("*:alive:*")) < len(workers):
+        for _ in range(3000):
+            if len(valkey.client.keys("*:alive:*")) == len(workers):
+                break
             time.sleep(0.02)
+        else:
+            pytest.fail("a worker does not begin")
         for worker in workers:
             worker.send_signal(signal.SIGTERM)
         assert [worker.wait() for worker in workers] == [0, 0]
