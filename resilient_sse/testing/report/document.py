@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
-from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
 from resilient_sse.monitoring.alerts import conditions
 from resilient_sse.testing.report.gates import ALL_GATES, TOGETHER, TOGETHER_GATES, aggregate, common
 from resilient_sse.testing.scenarios import SCENARIOS, Entry
-from resilient_sse.testing.scenarios.gates import Figures, Verdict, judge
+from resilient_sse.testing.scenarios.gates import SHARE, TIME, Figures, Schema, Verdict, judge
 from resilient_sse.testing.scenarios.log import Run, runs_of
 from resilient_sse.testing.scenarios.play import Scenario
 
 __all__ = ["AGGREGATES", "FORMS", "Judged", "Report", "report_schema"]
 
-AGGREGATES = (
-    "mean_completion_rate_percent",
-    "mean_reconnect_time_ms",
-    "p95_reconnect_time_ms",
-    "p99_reconnect_time_ms",
-    "total_message_loss",
-    "total_duplicates",
+_NUMBER: Schema = {"type": "integer", "minimum": 0}
+
+_STATUS: Schema = {
+    "enum": ["PASS", "FAIL", "NOT RUN"],
+    "description": "FAIL if a gate was failed in any form; NOT RUN leaves the figures null.",
+}
+_NO_HAS_REASONS: Schema = {
+    "if": {"properties": {"production_readiness": {"const": "NO"}}},
+    "then": {"required": ["readiness_reasons"]},
+    "else": {
+        "not": {"required": ["readiness_reasons"]},
+        "properties": {
+            "tests_failed": {"const": 0},
+            "scenarios": {"additionalProperties": {"properties": {"status": {"const": "PASS"}}}},
+        },
+    },
+}
+
+AGGREGATES: Mapping[str, Schema] = MappingProxyType(
+    {
+        "mean_completion_rate_percent": SHARE,
+        "mean_reconnect_time_ms": TIME,
+        "p95_reconnect_time_ms": TIME,
+        "p99_reconnect_time_ms": TIME,
+        "total_message_loss": _NUMBER,
+        "total_duplicates": _NUMBER,
+    }
 )
-"""What the report says of all scenarios together."""
+"""What the report says of all scenarios together, and what its schema says of that."""
 
 FORMS = MappingProxyType({"real": "real sockets", "virtual": "virtual time"})
 """
@@ -166,6 +184,53 @@ def report_schema() -> dict[str, Any]:
     A report that says YES has exactly the keys of the report that this project started from.  One that says NO has
     one more, `readiness_reasons`.
     """
-    text = files("resilient_sse.testing.report").joinpath("schema.json").read_text(encoding="utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return schema
+    schema = _exactly(
+        {
+            "test_date": {"type": "string", "format": "date", "pattern": r"^\d{4}-\d{2}-\d{2}$"},
+            "total_tests": {**_NUMBER, "description": "Gates judged, over all forms."},
+            "tests_passed": _NUMBER,
+            "tests_failed": _NUMBER,
+            "scenarios": _exactly(
+                {x.key: _exactly({"status": _STATUS, **x.fields}, x.promise) for x in SCENARIOS.values()}
+            ),
+            "aggregate_metrics": _exactly(
+                dict(AGGREGATES),
+                "Over all scenarios. Reconnect times are from the loss to the next event, of outages that took"
+                " at most two attempts.",
+            ),
+            "production_readiness": {
+                "enum": ["YES", "NO"],
+                "description": "YES only if all six scenarios were run and every gate was passed.",
+            },
+            "alerts_configured": {
+                "type": "array",
+                "items": {"type": "string"},
+                "minItems": 4,
+                "uniqueItems": True,
+            },
+        },
+        "What `resilient-sse report` writes. Times are milliseconds, rates percent.",
+    )
+    schema["properties"]["readiness_reasons"] = {
+        "type": "array",
+        "items": {"type": "string"},
+        "minItems": 1,
+        "description": "Why the answer is NO; not there if it is YES.",
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Production test report",
+        **schema,
+        **_NO_HAS_REASONS,
+    }
+
+
+def _exactly(properties: dict[str, Schema], description: str = "") -> Schema:
+    """Return the schema of an object that has all of these keys and no other."""
+    return {
+        "type": "object",
+        **({"description": description} if description else {}),
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }

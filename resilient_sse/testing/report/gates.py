@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from statistics import fmean
 
+from resilient_sse.testing.percentiles import percentile
 from resilient_sse.testing.scenarios import SCENARIOS
-from resilient_sse.testing.scenarios.gates import Figures, Gate, percent
+from resilient_sse.testing.scenarios.gates import Figures, Gate, milliseconds, percent
 from resilient_sse.testing.scenarios.log import Run, Stream
 
 __all__ = ["ALL", "ALL_GATES", "GATES", "TOGETHER", "TOGETHER_GATES", "aggregate", "common"]
@@ -84,16 +84,16 @@ def common(run: Run) -> Figures:
 def aggregate(runs: Iterable[tuple[Run, Figures]]) -> Figures:
     """Return the figures over several runs; times are of prompt outages only."""
     judged = list(runs)
-    times = sorted(time * 1000 for run, _ in judged for time in _measured(run))
+    times = [time for run, _ in judged for time in _measured(run)]
     rates = [float(str(figures["completion_rate_percent"])) for _, figures in judged]
     return {
         "mean_completion_rate_percent": round(fmean(rates), 2) if rates else None,
-        "mean_reconnect_time_ms": round(fmean(times), 1) if times else None,
-        "p95_reconnect_time_ms": _percentile(times, 95),
-        "p99_reconnect_time_ms": _percentile(times, 99),
+        "mean_reconnect_time_ms": milliseconds(fmean(times)) if times else None,
+        "p95_reconnect_time_ms": milliseconds(percentile(times, 95)),
+        "p99_reconnect_time_ms": milliseconds(percentile(times, 99)),
         "total_message_loss": sum(int(str(figures["message_loss"])) for _, figures in judged),
         "total_duplicates": sum(int(str(figures["duplicates"])) for _, figures in judged),
-        "max_reconnect_time_ms": _percentile(times, 100),
+        "max_reconnect_time_ms": milliseconds(percentile(times, 100)),
         "reconnects_measured": len(times),
         "reconnects_never": sum(recovery.t4 is None for run, _ in judged for recovery in run.recoveries()),
     }
@@ -106,11 +106,6 @@ def _measured(run: Run) -> list[float]:
         for recovery in run.recoveries()
         if recovery.reconnect is not None and recovery.attempts <= PROMPT_ATTEMPTS and not recovery.idle
     ]
-
-
-def _percentile(ordered: Sequence[float], share: int) -> float | None:
-    """Return the nearest rank, to a tenth: a gate on a latency must name a latency that happened."""
-    return round(ordered[math.ceil(share * len(ordered) / 100) - 1], 1) if ordered else None
 
 
 def _altered(stream: Stream) -> int:

@@ -10,16 +10,20 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 __all__ = [
+    "COUNT",
     "REAL",
+    "SHARE",
+    "TIME",
     "VIRTUAL",
     "Figure",
     "Figures",
     "Gate",
     "Limit",
     "Relation",
+    "Schema",
     "Verdict",
     "judge",
     "milliseconds",
@@ -31,6 +35,13 @@ Figure: TypeAlias = "float | str | bool | list[float] | None"
 Figures: TypeAlias = dict[str, Figure]
 Relation: TypeAlias = Literal["==", "<=", "<", ">=", ">", "within"]
 Limit: TypeAlias = "float | str | bool | tuple[float, ...]"
+
+Schema: TypeAlias = dict[str, Any]
+"""What a report's JSON Schema says of a figure."""
+
+COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
+TIME: Schema = {"type": ["number", "null"], "minimum": 0}
+SHARE: Schema = {**TIME, "maximum": 100}
 
 VIRTUAL, REAL = ("virtual",), ("real",)
 

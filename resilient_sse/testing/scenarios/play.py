@@ -21,7 +21,7 @@ from resilient_sse._core.sequence import integers
 from resilient_sse._core.states import StateChange, StreamState
 from resilient_sse.testing.clock import BackendName, run_in_virtual_time
 from resilient_sse.testing.recorder import Recorder
-from resilient_sse.testing.scenarios.gates import Figures, Gate
+from resilient_sse.testing.scenarios.gates import Figures, Gate, Schema
 from resilient_sse.testing.scenarios.log import Entry, Run, RunLog
 from resilient_sse.testing.scenarios.stage import Driver, Form, Setup, Stage
 
@@ -337,7 +337,7 @@ class Scenario:
         limit: Seconds after which a run is broken off, on the clock of the run.
         alone: Whether it compares times, so that in real time nothing else may be played meanwhile.
         figures: Computes the figures it has of its own from the log of a run.
-        fields: The figures that the report shows of it.
+        fields: The figures that the report shows of it, and what its schema says of them.
         gates: What its figures have to be.
         charts: What the page draws of it.
         words: What people call a figure, where its name does not say it.
@@ -351,7 +351,7 @@ class Scenario:
     limit: float = 60.0
     alone: bool = False
     figures: Callable[[Run], Figures] = _no_figures
-    fields: Sequence[str] = ()
+    fields: Mapping[str, Schema] = field(default_factory=dict[str, Schema])
     gates: Sequence[Gate] = ()
     charts: Sequence[Chart] = ()
     words: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from resilient_sse.testing.scenarios.gates import REAL, VIRTUAL, Figures, Gate, milliseconds
+from resilient_sse.testing.scenarios.gates import (
+    COUNT,
+    REAL,
+    SHARE,
+    TIME,
+    VIRTUAL,
+    Figures,
+    Gate,
+    milliseconds,
+)
 from resilient_sse.testing.scenarios.log import MESSAGE, Run
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
 from resilient_sse.testing.scenarios.stage import Setup
@@ -64,7 +73,12 @@ SLOW_3G = Scenario(
     limit=30.0,
     alone=True,
     figures=_figures,
-    fields=("completion_rate_percent", "duplicates", "message_loss", "duration_ms"),
+    fields={
+        "completion_rate_percent": SHARE,
+        "duplicates": COUNT,
+        "message_loss": COUNT,
+        "duration_ms": TIME,
+    },
     gates=(
         Gate(_KEY, "total_events", "==", 200, "R12: fifty over each of four lines"),
         Gate(_KEY, "smallest_message_bytes", "==", 100, "R12"),
