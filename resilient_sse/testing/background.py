@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import contextmanager, suppress
@@ -16,11 +15,6 @@ from resilient_sse.testing.proxy import FaultProxy
 
 if TYPE_CHECKING:
     from resilient_sse.testing.proxy import Counters, Profile, Toxic
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 __all__ = ["RunningProxy", "proxying"]
 
@@ -38,14 +32,12 @@ class _Asked(Future[None]):
 
     was_asked = False
 
-    @override
     def result(self, timeout: float | None = None) -> None:
         try:
             super().result(timeout)
         finally:
             self.was_asked = self.done()
 
-    @override
     def exception(self, timeout: float | None = None) -> BaseException | None:
         error = super().exception(timeout)
         self.was_asked = True

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any, ClassVar, TypeAlias
+from functools import wraps
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -18,7 +19,18 @@ __all__ = ["CheckpointSuite"]
 _TEXTS = ("42", "0", " ", "é ✓ 日本", "a'b\"c\\d;--", "%s ? :x $1 {}", "x" * 255, "x" * 256, "x" * 4096)
 
 
-Check: TypeAlias = "Callable[[Callable[[Opened], Awaitable[None]]], None]"
+def _on_each_loop(
+    test: Callable[[Any, Opened], Coroutine[Any, Any, None]],
+) -> Callable[[CheckpointSuite, Callable[[], Any]], None]:
+    """Make a test out of a coroutine, which is run on each event loop, with keys of its own on each."""
+
+    @wraps(test)
+    def run(self: CheckpointSuite, open_store: Callable[[], Any]) -> None:
+        for backend in self.backends:
+            anyio.run(test, self, Opened(open_store, backend), backend=backend)
+
+    del run.__wrapped__  # by which pytest would ask for the arguments of the coroutine
+    return run
 
 
 class CheckpointSuite:
@@ -44,149 +56,115 @@ class CheckpointSuite:
         """Return a function that opens the store."""
         raise NotImplementedError("give CheckpointSuite a fixture open_store that returns a function")
 
-    @pytest.fixture
-    def check(self, open_store: Callable[[], Any]) -> Check:
-        """Return a function that runs a check on each event loop, each with keys of its own."""
-
-        def check(test: Callable[[Opened], Awaitable[None]]) -> None:
-            for backend in self.backends:
-                anyio.run(test, Opened(open_store, backend), backend=backend)
-
-        return check
-
-    def test_nothing_is_stored_at_first(self, check: Check) -> None:
+    @_on_each_loop
+    async def test_nothing_is_stored_at_first(self, opened: Opened) -> None:
         """`load` returns `None` for a key that was never saved."""
+        async with opened.store() as store:
+            assert await store.load(opened.key("a")) is None
 
-        async def test(opened: Opened) -> None:
-            async with opened.store() as store:
-                assert await store.load(opened.key("a")) is None
-
-        check(test)
-
-    def test_what_was_saved_is_loaded(self, check: Check) -> None:
+    @_on_each_loop
+    async def test_what_was_saved_is_loaded(self, opened: Opened) -> None:
         """`save` returns what `load` returns afterwards, and each save has a version of its own."""
-
-        async def test(opened: Opened) -> None:
-            key = opened.key("a")
-            async with opened.store() as store:
-                versions: list[int] = []
-                known: Checkpoint | None = None
-                for last_event_id in ("1", "2", "2", "", "1"):  # back, again and empty are positions as well
-                    known = await store.save(key, last_event_id, expected=known)
-                    assert isinstance(known, Checkpoint)
-                    assert known.last_event_id == last_event_id
-                    assert await store.load(key) == known
-                    versions.append(known.version)
-                assert len(set(versions)) == len(versions)
-
-        check(test)
-
-    def test_a_save_over_another_position_is_refused(self, check: Check) -> None:
-        """A save whose *expected* is not the present position raises `CheckpointError` and changes nothing."""
-
-        async def test(opened: Opened) -> None:
-            key = opened.key("a")
-            async with opened.store() as store:
-                first = await store.save(key, "1", expected=None)
-                second = await store.save(key, "2", expected=first)
-                for stale in (None, first, Checkpoint("3", second.version)):
-                    with pytest.raises(CheckpointError) as refused:
-                        await store.save(key, "9", expected=stale)
-                    assert refused.value.key == key
-                    assert await store.load(key) == second
-                assert (await store.save(key, "3", expected=second)).last_event_id == "3"
-
-        check(test)
-
-    def test_a_position_that_was_lost(self, check: Check) -> None:
-        """A save over a position that the store lacks, or has an older one of, is refused, or heals the store."""
-
-        async def test(opened: Opened) -> None:
-            async with opened.store() as store:
-                for present, version in (
-                    (None, 1),
-                    (await store.save(opened.key("b"), "1", expected=None), 3),
-                ):
-                    key = opened.key("a" if present is None else "b")
-                    try:
-                        saved = await store.save(key, "9", expected=Checkpoint("8", version))
-                    except CheckpointError:
-                        assert not self.heals
-                        assert await store.load(key) == present
-                    else:
-                        assert self.heals
-                        assert await store.load(key) == saved == Checkpoint("9", saved.version)
-
-        check(test)
-
-    def test_keys_are_apart(self, check: Check) -> None:
-        """Any text is a key, and any text an id, and no key touches another."""
-
-        async def test(opened: Opened) -> None:
-            async with opened.store() as store:
-                saved = {
-                    key: await store.save(key, last_event_id, expected=None)
-                    for last_event_id, key in zip(_TEXTS, map(opened.key, reversed(_TEXTS)), strict=True)
-                }
-                for key, checkpoint in saved.items():
-                    assert await store.load(key) == checkpoint
-                assert [saved[opened.key(text)].last_event_id for text in reversed(_TEXTS)] == [*_TEXTS]
-
-        check(test)
-
-    def test_of_saves_at_once_one_wins(self, check: Check) -> None:
-        """Of ten saves over one position, through two open stores, just one is accepted."""
-
-        async def test(opened: Opened) -> None:
-            key = opened.key("a")
+        key = opened.key("a")
+        async with opened.store() as store:
+            versions: list[int] = []
             known: Checkpoint | None = None
+            for last_event_id in ("1", "2", "2", "", "1"):  # back, again and empty are positions as well
+                known = await store.save(key, last_event_id, expected=known)
+                assert isinstance(known, Checkpoint)
+                assert known.last_event_id == last_event_id
+                assert await store.load(key) == known
+                versions.append(known.version)
+            assert len(set(versions)) == len(versions)
 
-            async def save(store: CheckpointStore, last_event_id: str, won: list[Checkpoint]) -> None:
-                with suppress(CheckpointError):
-                    won.append(await store.save(key, last_event_id, expected=known))
+    @_on_each_loop
+    async def test_a_save_over_another_position_is_refused(self, opened: Opened) -> None:
+        """A save whose *expected* is not the present position raises `CheckpointError` and changes nothing."""
+        key = opened.key("a")
+        async with opened.store() as store:
+            first = await store.save(key, "1", expected=None)
+            second = await store.save(key, "2", expected=first)
+            for stale in (None, first, Checkpoint("3", second.version)):
+                with pytest.raises(CheckpointError) as refused:
+                    await store.save(key, "9", expected=stale)
+                assert refused.value.key == key
+                assert await store.load(key) == second
+            assert (await store.save(key, "3", expected=second)).last_event_id == "3"
 
-            async with opened.store() as one, opened.store() as other:
-                for _ in range(2):  # the first save of a key, and one over another
-                    won: list[Checkpoint] = []
-                    async with anyio.create_task_group() as tasks:
-                        for number in range(10):
-                            tasks.start_soon(save, (one, other)[number % 2], str(number), won)
-                    assert len(won) == 1
-                    assert await one.load(key) == await other.load(key) == won[0]
-                    known = won[0]
+    @_on_each_loop
+    async def test_a_position_that_was_lost(self, opened: Opened) -> None:
+        """A save over a position that the store lacks, or has an older one of, is refused, or heals the store."""
+        async with opened.store() as store:
+            for present, version in (
+                (None, 1),
+                (await store.save(opened.key("b"), "1", expected=None), 3),
+            ):
+                key = opened.key("a" if present is None else "b")
+                try:
+                    saved = await store.save(key, "9", expected=Checkpoint("8", version))
+                except CheckpointError:
+                    assert not self.heals
+                    assert await store.load(key) == present
+                else:
+                    assert self.heals
+                    assert await store.load(key) == saved == Checkpoint("9", saved.version)
 
-        check(test)
+    @_on_each_loop
+    async def test_keys_are_apart(self, opened: Opened) -> None:
+        """Any text is a key, and any text an id, and no key touches another."""
+        async with opened.store() as store:
+            saved = {
+                key: await store.save(key, last_event_id, expected=None)
+                for last_event_id, key in zip(_TEXTS, map(opened.key, reversed(_TEXTS)), strict=True)
+            }
+            for key, checkpoint in saved.items():
+                assert await store.load(key) == checkpoint
+            assert [saved[opened.key(text)].last_event_id for text in reversed(_TEXTS)] == [*_TEXTS]
 
-    def test_a_cancelled_save_has_happened_or_not(self, check: Check) -> None:
+    @_on_each_loop
+    async def test_of_saves_at_once_one_wins(self, opened: Opened) -> None:
+        """Of ten saves over one position, through two open stores, just one is accepted."""
+        key = opened.key("a")
+        known: Checkpoint | None = None
+
+        async def save(store: CheckpointStore, last_event_id: str, won: list[Checkpoint]) -> None:
+            with suppress(CheckpointError):
+                won.append(await store.save(key, last_event_id, expected=known))
+
+        async with opened.store() as one, opened.store() as other:
+            for _ in range(2):  # the first save of a key, and one over another
+                won: list[Checkpoint] = []
+                async with anyio.create_task_group() as tasks:
+                    for number in range(10):
+                        tasks.start_soon(save, (one, other)[number % 2], str(number), won)
+                assert len(won) == 1
+                assert await one.load(key) == await other.load(key) == won[0]
+                known = won[0]
+
+    @_on_each_loop
+    async def test_a_cancelled_save_has_happened_or_not(self, opened: Opened) -> None:
         """After a save that was cancelled the position is the one before or the new one, and the store goes on."""
+        key = opened.key("a")
+        async with opened.store() as store:
+            known = await store.save(key, "0", expected=None)
+            for number in range(20):
+                with anyio.move_on_after(number / 10_000):
+                    await store.save(key, str(number), expected=known)
+                found = await store.load(key)
+                assert found is not None
+                assert found == known or found.last_event_id == str(number)
+                known = await store.save(key, f"then {number}", expected=found)
 
-        async def test(opened: Opened) -> None:
-            key = opened.key("a")
-            async with opened.store() as store:
-                known = await store.save(key, "0", expected=None)
-                for number in range(20):
-                    with anyio.move_on_after(number / 10_000):
-                        await store.save(key, str(number), expected=known)
-                    found = await store.load(key)
-                    assert found is not None
-                    assert found == known or found.last_event_id == str(number)
-                    known = await store.save(key, f"then {number}", expected=found)
-
-        check(test)
-
-    def test_positions_outlive_the_store(self, check: Check) -> None:
+    @_on_each_loop
+    async def test_positions_outlive_the_store(self, opened: Opened) -> None:
         """What one open store has saved, the next finds."""
         if not self.survives:
             return
-
-        async def test(opened: Opened) -> None:
-            key = opened.key("a")
-            async with opened.store() as store:
-                saved = await store.save(key, "7", expected=None)
-            async with opened.store() as store:
-                assert await store.load(key) == saved
-
-        check(test)
+        key = opened.key("a")
+        async with opened.store() as store:
+            saved = await store.save(key, "7", expected=None)
+        async with opened.store() as store:
+            assert await store.load(key) == saved
 
 
 class Opened:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import math
 import selectors
-import sys
 import threading
 from collections.abc import Awaitable, Callable
 from importlib import import_module
@@ -33,11 +32,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from resilient_sse.testing.trio_clock import Watch
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 __all__ = [
     "AllTasksBlockedError",
@@ -76,7 +70,6 @@ class AllTasksBlockedError(RuntimeError):
         super().__init__(tasks)
         self.tasks = tasks
 
-    @override
     def __str__(self) -> str:
         return "\n    ".join(("every task is blocked and no timer is pending", *self.tasks))
 
@@ -125,7 +118,6 @@ class _JumpingSelector(selectors.DefaultSelector):
         self.jobs = 0  # given to executors and not yet finished
         self.own_files = 0  # the loop's self-pipe: it wakes the loop, but nobody waits for it
 
-    @override
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if ready or timeout == 0:
@@ -177,12 +169,10 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         super().__init__(self._clock)
         self._clock.own_files = len(self._clock.get_map())
 
-    @override
     def time(self) -> float:
         """Return the virtual time, in seconds since the loop was made."""
         return self._clock.now
 
-    @override
     def call_at(
         self,
         when: float,
@@ -196,7 +186,6 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
             return asyncio.TimerHandle(when, callback, args, self, context)
         return super().call_at(when, callback, *args, context=context)
 
-    @override
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[*ArgsT], ResultT], *args: *ArgsT
     ) -> asyncio.Future[ResultT]:
@@ -209,8 +198,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     def _job_done(self, _future: asyncio.Future[ResultT]) -> None:
         self._clock.jobs -= 1
 
-    @override
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - asyncio's
         """Join the executor's threads; *timeout* is ignored, since virtual time would be up at once."""
         self._clock.jobs += 1
         try:

@@ -8,7 +8,6 @@ loop's own time.
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,11 +23,6 @@ from resilient_sse.testing.proxy.profiles import Profile
 from resilient_sse.testing.proxy.profiles import profile as known_profile
 from resilient_sse.testing.steps import CUT_SHORT, Connection, RecordedRequest, Refusal, Reply, Step
 from resilient_sse.testing.wire import Pause, event
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 __all__ = ["Answer", "Busy", "HoldAfter", "MemoryServer", "ReplayServer", "Withhold"]
 
@@ -399,7 +393,6 @@ class _LiveReply(Reply):
         super().__init__()
         self._line = line
 
-    @override
     async def play(self, connection: Connection) -> httpx.Response:
         self._line.connection = connection
         await self._line.headers()
@@ -413,7 +406,6 @@ class _Body(httpx.AsyncByteStream):
         self._line = line
         self._connection = connection
 
-    @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             while True:
@@ -422,6 +414,5 @@ class _Body(httpx.AsyncByteStream):
             self._connection.close()
             raise
 
-    @override
     async def aclose(self) -> None:
         self._connection.close()

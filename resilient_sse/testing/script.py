@@ -18,7 +18,6 @@ httpx sends along with a request strike as they do on a socket: mind httpx's def
 from __future__ import annotations
 
 import inspect
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -37,11 +36,6 @@ from resilient_sse.testing.steps import (
     Step,
 )
 from resilient_sse.testing.wire import Pause, check_type
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 __all__ = ["ClientOptions", "Script", "ScriptTransport", "UnexpectedRequestError", "shortened"]
 
@@ -70,7 +64,6 @@ class UnexpectedRequestError(AssertionError):
         self.conversation = conversation
         self.limit = limit
 
-    @override
     def __str__(self) -> str:
         what = "unexpected request"
         if self.limit is not None:
@@ -109,13 +102,11 @@ class ScriptTransport(httpx.AsyncBaseTransport):
         self._answer = answer
         self._connections: list[Connection] = []
 
-    @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Play the next step of the script."""
         self._connections = [connection for connection in self._connections if not connection.closed]
         return await self._answer(request, self._connections)
 
-    @override
     async def aclose(self) -> None:
         """Close every connection that is still open."""
         for connection in self._connections:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import math
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
@@ -21,11 +20,6 @@ import httpx
 
 from resilient_sse._client.backends import on_asyncio
 from resilient_sse.testing.wire import Pause, check_type, counted, encoded
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 __all__ = [
     "CUT_SHORT",
@@ -73,7 +67,6 @@ class RecordedRequest:
                 return value.decode("utf-8", "replace")
         return None
 
-    @override
     def __str__(self) -> str:
         resumed = "" if self.last_event_id is None else f" (Last-Event-ID: {self.last_event_id})"
         return f"{self.method} {self.url} at {self.at:g} s{resumed}"
@@ -167,7 +160,6 @@ class Reply:
         await connection.wait_until(anyio.current_time() + self.after)
         return httpx.Response(self.status, headers=self.headers, stream=_Body(connection, self))
 
-    @override
     def __str__(self) -> str:
         if self.after == math.inf:
             return "no answer"
@@ -219,7 +211,6 @@ class Refusal:
         await anyio.sleep(self.after)
         raise self.error or httpx.ConnectError("All connection attempts failed")
 
-    @override
     def __str__(self) -> str:
         return "no connection" if self.error is None else f"no connection: {self.error!r}"
 
@@ -314,7 +305,6 @@ class _Body(httpx.AsyncByteStream):
         self._due = anyio.current_time()
         self._closing = False
 
-    @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             for part in self._parts:
@@ -335,7 +325,6 @@ class _Body(httpx.AsyncByteStream):
             self._connection.close()
             raise
 
-    @override
     async def aclose(self) -> None:
         """Close the connection; only the first call does."""
         if self._closing or self._connection.closed:

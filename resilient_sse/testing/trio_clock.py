@@ -7,7 +7,6 @@ Trio's clock with autojump spins at full speed once every task is blocked and no
 from __future__ import annotations
 
 import math
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -22,11 +21,6 @@ from resilient_sse.testing.clock import AllTasksBlockedError, endless, place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import NoReturn
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 __all__ = ["Watch"]
 
@@ -54,8 +48,7 @@ class Watch(trio.abc.Instrument):
         self._jumps = 0
         self._alone_since: float | None = None
 
-    @override
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002 - trio's
         """Count a step, and hold the clock if a thread works."""
         if self._rounds > 1:
             self._jumps += 1
@@ -64,8 +57,7 @@ class Watch(trio.abc.Instrument):
         working = trio.to_thread.current_default_thread_limiter().borrowed_tokens
         self._hold(clock.THREAD_PATIENCE if working else 0.0)
 
-    @override
-    def after_io_wait(self, timeout: float) -> None:
+    def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002 - trio's
         """Look closer when nothing happens."""
         self._rounds += 1
         is_long = self._jumps > clock.MOST_JUMPS

@@ -7,7 +7,6 @@ A fault that cannot be played raises `TypeError` or `ValueError` when it is made
 from __future__ import annotations
 
 import random
-import sys
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
@@ -17,11 +16,6 @@ import anyio
 from starlette.responses import RedirectResponse, Response
 
 from resilient_sse.testing.checks import check, check_seconds, check_share, check_text, check_whole, shown
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,12 +87,10 @@ class Fault:
 
     def answer(self, request: Request) -> Response | None:
         """Return the answer, or `None` to answer with a stream."""
-        del request
         return None
 
     def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncIterator[Block]:
         """Return what is sent instead of *blocks*."""
-        del peer, user
         return blocks
 
 
@@ -167,7 +159,6 @@ class Status(Fault):
             check_whole("retry_after", self.retry_after)
         check_text("body", self.body)
 
-    @override
     def answer(self, request: Request) -> Response | None:
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         if self.status in (204, 304):
@@ -192,7 +183,6 @@ class WrongType(Fault):
         _check_header("content_type", self.content_type)
         check_text("body", self.body)
 
-    @override
     def answer(self, request: Request) -> Response | None:
         return Response(self.body, media_type=self.content_type)
 
@@ -201,7 +191,6 @@ class WrongType(Fault):
 class RedirectLoop(Fault):
     """Redirect to a place that redirects to itself."""
 
-    @override
     def answer(self, request: Request) -> Response | None:
         return RedirectResponse(LOOP_PATH)
 
@@ -223,7 +212,6 @@ class Striking(Fault):
     def __post_init__(self) -> None:
         check_whole("after", self.after)
 
-    @override
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         left = self.after
         while left:
@@ -238,7 +226,6 @@ class Striking(Fault):
 
     async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
         """Yield what is sent once so many events have passed, instead of *blocks*: here, the half of an event."""
-        del peer
         async for number, data in blocks:
             if number is not None:
                 yield None, data[: len(data) // 2]
@@ -254,7 +241,6 @@ class HalfEvent(Striking):
 class Close(Striking):
     """End the response cleanly after some events, as a server does that rotates its streams."""
 
-    @override
     async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
         for block in _NOTHING:
             yield block
@@ -264,7 +250,6 @@ class Close(Striking):
 class TruncatedChunk(Striking):
     """Announce a chunk, send half an event of it, and close the connection."""
 
-    @override
     async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
         peer.cut(b"1000\r\n" + b"".join([half async for _, half in Striking.strike(self, blocks, peer)]))
         await anyio.sleep_forever()  # until the server notices that the connection is gone
@@ -276,7 +261,6 @@ class TruncatedChunk(Striking):
 class Reset(Striking):
     """Send half an event, and reset the connection."""
 
-    @override
     async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
         async for block in Striking.strike(self, blocks, peer):
             yield block
@@ -292,7 +276,6 @@ class Silence(Striking):
 
     after: int = 0
 
-    @override
     async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
         async for _ in blocks:  # goes on reading, so that the end of the server ends this too
             pass
@@ -316,7 +299,6 @@ class GiantLine(Striking):
         Striking.__post_init__(self)
         check_whole("size", self.size, least=1)
 
-    @override
     async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
         yield None, b"data: "
         for start in range(0, self.size, _PART):
@@ -330,7 +312,6 @@ class GiantLine(Striking):
 class BadUtf8(Striking):
     """Send an event whose data is no UTF-8, and go on."""
 
-    @override
     async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
         yield None, _BAD_UTF8
         async for block in blocks:
@@ -341,7 +322,6 @@ class BadUtf8(Striking):
 class Reorder(Striking):
     """Send two events in the wrong order, and go on."""
 
-    @override
     async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
         held: list[Block] = []
         struck = False
@@ -361,7 +341,6 @@ class GzipGarbage(Fault):
 
     content_encoding: ClassVar[str | None] = "gzip"
 
-    @override
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         yield None, _GARBAGE
         async for _ in blocks:
@@ -372,7 +351,6 @@ class GzipGarbage(Fault):
 class Bom(Fault):
     """Begin the stream with a byte order mark."""
 
-    @override
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         yield None, _BOM
         async for block in blocks:
@@ -393,7 +371,6 @@ class Trickle(Fault):
     def __post_init__(self) -> None:
         check_seconds("every", self.every, zero=True)
 
-    @override
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         async for number, data in blocks:
             for at in range(len(data) - 1):
@@ -416,7 +393,6 @@ class Duplicate(Fault):
     def __post_init__(self) -> None:
         check_whole("times", self.times, least=1)
 
-    @override
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         async for block in blocks:
             for _ in range(1 if block[0] is None else self.times):
@@ -448,7 +424,6 @@ class Drop(Fault):
         check("seed", self.seed, int, "a whole number")
         object.__setattr__(self, "_random", random.Random(self.seed))  # noqa: S311 - wanted to be the same again
 
-    @override
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         async for number, data in blocks:
             if number is not None and number > self._due.get(user, -1):
