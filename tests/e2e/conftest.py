@@ -16,7 +16,6 @@ import trustme
 
 from resilient_sse._client.transport.clients import _user_agent, tls_context
 from tests.e2e.raw_server import RawServer
-from tests.e2e.real_site import Site
 from tests.e2e.watching import Diary
 
 
@@ -64,13 +63,6 @@ def serve() -> Iterator[Callable[..., RawServer]]:
     """Give a function that starts a `RawServer`."""
     with ExitStack() as servers:
         yield lambda *behaviours, **options: servers.enter_context(RawServer(*behaviours, **options))
-
-
-@pytest.fixture
-def open_site() -> Iterator[Callable[..., Site]]:
-    """Give a function that starts a `Site`."""
-    with ExitStack() as sites:
-        yield lambda **options: sites.enter_context(Site(**options))
 
 
 @pytest.fixture

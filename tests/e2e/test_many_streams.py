@@ -15,6 +15,7 @@ import pytest
 
 from resilient_sse import ConnectionLostError, Reason, ResilientStream, RetriesExhaustedError
 from resilient_sse.testing import event
+from resilient_sse.testing.server import ReferenceServer, serving
 from tests.e2e.watching import QUICK, collect, eventually
 
 OPEN_FILES = Path("/dev/fd")
@@ -46,16 +47,10 @@ def open_files():
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="no list of file descriptors")
 @pytest.mark.parametrize("count", [101, 300])
 @pytest.mark.slow
-async def test_streams_on_the_default_client(open_site, count):
+async def test_streams_on_the_default_client(count):
     """P4, F36: more streams than httpx's usual limit are open at once, and leave no file descriptor behind."""
-    site = open_site()
-    site.publish((1, "hello"))
-    assert await collect(ResilientStream(f"{site.origin}/events"), 1) == ["hello"]  # warms everything up
-    assert await eventually(lambda: site.live == 0, within=5)
-    before = open_files()
     opened = []
     leave = anyio.Event()
-    streams = [ResilientStream(f"{site.origin}/events", max_retries=0) for _ in range(count)]
 
     async def consume(stream):
         async with stream:
@@ -64,15 +59,21 @@ async def test_streams_on_the_default_client(open_site, count):
                 break
             await leave.wait()
 
-    async with anyio.create_task_group() as tasks:
-        for stream in streams:
-            tasks.start_soon(consume, stream)
-        assert await eventually(lambda: len(opened) == count, within=30)
-        assert site.live == count
-        assert open_files() >= before + 2 * count
-        leave.set()
-    assert await eventually(lambda: site.live == 0, within=10)
-    assert await eventually(lambda: open_files() <= before, within=10)
+    with serving(ReferenceServer(start="first", retry=None)) as site:
+        site.publish("hello")
+        assert await collect(ResilientStream(site.url), 1) == ["hello"]  # warms everything up
+        assert await eventually(lambda: site.server.live == 0, within=5)
+        before = open_files()
+        streams = [ResilientStream(site.url, max_retries=0) for _ in range(count)]
+        async with anyio.create_task_group() as tasks:
+            for stream in streams:
+                tasks.start_soon(consume, stream)
+            assert await eventually(lambda: len(opened) == count, within=30)
+            assert site.server.live == count
+            assert open_files() >= before + 2 * count
+            leave.set()
+        assert await eventually(lambda: site.server.live == 0, within=10)
+        assert await eventually(lambda: open_files() <= before, within=10)
     assert {stream.stats.failed_attempts for stream in streams} == {0}
 
 

@@ -63,18 +63,30 @@ async def test_redirect_tells_nothing_of_the_client(serve):
     assert "secret" not in str(elsewhere.requests)
 
 
-async def test_posted_stream(open_site, diary):
+def two_words(peer):
+    """Send the next two words of the prompt, and after the last one the end."""
+    words = json.loads(peer.request.body)["prompt"].split()
+    cursor = int(peer.request.cursor or 0)
+    peer.open()
+    for number in range(cursor, cursor + 2):
+        peer.chunk(event(words[number], id=str(number + 1)))
+    if cursor + 2 == len(words):
+        peer.chunk(event("", event="done"))
+    peer.end()
+
+
+async def test_posted_stream(serve, diary):
     """P12, F42: a POST whose events have ids resumes by sending its body again, until it is complete."""
-    site = open_site()
-    body = {"prompt": "all of these words arrive once", "at_once": 2}
+    server = serve(two_words)
+    body = {"prompt": "all of these words arrive once"}
     words = []
     stream = ResilientStream(
-        f"{site.origin}/chat", method="POST", json=body, until="done", backoff=QUICK, on_state_change=diary
+        server.url, method="POST", json=body, until="done", backoff=QUICK, on_state_change=diary
     )
     async with stream:
-        await each(stream, lambda data: words.append(json.loads(data).get("word")))
-    assert words == ["all", "of", "these", "words", "arrive", "once", None]
-    assert site.bodies == [body] * 3
+        await each(stream, words.append)
+    assert words == ["all", "of", "these", "words", "arrive", "once", ""]
+    assert [json.loads(request.body) for request in server.requests] == [body] * 3
     assert diary.states[-1] is StreamState.CLOSED
     assert diary.changes[-1].message == "Response complete"
 
@@ -90,20 +102,25 @@ class Renewing(httpx.Auth):
             yield request
 
 
+def private(peer):
+    """Send one event to whom it knows."""
+    given = peer.request.headers.get("authorization")
+    if given in (httpx.BasicAuth("user", "secret")._auth_header, "Bearer fresh"):
+        peer.open()
+        peer.chunk(event(f"welcome {given.partition(' ')[0]}"))
+        peer.hold()
+    else:
+        peer.answer("401 Unauthorized", "Connection: close")
+
+
 @pytest.mark.parametrize(
-    "auth,scheme",
-    [
-        (("user", "secret"), "Basic"),
-        (Renewing(), "Bearer"),
-    ],
-    ids=["basic", "flow"],
+    "auth,scheme", [(("user", "secret"), "Basic"), (Renewing(), "Bearer")], ids=["basic", "flow"]
 )
-async def test_credentials(open_site, auth, scheme, over):
+async def test_credentials(serve, auth, scheme, over):
     """P10: whatever httpx takes as `auth` is carried out, a flow of several requests included."""
     if over == "httpx2" and scheme == "Bearer":
         pytest.skip("a flow of httpx's")
-    site = open_site()
-    stream = ResilientStream(f"{site.origin}/private", auth=auth, max_retries=0)
+    stream = ResilientStream(serve(private).url, auth=auth, max_retries=0)
     assert await collect(stream, 1) == [f"welcome {scheme}"]
 
 

@@ -1,11 +1,10 @@
-"""Drops and restarts in real time: everything arrives, once, over one connection at a time."""
+"""Drops in real time: everything arrives, once, over one connection at a time."""
 
-import anyio
 import pytest
 
-from resilient_sse import Backoff, Gap, Reason, ResilientStream, StreamState, integers
+from resilient_sse import Backoff, Reason, ResilientStream, StreamState
 from resilient_sse.testing import event
-from tests.e2e.watching import QUICK, collect, each, eventually
+from tests.e2e.watching import QUICK, collect
 
 
 @pytest.mark.parametrize("ending", ["reset", "end", "half_close"])
@@ -103,56 +102,3 @@ async def test_a_silent_connection_is_closed_before_the_next(serve):
     assert stream.stats.stalls == 3
     assert len(server.peers) == 4
     assert server.overlaps == 0
-
-
-async def test_restarted_server_without_its_store(open_site, diary):
-    """R40, P23: a server that restarts with an empty store makes one notice of loss, and the stream goes on."""
-    first = open_site()
-    first.publish(*((number, f"before {number}") for number in range(1, 6)))
-    gaps = []
-    taken = []
-    stream = ResilientStream(
-        f"{first.origin}/events",
-        sequence=integers,
-        backoff=QUICK,
-        max_retries=None,
-        on_state_change=diary,
-        on_gap=gaps.append,
-    )
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(each, stream, taken.append)
-        assert await eventually(lambda: len(taken) == 5, within=5)
-        await anyio.to_thread.run_sync(first.stop)
-        assert await eventually(lambda: Reason.CONNECT in diary.losses, within=5)
-        second = open_site(port=first.port)
-        assert await eventually(lambda: second.live == 1, within=5)
-        for number in range(1, 4):
-            second.publish((number, f"after {number}"))
-        assert await eventually(lambda: len(taken) == 8, within=5)
-        await stream.aclose()
-    assert taken == [*(f"before {n}" for n in range(1, 6)), *(f"after {n}" for n in range(1, 4))]
-    assert gaps == [Gap(kind="reset", after_id="5", before_id="1")]
-    assert second.cursors == ["5"]
-    assert diary.losses[0] in (Reason.EOF, Reason.RESET)
-    assert set(diary.losses[1:]) <= {Reason.SERVER, Reason.CONNECT}
-    assert (stream.stats.gaps, stream.stats.duplicates) == (1, 0)
-
-
-async def test_restarted_server_with_its_store(open_site):
-    """R48, R62: what was published while the server was down arrives after the restart, once and in order."""
-    first = open_site()
-    first.publish((1, "one"), (2, "two"))
-    taken = []
-    stream = ResilientStream(f"{first.origin}/events", sequence=integers, backoff=QUICK, max_retries=None)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(each, stream, taken.append)
-        assert await eventually(lambda: len(taken) == 2, within=5)
-        await anyio.to_thread.run_sync(first.stop)
-        second = open_site(port=first.port)
-        second.publish((1, "one"), (2, "two"), (3, "three"), (4, "four"))
-        assert await eventually(lambda: len(taken) == 4, within=5)
-        await stream.aclose()
-    assert taken == ["one", "two", "three", "four"]
-    assert (stream.stats.gaps, stream.stats.lost, stream.stats.duplicates) == (0, 0, 0)

@@ -247,7 +247,7 @@ async def test_a_restart_with_an_empty_store(start):
             if event.data == "new 2":
                 break
     assert taken == [*(f"old {number}" for number in range(5)), "new 0", "new 1", "new 2"]
-    assert [gap.kind for gap in gaps] == ["reset"]
+    assert [(gap.kind, gap.after_id, gap.before_id) for gap in gaps] == [("reset", "5", "1")]
     assert len(running.server.requests) <= 3
     assert running.server.max_live_per_user == 1
 
