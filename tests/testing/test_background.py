@@ -10,6 +10,7 @@ import pytest
 
 from resilient_sse.testing.background import proxying
 from resilient_sse.testing.proxy import Latency, Timeline
+from tests.e2e.raw_server import RawServer
 
 pytestmark = pytest.mark.e2e
 
@@ -17,29 +18,13 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def echo():
     """Give the URL of a server that sends back what it gets."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/stream?user_id=1"
 
+    def answer(peer):
+        while data := peer._sock.recv(100):
+            peer.send(data)
 
-def serve(listener):
-    """Answer until the listener is closed."""
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return
-        threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-
-def answer(connection):
-    """Echo until the other side closes."""
-    with connection:
-        try:
-            while data := connection.recv(100):
-                connection.sendall(data)
-        except OSError:
-            return
+    with RawServer(answer, unread=True) as server:
+        yield f"{server.url}?user_id=1"
 
 
 def ask(proxy, connection=None):

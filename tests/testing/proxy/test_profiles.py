@@ -8,23 +8,6 @@ from resilient_sse.testing.proxy import PROFILES, Profile, profile
 from tests.docs.pages import table, text_of
 
 
-@pytest.mark.parametrize(
-    "name,down_kbps,up_kbps,latency,jitter",
-    [
-        pytest.param("slow-3g", 100, 100, 0.150, 0.2, id="slow-3g"),  # R10, R11
-        pytest.param("wifi", 50_000, 50_000, 0.010, 0.0, id="wifi"),  # R44
-        pytest.param("4g", 10_000, 10_000, 0.050, 0.0, id="4g"),  # R45
-        pytest.param("mobile-4g", 10_000, 5_000, 0.050, 0.0, id="mobile-4g"),  # R167
-        pytest.param("clean", None, None, 0.0, 0.0, id="clean"),
-    ],
-)
-def test_the_named_profiles_have_the_figures_of_the_report(name, down_kbps, up_kbps, latency, jitter):
-    """R10, R11, R44, R45, R167: rates either way, latency and jitter."""
-    made = profile(name)
-    assert (made.down_kbps, made.up_kbps) == (down_kbps, up_kbps)
-    assert (made.latency, made.jitter) == (latency, jitter)
-
-
 def test_no_named_profile_loses_anything():
     """R19, R167: loss is a fault of its own."""
     assert {made.loss for made in PROFILES.values()} == {0}
