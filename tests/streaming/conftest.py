@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from resilient_sse.testing.report import Judged, Report
+from resilient_sse.testing.report import Judged, Report, Verdict
 from resilient_sse.testing.report.gates import TOGETHER
 from resilient_sse.testing.scenarios import SCENARIOS, Entry, play_all
 from tests.streaming.tolerance import passed
@@ -56,23 +56,11 @@ def scenario(report: Report) -> Callable[[str], Judged]:
 
 
 @pytest.fixture
-def failures(report: Report) -> list[str]:
-    """List the gates of a report that were failed."""
+def judge(report: Report) -> Callable[[Verdict], bool]:
+    """Give a function that tells whether a gate was passed, with room for a machine that was late itself."""
     late = {judged.run.name: judged.run.late for judged in report.judged}
     late[TOGETHER] = max(judged.run.late for judged in report.shown.values())
-    return [str(verdict) for verdict in report.verdicts if not passed(verdict, late[verdict.run])]
-
-
-@pytest.fixture
-def failed() -> Callable[..., list[str]]:
-    """Give a function that lists which of some figures' gates were failed, and fails where a figure has none."""
-
-    def failed(judged: Judged, *figures: str) -> list[str]:
-        judging = [verdict for verdict in judged.verdicts if verdict.gate.figure in figures]
-        assert {verdict.gate.figure for verdict in judging} == set(figures)
-        return [str(verdict) for verdict in judging if not passed(verdict, judged.run.late)]
-
-    return failed
+    return lambda verdict: passed(verdict, late[verdict.run])
 
 
 @pytest.fixture(params=["asyncio", TRIO])

@@ -75,7 +75,7 @@ HANDOFF = Scenario(
         Gate(_KEY, "header_cursor", "==", "19", "R47"),
         Gate(_KEY, "parameters_kept", "==", True, "R47"),
         Gate(_KEY, "first_resumed_id", "==", 20, "R48"),
-        Gate(_KEY, "error", "==", "none", "R42 R48"),
+        Gate(_KEY, "error", "==", "none", "R42 R48, X23"),
         Gate(_KEY, "outages", "==", 1, "R42"),
         Gate(_KEY, "recovery_ms", "<", 5000.0, "R49"),
     ),

@@ -168,7 +168,7 @@ STALL = Scenario(
     },
     gates=(
         Gate(_KEY, "earliest_notice_s", "within", (25.0, 25.5), "R22 R30, X2", forms=VIRTUAL),
-        Gate(_KEY, "latest_notice_s", "within", (25.0, 25.5), "R22 R30, X2"),
+        Gate(_KEY, "latest_notice_s", "within", (25.0, 25.5), "R22 R30, R176, X2 X3"),
         Gate(
             _KEY,
             "earliest_notice_s",
