@@ -14,7 +14,7 @@ import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 
@@ -24,6 +24,7 @@ _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _MAX_LINE = 65_536
 _LAST_WORDS = 2000
+_GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 
 class ChildError(Exception):
@@ -53,13 +54,12 @@ class Child:
         last: The latest object it wrote after that.
     """
 
-    def __init__(self, name: str, process: Process, told: Callable[[dict[str, Any]], None] | None) -> None:
+    def __init__(self, name: str, process: Process) -> None:
         self.hello: dict[str, Any] = {}
         self.last: dict[str, Any] = {}
         self.is_ending: bool = False
         self._name = name
         self._process = process
-        self._told = told
         self._input = cast("ByteSendStream", process.stdin)  # both were asked for
         self._lines = BufferedByteReceiveStream(cast("ByteReceiveStream", process.stdout))
 
@@ -72,7 +72,7 @@ class Child:
         """
         try:
             await self._input.send(f"{line}\n".encode())
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+        except _GONE as error:
             raise ChildError(self._name, "has gone") from error
 
     async def receive(self) -> dict[str, Any] | None:
@@ -83,17 +83,9 @@ class Child:
                 line = await self._lines.receive_until(b"\n", _MAX_LINE)
                 with suppress(ValueError):
                     told = json.loads(line)
-        except (
-            anyio.EndOfStream,
-            anyio.IncompleteRead,
-            anyio.BrokenResourceError,
-            anyio.ClosedResourceError,
-        ):
+        except (anyio.EndOfStream, anyio.IncompleteRead, *_GONE):
             return None
-        facts = cast("dict[str, Any]", told)
-        if self._told is not None:
-            self._told(facts)
-        return facts
+        return cast("dict[str, Any]", told)
 
     async def end(self) -> None:
         """Ask it to stop by ending its standard input, and make it stop if it does not."""
@@ -107,16 +99,13 @@ class Child:
 
 
 @asynccontextmanager
-async def child(
-    name: str, arguments: Sequence[str], *, told: Callable[[dict[str, Any]], None] | None = None
-) -> AsyncGenerator[Child]:
+async def child(name: str, arguments: Sequence[str]) -> AsyncGenerator[Child]:
     """
     Run `python` with *arguments* for the time of the block.
 
     Args:
         name: What it is, for errors.
         arguments: As for `python`: `"-m"` and a module, and what follows it.
-        told: Is given every object that it writes, the first included, and the last by the end of the block.
 
     Yields:
         The process, ready, with its first object read.
@@ -150,7 +139,7 @@ async def child(
             )
         except OSError as error:
             raise ChildError(name, f"did not start: {error}") from error
-        running = Child(name, process, told)
+        running = Child(name, process)
         try:
             hello = None
             with anyio.move_on_after(_START_SECONDS):

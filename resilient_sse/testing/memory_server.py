@@ -322,8 +322,8 @@ class MemoryServer:
             line.remaining -= 1
 
 
-class _Line:
-    """One connection as the network sees it; reads wait here for what is under way."""
+class _Line(httpx.AsyncByteStream):
+    """One connection as the network sees it, and the body that comes over it; reads wait for what is under way."""
 
     def __init__(self, server: MemoryServer, stream: str, number: int, answer: Answer | None) -> None:
         self.stream = stream
@@ -372,6 +372,19 @@ class _Line:
         await self._pass(self._queue[0][0])
         return self._queue.popleft()[1]
 
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield await self.read()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        if self.connection is not None:
+            self.connection.close()
+
     async def _pass(self, arrival: float) -> None:
         """Wait until what arrives at *arrival* is there: not while the network is dark."""
         while self._server.dark or anyio.current_time() < arrival:
@@ -396,23 +409,4 @@ class _LiveReply(Reply):
     async def play(self, connection: Connection) -> httpx.Response:
         self._line.connection = connection
         await self._line.headers()
-        return httpx.Response(self.status, headers=self.headers, stream=_Body(self._line, connection))
-
-
-class _Body(httpx.AsyncByteStream):
-    """The body of a live reply."""
-
-    def __init__(self, line: _Line, connection: Connection) -> None:
-        self._line = line
-        self._connection = connection
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            while True:
-                yield await self._line.read()
-        except BaseException:
-            self._connection.close()
-            raise
-
-    async def aclose(self) -> None:
-        self._connection.close()
+        return httpx.Response(self.status, headers=self.headers, stream=self._line)

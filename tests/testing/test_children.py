@@ -52,15 +52,6 @@ async def test_conversation():
     assert not alive(pid)
 
 
-async def test_everything_is_told():
-    """Whoever wants to know is given every object, the first included and the last before the block is over."""
-    told = []
-    talk = 'import sys\nprint(\'{"n": 1}\', flush=True)\nsys.stdin.read()\nprint(\'{"n": 2}\\n{"n": 3}\')'
-    async with child("talker", program(talk), told=told.append):
-        assert told == [{"n": 1}]
-    assert told == [{"n": 1}, {"n": 2}, {"n": 3}]
-
-
 async def test_block_that_fails():
     """An error inside the block ends the process, too."""
     pid = None

@@ -176,11 +176,7 @@ class Follower:
 
 class Fleet:
     """
-    The streams of a run.
-
-    Args:
-        plan: What to do.
-        urls: The address for each user, in the order of users.
+    The streams of a run; *urls* are the addresses of the users, in their order.
 
     Attributes:
         followers: One for each stream that was started.

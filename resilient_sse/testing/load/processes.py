@@ -62,13 +62,9 @@ class OpenFilesError(OSError):
 
 def allow_open_files(connections: int) -> int:
     """
-    Allow *connections* sockets to be open at once, raising the soft limit up to the hard one; children inherit it.
+    Allow *connections* sockets to be open at once, and return how many files that needs, with a reserve.
 
-    Returns:
-        How many files are needed, with a reserve for what is open anyway.
-
-    Raises:
-        OpenFilesError: The hard limit forbids it.
+    The soft limit is raised up to the hard one, and children inherit it; `OpenFilesError` if that is not enough.
     """
     needed = connections + _RESERVE
     if resource is None:  # pragma: no cover - Windows
@@ -110,12 +106,7 @@ class Processes:
             return None
 
     async def reset(self, name: str) -> None:
-        """
-        Reset a connection on the network called *name*.
-
-        Raises:
-            ChildError: The network's process is gone.
-        """
+        """Reset a connection on the network called *name*; `ChildError` if its process is gone."""
         await self.networks[name].send(_RESET)
 
     @property
@@ -142,12 +133,7 @@ def check(plan: LoadPlan) -> None:
 
 @asynccontextmanager
 async def open_processes(plan: LoadPlan, *, seed: int) -> AsyncGenerator[Processes]:
-    """
-    Start what *plan* needs, for the time of the block.
-
-    Raises:
-        ChildError: A process did not start, or died.
-    """
+    """Start what *plan* needs, for the time of the block; `ChildError` if a process does not start, or dies."""
     users = range(1, plan.users + 1)
     if plan.target is not None:
         yield Processes([plan.target.replace("{user}", str(user)) for user in users])

@@ -97,11 +97,7 @@ class Sampler:
     """
     Takes a reading now and then, into memory that is taken once: what is measured must not grow by being measured.
 
-    Args:
-        plan: Of the run.
-        fleet: What is watched.
-        live: Asks the server how many connections it has.
-        told: Is given the progress with each reading.
+    *live* asks the server how many connections it has, and *told* is given the progress with each reading.
 
     Attributes:
         first: The reading at the beginning.

@@ -85,23 +85,15 @@ class Conditions:
         return tuple(entry.toxic for entry in self._entries)
 
     def add(self, toxic: Toxic) -> None:
-        """
-        Put a toxic in force, also on connections that are open.
-
-        Raises:
-            TypeError: It is none; text needs to be read first, since some words mean an action as well.
-        """
-        _check(toxic)
+        """Put a toxic in force, also on connections that are open; `TypeError` if it is none."""
+        if not isinstance(toxic, tuple(TOXICS.values())):  # text may mean an action as well
+            how = f"parse_toxic({toxic!r})" if isinstance(toxic, str) else "SegmentLoss(share=0.1)"
+            raise TypeError(f"give a toxic, such as {how}, not {toxic!r}")
         self._entries.append(_Entry(toxic, getattr(toxic, "times", None)))
         self._reshape()
 
     def remove(self, toxic: Toxic) -> None:
-        """
-        Take one toxic away.
-
-        Raises:
-            ValueError: It is not in force.
-        """
+        """Take one toxic away; `ValueError` if it is not in force."""
         if toxic not in self.toxics:
             raise ValueError(f"{toxic!r} is not in force; remove what was added, once")
         del self._entries[self.toxics.index(toxic)]
@@ -155,9 +147,3 @@ class Conditions:
             elif gate is not None:
                 self._gates[way] = None
                 gate.set()
-
-
-def _check(toxic: object) -> None:
-    if not isinstance(toxic, tuple(TOXICS.values())):
-        how = f"parse_toxic({toxic!r})" if isinstance(toxic, str) else "SegmentLoss(share=0.1)"
-        raise TypeError(f"give a toxic, such as {how}, not {toxic!r}")

@@ -47,12 +47,7 @@ class Address(NamedTuple):
 
 
 async def resolve(host: str, port: int) -> list[Address]:
-    """
-    Look a host up.
-
-    Raises:
-        OSError: Nobody knows it.
-    """
+    """Look a host up; `OSError` if nobody knows it."""
     try:
         found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -69,11 +64,7 @@ class Port:
     keeps it: the system then answers a connection as it does where nothing listens, and gives the number to
     nobody.  Elsewhere nothing can keep it, and it may be lost in between.
 
-    Args:
-        address: Where; port 0 takes a free one.
-
-    Raises:
-        OSError: The port is in use, or the address is none of this machine.
+    Port 0 takes a free one; `OSError` says what is wrong with the *address*.
     """
 
     def __init__(self, address: Address) -> None:
@@ -105,12 +96,7 @@ class Port:
         return self._listener is None
 
     def open(self) -> socket.socket:
-        """
-        Accept connections from now on; harmless when open.
-
-        Raises:
-            OSError: The port was lost while it was closed; impossible on Linux.
-        """
+        """Accept connections from now on; harmless when open.  Only Linux keeps the port for certain."""
         if self._listener is None:
             listener = self._bind()
             try:

@@ -61,14 +61,7 @@ _LATE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """
-    One run with its figures and what they are worth.
-
-    Attributes:
-        run: The run.
-        figures: Its figures.
-        verdicts: Those of its gates.
-    """
+    """One run with its figures, and the verdicts of its gates."""
 
     run: Run
     figures: Figures

@@ -111,15 +111,7 @@ def wanted(gate: Gate) -> str:
 
 
 def _table(verdicts: Iterable[Verdict], words: Mapping[str, str], *, plain: bool, title: str = "") -> Table:
-    """
-    Return a table with a row for each verdict.
-
-    Args:
-        verdicts: The verdicts.
-        words: What people call a figure, where its name does not say it.
-        plain: Without a frame.
-        title: What stands above it.
-    """
+    """Return a table with a row for each verdict, without a frame if it is to be *plain*."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - optional
     from rich.table import Table  # noqa: PLC0415 - optional
     from rich.text import Text  # noqa: PLC0415 - optional
@@ -177,9 +169,7 @@ def _print_table(
     console.print()
     if plain:
         console.print(title, markup=False)
-        console.print(_table(verdicts, words, plain=True))
-    else:
-        console.print(_table(verdicts, words, plain=False, title=title))
+    console.print(_table(verdicts, words, plain=plain, title="" if plain else title))
 
 
 def _print_answer(console: Console, report: Report) -> None:

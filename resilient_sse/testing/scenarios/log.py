@@ -119,15 +119,7 @@ class RunLog:
         at: float | None = None,
         **facts: Any,  # noqa: ANN401 - whatever JSON can express
     ) -> None:
-        """
-        Record what happens.
-
-        Args:
-            kind: What it is.
-            stream: Whom it concerns.
-            at: Seconds since the start of the run; `None` is now.
-            **facts: What else there is to know.
-        """
+        """Record what happens, now or *at* another time of the run; see `Entry` for the arguments."""
         self.entries.append(Entry(self.name, self.now() if at is None else at, kind, stream, facts))
 
     def published(
@@ -207,13 +199,7 @@ class Recovery:
 
 
 class Stream:
-    """
-    What the log says of one stream, by time.
-
-    Attributes:
-        name: Its name.
-        entries: Its entries.
-    """
+    """What the log says of one stream: its entries, by time."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -288,16 +274,7 @@ class Stream:
 
 
 class Run:
-    """
-    One run of a scenario.
-
-    Args:
-        name: Its name in the log.
-        entries: Its entries.
-
-    Raises:
-        ValueError: The log has no beginning.
-    """
+    """One run of a scenario, from the entries of its log; `ValueError` if they have no beginning."""
 
     def __init__(self, name: str, entries: Iterable[Entry]) -> None:
         self.name = name
@@ -346,12 +323,7 @@ class Run:
 
 
 def runs_of(entries: Iterable[Entry]) -> list[Run]:
-    """
-    Sort a log into its runs.
-
-    Raises:
-        ValueError: The log of a run is not whole.
-    """
+    """Sort a log into its runs; `ValueError` if that of one is not whole."""
     found: dict[str, list[Entry]] = {}
     for entry in entries:
         found.setdefault(entry.run, []).append(entry)

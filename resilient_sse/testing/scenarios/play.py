@@ -82,13 +82,7 @@ class Follower(Recorder):
     One stream as a program would use it, through the public API, and everything it shows recorded.
 
     It is a `Recorder` that is told by callbacks and by its own loop, and that writes the log of the run as well.
-
-    Args:
-        name: What it is called in the log.
-        settings: The client's.
-        stage: Where its server is.
-        log: The log of the run.
-        random: Draws from [0, 1): the source of the client's jitter.
+    The client's jitter is drawn from *random*.
     """
 
     def __init__(
@@ -195,15 +189,7 @@ class Follower(Recorder):
 
 
 class Scene:
-    """
-    A stage, and what is going on on it.
-
-    Args:
-        stage: The server and the network.
-        log: Where everything is recorded.
-        tasks: Where streams are followed.
-        seed: Where the jitter of the clients starts.
-    """
+    """A stage, and what goes on on it; all is recorded in *log*, and *seed* starts the clients' jitter."""
 
     def __init__(self, stage: Stage, log: RunLog, tasks: TaskGroup, seed: int) -> None:
         self.stage = stage
@@ -272,13 +258,7 @@ class Scene:
 
 
 class Play:
-    """
-    One run of a scenario.
-
-    Args:
-        driver: What it is played with.
-        log: Where everything is recorded.
-    """
+    """One run of a scenario, played with *driver* and recorded in *log*."""
 
     def __init__(self, driver: Driver, log: RunLog) -> None:
         self.driver = driver
@@ -358,13 +338,7 @@ class Scenario:
 
 
 async def play(scenario: Scenario, driver: Driver) -> RunLog:
-    """
-    Play *scenario* and return its log; one that lasts too long is broken off, which its figures show.
-
-    Args:
-        scenario: What to play.
-        driver: What to play it with.
-    """
+    """Play *scenario* and return its log; one that lasts too long is broken off, which its figures show."""
     log = RunLog(scenario.key, driver.form.value, seed=driver.seed, now=driver.now)
     lateness = [0.0]
     with anyio.move_on_after(scenario.limit) as scope:

@@ -34,9 +34,6 @@ class Director(Fault):
 
     It is a fault that strikes every request, mostly by doing nothing.  It runs in the server's thread; what it
     shares with others are appends to lists and queues, which need no lock.
-
-    Args:
-        log: Where everything is recorded.
     """
 
     log: RunLog
@@ -91,15 +88,7 @@ class Director(Fault):
 
 
 class ServerSide:
-    """
-    What stages with a real server have in common, whatever lies before it; see `Stage`.
-
-    Args:
-        log: Where the server's side is recorded.
-        server: The server.
-        director: What does wrong on the server's side.
-        client: What connects to it; `None` for the stream's own.
-    """
+    """What stages with a real server have in common, whatever lies before it; *log* has the server's side."""
 
     def __init__(
         self, log: RunLog, server: OpenServer, director: Director, client: httpx.AsyncClient | None = None
@@ -130,15 +119,7 @@ class ServerSide:
 
 
 class RealStage(ServerSide, NetworkStage):
-    """
-    The reference server behind the fault proxy; see `Stage`.
-
-    Args:
-        log: Where the server's side is recorded.
-        server: The server.
-        proxy: The network.
-        director: What does wrong on the server's side.
-    """
+    """The reference server behind the fault proxy."""
 
     def __init__(self, log: RunLog, server: OpenServer, proxy: FaultProxy, director: Director) -> None:
         ServerSide.__init__(self, log, server, director)

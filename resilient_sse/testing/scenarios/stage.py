@@ -107,12 +107,7 @@ class Stage(Protocol):
 
 
 class NetworkStage:
-    """
-    What stages do with their network.
-
-    Args:
-        network: The fault proxy, or the server in memory, which has the same words.
-    """
+    """What stages do with their network: the fault proxy, or the server in memory, which has the same words."""
 
     def __init__(self, network: FaultProxy | MemoryServer) -> None:
         self._network = network

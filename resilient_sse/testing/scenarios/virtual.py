@@ -19,14 +19,7 @@ __all__ = ["VirtualDriver", "VirtualStage"]
 
 
 class VirtualStage(NetworkStage):
-    """
-    A server and a network in memory; see `Stage`.
-
-    Args:
-        log: Where the server's side is recorded.
-        setup: What it is to be.
-        random: Where chance comes from.
-    """
+    """A server and a network in memory, as *setup* wants them; the server's side is recorded in *log*."""
 
     def __init__(self, log: RunLog, setup: Setup, random: Random) -> None:
         self.server: MemoryServer = MemoryServer(

@@ -159,12 +159,7 @@ class Admission:
 
 
 def read_request(request: Request, at: float) -> RequestRecord:
-    """
-    Read a request for a stream that came at the time *at*.
-
-    Raises:
-        BadRequestError: A cursor is no integer, or one too large, or the user's id is too long.
-    """
+    """Read a request for a stream that came at the time *at*; `BadRequestError` says what is wrong with it."""
     query = request.query_params
     user = query.get("user_id", DEFAULT_USER)
     try:
@@ -180,14 +175,9 @@ def read_request(request: Request, at: float) -> RequestRecord:
 
 async def read_publication(request: Request) -> dict[str, Any]:
     """
-    Read a request to publish: a JSON object with `data`, and maybe `event` and `user_id`.
+    Read a request to publish, and return the arguments of `ReferenceServer.publish`.
 
-    Returns:
-        The arguments of `ReferenceServer.publish`.
-
-    Raises:
-        BadRequestError: It is too large, no such object, or something in it is not what it must be.
-        ClientDisconnect: The publisher hung up before the end of it.
+    It is a JSON object with `data`, and maybe `event` and `user_id`; `BadRequestError` says what is wrong with it.
     """
     body, size = bytearray(), 0
     with anyio.CancelScope() as draining:
@@ -221,26 +211,14 @@ async def read_publication(request: Request) -> dict[str, Any]:
 
 
 def check_user(user: object) -> None:
-    """
-    Check a user's id.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: It is too long, or cannot be encoded as UTF-8.
-    """
+    """Check a user's id; errors as of `ReferenceServer.publish`."""
     check_text("user_id", user)
     if (length := len(str(user))) > _MAX_USER:
         raise ValueError(f"user_id must not be longer than {_MAX_USER} characters; this one has {length}")
 
 
 def check_publication(data: object, event: object, user: object) -> None:
-    """
-    Check what is to be published.
-
-    Raises:
-        TypeError: Something is no text.
-        ValueError: *event* contains a line end, *user* is too long, or a text cannot be encoded as UTF-8.
-    """
+    """Check what is to be published; errors as of `ReferenceServer.publish`."""
     if not isinstance(data, str):
         raise TypeError(f"data must be a string, not {shown(data)}; json.dumps makes one of other values")
     check_text("data", data)

@@ -176,12 +176,7 @@ class Reader:
         self._beat_later()
 
     async def begin(self, cursor: int | None, *, live: bool, overlap: int) -> None:
-        """
-        Find where the stream begins: after *cursor*, less an *overlap*; without one at the first event, or *live*.
-
-        Raises:
-            StoreError: The store cannot be read.
-        """
+        """Find where the stream begins: after *cursor*, less *overlap*; without one at the first, or *live*."""
         name, before = self._channel.name, self._store.first_id - 1
         last = await self._store.last(name)
         if cursor is None:

@@ -95,13 +95,7 @@ class EventStore(Protocol):
 
 
 def check_bounds(first_id: int, history: int | None) -> None:
-    """
-    Check what all stores are given.
-
-    Raises:
-        TypeError: A value is no whole number.
-        ValueError: *first_id* is negative, or *history* is less than 1.
-    """
+    """Check what all stores are given."""
     check_whole("first_id", first_id)
     if history is not None:
         check_whole("history", history, least=1)
