@@ -74,39 +74,18 @@ __all__ = [
     "virtual_backend",
 ]
 
-_HOMES = {
-    "assertions": (
-        "assert_delays_within",
-        "assert_in_order",
-        "assert_messages",
-        "assert_no_duplicates",
-        "assert_nothing_lost",
-        "assert_reconnected",
-        "assert_states",
-    ),
-    "clock": (
-        "AllTasksBlockedError",
-        "BackendName",
-        "VirtualClockLoop",
-        "run_in_virtual_time",
-        "virtual_backend",
-    ),
-    "memory_server": ("ReplayServer",),
-    "recorder": ("Moment", "Recorder"),
-    "script": ("ClientOptions", "Script", "ScriptTransport", "UnexpectedRequestError"),
-    "steps": ("Ending", "Handler", "HeaderItems", "RecordedRequest", "Refusal", "Reply", "Step"),
-    "wire": ("Pause", "comment", "event", "gzipped", "pause", "sliced"),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOMES = ("wire", "clock", "recorder", "steps", "script", "memory_server", "assertions")
+"""Where the names live; whoever needs little comes first."""
 
 if not TYPE_CHECKING:  # type checkers know the names from above, and a misspelt one must not pass
 
     def __getattr__(name: str) -> object:
-        if name not in _HOME_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-        globals()[name] = value  # the next access does not come here
-        return value
+        for home in _HOMES if name in __all__ else ():
+            value = getattr(import_module(f"{__name__}.{home}"), name, None)
+            if value is not None:
+                globals()[name] = value  # the next access does not come here
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -8,7 +8,7 @@ loop's own time.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -24,7 +24,7 @@ from resilient_sse.testing.proxy.profiles import profile as known_profile
 from resilient_sse.testing.steps import CUT_SHORT, Connection, RecordedRequest, Refusal, Reply, Step
 from resilient_sse.testing.wire import Pause, event
 
-__all__ = ["Answer", "Busy", "HoldAfter", "MemoryServer", "ReplayServer", "Withhold"]
+__all__ = ["Answer", "Busy", "HoldAfter", "MemoryServer", "Order", "Orders", "ReplayServer", "Withhold"]
 
 EventT = TypeVar("EventT")
 
@@ -143,9 +143,66 @@ class Busy:
     status: int = 503
     retry_after: int | None = None
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What says so in the answer."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
 
 Answer: TypeAlias = Withhold | HoldAfter | Busy
 """What the server does wrong with one request."""
+
+
+class Orders:
+    """What a server is to do wrong, request by request; what comes of it is told to *record*."""
+
+    def __init__(self, record: Callable[..., None]) -> None:
+        self._record = record
+        self._answers: defaultdict[str, deque[Answer]] = defaultdict(deque)
+        self._requests: Counter[str] = Counter()
+
+    def add(self, stream: str, *answers: Answer) -> None:
+        """Do wrong with the next requests of *stream*, one after the other."""
+        self._answers[stream].extend(answers)
+
+    def take(self, stream: str, header: str | None, query: Sequence[tuple[str, str]]) -> Order:
+        """Record a request, with its `Last-Event-ID` and its query, and return what is to come of it."""
+        self._requests[stream] += 1
+        answer = self._answers[stream].popleft() if self._answers[stream] else None
+        self._record(
+            "request",
+            stream,
+            number=self._requests[stream],
+            header=header,
+            query=[value for name, value in query if name == "last_event_id"],
+            params=[[name, value] for name, value in query if name != "last_event_id"],
+            status=answer.status if isinstance(answer, Busy) else 200,
+        )
+        return Order(self._record, stream, self._requests[stream], answer)
+
+
+class Order:
+    """What is to come of one request; *number* counts those of its stream."""
+
+    def __init__(self, record: Callable[..., None], stream: str, number: int, answer: Answer | None) -> None:
+        self.answer = answer
+        self._record = record
+        self._stream = stream
+        self._number = number
+        self._left = answer.events if isinstance(answer, HoldAfter) else None
+        self._withheld: frozenset[int] = answer.ids if isinstance(answer, Withhold) else frozenset()
+
+    def passes(self, event_id: int) -> bool:
+        """Tell whether an event is to be sent, and record that it is, or that it is withheld."""
+        if self._left == 0:
+            return False
+        if event_id in self._withheld:
+            self._record("fault", self._stream, name="withhold", id=event_id)
+            return False
+        self._record("sent", self._stream, number=self._number, id=event_id)
+        if self._left is not None:
+            self._left -= 1
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +249,7 @@ class MemoryServer:
         self._dark = False
         self._dropped = 0
         self._events: defaultdict[str, list[_Stored]] = defaultdict(list)
-        self._answers: defaultdict[str, deque[Answer]] = defaultdict(deque)
-        self._requests: defaultdict[str, int] = defaultdict(int)
+        self._orders = Orders(record)
         self._lines: defaultdict[str, list[_Line]] = defaultdict(list)
 
     # --- What a test does with the server
@@ -215,7 +271,7 @@ class MemoryServer:
 
     def misbehave(self, stream: str, *answers: Answer) -> None:
         """Do wrong with the next requests of *stream*, one after the other."""
-        self._answers[stream].extend(answers)
+        self._orders.add(stream, *answers)
 
     # --- And with the network: the words are those of `FaultProxy`
 
@@ -262,21 +318,15 @@ class MemoryServer:
             return Refusal()
         params = httpx.URL(request.url).params
         stream = params["user_id"]
-        self._requests[stream] += 1
-        answer = self._answers[stream].popleft() if self._answers[stream] else None
-        self._record(
-            "request",
-            stream,
-            number=self._requests[stream],
-            header=request.last_event_id,
-            query=params.get_list("last_event_id"),
-            params=[[name, value] for name, value in params.multi_items() if name != "last_event_id"],
-            status=answer.status if isinstance(answer, Busy) else 200,
-        )
-        if isinstance(answer, Busy):
-            asked = {} if answer.retry_after is None else {"Retry-After": str(answer.retry_after)}
-            return Reply(b"busy", status=answer.status, headers=asked, content_type="text/plain")
-        line = _Line(self, stream, self._requests[stream], answer)
+        order = self._orders.take(stream, request.last_event_id, params.multi_items())
+        if isinstance(order.answer, Busy):
+            return Reply(
+                b"busy",
+                status=order.answer.status,
+                headers=order.answer.headers,
+                content_type="text/plain",
+            )
+        line = _Line(self, order)
         gone = [one for one in self._lines[stream] if not one.is_open]
         self._dropped += sum(one.down.dropped for one in gone)
         self._lines[stream] = [*self._open(stream), line]
@@ -311,26 +361,16 @@ class MemoryServer:
         return [line for lines in every for line in lines if line.is_open]
 
     def _send(self, line: _Line, stored: _Stored) -> None:
-        if line.remaining == 0:
-            return
-        if stored.id in line.withheld:
-            self._record("fault", line.stream, name="withhold", id=stored.id)
-            return
-        self._record("sent", line.stream, number=line.number, id=stored.id)
-        line.send(stored.block)
-        if line.remaining is not None:
-            line.remaining -= 1
+        if line.order.passes(stored.id):
+            line.send(stored.block)
 
 
 class _Line(httpx.AsyncByteStream):
     """One connection as the network sees it, and the body that comes over it; reads wait for what is under way."""
 
-    def __init__(self, server: MemoryServer, stream: str, number: int, answer: Answer | None) -> None:
-        self.stream = stream
-        self.number = number
+    def __init__(self, server: MemoryServer, order: Order) -> None:
+        self.order = order
         self.down: Link = server.link(down=True)
-        self.remaining: int | None = answer.events if isinstance(answer, HoldAfter) else None
-        self.withheld: frozenset[int] = answer.ids if isinstance(answer, Withhold) else frozenset()
         self.connection: Connection | None = None
         self._server = server
         self._failure: Exception | None = None

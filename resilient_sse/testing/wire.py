@@ -40,13 +40,7 @@ class Pause:
 
 
 def pause(seconds: float) -> Pause:
-    """
-    Keep silent for so many *seconds* before whatever comes next.
-
-    Raises:
-        TypeError: *seconds* is no number.
-        ValueError: *seconds* is negative, infinite or not a number.
-    """
+    """Keep silent for so many *seconds* before whatever comes next; errors as of `Pause`."""
     return Pause(seconds)
 
 

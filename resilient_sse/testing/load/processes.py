@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
 
 from resilient_sse.testing.children import Child, ChildError, child
-from resilient_sse.testing.extra import MissingExtraError, require
+from resilient_sse.testing.extra import require
 from resilient_sse.testing.proxy import profile
 
 if TYPE_CHECKING:
@@ -123,12 +122,9 @@ def check(plan: LoadPlan) -> None:
         MissingExtraError: The server, or what measures, is not installed.
         ValueError: A profile is unknown.
     """
-    if plan.target is None:
-        for part in plan.profiles if plan.proxy else ():
-            profile(part.profile)
-        require("the load run", "psutil")
-    elif find_spec("psutil") is None:
-        raise MissingExtraError("the load run", ("psutil",), "testing")
+    for part in plan.profiles if plan.proxy else ():
+        profile(part.profile)
+    require("the load run", "psutil", server=plan.target is None)
 
 
 @asynccontextmanager

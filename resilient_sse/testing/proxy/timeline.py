@@ -90,7 +90,7 @@ def parse_toxic(text: str) -> Toxic:
     kind = TOXICS.get(name)
     if kind is None:
         raise ValueError(f"unknown toxic {name!r}; choose one of {', '.join(TOXICS)}")
-    form = f"write {_form(kind)}"
+    form = f"write {_form(name, kind)}"
     values: dict[str, Any] = {}
     types = {field.name: str(field.type) for field in fields(kind)}
     for pair in filter(None, rest.split(",")):
@@ -118,13 +118,13 @@ def _value(kind: str, text: str, complaint: str) -> str | int | float | None:
         raise ValueError(complaint) from None
 
 
-def _form(kind: type[Toxic]) -> str:
+def _form(name: str, kind: type[Toxic]) -> str:
     """Show how a toxic is written."""
     needed = ",".join(f"{field.name}=..." for field in fields(kind) if field.default is MISSING)
     optional = ", ".join(
         f"{field.name}={_text(field.default)}" for field in fields(kind) if field.default is not MISSING
     )
-    return f"{kind.NAME}{':' if needed else ''}{needed}" + (f" (optional: {optional})" if optional else "")
+    return f"{name}{':' if needed else ''}{needed}" + (f" (optional: {optional})" if optional else "")
 
 
 def _text(value: object) -> str:

@@ -1,6 +1,8 @@
 """
 Toxics: what can be wrong with a connection, each a value that a proxy is given and that can be taken away.
 
+*times* is how many connections a toxic befalls; `None` is every one.
+
 A figure that is out of its range raises `ValueError`, one that is no number `TypeError`; both name it.
 """
 
@@ -10,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from resilient_sse.testing.checks import check, check_seconds, check_share, check_whole
 from resilient_sse.testing.proxy.profiles import check_kbps
@@ -71,8 +73,6 @@ class _Checked:
 class Latency(_Checked):
     """Each segment is late by *delay* seconds +- the share *jitter* of it, on top of the profile's latency."""
 
-    NAME: ClassVar = "latency"
-
     delay: float
     jitter: float = 0.0
     direction: Direction = "down"
@@ -82,8 +82,6 @@ class Latency(_Checked):
 class Bandwidth(_Checked):
     """At most *kbps* x 1,000 bits a second pass; the smallest of several limits counts."""
 
-    NAME: ClassVar = "bandwidth"
-
     kbps: float
     direction: Direction = "down"
 
@@ -92,16 +90,12 @@ class Bandwidth(_Checked):
 class BlackHole(_Checked):
     """Nothing passes and nothing ends.  What was held back passes once the toxic is removed, as under TCP."""
 
-    NAME: ClassVar = "black-hole"
-
     direction: Direction = "both"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentLoss(_Checked):
     """A *share* of the segments is lost once and comes *delay* seconds late; those behind wait, as under TCP."""
-
-    NAME: ClassVar = "loss"
 
     share: float
     delay: float = 0.2  # the least time-out for a retransmission on Linux
@@ -112,8 +106,6 @@ class SegmentLoss(_Checked):
 class Slicer(_Checked):
     """What comes is cut into pieces of *size* bytes at most, which leave *delay* seconds apart."""
 
-    NAME: ClassVar = "slicer"
-
     size: int
     delay: float = 0.0
     direction: Direction = "down"
@@ -121,15 +113,7 @@ class Slicer(_Checked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reset(_Checked):
-    """
-    A connection is reset (RST) once *after* bytes have reached the client; with 0, before the first.
-
-    Args:
-        after: Bytes.
-        times: How many connections this befalls.  `None`: every one.
-    """
-
-    NAME: ClassVar = "reset"
+    """A connection is reset (RST) once *after* bytes have reached the client; with 0, before the first."""
 
     after: int = 0
     times: int | None = None
@@ -137,15 +121,7 @@ class Reset(_Checked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitBytes(_Checked):
-    """
-    A connection is closed in good form (FIN) once *after* bytes have reached the client.
-
-    Args:
-        after: Bytes.
-        times: How many connections this befalls.  `None`: every one.
-    """
-
-    NAME: ClassVar = "limit-bytes"
+    """A connection is closed in good form (FIN) once *after* bytes have reached the client."""
 
     after: int
     times: int | None = None
@@ -155,36 +131,20 @@ class LimitBytes(_Checked):
 class SlowClose(_Checked):
     """The end of a direction is passed on *delay* seconds late."""
 
-    NAME: ClassVar = "slow-close"
-
     delay: float
     direction: Direction = "both"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse(_Checked):
-    """
-    A new connection is reset at its first word, or after a second.  `FaultProxy.refuse` closes the port instead.
-
-    Args:
-        times: How many connections this befalls.  `None`: every one.
-    """
-
-    NAME: ClassVar = "refuse"
+    """A new connection is reset at its first word, or after a second; `FaultProxy.refuse` closes the port."""
 
     times: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TLSFailure(_Checked):
-    """
-    The first words of a client are answered in plain text, as by a captive portal, and the connection is closed.
-
-    Args:
-        times: How many connections this befalls.  `None`: every one.
-    """
-
-    NAME: ClassVar = "tls-failure"
+    """The first words of a client are answered in plain text, as by a captive portal, and it is closed."""
 
     times: int | None = None
 
@@ -204,19 +164,16 @@ Toxic: TypeAlias = (
 
 TOXICS: Mapping[str, type[Toxic]] = MappingProxyType(
     {
-        kind.NAME: kind
-        for kind in (
-            Latency,
-            Bandwidth,
-            BlackHole,
-            SegmentLoss,
-            Slicer,
-            Reset,
-            LimitBytes,
-            SlowClose,
-            Refuse,
-            TLSFailure,
-        )
+        "latency": Latency,
+        "bandwidth": Bandwidth,
+        "black-hole": BlackHole,
+        "loss": SegmentLoss,
+        "slicer": Slicer,
+        "reset": Reset,
+        "limit-bytes": LimitBytes,
+        "slow-close": SlowClose,
+        "refuse": Refuse,
+        "tls-failure": TLSFailure,
     }
 )
 """The kinds by the names they have on the command line."""

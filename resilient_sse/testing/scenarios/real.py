@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
-from resilient_sse.testing.memory_server import Answer, Busy, HoldAfter, Withhold
+from resilient_sse.testing.memory_server import Answer, Busy, Order, Orders
 from resilient_sse.testing.proxy import FaultProxy
 from resilient_sse.testing.scenarios.stage import Form, NetworkStage, Setup
 from resilient_sse.testing.server import Fault, Faults, OpenServer, ReferenceServer, open_server
@@ -37,53 +36,30 @@ class Director(Fault):
     """
 
     log: RunLog
-    _answers: dict[str, deque[Answer]] = field(init=False, default_factory=lambda: defaultdict(deque))
-    _numbers: dict[str, int] = field(init=False, default_factory=lambda: defaultdict(int))
-    _current: dict[str, Answer | None] = field(init=False, default_factory=dict[str, "Answer | None"])
+    orders: Orders = field(init=False)
+    _current: dict[str, Order] = field(init=False, default_factory=dict[str, Order])
 
-    def tell(self, stream: str, answers: tuple[Answer, ...]) -> None:
-        """Have the server do wrong with the next requests of *stream*."""
-        self._answers[stream].extend(answers)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "orders", Orders(self.log.add))
 
     def answer(self, request: Request) -> Response | None:
         """Record the request, and refuse it if that is what was asked for."""
         from starlette.responses import PlainTextResponse  # noqa: PLC0415 - needs the extra, as the server does
 
         stream = request.query_params["user_id"]
-        pairs = request.query_params.multi_items()
-        self._numbers[stream] += 1
-        waiting = self._answers[stream]
-        answer = waiting.popleft() if waiting else None
-        self._current[stream] = answer
-        self.log.add(
-            "request",
-            stream,
-            number=self._numbers[stream],
-            header=request.headers.get("last-event-id"),
-            query=[value for name, value in pairs if name == "last_event_id"],
-            params=[[name, value] for name, value in pairs if name != "last_event_id"],
-            status=answer.status if isinstance(answer, Busy) else 200,
-        )
-        if isinstance(answer, Busy):
-            asked = {} if answer.retry_after is None else {"Retry-After": str(answer.retry_after)}
-            return PlainTextResponse("busy", status_code=answer.status, headers=asked)
+        query = request.query_params.multi_items()
+        order = self.orders.take(stream, request.headers.get("last-event-id"), query)
+        self._current[stream] = order
+        if isinstance(order.answer, Busy):
+            return PlainTextResponse("busy", order.answer.status, order.answer.headers)
         return None
 
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         """Yield what is to be sent, and record it."""
         del peer
-        number, answer = self._numbers[user], self._current.pop(user, None)
-        withheld = answer.ids if isinstance(answer, Withhold) else frozenset[int]()
-        left = answer.events if isinstance(answer, HoldAfter) else None
+        order = self._current.pop(user)
         async for block in blocks:
-            event_id = block[0]
-            if event_id is None:
-                yield block
-            elif event_id in withheld:
-                self.log.add("fault", user, name="withhold", id=event_id)
-            elif left != 0:
-                left = None if left is None else left - 1
-                self.log.add("sent", user, number=number, id=event_id)
+            if block[0] is None or order.passes(block[0]):
                 yield block
 
 
@@ -115,7 +91,7 @@ class ServerSide:
 
     async def answer(self, stream: str, *answers: Answer) -> None:
         """Have the server do wrong with the next requests."""
-        self._director.tell(stream, answers)
+        self._director.orders.add(stream, *answers)
 
 
 class RealStage(ServerSide, NetworkStage):

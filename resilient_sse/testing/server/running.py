@@ -39,18 +39,10 @@ _BACKLOG = 4096
 
 class RunningServer:
     """
-    A server that listens.
+    A server that listens, as `serving` makes it.
 
     Its methods may be called from any thread; they block for a moment.  `open_server` gives the same for async
     code.
-
-    Args:
-        server: What runs.
-        host: The address to listen on.
-        port: The port; 0 for a free one.
-
-    Raises:
-        OSError: The port is taken, or the address is not this machine's.
     """
 
     def __init__(self, server: ReferenceServer, host: str, port: int) -> None:
@@ -77,24 +69,15 @@ class RunningServer:
 
     def publish(self, data: str, *, event: str | None = None, user_id: str = DEFAULT_USER) -> int:
         """
-        Publish an event and return its id.
+        Publish an event and return its id; see `ReferenceServer.publish` for the arguments and the errors.
 
         Raises:
-            TypeError: An argument is no text.
-            ValueError: An argument cannot be sent; see `ReferenceServer.publish`.
-            StoreError: It could not be stored.
             RuntimeError: The server has been stopped.
         """
         return self.call(self.server.publish(data, event=event, user_id=user_id))
 
     def complete(self, user_id: str = DEFAULT_USER, *, total: int | None = None, event: str = DONE) -> int:
-        """
-        Publish the completion event and return its id; see `ReferenceServer.complete`.
-
-        Raises:
-            StoreError: It could not be stored.
-            RuntimeError: The server has been stopped.
-        """
+        """Publish the completion event and return its id; see `ReferenceServer.complete`."""
         return self.call(self.server.complete(user_id, total=total, event=event))
 
     def restart(self, *, empty: bool, down: float = 0.0, abrupt: bool = False) -> None:
@@ -217,12 +200,7 @@ def _as(made: Made) -> Callable[[object], Made]:
 
 
 class OpenServer:
-    """
-    A server that listens, as async code has it: what blocks is done in worker threads.
-
-    Args:
-        running: The server in its thread.
-    """
+    """A server that listens, as async code has it: what blocks is done in worker threads."""
 
     def __init__(self, running: RunningServer) -> None:
         self.running = running
@@ -271,17 +249,7 @@ def serving(server: ReferenceServer, *, host: str = "127.0.0.1", port: int = 0) 
 async def open_server(
     server: ReferenceServer, *, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncGenerator[OpenServer]:
-    """
-    Run a server in a thread for the length of an async block.
-
-    Args:
-        server: The server.
-        host: The address to listen on.
-        port: The port; 0 (the default) for a free one.
-
-    Raises:
-        OSError: The port is taken, or the address is not this machine's.
-    """
+    """Run a server in a thread for the length of an async block; arguments and errors are those of `serving`."""
     running = await to_thread.run_sync(RunningServer, server, host, port)
     try:
         yield OpenServer(running)
