@@ -8,6 +8,7 @@ import time
 import pytest
 
 from resilient_sse.testing import event
+from tests.e2e.watching import soon
 
 PROGRAM = """
 import gc
@@ -178,11 +179,8 @@ def test_first_stream_of_a_program_is_freed(serve, backend):
     process = start(GOES_ON, server.url, backend)
     try:
         assert process.stdout.readline() == "ready\n"
-        ready = time.monotonic()
-        while server.peers[0].left_at is None and time.monotonic() < ready + 2:
-            time.sleep(0.02)
+        assert soon(lambda: server.peers[0].left_at is not None)
         assert process.poll() is None
-        assert server.peers[0].left_at is not None
     finally:
         process.kill()
         process.communicate()

@@ -68,6 +68,14 @@ async def eventually(condition: Callable[[], object], *, within: float) -> bool:
     return True
 
 
+def soon(condition: Callable[[], object], *, within: float = 15.0) -> bool:
+    """Wait until *condition* holds, where nothing is async; return whether it did in time."""
+    deadline = time.monotonic() + within
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return bool(condition())
+
+
 def causes(error: BaseException) -> Iterator[BaseException]:
     """Go down the chain of causes, beginning with the error itself; httpcore hides the last link, the system's."""
     link: BaseException | None = error

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from resilient_sse.testing.load import (
     run_load,
 )
 from resilient_sse.testing.server import ReferenceServer, serving
+from tests.e2e.watching import soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform != "linux", reason="figures from /proc")]
 
@@ -282,10 +282,7 @@ def test_interrupted_command(number, code):
         said = running.stderr.read()
         assert running.wait(30) == code
     assert b"Traceback" not in said
-    until = time.monotonic() + 30
-    while not all(gone(pid) for pid in left) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert all(gone(pid) for pid in left)
+    assert soon(lambda: all(gone(pid) for pid in left), within=30)
 
 
 def run_preset(*arguments, timeout):

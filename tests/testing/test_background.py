@@ -11,6 +11,7 @@ import pytest
 from resilient_sse.testing.background import proxying
 from resilient_sse.testing.proxy import Latency, Timeline
 from tests.e2e.raw_server import RawServer
+from tests.e2e.watching import soon
 
 pytestmark = pytest.mark.e2e
 
@@ -36,12 +37,6 @@ def ask(proxy, connection=None):
     if connection is None:
         made.close()
     return reply
-
-
-def until(condition):
-    """Wait until something is so; the test's own limit ends it otherwise."""
-    while not condition():
-        time.sleep(0.01)
 
 
 def test_the_handle_leads_through_the_proxy(echo):
@@ -99,7 +94,7 @@ def test_what_takes_time_goes_on_in_the_background(echo):
             assert ask(proxy, connection) == b"hello"
             flaps = proxy.flap(2, down=[0.05, 0.05], up=0.05)
             with pytest.raises(ConnectionResetError):
-                until(lambda: not ask(proxy, connection))
+                soon(lambda: not ask(proxy, connection))
         assert not flaps.done()
         assert flaps.result(5) is None
         assert ask(proxy) == b"hello"
@@ -116,9 +111,9 @@ def test_nothing_is_left_behind(echo):
     start = time.perf_counter()
     with proxying(echo) as proxy:
         future = proxy.flap(1, down=3600, up=0)
-        until(lambda: refused(proxy))
-    until(future.done)
-    until(lambda: threading.active_count() <= threads)
+        assert soon(lambda: refused(proxy))
+    assert soon(future.done)
+    assert soon(lambda: threading.active_count() <= threads)
     assert refused(proxy)
     assert time.perf_counter() - start < 60
 
@@ -144,7 +139,7 @@ def test_a_wrong_option_is_told(echo):
     threads = threading.active_count()
     with pytest.raises(ValueError, match="slow-3g"), proxying(echo, profile="carrier-pigeon"):
         pass
-    until(lambda: threading.active_count() <= threads)
+    assert soon(lambda: threading.active_count() <= threads)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +176,7 @@ def failing(proxy):
 def test_what_fails_in_the_background_is_raised_at_the_end(echo):
     """Nobody has to ask the future."""
     with pytest.raises(TypeError, match="give a toxic"), proxying(echo) as proxy:
-        until(failing(proxy).done)
+        assert soon(failing(proxy).done)
 
 
 def test_what_the_block_raises_comes_first(echo):
@@ -189,7 +184,7 @@ def test_what_the_block_raises_comes_first(echo):
 
     def play_and_fail():
         with proxying(echo) as proxy:
-            until(failing(proxy).done)
+            assert soon(failing(proxy).done)
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -212,9 +207,9 @@ def test_a_fault_can_be_cancelled(echo):
     """The network is back at once."""
     with proxying(echo) as proxy:
         future = proxy.flap(1, down=3600)
-        until(lambda: refused(proxy))
+        assert soon(lambda: refused(proxy))
         assert future.cancel()
-        until(lambda: not refused(proxy))
+        assert soon(lambda: not refused(proxy))
         assert ask(proxy) == b"hello"
 
 

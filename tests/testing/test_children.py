@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from resilient_sse.testing.children import ChildError, child
+from tests.e2e.watching import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -34,21 +35,13 @@ def alive(pid):
     return True
 
 
-async def eventually(condition, within=10.0):
-    """Wait for a condition."""
-    end = time.monotonic() + within
-    while time.monotonic() < end and not condition():  # noqa: ASYNC110 - a process tells nobody
-        await anyio.sleep(0.02)
-    return condition()
-
-
 async def test_conversation():
     """It says hello, obeys, and is gone after the block."""
     async with child("echo", program(ECHO)) as echo:
         pid = echo.hello["pid"]
         assert alive(pid)
         await echo.send('{"n": 1}')
-        assert await eventually(lambda: echo.last == {"n": 1})
+        assert await eventually(lambda: echo.last == {"n": 1}, within=10)
     assert not alive(pid)
 
 

@@ -86,8 +86,9 @@ class Conditions:
 
     def add(self, toxic: Toxic) -> None:
         """Put a toxic in force, also on connections that are open; `TypeError` if it is none."""
-        if not isinstance(toxic, tuple(TOXICS.values())):  # text may mean an action as well
-            how = f"parse_toxic({toxic!r})" if isinstance(toxic, str) else "SegmentLoss(share=0.1)"
+        given: object = toxic
+        if not isinstance(given, tuple(TOXICS.values())):  # text may mean an action as well
+            how = f"parse_toxic({given!r})" if isinstance(given, str) else "SegmentLoss(share=0.1)"
             raise TypeError(f"give a toxic, such as {how}, not {toxic!r}")
         self._entries.append(_Entry(toxic, getattr(toxic, "times", None)))
         self._reshape()

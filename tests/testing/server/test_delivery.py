@@ -31,20 +31,12 @@ from resilient_sse.testing.server import (
     payloads,
     serving,
 )
-from tests.e2e.watching import QUICK, eventually
+from tests.e2e.watching import QUICK, eventually, soon
 from tests.testing.server.listening import Deaf, established
 
 pytestmark = pytest.mark.e2e
 
 LARGE = "x" * 100_000
-
-
-def soon(condition, within=15.0):
-    """Wait until *condition* holds; return whether it did."""
-    deadline = time.monotonic() + within
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return condition()
 
 
 class Pages(MemoryStore):

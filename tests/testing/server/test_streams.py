@@ -16,7 +16,7 @@ from resilient_sse.testing.server import (
     ReferenceServer,
     serving,
 )
-from tests.e2e.watching import QUICK
+from tests.e2e.watching import QUICK, soon
 
 pytestmark = pytest.mark.e2e
 
@@ -125,9 +125,7 @@ def test_the_cursor(start, listen, header, query, first):
     params = {} if query is None else {"last_event_id": query}
     heard = listen(running.url, header=header, **params)
     # An event that is published now shows that nothing came before it where nothing should.
-    deadline = time.monotonic() + 10
-    while running.server.live == 0 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert soon(lambda: running.server.live)
     running.publish("9")
     expected = list(range(first or 9, 10))
     assert heard.ids(len(expected)) == expected
@@ -236,8 +234,7 @@ async def test_numbered_heartbeats_are_not_data(start):
 
 def publish_slowly(running):
     """Publish once there is a reader, with heartbeats in between."""
-    while not running.server.live:
-        time.sleep(0.01)
+    assert soon(lambda: running.server.live)
     for number in range(4):
         running.publish(str(number))
         time.sleep(0.12)
