@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self, TypeAlias
 
+from resilient_sse.testing import event
+
 PATIENCE = 20.0
 """Seconds that a server waits for its client at most."""
 
@@ -140,6 +142,13 @@ class Peer:
 
 
 Behaviour: TypeAlias = Callable[[Peer], object]
+
+
+def hello(peer: Peer) -> None:
+    """Send one event and stay."""
+    peer.open()
+    peer.chunk(event("hello", id=str(peer.number)))
+    peer.hold()
 
 
 class RawServer:

@@ -9,17 +9,10 @@ import anyio
 import pytest
 
 from resilient_sse import Backoff, ResilientStream, StreamState
-from resilient_sse.testing import event
+from tests.e2e.raw_server import hello
 from tests.e2e.watching import QUICK, each, eventually
 
 pytestmark = pytest.mark.both
-
-
-def talk(peer):
-    """Send one event and stay."""
-    peer.open()
-    peer.chunk(event("hello", id="1"))
-    peer.hold()
 
 
 def reset(peer):
@@ -88,7 +81,7 @@ def no_garbage_collection():
 )
 async def test_break_frees_the_socket(serve, before):
     """P16, F17: `break` without `async with` frees the socket at once, and a warning tells of the habit."""
-    server = serve(*before, talk)
+    server = serve(*before, hello)
 
     async def consume():
         async for _ in ResilientStream(server.url, backoff=QUICK, stall_timeout=0.3):
@@ -105,7 +98,7 @@ async def test_break_frees_the_socket(serve, before):
 
 async def test_closing_says_nothing(serve):
     """P15, P16: a stream left by `break` inside `async with` frees its socket without any warning."""
-    server = serve(reset, talk)
+    server = serve(reset, hello)
     with overheard() as texts:
         async with ResilientStream(server.url, backoff=QUICK) as stream:
             async for _ in stream:
@@ -172,7 +165,7 @@ async def test_cancelling_the_consumer(serve, behaviour):
 
 async def test_restart_wakes_a_long_wait(serve):
     """P15, F33: `restart()` from another task cuts a long delay short and resumes."""
-    server = serve(busy, talk)
+    server = serve(busy, hello)
     stream = ResilientStream(server.url, backoff=Backoff(initial=30, maximum=30))
     taken = []
 

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from resilient_sse import ConnectionLostError, Reason, ResilientStream, RetriesExhaustedError
-from resilient_sse.testing import event
 from resilient_sse.testing.server import ReferenceServer, serving
+from tests.e2e.raw_server import hello
 from tests.e2e.watching import QUICK, collect, eventually
 
 OPEN_FILES = Path("/dev/fd")
@@ -30,13 +30,6 @@ def collected():
             warnings.simplefilter("ignore", ResourceWarning)
         yield
         gc.collect()
-
-
-def talk(peer):
-    """Send one event and stay."""
-    peer.open()
-    peer.chunk(event("hello", id="1"))
-    peer.hold()
 
 
 def open_files():
@@ -79,7 +72,7 @@ async def test_streams_on_the_default_client(count):
 
 async def test_more_streams_than_an_injected_pool_holds(serve):
     """P4, F36: streams beyond the limit of an injected client fail in time, and the error names the limit."""
-    server = serve(talk)
+    server = serve(hello)
     taken, failures = [], []
     leave = anyio.Event()
 
@@ -130,7 +123,7 @@ async def test_cancelled_requests_leak_no_slot(serve, anyio_backend, limit):
 
     def hesitant(peer):
         time.sleep(seed.random() * 0.01)
-        talk(peer)
+        hello(peer)
 
     server = serve(hesitant)
     taken = []

@@ -27,16 +27,10 @@ from resilient_sse import (
 from resilient_sse._client.transport.clients import tls_context
 from resilient_sse._client.transport.sockets import HIGH_BYTES
 from resilient_sse.testing import event
+from tests.e2e.raw_server import hello
 from tests.e2e.watching import QUICK, collect, eventually
 
 pytestmark = pytest.mark.own
-
-
-def hello(peer):
-    """Send one event and stay."""
-    peer.open()
-    peer.chunk(event("hello", id="1"))
-    peer.hold()
 
 
 def dribble(count, every=0.03, *, ids):

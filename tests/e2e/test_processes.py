@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from resilient_sse.testing import event
+from tests.e2e.raw_server import hello
 from tests.e2e.watching import soon
 
 PROGRAM = """
@@ -92,13 +92,6 @@ NOISE = (
 )
 
 
-def talk(peer):
-    """Send one event and stay."""
-    peer.open()
-    peer.chunk(event("hello", id="1"))
-    peer.hold()
-
-
 def start(body, url, backend):
     """Start a program that treats every warning as an error."""
     return subprocess.Popen(
@@ -131,7 +124,7 @@ def finish(process):
 @pytest.mark.slow
 def test_program_ends_in_mid_stream(serve, backend, body, code, last_words):
     """P15, P16, F17: a program that ends in the middle of a stream exits at once and complains of nothing."""
-    server = serve(talk)
+    server = serve(hello)
     process = start(body, server.url, backend)
     words = finish(process)
     assert process.returncode == code, words
@@ -146,7 +139,7 @@ def test_program_ends_in_mid_stream(serve, backend, body, code, last_words):
 @pytest.mark.slow
 def test_program_that_never_closes(serve, backend):
     """P16, F17: a program that never closes its stream exits all the same, and one warning says what to mend."""
-    process = start(NEVER_CLOSED, serve(talk).url, backend)
+    process = start(NEVER_CLOSED, serve(hello).url, backend)
     words = finish(process)
     assert process.returncode == 0, words
     assert words.count("unclosed <ResilientStream") == 1
@@ -158,7 +151,7 @@ def test_program_that_never_closes(serve, backend):
 @pytest.mark.slow
 def test_interrupted_program(serve, backend):
     """P15, F33: Control-C in the middle of a stream ends the program at once, with its usual exception."""
-    process = start(INTERRUPTED, serve(talk).url, backend)
+    process = start(INTERRUPTED, serve(hello).url, backend)
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.3)  # until it waits for the next event
     process.send_signal(signal.SIGINT)
@@ -175,7 +168,7 @@ def test_interrupted_program(serve, backend):
 @pytest.mark.slow
 def test_first_stream_of_a_program_is_freed(serve, backend):
     """P16, F17: the very first stream, for which modules are still loaded, frees its socket when it is dropped."""
-    server = serve(talk)
+    server = serve(hello)
     process = start(GOES_ON, server.url, backend)
     try:
         assert process.stdout.readline() == "ready\n"

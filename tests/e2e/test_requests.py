@@ -14,14 +14,8 @@ from resilient_sse import (
     StreamState,
 )
 from resilient_sse.testing import event
+from tests.e2e.raw_server import hello
 from tests.e2e.watching import QUICK, collect, each
-
-
-def greet(peer):
-    """Send one event."""
-    peer.open()
-    peer.chunk(event("hello", id=str(peer.number)))
-    peer.hold()
 
 
 def greet_and_end(peer):
@@ -52,7 +46,7 @@ async def test_redirect_to_another_origin_tells_no_secrets(serve, status):
 
 async def test_redirect_tells_nothing_of_the_client(serve):
     """P11, P42, F26: nor does another port learn the credentials, cookies and headers of an injected client."""
-    elsewhere = serve(greet)
+    elsewhere = serve(hello)
     home = serve(lambda peer: peer.answer("307 Temporary Redirect", f"Location: {elsewhere.url}"))
     client = httpx.AsyncClient(
         auth=("user", "secret"), headers={"X-API-Key": "secret"}, cookies={"session": "secret"}
@@ -137,7 +131,7 @@ async def test_proxy_of_the_environment(serve, monkeypatch, variable):
 
 async def test_no_proxy_for_this_host(serve, monkeypatch):
     """P4: `NO_PROXY` is honoured, too."""
-    server = serve(greet)
+    server = serve(hello)
     monkeypatch.setenv("HTTP_PROXY", "http://stream.invalid:1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert await collect(ResilientStream(server.url, max_retries=0), 1) == ["hello"]
@@ -155,7 +149,7 @@ def has_ipv6():
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 loopback")
 async def test_ipv6(serve):
     """P25: an IPv6 address in brackets works."""
-    server = serve(greet, host="::1")
+    server = serve(hello, host="::1")
     assert await collect(ResilientStream(server.url, max_retries=0), 1) == ["hello"]
     assert server.requests[0].headers["host"] == f"[::1]:{server.port}"
 

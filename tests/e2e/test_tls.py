@@ -7,20 +7,13 @@ import httpx
 import pytest
 
 from resilient_sse import ConnectionLostError, Reason, ResilientStream, RetriesExhaustedError
-from resilient_sse.testing import event
+from tests.e2e.raw_server import hello
 from tests.e2e.watching import QUICK, Diary, causes, collect
-
-
-def greet(peer):
-    """Send one event."""
-    peer.open()
-    peer.chunk(event("hello", id="1"))
-    peer.hold()
 
 
 async def test_right_certificate(serve, trust):
     """P4, P25: an injected client's own trust is used, and the client is not closed with the stream."""
-    server = serve(greet, tls=trust.server("127.0.0.1"))
+    server = serve(hello, tls=trust.server("127.0.0.1"))
     async with httpx.AsyncClient(verify=trust.client) as client:
         assert await collect(ResilientStream(server.url, client=client, max_retries=0), 1) == ["hello"]
         assert not client.is_closed
@@ -35,7 +28,7 @@ async def test_right_certificate(serve, trust):
 )
 async def test_wrong_certificate(serve, trust, name, trusted, words):
     """P25, P42: a certificate that cannot be trusted fails typed, within the budget, and says why."""
-    server = serve(greet, tls=trust.server(name))
+    server = serve(hello, tls=trust.server(name))
     diary = Diary()
     async with httpx.AsyncClient(verify=trust.client if trusted else True) as client:
         stream = ResilientStream(
