@@ -1,5 +1,5 @@
 """
-What a client shows for each fault of the server, as data: `python -m tests.testing.server.fault_table` prints it.
+What a client shows for each fault of the server, as data.
 
 Each fault strikes the first request, the rest is served; five events are published, then the completion event.
 The client checks numbers, has small limits, and begins before the first event.
@@ -72,15 +72,8 @@ class Row:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What the client has shown."""
-
-    reasons: list[str]
-    states: list[StreamState]
-    counters: dict[str, int]
-    ids: list[int | None]
-    error: str | None
+SEEN = ("reasons", "states", "counters", "ids", "error")
+"""What of a row is seen of the client."""
 
 
 def once(*faults: Any) -> Callable[[], Faults]:
@@ -149,8 +142,8 @@ TABLE = [
 ]
 
 
-async def play(row: Row) -> Seen:
-    """Play a row over real sockets."""
+async def play(row: Row) -> dict[str, Any]:
+    """Play a row over real sockets, and return what was seen."""
     changes: list[StateChange] = []
     gaps: list[Gap] = []
     ids: list[int | None] = []
@@ -180,41 +173,15 @@ async def play(row: Row) -> Seen:
     figures = stream.stats.to_dict()
     if row.reasons == ["gap"]:  # what was held comes up before the replay repeats it, or not: as reads fall
         figures["duplicates"] = 0
-    return Seen(
-        reasons=[change.reason.value for change in changes if change.new is R],
-        states=[
+    return {
+        "reasons": [change.reason.value for change in changes if change.new is R],
+        "states": [
             change.new
             for change in changes
             if StreamState.WAITING not in (change.new, change.old)
             or change.new not in (StreamState.WAITING, C)
         ],
-        counters={name: int(figures[name] or 0) for name in _COUNTERS if figures[name]},
-        ids=ids,
-        error=error,
-    )
-
-
-def line(row: Row, seen: Seen) -> str:
-    """Write one line of the table."""
-    states = " ".join(state.value for state in seen.states)
-    counters = ", ".join(f"{name} {value}" for name, value in seen.counters.items())
-    what = [
-        row.name,
-        ", ".join(seen.reasons) or "-",
-        states,
-        counters or "-",
-        seen.error or "-",
-        str(seen.ids),
-    ]
-    return "| " + " | ".join(what) + " |"
-
-
-def main() -> None:
-    """Print the table as it is seen."""
-    print("| fault | reasons | states | counters | error | ids |\n| --- | --- | --- | --- | --- | --- |")  # noqa: T201
-    for row in TABLE:
-        print(line(row, anyio.run(play, row)), flush=True)  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()
+        "counters": {name: int(figures[name] or 0) for name in _COUNTERS if figures[name]},
+        "ids": ids,
+        "error": error,
+    }
