@@ -5,43 +5,9 @@ import time
 import anyio
 import pytest
 
-from resilient_sse import Reason, ResilientStream, RetriesExhaustedError, StreamState
+from resilient_sse import ResilientStream, RetriesExhaustedError
 from resilient_sse.testing import event, gzipped
-from tests.e2e.watching import QUICK, collect
-
-
-def healthy(peer):
-    """Send one event."""
-    peer.open()
-    peer.chunk(event("at last", id="1"))
-    peer.hold()
-
-
-async def test_black_hole(serve, diary):
-    """R20, R22, R23, R24: a connection that opens and falls silent is noticed, given up, and replaced."""
-
-    def black_hole(peer):
-        peer.open()
-        peer.hold()
-
-    server = serve(black_hole, healthy)
-    stream = ResilientStream(server.url, stall_timeout=1.0, backoff=QUICK, on_state_change=diary)
-    assert await collect(stream, 1) == ["at last"]
-    connected, waiting, reconnecting, restored, _ = diary.changes
-    assert [connected.new, waiting.new, reconnecting.new, restored.new] == [
-        StreamState.CONNECTED,
-        StreamState.WAITING,
-        StreamState.RECONNECTING,
-        StreamState.CONNECTED,
-    ]
-    assert waiting.reason is reconnecting.reason is Reason.STALL
-    assert waiting.message == "Waiting for server response..."
-    assert restored.message == "Connection restored - resuming stream..."
-    assert 0.8 <= waiting.at - connected.at < reconnecting.at - connected.at < 2.5
-    assert reconnecting.at - connected.at >= 0.99
-    assert stream.stats.stalls == 1
-    assert stream.stats.last_recovery < 5
-    assert server.peers[0].left_at is not None
+from tests.e2e.watching import collect
 
 
 @pytest.mark.both

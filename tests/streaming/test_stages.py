@@ -20,7 +20,6 @@ from resilient_sse.testing.scenarios import (
     read_log,
     write_log,
 )
-from resilient_sse.testing.scenarios.play import Play
 
 
 def connected(stream):
@@ -104,12 +103,6 @@ def test_an_unknown_form():
     """A form that there is no driver for is refused by its name."""
     with pytest.raises(ValueError, match="imaginary"):
         play_all([SCENARIOS["handoff"]], ["imaginary"], seed=1)
-
-
-async def test_a_choice_by_form():
-    """What only virtual time can afford."""
-    here = Play(VirtualDriver(1), RunLog("s", "virtual", seed=1, now=lambda: 0.0))
-    assert here.by_form(virtual=600, real=41) == 600
 
 
 def test_a_log_is_read_as_it_was_written(tmp_path):

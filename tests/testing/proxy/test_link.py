@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_sse.testing import event
 from resilient_sse.testing.proxy import (
     PROFILES,
     Bandwidth,
@@ -76,16 +75,6 @@ def test_jitter_fills_its_band():
     assert min(late) + 1e-9 >= 0.120
     assert max(late) <= 0.180 + 1e-9
     assert max(late) - min(late) >= 0.8 * 0.060
-
-
-def test_slow_3g_takes_three_to_five_times_as_long():
-    """R12, R164: 50 messages of 100 bytes, written within a fifth of a second, as the how-to page has it."""
-
-    def took(line):
-        made, size = link(line), len(event("x" * 100, id="50")) + len("7c\r\n\r\n")
-        return [made.schedule(size, number * 0.0036) for number in range(50)][-1][-1][0]
-
-    assert 3 <= took("slow-3g") / took("clean") <= 5
 
 
 def test_segments_that_are_lost_come_late_and_whole():

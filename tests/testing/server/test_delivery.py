@@ -187,19 +187,6 @@ def test_history_that_is_gone_is_told(start, listen):
     assert running.server.counters.truncated == 1
 
 
-def test_numbering_that_began_anew_is_told(start, listen):
-    """R40, X16: to a cursor that was never given out here the first answer is a notice, then all there is."""
-    running = start()
-    for _ in range(5):
-        running.publish("old")
-    running.restart(empty=True)
-    running.publish("new")
-    notice, first = listen(running.url, last_event_id=5).hear(2)
-    assert (notice.fields["event"], notice.id) == (TRUNCATED, None)
-    assert notice.json == {"reason": "reset", "after": 5, "next": 1, "missing": None}
-    assert (first.id, first.fields["data"]) == (1, "new")
-
-
 async def test_history_that_is_gone_is_one_gap(start):
     """R142, X16, R124: a client that checks numbers reports exactly what is missing."""
     running = start(history=10)
@@ -352,7 +339,7 @@ def test_quick_readers_do_not_suffer_from_a_slow_one(start, listen):
 
 
 async def test_each_compressed_event_is_seen_at_once(start):
-    """R137, R194: with gzip, each event is with the client before the next is published."""
+    """R137, R194, F32: with gzip, each event is with the client before the next is published."""
     running = start(gzip=True, heartbeat=None, start="first")
     delays = []
     running.publish("0")

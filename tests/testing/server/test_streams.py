@@ -79,17 +79,6 @@ def test_golden_bytes(start, listen):
     )
 
 
-def test_retry_is_sent_even_without_an_event(start, listen):
-    """R226: a connection on which nothing happens is told the reconnection time, too, and only once."""
-    running = start(retry=2500, heartbeat=0.2)
-    heard = listen(running.url)
-    assert heard.blocks(3) == [
-        b"retry: 2500\n\n",
-        b"event: heartbeat\ndata: {}\n\n",
-        b"event: heartbeat\ndata: {}\n\n",
-    ]
-
-
 def test_every_connection_is_told_the_reconnection_time(listen):
     """R226: a server that is told nothing sends it at the beginning of each connection, and not again."""
     with serving(ReferenceServer(heartbeat=None)) as running:
