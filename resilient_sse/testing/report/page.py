@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from resilient_sse.testing.extra import require
 from resilient_sse.testing.report.charts import delays, timeline
@@ -145,22 +145,15 @@ def _console(file: IO[str], *, plain: bool = False, record: bool = False) -> Con
     require("the report", "rich", server=False)
     from rich.console import Console  # noqa: PLC0415 - optional
 
-    if record:
-        return Console(
-            file=file,
-            record=True,
-            width=_PAGE_COLUMNS,
-            color_system="truecolor",
-            force_terminal=True,
-            no_color=False,  # whatever the terminal wants
-            highlight=False,
-        )
-    return Console(
-        file=file,
-        width=_PLAIN_COLUMNS if plain else None,
-        color_system=None if plain else "auto",
-        highlight=False,
-    )
+    options: dict[str, Any] = {"width": _PLAIN_COLUMNS, "color_system": None} if plain else {}
+    if record:  # a page has its colours, whatever the terminal wants
+        options = {
+            "width": _PAGE_COLUMNS,
+            "color_system": "truecolor",
+            "force_terminal": True,
+            "no_color": False,
+        }
+    return Console(file=file, record=record, highlight=False, **options)
 
 
 def _print_table(
