@@ -33,61 +33,49 @@ def failed(report):
     return {verdict.gate.figure for verdict in report.verdicts if not verdict.passed}
 
 
+PROMISES = {
+    "no-query-parameter": ("handoff", {"resume_param": None}, {"url_cursor"}),
+    "gives-up": ("handoff", {"max_retries": 0}, {"message_loss", "completion_rate_percent"}),
+    "in-step": (
+        "rapid-reconnects",
+        {"backoff": lambda: iter((1.0, 2.0, 4.0, 5.0))},
+        {"jitter_diversity_percent"},
+    ),
+    "another-backoff": (
+        "rapid-reconnects",
+        {"backoff": lambda: iter((1.0, 3.0, 9.0))},
+        {"backoff_sequence", "herd_out_of_band"},
+    ),
+    "delivers-twice": (
+        "rapid-reconnects",
+        {"dedup": "off", "sequence": None},
+        {"duplicates", "order_breaks", "suppressed"},
+    ),
+    "says-nothing": (
+        "user-experience",
+        {"messages": lambda change: ""},
+        {"silent_failures", "visible_errors", "texts_missing", "texts_wrong"},
+    ),
+    "another-text": (
+        "user-experience",
+        {"messages": {"restored": "Connection restored - resuming stream."}},
+        {"texts_missing", "texts_wrong"},
+    ),
+    "waits-without-a-word": ("stall", {"messages": lambda change: ""}, {"ui_feedback"}),
+    "waits-too-long": (
+        "stall",
+        {"stall_timeout": 31.0, "waiting_after": 24.0},
+        {"earliest_notice_s", "latest_notice_s", "earliest_detection_s", "latest_detection_s"},
+    ),
+}
+"""Which scenario finds out what, and by which figures; all but the first three are long."""
+
+
 @pytest.mark.parametrize(
     "scenario, options, wrong",
     [
-        pytest.param(
-            "rapid-reconnects",
-            {"dedup": "off", "sequence": None},
-            {"duplicates", "order_breaks", "suppressed"},
-            id="delivers-twice",
-            marks=pytest.mark.proof,
-        ),
-        pytest.param(
-            "user-experience",
-            {"messages": lambda change: ""},
-            {"silent_failures", "visible_errors", "texts_missing", "texts_wrong"},
-            id="says-nothing",
-            marks=pytest.mark.proof,
-        ),
-        pytest.param(
-            "stall",
-            {"messages": lambda change: ""},
-            {"ui_feedback"},
-            id="waits-without-a-word",
-            marks=pytest.mark.proof,
-        ),
-        pytest.param(
-            "user-experience",
-            {"messages": {"restored": "Connection restored - resuming stream."}},
-            {"texts_missing", "texts_wrong"},
-            id="another-text",
-            marks=pytest.mark.proof,
-        ),
-        pytest.param(
-            "stall",
-            {"stall_timeout": 31.0, "waiting_after": 24.0},
-            {"earliest_notice_s", "latest_notice_s", "earliest_detection_s", "latest_detection_s"},
-            id="waits-too-long",
-            marks=pytest.mark.proof,
-        ),
-        pytest.param("handoff", {"resume_param": None}, {"url_cursor"}, id="no-query-parameter"),
-        pytest.param(
-            "rapid-reconnects",
-            {"backoff": lambda: iter((1.0, 2.0, 4.0, 5.0))},
-            {"jitter_diversity_percent"},
-            id="in-step",
-        ),
-        pytest.param(
-            "rapid-reconnects",
-            {"backoff": lambda: iter((1.0, 3.0, 9.0))},
-            {"backoff_sequence", "herd_out_of_band"},
-            id="another-backoff",
-            marks=pytest.mark.proof,
-        ),
-        pytest.param(
-            "handoff", {"max_retries": 0}, {"message_loss", "completion_rate_percent"}, id="gives-up"
-        ),
+        pytest.param(*promise, id=name, marks=[pytest.mark.proof] if number > 2 else [])
+        for number, (name, promise) in enumerate(PROMISES.items())
     ],
 )
 def test_a_client_that_breaks_a_promise(played_with, scenario, options, wrong):
