@@ -134,23 +134,6 @@ async def test_slow_drip(serve, size):
     ]
 
 
-async def test_what_is_not_gzip_fails_typed(serve, diary):
-    """F19, P25: a body that is not what its Content-Encoding says is a protocol failure, tried again."""
-
-    def lie(peer):
-        peer.open("Content-Encoding: gzip")
-        peer.chunk(event("not compressed at all"))
-        peer.hold()
-
-    server = serve(lie)
-    stream = ResilientStream(server.url, backoff=QUICK, max_retries=2, on_state_change=diary)
-    with pytest.raises(RetriesExhaustedError) as raised:
-        await collect(stream, 1)
-    assert raised.value.__cause__.reason is Reason.PROTOCOL
-    assert diary.losses == [Reason.PROTOCOL] * 2
-    assert len(server.requests) == 3
-
-
 def greeting(peer):
     """Speak another protocol, and hang up because nobody answers in it."""
     peer.send(b"220 mail.example ESMTP\r\n221 bye\r\n")

@@ -281,14 +281,6 @@ async def test_a_handshake_that_takes_too_long_says_so(serve):
     assert "no TLS handshake in 0.2 s" in str(caught.value.__cause__)
 
 
-async def test_no_headers_names_the_limit(serve):
-    """3.3: silence before the headers is bounded by `stall_timeout`, and the error says so."""
-    stream = ResilientStream(serve(lambda peer: peer.hold()).url, max_retries=0, stall_timeout=0.2)
-    with pytest.raises(RetriesExhaustedError) as caught:
-        await anext(stream)
-    assert "stall_timeout" in str(caught.value.__cause__)
-
-
 async def test_a_body_is_uploaded_in_chunks(serve):
     """P39: a request body that is an iterator is sent as it comes, framed in chunks."""
     server = serve(hello)

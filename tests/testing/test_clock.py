@@ -33,15 +33,6 @@ def impatient(monkeypatch):
     monkeypatch.setattr(clock, "STRANGER_PATIENCE", 0.02)
 
 
-@pytest.fixture
-async def waited():
-    """Let ten seconds pass on either side of the test."""
-    await anyio.sleep(10)
-    yield anyio.current_time()
-    await anyio.sleep(10)
-    assert anyio.current_time() >= 20
-
-
 @pytest.mark.parametrize("_run", ["first", "second"])
 async def test_time_jumps_from_timer_to_timer(_run):
     """Almost a day is over within a second, each timer at its moment; each test begins at zero (P24)."""
@@ -61,11 +52,6 @@ async def test_time_jumps_from_timer_to_timer(_run):
         await anyio.lowlevel.checkpoint()
     assert anyio.current_time() == 80_000  # running code takes no time
     assert time.monotonic() - started < 1
-
-
-async def test_async_fixtures_share_the_clock(waited):
-    """An async fixture runs on the loop of its test, before and after it."""
-    assert waited == anyio.current_time() == 10
 
 
 async def test_timeouts_strike_at_their_moment():

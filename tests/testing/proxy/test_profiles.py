@@ -21,12 +21,6 @@ def test_a_profile_is_known_by_its_own_name():
     assert profile(own) is own
 
 
-def test_an_unknown_profile_is_answered_with_those_there_are():
-    """An error names the fix."""
-    with pytest.raises(ValueError, match=r"unknown profile '7g'; choose one of slow-3g, 3g, 4g, .*clean"):
-        profile("7g")
-
-
 @pytest.mark.parametrize(
     "values,complaint",
     [

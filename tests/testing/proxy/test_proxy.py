@@ -147,22 +147,6 @@ async def test_the_rates_are_met(name, up):
     )
 
 
-async def test_every_answer_is_late_by_the_latency():
-    """R11, R164: no answer is earlier than the profile says, and a clean line is quicker."""
-
-    async def took():
-        begun = time.monotonic()
-        await ask(proxy.port)
-        return time.monotonic() - begun
-
-    async with target() as port, FaultProxy(HOST, port, profile="slow-3g", seed=1) as proxy:
-        slow = [await took() for _ in range(5)]
-        proxy.use("clean")
-        clean = [await took() for _ in range(5)]
-    assert min(slow) >= 0.120
-    assert min(clean) < 0.120
-
-
 async def test_a_closed_port_refuses_and_stays_ours():
     """P25: while it refuses, the port answers as if nothing listened there, and nobody else gets it."""
     async with target() as port, FaultProxy(HOST, port) as proxy:
@@ -428,7 +412,7 @@ async def test_a_proxy_runs_in_its_block_only():
         proxy.accept()
     async with proxy:
         assert proxy.port
-    with pytest.raises(ValueError, match="unknown profile"):
+    with pytest.raises(ValueError, match=r"unknown profile .7g.; choose one of slow-3g, 3g, 4g, .*clean"):
         FaultProxy(HOST, 9, profile="7g")
 
 

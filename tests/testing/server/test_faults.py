@@ -4,11 +4,9 @@ import re
 
 import pytest
 
-from resilient_sse import ResilientStream, integers
 from resilient_sse.testing import server
-from resilient_sse.testing.server import Bom, Drop, Fault, Faults, GiantLine, Status, Trickle
+from resilient_sse.testing.server import Bom, Fault, Faults, GiantLine, Status, Trickle
 from tests.docs.pages import table, text_of
-from tests.e2e.watching import QUICK
 from tests.testing.server.fault_table import SEEN, TABLE, play
 
 pytestmark = pytest.mark.e2e
@@ -60,44 +58,6 @@ def test_the_reference_shows_this_table():
         name, status = re.match(r"`(\w+)\((\d*)", fault).groups()
         shown[f"{name} {status}"] = {*re.findall(r"`(\w+)`", reason)}, states.split(", "), error.strip("`")
     assert shown == {key: row for key, row in seen.items() if not key.startswith("NoneType")}
-
-
-async def test_ten_per_cent_dropped_and_healed(start):
-    """R32-R36, R14: a tenth of the events is left out, each is replayed, all arrive once and in order."""
-    drop = Drop(rate=0.1, seed=11)
-    running = start(start="first", faults=Faults(then=drop))
-    for number in range(200):
-        running.publish(str(number))
-    running.complete()
-    stream = ResilientStream(
-        running.url,
-        last_event_id="0",
-        sequence=integers,
-        backoff=QUICK,
-        until="done",
-        max_retries=None,
-    )
-    async with stream:
-        taken = [event.data async for event in stream]
-    assert taken[:-1] == [str(number) for number in range(200)]
-    assert 10 <= len(drop.dropped) <= 30
-    assert (stream.stats.lost, stream.stats.gaps) == (0, 0)
-    assert 1 <= stream.stats.reconnects <= len(drop.dropped)
-
-
-def test_the_same_seed_drops_the_same(start, listen):
-    """P25: faults that are drawn can be drawn again."""
-    dropped = []
-    for _ in range(2):
-        drop = Drop(rate=0.5, seed=5)
-        running = start(faults=Faults(then=drop))
-        for number in range(40):
-            running.publish(str(number))
-        heard = listen(running.url, last_event_id=0)
-        heard.ids(40 - 30)
-        dropped.append(drop.dropped[:5])
-    assert dropped[0] == dropped[1]
-    assert len(dropped[0]) == 5
 
 
 def test_faults_follow_their_script(start, listen):
