@@ -16,6 +16,7 @@ from resilient_sse.testing.load import (
     Limits,
     LoadPlan,
     LoadResult,
+    MissingExtraError,
     OpenFilesError,
     Share,
     fleet,
@@ -195,6 +196,18 @@ async def test_unknown_profile():
     """So is the name of a network; the error names those there are."""
     with pytest.raises(ValueError, match="slow-3g"):
         await run_load(replace(SMALL, profiles=(Share("3.5g"),)))
+
+
+async def test_missing_packages(monkeypatch):
+    """And what is not installed, of which a server of the user's own needs less."""
+    for name in ("psutil", "uvicorn"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for plan, names in (
+        (SMALL, "uvicorn, psutil"),
+        (replace(SMALL, proxy=False, target="http://host/"), "psutil"),
+    ):
+        with pytest.raises(MissingExtraError, match=f"the load run needs {names};"):
+            await run_load(plan)
 
 
 ALONE = Limits(cpu=None)

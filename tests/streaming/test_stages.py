@@ -72,6 +72,7 @@ async def test_both_drivers_mean_the_same():
 
     real, memory = await play(STRESS, RealDriver(1)), await play(STRESS, VirtualDriver(1))
     assert summary(real) == summary(memory)
+    assert [request["status"] for request in summary(memory)[1]] == [200, 503, 200, 200]
 
 
 async def test_a_run_that_lasts_too_long():

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from resilient_sse.testing import server
-from resilient_sse.testing.server import Bom, Fault, Faults, GiantLine, Status, Trickle
+from resilient_sse.testing.server import Bom, Drop, Fault, Faults, GiantLine, Status, Trickle
 from tests.docs.pages import table, text_of
 from tests.testing.server.fault_table import SEEN, TABLE, play
 
@@ -58,6 +58,21 @@ def test_the_reference_shows_this_table():
         name, status = re.match(r"`(\w+)\((\d*)", fault).groups()
         shown[f"{name} {status}"] = {*re.findall(r"`(\w+)`", reason)}, states.split(", "), error.strip("`")
     assert shown == {key: row for key, row in seen.items() if not key.startswith("NoneType")}
+
+
+def test_the_same_seed_drops_the_same(start, listen):
+    """P25: faults that are drawn can be drawn again."""
+    dropped = []
+    for _ in range(2):
+        drop = Drop(rate=0.5, seed=5)
+        running = start(faults=Faults(then=drop))
+        for number in range(40):
+            running.publish(str(number))
+        heard = listen(running.url, last_event_id=0)
+        heard.ids(40 - 30)
+        dropped.append(drop.dropped[:5])
+    assert dropped[0] == dropped[1]
+    assert len(dropped[0]) == 5
 
 
 def test_faults_follow_their_script(start, listen):
