@@ -22,8 +22,7 @@ async def _play(play: Play) -> None:
     async with play.scene(setup) as scene:
         scene.follow("handoff", settings)
         await scene.connected()
-        await scene.publish(count=20)
-        await scene.caught_up()
+        await scene.deliver(count=20)
         scene.fault("handoff")
         await scene.stage.refuse()
         await scene.stage.reset()

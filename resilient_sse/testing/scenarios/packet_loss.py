@@ -24,8 +24,7 @@ async def _delayed(play: Play) -> None:
     async with play.scene(Setup(part="delayed", profile=_LOSSY)) as scene:
         scene.follow("delayed", Settings(part="delayed"))
         await scene.connected()
-        await scene.publish(count=_MESSAGES, every=0.02)
-        await scene.caught_up()
+        await scene.deliver(count=_MESSAGES, every=0.02)
         await scene.complete()
 
 

@@ -227,6 +227,11 @@ class Scene:
                 text = f"message {self._published[name]} ".ljust(MESSAGE_BYTES, ".")
                 await self.stage.publish(name, text if texts is None else texts[number])
 
+    async def deliver(self, *, count: int, every: float = 0.0) -> None:
+        """Publish messages for every stream, and wait until all have received them."""
+        await self.publish(count=count, every=every)
+        await self.caught_up()
+
     async def complete(self) -> None:
         """Publish the event that completes each stream, and wait until all have ended."""
         for follower in self.followers:

@@ -45,8 +45,7 @@ async def _flap(play: Play) -> None:
         await scene.stage.answer("flap", HoldAfter(10**9), *[HoldAfter(_OVERLAP)] * (_TIMES - 1))
         follower = scene.follow("flap", Settings(part="flap", jitter=0.0))
         await scene.connected()
-        await scene.publish(count=20)
-        await scene.caught_up()
+        await scene.deliver(count=20)
         for time in range(_TIMES):
             await _repeated(follower, _OVERLAP * time)
             await _off_and_on(scene)

@@ -30,8 +30,7 @@ async def _stream(play: Play, name: str, part: str, profile: str) -> None:
     async with play.scene(Setup(part=part, profile=profile)) as scene:
         scene.follow(name, Settings(part=part))
         await scene.connected()
-        await scene.publish(count=_MESSAGES, every=_EVERY)
-        await scene.caught_up()
+        await scene.deliver(count=_MESSAGES, every=_EVERY)
         await scene.complete()
 
 

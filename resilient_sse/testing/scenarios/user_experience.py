@@ -33,8 +33,7 @@ async def _journey(play: Play) -> None:
     async with play.scene(Setup(part="journey")) as scene:
         follower = scene.follow("journey", settings)
         await scene.connected()
-        await scene.publish(count=10)
-        await scene.caught_up()
+        await scene.deliver(count=10)
         scene.fault("refuse")
         await scene.stage.refuse()
         await scene.stage.reset()
@@ -43,8 +42,7 @@ async def _journey(play: Play) -> None:
         scene.mended("refuse")
         for count in (20, 20):  # the first ends the outage, so the second silence is one without retries
             await follower.until(lambda stream: stream.state is StreamState.WAITING)
-            await scene.publish(count=count)
-            await scene.caught_up()
+            await scene.deliver(count=count)
         await scene.complete()
 
 
@@ -78,12 +76,10 @@ async def inject(play: Play, *, streams: int, rounds: int) -> None:
         for number in range(streams):
             scene.follow(f"user-{number + 1:02}", settings)
         await scene.connected()
-        await scene.publish(count=_MESSAGES_FIRST)
-        await scene.caught_up()
+        await scene.deliver(count=_MESSAGES_FIRST)
         for done, kind in enumerate(order, start=1):
             await _strike(scene, kind, done)
-            await scene.publish(count=_MESSAGES_A_ROUND)
-            await scene.caught_up()
+            await scene.deliver(count=_MESSAGES_A_ROUND)
         await scene.complete()
 
 
