@@ -74,49 +74,42 @@ def test_text_as_written(written, expected):
     assert written == expected
 
 
+TYPE_ERRORS = [
+    (lambda script: event({"n": 1}), r"data must be a string: call json.dumps\(\)"),
+    (lambda script: event("x", id=1), "id must be a string, not 1"),
+    (lambda script: event("x", retry="5"), "retry must be a whole number of milliseconds"),
+    (lambda script: comment(5), "text must be a string, not 5"),
+    (lambda script: pause("1"), "seconds must be a number, not '1'"),
+    (lambda script: script.respond("str"), r"parts must be bytes, as event\(\) makes .*'str'"),
+    (lambda script: script.respond(status="200"), "status must be a whole number such as 503"),
+    (lambda script: script.respond(after="1"), "after must be a number of seconds, not '1'"),
+    (lambda script: script.respond(close_takes="1"), "close_takes must be a number of seconds"),
+    (lambda script: script.reject(503, body="text"), "body must be bytes, not 'text'"),
+    (lambda script: script.reject(503, times="2"), "times must be a whole number, not '2'"),
+    (lambda script: script.refuse(error="reset"), "error must be an exception such as"),
+    (lambda script: script.play(5), "steps must be a Reply, a Refusal, or a function"),
+    (lambda script: script.always("x"), "step must be a Reply, .* or a function .* not 'x'"),
+]
+VALUE_ERRORS = [
+    (lambda script: event("a", id="1\n2"), "id must be a single line"),
+    (lambda script: event("a", id="1\0"), "id must not contain a NUL"),
+    (lambda script: event("a", event="a\rb"), "event must be a single line"),
+    (lambda script: event("a", retry=-1), "retry must not be negative"),
+    (lambda script: pause(-1), "seconds must be finite and not negative"),
+    (lambda script: pause(math.inf), "seconds must be finite"),
+    (lambda script: sliced(b"abc", 0), "size must be at least 1"),
+    (lambda script: script.refuse(times=0), "times must be at least 1"),
+    (lambda script: Script(max_requests=0), "max_requests must be at least 1, or None"),
+    (lambda script: ReplayServer([(2, "a"), (2, "b")]), "rising"),
+    (lambda script: ReplayServer([], overlap=-1), "overlap"),
+    (lambda script: ReplayServer([], drop_after=-1), "drop_after"),
+    (lambda script: ReplayServer([], every=-1), "seconds"),
+]
+
+
 @pytest.mark.parametrize(
     "error, misuse, complaint",
-    [
-        (ValueError, lambda script: event("a", id="1\n2"), "id must be a single line"),
-        (ValueError, lambda script: event("a", id="1\0"), "id must not contain a NUL"),
-        (ValueError, lambda script: event("a", event="a\rb"), "event must be a single line"),
-        (ValueError, lambda script: event("a", retry=-1), "retry must not be negative"),
-        (ValueError, lambda script: pause(-1), "seconds must be finite and not negative"),
-        (ValueError, lambda script: pause(math.inf), "seconds must be finite"),
-        (ValueError, lambda script: sliced(b"abc", 0), "size must be at least 1"),
-        (ValueError, lambda script: script.refuse(times=0), "times must be at least 1"),
-        (ValueError, lambda script: Script(max_requests=0), "max_requests must be at least 1, or None"),
-        (TypeError, lambda script: event({"n": 1}), r"data must be a string: call json.dumps\(\)"),
-        (TypeError, lambda script: event("x", id=1), "id must be a string, not 1"),
-        (TypeError, lambda script: event("x", retry="5"), "retry must be a whole number of milliseconds"),
-        (TypeError, lambda script: comment(5), "text must be a string, not 5"),
-        (TypeError, lambda script: pause("1"), "seconds must be a number, not '1'"),
-        (
-            TypeError,
-            lambda script: script.respond("str"),
-            r"parts must be bytes, as event\(\) makes .*'str'",
-        ),
-        (TypeError, lambda script: script.respond(status="200"), "status must be a whole number such as 503"),
-        (TypeError, lambda script: script.respond(after="1"), "after must be a number of seconds, not '1'"),
-        (
-            TypeError,
-            lambda script: script.respond(close_takes="1"),
-            "close_takes must be a number of seconds",
-        ),
-        (TypeError, lambda script: script.reject(503, body="text"), "body must be bytes, not 'text'"),
-        (TypeError, lambda script: script.reject(503, times="2"), "times must be a whole number, not '2'"),
-        (TypeError, lambda script: script.refuse(error="reset"), "error must be an exception such as"),
-        (TypeError, lambda script: script.play(5), "steps must be a Reply, a Refusal, or a function"),
-        (
-            TypeError,
-            lambda script: script.always("x"),
-            "step must be a Reply, .* or a function .* not 'x'",
-        ),
-        (ValueError, lambda script: ReplayServer([(2, "a"), (2, "b")]), "rising"),
-        (ValueError, lambda script: ReplayServer([], overlap=-1), "overlap"),
-        (ValueError, lambda script: ReplayServer([], drop_after=-1), "drop_after"),
-        (ValueError, lambda script: ReplayServer([], every=-1), "seconds"),
-    ],
+    [*((TypeError, *row) for row in TYPE_ERRORS), *((ValueError, *row) for row in VALUE_ERRORS)],
 )
 def test_what_cannot_be_is_refused(script, error, misuse, complaint):
     """Bad input: the error names the argument, where it was given, and the script is as it was."""
