@@ -26,6 +26,7 @@ from typing import TypedDict, TypeVar, Unpack
 import anyio
 import httpx
 
+from resilient_sse.testing.checks import check
 from resilient_sse.testing.steps import (
     Connection,
     Handler,
@@ -35,7 +36,7 @@ from resilient_sse.testing.steps import (
     Reply,
     Step,
 )
-from resilient_sse.testing.wire import Pause, check_type
+from resilient_sse.testing.wire import Pause
 
 __all__ = ["ClientOptions", "Script", "ScriptTransport", "UnexpectedRequestError", "shortened"]
 
@@ -198,7 +199,7 @@ class Script:
         Raises:
             TypeError: An argument has the wrong type.
         """
-        check_type("body", body, bytes, "bytes")
+        check("body", body, bytes, "bytes")
         return self._add(Reply(body, status=status, headers=headers, content_type="text/plain"), times)
 
     def redirect(self, url: str, *, status: int = HTTPStatus.TEMPORARY_REDIRECT, times: int = 1) -> Reply:
@@ -330,7 +331,7 @@ class Script:
             raise ValueError("nothing can be added after expect_no_more()")
 
     def _add(self, step: StepT, times: int = 1) -> StepT:
-        check_type("times", times, int, "a whole number")
+        check("times", times, int, "a whole number")
         if times < 1:
             raise ValueError(f"times must be at least 1, not {times!r}")
         self.play(*[step] * times)

@@ -19,7 +19,8 @@ import anyio.lowlevel
 import httpx
 
 from resilient_sse._client.backends import on_asyncio
-from resilient_sse.testing.wire import Pause, check_type, counted, encoded
+from resilient_sse.testing.checks import check
+from resilient_sse.testing.wire import Pause, counted, encoded
 
 __all__ = [
     "CUT_SHORT",
@@ -112,10 +113,10 @@ class Reply:
         close_takes: float = 0.0,
     ) -> None:
         for part in parts:
-            check_type("parts", part, (bytes, Pause), "bytes, as event() makes them, or pause(seconds)")
-        check_type("status", status, int, "a whole number such as 503")
-        check_type("after", after, (int, float), "a number of seconds")
-        check_type("close_takes", close_takes, (int, float), "a number of seconds")
+            check("parts", part, (bytes, Pause), "bytes, as event() makes them, or pause(seconds)")
+        check("status", status, int, "a whole number such as 503")
+        check("after", after, (int, float), "a number of seconds")
+        check("close_takes", close_takes, (int, float), "a number of seconds")
         self.parts = parts
         self.status = status
         self.headers: httpx.Headers = httpx.Headers(headers)
@@ -190,8 +191,8 @@ class Refusal:
     after: float = 0.0
 
     def __post_init__(self) -> None:
-        check_type("error", self.error, (Exception, NoneType), "an exception such as httpx.ConnectError('')")
-        check_type("after", self.after, (int, float), "a number of seconds")
+        check("error", self.error, (Exception, NoneType), "an exception such as httpx.ConnectError('')")
+        check("after", self.after, (int, float), "a number of seconds")
 
     async def play(self, timeouts: Mapping[str, float | None]) -> NoReturn:
         """

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import NoneType
+
+from resilient_sse.testing.checks import check, check_seconds
 
 __all__ = ["Pause", "comment", "event", "gzipped", "pause", "sliced"]
 
@@ -34,9 +35,7 @@ class Pause:
     seconds: float
 
     def __post_init__(self) -> None:
-        check_type("seconds", self.seconds, (int, float), "a number")
-        if not (math.isfinite(self.seconds) and self.seconds >= 0):
-            raise ValueError(f"seconds must be finite and not negative, not {self.seconds!r}")
+        check_seconds("seconds", self.seconds, zero=True)
 
 
 def pause(seconds: float) -> Pause:
@@ -58,10 +57,10 @@ def event(data: str, *, id: str | None = None, event: str | None = None, retry: 
         TypeError: An argument has another type; data that is no text needs `json.dumps` or the like.
         ValueError: *id* or *event* contains a line end, *id* contains a NUL, or *retry* is negative.
     """
-    check_type("data", data, str, "a string: call json.dumps() or the like before")
-    check_type("id", id, (str, NoneType), "a string")
-    check_type("event", event, (str, NoneType), "a string")
-    check_type("retry", retry, (int, NoneType), "a whole number of milliseconds")
+    check("data", data, str, "a string: call json.dumps() or the like before")
+    check("id", id, (str, NoneType), "a string")
+    check("event", event, (str, NoneType), "a string")
+    check("retry", retry, (int, NoneType), "a whole number of milliseconds")
     lines: list[str] = []
     if event is not None:
         lines.append(f"event: {_one_line('event', event)}")
@@ -87,7 +86,7 @@ def comment(text: str = "") -> bytes:
     Raises:
         TypeError: *text* is no string.
     """
-    check_type("text", text, str, "a string")
+    check("text", text, str, "a string")
     return ("\n".join(f": {line}".rstrip(" ") for line in LINE_END.split(text)) + "\n\n").encode()
 
 
@@ -150,12 +149,6 @@ def _one_line(name: str, value: str) -> str:
     if LINE_END.search(value):
         raise ValueError(f"{name} must be a single line, not {value!r}")
     return value
-
-
-def check_type(name: str, value: object, kind: type | tuple[type, ...], wanted: str) -> None:
-    """Raise a `TypeError` that says what is *wanted*, in words, unless *value* is of a *kind*."""
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} must be {wanted}, not {value!r}")
 
 
 def counted(number: int, noun: str) -> str:
