@@ -34,11 +34,6 @@ class Diary:
         """Why the stream began to reconnect, in order."""
         return [change.reason for change in self.changes if change.new is StreamState.RECONNECTING]
 
-    @property
-    def delays(self) -> list[float]:
-        """The delays announced, in order."""
-        return [change.delay for change in self.changes if change.delay is not None]
-
 
 async def collect(stream: ResilientStream, count: int) -> list[str]:
     """Return the data of the next *count* events, within reason; then the stream is closed."""

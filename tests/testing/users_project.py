@@ -4,12 +4,9 @@ import os
 import re
 import subprocess
 import sys
-from importlib.metadata import entry_points
 from textwrap import dedent
 
 PLUGIN = "resilient_sse.testing.pytest_plugin"
-REGISTERED = any(point.value == PLUGIN for point in entry_points(group="pytest11"))
-"""Whether pytest finds it by itself; a checkout that was installed before it existed does not know it yet."""
 
 
 class Project:
