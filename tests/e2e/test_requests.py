@@ -125,18 +125,6 @@ async def test_ipv6(serve):
     assert server.requests[0].headers["host"] == f"[::1]:{server.port}"
 
 
-async def test_no_connection_is_used_twice(serve):
-    """F15: after a clean end that leaves the connection usable, the next attempt makes a new one all the same."""
-    server = serve(greet_and_end)
-    server.watch_overlaps = True
-    stream = ResilientStream(server.url, backoff=QUICK)
-    assert await collect(stream, 5) == ["hello"] * 5
-    assert [request.cursor for request in server.requests] == [None, "1", "2", "3", "4"]
-    assert len(server.peers) == 5
-    assert server.overlaps == 0
-    assert stream.stats.failed_attempts == 0
-
-
 async def test_body_from_a_function(serve):
     """P10, P12, F42: a function makes the body anew for each attempt."""
     bodies = (json.dumps({"attempt": number}).encode() for number in range(9))

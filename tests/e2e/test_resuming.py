@@ -63,7 +63,7 @@ def say_nothing(_):
     ],
 )
 async def test_one_connection_at_a_time(serve, diary, ending, restarting, reason):
-    """R149, F14, F27: over 20 quick reconnects the server never sees a second connection beside the first."""
+    """R149, F14, F15, F27: over 20 quick reconnects the server never sees a second connection beside the first."""
 
     def brief(peer):
         peer.open()

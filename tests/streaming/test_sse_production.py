@@ -18,15 +18,7 @@ from resilient_sse.testing.scenarios import SCENARIOS, Play, Run, RunLog, Virtua
 from resilient_sse.testing.scenarios.user_experience import inject
 from tests.streaming.tolerance import LATE, passed
 
-TEXTS = [
-    "Waiting for server response...",
-    "Reconnecting (attempt 2)...",
-    "Connection lost - attempting to reconnect...",
-    "Waiting for server response... (retry 2/5)",
-    "Connection restored - resuming stream...",
-    "Response complete",
-    "Failed to connect. Please refresh.",
-]
+RESTORED = "Connection restored - resuming stream..."
 
 
 def states(stream):
@@ -116,19 +108,12 @@ class TestHandoff:
 class TestUserExperience:
     """Scenario 6: what people see."""
 
-    @pytest.mark.parametrize("text", TEXTS)
-    def test_every_text_is_shown(self, scenario, text):
-        """Each of the agreed texts occurs, to the letter (R69-R75)."""
-        run = scenario("user-experience").run
-        shown = {entry.facts["message"] for stream in run.streams for entry in stream.all("state")}
-        assert text in shown
-
     def test_every_recovery_is_shown_once(self, scenario):
         """RECONNECTING -> CONNECTED bears the text of recovery, and nothing else does (R67, R73)."""
         run = scenario("user-experience").run
         for stream in run.streams:
             changes = [entry.facts for entry in stream.all("state")]
-            restored = [change for change in changes if change["message"] == TEXTS[4]]
+            restored = [change for change in changes if change["message"] == RESTORED]
             back = [x for x in changes if (x["old"], x["new"]) == ("reconnecting", "connected")]
             assert restored == back
 
