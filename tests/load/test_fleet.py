@@ -8,48 +8,31 @@ from resilient_sse.testing.load import LoadPlan, fleet
 from resilient_sse.testing.load.fleet import Fleet
 
 
-class Streams:
-    """Makes streams, and keeps them."""
-
-    def __init__(self):
-        self.made = []
-
-    def __call__(self, url, **options):
-        """Make one."""
-        stream = FakeStream(url, options)
-        self.made.append(stream)
-        return stream
-
-
 class FakeStream:
     """Opens, fails and ends when told to."""
 
     def __init__(self, url, options):
-        self.url = url
         self.made_at = anyio.current_time()
+        self.stats = StreamStats()
         self._tell = options["on_state_change"]
         self._over = anyio.Event()
         self._error = None
-        self.stats = StreamStats()
 
-    def open(self):
-        """Have a connection."""
-        self._change(StreamState.CONNECTED)
+    def change(self, new):
+        """Enter a state."""
+        now = anyio.current_time()
+        self._tell(StateChange(old=StreamState.CONNECTING, new=new, reason=Reason.OPENED, at=now))
 
     def end(self, error=None):
         """Come to the end."""
         self._error = error
         self._over.set()
 
-    def _change(self, new):
-        now = anyio.current_time()
-        self._tell(StateChange(old=StreamState.CONNECTING, new=new, reason=Reason.OPENED, at=now))
-
     async def __aenter__(self):
         return self
 
     async def __aexit__(self, *error):
-        self._change(StreamState.CLOSED)
+        self.change(StreamState.CLOSED)
 
     async def __aiter__(self):
         await self._over.wait()
@@ -60,9 +43,14 @@ class FakeStream:
 
 @pytest.fixture
 def streams(monkeypatch):
-    """Have the fleet use such streams."""
-    made = Streams()
-    monkeypatch.setattr(fleet, "ResilientStream", made)
+    """Have the fleet use such streams, and give those that it makes."""
+    made = []
+
+    def make(url, **options):
+        made.append(FakeStream(url, options))
+        return made[-1]
+
+    monkeypatch.setattr(fleet, "ResilientStream", make)
     return made
 
 
@@ -79,8 +67,8 @@ async def test_ramp(streams):
         tasks.start_soon(fleet.run)
         await anyio.sleep(6)
         tasks.cancel_scope.cancel()
-    began = streams.made[0].made_at
-    assert [stream.made_at - began for stream in streams.made] == pytest.approx([n * 0.5 for n in range(10)])
+    began = streams[0].made_at
+    assert [stream.made_at - began for stream in streams] == pytest.approx([n * 0.5 for n in range(10)])
 
 
 async def test_openings_at_once(streams):
@@ -89,15 +77,15 @@ async def test_openings_at_once(streams):
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(fleet.run)
         await anyio.sleep(1)
-        assert len(streams.made) == 100
-        for stream in streams.made[:20]:
-            stream.open()
+        assert len(streams) == 100
+        for stream in streams[:20]:
+            stream.change(StreamState.CONNECTED)
         await anyio.sleep(1)
-        assert len(streams.made) == 120
-        streams.made[20].end(BadStatusError(status=500, headers={}, body_excerpt=""))
-        streams.made[0].end()  # had its connection, and so makes no room a second time
+        assert len(streams) == 120
+        streams[20].end(BadStatusError(status=500, headers={}, body_excerpt=""))
+        streams[0].end()  # had its connection, and so makes no room a second time
         await anyio.sleep(1)
-        assert len(streams.made) == 121
+        assert len(streams) == 121
         assert not fleet.all_open.is_set()
         tasks.cancel_scope.cancel()
     assert fleet.count("ended") == 121
