@@ -1,13 +1,15 @@
 """Whole runs over real sockets: good ones, and ones in which something is wrong that a gate has to find."""
 
-import os
+import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import psutil
 import pytest
 
 from resilient_sse.testing.load import (
@@ -35,29 +37,21 @@ SMALL = LoadPlan(users=20, messages=10, rate=5.0, seed=1, deadline=60)
 @pytest.fixture(autouse=True)
 def nothing_left():
     """Have no process and no open file left behind."""
-    before = open_files()
+    files = psutil.Process().num_fds
+    before = files()
     yield
     assert children() == []
-    assert open_files() <= before + 5  # what libraries keep once they were used
+    assert files() <= before + 5  # what libraries keep once they were used
 
 
 def children(parent=None):
     """List the processes whose parent this one is, or another one, and that run a part of the package."""
     found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            theirs = int(status.read_text().rpartition(")")[2].split()[1])
-            command = status.with_name("cmdline").read_bytes()
-        except (OSError, ValueError, IndexError):
-            continue
-        if theirs == (parent or os.getpid()) and (b"resilient_sse" in command or b"sabotaged" in command):
-            found.append(int(status.parent.name))
+    for process in psutil.Process(parent).children():
+        with suppress(psutil.Error):
+            if re.search("resilient_sse|sabotaged", " ".join(process.cmdline())):
+                found.append(process)
     return found
-
-
-def open_files():
-    """Count this process's open files."""
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def broken(result):
@@ -274,11 +268,11 @@ def test_crash_is_counted(monkeypatch):
     assert {"crashes", "streams that ended well", "completion"} <= set(broken(result))
 
 
-def gone(pid):
+def gone(process):
     """Tell whether a process is gone, or only waits for its parent to notice."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return True
 
 
@@ -295,7 +289,7 @@ def test_interrupted_command(number, code):
         said = running.stderr.read()
         assert running.wait(30) == code
     assert b"Traceback" not in said
-    assert soon(lambda: all(gone(pid) for pid in left), within=30)
+    assert soon(lambda: all(map(gone, left)), within=30)
 
 
 def run_preset(*arguments, timeout):
