@@ -7,6 +7,7 @@ import pytest
 
 from resilient_sse import Backoff, ResilientStream
 from resilient_sse._core.backoff import Pacing
+from resilient_sse.testing import Script, event, run_in_virtual_time
 from tests.docs.pages import table, text_of
 
 SHARE = "share of the clients in a slot of 10 ms, on average"
@@ -56,3 +57,16 @@ def test_the_marks_of_silence():
     assert f"At {defaults['stall_timeout']:.0f} seconds the connection is replaced" in text
     assert f"At {defaults['stall_timeout'] * 5 / 6:.0f} seconds of silence" in text
     assert "to 35 seconds" in text
+
+
+def test_the_headers_against_buffering():
+    """The page about proxies names the headers that a request has."""
+    script = Script()
+    script.respond(event("a", event="done"))
+
+    async def read():
+        return [item async for item in ResilientStream("https://host", client=script.client(), until="done")]
+
+    run_in_virtual_time(read)
+    for name in ("Accept", "Cache-Control", "Accept-Encoding"):
+        assert f"`{name}: {script.requests[0].headers[name]}`" in text_of("production/proxies.md")

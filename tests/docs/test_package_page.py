@@ -1,0 +1,67 @@
+"""What a package index shows: a README whose links all lead somewhere, the addresses, and a picture."""
+
+import re
+import tomllib
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from tests.docs.pages import DOCS, ROOT, module
+from tests.test_links import links
+
+package_page = module(DOCS / "package_page.py")
+recording = module(DOCS / "recording.py")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+REPOSITORY, TAG = "https://host/owner/repository", "v1.2.3"
+PAGE = package_page.page(README, REPOSITORY, TAG)
+
+
+def test_no_link_of_the_readme_breaks_on_the_package_page():
+    """P44: each link there is absolute, and those to files, which exist (`test_links.py`), name them at the tag."""
+    targets, made = list(links(README)), list(links(PAGE))
+    assert len(targets) == len(made) > 10
+    for target, url in zip(targets, made, strict=True):
+        if not target.startswith("https://"):
+            assert re.fullmatch(rf"{REPOSITORY}/(raw|tree|blob)/{TAG}/{re.escape(target)}", url)
+    assert not re.search(r"<(?:img|a|picture)\b", PAGE)  # no other form of link
+
+
+def test_the_addresses_are_added_once():
+    """The index gets four, and a second run changes nothing behind anybody's back."""
+    text = package_page.with_urls(PYPROJECT, REPOSITORY, TAG)
+    before, after = tomllib.loads(PYPROJECT), tomllib.loads(text)
+    urls = after["project"].pop("urls")
+    assert after == before
+    assert set(urls) == {"Documentation", "Changelog", "Source", "Issues"}
+    with pytest.raises(ValueError, match="already"):
+        package_page.with_urls(text, REPOSITORY, TAG)
+
+
+def test_the_picture_is_of_the_demo():
+    """It is small, loads nothing, runs nothing, and its last screen says that nothing was lost."""
+    text = recording.PICTURE.read_text(encoding="utf-8")
+    assert f"({recording.PICTURE.relative_to(ROOT).as_posix()})" in README
+    assert len(text) < 150_000
+    assert not re.search(r"url\(|@import|href|<script|<foreignObject", text)
+    drawing = ET.fromstring(text)  # noqa: S314 - our own file
+    spaces = {"s": "http://www.w3.org/2000/svg"}
+    style = drawing.find("s:style", spaces).text
+    assert "prefers-reduced-motion" in style
+    hidden = set(re.findall(r"\.(f\d+)\{visibility:hidden;", style))
+    rows = [row for row in drawing.findall("s:text", spaces) if row.get("class") not in hidden]
+    last = "\n".join(" ".join(row.itertext()) for row in rows)
+    assert re.search(r"^messages received +50 +ok$", last, re.MULTILINE)
+    assert re.search(r"^messages lost +0 +ok$", last, re.MULTILINE)
+    assert "Passed in" in last
+
+
+def test_a_recording_shows_each_text_for_its_time():
+    """A row that changes is drawn twice, in turn; one that stays is drawn once."""
+    stays, first, then = (recording.Run(0, text, "green", True) for text in ("stays", "a < b", "then"))
+    frames = [recording.Frame(0.0, [(stays,), (first,)]), recording.Frame(1.0, [(stays,), (then,)])]
+    drawing = recording.svg(frames)
+    assert [drawing.count(text) for text in (">stays<", ">a &lt; b<", ">then<")] == [1, 1, 1]
+    share = round(100 / (1 + recording.HELD), 2)
+    assert f"0.0%{{visibility:visible}}{share}%,to{{visibility:hidden}}" in drawing
+    assert f"0%{{visibility:hidden}}{share}%{{visibility:visible}}}}" in drawing
