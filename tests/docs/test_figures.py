@@ -1,5 +1,6 @@
 """The figures of the pages, recomputed."""
 
+import re
 from collections import Counter
 from random import Random
 
@@ -70,3 +71,20 @@ def test_the_headers_against_buffering():
     run_in_virtual_time(read)
     for name in ("Accept", "Cache-Control", "Accept-Encoding"):
         assert f"`{name}: {script.requests[0].headers[name]}`" in text_of("production/proxies.md")
+
+
+def test_the_capacity_of_a_process():
+    """Each row of the page is what its own rule gives: memory and CPU for streams and events (P45)."""
+    text = text_of("production/capacity.md")
+    base, each, cost = (int(found) for found in re.search(RULE, text, re.DOTALL).groups())
+    rows = table(text, "streams", "events a second, each", "of a core", "memory")
+    assert rows
+    for streams, rate, share, memory in rows:
+        number = int(streams.replace(",", ""))
+        assert share == f"{number * float(rate) * cost / 10_000:.0f} %"
+        assert memory == f"{base + number * each / 1024:.0f} MiB"
+    planned = [row[2] for row in table(text, "what", "cost", "plan with")]
+    assert planned[:4] == [f"{base} MiB", "50 KiB", f"{each - 50} KiB", f"{cost} µs"]
+
+
+RULE = r"Memory is (\d+) MiB and (\d+) KiB for each stream.*CPU is (\d+) µs for each event"

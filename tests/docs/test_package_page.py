@@ -65,3 +65,13 @@ def test_a_recording_shows_each_text_for_its_time():
     share = round(100 / (1 + recording.HELD), 2)
     assert f"0.0%{{visibility:visible}}{share}%,to{{visibility:hidden}}" in drawing
     assert f"0%{{visibility:hidden}}{share}%{{visibility:visible}}}}" in drawing
+
+
+def test_actions_are_pinned():
+    """P43: a workflow names each action by its commit, with the version beside it, and all name the same one."""
+    used = {}
+    for workflow in (ROOT / ".github" / "workflows").glob("*.yml"):
+        for line in re.findall(r"uses: (.+)", workflow.read_text(encoding="utf-8")):
+            action, commit, version = re.fullmatch(r"([\w/-]+)@([0-9a-f]{40}) # (v[\d.]+)", line).groups()
+            assert used.setdefault(action, (commit, version)) == (commit, version)
+    assert "pypa/gh-action-pypi-publish" in used
