@@ -69,6 +69,7 @@ class Claim:
 S1, S2 = "scenario_1_slow_3g", "scenario_2_stall_detection"
 S5, S6 = "scenario_5_rapid_reconnects", "scenario_6_user_experience"
 
+
 @dataclass(frozen=True, slots=True)
 class Promise:
     """

@@ -1,9 +1,9 @@
 """
 Makes the README fit for the page of a package index, which has no files of the repository.
 
-`python docs/package_page.py https://host/owner/repository v0.2.0` makes the links of `README.md` lead to that tag
-and adds `[project.urls]` to `pyproject.toml`.  The release workflow runs it before it builds, so that the address
-of the repository is written down nowhere: a fork releases with its own.
+`python docs/package_page.py https://host/owner/repository v0.2.0` makes the links of `README.md` lead to that tag,
+says how to install it from the index, and adds `[project.urls]` to `pyproject.toml`.  The release workflow runs it
+before it builds, so that the address of the repository is written down nowhere: a fork releases with its own.
 """
 
 from __future__ import annotations
@@ -16,11 +16,21 @@ __all__ = ["page", "with_urls"]
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"(?P<image>!?)(?P<text>\[[^\]]*\])\((?P<target>[^)\s]+)\)")
+UNRELEASED = re.compile(r"<!-- until it is on the index -->.*?<!-- end -->", re.DOTALL)
+INSTALL = "```console\n$ pip install 'resilient-sse[cli]'\n```"
 BEFORE = "[project.optional-dependencies]\n"
 
 
 def page(readme: str, repository: str, tag: str) -> str:
-    """Return *readme* with its relative links made absolute, those of images to the file itself."""
+    """
+    Return *readme* as the index shows it: installed from there, with absolute links, those of images to the file.
+
+    Raises:
+        ValueError: There is no paragraph about installing.
+    """
+    readme, found = UNRELEASED.subn(INSTALL, readme)
+    if found != 1:
+        raise ValueError("README.md does not say once how to install it before it is on the index")
 
     def absolute(link: re.Match[str]) -> str:
         target = link["target"]

@@ -135,8 +135,8 @@ def svg(frames: Sequence[Frame]) -> str:
         f'<circle cx="{MARGIN + 6 + 18 * n:g}" cy="{BAR / 2:g}" r="5" fill="#30363d"/>' for n in range(3)
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" role="img" aria-labelledby="t"><title id="t">A run of {" ".join(COMMAND)}: the '
+        f'<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 {width:g} {height:g}" '
+        f'width="{width:g}" height="{height:g}" role="img" aria-labelledby="t"><title id="t">A run of {" ".join(COMMAND)}: the '
         "connection is lost three times, and all 50 messages arrive once and in order</title>"
         "<style>text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;"
         f"fill:{INK};white-space:pre}}.b{{font-weight:bold}}{_colours()}"

@@ -1,8 +1,8 @@
 """
 How many of our cases other clients read as the standard says: the figures of the page that compares them.
 
-Each case is read in one piece and byte by byte, from memory where a client can, otherwise over a socket.  It counts
-if type, data and the id in force of each event are right both times.
+Each case is read in one piece and byte by byte, from memory where a client can, otherwise over a socket.  It
+counts if type, data and the id in force of each event are right both times.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def test_the_capacity_of_a_process():
         assert share == f"{number * float(rate) * cost / 10_000:.0f} %"
         assert memory == f"{base + number * each / 1024:.0f} MiB"
     planned = [row[2] for row in table(text, "what", "cost", "plan with")]
-    assert planned[:4] == [f"{base} MiB", "50 KiB", f"{each - 50} KiB", f"{cost} µs"]
+    assert planned[:4] == [f"{base} MiB", "50 KiB", f"{each - 50} KiB", f"{cost} microseconds"]
 
 
-RULE = r"Memory is (\d+) MiB and (\d+) KiB for each stream.*CPU is (\d+) µs for each event"
+RULE = r"Memory is (\d+) MiB and (\d+) KiB for each stream.*CPU is (\d+) microseconds for each event"

@@ -15,7 +15,9 @@ from tests.skipping import skip_aloud
 pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.ci]
 
 REPLY = module(DOCS / "conftest.py").REPLY
-SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", text_of("start/migrate.md"), re.MULTILINE | re.DOTALL))
+SECTIONS = dict(
+    re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", text_of("start/migrate.md"), re.MULTILINE | re.DOTALL)
+)
 PEERS = [name for name in SECTIONS if "Before" in SECTIONS[name]]
 IMPORTED = {
     "httpx-sse": "httpx_sse",

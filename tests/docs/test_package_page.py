@@ -18,13 +18,16 @@ PAGE = package_page.page(README, REPOSITORY, TAG)
 
 
 def test_no_link_of_the_readme_breaks_on_the_package_page():
-    """P44: each link there is absolute, and those to files, which exist (`test_links.py`), name them at the tag."""
+    """P44: each link there is absolute; those to files, which exist (`test_links.py`), name them at the tag."""
     targets, made = list(links(README)), list(links(PAGE))
     assert len(targets) == len(made) > 10
     for target, url in zip(targets, made, strict=True):
         if not target.startswith("https://"):
             assert re.fullmatch(rf"{REPOSITORY}/(raw|tree|blob)/{TAG}/{re.escape(target)}", url)
     assert not re.search(r"<(?:img|a|picture)\b", PAGE)  # no other form of link
+    assert "index yet" in README
+    assert "index yet" not in PAGE
+    assert "pip install 'resilient-sse[cli]'" in PAGE
 
 
 def test_the_addresses_are_added_once():
