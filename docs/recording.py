@@ -136,8 +136,9 @@ def svg(frames: Sequence[Frame]) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 {width:g} {height:g}" '
-        f'width="{width:g}" height="{height:g}" role="img" aria-labelledby="t"><title id="t">A run of {" ".join(COMMAND)}: the '
-        "connection is lost three times, and all 50 messages arrive once and in order</title>"
+        f'width="{width:g}" height="{height:g}" role="img" aria-labelledby="t">'
+        f'<title id="t">A run of {" ".join(COMMAND)}: the connection is lost three times, '
+        "and all 50 messages arrive once and in order</title>"
         "<style>text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;"
         f"fill:{INK};white-space:pre}}.b{{font-weight:bold}}{_colours()}"
         f"{style}@media(prefers-reduced-motion:reduce){{text{{animation:none!important}}}}</style>"
