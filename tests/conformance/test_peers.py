@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.conformance.case_table import Case
 
-pytestmark = [pytest.mark.proof, pytest.mark.ci, pytest.mark.e2e]
+pytestmark = [pytest.mark.proof, pytest.mark.e2e]
 
 CASES = [case for case in load() if case.limit is None]
 READERS = {
