@@ -1,9 +1,10 @@
 """
-Draws the recording of the README from a real run of `resilient-sse demo`.
+Draws the pictures of terminals, each from a real run.
 
-`python docs/recording.py` runs the demo in a terminal of its own, which takes 15 seconds, and writes
-`docs/_static/demo.svg`: the screen as it was at each moment, shown by CSS alone.  Who asked for less motion, and
-what shows no animation, gets the last screen.  It needs the dependency group `docs` and the extra `demo`.
+`python docs/recording.py` runs the commands of `PICTURES` in a terminal of its own, for half a minute in all, and
+writes a picture of each into `docs/_static`.  That of the demo shows the screen as it was at each moment, by CSS
+alone; who asked for less motion, and what shows no animation, gets the last screen, as the others do.  It needs
+the dependency group `docs` and the extra `demo`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -19,11 +21,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["PICTURE", "Frame", "Run", "svg"]
+__all__ = ["PICTURES", "Frame", "Picture", "Run", "svg"]
 
-PICTURE = Path(__file__).parent / "_static" / "demo.svg"
-COMMAND = ["resilient-sse", "demo", "--seed", "7"]
-COLUMNS, LINES = 80, 26
+DOCS = Path(__file__).parent
+COLUMNS = 80
 MERGED = 0.05
 """Seconds: what was written within them is one frame."""
 HELD = 4.0
@@ -63,21 +64,71 @@ class Frame(NamedTuple):
     rows: Sequence[Row]
 
 
-def record() -> list[Frame]:
-    """Run the demo in a terminal, and return what it showed."""
+class Picture(NamedTuple):
+    """A run that is drawn; *beside* is a program that has run for eight seconds when it begins."""
+
+    name: str
+    command: Sequence[str]
+    lines: int
+    says: str
+    moves: bool = False
+    beside: str | None = None
+
+    @property
+    def file(self) -> Path:
+        """Where it lies."""
+        return DOCS / "_static" / f"{self.name}.svg"
+
+
+PICTURES = (
+    Picture(
+        "demo",
+        ("resilient-sse", "demo", "--seed", "7"),
+        26,
+        "the connection is lost three times, and all 50 messages arrive once and in order",
+        moves=True,
+    ),
+    Picture(
+        "top",
+        ("resilient-sse", "top", "127.0.0.1:8765", "--once"),
+        11,
+        "six streams, the worst first: two reconnect, one waits, three are connected",
+        beside="watched.py",
+    ),
+)
+"""All of them; the port is that of `watched.py`."""
+SETTLED = 8.0
+"""Seconds after which each stream beside has shown what it does."""
+
+
+def record(picture: Picture) -> list[Frame]:
+    """Run a command in a terminal, and return what it showed."""
+    if picture.beside is None:
+        return _recorded(picture)
+    beside = subprocess.Popen([sys.executable, DOCS / picture.beside], stderr=subprocess.DEVNULL)  # noqa: S603
+    try:
+        time.sleep(SETTLED)
+        return _recorded(picture)
+    finally:
+        beside.terminate()
+        beside.wait()
+
+
+def _recorded(picture: Picture) -> list[Frame]:
     import pty  # noqa: PLC0415 - not on Windows, where the picture can still be drawn
 
     import pyte  # noqa: PLC0415 - the tests draw, and need no terminal
 
-    screen = pyte.Screen(COLUMNS, LINES)
+    screen = pyte.Screen(COLUMNS, picture.lines)
     stream = pyte.ByteStream(screen)
-    stream.feed(f"$ {' '.join(COMMAND)}\r\n".encode())
+    stream.feed(f"$ {' '.join(picture.command)}\r\n".encode())
     child, terminal = pty.fork()
     if child == 0:
-        os.environ.update(TERM="xterm-256color", COLUMNS=str(COLUMNS), LINES=str(LINES))
+        os.environ.update(TERM="xterm-256color", COLUMNS=str(COLUMNS), LINES=str(picture.lines))
         os.environ.pop("NO_COLOR", None)
-        beside = Path(sys.executable).with_name(COMMAND[0])
-        os.execv(beside if beside.exists() else shutil.which(COMMAND[0]) or COMMAND[0], COMMAND)  # noqa: S606
+        name = picture.command[0]
+        ours = Path(sys.executable).with_name(name)
+        os.execv(ours if ours.exists() else shutil.which(name) or name, picture.command)  # noqa: S606
     frames: list[Frame] = []
     began = None
     while written := _read(terminal):
@@ -89,8 +140,8 @@ def record() -> list[Frame]:
         else:
             frames.append(Frame(now - began, _rows(screen)))
     if status := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-        raise SystemExit(f"the demo ended with {status}, and nothing was drawn")
-    return frames
+        raise SystemExit(f"{picture.name} ended with {status}, and nothing was drawn")
+    return frames if picture.moves else [Frame(0.0, frames[-1].rows)]
 
 
 def _read(terminal: int) -> bytes:
@@ -104,7 +155,7 @@ def _rows(screen: object) -> list[Row]:
     """Return what a screen of pyte shows, in runs of one look; its last line is empty behind the demo."""
     buffer = screen.buffer  # type: ignore[attr-defined]
     rows: list[Row] = []
-    for line in range(LINES):
+    for line in range(screen.lines):  # type: ignore[attr-defined]
         cells = [(column, buffer[line][column]) for column in range(COLUMNS)]
         runs = [
             Run(run[0][0], "".join(cell.data for _, cell in run), colour, bold)
@@ -115,7 +166,7 @@ def _rows(screen: object) -> list[Row]:
     return rows
 
 
-def svg(frames: Sequence[Frame]) -> str:
+def svg(frames: Sequence[Frame], picture: Picture) -> str:
     """Draw *frames*: each row once for each text it had, visible from its second until the next."""
     total = frames[-1].at + HELD
     looks: dict[tuple[float, float], str] = {}
@@ -137,8 +188,7 @@ def svg(frames: Sequence[Frame]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 {width:g} {height:g}" '
         f'width="{width:g}" height="{height:g}" role="img" aria-labelledby="t">'
-        f'<title id="t">A run of {" ".join(COMMAND)}: the connection is lost three times, '
-        "and all 50 messages arrive once and in order</title>"
+        f'<title id="t">A run of {escape(" ".join(picture.command))}: {escape(picture.says)}</title>'
         "<style>text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;"
         f"fill:{INK};white-space:pre}}.b{{font-weight:bold}}{_colours()}"
         f"{style}@media(prefers-reduced-motion:reduce){{text{{animation:none!important}}}}</style>"
@@ -186,6 +236,7 @@ def shown(frames: Iterable[Frame]) -> str:
 
 
 if __name__ == "__main__":
-    recorded = record()
-    PICTURE.write_text(svg(recorded), encoding="utf-8")
-    sys.stdout.write(f"{shown(recorded)}\n\n{PICTURE}: {PICTURE.stat().st_size / 1000:.0f} kB\n")
+    for each in PICTURES:
+        recorded = record(each)
+        each.file.write_text(svg(recorded, each), encoding="utf-8")
+        sys.stdout.write(f"{shown(recorded)}\n\n{each.file}: {each.file.stat().st_size / 1000:.0f} kB\n\n")

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tests.docs.pages import DOCS, ROOT, module
+from tests.docs.pages import DOCS, PAGES, ROOT, module
 from tests.test_links import links
 
 package_page = module(DOCS / "package_page.py")
@@ -42,11 +42,10 @@ def test_the_addresses_are_added_once():
 
 
 def test_the_picture_is_of_the_demo():
-    """It is small, loads nothing, runs nothing, and its last screen says that nothing was lost."""
-    text = recording.PICTURE.read_text(encoding="utf-8")
-    assert f"({recording.PICTURE.relative_to(ROOT).as_posix()})" in README
-    assert len(text) < 150_000
-    assert not re.search(r"url\(|@import|href|<script|<foreignObject", text)
+    """Its last screen, which is shown where nothing moves, says that nothing was lost."""
+    demo = recording.PICTURES[0].file
+    assert f"({demo.relative_to(ROOT).as_posix()})" in README
+    text = demo.read_text(encoding="utf-8")
     drawing = ET.fromstring(text)  # noqa: S314 - our own file
     spaces = {"s": "http://www.w3.org/2000/svg"}
     style = drawing.find("s:style", spaces).text
@@ -59,11 +58,22 @@ def test_the_picture_is_of_the_demo():
     assert "Passed in" in last
 
 
+def test_pictures_are_small_and_load_nothing():
+    """Each is shown by a page, and is safe and quick to show anywhere."""
+    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert {picture.file for picture in recording.PICTURES} == set((DOCS / "_static").glob("*.svg"))
+    for picture in recording.PICTURES:
+        text = picture.file.read_text(encoding="utf-8")
+        assert f"_static/{picture.name}.svg)" in pages
+        assert len(text) < 150_000
+        assert not re.search(r"url\(|@import|href|<script|<foreignObject", text)
+
+
 def test_a_recording_shows_each_text_for_its_time():
     """A row that changes is drawn twice, in turn; one that stays is drawn once."""
     stays, first, then = (recording.Run(0, text, "green", True) for text in ("stays", "a < b", "then"))
     frames = [recording.Frame(0.0, [(stays,), (first,)]), recording.Frame(1.0, [(stays,), (then,)])]
-    drawing = recording.svg(frames)
+    drawing = recording.svg(frames, recording.PICTURES[0])
     assert [drawing.count(text) for text in (">stays<", ">a &lt; b<", ">then<")] == [1, 1, 1]
     share = round(100 / (1 + recording.HELD), 2)
     assert f"0.0%{{visibility:visible}}{share}%,to{{visibility:hidden}}" in drawing
