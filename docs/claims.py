@@ -16,7 +16,7 @@ from typing import Any
 
 from resilient_sse.testing.report import GATES, Gate
 
-__all__ = ["CLAIMS", "REPORT", "Claim", "table", "updated"]
+__all__ = ["PROMISES", "REPORT", "TESTS", "Claim", "Promise", "table", "updated"]
 
 README = Path(__file__).parents[1] / "README.md"
 REPORT = Path(__file__).parent / "lab" / "last-report.json"
@@ -31,13 +31,11 @@ class Claim:
     A sentence with a figure.
 
     Attributes:
-        about: What it is about.
         scenario: The scenario whose figure it is, or all together.
         figure: The figure's name in the report.
         form: How it is said.
     """
 
-    about: str
     scenario: str
     figure: str
     form: str
@@ -68,19 +66,72 @@ class Claim:
         return self.form.format(value)
 
 
-S1, S2, S5 = "scenario_1_slow_3g", "scenario_2_stall_detection", "scenario_5_rapid_reconnects"
+S1, S2 = "scenario_1_slow_3g", "scenario_2_stall_detection"
+S5, S6 = "scenario_5_rapid_reconnects", "scenario_6_user_experience"
 
-CLAIMS = (
-    Claim("Reliability", TOGETHER, "mean_completion_rate_percent", "{:.1f} % of the events arrived"),
-    Claim("", TOGETHER, "total_message_loss", "{} lost"),
-    Claim("", TOGETHER, "total_duplicates", "{} delivered twice"),
-    Claim("Speed", S2, "stall_recovery_ms", "a dead connection was replaced within {:,.0f} ms of being noticed"),
-    Claim("", TOGETHER, "p99_reconnect_time_ms", "99 of 100 outages were over within {:,.0f} ms"),
-    Claim("Resilience", S5, "backoff_sequence", "a lost server was asked again after {} ms"),
-    Claim("", S5, "jitter_diversity_percent", "{:.0f} of 100 clients each at another moment"),
-    Claim("Transparency", "scenario_6_user_experience", "silent_failures", "{} of 200 faults went unreported"),
-    Claim("Performance", S1, "duration_ms", "50 messages of 100 bytes took {:,.0f} ms over a line of 100 kbit/s"),
-)  # fmt: skip
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """
+    What a user gets, with the figures that show it.
+
+    Attributes:
+        about: What it is about.
+        means: What it means to somebody who has not used the package yet.
+        claims: What was measured.
+        test: The test that fails if it is broken, below `TESTS`.
+    """
+
+    about: str
+    means: str
+    claims: tuple[Claim, ...]
+    test: str
+
+
+TESTS = "tests/streaming/test_sse_production.py"
+
+PROMISES = (
+    Promise(
+        "Reliability",
+        "every event arrives, and arrives once, whatever breaks on the way",
+        (
+            Claim(TOGETHER, "mean_completion_rate_percent", "{:.1f} % of the events arrived"),
+            Claim(TOGETHER, "total_message_loss", "{} lost"),
+            Claim(TOGETHER, "total_duplicates", "{} delivered twice"),
+        ),
+        "TestTogether::test_nothing_is_lost_or_repeated_anywhere",
+    ),
+    Promise(
+        "Speed",
+        "after a failure the stream is back in seconds",
+        (
+            Claim(S2, "stall_recovery_ms", "a connection that was found dead was replaced within {:,.0f} ms"),
+            Claim(TOGETHER, "p99_reconnect_time_ms", "99 of 100 outages were over within {:,.0f} ms"),
+        ),
+        "TestStall::test_every_stall_is_recovered_from",
+    ),
+    Promise(
+        "Resilience",
+        "a server that is down is asked again with growing waits, and not by all clients at once",
+        (
+            Claim(S5, "backoff_sequence", "attempts after {} ms"),
+            Claim(S5, "jitter_diversity_percent", "{:.0f} of 100 clients each at another moment"),
+        ),
+        "TestRapidReconnects::test_three_attempts_at_one_two_and_four_seconds",
+    ),
+    Promise(
+        "Transparency",
+        "whatever goes wrong is told, to the program and in words for people",
+        (Claim(S6, "silent_failures", "{} of 200 faults went unreported"),),
+        "TestUserExperience::test_no_failure_is_silent",
+    ),
+    Promise(
+        "Performance",
+        "a slow line costs time, and no events",
+        (Claim(S1, "duration_ms", "50 messages of 100 bytes took {:,.0f} ms over a line of 100 kbit/s"),),
+        "TestSlow3G::test_the_line_is_slow",
+    ),
+)
 
 
 def table(report: dict[str, Any]) -> str:
@@ -92,13 +143,13 @@ def table(report: dict[str, Any]) -> str:
     """
     if report["production_readiness"] != "YES":
         raise ValueError("the report does not say that all is well")
-    lines: list[list[str]] = []
-    for claim in CLAIMS:
-        if claim.about:
-            lines.append([claim.about])
-        lines[-1].append(claim.said(report))
-    rows = [f"| {about} | {', '.join(said)} |" for about, *said in lines]
-    return "\n".join(["| claim | measured |", "| --- | --- |", *rows, ""])
+    rows = [
+        f"| **{promise.about}**: {promise.means} "
+        f"| {', '.join(claim.said(report) for claim in promise.claims)} "
+        f"| [`{promise.test.partition('::')[2]}`]({TESTS}) |"
+        for promise in PROMISES
+    ]
+    return "\n".join(["| what you get | measured | shown by |", "| --- | --- | --- |", *rows, ""])
 
 
 def updated(readme: str, report: dict[str, Any]) -> str:

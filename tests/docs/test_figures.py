@@ -1,5 +1,6 @@
 """The figures of the pages, recomputed."""
 
+import re
 from collections import Counter
 from random import Random
 
@@ -7,6 +8,7 @@ import pytest
 
 from resilient_sse import Backoff, ResilientStream
 from resilient_sse._core.backoff import Pacing
+from resilient_sse.testing import Script, event, run_in_virtual_time
 from tests.docs.pages import table, text_of
 
 SHARE = "share of the clients in a slot of 10 ms, on average"
@@ -56,3 +58,34 @@ def test_the_marks_of_silence():
     assert f"At {defaults['stall_timeout']:.0f} seconds the connection is replaced" in text
     assert f"At {defaults['stall_timeout'] * 5 / 6:.0f} seconds of silence" in text
     assert "to 35 seconds" in text
+
+
+def test_the_headers_against_buffering():
+    """The page about proxies names the headers that a request has."""
+    script = Script()
+    script.respond(event("a", event="done"))
+
+    async def read():
+        return [item async for item in ResilientStream("https://host", client=script.client(), until="done")]
+
+    run_in_virtual_time(read)
+    rows = dict(table(text_of("production/proxies.md"), "limit", "what the client sends and expects"))
+    for name in ("Accept", "Cache-Control", "Accept-Encoding"):
+        assert f"`{name}: {script.requests[0].headers[name]}`" in rows["held back"]
+
+
+def test_the_capacity_of_a_process():
+    """Each row of the page is what its own rule gives: memory and CPU for streams and events (P45)."""
+    text = text_of("production/capacity.md")
+    base, each, cost = (int(found) for found in re.search(RULE, text, re.DOTALL).groups())
+    rows = table(text, "streams", "events a second, each", "of a core", "memory")
+    assert rows
+    for streams, rate, share, memory in rows:
+        number = int(streams.replace(",", ""))
+        assert share == f"{number * float(rate) * cost / 10_000:.0f} %"
+        assert memory == f"{base + number * each / 1024:.0f} MiB"
+    planned = [row[2] for row in table(text, "what", "cost", "plan with")]
+    assert planned[:4] == [f"{base} MiB", "50 KiB", f"{each - 50} KiB", f"{cost} microseconds"]
+
+
+RULE = r"Memory is (\d+) MiB and (\d+) KiB for each stream.*CPU is (\d+) microseconds for each event"

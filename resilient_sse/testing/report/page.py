@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["figure_name", "print_report", "render_page", "wanted", "written"]
 
 _PAGE_COLUMNS, _PLAIN_COLUMNS = 96, 200
-_DEMAND_COLUMNS = 12
 
 _UNITS = {"_ms": " ms", "_s": " s", "_percent": " %", "_bytes": " bytes"}
 
@@ -128,7 +127,6 @@ def _table(verdicts: Iterable[Verdict], words: Mapping[str, str], *, plain: bool
     table.add_column("figure")
     table.add_column("result", justify="right", no_wrap=True)
     table.add_column("wanted", justify="right", no_wrap=True)
-    table.add_column("demand", max_width=_DEMAND_COLUMNS)
     for verdict in verdicts:
         gate = verdict.gate
         table.add_row(
@@ -136,7 +134,6 @@ def _table(verdicts: Iterable[Verdict], words: Mapping[str, str], *, plain: bool
             Text(figure_name(gate.figure, words)),
             Text(written(gate.figure, verdict.value)),
             Text(wanted(gate)),
-            Text(gate.demand.split(",")[0].split(":")[0], "dim"),
         )
     return table
 

@@ -63,7 +63,7 @@ class Gate:
         figure: The figure's name.
         relation: How it must stand to the limit; `within` includes both ends.
         limit: The limit.
-        demand: The numbers of the demands it stands for.
+        demand: Why, for whoever reads the gate; those of this package have the numbers of its demands.
         forms: The forms it is for; empty for all.
     """
 
@@ -111,7 +111,7 @@ class Verdict:
             wanted = f"{limit[0]:g} to {limit[1]:g}"
         else:
             wanted = f"{'' if relation == '==' else f'{relation} '}{limit}"
-        return f"{self.run}: {self.gate.figure} is {self.value}, not {wanted} ({self.gate.demand})"
+        return f"{self.run}: {self.gate.figure} is {self.value}, not {wanted}"
 
 
 def judge(run: str, form: str, figures: Mapping[str, object], gates: Iterable[Gate]) -> Sequence[Verdict]:

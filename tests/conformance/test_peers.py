@@ -1,0 +1,175 @@
+"""
+How many of our cases other clients read as the standard says: the figures of the page that compares them.
+
+Each case is read in one piece and byte by byte, from memory where a client can, otherwise over a socket.  It
+counts if type, data and the id in force of each event are right both times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from datetime import timedelta
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchmarks.peers import PEERS, aiohttp_session
+from benchmarks.worker import enter, start, step
+from resilient_sse import ResilientStream
+from resilient_sse._core.parser import Block
+from tests.conformance.case_table import load, single_bytes
+from tests.docs.pages import tables, text_of
+from tests.skipping import skip_aloud
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.conformance.case_table import Case
+
+pytestmark = [pytest.mark.proof, pytest.mark.e2e]
+
+CASES = [case for case in load() if case.limit is None]
+READERS = {
+    "httpx-sse": "httpx-sse",
+    "httpx2": "httpx2",
+    "launchdarkly-eventsource": "launchdarkly",
+    "aiohttp-sse-client": "aiohttp-sse-client",
+    "sseclient-py": "sseclient-py on httpx",
+    "requests-sse": "requests-sse",
+    "openai": "openai's decoder on httpx2",
+    "**here**": "resilient_sse on httpx",
+}
+Seen = list[tuple[str, str, str]]
+
+
+def expected(case: Case) -> Seen:
+    """Return the events that a browser would show, each with the id in force."""
+    events: Seen = []
+    last = ""
+    for item in case.items:
+        if isinstance(item, Block):
+            last = last if item.id is None else item.id
+            if item.data is not None:
+                events.append((item.event or "message", item.data, last))
+    return events
+
+
+@asynccontextmanager
+async def served(chunks: list[bytes]) -> AsyncIterator[str]:
+    """Send each chunk as one of HTTP, end, and answer 204 from then on."""
+    answers = iter([chunks])
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            body = next(answers, None)
+            if body is None:
+                writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+                return
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n")
+            writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
+            for chunk in body:
+                writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                await asyncio.sleep(0)
+            writer.write(b"0\r\n\r\n")
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def by_aiohttp(chunks: list[bytes], most: int) -> Seen:
+    """Read with aiohttp-sse-client, which reads from sockets only."""
+    source = import_module("aiohttp_sse_client.client").EventSource
+    seen: Seen = []
+    async with served(chunks) as url, aiohttp_session() as session:
+        opened = source(url, session=session, reconnection_time=timedelta(0), max_connect_retry=0)
+        try:
+            async with opened as events:
+                async for event in events:
+                    seen.append(PEERS["aiohttp-sse-client"].fields(event))
+                    if len(seen) >= most:
+                        break
+        except Exception:  # noqa: BLE001, S110 - what it has shown is judged
+            pass
+    return seen
+
+
+async def by_requests(chunks: list[bytes], most: int) -> Seen:
+    """Read with requests-sse, in a thread, over a socket, for from memory it would not see the chunks."""
+
+    def read(url: str) -> Seen:
+        source = import_module("requests_sse").EventSource
+        seen: Seen = []
+        try:
+            with source(url, reconnection_time=timedelta(0), max_connect_retry=0, timeout=30) as events:
+                for event in events:
+                    seen.append(PEERS["requests-sse"].fields(event))
+                    if len(seen) >= most:
+                        break
+        except Exception:  # noqa: BLE001, S110 - what it has shown is judged
+            pass
+        return seen
+
+    async with served(chunks) as url:
+        return await asyncio.to_thread(read, url)
+
+
+async def from_memory(name: str, chunks: list[bytes], most: int) -> Seen:
+    """Read with one of the peers of the benchmarks."""
+    peer = PEERS[name]
+    seen: Seen = []
+    async with AsyncExitStack() as stack:
+        client = await enter(stack, peer.client(1, chunks))
+        if name.startswith("resilient_sse"):
+            opened: Any = ResilientStream("http://host", client=client, on_eof="complete", dedup="off")
+        else:
+            opened = peer.open(client, "http://host")
+        try:
+            items = start(peer, await enter(stack, opened))
+            while len(seen) < most:
+                item = await step(peer, items)
+                event = peer.fields(item)
+                seen.append((*event[:2], getattr(item, "last_event_id", event[2]) or ""))
+        except Exception:  # noqa: BLE001, S110 - its end, or its failure: what it has shown is judged
+            pass
+    return seen
+
+
+def reads(name: str, case: Case) -> bool:
+    """Say whether a client reads *case* as the standard says, in one piece and byte by byte."""
+    wanted = expected(case)
+    for chunks in ([case.stream], single_bytes(case.stream)):
+        if not case.stream:
+            continue
+        most = len(wanted) + 1
+        match name:
+            case "aiohttp-sse-client":
+                seen = asyncio.run(by_aiohttp(chunks, most))
+            case "requests-sse":
+                seen = asyncio.run(by_requests(chunks, most))
+            case _:
+                seen = asyncio.run(from_memory(name, chunks, most))
+        if seen != wanted:
+            return False
+    return True
+
+
+@pytest.mark.filterwarnings("default")  # peers leave things open
+@pytest.mark.parametrize("package", READERS)
+def test_the_page_says_how_many_cases_a_client_reads(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The column is what the installed client reads (P41); none waits as long as `retry:` says."""
+    sleep = asyncio.sleep
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(asyncio, "sleep", lambda _: sleep(0))
+    name = READERS[package]
+    if missing := [module for module in PEERS[name].needs if not find_spec(module)]:
+        skip_aloud(f"{', '.join(missing)}, of the dependency group bench")
+    (rows,) = [rows for rows in tables(text_of("start/comparison.md")) if rows[0][:2] == ["package", "cases"]]
+    (said,) = [row[1] for row in rows if row[0] == package]
+    right = sum(reads(name, case) for case in CASES)
+    assert re.search(r"\d+", said)[0] == str(right), f"{right} of {len(CASES)}"
