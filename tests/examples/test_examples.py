@@ -233,33 +233,40 @@ def test_a_worker_that_is_killed(start, pace):
     assert done[1] in (NUMBERS[14:], NUMBERS[15:])
 
 
+HANG = """
+    CREATE VIEW endless AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT count(*) FROM n;
+    CREATE TRIGGER hang BEFORE UPDATE ON resilient_sse_positions BEGIN SELECT * FROM endless; END;
+"""
+
+
 def test_a_transaction_that_is_killed(start, pace, tmp_path):
-    """Killed between the result and the commit, each order is in the database exactly once."""
-    path = tmp_path / "orders.db"
+    """Killed between the result and its position, each order is in the database exactly once."""
+
+    def ask(*statements: str, timeout: float = 5.0) -> list[int]:
+        with closing(sqlite3.connect(tmp_path / "orders.db", timeout=timeout)) as database:
+            answers = [database.execute(statement).fetchall() for statement in statements]
+            return [number for (number,) in answers[-1]]
 
     def orders() -> list[int]:
-        with closing(sqlite3.connect(path)) as database, suppress(sqlite3.OperationalError):  # no table yet
-            return [number for (number,) in database.execute("SELECT number FROM orders")]
+        with suppress(sqlite3.OperationalError):  # there is no table yet
+            return ask("SELECT number FROM orders")
         return []
 
     def in_a_transaction() -> bool:
-        with closing(sqlite3.connect(path, timeout=0)) as database:
-            try:
-                database.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
-                return True
-            return False
+        try:
+            ask("BEGIN IMMEDIATE", timeout=0)
+        except sqlite3.OperationalError:
+            return True
+        return False
 
     pace.left = 14
     first = start("sql_worker.py", f"{pace.url}/orders")
-    until(lambda: orders() == NUMBERS[:15], lambda: first.errors)
-    with closing(sqlite3.connect(path)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM orders").fetchone()  # while this reads, nobody can commit
-        pace.left = inf
-        until(in_a_transaction, lambda: f"the 16th is inserted: {first.errors}")
-        first.kill()
-    assert orders() == NUMBERS[:15]
+    until(lambda: orders() == NUMBERS[:15], lambda: f"15 are stored: {first.errors}")
+    ask(*HANG.split(";\n"))
+    pace.left = inf
+    until(in_a_transaction, lambda: f"the position of the 16th is being saved: {first.errors}")
+    first.kill()
+    ask("DROP TRIGGER hang")
     second = start("sql_worker.py", f"{pace.url}/orders")
     until(lambda: len(orders()) >= len(NUMBERS), lambda: f"all are stored: {second.errors}")
     assert second.send(signal.SIGTERM) == 0
