@@ -32,7 +32,7 @@ async def main(urls: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 2 or not all("=" in argument for argument in sys.argv[1:]):
         sys.exit(__doc__)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log the URLs with their queries

@@ -56,7 +56,7 @@ def stop(_number: int, _frame: object) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or "STREAM_URL" not in os.environ:
         sys.exit(__doc__)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log the URL with its query

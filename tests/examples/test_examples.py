@@ -27,13 +27,13 @@ from tests.examples import programs
 from tests.examples.programs import EXAMPLES, Program, until
 from tests.skipping import skip_aloud
 
-programs.PROCESSES.set_forkserver_preload([programs.__name__])
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(sys.platform == "win32", reason="programs are sent signals"),
 ]
 
 upstream = module(EXAMPLES / "server.py")
+PRELOADED = [programs.__name__]
 NUMBERS = list(range(1, upstream.MESSAGES + 1))
 SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if path.name != "server.py")
 
@@ -103,6 +103,7 @@ def pace(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     """Start programs; those that still run at the end of the test are killed."""
+    programs.PROCESSES.set_forkserver_preload(PRELOADED)  # not at import, where other tests set theirs
     started: list[Program] = []
 
     def start(name: str, *arguments: str, **environment: str) -> Program:
@@ -152,11 +153,19 @@ def test_a_chat_reply_tells_what_happens(start, pace):
     assert program.errors.splitlines() == ["[Connected]", *[lost, restored] * 2, "[Response complete]"]
 
 
-def test_a_reply_that_does_not_exist(start, pace):
-    """An address without a stream is an error, and the exit code says so."""
-    program = start("chat_reply.py", f"{pace.url}/nothing")
+@pytest.mark.parametrize(
+    "command, error",
+    [
+        (["chat_reply.py", "me/nothing"], "the reply cannot be read: the server answered with status 404"),
+        (["worker.py", "me/nothing"], "the stream cannot go on: the server answered with status 404"),
+        (["worker.py", "me/reply"], "KeyError: 'item'"),  # the handler fails
+    ],
+)
+def test_what_cannot_go_on_ends(start, pace, command, error):
+    """The exit code and a line say so."""
+    program = start(*at(pace.url, command))
     assert program.wait() == 1
-    assert "the reply cannot be read: the server answered with status 404" in program.errors
+    assert error in program.errors
 
 
 def test_an_error_within_the_stream(start, pace, monkeypatch):
