@@ -63,10 +63,9 @@ async def main(server: str) -> None:
         ) as stream:
             close_on_signals(stream)
             async for item in stream.activity():
+                # What changed before the first connection is loaded here, and before others by `on_gap`.
                 if isinstance(item, ServerSentEvent) or (isinstance(item, Opened) and item.connection == 1):
-                    await (
-                        flags.load()
-                    )  # at the first connection for what changed before; at others `on_gap` does
+                    await flags.load()
 
 
 if __name__ == "__main__":
