@@ -26,11 +26,13 @@ OVERLOADED = {"code": "overloaded", "message": "try again"}
 chats, flags = count(1), {"version": 1}
 
 
-def stream(block: Callable[[int], Block], after: int, last: int | None = None, **more: int) -> Response:
+def stream(
+    block: Callable[[int], Block], after: int, last: int | None = None, ends_after: int = ENDS_AFTER
+) -> Response:
     """Send the blocks behind a number, up to the last; without one, for ever."""
 
     async def blocks() -> AsyncIterator[Block]:
-        for number in range(after + 1, after + 1 + more.get("ends_after", ENDS_AFTER)):
+        for number in range(after + 1, after + 1 + ends_after):
             while last is None and number > MESSAGES:  # noqa: ASYNC110 - it is for ever
                 await anyio.sleep(SECONDS_BETWEEN)
             if last is None or number <= last:
