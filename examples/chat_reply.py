@@ -31,3 +31,5 @@ if __name__ == "__main__":
         anyio.run(main, sys.argv[1])
     except ResilientSSEError as error:
         sys.exit(f"the reply cannot be read: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

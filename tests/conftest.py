@@ -19,7 +19,7 @@ REAL_TIME = HERE / "e2e"
 SET_UP_ONCE = (
     "tests/streaming/",
     "tests/cli/test_demo.py",
-    "tests/docs/test_examples.py",
+    "tests/examples/",
 )
 """What takes long to set up; each of these stays in one process."""
 
