@@ -27,6 +27,7 @@ from typing import TypedDict, TypeVar, Unpack
 import anyio
 import httpx
 
+from resilient_sse._core.wire import check_type
 from resilient_sse.testing.steps import (
     Connection,
     Handler,
@@ -36,7 +37,7 @@ from resilient_sse.testing.steps import (
     Reply,
     Step,
 )
-from resilient_sse.testing.wire import Pause, check_type
+from resilient_sse.testing.wire import Pause
 
 if sys.version_info >= (3, 12):
     from typing import override

@@ -20,7 +20,8 @@ import anyio.lowlevel
 import httpx
 
 from resilient_sse._client.backends import on_asyncio
-from resilient_sse.testing.wire import Pause, check_type, counted, encoded
+from resilient_sse._core.wire import check_type
+from resilient_sse.testing.wire import Pause, counted, encoded
 
 if sys.version_info >= (3, 12):
     from typing import override
