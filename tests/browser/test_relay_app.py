@@ -1,5 +1,6 @@
 """The example `relay_app`: over the wire in the suite, in a real browser as a proof (issue 14, R50, R64-R76)."""
 
+import asyncio
 import os
 import re
 import signal
@@ -8,11 +9,14 @@ import subprocess
 import sys
 import time
 
+import anyio
 import httpx
 import pytest
 
-from examples.relay_app import REPLY
+from examples.relay_app import FAULTS, REPLY, Chat
+from resilient_sse.testing.proxy import Bandwidth, BlackHole, FaultProxy, SegmentLoss
 from tests.browser.chromium import PATIENCE, PROGRAM, Chromium
+from tests.client.support import one_loop
 from tests.docs.pages import ROOT
 from tests.skipping import skip_aloud
 
@@ -38,7 +42,7 @@ class Service:
                 port = free.getsockname()[1]
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-c", START, str(port), str(seconds_a_word)],
             cwd=ROOT,
             stderr=subprocess.PIPE,
@@ -54,7 +58,7 @@ class Service:
                 return httpx.get(self.url + path, trust_env=False, **options)
             except httpx.TransportError:
                 assert time.monotonic() < deadline
-                assert self._process.poll() is None, self._process.stderr.read()
+                assert self.process.poll() is None, self.process.stderr.read()
                 time.sleep(0.05)
 
     def post(self, path):
@@ -63,14 +67,14 @@ class Service:
 
     def stop(self):
         """End it as uvicorn is ended, and return its exit code and what it complained about."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
         try:
-            _, complaints = self._process.communicate(timeout=PATIENCE)
+            _, complaints = self.process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self.process.kill()
             raise
-        return self._process.returncode, complaints
+        return self.process.returncode, complaints
 
 
 @pytest.fixture
@@ -85,6 +89,23 @@ def started():
     yield start
     for service in services:
         service.stop()
+
+
+@one_loop
+async def test_each_button_breaks_the_line():
+    """What is pressed is in force, and told; healing takes all of it away, and opens the port again."""
+    async with FaultProxy("127.0.0.1", 9) as proxy, anyio.create_task_group() as tasks:
+        chat = Chat(None, proxy, tasks)
+        for name in FAULTS.keys() - {"heal"}:
+            chat.apply(name)
+        assert {type(toxic) for toxic in proxy.toxics} == {BlackHole, Bandwidth, SegmentLoss}
+        assert set(chat.broken) == {"stall", "slow", "loss", "down"}
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", proxy.port)
+        chat.apply("heal")
+        assert (proxy.toxics, chat.broken) == ((), [])
+        _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.close()
 
 
 def blocks(lines, until):
@@ -326,6 +347,22 @@ def test_a_tab_that_is_offline(started, opened):
     page.call("Network.emulateNetworkConditions", offline=True, **offline)
     page.wait_for_text("#downstream", "offline")
     page.call("Network.emulateNetworkConditions", offline=False, **offline)
+    page.wait_for_text("#downstream", "connected")
+    assert_whole(page)
+
+
+@pytest.mark.proof
+def test_a_service_that_hangs(started, opened):
+    """The page notices the silence, which `EventSource` does not, and goes on when the service does."""
+    service = started()
+    page = opened(service)
+    click(page, "#ask")
+    page.wait("counts.words >= 10")
+    service.process.send_signal(signal.SIGSTOP)
+    try:
+        page.wait_for_text("#downstream", "silent")
+    finally:
+        service.process.send_signal(signal.SIGCONT)
     page.wait_for_text("#downstream", "connected")
     assert_whole(page)
 
