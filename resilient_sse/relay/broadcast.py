@@ -32,6 +32,9 @@ __all__ = ["Broadcast"]
 _STATES = 16
 """So many changes of state a browser may lag behind; older ones are no news."""
 
+_IDS = 1000
+"""So many ids are remembered beyond the events: to count what is missing, and to see an id that comes again."""
+
 _CHUNK_BYTES = 16_384
 """About so much is handed over at once: a replay in few writes, and little that is copied for a slow browser."""
 
@@ -104,7 +107,8 @@ class Broadcast:
         self._ring: deque[tuple[str, bytes]] = deque()  # id and block
         self._bytes = 0
         self._next = 0  # the number of the event that comes next
-        self._numbers: dict[str, int] = {}  # of the ids in the ring
+        self._numbers: dict[str, int] = {}  # of the events with these ids, the newest last
+        self._ambiguous = False
         self._epoch = f"{random.getrandbits(40):x}"
         self._states: deque[tuple[int, int, bytes]] = deque(maxlen=_STATES)  # number, the next event's, block
         self._closed = False
@@ -135,14 +139,15 @@ class Broadcast:
         """
         Send an event to all, and return the id it is sent with.
 
-        That is its own, unless it has none or one that a kept event has already: then one is made, since a browser
-        resumes by id.
+        That is its own, unless it has none: then one is made, since a browser resumes by id.  Once an id has come
+        again, ids do not name events here, and all are made.
 
         Raises:
             ValueError: *event* cannot be written: its id or type contains a line end.
         """
         sent_id = event.id
-        if not sent_id or sent_id in self._numbers:
+        self._ambiguous = self._ambiguous or sent_id in self._numbers
+        if self._ambiguous or not sent_id:
             sent_id = f"{self._epoch}.{self._next}"
         kind = None if event.event == "message" else event.event
         block = wire_event(event.data, id=sent_id, event=kind)
@@ -151,9 +156,9 @@ class Broadcast:
         self._next += 1
         self._bytes += len(block)
         while len(self._ring) > self._history or (len(self._ring) > 1 and self._bytes > self._history_bytes):
-            old_id, old = self._ring.popleft()
-            del self._numbers[old_id]
-            self._bytes -= len(old)
+            self._bytes -= len(self._ring.popleft()[1])
+        if len(self._numbers) > self._history + _IDS:
+            del self._numbers[next(iter(self._numbers))]
         self._wake()
         return sent_id
 
@@ -181,9 +186,9 @@ class Broadcast:
         Return the body of one response, as for a `StreamingResponse`; it ends behind `close`.
 
         Args:
-            last_event_id: What the browser has sent, in the header `Last-Event-ID` or as your page sends it.  An
-                id that is not kept any more, or never was, is answered with a `stream_gap` of the kind
-                `"unresumable"` and all that is kept.
+            last_event_id: What the browser has sent, in the header `Last-Event-ID` or as your page sends it.  One
+                that is not known here is answered with a `stream_gap` of the kind `"unresumable"`, and with all
+                that is kept.
         """
         opening = b":\n\n"
         if self._retry is not None:

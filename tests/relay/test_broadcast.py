@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import anyio
@@ -12,7 +13,7 @@ from resilient_sse import RetriesExhaustedError, ServerSentEvent
 from resilient_sse._core.parser import Block, Parser, RetryHint
 from resilient_sse.relay import Broadcast
 from resilient_sse.testing import event, virtual_backend
-from tests.client.support import make, numbered
+from tests.client.support import make, numbered, one_loop
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -194,15 +195,30 @@ async def test_ids_of_another_process_are_not_mistaken():
     assert browser.told("stream_gap")[0]["kind"] == "unresumable"
 
 
-async def test_an_id_that_is_not_kept_any_more():
-    """The browser is told that it cannot resume, and gets all that is kept."""
+async def test_an_event_that_is_not_kept_any_more():
+    """The browser is told how many it has missed, and gets what is kept."""
     broadcast = Broadcast(history=3)
     publish(broadcast, *range(10))
     broadcast.close()
     browser = Browser(broadcast, "2")
     assert await browser.to_the_end() == ["7", "8", "9"]
-    gap = {"kind": "unresumable", "after_id": "2", "before_id": None, "missing": None}
+    gap = {"kind": "hole", "after_id": "2", "before_id": "7", "missing": 4}
     assert browser.told("stream_gap") == [gap]
+
+
+async def test_an_id_that_is_not_known():
+    """Never given out here, or too long ago: the browser is told so, and gets all that is kept."""
+    broadcast = Broadcast(history=3)
+    publish(broadcast, *range(2000))
+    broadcast.close()
+    for unknown in ("another's", "990"):
+        browser = Browser(broadcast, unknown)
+        assert await browser.to_the_end() == ["1997", "1998", "1999"]
+        gap = {"kind": "unresumable", "after_id": unknown, "before_id": None, "missing": None}
+        assert browser.told("stream_gap") == [gap]
+    browser = Browser(broadcast, "997")
+    await browser.to_the_end()
+    assert browser.told("stream_gap")[0]["missing"] == 999
 
 
 async def test_a_new_browser_begins_live_or_at_the_first():
@@ -238,16 +254,18 @@ async def test_a_slow_browser_is_told_what_it_has_missed():
 
 
 async def test_what_is_kept_is_bounded_in_bytes_too():
-    """Large events push out more; the newest stays, however large; ids that are gone are forgotten."""
+    """Large events push out more; the newest stays, however large; ids are forgotten some time later."""
     broadcast = Broadcast(history_bytes=1000, start="first")
     for number in range(50):
         broadcast.publish(sent(number, data="x" * 300))
-    assert len(broadcast._ring) == len(broadcast._numbers) == 3
+    assert len(broadcast._ring) == 3
     assert broadcast._bytes <= 1000
     broadcast.publish(sent(50, data="y" * 5000))
-    assert len(broadcast._ring) == len(broadcast._numbers) == 1
+    assert len(broadcast._ring) == 1
     broadcast.close()
     assert await Browser(broadcast).to_the_end() == ["y" * 5000]
+    publish(broadcast, *range(51, 3000))
+    assert len(broadcast._numbers) == 2000
 
 
 async def test_states_do_not_push_out_events(script):
@@ -311,6 +329,40 @@ async def test_browsers_do_not_come_back_all_at_once():
     silent = Broadcast(retry=None)
     silent.close()
     assert [piece async for piece in silent.subscribe()] == [b":\n\n"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+@one_loop
+async def test_any_order_of_reading_losing_and_coming_back(seed):
+    """Whatever browsers do, what one sees rises, and a step over some is told before, with their number."""
+    draw = random.Random(seed)
+    broadcast = Broadcast(history=draw.randint(1, 20), history_bytes=draw.choice([400, 10**6]), heartbeat=0.1)
+    browsers, published = [Browser(broadcast) for _ in range(4)], 0
+    for _ in range(200):
+        at, action = draw.randrange(4), draw.random()
+        if action < 0.6:
+            for _ in range(draw.choice([1, 1, 5, 30])):
+                published += 1
+                event_id = draw.choice([str(published), None, "the same"])
+                broadcast.publish(ServerSentEvent(id=event_id, data=str(published)))
+        elif action < 0.9:
+            await browsers[at].read()
+        else:  # it loses the connection, and comes back
+            old, browsers[at] = browsers[at], Browser(broadcast, browsers[at].last_event_id)
+            browsers[at].seen = old.seen
+    broadcast.close()
+    for browser in browsers:
+        await browser.to_the_end()
+        last, due = None, set()
+        for kind, data in browser.seen:
+            if kind == "stream_gap":
+                missing = json.loads(data)["missing"]
+                due = None if missing is None or due is None else {missing}
+            elif kind == "message":
+                if last is not None and due is not None:
+                    assert int(data) - last - 1 in (due or {0})
+                last, due = int(data), set()
+        assert last is None or last == published
 
 
 @pytest.mark.parametrize(
