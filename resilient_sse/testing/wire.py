@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import NoneType
 
+from resilient_sse._core.wire import LINE_END, event
 from resilient_sse.testing.checks import check, check_seconds
 
 __all__ = ["Pause", "comment", "event", "gzipped", "pause", "sliced"]
-
-LINE_END = re.compile(r"\r\n|\r|\n")
-"""The three line ends of the standard; `str.splitlines` knows ten."""
 
 GZIP_WINDOW = 31
 """zlib's word for a gzip wrapper around the largest window."""
@@ -41,39 +37,6 @@ class Pause:
 def pause(seconds: float) -> Pause:
     """Keep silent for so many *seconds* before whatever comes next; errors as of `Pause`."""
     return Pause(seconds)
-
-
-def event(data: str, *, id: str | None = None, event: str | None = None, retry: int | None = None) -> bytes:  # noqa: A002 - the standard's names
-    """
-    Write one event, blank line included.
-
-    Args:
-        data: The text; it becomes one `data:` line for each of its lines.
-        id: The event's id; `""` clears the id in force, `None` (the default) writes no id.
-        event: The event type; `None` (the default) writes none.
-        retry: The reconnection time, in milliseconds; `None` (the default) writes none.
-
-    Raises:
-        TypeError: An argument has another type; data that is no text needs `json.dumps` or the like.
-        ValueError: *id* or *event* contains a line end, *id* contains a NUL, or *retry* is negative.
-    """
-    check("data", data, str, "a string: call json.dumps() or the like before")
-    check("id", id, (str, NoneType), "a string")
-    check("event", event, (str, NoneType), "a string")
-    check("retry", retry, (int, NoneType), "a whole number of milliseconds")
-    lines: list[str] = []
-    if event is not None:
-        lines.append(f"event: {_one_line('event', event)}")
-    if id is not None:
-        if "\0" in id:
-            raise ValueError("id must not contain a NUL: clients would ignore it")
-        lines.append(f"id: {_one_line('id', id)}")
-    if retry is not None:
-        if retry < 0:
-            raise ValueError(f"retry must not be negative, not {retry!r}")
-        lines.append(f"retry: {retry}")
-    lines.extend(f"data: {line}" for line in LINE_END.split(data))
-    return ("\n".join(lines) + "\n\n").encode()
 
 
 def comment(text: str = "") -> bytes:
@@ -143,12 +106,6 @@ def encoded(parts: tuple[bytes | Pause, ...], *, gzip: bool, complete: bool) -> 
             yield compressor.compress(part) if compressor else part
     if compressor and complete:
         yield compressor.finish()
-
-
-def _one_line(name: str, value: str) -> str:
-    if LINE_END.search(value):
-        raise ValueError(f"{name} must be a single line, not {value!r}")
-    return value
 
 
 def counted(number: int, noun: str) -> str:

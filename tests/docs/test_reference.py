@@ -5,7 +5,7 @@ import re
 import pytest
 
 import resilient_sse
-from resilient_sse import checkpoints, resume, testing
+from resilient_sse import checkpoints, relay, resume, testing
 from tests.docs.pages import DOCS, FENCE, text_of
 
 DIRECTIVE = re.compile(r"^\.\. (?:auto\w+|py:\w+):: (\w+)$", re.MULTILINE)
@@ -39,6 +39,7 @@ def test_documented_names_exist():
         (resilient_sse, ROOT_PAGES),
         (checkpoints, ["reference/checkpoints.md"]),
         (resume, ["reference/resume.md"]),
+        (relay, ["reference/broadcast.md"]),
         (testing, ["reference/testing.md"]),
     ):
         asked = {
@@ -80,6 +81,7 @@ def members(thing):
             (resilient_sse, ROOT_PAGES),
             (checkpoints, ["reference/checkpoints.md"]),
             (resume, ["reference/resume.md"]),
+            (relay, ["reference/broadcast.md"]),
             (testing, ["reference/testing.md"]),
         )
         for page in pages
