@@ -14,6 +14,7 @@ from resilient_sse.cli.demo import demo
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.fault import fault
 from resilient_sse.cli.load import load
+from resilient_sse.cli.probe import probe
 from resilient_sse.cli.relay import relay
 from resilient_sse.cli.report import report
 from resilient_sse.cli.rules import rules
@@ -38,7 +39,7 @@ class _Commands(click.Group):
 @click.group(
     _PROGRAM,
     cls=_Commands,
-    commands=[demo, tail, relay, top, rules, serve, fault, report, load],
+    commands=[demo, tail, probe, relay, top, rules, serve, fault, report, load],
     no_args_is_help=False,
     context_settings=SETTINGS,
     help="Server-Sent Events that survive drops, stalls and restarts.",

@@ -11,7 +11,7 @@ import click
 
 from resilient_sse.cli.arguments import COUNT, checked, command, option, refuse
 from resilient_sse.cli.exits import Exit, complain, explain
-from resilient_sse.cli.tail import HEADER, URL
+from resilient_sse.cli.request import HEADER, URL
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import re
@@ -25,73 +24,26 @@ from resilient_sse.cli.arguments import (
     checked,
     command,
     option,
-    refuse,
 )
 from resilient_sse.cli.exits import Exit, complain, explain
 from resilient_sse.cli.output import Output, escape
+from resilient_sse.cli.request import NETWORK, client_of, request_of, request_options
 
 if TYPE_CHECKING:
-    import httpx
-
     from resilient_sse import Gap, ResilientStream, ServerSentEvent, StateChange
     from resilient_sse._core.ports import Fact
 
-__all__ = ["HEADER", "URL", "tail"]
+__all__ = ["tail"]
 
 Form: TypeAlias = "Callable[[ServerSentEvent], str]"
 
 _FIELDS: Final = ("event", "data", "id", "last_event_id", "retry", "connection")
-
-_NETWORK: Final = ("insecure", "cacert", "cert", "key", "proxy")
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 # Continuation lines start with this, so that data cannot pretend to be the next event.
 _INDENT: Final = "    "
 
 # What JSON may carry as it is, but a terminal should not be sent.
 _UNSAFE_IN_JSON: Final = re.compile("[\x7f-\x9f]")
-
-
-def _url(text: str) -> str:
-    if "://" in text:
-        return text
-    return f"http://localhost{text}" if text.startswith(":") else f"http://{text}"
-
-
-def _header(text: str) -> tuple[str, str]:
-    if text.endswith(";") and ":" not in text:  # curl's way to send an empty value
-        text = f"{text[:-1]}:"
-    name, colon, value = text.partition(":")
-    if not colon or not _TOKEN.fullmatch(name):
-        raise ValueError(f"{text!r} is not 'Name: value'")
-    value = value.strip(" \t")
-    if any(c in value for c in "\r\n\0"):
-        raise ValueError(f"the value of {name} contains a line end")
-    return name, value
-
-
-def _data(text: str) -> bytes:
-    """Read a part of the body as curl does: a file without its line ends."""
-    if not text.startswith("@"):
-        return os.fsencode(text)
-    try:
-        data = sys.stdin.buffer.read() if text == "@-" else Path(text[1:]).read_bytes()
-    except OSError as error:
-        raise ValueError(f"{text[1:]} cannot be read: {error.strerror}") from error
-    return data.translate(None, b"\r\n\0")
-
-
-def _credentials(text: str) -> tuple[str, str]:
-    name, colon, password = text.partition(":")
-    if colon:
-        return name, password
-    if not sys.stdin.isatty():
-        raise ValueError("USER:PASSWORD is needed where nobody can be asked for the password")
-    try:
-        return name, getpass.getpass(f"Password for {name!r}: ")
-    except EOFError:
-        raise ValueError("no password was given") from None
 
 
 def _types(text: str) -> frozenset[str]:
@@ -101,12 +53,6 @@ def _types(text: str) -> frozenset[str]:
     return types
 
 
-URL: Final = Parsed(_url, "URL")
-HEADER: Final = Parsed(_header, "'NAME: VALUE'")
-_DATA: Final = Parsed(_data, "DATA")
-_USER: Final = Parsed(_credentials, "USER:PASSWORD")
-
-_request = partial(option, section="Request, as curl has it")
 _stream = partial(option, section="Stream")
 _end = partial(option, section="End")
 _output = partial(option, section="Output")
@@ -129,19 +75,7 @@ resilient-sse tail -H 'Authorization: Bearer TOKEN' -d @prompt.json --until '[DO
         141: "the reader of the output went away",
     },
 )
-@click.argument("url", type=URL)
-@_request("-X", "--request", "method", help="GET by default, POST with -d.")
-@_request("-H", "--header", "headers", type=HEADER, multiple=True, help="Repeatable.")
-@_request("-d", "--data", type=_DATA, multiple=True, help="The body; @FILE reads it, @- from standard input.")
-@_request("-u", "--user", "auth", type=_USER, help="A password that is not given is asked for.")
-@_request("-k", "--insecure", is_flag=True, help="Trust any certificate.")
-@_request("--cacert", type=_FILE, without=["insecure"], help="Trust the certificates in this file only.")
-@_request("--cert", type=_FILE, help="Your own certificate, and its key unless --key has it.")
-@_request("--key", type=_FILE, help="The key of --cert.")
-@_request("-x", "--proxy", metavar="URL", help="Instead of the proxy that the environment names.")
-@_request("--connect-timeout", type=SECONDS_OR_NONE, default=10.0, help="For the connection, or none.")
-@_request("-L", "--location", is_flag=True, expose_value=False, help="Ignored: redirects are followed.")
-@_request("-N", "--no-buffer", is_flag=True, expose_value=False, help="Ignored: nothing is ever buffered.")
+@request_options
 @_stream("--last-event-id", metavar="ID", help="Resume after this id.")
 @_stream(
     "--checkpoint",
@@ -190,7 +124,8 @@ def tail(
     import anyio
 
     talk = _Talk(verbose=verbose, timestamps=timestamps)
-    client = _client(**{name: given.pop(name) for name in _NETWORK})
+    network = {name: given.pop(name) for name in NETWORK}
+    client = client_of(**network) if any(network.values()) else None
     with checked():
         stream = _made(url, client=client, observers=[talk.observe] if verbose else [], **given)
     if not quiet:
@@ -226,12 +161,7 @@ def _made(
         # All that tells streams apart; a query may hold secrets, so it is not written down.
         asked = "\0".join((given["method"] or "", url, *map(repr, data)))
         given["checkpoint_key"] = sha256(asked.encode()).hexdigest()
-    given["headers"] = [*given["headers"]]
-    given["method"] = given["method"] or ("POST" if data else "GET")
-    if data:
-        given["content"] = b"&".join(data)
-        if "content-type" not in {name.lower() for name, _ in given["headers"]}:
-            given["headers"].append(("Content-Type", "application/x-www-form-urlencoded"))
+    given |= request_of(given["method"], given["headers"], data)
     if no_reconnect:
         given["max_retries"] = 0
     if until is not None:
@@ -244,38 +174,6 @@ def _made(
     if complete_on_eof or no_reconnect:
         given["on_eof"] = "complete"
     return ResilientStream(url, **given)
-
-
-def _client(
-    *, insecure: bool, cacert: Path | None, cert: Path | None, key: Path | None, proxy: str | None
-) -> httpx.AsyncClient | None:
-    """Make a client that trusts, shows and goes through what was asked for; `None` if nothing was."""
-    if key and not cert:
-        refuse("--key is the key of a certificate; give --cert, too")
-    if not (insecure or cacert or cert or proxy):
-        return None
-    import ssl
-    from importlib.metadata import version
-
-    import httpx
-
-    used = f"--cacert {cacert}"
-    try:
-        context = ssl.create_default_context(cafile=cacert) if cacert else httpx.create_ssl_context()
-        if insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if cert:
-            used = f"--cert {cert}"
-            context.load_cert_chain(cert, key)
-        if proxy:
-            used = "--proxy"  # whose value may hold a password
-            proxy = proxy if "://" in proxy else f"http://{proxy}"
-        # The name that a stream without a client gives itself.
-        agent = {"User-Agent": f"resilient-sse/{version('resilient-sse')}"}
-        return httpx.AsyncClient(verify=context, proxy=proxy, headers=agent)
-    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
-        refuse(f"{used} cannot be used: {error}")
 
 
 async def _run(

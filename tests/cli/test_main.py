@@ -17,7 +17,7 @@ from resilient_sse.cli.exits import Exit, complain
 from tests.cli.parsing import parse
 from tests.docs.pages import PAGES, ROOT, fences
 
-COMMANDS = ["demo", "tail", "relay", "top", "rules", "serve", "fault", "report", "load"]
+COMMANDS = ["demo", "tail", "probe", "relay", "top", "rules", "serve", "fault", "report", "load"]
 PAGE = Path(__file__).parents[2] / "docs/use/use-the-command-line.md"
 
 
@@ -108,7 +108,7 @@ before = {*sys.modules}  # an environment may have its own reasons to import thi
 from resilient_sse.cli import main
 def new():
     return sorted({name.partition(".")[0] for name in {*sys.modules} - before} & {*sys.argv[1:]})
-names = ("tail", "relay", "top", "rules", "serve", "fault", "load")
+names = ("tail", "probe", "relay", "top", "rules", "serve", "fault", "load")
 codes = [main(["--help"]), *(main([name, "--help"]) for name in names)]
 os.environ["_RESILIENT_SSE_COMPLETE"] = "bash_complete"
 os.environ |= {"COMP_WORDS": "resilient-sse tail --", "COMP_CWORD": "2"}
@@ -122,7 +122,7 @@ print(json.dumps([codes, light, new()]))
     heavy = ["starlette", "sse_starlette", "uvicorn", "rich", "trio", "httpx", "anyio", "ssl"]
     done = python(code, *heavy)
     codes, light, tail = json.loads(done.stdout.splitlines()[-1])
-    assert codes == [0] * 9 + [1]
+    assert codes == [0] * 10 + [1]
     assert light == []
     assert not {*tail} & {*heavy[:4]}  # trio is imported by httpcore, where it is installed
 

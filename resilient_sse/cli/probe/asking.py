@@ -1,0 +1,203 @@
+"""The connections of a probe: which there are, how long each is listened to, and when there is enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from resilient_sse._client.log import redacted
+from resilient_sse._client.request import RequestTemplate
+from resilient_sse._client.transport.connection import Connection
+from resilient_sse._client.transport.errors import raise_translated, translated
+from resilient_sse._client.transport.redirects import exchange
+from resilient_sse._core.errors import ResilientSSEError
+from resilient_sse._core.events import Opened
+from resilient_sse.cli.probe.resuming import RESUMES, Outcome, Way, compare, ways_of
+from resilient_sse.cli.probe.seen import Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from resilient_sse._client.request import PreparedRequest
+
+__all__ = ["Findings", "Probe"]
+
+# Up to which share of the time the first connection may last, and asking to resume.
+_LISTENS: Final = 0.7
+_RESUMES: Final = 0.9
+# Seconds for each further answer, unless the first has shown that it takes longer.
+_PATIENCE: Final = 3.0
+# Enough is so many heartbeats and events, or, of a stream that is never quiet, so many events and seconds.
+_BEATS, _EVENTS = 2, 3
+_MANY_EVENTS, _BUSY_SECONDS = 20, 5.0
+_TICK: Final = 0.5
+
+
+@dataclass(slots=True)
+class Findings:
+    """
+    What a probe has seen.
+
+    Attributes:
+        method: Of the request.
+        url: Without credentials and query.
+        once: Whether the request was not sent again, for it may do something.
+        first: The connection that was listened to.
+        way: How the server was asked to resume; `None` if it was not.
+        outcome: What that brought.
+        squeezed: A connection that would have taken gzip; `None` if there was none.
+    """
+
+    method: str
+    url: str
+    once: bool
+    first: Seen
+    way: Way | None = None
+    outcome: Outcome | None = None
+    squeezed: Seen | None = None
+
+
+class Probe:
+    """
+    Asks a server, listens, asks it to resume, and asks for a compressed answer.
+
+    Args:
+        client: Who asks.
+        request: The arguments of a `RequestTemplate`.
+        auth: Credentials, as httpx takes them.
+        connect_timeout: Seconds for each connection.
+        seconds: For all of it.
+        again: Whether a request that may do something is sent again.
+        resume_param: A query parameter by which the server may resume.
+        tell: Is told what is waited for.
+
+    Raises:
+        ValueError: The request cannot be made.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        request: dict[str, Any],
+        *,
+        auth: tuple[str, str] | None = None,
+        connect_timeout: float | None = 10.0,
+        seconds: float = 45.0,
+        again: bool = False,
+        resume_param: str | None = None,
+        tell: Callable[[str], object] = lambda _text: None,
+    ) -> None:
+        self._client = client
+        self._request = request
+        self._template = RequestTemplate(**request)
+        limits = dict.fromkeys(("connect", "write", "pool"), connect_timeout)
+        self._options: dict[str, Any] = {"extensions": {"timeout": {**limits, "read": None}}}
+        if credentials := auth or self._template.userinfo:
+            self._options["auth"] = credentials
+        self._seconds = seconds
+        self._once = not (self._template.repeatable or again)
+        self._param = resume_param
+        self._tell = tell
+
+    async def run(self) -> Findings:
+        """
+        Do it.
+
+        Raises:
+            ResilientSSEError: There is no answer at all.
+        """
+        start = anyio.current_time()
+        request = await self._template.prepare(None)
+        first = await self._listen(request, "events", start + _LISTENS * self._seconds, _is_enough)
+        found = Findings(request.method, redacted(request.url), self._once, first)
+        if first.is_stream:
+            patience = max(_PATIENCE, 2 * (first.first_event or 0.0))
+            await self._resume(found, patience, start + _RESUMES * self._seconds)
+            if not self._once:
+                until = min(anyio.current_time() + patience, start + self._seconds)
+                found.squeezed = await self._listen(request, "gzip", until, _is_readable, encoding="gzip")
+        return found
+
+    async def _resume(self, found: Findings, patience: float, until: float) -> None:
+        """Try the ways to resume until one works; note it, or else the first with what it brought."""
+        first, url = found.first, self._template.url
+        answer = Opened(connection=1, status=first.status, headers=first.headers, last_event_id=None, url=url)
+        for way in ways_of(first, method=found.method, param=self._param):
+            template = RequestTemplate(**self._request, resume=way.dialect.get("resume"))
+            request = await template.prepare(way.position, answer)
+            now = anyio.current_time()
+            if now >= until or (self._once and request.method == found.method):
+                continue
+            what = f"what follows {way.position[:40]}"
+            outcome = compare(way, await self._listen(request, what, min(now + patience, until), way.ends_in))
+            if found.way is None or outcome.kind in RESUMES:
+                found.way, found.outcome = way, outcome
+            if outcome.kind in RESUMES:
+                return
+
+    async def _listen(
+        self,
+        request: PreparedRequest,
+        what: str,
+        until: float,
+        is_enough: Callable[[Seen], bool],
+        *,
+        encoding: str = "identity",
+    ) -> Seen:
+        """Send a request and take what comes until it is enough, or until a moment of the event loop's clock."""
+        is_first = encoding == "identity" and request.cursor is None
+        seen, began, clock = Seen(), anyio.current_time(), anyio.current_time
+        connection: Connection | None = None
+        self._tell("waiting for the response headers")
+        try:
+            with anyio.CancelScope(deadline=until):
+                response = await exchange(self._client, request, encoding=encoding, options=self._options)
+                connection = Connection(response)
+                seen.headers_at = clock() - began
+                seen.status, seen.headers = connection.status, connection.headers
+                seen.version = response.extensions.get("http_version", b"HTTP/1.1").decode("ascii", "replace")
+            if connection is not None and seen.is_stream:
+                seen.ended = _coding_trouble(connection)
+                while not (seen.ended or seen.is_full or is_enough(seen)) and clock() < until:
+                    self._tell(f"waiting for {what}: {seen} in {clock() - began:.0f} s")
+                    # No scope around it: a read that is woken goes on, and would leave it in the wrong order.
+                    data = await connection.receive(min(_TICK, until - clock()))
+                    seen.seconds = clock() - began
+                    if data is None:
+                        seen.ended = "eof"
+                    elif data:
+                        seen.take(data, seen.seconds)
+        except Exception as exc:  # noqa: BLE001 - raised again, unless it is the network's
+            error = translated(exc, opened=connection is not None)
+            if not isinstance(error, ResilientSSEError) or (is_first and connection is None):
+                raise_translated(exc, opened=False)
+            seen.ended = getattr(error, "detail", "") or str(error)
+        finally:
+            seen.seconds = clock() - began
+            if connection is not None:
+                await connection.source.end()
+                await connection.aclose()
+        return seen
+
+
+def _coding_trouble(connection: Connection) -> str:
+    """Undo the content coding, if there is one; say what cannot be undone."""
+    try:
+        connection.decode()
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _is_enough(seen: Seen) -> bool:
+    events = len(seen.events)
+    quiet = len(seen.beats) >= _BEATS and events >= _EVENTS
+    return quiet or (events >= _MANY_EVENTS and seen.seconds >= _BUSY_SECONDS)
+
+
+def _is_readable(seen: Seen) -> bool:
+    return seen.count > 0 or "content-encoding" not in seen.headers

@@ -1,0 +1,301 @@
+"""The checklist for servers, held against what a probe has seen.  Pure: findings in, verdicts out."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from resilient_sse.cli.probe.resuming import RESUMES
+from resilient_sse.cli.probe.seen import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resilient_sse.cli.probe.asking import Findings
+    from resilient_sse.cli.probe.seen import Seen
+
+__all__ = ["FAIL", "NOT_SEEN", "OK", "WARN", "Check", "check_all"]
+
+OK: Final = "ok"
+WARN: Final = "warn"
+FAIL: Final = "fail"
+NOT_SEEN: Final = "not seen"
+
+Judged: TypeAlias = tuple[str, str]
+"""The verdict, and what was found."""
+
+
+class Check(NamedTuple):
+    """
+    A point of the checklist.
+
+    Attributes:
+        id: Its name.
+        verdict: `OK`, `WARN`, `FAIL`, or `NOT_SEEN` where nothing came that would tell.
+        found: What was seen.
+        change: What to change; empty where all is well.
+    """
+
+    id: str
+    verdict: str
+    found: str
+    change: str
+
+
+# A client's default `stall_timeout`, and half of it: at most so many seconds between two heartbeats.
+_STALL: Final = 30.0
+_OFTEN: Final = 15.5
+# So long a silence without a heartbeat means that there are none: the list asks for one every 10 s.
+_QUIET: Final = 20.0
+_SLOW_HEADERS: Final = 1.0
+# Seconds of silence that make an arrival one of its own, and those between the halves of an event that is held.
+_APART: Final = 0.5
+_HELD: Final = 0.25
+# So many events at once are a burst; so few bytes in so many reads are a trickle.
+_BURST: Final = 3
+_READS, _BYTES = 20, 8
+_DIGITS: Final = 18
+# Of what a server says in a header.
+_LONGEST: Final = 200
+
+
+def check_all(found: Findings) -> list[Check]:
+    """Go through the list; of an answer that is no event stream there is but one thing to say."""
+    points = _POINTS if found.first.is_stream else _POINTS[:1]
+    judged = [(name, *check(found), change) for name, check, change in points]
+    return [
+        Check(name, verdict, what[:_LONGEST], change * (verdict != OK))
+        for name, verdict, what, change in judged
+    ]
+
+
+_POINTS: list[tuple[str, Callable[[Findings], Judged], str]] = []
+
+
+def _point(change: str) -> Callable[[Callable[[Findings], Judged]], None]:
+    """Put a function on the list, with what to change where its verdict is not `OK`."""
+    return lambda check: _POINTS.append((check.__name__.replace("_", "-"), check, change))
+
+
+# --- The answer
+
+
+@_point("Check path, method and credentials; send status 200 and Content-Type: text/event-stream.")
+def answer(found: Findings) -> Judged:
+    first = found.first
+    if not first.status:
+        return FAIL, f"no response headers in {first.seconds:.1f} s{_why(first)}"
+    if first.is_stream:
+        return OK, f"status {first.status}"
+    return FAIL, f"status {first.status}, content type {first.headers.get('content-type', 'none')[:60]}"
+
+
+@_point("Flush the headers as soon as the request is accepted; what buffers on the way holds them, too.")
+def headers(found: Findings) -> Judged:
+    at, first_byte = found.first.headers_at, found.first.first_byte
+    together = at >= _SLOW_HEADERS and first_byte is not None and first_byte - at < _HELD
+    return WARN if at >= _SLOW_HEADERS else OK, f"after {at:.2f} s{', with the first byte' * together}"
+
+
+@_point("Send text/event-stream; charset=utf-8: it is UTF-8 whatever is said.")
+def content_type(found: Findings) -> Judged:
+    kind = found.first.headers["content-type"]
+    charset = re.search(r"charset=\"?([\w-]+)", kind, re.IGNORECASE)
+    return WARN if charset and charset[1].lower() not in ("utf-8", "utf8") else OK, kind
+
+
+@_point(
+    "Speak HTTP/1.1 with chunks on a connection that is kept (nginx: proxy_http_version 1.1), or "
+    "HTTP/2: otherwise a cut looks like an end."
+)
+def framing(found: Findings) -> Judged:
+    version, headers = found.first.version, found.first.headers
+    if version == "HTTP/1.0":
+        return FAIL, version
+    if "content-length" in headers:
+        return WARN, f"Content-Length: {headers['content-length'][:20]}, so it was known before it was sent"
+    if version == "HTTP/1.1" and "transfer-encoding" not in headers:
+        return WARN, "HTTP/1.1 without chunks"
+    if "close" in headers.get("connection", "").lower():
+        return WARN, f"{version}, Connection: close"
+    return OK, f"{version}, {headers.get('transfer-encoding', 'in frames')}"
+
+
+@_point("Send Cache-Control: no-cache, or a cache may answer.")
+def cache_control(found: Findings) -> Judged:
+    value = found.first.headers.get("cache-control", "").lower()
+    if "no-cache" in value or "no-store" in value:
+        return OK, value
+    return FAIL if re.search(r"public|max-age=[1-9]", value) else WARN, value or "none"
+
+
+@_point("Send X-Accel-Buffering: no, and nginx does not hold events back.")
+def x_accel_buffering(found: Findings) -> Judged:
+    value = found.first.headers.get("x-accel-buffering", "").lower()
+    if not value:
+        return NOT_SEEN, "none; nginx takes the header out of what it hands on"
+    return OK if value == "no" else FAIL, value
+
+
+@_point("Do not compress text/event-stream, or flush the compressor after each event.")
+def compression(found: Findings) -> Judged:
+    first, squeezed = found.first, found.squeezed
+    if coding := first.headers.get("content-encoding", "").replace("identity", "")[:40]:
+        return FAIL, f"{coding}, which was not asked for"
+    if squeezed is None:
+        return NOT_SEEN, f"{found.method} was sent once, without asking for it"
+    if squeezed.status and not squeezed.is_stream:
+        return NOT_SEEN, f"a client that takes gzip gets status {squeezed.status}"
+    coding = squeezed.headers.get("content-encoding", "")[:40]
+    if squeezed.status and not coding:
+        return OK, "none, also for a client that takes gzip"
+    if squeezed.items:
+        return OK, f"{coding} for a client that takes it; {squeezed} in {squeezed.seconds:.1f} s"
+    due = first.first_byte is not None and 2 * first.first_byte <= squeezed.seconds
+    told = f"a client that takes gzip can read nothing in {squeezed.seconds:.1f} s{_why(squeezed)}"
+    return FAIL if due else NOT_SEEN, told
+
+
+def _why(seen: Seen) -> str:
+    return seen.ended and f": {seen.ended}"
+
+
+# --- What came, and when
+
+
+@_point(
+    "Flush after each event.  Switch buffering off in what stands before the server (nginx: "
+    "proxy_buffering off, or X-Accel-Buffering: no)."
+)
+def buffering(found: Findings) -> Judged:
+    first, arrivals = found.first, found.first.arrivals
+    if not arrivals:
+        return WARN if first.ended in ("", "eof") else NOT_SEEN, f"not one byte in {first.seconds:.1f} s"
+    if first.reads > _READS and first.size < _BYTES * first.reads:
+        return WARN, f"{first.size / first.reads:.1f} bytes at a time"
+    cut = sum(
+        bool(arrival.inside and arrival.items and later.silence >= _HELD)
+        for arrival, later in pairwise(arrivals)
+    )
+    slow = first.headers_at >= _SLOW_HEADERS
+    late = [arrival for arrival in arrivals if arrival.silence >= _APART or (slow and arrival is arrivals[0])]
+    beats = max((arrival.beats for arrival in late), default=0)
+    bursts = [arrival.events for arrival in late if arrival.events >= _BURST]
+    after = f"after up to {first.longest_silence:.1f} s of silence"
+    if beats > 1:
+        return FAIL, f"{beats} heartbeats at once, {after}"
+    if cut:
+        return (
+            FAIL if cut > 1 or bursts else WARN,
+            f"held in the midst of an event, {counted(cut, 'time')}, {after}",
+        )
+    if len(bursts) > 1:
+        return WARN, f"up to {max(bursts)} events at once, {after}"
+    if bursts and slow and len(arrivals) == 1 and first.ended == "eof":
+        return WARN, f"all of it at once, after {first.headers_at:.1f} s"
+    if len(arrivals) < _BURST:
+        return NOT_SEEN, f"too little came to tell: {first}"
+    return OK, f"{first} in {counted(len(arrivals), 'arrival')}"
+
+
+@_point(
+    "Write UTF-8, in lines such as 'id: 7' and 'data: ...', with a blank line after each event, and "
+    "no event of more than a few MiB."
+)
+def event_format(found: Findings) -> Judged:
+    first = found.first
+    if first.trouble:
+        return FAIL, first.trouble
+    if first.size and not first.count:
+        return FAIL, f"{first.size:,} bytes, and no event or comment"
+    if first.arrivals and first.arrivals[-1].inside and first.ended == "eof":
+        return FAIL, "ends with half an event, which clients drop"
+    return OK if first.count else NOT_SEEN, f"{first}, {first.size:,} bytes"
+
+
+@_point(
+    "Send a comment, ': ping', or an event 'heartbeat', after 10 s of silence, with no id or one of its own."
+)
+def heartbeat(found: Findings) -> Judged:
+    first, every = found.first, found.first.cadence
+    taken = {item.id for item in first.items if item.is_beat and item.id} & {
+        event.id for event in first.events
+    }
+    if taken:
+        return (
+            FAIL,
+            f"one has the id of an event, {min(map(str, taken))[:40]}, which is lost if it is resumed after",
+        )
+    if every is None and first.beats:
+        (beat,) = first.beats
+        every, told = beat.silence, f"one, {beat.began - first.headers_at:.1f} s behind the headers"
+    elif every is None:
+        silence = first.longest_silence
+        return FAIL if silence >= _QUIET else NOT_SEEN, f"none in {silence:.1f} s of silence"
+    else:
+        told = f"every {every:.1f} s"
+    return OK if every <= _OFTEN else WARN if every < _STALL else FAIL, told
+
+
+@_point("Give each event an id of its own: a number that rises by one, the same for everybody.")
+def ids(found: Findings) -> Judged:
+    events, outcome = found.first.events, found.outcome
+    ids = [event.id for event in events if event.id]
+    if not events:
+        return NOT_SEEN, "no event came"
+    if found.way and "cursor" in found.way.dialect:
+        return OK, f"positions are read by {found.way.name}"
+    if len(ids) < len(events):
+        return WARN if ids else FAIL, f"{len(events) - len(ids)} of {counted(len(events), 'event')} have none"
+    if outcome and outcome.kind == "renamed":
+        return FAIL, outcome.found
+    if twice := len(events) - len({*events}):
+        return FAIL, f"{counted(twice, 'event')} came again on one connection"
+    if len({*ids}) < len(ids):
+        return WARN, f"{len(ids)} events share {counted(len({*ids}), 'id')}"
+    if not all(name.isascii() and name.isdigit() and len(name) <= _DIGITS for name in ids):
+        return OK, "unique; no numbers, so a hole would not show"
+    numbers = [*map(int, ids)]
+    if back := next((later for former, later in pairwise(numbers) if later < former), None):
+        return FAIL, f"they go back, to {back}"
+    holes = numbers[-1] - numbers[0] + 1 - len(numbers)
+    return WARN if holes else OK, f"{numbers[0]} to {numbers[-1]}, {holes or 'none'} left out"
+
+
+@_point("Keep events, and send first what follows the id in Last-Event-ID: all of it, once, in order.")
+def resume(found: Findings) -> Judged:
+    if found.way and found.outcome:
+        kind, what = found.outcome
+        told = f"by {found.way.name}: {what}"
+        verdict = NOT_SEEN if kind == "nothing" else WARN if kind == "partial" else OK
+        return verdict if kind in {*RESUMES, "nothing"} else FAIL, told
+    if not found.first.events:
+        return NOT_SEEN, "no event came to resume after"
+    if found.once:
+        return NOT_SEEN, f"{found.method} was sent once, for it may do something; --again sends it again"
+    return FAIL, "no event says where to go on"
+
+
+@_point(
+    "End responses in full.  What cuts a silent one is a limit on the way (nginx: "
+    "proxy_read_timeout): send heartbeats more often than that."
+)
+def end(found: Findings) -> Judged:
+    first = found.first
+    silent = f"{first.last_silence:.1f} s of silence"
+    if not first.ended:
+        return (
+            OK,
+            f"open after {first.seconds:.1f} s, of which up to {first.longest_silence:.1f} s were silent",
+        )
+    if first.ended != "eof":
+        return FAIL, f"{first.ended}, after {first.seconds:.1f} s and {silent}"
+    if first.last_silence >= _SLOW_HEADERS:
+        return WARN, f"ended after {silent}: an idle limit"
+    return OK, f"ended cleanly after {first.seconds:.1f} s"
+
+
+@_point("Limit what is kept for a client that does not read; cut it off, and count it.")
+def slow_reader(_found: Findings) -> Judged:
+    return NOT_SEEN, "shows on the server only"

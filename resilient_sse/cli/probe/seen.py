@@ -1,0 +1,203 @@
+"""What one connection showed: its answer, what came when, and how it ended.  No verdicts, and no I/O."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from resilient_sse._core.events import Comment
+from resilient_sse._core.outage import is_event_stream
+from resilient_sse._core.parser import Block, Parser
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Arrival", "Item", "Seen", "counted"]
+
+_HEARTBEATS: Final = frozenset({"heartbeat", "ping", "keepalive", "keep-alive", "keep_alive"})
+
+# A server that sends without end is listened to up to here: twice what one event may have.
+_MOST_ITEMS: Final = 1_000
+_MOST_BYTES: Final = 32 * 1024 * 1024
+
+# Seconds between reads that belong together: chunks of one segment, and a machine that is busy.
+_TOGETHER: Final = 0.02
+# A first comment this soon is a greeting, and tells nothing about a rhythm.
+_GREETING: Final = 0.5
+# Silences that differ by less than this share are the same.
+_EVEN: Final = 0.2
+
+
+class Item(NamedTuple):
+    """An event, or a comment, which has no type."""
+
+    event: str | None
+    data: str
+    id: str | None = None
+
+    @property
+    def is_beat(self) -> bool:
+        """Whether it only shows life."""
+        return self.event is None or self.event in _HEARTBEATS
+
+
+@dataclass(slots=True, eq=False)
+class Arrival:
+    """
+    What came at once.
+
+    Attributes:
+        began: When its first byte came, in seconds from the request.
+        ended: When its last one did.
+        silence: How long nothing had come before it.
+        items: What it completed.
+        inside: Whether it ends in the midst of an event.
+    """
+
+    began: float
+    ended: float
+    silence: float
+    items: list[Item] = field(default_factory=list[Item])
+    inside: bool = False
+
+    @property
+    def events(self) -> int:
+        """How many events it has, without heartbeats."""
+        return sum(not item.is_beat for item in self.items)
+
+    @property
+    def beats(self) -> int:
+        """How many heartbeats of one kind it has; the lines of one comment are of different kinds."""
+        kinds = [re.sub(r"\d+", "0", f"{item.event}:{item.data}") for item in self.items if item.is_beat]
+        return max(Counter(kinds).values(), default=0)
+
+
+@dataclass(slots=True)
+class Seen:
+    """
+    One connection.
+
+    Attributes:
+        status: Of the answer; 0 while there is none.
+        version: Of the protocol.
+        headers: Those of the answer, names in lower case.
+        headers_at: When they were there, in seconds from the request.
+        arrivals: What came.
+        reads: How often something came.
+        size: How many bytes, decoded.
+        count: How many events and comments.
+        ended: How the server ended it: `""` if it did not, `"eof"`, or in words.
+        trouble: What cannot be read in it, in words.
+        seconds: How long it was watched, from the request on.
+    """
+
+    status: int = 0
+    version: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    headers_at: float = 0.0
+    arrivals: list[Arrival] = field(default_factory=list[Arrival])
+    reads: int = 0
+    size: int = 0
+    count: int = 0
+    ended: str = ""
+    trouble: str = ""
+    seconds: float = 0.0
+    _parser: Parser = field(default_factory=Parser, repr=False)
+    _utf8: codecs.IncrementalDecoder = field(
+        default_factory=codecs.getincrementaldecoder("utf-8"), repr=False
+    )
+
+    def take(self, data: bytes, at: float) -> None:
+        """Note bytes that came."""
+        self.reads += 1
+        self.size += len(data)
+        before = self.arrivals[-1].ended if self.arrivals else self.headers_at
+        if not self.arrivals or at - before > _TOGETHER:
+            self.arrivals.append(Arrival(at, at, at - before))
+        arrival = self.arrivals[-1]
+        arrival.ended = at
+        for item in self._parser.feed(data):
+            if isinstance(item, Comment):
+                arrival.items.append(Item(None, item.text))
+            elif isinstance(item, Block) and item.data is not None:
+                arrival.items.append(Item(item.event or "message", item.data, item.id))
+            self.count += 1
+        arrival.inside = self._parser.finish()
+        try:
+            self._utf8.decode(data)
+        except UnicodeDecodeError as error:
+            self.trouble = f"bytes that are no UTF-8: {bytes(error.object[error.start :][:4])!r}"
+        if self._parser.overflow is not None:
+            self.trouble = str(self._parser.overflow)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the answer is an event stream."""
+        return self.status in (200, 201) and is_event_stream(self.headers.get("content-type", ""))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more is to be read, or cannot be."""
+        return self._parser.overflow is not None or self.size > _MOST_BYTES or self.count > _MOST_ITEMS
+
+    @property
+    def items(self) -> list[Item]:
+        """All events and comments."""
+        return [item for arrival in self.arrivals for item in arrival.items]
+
+    @property
+    def events(self) -> list[Item]:
+        """The events, without heartbeats."""
+        return [item for item in self.items if not item.is_beat]
+
+    @property
+    def first_byte(self) -> float | None:
+        """When the first byte of the body came."""
+        return self.arrivals[0].began if self.arrivals else None
+
+    @property
+    def first_event(self) -> float | None:
+        """When the first event was complete."""
+        return next((arrival.ended for arrival in self.arrivals if arrival.events), None)
+
+    @property
+    def last_silence(self) -> float:
+        """How long nothing had come at the end."""
+        return self.seconds - (self.arrivals[-1].ended if self.arrivals else self.headers_at)
+
+    @property
+    def longest_silence(self) -> float:
+        """The longest silence behind the headers."""
+        return max([self.last_silence, *(arrival.silence for arrival in self.arrivals)])
+
+    @property
+    def beats(self) -> list[Arrival]:
+        """What brought heartbeats, without a greeting."""
+        since = self.headers_at + _GREETING
+        late = (arrival for arrival in self.arrivals if arrival.began > since)
+        return [arrival for arrival in late if any(item.is_beat for item in arrival.items)]
+
+    @property
+    def cadence(self) -> float | None:
+        """After how many seconds another heartbeat comes, if there was another."""
+        beats = self.beats
+        if len(beats) < 2:  # noqa: PLR2004
+            return None
+        silences = [beat.silence for beat in beats]
+        if max(silences) - min(silences) < _EVEN * max(silences):  # each event puts it off
+            return median(silences)
+        return median(later.began - beat.began for beat, later in pairwise(beats))
+
+    def __str__(self) -> str:
+        """Tell what came."""
+        return f"{counted(len(self.events), 'event')}, {counted(len(self.beats), 'heartbeat')}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -1,0 +1,152 @@
+"""What is asked of a server, as curl has it: the options, and the client and the request that they make."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
+
+import click
+
+from resilient_sse.cli.arguments import SECONDS_OR_NONE, Parsed, option, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import httpx
+
+__all__ = ["HEADER", "NETWORK", "URL", "client_of", "request_of", "request_options"]
+
+NETWORK: Final = ("insecure", "cacert", "cert", "key", "proxy")
+"""The arguments of `client_of`."""
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+
+class Asked(TypedDict):
+    """The arguments of a stream that make its request."""
+
+    method: str
+    headers: list[tuple[str, str]]
+    content: bytes | None
+
+
+def _url(text: str) -> str:
+    if "://" in text:
+        return text
+    return f"http://localhost{text}" if text.startswith(":") else f"http://{text}"
+
+
+def _header(text: str) -> tuple[str, str]:
+    if text.endswith(";") and ":" not in text:  # curl's way to send an empty value
+        text = f"{text[:-1]}:"
+    name, colon, value = text.partition(":")
+    if not colon or not _TOKEN.fullmatch(name):
+        raise ValueError(f"{text!r} is not 'Name: value'")
+    value = value.strip(" \t")
+    if any(c in value for c in "\r\n\0"):
+        raise ValueError(f"the value of {name} contains a line end")
+    return name, value
+
+
+def _data(text: str) -> bytes:
+    """Read a part of the body as curl does: a file without its line ends."""
+    if not text.startswith("@"):
+        return os.fsencode(text)
+    try:
+        data = sys.stdin.buffer.read() if text == "@-" else Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{text[1:]} cannot be read: {error.strerror}") from error
+    return data.translate(None, b"\r\n\0")
+
+
+def _credentials(text: str) -> tuple[str, str]:
+    name, colon, password = text.partition(":")
+    if colon:
+        return name, password
+    if not sys.stdin.isatty():
+        raise ValueError("USER:PASSWORD is needed where nobody can be asked for the password")
+    try:
+        return name, getpass.getpass(f"Password for {name!r}: ")
+    except EOFError:
+        raise ValueError("no password was given") from None
+
+
+URL: Final = Parsed(_url, "URL")
+HEADER: Final = Parsed(_header, "'NAME: VALUE'")
+_DATA: Final = Parsed(_data, "DATA")
+_USER: Final = Parsed(_credentials, "USER:PASSWORD")
+
+_request = partial(option, section="Request, as curl has it")
+_OPTIONS: Final = (
+    click.argument("url", type=URL),
+    _request("-X", "--request", "method", help="GET by default, POST with -d."),
+    _request("-H", "--header", "headers", type=HEADER, multiple=True, help="Repeatable."),
+    _request(
+        "-d", "--data", type=_DATA, multiple=True, help="The body; @FILE reads it, @- from standard input."
+    ),
+    _request("-u", "--user", "auth", type=_USER, help="A password that is not given is asked for."),
+    _request("-k", "--insecure", is_flag=True, help="Trust any certificate."),
+    _request("--cacert", type=_FILE, without=["insecure"], help="Trust the certificates in this file only."),
+    _request("--cert", type=_FILE, help="Your own certificate, and its key unless --key has it."),
+    _request("--key", type=_FILE, help="The key of --cert."),
+    _request("-x", "--proxy", metavar="URL", help="Instead of the proxy that the environment names."),
+    _request("--connect-timeout", type=SECONDS_OR_NONE, default=10.0, help="For the connection, or none."),
+    _request("-L", "--location", is_flag=True, expose_value=False, help="Ignored: redirects are followed."),
+    _request(
+        "-N", "--no-buffer", is_flag=True, expose_value=False, help="Ignored: nothing is ever buffered."
+    ),
+)
+
+
+def request_options(function: Function) -> Function:
+    """Declare the URL, and what is to be asked of it."""
+    for declare in reversed(_OPTIONS):
+        function = declare(function)
+    return function
+
+
+def request_of(method: str | None, headers: Sequence[tuple[str, str]], data: Sequence[bytes]) -> Asked:
+    """Return the request that the options make: as with curl, a body is a form unless a header says otherwise."""
+    given = [*headers]
+    if data and "content-type" not in {name.lower() for name, _ in given}:
+        given.append(("Content-Type", "application/x-www-form-urlencoded"))
+    content = b"&".join(data) if data else None
+    return Asked(method=method or ("POST" if data else "GET"), headers=given, content=content)
+
+
+def client_of(
+    *, insecure: bool, cacert: Path | None, cert: Path | None, key: Path | None, proxy: str | None
+) -> httpx.AsyncClient:
+    """Make a client that trusts, shows and goes through what was asked for."""
+    if key and not cert:
+        refuse("--key is the key of a certificate; give --cert, too")
+    import ssl
+    from importlib.metadata import version
+
+    import httpx
+
+    used = f"--cacert {cacert}" if cacert else "the environment's proxy or certificates"
+    try:
+        context = ssl.create_default_context(cafile=cacert) if cacert else httpx.create_ssl_context()
+        if insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if cert:
+            used = f"--cert {cert}"
+            context.load_cert_chain(cert, key)
+        if proxy:
+            used = "--proxy"  # whose value may hold a password
+            proxy = proxy if "://" in proxy else f"http://{proxy}"
+        # The name that a stream without a client gives itself.
+        agent = {"User-Agent": f"resilient-sse/{version('resilient-sse')}"}
+        return httpx.AsyncClient(verify=context, proxy=proxy, headers=agent)
+    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+        refuse(f"{used} cannot be used: {error}")

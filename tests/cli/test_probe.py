@@ -1,0 +1,609 @@
+"""`resilient-sse probe`: its verdict on servers that do one thing wrong, mostly in virtual time."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import httpx
+import pytest
+
+from resilient_sse._core.errors import HandshakeError
+from resilient_sse.cli.exits import Exit
+from resilient_sse.cli.probe.asking import Probe
+from resilient_sse.cli.probe.checks import check_all
+from resilient_sse.cli.probe.resuming import Way, compare
+from resilient_sse.cli.probe.seen import Item, Seen
+from resilient_sse.testing import comment, event, pause
+from resilient_sse.testing.server import ReferenceServer, faults, open_server
+from resilient_sse.testing.steps import Reply
+from tests.skipping import skip_aloud
+
+URL = "https://host/stream"
+GOOD = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+    "Transfer-Encoding": "chunked",
+}
+EVENTS = tuple((str(number), f"event {number}") for number in range(1, 7))
+BEATS = (pause(10), comment("ping")) * 4
+FROM = {name: number for number, (name, _) in enumerate(EVENTS, 1)}
+
+
+def written(due):
+    """Write events, a second apart."""
+    return [part for name, data in due for part in (pause(1), event(data, id=name))][1:]
+
+
+def behind(more, of=1):
+    """Begin so many events behind the one that is named, or before it; of all, only each second has come."""
+
+    def position(request):
+        asked = FROM.get(request.last_event_id, 0)
+        return max(asked // of + more, 0) if asked else 0
+
+    return position
+
+
+def serving(*, headers=(), beats=BEATS, events=EVENTS, position=None, shape=written, **options):
+    """Return a handler that gives again what follows a *position*, and is live."""
+
+    def answer(request):
+        return Reply(
+            *shape(events[(position or behind(0))(request) :]),
+            *beats,
+            headers={**GOOD, **dict(headers)},
+            **options,
+        ).hang()
+
+    return answer
+
+
+async def examined(script, step, request=(), **options):
+    """Return what a probe finds with a server that always answers so."""
+    script.always(step)
+    async with script.client() as client:
+        return await Probe(client, {"url": URL, **dict(request)}, **options).run()
+
+
+def complaints(found):
+    """Return the checks that warn or fail."""
+    return {check.id: check.verdict for check in check_all(found) if check.verdict in ("warn", "fail")}
+
+
+def said(found, name):
+    """Return the verdict of one check, and what it has found."""
+    return next((check.verdict, check.found) for check in check_all(found) if check.id == name)
+
+
+async def test_a_good_server(script):
+    """R133-R142: nothing to complain of; what shows on the server only (R143-R145) is said not to be seen."""
+    found = await examined(script, serving())
+    assert complaints(found) == {}
+    assert [check.id for check in check_all(found) if check.verdict == "not seen"] == ["slow-reader"]
+    assert (found.first.headers_at, found.first.first_event, found.first.cadence) == (0, 0, 10)
+    told = "by the header Last-Event-ID: 3 of 3 events came again, in order"
+    assert said(found, "resume") == ("ok", told)
+    assert [request.last_event_id for request in script.requests] == [None, "3", None]
+    encodings = [request.headers["accept-encoding"] for request in script.requests]
+    assert encodings == ["identity", "identity", "gzip"]
+    assert script.requests[-1].at < 30  # a server that shows all of it needs no 45 s
+
+
+def by_param(request):
+    """Begin where a query parameter says."""
+    return FROM.get(httpx.URL(request.url).params.get("last_event_id"), 0)
+
+
+def of_the_connection(request):
+    """Number the events of a connection."""
+    return Reply(
+        *[event(f"at {request.at}, {number}", id=str(number)) for number in range(4)], *BEATS, headers=GOOD
+    ).hang()
+
+
+def limited(request):
+    """Give again one event at most."""
+    due = EVENTS[3:4] if request.last_event_id else EVENTS
+    return Reply(*written(due), *BEATS, headers=GOOD).hang()
+
+
+def held(due):
+    """Have what is due arrive in blocks of a size, as a buffer lets it out."""
+    data = b"".join(part for part in written(due) if isinstance(part, bytes))
+    return [part for at in range(0, len(data), 50) for part in (pause(2), data[at : at + 50])]
+
+
+def at_once(due):
+    """Have three events arrive at once."""
+    return [
+        part
+        for at in (0, 3)
+        for part in (pause(5), b"".join(event(data, id=name) for name, data in due[at : at + 3]))
+    ][: 2 + 2 * (len(due) > 3)]
+
+
+def in_latin_1(due):
+    """Write another encoding."""
+    return [event(f"\xe9t\xe9 {name}", id=name).decode().encode("latin-1") for name, _ in due]
+
+
+def endless(due):
+    """Write a line that is longer than an event may be."""
+    return [*written(due), b"data: ", *[b"x" * 2**20] * 17]
+
+
+PAIR = (event("a", id="1"), event("b", id="2"))
+TOKENS = tuple((str(number // 2), f"token {number}") for number in range(6))
+
+SERVERS = {
+    "no Cache-Control": (serving(headers={"Cache-Control": ""}), {"cache-control": "warn"}),
+    "cached": (serving(headers={"Cache-Control": "public, max-age=60"}), {"cache-control": "fail"}),
+    "X-Accel-Buffering: yes": (serving(headers={"X-Accel-Buffering": "yes"}), {"x-accel-buffering": "fail"}),
+    "another charset": (
+        serving(headers={"Content-Type": f"text/event-stream; charset=latin-1; {'x' * 1000}"}),
+        {"content-type": "warn"},
+    ),
+    "Content-Length": (serving(headers={"Content-Length": "900"}), {"framing": "warn"}),
+    "Connection: close": (serving(headers={"Connection": "close"}), {"framing": "warn"}),
+    "gzip unasked": (serving(gzip=True), {"compression": "fail"}),
+    "br unasked": (serving(headers={"Content-Encoding": "br"}), {"compression": "fail", "end": "fail"}),
+    "late headers": (serving(after=2.0), {"headers": "warn"}),
+    "no headers": (serving(after=100.0), {"answer": "fail"}),
+    "a buffer": (serving(shape=held), {"buffering": "fail"}),
+    "heartbeats held back": (
+        serving(beats=(pause(14), comment("ping 1") + comment("ping 2"), pause(14))),
+        {"buffering": "fail"},
+    ),
+    "bursts": (serving(shape=at_once), {"buffering": "warn"}),
+    "silent": (serving(events=(), beats=()), {"buffering": "warn", "heartbeat": "fail"}),
+    "no heartbeats": (serving(beats=()), {"heartbeat": "fail"}),
+    "slow heartbeats": (serving(beats=(pause(20), comment("ping"))), {"heartbeat": "warn"}),
+    "ids taken by heartbeats": (
+        serving(shape=lambda due: [event("{}", event="heartbeat", id="4"), *written(due)]),
+        {"heartbeat": "fail"},
+    ),
+    "no ids": (
+        serving(shape=lambda due: [event(data) for _, data in due]),
+        {"ids": "fail", "resume": "fail"},
+    ),
+    "shared ids": (serving(events=TOKENS, position=behind(-6)), {"ids": "warn", "resume": "fail"}),
+    "holes": (serving(events=EVENTS[::2], position=behind(1, of=2)), {"ids": "warn"}),
+    "from the start": (serving(position=behind(-6)), {"resume": "fail"}),
+    "one too early": (serving(position=behind(-1)), {}),
+    "leaves out": (serving(position=behind(1)), {"resume": "fail"}),
+    "a limit": (limited, {"resume": "warn"}),
+    "live only": (serving(position=behind(6)), {"resume": "fail"}),
+    "by a parameter": (serving(position=by_param), {}),
+    "ids of a connection": (of_the_connection, {"ids": "fail", "resume": "fail"}),
+    "no UTF-8": (serving(shape=in_latin_1), {"event-format": "fail"}),
+    "half an event": (lambda _: Reply(PAIR[0], b"data: b\n", headers=GOOD), {"event-format": "fail"}),
+    "JSON": (lambda _: Reply(b'{"error": "quota"}', headers=GOOD), {"event-format": "fail"}),
+    "an endless line": (serving(shape=endless), {"event-format": "fail"}),
+    "an idle limit": (lambda _: Reply(*PAIR, pause(15), headers=GOOD), {"end": "warn"}),
+    "a reset": (lambda _: Reply(*PAIR, headers=GOOD).drop(), {"end": "fail"}),
+}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+async def test_one_thing_wrong(script, name):
+    """R133-R142, P32: a server that does one thing wrong is told so, and nothing else; the others are right."""
+    server, expected = SERVERS[name]
+    found = await examined(script, server)
+    assert complaints(found) == expected
+    assert all(check.change for check in check_all(found) if check.id in expected)
+    assert max(len(check.found) for check in check_all(found)) <= 200
+    assert script.requests[-1].at <= 45
+
+
+async def test_one_heartbeat(script):
+    """A rhythm takes two; of one is said when it came."""
+    found = await examined(script, serving(beats=(pause(14), comment("ping"))))
+    assert said(found, "heartbeat") == ("ok", "one, 19.0 s behind the headers")
+    assert found.first.cadence is None
+
+
+async def test_dialects(script):
+    """P32: a server with a dialect of its own is asked in it, and the preset is named."""
+
+    def answer(request):
+        offset = httpx.URL(request.url).params.get("offset")
+        due = EVENTS[FROM.get(offset, 0) :]
+        blocks = [(event(data), event(f'{{"streamNextOffset": "{n}"}}', event="control")) for n, data in due]
+        return Reply(*[part for block in blocks for part in block], *BEATS, headers=GOOD).hang()
+
+    found = await examined(script, answer)
+    assert said(found, "resume")[0] == "ok"
+    assert said(found, "ids") == ("ok", "positions are read by resume.control_event()")
+    assert complaints(found) == {}
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_post_is_sent_once(script, again):
+    """A request that may do something is sent once, and that is said; `--again` sends it for each question."""
+    request = {"method": "POST", "content": b"{}"}
+    found = await examined(script, serving(), request, again=again)
+    assert len(script.requests) == (3 if again else 1)
+    assert said(found, "resume")[0] == ("ok" if again else "not seen")
+    assert said(found, "compression")[0] == ("ok" if again else "not seen")
+    assert ("--again" in said(found, "resume")[1]) is not again
+
+
+async def test_a_post_that_says_where_its_answer_is(script):
+    """Such an answer is asked for with GET, for that repeats nothing."""
+    found = await examined(
+        script, serving(headers={"Location": "/runs/1"}), {"method": "POST", "content": b"{}"}
+    )
+    asked = [(request.method, request.url, request.last_event_id) for request in script.requests]
+    assert asked == [("POST", URL, None), ("GET", "https://host/runs/1", "3")]
+    assert said(found, "resume")[1].startswith("by resume.location(): 3 of 3")
+
+
+async def test_a_refused_resume(script):
+    """A server that is away, or refuses, when it is asked to resume is told so; nothing is raised."""
+    script.play(serving())
+    script.refuse()
+    script.reject(503)
+    script.always(serving())
+    async with script.client() as client:
+        found = await Probe(client, {"url": URL}).run()
+    verdict, told = said(found, "resume")
+    assert verdict == "fail"
+    assert "no answer" in told
+
+
+@pytest.mark.parametrize(
+    "got,ended,silence,kind",
+    [
+        ("456", "", 0, "resumed"),
+        ("3456", "", 0, "repeats"),
+        ("123456", "", 0, "start"),
+        ("56", "", 0, "skips"),
+        ("46", "", 0, "skips"),
+        ("4956", "", 0, "lost"),
+        ("9456", "", 0, "lost"),
+        ("9", "", 0, "live"),
+        ("", "", 5, "live"),
+        ("4", "eof", 0, "skips"),
+        ("4", "", 5, "partial"),
+        ("4", "", 0.5, "resumed"),
+        ("3", "", 5, "live"),
+    ],
+)
+def test_what_resuming_came_to(got, ended, silence, kind):
+    """P32, R142: of six events the third was named; what comes decides."""
+    known = [Item("message", f"event {name}", name) for name in "123456"]
+    seen = Seen(status=200, ended=ended, seconds=1 + silence)
+    for name in got:
+        seen.take(event(f"event {name}", id=name), 1)
+    outcome = compare(Way("it", {}, known, 2, "3"), seen)
+    assert outcome.kind == kind
+    assert ("left out 1 event behind" in outcome.found) == (got == "56")
+
+
+@pytest.mark.parametrize("data,kind", [("tick", "live"), ("tock", "live"), ("tick 1", "renamed")])
+def test_new_ids_for_what_was_known(data, kind):
+    """Data that came before is another event, unless it names one by being different from all others."""
+    texts = ["tick 1", "tick 2", "tick 3"] if kind == "renamed" else ["tick"] * 3
+    known = [Item("message", text, str(number)) for number, text in enumerate(texts)]
+    seen = Seen(status=200, seconds=1)
+    seen.take(event(data, id="9"), 1)
+    assert compare(Way("it", {}, known, 1, "1"), seen).kind == kind
+
+
+@pytest.mark.parametrize("status,kind", [(204, "skips"), (410, "refused"), (0, "nothing")])
+def test_an_answer_without_events(status, kind):
+    """A server that says that nothing follows is wrong where something did."""
+    known = [Item("message", name, name) for name in "12"]
+    assert compare(Way("it", {}, known, 0, "1"), Seen(status=status)).kind == kind
+    alone = compare(Way("it", {}, known, 1, "2"), Seen(status=status)).kind
+    assert alone == ("complete" if status == 204 else kind)
+
+
+@pytest.mark.parametrize(
+    "beats,events,every",
+    [
+        ([10, 20, 30], [], 10),
+        ([2, 4, 6], [0.5, 1, 3.2, 5.9], 2),  # by the clock, whatever else is sent
+        ([11, 24], [1, 14], 10),  # after so long a silence
+        ([12], [], None),
+        ([0.1], [], None),  # a greeting
+    ],
+)
+def test_cadence(beats, events, every):
+    """R138: heartbeats by the clock, and those that each event puts off, are told apart."""
+    seen = Seen(status=200)
+    for at in sorted(beats + events):
+        seen.take(comment("ping") if at in beats else event("x"), at)
+    assert seen.cadence == (every and pytest.approx(every))
+
+
+# --- Real sockets
+
+
+def real(found):
+    """Return the complaints, without that of a machine which is slow to answer."""
+    return {name: verdict for name, verdict in complaints(found).items() if name != "headers"}
+
+
+async def ask(client, url, results, name, seconds):
+    """Probe, and keep what was found."""
+    results[name] = await Probe(client, {"url": url}, seconds=seconds).run()
+
+
+OF_THE_KIT = {
+    "none": (None, {}),
+    "BadUtf8": (faults.BadUtf8(), {"event-format": "fail", "ids": "warn", "resume": "fail"}),
+    "Bom": (faults.Bom(), {}),
+    "Close": (faults.Close(after=3), {}),
+    "Drop": (faults.Drop(rate=0.4, seed=1), {"ids": "warn", "resume": "fail"}),
+    "Duplicate": (faults.Duplicate(), {"ids": "fail"}),
+    "GiantLine": (faults.GiantLine(), {"event-format": "fail"}),
+    "GzipGarbage": (faults.GzipGarbage(), {"compression": "fail", "end": "fail"}),
+    "HalfEvent": (faults.HalfEvent(after=3), {"event-format": "fail"}),
+    "Reorder": (faults.Reorder(), {"ids": "fail", "resume": "fail"}),
+    "Reset": (faults.Reset(after=3), {"end": "fail"}),
+    "Silence": (faults.Silence(), {"buffering": "warn"}),
+    "Status": (faults.Status(503, retry_after=7), {"answer": "fail"}),
+    "Trickle": (faults.Trickle(), {"buffering": "warn"}),
+    "TruncatedChunk": (faults.TruncatedChunk(after=3), {"end": "fail"}),
+    "WrongType": (faults.WrongType(), {"answer": "fail"}),
+}
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_faults_of_the_test_kit(anyio_backend):
+    """P32, R136-R142: the reference server with each of its faults, all at once."""
+    results = {}
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(httpx.AsyncClient())
+        urls = {}
+        for name, (fault, _) in OF_THE_KIT.items():
+            server = ReferenceServer(heartbeat=0.4, start="first", faults=faults.Faults(then=fault))
+            running = await stack.enter_async_context(open_server(server))
+            for number in range(6):
+                await running.publish(f"event {number}")
+            urls[name] = running.url
+        async with anyio.create_task_group() as tasks:
+            for name, url in urls.items():
+                tasks.start_soon(ask, client, url, results, name, 6.0)
+    found = {name: real(found) for name, found in results.items()}
+    assert found == {name: expected for name, (_, expected) in OF_THE_KIT.items()}
+
+
+@asynccontextmanager
+async def listening(handle, path=None):
+    """Serve raw bytes, on a free port or a Unix socket; give the address."""
+
+    async def guarded(stream):
+        async with stream:
+            with suppress(anyio.BrokenResourceError, anyio.EndOfStream):
+                await handle((await stream.receive()).decode(), stream)
+
+    made = anyio.create_unix_listener(path) if path else anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with await made as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, guarded)
+        port = listener.extra(anyio.abc.SocketAttribute.local_port, None)  # noqa: S610 - no Django
+        yield f"http://127.0.0.1:{port}/"
+        tasks.cancel_scope.cancel()
+
+
+async def upstream(head, stream):
+    """Send an event each 0.1 s, behind three at once, and on `/idle` no more than those."""
+    chunked = "HTTP/1.0" not in head
+    last = int(head.lower().partition("last-event-id: ")[2].partition("\r\n")[0] or 0)
+    await stream.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n")
+    await stream.send(b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"\r\n")
+    for number in range(last + 1, 1000):
+        data = event(f"{number} {'x' * 150}", id=str(number))
+        await stream.send(b"%x\r\n%s\r\n" % (len(data), data) if chunked else data)
+        if number > last + 2:
+            await (stream.receive() if "/idle" in head else anyio.sleep(0.1))
+
+
+NGINX = """
+daemon off; pid {here}/pid; error_log stderr notice; user root;
+events {{ worker_connections 64; }}
+http {{
+  access_log off; gzip_types text/event-stream; gzip_proxied any; gzip_min_length 0;
+  client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/fastcgi;
+  uwsgi_temp_path {here}/uwsgi; scgi_temp_path {here}/scgi;
+  proxy_buffer_size 1k; proxy_buffers 4 1k; proxy_busy_buffers_size 2k;
+  proxy_http_version 1.1;
+  server {{
+    listen unix:{here}/nginx;
+    location /direct {{ proxy_buffering off; proxy_pass http://unix:{here}/up:; }}
+    location /default {{ proxy_http_version 1.0; proxy_pass http://unix:{here}/up:; }}
+    location /flushed {{ proxy_buffering off; gzip on; proxy_pass http://unix:{here}/up:; }}
+    location /gzip {{ gzip on; proxy_pass http://unix:{here}/up:; }}
+    location /idle {{ proxy_buffering off; proxy_read_timeout 1s; proxy_pass http://unix:{here}/up:; }}
+  }}
+}}
+"""
+
+
+@contextmanager
+def nginx():
+    """Run nginx before what listens at `up` in a directory, which is given."""
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        skip_aloud("nginx is not installed: the Debian package `nginx-light` has it")
+    with tempfile.TemporaryDirectory(prefix="probe-") as here:
+        config = Path(here) / "nginx.conf"
+        config.write_text(NGINX.format(here=here))
+        command = [program, "-c", str(config), "-p", here, "-e", "stderr"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                for line in process.stderr:
+                    if "start worker process " in line:
+                        break
+                else:
+                    pytest.fail("nginx has ended")
+                yield here
+            finally:
+                process.terminate()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_nginx(anyio_backend):
+    """P32, R135, R137: nginx that buffers, compresses, flushes, or cuts what is idle."""
+    expected = {
+        "direct": {},
+        "default": {"buffering": "fail"},
+        "flushed": {},
+        "gzip": {"compression": "fail"},
+        "idle": {"end": "fail"},
+    }
+    results = {}
+    with nginx() as here:
+        transport = httpx.AsyncHTTPTransport(uds=f"{here}/nginx")
+        async with (
+            listening(upstream, f"{here}/up"),
+            httpx.AsyncClient(transport=transport) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            for name in expected:
+                tasks.start_soon(ask, client, f"http://nginx/{name}", results, name, 6.0)
+    assert {name: real(found) for name, found in results.items()} == expected
+    assert said(results["flushed"], "compression")[1].startswith("gzip for a client that takes it")
+    assert "silence" in said(results["idle"], "end")[1]
+
+
+async def drip_headers(_head, stream):
+    """Send headers without end."""
+    await stream.send(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        await stream.send(b"X-Drip: drip\r\n")
+        await anyio.sleep(0.05)
+
+
+async def drip_body(_head, stream):
+    """Send a line without end, a byte at a time."""
+    await stream.send(b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: ")
+    while True:
+        await stream.send(b"x")
+        await anyio.sleep(0.05)
+
+
+def flood(block):
+    """Send a block without end, as fast as it is taken."""
+
+    async def serve(_head, stream):
+        await stream.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        while True:
+            await stream.send(block)
+
+    return serve
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    "server,fails",
+    [
+        (drip_headers, {"answer"}),
+        (drip_body, {"framing", "event-format"}),
+        (flood(event("x" * 1000, id="1") * 50), {"ids", "resume"}),
+        (flood(comment("ping") * 50), set()),
+    ],
+)
+async def test_hostile_servers(anyio_backend, server, fails):
+    """The probe ends in its time whatever a server sends: headers, a line or events without end."""
+    results = {}
+    async with listening(server) as url, httpx.AsyncClient() as client:
+        await ask(client, url, results, "it", 1.0)
+    assert {name for name, verdict in complaints(results["it"]).items() if verdict == "fail"} == fails
+    assert results["it"].first.size < 2 * 2**20
+
+
+# --- The command
+
+
+def test_what_is_printed(run, site):
+    """P32: status, headers, times and verdicts fit 80 columns; standard error says what is waited for."""
+    done = run("probe", f"{site}/reply")
+    assert done.code == Exit.ENDED
+    assert done.out.startswith(f"GET {site}/reply\nHTTP/1.1 200; headers 0.")
+    assert "  content-type: text/event-stream; charset=utf-8\n" in done.out
+    assert "\nok        resume             by the header Last-Event-ID: 2 of 2 events came" in done.out
+    assert "\nwarn      cache-control      none\n" in done.out
+    assert done.out.endswith("not seen.\n")
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert done.err.startswith("* waiting for the response headers\n* waiting for events\n")
+    assert done.err.count("\n") == len(set(done.err.splitlines()))
+
+
+def test_json(run, site):
+    """One object, with the figures and every check; a failed one is the exit code, and nothing else is said."""
+    done = run("probe", "--json", "-q", "--timeout", "2", "-d", "x=1", f"{site}/echo?secret=1")
+    told = json.loads(done.out)
+    assert (done.code, done.err) == (Exit.GAVE_UP, "")
+    assert (told["request"], told["status"], told["events"]) == (f"POST {site}/echo", 200, 1)
+    assert told["headers"]["content-type"].startswith("text/event-stream")
+    checks = {check["id"]: check for check in told["checks"]}
+    assert checks["ids"]["verdict"] == "fail"
+    assert checks["ids"]["change"]
+    assert 0 <= told["headers_at"] <= told["first_byte_at"] <= told["first_event_at"] <= told["seconds"]
+
+
+def test_nothing_plays_tricks_on_a_terminal(run, site):
+    """Control characters of a server are written out."""
+    done = run("probe", "--timeout", "2", f"{site}/hostile")
+    assert "\x1b" not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    "path,code,words",
+    [
+        ("missing", Exit.REFUSED, "the answer is no event stream: status 404, content type application/json"),
+        ("page", Exit.REFUSED, "the answer is no event stream: status 200, content type text/html"),
+    ],
+)
+def test_what_is_no_stream(run, site, path, code, words):
+    """The verdict on the answer, and one line on standard error."""
+    done = run("probe", "-q", f"{site}/{path}")
+    assert done.code == code
+    assert words in done.err
+    assert done.err.count("\n") == 1
+    assert "\nfail  answer  status" in done.out
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "https://127.0.0.1:9/"])
+def test_nobody_there(run, url):
+    """One line, and no traceback."""
+    done = run("probe", "-q", url)
+    assert (done.code, done.out) == (Exit.OTHER, "")
+    assert done.err == "resilient-sse: error: connection lost: connect (connection refused)\n"
+
+
+def test_no_tls_there(run, site):
+    """So it is where TLS fails."""
+    done = run("probe", "-q", site.replace("http://", "https://"))
+    assert (done.code, done.out) == (Exit.OTHER, "")
+    assert "no TLS there" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_wrong_arguments(refused):
+    """A URL that is none, and options that make no sense, are refused with the way to the help."""
+    refused("url must be an absolute", "probe", "ftp://host/")
+    refused("0 is not", "probe", "--timeout", "0", "http://host/")
+    refused("Missing argument", "probe")
+    refused("--key is the key", "probe", "--key", __file__, "http://host/")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_redirects_without_end(anyio_backend):
+    """They are an error, for there is no answer."""
+    server = ReferenceServer(faults=faults.Faults(then=faults.RedirectLoop()))
+    async with open_server(server) as running, httpx.AsyncClient() as client:
+        with pytest.raises(HandshakeError, match="redirect"):
+            await Probe(client, {"url": running.url}).run()
