@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import anyio
-from anyio.lowlevel import current_token
+from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -36,6 +36,7 @@ __all__ = [
     "is_native",
     "on_asyncio",
     "running",
+    "uncancelled",
 ]
 
 CLOSE_SECONDS: Final = 2.0
@@ -128,6 +129,13 @@ async def finish(work: Callable[[], Coroutine[Any, Any, None]], *, within: float
             await hold(work(), lambda: not scope.cancel_called)
         else:
             await work()
+
+
+async def uncancelled(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run *work*, if it may begin, to its end although the caller is cancelled; that is passed on afterwards."""
+    await checkpoint_if_cancelled()  # which a loop around this would not find otherwise
+    with anyio.CancelScope(shield=True):
+        return await (hold(work(), lambda: True) if on_asyncio() else work())
 
 
 def in_background(work: Callable[[], Coroutine[Any, Any, None]], token: EventLoopToken) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,7 +10,7 @@ import anyio
 from anyio import to_thread
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, stop_never, wait_random_exponential
 
-from resilient_sse._client.backends import on_asyncio
+from resilient_sse._client.backends import on_asyncio, uncancelled
 from resilient_sse._client.log import logger
 from resilient_sse._core.checks import check_seconds
 
@@ -81,12 +80,12 @@ class RedisServer:
         self._retry_for = retry_for
         self._waiting = False
 
-    async def ask(self, command: Callable[[bool], Any]) -> Any:  # noqa: ANN401 - what redis-py returns
+    async def ask(self, command: Callable[[], Any]) -> Any:  # noqa: ANN401 - what redis-py returns
         """
         Run a command until the server has answered it.
 
         Args:
-            command: Calls the client; it is told whether it was called before, when the answer may have been lost.
+            command: Calls the client; again, if the answer was lost, so that it must be harmless to repeat.
 
         Raises:
             RuntimeError: A client for asyncio is used on trio.
@@ -104,16 +103,19 @@ class RedisServer:
             reraise=True,
         )
         async for attempt in attempts:
-            again = attempt.retry_state.attempt_number > 1
             with attempt:
-                if self._asyncio:
-                    answer = command(again)
-                    answer = await answer if inspect.isawaitable(answer) else answer
-                else:
-                    answer = await to_thread.run_sync(functools.partial(command, again))
+                answer = await uncancelled(lambda: self._asked(command))
                 self._waiting = False
                 return answer
         raise AssertionError("an attempt returns or raises")
+
+    async def _asked(self, command: Callable[[], Any]) -> Any:  # noqa: ANN401
+        answer = command() if self._asyncio else await to_thread.run_sync(command)
+        answer = await answer if inspect.isawaitable(answer) else answer
+        for each in answer if isinstance(answer, list) else ():  # of a pipeline
+            if isinstance(each, Exception) and self._passes(each):
+                raise each
+        return answer
 
     async def aclose(self) -> None:
         """Close the connections, if they are our own."""

@@ -80,19 +80,20 @@ class Relay:
         self.rewound: int = 0
         self._warned = False
 
-    async def run(self, *, lease: str = "") -> None:
+    async def run(self, *, lease: str = "", behind: Position | None = None) -> None:
         """
         Copy until the stream ends.
 
         Args:
             lease: What must stand in the log's lease for an append to be accepted; `""` asks for none.
+            behind: How far the log goes, if the caller knows; `None` asks the log.
 
         Raises:
             RelayError: Another relay appends to this log, or the lease has gone to another.
             Exception: What the stream raises, and what the log's client raises when it refuses: it is out of
                 memory, say, or the name holds something that is no log.
         """
-        self.position = await self._log.load(self._name)
+        self.position = await self._log.load(self._name) if behind is None else behind
         began = resume_after = self.position.last_event_id
         while True:
             async with self._open(resume_after or None) as self.stream:

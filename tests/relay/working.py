@@ -36,7 +36,7 @@ class Recording(RedisLog):
         outcome, position = await super().append(name, events, behind=behind, lease=lease)
         if outcome == "done":
             record = {str(behind.ordinal + n): lease for n in range(1, len(events) + 1)}
-            await self.server.ask(lambda _: self.server.client.hset(f"record:{name}", mapping=record))
+            await self.server.ask(lambda: self.server.client.hset(f"record:{name}", mapping=record))
         return outcome, position
 
 
