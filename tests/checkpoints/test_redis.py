@@ -13,17 +13,14 @@ import redis.asyncio
 from resilient_sse import CheckpointError, ResilientStream
 from resilient_sse.checkpoints import Checkpoint, RedisCheckpoint
 from resilient_sse.testing import Script, event
-from tests.checkpoints.redis_process import Server
+from tests.testing.server.valkey import Server, valkey
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Server]:
     """Run a server that the test may stop."""
-    server = Server(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-    server.client.close()
+    with valkey(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

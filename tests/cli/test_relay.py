@@ -7,8 +7,8 @@ import time
 import pytest
 
 from resilient_sse.cli import main
-from tests.checkpoints.redis_process import Server
 from tests.checkpoints.replaying import replaying
+from tests.testing.server.valkey import valkey as running
 
 
 @pytest.fixture(autouse=True)
@@ -25,11 +25,8 @@ def logging_as_before():
 @pytest.fixture
 def valkey(tmp_path):
     """Run a server of the test's own."""
-    server = Server(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-    server.client.close()
+    with running(tmp_path) as server:
+        yield server
 
 
 def is_whole(valkey, name: str) -> bool:
