@@ -61,9 +61,9 @@ _present: ContextVar[_Task | None] = ContextVar("_present", default=None)
 
 _thread = threading.local()
 """
-Its `inbox` is where it listens for all its tasks: one that a signal's handler waits for may need a callback of the
-one that was interrupted.  Its `asking` is the innermost callback that this thread is in: the queue of the coroutine
-that waits for it.  Its `carries_all` says that it is the thread of the event loop.
+Its `inbox` is where it listens for all its tasks: one that a signal's handler waits for may need a callback of
+the one that was interrupted.  Its `asking` is the innermost callback that this thread is in: the queue of the
+coroutine that waits for it.  Its `carries_all` says that it is the thread of the event loop.
 """
 
 
@@ -198,7 +198,7 @@ def _call(work: Work[T]) -> T:
 
 
 def _wait(task: _Task, inbox: SimpleQueue[tuple[_Task, str, Any]], seconds: float | None = None) -> Message:
-    """Wait for the end of *task*, and call what this thread's tasks ask for; within seconds, if it was given up."""
+    """Wait for the end of *task*, and call what the thread's tasks ask for; with *seconds*, it was given up."""
     others: list[tuple[_Task, str, Any]] = []
     try:
         while True:

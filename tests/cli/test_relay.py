@@ -46,13 +46,13 @@ def wait_for(valkey, name: str, length: int) -> None:
 
 
 def test_one_stream(valkey, start):
-    """It copies until Ctrl-C, and a second run goes on where the log ends (P62)."""
+    """It copies until SIGTERM or Ctrl-C, and a second run goes on where the log ends (P62)."""
     with replaying() as url:
-        for length in (50, 120):
+        for length, number, code in ((50, signal.SIGINT, 130), (120, signal.SIGTERM, 0)):
             command = start("relay", url, "--to", valkey.url, "--stream", "trades", "--batch", "7")
             wait_for(valkey, "trades", length)
-            command.send_signal(signal.SIGINT)
-            assert command.wait() == 130
+            command.send_signal(number)
+            assert command.wait() == code
     assert is_whole(valkey, "trades")
 
 
