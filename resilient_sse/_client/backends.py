@@ -17,7 +17,8 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import anyio
-from anyio.lowlevel import checkpoint_if_cancelled, current_token
+from anyio import to_thread
+from anyio.lowlevel import current_token
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -33,10 +34,10 @@ __all__ = [
     "finish",
     "hold",
     "in_background",
+    "in_thread",
     "is_native",
     "on_asyncio",
     "running",
-    "uncancelled",
 ]
 
 CLOSE_SECONDS: Final = 2.0
@@ -131,11 +132,14 @@ async def finish(work: Callable[[], Coroutine[Any, Any, None]], *, within: float
             await work()
 
 
-async def uncancelled(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run *work*, if it may begin, to its end although the caller is cancelled; that is passed on afterwards."""
-    await checkpoint_if_cancelled()  # which a loop around this would not find otherwise
-    with anyio.CancelScope(shield=True):
-        return await (hold(work(), lambda: True) if on_asyncio() else work())
+async def in_thread(function: Callable[[], T]) -> T:
+    """
+    Call *function* in a thread, and wait for its end, although the caller may be cancelled.
+
+    anyio does so for cancellations of its own.  After a `Task.cancel` the thread would go on unseen.
+    """
+    work = to_thread.run_sync(function)
+    return await (hold(work, lambda: True) if on_asyncio() else work)
 
 
 def in_background(work: Callable[[], Coroutine[Any, Any, None]], token: EventLoopToken) -> None:

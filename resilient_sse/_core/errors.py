@@ -222,3 +222,10 @@ class CheckpointError(ResilientSSEError):
     def __init__(self, message: str, *, key: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+def moved(key: str) -> CheckpointError:
+    """Return the error for a save over a position that somebody else has moved."""
+    return CheckpointError(
+        "another consumer has moved this position; give each a checkpoint_key of its own", key=key
+    )

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from resilient_sse._client.log import logger
-from resilient_sse._core.errors import CheckpointError
+from resilient_sse._core.errors import CheckpointError, moved
 from resilient_sse._core.ports import Checkpoint
-from resilient_sse.checkpoints.moved import moved
 from resilient_sse.checkpoints.redis_server import Client, RedisServer, text
 
 __all__ = ["RedisCheckpoint"]

@@ -14,13 +14,12 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, TypeAlias, TypeVar, cast
 
-from anyio import to_thread
+import anyio
 
-from resilient_sse._client.backends import uncancelled
-from resilient_sse._core.errors import CheckpointError
+from resilient_sse._client.backends import in_thread
+from resilient_sse._core.errors import CheckpointError, moved
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.ports import Checkpoint
-from resilient_sse.checkpoints.moved import moved
 
 __all__ = ["SQLCheckpoint"]
 
@@ -200,10 +199,9 @@ class SQLCheckpoint:
             scope = self._connect.begin() if _of_sqlalchemy(self._connect) else None
             if hasattr(scope, "__aenter__") or inspect.iscoroutinefunction(self._connect):
                 # Cut off in its midst, a driver may leave the table locked.
-                return await uncancelled(lambda: _whole(scope, self._connect, work))
-            return await uncancelled(
-                lambda: to_thread.run_sync(lambda: _at_once(_whole(scope, self._connect, work)))
-            )
+                with anyio.CancelScope(shield=True):
+                    return await _whole(scope, self._connect, work)
+            return await in_thread(lambda: _at_once(_whole(scope, self._connect, work)))
         except CheckpointError:
             raise
         except Exception as exc:

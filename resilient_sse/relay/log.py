@@ -117,6 +117,8 @@ class RedisLog:
 
     def __init__(self, client: Client, *, maxlen: int | None = None, retry_for: float | None = None) -> None:
         check_count("maxlen", maxlen, least=1)
+        if maxlen is not None and maxlen >= 2**63:
+            raise ValueError(f"maxlen must be less than 2**63, as Redis counts, not {maxlen}")
         self.server: RedisServer = RedisServer(client, retry_for=retry_for, wanted_by="a relay")
         self._script = self.server.client.register_script(_APPEND)
         self._maxlen = "" if maxlen is None else str(maxlen)
@@ -134,10 +136,11 @@ class RedisLog:
         self, name: str, events: Sequence[ServerSentEvent], *, behind: Position, lease: str = ""
     ) -> tuple[str, Position]:
         """Append events in one step, see `Log`."""
-        entries = [part for event in events for part in (event.last_event_id or "", event.event, event.data)]
-        head = [behind.last_event_id, behind.ordinal, self._maxlen, lease, uuid.uuid4().hex, len(events)]
         keys = [name, f"{{{name}}}:position", f"{{{name}}}:lease"]
-        own = _Append(keys, [*head, *entries], sum(map(len, entries)))
+        head = (behind.last_event_id, behind.ordinal, self._maxlen, lease, uuid.uuid4().hex, len(events))
+        own = _Append(keys, [*head], sum(len(event.data) for event in events))
+        for event in events:
+            own.arguments += (event.last_event_id or "", event.event, event.data)
         self._waiting.append(own)
         try:
             async with self._turn:

@@ -43,6 +43,8 @@ __all__ = ["Worker", "WorkerStats"]
 SHORTEST_LEASE = 1.0
 """Seconds.  A third of it must be more than what an event loop and Redis are late at times."""
 
+LONGEST_LEASE = 86_400.0
+
 _CLAIMS = 1000
 _WAKE_SECONDS = 4.0  # less than the timeout of a socket
 _RETRY = Backoff(initial=1.0, maximum=60.0)
@@ -202,6 +204,8 @@ class Worker:
                 f"lease must be {SHORTEST_LEASE:g} s or more, not {lease!r}: a third of it must outlast the"
                 " delays of the event loop and of Redis"
             )
+        if lease > LONGEST_LEASE:
+            raise ValueError(f"lease must be {LONGEST_LEASE:g} s, a day, or less, not {lease!r}")
         if not isinstance(group, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"group must be a string, not {group!r}")
         if not group:
@@ -421,7 +425,8 @@ class Worker:
                         copy.error, copy.failed_at = str(error), copy.relay.appended
                         # A hand-over may end like that.
                         level = logging.INFO if isinstance(error, RelayError) else logging.WARNING
-                        logger.log(level, "the stream %r is tried again: %s", name, error)
+                        if self.ready:
+                            logger.log(level, "the stream %r is tried again: %s", name, error)
                     else:
                         logger.info("the stream %r has ended", name)
                         return

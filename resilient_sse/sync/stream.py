@@ -26,7 +26,7 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast
 
-from resilient_sse._client.stream import Decoded
+from resilient_sse._client.stream import Decoded, give_back, take_ready
 from resilient_sse._client.stream import ResilientStream as AsyncStream
 from resilient_sse._core.checks import check_callable
 from resilient_sse._core.events import ServerSentEvent
@@ -427,7 +427,7 @@ class ResilientStream:
         """Close the stream; commit the last event only if the block ended without an exception."""
 
         async def leave() -> None:
-            self._stream._give_back(self._batch, self._given)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            give_back(self._stream, self._batch, self._given)
             await self._stream.__aexit__(exc_type, exc, traceback)
 
         self._call(leave)
@@ -470,8 +470,7 @@ class ResilientStream:
         """Wait for an event, and take along those that are there."""
         # Here and not in the thread: what has left the stream must not be lost when the thread is interrupted.
         self._batch.append(await anext(self._stream))
-        more = self._stream._take_ready  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        self._batch.extend(more(_BATCH))
+        self._batch.extend(take_ready(self._stream, _BATCH))
 
     def _call(self, work: Work[T]) -> T:
         if self._process != os.getpid():

@@ -62,6 +62,22 @@ async def test_what_an_entry_holds(valkey):
     assert (relay.position, relay.appended) == (Position("c", 3), 3)
 
 
+async def test_what_streams_log_names_the_log(valkey, caplog):
+    """Two streams may differ in the query only, which no log shows (P62)."""
+    caplog.set_level("INFO", "resilient_sse")
+    script = Script()
+    script.respond(event("one", id="a", event="done"))
+
+    def opened(_):
+        return ResilientStream("http://test/?key=secret", until="done", client=script.client())
+
+    await Relay(opened, RedisLog(valkey.url), "100% eu").run()
+    (line,) = [record for record in caplog.records if "connecting -> connected" in record.getMessage()]
+    assert line.getMessage() == "'100% eu', http://test/: connecting -> connected (opened)"
+    assert line.sse_stream == "100% eu"
+    assert "secret" not in caplog.text
+
+
 async def test_it_goes_on_where_the_log_ends(valkey, upstream):
     """A second relay resumes by the position in Redis; nothing else is kept anywhere."""
     await relay(valkey, upstream, last=50).run()

@@ -187,7 +187,7 @@ def away(valkey: Server, shift: Shift, processes: list[Process], way: str, lease
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way, by_asyncio", [("kept", True), ("frozen", False)], ids=["kept", "frozen"])
+@pytest.mark.parametrize("way, by_asyncio", [("kept", True), ("frozen", True)], ids=["kept", "frozen"])
 def test_redis_is_away_for_many_leases(valkey, shift, processes, way, by_asyncio):
     """Three workers wait and go on: one copy of each event, no write with an old token (P62)."""
     few = replace(shift, names=shift.names[:6], lease=1.0, by_asyncio=by_asyncio)
@@ -401,6 +401,7 @@ async def test_the_group_is_something_else(valkey, shift):
         ({"streams": {"log": None}}, "streams"),
         ({"lease": 0.3}, "event loop"),
         ({"lease": None}, "lease"),
+        ({"lease": 86_401}, "a day"),
         ({"group": ""}, "group"),
         ({"group": 5}, "group must be a string"),
         ({"batch": 0}, "batch"),
