@@ -11,7 +11,8 @@ ResilientSSEError
 ├── LimitExceededError          the server sent more than a limit allows
 ├── RetriesExhaustedError       the retry budget is spent
 ├── NotResumableError           sending the request again would not be faithful
-└── CheckpointError             a position could not be loaded or saved
+├── CheckpointError             a position could not be loaded or saved
+└── RelayError                  a relay cannot go on: its log is another's
 ```
 
 Wrong arguments raise `ValueError` or `TypeError`, and using a stream wrongly raises `RuntimeError`: those are

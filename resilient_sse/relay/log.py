@@ -74,7 +74,7 @@ class Log(Protocol):
         Append events in one step, if the log goes just as far as *behind*, and the lease, if any, is held.
 
         Returns:
-            How it went, and how far the log goes: `"done"`; nothing was appended for `"moved"` (another has
+            How it went, and how far the log goes.  It is `"done"`; nothing was appended for `"moved"` (another has
             appended), `"rewound"` (the log has lost its end) and `"fenced"` (the lease is another's).
         """
         ...

@@ -5,7 +5,7 @@ import re
 import pytest
 
 import resilient_sse
-from resilient_sse import checkpoints, resume, testing
+from resilient_sse import checkpoints, relay, resume, testing
 from tests.docs.pages import DOCS, FENCE, text_of
 
 DIRECTIVE = re.compile(r"^\.\. (?:auto\w+|py:\w+):: (\w+)$", re.MULTILINE)
@@ -23,6 +23,7 @@ def documented(*names):
     [
         pytest.param(resilient_sse, ROOT_PAGES, id="root"),
         pytest.param(checkpoints, ["reference/checkpoints.md"], id="checkpoints"),
+        pytest.param(relay, ["reference/relay.md"], id="relay"),
         pytest.param(resume, ["reference/resume.md"], id="resume"),
         pytest.param(testing, ["reference/testing.md"], id="testing"),
     ],
@@ -38,6 +39,7 @@ def test_documented_names_exist():
     for module, pages in (
         (resilient_sse, ROOT_PAGES),
         (checkpoints, ["reference/checkpoints.md"]),
+        (relay, ["reference/relay.md"]),
         (resume, ["reference/resume.md"]),
         (testing, ["reference/testing.md"]),
     ):
@@ -79,6 +81,7 @@ def members(thing):
         for module, pages in (
             (resilient_sse, ROOT_PAGES),
             (checkpoints, ["reference/checkpoints.md"]),
+            (relay, ["reference/relay.md"]),
             (resume, ["reference/resume.md"]),
             (testing, ["reference/testing.md"]),
         )
