@@ -28,7 +28,7 @@ async def renew(worker: Worker, ids: list[str], claims: int = 1000) -> tuple[int
     owned, longest = 0, 0.0
     for worker.id in ids:
         began = time.perf_counter()
-        _, _, streams = await worker._renew(claims)  # noqa: SLF001 - what is measured
+        _, _, streams, _ = await worker._renew(claims)  # noqa: SLF001 - what is measured
         longest = max(longest, time.perf_counter() - began)
         owned += len(streams)
     return owned, longest

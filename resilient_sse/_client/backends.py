@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import anyio
+from anyio import to_thread
 from anyio.lowlevel import current_token
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "finish",
     "hold",
     "in_background",
+    "in_thread",
     "is_native",
     "on_asyncio",
     "running",
@@ -128,6 +130,16 @@ async def finish(work: Callable[[], Coroutine[Any, Any, None]], *, within: float
             await hold(work(), lambda: not scope.cancel_called)
         else:
             await work()
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """
+    Call *function* in a thread, and wait for its end, although the caller may be cancelled.
+
+    anyio does so for cancellations of its own.  After a `Task.cancel` the thread would go on unseen.
+    """
+    work = to_thread.run_sync(function)
+    return await (hold(work, lambda: True) if on_asyncio() else work)
 
 
 def in_background(work: Callable[[], Coroutine[Any, Any, None]], token: EventLoopToken) -> None:

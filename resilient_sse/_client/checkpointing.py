@@ -11,7 +11,7 @@ import anyio
 from resilient_sse._client.log import logger, redacted
 from resilient_sse._core.checks import check_choice, check_count, check_seconds
 from resilient_sse._core.cursor import usable_as_cursor
-from resilient_sse._core.errors import CheckpointError
+from resilient_sse._core.errors import CheckpointError, moved
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.ports import Checkpoint
 
@@ -185,10 +185,7 @@ class Position:
             self._uncertain = None  # the store has lost its end: it is its own to heal it, or to refuse
             return
         if found is not None and found != self._known and found.last_event_id != attempted:
-            raise CheckpointError(
-                "another consumer has moved this position; give each a checkpoint_key of its own",
-                key=self._key,
-            )
+            raise moved(self._key)
         self._known = found
         self._uncertain = None
 

@@ -135,6 +135,10 @@ class RequestTemplate:
                 "content must be bytes, a string, an async iterable of bytes, or a function that returns bytes, "
                 f"not {type(content).__name__}; for a JSON value use json="
             )
+        if not isinstance(self.resume_param, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"resume_param must be the name of a query parameter or None, not {self.resume_param!r}"
+            )
         if self.resume_param is not None and not self.resume_param:
             raise ValueError("resume_param must be the name of a query parameter or None, not ''")
         if self.resume is not None and self.resume_param is not None:

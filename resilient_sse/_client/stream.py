@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from resilient_sse._core.states import StreamState
     from resilient_sse._core.stats import StreamHealth, StreamStats
 
-__all__ = ["Invalid", "ResilientStream"]
+__all__ = ["Invalid", "ResilientStream", "give_back", "take_ready"]
 
 StateCallbackT = TypeVar("StateCallbackT", bound=StateCallback)
 GapCallbackT = TypeVar("GapCallbackT", bound=GapCallback)
@@ -467,6 +467,11 @@ class ResilientStream:
     def __repr__(self) -> str:
         """Show where the stream leads, without secrets, and its state."""
         return f"<ResilientStream {self._where} {self.state.value}>"
+
+
+# The seam for what hands events on in batches.
+take_ready = ResilientStream._take_ready  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+give_back = ResilientStream._give_back  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 class Activities:

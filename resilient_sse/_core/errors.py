@@ -11,7 +11,8 @@ ResilientSSEError
 ├── LimitExceededError          the server sent more than a limit allows
 ├── RetriesExhaustedError       the retry budget is spent
 ├── NotResumableError           sending the request again would not be faithful
-└── CheckpointError             a position could not be loaded or saved
+├── CheckpointError             a position could not be loaded or saved
+└── RelayError                  a relay cannot go on: its log is another's
 ```
 
 Wrong arguments raise `ValueError` or `TypeError`, and using a stream wrongly raises `RuntimeError`: those are
@@ -222,3 +223,10 @@ class CheckpointError(ResilientSSEError):
     def __init__(self, message: str, *, key: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+def moved(key: str) -> CheckpointError:
+    """Return the error for a save over a position that somebody else has moved."""
+    return CheckpointError(
+        "another consumer has moved this position; give each a checkpoint_key of its own", key=key
+    )

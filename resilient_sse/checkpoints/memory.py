@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from resilient_sse._core.errors import moved
 from resilient_sse._core.ports import Checkpoint
-from resilient_sse.checkpoints.moved import moved
 
 __all__ = ["MemoryCheckpoint"]
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 from resilient_sse._client.log import logger
-from resilient_sse._core.errors import CheckpointError
+from resilient_sse._core.errors import CheckpointError, moved
 from resilient_sse._core.ports import Checkpoint
-from resilient_sse.checkpoints.moved import moved
 from resilient_sse.checkpoints.redis_server import Client, RedisServer, text
 
 __all__ = ["RedisCheckpoint"]
 
-# A save whose answer was lost is sent again: what it finds then is what it has written itself.
+# A save whose answer was lost is sent again, also by redis-py itself; it knows what it has written by its mark.
 # A server that failed over, or restarted without its last second, has an older version than we know, or none.
 _SAVE = """
-local found = redis.call('HMGET', KEYS[1], 'id', 'version')
+local found = redis.call('HMGET', KEYS[1], 'id', 'version', 'by')
 local id, version = found[1], tonumber(found[2] or 0)
 local known, saved = tonumber(ARGV[2]), tonumber(ARGV[2]) + 1
-if version == saved and id == ARGV[1] and ARGV[4] == 'again' then return 'saved' end
+if found[3] == ARGV[4] then return 'saved' end
 if version > known or (version == known and known > 0 and id ~= ARGV[3]) then return 'moved' end
-redis.call('HSET', KEYS[1], 'id', ARGV[1], 'version', saved)
+redis.call('HSET', KEYS[1], 'id', ARGV[1], 'version', saved, 'by', ARGV[4])
 if version < known then return 'rewound' end
 return 'saved'
 """
@@ -63,7 +63,7 @@ class RedisCheckpoint:
             CheckpointError: The server did not answer, or what it holds is no position.
         """
         last_event_id, version = await self._ask(
-            key, lambda _again: self._server.client.hmget(self._prefix + key, "id", "version")
+            key, lambda: self._server.client.hmget(self._prefix + key, "id", "version")
         )
         if version is None:
             return None
@@ -80,11 +80,8 @@ class RedisCheckpoint:
         version = 0 if expected is None else expected.version
         known = "" if expected is None else expected.last_event_id
 
-        def save(again: bool) -> Any:  # noqa: ANN401 - sync or async
-            arguments = [last_event_id, version, known, "again" if again else ""]
-            return self._save(keys=[self._prefix + key], args=arguments)
-
-        outcome = text(await self._ask(key, save))
+        arguments = [last_event_id, version, known, uuid.uuid4().hex]
+        outcome = text(await self._ask(key, lambda: self._save(keys=[self._prefix + key], args=arguments)))
         if outcome == "moved":
             raise moved(key)
         if outcome == "rewound":
@@ -99,7 +96,7 @@ class RedisCheckpoint:
         """Show what the keys begin with; a URL may hold a password."""
         return f"<RedisCheckpoint {self._prefix!r}>"
 
-    async def _ask(self, key: str, command: Callable[[bool], Any]) -> Any:  # noqa: ANN401 - what redis-py returns
+    async def _ask(self, key: str, command: Callable[[], Any]) -> Any:  # noqa: ANN401 - what redis-py returns
         try:
             return await self._server.ask(command)
         except Exception as exc:

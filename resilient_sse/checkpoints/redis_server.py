@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 from anyio import to_thread
+from anyio.lowlevel import checkpoint_if_cancelled
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, stop_never, wait_random_exponential
 
-from resilient_sse._client.backends import on_asyncio
+from resilient_sse._client.backends import in_thread, on_asyncio
 from resilient_sse._client.log import logger
 from resilient_sse._core.checks import check_seconds
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import redis.asyncio
     from tenacity import RetryCallState
 
-__all__ = ["Client", "RedisServer", "text"]
+__all__ = ["Client", "RedisServer", "check_options", "redis_py", "text"]
 
 Client: TypeAlias = "str | redis.Redis | redis.asyncio.Redis"
 """A URL, `redis://...`, or a client of redis-py, sync or asyncio."""
@@ -44,26 +45,15 @@ class RedisServer:
     """
 
     def __init__(self, client: Client, *, retry_for: float | None, wanted_by: str) -> None:
-        try:
-            import redis  # noqa: PLC0415 - wanted by those only who use Redis
-            import redis.asyncio  # noqa: PLC0415
-            import redis.exceptions  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            text = f"{wanted_by} needs redis: pip install 'resilient-sse[redis]'"
-            raise ModuleNotFoundError(text, name=error.name) from error
+        redis = redis_py(wanted_by)
         self._own = isinstance(client, str)
         self.client: Any = client  # typed for sync and async at once, its methods say next to nothing
         if isinstance(client, str):
-            library: Any = redis
-            self.client = library.Redis.from_url(
+            self.client = redis.Redis.from_url(
                 client, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS
             )
-            pool = self.client.connection_pool
-            try:
-                pool.connection_class(**pool.connection_kwargs)  # which connects to nothing
-            except TypeError as error:
-                raise ValueError(f"the URL of Redis: {error}") from error
-        elif not isinstance(client, redis.Redis | redis.asyncio.Redis):  # pyright: ignore[reportUnnecessaryIsInstance]
+            check_options(self.client.connection_pool)
+        elif not isinstance(client, redis.Redis | redis.asyncio.Redis):
             raise TypeError(f"client must be a URL or a client of redis-py, not {client!r}")
         self._asyncio = isinstance(self.client, redis.asyncio.Redis)
         self.errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
@@ -81,12 +71,12 @@ class RedisServer:
         self._retry_for = retry_for
         self._waiting = False
 
-    async def ask(self, command: Callable[[bool], Any]) -> Any:  # noqa: ANN401 - what redis-py returns
+    async def ask(self, command: Callable[[], Any]) -> Any:  # noqa: ANN401 - what redis-py returns
         """
         Run a command until the server has answered it.
 
         Args:
-            command: Calls the client; it is told whether it was called before, when the answer may have been lost.
+            command: Calls the client; again, if the answer was lost, so that it must be harmless to repeat.
 
         Raises:
             RuntimeError: A client for asyncio is used on trio.
@@ -104,16 +94,26 @@ class RedisServer:
             reraise=True,
         )
         async for attempt in attempts:
-            again = attempt.retry_state.attempt_number > 1
             with attempt:
-                if self._asyncio:
-                    answer = command(again)
-                    answer = await answer if inspect.isawaitable(answer) else answer
-                else:
-                    answer = await to_thread.run_sync(functools.partial(command, again))
+                answer = await self._asked(command)
+                self._check(answer)
                 self._waiting = False
                 return answer
         raise AssertionError("an attempt returns or raises")
+
+    async def _asked(self, command: Callable[[], Any]) -> Any:  # noqa: ANN401
+        if not self._asyncio:
+            return await in_thread(command)
+        await checkpoint_if_cancelled()  # which a loop around this would not find otherwise
+        with anyio.CancelScope(shield=True):  # as a thread would: what was sent may be done
+            answer = command()
+            return await answer if inspect.isawaitable(answer) else answer
+
+    def _check(self, answer: Any) -> None:  # noqa: ANN401
+        """Raise what passes, if it is among the answers to a pipeline."""
+        for each in answer if answer.__class__ is list else ():
+            if isinstance(each, Exception) and self._passes(each):
+                raise each
 
     async def aclose(self) -> None:
         """Close the connections, if they are our own."""
@@ -128,6 +128,36 @@ class RedisServer:
             self._waiting = True
             error = None if state.outcome is None else state.outcome.exception()
             logger.warning("Redis does not answer and is tried again: %s", error)
+
+
+def redis_py(wanted_by: str) -> Any:  # noqa: ANN401 - typed for sync and async at once, it says next to nothing
+    """
+    Import redis-py, which those only need who use Redis.
+
+    Raises:
+        ModuleNotFoundError: It is not installed.
+    """
+    try:
+        redis = import_module("redis")
+        for name in ("redis.asyncio", "redis.exceptions"):
+            import_module(name)
+    except ModuleNotFoundError as error:
+        text = f"{wanted_by} needs redis: pip install 'resilient-sse[redis]'"
+        raise ModuleNotFoundError(text, name=error.name) from error
+    return redis
+
+
+def check_options(pool: Any) -> None:  # noqa: ANN401 - sync or async
+    """
+    Check the options in the URL of a pool, which redis-py does when it connects.
+
+    Raises:
+        ValueError: One is not known.
+    """
+    try:
+        pool.connection_class(**pool.connection_kwargs)  # which connects to nothing
+    except TypeError as error:
+        raise ValueError(f"the URL of Redis has an option that is not known: {error}") from error
 
 
 def text(value: Any) -> str:  # noqa: ANN401 - bytes, or text from a client that decodes

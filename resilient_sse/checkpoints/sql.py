@@ -15,12 +15,11 @@ from importlib import import_module
 from typing import Any, TypeAlias, TypeVar, cast
 
 import anyio
-from anyio import to_thread
 
-from resilient_sse._core.errors import CheckpointError
+from resilient_sse._client.backends import in_thread
+from resilient_sse._core.errors import CheckpointError, moved
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.ports import Checkpoint
-from resilient_sse.checkpoints.moved import moved
 
 __all__ = ["SQLCheckpoint"]
 
@@ -202,7 +201,7 @@ class SQLCheckpoint:
                 # Cut off in its midst, a driver may leave the table locked.
                 with anyio.CancelScope(shield=True):
                     return await _whole(scope, self._connect, work)
-            return await to_thread.run_sync(lambda: _at_once(_whole(scope, self._connect, work)))
+            return await in_thread(lambda: _at_once(_whole(scope, self._connect, work)))
         except CheckpointError:
             raise
         except Exception as exc:

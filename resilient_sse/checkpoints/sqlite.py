@@ -8,11 +8,9 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from anyio import to_thread
-
-from resilient_sse._core.errors import CheckpointError
+from resilient_sse._client.backends import in_thread
+from resilient_sse._core.errors import CheckpointError, moved
 from resilient_sse._core.ports import Checkpoint
-from resilient_sse.checkpoints.moved import moved
 
 __all__ = ["SQLiteCheckpoint"]
 
@@ -88,7 +86,7 @@ class SQLiteCheckpoint:
             row = database.execute(_LOAD, (key,)).fetchone()
             return None if row is None else Checkpoint(*row)
 
-        return await to_thread.run_sync(self._run, key, load)
+        return await in_thread(lambda: self._run(key, load))
 
     async def save(self, key: str, last_event_id: str, *, expected: Checkpoint | None) -> Checkpoint:
         """
@@ -109,7 +107,7 @@ class SQLiteCheckpoint:
                 raise moved(key)
             return Checkpoint(last_event_id, 1 if expected is None else expected.version + 1)
 
-        return await to_thread.run_sync(self._run, key, save)
+        return await in_thread(lambda: self._run(key, save))
 
     def close(self) -> None:
         """Close the file; it may be used again, which opens it again."""

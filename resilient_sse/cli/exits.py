@@ -1,9 +1,11 @@
-"""How a command ends: its exit codes, the one line that says why, and standard input as a way to be told."""
+"""How a command ends: its exit codes, the one line that says why, and how it is told: SIGTERM, standard input."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import suppress
 from enum import IntEnum
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import Event
 
-__all__ = ["Exit", "complain", "end_with_stdin", "explain", "follow_stdin"]
+__all__ = ["Exit", "at_sigterm", "complain", "end_with_stdin", "explain", "follow_stdin"]
 
 _EXCERPT_CHARACTERS = 200
 _READ_BYTES = 65536
@@ -42,7 +44,7 @@ class Exit(IntEnum):
     TIMEOUT = 124
     """`--timeout` has passed.  As timeout(1) does."""
     INTERRUPTED = 130
-    """Ctrl-C.  As shells report it."""
+    """Ctrl-C, and for `tail` SIGTERM.  As shells report it."""
     BROKEN_PIPE = 141
     """The reader of the output went away.  As shells report SIGPIPE."""
 
@@ -71,6 +73,20 @@ def _excerpt(error: HandshakeError) -> str:
     if not isinstance(error, BadStatusError) or is_page or not error.body_excerpt.strip():
         return ""
     return f": {error.body_excerpt.strip()[:_EXCERPT_CHARACTERS]}"
+
+
+def at_sigterm(stop: Callable[[], object]) -> None:
+    """Have *stop* called in the present event loop at SIGTERM; a second one ends the process as ever."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+
+    def stopped() -> None:
+        loop.remove_signal_handler(signal.SIGTERM)
+        stop()
+
+    with suppress(NotImplementedError, RuntimeError):  # Windows; a thread, which gets no signals
+        loop.add_signal_handler(signal.SIGTERM, stopped)
 
 
 def follow_stdin(told: Callable[[bytes], object]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resilient_sse.cli.arguments import COUNT, checked, command, option, refuse
-from resilient_sse.cli.exits import Exit, complain, explain
+from resilient_sse.cli.exits import Exit, at_sigterm, complain, explain
 from resilient_sse.cli.request import HEADER, URL
 
 if TYPE_CHECKING:
@@ -25,13 +25,14 @@ _CONNECT_SECONDS = 5.0
 @command(
     "Copy streams into Redis Streams.",
     "Copy the event stream at URL into a Redis Stream: one copy of each, in order, whatever is killed when.  "
-    "With --config, share many streams with other workers.  Runs until Ctrl-C, or until the stream is complete.",
+    "With --config, share many streams with other workers.  Runs until SIGTERM or Ctrl-C, or until the stream is "
+    "complete.",
     examples="""
 resilient-sse relay https://host/trades --to redis://127.0.0.1/0 --stream trades --maxlen 1000000
 resilient-sse relay --config relay.toml
 """,
     exits={
-        0: "the stream is complete, or with --config a signal ended it",
+        0: "the stream is complete, or SIGTERM ended it, with --config also Ctrl-C",
         3: "the answer is no event stream (status or content type)",
         4: "Redis cannot be reached or refuses, or another relay appends to the stream",
     },
@@ -87,8 +88,12 @@ def relay(
         )
 
     async def run() -> None:
-        await first.load(str(name))  # a wrong address is told of; later a server that is away is waited for
-        await Relay(opened, log, str(name), batch=batch).run()
+        with anyio.CancelScope() as scope:
+            at_sigterm(scope.cancel)
+            await first.load(
+                str(name)
+            )  # a wrong address is told of; later a server that is away is waited for
+            await Relay(opened, log, str(name), batch=batch).run()
 
     return anyio.run(_ending, run())
 

@@ -25,7 +25,7 @@ from resilient_sse.cli.arguments import (
     command,
     option,
 )
-from resilient_sse.cli.exits import Exit, complain, explain
+from resilient_sse.cli.exits import Exit, at_sigterm, complain, explain
 from resilient_sse.cli.output import Output, escape
 from resilient_sse.cli.request import NETWORK, client_of, request_of, request_options
 
@@ -38,6 +38,8 @@ __all__ = ["tail"]
 Form: TypeAlias = "Callable[[ServerSentEvent], str]"
 
 _FIELDS: Final = ("event", "data", "id", "last_event_id", "retry", "connection")
+
+_END_SECONDS: Final = 2.0
 
 # Continuation lines start with this, so that data cannot pretend to be the next event.
 _INDENT: Final = "    "
@@ -72,6 +74,7 @@ resilient-sse tail -H 'Authorization: Bearer TOKEN' -d @prompt.json --until '[DO
         3: "the answer is no event stream (status or content type)",
         4: "another failure of the stream or of the output",
         124: "--timeout has passed",
+        130: "Ctrl-C or SIGTERM ended it; SIGTERM lets the event at hand be written, and its position saved",
         141: "the reader of the output went away",
     },
 )
@@ -179,17 +182,29 @@ def _made(
 async def _run(
     stream: ResilientStream, output: Output, form: Form, *, count: int | None, seconds: float | None
 ) -> Exit:
+    import asyncio
+
     import anyio
+
+    told: list[asyncio.Task[None]] = []
+
+    async def end() -> None:
+        await stream.aclose()
+        await anyio.sleep(_END_SECONDS)  # for the event at hand, unless nobody reads the output
+        tasks.cancel_scope.cancel()
 
     ending: Exit | OSError = BrokenPipeError()  # stays if the watch below ends it
     with anyio.move_on_after(seconds) as clock:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(output.watch, tasks.cancel_scope.cancel)
+            at_sigterm(lambda: told.append(asyncio.create_task(end())))
             ending = await _follow(stream, output, form, count)
             tasks.cancel_scope.cancel()
     if clock.cancelled_caught:
         complain(f"--timeout: {seconds:g} s have passed")
         return Exit.TIMEOUT
+    if told:
+        return Exit.INTERRUPTED
     if isinstance(ending, OSError):
         raise ending
     return ending

@@ -61,7 +61,7 @@ def load_config(path: str | Path) -> Config:
         ValueError: It cannot be read, or makes no sense; one line that names the file and what is wrong.
     """
     try:
-        return _config(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        return _config(tomllib.loads(Path(path).read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
     except (TypeError, ValueError) as error:

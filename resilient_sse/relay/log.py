@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
 
 from resilient_sse._core.checks import check_count
 from resilient_sse.checkpoints.redis_server import Client, RedisServer, text
@@ -15,16 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["Log", "Position", "RedisLog"]
 
 # Check, append and move in one step: whatever is killed when, the position tells what the log holds.
-# An append whose answer was lost is sent again: what it finds then is what it has written itself.
+# An append whose answer was lost is sent again, also by redis-py itself; it knows what it has written by its mark.
 _APPEND = """
-local found = redis.call('HMGET', KEYS[2], 'id', 'ordinal')
+local found = redis.call('HMGET', KEYS[2], 'id', 'ordinal', 'by')
 local id, ordinal = found[1] or '', tonumber(found[2] or 0)
 local known, count = tonumber(ARGV[2]), tonumber(ARGV[6])
+if found[3] == ARGV[5] then return {'done', id, ordinal} end
 if ARGV[4] ~= '' and redis.call('GET', KEYS[3]) ~= ARGV[4] then return {'fenced', id, ordinal} end
 if ordinal ~= known or id ~= ARGV[1] then
-    if ARGV[5] == 'again' and ordinal == known + count and id == ARGV[7 + 3 * (count - 1)] then
-        return {'done', id, ordinal}
-    end
     return {ordinal < known and 'rewound' or 'moved', id, ordinal}
 end
 for n = 0, count - 1 do
@@ -36,9 +38,12 @@ for n = 0, count - 1 do
         redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', unpack(entry))
     end
 end
-redis.call('HSET', KEYS[2], 'id', ARGV[7 + 3 * (count - 1)], 'ordinal', known + count)
+redis.call('HSET', KEYS[2], 'id', ARGV[7 + 3 * (count - 1)], 'ordinal', known + count, 'by', ARGV[5])
 return {'done', ARGV[7 + 3 * (count - 1)], known + count}
 """
+
+
+_PIPELINE_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class Log(Protocol):
         Append events in one step, if the log goes just as far as *behind*, and the lease, if any, is held.
 
         Returns:
-            How it went, and how far the log goes: `"done"`; nothing was appended for `"moved"` (another has
+            How it went, and how far the log goes.  It is `"done"`; nothing was appended for `"moved"` (another has
             appended), `"rewound"` (the log has lost its end) and `"fenced"` (the lease is another's).
         """
         ...
@@ -77,6 +82,19 @@ class Log(Protocol):
     async def aclose(self) -> None:
         """Close the connections, if they are the log's own."""
         ...
+
+
+@dataclass(slots=True, eq=False)
+class _Append:
+    """One call of the script."""
+
+    keys: list[str]
+    arguments: list[str | int]
+    size: int
+    """Characters."""
+    answer: Any = None
+    sent: anyio.Event | None = None
+    """Set when it is no longer under way."""
 
 
 class RedisLog:
@@ -99,14 +117,18 @@ class RedisLog:
 
     def __init__(self, client: Client, *, maxlen: int | None = None, retry_for: float | None = None) -> None:
         check_count("maxlen", maxlen, least=1)
+        if maxlen is not None and maxlen >= 2**63:
+            raise ValueError(f"maxlen must be less than 2**63, as Redis counts, not {maxlen}")
         self.server: RedisServer = RedisServer(client, retry_for=retry_for, wanted_by="a relay")
-        self._append = self.server.client.register_script(_APPEND)
+        self._script = self.server.client.register_script(_APPEND)
         self._maxlen = "" if maxlen is None else str(maxlen)
+        self._waiting: deque[_Append] = deque()
+        self._turn = anyio.Lock()
 
     async def load(self, name: str) -> Position:
         """Return how far the log *name* goes."""
         last_event_id, ordinal = await self.server.ask(
-            lambda _again: self.server.client.hmget(f"{{{name}}}:position", "id", "ordinal")
+            lambda: self.server.client.hmget(f"{{{name}}}:position", "id", "ordinal")
         )
         return Position() if ordinal is None else Position(text(last_event_id), int(ordinal))
 
@@ -114,22 +136,58 @@ class RedisLog:
         self, name: str, events: Sequence[ServerSentEvent], *, behind: Position, lease: str = ""
     ) -> tuple[str, Position]:
         """Append events in one step, see `Log`."""
-        entries = [part for event in events for part in (event.last_event_id or "", event.event, event.data)]
         keys = [name, f"{{{name}}}:position", f"{{{name}}}:lease"]
-
-        def append(again: bool) -> Any:  # noqa: ANN401 - sync or async
-            head = [
-                behind.last_event_id,
-                behind.ordinal,
-                self._maxlen,
-                lease,
-                "again" if again else "",
-                len(events),
-            ]
-            return self._append(keys=keys, args=[*head, *entries])
-
-        outcome, last_event_id, ordinal = await self.server.ask(append)
+        head = (behind.last_event_id, behind.ordinal, self._maxlen, lease, uuid.uuid4().hex, len(events))
+        own = _Append(keys, [*head], sum(len(event.data) for event in events))
+        for event in events:
+            own.arguments += (event.last_event_id or "", event.event, event.data)
+        self._waiting.append(own)
+        try:
+            async with self._turn:
+                while own.answer is None:
+                    await self._send()
+        finally:
+            with anyio.CancelScope(shield=True):
+                while own.sent is not None:  # cancelled, while another's turn has taken it along
+                    await own.sent.wait()
+            if own in self._waiting:
+                self._waiting.remove(own)
+        if isinstance(own.answer, Exception):
+            raise own.answer
+        outcome, last_event_id, ordinal = own.answer
         return text(outcome), Position(text(last_event_id), int(ordinal))
+
+    async def _send(self) -> None:
+        """Send what waits, of all streams, in one go: a step into a thread costs more than the append."""
+        batch: list[_Append] = []
+        size = 0
+        sent = anyio.Event()
+        while self._waiting and size < _PIPELINE_CHARACTERS:
+            batch.append(each := self._waiting.popleft())
+            each.sent = sent
+            size += each.size
+
+        def send() -> Any:  # noqa: ANN401 - sync or async
+            if len(batch) == 1:  # without a question whether the server knows the script
+                return self._script(keys=batch[0].keys, args=batch[0].arguments)
+            pipeline = self.server.client.pipeline(transaction=False)
+            pipeline.scripts.add(self._script)
+            for each in batch:
+                pipeline.evalsha(self._script.sha, len(each.keys), *each.keys, *each.arguments)
+            return pipeline.execute(raise_on_error=False)
+
+        answers: list[Any] = [None] * len(batch)
+        try:
+            answer = await self.server.ask(send)
+            answers = [answer] if len(batch) == 1 else answer
+        except self.server.errors as error:
+            answers = [error] * len(batch)
+        finally:
+            for each, answer in zip(batch, answers, strict=True):
+                each.sent, each.answer = None, answer
+                if answer is None:  # whose turn it was is cancelled; another will send it
+                    self._waiting.append(each)
+            sent.set()
 
     async def aclose(self) -> None:
         """Close the connections, if they are the log's own."""

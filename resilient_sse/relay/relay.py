@@ -7,13 +7,16 @@ a batch is as large as the log is slow, and an event never waits for others.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import anyio
 
 from resilient_sse._client.log import logger
+from resilient_sse._client.stream import take_ready
 from resilient_sse._core.checks import check_callable, check_count
 from resilient_sse._core.errors import ResilientSSEError
 from resilient_sse.relay.log import Position
@@ -26,6 +29,21 @@ if TYPE_CHECKING:
 __all__ = ["Relay", "RelayError"]
 
 _BATCH_CHARACTERS = 1_000_000
+
+_name: ContextVar[str] = ContextVar("_name", default="")
+"""The name of the log that the present task copies into."""
+
+
+def _add_name(record: logging.LogRecord) -> bool:
+    """Have what a stream logs name its log: the URLs of two may differ in the query only, which no log shows."""
+    if name := _name.get():
+        record.sse_stream = name
+        if repr(name) not in record.getMessage():
+            record.msg = f"{name!r}, ".replace("%", "%%") + str(record.msg)
+    return True
+
+
+logger.addFilter(_add_name)
 
 
 class RelayError(ResilientSSEError):
@@ -80,32 +98,37 @@ class Relay:
         self.rewound: int = 0
         self._warned = False
 
-    async def run(self, *, lease: str = "") -> None:
+    async def run(self, *, lease: str = "", behind: Position | None = None) -> None:
         """
         Copy until the stream ends.
 
         Args:
             lease: What must stand in the log's lease for an append to be accepted; `""` asks for none.
+            behind: How far the log goes, if the caller knows; `None` asks the log.
 
         Raises:
             RelayError: Another relay appends to this log, or the lease has gone to another.
             Exception: What the stream raises, and what the log's client raises when it refuses: it is out of
                 memory, say, or the name holds something that is no log.
         """
-        self.position = await self._log.load(self._name)
+        self.position = await self._log.load(self._name) if behind is None else behind
         began = resume_after = self.position.last_event_id
-        while True:
-            async with self._open(resume_after or None) as self.stream:
-                if await self._copy(self.stream, lease):
-                    return
-            self.rewound += 1
-            logger.warning(
-                "the log %r has lost its end: it goes to event %d; reading again from there",
-                self._name,
-                self.position.ordinal,
-            )
-            # Of a log that has lost all, what this relay has copied can still be read again.
-            resume_after = self.position.last_event_id if self.position.ordinal else began
+        before = _name.set(self._name)
+        try:
+            while True:
+                async with self._open(resume_after or None) as self.stream:
+                    if await self._copy(self.stream, lease):
+                        return
+                self.rewound += 1
+                logger.warning(
+                    "the log %r has lost its end: it goes to event %d; reading again from there",
+                    self._name,
+                    self.position.ordinal,
+                )
+                # Of a log that has lost all, what this relay has copied can still be read again.
+                resume_after = self.position.last_event_id if self.position.ordinal else began
+        finally:
+            _name.reset(before)
 
     async def _copy(self, stream: ResilientStream, lease: str) -> bool:
         """Copy until the stream ends (true), or the log turns out to have lost its end (false)."""
@@ -157,8 +180,7 @@ class _Ahead:
         """Read until the stream ends."""
         try:
             async for event in self._stream:
-                more = self._stream._take_ready  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-                for each in (event, *more(self._batch)):
+                for each in (event, *take_ready(self._stream, self._batch)):
                     self._events.append(each)
                     self._size += len(each.data)
                 self._changed.set()

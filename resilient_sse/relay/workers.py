@@ -26,11 +26,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from resilient_sse._client.backends import on_asyncio
 from resilient_sse._client.log import logger
 from resilient_sse._core.backoff import Backoff
 from resilient_sse._core.checks import check_callable, check_count, check_seconds
 from resilient_sse.checkpoints.redis_server import Client, RedisServer, text
-from resilient_sse.relay.log import RedisLog
+from resilient_sse.relay.log import Position, RedisLog
 from resilient_sse.relay.relay import Relay, RelayError
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ __all__ = ["Worker", "WorkerStats"]
 
 SHORTEST_LEASE = 1.0
 """Seconds.  A third of it must be more than what an event loop and Redis are late at times."""
+
+LONGEST_LEASE = 86_400.0
 
 _CLAIMS = 1000
 _WAKE_SECONDS = 4.0  # less than the timeout of a socket
@@ -82,6 +85,7 @@ local function give(id, some)
         given = given + 1
     end
 end
+local positions = {}
 local others, living, soonest = {}, leaving and 0 or 1, lease
 for _, id in ipairs(redis.call('SMEMBERS', workers)) do
     local left = id ~= me and redis.call('PTTL', key('alive', id))
@@ -113,6 +117,8 @@ elseif not leaving then
         redis.call('SREM', free, found[n])
         redis.call('HSET', mine, found[n], token)
         redis.call('SET', '{' .. found[n] .. '}:lease', token)
+        local position = redis.call('HMGET', '{' .. found[n] .. '}:position', 'id', 'ordinal')
+        for _, part in ipairs({found[n], position[1] or '', position[2] or 0}) do table.insert(positions, part) end
     end
 end
 
@@ -123,7 +129,7 @@ for id, count in pairs(others) do
         redis.call('PEXPIRE', key('wake', id), lease)
     end
 end
-return {'held', soonest, want > claims and 1 or 0, redis.call('HGETALL', mine)}
+return {'held', soonest, want > claims and 1 or 0, redis.call('HGETALL', mine), positions}
 """
 
 
@@ -199,6 +205,8 @@ class Worker:
                 f"lease must be {SHORTEST_LEASE:g} s or more, not {lease!r}: a third of it must outlast the"
                 " delays of the event loop and of Redis"
             )
+        if lease > LONGEST_LEASE:
+            raise ValueError(f"lease must be {LONGEST_LEASE:g} s, a day, or less, not {lease!r}")
         if not isinstance(group, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"group must be a string, not {group!r}")
         if not group:
@@ -260,17 +268,21 @@ class Worker:
         failure: Exception | None = None
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._end_with, tasks.cancel_scope)
-                tasks.start_soon(self._watch)
                 try:
-                    await self._keep(tasks)
+                    with anyio.CancelScope() as renewing:
+                        tasks.start_soon(self._end_with, renewing)
+                        tasks.start_soon(self._watch)
+                        await self._keep(tasks)
                 except Exception as exc:  # noqa: BLE001 - out of the group as it is, not in a group of its own
                     failure = exc
+                finally:
+                    # Before the streams are closed: others need not wait for that.
+                    with anyio.CancelScope(shield=True):
+                        if failure is None:
+                            await self._leave()
                 tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                if failure is None:
-                    await self._leave()
                 await self._log.aclose()
                 await self._server.aclose()
         if isinstance(failure, self._server.errors):
@@ -287,7 +299,7 @@ class Worker:
             if self._deadline:
                 wake = f"{self._group}:wake:{self.id}"
                 with anyio.CancelScope(shield=True), suppress(*self._server.errors):
-                    await self._server.ask(lambda _again: self._server.client.lpush(wake, 1))
+                    await self._server.ask(lambda: self._server.client.lpush(wake, 1))
 
     async def _keep(self, tasks: TaskGroup) -> None:
         """Renew at a third of the lease, or as soon as there is something to take or to give."""
@@ -314,30 +326,40 @@ class Worker:
                         self._lease,
                     )
             waiting = False
-            soonest, more, owned = answer
+            soonest, more, owned, positions = answer
             self._deadline = sent + self._lease * 2 / 3
-            self._settle(tasks, owned)
+            self._settle(tasks, owned, positions)
             # Who dies is missed at once; a renewal in time lies a third behind the last, two before the end.
             await self._wait(sent + min(self._lease / 3, soonest + 0.01, 1.0 if more else self._lease))
 
-    async def _renew(self, claims: int) -> tuple[float, bool, dict[str, str]]:
-        """Renew, and return when another's lease ends, whether there is more to claim, and what is owned."""
+    async def _renew(self, claims: int) -> tuple[float, bool, dict[str, str], dict[str, Position]]:
+        """
+        Renew.
+
+        Returns:
+            When another's lease ends, whether there is more to claim, what is owned, with its tokens, and how far
+            the logs go that were claimed now.
+        """
         lease = round(self._lease * 1000)
         while True:
             status, *rest = await self._run(self._renewal, self.id, lease, self._digest, claims)
             if text(status) == "held":
-                soonest, more, owned = rest
+                soonest, more, owned, positions = rest
                 parts: Iterator[str] = map(text, owned)
-                return soonest / 1000, bool(more), dict(zip(parts, parts, strict=True))
+                found: Iterator[str] = map(text, positions)
+                behind = {
+                    name: Position(id_, int(at)) for name, id_, at in zip(found, found, found, strict=True)
+                }
+                return soonest / 1000, bool(more), dict(zip(parts, parts, strict=True)), behind
             await self._run(self._telling, self._digest, *self._names)
 
     async def _run(self, script: Any, *arguments: str | int) -> Any:  # noqa: ANN401 - what redis-py returns
-        return await self._server.ask(lambda _again: script(keys=[self._group], args=arguments))
+        return await self._server.ask(lambda: script(keys=[self._group], args=arguments))
 
     async def _wait(self, until: float) -> None:
         """Wait until it is time to renew, or until another worker has something to give or wants something."""
 
-        def pop(_again: bool) -> Any:  # noqa: ANN401 - sync or async
+        def pop() -> Any:  # noqa: ANN401 - sync or async
             seconds = max(0.01, min(until - time.monotonic(), _WAKE_SECONDS))
             return self._server.client.blpop([f"{self._group}:wake:{self.id}"], timeout=seconds)
 
@@ -372,7 +394,7 @@ class Worker:
                     copy.scope.cancel()
                 self._copies.clear()
 
-    def _settle(self, tasks: TaskGroup, owned: Mapping[str, str]) -> None:
+    def _settle(self, tasks: TaskGroup, owned: Mapping[str, str], positions: Mapping[str, Position]) -> None:
         """Stop what is no longer owned, and start what is owned now."""
         for name, copy in list(self._copies.items()):
             if owned.get(name) != copy.token:
@@ -384,10 +406,10 @@ class Worker:
                 self._taken += 1
                 relay = Relay(self._streams[name], self._log, name, batch=self._batch)
                 copy = self._copies[name] = _Copy(token, relay)
-                tasks.start_soon(self._copy, name, copy, self._latest.get(name))
+                tasks.start_soon(self._copy, name, copy, positions.get(name), self._latest.get(name))
                 self._latest[name] = copy
 
-    async def _copy(self, name: str, copy: _Copy, before: _Copy | None) -> None:
+    async def _copy(self, name: str, copy: _Copy, behind: Position | None, before: _Copy | None) -> None:
         """Copy one stream, again after an error, until it ends."""
         try:
             with copy.scope:
@@ -397,13 +419,17 @@ class Worker:
                 while True:
                     appended = copy.relay.appended
                     try:
-                        await copy.relay.run(lease=copy.token)
+                        # On trio a stream that is opened and cancelled at once leaves its socket to the collector.
+                        known = behind if on_asyncio() else None
+                        await copy.relay.run(lease=copy.token, behind=known)
                     except Exception as error:  # noqa: BLE001 - one stream's failure is not the others'
+                        behind = None
                         failures = 1 if copy.relay.appended > appended else failures + 1
                         copy.error, copy.failed_at = str(error), copy.relay.appended
                         # A hand-over may end like that.
                         level = logging.INFO if isinstance(error, RelayError) else logging.WARNING
-                        logger.log(level, "the stream %r is tried again: %s", name, error)
+                        if self.ready:
+                            logger.log(level, "the stream %r is tried again: %s", name, error)
                     else:
                         logger.info("the stream %r has ended", name)
                         return

@@ -26,7 +26,7 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast
 
-from resilient_sse._client.stream import Decoded
+from resilient_sse._client.stream import Decoded, give_back, take_ready
 from resilient_sse._client.stream import ResilientStream as AsyncStream
 from resilient_sse._core.checks import check_callable
 from resilient_sse._core.events import ServerSentEvent
@@ -56,13 +56,14 @@ Work: TypeAlias = "Callable[[], Coroutine[Any, Any, T]]"
 # What a call says to the thread that waits for it, and the thread to the call.
 _RETURN, _RAISE, _CALL = "return", "raise", "call"
 
-_inbox: ContextVar[SimpleQueue[Message] | None] = ContextVar("_inbox", default=None)
-"""Where the thread listens that waits for the present coroutine."""
+_present: ContextVar[_Task | None] = ContextVar("_present", default=None)
+"""The task that the present coroutine is a part of."""
 
 _thread = threading.local()
 """
-Its `asking` is the innermost callback that this thread is in: the queue of the coroutine that waits for it.  Its
-`carries_all` says that it is the thread of the event loop.
+Its `inbox` is where it listens for all its tasks: one that a signal's handler waits for may need a callback of
+the one that was interrupted.  Its `asking` is the innermost callback that this thread is in: the queue of the
+coroutine that waits for it.  Its `carries_all` says that it is the thread of the event loop.
 """
 
 
@@ -130,34 +131,36 @@ if hasattr(os, "register_at_fork"):
 class _Task:
     """A coroutine in the event loop, and where the thread listens that waits for it."""
 
-    def __init__(self, work: Work[Any]) -> None:
-        self.inbox: SimpleQueue[Message] = SimpleQueue()
-        self._work = work
+    def __init__(self, inbox: SimpleQueue[tuple[_Task, str, Any]]) -> None:
+        self._inbox = inbox
         self._task: asyncio.Task[None] | None = None
-        self._given_up = False
+        self.given_up = False
 
-    async def run(self) -> None:
-        before = _inbox.set(self.inbox)
+    def tell(self, kind: str, content: Any) -> None:  # noqa: ANN401
+        self._inbox.put((self, kind, content))
+
+    async def run(self, work: Work[Any]) -> None:
+        before = _present.set(self)
         try:
-            self.inbox.put((_RETURN, await self._work()))
+            self.tell(_RETURN, await work())
         except BaseException as exc:
-            self.inbox.put((_RAISE, exc))
+            self.tell(_RAISE, exc)
             if isinstance(exc, asyncio.CancelledError):
                 raise  # anything else would end the event loop, if it is no Exception
         finally:
-            _inbox.reset(before)  # what a callback has called is a part of the same task
+            _present.reset(before)  # what a callback has called is a part of the same task
 
-    def start(self) -> None:
-        if not self._given_up:
-            self._task = asyncio.get_running_loop().create_task(self.run())
+    def start(self, work: Work[Any]) -> None:
+        if not self.given_up:
+            self._task = asyncio.get_running_loop().create_task(self.run(work))
 
     def give_up(self) -> None:
-        self._given_up = True
+        self.given_up = True
         if self._task is None:
-            self.inbox.put((_RAISE, None))
+            self.tell(_RAISE, None)
         else:
             self._task.cancel()
-            self._task.add_done_callback(lambda _: self.inbox.put((_RAISE, None)))  # it may not have begun
+            self._task.add_done_callback(lambda _: self.tell(_RAISE, None))  # it may not have begun
 
 
 def _call(work: Work[T]) -> T:
@@ -166,24 +169,23 @@ def _call(work: Work[T]) -> T:
         raise RuntimeError(
             "this was called in the event loop of all streams, which it would stop: by an observer, or `until`"
         )
-    task, loop = _Task(work), _portal.loop
+    inbox = _thread.__dict__.setdefault("inbox", SimpleQueue())
+    task, loop = _Task(inbox), _portal.loop
     asking: asyncio.Queue[Message] | None = getattr(_thread, "asking", None)
     ended = False
     try:
         if asking is not None:
-            loop.call_soon_threadsafe(asking.put_nowait, (_CALL, task.run))
+            loop.call_soon_threadsafe(asking.put_nowait, (_CALL, functools.partial(task.run, work)))
         else:
-            loop.call_soon_threadsafe(task.start)
-        kind, content = task.inbox.get()
-        while kind == _CALL:
-            _serve(*content)
-            kind, content = task.inbox.get()
+            loop.call_soon_threadsafe(task.start, work)
+        kind, content = _wait(task, inbox)
         ended = True
     finally:
         if asking is None and not ended and not loop.is_closed():
             # Ctrl-C, for one: the coroutine ends before the thread goes on.
             loop.call_soon_threadsafe(task.give_up)
-            _drain(task.inbox)
+            with suppress(Empty):
+                _wait(task, inbox, _END_SECONDS)
     if kind == _RAISE:
         if (
             _portal.ending
@@ -195,12 +197,24 @@ def _call(work: Work[T]) -> T:
     return cast("T", content)
 
 
-def _drain(inbox: SimpleQueue[Message]) -> None:
-    with suppress(Empty):
-        while (message := inbox.get(timeout=_END_SECONDS))[0] == _CALL:
-            answers: asyncio.Queue[Message] = message[1][2]
-            interrupted = (_RAISE, RuntimeError("the thread was interrupted"))
-            _portal.loop.call_soon_threadsafe(answers.put_nowait, interrupted)
+def _wait(task: _Task, inbox: SimpleQueue[tuple[_Task, str, Any]], seconds: float | None = None) -> Message:
+    """Wait for the end of *task*, and call what the thread's tasks ask for; with *seconds*, it was given up."""
+    others: list[tuple[_Task, str, Any]] = []
+    try:
+        while True:
+            of, kind, content = inbox.get(timeout=seconds)
+            if kind == _CALL and seconds is None:
+                _serve(*content)
+            elif kind == _CALL and of is task:
+                interrupted = (_RAISE, RuntimeError("the thread was interrupted"))
+                _portal.loop.call_soon_threadsafe(content[2].put_nowait, interrupted)
+            elif of is task:
+                return kind, content
+            elif not of.given_up:
+                others.append((of, kind, content))
+    finally:
+        for other in others:  # for the calls that this one has interrupted
+            inbox.put(other)
 
 
 def _serve(function: Callable[..., Any], arguments: tuple[Any, ...], answers: asyncio.Queue[Message]) -> None:
@@ -222,11 +236,11 @@ def _in_thread(function: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, 
 
     @functools.wraps(function)
     async def call(*arguments: Any) -> T:  # noqa: ANN401
-        inbox = _inbox.get()
-        if inbox is None:
+        task = _present.get()
+        if task is None:
             return function(*arguments)
         answers: asyncio.Queue[Message] = asyncio.Queue()
-        inbox.put((_CALL, (function, arguments, answers)))
+        task.tell(_CALL, (function, arguments, answers))
         while True:
             kind, content = await answers.get()
             if kind == _RETURN:
@@ -413,7 +427,7 @@ class ResilientStream:
         """Close the stream; commit the last event only if the block ended without an exception."""
 
         async def leave() -> None:
-            self._stream._give_back(self._batch, self._given)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            give_back(self._stream, self._batch, self._given)
             await self._stream.__aexit__(exc_type, exc, traceback)
 
         self._call(leave)
@@ -456,8 +470,7 @@ class ResilientStream:
         """Wait for an event, and take along those that are there."""
         # Here and not in the thread: what has left the stream must not be lost when the thread is interrupted.
         self._batch.append(await anext(self._stream))
-        more = self._stream._take_ready  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        self._batch.extend(more(_BATCH))
+        self._batch.extend(take_ready(self._stream, _BATCH))
 
     def _call(self, work: Work[T]) -> T:
         if self._process != os.getpid():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import multiprocessing
+import pickle
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import wraps
@@ -17,6 +19,9 @@ from resilient_sse._core.ports import Checkpoint, CheckpointStore
 __all__ = ["CheckpointSuite"]
 
 _TEXTS = ("42", "0", " ", "é ✓ 日本", "a'b\"c\\d;--", "%s ? :x $1 {}", "x" * 255, "x" * 256, "x" * 4096)
+
+_ROUNDS = 100
+_RACE_SECONDS = 60.0
 
 
 def _on_each_loop(
@@ -38,7 +43,8 @@ class CheckpointSuite:
     Judges a store: subclass it in a test module, and give it the fixture `open_store`.
 
     The fixture returns a function without arguments, sync or async, that opens the store; each call within one
-    test must open the same positions, which are empty when the test begins.  A store's `aclose()` or `close()` is
+    test must open the same positions, which are empty when the test begins.  If it can be pickled, as
+    `functools.partial(Store, ...)` can, two processes race for a position.  A store's `aclose()` or `close()` is
     called, if it has one.  Every test runs on an event loop of its own, with no plugin for async tests.
 
     Attributes:
@@ -141,6 +147,25 @@ class CheckpointSuite:
                 assert await one.load(key) == await other.load(key) == won[0]
                 known = won[0]
 
+    def test_of_two_processes_one_wins(self, open_store: Callable[[], Any]) -> None:
+        """Two processes that save as fast as they can never both replace one position."""
+        if not self.survives:
+            return
+        try:
+            pickle.dumps(open_store)
+        except Exception as error:  # noqa: BLE001 - what pickling calls may raise anything
+            pytest.skip(
+                f"NOT TESTED WITH TWO PROCESSES: what open_store gives cannot be pickled ({error});"
+                " functools.partial of a class can"
+            )
+        processes = multiprocessing.get_context("spawn")
+        start = processes.Barrier(2)
+        with processes.Pool(2, _begin_race, (start,)) as pool:
+            won = pool.starmap_async(_race, [(open_store, self.backends[0], name) for name in "ab"], 1)
+            versions = [version for each in won.get(_RACE_SECONDS) for version in each]
+        assert len(versions) > _ROUNDS / 2, "next to no save is accepted"
+        assert len(set(versions)) == len(versions), "two saves were accepted over one position"
+
     @_on_each_loop
     async def test_a_cancelled_save_has_happened_or_not(self, opened: Opened) -> None:
         """After a save that was cancelled the position is the one before or the new one, and the store goes on."""
@@ -165,6 +190,33 @@ class CheckpointSuite:
             saved = await store.save(key, "7", expected=None)
         async with opened.store() as store:
             assert await store.load(key) == saved
+
+
+_start: Any = None
+
+
+def _begin_race(start: Any) -> None:  # noqa: ANN401 - a barrier of another process
+    global _start  # noqa: PLW0603 - a pool hands a barrier on at the start only
+    _start = start
+
+
+def _race(open_store: Callable[[], Any], backend: str, name: str) -> list[int]:
+    """Save as fast as one can, over what one has just loaded, and return the versions of what was accepted."""
+
+    async def race() -> list[int]:
+        won: list[int] = []
+        async with Opened(open_store, backend).store() as store:
+            known = await store.load("race")
+            _start.wait(_RACE_SECONDS)
+            for number in range(_ROUNDS):
+                try:
+                    known = await store.save("race", f"{name}{number}", expected=known)
+                    won.append(known.version)
+                except CheckpointError:
+                    known = await store.load("race")
+        return won
+
+    return anyio.run(race, backend=backend)
 
 
 class Opened:

@@ -1,7 +1,6 @@
 """Stores are judged on their own clocks: their work is done in threads, files and servers."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +18,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run a Valkey server for all tests, and give its URL."""
-    directory: Path = tmp_path_factory.mktemp("valkey")
-    with valkey(directory) as url:
-        yield url
+    with valkey(tmp_path_factory.mktemp("valkey")) as running:
+        yield running.url
 
 
 @pytest.fixture(scope="session")

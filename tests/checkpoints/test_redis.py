@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,19 +13,16 @@ import redis
 import redis.asyncio
 
 from resilient_sse import CheckpointError, ResilientStream
-from resilient_sse.checkpoints import Checkpoint, RedisCheckpoint
+from resilient_sse.checkpoints import Checkpoint, RedisCheckpoint, SQLiteCheckpoint
 from resilient_sse.testing import Script, event
-from tests.checkpoints.redis_process import Server
+from tests.testing.server.valkey import Server, valkey
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Server]:
     """Run a server that the test may stop."""
-    server = Server(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-    server.client.close()
+    with valkey(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture
@@ -200,3 +199,36 @@ async def test_on_trio_with_a_client_of_asyncio(own, anyio_backend):
     else:
         assert await store.load("a") is None
         await client.aclose()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("kind", ["redis", "sqlite"])
+async def test_a_slow_save_that_is_cancelled(own, tmp_path, monkeypatch, kind):
+    """`Task.cancel` waits for the thread, so that the next save finds what it has written (P21)."""
+    store = RedisCheckpoint(own.url) if kind == "redis" else SQLiteCheckpoint(tmp_path / "positions.db")
+    begun, go = threading.Event(), threading.Event()
+    method = "_save" if kind == "redis" else "_run"
+    save = getattr(store, method)
+
+    def slow(*arguments, **named):
+        begun.set()
+        go.wait(20)
+        return save(*arguments, **named)
+
+    script = Script()
+    script.respond(event("1", id="1"), event("2", id="2")).hang()
+    url = "http://test/"
+    async with ResilientStream(url, checkpoint=store, ack="manual", client=script.client()) as stream:
+        first, second = await anext(stream), await anext(stream)
+        with monkeypatch.context() as patched:
+            patched.setattr(store, method, slow)
+            task = asyncio.create_task(stream.commit(first))
+            await asyncio.to_thread(begun.wait, 20)
+            task.cancel()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not task.done()
+            go.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await stream.commit(second)

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from resilient_sse.cli import main
-from tests.checkpoints.redis_process import Server
 from tests.checkpoints.replaying import replaying
+from tests.testing.server.valkey import valkey as running
 
 
 @pytest.fixture(autouse=True)
@@ -25,11 +25,8 @@ def logging_as_before():
 @pytest.fixture
 def valkey(tmp_path):
     """Run a server of the test's own."""
-    server = Server(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-    server.client.close()
+    with running(tmp_path) as server:
+        yield server
 
 
 def is_whole(valkey, name: str) -> bool:
@@ -49,13 +46,13 @@ def wait_for(valkey, name: str, length: int) -> None:
 
 
 def test_one_stream(valkey, start):
-    """It copies until Ctrl-C, and a second run goes on where the log ends (P62)."""
+    """It copies until SIGTERM or Ctrl-C, and a second run goes on where the log ends (P62)."""
     with replaying() as url:
-        for length in (50, 120):
+        for length, number, code in ((50, signal.SIGINT, 130), (120, signal.SIGTERM, 0)):
             command = start("relay", url, "--to", valkey.url, "--stream", "trades", "--batch", "7")
             wait_for(valkey, "trades", length)
-            command.send_signal(signal.SIGINT)
-            assert command.wait() == 130
+            command.send_signal(number)
+            assert command.wait() == code
     assert is_whole(valkey, "trades")
 
 

@@ -7,13 +7,14 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -456,6 +457,26 @@ def test_interrupt(start, site, path):
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 130
     assert process.communicate()[1] == b"* Connected\n"
+
+
+def test_sigterm(start, site, tmp_path):
+    """SIGTERM saves the position of what was printed, and ends as Ctrl-C does."""
+    keeping = ["tail", f"{site}/quiet", "--checkpoint", str(tmp_path / "position"), "--json"]
+    process = start(*keeping)
+    assert json.loads(process.stdout.readline())["data"] == "first"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 130
+    assert process.communicate() == (b"", b"* Connected\n")
+    with closing(sqlite3.connect(tmp_path / "position")) as database:
+        assert database.execute("SELECT last_event_id FROM resilient_sse_positions").fetchall() == [("1",)]
+
+
+def test_sigterm_while_nobody_reads(start, site):
+    """A reader that does not read holds the end up for a moment only."""
+    process = start("tail", f"{site}/endless", "--json")
+    assert process.stdout.readline().startswith(b"{")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 130
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

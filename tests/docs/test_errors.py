@@ -25,6 +25,7 @@ from resilient_sse import (
 )
 from resilient_sse._core import errors
 from resilient_sse._core.messages import compose
+from resilient_sse.relay import RelayError
 from tests.docs.pages import code, fences, table, text_of
 
 PAGE = text_of("reference/errors.md")
@@ -48,7 +49,9 @@ def tree(drawing):
     return pairs
 
 
-REAL = {(kind.__base__.__name__, kind.__name__) for kind in PUBLIC if kind is not ResilientSSEError}
+REAL = {
+    (kind.__base__.__name__, kind.__name__) for kind in [*PUBLIC, RelayError] if kind is not ResilientSSEError
+}
 
 
 def test_the_tree_on_the_page():

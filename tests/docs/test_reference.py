@@ -23,6 +23,7 @@ def documented(*names):
     [
         pytest.param(resilient_sse, ROOT_PAGES, id="root"),
         pytest.param(checkpoints, ["reference/checkpoints.md"], id="checkpoints"),
+        pytest.param(relay, ["reference/relay.md"], id="relay"),
         pytest.param(resume, ["reference/resume.md"], id="resume"),
         pytest.param(testing, ["reference/testing.md"], id="testing"),
     ],
@@ -38,6 +39,7 @@ def test_documented_names_exist():
     for module, pages in (
         (resilient_sse, ROOT_PAGES),
         (checkpoints, ["reference/checkpoints.md"]),
+        (relay, ["reference/relay.md"]),
         (resume, ["reference/resume.md"]),
         (relay, ["reference/broadcast.md"]),
         (testing, ["reference/testing.md"]),
@@ -80,6 +82,7 @@ def members(thing):
         for module, pages in (
             (resilient_sse, ROOT_PAGES),
             (checkpoints, ["reference/checkpoints.md"]),
+            (relay, ["reference/relay.md"]),
             (resume, ["reference/resume.md"]),
             (relay, ["reference/broadcast.md"]),
             (testing, ["reference/testing.md"]),

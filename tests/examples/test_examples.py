@@ -20,8 +20,8 @@ import anyio
 import httpx
 import pytest
 import uvicorn
-
 from tests.checkpoints.redis_process import Server
+
 from tests.docs.pages import PAGES, ROOT, module
 from tests.examples import programs
 from tests.examples.programs import EXAMPLES, Program, until

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.checkpoints.redis_process import Server
 from tests.checkpoints.replaying import replaying
+from tests.testing.server import valkey as real
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -17,13 +17,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Server]:
+def valkey(tmp_path: Path) -> Iterator[real.Server]:
     """Run a server that the test may stop."""
-    server = Server(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-    server.client.close()
+    with real.valkey(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -58,8 +58,24 @@ async def test_what_an_entry_holds(valkey):
         {b"id": b"a", b"event": b"message", b"data": b"two\nlines", b"ordinal": b"2"},
         {b"id": b"c", b"event": b"done", b"data": b"three", b"ordinal": b"3"},
     ]
-    assert valkey.client.hgetall("{log}:position") == {b"id": b"c", b"ordinal": b"3"}
+    assert valkey.client.hmget("{log}:position", "id", "ordinal") == [b"c", b"3"]
     assert (relay.position, relay.appended) == (Position("c", 3), 3)
+
+
+async def test_what_streams_log_names_the_log(valkey, caplog):
+    """Two streams may differ in the query only, which no log shows (P62)."""
+    caplog.set_level("INFO", "resilient_sse")
+    script = Script()
+    script.respond(event("one", id="a", event="done"))
+
+    def opened(_):
+        return ResilientStream("http://test/?key=secret", until="done", client=script.client())
+
+    await Relay(opened, RedisLog(valkey.url), "100% eu").run()
+    (line,) = [record for record in caplog.records if "connecting -> connected" in record.getMessage()]
+    assert line.getMessage() == "'100% eu', http://test/: connecting -> connected (opened)"
+    assert line.sse_stream == "100% eu"
+    assert "secret" not in caplog.text
 
 
 async def test_it_goes_on_where_the_log_ends(valkey, upstream):
@@ -186,7 +202,7 @@ async def test_the_name_holds_something_else(valkey, upstream):
 async def test_an_answer_that_was_lost(valkey, upstream):
     """A batch that is sent again is not appended again."""
     log = RedisLog(valkey.url)
-    script, lost = log._append, []
+    script, lost = log._script, []
 
     def losing(**call):
         answer = script(**call)
@@ -195,7 +211,7 @@ async def test_an_answer_that_was_lost(valkey, upstream):
             raise redis.ConnectionError("the answer was lost")
         return answer
 
-    log._append = losing
+    log._script = losing
     await Relay(lambda position: opened(upstream, position, 50), log, "log", batch=7).run()
     assert len(lost) == 3
     assert is_whole(entries(valkey.client, "log"), 50)

@@ -6,7 +6,7 @@ import math
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -18,9 +18,9 @@ import redis.asyncio
 from resilient_sse import ResilientStream
 from resilient_sse.relay import RelayError, Worker
 from resilient_sse.testing import Script, event
-from tests.checkpoints.redis_process import Server
 from tests.relay import copying, working
 from tests.relay.working import GROUP, Process, Shift, faults, gaps, lengths, shares
+from tests.testing.server.valkey import Server
 
 copying.PROCESSES.set_forkserver_preload(["tests.relay.copying", "tests.relay.working"])
 
@@ -158,6 +158,52 @@ def test_kills_freezes_and_restarts(valkey, shift, processes):
         ["freeze", "kill", "restart", "freeze"],
         random.Random(1),
     )
+
+
+def away(valkey: Server, shift: Shift, processes: list[Process], way: str, leases: Sequence[float]) -> None:
+    """Take Redis away for so many leases each time, and see that all go on by themselves."""
+    options = () if way == "lost" else AOF
+    valkey.kill()
+    valkey.start(*options)
+    processes += [Process(shift) for _ in range(3)]
+    fair(valkey, shift, 3)
+    for lasting in leases:
+        grown(valkey, shift)
+        before = lengths(valkey.client, shift.names)
+        if way == "frozen":  # what was sent to it is done when it goes on: that must be too late
+            valkey.send(signal.SIGSTOP)
+        else:
+            valkey.kill()
+        time.sleep(lasting * shift.lease)
+        if way == "frozen":
+            valkey.send(signal.SIGCONT)
+        else:
+            valkey.start(*options)
+        fair(valkey, shift, 3)
+        grown(valkey, shift)
+        if way != "lost":
+            assert all(now > before[name] for name, now in lengths(valkey.client, shift.names).items())
+        assert not faults(valkey.client, shift.names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way, by_asyncio", [("kept", True), ("frozen", True)], ids=["kept", "frozen"])
+def test_redis_is_away_for_many_leases(valkey, shift, processes, way, by_asyncio):
+    """Three workers wait and go on: one copy of each event, no write with an old token (P62)."""
+    few = replace(shift, names=shift.names[:6], lease=1.0, by_asyncio=by_asyncio)
+    away(valkey, few, processes, way, [3])
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("by_asyncio", [False, True], ids=["a URL", "redis.asyncio"])
+@pytest.mark.parametrize("way", ["kept", "lost", "frozen"])
+def test_redis_is_away_for_minutes(valkey, processes, way, by_asyncio):
+    """Two hundred streams; away for a minute, and for longer and shorter than a lease (P62)."""
+    with working.numbered(0.2) as upstream:
+        names = tuple(f"log-{n}" for n in range(200))
+        shift = Shift(upstream, valkey.url, names, 3.0, by_asyncio)
+        away(valkey, shift, processes, way, [20, 0.5, 3])
 
 
 @pytest.mark.proof
@@ -355,6 +401,7 @@ async def test_the_group_is_something_else(valkey, shift):
         ({"streams": {"log": None}}, "streams"),
         ({"lease": 0.3}, "event loop"),
         ({"lease": None}, "lease"),
+        ({"lease": 86_401}, "a day"),
         ({"group": ""}, "group"),
         ({"group": 5}, "group must be a string"),
         ({"batch": 0}, "batch"),

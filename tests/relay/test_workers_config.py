@@ -55,6 +55,9 @@ def test_a_file(tmp_path):
     [
         ('name = "two"', 'name = "one"', "two streams are named 'one'"),
         ("lease = 5", "lease = 0.2", "lease must be 1 s or more"),
+        ("lease = 5", "lease = 1e300", "lease must be 86400 s, a day, or less"),
+        ("maxlen = 1000", f"maxlen = {10**30}", "maxlen must be less than 2**63"),
+        ("stall_timeout = 60.0", "resume_param = 5", "stream 'one': resume_param must be the name"),
         ("lease = 5", "lease = 'long'", "lease must be a number"),
         ("lease = 5", "leese = 5", "leese is unknown; known are redis, group, lease"),
         ("stall_timeout", "stall_timeuot", "stream 'one': stall_timeuot is unknown"),
@@ -79,6 +82,11 @@ def test_files_that_make_no_sense(tmp_path, old, new, told):
         loaded(path, GOOD.replace(old, new))
     assert str(raised.value).startswith(f"{path}: ")
     assert "\n" not in str(raised.value)
+
+
+def test_a_byte_order_mark(tmp_path):
+    """Some editors begin a file with one; it is no part of the text."""
+    assert list(loaded(tmp_path / "relay.toml", "\ufeff" + GOOD).streams) == ["one", "two"]
 
 
 def test_files_without_streams(tmp_path):

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import redis
+import redis.asyncio
 
 from resilient_sse import Backoff, ResilientStream
 from resilient_sse.relay import Position, RedisLog, Worker
@@ -27,6 +27,7 @@ class Shift:
     redis: str
     names: tuple[str, ...]
     lease: float
+    by_asyncio: bool = False  # by a client of redis.asyncio
 
 
 class Recording(RedisLog):
@@ -36,7 +37,7 @@ class Recording(RedisLog):
         outcome, position = await super().append(name, events, behind=behind, lease=lease)
         if outcome == "done":
             record = {str(behind.ordinal + n): lease for n in range(1, len(events) + 1)}
-            await self.server.ask(lambda _: self.server.client.hset(f"record:{name}", mapping=record))
+            await self.server.ask(lambda: self.server.client.hset(f"record:{name}", mapping=record))
         return outcome, position
 
 
@@ -53,8 +54,9 @@ def worker(shift: Shift) -> Worker:
     streams = {
         name: lambda position, name=name: opened(shift.upstream, name, position) for name in shift.names
     }
-    made = Worker(streams, shift.redis, group=GROUP, lease=shift.lease)
-    made._log = Recording(shift.redis)
+    client = redis.asyncio.Redis.from_url(shift.redis) if shift.by_asyncio else shift.redis
+    made = Worker(streams, client, group=GROUP, lease=shift.lease)
+    made._log = Recording(client)
     return made
 
 

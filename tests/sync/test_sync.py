@@ -486,6 +486,28 @@ def test_ctrl_c(server):
     assert (out, err, process.returncode) == ("interrupted connected\n", "", 0)
 
 
+def test_close_in_the_handler_of_a_signal(server):
+    """The thread that is interrupted hears of the end at once, before `close` returns (P33)."""
+    heard: list[str] = []
+
+    def close(*_):
+        stream.close()
+        heard.append("returned")
+
+    before = signal.signal(signal.SIGUSR1, close)
+    try:
+        with ResilientStream(f"{server.url}/1/hold") as stream:
+            stream.on_state_change(lambda change: heard.append(change.new.value))
+            next(stream)
+            timer = threading.Timer(0.2, signal.pthread_kill, [threading.get_ident(), signal.SIGUSR1])
+            timer.start()
+            assert list(stream) == []
+            timer.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert heard == ["connected", "closed", "returned"]
+
+
 @pytest.mark.parametrize("ending", ["", "stream.close()", "del stream", "raise SystemExit(0)"])
 def test_the_program_ends(server, ending):
     """Whatever is open, the interpreter goes in peace."""

@@ -48,8 +48,8 @@ def diary() -> Diary:
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the URL of a real Valkey."""
-    with valkey(tmp_path_factory.mktemp("valkey")) as url:
-        yield url
+    with valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server.url
 
 
 @pytest.fixture(params=STORES)

