@@ -114,6 +114,7 @@ _ROW_FORM = re.compile(
 )
 _ROWS, _ROW = _ROW_FORM.findall, _ROW_FORM.match
 _COMMENTS = re.compile(rb"(?::.*+\n)++").match
+_BEGUN = re.compile(rb"(?:(?:id|event): .*+\n)*+data: ").match
 _USUAL_ID = re.compile(_ID).fullmatch
 
 # What lines of one kind say, all of them at once: 5 ns a byte of a flood, where a line by itself costs 400 ns.
@@ -145,6 +146,7 @@ class Parser:
         """Set once the limit was passed; `feed` then returns what was complete before and raises next time."""
         self._limit = max_event_bytes
         self._tail = bytearray()
+        self._begun = False  # the tail is all there is of a block, of which the first data line goes on
         self._head = b""
         self._at_start = True
         self._swallow_lf = False
@@ -171,18 +173,22 @@ class Parser:
             not self._fields and len(chunk) < _COLUMNS_FROM and chunk.endswith(b"\n\n") and not self._tail
         ) and (self._limit is None or len(chunk) <= self._limit):
             return [_ROWS(chunk.decode("utf-8", "replace"))]
-        if self._limit is not None and len(chunk) > self._limit:
-            return [*self._lines(chunk, self.read)]
         items: list[Found] = []
-        if self._tail.startswith(b":") and (start := chunk.find(b"\n") + 1):
-            items += self._lines(chunk[:start], self.read)
+        start = self._go_on(chunk, items) if self._begun else 0
+        if self._begun:
+            return items
+        if self._limit is not None and len(chunk) > self._limit:
+            return items + self._lines(chunk[start:], self.read)
+        if self._tail.startswith(b":") and (said_to := chunk.find(b"\n") + 1):
+            items += self._lines(chunk[:said_to], self.read)
             if self.overflow is not None:
                 return items
-            chunk = chunk[start:]
-        if chunk.startswith(b":") and not self._tail and self._fits(chunk) and (said := _COMMENTS(chunk)):
-            items.append([("", "", "", "", "", "", str(said[0], "utf-8", "replace"))])
-            chunk = chunk[said.end() :]
-        start = 0
+            chunk = chunk[said_to:]
+        if not (start or self._tail) and chunk.startswith(b":") and self._fits(chunk):
+            said = _COMMENTS(chunk)
+            if said is not None:
+                items.append([("", "", "", "", "", "", str(said[0], "utf-8", "replace"))])
+                chunk = chunk[said.end() :]
         if self._tail or self._fields:
             start = _end_of_block(chunk, after_line_end=not self._tail)
             items += self._lines(chunk[:start] if start else chunk, self.read)
@@ -192,9 +198,34 @@ class Parser:
         if end > start:
             text = str(memoryview(chunk)[start:end], "utf-8", "replace")  # spares a copy
             items.append(_blocks(text) if len(text) >= _COLUMNS_FROM else _ROWS(text))
-        if max(start, end) < len(chunk):
-            items += self._lines(chunk[max(start, end) :], self.read)
+        rest = chunk[max(start, end) :]
+        begun = _BEGUN(rest)
+        if begun and rest.find(b"\n", begun.end()) < 0 and self._fits(rest):
+            self._tail, self._begun = bytearray(rest), True
+        elif rest:
+            items += self._lines(rest, self.read)
         return items
+
+    def _go_on(self, chunk: bytes, items: list[Found]) -> int:
+        """
+        Go on with a block that was begun; return where it ends, 0 if it goes on in another way.
+
+        One that is cut in its only data line is put together and taken like any whole one: 9 us for 16 KiB, and
+        20 line by line.
+        """
+        end = chunk.find(b"\n") + 1
+        fits = self._limit is None or len(self._tail) + (end or len(chunk)) <= self._limit
+        if fits and not end:
+            self._tail += chunk
+            return 0
+        begun, self._tail, self._begun = self._tail, bytearray(), False
+        if fits and chunk.startswith(b"\n", end):
+            begun += memoryview(chunk)[: end + 1]
+            text = begun.decode("utf-8", "replace")
+            items.append(_long_rows(text) if len(text) > _LONG_BLOCK else _ROWS(text))
+            return end + 1
+        self._lines(bytes(begun), self.read)
+        return 0
 
     def _normalised(self, chunk: bytes) -> bytes:
         """Strip the byte order mark and turn every line end into LF."""
@@ -241,8 +272,7 @@ class Parser:
 
     def read(self, text: str) -> list[Found]:
         """Interpret whole lines like `interpret`; of many `retry` fields in one block only the last is told."""
-        many = len(text) >= _MANY_CHARACTERS and text.count("\n") >= _MANY_LINES
-        if not many or "\n\n" in text[:-1] or text[0] == "\n":
+        if not _has_many_lines(text) or "\n\n" in text[:-1] or text[0] == "\n":
             return [*self._line_by_line(text)]
         found: list[Found] = []
         ended = text.endswith("\n\n")
@@ -365,6 +395,15 @@ class Parser:
         self._tail.clear()
         self._data.clear()
         return True
+
+
+def _has_many_lines(text: str) -> bool:
+    at = -1
+    for _ in range(_MANY_LINES if len(text) >= _MANY_CHARACTERS else 0):
+        at = text.find("\n", at + 1)  # memchr(); count() looks at each character
+        if at < 0:
+            break
+    return at >= 0
 
 
 def _blocks(text: str) -> Rows | Columns:
