@@ -94,8 +94,7 @@ _T = TypeVar("_T")
 
 # In a text shorter than this there are too few blocks for columns to be worth while.
 _COLUMNS_FROM = 1024
-# For a block longer than this the expression is faster, and for one longer than that, looking for line ends.
-_SHORT_BLOCK = 256
+# For a block longer than this looking for line ends is faster.
 _LONG_BLOCK = 2048
 
 _MAX_ID = 1024
@@ -408,11 +407,10 @@ def _has_many_lines(text: str) -> bool:
 
 def _blocks(text: str) -> Rows | Columns:
     """Take whole blocks apart, in the way that is fastest for blocks like the first."""
-    shape = _SHAPE(text, 0, _SHORT_BLOCK)
-    columns = None if shape is None else _columns(text, shape)
-    if columns is not None:
-        return columns
-    return _ROWS(text) if shape or "\n\n" in text[:_LONG_BLOCK] else _long_rows(text)
+    if text.find("\n\n", 0, _LONG_BLOCK) < 0:
+        return _long_rows(text)
+    shape = _SHAPE(text, 0, _LONG_BLOCK)
+    return (shape and _columns(text, shape)) or _ROWS(text)
 
 
 def _long_rows(text: str) -> Rows:
