@@ -116,7 +116,8 @@ class Pump:
                 await self._lose(
                     ConnectionLostError(Reason.RESET, "the stream goes on in another event loop")
                 )
-            await self._settle()
+            if self._position is not None:
+                await self._settle()
             if self.connection is None:
                 await self._begin()
             if (batches is None or batches.unread) and self._is_slow():
@@ -131,8 +132,9 @@ class Pump:
                     await self._give_turn()
                     continue
                 if batches is not None:
-                    room = PORTION if self._position is None else self._position.room
-                    batches.portion = min(self._portion, self._left, room)
+                    batches.portion = self._portion if self._portion < self._left else self._left
+                    if self._position is not None:
+                        batches.portion = min(batches.portion, self._position.room)
                 item = self._unhanded or (session.take(self._clock()) if batches is None else batches.take())
                 if session.stats.id_conflicts:
                     self._callbacks.conflict(meaningless=session.delivery.ids_are_meaningless)
