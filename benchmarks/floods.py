@@ -26,6 +26,7 @@ FLOODS: dict[str, bytes] = {
     "comments": b": keep-alive\n",
     "comments of nothing": b":\n",
     "comments as blocks": b":\n\n",
+    "fields and comments": b"a\n:\n",
     "empty lines": b"\n",
     "retry": b"retry: 1\n",
     "retry as blocks": b"retry: 1\n\n",

@@ -132,7 +132,7 @@ class Pump:
                     await self._give_turn()
                     continue
                 if batches is not None:
-                    batches.portion = self._portion if self._portion < self._left else self._left
+                    batches.portion = min(self._left, self._portion)
                     if self._position is not None:
                         batches.portion = min(batches.portion, self._position.room)
                 item = self._unhanded or (session.take(self._clock()) if batches is None else batches.take())
