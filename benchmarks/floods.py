@@ -2,7 +2,10 @@
 What a byte of a hostile stream costs, beside a byte of ordinary events: `python -m benchmarks.floods`.
 
 Each flood is cut like the ordinary stream it is compared with, and judged in this process without a socket.  No
-flood may cost more than three times as much.
+flood of lines that bring no event may cost much more than three times as much (six where fields and comments take
+turns).  An event has a floor, however small it
+is: 0.3 us to make it and 0.1 us to hand it over, and 1 us to look for an id that does not rise; so `data:` and a
+blank line, 7 bytes, cost 0.4 us where as many bytes of ordinary events cost 0.06.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ FLOODS: dict[str, bytes] = {
     "comments": b": keep-alive\n",
     "comments of nothing": b":\n",
     "comments as blocks": b":\n\n",
+    "fields and comments": b"a\n:\n",
     "empty lines": b"\n",
     "retry": b"retry: 1\n",
     "retry as blocks": b"retry: 1\n\n",

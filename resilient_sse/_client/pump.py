@@ -116,7 +116,8 @@ class Pump:
                 await self._lose(
                     ConnectionLostError(Reason.RESET, "the stream goes on in another event loop")
                 )
-            await self._settle()
+            if self._position is not None:
+                await self._settle()
             if self.connection is None:
                 await self._begin()
             if (batches is None or batches.unread) and self._is_slow():
@@ -131,8 +132,9 @@ class Pump:
                     await self._give_turn()
                     continue
                 if batches is not None:
-                    room = PORTION if self._position is None else self._position.room
-                    batches.portion = min(self._portion, self._left, room)
+                    batches.portion = min(self._left, self._portion)
+                    if self._position is not None:
+                        batches.portion = min(batches.portion, self._position.room)
                 item = self._unhanded or (session.take(self._clock()) if batches is None else batches.take())
                 if session.stats.id_conflicts:
                     self._callbacks.conflict(meaningless=session.delivery.ids_are_meaningless)
@@ -194,17 +196,16 @@ class Pump:
 
     async def _read(self, connection: Connection) -> bool:
         """Wait for bytes, and give them to the session; return whether it was woken, and nothing came."""
-        session = self._session
-        patience, reason = session.silence.left
+        session, silence, source = self._session, self._session.silence, connection.source
+        patience, reason = silence.left
         if patience <= 0:
             what = "no event" if reason is Reason.EVENT_TIMEOUT else "nothing"
-            await connection.leave_shared(session.silence.lasted)
+            await connection.leave_shared(silence.lasted)
             await self._end_read(connection)
-            await self._lose(ConnectionLostError(reason, f"{what} for {session.silence.lasted:.1f} s"))
+            await self._lose(ConnectionLostError(reason, f"{what} for {silence.lasted:.1f} s"))
             return False
-        notice = session.silence.until_notice
-        if notice < patience and session.state is StreamState.CONNECTED:
-            patience = notice
+        if silence.until_notice < patience and session.state is StreamState.CONNECTED:
+            patience = silence.until_notice
         try:
             data = await connection.receive(patience)
         except ConnectionLostError as error:
@@ -215,7 +216,7 @@ class Pump:
             raise
         now = self._clock()
         waited = self._waited(connection, now)
-        if connection.source.since is not None:
+        if source.since is not None:
             self._turn_at, self._left = now, PORTION
         elif not connection.arrived or now - self._turn_at > _SECONDS_A_TURN:
             self._left = 0  # a bomb, or a flood, must not hold the event loop
@@ -225,7 +226,7 @@ class Pump:
             await self._lose(ConnectionLostError(Reason.EOF))
             return False
         session.receive(data, raw_size=connection.arrived, waited=waited, now=now)
-        if session.silence.until_notice <= 0 < session.silence.left[0]:
+        if silence.until_notice <= 0 < silence.left[0]:
             session.quiet(now)
         return not (data or connection.arrived)
 

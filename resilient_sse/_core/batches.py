@@ -20,10 +20,11 @@ from resilient_sse._core.parser import (
     Block,
     Columns,
     Found,
+    Parser,
     RetryHint,
     Row,
     comments_in,
-    interpret,
+    dataless,
     joined,
 )
 from resilient_sse._core.sequence import NOTHING
@@ -167,10 +168,42 @@ class Batches(Delivery):
     def _judge_alike(self, form: str, rows: list[Row], batch: list[Judged]) -> bool:
         if form == "":
             return self._judge_rows(rows, batch)
-        if form == "?":  # a flood of them must not cost much more than lines
-            found = interpret("".join([row[6] for row in rows]))
-            return sum(self._judge_found(item, batch) for item in found) > 0
+        if form == "?":
+            return self._judge_odd([row[6] for row in rows], batch)
+        if form == "!":
+            return self._judge_heartbeats(rows, batch)
         return sum(self._judge_row(row, batch) for row in rows) > 0
+
+    def _judge_heartbeats(self, rows: list[Row], batch: list[Judged]) -> bool:
+        """Take heartbeats together: what is left of them is the last id."""
+        batch += [row[0] for row in rows if row[0]]
+        ids = [row[3] or row[1] for row in rows if row[3] or row[1]]
+        if ids:
+            self.last_event_id = self.cursor = ids[-1]  # a header can carry it
+        self._stats.received += len(rows)
+        self._stats.heartbeats += len(rows)
+        return True
+
+    def _judge_odd(self, texts: list[str], batch: list[Judged]) -> bool:
+        """Judge blocks that are no usual events; of several in one text, which have no data, all at once."""
+        parser, dispatched = (
+            Parser(max_event_bytes=None),
+            False,
+        )  # the stream's own is in a block that follows
+        for text in texts:
+            rest = dataless(text) if "\n\n" in text[:-2] else None
+            if rest is None:
+                for found in parser.read(text):
+                    dispatched |= self._judge_found(found, batch)
+                continue
+            ids, retries, said = rest
+            if ids:
+                self.last_event_id = self.cursor = ids[-1]
+            if retries:
+                self._retry(int(retries[-1]))
+            if said:
+                batch.append(said)
+        return dispatched
 
     def _judge_row(self, row: Row, batch: list[Judged]) -> bool:
         said, event_id, kind, behind, data, more, other = row
@@ -178,16 +211,15 @@ class Batches(Delivery):
             if other[0] == ":":
                 batch.append(other)
             elif other[0] != "\n":
-                return self._judge_alike("?", [row], batch)
+                return self._judge_odd([other], batch)
             return False
+        event_id, kind = behind or event_id, kind or "message"
+        if kind in self._options.heartbeats:
+            return self._judge_heartbeats([row], batch)
         if said:
             batch.append(said)
         if more:
             data = joined(data, more)
-        event_id, kind = behind or event_id, kind or "message"
-        if kind in self._options.heartbeats:
-            self._judge(Block(event=kind, data=data, id=event_id or None), None)
-            return True
         stats = self._stats
         if event_id:
             if self._looks:

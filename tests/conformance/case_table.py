@@ -16,7 +16,6 @@ from resilient_sse._core.parser import (
     RetryHint,
     Rows,
     comments_in,
-    interpret,
     joined,
 )
 
@@ -80,7 +79,7 @@ def blocks_of(found: Rows | Columns) -> list[Item]:
     rows = found.rows() if isinstance(found, Columns) else found
     for comments, before, event, behind, data, more, other in rows:
         if other:
-            items += interpret(other)
+            items += Parser(max_event_bytes=None).interpret(other.split("\n")[:-1])
             continue
         items += comments_in(comments)
         text = joined(data, more) if more else data

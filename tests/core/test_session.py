@@ -817,3 +817,28 @@ def test_a_flood_takes_time_in_proportion_to_its_bytes(flood, size):
     few, many = calls_to_judge(some, size), calls_to_judge(4 * some, size)
     assert many <= 4.2 * few + 200
     assert many <= (70 if size == 1 else 25) * len(4 * some)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b":\n",
+        b":\n\n",
+        b"\n",
+        b"retry: 1\n",
+        b"retry: 1\n\n",
+        b"id: 1\n\n",
+        b"event: a\n",
+        b"data:\n",
+        b"a\n",
+        b"x: y\n\n",
+        b"a\n:\n\nid: 1\nretry: 2\n\n",
+        b"event:heartbeat\ndata:\n\n",
+    ],
+    ids=str,
+)
+def test_a_flood_without_events_takes_no_more_than_events(flood):
+    """Its lines are judged together: three times the calls a byte of ordinary events, at most (DESIGN 5)."""
+    ordinary = b"".join(b"id: %d\nevent: price\ndata: %s\n\n" % (at, b"x" * 100) for at in range(1, 400))
+    calls = calls_to_judge(flood * (len(ordinary) // len(flood)), 16_000)
+    assert calls <= 3 * calls_to_judge(ordinary, 16_000)

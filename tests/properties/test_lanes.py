@@ -146,3 +146,21 @@ def _connection(draw: st.DrawFn) -> list[bytes]:
 def test_ids_that_rise_repeat_and_fall_back(connections, mode, window, given_id):
     """Runs with and without ids, over several connections, with every setting of what is dropped (3.2)."""
     check(connections, dedup=mode, dedup_window=window, given_id=given_id)
+
+
+_lines = st.sampled_from(
+    ["\n", "\n", "\n", "a\n", "x: y\n", ":\n", ": said\n", "retry: 5\n", "retry: x\n", "retry:7\n", "id: 1\n",
+     "id:a\n", "id\n", "id: b\0\n", "id:  é \n", "idx\n", "event: add\n", "event: heartbeat\n", "event\n",
+     "data:\n", "data: x\n", "data\n", "data:  y\n", "datax\n"]
+)  # fmt: skip
+_floods = st.lists(_lines, min_size=1, max_size=5).map("".join)
+
+
+@pytest.mark.slow
+@PROFILE
+@given(st.lists(st.tuples(_floods, st.integers(1, 60)), min_size=1, max_size=5), st.integers(1, 900), modes)
+@example([("a\n:\nretry: 5\ndata: x\nid: 1\n", 20), ("\n", 1)], 900, "auto")
+def test_floods_of_lines(floods, size, mode):
+    """Many lines of one block, and many blocks without data, are judged together and come to the same (3.1)."""
+    stream = "".join(flood * count for flood, count in floods).encode()
+    check([cut(stream, [*range(size, len(stream), size)])], dedup=mode)

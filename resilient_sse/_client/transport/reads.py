@@ -135,6 +135,11 @@ class Held:
         except StopIteration as end:
             if self._kept is None:
                 return end.value
+        except (
+            StopAsyncIteration
+        ):  # the end of chunks: an opening of this kind runs no function of the caller's
+            if self._kept is None:
+                return None
         except Exception:
             if self._kept is None:
                 raise
@@ -302,8 +307,9 @@ def _own_task() -> Any:  # noqa: ANN401 - what trio calls a task
 
 def reads_of(chunks: AsyncIterator[bytes], tidying: Tidying) -> Source:
     """Return the reads that suit the present event loop."""
-    begin = partial(anext, chunks, None)
-    return Held(begin, tidying) if on_asyncio() else Child(begin)
+    if on_asyncio():
+        return Held(chunks.__anext__, tidying)
+    return Child(partial(anext, chunks, None))
 
 
 def waits_for(begin: Callable[[], Awaitable[Any]], *, apart: bool) -> Held | Apart | Child:
