@@ -257,7 +257,7 @@ class InAFileWithoutALock:
 def test_a_race_of_two_processes_is_found(tmp_path: Path):
     """A store that compares and then writes is right within a process, and found with two (P55)."""
     store, suite = partial(InAFileWithoutALock, tmp_path / "positions.json"), CheckpointSuite()
-    suite.test_of_saves_at_once_one_wins(CheckpointSuite.check.__wrapped__(suite, store))
+    suite.test_of_saves_at_once_one_wins(store)
     with pytest.raises(AssertionError, match="two saves were accepted over one position"):
         suite.test_of_two_processes_one_wins(store)
 

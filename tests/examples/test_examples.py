@@ -20,12 +20,12 @@ import anyio
 import httpx
 import pytest
 import uvicorn
-from tests.checkpoints.redis_process import Server
 
 from tests.docs.pages import PAGES, ROOT, module
 from tests.examples import programs
 from tests.examples.programs import EXAMPLES, Program, until
 from tests.skipping import skip_aloud
+from tests.testing.server.valkey import Server
 
 pytestmark = [
     pytest.mark.e2e,
