@@ -88,7 +88,7 @@ async def consume(job: Job) -> None:
     backoff = Backoff(initial=0.01, maximum=0.01)
     (job.directory / f"begun {job.run}").touch()
     async with ResilientStream(
-        job.url, checkpoint=store, ack=ack, backoff=backoff, max_retries=None
+        job.url, checkpoint=store, commit_every=job.every, ack=ack, backoff=backoff, max_retries=None
     ) as stream:
         while True:
             steps()
