@@ -63,7 +63,7 @@ async def test_streams_on_the_default_client(count):
                 tasks.start_soon(consume, stream)
             assert await eventually(lambda: len(opened) == count, within=30)
             assert site.server.live == count
-            assert open_files() >= before + 2 * count
+            assert open_files() >= 2 * count  # both ends are here; what others left may close meanwhile
             leave.set()
         assert await eventually(lambda: site.server.live == 0, within=10)
         assert await eventually(lambda: open_files() <= before, within=10)
