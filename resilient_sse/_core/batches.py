@@ -186,10 +186,8 @@ class Batches(Delivery):
 
     def _judge_odd(self, texts: list[str], batch: list[Judged]) -> bool:
         """Judge blocks that are no usual events; of several in one text, which have no data, all at once."""
-        parser, dispatched = (
-            Parser(max_event_bytes=None),
-            False,
-        )  # the stream's own is in a block that follows
+        parser = Parser(max_event_bytes=None)  # the stream's own is in a block that follows
+        dispatched = False
         for text in texts:
             rest = dataless(text) if "\n\n" in text[:-2] else None
             if rest is None:

@@ -8,10 +8,38 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_EXCERPT = 60
+
+
+def shown(value: object) -> str:
+    """Return *value* as an error shows it; the start of it, if it is long."""
+    text = repr(value)
+    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}..."
+
+
+def check(
+    name: str,
+    value: object,
+    kind: type | tuple[type, ...],
+    wanted: str,
+    fits: Callable[[Any], bool] = lambda _: True,
+) -> None:
+    """
+    Check an argument.
+
+    Raises:
+        TypeError: It is not of the kind; a `bool` is no number.
+        ValueError: It does not fit.
+    """
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{name} must be {wanted}, not {shown(value)}")
+    if not fits(value):  # written so that NaN never fits
+        raise ValueError(f"{name} must be {wanted}, not {shown(value)}")
 
 
 def check_number(name: str, value: object, *, what: str = "a number") -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from types import NoneType
 
+from resilient_sse._core.checks import check
+
 LINE_END = re.compile(r"\r\n|\r|\n")
 """The three line ends of the standard; `str.splitlines` knows ten."""
 
@@ -23,10 +25,10 @@ def event(data: str, *, id: str | None = None, event: str | None = None, retry: 
         TypeError: An argument has another type; data that is no text needs `json.dumps` or the like.
         ValueError: *id* or *event* contains a line end, *id* contains a NUL, or *retry* is negative.
     """
-    check_type("data", data, str, "a string: call json.dumps() or the like before")
-    check_type("id", id, (str, NoneType), "a string")
-    check_type("event", event, (str, NoneType), "a string")
-    check_type("retry", retry, (int, NoneType), "a whole number of milliseconds")
+    check("data", data, str, "a string: call json.dumps() or the like before")
+    check("id", id, (str, NoneType), "a string")
+    check("event", event, (str, NoneType), "a string")
+    check("retry", retry, (int, NoneType), "a whole number of milliseconds")
     lines: list[str] = []
     if event is not None:
         lines.append(f"event: {_one_line('event', event)}")
@@ -46,9 +48,3 @@ def _one_line(name: str, value: str) -> str:
     if LINE_END.search(value):
         raise ValueError(f"{name} must be a single line, not {value!r}")
     return value
-
-
-def check_type(name: str, value: object, kind: type | tuple[type, ...], wanted: str) -> None:
-    """Raise a `TypeError` that says what is *wanted*, in words, unless *value* is of a *kind*."""
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} must be {wanted}, not {value!r}")

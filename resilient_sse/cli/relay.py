@@ -90,9 +90,8 @@ def relay(
     async def run() -> None:
         with anyio.CancelScope() as scope:
             at_sigterm(scope.cancel)
-            await first.load(
-                str(name)
-            )  # a wrong address is told of; later a server that is away is waited for
+            # A wrong address is told of; later a server that is away is waited for.
+            await first.load(str(name))
             await Relay(opened, log, str(name), batch=batch).run()
 
     return anyio.run(_ending, run())

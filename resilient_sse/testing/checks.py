@@ -3,38 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+
+from resilient_sse._core.checks import check, shown
 
 __all__ = ["check", "check_seconds", "check_share", "check_text", "check_whole", "shown"]
-
-_EXCERPT = 60
-
-
-def shown(value: object) -> str:
-    """Return *value* as an error shows it; the start of it, if it is long."""
-    text = repr(value)
-    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}..."
-
-
-def check(
-    name: str,
-    value: object,
-    kind: type | tuple[type, ...],
-    wanted: str,
-    fits: Callable[[Any], bool] = lambda _: True,
-) -> None:
-    """
-    Check an argument.
-
-    Raises:
-        TypeError: It is not of the kind; a `bool` is no number.
-        ValueError: It does not fit.
-    """
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{name} must be {wanted}, not {shown(value)}")
-    if not fits(value):  # written so that NaN never fits
-        raise ValueError(f"{name} must be {wanted}, not {shown(value)}")
 
 
 def check_whole(name: str, value: object, *, least: int = 0) -> None:

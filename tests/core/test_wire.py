@@ -32,6 +32,7 @@ def test_text_as_written(written, expected):
         (TypeError, {"n": 1}, {}, r"data must be a string: call json.dumps\(\)"),
         (TypeError, "x", {"id": 1}, "id must be a string, not 1"),
         (TypeError, "x", {"retry": "5"}, "retry must be a whole number of milliseconds"),
+        (TypeError, "x", {"retry": True}, "retry must be a whole number of milliseconds"),
     ],
 )
 def test_what_cannot_be_written_is_refused(error, data, fields, complaint):

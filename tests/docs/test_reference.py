@@ -11,6 +11,13 @@ from tests.docs.pages import DOCS, FENCE, text_of
 DIRECTIVE = re.compile(r"^\.\. (?:auto\w+|py:\w+):: (\w+)$", re.MULTILINE)
 KINDS = ("stream", "events", "states", "errors", "messages", "statistics")
 ROOT_PAGES = [f"reference/{kind}.md" for kind in KINDS]
+MODULES = {
+    resilient_sse: ROOT_PAGES,
+    checkpoints: ["reference/checkpoints.md"],
+    relay: ["reference/relay.md", "reference/broadcast.md"],
+    resume: ["reference/resume.md"],
+    testing: ["reference/testing.md"],
+}
 
 
 def documented(*names):
@@ -18,16 +25,7 @@ def documented(*names):
     return [name for page in names for name in DIRECTIVE.findall(text_of(page))]
 
 
-@pytest.mark.parametrize(
-    "module, pages",
-    [
-        pytest.param(resilient_sse, ROOT_PAGES, id="root"),
-        pytest.param(checkpoints, ["reference/checkpoints.md"], id="checkpoints"),
-        pytest.param(relay, ["reference/relay.md", "reference/broadcast.md"], id="relay"),
-        pytest.param(resume, ["reference/resume.md"], id="resume"),
-        pytest.param(testing, ["reference/testing.md"], id="testing"),
-    ],
-)
+@pytest.mark.parametrize("module, pages", MODULES.items(), ids=[module.__name__ for module in MODULES])
 def test_every_public_name_is_documented_once(module, pages):
     """What can be imported can be looked up."""
     names = documented(*pages)
@@ -36,13 +34,7 @@ def test_every_public_name_is_documented_once(module, pages):
 
 def test_documented_names_exist():
     """What autodoc is asked for is public."""
-    for module, pages in (
-        (resilient_sse, ROOT_PAGES),
-        (checkpoints, ["reference/checkpoints.md"]),
-        (relay, ["reference/relay.md", "reference/broadcast.md"]),
-        (resume, ["reference/resume.md"]),
-        (testing, ["reference/testing.md"]),
-    ):
+    for module, pages in MODULES.items():
         asked = {
             name
             for page in pages
@@ -76,17 +68,7 @@ def members(thing):
 
 @pytest.mark.parametrize(
     "module, page",
-    [
-        pytest.param(module, page, id=page)
-        for module, pages in (
-            (resilient_sse, ROOT_PAGES),
-            (checkpoints, ["reference/checkpoints.md"]),
-            (relay, ["reference/relay.md", "reference/broadcast.md"]),
-            (resume, ["reference/resume.md"]),
-            (testing, ["reference/testing.md"]),
-        )
-        for page in pages
-    ],
+    [pytest.param(module, page, id=page) for module, pages in MODULES.items() for page in pages],
 )
 def test_a_page_can_be_read_without_sphinx(module, page):
     """Every name that autodoc adds to a page, and every attribute and method of it, stands in its text too."""
