@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from resilient_sse._client.backends import on_asyncio
 from resilient_sse._client.log import logger
 from resilient_sse._core.backoff import Backoff
 from resilient_sse._core.checks import check_callable, check_count, check_seconds
@@ -419,9 +418,7 @@ class Worker:
                 while True:
                     appended = copy.relay.appended
                     try:
-                        # On trio a stream that is opened and cancelled at once leaves its socket to the collector.
-                        known = behind if on_asyncio() else None
-                        await copy.relay.run(lease=copy.token, behind=known)
+                        await copy.relay.run(lease=copy.token, behind=behind)
                     except Exception as error:  # noqa: BLE001 - one stream's failure is not the others'
                         behind = None
                         failures = 1 if copy.relay.appended > appended else failures + 1

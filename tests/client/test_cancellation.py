@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import httpx
 import pytest
 
 from resilient_sse import (
@@ -575,3 +576,40 @@ async def test_polls_that_are_shorter_than_an_answer_takes_are_told_of(script, c
     told = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
     assert len(told) == 1
     assert "cancelled before the server has answered" in told[0]
+
+
+class Late(httpx.AsyncBaseTransport):
+    """Cancels who waits for the answer in the moment in which it is there."""
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.closed = 0
+
+    async def handle_async_request(self, request):
+        self.scope.cancel()
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Counted(self))
+
+
+class Counted(httpx.AsyncByteStream):
+    """A body without end, whose closing is counted."""
+
+    def __init__(self, transport: Late) -> None:
+        self._transport = transport
+
+    async def __aiter__(self):
+        yield b"data: a\n\n"
+        await anyio.sleep_forever()
+
+    async def aclose(self) -> None:
+        self._transport.closed += 1
+
+
+async def test_an_answer_that_comes_as_its_opening_is_cancelled_is_closed():
+    """3.8: nobody has that answer, and it must not hold its connection until it is collected."""
+    late = Late()
+    async with httpx.AsyncClient(transport=late) as client:
+        stream = ResilientStream("http://host/stream", client=client)
+        with late.scope:
+            await anext(stream)
+        await stream.aclose()
+        assert late.closed == 1

@@ -26,7 +26,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from resilient_sse._client.backends import CLOSE_SECONDS, Alarm, StandIn, hold, is_native, on_asyncio
+from resilient_sse._client.backends import CLOSE_SECONDS, Alarm, StandIn, finish, hold, is_native, on_asyncio
 
 __all__ = ["WOKEN", "Source", "Tidying", "reads_of", "waits_for"]
 
@@ -135,9 +135,8 @@ class Held:
         except StopIteration as end:
             if self._kept is None:
                 return end.value
-        except (
-            StopAsyncIteration
-        ):  # the end of chunks: an opening of this kind runs no function of the caller's
+        except StopAsyncIteration:
+            # The end of chunks: an opening of this kind runs no function of the caller's.
             if self._kept is None:
                 return None
         except Exception:
@@ -267,7 +266,7 @@ class Child:
             self._scope = None
         if not self._done.is_set():
             return WOKEN
-        data, failure = self._data, self._failure
+        data, failure, self._data = self._data, self._failure, None
         await self.end()
         if failure is None:
             return data
@@ -295,10 +294,15 @@ class Child:
     async def end(self) -> None:
         tasks, self._tasks = self._tasks, None
         self.pending, self._failure = False, None
-        if tasks is not None:
-            if not self._done.is_set():
-                tasks.cancel_scope.cancel()
-            await tasks.__aexit__(None, None, None)
+        try:
+            if tasks is not None:
+                if not self._done.is_set():
+                    tasks.cancel_scope.cancel()
+                await tasks.__aexit__(None, None, None)
+        finally:
+            response, self._data = self._data, None
+            if hasattr(response, "aclose"):  # opened all the same, as the one that waited was cancelled
+                await finish(response.aclose, within=CLOSE_SECONDS)
 
 
 def _own_task() -> Any:  # noqa: ANN401 - what trio calls a task
