@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from enum import IntEnum
+from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,9 @@ from resilient_sse._core.errors import (
 from resilient_sse.cli.output import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from threading import Event
+    from collections.abc import Callable, Generator
 
-__all__ = ["Exit", "at_sigterm", "complain", "end_with_stdin", "explain", "follow_stdin"]
+__all__ = ["Exit", "at_sigterm", "complain", "explain", "follow_stdin", "hearing_signals"]
 
 _EXCERPT_CHARACTERS = 200
 _READ_BYTES = 65536
@@ -110,6 +110,21 @@ def follow_stdin(told: Callable[[bytes], object]) -> None:
     Thread(target=read, daemon=True).start()
 
 
-def end_with_stdin(ended: Event) -> None:
-    """Set *ended* when standard input ends."""
-    follow_stdin(lambda data: None if data else ended.set())
+@contextmanager
+def hearing_signals() -> Generator[SimpleQueue[Exit]]:
+    """
+    Give a queue that gets an exit code at SIGINT and at SIGTERM, for a command that only waits.
+
+    An exception that a handler raises is lost if it comes while a finalizer runs; what is put is not.  And a
+    handler that sets an event of `threading` may wait for a lock that the code which it interrupts has taken.
+    """
+    told: SimpleQueue[Exit] = SimpleQueue()
+
+    def hear(number: int, _frame: object) -> None:
+        told.put(Exit.INTERRUPTED if number == signal.SIGINT else Exit.ENDED)
+
+    with ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(ValueError):  # signals are the main thread's
+                stack.callback(signal.signal, number, signal.signal(number, hear))
+        yield told

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
-import signal
-import threading
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -28,7 +27,7 @@ from resilient_sse.cli.arguments import (
     refuse,
     stdin_option,
 )
-from resilient_sse.cli.exits import Exit, complain, end_with_stdin
+from resilient_sse.cli.exits import Exit, complain, follow_stdin, hearing_signals
 
 if TYPE_CHECKING:
     from resilient_sse.testing.server import EventStore, ReferenceServer
@@ -132,33 +131,36 @@ def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> 
 
     from resilient_sse.testing.server import RunningServer, StoreError
 
-    ended = threading.Event()
-    with suppress(ValueError):  # signals are the main thread's; Ctrl-C raises by itself
-        signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
-    try:
-        running = RunningServer(server, host, port)
-    except OSError as error:
-        where = f"port {port} of {host}"
-        complain(
-            f"{where} is taken; choose another with --port, or 0 for a free one"
-            if error.errno == errno.EADDRINUSE
-            else f"cannot listen on {where}: {error.strerror or error}; see --host and --port"
-        )
-        return Exit.USAGE
-    try:
-        running.call(server.store.last("default"))  # better to fail now than at the first request
-        told = {"url": running.url, "base_url": running.base_url, "host": running.host, "port": running.port}
-        print(json.dumps(told) if as_json else f"serving {running.url}; Ctrl-C ends it", flush=True)
-        if stdin:
-            end_with_stdin(ended)
-        while not ended.wait(_LOOK_SECONDS):
-            pass
-    except StoreError as error:
-        complain(f"the store is out of reach; check --store: {error}")
-        return Exit.USAGE
-    finally:
-        running.stop()
-    return Exit.ENDED
+    with hearing_signals() as ended:
+        try:
+            running = RunningServer(server, host, port)
+        except OSError as error:
+            where = f"port {port} of {host}"
+            complain(
+                f"{where} is taken; choose another with --port, or 0 for a free one"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot listen on {where}: {error.strerror or error}; see --host and --port"
+            )
+            return Exit.USAGE
+        try:
+            running.call(server.store.last("default"))  # better to fail now than at the first request
+            told = {
+                "url": running.url,
+                "base_url": running.base_url,
+                "host": running.host,
+                "port": running.port,
+            }
+            print(json.dumps(told) if as_json else f"serving {running.url}; Ctrl-C ends it", flush=True)
+            if stdin:
+                follow_stdin(lambda data: None if data else ended.put(Exit.ENDED))
+            while True:
+                with suppress(Empty):
+                    return ended.get(timeout=_LOOK_SECONDS)
+        except StoreError as error:
+            complain(f"the store is out of reach; check --store: {error}")
+            return Exit.USAGE
+        finally:
+            running.stop()
 
 
 def _made(
