@@ -21,7 +21,7 @@ from rich.console import Console as Canvas
 from resilient_sse import ResilientStream
 from resilient_sse.cli import top
 from resilient_sse.cli.exits import Exit
-from resilient_sse.monitoring.console import VERSION, Console, places
+from resilient_sse.monitoring.console import VERSION, Console, answers
 
 END = 20
 
@@ -257,7 +257,7 @@ def test_a_queue_that_is_full(run, home):
             with suppress(BlockingIOError):
                 waiting.connect(str(path))
         assert run("top").out.startswith("999999999  does not answer; is its event loop held up?")
-        assert places.answers(path)
+        assert answers(path)
     assert path.exists()
 
 

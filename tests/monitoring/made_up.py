@@ -6,7 +6,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from resilient_sse.monitoring.measures import Mean, Measure, Quantile, Rise, Share, Value
+from resilient_sse.monitoring.alerts import Mean, Measure, Quantile, Rise, Share, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from resilient_sse.monitoring.alerts import ALERTS, SLOS
-from resilient_sse.monitoring.measures import Rise, Value, window_of
+from resilient_sse.monitoring.alerts import ALERTS, SLOS, Rise, Value, unit_of, window_of
 from resilient_sse.monitoring.prometheus_rules import (
     RUNBOOKS,
     WINDOWS,
@@ -128,7 +127,7 @@ class _Played:
         self.window = _ticks(window_of(alert.measure))
         self.onset = _onset(alert)
         self.due = self.onset + _ticks(alert.hold)
-        shown = alert.unit.show(ALERT_VECTORS[alert.name][0]).removesuffix(alert.unit.suffix)
+        shown = f"{ALERT_VECTORS[alert.name][0]:.{alert.unit.decimals}f}"
         self._fired: Plain = {
             "exp_labels": {**alert_labels(alert), **_LABELS},
             "exp_annotations": alert_annotations(alert, shown, runbooks),
@@ -190,7 +189,9 @@ def _recording_test(suffix: str, window: float, scale: float) -> Plain:
                 labels = {"job": job, "instance": instance, "network": "4g"}
                 made += series(slo.measure, labels, [Phase(ticks, level)])
             kept = f'{{job="{job}", network="4g"}}'
-            checks.append(_check(f"round({name}{kept}, {10.0**-slo.unit.decimals:g})", at, kept, level))
+            checks.append(
+                _check(f"round({name}{kept}, {10.0 ** -unit_of(slo.measure).decimals:g})", at, kept, level)
+            )
             checks.append(_check(f"{name}:met{kept}", at, f"{name}:met{kept}", met))
     return {
         "name": f"recording rules: {suffix}",
