@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from resilient_sse import ResilientStream
-from resilient_sse.cli.report.arguments import SCENARIO_NAMES
+from resilient_sse.cli.report import SCENARIO_NAMES
 from resilient_sse.testing.report import report_schema
 from resilient_sse.testing.scenarios import SCENARIOS, Follower
 
@@ -128,9 +128,7 @@ def test_files_that_cannot_be(run, tmp_path):
 @pytest.mark.parametrize("name", ["report.json", "report.html", "log.jsonl"])
 def test_a_directory_in_the_place_of_a_file(run, tmp_path, monkeypatch, name):
     """Exit code 4, before anything is played, whichever option names it."""
-    monkeypatch.setattr(
-        "resilient_sse.cli.report.playing.play_all", lambda *_, **__: pytest.fail("it played")
-    )
+    monkeypatch.setattr("resilient_sse.testing.scenarios.play_all", lambda *_, **__: pytest.fail("it played"))
     (tmp_path / name).mkdir()
     options = {"report.html": "--html", "log.jsonl": "--log"}
     for arguments in (["--output", tmp_path], [options.get(name, "--log"), tmp_path / name]):
