@@ -130,19 +130,19 @@ def top(
 
 
 def _sockets() -> list[Path]:
-    from resilient_sse.monitoring.console import places
+    from resilient_sse.monitoring.console import sockets
 
-    return places.sockets() if hasattr(os, "geteuid") else []  # elsewhere there are no such sockets
+    return sockets() if hasattr(os, "geteuid") else []  # elsewhere there are no such sockets
 
 
 def _socket_of(pid: int) -> Path:
     """Return where a process listens."""
-    from resilient_sse.monitoring.console import places
+    from resilient_sse.monitoring.console import directory, pid_of
 
-    found = [path for path in _sockets() if places.pid_of(path) == pid]
+    found = [path for path in _sockets() if pid_of(path) == pid]
     if not found:
         raise _GoneError(
-            f"process {pid} has no console in {places.directory()}; "
+            f"process {pid} has no console in {directory()}; "
             "if it listens elsewhere, give the path or HOST:PORT"
         )
     if len(found) > 1:
@@ -153,18 +153,18 @@ def _socket_of(pid: int) -> Path:
 
 def _list(*, as_json: bool) -> int:
     """Tell which programs can be watched; what listens and does not answer may be the one that is looked for."""
-    from resilient_sse.monitoring.console import places
+    from resilient_sse.monitoring.console import answers, pid_of
 
     found = False
     for path in _sockets():
-        pid = places.pid_of(path)
+        pid = pid_of(path)
         try:
             process = _ask(path)["process"]
             told = {name: process[name] for name in ("program", "streams", "failed")}
             streams = f"{process['streams']} stream{'s' * (process['streams'] != 1)}"
             words = f"{_clean(process['program']):<24}  {streams:<12}"
         except _GoneError as error:
-            if not isinstance(error, _HeldUpError) and not places.answers(path):
+            if not isinstance(error, _HeldUpError) and not answers(path):
                 path.unlink(missing_ok=True)  # it was killed, and could not do so itself
                 continue
             words = str(error).removeprefix(f"{path} ")

@@ -15,8 +15,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from resilient_sse.monitoring.alerts import ALERTS, DAY, HOUR, SLOS
-from resilient_sse.monitoring.measures import Mean, Measure, Quantile, Rise, Share, Value, window_of
+from resilient_sse.monitoring.alerts import (
+    ALERTS,
+    DAY,
+    HOUR,
+    SLOS,
+    Mean,
+    Measure,
+    Quantile,
+    Rise,
+    Share,
+    Value,
+    window_of,
+)
 
 if TYPE_CHECKING:
     from resilient_sse.metrics.catalogue import Metric
