@@ -16,8 +16,6 @@ from resilient_sse.testing.proxy import FaultProxy
 if TYPE_CHECKING:
     from resilient_sse.testing.proxy import Counters, Profile, Toxic
 
-__all__ = ["RunningProxy", "proxying"]
-
 P = ParamSpec("P")
 Made = TypeVar("Made", bound="Callable[..., Any]")
 T = TypeVar("T")

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 
-__all__ = ["Child", "ChildError", "child"]
-
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _MAX_LINE = 65_536

@@ -24,8 +24,6 @@ from resilient_sse.testing.proxy.profiles import profile as known_profile
 from resilient_sse.testing.steps import CUT_SHORT, Connection, RecordedRequest, Refusal, Reply, Step
 from resilient_sse.testing.wire import Pause, event
 
-__all__ = ["Answer", "Busy", "HoldAfter", "MemoryServer", "Order", "Orders", "ReplayServer", "Withhold"]
-
 EventT = TypeVar("EventT")
 
 _REQUEST_BYTES = 320

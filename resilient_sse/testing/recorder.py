@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from resilient_sse._core.ports import Fact
 
-__all__ = ["Moment", "Recorder", "describe"]
-
 FactT = TypeVar("FactT")
 
 _SHOWN_FIRST = 20

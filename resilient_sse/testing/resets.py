@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
 
-__all__ = ["reset_at_close"]
-
 # SO_LINGER, on and with zero seconds.
 _LINGER = struct.pack("ii", 1, 0)
 

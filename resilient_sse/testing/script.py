@@ -38,8 +38,6 @@ from resilient_sse.testing.steps import (
 )
 from resilient_sse.testing.wire import Pause
 
-__all__ = ["ClientOptions", "Script", "ScriptTransport", "UnexpectedRequestError", "shortened"]
-
 StepT = TypeVar("StepT", bound=Step)
 
 _SHOWN_FIRST = 10

@@ -22,18 +22,6 @@ from resilient_sse._client.backends import on_asyncio
 from resilient_sse.testing.checks import check
 from resilient_sse.testing.wire import Pause, counted, encoded
 
-__all__ = [
-    "CUT_SHORT",
-    "Connection",
-    "Ending",
-    "Handler",
-    "HeaderItems",
-    "RecordedRequest",
-    "Refusal",
-    "Reply",
-    "Step",
-]
-
 CUT_SHORT = "peer closed connection without sending complete message body (incomplete chunked read)"
 """How httpcore words a body that ends in the middle."""
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from resilient_sse._core.ports import Fact
     from resilient_sse.testing.load.plan import LoadPlan
 
-__all__ = ["END", "Fleet", "Follower"]
-
 END = "done"
 """The type of the event that completes a stream; its data tells how many messages were sent."""
 

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from resilient_sse.testing.load.plan import LoadPlan
     from resilient_sse.testing.load.result import LoadResult
 
-__all__ = ["judge"]
-
 _MIB = 1024 * 1024
 _NEVER = "unknown: never were all streams open"
 

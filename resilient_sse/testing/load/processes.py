@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from resilient_sse.testing.load.plan import LoadPlan
 
-__all__ = ["OpenFilesError", "Processes", "allow_open_files", "check", "open_processes"]
-
 try:
     import resource
 except ImportError:  # pragma: no cover - Windows

@@ -10,19 +10,6 @@ from typing import Any, cast
 
 from resilient_sse.testing.percentiles import percentile
 
-__all__ = [
-    "Connections",
-    "Delivery",
-    "Gate",
-    "LoadResult",
-    "Machine",
-    "Process",
-    "Setup",
-    "Spread",
-    "Streams",
-    "Times",
-]
-
 FORMAT = 1
 """The number of the JSON's form; it rises when a reader of the old form would go wrong."""
 

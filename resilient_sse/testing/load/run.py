@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from resilient_sse.testing.load.processes import Processes
     from resilient_sse.testing.load.sampling import Progress
 
-__all__ = ["drops", "run_load"]
-
 _FEW = 5
 
 

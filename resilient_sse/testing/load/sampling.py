@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from resilient_sse.testing.load.fleet import Fleet
     from resilient_sse.testing.load.plan import LoadPlan
 
-__all__ = ["Progress", "Reading", "Sampler", "growth"]
-
 _READINGS = 400
 _SHORTEST_INTERVAL = 0.5
 _TELLING_SECONDS = 0.1

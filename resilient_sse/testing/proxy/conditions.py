@@ -21,8 +21,6 @@ from resilient_sse.testing.proxy.toxics import (
     Toxic,
 )
 
-__all__ = ["Conditions", "Counters"]
-
 _Limited = TypeVar("_Limited", Refuse, Reset, LimitBytes, TLSFailure)
 
 

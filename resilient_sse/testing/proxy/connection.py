@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from resilient_sse.testing.proxy.conditions import Conditions, Counters
     from resilient_sse.testing.proxy.link import Way
 
-__all__ = ["Address", "Connection", "Port", "resolve"]
-
 _READ_BYTES = 65_536
 _SYSTEM_BUFFER_BYTES = 65_536
 """The system doubles it.  Left alone, it takes megabytes from a server before that notices a slow client, and

@@ -13,8 +13,6 @@ from resilient_sse.testing.checks import check_seconds
 from resilient_sse.testing.proxy.profiles import PROFILES, Profile
 from resilient_sse.testing.proxy.toxics import TOXICS, Toxic
 
-__all__ = ["Action", "Timeline", "Word", "parse_action", "parse_toxic"]
-
 Word: TypeAlias = Literal["refuse", "accept", "black-hole", "flow", "reset", "close", "clear"]
 """Each does what the method of the proxy does: `reset_all` for `reset`, `close_all` for `close`."""
 

@@ -17,22 +17,6 @@ from typing import Any, Literal, TypeAlias, get_args
 from resilient_sse.testing.checks import check, check_seconds, check_share, check_whole
 from resilient_sse.testing.proxy.profiles import check_kbps
 
-__all__ = [
-    "TOXICS",
-    "Bandwidth",
-    "BlackHole",
-    "Direction",
-    "Latency",
-    "LimitBytes",
-    "Refuse",
-    "Reset",
-    "SegmentLoss",
-    "Slicer",
-    "SlowClose",
-    "TLSFailure",
-    "Toxic",
-]
-
 Direction: TypeAlias = Literal["down", "up", "both"]
 """`down` is from the server to the client."""
 

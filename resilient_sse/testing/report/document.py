@@ -16,8 +16,6 @@ from resilient_sse.testing.scenarios.gates import SHARE, TIME, Figures, Schema, 
 from resilient_sse.testing.scenarios.log import Run, runs_of
 from resilient_sse.testing.scenarios.play import Scenario
 
-__all__ = ["AGGREGATES", "FORMS", "Judged", "Report", "report_schema"]
-
 _NUMBER: Schema = {"type": "integer", "minimum": 0}
 
 _STATUS: Schema = {

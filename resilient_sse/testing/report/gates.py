@@ -11,8 +11,6 @@ from resilient_sse.testing.scenarios import SCENARIOS
 from resilient_sse.testing.scenarios.gates import Figures, Gate, milliseconds, percent
 from resilient_sse.testing.scenarios.log import Run, Stream
 
-__all__ = ["ALL", "ALL_GATES", "GATES", "TOGETHER", "TOGETHER_GATES", "aggregate", "common"]
-
 ALL = "*"
 """A gate of every scenario."""
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["figure_name", "print_report", "render_page", "wanted", "written"]
-
 _PAGE_COLUMNS, _PLAIN_COLUMNS = 96, 200
 
 _UNITS = {"_ms": " ms", "_s": " s", "_percent": " %", "_bytes": " bytes"}

@@ -12,25 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-__all__ = [
-    "COUNT",
-    "REAL",
-    "SHARE",
-    "TIME",
-    "VIRTUAL",
-    "Figure",
-    "Figures",
-    "Gate",
-    "Limit",
-    "Relation",
-    "Schema",
-    "Verdict",
-    "judge",
-    "milliseconds",
-    "percent",
-    "seconds",
-]
-
 Figure: TypeAlias = "float | str | bool | list[float] | None"
 Figures: TypeAlias = dict[str, Figure]
 Relation: TypeAlias = Literal["==", "<=", "<", ">=", ">", "within"]

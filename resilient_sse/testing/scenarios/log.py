@@ -33,8 +33,6 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-__all__ = ["MESSAGE", "Entry", "Recovery", "Run", "RunLog", "Stream", "read_log", "runs_of", "write_log"]
-
 MESSAGE = "message"
 """The type of the events that count; the one that completes a stream is another."""
 

@@ -28,19 +28,6 @@ from resilient_sse.testing.scenarios.stage import Driver, Form, Setup, Stage
 if TYPE_CHECKING:
     from resilient_sse._core.ports import Fact
 
-__all__ = [
-    "DONE",
-    "Chart",
-    "Follower",
-    "Play",
-    "Scenario",
-    "Scene",
-    "Settings",
-    "play",
-    "play_all",
-    "play_at_once",
-]
-
 DONE = "done"
 """The type of the event that completes a stream."""
 

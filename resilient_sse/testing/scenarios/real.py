@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from resilient_sse.testing.scenarios.log import RunLog
     from resilient_sse.testing.server import Block, Peer
 
-__all__ = ["Director", "RealDriver", "RealStage", "ServerSide", "reference_server"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Director(Fault):

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from resilient_sse.testing.proxy import FaultProxy
     from resilient_sse.testing.scenarios.log import RunLog
 
-__all__ = ["Driver", "Form", "NetworkStage", "Setup", "Stage"]
-
 
 class Form(Enum):
     """What a scenario is played with."""

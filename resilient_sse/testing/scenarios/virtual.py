@@ -15,8 +15,6 @@ from resilient_sse.testing.scenarios.log import RunLog
 from resilient_sse.testing.scenarios.stage import Form, NetworkStage, Setup
 from resilient_sse.testing.script import Script
 
-__all__ = ["VirtualDriver", "VirtualStage"]
-
 
 class VirtualStage(NetworkStage):
     """A server and a network in memory, as *setup* wants them; the server's side is recorded in *log*."""

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
     from resilient_sse.testing.server.streams import Block
 
-__all__ = ["DONE", "STREAM_PATH", "ReferenceServer"]
-
 DONE = "done"
 """The type of completion events."""
 

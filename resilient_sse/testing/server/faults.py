@@ -24,27 +24,6 @@ if TYPE_CHECKING:
 
     from resilient_sse.testing.server.streams import Block, Peer
 
-__all__ = [
-    "BadUtf8",
-    "Bom",
-    "Close",
-    "Drop",
-    "Duplicate",
-    "Fault",
-    "Faults",
-    "GiantLine",
-    "GzipGarbage",
-    "HalfEvent",
-    "RedirectLoop",
-    "Reorder",
-    "Reset",
-    "Silence",
-    "Status",
-    "Trickle",
-    "TruncatedChunk",
-    "WrongType",
-]
-
 LOOP_PATH = "/api/v1/loop"
 """A route that leads to itself."""
 

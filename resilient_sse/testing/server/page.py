@@ -10,8 +10,6 @@ from importlib.resources import files
 
 from starlette.responses import HTMLResponse
 
-__all__ = ["stream_page"]
-
 
 def stream_page() -> HTMLResponse:
     """Answer with the page; it asks for the stream with the query that it was asked for with itself."""

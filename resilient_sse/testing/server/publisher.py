@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from resilient_sse.testing.server.app import ReferenceServer
 
-__all__ = ["EVENT_TYPE", "Publisher", "payload", "payloads"]
-
 EVENT_TYPE = "response.output_text.delta"
 """The event type that goes with them: with it, and an id of two digits, an event of 100 bytes takes 148."""
 

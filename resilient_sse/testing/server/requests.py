@@ -16,20 +16,6 @@ from resilient_sse.testing.checks import check_seconds, check_text, check_whole,
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-__all__ = [
-    "DEFAULT_USER",
-    "Admission",
-    "BadRequestError",
-    "Counters",
-    "RateLimit",
-    "RequestRecord",
-    "accepts_gzip",
-    "check_publication",
-    "check_user",
-    "read_publication",
-    "read_request",
-]
-
 DEFAULT_USER = "default"
 
 _MAX_USER = 256  # characters

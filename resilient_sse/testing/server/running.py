@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from resilient_sse.testing.server.app import ReferenceServer
 
-__all__ = ["OpenServer", "RunningServer", "open_server", "serving"]
-
 P = ParamSpec("P")
 Made = TypeVar("Made", bound="Callable[..., Any]")
 T = TypeVar("T")

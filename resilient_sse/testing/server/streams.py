@@ -28,18 +28,6 @@ if TYPE_CHECKING:
     from resilient_sse.testing.server.requests import Counters
     from resilient_sse.testing.server.stores.protocol import EventStore
 
-__all__ = [
-    "HEARTBEAT",
-    "SLOW",
-    "TRUNCATED",
-    "Block",
-    "Channel",
-    "EventStream",
-    "Peer",
-    "Reader",
-    "ReaderOptions",
-]
-
 Block: TypeAlias = tuple[int | None, bytes]
 """The id of an event, `None` for what has no id, and the bytes."""
 

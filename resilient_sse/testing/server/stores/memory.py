@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from resilient_sse.testing.server.stores.protocol import Announce, StoredEvent, check_bounds
 
-__all__ = ["MemoryStore"]
-
 
 class MemoryStore:
     """

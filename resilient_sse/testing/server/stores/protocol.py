@@ -9,8 +9,6 @@ from typing import Protocol, TypeAlias
 from resilient_sse.testing.checks import check_whole
 from resilient_sse.testing.wire import event as wire_event
 
-__all__ = ["Announce", "EventStore", "StoreError", "StoredEvent", "check_bounds"]
-
 
 class StoreError(Exception):
     """The store cannot be read or written; the cause says why."""

@@ -15,8 +15,6 @@ from resilient_sse.testing.server.stores.protocol import Announce, StoredEvent, 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["RedisStore"]
-
 _RETRY_SECONDS = 0.5
 _CONNECT_SECONDS = 5.0
 _CONNECTIONS = 32

@@ -15,8 +15,6 @@ from anyio import to_thread
 
 from resilient_sse.testing.server.stores.protocol import Announce, StoredEvent, StoreError, check_bounds
 
-__all__ = ["SQLiteStore"]
-
 T = TypeVar("T")
 
 _BUSY_SECONDS = 30.0
