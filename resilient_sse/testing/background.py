@@ -6,15 +6,12 @@ from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import contextmanager, suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from resilient_sse.testing.proxy import FaultProxy
-
-if TYPE_CHECKING:
-    from resilient_sse.testing.proxy import Counters, Profile, Toxic
+from resilient_sse.testing.proxy import Counters, FaultProxy, Profile, Toxic
 
 P = ParamSpec("P")
 Made = TypeVar("Made", bound="Callable[..., Any]")

@@ -21,7 +21,7 @@ import httpx
 from resilient_sse.testing.proxy.link import Link, shape
 from resilient_sse.testing.proxy.profiles import Profile
 from resilient_sse.testing.proxy.profiles import profile as known_profile
-from resilient_sse.testing.steps import CUT_SHORT, Connection, RecordedRequest, Refusal, Reply, Step
+from resilient_sse.testing.script import CUT_SHORT, Connection, RecordedRequest, Refusal, Reply, Step
 from resilient_sse.testing.wire import Pause, event
 
 EventT = TypeVar("EventT")

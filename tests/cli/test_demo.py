@@ -17,7 +17,7 @@ from resilient_sse.testing import run_in_virtual_time
 from resilient_sse.testing.memory_server import MemoryServer
 from resilient_sse.testing.report import Judged
 from resilient_sse.testing.scenarios import Follower, Run, VirtualDriver, play
-from resilient_sse.testing.scenarios.virtual import VirtualStage
+from resilient_sse.testing.scenarios.stage import VirtualStage
 from resilient_sse.testing.wire import event
 
 Start = Callable[..., subprocess.Popen[bytes]]

@@ -7,13 +7,15 @@ import json
 import logging
 import time
 from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from resilient_sse.testing.checks import check, check_seconds, check_text, check_whole, shown
 from resilient_sse.testing.server.faults import LOOP_PATH, Faults
@@ -31,18 +33,17 @@ from resilient_sse.testing.server.requests import (
     read_publication,
     read_request,
 )
-from resilient_sse.testing.server.stores.memory import MemoryStore
-from resilient_sse.testing.server.stores.protocol import EventStore, StoredEvent, StoreError
-from resilient_sse.testing.server.streams import HEARTBEAT, Channel, EventStream, Peer, Reader, ReaderOptions
+from resilient_sse.testing.server.stores import EventStore, MemoryStore, StoredEvent, StoreError
+from resilient_sse.testing.server.streams import (
+    HEARTBEAT,
+    Block,
+    Channel,
+    EventStream,
+    Peer,
+    Reader,
+    ReaderOptions,
+)
 from resilient_sse.testing.wire import Compressor
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
-
-    from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
-
-    from resilient_sse.testing.server.streams import Block
 
 DONE = "done"
 """The type of completion events."""

@@ -7,14 +7,12 @@ import math
 import re
 from collections import deque
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import anyio
+from starlette.requests import Request
 
 from resilient_sse.testing.checks import check_seconds, check_text, check_whole, shown
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
 
 DEFAULT_USER = "default"
 

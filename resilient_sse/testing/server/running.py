@@ -6,23 +6,19 @@ import asyncio
 import errno
 import socket
 import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from concurrent.futures import Future
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import anyio
 import uvicorn
 from anyio import to_thread
 from anyio.from_thread import start_blocking_portal
 
-from resilient_sse.testing.server.app import DONE, STREAM_PATH
+from resilient_sse.testing.server.app import DONE, STREAM_PATH, ReferenceServer
 from resilient_sse.testing.server.requests import DEFAULT_USER
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-    from concurrent.futures import Future
-
-    from resilient_sse.testing.server.app import ReferenceServer
 
 P = ParamSpec("P")
 Made = TypeVar("Made", bound="Callable[..., Any]")

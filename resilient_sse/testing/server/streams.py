@@ -10,23 +10,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
 from sse_starlette import EventSourceResponse
+from starlette.types import Receive, Scope, Send
 
-from resilient_sse.testing.resets import reset_at_close
-from resilient_sse.testing.server.stores.protocol import StoreError
+from resilient_sse.testing.proxy.connection import reset_at_close
+from resilient_sse.testing.server.requests import Counters
+from resilient_sse.testing.server.stores import EventStore, StoreError
 from resilient_sse.testing.wire import event as wire_event
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
-
-    from starlette.types import Receive, Scope, Send
-
-    from resilient_sse.testing.server.requests import Counters
-    from resilient_sse.testing.server.stores.protocol import EventStore
 
 Block: TypeAlias = tuple[int | None, bytes]
 """The id of an event, `None` for what has no id, and the bytes."""
