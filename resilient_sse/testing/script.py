@@ -172,8 +172,7 @@ class Reply:
         return f"{self.status}, {counted(len(chunks), 'chunk')} ({size}), then {self.ending.value}"
 
     def _with_ending(self, ending: Ending, failure: Exception | None = None) -> Reply:
-        self.ending = ending
-        self.failure = failure
+        self.ending, self.failure = ending, failure
         return self
 
 

@@ -76,28 +76,45 @@ class _Entry:
 
 
 class Conditions:
-    """A profile and the toxics in force."""
+    """What the network is like at the moment, for all connections: a profile and the toxics in force."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: str | Profile, toxics: Iterable[Toxic]) -> None:
         self.shapes: dict[Way, Shape] = {}
         """What is in force in each direction."""
         self._entries: list[_Entry] = []
         self._limited: dict[type[Toxic], list[_Entry]] = {}  # what may still befall somebody, by its kind
         self._gates: dict[Way, anyio.Event | None] = {"down": None, "up": None}
         self.use(profile)
+        for toxic in toxics:
+            self.add(toxic)
 
-    def use(self, profile: Profile) -> None:
-        """Exchange the line."""
-        self.profile = profile
-        self._reshape()
+    @property
+    def profile(self) -> Profile:
+        """The line at the moment."""
+        return self._profile
 
     @property
     def toxics(self) -> tuple[Toxic, ...]:
-        """Those in force, in the order in which they were added."""
+        """The toxics in force, in the order in which they were added."""
         return tuple(entry.toxic for entry in self._entries)
 
+    def use(self, profile: str | Profile) -> None:
+        """
+        Change the line, also of connections that are open.
+
+        Raises:
+            ValueError: The profile is unknown; the message names those there are.
+        """
+        self._profile = known_profile(profile)
+        self._reshape()
+
     def add(self, toxic: Toxic) -> None:
-        """Put a toxic in force, also on connections that are open; `TypeError` if it is none."""
+        """
+        Put a toxic in force, also on connections that are open.
+
+        Raises:
+            TypeError: It is none; what is written as on the command line goes through `parse_toxic`.
+        """
         given: object = toxic
         if not isinstance(given, tuple(TOXICS.values())):  # text may mean an action as well
             how = f"parse_toxic({given!r})" if isinstance(given, str) else "SegmentLoss(share=0.1)"
@@ -106,7 +123,12 @@ class Conditions:
         self._reshape()
 
     def remove(self, toxic: Toxic) -> None:
-        """Take one toxic away; `ValueError` if it is not in force."""
+        """
+        Take a toxic away.
+
+        Raises:
+            ValueError: It is not in force.
+        """
         if toxic not in self.toxics:
             raise ValueError(f"{toxic!r} is not in force; remove what was added, once")
         del self._entries[self.toxics.index(toxic)]
@@ -123,13 +145,7 @@ class Conditions:
             await gate.wait()
 
     def strike(self, kind: type[_Limited], *, at: float = 0) -> _Limited | None:
-        """
-        Return a toxic of the kind that befalls a connection now, if there is one, and count it.
-
-        Args:
-            kind: What may befall it.
-            at: The bytes that the client will have received; only toxics up to there are meant.
-        """
+        """Count and return a toxic of the kind that strikes a connection whose client will have *at* bytes."""
         for entry in self._limited.get(kind, ()):
             toxic = entry.toxic
             if isinstance(toxic, kind) and getattr(toxic, "after", 0) <= at:
@@ -153,7 +169,7 @@ class Conditions:
         holes = [toxic for toxic in self.toxics if isinstance(toxic, BlackHole)]
         ways: tuple[Way, ...] = ("down", "up")
         for way in ways:
-            self.shapes[way] = shape(self.profile, self.toxics, direction=way)
+            self.shapes[way] = shape(self._profile, self.toxics, direction=way)
             gate = self._gates[way]
             if any(hole.direction in (way, "both") for hole in holes):
                 self._gates[way] = gate or anyio.Event()
@@ -166,7 +182,7 @@ _OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOM
 _RETRY_SECONDS = 0.05
 
 
-class FaultProxy:
+class FaultProxy(Conditions):
     """
     A TCP proxy with faults, for the time of an `async with` block.
 
@@ -207,9 +223,7 @@ class FaultProxy:
         """The seed, given or drawn."""
         self._wanted = port
         self._target = (target_host, target_port)
-        self._conditions = Conditions(known_profile(profile))
-        for toxic in toxics:
-            self._conditions.add(toxic)
+        super().__init__(profile, toxics)
         self._is_entered = False
         self._port: Port | None = None
         self._tasks: TaskGroup | None = None
@@ -265,53 +279,12 @@ class FaultProxy:
         """The port that it listens on, or would if it did not refuse at the moment."""
         return self._running()[1].number
 
-    @property
-    def profile(self) -> Profile:
-        """The line at the moment."""
-        return self._conditions.profile
-
-    @property
-    def toxics(self) -> tuple[Toxic, ...]:
-        """The toxics in force, in the order in which they were added."""
-        return self._conditions.toxics
-
     def url_for(self, url: str) -> str:
         """Return *url* with the address of the proxy in place of its own."""
         parts = urlsplit(url)
         user, at, _ = parts.netloc.rpartition("@")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return parts._replace(netloc=f"{user}{at}{host}:{self.port}").geturl()
-
-    def use(self, profile: str | Profile) -> None:
-        """
-        Change the line, also of connections that are open.
-
-        Raises:
-            ValueError: The profile is unknown; the message names those there are.
-        """
-        self._conditions.use(known_profile(profile))
-
-    def add(self, toxic: Toxic) -> None:
-        """
-        Put a toxic in force.
-
-        Raises:
-            TypeError: It is none; what is written as on the command line goes through `parse_toxic`.
-        """
-        self._conditions.add(toxic)
-
-    def remove(self, toxic: Toxic) -> None:
-        """
-        Take a toxic away.
-
-        Raises:
-            ValueError: It is not in force.
-        """
-        self._conditions.remove(toxic)
-
-    def clear(self) -> None:
-        """Take every toxic away."""
-        self._conditions.clear()
 
     def refuse(self) -> None:
         """Close the port: the system refuses new connections.  Those that are open stay; harmless when closed."""
@@ -325,11 +298,11 @@ class FaultProxy:
 
     def black_hole(self) -> None:
         """Let nothing pass and nothing end, either way; new connections are accepted and hear nothing."""
-        self._conditions.add(BlackHole())
+        self.add(BlackHole())
 
     def flow(self) -> None:
         """Take every black hole away: what was held back passes now."""
-        self._conditions.clear(BlackHole)
+        self.clear(BlackHole)
 
     def reset_all(self) -> int:
         """Reset every connection (RST), towards the client and the target; return how many."""
@@ -461,7 +434,7 @@ class FaultProxy:
                 continue
             self.counters.accepted += 1
             seed = f"{self.seed}:{self.counters.accepted}"
-            connection = Connection(client, self._addresses, seed, self._conditions, self.counters)
+            connection = Connection(client, self._addresses, seed, self, self.counters)
             self._connections.add(connection)
             tasks.start_soon(self._serve, connection)
 

@@ -21,7 +21,6 @@ from resilient_sse.testing.server.app import DONE, STREAM_PATH, ReferenceServer
 from resilient_sse.testing.server.requests import DEFAULT_USER
 
 P = ParamSpec("P")
-Made = TypeVar("Made", bound="Callable[..., Any]")
 T = TypeVar("T")
 
 _START_SECONDS = 10.0
@@ -178,19 +177,14 @@ class RunningServer:
 
 def _in_thread(
     method: Callable[Concatenate[RunningServer, P], T],
-) -> Callable[Concatenate[OpenServer, P], Coroutine[Any, Any, T]]:
-    """Make a method for async code out of one that blocks."""
+) -> Callable[[object], Callable[Concatenate[OpenServer, P], Coroutine[Any, Any, T]]]:
+    """Make of a stub a method for async code that does *method*, which blocks."""
 
     @wraps(method)
     async def call(self: OpenServer, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await to_thread.run_sync(partial(method, self.running, *args, **kwargs))
 
-    return call
-
-
-def _as(made: Made) -> Callable[[object], Made]:
-    """Take what was made for the method; assigned in a class, it would have no declared type."""
-    return lambda _: made
+    return lambda _: call  # assigned in a class, it would have no declared type
 
 
 class OpenServer:
@@ -206,16 +200,16 @@ class OpenServer:
         self.url: str = running.url
         """Where the stream is."""
 
-    @_as(_in_thread(RunningServer.publish))
+    @_in_thread(RunningServer.publish)
     def publish(self) -> None: ...
 
-    @_as(_in_thread(RunningServer.complete))
+    @_in_thread(RunningServer.complete)
     def complete(self) -> None: ...
 
-    @_as(_in_thread(RunningServer.restart))
+    @_in_thread(RunningServer.restart)
     def restart(self) -> None: ...
 
-    @_as(_in_thread(RunningServer.stop))
+    @_in_thread(RunningServer.stop)
     def stop(self) -> None: ...
 
 

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import anyio
@@ -305,7 +306,7 @@ class EventStream(EventSourceResponse):
             "ping": _NEVER,
             "sep": "\n",
             "send_timeout": send_timeout,
-            "shutdown_event": _Bell(on_shutdown),
+            "shutdown_event": SimpleNamespace(set=on_shutdown),  # all that sse-starlette asks of an event
             "shutdown_grace_period": _FAREWELL_SECONDS,
         }
         EventSourceResponse.__init__(self, body, **options)  # pyright: ignore[reportUnknownMemberType] - it says no more
@@ -326,10 +327,3 @@ class EventStream(EventSourceResponse):
                     pass
         finally:
             self._on_end()
-
-
-class _Bell:
-    """All that sse-starlette asks of an event: to be set."""
-
-    def __init__(self, ring: Callable[[], None]) -> None:
-        self.set = ring
