@@ -19,7 +19,7 @@ from resilient_sse.testing.load import (
     Progress,
     Share,
 )
-from resilient_sse.testing.load.gates import judge
+from resilient_sse.testing.load.result import judge
 from tests.load.specimens import GOOD, spoilt
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from resilient_sse.testing.load import Limits, LoadPlan, Spread
-from resilient_sse.testing.load.gates import judge
+from resilient_sse.testing.load.result import judge
 from tests.load.specimens import GOOD, QUICK, spoilt
 
 PLAN = LoadPlan(

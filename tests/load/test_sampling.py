@@ -10,8 +10,7 @@ import pytest
 
 from resilient_sse.testing.load import LoadPlan
 from resilient_sse.testing.load.fleet import Fleet
-from resilient_sse.testing.load.processes import server_command
-from resilient_sse.testing.load.sampling import Reading, Sampler, growth
+from resilient_sse.testing.load.run import Reading, Sampler, growth, server_command
 
 
 def test_growth():
@@ -89,7 +88,7 @@ def test_open_files(soft, hard, answer):
     """R169: a soft limit that is too low is raised; where the hard one is, the error says what to do."""
     code = f"""
         import resource
-        from resilient_sse.testing.load.processes import allow_open_files, OpenFilesError
+        from resilient_sse.testing.load.run import allow_open_files, OpenFilesError
         resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
         try:
             print(allow_open_files(500), resource.getrlimit(resource.RLIMIT_NOFILE)[0])

@@ -1,6 +1,6 @@
 """Percentiles against figures worked out by hand."""
 
-from resilient_sse.testing.percentiles import percentile
+from resilient_sse.testing.scenarios.gates import percentile
 
 
 def test_percentiles_are_exact():
