@@ -20,7 +20,7 @@ from resilient_sse.testing.load import (
     Share,
 )
 from resilient_sse.testing.load.result import judge
-from tests.load.specimens import GOOD, spoilt
+from tests.load.test_result import GOOD, spoilt
 
 
 def judged(result):
