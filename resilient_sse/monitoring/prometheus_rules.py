@@ -33,21 +33,8 @@ if TYPE_CHECKING:
     from resilient_sse.metrics.catalogue import Metric
     from resilient_sse.monitoring.alerts import Alert, Slo
 
-__all__ = [
-    "PAUSE",
-    "RUNBOOKS",
-    "WINDOWS",
-    "Plain",
-    "Scope",
-    "alert_annotations",
-    "alert_labels",
-    "duration",
-    "expression",
-    "prometheus_rules",
-    "promql",
-    "recorded",
-    "yaml_text",
-]
+__all__ = ["PAUSE", "RUNBOOKS", "WINDOWS", "Plain", "Scope", "alert_annotations", "alert_labels", "duration"]
+__all__ += ["expression", "prometheus_rules", "promql", "recorded", "yaml_text"]
 
 RUNBOOKS: Final = "docs/runbooks/*.md"
 """Where the runbooks lie in the repository; alerts should lead to where they are published."""

@@ -174,22 +174,6 @@ def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Done]:
     return run
 
 
-@pytest.fixture
-def refused(run: Callable[..., Done]) -> Callable[..., None]:
-    """Assert that arguments are refused with one line, which has these words and the way to the command's help."""
-
-    def refused(words: str, *arguments: str) -> None:
-        done = run(*arguments)
-        assert (done.code, done.out) == (2, ""), done
-        assert words in done.err
-        assert done.err.count("\n") == 1
-        who = " ".join(["resilient-sse", *arguments[:1]])
-        assert done.err.startswith(f"{who}: error: ")
-        assert done.err.endswith(f"; see '{who} --help'\n")
-
-    return refused
-
-
 class Lines(io.StringIO):
     """A standard output whose lines can be waited for."""
 

@@ -93,25 +93,6 @@ def test_single_files(run, tmp_path):
     assert json.loads(log.read_text(encoding="utf-8").splitlines()[0])["kind"] == "start"
 
 
-@pytest.mark.parametrize(
-    "arguments, complaint",
-    [
-        (["--form", "imaginary"], "'imaginary' is not one of"),
-        (["--form", "netns"], "'netns' is not one of"),
-        (["--form", "all"], "'all' is not one of"),
-        (["--scenario", "flood"], "'flood' is not one of"),
-        (["--seed", "x"], "'x' is not a valid integer"),
-        (["--check", "one"], "requires 2 arguments"),
-        (["--check", "a", "b", "--html", "c"], "--check plays nothing"),
-    ],
-)
-def test_wrong_arguments(run, arguments, complaint):
-    """Exit code 2, one line that says what is wrong, and the names there are."""
-    done = run("report", *arguments)
-    assert done.code == 2
-    assert complaint in done.err
-
-
 def test_files_that_cannot_be(run, tmp_path):
     """Exit code 4, before anything is played; and for a check of what is not there."""
     done = run("report", "--form", "virtual", "--html", str(tmp_path / "none" / "p.html"))

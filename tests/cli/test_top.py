@@ -271,27 +271,6 @@ def test_a_directory_that_cannot_be_trusted(run, home):
         assert "must be a directory of yours" in done.err
 
 
-@pytest.mark.parametrize(
-    "arguments,words",
-    [
-        (["1", "2"], "unexpected extra argument"),
-        *(
-            (["--", wrong], "is not the number of a process")
-            for wrong in ("0", "name", "host:", ":80", "h:65536")
-        ),
-        *(
-            (["1", f"--interval={wrong}"], "--interval")
-            for wrong in ("0", "0.09", "3601", "nan", "soon", "-1")
-        ),
-        (["1", "--sort", "size"], "'size' is not one of"),
-    ],
-    ids=str,
-)
-def test_wrong_arguments(refused, arguments, words):
-    """An address that is none, and an interval that would hold the program up, are refused."""
-    refused(words, "top", *arguments)
-
-
 def test_trouble_comes_first():
     """What has given up, then what reconnects, the longest at it first; names decide between equals."""
     rows = [told("well"), told("also-well"), told("closed", "closed"), told("silent", "waiting")]
