@@ -64,7 +64,7 @@ class Condition:
 class _Watched:
     """One stream; the stream keeps this alive, not the other way round."""
 
-    def __init__(self, name: str, stream: ResilientStream) -> None:
+    def __init__(self, name: str, stream: ResilientStream[Any]) -> None:
         self.name = name
         self.stream = weakref.ref(stream)
         self.closed: Reason | None = None
@@ -96,7 +96,7 @@ class Readiness:
 
     def __init__(
         self,
-        *streams: ResilientStream | Mapping[str, ResilientStream],
+        *streams: ResilientStream[Any] | Mapping[str, ResilientStream[Any]],
         max_silence: float | None = None,
         max_eventless: float | None = None,
         complete_is_ready: bool = True,
@@ -119,7 +119,7 @@ class Readiness:
             else:
                 self.add(given)
 
-    def add(self, stream: ResilientStream, name: str | None = None) -> None:
+    def add(self, stream: ResilientStream[Any], name: str | None = None) -> None:
         """
         Report *stream* from now on.
 
@@ -149,7 +149,7 @@ class Readiness:
         if name is None:
             weakref.finalize(stream, self._watched.pop, watched.name, None).atexit = False
 
-    def remove(self, stream: ResilientStream | str) -> None:
+    def remove(self, stream: ResilientStream[Any] | str) -> None:
         """
         Report a stream, given itself or by its name, no more.
 

@@ -20,16 +20,6 @@ from resilient_sse._core.states import Reason, StateChange, StreamState
 from resilient_sse.testing.recorder import Recorder
 from resilient_sse.testing.wire import counted
 
-__all__ = [
-    "assert_delays_within",
-    "assert_in_order",
-    "assert_messages",
-    "assert_no_duplicates",
-    "assert_nothing_lost",
-    "assert_reconnected",
-    "assert_states",
-]
-
 _NAMED = 10
 """How many ids a message names."""
 

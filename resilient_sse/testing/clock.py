@@ -33,14 +33,6 @@ if TYPE_CHECKING:
 
     from resilient_sse.testing.trio_clock import Watch
 
-__all__ = [
-    "AllTasksBlockedError",
-    "BackendName",
-    "VirtualClockLoop",
-    "run_in_virtual_time",
-    "virtual_backend",
-]
-
 BackendName: TypeAlias = Literal["asyncio", "trio"]
 """The event loops that anyio runs on."""
 

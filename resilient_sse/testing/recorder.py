@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import anyio
 
 from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
+from resilient_sse._core.ports import Fact
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.states import StateChange
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable
-
-    from resilient_sse._core.ports import Fact
-
-__all__ = ["Moment", "Recorder", "describe"]
 
 FactT = TypeVar("FactT")
 

@@ -11,11 +11,10 @@ import pytest
 
 from resilient_sse import ResilientStream
 from resilient_sse.cli.demo.scenario import REPLY, demo_scenario
-from resilient_sse.testing import run_in_virtual_time
-from resilient_sse.testing.memory_server import MemoryServer
+from resilient_sse.testing import memory_server, run_in_virtual_time
 from resilient_sse.testing.report import Judged
 from resilient_sse.testing.scenarios import Follower, Run, VirtualDriver, play
-from resilient_sse.testing.scenarios.virtual import VirtualStage
+from resilient_sse.testing.scenarios.stage import VirtualStage
 from resilient_sse.testing.wire import event
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -54,22 +53,24 @@ def without_the_reset(monkeypatch):
 
 def with_one_lost(monkeypatch):
     """Never send one message."""
-    real = MemoryServer._send
+    real = memory_server._Line.send_event
     monkeypatch.setattr(
-        MemoryServer, "_send", lambda server, line, stored: stored.id != 5 and real(server, line, stored)
+        memory_server._Line,
+        "send_event",
+        lambda line, number, block: number != 5 and real(line, number, block),
     )
 
 
 def with_altered_replays(monkeypatch):
     """Send another word whenever one is sent again, so that it passes for new."""
-    real, sent = MemoryServer._send, set()
+    real, sent = memory_server._Line.send_event, set()
 
-    def send(server, line, stored):
-        block = event("WORD", id=str(stored.id)) if stored.id in sent else stored.block
-        sent.add(stored.id)
-        real(server, line, type(stored)(stored.id, block))
+    def send(line, number, block):
+        again = event("WORD", id=str(number)) if number in sent else block
+        sent.add(number)
+        real(line, number, again)
 
-    monkeypatch.setattr(MemoryServer, "_send", send)
+    monkeypatch.setattr(memory_server._Line, "send_event", send)
     monkeypatch.setattr(
         sys.modules[Follower.__module__],
         "ResilientStream",

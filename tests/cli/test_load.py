@@ -19,8 +19,8 @@ from resilient_sse.testing.load import (
     Progress,
     Share,
 )
-from resilient_sse.testing.load.gates import judge
-from tests.load.specimens import GOOD, spoilt
+from resilient_sse.testing.load.result import judge
+from tests.load.test_result import GOOD, spoilt
 
 
 def judged(result):

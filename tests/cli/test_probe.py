@@ -19,8 +19,8 @@ from resilient_sse.cli.probe.checks import check_all
 from resilient_sse.cli.probe.resuming import Way, compare
 from resilient_sse.cli.probe.seen import Item, Seen
 from resilient_sse.testing import comment, event, pause
+from resilient_sse.testing.script import Reply
 from resilient_sse.testing.server import ReferenceServer, faults, open_server
-from resilient_sse.testing.steps import Reply
 from tests.skipping import skip_aloud
 
 URL = "https://host/stream"

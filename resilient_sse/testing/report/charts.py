@@ -9,8 +9,6 @@ from itertools import pairwise
 
 from resilient_sse.testing.scenarios.log import Stream
 
-__all__ = ["delays", "timeline"]
-
 _WIDTH, _LEFT, _RIGHT = 460, 30, 450
 """A drawing in its own units; a browser stretches it to the width there is."""
 _TOP, _FLOOR, _BAND = 22, 84, 14

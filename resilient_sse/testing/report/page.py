@@ -7,19 +7,15 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
+
+from rich.console import Console
+from rich.table import Table
 
 from resilient_sse.testing.extra import require
 from resilient_sse.testing.report.charts import delays, timeline
-from resilient_sse.testing.report.document import FORMS, Judged, Report
-from resilient_sse.testing.report.gates import ALL, TOGETHER
+from resilient_sse.testing.report.document import ALL, FORMS, TOGETHER, Judged, Report
 from resilient_sse.testing.scenarios import SCENARIOS, Gate, Scenario, Verdict
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-__all__ = ["figure_name", "print_report", "render_page", "wanted", "written"]
 
 _PAGE_COLUMNS, _PLAIN_COLUMNS = 96, 200
 

@@ -22,8 +22,6 @@ from resilient_sse.testing.scenarios.log import Run, Stream
 from resilient_sse.testing.scenarios.play import Chart, Follower, Play, Scenario, Scene, Settings
 from resilient_sse.testing.scenarios.stage import Setup
 
-__all__ = ["RAPID_RECONNECTS"]
-
 _KEY = "scenario_5_rapid_reconnects"
 _TIMES = 3
 _OVERLAP = 5

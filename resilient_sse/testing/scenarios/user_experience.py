@@ -12,8 +12,6 @@ from resilient_sse.testing.scenarios.log import Run, Stream
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Scene, Settings
 from resilient_sse.testing.scenarios.stage import Setup
 
-__all__ = ["FAULTS", "USER_EXPERIENCE", "inject"]
-
 _KEY = "scenario_6_user_experience"
 FAULTS = ("reset", "close", "refuse", "silence", "busy")
 """What the network and the server do wrong, in turn."""

@@ -10,12 +10,8 @@ import asyncio
 import math
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from resilient_sse.testing.server.app import ReferenceServer
-
-__all__ = ["EVENT_TYPE", "Publisher", "payload", "payloads"]
+from resilient_sse.testing.server.app import ReferenceServer
 
 EVENT_TYPE = "response.output_text.delta"
 """The event type that goes with them: with it, and an id of two digits, an event of 100 bytes takes 148."""
