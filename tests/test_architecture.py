@@ -28,7 +28,7 @@ MAX_FUNCTION_LINES = 49
 LONG_FUNCTIONS = {
     ("_client/pump.py", "Pump.next"),  # one loop, which each event passes
     ("_client/pump.py", "Pump._connect"),  # one attempt, and every end that it can have
-    ("_client/stream.py", "ResilientStream.__init__"),  # a stream has many options
+    ("_client/stream.py", "Arguments.__init__"),  # a stream has many options
     ("testing/server/app.py", "ReferenceServer.__init__"),  # so has a server
     ("_core/session.py", "Session._move"),  # one change of state, and all that it tells
 }

@@ -3,10 +3,8 @@
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -107,54 +105,21 @@ def test_a_missing_extra(run, monkeypatch):
 # --- As a person runs it
 
 
-class Screen:
-    """A terminal of 80 columns and 24 rows, and everything that was written to it."""
-
-    def __init__(self) -> None:
-        pty = pytest.importorskip("pty")
-        fcntl = pytest.importorskip("fcntl")
-        termios = pytest.importorskip("termios")
-        self._ours, self.theirs = pty.openpty()
-        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        self.written = b""
-
-    def read(self) -> None:
-        """Read until the program has ended."""
-        os.close(self.theirs)
-        try:
-            while data := os.read(self._ours, 65536):
-                self.written += data
-        except OSError:  # Linux says so, instead of an end of file
-            pass
-        os.close(self._ours)
-
-
 @pytest.fixture(scope="module")
 def plain(start: Start) -> subprocess.Popen[bytes]:
     """Start it in a pipe; a proxy in the environment must not come between the demo and its own server."""
     return start("demo", "--seed", "7", env={**os.environ, "http_proxy": "http://127.0.0.1:9"})
 
 
-@pytest.fixture(scope="module")
-def screen(start: Start, plain: subprocess.Popen[bytes]) -> Screen:
-    """Run it on a terminal, beside the other."""
-    screen = Screen()
-    theirs = {"stdin": screen.theirs, "stdout": screen.theirs, "stderr": screen.theirs}
-    process = start("demo", "--seed", "5", env={**os.environ, "TERM": "xterm-256color"}, **theirs)
-    reader = threading.Thread(target=screen.read, daemon=True)
-    reader.start()
-    assert process.wait(PATIENCE) == 0
-    reader.join(PATIENCE)
-    return screen
-
-
 @pytest.mark.e2e
 @pytest.mark.slow
-def test_on_a_terminal(screen: Screen):
+def test_on_a_terminal(screen, plain):
     """A picture that moves, no line cut off at 80 columns, then what was promised, and what to read next."""
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.written.decode())
-    assert {"0", "50"} <= (shown := set(re.findall(r"(\d+)/50 messages", text)))
-    assert len(shown) > 8  # a busy machine skips some
+    shown = screen("demo", "--seed", "5")  # beside the other
+    assert shown.end(PATIENCE) == (0, True)
+    text = shown.text
+    assert {"0", "50"} <= (counts := set(re.findall(r"(\d+)/50 messages", text)))
+    assert len(counts) > 8  # a busy machine skips some
     assert "…" not in text
     end = text[text.rindex("╭") :]
     assert "reconnecting: Connection lost - attempting to reconnect..." in end
@@ -163,7 +128,7 @@ def test_on_a_terminal(screen: Screen):
     assert "docs/start/first-stream.md" in end
     assert max(len(line.rstrip()) for line in end.splitlines()) <= 80
     assert "Traceback" not in text
-    red = re.findall(rb"\x1b\[(?:1;)?31m", screen.written)
+    red = re.findall(rb"\x1b\[(?:1;)?31m", shown.written)
     assert red == []  # nothing that is routine looks like a failure
 
 

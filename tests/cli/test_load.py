@@ -127,31 +127,6 @@ def test_plans(run, outcome, given, expected):
     assert plans == [expected]
 
 
-@pytest.mark.parametrize(
-    "given,words",
-    [
-        (["--users", "70000"], "--users must be from 1 to 60000"),
-        (["--messages", "5", "--duration", "5"], "--duration does not go with --messages"),
-        (["--rate", "0"], "0.0 is not in the range x>0"),
-        (["--duration", "1e999"], "'1e999' is not a finite number"),
-        (["--profiles", "5g6"], "clean"),
-        (["--profiles", "4g:0"], "with a share above 0"),
-        (["--no-proxy", "--drops", "5"], "--drops does not go with --no-proxy"),
-        (["--no-proxy", "--profiles", "4g"], "--profiles does not go with --no-proxy"),
-        (["--target", "http://host/"], "--target is measured as it is, without a network: add --no-proxy"),
-        (["--target", "host", "--no-proxy"], "--target must be an http or https URL"),
-        (["--output", "/nowhere/at/all.json"], "there is no directory /nowhere/at"),
-        (["--output", "/"], "'/' is a directory"),
-    ],
-    ids=str,
-)
-def test_wrong_arguments(refused, outcome, given, words):
-    """What makes no sense is refused with one line that names the fix, before anything is started."""
-    plans = outcome(judged(GOOD))
-    refused(words, "load", *given)
-    assert plans == []
-
-
 def test_passed(run, outcome):
     """A run that passed ends with 0 and says so; progress is a line every ten seconds."""
     outcome(judged(GOOD), *(progress(seconds=float(second)) for second in range(25)))

@@ -591,14 +591,6 @@ def test_no_tls_there(run, site):
     assert done.err.count("\n") == 1
 
 
-def test_wrong_arguments(refused):
-    """A URL that is none, and options that make no sense, are refused with the way to the help."""
-    refused("url must be an absolute", "probe", "ftp://host/")
-    refused("0 is not", "probe", "--timeout", "0", "http://host/")
-    refused("Missing argument", "probe")
-    refused("--key is the key", "probe", "--key", __file__, "http://host/")
-
-
 @pytest.mark.e2e
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_redirects_without_end(anyio_backend):
