@@ -156,24 +156,6 @@ def test_the_tests_are_scaled_with_the_rules(rules, judge):
     assert code == 0, said
 
 
-@pytest.mark.parametrize(
-    "wrong, text",
-    [
-        *(
-            ({"scale": scale}, "scale must be a number above 0")
-            for scale in (0, -1, float("nan"), float("inf"))
-        ),
-        ({"scale": 1_000_000}, r"below 1 ms.*smaller scale"),
-        ({"runbooks": "https://host/runbooks/"}, r"must have a \*"),
-    ],
-    ids=str,
-)
-def test_wrong_arguments(wrong, text):
-    """With the reason: Prometheus knows no shorter durations, and every alert would lead to the same page."""
-    with pytest.raises(ValueError, match=text):
-        prometheus_rules(**wrong)
-
-
 # --- YAML
 
 
