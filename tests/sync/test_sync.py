@@ -362,6 +362,37 @@ def test_decoded_in_the_thread_that_consumes(server, policy):
     assert set(threads) == {threading.current_thread()}
 
 
+@pytest.mark.parametrize("ack", ["auto", "manual"])
+def test_ctrl_c_while_decoding(server, ack):
+    """The program has not got that event: it is there when asked again, and nothing commits it (P18, P21)."""
+    cut = ["1", "3"]
+
+    def decode(data):
+        if cut and data == cut[0]:
+            del cut[0]
+            raise KeyboardInterrupt
+        return int(data)
+
+    store = MemoryCheckpoint()
+    options = {"checkpoint": store, "checkpoint_key": "me", "ack": ack}
+    with ResilientStream[int](f"{server.url}/6/hold", decode=decode, **options) as stream:
+        with pytest.raises(KeyboardInterrupt):
+            next(stream)
+        if ack == "manual":
+            with pytest.raises(RuntimeError, match="before the first event"):
+                stream.commit()
+        assert [next(stream), next(stream)] == [1, 2]
+        with pytest.raises(KeyboardInterrupt):
+            next(stream)
+        assert (stream.last_event_id, stream.stats.delivered, stream.stats.invalid) == ("2", 2, 0)
+        if ack == "manual":
+            stream.commit()
+            assert asyncio.run(store.load("me")).last_event_id == "2"
+            assert next(stream) == 3
+            stream.commit()
+    assert asyncio.run(store.load("me")).last_event_id == ("2" if ack == "auto" else "3")
+
+
 @pytest.mark.parametrize("more", ["", ", decode=int"])
 def test_an_event_that_comes_with_ctrl_c_is_not_committed(server, more):
     """The thread has not got it, so after a restart it comes again (P21)."""
