@@ -17,7 +17,6 @@ from resilient_sse import (
     RetriesExhaustedError,
     ServerSentEvent,
     StreamState,
-    compact_messages,
 )
 from resilient_sse.testing import comment, event, pause
 from tests.client.support import Record, drain, make, numbered, slow, take
@@ -56,20 +55,6 @@ async def test_texts_of_giving_up(script):
         "Failed to connect. Please refresh.",
     ]
     assert [change.delay for change in record.changes] == [1, 2, None]
-
-
-async def test_compact_texts(script):
-    """The shorter catalogue of the browser sample (R156, R159-R162)."""
-    script.refuse(times=6)
-    record = Record()
-    with pytest.raises(RetriesExhaustedError):
-        await drain(make(script, messages=compact_messages, on_state_change=record))
-    assert record.texts == [
-        "Reconnecting (attempt 1)...",
-        "Reconnecting (attempt 2)...",
-        *["Connection lost. Please refresh."] * 3,
-        "Failed to reconnect. Refresh to try again.",
-    ]
 
 
 async def test_translated_texts(script):
