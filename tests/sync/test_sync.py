@@ -20,6 +20,7 @@ from resilient_sse import Backoff, CheckpointError, DecodeError, RetriesExhauste
 from resilient_sse import ResilientStream as AsyncStream
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.sync import ResilientStream
+from resilient_sse.sync import stream as sync_stream
 
 SOON = Backoff(initial=0.01, maximum=0.01)
 
@@ -115,6 +116,21 @@ def test_events_in_order(server):
         assert [int(event.data) for event in stream] == list(range(1, 5001))
         assert stream.state is StreamState.CLOSED
         assert stream.stats.delivered == 5000
+
+
+def test_a_read_is_one_step_between_threads(server, monkeypatch):
+    """What a read brought is handed over whole: an event costs little more than on asyncio (P33)."""
+    steps, call = 0, sync_stream._call
+
+    def counted(work):
+        nonlocal steps
+        steps += 1
+        return call(work)
+
+    monkeypatch.setattr(sync_stream, "_call", counted)
+    with ResilientStream(f"{server.url}/5000/204", on_eof="complete") as stream:
+        assert sum(1 for _ in stream) == 5000
+    assert steps < 25  # 105 KB are a handful of reads; in portions it would be more than 50
 
 
 def test_positions_and_figures_are_those_of_the_thread(server):
