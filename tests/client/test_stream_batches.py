@@ -164,13 +164,6 @@ async def test_a_backlog_that_is_replayed_at_every_reconnect(script, length):
         assert stream.stats.duplicates == 2 * length
 
 
-async def test_a_given_id_that_comes_again_is_no_event(script):
-    """An inclusive replay behind a stored position repeats nothing (3.2)."""
-    script.respond(*numbered(7, 8)).hang()
-    async with make(script, last_event_id="7") as stream:
-        assert (await anext(stream)).id == "8"
-
-
 # --- StopAsyncIteration out of the caller's own functions
 
 
@@ -179,20 +172,14 @@ def stops(*_args, **_options):
     raise StopAsyncIteration
 
 
-async def test_a_decoder_that_raises_stop_async_iteration(script):
-    """It is an error like any other, not the end of the stream (3.4)."""
-    script.respond(*numbered(1)).hang()
-    async with make(script) as stream:
-        with pytest.raises(RuntimeError, match="decoded"):
-            await anext(stream.decoded(stops))
-
-
-async def test_an_invalid_function_that_raises_stop_async_iteration(script):
-    """Likewise."""
+@pytest.mark.parametrize("functions", [(stops,), (json.loads, stops)], ids=["decoder", "invalid"])
+async def test_a_decoder_that_raises_stop_async_iteration(script, functions):
+    """It is an error like any other, not the end of the stream; so is that of `invalid=` (3.4)."""
+    decoder, *invalid = functions
     script.respond(event("no JSON", id="1")).hang()
     async with make(script) as stream:
         with pytest.raises(RuntimeError, match="decoded"):
-            await anext(stream.decoded(json.loads, invalid=stops))
+            await anext(stream.decoded(decoder, **({"invalid": invalid[0]} if invalid else {})))
 
 
 @pytest.mark.parametrize("method", ["load", "save"])

@@ -93,16 +93,6 @@ def test_one_tls_context_for_all_streams(monkeypatch):
     assert made == [1]
 
 
-async def test_an_injected_client_is_never_closed(script):
-    """The caller's client stays usable (P4)."""
-    script.respond(*numbered(1)).hang()
-    client = script.client()
-    async with make(script, client=client) as stream:
-        await anext(stream)
-    assert not client.is_closed
-    script.closed_all()
-
-
 async def test_a_bomb_stops_at_the_limit(script):
     """A small compressed body cannot become a large event (P13)."""
     bomb = gzipped(b"data: " + b"x" * 50_000_000)

@@ -4,7 +4,7 @@ import pytest
 
 from resilient_sse._core.batches import PORTION, Batches
 from resilient_sse._core.delivery import Delivery
-from resilient_sse._core.events import Comment, Opened, ServerSentEvent
+from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.parser import Columns, Parser, RetryHint
 from resilient_sse._core.stats import StreamStats
@@ -63,26 +63,6 @@ def test_the_id_in_force_may_be_seen_when_all_was_asked_for():
     assert not source.caught_up
     assert source.take() is None
     assert source.caught_up
-
-
-def test_comments_and_notices_keep_their_places():
-    """Nothing overtakes anything, whether it came as text or as an object."""
-    source = batches()
-    source.notify(Opened(connection=1, status=200, headers={}))
-    judged(source, b": a\n\n: b\n" + events(1, 1) + b": c\n\n" + events(2, 1) + b": d\n\n", b": e\n\n")
-    items = []
-    while (item := source.take()) is not None:
-        items.append(item)
-    said = [item.text if isinstance(item, Comment) else getattr(item, "id", "opened") for item in items]
-    assert said == ["opened", "a", "b", "1", "c", "2", "d", "e"]
-
-
-def test_comments_are_made_for_those_who_ask():
-    """A plain loop passes them by, as text: a flood of them costs what its bytes cost."""
-    source = batches()
-    source.tells_comments = False
-    judged(source, b": a\n\n" * 100 + events(1, 1) + b": b\n\n" * 100)
-    assert [type(source.take()) for _ in range(2)] == [ServerSentEvent, type(None)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 200])
