@@ -504,22 +504,6 @@ async def test_a_slow_callback_is_not_a_silent_server(script, options):
         assert record.path == ["connected"]
 
 
-async def test_closing_does_not_wait_for_a_callback_for_ever(script):
-    """A callback of CLOSED that hangs is cut short: `aclose()` is bounded (section 1)."""
-    script.respond(*numbered(1)).hang()
-    stream = make(script)
-    await anext(stream)
-
-    @stream.on_state_change
-    async def _(change):
-        await anyio.sleep_forever()
-
-    with anyio.fail_after(60):
-        await stream.aclose()
-    assert stream.state is StreamState.CLOSED
-    script.closed_all()
-
-
 @pytest.mark.parametrize("options", [{"stall_on": "events"}, {"event_timeout": 35}])
 async def test_the_time_of_a_notice_is_not_silence(script, options):
     """Bytes that came while a callback was still showing the notice of silence were in time."""

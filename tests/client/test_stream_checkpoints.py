@@ -261,17 +261,6 @@ async def test_manual_acknowledgement_commits_only_when_told(script):
     assert store.saved == ["2"]
 
 
-async def test_what_was_not_acknowledged_comes_again(script):
-    """A batch that was not committed is delivered to the next process (section 3.5)."""
-    script.always(ReplayServer([(number, "x") for number in range(1, 6)]))
-    store = Store()
-    async with make(script, checkpoint=store, ack="manual") as stream:
-        items = await take(stream, 4)
-        await stream.commit(items[1])
-    async with make(script, checkpoint=store, ack="manual") as stream:
-        assert [item.id for item in await take(stream, 3)] == ["3", "4", "5"]
-
-
 async def test_committing_an_older_event_moves_the_position_back(script):
     """The position is what the program says, so that a batch can be taken back (section 3.5)."""
     script.respond(*numbered(1, 2, 3)).hang()

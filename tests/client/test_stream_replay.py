@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from resilient_sse.testing import ReplayServer, Reply, event
+from resilient_sse.testing import ReplayServer, event
 from tests.client.support import URL, make, numbered, one_loop, take
 
 IDS = [str(number) for number in range(50)]
@@ -66,16 +66,6 @@ async def test_ids_that_no_header_can_carry(script, poison):
     assert script.requests[1].last_event_id == "1"
 
 
-async def test_half_an_event_is_thrown_away_with_its_id(script):
-    """A block cut by the end of the connection is no event, and comes whole after resuming (R41)."""
-    script.respond(*numbered(1), b"id: 2\ndata: ha").drop()
-    script.respond(*numbered(2)).hang()
-    async with make(script) as stream:
-        assert [item.data for item in await take(stream, 2)] == ["1", "2"]
-        assert stream.stats.partial == 1
-    assert script.requests[1].last_event_id == "1"
-
-
 async def test_a_block_with_nothing_but_an_id(script):
     """It delivers nothing and moves the position (P9)."""
     script.respond(b"id: 7\n\n").drop()
@@ -108,19 +98,6 @@ async def test_overlap_thrice(script):
     assert script.max_live == 1
 
 
-async def test_three_drops_lose_nothing(script):
-    """Off and on three times, with refused attempts between: 50 of 50, in order (R35, R51, R52, R57, R58)."""
-    events = [(number, "x") for number in range(50)]
-    for _ in range(3):
-        script.play(ReplayServer(events, drop_after=12))
-        script.refuse()
-    script.always(ReplayServer(events))
-    async with make(script) as stream:
-        assert [item.id for item in await take(stream, 50)] == IDS
-        assert stream.stats.reconnects == 3
-        assert stream.stats.failed_attempts == 3
-
-
 async def test_an_inherited_id_drops_nothing(script):
     """Only an id written in the block itself counts: `7 a / b / c / 8 d` are four events (section 3.2)."""
     body = event("a", id="7") + event("b") + event("b") + event("d", id="8")
@@ -144,26 +121,6 @@ async def test_dedup_modes(script, mode, expected):
         while (await anext(stream)).id != "2":
             count += 1
     assert count + 1 == expected
-
-
-async def test_an_id_used_twice_with_other_content_is_delivered(script):
-    """Same id, other content: no repeat, but counted (section 3.2)."""
-    script.respond(event("a", id="1"), event("b", id="1")).hang()
-    async with make(script) as stream:
-        assert [item.data for item in await take(stream, 2)] == ["a", "b"]
-        assert stream.stats.id_conflicts == 1
-
-
-async def test_three_empty_connections_make_one_gap(script):
-    """A server that cannot resume is noticed, once (R40, section 3.10)."""
-    script.respond(*numbered(1)).drop()
-    for _ in range(4):
-        script.play(Reply())
-    script.respond(*numbered(2)).hang()
-    told = []
-    async with make(script, on_gap=told.append, max_retries=None) as stream:
-        await take(stream, 2)
-    assert [(gap.kind, gap.after_id) for gap in told] == [("unresumable", "1")]
 
 
 async def test_a_parameter_that_occurs_twice_is_sent_once(script):
