@@ -1,6 +1,5 @@
 """What a read brought is judged at once and handed over piece by piece: figures, positions, turns, costs."""
 
-import json
 import sys
 
 import anyio
@@ -170,16 +169,6 @@ async def test_a_backlog_that_is_replayed_at_every_reconnect(script, length):
 def stops(*_args, **_options):
     """Raise what ends a loop as if all were well."""
     raise StopAsyncIteration
-
-
-@pytest.mark.parametrize("functions", [(stops,), (json.loads, stops)], ids=["decoder", "invalid"])
-async def test_a_decoder_that_raises_stop_async_iteration(script, functions):
-    """It is an error like any other, not the end of the stream; so is that of `invalid=` (3.4)."""
-    decoder, *invalid = functions
-    script.respond(event("no JSON", id="1")).hang()
-    async with make(script) as stream:
-        with pytest.raises(RuntimeError, match="decoded"):
-            await anext(stream.decoded(decoder, **({"invalid": invalid[0]} if invalid else {})))
 
 
 @pytest.mark.parametrize("method", ["load", "save"])

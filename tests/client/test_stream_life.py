@@ -1,6 +1,5 @@
 """The life of a stream as the program sees it."""
 
-import json
 import logging
 
 import anyio
@@ -195,21 +194,6 @@ async def test_activity(script):
     assert (seen[3].reason, seen[3].attempt, seen[3].delay) == (Reason.RESET, 1, 1)
     assert [seen[0].last_event_id, seen[4].last_event_id] == [None, "1"]
     assert seen[-1] == Closed(reason=Reason.COMPLETE)
-
-
-@pytest.mark.parametrize("policy", ["raise", "skip", "replace"])
-async def test_decoded(script, policy):
-    """One malformed payload of three: raised, skipped or replaced, and the stream goes on (P18)."""
-    script.respond(event("1"), event("{"), event("3"), event("0", event="done"))
-    stream = make(script, until="done")
-    invalid = (lambda item, _: item.data) if policy == "replace" else policy
-    values = stream.decoded(json.loads, invalid=invalid)
-    assert await anext(values) == 1
-    if policy == "raise":
-        with pytest.raises(json.JSONDecodeError):
-            await anext(values)
-    expected = ["{", 3, 0] if policy == "replace" else [3, 0]
-    assert await drain(values) == expected
 
 
 async def test_logs_hold_no_secrets(script, caplog):

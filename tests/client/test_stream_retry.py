@@ -28,7 +28,7 @@ from resilient_sse import (
 )
 from resilient_sse._client.transport import clients
 from resilient_sse.testing import Reply, comment, event, pause
-from resilient_sse.testing.steps import Refusal
+from resilient_sse.testing.script import Refusal
 from tests.client.support import URL, Record, drain, make, numbered, one_loop, take
 
 OTHER = "https://elsewhere/stream"
