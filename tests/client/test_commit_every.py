@@ -4,8 +4,7 @@ import anyio
 import pytest
 
 from resilient_sse.testing import event, pause
-from tests.client.support import make, numbered, take
-from tests.client.test_stream_checkpoints import Store
+from tests.client.support import Store, make, numbered, take
 
 
 async def consume(stream, count, *, fails=False):

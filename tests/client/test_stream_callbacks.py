@@ -361,22 +361,6 @@ async def test_a_gap_may_close_the_stream(script):
     assert stream.state is StreamState.CLOSED
 
 
-async def test_a_child_task_of_a_callback_may_close_the_stream(script):
-    """A callback that waits for tasks of its own, one of which closes the stream, is no deadlock (P15)."""
-    script.respond(*numbered(1)).hang()
-    stream = make(script)
-    closed_at = []
-
-    @stream.on_state_change
-    async def _(change):
-        async with anyio.create_task_group() as group:
-            group.start_soon(stream.aclose)
-        closed_at.append(anyio.current_time())
-
-    assert await drain(stream) == []
-    assert closed_at == [0, 0]
-
-
 async def test_a_task_that_a_callback_has_left_behind_closes_like_any_other(script):
     """Long after the callback has returned it is not inside it: `aclose()` returns when all is closed (P15)."""
     script.respond(*numbered(1)).hang()

@@ -9,41 +9,7 @@ import pytest
 from resilient_sse import CheckpointError, ResilientStream, StreamState, integers
 from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
 from resilient_sse.testing import ReplayServer, comment, event, pause
-from tests.client.support import URL, Record, drain, make, numbered, one_loop, take
-
-
-class Store(MemoryCheckpoint):
-    """A store that keeps a list of what was saved, and takes its time before and after the deed."""
-
-    def __init__(self, *, before=0.0, after=0.0):
-        super().__init__()
-        self.before, self.after = before, after
-        self.saved = []
-        self.loads = 0
-        self.failures = []
-
-    async def load(self, key):
-        self.loads += 1
-        await anyio.sleep(self.before)
-        if self.failures:
-            raise self.failures.pop(0)
-        return await super().load(key)
-
-    async def save(self, key, last_event_id, *, expected):
-        await anyio.sleep(self.before)
-        if self.failures:
-            raise self.failures.pop(0)
-        result = await super().save(key, last_event_id, expected=expected)
-        self.saved.append(last_event_id)
-        await anyio.sleep(self.after)
-        return result
-
-    @property
-    def position(self):
-        """The one position that is stored, `None` if there is none."""
-        positions = [checkpoint.last_event_id for checkpoint in self._positions.values()]
-        assert len(positions) <= 1
-        return positions[0] if positions else None
+from tests.client.support import URL, Record, Store, drain, make, numbered, one_loop, take
 
 
 async def stored_at(event_id, script, **options):

@@ -197,18 +197,23 @@ async def test_an_event_resets_the_counter(script):
     [
         (numbered(1), 2),
         ([event("", event="heartbeat")], 2),
+        ([comment(), b"id: 1\n\n"], 2),
+        ([event("x")], 1),
+        ([event("x", event="unwanted")], 1),
+        ([event("other", id="1")], 1),
         ([pause(4.9)], 4.9 + 2),
         ([pause(5.1)], 5.1 + 1),
     ],
-    ids=["repeated", "heartbeat", "4.9 s", "5.1 s"],
+    ids=["repeated", "heartbeat", "nothing", "no-id", "filtered", "conflict", "4.9 s", "5.1 s"],
 )
+@one_loop
 async def test_what_resets_the_counter(script, brought, delay):
-    """Neither a known event nor a heartbeat; but to stay up for longer than the longest delay (R163, F7)."""
+    """A new event, wanted or not, or to stay up for longer than the longest delay; no more (R163, F7, P17)."""
     script.respond(*numbered(1)).drop()
     script.respond(*brought).drop()
-    script.respond(*numbered(2)).hang()
-    async with make(script) as stream:
-        await take(stream, 2)
+    script.respond(event("end", event="end")).hang()
+    async with make(script, events={"message"}, until="end") as stream:
+        await drain(stream)
     assert gaps(script) == [1, delay]
 
 
