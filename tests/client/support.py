@@ -48,6 +48,12 @@ async def take(stream: Any, count: int) -> list[Any]:
     return [await anext(stream) for _ in range(count)]
 
 
+async def read(script: Script, count: int, **options: Any) -> list[Any]:
+    """Return so many events of a stream that leads to *script*, and close it."""
+    async with make(script, **options) as stream:
+        return await take(stream, count)
+
+
 async def drain(stream: Any) -> list[Any]:
     """Return everything until the iterator ends."""
     return [item async for item in stream]

@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from resilient_sse.testing import event, pause
-from tests.client.support import Store, make, numbered, take
+from tests.client.support import Store, make, numbered, read, take
 
 
 async def consume(stream, count, *, fails=False):
@@ -81,8 +81,7 @@ async def test_events_that_are_filtered(script):
         *numbered(1, 2), event("x", event="other", id="3"), pause(5), event("y", event="other", id="4")
     ).hang()
     store = Store()
-    async with make(script, checkpoint=store, commit_every=100, events={"message"}) as stream:
-        await take(stream, 2)
+    await read(script, 2, checkpoint=store, commit_every=100, events={"message"})
     assert store.saved == ["2"]
 
 

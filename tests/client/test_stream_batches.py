@@ -9,7 +9,7 @@ from resilient_sse import Comment, ServerSentEvent
 from resilient_sse._core.session import Step
 from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
 from resilient_sse.testing import ReplayServer, event
-from tests.client.support import URL, drain, make, numbered, one_loop, take
+from tests.client.support import URL, drain, make, numbered, one_loop, read, take
 
 
 def at_once(*ids):
@@ -146,8 +146,7 @@ async def test_tokens_under_one_id_all_arrive(script, caplog):
 async def test_a_switch_is_on_again(script):
     """The id of a thing is no id of an event: on, off, on are three events (3.2)."""
     script.respond(*[event(state, id="lamp") for state in ("on", "off", "on", "on")]).hang()
-    async with make(script) as stream:
-        assert [item.data for item in await take(stream, 4)] == ["on", "off", "on", "on"]
+    assert [item.data for item in await read(script, 4)] == ["on", "off", "on", "on"]
 
 
 @pytest.mark.parametrize("length", [1000, 1001, 3000])

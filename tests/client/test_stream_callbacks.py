@@ -21,7 +21,7 @@ from resilient_sse import (
     integers,
 )
 from resilient_sse.testing import comment, event, pause
-from tests.client.support import URL, Record, drain, make, numbered, take
+from tests.client.support import URL, Record, drain, make, numbered, read, take
 
 
 def logged(caplog):
@@ -128,8 +128,7 @@ async def test_observers_hear_what_the_consumer_gets(script):
         *numbered(1, 1), event("", event="heartbeat"), event("x", id="2", event="noise"), *numbered(3)
     ).hang()
     facts = []
-    async with make(script, observers=[facts.append], events={"message"}) as stream:
-        items = await take(stream, 2)
+    items = await read(script, 2, observers=[facts.append], events={"message"})
     assert [fact for fact in facts if isinstance(fact, ServerSentEvent)] == items
 
 

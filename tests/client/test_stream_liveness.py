@@ -17,7 +17,7 @@ from resilient_sse import (
     StreamState,
 )
 from resilient_sse.testing import Script, comment, event, pause, sliced
-from tests.client.support import Record, drain, make, numbered, take
+from tests.client.support import Record, drain, make, numbered, read, take
 
 
 async def silent_after(script, *parts, **options):
@@ -25,8 +25,7 @@ async def silent_after(script, *parts, **options):
     script.respond(*numbered(1), *parts).hang()
     script.respond(*numbered(2)).hang()
     record = Record()
-    async with make(script, on_state_change=record, **options) as stream:
-        await take(stream, 2)
+    await read(script, 2, on_state_change=record, **options)
     return record
 
 
@@ -226,8 +225,7 @@ async def test_the_head_of_a_compressed_body_is_life(script):
     script.respond(*parts, headers={"Content-Encoding": "gzip"}).hang()
     script.respond(*numbered(1)).hang()
     record = Record()
-    async with make(script, on_state_change=record) as stream:
-        await anext(stream)
+    await read(script, 1, on_state_change=record)
     assert record.timetable[:3] == [
         (0, "connected", "opened"),
         (125, "waiting", "stall"),
@@ -298,8 +296,7 @@ async def test_connecting_is_bounded(script):
     script.stall_connect()
     script.respond(*numbered(1)).hang()
     record = Record()
-    async with make(script, connect_timeout=3, on_state_change=record) as stream:
-        await anext(stream)
+    await read(script, 1, connect_timeout=3, on_state_change=record)
     assert record.timetable[:2] == [(3, "reconnecting", "connect"), (4, "connected", "opened")]
 
 
@@ -307,8 +304,7 @@ async def test_the_timeouts_of_an_injected_client_do_not_count(script):
     """The client's own read timeout would cut a quiet stream after seconds; ours count (section 3.8)."""
     script.respond(*numbered(1), pause(29), *numbered(2)).hang()
     client = script.client(timeout=0.001)
-    async with make(script, client=client) as stream:
-        await take(stream, 2)
+    await read(script, 2, client=client)
     assert len(script.requests) == 1
 
 

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from resilient_sse.testing import ReplayServer, event
-from tests.client.support import URL, make, numbered, one_loop, take
+from tests.client.support import URL, make, numbered, one_loop, read, take
 
 IDS = [str(number) for number in range(50)]
 
@@ -28,8 +28,7 @@ async def test_ids_travel_as_utf_8(script, given):
     """Ids go into the header as UTF-8 bytes and into the parameter percent-encoded (P7, R148)."""
     script.respond(event("a", id=given)).drop()
     script.respond(event("b", id="n")).hang()
-    async with make(script, resume_param="after") as stream:
-        await take(stream, 2)
+    await read(script, 2, resume_param="after")
     assert script.requests[1].last_event_id == given
     assert httpx.URL(script.requests[1].url).params["after"] == given
 
@@ -49,8 +48,7 @@ async def test_an_empty_id_clears(script):
     """After `id:` with nothing behind it no id is sent any more (P8, R175)."""
     script.respond(*numbered(1), event("a", id="")).drop()
     script.respond(event("b")).hang()
-    async with make(script) as stream:
-        await take(stream, 3)
+    await read(script, 3)
     assert script.requests[1].last_event_id is None
 
 
@@ -103,8 +101,7 @@ async def test_an_inherited_id_drops_nothing(script):
     body = event("a", id="7") + event("b") + event("b") + event("d", id="8")
     script.respond(body).drop()
     script.respond(body, *numbered(9)).hang()
-    async with make(script) as stream:
-        items = await take(stream, 7)
+    items = await read(script, 7)
     assert [item.data for item in items] == ["a", "b", "b", "d", "b", "b", "9"]
     assert [item.last_event_id for item in items[:4]] == ["7", "7", "7", "8"]
     assert [item.connection for item in items] == [1, 1, 1, 1, 2, 2, 2]
@@ -135,5 +132,4 @@ async def test_a_parameter_that_occurs_twice_is_sent_once(script):
 async def test_the_given_id_is_known_even_if_older_events_come_first(script):
     """A given id is in the window from the start: a server that overlaps by two does not repeat it (3.2)."""
     script.respond(*numbered(18, 19, 20, 21)).hang()
-    async with make(script, last_event_id="20") as stream:
-        assert [item.id for item in await take(stream, 3)] == ["18", "19", "21"]
+    assert [item.id for item in await read(script, 3, last_event_id="20")] == ["18", "19", "21"]

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from resilient_sse._core.batches import PORTION, Batches
+from resilient_sse._core.batches import Batches
 from resilient_sse._core.delivery import Delivery
-from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.parser import Columns, Parser, RetryHint
 from resilient_sse._core.stats import StreamStats
@@ -27,42 +26,6 @@ def judged(source: Batches, *streams: bytes) -> list[bool]:
 def events(start: int, count: int) -> bytes:
     """Write events that count."""
     return b"".join(b"id: %d\ndata: text\n\n" % number for number in range(start, start + count))
-
-
-def test_what_a_read_brought_is_counted_at_once_and_shown_as_it_is_handed_over():
-    """The figures of the judge run ahead by what is waiting, in the queue and at the consumer's hand."""
-    source = batches()
-    judged(source, events(1, 250))
-    assert source._stats.delivered == 250
-    assert source.waiting == 250
-    assert source.cursor == source.last_event_id == "250"
-    assert isinstance(source.take(), ServerSentEvent)
-    assert len(source.ready) == PORTION - 1
-    assert source.waiting == 249
-    source.ready.popleft()
-    assert source.waiting == 248
-    assert source.unread
-
-
-def test_what_is_thrown_away_was_never_counted():
-    """Nobody asks for it any more."""
-    source = batches()
-    judged(source, events(1, 250))
-    source.take()
-    source.discard()
-    assert (source._stats.received, source._stats.delivered, source.waiting) == (1, 1, 0)
-    assert source.take() is None
-
-
-def test_the_id_in_force_may_be_seen_when_all_was_asked_for():
-    """A trailing block with nothing but an id moves it when the consumer asks again, not before."""
-    source = batches()
-    judged(source, events(1, 1) + b"id: 7\n\n")
-    assert not source.caught_up
-    source.take()
-    assert not source.caught_up
-    assert source.take() is None
-    assert source.caught_up
 
 
 @pytest.mark.parametrize("count", [1, 2, 200])
