@@ -19,7 +19,7 @@ from resilient_sse import (
     StreamState,
 )
 from resilient_sse.testing import comment, event, pause
-from tests.client.support import Record, drain, make, numbered, slow, take
+from tests.client.support import Record, drain, make, numbered, read, slow, take
 
 
 async def test_texts_of_an_outage_that_ends(script):
@@ -62,8 +62,7 @@ async def test_translated_texts(script):
     script.respond(*numbered(1)).drop()
     script.respond(*numbered(2)).hang()
     record = Record()
-    async with make(script, messages={"lost": "weg ({attempt})"}, on_state_change=record) as stream:
-        await take(stream, 2)
+    await read(script, 2, messages={"lost": "weg ({attempt})"}, on_state_change=record)
     assert record.texts[:3] == ["Connected", "weg (1)", "Connection restored - resuming stream..."]
 
 

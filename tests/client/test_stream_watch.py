@@ -14,7 +14,7 @@ import trio
 
 from resilient_sse import Reason, ResilientStream, StreamState, integers
 from resilient_sse.testing import ReplayServer, Script, comment, event, pause, run_in_virtual_time
-from tests.client.support import Record, drain, make, numbered, take
+from tests.client.support import Record, drain, make, numbered, read, take
 
 who = contextvars.ContextVar("who", default="nobody")
 
@@ -52,8 +52,7 @@ async def test_the_earlier_limit_counts_and_gives_the_reason(script, limit, expe
     script.respond(*numbered(1)).hang()
     script.respond(*numbered(2)).hang()
     record = Record()
-    async with make(script, event_timeout=limit, on_state_change=record) as stream:
-        await take(stream, 2)
+    await read(script, 2, event_timeout=limit, on_state_change=record)
     assert record.timetable[1 : len(expected) + 1] == expected
 
 
@@ -72,8 +71,7 @@ async def test_comments_bring_no_second_notice_where_events_count(script):
     script.respond(*numbered(1), pause(26), comment("1"), pause(2), comment("2")).hang()
     script.respond(*numbered(2)).hang()
     record = Record()
-    async with make(script, stall_on="events", on_state_change=record) as stream:
-        await take(stream, 2)
+    await read(script, 2, stall_on="events", on_state_change=record)
     assert times(record)[:3] == [(25, "waiting"), (30, "reconnecting"), (31, "connected")]
 
 
@@ -82,8 +80,7 @@ async def test_a_frame_ends_the_waiting_where_frames_count(script):
     script.respond(*numbered(1), pause(26), b": he", pause(1), b"re\n").hang()
     script.respond(*numbered(2)).hang()
     record = Record()
-    async with make(script, stall_on="frames", on_state_change=record) as stream:
-        await take(stream, 2)
+    await read(script, 2, stall_on="frames", on_state_change=record)
     assert times(record)[:4] == [(25, "waiting"), (27, "connected"), (52, "waiting"), (57, "reconnecting")]
 
 
@@ -92,8 +89,7 @@ async def test_the_wait_for_headers_is_no_silence_of_the_body(script):
     script.respond(after=29).hang()
     script.respond(*numbered(1)).hang()
     record = Record()
-    async with make(script, on_state_change=record) as stream:
-        await anext(stream)
+    await read(script, 1, on_state_change=record)
     assert record.timetable[0] == (25, "waiting", "stall")  # for the headers
     assert times(record)[:3] == [(29, "connected"), (54, "waiting"), (59, "reconnecting")]
 
@@ -159,8 +155,7 @@ async def test_a_stalled_connection_that_is_slow_to_close(script):
     """The new one is opened only when the old one is closed, which takes 2 s at most (section 3.8)."""
     script.respond(*numbered(1), close_takes=100).hang()
     script.respond(*numbered(2)).hang()
-    async with make(script) as stream:
-        await take(stream, 2)
+    await read(script, 2)
     assert 30 < script.requests[1].at <= 33
     assert script.max_live == 1
 
@@ -173,8 +168,7 @@ async def test_an_event_in_the_very_moment_of_a_limit_is_neither_lost_nor_repeat
     """Whatever the limit does to the connection, the event comes once (R25)."""
     script.respond(*numbered(1), pause(moment), *numbered(2), pause(1), *numbered(3)).hang()
     script.always(ReplayServer([(number, str(number)) for number in range(1, 4)]))
-    async with make(script) as stream:
-        assert [item.id for item in await take(stream, 3)] == ["1", "2", "3"]
+    assert [item.id for item in await read(script, 3)] == ["1", "2", "3"]
     assert script.max_live == 1
 
 
