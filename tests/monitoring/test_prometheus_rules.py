@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilient_sse.monitoring import ALERTS, SLOS
@@ -172,6 +172,7 @@ NESTED = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(SENTENCES, NESTED, min_size=1, max_size=4))
 @pytest.mark.slow
 def test_what_is_written_is_read(data):
