@@ -64,6 +64,7 @@ class RedisServer:
             redis.ReadOnlyError,
             redis.exceptions.ClusterDownError,
             redis.exceptions.MasterDownError,
+            redis.exceptions.NoScriptError,  # it restarted within a pipeline, which loads its scripts once
             OSError,
         )
         self._lasting = redis.AuthenticationError

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 import anyio
 
 from resilient_sse._core.checks import check_choice, check_count, check_seconds
+from resilient_sse._core.cursor import usable_as_cursor
 from resilient_sse._core.events import Gap, ServerSentEvent
 from resilient_sse._core.wire import event as wire_event
 
@@ -139,15 +140,17 @@ class Broadcast:
         """
         Send an event to all, and return the id it is sent with.
 
-        That is its own, unless it has none: then one is made, since a browser resumes by id.  Once an id has come
-        again, ids do not name events here, and all are made.
+        That is its own, unless it has none, or one that would not come back unchanged in a header: then one is
+        made, since a browser resumes by id.  Once an id has come again, ids do not name events here, and all are
+        made.
 
         Raises:
-            ValueError: *event* cannot be written: its id or type contains a line end.
+            ValueError: *event* cannot be written: its type contains a line end.
         """
         sent_id = event.id
         self._ambiguous = self._ambiguous or sent_id in self._numbers
-        if self._ambiguous or not sent_id:
+        # Browsers send UTF-8, which frameworks read as Latin-1; servers refuse control characters for good.
+        if self._ambiguous or not (sent_id and sent_id.isascii() and usable_as_cursor(sent_id)):
             sent_id = f"{self._epoch}.{self._next}"
         kind = None if event.event == "message" else event.event
         block = wire_event(event.data, id=sent_id, event=kind)

@@ -9,7 +9,7 @@ import anyio
 import pytest
 import redis
 
-from resilient_sse import ResilientStream
+from resilient_sse import ResilientStream, ServerSentEvent
 from resilient_sse.relay import Log, Position, RedisLog, Relay, RelayError
 from resilient_sse.testing import Script, event
 from tests.relay import copying
@@ -215,6 +215,29 @@ async def test_an_answer_that_was_lost(valkey, upstream):
     await Relay(lambda position: opened(upstream, position, 50), log, "log", batch=7).run()
     assert len(lost) == 3
     assert is_whole(entries(valkey.client, "log"), 50)
+
+
+async def test_the_script_is_lost_within_a_batch(valkey, monkeypatch):
+    """A server that restarts between the loading of the script and its use is asked again, for all streams."""
+    load, lost = redis.client.Pipeline.load_scripts, []
+
+    def lose(pipeline):
+        load(pipeline)
+        lost or lost.append(valkey.client.script_flush())
+
+    monkeypatch.setattr(redis.client.Pipeline, "load_scripts", lose)
+    log, appended = RedisLog(valkey.url), []
+
+    async def append(name):
+        event = ServerSentEvent(data="1", id="1", last_event_id="1")
+        appended.append(await log.append(name, [event], behind=Position()))
+
+    async with anyio.create_task_group() as tasks:
+        for name in "abc":
+            tasks.start_soon(append, name)
+    assert lost
+    assert appended == [("done", Position("1", 1))] * 3
+    assert [valkey.client.xlen(name) for name in "abc"] == [1, 1, 1]
 
 
 async def test_old_entries_go(valkey, upstream):
