@@ -182,7 +182,9 @@ async def test_events_that_share_an_id_or_have_none(ids):
         assert await Browser(broadcast, last).to_the_end() == ["0", "1", "2"][at + 1 :]
 
 
-@pytest.mark.parametrize("own", ["é", "日本", " 7 ", "a\x1b[2J", "a\tb", "1\ndata: forged", "x" * 5000], ids=range(7))
+@pytest.mark.parametrize(
+    "own", ["é", "日本", " 7 ", "a\x1b[2J", "a\tb", "1\ndata: forged", "x" * 5000], ids=range(7)
+)
 async def test_ids_that_a_header_does_not_bring_back(own):
     """A browser could not name them: servers trim headers, read them as Latin-1, or answer 400, which is final."""
     broadcast = Broadcast()
