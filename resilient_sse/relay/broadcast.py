@@ -108,6 +108,7 @@ class Broadcast:
         self._ring: deque[tuple[str, bytes]] = deque()  # id and block
         self._bytes = 0
         self._next = 0  # the number of the event that comes next
+        self._uncounted = 0  # what lies before this number has a gap of the upstream among it
         self._numbers: dict[str, int] = {}  # of the events with these ids, the newest last
         self._ambiguous = False
         self._epoch = f"{random.getrandbits(40):x}"
@@ -159,7 +160,10 @@ class Broadcast:
         self._next += 1
         self._bytes += len(block)
         while len(self._ring) > self._history or (len(self._ring) > 1 and self._bytes > self._history_bytes):
-            self._bytes -= len(self._ring.popleft()[1])
+            _, dropped = self._ring.popleft()
+            self._bytes -= len(dropped)
+            if dropped.startswith(b"event: %s\n" % _GAP.encode()):
+                self._uncounted = self._next - len(self._ring)
         if len(self._numbers) > self._history + _IDS:
             del self._numbers[next(iter(self._numbers))]
         self._wake()
@@ -223,7 +227,8 @@ class Broadcast:
         blocks: list[bytes] = []
         size, oldest = 0, self._next - len(self._ring)
         if reader.position < oldest:
-            first, missing = self._ring[0][0], oldest - reader.position
+            first = self._ring[0][0]
+            missing = oldest - reader.position if reader.position >= self._uncounted else None
             gap = Gap(kind="hole", after_id=reader.last_event_id, before_id=first, missing=missing)
             blocks.append(_lost(gap))
             reader.position = oldest

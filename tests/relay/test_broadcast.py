@@ -223,6 +223,19 @@ async def test_an_event_that_is_not_kept_any_more():
     assert browser.told("stream_gap") == [gap]
 
 
+async def test_what_the_upstream_has_lost_is_not_counted_as_one():
+    """Where a gap of the upstream has left the history too, nobody knows how many are missing."""
+    broadcast = Broadcast(history=2)
+    publish(broadcast, 1)
+    broadcast.publish(ServerSentEvent(event="stream_gap", data='{"missing": 7}'))
+    publish(broadcast, 9, 10, 11)
+    broadcast.close()
+    for last, missing in (("1", None), ("9", 0)):
+        browser = Browser(broadcast, last)
+        await browser.to_the_end()
+        assert [gap["missing"] for gap in browser.told("stream_gap")] == [missing] * (missing is None)
+
+
 async def test_an_id_that_is_not_known():
     """Never given out here, or too long ago: the browser is told so, and gets all that is kept."""
     broadcast = Broadcast(history=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
 
@@ -238,6 +239,29 @@ async def test_the_script_is_lost_within_a_batch(valkey, monkeypatch):
     assert lost
     assert appended == [("done", Position("1", 1))] * 3
     assert [valkey.client.xlen(name) for name in "abc"] == [1, 1, 1]
+
+
+def test_a_task_that_is_cancelled_in_an_append(valkey):
+    """`Task.cancel` at each wait of a batch keeps no connection of a client for asyncio, and loses no append."""
+
+    async def cancelled(steps):
+        await client.flushall()
+        log, event = RedisLog(client), ServerSentEvent(data="1", id="1", last_event_id="1")
+        tasks = [asyncio.create_task(log.append(name, [event], behind=Position())) for name in "abc"]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        tasks[0].cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert outcomes[1:] == [("done", Position("1", 1))] * 2
+        assert not client.connection_pool._in_use_connections
+
+    async def main():
+        for steps in range(40):
+            await cancelled(steps)
+        await client.aclose()
+
+    client = redis.asyncio.Redis.from_url(valkey.url)
+    asyncio.run(main())
 
 
 async def test_old_entries_go(valkey, upstream):
