@@ -13,7 +13,7 @@ from opentelemetry.trace import NoOpTracerProvider
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter as NativeCounter
 
-from resilient_sse.metrics.catalogue import BY_NAME
+from resilient_sse.metrics.catalogue import METRICS
 from resilient_sse.metrics.datadog import DatadogMetrics
 from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics, instrument_name
 from resilient_sse.metrics.prometheus import PrometheusMetrics
@@ -41,7 +41,8 @@ class OpenTelemetry(Collector):
     """A meter provider and its reader."""
 
     def value(self, name, **labels):
-        return super().value(instrument_name(BY_NAME[name]), **labels)
+        (metric,) = [metric for metric in METRICS if metric.name == name]
+        return super().value(instrument_name(metric), **labels)
 
 
 class Datadog:

@@ -51,19 +51,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """
-    What was asked for.
-
-    Attributes:
-        users: How many streams.
-        messages: How many messages each of them was to be sent.
-        rate: Messages a second for each.
-        profiles: The networks and their shares, as `--profiles` takes them; empty without the proxy.
-        drops: Resets a minute.
-        seed: What decided about them.
-        dedup_window: How many events each stream remembered.
-        target: The server, if it was not the reference server.
-    """
+    """What was asked for, as of `LoadPlan`; *messages* for each stream, *profiles* as `--profiles` takes them."""
 
     users: int
     messages: int
@@ -77,16 +65,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """
-    Where it ran.
-
-    Attributes:
-        python: The version of Python.
-        system: The operating system and the processor's family.
-        cores: Cores that the process may use.
-        backend: `asyncio` or `trio`.
-        load: What else wanted a core at the beginning: the load average of the last minute, or `None`.
-    """
+    """Where it ran; *cores* that the process may use, and the *load* average of the minute before, or `None`."""
 
     python: str
     system: str
@@ -215,15 +194,7 @@ class Connections:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """
-    One figure that had to be reached.
-
-    Attributes:
-        name: Which.
-        found: What was found, as text.
-        wanted: What was wanted, as text.
-        passed: Whether it was reached.
-    """
+    """One figure that had to be reached: what was *found*, and what was *wanted*, as text."""
 
     name: str
     found: str

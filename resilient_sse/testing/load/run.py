@@ -219,15 +219,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """
-    What this process has used by a moment, its children not included.
-
-    Attributes:
-        at: The moment, in seconds of a clock that only runs forward.
-        cpu: CPU seconds, user and system, of all threads.
-        resident: Resident bytes.
-        received: Messages received.
-    """
+    """What this process, without its children, has used by a moment: seconds, CPU seconds, resident bytes."""
 
     at: float
     cpu: float

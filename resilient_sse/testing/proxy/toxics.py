@@ -21,24 +21,17 @@ Direction: TypeAlias = Literal["down", "up", "both"]
 """`down` is from the server to the client."""
 
 
-def _check_direction(name: str, direction: object) -> None:
-    check(name, direction, str, "'down', 'up' or 'both'", lambda way: way in get_args(Direction))
-
-
-def _check_times(name: str, times: object) -> None:
-    if times is not None:
-        check_whole(name, times, least=1)
-
-
 _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "delay": partial(check_seconds, zero=True),
     "jitter": check_share,
     "share": check_share,
     "kbps": check_kbps,
-    "direction": _check_direction,
+    "direction": lambda name, way: check(
+        name, way, str, "'down', 'up' or 'both'", lambda one: one in get_args(Direction)
+    ),
     "size": partial(check_whole, least=1),
     "after": check_whole,
-    "times": _check_times,
+    "times": lambda name, times: None if times is None else check_whole(name, times, least=1),
 }
 
 
@@ -270,13 +263,11 @@ def _form(name: str, kind: type[Toxic]) -> str:
     """Show how a toxic is written."""
     needed = ",".join(f"{field.name}=..." for field in fields(kind) if field.default is MISSING)
     optional = ", ".join(
-        f"{field.name}={_text(field.default)}" for field in fields(kind) if field.default is not MISSING
+        f"{field.name}={'none' if field.default is None else field.default}"
+        for field in fields(kind)
+        if field.default is not MISSING
     )
     return f"{name}{':' if needed else ''}{needed}" + (f" (optional: {optional})" if optional else "")
-
-
-def _text(value: object) -> str:
-    return "none" if value is None else str(value)
 
 
 def _unknown(text: str) -> ValueError:

@@ -86,7 +86,12 @@ def common(run: Run) -> Figures:
         "message_loss": sum(len(stream.published.keys() - set(stream.ids)) for stream in streams),
         "gaps": sum(len(stream.all("gap")) for stream in streams),
         "order_breaks": sum(b <= a for stream in streams for a, b in pairwise(stream.ids)),
-        "altered": sum(map(_altered, streams)),
+        # Messages that nobody published, or that were published with another content.
+        "altered": sum(
+            number not in stream.published or stream.published[number].facts["sum"] != entry.facts["sum"]
+            for stream in streams
+            for number, entry in zip(stream.ids, stream.received, strict=True)
+        ),
         "unreconciled": sum(not _reconciles(stream) for stream in streams),
         "in_time": run.in_time,
         "max_live_connections": max(run.network("max_live"), default=0),
@@ -99,7 +104,13 @@ def common(run: Run) -> Figures:
 def aggregate(runs: Iterable[tuple[Run, Figures]]) -> Figures:
     """Return the figures over several runs; times are of prompt outages only."""
     judged = list(runs)
-    times = [time for run, _ in judged for time in _measured(run)]
+    recoveries = [recovery for run, _ in judged for recovery in run.recoveries()]
+    # Those that measure the client: with a prompt end, and something to send.
+    times = [
+        recovery.reconnect
+        for recovery in recoveries
+        if recovery.reconnect is not None and recovery.attempts <= PROMPT_ATTEMPTS and not recovery.idle
+    ]
     rates = [float(str(figures["completion_rate_percent"])) for _, figures in judged]
     return {
         "mean_completion_rate_percent": round(fmean(rates), 2) if rates else None,
@@ -110,23 +121,8 @@ def aggregate(runs: Iterable[tuple[Run, Figures]]) -> Figures:
         "total_duplicates": sum(int(str(figures["duplicates"])) for _, figures in judged),
         "max_reconnect_time_ms": milliseconds(percentile(times, 100)),
         "reconnects_measured": len(times),
-        "reconnects_never": sum(recovery.t4 is None for run, _ in judged for recovery in run.recoveries()),
+        "reconnects_never": sum(recovery.t4 is None for recovery in recoveries),
     }
-
-
-def _measured(run: Run) -> list[float]:
-    """Return the seconds of the reconnects that measure the client: prompt ones, with something to send."""
-    return [
-        recovery.reconnect
-        for recovery in run.recoveries()
-        if recovery.reconnect is not None and recovery.attempts <= PROMPT_ATTEMPTS and not recovery.idle
-    ]
-
-
-def _altered(stream: Stream) -> int:
-    """Count the messages that nobody published, or that were published with another content."""
-    sums = {number: entry.facts["sum"] for number, entry in stream.published.items()}
-    return sum(sums.get(entry.facts["id"]) != entry.facts["sum"] for entry in stream.received)
 
 
 def _reconciles(stream: Stream) -> bool:
@@ -275,21 +271,21 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return it as the schema says."""
         passed = sum(verdict.passed for verdict in self.verdicts)
+        figures = {key: judged.figures for key, judged in self.shown.items()}
         document: dict[str, Any] = {
             "test_date": self.day.isoformat(),
             "total_tests": len(self.verdicts),
             "tests_passed": passed,
             "tests_failed": len(self.verdicts) - passed,
-            "scenarios": {scenario.key: self._scenario(scenario) for scenario in SCENARIOS.values()},
+            "scenarios": {
+                x.key: {"status": self.status(x.key), **{y: figures.get(x.key, {}).get(y) for y in x.fields}}
+                for x in SCENARIOS.values()
+            },
             "aggregate_metrics": {name: self.figures[name] for name in AGGREGATES},
             "production_readiness": "YES" if self.ready else "NO",
             "alerts_configured": conditions(),
         }
         return document if self.ready else {**document, "readiness_reasons": self.reasons}
-
-    def _scenario(self, scenario: Scenario) -> dict[str, Any]:
-        figures = self.shown[scenario.key].figures if scenario.key in self.shown else {}
-        return {"status": self.status(scenario.key), **{name: figures.get(name) for name in scenario.fields}}
 
 
 @cache

@@ -38,14 +38,10 @@ ValueT = TypeVar("ValueT")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """
-    The client's settings; those that are not here are the defaults.
+    The client's settings, as of `ResilientStream`; those that are not here are the defaults.
 
     Attributes:
-        stall_timeout: As of `ResilientStream`.
-        waiting_after: As of `ResilientStream`.
-        max_retries: As of `ResilientStream`.
-        jitter: That of the default backoff.
-        initial: The first delay of the default backoff, in seconds.
+        jitter: That of the default backoff, whose first delay is *initial* seconds.
         numbered: Whether ids are checked for gaps.
         params: Query parameters besides those of the stage.
         part: Which part of the scenario the stream plays; the figures go by it.

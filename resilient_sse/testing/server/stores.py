@@ -278,7 +278,16 @@ class SQLiteStore:
         # writers then fail instead of waiting.
         db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            _use_wal(db)
+            # A write-ahead log: SQLite does not wait for others that open the same new file.
+            until = time.monotonic() + _BUSY_SECONDS
+            while True:
+                try:
+                    db.execute("PRAGMA journal_mode = WAL")
+                    break
+                except sqlite3.OperationalError:
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(_WAL_RETRY_SECONDS)
             # A power cut may take the last events, never the file; a server that proves a client can live with it.
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute(_SCHEMA)
@@ -307,20 +316,6 @@ class SQLiteStore:
     def __repr__(self) -> str:
         """Show where it is."""
         return f"<SQLiteStore at {self._path!r}>"
-
-
-def _use_wal(db: sqlite3.Connection) -> None:
-    """Switch to a write-ahead log; SQLite does not wait for others that open the same new file."""
-    until = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(_WAL_RETRY_SECONDS)
-        else:
-            return
 
 
 _RETRY_SECONDS = 0.5
@@ -371,7 +366,10 @@ class RedisStore:
     ) -> None:
         check_bounds(first_id, history)
         redis = redis_py("RedisStore")
-        _check_url(url, redis.asyncio.Redis)
+        if not isinstance(url, str | redis.asyncio.Redis):
+            raise TypeError(
+                f"url must be redis://HOST:PORT/DB or a client of redis.asyncio, not {shown(url)}"
+            )
         self._failures: tuple[type[Exception], ...] = (redis.RedisError, OSError)
         self._url = url if isinstance(url, str) else None
         # Its methods are typed for sync and async at once, and say next to nothing.
@@ -435,7 +433,9 @@ class RedisStore:
                     await channel.subscribe(self._channel)
                     announce(None)
                     async for message in channel.listen():
-                        announce(_announced(text(message["data"])))
+                        number, _, told = text(message["data"]).partition(" ")
+                        stream, event, data = json.loads(told)
+                        announce(StoredEvent(stream, int(number), event or None, data))
             except self._failures:
                 await anyio.sleep(_RETRY_SECONDS)
 
@@ -458,11 +458,6 @@ class RedisStore:
         return f"<RedisStore {self._prefix!r}>"
 
 
-def _check_url(url: object, client: type[Redis]) -> None:
-    if not isinstance(url, str | client):
-        raise TypeError(f"url must be redis://HOST:PORT/DB or a client of redis.asyncio, not {shown(url)}")
-
-
 def _number(row: Any) -> int:  # noqa: ANN401 - redis-py does not say
     return int(text(row[0]).partition("-")[2])
 
@@ -470,9 +465,3 @@ def _number(row: Any) -> int:  # noqa: ANN401 - redis-py does not say
 def _stored(stream: str, row: Any) -> StoredEvent:  # noqa: ANN401 - redis-py does not say
     fields = {text(name): text(value) for name, value in row[1].items()}
     return StoredEvent(stream, _number(row), fields["e"] or None, fields["d"])
-
-
-def _announced(message: str) -> StoredEvent:
-    number, _, told = message.partition(" ")
-    stream, event, data = json.loads(told)
-    return StoredEvent(stream, int(number), event or None, data)
