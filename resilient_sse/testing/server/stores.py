@@ -403,7 +403,8 @@ class RedisStore:
         """Return the first *limit* events with a larger id, in order."""
         start = f"1-{max(id + 1, 0)}"
         rows = await self._ask(self._client.xrange(self._events(stream), min=start, count=limit))
-        return [_stored(stream, row) for row in rows]
+        named = [(_number(row), {text(name): text(value) for name, value in row[1].items()}) for row in rows]
+        return [StoredEvent(stream, number, told["e"] or None, told["d"]) for number, told in named]
 
     async def first(self, stream: str) -> int | None:
         """Return the id of the oldest event that is still there, or `None` if there is none."""
@@ -460,8 +461,3 @@ class RedisStore:
 
 def _number(row: Any) -> int:  # noqa: ANN401 - redis-py does not say
     return int(text(row[0]).partition("-")[2])
-
-
-def _stored(stream: str, row: Any) -> StoredEvent:  # noqa: ANN401 - redis-py does not say
-    fields = {text(name): text(value) for name, value in row[1].items()}
-    return StoredEvent(stream, _number(row), fields["e"] or None, fields["d"])
