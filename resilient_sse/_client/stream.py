@@ -450,10 +450,14 @@ class ResilientStream(Arguments[Item_co]):
         """
         Take up to *limit* of the events that need no waiting, for the face that hands them to another thread.
 
-        There are none where single events are looked at: by observers, `until`, `events`.
+        There are none where single events are looked at: by observers, `until`, `events`; and with a checkpoint no
+        more than may be handed over before the next save.
         """
         ready, taken = self._ready, list[ServerSentEvent]()
-        while ready and len(taken) < limit and isinstance(event := ready[0], ServerSentEvent):
+        batches = self._session.batches if self._position is None else None
+        while ready or (batches is not None and batches.go_on()):
+            if len(taken) >= limit or not isinstance(event := ready[0], ServerSentEvent):
+                break
             ready.popleft()
             taken.append(event)
         if taken:

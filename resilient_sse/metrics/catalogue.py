@@ -50,7 +50,7 @@ class Metric:
     name: str
     help: str
     buckets: tuple[float, ...] = ()
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
 _counter = partial(Metric, Kind.COUNTER)

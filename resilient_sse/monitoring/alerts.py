@@ -22,8 +22,25 @@ from resilient_sse.metrics import catalogue
 if TYPE_CHECKING:
     from resilient_sse.metrics.catalogue import Metric
 
-__all__ = ["ALERTS", "DAY", "HOUR", "SLOS", "Alert", "Severity", "Slo", "conditions"]
-__all__ += ["Mean", "Measure", "Quantile", "Rise", "Share", "Unit", "Value", "unit_of", "window_of"]
+__all__ = [
+    "ALERTS",
+    "DAY",
+    "HOUR",
+    "SLOS",
+    "Alert",
+    "Mean",
+    "Measure",
+    "Quantile",
+    "Rise",
+    "Severity",
+    "Share",
+    "Slo",
+    "Unit",
+    "Value",
+    "conditions",
+    "unit_of",
+    "window_of",
+]
 
 MINUTE: Final = 60.0
 HOUR: Final = 60 * MINUTE

@@ -312,7 +312,7 @@ def test_an_answer_without_events(status, kind):
         ([2, 4, 6], [0.5, 1, 3.2, 5.9], 2),  # by the clock, whatever else is sent
         ([11, 24], [1, 14], 10),  # after so long a silence
         ([12], [], None),
-        ([0.1], [], None),  # a greeting
+        ([0.1, 12], [], None),  # a greeting, and one
     ],
 )
 def test_cadence(beats, events, every):
@@ -557,6 +557,7 @@ def test_nothing_plays_tricks_on_a_terminal(run, site):
     """Control characters of a server are written out."""
     done = run("probe", "--timeout", "2", f"{site}/hostile")
     assert "\x1b" not in done.out + done.err
+    assert "  set-cookie: ...\n" in done.out  # which may be a password
 
 
 @pytest.mark.parametrize(

@@ -157,15 +157,6 @@ def test_an_outage_counts_once(bench, facts, outages):
     del kept
 
 
-def test_states_follow_the_stream(bench):
-    """Each stream is in one state; a closed one is in none."""
-    _, observer = bench.stream()
-    path = ((OPENED, "connected"), (STALLED, "reconnecting"), (BACK, "connected"), (ENDED, None))
-    for fact, state in path:
-        observer(fact)
-        assert bench[catalogue.STREAMS] == ({state: 1} if state else {})
-
-
 def test_reconnects_have_the_first_reason_of_their_outage(bench):
     """A refused attempt in between does not change why the connection was lost; a first one is none (R131)."""
     first = bench.stream(change(CONNECTING, RECONNECTING), BACK)
