@@ -178,6 +178,8 @@ def _shortened(text: str) -> str:
     return shown if len(shown) <= _SHOWN_DATA else f"{shown[:_SHOWN_DATA]}... ({len(text)} characters)"
 
 
+# --- Assertions
+
 _NAMED = 10
 """How many ids a message names."""
 

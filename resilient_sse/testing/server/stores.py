@@ -175,6 +175,8 @@ class MemoryStore:
         return f"<MemoryStore of {len(self._streams)} streams>"
 
 
+# --- SQLite: outlives the process, and needs nothing but the standard library
+
 T = TypeVar("T")
 
 _BUSY_SECONDS = 30.0
@@ -317,6 +319,8 @@ class SQLiteStore:
         """Show where it is."""
         return f"<SQLiteStore at {self._path!r}>"
 
+
+# --- Redis or Valkey: several servers may share it
 
 _RETRY_SECONDS = 0.5
 _CONNECT_SECONDS = 5.0
