@@ -243,12 +243,7 @@ class ReferenceServer:
         return {**self.counters.to_dict(), "live": self.live, "max_live_per_user": self.max_live_per_user}
 
     async def clear(self) -> None:
-        """
-        Forget all events; ids begin anew.
-
-        Raises:
-            StoreError: The store could not be cleared.
-        """
+        """Forget all events; ids begin anew; `StoreError` if the store could not be cleared."""
         await self.store.clear()
         self._since_done.clear()
 

@@ -73,12 +73,7 @@ class EventStore(Protocol):
         ...
 
     async def append(self, stream: str, event: str | None, data: str) -> StoredEvent:
-        """
-        Store an event under the next id of *stream*.
-
-        Raises:
-            ValueError: *event* contains a line end.
-        """
+        """Store an event under the next id of *stream*; `ValueError` if *event* contains a line end."""
         ...
 
     async def after(self, stream: str, id: int, limit: int) -> list[StoredEvent]:  # noqa: A002 - the standard's name
