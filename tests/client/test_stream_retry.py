@@ -140,12 +140,13 @@ async def test_accepting_and_closing_at_once_is_no_recovery(script, record):
 )
 @pytest.mark.parametrize("max_retries", [0, 5])
 @one_loop
-async def test_servers_that_poll_by_design(script, caplog, answer, pace, max_retries, record):
+async def test_servers_that_poll_by_design(script, caplog, answer, pace, max_retries):
     """A clean end of an answer that brought anything is paced, and neither a failure nor a loss (P48)."""
     script.respond(*numbered(1)).end()
     for _ in range(20):
         script.respond(*answer).end()
     script.respond(*numbered(2)).hang()
+    record = Record()
     options = {"events": ["message"], "max_retries": max_retries, "on_state_change": record}
     async with make(script, **options) as stream:
         assert [item.id for item in await take(stream, 2)] == ["1", "2"]
