@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -42,6 +43,26 @@ async def reached(valkey, length: int) -> None:
 def relay(valkey, upstream: str, last: int | None = None, **options) -> Relay:
     """Make a relay of a server's events."""
     return Relay(lambda position: opened(upstream, position, last), RedisLog(valkey.url), "log", **options)
+
+
+async def test_appends_of_many_streams_are_one_step(valkey):
+    """What waits while a step is under way goes together: fifty streams cost two round trips, not fifty (P62)."""
+    log = RedisLog(valkey.url)
+    steps, ask = 0, log.server.ask
+
+    async def counted(command):
+        nonlocal steps
+        steps += 1
+        return await ask(command)
+
+    log.server.ask = counted
+    one = ServerSentEvent(data="x")
+    async with anyio.create_task_group() as tasks:
+        for n in range(50):
+            tasks.start_soon(partial(log.append, f"log-{n}", [one], behind=Position()))
+    assert steps <= 2
+    assert {valkey.client.xlen(f"log-{n}") for n in range(50)} == {1}
+    await log.aclose()
 
 
 async def test_what_an_entry_holds(valkey):
