@@ -207,7 +207,7 @@ class ResilientStream:
             resume_param=resume_param,
             resume=resume,
         )
-        check_url(url)
+        parsed = check_url(url)
         check_client(client, auth, uds)
         options = StreamOptions(
             last_event_id=last_event_id,
@@ -263,6 +263,7 @@ class ResilientStream:
             self._callbacks.on_gap(on_gap)
         transport = Transport(
             client,
+            url=(url, parsed),
             uds=uds,
             auth=request.userinfo if auth is None else auth,
             compression=compression,
