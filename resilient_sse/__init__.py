@@ -15,6 +15,7 @@ from resilient_sse._core.errors import (
     BadStatusError,
     CheckpointError,
     ConnectionLostError,
+    DecodeError,
     HandshakeError,
     LimitExceededError,
     NotResumableError,
@@ -52,8 +53,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resilient_sse._client.callbacks import GapCallback, StateCallback
     from resilient_sse._client.checkpointing import Ack, Start
+    from resilient_sse._client.payloads import OnInvalid
     from resilient_sse._client.request import Content, HeaderValues, ParamValues, Resume, ResumeFunction
-    from resilient_sse._client.stream import Invalid, ResilientStream
+    from resilient_sse._client.stream import ResilientStream
     from resilient_sse._client.transport import Auth, Client
 
     __version__: str
@@ -78,6 +80,7 @@ __all__ = [
     "ConnectionLostError",
     "Content",
     "CursorFunction",
+    "DecodeError",
     "Dedup",
     "Delays",
     "Disconnected",
@@ -88,7 +91,6 @@ __all__ = [
     "HandshakeError",
     "HeaderValues",
     "Instrument",
-    "Invalid",
     "LimitExceededError",
     "LivenessSettings",
     "Messages",
@@ -96,6 +98,7 @@ __all__ = [
     "Numbering",
     "Observer",
     "OnEof",
+    "OnInvalid",
     "Opened",
     "ParamValues",
     "Reason",
@@ -123,7 +126,7 @@ __all__ = [
 
 
 _ON_DEMAND = {
-    *("Ack", "Auth", "Client", "Content", "GapCallback", "HeaderValues", "Invalid", "ParamValues"),
+    *("Ack", "Auth", "Client", "Content", "GapCallback", "HeaderValues", "OnInvalid", "ParamValues"),
     *("ResilientStream", "Resume", "ResumeFunction", "Start", "StateCallback"),
 }
 

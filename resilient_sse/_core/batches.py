@@ -108,11 +108,20 @@ class Batches(Delivery):
             if not isinstance(head, list):
                 del self._waiting[0]
                 return self._counted(head) if isinstance(head, Gap) else head
-            self.ready.extend(head[self._taken : self._taken + self.portion])
-            self._taken += self.portion
-            if self._taken >= len(head):
-                del self._waiting[0]
-                self._taken = 0
+            self._hand(head)
+
+    def go_on(self) -> bool:
+        """Put a further portion of what the consumer has had a part of into `ready`, if there is one."""
+        if self._taken and isinstance(head := self._waiting[0], list):
+            self._hand(head)
+        return bool(self.ready)
+
+    def _hand(self, batch: list[Judged]) -> None:
+        self.ready.extend(batch[self._taken : self._taken + self.portion])
+        self._taken += self.portion
+        if self._taken >= len(batch):
+            del self._waiting[0]
+            self._taken = 0
 
     def judge(self, found: list[Found]) -> bool:
         """Judge and count now all that the parser has *found*; return whether an event was dispatched."""

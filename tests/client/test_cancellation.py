@@ -22,12 +22,12 @@ from resilient_sse import (
     StreamState,
     integers,
 )
-from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import Refusal, Reply, Script, comment, event, pause, run_in_virtual_time
 from tests.client.support import (
     STREAM_HEAD,
     Loopback,
     Record,
+    Store,
     chunked,
     drain,
     make,
@@ -48,20 +48,6 @@ either_cut = pytest.mark.parametrize(
         pytest.param("trio", "scope", id="trio-scope"),
     ],
 )
-
-
-class SlowStore(MemoryCheckpoint):
-    """A store that takes its time on both sides of the deed."""
-
-    async def load(self, key):
-        await anyio.sleep(0.1)
-        return await super().load(key)
-
-    async def save(self, key, last_event_id, *, expected):
-        await anyio.sleep(0.1)
-        saved = await super().save(key, last_event_id, expected=expected)
-        await anyio.sleep(0.1)
-        return saved
 
 
 class Trouble:
@@ -94,7 +80,7 @@ async def cut_at(step: int, cut: str) -> tuple[int, list[str]]:
     script.always(Trouble())
     changes: list[StateChange] = []
     told: list[StateChange] = []
-    store = SlowStore()
+    store = Store(before=0.1, after=0.1)
 
     async def callback(change: StateChange) -> None:
         told.append(change)
@@ -156,7 +142,7 @@ async def cut_at(step: int, cut: str) -> tuple[int, list[str]]:
         (script.live == 0, "a connection was left open"),
         (script.max_live == 1, "two connections at once"),
         (stream.state is StreamState.CLOSED, f"ended as {stream.state}"),
-        ([saved.last_event_id for saved in store._positions.values()] == [str(EVENTS)], "position"),
+        (store.position == str(EVENTS), "position"),
         (told == changes, "callbacks and observers heard different things"),
         (all(a.new is b.old for a, b in pairwise(changes)), "a transition is missing"),
         (figures.received == figures.delivered + figures.duplicates + figures.heartbeats, "figures"),

@@ -3,10 +3,8 @@
 import anyio
 import pytest
 
-from resilient_sse import CheckpointError
 from resilient_sse.testing import event, pause
-from tests.client.support import make, numbered, take
-from tests.client.test_stream_checkpoints import Store
+from tests.client.support import Store, make, numbered, read, take
 
 
 async def consume(stream, count, *, fails=False):
@@ -30,15 +28,6 @@ async def test_so_many_events(script, at_once):
     store = Store()
     assert await consume(make(script, checkpoint=store, commit_every=3), 8) == [*range(1, 9)]
     assert store.saved == ["3", "6", "8"]
-
-
-async def test_a_large_read(script):
-    """However many a read brings, no more than so many come again."""
-    script.respond(b"".join(numbered(*range(1, 1001)))).hang()
-    store = Store()
-    with pytest.raises(ZeroDivisionError):
-        await consume(make(script, checkpoint=store, commit_every=100), 250, fails=True)
-    assert store.saved == ["100", "200"]
 
 
 async def test_a_crash(script):
@@ -86,28 +75,13 @@ async def test_so_many_seconds_within_a_read(script):
     await stream.aclose()
 
 
-async def test_a_save_that_fails(script):
-    """The error comes before the next event, and the save is tried again."""
-    script.respond(*numbered(1, 2, 3, 4)).hang()
-    store = Store()
-    stream = make(script, checkpoint=store, commit_every=2)
-    await take(stream, 2)
-    store.failures.append(CheckpointError("full", key="k"))
-    with pytest.raises(CheckpointError, match="full"):
-        await anext(stream)
-    assert (await anext(stream)).id == "3"
-    assert store.saved == ["2"]
-    await stream.aclose()
-
-
 async def test_events_that_are_filtered(script):
     """They move the position as well, and what was processed before them is saved with it."""
     script.respond(
         *numbered(1, 2), event("x", event="other", id="3"), pause(5), event("y", event="other", id="4")
     ).hang()
     store = Store()
-    async with make(script, checkpoint=store, commit_every=100, events={"message"}) as stream:
-        await take(stream, 2)
+    await read(script, 2, checkpoint=store, commit_every=100, events={"message"})
     assert store.saved == ["2"]
 
 

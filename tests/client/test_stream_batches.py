@@ -1,6 +1,5 @@
 """What a read brought is judged at once and handed over piece by piece: figures, positions, turns, costs."""
 
-import json
 import sys
 
 import anyio
@@ -10,7 +9,7 @@ from resilient_sse import Comment, ServerSentEvent
 from resilient_sse._core.session import Step
 from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
 from resilient_sse.testing import ReplayServer, event
-from tests.client.support import URL, drain, make, numbered, one_loop, take
+from tests.client.support import URL, drain, make, numbered, one_loop, read, take
 
 
 def at_once(*ids):
@@ -147,8 +146,7 @@ async def test_tokens_under_one_id_all_arrive(script, caplog):
 async def test_a_switch_is_on_again(script):
     """The id of a thing is no id of an event: on, off, on are three events (3.2)."""
     script.respond(*[event(state, id="lamp") for state in ("on", "off", "on", "on")]).hang()
-    async with make(script) as stream:
-        assert [item.data for item in await take(stream, 4)] == ["on", "off", "on", "on"]
+    assert [item.data for item in await read(script, 4)] == ["on", "off", "on", "on"]
 
 
 @pytest.mark.parametrize("length", [1000, 1001, 3000])
@@ -164,35 +162,12 @@ async def test_a_backlog_that_is_replayed_at_every_reconnect(script, length):
         assert stream.stats.duplicates == 2 * length
 
 
-async def test_a_given_id_that_comes_again_is_no_event(script):
-    """An inclusive replay behind a stored position repeats nothing (3.2)."""
-    script.respond(*numbered(7, 8)).hang()
-    async with make(script, last_event_id="7") as stream:
-        assert (await anext(stream)).id == "8"
-
-
 # --- StopAsyncIteration out of the caller's own functions
 
 
 def stops(*_args, **_options):
     """Raise what ends a loop as if all were well."""
     raise StopAsyncIteration
-
-
-async def test_a_decoder_that_raises_stop_async_iteration(script):
-    """It is an error like any other, not the end of the stream (3.4)."""
-    script.respond(*numbered(1)).hang()
-    async with make(script) as stream:
-        with pytest.raises(RuntimeError, match="decoded"):
-            await anext(stream.decoded(stops))
-
-
-async def test_an_invalid_function_that_raises_stop_async_iteration(script):
-    """Likewise."""
-    script.respond(event("no JSON", id="1")).hang()
-    async with make(script) as stream:
-        with pytest.raises(RuntimeError, match="decoded"):
-            await anext(stream.decoded(json.loads, invalid=stops))
 
 
 @pytest.mark.parametrize("method", ["load", "save"])

@@ -16,8 +16,8 @@ from resilient_sse import (
     RetriesExhaustedError,
     StreamState,
 )
-from resilient_sse.testing import Reply, Script, comment, event, pause, sliced
-from tests.client.support import Record, drain, make, numbered, take
+from resilient_sse.testing import Script, comment, event, pause, sliced
+from tests.client.support import Record, drain, make, numbered, read, take
 
 
 async def silent_after(script, *parts, **options):
@@ -25,8 +25,7 @@ async def silent_after(script, *parts, **options):
     script.respond(*numbered(1), *parts).hang()
     script.respond(*numbered(2)).hang()
     record = Record()
-    async with make(script, on_state_change=record, **options) as stream:
-        await take(stream, 2)
+    await read(script, 2, on_state_change=record, **options)
     return record
 
 
@@ -44,15 +43,6 @@ async def test_a_stall_to_the_tick(script):
     ]
     assert script.requests[1].at == 31
     assert script.max_live == 1
-
-
-async def test_a_stall_is_counted(script):
-    """A connection that was given up because of silence is a stall and a reconnect (R21, R64)."""
-    script.respond(*numbered(1)).hang()
-    script.respond(*numbered(2)).hang()
-    async with make(script) as stream:
-        await take(stream, 2)
-        assert (stream.stats.stalls, stream.stats.reconnects, stream.stats.failed_attempts) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("byte", [b":\n", b"\n", b"d", event("x"), event("", event="heartbeat")], ids=repr)
@@ -96,25 +86,6 @@ async def test_heartbeats_prevent_false_stalls(script):
         assert stream.stats.stalls == 0
 
 
-async def test_a_gap_of_31_seconds_without_heartbeats_is_a_stall(script):
-    """Without heartbeats a pause of 31 s costs one reconnect, and nothing is lost (R174)."""
-    script.respond(*numbered(1), pause(31), *numbered(2)).hang()
-    script.respond(*numbered(2)).hang()
-    async with make(script) as stream:
-        assert [item.id for item in await take(stream, 2)] == ["1", "2"]
-        assert stream.stats.stalls == 1
-
-
-async def test_the_same_gap_with_heartbeats_is_none(script):
-    """With heartbeats the same pause is nothing (R174)."""
-    beats = [part for _ in range(3) for part in (pause(10), comment())]
-    script.respond(*numbered(1), *beats, pause(1), *numbered(2)).hang()
-    record = Record()
-    async with make(script, on_state_change=record) as stream:
-        await take(stream, 2)
-        assert record.path == ["connected"]
-
-
 async def test_a_slow_consumer_is_not_a_stalled_server(script):
     """An hour in the consumer's hands does not count as silence (section 3.3)."""
     script.respond(*numbered(1), pause(10), *numbered(2), pause(3610), *numbered(3)).hang()
@@ -143,58 +114,37 @@ async def test_the_limit_is_whole_again_for_a_slow_consumer(script):
     ]
 
 
-async def test_an_event_that_was_parsed_already_costs_no_time(script):
-    """Events that came in one read are handed over one after the other, without a wait."""
-    script.respond(b"".join(numbered(*range(100)))).hang()
-    async with make(script) as stream:
-        assert len(await take(stream, 100)) == 100
-        assert anyio.current_time() == 0
-
-
 # --- Other limits
 
 
-async def test_conservative_preset(script):
-    """The preset notices after 25 s as usual and gives up after 35 s (R29)."""
-    record = await silent_after(script, **CONSERVATIVE)
-    assert record.timetable[1:3] == [(25, "waiting", "stall"), (35, "reconnecting", "stall")]
+@pytest.mark.parametrize(
+    "options, notice, stall",
+    [
+        (CONSERVATIVE, 25, 35),
+        ({"stall_timeout": 6.0}, 5, 6),
+        ({"stall_timeout": 0.6}, 0.5, 0.6),
+        ({"stall_timeout": 3600.0}, 3000, 3600),
+        ({"waiting_after": 0}, 0, 30),
+        ({"waiting_after": math.inf}, None, 30),
+    ],
+    ids=str,
+)
+async def test_other_limits(script, options, notice, stall):
+    """A preset, a limit with its notice after five sixths, and a notice of its own or none (R29, R31)."""
+    record = await silent_after(script, **options)
+    told = [] if notice is None else [(notice, "waiting", "stall")]
+    assert record.timetable[1 : len(told) + 2] == [*told, (stall, "reconnecting", "stall")]
 
 
-@pytest.mark.parametrize("stall, notice", [(6.0, 5.0), (0.6, 0.5), (3600.0, 3000.0)])
-async def test_the_notice_follows_the_limit(script, stall, notice):
-    """By default the notice comes after five sixths of any limit (section 1)."""
-    record = await silent_after(script, stall_timeout=stall)
-    assert record.timetable[1:3] == [(notice, "waiting", "stall"), (stall, "reconnecting", "stall")]
-
-
-async def test_a_notice_of_its_own(script):
-    """The notice is settable, down to at once (R31)."""
-    record = await silent_after(script, waiting_after=0)
-    assert record.timetable[1:3] == [(0, "waiting", "stall"), (30, "reconnecting", "stall")]
-
-
-async def test_no_notice(script):
-    """An infinite `waiting_after` leaves the notice out and the limit in force (R31)."""
-    record = await silent_after(script, waiting_after=math.inf)
-    assert record.timetable[1:2] == [(30, "reconnecting", "stall")]
-
-
-async def test_no_limit(script):
-    """`None` switches the limit off: a day of silence is nothing (R20)."""
+@pytest.mark.parametrize("notice", [None, 60])
+async def test_no_limit(script, notice):
+    """`None` switches the limit off: a day of silence is nothing, announced or not (R20, R31)."""
     script.respond(*numbered(1), pause(86_400), *numbered(2)).hang()
     record = Record()
-    async with make(script, stall_timeout=None, on_state_change=record) as stream:
+    async with make(script, stall_timeout=None, waiting_after=notice, on_state_change=record) as stream:
         await take(stream, 2)
-        assert record.path == ["connected"]
-
-
-async def test_a_notice_without_a_limit(script):
-    """Silence may be announced without ever ending the connection (R31)."""
-    script.respond(*numbered(1), pause(86_400), *numbered(2)).hang()
-    record = Record()
-    async with make(script, stall_timeout=None, waiting_after=60, on_state_change=record) as stream:
-        await take(stream, 2)
-        assert record.timetable[1:] == [(60, "waiting", "stall"), (86_400, "connected", "opened")]
+        told = [(60, "waiting", "stall"), (86_400, "connected", "opened")] if notice else []
+        assert record.timetable[1:] == told
 
 
 async def test_a_restart_while_waiting(script):
@@ -268,17 +218,6 @@ async def test_event_timeout(script):
         assert record.timetable[1:] == [(95, "reconnecting", "event_timeout"), (96, "connected", "opened")]
 
 
-async def test_compressed_bytes_that_yield_nothing_are_life(script):
-    """A read that decodes to nothing still proves the server alive (section 3.3)."""
-    script.respond(
-        *numbered(1), *[part for _ in range(6) for part in (pause(20), b":\n")], *numbered(2), gzip=True
-    ).hang()
-    record = Record()
-    async with make(script, waiting_after=math.inf, on_state_change=record) as stream:
-        await take(stream, 2)
-        assert record.path == ["connected"]
-
-
 async def test_the_head_of_a_compressed_body_is_life(script):
     """The first bytes of gzip, a header that decodes to nothing, come late and count (section 3.3)."""
     head = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
@@ -286,8 +225,7 @@ async def test_the_head_of_a_compressed_body_is_life(script):
     script.respond(*parts, headers={"Content-Encoding": "gzip"}).hang()
     script.respond(*numbered(1)).hang()
     record = Record()
-    async with make(script, on_state_change=record) as stream:
-        await anext(stream)
+    await read(script, 1, on_state_change=record)
     assert record.timetable[:3] == [
         (0, "connected", "opened"),
         (125, "waiting", "stall"),
@@ -353,21 +291,12 @@ async def test_headers_that_come_behind_the_notice(script):
     assert record.texts[1] == "Connected"
 
 
-async def test_headers_that_come_late(script):
-    """A server may take its time to answer, within the limits."""
-    script.respond(*numbered(1), after=29.9).hang()
-    async with make(script) as stream:
-        await anext(stream)
-    assert len(script.requests) == 1
-
-
 async def test_connecting_is_bounded(script):
     """A host that swallows packets costs `connect_timeout`, not the kernel's minutes (section 1)."""
     script.stall_connect()
     script.respond(*numbered(1)).hang()
     record = Record()
-    async with make(script, connect_timeout=3, on_state_change=record) as stream:
-        await anext(stream)
+    await read(script, 1, connect_timeout=3, on_state_change=record)
     assert record.timetable[:2] == [(3, "reconnecting", "connect"), (4, "connected", "opened")]
 
 
@@ -375,48 +304,8 @@ async def test_the_timeouts_of_an_injected_client_do_not_count(script):
     """The client's own read timeout would cut a quiet stream after seconds; ours count (section 3.8)."""
     script.respond(*numbered(1), pause(29), *numbered(2)).hang()
     client = script.client(timeout=0.001)
-    async with make(script, client=client) as stream:
-        await take(stream, 2)
+    await read(script, 2, client=client)
     assert len(script.requests) == 1
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"waiting_after": 30},
-        {"waiting_after": 31},
-        {"waiting_after": -1},
-        {"stall_timeout": 0},
-        {"stall_timeout": -1},
-        {"stall_timeout": math.nan},
-        {"event_timeout": 0},
-        {"connect_timeout": 0},
-        {"stall_on": "packets"},
-    ],
-    ids=str,
-)
-def test_limits_that_cannot_be(script, options):
-    """Limits out of range are refused at construction, by name (R31)."""
-    with pytest.raises(ValueError, match=next(iter(options))):
-        make(script, **options)
-
-
-async def test_the_body_is_quiet_from_the_start(script):
-    """A connection that never says anything is stalled like any other, also the first one (R20)."""
-    script.always(Reply().hang())
-    record = Record()
-    stream = make(script, max_retries=1, on_state_change=record)
-    with anyio.move_on_after(100):
-        await drain(stream)
-    await stream.aclose()
-    assert record.timetable[:6] == [
-        (0, "connected", "opened"),
-        (25, "waiting", "stall"),
-        (30, "reconnecting", "stall"),
-        (31, "connected", "opened"),
-        (56, "waiting", "stall"),
-        (61, "reconnecting", "stall"),
-    ]
 
 
 async def test_an_hour_in_the_consumer_is_no_time_without_an_event(script):

@@ -18,8 +18,8 @@ from resilient_sse import (
     integers,
 )
 from resilient_sse.testing import Reply, event, pause
-from resilient_sse.testing.steps import Refusal
-from tests.client.support import Record, drain, make, numbered, one_loop, take
+from resilient_sse.testing.script import Refusal
+from tests.client.support import Record, drain, make, numbered, one_loop, read, take
 
 
 def warnings_in(caplog):
@@ -34,8 +34,7 @@ async def test_an_outage_behind_a_clean_end_is_loud(script, caplog):
     script.respond(*numbered(1)).end()
     script.refuse(times=120)
     script.respond(*numbered(2)).hang()
-    async with make(script, max_retries=None, backoff=Backoff(30, maximum=30, jitter=0)) as stream:
-        await take(stream, 2)
+    await read(script, 2, max_retries=None, backoff=Backoff(30, maximum=30, jitter=0))
     told = [(record.levelno, record.sse_reason) for record in caplog.records]
     assert told[1:3] == [(logging.INFO, "eof"), (logging.WARNING, "connect")]
     assert len(warnings_in(caplog)) == 12
@@ -51,8 +50,7 @@ async def test_a_loop_of_resets_does_not_fill_the_log(script, caplog):
         return Reply(pause(20), *numbered(next(numbers))).drop()
 
     script.always(answer)
-    async with make(script, sequence=integers, max_retries=None) as stream:
-        await take(stream, 190)
+    await read(script, 190, sequence=integers, max_retries=None)
     told = warnings_in(caplog)
     assert script.requests[-1].at > 3600
     assert len([text for text in told if "(reset" in text]) <= 13

@@ -27,7 +27,6 @@ class Bench(CollectorRegistry):
         self.metrics = PrometheusMetrics(self)
 
     def stream(self, *facts, **counters):
-        """Attach a stream that was started, has these counters, and told these facts."""
         stats = StreamStats(started_at=0.0, **counters)
         observer = self.metrics.attach(stats, URL)
         for fact in facts:
@@ -35,7 +34,6 @@ class Bench(CollectorRegistry):
         return stats, observer
 
     def __getitem__(self, metric):
-        """Return what a scrape shows: a number, `None` if it is absent, or by label what is not zero."""
         if not metric.labels:
             return self.get_sample_value(metric.name)
         ((label, values),) = metric.labels.items()
@@ -157,15 +155,6 @@ def test_an_outage_counts_once(bench, facts, outages):
     kept = bench.stream(*facts)
     assert bench[catalogue.OUTAGES] == outages
     del kept
-
-
-def test_states_follow_the_stream(bench):
-    """Each stream is in one state; a closed one is in none."""
-    _, observer = bench.stream()
-    path = ((OPENED, "connected"), (STALLED, "reconnecting"), (BACK, "connected"), (ENDED, None))
-    for fact, state in path:
-        observer(fact)
-        assert bench[catalogue.STREAMS] == ({state: 1} if state else {})
 
 
 def test_reconnects_have_the_first_reason_of_their_outage(bench):

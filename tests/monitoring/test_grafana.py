@@ -87,6 +87,7 @@ def test_the_objectives_are_lines():
     assert limits("Completion") == [None, 99.5, 99.8]
     assert limits("Reconnect time") == [None, 4200, 4800, 5000]
     assert limits("Duplicates") == [None, 1]
+    assert limits("Loss") == [None, 0]
     for title in ("Completion", "Reconnect time", "Duplicates", "Loss"):
         custom = PANELS[title]["fieldConfig"]["defaults"]["custom"]
         assert custom["thresholdsStyle"] == {"mode": "dashed"}

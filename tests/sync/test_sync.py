@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import signal
@@ -15,10 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from resilient_sse import Backoff, CheckpointError, RetriesExhaustedError, StreamState
+from resilient_sse import Backoff, CheckpointError, DecodeError, RetriesExhaustedError, StreamState
 from resilient_sse import ResilientStream as AsyncStream
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.sync import ResilientStream
+from resilient_sse.sync import stream as sync_stream
 
 SOON = Backoff(initial=0.01, maximum=0.01)
 
@@ -114,6 +116,21 @@ def test_events_in_order(server):
         assert [int(event.data) for event in stream] == list(range(1, 5001))
         assert stream.state is StreamState.CLOSED
         assert stream.stats.delivered == 5000
+
+
+def test_a_read_is_one_step_between_threads(server, monkeypatch):
+    """What a read brought is handed over whole: an event costs little more than on asyncio (P33)."""
+    steps, call = 0, sync_stream._call
+
+    def counted(work):
+        nonlocal steps
+        steps += 1
+        return call(work)
+
+    monkeypatch.setattr(sync_stream, "_call", counted)
+    with ResilientStream(f"{server.url}/5000/204", on_eof="complete") as stream:
+        assert sum(1 for _ in stream) == 5000
+    assert steps < 25  # 105 KB are a handful of reads; in portions it would be more than 50
 
 
 def test_positions_and_figures_are_those_of_the_thread(server):
@@ -308,10 +325,8 @@ def test_committing_by_hand(server):
             stream.commit(second)
 
 
-def test_other_ways_to_iterate(server):
-    """Payloads decoded, and everything that happens."""
-    with ResilientStream(f"{server.url}/2/204", backoff=SOON) as stream:
-        assert list(stream.decoded(int)) == [1, 2]
+def test_everything_that_happens(server):
+    """Everything that happens."""
     with ResilientStream(f"{server.url}/2/204", backoff=SOON) as stream:
         kinds = [type(item).__name__ for item in stream.activity()]
     assert kinds[:3] == ["Opened", "ServerSentEvent", "ServerSentEvent"]
@@ -321,26 +336,81 @@ def test_other_ways_to_iterate(server):
 def test_ways_to_iterate_take_from_one_stream(server):
     """What came with an event goes to whoever asks next, by whichever way (P33)."""
     with ResilientStream(f"{server.url}/6/204", backoff=SOON) as stream:
-        activity, decoded = stream.activity(), stream.decoded(int)
+        activity = stream.activity()
         assert type(next(activity)).__name__ == "Opened"
-        assert [next(stream).id, next(decoded), next(activity).id, next(decoded)] == ["1", 2, "3", 4]
-        assert list(decoded) == [5, 6]
+        assert [next(stream).id, next(activity).id, next(stream).id] == ["1", "2", "3"]
+        assert [event.id for event in stream] == ["4", "5", "6"]
 
 
-def test_data_that_cannot_be_decoded(server):
-    """The error comes out, and the next event follows; a wrong decoder is told of at once."""
-    with ResilientStream(f"{server.url}/3/204", backoff=SOON) as stream:
-        payloads = stream.decoded(lambda data: 1 // (int(data) - 2))
-        assert next(payloads) == -1
-        with pytest.raises(ZeroDivisionError):
-            next(payloads)
-        assert list(payloads) == [1]
-        with pytest.raises(TypeError, match="decoder"):
-            stream.decoded(None)
+@pytest.mark.parametrize("policy", ["raise", "skip", "replace"])
+def test_decoded_in_the_thread_that_consumes(server, policy):
+    """One malformed payload of six, by each policy; what decodes may block, so it runs here (P18, P33)."""
+    threads = []
+
+    def decode(data):
+        threads.append(threading.current_thread())
+        return 60 // (int(data) - 4)
+
+    def replace(event, error):
+        assert (event.id, type(error)) == ("4", ZeroDivisionError)
+        return event
+
+    store = MemoryCheckpoint()
+    on_invalid = replace if policy == "replace" else policy
+    with ResilientStream(
+        f"{server.url}/6/204",
+        backoff=SOON,
+        decode=decode,
+        on_invalid=on_invalid,
+        checkpoint=store,
+        checkpoint_key="me",
+    ) as stream:
+        got = [next(stream) for _ in range(3)]
+        if policy == "raise":
+            with pytest.raises(DecodeError) as caught:
+                next(stream)
+            assert (caught.value.event.id, type(caught.value.__cause__)) == ("4", ZeroDivisionError)
+            assert asyncio.run(store.load("me")).last_event_id == "3"
+        got += list(stream)
+        assert stream.stats.invalid == 1
+    between = [got.pop(3).id] if policy == "replace" else []
+    assert (got, between) == ([-20, -30, -60, 60, 30], ["4"] if policy == "replace" else [])
+    assert set(threads) == {threading.current_thread()}
 
 
-@pytest.mark.parametrize("way", ["stream", "stream.decoded(int)"])
-def test_an_event_that_comes_with_ctrl_c_is_not_committed(server, way):
+@pytest.mark.parametrize("ack", ["auto", "manual"])
+def test_ctrl_c_while_decoding(server, ack):
+    """The program has not got that event: it is there when asked again, and nothing commits it (P18, P21)."""
+    cut = ["1", "3"]
+
+    def decode(data):
+        if cut and data == cut[0]:
+            del cut[0]
+            raise KeyboardInterrupt
+        return int(data)
+
+    store = MemoryCheckpoint()
+    options = {"checkpoint": store, "checkpoint_key": "me", "ack": ack}
+    with ResilientStream[int](f"{server.url}/6/hold", decode=decode, **options) as stream:
+        with pytest.raises(KeyboardInterrupt):
+            next(stream)
+        if ack == "manual":
+            with pytest.raises(RuntimeError, match="before the first event"):
+                stream.commit()
+        assert [next(stream), next(stream)] == [1, 2]
+        with pytest.raises(KeyboardInterrupt):
+            next(stream)
+        assert (stream.last_event_id, stream.stats.delivered, stream.stats.invalid) == ("2", 2, 0)
+        if ack == "manual":
+            stream.commit()
+            assert asyncio.run(store.load("me")).last_event_id == "2"
+            assert next(stream) == 3
+            stream.commit()
+    assert asyncio.run(store.load("me")).last_event_id == ("2" if ack == "auto" else "3")
+
+
+@pytest.mark.parametrize("more", ["", ", decode=int"])
+def test_an_event_that_comes_with_ctrl_c_is_not_committed(server, more):
     """The thread has not got it, so after a restart it comes again (P21)."""
     program = f"""
         import signal, sys, threading
@@ -352,9 +422,9 @@ def test_an_event_that_comes_with_ctrl_c_is_not_committed(server, way):
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
         store = MemoryCheckpoint()
-        with ResilientStream(sys.argv[1], checkpoint=store, observers=[observer]) as stream:
+        with ResilientStream(sys.argv[1], checkpoint=store, observers=[observer]{more}) as stream:
             try:
-                for item in {way}:
+                for item in stream:
                     pass
             except KeyboardInterrupt:
                 print("interrupted")

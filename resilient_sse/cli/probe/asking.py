@@ -38,41 +38,23 @@ _TICK: Final = 0.5
 
 @dataclass(slots=True)
 class Findings:
-    """
-    What a probe has seen.
-
-    Attributes:
-        method: Of the request.
-        url: Without credentials and query.
-        once: Whether the request was not sent again, for it may do something.
-        first: The connection that was listened to.
-        way: How the server was asked to resume; `None` if it was not.
-        outcome: What that brought.
-        squeezed: A connection that would have taken gzip; `None` if there was none.
-    """
+    """What a probe has seen."""
 
     method: str
-    url: str
-    once: bool
-    first: Seen
-    way: Way | None = None
-    outcome: Outcome | None = None
-    squeezed: Seen | None = None
+    url: str  # without credentials and query
+    once: bool  # whether the request was not sent again, for it may do something
+    first: Seen  # the connection that was listened to
+    way: Way | None = None  # how the server was asked to resume, if it was,
+    outcome: Outcome | None = None  # and what that brought
+    squeezed: Seen | None = None  # a connection that would have taken gzip, if there was one
 
 
 class Probe:
     """
     Asks a server, listens, asks it to resume, and asks for a compressed answer.
 
-    Args:
-        client: Who asks.
-        request: The arguments of a `RequestTemplate`.
-        auth: Credentials, as httpx takes them.
-        connect_timeout: Seconds for each connection.
-        seconds: For all of it.
-        again: Whether a request that may do something is sent again.
-        resume_param: A query parameter by which the server may resume.
-        tell: Is told what is waited for.
+    The *request* has the arguments of a `RequestTemplate`, *seconds* are for all of it, *again* has a request sent
+    again that may do something, and *tell* is told what is waited for.
 
     Raises:
         ValueError: The request cannot be made.
