@@ -144,7 +144,7 @@ class Arguments(Generic[Item_co]):
             resume_param=resume_param,
             resume=resume,
         )
-        check_url(url)
+        parsed = check_url(url)
         check_client(client, auth, uds)
         options = StreamOptions(
             last_event_id=last_event_id,
@@ -203,6 +203,7 @@ class Arguments(Generic[Item_co]):
             self._callbacks.on_gap(on_gap)
         transport = Transport(
             client,
+            url=(url, parsed),
             uds=uds,
             auth=request.userinfo if auth is None else auth,
             compression=compression,

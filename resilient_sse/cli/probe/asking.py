@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import httpx
 
 from resilient_sse._client.log import redacted
 from resilient_sse._client.request import RequestTemplate
@@ -19,8 +20,6 @@ from resilient_sse.cli.probe.seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import httpx
 
     from resilient_sse._client.request import PreparedRequest
 
@@ -142,7 +141,10 @@ class Probe:
         self._tell("waiting for the response headers")
         try:
             with anyio.CancelScope(deadline=until):
-                response = await exchange(self._client, request, encoding=encoding, options=self._options)
+                url = httpx.URL(request.url)
+                response = await exchange(
+                    self._client, request, url, encoding=encoding, options=self._options
+                )
                 connection = Connection(response)
                 seen.headers_at = clock() - began
                 seen.status, seen.headers = connection.status, connection.headers
