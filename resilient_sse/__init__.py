@@ -8,6 +8,7 @@ async for event in ResilientStream("https://host/stream"):
 """
 
 from resilient_sse._core.backoff import Backoff, Delays
+from resilient_sse._core.circuit import CircuitState
 from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.errors import (
@@ -50,6 +51,7 @@ from resilient_sse._core.stats import StreamHealth, StreamStats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from resilient_sse._client.breaker import CircuitBreaker
     from resilient_sse._client.callbacks import GapCallback, StateCallback
     from resilient_sse._client.checkpointing import Ack, Start
     from resilient_sse._client.request import Content, HeaderValues, ParamValues, Resume, ResumeFunction
@@ -71,6 +73,8 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "CheckpointStore",
+    "CircuitBreaker",
+    "CircuitState",
     "Classify",
     "Client",
     "Closed",
@@ -123,8 +127,8 @@ __all__ = [
 
 
 _ON_DEMAND = {
-    *("Ack", "Auth", "Client", "Content", "GapCallback", "HeaderValues", "Invalid", "ParamValues"),
-    *("ResilientStream", "Resume", "ResumeFunction", "Start", "StateCallback"),
+    *("Ack", "Auth", "CircuitBreaker", "Client", "Content", "GapCallback", "HeaderValues", "Invalid"),
+    *("ParamValues", "ResilientStream", "Resume", "ResumeFunction", "Start", "StateCallback"),
 }
 
 if not TYPE_CHECKING:  # type checkers know both names from above, and a misspelt one must not pass
