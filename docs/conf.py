@@ -64,7 +64,10 @@ nitpick_ignore_regex = [
         r"py:class",
         r"Redis|CollectorRegistry|MeterProvider|Path|TracerProvider",
     ),  # redis-py publishes no inventory
-    (r"py:class", r"(resilient_sse\..*\.)?(ArgsT|GapCallbackT|ResultT|StateCallbackT|T)"),  # type variables
+    (
+        r"py:class",
+        r"(resilient_sse\..*\.)?(ArgsT|GapCallbackT|Item_co|ResultT|StateCallbackT|T)",
+    ),  # type variables
 ]
 
 copybutton_exclude = ".linenos, .gp, .go"

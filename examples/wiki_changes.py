@@ -6,6 +6,7 @@ Wikimedia asks for an address to write to.  Another stream may follow it, such a
 """
 
 import asyncio
+import json
 import logging
 import signal
 import sys
@@ -21,7 +22,11 @@ def is_real(event: ServerSentEvent) -> bool:
     return bool(event.json()["meta"]["domain"] != "canary")
 
 
-def close_on_signals(stream: ResilientStream) -> None:
+def title_of(data: str) -> str:
+    return str(json.loads(data)["title"])
+
+
+def close_on_signals(stream: ResilientStream[str]) -> None:
     """Have SIGTERM and Ctrl-C end the loop."""
     loop, closing = asyncio.get_running_loop(), set[asyncio.Task[None]]()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -33,12 +38,13 @@ async def main(address: str, url: str = RECENT_CHANGES) -> None:
         url,
         headers={"User-Agent": f"wiki_changes/1.0 ({address})"},
         events=is_real,
+        decode=title_of,
         max_retries=None,
         **resume.json_ids(),  # ids are lists of positions, and a connection begins at them, not behind them
     ) as stream:
         close_on_signals(stream)
-        async for event in stream:
-            print(event.json()["title"], flush=True)
+        async for title in stream:
+            print(title, flush=True)
         stats = stream.stats
         log.info("%d connections, %d repeats dropped", stats.connections, stats.duplicates)
 

@@ -16,6 +16,7 @@ from resilient_sse._core.errors import (
     BadStatusError,
     CheckpointError,
     ConnectionLostError,
+    DecodeError,
     HandshakeError,
     LimitExceededError,
     NotResumableError,
@@ -54,8 +55,9 @@ if TYPE_CHECKING:
     from resilient_sse._client.breaker import CircuitBreaker
     from resilient_sse._client.callbacks import GapCallback, StateCallback
     from resilient_sse._client.checkpointing import Ack, Start
+    from resilient_sse._client.payloads import OnInvalid
     from resilient_sse._client.request import Content, HeaderValues, ParamValues, Resume, ResumeFunction
-    from resilient_sse._client.stream import Invalid, ResilientStream
+    from resilient_sse._client.stream import ResilientStream
     from resilient_sse._client.transport import Auth, Client
 
     __version__: str
@@ -82,6 +84,7 @@ __all__ = [
     "ConnectionLostError",
     "Content",
     "CursorFunction",
+    "DecodeError",
     "Dedup",
     "Delays",
     "Disconnected",
@@ -92,7 +95,6 @@ __all__ = [
     "HandshakeError",
     "HeaderValues",
     "Instrument",
-    "Invalid",
     "LimitExceededError",
     "LivenessSettings",
     "Messages",
@@ -100,6 +102,7 @@ __all__ = [
     "Numbering",
     "Observer",
     "OnEof",
+    "OnInvalid",
     "Opened",
     "ParamValues",
     "Reason",
@@ -127,7 +130,7 @@ __all__ = [
 
 
 _ON_DEMAND = {
-    *("Ack", "Auth", "CircuitBreaker", "Client", "Content", "GapCallback", "HeaderValues", "Invalid"),
+    *("Ack", "Auth", "CircuitBreaker", "Client", "Content", "GapCallback", "HeaderValues", "OnInvalid"),
     *("ParamValues", "ResilientStream", "Resume", "ResumeFunction", "Start", "StateCallback"),
 }
 

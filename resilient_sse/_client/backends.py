@@ -11,10 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import sys
+import threading
 import types
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 import anyio
 from anyio import to_thread
@@ -29,6 +32,7 @@ __all__ = [
     "CLOSE_SECONDS",
     "Alarm",
     "StandIn",
+    "WorkerThread",
     "asks_for_loop",
     "clock",
     "finish",
@@ -44,6 +48,7 @@ CLOSE_SECONDS: Final = 2.0
 """Closing never takes longer than this; what is not closed by then is left to the event loop."""
 
 T = TypeVar("T")
+Job: TypeAlias = "tuple[Callable[[], Any], asyncio.Future[Any]] | None"
 
 _background: set[asyncio.Task[None]] = set()
 
@@ -140,6 +145,57 @@ async def in_thread(function: Callable[[], T]) -> T:
     """
     work = to_thread.run_sync(function)
     return await (hold(work, lambda: True) if on_asyncio() else work)
+
+
+class WorkerThread:
+    """
+    A thread of its own for short functions, one after the other; it ends with this object.
+
+    On asyncio a call takes 35 us, and one through `in_thread` 65; on trio they are the same.
+    """
+
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._process = 0
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Call *function* in the thread, and wait for its end, although the caller may be cancelled."""
+        if on_asyncio():
+            self._start()
+            with anyio.CancelScope(shield=True):
+                return await hold(self._call(function), lambda: True)
+        return await in_thread(function)
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._process != os.getpid():  # a fork leaves the thread behind
+                self._jobs: SimpleQueue[Job] = SimpleQueue()
+                threading.Thread(target=_work, args=(self._jobs,), name="resilient_sse", daemon=True).start()
+                self._process = os.getpid()
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        # At the last moment: a thread that wakes while this one still has the interpreter's lock sleeps again.
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put((function, done))
+        return await done
+
+    def __del__(self) -> None:
+        """End the thread."""
+        if self._process == os.getpid():
+            self._jobs.put(None)
+
+
+def _work(jobs: SimpleQueue[Job]) -> None:
+    while (job := jobs.get()) is not None:
+        function, done = job
+        tell: Callable[[Any], object] = done.set_result
+        try:
+            outcome = function()
+        except BaseException as exc:  # noqa: BLE001 - it is raised where the call is awaited
+            tell, outcome = done.set_exception, exc
+        with contextlib.suppress(RuntimeError):  # the event loop was stopped, and closed, meanwhile
+            done.get_loop().call_soon_threadsafe(tell, outcome)
+        del job, function, done, tell, outcome
 
 
 def in_background(work: Callable[[], Coroutine[Any, Any, None]], token: EventLoopToken) -> None:

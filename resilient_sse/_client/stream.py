@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Awaitable, Callable, Collection
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -17,6 +17,7 @@ from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallbac
 from resilient_sse._client.checkpointing import Ack, Start, position_in
 from resilient_sse._client.checkpointing import checkpoint_key as default_key
 from resilient_sse._client.log import redacted
+from resilient_sse._client.payloads import SKIPPED, OnInvalid, Payloads
 from resilient_sse._client.pump import Pump
 from resilient_sse._client.request import (
     Content,
@@ -27,7 +28,7 @@ from resilient_sse._client.request import (
 )
 from resilient_sse._client.transport import Transport, check_client, check_url
 from resilient_sse._core.backoff import Backoff, Delays
-from resilient_sse._core.checks import answered_at_once, check, check_callable, check_choice
+from resilient_sse._core.checks import check
 from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.events import Activity, ServerSentEvent
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from types import TracebackType
 
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
     from resilient_sse._client.transport import Auth, Client
     from resilient_sse._core.messages import Messages
     from resilient_sse._core.ports import CheckpointStore, Instrument, Observer
@@ -53,12 +56,16 @@ if TYPE_CHECKING:
     from resilient_sse._core.states import StreamState
     from resilient_sse._core.stats import StreamHealth, StreamStats
 
-__all__ = ["Invalid", "ResilientStream", "give_back", "take_ready"]
+    Item_co = TypeVarWithDefault("Item_co", default=ServerSentEvent, covariant=True)
+else:
+    Item_co = TypeVar(
+        "Item_co", covariant=True
+    )  # defaults are for type checkers, and Python has them from 3.13 on
+
+__all__ = ["Arguments", "Item_co", "ResilientStream", "give_back", "take_ready", "undecoded"]
 
 StateCallbackT = TypeVar("StateCallbackT", bound=StateCallback)
 GapCallbackT = TypeVar("GapCallbackT", bound=GapCallback)
-T = TypeVar("T")
-Invalid: TypeAlias = "Literal['raise', 'skip'] | Callable[[ServerSentEvent, Exception], T]"
 
 _DEFAULT_BACKOFF = Backoff()
 
@@ -69,80 +76,8 @@ _RANDOM = SystemRandom()
 _PATIENCE = 100
 
 
-class ResilientStream:
-    """
-    A Server-Sent Events subscription that stays alive: iterate over it.
-
-    It reconnects when a connection fails, ends or falls silent, resumes from the last event id, drops what the
-    server repeats, reports what it cannot give again, and says what it is doing.  One object spans many
-    connections and holds at most one at a time.
-
-    Use it with `async with` in services, so that the connection is closed whatever happens inside; a bare
-    `async for` is enough for scripts.  Durations are seconds; `None` switches a limit off.
-
-    Args:
-        url: An absolute `http` or `https` URL.
-        method: The HTTP method.
-        headers: The request headers, or a function, sync or async, that returns them at each attempt.
-        params: Query parameters behind those of *url*, or a function that returns them at each attempt.
-        content: The request body, or a function that returns it at each attempt.
-        json: A value to send as JSON.
-        auth: Credentials as the library of the client takes them.
-        client: Your own `AsyncClient` of httpx or httpx2.  It is never closed, and its timeouts are not used.
-        uds: The path of a Unix socket to connect to, whatever the host of *url* is.
-        compression: Ask for a compressed body.  Servers that do not flush after each event delay them.
-        last_event_id: The id to resume after, if nothing is stored.
-        resume_param: A query parameter that carries the id too, for servers that do not read the header.
-        cursor: Returns the position from an event, for streams whose ids do not tell it; `None` leaves it where
-            it was.  The event it is given has the position so far as its `last_event_id`.
-        resume: Returns what the next request changes, given the position and the head of the last answer, for
-            servers that are not resumed by the header; sync or async.  `resilient_sse.resume` has presets.
-        checkpoint: A store for the position of the last processed event.
-        checkpoint_key: The name of this consumer in the store; `None` makes one of method, scheme, host and path.
-        ack: `"auto"` commits an event when the next one is asked for; `"manual"` leaves that to `commit`.
-        commit_every: Save after so many processed events; more after a crash come again, but saves cost time.
-        commit_interval: Save after so many seconds, too, when the next event is asked for.
-        start: `"stored"` begins at the stored position, `"live"` ignores it.
-        connect_timeout: For a free slot of the client, for the connection, and for TLS, each.
-        stall_timeout: Silence after which the connection is replaced.  It runs only while the stream is being
-            asked for an event, and it bounds the wait for response headers too.
-        waiting_after: Silence after which the state is WAITING; `None` means five sixths of *stall_timeout*,
-            `math.inf` never.
-        event_timeout: Time without an event after which the connection is replaced, whatever else arrives.
-        stall_on: What ends a silence: any `"bytes"`, complete `"frames"` (comments included), or `"events"`.
-        backoff: The delays between attempts, or a function that returns a fresh series of them.
-        max_retries: How many attempts may fail in a row after the first; `None` for no limit.
-        max_server_delay: The most that `retry:` and `Retry-After` are heeded.
-        classify: Decides about a failure; what it returns `None` for is decided by default.
-        breaker: Shared by streams, it keeps them from a server that is down: one of them tries, the others wait.
-        dedup: `"auto"` drops a known id with known content on connections that resumed, and on others where ids
-            have done nothing but rise; never again once an id came twice on one connection with other content.
-            `"always"` drops every known one, `"replay"` only on connections that resumed, `"off"` none.
-        dedup_window: How many events are remembered for that.
-        sequence: Turns ids into numbers (`integers` for ids that count up by one) to check order and gaps.
-        heartbeat_events: Event types that only show life and are not delivered, unless *events* or *until* names
-            them.
-        events: Deliver only these types, or those for which this function is true.
-        until: The type of the event that completes the stream, or a function that tells; it is delivered,
-            whatever *events* says.
-        error_events: Event types, or a function that tells, by which the server says that the stream has failed.
-            Such an event is not delivered: it is a `StreamError`, which is retried like a failed attempt.
-        total: Reads from that event how many the server has sent before it, for `StreamStats.completion`.
-        on_eof: What a clean end of the response means: `"reconnect"` or `"complete"`.
-        max_event_bytes: The largest event to accept.
-        on_state_change: The first callback for state changes.
-        on_gap: The first callback for gaps.
-        observers: Functions that are told every fact, or instruments that make one for each stream.
-        messages: Texts over the defaults, or a function of the change that returns the text.
-        flight_recorder: How many of the last lines that came, without payloads, an error shows in `wire`.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument is out of its range.
-
-    Iterating raises `HandshakeError`, `StreamError`, `LimitExceededError`, `RetriesExhaustedError`,
-    `NotResumableError` and `CheckpointError`, and `RuntimeError` if two tasks iterate at once.
-    """
+class Arguments(Generic[Item_co]):
+    """The constructor of a stream, which the face for threads has as well."""
 
     @explained
     def __init__(
@@ -193,6 +128,8 @@ class ResilientStream:
         total: Total | None = None,
         on_eof: OnEof = "reconnect",
         max_event_bytes: int | None = 16 * 1024 * 1024,
+        decode: Callable[[str], Item_co] | None = None,
+        on_invalid: OnInvalid[Item_co] = "raise",
         # observation
         on_state_change: StateCallback | None = None,
         on_gap: GapCallback | None = None,
@@ -261,6 +198,9 @@ class ResilientStream:
             in_batches=not (observers or by_hand or options.looks_at_each),
         )
         self._ready = self._session.delivery.ready
+        self._payloads = None if decode is None else Payloads(decode, on_invalid, self._session)
+        if decode is None and on_invalid != "raise":
+            raise ValueError("on_invalid is about the data that decode does not take; give decode=")
         self._callbacks = Callbacks(observers, self._session.stats, where=self._where)
         if on_state_change is not None:
             self._callbacks.on_state(on_state_change)
@@ -277,6 +217,87 @@ class ResilientStream:
         )
         way = None if breaker is None else gate(breaker, url, _RANDOM.random)
         self._pump = Pump(self._session, request, transport, self._callbacks, self._position, gate=way)
+
+
+class ResilientStream(Arguments[Item_co]):
+    """
+    A Server-Sent Events subscription that stays alive: iterate over it.
+
+    It reconnects when a connection fails, ends or falls silent, resumes from the last event id, drops what the
+    server repeats, reports what it cannot give again, and says what it is doing.  One object spans many
+    connections and holds at most one at a time.
+
+    Use it with `async with` in services, so that the connection is closed whatever happens inside; a bare
+    `async for` is enough for scripts.  Durations are seconds; `None` switches a limit off.
+
+    Args:
+        url: An absolute `http` or `https` URL.
+        method: The HTTP method.
+        headers: The request headers, or a function, sync or async, that returns them at each attempt.
+        params: Query parameters behind those of *url*, or a function that returns them at each attempt.
+        content: The request body, or a function that returns it at each attempt.
+        json: A value to send as JSON.
+        auth: Credentials as the library of the client takes them.
+        client: Your own `AsyncClient` of httpx or httpx2.  It is never closed, and its timeouts are not used.
+        uds: The path of a Unix socket to connect to, whatever the host of *url* is.
+        compression: Ask for a compressed body.  Servers that do not flush after each event delay them.
+        last_event_id: The id to resume after, if nothing is stored.
+        resume_param: A query parameter that carries the id too, for servers that do not read the header.
+        cursor: Returns the position from an event, for streams whose ids do not tell it; `None` leaves it where
+            it was.  The event it is given has the position so far as its `last_event_id`.
+        resume: Returns what the next request changes, given the position and the head of the last answer, for
+            servers that are not resumed by the header; sync or async.  `resilient_sse.resume` has presets.
+        checkpoint: A store for the position of the last processed event.
+        checkpoint_key: The name of this consumer in the store; `None` makes one of method, scheme, host and path.
+        ack: `"auto"` commits an event when the next one is asked for; `"manual"` leaves that to `commit`.
+        commit_every: Save after so many processed events; more after a crash come again, but saves cost time.
+        commit_interval: Save after so many seconds, too, when the next event is asked for.
+        start: `"stored"` begins at the stored position, `"live"` ignores it.
+        connect_timeout: For a free slot of the client, for the connection, and for TLS, each.
+        stall_timeout: Silence after which the connection is replaced.  It runs only while the stream is being
+            asked for an event, and it bounds the wait for response headers too.
+        waiting_after: Silence after which the state is WAITING; `None` means five sixths of *stall_timeout*,
+            `math.inf` never.
+        event_timeout: Time without an event after which the connection is replaced, whatever else arrives.
+        stall_on: What ends a silence: any `"bytes"`, complete `"frames"` (comments included), or `"events"`.
+        backoff: The delays between attempts, or a function that returns a fresh series of them.
+        max_retries: How many attempts may fail in a row after the first; `None` for no limit.
+        max_server_delay: The most that `retry:` and `Retry-After` are heeded.
+        classify: Decides about a failure; what it returns `None` for is decided by default.
+        breaker: Shared by streams, it keeps them from a server that is down: one of them tries, the others wait.
+        dedup: `"auto"` drops a known id with known content on connections that resumed, and on others where ids
+            have done nothing but rise; never again once an id came twice on one connection with other content.
+            `"always"` drops every known one, `"replay"` only on connections that resumed, `"off"` none.
+        dedup_window: How many events are remembered for that.
+        sequence: Turns ids into numbers (`integers` for ids that count up by one) to check order and gaps.
+        heartbeat_events: Event types that only show life and are not delivered, unless *events* or *until* names
+            them.
+        events: Deliver only these types, or those for which this function is true.
+        until: The type of the event that completes the stream, or a function that tells; it is delivered,
+            whatever *events* says.
+        error_events: Event types, or a function that tells, by which the server says that the stream has failed.
+            Such an event is not delivered: it is a `StreamError`, which is retried like a failed attempt.
+        total: Reads from that event how many the server has sent before it, for `StreamStats.completion`.
+        on_eof: What a clean end of the response means: `"reconnect"` or `"complete"`.
+        max_event_bytes: The largest event to accept.
+        decode: Turns the data of an event into what the loop gets instead of the event: `json.loads`, or
+            `model_validate_json` of a model.  What it raises means that the data is invalid.
+        on_invalid: What becomes of an event with invalid data: `"raise"` raises `DecodeError`, `"skip"` leaves it
+            out, and a function of the event and the error returns what the loop gets.  The event that *until*
+            names is left out.
+        on_state_change: The first callback for state changes.
+        on_gap: The first callback for gaps.
+        observers: Functions that are told every fact, or instruments that make one for each stream.
+        messages: Texts over the defaults, or a function of the change that returns the text.
+        flight_recorder: How many of the last lines that came, without payloads, an error shows in `wire`.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of its range.
+
+    Iterating raises `HandshakeError`, `StreamError`, `LimitExceededError`, `RetriesExhaustedError`,
+    `NotResumableError`, `CheckpointError` and `DecodeError`, and `RuntimeError` if two tasks iterate at once.
+    """
 
     # What it is doing
 
@@ -340,22 +361,26 @@ class ResilientStream:
         """Iterate over the events."""
         return self
 
-    async def __anext__(self) -> ServerSentEvent:
-        """Wait for the next event; the one before is committed first."""
-        ready, pump = self._ready, self._pump
+    async def __anext__(self) -> Item_co:
+        """Wait for the next event, or for what `decode` makes of it; the one before is committed first."""
+        ready, pump, payloads = self._ready, self._pump, self._payloads
+        event: Any  # which is what is handed out, where nothing is decoded
         skipped = 0
         while True:
             while ready:  # what was judged already needs no scope, no clock and no lock: 0.2 us instead of 5
-                item = ready.popleft()
-                if type(item) is ServerSentEvent:
-                    pump.handed = item
-                    return item
-            other = await pump.next(asked=not skipped)
-            if other is None:
+                event = ready.popleft()
+                if type(event) is ServerSentEvent:
+                    pump.handed = event
+                    if payloads is None or (event := payloads.of(event)) is not SKIPPED:
+                        return event  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+            event = await pump.next(asked=not skipped)
+            if event is None:
                 raise StopAsyncIteration
-            if isinstance(other, ServerSentEvent):
-                return other
-            del other  # what it tells of may refer to this frame
+            if isinstance(event, ServerSentEvent) and (
+                payloads is None or (event := payloads.of(event)) is not SKIPPED
+            ):
+                return event  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+            del event  # what it tells of may refer to this frame
             skipped += 1
             if skipped % _PATIENCE == 0:
                 await checkpoint()  # a flood of comments must not hold the event loop
@@ -370,36 +395,21 @@ class ResilientStream:
             self._session.batches.tells_comments = True
         return Activities(self._pump.next)
 
-    def decoded(self, decoder: Callable[[str], T], *, invalid: Invalid[T] = "raise") -> AsyncIterator[T]:
+    async def commit(self, event: ServerSentEvent | None = None) -> None:
         """
-        Iterate over the events' data, decoded: by `json.loads`, or a model's `model_validate_json`.
+        Save *event*, or the last one that was handed out, as processed with everything before it.
 
-        Args:
-            decoder: Turns the data of one event into a value; what it raises means that the data is invalid.
-            invalid: `"raise"` raises that error, and iterating again goes on with the next event; `"skip"`
-                leaves the event out; a function is given the event and the error and returns a value instead.
-
-        Raises:
-            TypeError: *decoder* cannot be called.
-            ValueError: *invalid* is none of these.
-        """
-        check_callable("decoder", decoder)
-        if callable(invalid):
-            check_callable("invalid", invalid)
-        else:
-            check_choice("invalid", invalid, ("raise", "skip"))
-        return Decoded(self.__anext__, decoder, invalid)
-
-    async def commit(self, event: ServerSentEvent) -> None:
-        """
-        Save *event* as processed, with everything before it; for `ack="manual"`.
+        It is for `ack="manual"`.
 
         Raises:
             CheckpointError: It was not saved.
-            RuntimeError: The stream has no checkpoint, or commits automatically.
+            RuntimeError: The stream has no checkpoint, commits automatically, or has handed out no event yet.
         """
         if self._position is None:
             raise RuntimeError("commit() needs a stream with checkpoint=")
+        event = self._pump.handed if event is None else event
+        if event is None:
+            raise RuntimeError("commit() came before the first event: there is nothing to save")
         await self._position.commit(event)
 
     def restart(self) -> None:
@@ -463,6 +473,11 @@ class ResilientStream:
             self._pump.handed = handed
             self._session.delivery.caught_up = False
 
+    def _undecoded(self) -> Payloads[Item_co] | None:
+        """Hand out events from now on; the face for threads decodes them in the thread that consumes them."""
+        payloads, self._payloads = self._payloads, None
+        return payloads
+
     def __del__(self) -> None:
         """Close a connection that was left open, and warn about it."""
         pump = getattr(self, "_pump", None)
@@ -475,9 +490,13 @@ class ResilientStream:
         return f"<ResilientStream {self._where} {self.state.value}>"
 
 
-# The seam for what hands events on in batches.
+# The seam for what hands events on in batches, and in another thread.
+take_ready: Callable[[ResilientStream[Any], int], list[ServerSentEvent]]
 take_ready = ResilientStream._take_ready  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+give_back: Callable[[ResilientStream[Any], Collection[Activity], ServerSentEvent | None], None]
 give_back = ResilientStream._give_back  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+undecoded: Callable[[ResilientStream[Any]], Payloads[Any] | None]
+undecoded = ResilientStream._undecoded  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 class Activities:
@@ -500,33 +519,3 @@ class Activities:
         if item is None:
             raise StopAsyncIteration
         return item
-
-
-class Decoded(Generic[T]):
-    """The iterator behind `ResilientStream.decoded`."""
-
-    def __init__(
-        self, take: Callable[[], Awaitable[ServerSentEvent]], decoder: Callable[[str], T], invalid: Invalid[T]
-    ) -> None:
-        self._take = take
-        self._decoder = decoder
-        self._invalid = invalid
-
-    def __aiter__(self) -> Self:
-        """Iterate over the decoded payloads."""
-        return self
-
-    async def __anext__(self) -> T:
-        """Wait for the next event and decode its data."""
-        while True:
-            event = await self._take()
-            try:
-                try:
-                    return answered_at_once("decoder", self._decoder(event.data))
-                except Exception as exc:
-                    if callable(self._invalid):
-                        return self._invalid(event, exc)
-                    if self._invalid == "raise":
-                        raise
-            except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
-                raise RuntimeError("a function given to decoded() raised StopAsyncIteration") from exc

@@ -8,6 +8,7 @@ ResilientSSEError
 │   └── BadContentTypeError     it is not text/event-stream
 ├── ConnectionLostError         a connection failed; seen as a cause
 ├── StreamError                 an event of the stream says that it failed
+├── DecodeError                 the data of an event is not what `decode` takes
 ├── LimitExceededError          the server sent more than a limit allows
 ├── RetriesExhaustedError       the retry budget is spent
 ├── NotResumableError           sending the request again would not be faithful
@@ -164,6 +165,26 @@ class StreamError(ResilientSSEError):
 
     def __init__(self, event: ServerSentEvent) -> None:
         super().__init__(f"the server has sent an error: an event of type {event.event[:40]!r}")
+        self.event = event
+
+
+class DecodeError(ResilientSSEError):
+    """
+    The data of an event is not what `decode` takes; what that has raised is the `__cause__`.
+
+    Asking for the next event goes on behind this one, and commits it as it would any other.  If the error leaves
+    the block of the stream, it is not committed.
+
+    Attributes:
+        event: That event, as it came.
+    """
+
+    def __init__(self, event: ServerSentEvent, error: Exception) -> None:
+        which = "an event without an id" if event.id is None else f"the event with the id {event.id[:80]!r}"
+        super().__init__(
+            f"decode has raised {type(error).__name__} for {which}, of type {event.event[:40]!r}; "
+            "on_invalid says what to do with such events"
+        )
         self.event = event
 
 

@@ -35,6 +35,7 @@ class StreamStats:
         heartbeats: Events of a heartbeat type.
         filtered: Events that the `events` filter held back.
         id_conflicts: Events that bore a known id with other content; they are delivered.
+        invalid: Delivered events whose data could not be decoded, whatever `on_invalid` made of them.
         unusable_ids: Ids that no header can carry; the last good one stays the resume point.
         partial: Blocks cut by the end of a connection and thrown away.
         gaps: Gaps reported.
@@ -65,6 +66,7 @@ class StreamStats:
     heartbeats: int = 0
     filtered: int = 0
     id_conflicts: int = 0
+    invalid: int = 0
     unusable_ids: int = 0
     partial: int = 0
     gaps: int = 0

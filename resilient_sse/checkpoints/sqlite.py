@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from resilient_sse._client.backends import in_thread
+from resilient_sse._client.backends import WorkerThread
 from resilient_sse._core.errors import CheckpointError, moved
 from resilient_sse._core.ports import Checkpoint
 
@@ -70,6 +70,7 @@ class SQLiteCheckpoint:
         if self._path in ("", ":memory:"):
             raise ValueError("path must name a file; for positions in memory there is MemoryCheckpoint()")
         self._path = os.path.abspath(self._path)  # noqa: PTH100 - a program may change its directory later
+        self._thread = WorkerThread()
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._process = 0
@@ -86,7 +87,7 @@ class SQLiteCheckpoint:
             row = database.execute(_LOAD, (key,)).fetchone()
             return None if row is None else Checkpoint(*row)
 
-        return await in_thread(lambda: self._run(key, load))
+        return await self._thread.call(lambda: self._run(key, load))
 
     async def save(self, key: str, last_event_id: str, *, expected: Checkpoint | None) -> Checkpoint:
         """
@@ -107,7 +108,7 @@ class SQLiteCheckpoint:
                 raise moved(key)
             return Checkpoint(last_event_id, 1 if expected is None else expected.version + 1)
 
-        return await in_thread(lambda: self._run(key, save))
+        return await self._thread.call(lambda: self._run(key, save))
 
     def close(self) -> None:
         """Close the file; it may be used again, which opens it again."""

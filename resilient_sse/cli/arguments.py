@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import click
 
-__all__ = [
-    "ABOVE_ZERO",
-    "COUNT",
-    "COUNT_OR_NONE",
-    "DEBUG",
-    "NOT_NEGATIVE",
-    "SECONDS_OR_NONE",
-    "SETTINGS",
+__all__ = ["ABOVE_ZERO", "COUNT", "COUNT_OR_NONE", "DEBUG", "NOT_NEGATIVE", "SECONDS_OR_NONE", "SETTINGS"]
+__all__ += [
     "Command",
     "Number",
     "Parsed",
@@ -26,12 +20,8 @@ __all__ = [
     "host_and_port",
     "json_option",
     "option",
-    "plain_option",
-    "quiet_option",
-    "refuse",
-    "seed_option",
-    "stdin_option",
 ]
+__all__ += ["plain_option", "quiet_option", "refuse", "seed_option", "stdin_option"]
 
 _MAX_PORT = 65_535
 _MOST = 2**63 - 1

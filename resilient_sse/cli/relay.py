@@ -66,8 +66,6 @@ def relay(
         refuse("URL, --to and --stream are needed, or --config")
     import anyio
 
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("resilient_sse").setLevel(logging.INFO)
     if config is not None:
         from resilient_sse.relay import load_config, run_worker
 
@@ -103,6 +101,8 @@ async def _ending(work: Coroutine[Any, Any, None]) -> Exit:
 
     from resilient_sse import ResilientSSEError
 
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("resilient_sse").setLevel(logging.INFO)
     try:
         await work
     except ResilientSSEError as error:

@@ -8,7 +8,7 @@ import re
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -28,14 +28,6 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
-
-
-class Asked(TypedDict):
-    """The arguments of a stream that make its request."""
-
-    method: str
-    headers: list[tuple[str, str]]
-    content: bytes | None
 
 
 def _url(text: str) -> str:
@@ -113,13 +105,15 @@ def request_options(function: Function) -> Function:
     return function
 
 
-def request_of(method: str | None, headers: Sequence[tuple[str, str]], data: Sequence[bytes]) -> Asked:
-    """Return the request that the options make: as with curl, a body is a form unless a header says otherwise."""
+def request_of(
+    method: str | None, headers: Sequence[tuple[str, str]], data: Sequence[bytes]
+) -> dict[str, Any]:
+    """Return the arguments of a stream; as with curl, a body is a form unless a header says otherwise."""
     given = [*headers]
     if data and "content-type" not in {name.lower() for name, _ in given}:
         given.append(("Content-Type", "application/x-www-form-urlencoded"))
     content = b"&".join(data) if data else None
-    return Asked(method=method or ("POST" if data else "GET"), headers=given, content=content)
+    return {"method": method or ("POST" if data else "GET"), "headers": given, "content": content}
 
 
 def client_of(

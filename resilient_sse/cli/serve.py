@@ -164,26 +164,19 @@ def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> 
 
 
 def _made(
-    *,
-    store: str,
-    history: int | None,
-    rate_limit: tuple[int, float] | None,
-    publish: int | None,
-    rate: float | None,
-    users: int | None,
-    size: int | None,
-    complete: bool,
-    **given: Any,
+    *, store: str, history: int | None, rate_limit: tuple[int, float] | None, **given: Any
 ) -> ReferenceServer:
     """Make a server with its store and its publisher; the rest that is *given* has the names of its arguments."""
     from resilient_sse.testing.server import RateLimit, ReferenceServer
     from resilient_sse.testing.server.publisher import Publisher
 
+    count, *publishing = (given.pop(name) for name in ("publish", "rate", "users", "size", "complete"))
     limit = RateLimit(*rate_limit) if rate_limit else None
     server = ReferenceServer(_opened(store, history), rate_limit=limit, **given)
-    if publish is not None:
+    if count is not None:
+        rate, users, size, complete = publishing
         Publisher(
-            count=publish, rate=rate or 1.0, users=users or 1, size=size or 100, complete=complete
+            count=count, rate=rate or 1.0, users=users or 1, size=size or 100, complete=complete
         ).attach(server)
     return server
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import socket
@@ -41,7 +42,6 @@ Row: TypeAlias = dict[str, Any]
 Look: TypeAlias = dict[str, Any]
 """One look at a program: `process`, and its streams as `rows`."""
 
-_SORTS: Final = ("trouble", "name", "rate", "age", "lag", "lost", "reconnects")
 _PATIENCE: Final = 3.0
 _PIPE_WIDTH: Final = 140
 _REDRAW_SECONDS: Final = 0.25
@@ -63,6 +63,17 @@ _STYLES: Final = {
     _UNASKED: "dim",
 }
 _TROUBLE: Final = ("error", "reconnecting", "waiting", "connecting", "connected", "closed")
+_ORDERS: Final[dict[str, Callable[[Row], float]]] = {
+    "trouble": lambda row: _TROUBLE.index(row["state"]) - row["attempt"] / (row["attempt"] + 1),
+    "name": lambda _: 0,
+    "rate": lambda row: -(row.get("events_per_second") or 0),
+    "age": lambda row: -math.inf if row["eventless_for"] is None else -row["eventless_for"],
+    "lag": lambda row: math.inf if row["lag"] is None else -row["lag"],
+    "lost": lambda row: -row["stats"].get("lost", 0),
+    "reconnects": lambda row: -row["stats"].get("reconnects", 0),
+}
+"""What puts the worst first; ties go by name."""
+_SORTS: Final = tuple(_ORDERS)
 
 
 class _GoneError(Exception):
@@ -130,19 +141,19 @@ def top(
 
 
 def _sockets() -> list[Path]:
-    from resilient_sse.monitoring.console import places
+    from resilient_sse.monitoring.console import sockets
 
-    return places.sockets() if hasattr(os, "geteuid") else []  # elsewhere there are no such sockets
+    return sockets() if hasattr(os, "geteuid") else []  # elsewhere there are no such sockets
 
 
 def _socket_of(pid: int) -> Path:
     """Return where a process listens."""
-    from resilient_sse.monitoring.console import places
+    from resilient_sse.monitoring.console import directory, pid_of
 
-    found = [path for path in _sockets() if places.pid_of(path) == pid]
+    found = [path for path in _sockets() if pid_of(path) == pid]
     if not found:
         raise _GoneError(
-            f"process {pid} has no console in {places.directory()}; "
+            f"process {pid} has no console in {directory()}; "
             "if it listens elsewhere, give the path or HOST:PORT"
         )
     if len(found) > 1:
@@ -153,18 +164,18 @@ def _socket_of(pid: int) -> Path:
 
 def _list(*, as_json: bool) -> int:
     """Tell which programs can be watched; what listens and does not answer may be the one that is looked for."""
-    from resilient_sse.monitoring.console import places
+    from resilient_sse.monitoring.console import answers, pid_of
 
     found = False
     for path in _sockets():
-        pid = places.pid_of(path)
+        pid = pid_of(path)
         try:
             process = _ask(path)["process"]
             told = {name: process[name] for name in ("program", "streams", "failed")}
             streams = f"{process['streams']} stream{'s' * (process['streams'] != 1)}"
             words = f"{_clean(process['program']):<24}  {streams:<12}"
         except _GoneError as error:
-            if not isinstance(error, _HeldUpError) and not places.answers(path):
+            if not isinstance(error, _HeldUpError) and not answers(path):
                 path.unlink(missing_ok=True)  # it was killed, and could not do so itself
                 continue
             words = str(error).removeprefix(f"{path} ")
@@ -329,35 +340,15 @@ _COLUMNS: Final = (
 """What stands behind the name, from left to right."""
 
 
-def _order(row: Row, sort: str) -> tuple[float, str, int]:
-    """Return what puts the worst first; ties go by name."""
-    worst: Callable[[], float] = {
-        "trouble": lambda: _TROUBLE.index(row["state"]) - row["attempt"] / (row["attempt"] + 1),
-        "name": lambda: 0,
-        "rate": lambda: -(row.get("events_per_second") or 0),
-        "age": lambda: -float("inf") if row["eventless_for"] is None else -row["eventless_for"],
-        "lag": lambda: float("inf") if row["lag"] is None else -row["lag"],
-        "lost": lambda: -row["stats"].get("lost", 0),
-        "reconnects": lambda: -row["stats"].get("reconnects", 0),
-    }[sort]
-    return worst(), row["name"], row["number"]
-
-
 def _picture(look: Look, *, width: int, height: int = 0, sort: str = "trouble", trouble: str = "") -> Group:
-    """
-    Draw.
-
-    Args:
-        look: What is shown.
-        width: Cells that no line exceeds.
-        height: Lines that are not exceeded, within reason; 0 shows every stream.
-        sort: What comes first.
-        trouble: Why it could not be looked at again; it stands in the place of the first line.
-    """
+    """Draw within *width* cells and *height* lines, 0 being any; *trouble* takes the place of the first line."""
     from rich.console import Group
     from rich.text import Text
 
-    process, rows = look["process"], sorted(look["rows"], key=lambda row: _order(row, sort))
+    process, rows = (
+        look["process"],
+        sorted(look["rows"], key=lambda row: (_ORDERS[sort](row), row["name"], row["number"])),
+    )
     head = f"{_clean(process['program'])}  process {process['pid']}  watched for {_age(process['up'])}"
     states = Counter(map(_standing, rows))
     failed, gone = process["failed"], process["attached"] - process["streams"]

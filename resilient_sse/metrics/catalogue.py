@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from resilient_sse._core.states import Category, Reason, StreamState
@@ -18,7 +17,7 @@ from resilient_sse._core.states import Category, Reason, StreamState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BY_NAME", "CONTRACT", "METRICS", "Kind", "Metric"]
+__all__ = ["CONTRACT", "METRICS", "Kind", "Metric"]
 
 
 class Kind(Enum):
@@ -44,7 +43,6 @@ class Metric:
         help: One sentence for people.
         buckets: The upper bounds of a histogram's buckets, without `+Inf`.
         labels: Its own labels, each with the closed list of its values; the caller's labels come on top.
-        contract: Whether the name is one of the seven that may never change.
     """
 
     kind: Kind
@@ -52,8 +50,7 @@ class Metric:
     name: str
     help: str
     buckets: tuple[float, ...] = ()
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    contract: bool = False
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
 _counter = partial(Metric, Kind.COUNTER)
@@ -62,17 +59,11 @@ _gauge = partial(Metric, Kind.GAUGE)
 _histogram = partial(Metric, Kind.HISTOGRAM)
 _seconds = partial(_histogram, "s")
 
-_CATEGORY: Final = MappingProxyType({"category": tuple(category.value for category in Category)})
-_GAP_KIND: Final = MappingProxyType({"kind": ("hole", "reset", "unresumable")})
-_STATE: Final = MappingProxyType(
-    {"state": tuple(state.value for state in StreamState if state is not StreamState.CLOSED)}
-)
 # Why a connection that was up can be lost; for other reasons attempts fail or streams end.
 _LOSSES: Final = (
     *(Reason.EOF, Reason.RESET, Reason.STALL, Reason.EVENT_TIMEOUT, Reason.PROTOCOL),
     *(Reason.SERVER, Reason.RESTART, Reason.AGE, Reason.GAP),
 )
-_LOSS: Final = MappingProxyType({"reason": tuple(reason.value for reason in _LOSSES)})
 
 # 1 to 5 s: the stages of the backoff and the three targets of the report (mean 5, p95 4.2, p99 4.8).
 _RECONNECT_MS: Final = (
@@ -94,41 +85,32 @@ STREAM_COMPLETION_RATE: Final = _gauge(
     "Unique events received per events sent, in percent, over all streams of this process that are "
     "open or ended in the last 5 minutes and of which it is known what was sent; absent when it is "
     "known of none.",
-    contract=True,
 )
 RECONNECT_TIME_MS: Final = _histogram(
     "ms",
     "sse_reconnect_time_ms",
     "From the notice of a lost connection to the first new event (t4 - t2), in milliseconds.",
     _RECONNECT_MS,
-    contract=True,
 )
 DUPLICATE_EVENTS: Final = _events(
-    "sse_duplicate_events_total", "Events dropped because they had been received before.", contract=True
+    "sse_duplicate_events_total", "Events dropped because they had been received before."
 )
 TOTAL_EVENTS_RECEIVED: Final = _events(
     "sse_total_events_received",
     "Data events dispatched by the server, duplicates and filtered ones included, heartbeats not.  "
     "It only rises, though its type is gauge: a counter's name would have to end in _total.",
-    contract=True,
 )
 USER_VISIBLE_ERRORS: Final = _counter(
     "{error}",
     "sse_user_visible_errors_total",
     "Errors that a state change showed, by category.",
-    labels=_CATEGORY,
-    contract=True,
+    labels={"category": tuple(category.value for category in Category)},
 )
 STREAMS_STARTED: Final = _counter(
-    "{stream}",
-    "sse_streams_started_total",
-    "Streams that were iterated; reconnects do not count.",
-    contract=True,
+    "{stream}", "sse_streams_started_total", "Streams that were iterated; reconnects do not count."
 )
 MESSAGE_LOSS: Final = _events(
-    "sse_message_loss_total",
-    "Events known to be lost for good, after the server was asked for them again.",
-    contract=True,
+    "sse_message_loss_total", "Events known to be lost for good, after the server was asked for them again."
 )
 
 RECOVERY: Final = _seconds(
@@ -194,7 +176,10 @@ UNKNOWN_LOSSES: Final = _counter(
     "{gap}", "sse_client_unknown_losses_total", "Gaps of which nobody can know how many events they hold."
 )
 GAPS: Final = _counter(
-    "{gap}", "sse_client_gaps_total", "Gaps reported to the program, by kind.", labels=_GAP_KIND
+    "{gap}",
+    "sse_client_gaps_total",
+    "Gaps reported to the program, by kind.",
+    labels={"kind": ("hole", "reset", "unresumable")},
 )
 ID_CONFLICTS: Final = _events(
     "sse_client_id_conflicts_total", "Events that bore a known id with other content; they are delivered."
@@ -216,7 +201,7 @@ STREAMS: Final = _gauge(
     "{stream}",
     "sse_client_streams",
     "Streams that were iterated and are not closed, by state.",
-    labels=_STATE,
+    labels={"state": tuple(state.value for state in StreamState if state is not StreamState.CLOSED)},
 )
 STREAMS_WITH_ERRORS: Final = _counter(
     "{stream}", "sse_client_streams_with_errors_total", "Streams that have shown at least one error."
@@ -233,7 +218,7 @@ RECONNECTS: Final = _counter(
     "{connection}",
     "sse_client_reconnects_total",
     "Connections after the first of their stream, by the reason for which the one before was lost.",
-    labels=_LOSS,
+    labels={"reason": tuple(reason.value for reason in _LOSSES)},
 )
 FAILED_ATTEMPTS: Final = _counter(
     "{attempt}", "sse_client_failed_attempts_total", "Attempts to open a connection that failed."
@@ -254,8 +239,5 @@ METRICS: Final[tuple[Metric, ...]] = tuple(
 )
 """All of them, the contract first."""
 
-CONTRACT: Final[tuple[Metric, ...]] = tuple(metric for metric in METRICS if metric.contract)
+CONTRACT: Final = tuple(metric for metric in METRICS if not metric.name.startswith("sse_client_"))
 """The seven whose names may never change."""
-
-BY_NAME: Final[Mapping[str, Metric]] = MappingProxyType({metric.name: metric for metric in METRICS})
-"""Each metric by its name."""

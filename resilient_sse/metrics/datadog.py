@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakValueDictionary
 
 from resilient_sse._client.log import logger
+from resilient_sse._core.checks import check
 from resilient_sse.metrics.catalogue import RECOVERY, Kind
 from resilient_sse.metrics.feeding import Feeder
 from resilient_sse.metrics.labels import Labelled
@@ -93,10 +94,8 @@ class DatadogMetrics(Labelled):
                 "statsd must be a client such as datadog.DogStatsd('127.0.0.1', 8125), or None for "
                 f"datadog.statsd, not {statsd!r}"
             )
-        if isinstance(interval, bool) or not isinstance(interval, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"interval must be a positive number of seconds, not {interval!r}")
-        if not (isfinite(interval) and interval > 0):
-            raise ValueError(f"interval must be a positive number of seconds, not {interval!r}")
+        positive = "a positive number of seconds"
+        check("interval", interval, (int, float), positive, lambda seconds: isfinite(seconds) and seconds > 0)
         super().__init__(labels)
         client = default_statsd if statsd is None else statsd
         with _making:

@@ -15,6 +15,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
+from resilient_sse._core.checks import check
 from resilient_sse.metrics.catalogue import (
     METRICS,
     RECENT_EXPECTED_EVENTS,
@@ -82,10 +83,8 @@ class PrometheusMetrics(Labelled):
     def __init__(
         self, registry: CollectorRegistry | None = None, *, labels: LabelValues | None = None
     ) -> None:
-        if not isinstance(registry, CollectorRegistry | None):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(
-                f"registry must be a CollectorRegistry of prometheus_client, or None for its own, not {registry!r}"
-            )
+        wanted = "a CollectorRegistry of prometheus_client, or None for its own"
+        check("registry", registry, (CollectorRegistry, type(None)), wanted)
         super().__init__(labels)
         # The files of multi-process mode are the process', whatever the registry; two writers would spoil them.
         shared = REGISTRY if registry is None or MULTIPROCESS else registry

@@ -15,8 +15,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from resilient_sse.metrics.catalogue import Metric
-from resilient_sse.monitoring.alerts import ALERTS, Severity
-from resilient_sse.monitoring.measures import Mean, Quantile, Rise, Share, Value
+from resilient_sse.monitoring.alerts import ALERTS, Mean, Quantile, Rise, Severity, Share, Value
 from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, alert_annotations, duration
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ import json
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from resilient_sse.metrics import catalogue
-from resilient_sse.monitoring.alerts import ALERTS, SLOS
-from resilient_sse.monitoring.measures import Mean, Quantile, Share
+from resilient_sse.monitoring.alerts import ALERTS, SLOS, Mean, Quantile, Share
 from resilient_sse.monitoring.prometheus_rules import Scope, promql, recorded
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["grafana_dashboard"]
 
 _Panel: TypeAlias = dict[str, object]
-"""A panel, without its place."""
+"""A panel, without its place, or a part of one."""
 _Lines: TypeAlias = "Sequence[tuple[str, float | None]]"
 """Thresholds: each colour counts from its value upwards; `None` stands for the lowest value."""
 
@@ -32,6 +31,7 @@ _ANY: Final = 0.0  # a measure's own window gives way to that of the scope
 _ALARM: Final = {alert.name: alert.threshold for alert in ALERTS}
 _SLO: Final = {slo.name: slo for slo in SLOS}
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+_GREEN: Final = ("green", None)
 _COLUMNS: Final = 24
 _SIZES: Final = {"stat": (6, 4), "state-timeline": (24, 6), "timeseries": (12, 8)}
 """Width and height of panels by type, in the units of Grafana's grid."""
@@ -50,8 +50,8 @@ def grafana_dashboard(labels: Sequence[str] = ()) -> str:
         "editable": True,
         "graphTooltip": 1,
         "refresh": "30s",
-        "time": {"from": "now-6h", "to": "now"},
         "timezone": "browser",
+        "time": {"from": "now-6h", "to": "now"},
         "templating": {
             "list": [
                 {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source"},
@@ -59,30 +59,24 @@ def grafana_dashboard(labels: Sequence[str] = ()) -> str:
             ]
         },
         "annotations": {"list": []},
-        "panels": _placed([*_objectives(), *_health(selector), *_faults(selector), *_traffic(selector)]),
+        "panels": _placed([*_objectives(), *_details(selector)]),
     }
     return json.dumps(dashboard, indent=2) + "\n"
 
 
 def _variable(label: str) -> dict[str, object]:
     query = f"label_values({catalogue.STREAMS_STARTED.name}, {label})"
-    return {
-        "name": label,
-        "label": label,
-        "type": "query",
-        "datasource": _SOURCE,
-        "query": {"query": query, "refId": label},
-        "refresh": 2,
-        "sort": 1,
-        "multi": True,
-        "includeAll": True,
-        "allValue": ".*",
-        "current": {"text": "All", "value": "$__all"},
-    }
+    variable: _Panel = {"name": label, "label": label, "type": "query", "datasource": _SOURCE}
+    variable |= {"query": {"query": query, "refId": label}, "refresh": 2, "sort": 1}
+    variable |= {"multi": True, "includeAll": True, "allValue": ".*"}
+    return variable | {"current": {"text": "All", "value": "$__all"}}
 
 
 def _objectives() -> list[_Panel]:
     """Return whether the day's targets are met: green where they are; from recording rules, so not by process."""
+    options: _Panel = {"colorMode": "background", "graphMode": "none"}
+    options |= dict.fromkeys(("justifyMode", "orientation", "textMode"), "auto")
+    options["reduceOptions"] = {"calcs": ["lastNotNull"], "fields": "", "values": False}
     panels: list[_Panel] = []
     for name, title, unit in (
         ("sse_stream_completion_rate", "Completion, 1 day", "percent"),
@@ -95,21 +89,21 @@ def _objectives() -> list[_Panel]:
         below, above = ("red", "green") if slo.relation == ">=" else ("green", "red")
         limit = slo.target if slo.relation != "<=" else slo.target + 1e-9
         queries = {"{{job}}": f'{recorded(slo, "1d")}{{job=~"$job"}}'}
-        options: dict[str, object] = {
-            "colorMode": "background",
-            "graphMode": "none",
-            "justifyMode": "auto",
-            "orientation": "auto",
-            "textMode": "auto",
-            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-        }
         panel = _panel("stat", title, unit, queries, ((below, None), (above, limit)), options, {})
         panels.append({**panel, "description": f"Promised: {slo.condition}"})
     return panels
 
 
-def _health(selector: str) -> list[_Panel]:
+def _details(selector: str) -> list[_Panel]:
+    """Return the health of the streams, their faults and their traffic, as far as the *selector* chooses them."""
     scope = Scope(selector=selector, window=_WINDOW, total=True)
+
+    def by(label: str, metric: Metric) -> dict[str, str]:
+        return {f"{{{{{label}}}}}": f"sum by ({label}) (increase({metric.name}{selector}[{_WINDOW}]))"}
+
+    def rate(metric: Metric) -> str:
+        return f"sum(rate({metric.name}{selector}[{_WINDOW}]))"
+
     states = {"{{state}}": f"sum by (state) ({catalogue.STREAMS.name}{selector})"}
     sent, arrived = catalogue.RECENT_EXPECTED_EVENTS, catalogue.RECENT_EXPECTED_EVENTS_RECEIVED
     completion = {
@@ -123,94 +117,62 @@ def _health(selector: str) -> list[_Panel]:
     }
     times["mean"] = promql(Mean(catalogue.RECONNECT_TIME_MS, _ANY), scope)
     limits = (
-        ("green", None),
+        _GREEN,
         ("yellow", _SLO["sse_reconnect_time_p95_ms"].target),
         ("orange", _SLO["sse_reconnect_time_p99_ms"].target),
         ("red", _ALARM["SSEReconnectLatencyHigh"]),
     )
-    timeline: dict[str, object] = {
-        "showValue": "auto",
-        "rowHeight": 0.9,
-        "mergeValues": True,
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
-        "tooltip": {"mode": "single", "sort": "none"},
-    }
-    custom: dict[str, object] = {"fillOpacity": 70, "lineWidth": 0}
-    present = ("transparent", None), ("blue", 1)
-    return [
-        _panel("state-timeline", "State of streams", "short", states, present, timeline, custom),
-        _curves("Streams", "short", states, stacked=True),
-        _curves("Completion", "percent", completion, (("red", None), ("orange", alarm), ("green", promised))),
-        _curves("Reconnect time", "ms", times, limits),
-        _curves("Reconnects by reason", "short", _by("reason", catalogue.RECONNECTS, selector), stacked=True),
-    ]
-
-
-def _faults(selector: str) -> list[_Panel]:
-    scope = Scope(selector=selector, window=_WINDOW, total=True)
     loss = {
         "events lost": scope.rise(catalogue.MESSAGE_LOSS),
         "losses of unknown size": scope.rise(catalogue.UNKNOWN_LOSSES),
     }
-    share = Share(catalogue.DUPLICATE_EVENTS, catalogue.TOTAL_EVENTS_RECEIVED, _ANY)
-    stalls = {"all": scope.rise(catalogue.STALLS), "repeated": scope.rise(catalogue.REPEATED_STALLS)}
-    errors = _by("category", catalogue.USER_VISIBLE_ERRORS, selector)
-    return [
-        _curves("Loss", "short", loss, (("green", None), ("red", _ALARM["SSEMessageLoss"]))),
-        _curves(
-            "Duplicates",
-            "percent",
-            {"of the events received": promql(share, scope)},
-            (("green", None), ("orange", _ALARM["SSEDuplicateRateHigh"])),
-        ),
-        _curves("Errors by category", "short", errors, stacked=True),
-        _curves("Stalls", "short", stalls),
-    ]
-
-
-def _traffic(selector: str) -> list[_Panel]:
-    scope = Scope(selector=selector, window=_WINDOW, total=True)
-    kinds = {
-        "delivered": catalogue.EVENTS_DELIVERED,
-        "duplicates": catalogue.DUPLICATE_EVENTS,
-        "filtered": catalogue.EVENTS_FILTERED,
-        "heartbeats": catalogue.HEARTBEATS,
-        "received": catalogue.RECEIVED_BYTES,
+    duplicates = Share(catalogue.DUPLICATE_EVENTS, catalogue.TOTAL_EVENTS_RECEIVED, _ANY)
+    repeated = {"of the events received": promql(duplicates, scope)}
+    events = {
+        "delivered": rate(catalogue.EVENTS_DELIVERED),
+        "duplicates": rate(catalogue.DUPLICATE_EVENTS),
+        "filtered": rate(catalogue.EVENTS_FILTERED),
+        "heartbeats": rate(catalogue.HEARTBEATS),
     }
-    rates = {name: f"sum(rate({metric.name}{selector}[{_WINDOW}]))" for name, metric in kinds.items()}
-    received = {"received": rates.pop("received")}
     started = {
         "streams started": scope.rise(catalogue.STREAMS_STARTED),
         "failed attempts": scope.rise(catalogue.FAILED_ATTEMPTS),
     }
+    timeline = {**_shown("single", "none"), "showValue": "auto", "rowHeight": 0.9, "mergeValues": True}
+    filled: _Panel = {"fillOpacity": 70, "lineWidth": 0}
+    present = ("transparent", None), ("blue", 1)
+    by_reason, by_category = by("reason", catalogue.RECONNECTS), by("category", catalogue.USER_VISIBLE_ERRORS)
+    stalls = {"all": scope.rise(catalogue.STALLS), "repeated": scope.rise(catalogue.REPEATED_STALLS)}
     return [
-        _curves("Events", "eps", rates, stacked=True),
-        _curves("Bytes", "Bps", received),
+        _panel("state-timeline", "State of streams", "short", states, present, timeline, filled),
+        _curves("Streams", "short", states, stacked=True),
+        _curves("Completion", "percent", completion, (("red", None), ("orange", alarm), ("green", promised))),
+        _curves("Reconnect time", "ms", times, limits),
+        _curves("Reconnects by reason", "short", by_reason, stacked=True),
+        _curves("Loss", "short", loss, (_GREEN, ("red", _ALARM["SSEMessageLoss"]))),
+        _curves("Duplicates", "percent", repeated, (_GREEN, ("orange", _ALARM["SSEDuplicateRateHigh"]))),
+        _curves("Errors by category", "short", by_category, stacked=True),
+        _curves("Stalls", "short", stalls),
+        _curves("Events", "eps", events, stacked=True),
+        _curves("Bytes", "Bps", {"received": rate(catalogue.RECEIVED_BYTES)}),
         _curves("Starts and attempts", "short", started),
     ]
-
-
-def _by(label: str, metric: Metric, selector: str) -> dict[str, str]:
-    return {f"{{{{{label}}}}}": f"sum by ({label}) (increase({metric.name}{selector}[{_WINDOW}]))"}
 
 
 def _curves(
     title: str, unit: str, queries: Mapping[str, str], lines: _Lines = (), *, stacked: bool = False
 ) -> _Panel:
     """Return curves over time, with dashed lines at the thresholds."""
-    custom: dict[str, object] = {
-        "drawStyle": "line",
-        "lineWidth": 1,
-        "fillOpacity": 25 if stacked else 5,
-        "showPoints": "auto",
-        "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
-        "thresholdsStyle": {"mode": "dashed" if lines else "off"},
-    }
-    options: dict[str, object] = {
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
-        "tooltip": {"mode": "multi", "sort": "desc"},
-    }
-    return _panel("timeseries", title, unit, queries, lines or (("green", None),), options, custom)
+    custom: _Panel = {"drawStyle": "line", "lineWidth": 1, "showPoints": "auto"}
+    custom |= {"fillOpacity": 25 if stacked else 5, "thresholdsStyle": {"mode": "dashed" if lines else "off"}}
+    custom["stacking"] = {"mode": "normal" if stacked else "none", "group": "A"}
+    return _panel("timeseries", title, unit, queries, lines or (_GREEN,), _shown("multi", "desc"), custom)
+
+
+def _shown(mode: str, sort: str) -> _Panel:
+    """Return where the legend is, and what the tooltip tells."""
+    legend = {"displayMode": "list", "placement": "bottom", "showLegend": True}
+    return {"legend": legend, "tooltip": {"mode": mode, "sort": sort}}
 
 
 def _panel(  # noqa: PLR0917 - the parts that differ

@@ -15,28 +15,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from resilient_sse.monitoring.alerts import ALERTS, DAY, HOUR, SLOS
-from resilient_sse.monitoring.measures import Mean, Measure, Quantile, Rise, Share, Value, window_of
+from resilient_sse.monitoring.alerts import (
+    ALERTS,
+    DAY,
+    HOUR,
+    SLOS,
+    Mean,
+    Measure,
+    Quantile,
+    Rise,
+    Share,
+    Value,
+    window_of,
+)
 
 if TYPE_CHECKING:
     from resilient_sse.metrics.catalogue import Metric
     from resilient_sse.monitoring.alerts import Alert, Slo
 
-__all__ = [
-    "PAUSE",
-    "RUNBOOKS",
-    "WINDOWS",
-    "Plain",
-    "Scope",
-    "alert_annotations",
-    "alert_labels",
-    "duration",
-    "expression",
-    "prometheus_rules",
-    "promql",
-    "recorded",
-    "yaml_text",
-]
+__all__ = ["PAUSE", "RUNBOOKS", "WINDOWS", "Plain", "Scope", "alert_annotations", "alert_labels", "duration"]
+__all__ += ["expression", "prometheus_rules", "promql", "recorded", "yaml_text"]
 
 RUNBOOKS: Final = "docs/runbooks/*.md"
 """Where the runbooks lie in the repository; alerts should lead to where they are published."""

@@ -17,6 +17,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from resilient_sse._client.stream import ResilientStream
+from resilient_sse._core.checks import check
 from resilient_sse._core.states import Reason, StateChange, StreamState
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Condition:
 class _Watched:
     """One stream; the stream keeps this alive, not the other way round."""
 
-    def __init__(self, name: str, stream: ResilientStream) -> None:
+    def __init__(self, name: str, stream: ResilientStream[Any]) -> None:
         self.name = name
         self.stream = weakref.ref(stream)
         self.closed: Reason | None = None
@@ -95,21 +96,16 @@ class Readiness:
 
     def __init__(
         self,
-        *streams: ResilientStream | Mapping[str, ResilientStream],
+        *streams: ResilientStream[Any] | Mapping[str, ResilientStream[Any]],
         max_silence: float | None = None,
         max_eventless: float | None = None,
         complete_is_ready: bool = True,
         at_least: int = 1,
     ) -> None:
         for name, limit in (("max_silence", max_silence), ("max_eventless", max_eventless)):
-            if limit is not None and not _is_number(limit):
-                raise TypeError(f"{name} must be a number of seconds, or None for no limit, not {limit!r}")
-            if limit is not None and not limit > 0:
-                raise ValueError(f"{name} must be above 0, or None for no limit, not {limit!r}")
-        if not _is_number(at_least) or not isinstance(at_least, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"at_least must be a whole number of streams, not {at_least!r}")
-        if at_least < 0:
-            raise ValueError(f"at_least must be 0 or more, not {at_least!r}")
+            wanted = "a number of seconds above 0, or None for no limit"
+            check(name, limit, (int, float, type(None)), wanted, lambda given: given is None or given > 0)
+        check("at_least", at_least, int, "a whole number of streams, 0 or more", lambda given: given >= 0)
         self._max_silence = max_silence
         self._max_eventless = max_eventless
         self._complete_is_ready = complete_is_ready
@@ -123,7 +119,7 @@ class Readiness:
             else:
                 self.add(given)
 
-    def add(self, stream: ResilientStream, name: str | None = None) -> None:
+    def add(self, stream: ResilientStream[Any], name: str | None = None) -> None:
         """
         Report *stream* from now on.
 
@@ -140,8 +136,7 @@ class Readiness:
             raise TypeError(
                 f'give a ResilientStream, or names with theirs: {{"prices": stream}}, not {stream!r:.80}'
             )
-        if not isinstance(name, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"the name of a stream must be a text, not {name!r:.80}")
+        check("the name of a stream", name, (str, type(None)), "a text")
         watched = _Watched(f"stream-{next(self._numbers)}" if name is None else name, stream)
         known = self._watched.get(watched.name)
         if known is not None:
@@ -154,7 +149,7 @@ class Readiness:
         if name is None:
             weakref.finalize(stream, self._watched.pop, watched.name, None).atexit = False
 
-    def remove(self, stream: ResilientStream | str) -> None:
+    def remove(self, stream: ResilientStream[Any] | str) -> None:
         """
         Report a stream, given itself or by its name, no more.
 
@@ -263,10 +258,6 @@ class Readiness:
 
 readiness = Readiness
 """Make the application: `readiness(stream)`, `readiness({"prices": stream})`."""
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _rounded(duration: float | None) -> float | None:

@@ -24,9 +24,10 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast
 
-from resilient_sse._client.stream import Decoded, give_back, take_ready
+from resilient_sse._client.payloads import SKIPPED
+from resilient_sse._client.stream import Item_co, give_back, take_ready, undecoded
 from resilient_sse._client.stream import ResilientStream as AsyncStream
 from resilient_sse._core.checks import check_callable
 from resilient_sse._core.events import ServerSentEvent
@@ -35,7 +36,6 @@ from resilient_sse._core.states import StreamState
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from resilient_sse._client.stream import Invalid
     from resilient_sse._core.events import Activity, Gap
     from resilient_sse._core.states import StateChange
     from resilient_sse._core.stats import StreamHealth, StreamStats
@@ -252,29 +252,23 @@ def _in_thread(function: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, 
     return call
 
 
-def _arguments_of(
-    _: Callable[P, Any],
-) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, P], None]]:
-    """Give a constructor the arguments of another."""
-
-    def decorate(function: Callable[..., None]) -> Callable[Concatenate[Any, P], None]:
-        function.__signature__ = inspect.signature(AsyncStream.__init__)  # type: ignore[attr-defined]
-        return function
-
-    return decorate
-
-
 # --- The stream
 
+if TYPE_CHECKING:
+    from resilient_sse._client.stream import Arguments
+else:
+    Arguments = Generic
 
-class ResilientStream:
+
+class ResilientStream(Arguments[Item_co]):
     """
     A Server-Sent Events subscription that stays alive, for threads: iterate over it.
 
     Arguments, attributes and errors are those of `resilient_sse.ResilientStream`, with these differences.
-    Callbacks are plain functions; they, and functions given as `headers` and `params`, are called in the thread
-    that consumes the stream, so they may block.  Other functions (`classify`, `until`, `cursor`, `observers`,
-    `auth`...) are called in the event loop that all streams of the process share, and must return at once.
+    Callbacks are plain functions; they, and functions given as `headers`, `params`, `decode` and `on_invalid`, are
+    called in the thread that consumes the stream, so they may block.  Other functions (`classify`, `until`,
+    `cursor`, `observers`, `auth`...) are called in the event loop that all streams of the process share, and must
+    return at once.
     `close` and `restart` may be called from any thread.  A stream belongs to the process that made it.
 
     Raises:
@@ -282,16 +276,20 @@ class ResilientStream:
         ValueError: An argument is out of its range.
     """
 
-    @_arguments_of(AsyncStream)
-    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - those of the other face
-        self._callbacks: list[tuple[Any, Any]] = []
+    def _made(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - those of the other face
+        self._wrapped: list[tuple[Any, Any]] = []
         for name in ("on_state_change", "on_gap", "headers", "params"):
             if callable(function := options.get(name)):
                 options[name] = self._known(function, name)
         self._process = os.getpid()
         self._stream = AsyncStream(*args, **options)
+        self._payloads = undecoded(self._stream)
         self._batch: deque[Activity] = deque()
         self._given: ServerSentEvent | None = None
+
+    if not TYPE_CHECKING:
+        __init__ = _made
+        __init__.__signature__ = inspect.signature(AsyncStream.__init__)
 
     @property
     def state(self) -> StreamState:
@@ -347,19 +345,22 @@ class ResilientStream:
         Raises:
             ValueError: It is not one of this stream's.
         """
-        wrapped = next((known for given, known in self._callbacks if given == callback), callback)
+        wrapped = next((known for given, known in self._wrapped if given == callback), callback)
         self._stream.remove_callback(wrapped)
 
     def __iter__(self) -> Self:
         """Iterate over the events."""
         return self
 
-    def __next__(self) -> ServerSentEvent:
-        """Wait for the next event; the one before is committed first."""
+    def __next__(self) -> Item_co:
+        """Wait for the next event, or for what `decode` makes of it; the one before is committed first."""
+        payloads = self._payloads
         while True:
-            item = self._take(self._fill)
-            if isinstance(item, ServerSentEvent):
-                return item
+            event: Any = self._take(self._fill)
+            if isinstance(event, ServerSentEvent) and (
+                payloads is None or (event := payloads.of(event)) is not SKIPPED
+            ):
+                return event  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
     def activity(self) -> Iterator[Activity]:
         """
@@ -374,30 +375,15 @@ class ResilientStream:
 
         return _Iterator(lambda: self._take(fill))
 
-    def decoded(self, decoder: Callable[[str], T], *, invalid: Invalid[T] = "raise") -> Iterator[T]:
+    def commit(self, event: ServerSentEvent | None = None) -> None:
         """
-        Iterate over the events' data, decoded: by `json.loads`, or a model's `model_validate_json`.
+        Save *event*, or the last one that was handed out, as processed with everything before it.
 
-        Args:
-            decoder: Turns the data of one event into a value; what it raises means that the data is invalid.
-            invalid: `"raise"` raises that error, and iterating again goes on with the next event; `"skip"`
-                leaves the event out; a function is given the event and the error and returns a value instead.
-
-        Raises:
-            TypeError: *decoder* cannot be called.
-            ValueError: *invalid* is none of these.
-        """
-        self._stream.decoded(decoder, invalid=invalid)  # which checks them
-        items = Decoded(self._anext, decoder, invalid)
-        return _Iterator(lambda: _at_once(anext(items)))
-
-    def commit(self, event: ServerSentEvent) -> None:
-        """
-        Save *event* as processed, with everything before it; for `ack="manual"`.
+        It is for `ack="manual"`.
 
         Raises:
             CheckpointError: It was not saved.
-            RuntimeError: The stream has no checkpoint, or commits automatically.
+            RuntimeError: The stream has no checkpoint, commits automatically, or has handed out no event yet.
         """
         self._call(lambda: self._stream.commit(event))
 
@@ -459,13 +445,6 @@ class ResilientStream:
             self._given = item
         return item
 
-    async def _anext(self) -> ServerSentEvent:
-        """Do as `next` in a coroutine that never waits."""
-        try:
-            return next(self)
-        except StopIteration:
-            raise StopAsyncIteration from None
-
     async def _fill(self) -> None:
         """Wait for an event, and take along those that are there."""
         # Here and not in the thread: what has left the stream must not be lost when the thread is interrupted.
@@ -479,10 +458,10 @@ class ResilientStream:
 
     def _known(self, callback: Callable[..., Any], name: str = "callback") -> Any:  # noqa: ANN401
         wrapped = _plain(name, callback)
-        for given, known in self._callbacks:
+        for given, known in self._wrapped:
             if given == callback:
                 return known
-        self._callbacks.append((callback, wrapped))
+        self._wrapped.append((callback, wrapped))
         return wrapped
 
 
@@ -494,17 +473,6 @@ class _Iterator(Iterator[T]):
 
     def __next__(self) -> T:
         return self._step()
-
-
-def _at_once(step: Coroutine[Any, Any, T]) -> T:
-    """Run a step of an async iterator that waits for nothing."""
-    try:
-        step.send(None)
-    except StopIteration as done:
-        return cast("T", done.value)
-    except StopAsyncIteration:
-        raise StopIteration from None
-    raise AssertionError("it has waited")
 
 
 def _plain(name: str, function: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:

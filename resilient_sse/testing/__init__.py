@@ -9,15 +9,6 @@ from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from resilient_sse.testing.assertions import (
-        assert_delays_within,
-        assert_in_order,
-        assert_messages,
-        assert_no_duplicates,
-        assert_nothing_lost,
-        assert_reconnected,
-        assert_states,
-    )
     from resilient_sse.testing.clock import (
         AllTasksBlockedError,
         BackendName,
@@ -26,16 +17,29 @@ if TYPE_CHECKING:
         virtual_backend,
     )
     from resilient_sse.testing.memory_server import ReplayServer
-    from resilient_sse.testing.recorder import Moment, Recorder
-    from resilient_sse.testing.script import ClientOptions, Script, ScriptTransport, UnexpectedRequestError
-    from resilient_sse.testing.steps import (
+    from resilient_sse.testing.recorder import (
+        Moment,
+        Recorder,
+        assert_delays_within,
+        assert_in_order,
+        assert_messages,
+        assert_no_duplicates,
+        assert_nothing_lost,
+        assert_reconnected,
+        assert_states,
+    )
+    from resilient_sse.testing.script import (
+        ClientOptions,
         Ending,
         Handler,
         HeaderItems,
         RecordedRequest,
         Refusal,
         Reply,
+        Script,
+        ScriptTransport,
         Step,
+        UnexpectedRequestError,
     )
     from resilient_sse.testing.wire import Pause, comment, event, gzipped, pause, sliced
 
@@ -74,7 +78,7 @@ __all__ = [
     "virtual_backend",
 ]
 
-_HOMES = ("wire", "clock", "recorder", "steps", "script", "memory_server", "assertions")
+_HOMES = ("wire", "clock", "recorder", "script", "memory_server")
 """Where the names live; whoever needs little comes first."""
 
 if not TYPE_CHECKING:  # type checkers know the names from above, and a misspelt one must not pass

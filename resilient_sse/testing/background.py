@@ -6,20 +6,14 @@ from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import contextmanager, suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from resilient_sse.testing.proxy import FaultProxy
-
-if TYPE_CHECKING:
-    from resilient_sse.testing.proxy import Counters, Profile, Toxic
-
-__all__ = ["RunningProxy", "proxying"]
+from resilient_sse.testing.proxy import Counters, FaultProxy, Profile, Toxic
 
 P = ParamSpec("P")
-Made = TypeVar("Made", bound="Callable[..., Any]")
 T = TypeVar("T")
 
 _STOPPED = (
@@ -56,31 +50,26 @@ class _Asked(Future[None]):
 
 def _at_once(
     method: Callable[Concatenate[FaultProxy, P], T],
-) -> Callable[Concatenate[RunningProxy, P], T]:
-    """Make a method that does in the proxy's thread what *method* does, and waits for it."""
+) -> Callable[[object], Callable[Concatenate[RunningProxy, P], T]]:
+    """Make of a stub what does *method* in the proxy's thread, and waits for it."""
 
     @wraps(method)
     def call(self: RunningProxy, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.call(lambda proxy: method(proxy, *args, **kwargs))
 
-    return call
+    return lambda _: call  # assigned in a class, it would have no declared type
 
 
 def _in_background(
     method: Callable[Concatenate[FaultProxy, P], Coroutine[Any, Any, None]],
-) -> Callable[Concatenate[RunningProxy, P], Future[None]]:
-    """Make a method that does so in the background: it checks its arguments, and returns a future."""
+) -> Callable[[object], Callable[Concatenate[RunningProxy, P], Future[None]]]:
+    """Make of a stub what does so in the background: it checks its arguments, and returns a future."""
 
     @wraps(method)
     def start(self: RunningProxy, /, *args: P.args, **kwargs: P.kwargs) -> Future[None]:
         return self.start(lambda proxy: method(proxy, *args, **kwargs))
 
-    return start
-
-
-def _as(made: Made) -> Callable[[object], Made]:
-    """Take what was made for the method; assigned in a class, it would have no declared type."""
-    return lambda _: made
+    return lambda _: start
 
 
 class RunningProxy:
@@ -127,46 +116,46 @@ class RunningProxy:
         """Return the address *url*, through the proxy."""
         return self._proxy.url_for(url)
 
-    @_as(_at_once(FaultProxy.use))
+    @_at_once(FaultProxy.use)
     def use(self) -> None: ...
 
-    @_as(_at_once(FaultProxy.add))
+    @_at_once(FaultProxy.add)
     def add(self) -> None: ...
 
-    @_as(_at_once(FaultProxy.remove))
+    @_at_once(FaultProxy.remove)
     def remove(self) -> None: ...
 
-    @_as(_at_once(FaultProxy.clear))
+    @_at_once(FaultProxy.clear)
     def clear(self) -> None: ...
 
-    @_as(_at_once(FaultProxy.refuse))
+    @_at_once(FaultProxy.refuse)
     def refuse(self) -> None: ...
 
-    @_as(_at_once(FaultProxy.accept))
+    @_at_once(FaultProxy.accept)
     def accept(self) -> None: ...
 
-    @_as(_at_once(FaultProxy.black_hole))
+    @_at_once(FaultProxy.black_hole)
     def black_hole(self) -> None: ...
 
-    @_as(_at_once(FaultProxy.flow))
+    @_at_once(FaultProxy.flow)
     def flow(self) -> None: ...
 
-    @_as(_at_once(FaultProxy.reset_all))
+    @_at_once(FaultProxy.reset_all)
     def reset_all(self) -> None: ...
 
-    @_as(_at_once(FaultProxy.close_all))
+    @_at_once(FaultProxy.close_all)
     def close_all(self) -> None: ...
 
-    @_as(_at_once(FaultProxy.apply))
+    @_at_once(FaultProxy.apply)
     def apply(self) -> None: ...
 
-    @_as(_in_background(FaultProxy.flap))
+    @_in_background(FaultProxy.flap)
     def flap(self) -> None: ...
 
-    @_as(_in_background(FaultProxy.handoff))
+    @_in_background(FaultProxy.handoff)
     def handoff(self) -> None: ...
 
-    @_as(_in_background(FaultProxy.play))
+    @_in_background(FaultProxy.play)
     def play(self) -> None: ...
 
     def call(self, function: Callable[[FaultProxy], T]) -> T:

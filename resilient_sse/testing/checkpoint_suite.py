@@ -16,8 +16,6 @@ import pytest
 from resilient_sse._core.errors import CheckpointError
 from resilient_sse._core.ports import Checkpoint, CheckpointStore
 
-__all__ = ["CheckpointSuite"]
-
 _TEXTS = ("42", "0", " ", "é ✓ 日本", "a'b\"c\\d;--", "%s ? :x $1 {}", "x" * 255, "x" * 256, "x" * 4096)
 
 _ROUNDS = 100

@@ -6,19 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import anyio
+from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
-
-    from anyio.abc import ByteReceiveStream, ByteSendStream, Process
-
-__all__ = ["Child", "ChildError", "child"]
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0

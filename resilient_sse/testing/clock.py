@@ -26,20 +26,11 @@ import anyio
 import anyio.to_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from concurrent.futures import Executor
     from contextvars import Context
     from types import FrameType
 
     from resilient_sse.testing.trio_clock import Watch
-
-__all__ = [
-    "AllTasksBlockedError",
-    "BackendName",
-    "VirtualClockLoop",
-    "run_in_virtual_time",
-    "virtual_backend",
-]
 
 BackendName: TypeAlias = Literal["asyncio", "trio"]
 """The event loops that anyio runs on."""
@@ -90,22 +81,17 @@ def endless(now: float, tasks: tuple[str, ...]) -> RuntimeError:
 
 def place(step: object) -> str:
     """Tell where a suspended coroutine waits."""
-    calls = [f"{frame.f_code.co_name} ({_where(frame)})" for frame in _frames(step)]
-    return " > ".join(calls) or "nowhere"
-
-
-def _where(frame: FrameType) -> str:
-    # The name of the file alone: the message may end up in a report, and directories are nobody's business.
-    return f"{PurePath(frame.f_code.co_filename).name}:{frame.f_lineno}"
-
-
-def _frames(step: object) -> Iterator[FrameType]:
+    calls: list[str] = []
     # `Task.get_stack()` shows only the outermost frame of a suspended coroutine; the inmost is of interest.
     while step is not None:
         frame: FrameType | None = getattr(step, "cr_frame", None) or getattr(step, "gi_frame", None)
         if frame is not None:
-            yield frame
+            # The file's name alone: the message may end up in a report, and directories are nobody's business.
+            calls.append(
+                f"{frame.f_code.co_name} ({PurePath(frame.f_code.co_filename).name}:{frame.f_lineno})"
+            )
         step = getattr(step, "cr_await", None) or getattr(step, "gi_yieldfrom", None)
+    return " > ".join(calls) or "nowhere"
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -131,9 +117,6 @@ class _JumpingSelector(selectors.DefaultSelector):
                 self.jumps = 0  # what cleans up may take its time as well
                 raise endless(self.now, _places())
             return []
-        return self._wait_without_timer()
-
-    def _wait_without_timer(self) -> list[tuple[selectors.SelectorKey, int]]:
         if len(self.get_map()) > self.own_files:
             return super().select(None)
         if threading.active_count() > 1 and (ready := super().select(STRANGER_PATIENCE)):
@@ -255,24 +238,10 @@ def run_in_virtual_time(
         AllTasksBlockedError: Nothing can ever happen again.
         RuntimeError: The clock has jumped a million times: something polls or retries for ever.
     """
-    if backend == "trio":
-        return _run_on_trio(func, args, _make_watch())
-    name, options = virtual_backend(backend)
-    return anyio.run(func, *args, backend=name, backend_options=options)
-
-
-def _make_watch() -> Watch:
-    try:
-        import_module("trio.testing")
-    except ModuleNotFoundError as error:
-        text = "virtual time on trio needs trio: pip install 'resilient-sse[trio]'"
-        raise ModuleNotFoundError(text, name=error.name) from error
-    from resilient_sse.testing.trio_clock import Watch  # noqa: PLC0415 - which imports trio
-
-    return Watch()
-
-
-def _run_on_trio(func: Callable[[*ArgsT], Awaitable[ResultT]], args: tuple[*ArgsT], watch: Watch) -> ResultT:
+    if backend != "trio":
+        name, options = virtual_backend(backend)
+        return anyio.run(func, *args, backend=name, backend_options=options)
+    watch = _make_watch()
     import trio  # noqa: PLC0415 - trio is optional
 
     try:
@@ -285,3 +254,14 @@ def _run_on_trio(func: Callable[[*ArgsT], Awaitable[ResultT]], args: tuple[*Args
     if watch.error is not None:
         raise watch.error
     return result
+
+
+def _make_watch() -> Watch:
+    try:
+        import_module("trio.testing")
+    except ModuleNotFoundError as error:
+        text = "virtual time on trio needs trio: pip install 'resilient-sse[trio]'"
+        raise ModuleNotFoundError(text, name=error.name) from error
+    from resilient_sse.testing.trio_clock import Watch  # noqa: PLC0415 - which imports trio
+
+    return Watch()

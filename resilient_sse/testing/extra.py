@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-__all__ = ["MissingExtraError", "require"]
-
 _SERVER_PACKAGES = ("starlette", "sse_starlette", "uvicorn")
 """What the reference server is made of."""
 

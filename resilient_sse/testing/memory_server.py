@@ -21,12 +21,10 @@ import httpx
 from resilient_sse.testing.proxy.link import Link, shape
 from resilient_sse.testing.proxy.profiles import Profile
 from resilient_sse.testing.proxy.profiles import profile as known_profile
-from resilient_sse.testing.steps import CUT_SHORT, Connection, RecordedRequest, Refusal, Reply, Step
+from resilient_sse.testing.script import CUT_SHORT, Connection, RecordedRequest, Refusal, Reply, Step
 from resilient_sse.testing.wire import Pause, event
 
-__all__ = ["Answer", "Busy", "HoldAfter", "MemoryServer", "Order", "Orders", "ReplayServer", "Withhold"]
-
-EventT = TypeVar("EventT")
+ContentT = TypeVar("ContentT")
 
 _REQUEST_BYTES = 320
 _HEADER_BYTES = 290
@@ -37,10 +35,10 @@ _HEARTBEAT = event("{}", event="heartbeat")
 
 
 def _after(
-    events: Sequence[EventT], number_of: Callable[[EventT], int], cursor: str | None, overlap: int
-) -> Sequence[EventT]:
+    events: Sequence[tuple[int, ContentT]], cursor: str | None, overlap: int
+) -> Sequence[tuple[int, ContentT]]:
     """Return the *events* behind the id that is *cursor*, and the last *overlap* that the client has already."""
-    known = sum(number_of(event) <= int(cursor) for event in events) if cursor else 0
+    known = sum(number <= int(cursor) for number, _ in events) if cursor else 0
     return events[max(0, known - overlap) :]
 
 
@@ -91,7 +89,7 @@ class ReplayServer:
         """Answer *request*; a last event id that is no number is answered with 400."""
         cursor = request.last_event_id or httpx.URL(request.url).params.get(self._param)
         try:
-            events = _after(self.events, lambda pair: pair[0], cursor, self._overlap)
+            events = _after(self.events, cursor, self._overlap)
         except ValueError:
             return Reply(b"no such id", status=HTTPStatus.BAD_REQUEST, content_type="text/plain")
         parts: list[bytes | Pause] = []
@@ -168,47 +166,41 @@ class Orders:
     def take(self, stream: str, header: str | None, query: Sequence[tuple[str, str]]) -> Order:
         """Record a request, with its `Last-Event-ID` and its query, and return what is to come of it."""
         self._requests[stream] += 1
-        answer = self._answers[stream].popleft() if self._answers[stream] else None
+        order = Order(self._record, stream, self._requests[stream], None)
+        if self._answers[stream]:
+            order.answer = self._answers[stream].popleft()
         self._record(
             "request",
             stream,
-            number=self._requests[stream],
+            number=order.number,
             header=header,
             query=[value for name, value in query if name == "last_event_id"],
             params=[[name, value] for name, value in query if name != "last_event_id"],
-            status=answer.status if isinstance(answer, Busy) else 200,
+            status=order.answer.status if isinstance(order.answer, Busy) else 200,
         )
-        return Order(self._record, stream, self._requests[stream], answer)
+        return order
 
 
+@dataclass(slots=True)
 class Order:
-    """What is to come of one request; *number* counts those of its stream."""
+    """What is to come of one request, the *number*-th of its stream."""
 
-    def __init__(self, record: Callable[..., None], stream: str, number: int, answer: Answer | None) -> None:
-        self.answer = answer
-        self._record = record
-        self._stream = stream
-        self._number = number
-        self._left = answer.events if isinstance(answer, HoldAfter) else None
-        self._withheld: frozenset[int] = answer.ids if isinstance(answer, Withhold) else frozenset()
+    record: Callable[..., None]
+    stream: str
+    number: int
+    answer: Answer | None
+    sent: int = 0
 
     def passes(self, event_id: int) -> bool:
         """Tell whether an event is to be sent, and record that it is, or that it is withheld."""
-        if self._left == 0:
+        if isinstance(self.answer, HoldAfter) and self.sent >= self.answer.events:
             return False
-        if event_id in self._withheld:
-            self._record("fault", self._stream, name="withhold", id=event_id)
+        if isinstance(self.answer, Withhold) and event_id in self.answer.ids:
+            self.record("fault", self.stream, name="withhold", id=event_id)
             return False
-        self._record("sent", self._stream, number=self._number, id=event_id)
-        if self._left is not None:
-            self._left -= 1
+        self.record("sent", self.stream, number=self.number, id=event_id)
+        self.sent += 1
         return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    id: int
-    block: bytes
 
 
 class MemoryServer:
@@ -246,9 +238,10 @@ class MemoryServer:
         self._random = random
         self._record = record
         self._refusing = False
-        self._dark = False
+        self.dark: bool = False
+        """Whether nothing passes."""
         self._dropped = 0
-        self._events: defaultdict[str, list[_Stored]] = defaultdict(list)
+        self._events: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
         self._orders = Orders(record)
         self._lines: defaultdict[str, list[_Line]] = defaultdict(list)
 
@@ -258,10 +251,10 @@ class MemoryServer:
         """Publish an event of *stream*, send it over its open connections, and return its id."""
         events = self._events[stream]
         number = self._first_id + len(events)
-        events.append(stored := _Stored(number, event(data, id=str(number), event=event_type)))
+        events.append((number, event(data, id=str(number), event=event_type)))
         self._record("published", stream, id=number, data=data, event=event_type)
         for line in self._open(stream):
-            self._send(line, stored)
+            line.send_event(*events[-1])
         return number
 
     def beat(self) -> None:
@@ -332,21 +325,16 @@ class MemoryServer:
         self._lines[stream] = [*self._open(stream), line]
         self.max_live = max(self.max_live, len(self._lines[stream]))
         cursor = request.last_event_id or params.get("last_event_id")
-        for stored in _after(self._events[stream], lambda one: one.id, cursor, self._overlap):
-            self._send(line, stored)
+        for number, block in _after(self._events[stream], cursor, self._overlap):
+            line.send_event(number, block)
         return _LiveReply(line)
 
     def link(self, *, down: bool) -> Link:
         """Make one direction of a new connection."""
         return Link(self._profile, self._random, direction="down" if down else "up")
 
-    @property
-    def dark(self) -> bool:
-        """Whether nothing passes."""
-        return self._dark
-
     def _darken(self, *, dark: bool) -> None:
-        self._dark = dark
+        self.dark = dark
         for line in self._open():
             line.wake()
 
@@ -360,16 +348,12 @@ class MemoryServer:
         every = self._lines.values() if stream is None else [self._lines[stream]]
         return [line for lines in every for line in lines if line.is_open]
 
-    def _send(self, line: _Line, stored: _Stored) -> None:
-        if line.order.passes(stored.id):
-            line.send(stored.block)
-
 
 class _Line(httpx.AsyncByteStream):
     """One connection as the network sees it, and the body that comes over it; reads wait for what is under way."""
 
     def __init__(self, server: MemoryServer, order: Order) -> None:
-        self.order = order
+        self._order = order
         self.down: Link = server.link(down=True)
         self.connection: Connection | None = None
         self._server = server
@@ -382,8 +366,13 @@ class _Line(httpx.AsyncByteStream):
         """Whether neither side has given it up."""
         return self._failure is None and (self.connection is None or not self.connection.closed)
 
+    def send_event(self, number: int, block: bytes) -> None:
+        """Put an event on the way, if it is to be sent."""
+        if self._order.passes(number):
+            self.send(block)
+
     def send(self, block: bytes) -> None:
-        """Put an event on the way."""
+        """Put a block on the way."""
         arrival = self.down.schedule(len(block) + _CHUNK_BYTES, anyio.current_time())[-1][0]
         self._queue.append((arrival, block))
         self.wake()
@@ -404,18 +393,14 @@ class _Line(httpx.AsyncByteStream):
         asked = self._server.link(down=False).schedule(_REQUEST_BYTES, anyio.current_time())[-1][0]
         await self._pass(self.down.schedule(_HEADER_BYTES, asked)[-1][0])
 
-    async def read(self) -> bytes:
-        """Wait for the next event."""
-        while not self._queue:
-            self._check()
-            await self._changed.wait()
-        await self._pass(self._queue[0][0])
-        return self._queue.popleft()[1]
-
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             while True:
-                yield await self.read()
+                while not self._queue:
+                    self._check()
+                    await self._changed.wait()
+                await self._pass(self._queue[0][0])
+                yield self._queue.popleft()[1]
         except BaseException:
             await self.aclose()
             raise

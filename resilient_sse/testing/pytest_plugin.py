@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from resilient_sse.testing.script import Script
     from resilient_sse.testing.server import RunningServer
 
-__all__ = ["sse_proxy", "sse_recorder", "sse_script", "sse_server"]
-
 VIRTUAL_TIME = "sse_virtual_time"
 MAX_REQUESTS = 10_000
 """How many requests `sse_script` answers; in virtual time a client could retry for ever."""

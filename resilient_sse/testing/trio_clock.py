@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import NoReturn
 
-__all__ = ["Watch"]
-
 _QUIET_ROUNDS = 3
 """Rounds of the loop without a step of any task; a jump of the clock alone takes two."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -204,6 +206,19 @@ def test_many_processes(path):
     with closing(sqlite3.connect(path)) as database:
         rows = database.execute("SELECT last_event_id, version FROM resilient_sse_positions").fetchall()
     assert rows == [("49", 50)] * 8
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_its_thread_ends_with_it(path):
+    """All saves of a store are one thread's, which goes when the store goes (P33)."""
+    before = set(threading.enumerate())
+    store = SQLiteCheckpoint(path)
+    known = await store.save("a", "1", expected=None)
+    await store.save("a", "2", expected=known)
+    (thread,) = set(threading.enumerate()) - before
+    del store
+    await asyncio.to_thread(thread.join, 20)
+    assert not thread.is_alive()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

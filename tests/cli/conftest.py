@@ -5,12 +5,16 @@ import io
 import json
 import os
 import queue
+import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,22 +174,6 @@ def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Done]:
     return run
 
 
-@pytest.fixture
-def refused(run: Callable[..., Done]) -> Callable[..., None]:
-    """Assert that arguments are refused with one line, which has these words and the way to the command's help."""
-
-    def refused(words: str, *arguments: str) -> None:
-        done = run(*arguments)
-        assert (done.code, done.out) == (2, ""), done
-        assert words in done.err
-        assert done.err.count("\n") == 1
-        who = " ".join(["resilient-sse", *arguments[:1]])
-        assert done.err.startswith(f"{who}: error: ")
-        assert done.err.endswith(f"; see '{who} --help'\n")
-
-    return refused
-
-
 class Lines(io.StringIO):
     """A standard output whose lines can be waited for."""
 
@@ -269,3 +257,77 @@ def play(
     os.dup2(before, 0)
     os.close(before)
     signal.signal(signal.SIGTERM, handler)
+
+
+class Screen:
+    """The command on a terminal of its own; what it writes is kept."""
+
+    def __init__(self, *arguments: str) -> None:
+        pty = pytest.importorskip("pty")
+        self._fcntl, self._termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
+        self._ours, self._theirs = pty.openpty()
+        self.resize(80)
+        self._before = self._termios.tcgetattr(self._theirs)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "resilient_sse", *arguments],
+            **dict.fromkeys(("stdin", "stdout", "stderr"), self._theirs),
+            env={**os.environ, "TERM": "xterm-256color"},
+            start_new_session=True,
+            preexec_fn=lambda: self._fcntl.ioctl(0, self._termios.TIOCSCTTY, 0),  # noqa: PLW1509 - for Ctrl-C
+        )
+        self.written = b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with suppress(OSError):  # Linux says so, instead of an end of file
+            while data := os.read(self._ours, 65536):
+                self.written += data
+
+    @property
+    def text(self) -> str:
+        """What was written, movements and colours left out."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.written.decode(errors="replace"))
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.text:
+            assert time.monotonic() < deadline, self.written
+            time.sleep(0.02)
+
+    def press(self, key: str) -> None:
+        os.write(self._ours, key.encode())
+
+    def resize(self, columns: int) -> None:
+        size = struct.pack("HHHH", 24, columns, 0, 0)
+        self._fcntl.ioctl(self._ours, self._termios.TIOCSWINSZ, size)
+
+    def end(self, patience: float = PATIENCE) -> tuple[int, bool]:
+        """Wait for the end; return the exit code, and whether the terminal is as it was."""
+        code = self.process.wait(patience)
+        same = self._termios.tcgetattr(self._theirs) == self._before
+        self.close()
+        return code, same
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        if self._theirs >= 0:
+            os.close(self._theirs)
+            self._theirs = -1
+            self._reader.join(PATIENCE)
+            os.close(self._ours)
+
+
+@pytest.fixture
+def screen() -> Iterator[Callable[..., Screen]]:
+    """Give a function that runs the command on a terminal of 80 columns and 24 rows."""
+    screens: list[Screen] = []
+
+    def start(*arguments: str) -> Screen:
+        screens.append(Screen(*arguments))
+        return screens[-1]
+
+    yield start
+    for each in screens:
+        each.close()

@@ -3,21 +3,18 @@
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 
 import pytest
 
 from resilient_sse import ResilientStream
 from resilient_sse.cli.demo.scenario import REPLY, demo_scenario
-from resilient_sse.testing import run_in_virtual_time
-from resilient_sse.testing.memory_server import MemoryServer
+from resilient_sse.testing import memory_server, run_in_virtual_time
 from resilient_sse.testing.report import Judged
 from resilient_sse.testing.scenarios import Follower, Run, VirtualDriver, play
-from resilient_sse.testing.scenarios.virtual import VirtualStage
+from resilient_sse.testing.scenarios.stage import VirtualStage
 from resilient_sse.testing.wire import event
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -56,22 +53,24 @@ def without_the_reset(monkeypatch):
 
 def with_one_lost(monkeypatch):
     """Never send one message."""
-    real = MemoryServer._send
+    real = memory_server._Line.send_event
     monkeypatch.setattr(
-        MemoryServer, "_send", lambda server, line, stored: stored.id != 5 and real(server, line, stored)
+        memory_server._Line,
+        "send_event",
+        lambda line, number, block: number != 5 and real(line, number, block),
     )
 
 
 def with_altered_replays(monkeypatch):
     """Send another word whenever one is sent again, so that it passes for new."""
-    real, sent = MemoryServer._send, set()
+    real, sent = memory_server._Line.send_event, set()
 
-    def send(server, line, stored):
-        block = event("WORD", id=str(stored.id)) if stored.id in sent else stored.block
-        sent.add(stored.id)
-        real(server, line, type(stored)(stored.id, block))
+    def send(line, number, block):
+        again = event("WORD", id=str(number)) if number in sent else block
+        sent.add(number)
+        real(line, number, again)
 
-    monkeypatch.setattr(MemoryServer, "_send", send)
+    monkeypatch.setattr(memory_server._Line, "send_event", send)
     monkeypatch.setattr(
         sys.modules[Follower.__module__],
         "ResilientStream",
@@ -106,54 +105,21 @@ def test_a_missing_extra(run, monkeypatch):
 # --- As a person runs it
 
 
-class Screen:
-    """A terminal of 80 columns and 24 rows, and everything that was written to it."""
-
-    def __init__(self) -> None:
-        pty = pytest.importorskip("pty")
-        fcntl = pytest.importorskip("fcntl")
-        termios = pytest.importorskip("termios")
-        self._ours, self.theirs = pty.openpty()
-        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        self.written = b""
-
-    def read(self) -> None:
-        """Read until the program has ended."""
-        os.close(self.theirs)
-        try:
-            while data := os.read(self._ours, 65536):
-                self.written += data
-        except OSError:  # Linux says so, instead of an end of file
-            pass
-        os.close(self._ours)
-
-
 @pytest.fixture(scope="module")
 def plain(start: Start) -> subprocess.Popen[bytes]:
     """Start it in a pipe; a proxy in the environment must not come between the demo and its own server."""
     return start("demo", "--seed", "7", env={**os.environ, "http_proxy": "http://127.0.0.1:9"})
 
 
-@pytest.fixture(scope="module")
-def screen(start: Start, plain: subprocess.Popen[bytes]) -> Screen:
-    """Run it on a terminal, beside the other."""
-    screen = Screen()
-    theirs = {"stdin": screen.theirs, "stdout": screen.theirs, "stderr": screen.theirs}
-    process = start("demo", "--seed", "5", env={**os.environ, "TERM": "xterm-256color"}, **theirs)
-    reader = threading.Thread(target=screen.read, daemon=True)
-    reader.start()
-    assert process.wait(PATIENCE) == 0
-    reader.join(PATIENCE)
-    return screen
-
-
 @pytest.mark.e2e
 @pytest.mark.slow
-def test_on_a_terminal(screen: Screen):
+def test_on_a_terminal(screen, plain):
     """A picture that moves, no line cut off at 80 columns, then what was promised, and what to read next."""
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.written.decode())
-    assert {"0", "50"} <= (shown := set(re.findall(r"(\d+)/50 messages", text)))
-    assert len(shown) > 8  # a busy machine skips some
+    shown = screen("demo", "--seed", "5")  # beside the other
+    assert shown.end(PATIENCE) == (0, True)
+    text = shown.text
+    assert {"0", "50"} <= (counts := set(re.findall(r"(\d+)/50 messages", text)))
+    assert len(counts) > 8  # a busy machine skips some
     assert "…" not in text
     end = text[text.rindex("╭") :]
     assert "reconnecting: Connection lost - attempting to reconnect..." in end
@@ -162,7 +128,7 @@ def test_on_a_terminal(screen: Screen):
     assert "docs/start/first-stream.md" in end
     assert max(len(line.rstrip()) for line in end.splitlines()) <= 80
     assert "Traceback" not in text
-    red = re.findall(rb"\x1b\[(?:1;)?31m", screen.written)
+    red = re.findall(rb"\x1b\[(?:1;)?31m", shown.written)
     assert red == []  # nothing that is routine looks like a failure
 
 

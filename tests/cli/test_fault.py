@@ -24,44 +24,6 @@ TARGET = ("--target", "127.0.0.1:9")
 @pytest.mark.parametrize(
     "arguments,words",
     [
-        ([], "--target"),
-        (["--target", "8000"], "'8000' is not HOST:PORT, such as 127.0.0.1:8000"),
-        (["--target", "http://host:80/"], "is not HOST:PORT"),
-        (["--target", "host:65536"], "is not HOST:PORT"),
-        (["--target", "host:+80"], "is not HOST:PORT"),
-        (["--target", "host:0"], "'host:0' names no port; give the one that the server listens on"),
-        ([*TARGET, "--at", "5:flow"], "'5:flow' is not SECONDS=ACTION, such as 5=black-hole"),
-        ([*TARGET, "--at", "soon=flow"], "'soon' is not a valid number"),
-        ([*TARGET, "--at=-1=flow"], "-1.0 is not in the range x>=0"),
-        ([*TARGET, "--flap", "3,2"], "'3,2' is not TIMES,DOWN,UP, such as 3,2,5 or 3,1/2/4,5"),
-        ([*TARGET, "--flap", "0,1,1"], "--flap"),
-        ([*TARGET, "--flap", "3,1/2,1"], "is not TIMES,DOWN,UP"),
-        ([*TARGET, "--flap", "99999999999,1,1"], "is more than 10000 times"),
-        ([*TARGET, "--flap", "3,nan,1"], "'nan' is not a finite number"),
-        ([*TARGET, "--handoff", "wifi,4g"], "'wifi,4g' is not FROM,TO,GAP, such as wifi,4g,0.5"),
-        ([*TARGET, "--handoff", "wifi,4g,-1"], "-1.0 is not in the range x>=0"),
-        ([*TARGET, "--flap", "1,1,1", "--handoff", "wifi,4g,1"], "--handoff does not go with --flap"),
-        ([*TARGET, "--after", "1"], "--after tells when --flap or --handoff begins; give one of them"),
-        (
-            [*TARGET, "--profile", "4g", "--handoff", "wifi,4g,1"],
-            "--handoff does not go with --profile",
-        ),
-        ([*TARGET, "--profile", "7g"], "unknown profile '7g'; choose one of slow-3g, 3g"),
-        ([*TARGET, "--handoff", "wifi,6g,1"], "unknown profile '6g'"),
-        ([*TARGET, "--toxic", "rain"], "unknown toxic 'rain'; choose one of latency"),
-        ([*TARGET, "--toxic", "bandwidth:kbps=0"], "kbps must be a number of kbps above 0"),
-        ([*TARGET, "--at", "1=explode"], "unknown action 'explode'; choose one of"),
-    ],
-    ids=str,
-)
-def test_nonsense_is_one_line_that_names_the_fix(refused, arguments, words):
-    """Bad input: unknown names and impossible figures end with 2 and one line."""
-    refused(words, "fault", *arguments)
-
-
-@pytest.mark.parametrize(
-    "arguments,words",
-    [
         (["--target", "no host:80"], "the host 'no host' is unknown; give an address"),
         ([*TARGET, "--listen", "192.0.2.1:0"], "cannot listen on 192.0.2.1"),
     ],

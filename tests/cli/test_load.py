@@ -19,8 +19,8 @@ from resilient_sse.testing.load import (
     Progress,
     Share,
 )
-from resilient_sse.testing.load.gates import judge
-from tests.load.specimens import GOOD, spoilt
+from resilient_sse.testing.load.result import judge
+from tests.load.test_result import GOOD, spoilt
 
 
 def judged(result):
@@ -125,31 +125,6 @@ def test_plans(run, outcome, given, expected):
     plans = outcome(judged(GOOD))
     assert run("load", "-q", *given).code == 0
     assert plans == [expected]
-
-
-@pytest.mark.parametrize(
-    "given,words",
-    [
-        (["--users", "70000"], "--users must be from 1 to 60000"),
-        (["--messages", "5", "--duration", "5"], "--duration does not go with --messages"),
-        (["--rate", "0"], "0.0 is not in the range x>0"),
-        (["--duration", "1e999"], "'1e999' is not a finite number"),
-        (["--profiles", "5g6"], "clean"),
-        (["--profiles", "4g:0"], "with a share above 0"),
-        (["--no-proxy", "--drops", "5"], "--drops does not go with --no-proxy"),
-        (["--no-proxy", "--profiles", "4g"], "--profiles does not go with --no-proxy"),
-        (["--target", "http://host/"], "--target is measured as it is, without a network: add --no-proxy"),
-        (["--target", "host", "--no-proxy"], "--target must be an http or https URL"),
-        (["--output", "/nowhere/at/all.json"], "there is no directory /nowhere/at"),
-        (["--output", "/"], "'/' is a directory"),
-    ],
-    ids=str,
-)
-def test_wrong_arguments(refused, outcome, given, words):
-    """What makes no sense is refused with one line that names the fix, before anything is started."""
-    plans = outcome(judged(GOOD))
-    refused(words, "load", *given)
-    assert plans == []
 
 
 def test_passed(run, outcome):

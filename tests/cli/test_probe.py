@@ -19,8 +19,8 @@ from resilient_sse.cli.probe.checks import check_all
 from resilient_sse.cli.probe.resuming import Way, compare
 from resilient_sse.cli.probe.seen import Item, Seen
 from resilient_sse.testing import comment, event, pause
+from resilient_sse.testing.script import Reply
 from resilient_sse.testing.server import ReferenceServer, faults, open_server
-from resilient_sse.testing.steps import Reply
 from tests.skipping import skip_aloud
 
 URL = "https://host/stream"
@@ -589,14 +589,6 @@ def test_no_tls_there(run, site):
     assert (done.code, done.out) == (Exit.OTHER, "")
     assert "no TLS there" in done.err
     assert done.err.count("\n") == 1
-
-
-def test_wrong_arguments(refused):
-    """A URL that is none, and options that make no sense, are refused with the way to the help."""
-    refused("url must be an absolute", "probe", "ftp://host/")
-    refused("0 is not", "probe", "--timeout", "0", "http://host/")
-    refused("Missing argument", "probe")
-    refused("--key is the key", "probe", "--key", __file__, "http://host/")
 
 
 @pytest.mark.e2e

@@ -77,25 +77,6 @@ def test_many_streams(valkey, start, tmp_path):
     assert all(is_whole(valkey, f"s{n}") for n in range(4))
 
 
-@pytest.mark.parametrize(
-    "arguments, code, says",
-    [
-        (["http://host/"], 2, "--to and --stream are needed"),
-        (["http://host/", "--to", "nonsense", "--stream", "x"], 2, "Redis URL must specify"),
-        (["ftp://host/", "--to", "redis://127.0.0.1:1/", "--stream", "x"], 2, "url must be"),
-        (["http://host/", "--to", "redis://127.0.0.1:1/", "--stream", "x", "--maxlen", "0"], 2, "--maxlen"),
-        (["--config", "nowhere.toml"], 2, "nowhere.toml"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value)[:20],
-)
-def test_wrong_arguments(arguments, code, says, capsys):
-    """One line says what is wrong, and names the help."""
-    assert main(["relay", *arguments]) == code
-    printed = capsys.readouterr().err
-    assert says in printed
-    assert len(printed.splitlines()) == 1
-
-
 def test_two_streams_of_one_name(tmp_path, capsys):
     """A configuration that makes no sense is refused with its name, and nothing is written."""
     config = tmp_path / "relay.toml"

@@ -1,8 +1,7 @@
 """`resilient-sse report`: what it plays, what it writes, and how it ends (R4, R213, R217, P32)."""
 
 import json
-import os
-import pty
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import jsonschema
 import pytest
 
 from resilient_sse import ResilientStream
-from resilient_sse.cli.report.arguments import SCENARIO_NAMES
+from resilient_sse.cli.report import SCENARIO_NAMES
 from resilient_sse.testing.report import report_schema
 from resilient_sse.testing.scenarios import SCENARIOS, Follower
 
@@ -94,25 +93,6 @@ def test_single_files(run, tmp_path):
     assert json.loads(log.read_text(encoding="utf-8").splitlines()[0])["kind"] == "start"
 
 
-@pytest.mark.parametrize(
-    "arguments, complaint",
-    [
-        (["--form", "imaginary"], "'imaginary' is not one of"),
-        (["--form", "netns"], "'netns' is not one of"),
-        (["--form", "all"], "'all' is not one of"),
-        (["--scenario", "flood"], "'flood' is not one of"),
-        (["--seed", "x"], "'x' is not a valid integer"),
-        (["--check", "one"], "requires 2 arguments"),
-        (["--check", "a", "b", "--html", "c"], "--check plays nothing"),
-    ],
-)
-def test_wrong_arguments(run, arguments, complaint):
-    """Exit code 2, one line that says what is wrong, and the names there are."""
-    done = run("report", *arguments)
-    assert done.code == 2
-    assert complaint in done.err
-
-
 def test_files_that_cannot_be(run, tmp_path):
     """Exit code 4, before anything is played; and for a check of what is not there."""
     done = run("report", "--form", "virtual", "--html", str(tmp_path / "none" / "p.html"))
@@ -128,9 +108,7 @@ def test_files_that_cannot_be(run, tmp_path):
 @pytest.mark.parametrize("name", ["report.json", "report.html", "log.jsonl"])
 def test_a_directory_in_the_place_of_a_file(run, tmp_path, monkeypatch, name):
     """Exit code 4, before anything is played, whichever option names it."""
-    monkeypatch.setattr(
-        "resilient_sse.cli.report.playing.play_all", lambda *_, **__: pytest.fail("it played")
-    )
+    monkeypatch.setattr("resilient_sse.testing.scenarios.play_all", lambda *_, **__: pytest.fail("it played"))
     (tmp_path / name).mkdir()
     options = {"report.html": "--html", "log.jsonl": "--log"}
     for arguments in (["--output", tmp_path], [options.get(name, "--log"), tmp_path / name]):
@@ -149,41 +127,22 @@ def test_a_missing_extra(run, monkeypatch):
 
 @pytest.mark.e2e
 @pytest.mark.slow
-def test_on_a_terminal(command):
+def test_on_a_terminal(screen):
     """Tables have frames and colours, and the progress line is taken away."""
-    primary, secondary = pty.openpty()
-    with os.fdopen(primary, "rb", buffering=0) as screen:
-        arguments = [*command, "report", "--form", "virtual", "--scenario", "slow-3g"]
-        process = subprocess.Popen(arguments, stdin=secondary, stdout=secondary, stderr=secondary)
-        os.close(secondary)
-        shown = b""
-        try:
-            while part := screen.read(65536):
-                shown += part
-        except OSError:  # the other side is gone
-            pass
-    assert process.wait(30) == 0
-    assert "──".encode() in shown
-    assert b"runs" in shown
-    assert b"slowdown" in shown
+    shown = screen("report", "--form", "virtual", "--scenario", "slow-3g")
+    assert shown.end(30) == (0, True)
+    assert {"──", "runs", "slowdown"} <= {*re.findall(r"──|runs|slowdown", shown.text)}
+    assert b"\x1b[1m" in shown.written
 
 
 @pytest.mark.e2e
 @pytest.mark.proof
 def test_real_sockets_from_the_command_line(command, tmp_path):
     """The quick scenarios, over the reference server and the proxy, as a process that leaves nothing running."""
-    arguments = [
-        "report",
-        "--form",
-        "real",
-        "--scenario",
-        "slow-3g",
-        "handoff",
-        "packet-loss",
-        "--output",
-        str(tmp_path),
-    ]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    arguments = ["report", "--form", "real", "--scenario", "slow-3g", "handoff", "packet-loss"]
+    done = subprocess.run(
+        [*command, *arguments, "--output", tmp_path], capture_output=True, text=True, timeout=60, check=False
+    )
     assert "Traceback" not in done.stderr
     document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert document["scenarios"]["scenario_4_network_handoff"]["received_events"] == 50

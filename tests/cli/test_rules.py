@@ -60,33 +60,6 @@ def test_a_file_that_cannot_be_written(run, tmp_path):
     assert "rules.yml cannot be written: No such file or directory; see --output" in done.err
 
 
-@pytest.mark.parametrize(
-    "arguments,complaint",
-    [
-        ([], "FORMAT"),
-        (["nagios"], "'nagios' is not one of"),
-        (["prometheus", "--scale", "0"], "'--scale': 0.0 is not in the range x>0"),
-        (["prometheus", "--scale", "1e9"], "use a smaller scale"),
-        (["prometheus", "--runbooks", "https://host/"], "has no * where"),
-        (["prometheus", "--runbooks", "a*b*c"], "more than one *"),
-        (["grafana", "--label", "a", "--label", "a"], "'a' is there twice"),
-        (["grafana", "--label", "job"], "'job' is taken"),
-        (["grafana", "--label", "state"], "'state' is taken"),
-        (["grafana", *(f"--label={name}" for name in "abcd")], "at most 3, not 4"),
-        (["grafana", "--label", "a-b"], "'a-b' is not the name of a label"),
-        (["grafana", "--scale", "2"], "--scale means nothing for grafana; it is for prometheus"),
-        (["datadog", "--scale", "2"], "--scale means nothing for datadog"),
-        (["grafana", "--runbooks", "*"], "--runbooks means nothing for grafana"),
-        (["datadog", "--label", "a"], "--label means nothing for datadog"),
-        (["prometheus", "-o", ""], "'--output': the name of the file is empty"),
-    ],
-    ids=str,
-)
-def test_what_makes_no_sense_is_refused(refused, arguments, complaint):
-    """With one line that says why, and exit code 2."""
-    refused(complaint, "rules", *arguments)
-
-
 def test_the_help_lists_the_formats(run):
     """What each of them is."""
     done = run("rules", "--help")

@@ -233,45 +233,6 @@ def test_a_missing_extra(missing, words):
     assert done.stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize(
-    "arguments,words",
-    [
-        (["--port", "65536"], "'--port': 65536 is not in the range"),
-        (["--host", ""], "an address is needed, such as 127.0.0.1; 0.0.0.0 is every address"),
-        (["--store", "postgres://x"], "is not a store: memory, sqlite:PATH or redis://HOST:PORT/DB"),
-        (["--store", "sqlite:"], "is not a store"),
-        (["--store", "sqlite::memory:"], "'sqlite::memory:' names no file; leave --store out"),
-        (["--store", "sqlite://rel.db"], "'sqlite://rel.db' is a URL; write sqlite:PATH, such as sqlite:e"),
-        (["--store", "sqlite:///srv/abs.db"], "is a URL; write sqlite:PATH"),
-        (["--store", "sqlite:file:x.db?mode=memory"], "is a URL; write sqlite:PATH"),
-        (["--store", "sqlite:~nobody-of-this-name/x.db"], "nobody of that name has a home here"),
-        (["--store", "redis://:secret@127.0.0.1:x/0"], "a Redis store is redis://HOST:PORT/DB, with a port"),
-        (["--store", "redis://127.0.0.1:99999/0"], "a Redis store is redis://HOST:PORT/DB, with a port"),
-        (["--store", "redis://127.0.0.1/zero"], "a Redis store is redis://HOST:PORT/DB, with a port"),
-        (["--store", "rediss://[::1"], "a Redis store is redis://HOST:PORT/DB, with a port"),
-        (["--store", "redis://127.0.0.1:1?max_connections=x"], "--store: Invalid value for"),
-        (["--store", "redis://127.0.0.1:1?nonsense=1"], "--store: the URL of Redis has an option"),
-        (["--heartbeat", "0"], "'--heartbeat': 0.0 is not in the range x>0, or none"),
-        (["--rate-limit", "10"], "is not a limit like 10/60"),
-        (["--rate-limit", "0/60"], "is not a limit like 10/60"),
-        (["--publish", "5", "--size", "9999999999"], "is not in the range 24<=x<=16777216"),
-        (["--rate", "5"], "--rate says how to publish; add --publish N"),
-        (["--complete"], "--complete says how to publish; add --publish N"),
-        (["--heartbeat", "none", "--heartbeat-ids"], "--heartbeat-ids needs heartbeats"),
-    ],
-    ids=str,
-)
-def test_impossible_values(refused, arguments, words):
-    """Bad input: each is refused in one line that says what would be right, and quotes no password."""
-    refused(words, "serve", "--port", "0", *arguments)
-
-
-def test_no_password_is_quoted(run):
-    """The text of a store may hold one."""
-    for port in ("x", "99999"):
-        assert "secret" not in run("serve", "--store", f"redis://:secret@127.0.0.1:{port}/0").err
-
-
 def test_stores(monkeypatch):
     """R192: each form of a store is taken as it is, but for `~`, which is one's home."""
     monkeypatch.setenv("HOME", "/home/ada")

@@ -330,49 +330,6 @@ def test_last_failure_is_named():
     assert text == "gave up after 6 failed attempts in 16.2 s: connection lost: stall (nothing for 30.0 s)"
 
 
-@pytest.mark.parametrize(
-    "arguments,words",
-    [
-        ([], "Missing argument 'URL'"),
-        (["x", "--count"], "requires an argument"),
-        (["x", "--jso"], "--jso"),
-        (["x", "--json", "--raw"], "--raw does not go with --json"),
-        (["x", "-t", "--raw"], "--raw does not go with --timestamps"),
-        (["x", "-q", "-v"], "--verbose does not go with --quiet"),
-        (["x", "-k", "--cacert", __file__], "--cacert does not go with --insecure"),
-        (
-            ["x", "--max-retries", "1", "--no-reconnect"],
-            "--no-reconnect does not go with --max-retries",
-        ),
-        (["x", "--count", "²"], "'²' is not a valid number"),
-        (["x", "--count", "9" * 30], "is too large"),
-        (["x", "--timeout", "0"], "x>0, or none"),
-        (["x", "--timeout", "nan"], "'nan' is not a finite number, or none"),
-        (["x", "--max-retries", "-1"], "x>=0, or none"),
-        (["x", "--events", ","], "no event type is named"),
-        (["x", "-H", "no colon"], "'no colon' is not 'Name: value'"),
-        (["x", "-H", "no name: value"], "'no name: value' is not 'Name: value'"),
-        (["x", "-H", "X-A: line\nend"], "the value of X-A contains a line end"),
-        (["x", "-u", "nobody-to-ask"], "USER:PASSWORD is needed where nobody can be asked"),
-        (["x", "-d", "@no/such/file"], "no/such/file cannot be read: No such file"),
-        (["x", "--cacert", "no/such/file"], "'no/such/file' does not exist"),
-        (["x", "--key", __file__], "--key is the key of a certificate; give --cert, too"),
-        (["x", "--cert", __file__], f"--cert {__file__} cannot be used"),
-        (["x", "--cacert", __file__], f"--cacert {__file__} cannot be used"),
-        (["x", "-x", "ftp://host"], "--proxy cannot be used"),
-        (["x", "-x", "me:secret@host:port"], "--proxy cannot be used"),
-        (["ftp://host/x"], "url must be an absolute http:// or https:// URL"),
-        (["x", "--last-event-id", " x"], "--last-event-id cannot be sent in a header"),
-        (["x", "-X", "G T"], "--request must "),
-    ],
-    ids=str,
-)
-def test_usage_errors(refused, arguments, words, monkeypatch):
-    """Wrong arguments are one line, and exit code 2; what the library refuses is told by the option's name."""
-    monkeypatch.setattr(sys, "stdin", io.StringIO())
-    refused(words, "tail", *arguments)
-
-
 def test_no_limits(run, site):
     """`none` switches a limit off."""
     limits = ("--max-retries", "none", "--stall-timeout", "none", "--connect-timeout", "none", "-m", "none")

@@ -2,14 +2,10 @@
 
 import json
 import os
-import re
 import socket
-import struct
-import subprocess
 import sys
 import tempfile
 import threading
-import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -21,13 +17,9 @@ from rich.console import Console as Canvas
 from resilient_sse import ResilientStream
 from resilient_sse.cli import top
 from resilient_sse.cli.exits import Exit
-from resilient_sse.monitoring.console import VERSION, Console, places
+from resilient_sse.monitoring.console import VERSION, Console, answers
 
 END = 20
-
-fcntl = pytest.importorskip("fcntl")
-pty = pytest.importorskip("pty")
-termios = pytest.importorskip("termios")
 
 
 @pytest.fixture(autouse=True)
@@ -257,7 +249,7 @@ def test_a_queue_that_is_full(run, home):
             with suppress(BlockingIOError):
                 waiting.connect(str(path))
         assert run("top").out.startswith("999999999  does not answer; is its event loop held up?")
-        assert places.answers(path)
+        assert answers(path)
     assert path.exists()
 
 
@@ -277,27 +269,6 @@ def test_a_directory_that_cannot_be_trusted(run, home):
         done = run("top", *arguments)
         assert done.code == Exit.OTHER
         assert "must be a directory of yours" in done.err
-
-
-@pytest.mark.parametrize(
-    "arguments,words",
-    [
-        (["1", "2"], "unexpected extra argument"),
-        *(
-            (["--", wrong], "is not the number of a process")
-            for wrong in ("0", "name", "host:", ":80", "h:65536")
-        ),
-        *(
-            (["1", f"--interval={wrong}"], "--interval")
-            for wrong in ("0", "0.09", "3601", "nan", "soon", "-1")
-        ),
-        (["1", "--sort", "size"], "'size' is not one of"),
-    ],
-    ids=str,
-)
-def test_wrong_arguments(refused, arguments, words):
-    """An address that is none, and an interval that would hold the program up, are refused."""
-    refused(words, "top", *arguments)
 
 
 def test_trouble_comes_first():
@@ -427,75 +398,11 @@ def test_amounts():
         assert drawn(look(told(stats={"reconnects": count})), 80)[3].split()[6] == text
 
 
-class Screen:
-    """The command on a terminal of its own."""
-
-    def __init__(self, *arguments, columns=80, lines=24):
-        self.ours, self.theirs = pty.openpty()
-        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        self.before = termios.tcgetattr(self.theirs)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "resilient_sse", "top", *arguments],
-            stdin=self.theirs,
-            stdout=self.theirs,
-            stderr=self.theirs,
-            env={**os.environ, "TERM": "xterm-256color"},
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - for Ctrl-C
-        )
-        self.written = b""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self):
-        with suppress(OSError):
-            while data := os.read(self.ours, 65536):
-                self.written += data
-
-    def wait_for(self, text):
-        """Wait until *text* was written, movements and colours left out."""
-        deadline = time.monotonic() + END
-        while text not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.written.decode(errors="replace")):
-            assert time.monotonic() < deadline, self.written
-            time.sleep(0.02)
-
-    def press(self, key):
-        """Press a key."""
-        os.write(self.ours, key.encode())
-
-    def end(self):
-        """Wait for the end; return the exit code, and whether the terminal is as it was."""
-        code = self.process.wait(END)
-        return code, termios.tcgetattr(self.theirs) == self.before
-
-    def close(self):
-        """Leave nothing behind."""
-        self.process.kill()
-        self.process.wait(END)
-        os.close(self.theirs)
-        self._reader.join(END)
-        os.close(self.ours)
-
-
-@pytest.fixture
-def screen():
-    """Give a function that runs the command on a terminal."""
-    screens = []
-
-    def start(*arguments, **options):
-        screens.append(Screen(*arguments, **options))
-        return screens[-1]
-
-    yield start
-    for each in screens:
-        each.close()
-
-
 @pytest.mark.e2e
 def test_on_a_terminal(screen):
     """It draws on the other screen, obeys its keys, fills a wider terminal, and gives it back as it was."""
     with program("prices", "\x1b]0;title\x07") as (_, path):
-        shown = screen(path, "--interval", "0.2")
+        shown = screen("top", path, "--interval", "0.2")
         shown.wait_for("by trouble")
         shown.wait_for("events/s")
         assert b"\x1b[?1049h" in shown.written
@@ -504,7 +411,7 @@ def test_on_a_terminal(screen):
         shown.press("s")
         shown.wait_for("by name")
         assert b"STALLS" not in shown.written
-        fcntl.ioctl(shown.ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 140, 0, 0))
+        shown.resize(140)
         shown.wait_for("STALLS")
         shown.press("q")
         assert shown.end() == (Exit.ENDED, True)
@@ -515,7 +422,7 @@ def test_on_a_terminal(screen):
 def test_ctrl_c_gives_the_terminal_back(screen):
     """As `q`, with the exit code for Ctrl-C."""
     with program("prices") as (_, path):
-        shown = screen(path)
+        shown = screen("top", path)
         shown.wait_for("by trouble")
         shown.press("\x03")
         assert shown.end() == (Exit.INTERRUPTED, True)
@@ -525,7 +432,7 @@ def test_ctrl_c_gives_the_terminal_back(screen):
 def test_the_program_ends_under_the_terminal(screen):
     """The last picture stays on the ordinary screen, and why it is the last."""
     with program("prices") as (_, path):
-        shown = screen(path, "--interval", "0.2")
+        shown = screen("top", path, "--interval", "0.2")
         shown.wait_for("by trouble")
     shown.wait_for("answers no more: it has ended")
     assert shown.end() == (Exit.ENDED, True)

@@ -1,6 +1,5 @@
 """What a read brought is judged at once and handed over piece by piece: figures, positions, turns, costs."""
 
-import json
 import sys
 
 import anyio
@@ -177,22 +176,6 @@ async def test_a_given_id_that_comes_again_is_no_event(script):
 def stops(*_args, **_options):
     """Raise what ends a loop as if all were well."""
     raise StopAsyncIteration
-
-
-async def test_a_decoder_that_raises_stop_async_iteration(script):
-    """It is an error like any other, not the end of the stream (3.4)."""
-    script.respond(*numbered(1)).hang()
-    async with make(script) as stream:
-        with pytest.raises(RuntimeError, match="decoded"):
-            await anext(stream.decoded(stops))
-
-
-async def test_an_invalid_function_that_raises_stop_async_iteration(script):
-    """Likewise."""
-    script.respond(event("no JSON", id="1")).hang()
-    async with make(script) as stream:
-        with pytest.raises(RuntimeError, match="decoded"):
-            await anext(stream.decoded(json.loads, invalid=stops))
 
 
 @pytest.mark.parametrize("method", ["load", "save"])

@@ -321,19 +321,6 @@ async def test_removing_takes_back_one_adding_of_each_kind(script):
             stream.remove_callback(calls.append)
 
 
-async def test_a_callback_without_a_hash_can_be_removed(script):
-    """Equality is enough."""
-    script.respond(*numbered(1)).hang()
-    failing = Failing()
-    stream = make(script, on_gap=failing)
-    stream.remove_callback(failing)
-    with pytest.raises(ValueError, match="not a callback"):
-        stream.remove_callback(failing)
-    async with stream:
-        await anext(stream)
-    assert failing.calls == 0
-
-
 async def test_an_observer_is_no_callback(script):
     """Observers are for the life of the stream: they cannot be removed."""
     facts = []
@@ -388,25 +375,6 @@ async def test_a_child_task_of_a_callback_may_close_the_stream(script):
 
     assert await drain(stream) == []
     assert closed_at == [0, 0]
-
-
-async def test_another_task_that_closes_waits_for_a_callback_under_way(script):
-    """The callback comes to its end, and then the stream is closed (section 1)."""
-    script.respond(*numbered(1)).hang()
-    stream = make(script)
-    ended = []
-
-    @stream.on_state_change
-    async def _(change):
-        await anyio.sleep(1.5)
-        ended.append(change.new)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(drain, stream)
-        await anyio.sleep(1)
-        await stream.aclose()
-        assert ended == [StreamState.CONNECTED, StreamState.CLOSED]
-        assert stream.state is StreamState.CLOSED
 
 
 async def test_a_task_that_a_callback_has_left_behind_closes_like_any_other(script):
@@ -534,20 +502,6 @@ async def test_a_slow_callback_is_not_a_silent_server(script, options):
     async with stream:
         await anext(stream)
         assert record.path == ["connected"]
-
-
-async def test_a_slow_callback_delays_the_events_behind_it(script):
-    """The consumer gets an event after everything that was said before it (R82)."""
-    script.respond(*numbered(1)).hang()
-    stream = make(script)
-
-    @stream.on_state_change
-    async def _(change):
-        await anyio.sleep(7)
-
-    await anext(stream)
-    assert anyio.current_time() == 7
-    await stream.aclose()
 
 
 async def test_closing_does_not_wait_for_a_callback_for_ever(script):

@@ -1,6 +1,5 @@
 """The life of a stream as the program sees it."""
 
-import json
 import logging
 
 import anyio
@@ -18,7 +17,6 @@ from resilient_sse import (
     RetriesExhaustedError,
     ServerSentEvent,
     StreamState,
-    compact_messages,
 )
 from resilient_sse.testing import comment, event, pause
 from tests.client.support import Record, drain, make, numbered, slow, take
@@ -57,20 +55,6 @@ async def test_texts_of_giving_up(script):
         "Failed to connect. Please refresh.",
     ]
     assert [change.delay for change in record.changes] == [1, 2, None]
-
-
-async def test_compact_texts(script):
-    """The shorter catalogue of the browser sample (R156, R159-R162)."""
-    script.refuse(times=6)
-    record = Record()
-    with pytest.raises(RetriesExhaustedError):
-        await drain(make(script, messages=compact_messages, on_state_change=record))
-    assert record.texts == [
-        "Reconnecting (attempt 1)...",
-        "Reconnecting (attempt 2)...",
-        *["Connection lost. Please refresh."] * 3,
-        "Failed to reconnect. Refresh to try again.",
-    ]
 
 
 async def test_translated_texts(script):
@@ -210,21 +194,6 @@ async def test_activity(script):
     assert (seen[3].reason, seen[3].attempt, seen[3].delay) == (Reason.RESET, 1, 1)
     assert [seen[0].last_event_id, seen[4].last_event_id] == [None, "1"]
     assert seen[-1] == Closed(reason=Reason.COMPLETE)
-
-
-@pytest.mark.parametrize("policy", ["raise", "skip", "replace"])
-async def test_decoded(script, policy):
-    """One malformed payload of three: raised, skipped or replaced, and the stream goes on (P18)."""
-    script.respond(event("1"), event("{"), event("3"), event("0", event="done"))
-    stream = make(script, until="done")
-    invalid = (lambda item, _: item.data) if policy == "replace" else policy
-    values = stream.decoded(json.loads, invalid=invalid)
-    assert await anext(values) == 1
-    if policy == "raise":
-        with pytest.raises(json.JSONDecodeError):
-            await anext(values)
-    expected = ["{", 3, 0] if policy == "replace" else [3, 0]
-    assert await drain(values) == expected
 
 
 async def test_logs_hold_no_secrets(script, caplog):

@@ -18,7 +18,7 @@ from resilient_sse import (
     integers,
 )
 from resilient_sse.testing import Reply, event, pause
-from resilient_sse.testing.steps import Refusal
+from resilient_sse.testing.script import Refusal
 from tests.client.support import Record, drain, make, numbered, one_loop, take
 
 

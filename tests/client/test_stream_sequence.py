@@ -71,16 +71,6 @@ async def test_a_healed_hole_costs_the_server_one_request(script):
     assert len(script.requests) == 2
 
 
-async def test_a_healing_server_may_overlap(script):
-    """A replay that begins too early repeats nothing (R63)."""
-    script.respond(*numbered(1, 2, 3, 5)).hang()
-    script.respond(*numbered(2, 3, 4, 5, 6), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [1, 2, 3, 4, 5, 6]
-    assert watched.gaps == []
-    assert watched.stream.stats.duplicates >= 2
-
-
 async def test_what_was_held_back_is_not_lost_if_the_replay_stops_before_it(script):
     """The replay fills the hole and goes quiet: what was held back follows at once, without another (P22)."""
     script.respond(at_once(1, 4, 5)).hang()
@@ -113,17 +103,6 @@ async def test_healing_survives_failed_attempts(script):
     assert watched.gaps == []
 
 
-async def test_a_replay_that_is_cut_goes_on(script):
-    """A connection that breaks in the middle of the replay is resumed where it broke (R37)."""
-    script.respond(*numbered(1, 5)).hang()
-    script.respond(*numbered(2, 3)).drop()
-    script.respond(*numbered(4, 5), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [1, 2, 3, 4, 5]
-    assert script.requests[2].last_event_id == "3"
-    assert watched.gaps == []
-
-
 @pytest.mark.parametrize("ending", ["drop", "end"])
 async def test_a_connection_that_says_nothing_of_the_hole_decides_nothing(script, ending):
     """It ends before the replay has begun: the hole is asked for again (P22)."""
@@ -133,24 +112,6 @@ async def test_a_connection_that_says_nothing_of_the_hole_decides_nothing(script
     watched = Watched(script)
     assert await watched.run() == [1, 2, 3]
     assert watched.gaps == []
-
-
-async def test_a_hole_inside_the_replay_of_another(script):
-    """What is held for the first hole is kept while the second is asked for (P22)."""
-    script.respond(at_once(1, 5)).hang()
-    script.respond(at_once(2, 8)).hang()
-    script.respond(*numbered(3, 4), pause(1), *numbered(6, 7), pause(1), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert watched.gaps == []
-
-
-async def test_events_without_a_number_keep_their_place(script):
-    """What stands behind a held event stays behind it (R35)."""
-    script.respond(at_once(1, 3) + event("note")).hang()
-    script.respond(*numbered(2), pause(5), *numbered(4), DONE).hang()
-    async with make(script, sequence=integers, until="done") as stream:
-        assert [item.data for item in await drain(stream)][:5] == ["1", "2", "3", "note", "4"]
 
 
 # --- Holes that stay
@@ -179,33 +140,6 @@ async def test_a_gap_stands_in_activity_and_among_the_facts(script):
     assert [gap.missing for gap in seen] == [1]
 
 
-async def test_half_a_replay_leaves_the_rest_as_a_gap(script):
-    """A server that has kept a part of the hole is taken at its word for the rest (P22)."""
-    script.respond(*numbered(1, 9)).hang()
-    script.respond(*numbered(6, 7, 8, 9), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [1, ("hole", 4), 6, 7, 8, 9]
-    assert len(script.requests) == 2
-
-
-async def test_two_holes_are_two_gaps_for_one_reconnect(script):
-    """Each is reported in its place (P22)."""
-    script.respond(at_once(1, 3, 6)).hang()
-    script.respond(*numbered(3, 6), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [1, ("hole", 1), 3, ("hole", 2), 6]
-
-
-async def test_a_later_hole_has_its_own_chance(script):
-    """That one hole could not be filled says nothing about the next (P22)."""
-    script.respond(*numbered(1, 3)).hang()
-    script.respond(*numbered(3, 4, 7)).hang()
-    script.respond(*numbered(5, 6, 7), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [1, ("hole", 1), 3, 4, 5, 6, 7]
-    assert [request.last_event_id for request in script.requests] == [None, "1", "4"]
-
-
 async def test_a_server_that_goes_quiet_instead_of_replaying(script):
     """What was held back is not held for ever: the hole is reported after a silence, and it comes (P22)."""
     script.respond(*numbered(1, 3)).hang()
@@ -224,15 +158,6 @@ async def test_a_server_that_chats_instead_of_replaying(script):
     assert watched.record.times[-1] < 60
 
 
-async def test_a_hole_behind_the_given_id(script):
-    """A stream that is asked to go on behind 5 and begins with 8 has a hole of two (R37, R48)."""
-    script.respond(*numbered(8)).hang()
-    script.respond(*numbered(8), DONE).hang()
-    watched = Watched(script, last_event_id="5")
-    assert await watched.run() == [("hole", 2), 8]
-    assert watched.gaps[0].after_id == "5"
-
-
 async def test_a_hole_behind_the_stored_position(script):
     """A checkpoint is the last contiguous number of the next process (R37, R152)."""
     store = MemoryCheckpoint()
@@ -242,12 +167,6 @@ async def test_a_hole_behind_the_stored_position(script):
     script.respond(*numbered(3, 4), DONE).hang()
     assert await Watched(script, checkpoint=store).run() == [3, 4]
     assert [request.last_event_id for request in script.requests] == [None, "2", "2"]
-
-
-async def test_the_first_number_may_be_any(script):
-    """Without a position there is nothing to miss: a stream may begin at 500 (P22)."""
-    script.respond(*numbered(500, 501), DONE).hang()
-    assert await Watched(script).run() == [500, 501]
 
 
 async def test_without_a_sequence_numbers_are_names(script):
@@ -339,76 +258,7 @@ async def test_a_reset_is_one_notice_and_suppresses_nothing(script):
     assert watched.stream.stats.unknown_losses == 1
 
 
-async def test_a_numbering_that_starts_anew_inside_the_window(script):
-    """Known numbers with other content are no repeats (P23, R40)."""
-    script.respond(*numbered(1, 2, 3)).drop()
-    script.respond(event("new", id="1"), event("new", id="2"), event("new", id="3"), DONE).hang()
-    assert await Watched(script).run() == [1, 2, 3, ("reset", None), 1, 2, 3]
-
-
-async def test_the_given_id_may_come_again(script):
-    """A server that replays inclusively repeats it: no event, and no reset, whatever it contains (3.2)."""
-    script.respond(*numbered(5, 6), DONE).hang()
-    watched = Watched(script, last_event_id="5")
-    assert await watched.run() == [6]
-    assert watched.gaps == []
-
-
-async def test_holes_are_seen_in_the_new_numbering(script):
-    """After a reset the checks go on from the new numbers (P23)."""
-    script.respond(*numbered(500)).drop()
-    script.respond(event("new", id="1"), event("new", id="4")).hang()
-    script.respond(event("new", id="2"), event("new", id="3"), event("new", id="4"), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [500, ("reset", None), 1, 2, 3, 4]
-    assert script.requests[2].last_event_id == "1"
-
-
 # --- Repeats, and what comes late
-
-
-async def test_replays_are_dropped_by_number(script):
-    """Five events repeated at each of two resumes: none comes twice, and nothing is called a reset (R63)."""
-    events = [(number, f"data {number}") for number in range(1, 31)]
-    for _ in range(2):
-        script.play(ReplayServer(events, overlap=5, drop_after=12))
-    script.always(ReplayServer(events, overlap=5))
-    watched = Watched(script, until=lambda item: item.id == "30", dedup_window=10)
-    assert await watched.run() == [*range(1, 31)]
-    assert watched.stream.stats.duplicates == 10
-    assert watched.gaps == []
-
-
-@pytest.mark.parametrize(
-    "mode, expected",
-    [("always", [1, 2, 3]), ("replay", [1, 2, 2, 3]), ("off", [1, 2, 2, 1, 2, 3])],
-)
-async def test_dedup_modes_of_a_numbered_stream(script, mode, expected):
-    """Repeats are dropped always, only when resumed, or never; none of it is a reset (section 3.2)."""
-    script.respond(*numbered(1, 2, 2)).drop()
-    script.respond(*numbered(1, 2, 3), DONE).hang()
-    watched = Watched(script, dedup=mode)
-    assert await watched.run() == expected
-
-
-async def test_a_late_event_of_a_reported_hole_is_not_delivered_out_of_order(script):
-    """What was reported lost and comes with a later replay after all stays out (R35, R63)."""
-    script.respond(*numbered(1, 4)).hang()
-    script.respond(*numbered(4)).drop()
-    script.respond(*numbered(2, 3, 4, 5), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [1, ("hole", 2), 4, 5]
-    assert (watched.stream.stats.gaps, watched.stream.stats.lost) == (1, 2)
-
-
-async def test_a_repeat_does_not_move_the_position_back(script):
-    """A connection that breaks in the middle of an overlap resumes where the stream had got to (R37)."""
-    script.respond(*numbered(1, 2, 3)).drop()
-    script.respond(*numbered(1, 2)).drop()
-    script.respond(*numbered(4), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [1, 2, 3, 4]
-    assert [request.last_event_id for request in script.requests] == [None, "3", "3"]
 
 
 async def test_a_number_of_ones_own(script):
@@ -468,15 +318,6 @@ async def test_a_backlog_that_was_empty_when_the_stream_joined(script):
     watched = Watched(script)
     assert await watched.run() == [5, 6, 7, 8, 9, 10]
     assert watched.gaps == []
-
-
-async def test_older_events_alone_are_a_new_numbering(script):
-    """If the connection ends before a known number, they were no replay: one reset, and all come (P23)."""
-    script.respond(*numbered(100)).drop()
-    script.respond(*numbered(1, 2)).drop()
-    script.respond(*numbered(3), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [100, ("reset", None), 1, 2, 3]
 
 
 # --- Replays and new numberings that are longer than the window

@@ -4,7 +4,7 @@ import pytest
 
 from resilient_sse._core.cursor import usable_as_cursor
 from resilient_sse._core.delivery import Delivery
-from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
+from resilient_sse._core.events import Closed, Comment, ServerSentEvent
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.parser import Block
 from resilient_sse._core.sequence import integers
@@ -64,23 +64,6 @@ def test_an_event_tells_all_its_block_said():
     ]
 
 
-def test_everything_comes_in_the_order_of_the_wire():
-    """Notices, comments and events keep their order (R35)."""
-    opened = Opened(connection=1, status=200, headers={})
-    lost = Disconnected(reason=Reason.EOF, attempt=1, delay=1.0)
-    items = given(delivery(), opened, Comment("c"), block("1"), Comment("d"), lost)
-    assert ids(items) == [opened, Comment("c"), "1", Comment("d"), lost]
-
-
-def test_nothing_is_judged_before_it_is_asked_for():
-    """Pulling is what counts an event: what the consumer never saw is not delivered."""
-    source = delivery()
-    source.put(block("1"))
-    source.put(block("2"))
-    source.take()
-    assert (source._stats.received, source.cursor) == (1, "1")
-
-
 def test_a_flood_of_what_nobody_gets_is_judged_in_portions():
     """A long run of dropped items says that it is unfinished, so that the event loop stays alive."""
     source = delivery()
@@ -99,28 +82,6 @@ def test_a_flood_of_what_nobody_gets_is_judged_in_portions():
 # What was seen before, and which id is in force
 
 
-@pytest.mark.parametrize(
-    "mode, resumed, connection, delivered",
-    [
-        pytest.param("always", False, 1, 1, id="always-first"),
-        pytest.param("always", True, 1, 1, id="always-resumed"),
-        pytest.param("always", True, 2, 1, id="always-reconnected"),
-        pytest.param("replay", False, 1, 2, id="replay-first"),
-        pytest.param("replay", True, 1, 1, id="replay-resumed"),
-        pytest.param("replay", True, 2, 1, id="replay-reconnected"),
-        pytest.param("replay", False, 2, 1, id="replay-reconnected-without-id"),
-        pytest.param("off", False, 1, 2, id="off-first"),
-        pytest.param("off", True, 2, 2, id="off-reconnected"),
-    ],
-)
-def test_modes(mode, resumed, connection, delivered):
-    """Duplicates are dropped always, on reconnected connections only, or never."""
-    source = delivery(dedup=mode)
-    source.connected(connection, resumed=resumed)
-    assert len(given(source, block("1"), block("1"))) == delivered
-    assert source._stats.duplicates == 2 - delivered
-
-
 def test_what_is_a_duplicate():
     """An id of its own with the same type and data; `event: message` and no type are one (R14, R150, P8)."""
     source = delivery()
@@ -134,18 +95,6 @@ def test_what_is_a_duplicate():
     assert [event.data for event in given(source, *events)] == ["a", "b", "a"]
     assert (source._stats.id_conflicts, source._stats.duplicates) == (2, 2)
     assert len(given(source, *[block("", "a")] * 3, *[block(None, "a")] * 3)) == 6
-
-
-@pytest.mark.parametrize("mode", ["always", "replay"])
-def test_a_position_that_is_loaded_later_is_not_delivered_again(mode):
-    """A checkpoint counts as the given id does, and replaces it."""
-    source = delivery(last_event_id="3", dedup=mode)
-    source.resume_from("7")
-    source.connected(1, resumed=True)
-    assert source.cursor == "7"
-    assert ids(given(source, block("7", "whatever"), block("8"))) == ["8"]
-    source.resume_from("")
-    assert (source.cursor, source.last_event_id) == (None, "")
 
 
 @pytest.mark.parametrize(
@@ -165,31 +114,6 @@ def test_which_id_is_in_force(items, cursor):
     source.connected(2, resumed=True)
     given(source, *items)
     assert (source.cursor, source.last_event_id) == (cursor, cursor or "")
-
-
-@pytest.mark.parametrize(
-    "event_id",
-    [
-        pytest.param("a\tb", id="tab"),
-        pytest.param("a\x1bb", id="escape"),
-        pytest.param("a\x7fb", id="delete"),
-        pytest.param("\x00", id="nul"),
-        pytest.param("a\rb", id="cr"),
-        pytest.param("a\n", id="lf-at-the-end"),
-        pytest.param(" a", id="space-in-front"),
-        pytest.param("a ", id="space-behind"),
-        pytest.param(" ", id="space"),
-        pytest.param("x" * 4097, id="4097-bytes"),
-        pytest.param("é" * 2049, id="4098-bytes"),
-        pytest.param("a\ud800", id="surrogate"),
-    ],
-)
-def test_an_id_that_no_header_can_carry(event_id):
-    """It is delivered, in force and known, but the last good one stays the one to resume from; it counts (P7)."""
-    source = delivery()
-    events = given(source, block("7"), block(event_id, "a"), block(event_id, "a"), block(None, "b"))
-    assert [event.last_event_id for event in events] == ["7", event_id, event_id]
-    assert (source.cursor, source.last_event_id, source._stats.unusable_ids) == ("7", event_id, 1)
 
 
 @pytest.mark.parametrize(
@@ -310,36 +234,3 @@ def test_until(until):
     assert (source.done, source._stats.received) == (True, 2)
     source.end(CLOSED)
     assert taken(source) == [CLOSED]
-
-
-def test_an_end_keeps_or_discards_what_is_queued():
-    """What came before the end is still delivered (R25), but not to an owner who has closed the stream."""
-    source = delivery()
-    source.put(block("1"))
-    source.end(CLOSED)
-    assert ids(taken(source)) == ["1", CLOSED]
-    source.put(block("2"))
-    source.end(CLOSED, discard=True)
-    assert taken(source) == [CLOSED]
-    assert source._stats.received == 1
-
-
-def test_reported_gaps_are_counted():
-    """Each gap the consumer is told counts, with what is known to be missing."""
-    source = delivery()
-    gaps = [Gap(kind="unresumable", after_id="7"), Gap(kind="unresumable", missing=3)]
-    assert given(source, *gaps) == gaps
-    assert (source._stats.gaps, source._stats.lost, source._stats.unknown_losses) == (2, 3, 1)
-
-
-@pytest.mark.parametrize(
-    "given_id, total, completion",
-    [pytest.param(None, 10, 90.0, id="whole"), pytest.param("0", None, None, id="part")],
-)
-def test_a_declared_total(given_id, total, completion):
-    """The completing event says how many came before it; of a part of the stream that says nothing (R93, X12)."""
-    source = delivery(until="done", total=lambda event: int(event.data), last_event_id=given_id)
-    given(source, *map(block, "123456789"))
-    assert source._stats.completion is None
-    given(source, block("10", "10", "done"))
-    assert (source._stats.declared_total, source._stats.completion) == (total, completion)

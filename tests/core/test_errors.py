@@ -14,6 +14,7 @@ from resilient_sse._core.errors import (
     BadStatusError,
     CheckpointError,
     ConnectionLostError,
+    DecodeError,
     HandshakeError,
     LimitExceededError,
     NotResumableError,
@@ -30,6 +31,11 @@ NAMES = {name for name, value in vars(errors).items() if name.endswith("Error") 
 
 SAMPLES = [
     pytest.param(ResilientSSEError("something"), {}, id="root"),
+    pytest.param(
+        DecodeError(OVERLOADED, ValueError("secret")),
+        {"event": OVERLOADED},
+        id="decode",
+    ),
     pytest.param(
         HandshakeError("no answer"), {"status": None, "headers": {}, "body_excerpt": ""}, id="handshake"
     ),
@@ -87,7 +93,7 @@ def tree_in_code() -> dict[str, str]:
 def test_the_tree_is_the_one_that_is_drawn():
     """The drawing in the module's docstring shows every class below its parent, the relay's too, and no other."""
     assert tree_in_words(errors.__doc__) == {**tree_in_code(), "RelayError": "ResilientSSEError"}
-    assert len(tree_in_code()) == 9
+    assert len(tree_in_code()) == 10
 
 
 def test_the_root_is_an_exception_and_no_built_in_error():

@@ -280,24 +280,3 @@ def test_no_limits_at_all():
 
 
 # Requests that must not be sent again
-
-
-@pytest.mark.parametrize("repeatable", [True, False])
-@pytest.mark.parametrize("dispatched", [True, False])
-@pytest.mark.parametrize("resumable", [True, False])
-def test_when_a_request_must_not_be_sent_again(repeatable, dispatched, resumable):
-    """An unsafe one once something was delivered that no id can resume (P12)."""
-    reason = StreamOptions(repeatable=repeatable).obstacle(dispatched=dispatched, resumable=resumable)
-    assert (reason is not None) is (not repeatable and dispatched and not resumable)
-    assert reason is None or "id" in reason
-
-
-@pytest.mark.parametrize("repeatable", [True, False])
-@pytest.mark.parametrize("resumable", [True, False])
-def test_a_spent_body_is_never_sent_again(repeatable, resumable):
-    """Whatever the method and the position: there is nothing left to send (P12)."""
-    options = StreamOptions(repeatable=repeatable, replayable_body=False)
-    assert "body" in options.obstacle(dispatched=False, resumable=resumable)
-
-
-# What is asked about single events

@@ -48,12 +48,6 @@ def test_what_no_retry_mends(error):
 # Reasons
 
 
-@pytest.mark.parametrize("reason", Reason)
-def test_a_lost_connection_tells_its_reason(reason):
-    """The reason of a loss is the one it was made with (R110)."""
-    assert reason_of(ConnectionLostError(reason)) is reason
-
-
 @pytest.mark.parametrize(
     "error, reason",
     [
@@ -186,38 +180,7 @@ def decide(failures: Outage, error, *, proven=True, obstacle=None, now=0.0) -> D
     return failures.decide(error, proven=proven, obstacle=obstacle, now=now, wall=WALL)
 
 
-def test_giving_up_tells_why_and_how_long():
-    """The error chains the last failure and counts the seconds since the first."""
-    failures = outage(max_retries=1)
-    decide(failures, lost(), now=100.0)
-    last = status(502)
-    decision = decide(failures, last, now=107.5)
-    assert decision.error.__cause__ is last
-    assert decision.error.elapsed == 7.5
-
-
-def test_an_end_starts_everything_anew():
-    """After health the attempts, the delays and the clock start at the beginning (R163)."""
-    failures = outage(max_retries=2)
-    decide(failures, lost(), now=1.0)
-    decide(failures, lost(), now=2.0)
-    failures.end()
-    assert (failures.attempt, failures.began_at) == (0, None)
-    assert decide(failures, lost(), now=50.0).delay == 1.0
-    assert (failures.attempt, failures.began_at) == (1, 50.0)
-
-
 # Verdicts
-
-
-def test_what_raises_uses_no_attempt():
-    """A failure that no retry mends is handed back as it is."""
-    failures = outage()
-    error = BadContentTypeError("text/html", status=200, headers={})
-    decision = decide(failures, error, proven=False)
-    assert (decision.verdict, decision.error, decision.reason) == (Verdict.RAISE, error, Reason.CONTENT_TYPE)
-    assert failures.attempt == 0
-    assert error.__cause__ is None
 
 
 def test_a_classifier_is_bound_by_the_budget():
@@ -244,27 +207,7 @@ def test_two_refusals_with_another_failure_between_are_not_in_a_row():
     assert verdicts == [Verdict.RETRY, Verdict.RETRY, Verdict.RETRY, Verdict.RAISE]
 
 
-def test_accepted_credentials_may_expire():
-    """Once the server has accepted them, a 401 means that they have expired, and is retried again."""
-    failures = outage(fresh_credentials=True)
-    decide(failures, status(401))
-    failures.accepted()
-    assert decide(failures, status(401)).verdict is Verdict.RETRY
-
-
 # What must not be sent again
-
-
-def test_an_obstacle_raises():
-    """A request that must not be sent again is not; the failure is chained."""
-    failures = outage()
-    cause = lost(Reason.EOF)
-    decision = decide(failures, cause, obstacle="the body is spent")
-    assert (decision.verdict, decision.reason) == (Verdict.RAISE, Reason.EOF)
-    assert isinstance(decision.error, NotResumableError)
-    assert str(decision.error).startswith("the body is spent; if its answers end so")
-    assert decision.error.__cause__ is cause
-    assert failures.attempt == 0
 
 
 def test_an_obstacle_matters_only_to_retries():
@@ -282,71 +225,3 @@ def test_retry_after_is_no_concern_of_a_later_outage():
     assert decide(failures, status(503, retry_after="30")).verdict is Verdict.RAISE
     failures.end()
     assert decide(failures, lost()).delay == 1.0
-
-
-# Interruptions
-
-
-def test_an_interruption_is_retried_at_once():
-    """What the program itself cuts is no failure: no delay, and an attempt to announce (R66)."""
-    failures = outage()
-    decision = failures.interrupt(paced=False, obstacle=None, now=1.0)
-    assert (decision.verdict, decision.delay, decision.reason) == (Verdict.RETRY, 0.0, Reason.RESTART)
-    assert reason_of(decision.error) is Reason.RESTART
-    assert decision.attempt == 1
-    assert (failures.attempt, failures.began_at) == (0, 1.0)
-
-
-def test_an_obstacle_stands_in_the_way_of_an_interruption_too():
-    """What must not be sent again is not sent again because the program wants a new connection (P12)."""
-    decision = outage().interrupt(paced=False, obstacle="spent", now=0.0)
-    assert (decision.verdict, decision.reason) == (Verdict.RAISE, Reason.RESTART)
-    assert isinstance(decision.error, NotResumableError)
-    assert reason_of(decision.error.__cause__) is Reason.RESTART
-
-
-@pytest.mark.parametrize("limit, spent", [(0, [True] * 3), (2, [False, False, True]), (None, [False] * 3)])
-def test_spent(limit, spent):
-    """The budget is spent when another failure would be the last (R83)."""
-    failures = outage(max_retries=limit)
-    seen = []
-    for _ in range(3):
-        seen.append(failures.spent)
-        decide(failures, lost())
-    assert seen == spent
-
-
-def test_renewed():
-    """Iterating again after giving up begins with a full budget, and with one more try for credentials (P10)."""
-    failures = outage(max_retries=1, fresh_credentials=True)
-    assert [decide(failures, status(401)).verdict for _ in range(2)] == [Verdict.RETRY, Verdict.RAISE]
-    failures.renew()
-    assert (failures.attempt, failures.began_at) == (0, None)
-    assert decide(failures, status(401)).verdict is Verdict.RETRY
-
-
-def test_a_paced_interruption_waits_like_a_first_failure():
-    """A consumer that polls with a short timeout must not become a storm."""
-    failures = outage()
-    delays = [failures.interrupt(paced=True, obstacle=None, now=0.0).delay for _ in range(10)]
-    assert delays == [1.0] * 10
-    assert failures.attempt == 0
-
-
-def test_interruptions_do_not_hide_failures():
-    """An interruption in the middle of an outage leaves its count as it is."""
-    failures = outage()
-    for _ in range(3):
-        decide(failures, lost())
-    assert failures.interrupt(paced=False, obstacle=None, now=0.0).attempt == 3
-    assert decide(failures, lost()).delay == 5.0
-
-
-@pytest.mark.parametrize("limit", [0, 1, 5])
-def test_interruptions_are_no_part_of_the_budget(limit):
-    """After `restart()` the first attempt and N retries may fail, as at the start of a stream (R83)."""
-    failures = outage(max_retries=limit)
-    for _ in range(3):
-        failures.interrupt(paced=False, obstacle=None, now=0.0)
-    verdicts = [decide(failures, lost(Reason.CONNECT)).verdict for _ in range(limit + 1)]
-    assert verdicts == [Verdict.RETRY] * limit + [Verdict.RAISE]

@@ -34,72 +34,6 @@ def feed_all(parser: Parser, chunks) -> list:
 # What comes out
 
 
-def test_a_block_says_what_its_lines_said():
-    """A block carries its own four fields and nothing else."""
-    (hint, block) = Parser().feed(b"event: add\nid: 7\nretry: 100\ndata: a\ndata: b\n\n")
-    assert hint == RetryHint(100)
-    assert block == Block(event="add", data="a\nb", id="7", retry=100)
-
-
-def test_absent_fields_are_none_and_empty_ones_are_not():
-    """No id is `None`, an empty id is `""`; the same holds for data."""
-    parser = Parser()
-    assert parser.feed(b"data: a\n\n") == [Block(event="", data="a", id=None, retry=None)]
-    assert parser.feed(b"id:\n\n") == [Block(event="", data=None, id="", retry=None)]
-    assert parser.feed(b"data:\n\n") == [Block(event="", data="", id=None, retry=None)]
-
-
-def test_an_id_is_never_inherited():
-    """A block without an id has none, whatever came before: the id in force belongs to the session."""
-    blocks = Parser().feed(b"id: 7\ndata: a\n\ndata: b\n\n: c\n\nevent: x\ndata: d\n\n")
-    assert [block.id for block in blocks if isinstance(block, Block)] == ["7", None, None]
-
-
-def test_a_fresh_parser_knows_nothing_of_another():
-    """State belongs to one parser: a new connection starts with no half block, no id and no type."""
-    old = Parser()
-    old.feed(b"id: 1\nevent: e\ndata: a\nretry: 5\n")
-    old.feed(b"data: x\r")
-    new = Parser()
-    assert new.feed(b"\ndata: b\n\n") == [Block(event="", data="b", id=None, retry=None)]
-
-
-def test_items_come_in_the_order_of_their_lines():
-    """Comments and hints come before the block they stand in, in the order of the wire."""
-    stream = b": 1\nretry: 2\ndata: a\n: 3\nretry: 4\n\n: 5\ndata: b\n\n"
-    assert Parser().feed(stream) == [
-        Comment("1"),
-        RetryHint(2),
-        Comment("3"),
-        RetryHint(4),
-        Block(event="", data="a", id=None, retry=4),
-        Comment("5"),
-        Block(event="", data="b", id=None, retry=None),
-    ]
-
-
-def test_an_empty_chunk_is_nothing():
-    """Empty chunks give nothing and change nothing, at the start, inside a line end and at the end."""
-    parser = Parser()
-    assert parser.feed(b"") == []
-    assert parser.feed(b"data: a\r") == []
-    assert parser.feed(b"") == []
-    assert parser.feed(b"\n") == []
-    assert parser.feed(b"") == []
-    assert parser.feed(b"\r") == [Block(event="", data="a", id=None, retry=None)]
-    assert parser.feed(b"") == []
-    assert parser.feed(b"\n") == []
-    assert parser.finish() is False
-
-
-def test_a_line_feed_is_swallowed_only_right_after_its_carriage_return():
-    """A line feed that opens a chunk ends a line, unless the very byte before was a carriage return."""
-    parser = Parser()
-    assert parser.feed(b"data: a\rdata: b") == []
-    assert parser.feed(b"\n") == []
-    assert parser.feed(b"\n") == [Block(event="", data="a\nb", id=None, retry=None)]
-
-
 def test_the_mark_is_stripped_once_per_parser():
     """A byte order mark may come in pieces, and only the first one of a connection is one."""
     parser = Parser()
@@ -107,14 +41,6 @@ def test_the_mark_is_stripped_once_per_parser():
         Block(event="", data="a", id=None, retry=None)
     ]
     assert parser.feed(b"\xef\xbb\xbfdata: b\n\n") == []
-
-
-@pytest.mark.parametrize("size", [1, 3, 7, 64])
-def test_characters_survive_any_cut(size):
-    """Characters of two, three and four bytes come through chunks of any size."""
-    text = "é€😀 — 豆腐 " * 40
-    items = feed_all(Parser(), in_chunks(f"data: {text}\n\n".encode(), size))
-    assert [item.data for item in items] == [text]
 
 
 # Records
@@ -350,20 +276,6 @@ def test_ten_mebibytes_in_one_line():
     chunks = itertools.chain([b"data: "], in_chunks(text.encode(), KIB), [b"\n", b"\n"])
     (block,) = feed_all(Parser(), chunks)
     assert block.data == text
-
-
-def test_a_long_line_in_single_bytes():
-    """A line of 256 KiB comes through one-byte chunks unharmed."""
-    text = "0123456789abcdef" * (16 * KIB)
-    (block,) = feed_all(Parser(), in_chunks(f"data: {text}\r\n\r\n".encode(), 1))
-    assert block.data == text
-
-
-def test_many_small_events_in_one_chunk():
-    """A chunk may hold any number of events."""
-    count = 20_000
-    items = Parser().feed(b"".join(b"id: %d\ndata: %d\n\n" % (number, number) for number in range(count)))
-    assert [item.id for item in items] == [str(number) for number in range(count)]
 
 
 @pytest.mark.proof

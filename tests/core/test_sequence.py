@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import re
 import tracemalloc
 
@@ -11,7 +10,7 @@ from resilient_sse._core.delivery import Delivery
 from resilient_sse._core.events import Gap, ServerSentEvent
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.parser import Block
-from resilient_sse._core.sequence import Numbers, Place, State, integers
+from resilient_sse._core.sequence import Numbers, State, integers
 from resilient_sse._core.stats import StreamStats
 
 
@@ -50,27 +49,6 @@ def test_ids_that_are_no_integers(event_id):
         integers(event_id)
 
 
-def test_a_hostile_id_is_not_repeated_at_length():
-    """The complaint quotes the start of the id only."""
-    with pytest.raises(ValueError, match="not an integer id") as caught:
-        integers("9" * 100_000)
-    assert len(str(caught.value)) < 100
-
-
-@pytest.mark.parametrize("event_id", [None, "", "opaque"])
-def test_events_without_a_number(event_id):
-    """No id, a cleared id and an opaque one take no part in the checks."""
-    assert Numbers(integers).number(event_id) is None
-
-
-def test_numbers_by_a_function():
-    """Any function of the id may tell the number; what it raises besides ValueError is its own affair."""
-    sequence = Numbers(lambda event_id: int(event_id.rpartition("-")[2]))
-    assert sequence.number("shard-7") == 7
-    with pytest.raises(ZeroDivisionError):
-        Numbers(lambda event_id: 1 // 0).number("7")
-
-
 # What is known of numbers that were passed
 
 
@@ -80,30 +58,6 @@ def contiguous(*numbers: int, window: int = 100) -> Numbers:
     for number in numbers:
         sequence.advance(number, str(number), ("m", f"of {number}"))
     return sequence
-
-
-@pytest.mark.parametrize("number", [3, 4, 5])
-def test_a_replay_is_known_by_its_contents(number):
-    """The same number with the same content is a duplicate, with other content a conflict (R150, X17)."""
-    sequence = contiguous(3, 4, 5)
-    assert sequence.look(number, "m", f"of {number}") is Sighting.DUPLICATE
-    assert sequence.look(number, "m", "other") is Sighting.CONFLICT
-    assert sequence.look(number, "n", f"of {number}") is Sighting.CONFLICT
-
-
-@pytest.mark.parametrize("window", [1, 2, 5])
-def test_only_the_last_numbers_are_known(window):
-    """The memory is bounded (X17)."""
-    sequence = contiguous(*range(20), window=window)
-    known = [n for n in range(20) if sequence.look(n, "m", f"of {n}") is not Sighting.NEW]
-    assert known == list(range(20 - window, 20))
-
-
-@pytest.mark.parametrize("length, forgotten", [(3, [2]), (20, [2, 3, 17])])
-def test_numbers_that_were_forgotten(length, forgotten):
-    """They lie before the first number or the window; what is remembered or yet to come is not among them."""
-    sequence = contiguous(*range(3, 3 + length), window=5)
-    assert [n for n in (2, 3, 17, 18, 22, 23) if sequence.forgotten(n)] == forgotten
 
 
 @pytest.mark.parametrize("window", [1, 5])
@@ -126,30 +80,6 @@ def test_a_beginning_of_events_that_are_alike_proves_nothing():
         sequence.advance(number, str(number), ("m", str(number % 8)))
     assert sequence.look_at_beginning(1, "m", "1") is Sighting.NEW
     assert sequence.look_at_beginning(1, "m", "2") is Sighting.CONFLICT
-
-
-@pytest.mark.parametrize("window", [1, 2, 5])
-def test_a_resumed_number_leaves_the_window_in_its_turn(window):
-    """It is forgotten when as many events have come as the window holds (X17)."""
-    sequence = Numbers(integers, window)
-    sequence.resume_from(19, "19")
-    for number in range(20, 20 + window):
-        assert sequence.look(19, "m", "whatever") is Sighting.DUPLICATE
-        sequence.advance(number, str(number), ("m", "a"))
-    assert sequence.look(19, "m", "whatever") is Sighting.NEW
-
-
-@pytest.mark.parametrize("number, missing", [(7, 1), (9, 3), (10**9 + 6, 10**9), (10**30, None)])
-def test_giving_up_a_hole(number, missing):
-    """
-    What lies before a number ahead is given up at once, however much it is; then the number is due (P22).
-
-    A number of billions is none that could be counted.
-    """
-    sequence = contiguous(3, 4, 5)
-    assert sequence.lose(number) == missing
-    assert sequence.place(number) is Place.NEXT
-    assert sequence.high_id == "5"
 
 
 # A stream of numbers, played
@@ -390,19 +320,3 @@ def test_what_is_kept_apart_is_bounded():
         finally:
             tracemalloc.stop()
     assert held < 100_000
-
-
-def test_a_numbered_stream_needs_little_memory():
-    """Integer ids are known by a high-water mark, without a set of ids: 12 KB are enough (X17, R209)."""
-    source = Delivery(StreamOptions(sequence=integers), StreamStats())
-    gc.collect()
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        for number in range(3000):
-            source.put(Block("", 100 * "x", str(number)))
-            source.take()
-        after, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert after - before < 12_000

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from resilient_sse._core.backoff import Backoff
 from resilient_sse._core.errors import (
     BadContentTypeError,
     BadStatusError,
@@ -236,17 +235,6 @@ def test_the_table_cannot_be_changed():
 # What a change tells
 
 
-def test_a_lost_connection():
-    """RECONNECTING carries the number of the next attempt, its delay and the error (R66, R79, R82)."""
-    stream = up().passes(3).loses(Reason.STALL)
-    (change,) = stream.changes()
-    assert (change.attempt, change.delay, change.at) == (1, 1.0, 103.0)
-    assert stream.session.resume_at == 104.0
-    assert isinstance(change.error, ConnectionLostError)
-    assert (change.status, change.headers) == (None, {})
-    assert change.message == "Connection lost - attempting to reconnect..."
-
-
 def test_giving_up_carries_the_answer_that_caused_it():
     """The last answer's status and headers are in the change to ERROR as well."""
     stream = Stream(max_retries=0).refuses(503, server="x")
@@ -254,29 +242,6 @@ def test_giving_up_carries_the_answer_that_caused_it():
     assert change.new is ERROR
     assert isinstance(change.error, RetriesExhaustedError)
     assert (change.status, change.headers) == (503, {"server": "x"})
-
-
-@pytest.mark.parametrize(
-    "error, shown",
-    [
-        pytest.param(ConnectionLostError(Reason.RESET, "secret"), "ConnectionLostError", id="loss"),
-        pytest.param(
-            BadStatusError(status=503, headers={}, body_excerpt="secret"), "BadStatusError 503", id="status"
-        ),
-    ],
-)
-@pytest.mark.parametrize("limit", [0, 5], ids=["given-up", "retried"])
-def test_health_names_the_last_error_without_its_text(error, shown, limit):
-    """What a server wrote does not get into a readiness answer; well again, it stays to be read (F34)."""
-    stream = up(max_retries=limit).passes(1)
-    stream.session.lost(error, now=stream.now, wall=WALL)
-    health = stream.passes(1).refuses(error).session.health(109.0) if limit else stream.session.health(109.0)
-    assert (health.state, health.since, health.attempt) == (
-        (RECONNECTING, 101.0, 2) if limit else (ERROR, 101.0, 0)
-    )
-    assert (health.last_error, health.last_byte_at, health.last_event_at) == (shown, 100.0, 100.0)
-    stream.opens()
-    assert (stream.session.health(109.0).last_error, stream.session.health(109.0).ok) == (shown, True)
 
 
 def test_errors_are_counted_by_category():
@@ -288,18 +253,6 @@ def test_errors_are_counted_by_category():
 
 
 # Silence
-
-
-def test_a_notice_is_given_once():
-    """A silence that goes on changes nothing."""
-    assert up().falls_silent().falls_silent().path() == [WAITING]
-
-
-def test_nobody_waits_for_a_connection_that_is_not_there():
-    """A late notice about a lost connection is passed over."""
-    stream = up().loses()
-    stream.falls_silent()
-    assert stream.path() == [RECONNECTING]
 
 
 def test_silence_before_an_answer():
@@ -323,53 +276,7 @@ def test_silence_before_an_answer():
     assert opened.message == "Connection restored - resuming stream..."
 
 
-def test_what_is_no_sign_of_life_leaves_waiting():
-    """With `stall_on="frames"` half a line does not end the silence (P26)."""
-    stream = up(stall_on="frames").falls_silent().sends("dat")
-    assert stream.state is WAITING
-    stream.sends("a: x\n\n")
-    assert stream.state is CONNECTED
-
-
-def test_waits_are_counted_as_silence():
-    """The session keeps the clocks of its connection, and each connection starts them anew (R20, R157)."""
-    stream = up(stall_on="events").sends(":\n", after=20.0)
-    assert stream.session.silence.left == (10.0, Reason.STALL)
-    stream.sends("data: x\n\n", after=9.9)
-    assert stream.session.silence.left == (30.0, Reason.STALL)
-    stream.sends(":\n", after=20.0).loses().opens()
-    assert stream.session.silence.left == (30.0, Reason.STALL)
-
-
-@pytest.mark.parametrize(
-    "reason, stalls", [(Reason.STALL, 1), (Reason.EVENT_TIMEOUT, 1), (Reason.RESET, 0), (Reason.EOF, 0)]
-)
-def test_stalls_are_counted_once_each(reason, stalls):
-    """A stall is one connection given up because of silence (R106)."""
-    assert up().loses(reason).stats.stalls == stalls
-    assert up().loses(reason).opens().loses(reason).stats.stalls == 2 * stalls
-
-
 # Attempts
-
-
-@pytest.mark.parametrize("held, attempt", [(5.0, 3), (5.01, 1)])
-def test_a_connection_that_holds_ends_the_outage(held, attempt):
-    """Staying up for longer than the longest delay shows health; exactly as long does not."""
-    stream = up().loses().refuses().opens().passes(held).loses()
-    assert stream.changes()[-1].attempt == attempt
-
-
-@pytest.mark.parametrize(
-    "backoff, text",
-    [(Backoff(), "retry: 60000\n\n"), (Backoff(maximum=60), ":\n"), (lambda: iter([60.0]), ":\n")],
-)
-def test_pacing_is_no_proof(backoff, text):
-    """However long the delays are that the server or the program asks for, 5 s up are enough (P48)."""
-    stream = up(backoff=backoff).sends(text)
-    stream.taken()
-    stream.loses().refuses().opens().passes(5.01).loses()
-    assert stream.changes()[-1].attempt == 1
 
 
 def test_events_that_were_filtered_are_events():
@@ -380,18 +287,6 @@ def test_events_that_were_filtered_are_events():
 
 
 # Answers
-
-
-def test_a_classifier_that_raises_does_not_wedge_the_stream():
-    """What the caller's function raises goes to the caller, who may iterate again afterwards."""
-
-    def broken(error):
-        raise ZeroDivisionError
-
-    stream = up(classify=broken)
-    stream.loses()
-    stream.again().opens().sends("id: 2\ndata: two\n\n")
-    assert stream.events() == ["two"]
 
 
 def test_a_classifier_that_raises_holds_nothing_back():
@@ -423,71 +318,7 @@ def test_what_the_program_cuts_is_not_empty(brought, gaps):
     assert len(stream.gaps()) == gaps
 
 
-@pytest.mark.parametrize(
-    "text", ["data: x\n\n", "event: heartbeat\ndata: {}\n\n"], ids=["event", "heartbeat"]
-)
-def test_an_event_between_empty_connections(text):
-    """An event of any kind shows that the server has something behind the cursor."""
-    stream = up(max_retries=None).loses().opens().loses().opens().sends(text)
-    stream.loses().opens().loses().opens().loses()
-    assert stream.gaps() == []
-
-
-def test_quiet_connections_that_held_are_no_evidence():
-    """A quiet stream behind a proxy that cuts idle connections has lost nothing."""
-    stream = up(max_retries=None)
-    for _ in range(6):
-        stream.loses(Reason.EOF).opens().passes(60)
-    assert stream.gaps() == []
-
-
-def test_connections_that_were_cut_by_the_program_are_no_evidence():
-    """A consumer that polls a quiet stream with a timeout is not told of a loss that did not happen."""
-    stream = up(max_retries=None)
-    for _ in range(6):
-        stream.restarts(at_once=False).opens()
-    assert stream.gaps() == []
-
-
 # Numbered streams
-
-
-HEALED = "id: 2\ndata: two\n\nid: 3\ndata: three\n\n"
-
-
-def with_a_hole(**options) -> Stream:
-    """Make a stream that has reconnected because a number was missing."""
-    stream = up(sequence=integers, **options).sends("id: 3\ndata: three\n\n")
-    assert stream.events() == []
-    return stream.loses(Reason.GAP).opens()
-
-
-@pytest.mark.parametrize("reason", [Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT])
-def test_a_replay_that_does_not_come(reason):
-    """An event of another kind shows that nothing is replayed: the hole is reported, and the rest delivered."""
-    stream = with_a_hole().sends("event: heartbeat\ndata: {}\n\n").loses(reason)
-    items = [item for item in stream.taken() if isinstance(item, Gap | ServerSentEvent)]
-    assert items[0] == Gap(kind="hole", after_id="1", before_id="3", missing=1)
-    assert [item.data for item in items[1:]] == ["three"]
-    assert stream.state is RECONNECTING
-
-
-@pytest.mark.parametrize("reason", [Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT])
-def test_an_end_without_an_event_says_nothing_about_the_replay(reason):
-    """A balancer that accepts and closes, or a silent link, is no answer: it is asked again."""
-    stream = with_a_hole().loses(reason).opens().sends(": hi\n\n").loses(reason).opens().sends(HEALED)
-    assert stream.events() == ["two", "three"]
-    assert stream.stats.gaps == 0
-
-
-@pytest.mark.parametrize("reason", [Reason.EOF, Reason.STALL, Reason.EVENT_TIMEOUT])
-def test_ends_without_an_event_do_not_hold_back_for_ever(reason):
-    """After three of them the hole is reported, and what was held is delivered (P22)."""
-    stream = with_a_hole().loses(reason).opens().loses(reason).opens()
-    assert stream.events() == []
-    stream.loses(reason)
-    assert stream.events() == ["three"]
-    assert (stream.stats.lost, stream.state) == (1, RECONNECTING)
 
 
 def test_a_pace_behind_a_hole_counts_at_once():
@@ -500,22 +331,6 @@ def test_a_pace_behind_a_hole_counts_at_once():
 # Interruptions
 
 
-def test_a_restart_is_at_once_and_no_failure():
-    """`restart()` reconnects without a delay, and spends nothing of the budget (R83)."""
-    stream = up(max_retries=1)
-    for _ in range(10):
-        stream.restarts()
-        assert stream.delay == 0.0
-        (change,) = stream.changes()
-        assert (change.new, change.reason, change.attempt) == (RECONNECTING, Reason.RESTART, 1)
-        stream.opens().passes(6).changes()
-    stream.restarts().refuses()
-    assert stream.state is RECONNECTING
-    stream.refuses()
-    assert stream.state is ERROR
-    assert stream.session.error.attempts == 2
-
-
 def test_cancelled_reads_are_paced():
     """A consumer that polls with a short timeout and gets nothing is no storm."""
     stream = Stream()
@@ -525,11 +340,6 @@ def test_cancelled_reads_are_paced():
         delays.append(stream.delay)
     assert delays == [1.0] * 5
     assert stream.state is RECONNECTING
-
-
-def test_a_cancelled_read_of_a_working_connection_is_not_paced():
-    """A connection that has brought something new may be replaced at once."""
-    assert up().restarts(at_once=False).delay == 0.0
 
 
 def test_an_interruption_leaves_the_count_of_failures():
@@ -548,35 +358,6 @@ def post(**options) -> Stream:
     return Stream(repeatable=False, **options)
 
 
-@pytest.mark.parametrize(
-    "text", ["data: a\n\n", "id: 7\ndata: a\n\nid\ndata: b\n\n"], ids=["no-id", "cleared-id"]
-)
-def test_an_unsafe_request_is_not_sent_again_without_an_id(text):
-    """Something was delivered and nothing can resume it: a typed error, with the loss as its cause (P12)."""
-    stream = post().opens().sends(text)
-    stream.taken()
-    stream.loses(Reason.EOF)
-    assert stream.state is ERROR
-    assert isinstance(stream.session.error, NotResumableError)
-    assert stream.session.error.__cause__.reason is Reason.EOF
-    assert stream.changes()[-1].reason is Reason.EOF
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param(": ping\n\n", id="comment"),
-        pytest.param("event: heartbeat\ndata: {}\n\n", id="heartbeat"),
-        pytest.param("retry: 100\n\n", id="hint"),
-    ],
-)
-def test_an_unsafe_request_is_sent_again_after_mere_signs_of_life(text):
-    """A heartbeat is not delivered, so there is nothing to repeat (P12, X13)."""
-    stream = post().opens().sends(text)
-    stream.taken()
-    assert stream.loses().state is RECONNECTING
-
-
 @pytest.mark.parametrize("at_once", [True, False], ids=["restart", "cancelled-read"])
 def test_an_unsafe_request_is_not_sent_again_by_an_interruption_either(at_once):
     """`restart()` and a cancelled read would repeat the request's effect just as well (P12)."""
@@ -587,32 +368,7 @@ def test_an_unsafe_request_is_not_sent_again_by_an_interruption_either(at_once):
     assert isinstance(stream.session.error, NotResumableError)
 
 
-@pytest.mark.parametrize("options", [{"repeatable": False}, {"replayable_body": False}], ids=["post", "body"])
-def test_what_must_not_be_sent_again_is_not_by_iterating_again(options):
-    """After the typed error the same object refuses each time, without a request (P12)."""
-    stream = Stream(**options).opens().sends("data: a\n\n")
-    stream.taken()
-    stream.loses()
-    assert isinstance(stream.raises(), NotResumableError)
-    stream.changes()
-    for _ in range(2):
-        assert isinstance(stream.again().raises(), NotResumableError)
-        assert (stream.state, stream.path()) == (ERROR, [])
-
-
 # Too much
-
-
-def test_overflow():
-    """An event above the limit: what came before is delivered, then the typed error, and no retry (P13)."""
-    stream = Stream(max_event_bytes=20).opens().sends("id: 1\ndata: one\n\ndata: " + "x" * 100)
-    assert stream.events() == ["one"]
-    overflow = stream.session.next_step()
-    assert isinstance(overflow, LimitExceededError)
-    stream.session.lost(overflow, now=stream.now, wall=WALL)
-    assert stream.state is ERROR
-    assert stream.session.error is overflow
-    assert stream.changes()[-1].reason is Reason.PROTOCOL
 
 
 def test_overflow_in_the_middle_of_a_large_read():
@@ -624,13 +380,6 @@ def test_overflow_in_the_middle_of_a_large_read():
         parts += 1
     assert parts == 1
     assert isinstance(stream.session.next_step(), LimitExceededError)
-
-
-def test_overflow_that_nobody_heeds():
-    """Going on to feed a parser that has overflowed raises."""
-    stream = Stream(max_event_bytes=20).opens().sends("x" * 100)
-    with pytest.raises(LimitExceededError):
-        stream.sends("y")
 
 
 def test_a_new_connection_starts_below_the_limit():
@@ -704,17 +453,6 @@ def test_times():
     assert (figures.last_event_at, figures.time_to_first_event) == (109.0, 4.0)
 
 
-def test_no_time_to_the_first_event_without_a_start():
-    """A session that nobody has started does not invent a beginning."""
-    session = Session(StreamOptions(), random=lambda: 0.5)
-    session.opened(200, {}, cursor=None, now=5.0)
-    session.receive(b"data: a\n\n", raw_size=9, waited=0.0, now=6.0)
-    while session.take(6.0) is not None:
-        pass
-    assert session.stats.time_to_first_event is None
-    assert session.stats.last_event_at == 6.0
-
-
 def test_the_time_of_a_recovery():
     """From the loss to the first new event, over all attempts in between (R98, X8)."""
     stream = up()
@@ -752,23 +490,6 @@ def test_what_was_held_back_recovers_nothing():
     assert [item.data for item in stream.taken() if isinstance(item, ServerSentEvent)] == ["4"]
     assert stream.recoveries() == []
     assert stream.session.outage.attempt == 4
-
-
-@pytest.mark.parametrize("size, parts", [(1000, 1), (100, 1), (1, 4)])
-def test_a_large_read_is_judged_in_parts(size, parts):
-    """Others get a turn after 16 KiB of tiny events; longer ones are judged in a millisecond or two (3.8)."""
-    session = Session(StreamOptions(), random=lambda: 0.5, in_batches=True)
-    session.start(0.0)
-    session.opened(200, {}, cursor=None, now=0.0)
-    session.receive(b":\n", raw_size=2, waited=0.0, now=0.0)
-    event = b"data: " + size * b"x" + b"\n\n"
-    stream = event * (65_000 // len(event))
-    session.receive(stream, raw_size=len(stream), waited=0.0, now=0.0)
-    for _ in range(parts - 1):
-        assert session.next_step() is Step.GO_ON
-        session.go_on(0.0)
-    assert session.next_step() is not Step.GO_ON
-    assert session.stats.received == 65_000 // len(event)
 
 
 def calls_to_judge(stream: bytes, size: int) -> int:

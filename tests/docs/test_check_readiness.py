@@ -1,20 +1,13 @@
 """The routes that the page about readiness shows answer a probe themselves, in a real Starlette and FastAPI."""
 
-import http.client
-import socket
-
-import anyio
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from resilient_sse import ResilientStream
 from resilient_sse.monitoring.readiness import readiness
-from resilient_sse.testing.server import ReferenceServer, serving
-from tests.client.support import drain, make, numbered
+from tests.client.support import make, numbered
 from tests.docs.pages import fences, text_of
 
 (BLOCK,) = [
@@ -87,50 +80,3 @@ async def test_what_a_mount_does(framework, at_least):
     app.mount("/ready", readiness(at_least=at_least))
     answer = await ask(app, "GET", "/ready")
     assert (answer.status_code, answer.headers["location"]) == (307, "http://host/ready/")
-
-
-def probe(port, method, path):
-    """Ask a real server, as a probe that follows no redirect, and return the status."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request(method, path)
-        response = connection.getresponse()
-        response.read()
-        return response.status
-    finally:
-        connection.close()
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("framework", ["starlette", "fastapi"])
-async def test_under_uvicorn(anyio_backend, framework):
-    """F34: a real server, a real stream: 503, then 200, then 503 at both paths, by GET and by HEAD."""
-    with (
-        serving(ReferenceServer(heartbeat=0.2)) as running,
-        socket.create_server(("127.0.0.1", 0)) as listener,
-    ):
-        port = listener.getsockname()[1]
-        stream = ResilientStream(running.url)
-        connected = anyio.Event()
-        stream.on_state_change(lambda _: connected.set())
-        app = app_of_the_page(framework, readiness({"events": stream}))
-        server = uvicorn.Server(uvicorn.Config(app, ws="none", log_config=None))
-
-        async def statuses():
-            return {
-                await anyio.to_thread.run_sync(probe, port, method, path)
-                for method in ("GET", "HEAD")
-                for path in PATHS
-            }
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server.serve, [listener])
-            with anyio.fail_after(20):
-                assert await statuses() == {503}
-                tasks.start_soon(drain, stream)
-                await connected.wait()
-                assert await statuses() == {200}
-                await stream.aclose()
-                assert await statuses() == {503}
-            server.should_exit = True

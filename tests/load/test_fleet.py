@@ -1,11 +1,28 @@
-"""How a fleet opens its streams, with streams that open when they are told to."""
+"""Streams of a run: how they are opened, what is counted of one, and readings of the run."""
+
+import random
+import subprocess
+import sys
+import textwrap
+import time
 
 import anyio
 import pytest
 
-from resilient_sse import BadStatusError, Reason, ServerSentEvent, StateChange, StreamState, StreamStats
-from resilient_sse.testing.load import LoadPlan, fleet
-from resilient_sse.testing.load.fleet import Fleet
+from resilient_sse import (
+    BadStatusError,
+    Gap,
+    Reason,
+    Recovery,
+    ServerSentEvent,
+    StateChange,
+    StreamState,
+    StreamStats,
+)
+from resilient_sse.testing.load import LoadPlan, Spread, fleet
+from resilient_sse.testing.load.fleet import END, Fleet, Follower
+from resilient_sse.testing.load.run import Reading, Sampler, growth, server_command
+from resilient_sse.testing.scenarios.gates import percentile
 
 
 class FakeStream:
@@ -91,3 +108,232 @@ async def test_openings_at_once(streams):
     assert fleet.count("ended") == 121
     assert (fleet.followers[20].failure or "").startswith("BadStatusError")
     assert fleet.followers[0].complete
+
+
+C, W, R, E, X = (
+    StreamState.CONNECTED,
+    StreamState.WAITING,
+    StreamState.RECONNECTING,
+    StreamState.ERROR,
+    StreamState.CLOSED,
+)
+
+
+def follower(*numbers, **options):
+    """Make one that has been handed these messages."""
+    made = Follower(Fleet(LoadPlan(), ["http://host/"]), **options)
+    for number in numbers:
+        made.event(ServerSentEvent(id=str(number), data="x"))
+    return made
+
+
+def figures(made):
+    """Return what was counted."""
+    return made.unique, made.duplicates, made.disorder
+
+
+@pytest.mark.parametrize(
+    "numbers,expected",
+    [
+        ([1, 2, 3], (3, 0, 0)),
+        ([1, 2, 2, 3, 1], (3, 2, 0)),
+        ([1, 3, 2, 2], (3, 1, 1)),
+        ([3, 1, 2], (3, 0, 2)),
+        ([1, 1_000_000_000, 2], (3, 0, 1)),
+    ],
+)
+async def test_numbers(numbers, expected):
+    """R5, R14: each number counts once; what comes again, or late, is told apart, whatever is missing."""
+    assert figures(follower(*numbers)) == expected
+
+
+async def test_what_is_no_number():
+    """A server of the user's own may number as it likes; a notice and the end are no messages."""
+    assert figures(follower(500, 400, 500, numbered=False)) == (3, 0, 0)
+    made = follower(1, 2)
+    made.event(ServerSentEvent(event="truncated", data="{}"))
+    made.event(ServerSentEvent(event="odd", id="x", data="{}"))
+    assert not made.complete
+    made.event(ServerSentEvent(event=END, id="3", data="{}"))
+    assert figures(made) == (2, 0, 0)
+    assert made.complete
+
+
+async def test_new_numbering():
+    """R40, P23: after a reset that the client reports, low numbers are new messages; without it they are not."""
+    made = follower(1, 2, 5)
+    made.gap(Gap(kind="unresumable", after_id="5"))
+    made.event(ServerSentEvent(id="1", data="x"))
+    made.gap(Gap(kind="reset", after_id="5", before_id="1"))
+    for number in (1, 2, 2):
+        made.event(ServerSentEvent(id=str(number), data="x"))
+    assert figures(made) == (5, 2, 0)
+
+
+def play(*changes):
+    """Play changes of state, in seconds from now, and return the follower and its fleet's durations."""
+    fleet = Fleet(LoadPlan(), ["http://host/"])
+    made, began = Follower(fleet), anyio.current_time()
+    for new, at in changes:
+        made.change(StateChange(old=C, new=new, reason=Reason.RESET, at=began + at))
+    return made, fleet.times
+
+
+async def test_availability():
+    """R170: connected time counts from the first connection; waiting is connected, reconnecting is not."""
+    made, times = play((C, 2), (W, 10), (C, 11), (R, 22), (R, 23), (C, 27), (X, 42))
+    assert list(times["opening"]) == pytest.approx([2])
+    assert list(times["attempt"]) == pytest.approx([1, 4])
+    assert (made.connected, made.lifetime) == (pytest.approx(35), pytest.approx(40))
+    assert (made.open, made.reconnecting, made.ended) == (False, False, True)
+    never, times = play((R, 1), (E, 20))
+    assert (never.connected, never.lifetime) == (0, pytest.approx(20))
+    assert list(times["recovery"]) == []
+
+
+async def test_a_reconnect_is_timed():
+    """R86, R98, R101: from the loss to the first event on the new connection, as the client has recorded it."""
+    recovery = Recovery(
+        reason=Reason.RESET, attempts=1, silent_since=8.0, lost_at=10.0, opened_at=14.0, recovered_at=15.0
+    )
+    made, times = play((R, 1), (C, 2))
+    made.fact(recovery)  # it belongs to the opening
+    assert list(times["recovery"]) == []
+    made, times = play((C, 0), (R, 10))
+    assert made.reconnecting
+    made.fact(recovery)
+    made.end(anyio.current_time() + 40)
+    assert [list(times[name]) for name in ("recovery", "reopening", "silence")] == [[5], [4], [7]]
+
+
+async def test_an_outage_without_an_end():
+    """R88: an outage that nothing ended counts with the time it lasted, so that a maximum cannot look better."""
+    made, times = play((C, 0), (R, 5))
+    made.end(anyio.current_time() + 40)
+    made.end(anyio.current_time() + 50)
+    assert list(times["recovery"]) == pytest.approx([35])
+
+
+def test_spread():
+    """R85-R88: mean, percentiles and maximum of the same values; of nothing there is none."""
+    assert Spread.of([3.0, 1.0, 2.0]) == Spread(count=3, mean=2.0, p50=2.0, p95=3.0, p99=3.0, maximum=3.0)
+    assert Spread.of([]) == Spread()
+
+
+async def test_samples_are_bounded_and_never_flatter():
+    """R206: of a million durations a bounded number is kept; percentiles stay, and the longest is the longest."""
+    draw = random.Random(3)
+    values = [draw.lognormvariate(-7, 2) for _ in range(65_000)]
+    fleet = Fleet(LoadPlan(), ["http://host/"])
+    for value in values:
+        fleet._sample(value)
+    kept, exact = Spread.of(fleet.times["handling"]), Spread.of(values)
+    assert 10_000 <= kept.count < 20_000
+    assert kept.maximum == exact.maximum
+    for ours, true in ((kept.p50, exact.p50), (kept.p95, exact.p95), (kept.p99, exact.p99)):
+        assert ours == pytest.approx(true, rel=0.15)
+
+
+def test_growth():
+    """P40, R172: 100 MB that become 101 MB in ten minutes have grown by about 1 %; a short watch tells nothing."""
+    times = list(range(0, 601, 5))
+    levels = [100e6 + 1e6 * second / 600 for second in times]
+    assert growth(times, levels) == pytest.approx(100 * 1e6 / 100.5e6)
+    assert growth(times, levels[::-1]) < 0
+    assert growth(times[:59], levels[:59]) is None
+    assert growth([], []) is None
+
+
+def test_cpu():
+    """R171: the share of one core; of no time there is none."""
+    first, last = Reading(at=10.0, cpu=1.0, resident=0, received=0), Reading(12.0, 1.5, 0, 0)
+    assert last.share_since(first) == 0.25
+    assert first.share_since(first) is None
+
+
+async def test_a_sampler_takes_readings():
+    """R171-R173: progress is told regularly, and the server is asked only while all streams are open."""
+    plan = LoadPlan(users=2, messages=5, deadline=60, warm_up=3)
+    fleet = Fleet(plan, ["http://host/1", "http://host/2"])
+    told, answers = [], iter([2, 2, 4, 1])
+
+    async def live():
+        return next(answers)
+
+    sampler = Sampler(plan, fleet, live, told.append)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sampler.run)
+        await anyio.sleep(2.2)
+        assert list(sampler.seen) == []
+        fleet.all_open.set()
+        fleet.received = 7
+        block = bytearray(b"x") * (64 * 1024 * 1024)
+        await anyio.sleep(2)
+        del block
+        fleet.first_end = anyio.current_time()
+        await anyio.sleep(2)
+        tasks.cancel_scope.cancel()
+    assert [round(progress.seconds, 1) for progress in told[:5]] == [0, 0.5, 1, 1.5, 2]
+    assert (told[-1].users, told[-1].received, told[-1].expected) == (2, 7, 10)
+    assert (list(sampler.seen), sampler.excess) == ([2, 2, 4, 1], 2)
+    assert sampler.peak - sampler.first.resident > 60e6
+    assert sampler.peak - sampler.last.resident > 50e6
+    assert len(sampler.warm) == 3
+    assert sampler.steady[0].at < sampler.steady[1].at < sampler.last.at
+    assert sampler.lateness < 0.1
+
+
+@pytest.mark.e2e
+async def test_a_late_event_loop_is_told():
+    """A loop that is held up is late for its timers."""
+    plan = LoadPlan(users=1, messages=5, deadline=60)
+    sampler = Sampler(plan, Fleet(plan, ["http://host/1"]), None, None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sampler.run)
+        await anyio.sleep(0.3)
+        time.sleep(0.6)  # noqa: ASYNC251 - the timer of the next reading rings while this holds the loop
+        await anyio.sleep(0.1)
+        tasks.cancel_scope.cancel()
+    assert sampler.lateness > 0.2
+
+
+@pytest.mark.parametrize(
+    "soft,hard,answer",
+    [
+        (128, 1000, "564 1000"),
+        (700, 1000, "564 700"),
+        (128, 200, "need 564 open files, and the limit is 200"),
+    ],
+)
+def test_open_files(soft, hard, answer):
+    """R169: a soft limit that is too low is raised; where the hard one is, the error says what to do."""
+    code = f"""
+        import resource
+        from resilient_sse.testing.load.run import allow_open_files, OpenFilesError
+        resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+        try:
+            print(allow_open_files(500), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        except OpenFilesError as error:
+            print(error)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    assert answer in subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_heartbeat():
+    """R138: the reference server sends heartbeats every ten seconds, or none, as the plan says."""
+    for heartbeat, expected in ((10.0, "10.0"), (None, "none")):
+        arguments = server_command(LoadPlan(heartbeat=heartbeat))
+        assert arguments[arguments.index("--heartbeat") + 1] == expected
+    assert LoadPlan().heartbeat == 10.0
+
+
+def test_percentiles_are_exact():
+    """R86-R88: 7 % of 100 is the seventh, although 0.07 * 100 is a little more than 7 in floating point."""
+    assert [percentile(range(1, 101), percent) for percent in range(1, 101)] == list(range(1, 101))
+
+
+def test_percentiles_of_little():
+    """One value is every percentile of itself, and nothing has none."""
+    assert [percentile([4.0], percent) for percent in (0, 50, 100)] == [4.0] * 3
+    assert percentile([], 50) is None

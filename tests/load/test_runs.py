@@ -22,7 +22,7 @@ from resilient_sse.testing.load import (
     OpenFilesError,
     Share,
     fleet,
-    processes,
+    run,
     run_load,
 )
 from resilient_sse.testing.server import ReferenceServer, serving
@@ -61,9 +61,9 @@ def broken(result):
 
 def sabotage(monkeypatch, what):
     """Have the server run with something wrong."""
-    command = processes.server_command
+    command = run.server_command
     script = str(HERE / "sabotaged_server.py")
-    monkeypatch.setattr(processes, "server_command", lambda plan: [script, what, *command(plan)[2:]])
+    monkeypatch.setattr(run, "server_command", lambda plan: [script, what, *command(plan)[2:]])
 
 
 @pytest.mark.slow
@@ -126,9 +126,9 @@ async def test_server_that_loses_an_event(monkeypatch):
 @pytest.mark.proof
 async def test_network_that_stays_away(monkeypatch):
     """R86-R88, R170: eight seconds without a network are too long for reconnects and for availability."""
-    command = processes.network_command
+    command = run.network_command
     away = ("--flap", "1,8,1", "--after", "3")
-    monkeypatch.setattr(processes, "network_command", lambda *given: [*command(*given), *away])
+    monkeypatch.setattr(run, "network_command", lambda *given: [*command(*given), *away])
     plan = replace(
         SMALL,
         users=5,

@@ -45,19 +45,16 @@ class Agent:
         self.statsd = self.client()
 
     def client(self, **options):
-        """Make a client that leads here."""
         client = DogStatsd("127.0.0.1", self.port, disable_telemetry=True, **options)
         self.clients.append(client)
         return client
 
     def close(self):
-        """Close everything; the clients of `datadog` have to be told."""
         for client in self.clients:
             client.close_socket()
         self.socket.close()
 
     def packets(self, seconds=0.0):
-        """Return what has arrived, waiting so long for the first packet."""
         found = []
         if select.select([self.socket], [], [], seconds)[0]:
             with suppress(BlockingIOError):
@@ -66,11 +63,9 @@ class Agent:
         return found
 
     def lines(self, seconds=0.0):
-        """Return the lines of what has arrived."""
         return [line for packet in self.packets(seconds) for line in packet.splitlines()]
 
     def until(self, enough, seconds=20.0):
-        """Return the lines that arrive until they are enough."""
         lines = []
         deadline = time.monotonic() + seconds
         while not enough(lines) and time.monotonic() < deadline:
@@ -268,7 +263,6 @@ class Raises:
     close_buffer = open_buffer
 
     def count(self, name, value, tags=None):
-        """Fail, or take it."""
         if self.ill and name == "sse_streams_started_total":
             raise OSError("no route to host")
         self.sent.append((name, value))
@@ -276,7 +270,6 @@ class Raises:
     gauge = count
 
     def distribution(self, name, value, tags=None):
-        """Fail the first time, or take it."""
         if self.refuses:
             self.refuses = False
             raise OSError("network is down")
@@ -319,7 +312,6 @@ class Blocks(Raises):
         self.asked = threading.Event()
 
     def count(self, name, value, tags=None):
-        """Wait."""
         self.asked.set()
         self.free.wait(60)
 

@@ -9,17 +9,17 @@ from collections import Counter, defaultdict
 import pytest
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.trace import NoOpTracerProvider
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter as NativeCounter
 
-from resilient_sse.metrics.catalogue import BY_NAME
+from resilient_sse.metrics.catalogue import METRICS
 from resilient_sse.metrics.datadog import DatadogMetrics
 from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics, instrument_name
 from resilient_sse.metrics.prometheus import PrometheusMetrics
 from resilient_sse.testing import Script, pause
 from tests.client.support import drain, make, numbered, take
+from tests.metrics.test_opentelemetry import Collector
 from tests.metrics.torment import SUMS, crowded, given_up, settle, sums, tormented
 
 
@@ -30,37 +30,19 @@ class Prometheus:
         self.registry = CollectorRegistry()
 
     def make(self, **options):
-        """Make an exporter."""
         return PrometheusMetrics(self.registry, **options)
 
     def value(self, name, **labels):
-        """Return what is shown: a value, or how many durations and their sum."""
         values = [self.registry.get_sample_value(name + end, labels) for end in ("", "_count", "_sum")]
         return values[0] if values[1] is None else tuple(values[1:])
 
 
-class OpenTelemetry:
+class OpenTelemetry(Collector):
     """A meter provider and its reader."""
 
-    def __init__(self):
-        self.reader = InMemoryMetricReader()
-        self.provider = MeterProvider([self.reader], shutdown_on_exit=False)
-
-    def make(self, **options):
-        """Make an exporter."""
-        return OpenTelemetryMetrics(self.provider, NoOpTracerProvider(), **options)
-
     def value(self, name, **labels):
-        """Return what a collection has."""
-        data = self.reader.get_metrics_data()
-        resources = data.resource_metrics if data else []
-        metrics = [one for each in resources for scope in each.scope_metrics for one in scope.metrics]
-        for metric in metrics:
-            if metric.name == instrument_name(BY_NAME[name]):
-                for point in metric.data.data_points:
-                    if dict(point.attributes) == labels:
-                        return point.value if isinstance(point, NumberDataPoint) else (point.count, point.sum)
-        return None
+        (metric,) = [metric for metric in METRICS if metric.name == name]
+        return super().value(instrument_name(metric), **labels)
 
 
 class Datadog:
@@ -71,20 +53,16 @@ class Datadog:
         self.made = None
 
     def make(self, **options):
-        """Make an exporter that sends when it is asked to."""
         self.made = DatadogMetrics(self, interval=3600, **options)
         return self.made
 
     def count(self, name, value, tags=None):
-        """Add."""
         self.counts[name, *sorted(tags or ())] += value
 
     def gauge(self, name, value, tags=None):
-        """Replace."""
         self.gauges[name, *sorted(tags or ())] = value
 
     def distribution(self, name, value, tags=None):
-        """Append."""
         self.durations[name, *sorted(tags or ())].append(value)
 
     def open_buffer(self):
@@ -93,7 +71,6 @@ class Datadog:
     close_buffer = open_buffer
 
     def value(self, name, **labels):
-        """Return what has been sent."""
         self.made.flush()
         key = (name, *sorted(f"{label}:{value}" for label, value in labels.items()))
         if key in self.durations:
@@ -222,7 +199,6 @@ class Full(CollectorRegistry):
     """A registry that takes nothing."""
 
     def register(self, collector):
-        """Refuse."""
         raise MemoryError("full")
 
 
@@ -237,11 +213,9 @@ class Refuses(MeterProvider, NoOpTracerProvider):
     """A provider that has neither a meter nor a tracer for us."""
 
     def get_meter(self, *args, **kwargs):
-        """Refuse."""
         raise OSError("no meter")
 
     def get_tracer(self, *args, **kwargs):
-        """Refuse."""
         raise OSError("no tracer")
 
 
@@ -249,7 +223,6 @@ class Few(MeterProvider):
     """A provider whose meter makes no gauge."""
 
     def get_meter(self, *args, **kwargs):
-        """Give the meter."""
         meter = super().get_meter(*args, **kwargs)
         meter.create_observable_gauge = None
         return meter

@@ -27,7 +27,6 @@ class Bench(CollectorRegistry):
         self.metrics = PrometheusMetrics(self)
 
     def stream(self, *facts, **counters):
-        """Attach a stream that was started, has these counters, and told these facts."""
         stats = StreamStats(started_at=0.0, **counters)
         observer = self.metrics.attach(stats, URL)
         for fact in facts:
@@ -35,7 +34,6 @@ class Bench(CollectorRegistry):
         return stats, observer
 
     def __getitem__(self, metric):
-        """Return what a scrape shows: a number, `None` if it is absent, or by label what is not zero."""
         if not metric.labels:
             return self.get_sample_value(metric.name)
         ((label, values),) = metric.labels.items()

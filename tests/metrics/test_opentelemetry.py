@@ -29,18 +29,16 @@ SPANLESS = NoOpTracerProvider()
 class Collector:
     """A meter provider with a reader, and the instrument that feeds it."""
 
-    def __init__(self, **options):
+    def __init__(self):
         self.reader = InMemoryMetricReader()
         self.provider = MeterProvider([self.reader], shutdown_on_exit=False)
-        self.metrics = OpenTelemetryMetrics(self.provider, SPANLESS, **options)
 
-    def collected(self):
-        """Collect; return each metric by its name."""
-        return by_name(self.reader.get_metrics_data())
+    def make(self, **options):
+        return OpenTelemetryMetrics(self.provider, SPANLESS, **options)
 
     def value(self, name, **attributes):
-        """Collect; return one value."""
-        for point in self.collected()[name].data.data_points:
+        metric = by_name(self.reader.get_metrics_data()).get(name)
+        for point in metric.data.data_points if metric else ():
             if dict(point.attributes) == attributes:
                 return point.value if isinstance(point, NumberDataPoint) else (point.count, point.sum)
         return None
@@ -48,9 +46,8 @@ class Collector:
 
 def by_name(data):
     """Return each metric of a collection by its name."""
-    if data is None:
-        return {}
-    scopes = [scope for resource in data.resource_metrics for scope in resource.scope_metrics]
+    resources = data.resource_metrics if data else []
+    scopes = [scope for resource in resources for scope in resource.scope_metrics]
     return {metric.name: metric for scope in scopes for metric in scope.metrics}
 
 
@@ -81,9 +78,10 @@ def test_names_follow_the_conventions_and_lead_back():
 
 async def test_every_metric_arrives(script, collector):
     """After every fault at least once, with unit, help and bounds (P28)."""
-    await tormented(script, collector.metrics)
-    await given_up(collector.metrics)
-    found = collector.collected()
+    metrics = collector.make()
+    await tormented(script, metrics)
+    await given_up(metrics)
+    found = by_name(collector.reader.get_metrics_data())
     assert set(found) == {instrument_name(metric) for metric in EXPORTED}
     for metric in EXPORTED:
         got = found[instrument_name(metric)]
@@ -150,6 +148,7 @@ def test_what_is_no_provider_is_refused_at_once():
 def test_a_provider_is_not_kept_alive():
     """Tests and plugins make many."""
     collector = Collector()
+    collector.make()
     gone = weakref.ref(collector.provider)
     collector.provider.shutdown()
     del collector

@@ -2,10 +2,8 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 
 import anyio
@@ -32,7 +30,6 @@ from resilient_sse.metrics.opentelemetry import EXPORTED, OpenTelemetryMetrics, 
 from resilient_sse.testing import Script, pause
 from tests.client.support import make, numbered
 
-ROOT = Path(__file__).parents[2]
 KINDS = {
     "/v1/metrics": (ExportMetricsServiceRequest, ExportMetricsServiceResponse),
     "/v1/traces": (ExportTraceServiceRequest, ExportTraceServiceResponse),
@@ -41,40 +38,10 @@ KINDS = {
 pytestmark = pytest.mark.e2e
 
 
-class Receiver(ThreadingHTTPServer):
-    """A receiver that keeps what it gets, decoded."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.got = defaultdict(list)
-
-    @property
-    def url(self):
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.server_port}"
-
-    @property
-    def spans(self):
-        """All spans."""
-        resources = [each for request in self.got["/v1/traces"] for each in request.resource_spans]
-        return [span for each in resources for scope in each.scope_spans for span in scope.spans]
-
-    @property
-    def metrics(self):
-        """The last of each metric, by its name."""
-        resources = [each for request in self.got["/v1/metrics"] for each in request.resource_metrics]
-        scopes = [scope for each in resources for scope in each.scope_metrics]
-        assert {scope.scope.name for scope in scopes} == {"resilient_sse"}
-        return {metric.name: metric for scope in scopes for metric in scope.metrics}
-
-
 class Handler(BaseHTTPRequestHandler):
-    """Decodes what is posted."""
+    """Keeps what is posted, decoded."""
 
     def do_POST(self):
-        """Take one export."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         kind, answer = KINDS[self.path]
         assert self.headers["Content-Type"] == "application/x-protobuf"
@@ -91,17 +58,25 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    """Run a receiver."""
-    receiver = Receiver()
-    thread = Thread(target=receiver.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield receiver
-    finally:
-        receiver.shutdown()
-        receiver.server_close()
-        thread.join()
+def receiving():
+    """Run a receiver; give its address, and what it got by path."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as receiver:
+        receiver.daemon_threads = True
+        receiver.got = defaultdict(list)
+        thread = Thread(target=receiver.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{receiver.server_port}", receiver.got
+        finally:
+            receiver.shutdown()
+            thread.join()
+
+
+def metrics_in(requests):
+    """Return the last of each metric, by its name."""
+    scopes = [scope for one in requests for each in one.resource_metrics for scope in each.scope_metrics]
+    assert {scope.scope.name for scope in scopes} == {"resilient_sse"}
+    return {metric.name: metric for scope in scopes for metric in scope.metrics}
 
 
 def attributes(span):
@@ -111,13 +86,13 @@ def attributes(span):
 
 async def test_a_real_receiver():
     """Metrics and spans of a stream that goes on while they are sent, and of its end (P29)."""
-    with receiving() as receiver:
+    with receiving() as (url, got):
         reader = PeriodicExportingMetricReader(
-            OTLPMetricExporter(receiver.url + "/v1/metrics"), export_interval_millis=100
+            OTLPMetricExporter(url + "/v1/metrics"), export_interval_millis=100
         )
         meters = MeterProvider([reader], shutdown_on_exit=False)
         tracers = TracerProvider(shutdown_on_exit=False)
-        exporter = OTLPSpanExporter(receiver.url + "/v1/traces")
+        exporter = OTLPSpanExporter(url + "/v1/traces")
         tracers.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=100))
         metrics = OpenTelemetryMetrics(meters, tracers, labels={"network": ["4g"]})
         script = Script()
@@ -134,13 +109,15 @@ async def test_a_real_receiver():
             async for event in stream:
                 if event.id == "4":
                     break
-            sent_before = len(receiver.got["/v1/metrics"])
+            sent_before = len(got["/v1/metrics"])
             await anyio.to_thread.run_sync(meters.force_flush)
-            live = receiver.metrics["sse.client.streams"].sum.data_points
+            live = metrics_in(got["/v1/metrics"])["sse.client.streams"].sum.data_points
         await anyio.to_thread.run_sync(meters.shutdown)
         await anyio.to_thread.run_sync(tracers.shutdown)
         took = time.time_ns() - began
-        found, spans = receiver.metrics, receiver.spans
+    found = metrics_in(got["/v1/metrics"])
+    scopes = [scope for one in got["/v1/traces"] for each in one.resource_spans for scope in each.scope_spans]
+    spans = [span for scope in scopes for span in scope.spans]
     assert sent_before > 1, "figures are sent while the stream lives"
     assert sum(point.as_int for point in live) == 1
     # The one is unknown without `sequence`; of the other there was none.

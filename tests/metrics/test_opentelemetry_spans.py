@@ -29,12 +29,10 @@ class Traces:
 
     @property
     def spans(self):
-        """The spans that have ended."""
         return self.exporter.get_finished_spans()
 
     @property
     def told(self):
-        """What they tell of themselves: attempt, reason, outcome, error, resume."""
         names = ("attempt", "reason", "outcome")
         return [
             (
@@ -47,7 +45,6 @@ class Traces:
 
     @property
     def lengths(self):
-        """How long each took, in seconds."""
         return [round((span.end_time - span.start_time) / 1e9, 6) for span in self.spans]
 
 
@@ -365,7 +362,6 @@ class Broken(SpanProcessor):
     """A processor that fails."""
 
     def on_start(self, span, parent_context=None):
-        """Fail."""
         raise OSError("disk full")
 
 

@@ -8,7 +8,7 @@ from resilient_sse.metrics import catalogue
 from resilient_sse.metrics.catalogue import CONTRACT
 from resilient_sse.metrics.prometheus import PrometheusMetrics
 from resilient_sse.monitoring import ALERTS, SLOS, conditions
-from resilient_sse.monitoring.measures import Share, Unit, window_of
+from resilient_sse.monitoring.alerts import Share, Unit, window_of
 from resilient_sse.monitoring.prometheus_rules import alert_annotations, alert_labels, expression
 from tests.monitoring.expressions import SERIES, names
 

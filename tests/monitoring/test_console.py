@@ -17,7 +17,7 @@ import pytest
 
 from resilient_sse import ResilientStream, RetriesExhaustedError, StreamStats, integers
 from resilient_sse.monitoring import console as module
-from resilient_sse.monitoring.console import QUESTION, Console, places
+from resilient_sse.monitoring.console import QUESTION, Console
 from resilient_sse.testing import Script, event
 from tests.client.support import URL, drain, make, numbered
 
@@ -222,8 +222,8 @@ async def test_several_consoles_of_one_process(home):
     async with Console() as first, Console() as second:
         assert Path(first.address).name == f"{os.getpid()}.sock"
         assert Path(second.address).name == f"{os.getpid()}-2.sock"
-        assert places.sockets() == [Path(first.address), Path(second.address)]
-    assert places.sockets() == []
+        assert module.sockets() == [Path(first.address), Path(second.address)]
+    assert module.sockets() == []
 
 
 @pytest.mark.e2e
@@ -274,15 +274,15 @@ async def test_a_directory_that_cannot_be_trusted(home, made):
     with pytest.raises(PermissionError, match=r"must be a directory of yours.*; remove it, or choose a path"):
         await Console().__aenter__()
     with pytest.raises(PermissionError, match="must be a directory of yours"):
-        places.sockets()
+        module.sockets()
 
 
 def test_without_a_runtime_directory(monkeypatch, tmp_path):
     """Then it is a directory named after the user, among the temporary files."""
     monkeypatch.delenv("XDG_RUNTIME_DIR")
-    monkeypatch.setattr(places.tempfile, "gettempdir", lambda: str(tmp_path))
-    assert places.directory() == tmp_path / f"resilient-sse-{os.geteuid()}"
-    assert places.sockets() == []
+    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert module.directory() == tmp_path / f"resilient-sse-{os.geteuid()}"
+    assert module.sockets() == []
 
 
 @pytest.mark.e2e

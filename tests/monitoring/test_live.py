@@ -115,7 +115,7 @@ def check(name, told):
         assert alert["labels"]["job"] == "demo"
         value = float(alert["value"])
         assert value < rule.threshold if rule.relation == "<" else value > rule.threshold
-        assert rule.unit.show(value) in alert["annotations"]["summary"]
+        assert f"{value:.{rule.unit.decimals}f}{rule.unit.suffix}" in alert["annotations"]["summary"]
         assert rule.runbook in alert["annotations"]["runbook_url"]
 
 

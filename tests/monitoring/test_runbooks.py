@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from resilient_sse import Gap
-from resilient_sse.metrics.catalogue import BY_NAME
+from resilient_sse.metrics.catalogue import METRICS
 from resilient_sse.monitoring import ALERTS, SLOS
 from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, duration, expression
 from tests.cli.parsing import parse
@@ -119,7 +119,7 @@ def test_every_metric_that_is_named_exists(name):
     if name == "reference/alerts.md":  # one of the report's queries is quoted as it was
         text = text.replace("histogram_quantile(0.95, sse_reconnect_time_ms)", "")
     mentioned = {found.removesuffix(":met").removesuffix(":target") for found in NAME.findall(text)}
-    assert mentioned <= SERIES | RECORDED | BY_NAME.keys() | {slo.name for slo in SLOS}
+    assert mentioned <= SERIES | RECORDED | {metric.name for metric in METRICS} | {slo.name for slo in SLOS}
 
 
 def test_the_tuning_page_reads_metrics_and_names_arguments():

@@ -19,7 +19,7 @@ from anyio.abc import SocketStream
 from httpcore._backends.anyio import AnyIOStream
 
 from resilient_sse.testing.proxy.profiles import profile as profile_of
-from resilient_sse.testing.scenarios.real import Director, ServerSide, reference_server
+from resilient_sse.testing.scenarios.real import Director, RealStage, reference_server
 from resilient_sse.testing.scenarios.stage import Form
 from resilient_sse.testing.server import OpenServer, RunningServer
 from tests.netns.network import SERVER, open_network
@@ -28,12 +28,17 @@ _PORT = 8000
 _LINKS = ("wifi", "mobile")
 
 
-class Stage(ServerSide):
+class Stage(RealStage):
     """The reference server in one namespace, and the way to it from another; see `scenarios.stage.Stage`."""
 
     def __init__(self, log, network, running, director, client=None):
-        super().__init__(log, OpenServer(running), director, client)
+        super().__init__(log, OpenServer(running), director, None)
         self.network = network
+        self.client = client
+
+    def url(self, stream):
+        """Return the address of *stream*."""
+        return f"{self._server.url}?user_id={stream}"
 
     async def use(self, profile):
         """Go over to the other link, which is of this profile, and take the address along."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from resilient_sse.testing.report import Judged, Report, Verdict
-from resilient_sse.testing.report.gates import TOGETHER
+from resilient_sse.testing.report.document import TOGETHER
 from resilient_sse.testing.scenarios import SCENARIOS, Entry, play_all
 from tests.streaming.tolerance import passed
 

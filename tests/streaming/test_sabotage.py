@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from resilient_sse import ResilientStream
-from resilient_sse.testing.memory_server import MemoryServer
+from resilient_sse.testing import memory_server
 from resilient_sse.testing.report import check
 from resilient_sse.testing.scenarios import Follower
 from resilient_sse.testing.wire import event
@@ -112,16 +112,15 @@ def test_silence_is_counted(played_with):
 )
 def test_a_server_that_breaks_a_promise(monkeypatch, replay, scenario, sabotage, wrong):
     """Another content, or none: that is no delivery of what was published (R1, R5, R91)."""
-    real = MemoryServer._send
+    real = memory_server._Line.send_event
 
-    def send(server, line, stored):
-        data = stored.block.decode().partition("data: ")[2].strip()
-        done = stored.block.startswith(b"event: done")
-        block = stored.block if done else sabotage(data, stored.id)
+    def send(line, number, block):
+        data = block.decode().partition("data: ")[2].strip()
+        block = block if block.startswith(b"event: done") else sabotage(data, number)
         if block is not None:
-            real(server, line, type(stored)(stored.id, block))
+            real(line, number, block)
 
-    monkeypatch.setattr(MemoryServer, "_send", send)
+    monkeypatch.setattr(memory_server._Line, "send_event", send)
     report, lines = replay(scenario)
     assert wrong <= failed(report)
     assert check(report.to_dict(), lines) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import signal
@@ -15,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from resilient_sse import Backoff, CheckpointError, RetriesExhaustedError, StreamState
+from resilient_sse import Backoff, CheckpointError, DecodeError, RetriesExhaustedError, StreamState
 from resilient_sse import ResilientStream as AsyncStream
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.sync import ResilientStream
@@ -308,10 +309,8 @@ def test_committing_by_hand(server):
             stream.commit(second)
 
 
-def test_other_ways_to_iterate(server):
-    """Payloads decoded, and everything that happens."""
-    with ResilientStream(f"{server.url}/2/204", backoff=SOON) as stream:
-        assert list(stream.decoded(int)) == [1, 2]
+def test_everything_that_happens(server):
+    """Everything that happens."""
     with ResilientStream(f"{server.url}/2/204", backoff=SOON) as stream:
         kinds = [type(item).__name__ for item in stream.activity()]
     assert kinds[:3] == ["Opened", "ServerSentEvent", "ServerSentEvent"]
@@ -321,26 +320,50 @@ def test_other_ways_to_iterate(server):
 def test_ways_to_iterate_take_from_one_stream(server):
     """What came with an event goes to whoever asks next, by whichever way (P33)."""
     with ResilientStream(f"{server.url}/6/204", backoff=SOON) as stream:
-        activity, decoded = stream.activity(), stream.decoded(int)
+        activity = stream.activity()
         assert type(next(activity)).__name__ == "Opened"
-        assert [next(stream).id, next(decoded), next(activity).id, next(decoded)] == ["1", 2, "3", 4]
-        assert list(decoded) == [5, 6]
+        assert [next(stream).id, next(activity).id, next(stream).id] == ["1", "2", "3"]
+        assert [event.id for event in stream] == ["4", "5", "6"]
 
 
-def test_data_that_cannot_be_decoded(server):
-    """The error comes out, and the next event follows; a wrong decoder is told of at once."""
-    with ResilientStream(f"{server.url}/3/204", backoff=SOON) as stream:
-        payloads = stream.decoded(lambda data: 1 // (int(data) - 2))
-        assert next(payloads) == -1
-        with pytest.raises(ZeroDivisionError):
-            next(payloads)
-        assert list(payloads) == [1]
-        with pytest.raises(TypeError, match="decoder"):
-            stream.decoded(None)
+@pytest.mark.parametrize("policy", ["raise", "skip", "replace"])
+def test_decoded_in_the_thread_that_consumes(server, policy):
+    """One malformed payload of six, by each policy; what decodes may block, so it runs here (P18, P33)."""
+    threads = []
+
+    def decode(data):
+        threads.append(threading.current_thread())
+        return 60 // (int(data) - 4)
+
+    def replace(event, error):
+        assert (event.id, type(error)) == ("4", ZeroDivisionError)
+        return event
+
+    store = MemoryCheckpoint()
+    on_invalid = replace if policy == "replace" else policy
+    with ResilientStream(
+        f"{server.url}/6/204",
+        backoff=SOON,
+        decode=decode,
+        on_invalid=on_invalid,
+        checkpoint=store,
+        checkpoint_key="me",
+    ) as stream:
+        got = [next(stream) for _ in range(3)]
+        if policy == "raise":
+            with pytest.raises(DecodeError) as caught:
+                next(stream)
+            assert (caught.value.event.id, type(caught.value.__cause__)) == ("4", ZeroDivisionError)
+            assert asyncio.run(store.load("me")).last_event_id == "3"
+        got += list(stream)
+        assert stream.stats.invalid == 1
+    between = [got.pop(3).id] if policy == "replace" else []
+    assert (got, between) == ([-20, -30, -60, 60, 30], ["4"] if policy == "replace" else [])
+    assert set(threads) == {threading.current_thread()}
 
 
-@pytest.mark.parametrize("way", ["stream", "stream.decoded(int)"])
-def test_an_event_that_comes_with_ctrl_c_is_not_committed(server, way):
+@pytest.mark.parametrize("more", ["", ", decode=int"])
+def test_an_event_that_comes_with_ctrl_c_is_not_committed(server, more):
     """The thread has not got it, so after a restart it comes again (P21)."""
     program = f"""
         import signal, sys, threading
@@ -352,9 +375,9 @@ def test_an_event_that_comes_with_ctrl_c_is_not_committed(server, way):
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
         store = MemoryCheckpoint()
-        with ResilientStream(sys.argv[1], checkpoint=store, observers=[observer]) as stream:
+        with ResilientStream(sys.argv[1], checkpoint=store, observers=[observer]{more}) as stream:
             try:
-                for item in {way}:
+                for item in stream:
                     pass
             except KeyboardInterrupt:
                 print("interrupted")

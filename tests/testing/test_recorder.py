@@ -356,6 +356,6 @@ def test_a_failure_points_at_the_test(check):
     """Pytest's traceback ends at the user's line: our own frames are hidden."""
     with pytest.raises(AssertionError) as caught:
         check()
-    ours = [entry for entry in caught.traceback if entry.path.name == "assertions.py"]
+    ours = [entry for entry in caught.traceback if entry.path.name == "recorder.py"]
     assert len(ours) == 2
     assert all(entry.ishidden(caught) for entry in ours)

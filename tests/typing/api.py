@@ -7,7 +7,6 @@ Lines that must fail carry an ignore of each checker; both report an ignore that
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any, assert_never, assert_type
 
 import httpx
@@ -34,8 +33,10 @@ from resilient_sse import (
     Verdict,
     integers,
     resume,
+    sync,
 )
 from resilient_sse.checkpoints import Checkpoint, CheckpointStore, MemoryCheckpoint
+from resilient_sse.monitoring.readiness import Readiness
 
 stream = ResilientStream("https://host/stream", client=httpx.AsyncClient(), **CONSERVATIVE)
 
@@ -51,8 +52,6 @@ async def iterating() -> None:
     assert_type(stream.state, StreamState)
     assert_type(stream.last_event_id, str | None)
     assert_type(stream.stats, StreamStats)
-    assert_type(stream.decoded(int), AsyncIterator[int])
-    assert_type(stream.decoded(json.loads, invalid="skip"), AsyncIterator[Any])
     await stream.aclose()
     stream.restart()
 
@@ -88,6 +87,38 @@ def decide(error: ResilientSSEError) -> Verdict | None:
 async def token() -> dict[str, str]:
     return {"Authorization": "Bearer new"}
 
+
+# Typed payloads, on both faces (P18).
+orders = ResilientStream("https://host/", decode=int)
+assert_type(orders, ResilientStream[int])
+assert_type(stream, ResilientStream[ServerSentEvent])
+assert_type(ResilientStream("https://host/", decode=json.loads, on_invalid="skip"), ResilientStream[Any])
+either: ResilientStream[int | ServerSentEvent] = ResilientStream(
+    "https://host/", decode=int, on_invalid=lambda event, error: event
+)
+in_threads = sync.ResilientStream("https://host/", decode=int)
+assert_type(in_threads, sync.ResilientStream[int])
+assert_type(sync.ResilientStream("https://host/"), sync.ResilientStream[ServerSentEvent])
+Readiness(stream, orders, either)
+
+
+async def payloads() -> None:
+    async for order in orders:
+        assert_type(order, int)
+    assert_type([item async for item in either], list[int | ServerSentEvent])
+    for each in in_threads:
+        assert_type(each, int)
+    async with orders as entered:
+        assert_type(entered, ResilientStream[int])
+        await entered.commit()
+
+
+def only_events(stream: ResilientStream) -> None: ...
+
+
+only_events(orders)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ResilientStream("https://host/", decode="json")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+sync.ResilientStream("https://host/", dedup="some")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 store: CheckpointStore = MemoryCheckpoint()
 ResilientStream("https://host/", headers=token, classify=decide, checkpoint=store, sequence=integers)

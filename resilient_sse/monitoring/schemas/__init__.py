@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from importlib.resources import files
 from typing import Any
 
 __all__ = ["stats_schema"]
 
 
-@cache
-def _text() -> str:
-    return files("resilient_sse.monitoring.schemas").joinpath("stats.schema.json").read_text(encoding="utf-8")
-
-
 def stats_schema() -> dict[str, Any]:
     """Return the schema (draft 2020-12) of `StreamStats.to_json()`, for a validator such as `jsonschema`."""
-    schema: dict[str, Any] = json.loads(_text())
+    schema: dict[str, Any] = json.loads(
+        files(__name__).joinpath("stats.schema.json").read_text(encoding="utf-8")
+    )
     return schema

@@ -3,7 +3,6 @@
 from resilient_sse.testing.children import ChildError
 from resilient_sse.testing.extra import MissingExtraError
 from resilient_sse.testing.load.plan import PRESETS, Limits, LoadPlan, Share, parse_profiles
-from resilient_sse.testing.load.processes import OpenFilesError, check
 from resilient_sse.testing.load.result import (
     Connections,
     Delivery,
@@ -16,8 +15,7 @@ from resilient_sse.testing.load.result import (
     Streams,
     Times,
 )
-from resilient_sse.testing.load.run import run_load
-from resilient_sse.testing.load.sampling import Progress
+from resilient_sse.testing.load.run import OpenFilesError, Progress, check, run_load
 
 __all__ = [
     "PRESETS",

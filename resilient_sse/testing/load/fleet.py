@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING
 
 import anyio
 
 from resilient_sse._client.stream import ResilientStream
 from resilient_sse._core.errors import ResilientSSEError
+from resilient_sse._core.events import Gap, ServerSentEvent
+from resilient_sse._core.ports import Fact
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.sequence import integers
 from resilient_sse._core.states import StateChange, StreamState
 from resilient_sse._core.stats import StreamStats
+from resilient_sse.testing.load.plan import LoadPlan
 from resilient_sse.testing.load.result import Times
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from resilient_sse._core.events import Gap, ServerSentEvent
-    from resilient_sse._core.ports import Fact
-    from resilient_sse.testing.load.plan import LoadPlan
-
-__all__ = ["END", "Fleet", "Follower"]
 
 END = "done"
 """The type of the event that completes a stream; its data tells how many messages were sent."""
@@ -57,16 +51,10 @@ class Follower:
         unique: Different messages received.
         duplicates: Messages received again.
         disorder: Messages that came behind a later one.
-        complete: Whether the end was received.
-        stats: The stream's own figures, at the end.
         failure: What ended the stream before its time, as text.
-        had_connection: Whether one was ever open.
-        open: Whether a connection is open.
-        ended: Whether nothing more will come.
         connected: For how many seconds a connection was open; after the end.
         lifetime: For how many seconds one should have been open; after the end.  It counts from the first
-            connection: what comes before is the opening, and has figures of its own.  A stream that never got a
-            connection should have had one all the time.
+            connection: what comes before is the opening.  A stream that never got one should have had it always.
     """
 
     def __init__(self, fleet: Fleet, *, numbered: bool = True) -> None:
@@ -250,7 +238,17 @@ class Fleet:
             observers=[follower.fact],
         )
         try:
-            await self._consume(stream, follower, plan.messages if own else None)
+            async with stream:
+                async for event in stream:
+                    follower.event(event)
+                    self.received += event.event != END
+                    if self.received % self._sample_every == 0:
+                        arrived = stream.stats.last_byte_at
+                        if arrived is not None:
+                            self._sample(anyio.current_time() - arrived)
+                    if own and follower.unique == plan.messages:
+                        follower.complete = True
+                        break
         except ResilientSSEError as error:
             follower.failure = f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001 - one crash must not end the run: it is counted, and fails it
@@ -263,19 +261,6 @@ class Fleet:
                 self._openings.release()
             if self.first_end is None:
                 self.first_end = anyio.current_time()
-
-    async def _consume(self, stream: ResilientStream, follower: Follower, enough: int | None) -> None:
-        async with stream:
-            async for event in stream:
-                follower.event(event)
-                self.received += event.event != END
-                if self.received % self._sample_every == 0:
-                    arrived = stream.stats.last_byte_at
-                    if arrived is not None:
-                        self._sample(anyio.current_time() - arrived)
-                if follower.unique == enough:
-                    follower.complete = True
-                    break
 
     def _sample(self, seconds: float) -> None:
         """Keep a duration; of too many, each second one in order of length goes, and the longest stays."""

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-__all__ = ["PRESETS", "Limits", "LoadPlan", "Share", "parse_profiles"]
-
 _MAX_USERS = 60_000  # more connections from one address than there are ports
 _START_SECONDS = 60.0
 _DRAIN_SECONDS = 30.0

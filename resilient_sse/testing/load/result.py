@@ -1,4 +1,4 @@
-"""What came of a load run: figures that go into JSON and come back the same."""
+"""What came of a load run, and what it had to reach: figures that go into JSON and come back the same."""
 
 from __future__ import annotations
 
@@ -8,20 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
-from resilient_sse.testing.percentiles import percentile
-
-__all__ = [
-    "Connections",
-    "Delivery",
-    "Gate",
-    "LoadResult",
-    "Machine",
-    "Process",
-    "Setup",
-    "Spread",
-    "Streams",
-    "Times",
-]
+from resilient_sse.testing.load.plan import LoadPlan
+from resilient_sse.testing.scenarios.gates import percentile
 
 FORMAT = 1
 """The number of the JSON's form; it rises when a reader of the old form would go wrong."""
@@ -63,19 +51,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """
-    What was asked for.
-
-    Attributes:
-        users: How many streams.
-        messages: How many messages each of them was to be sent.
-        rate: Messages a second for each.
-        profiles: The networks and their shares, as `--profiles` takes them; empty without the proxy.
-        drops: Resets a minute.
-        seed: What decided about them.
-        dedup_window: How many events each stream remembered.
-        target: The server, if it was not the reference server.
-    """
+    """What was asked for, as of `LoadPlan`; *messages* for each stream, *profiles* as `--profiles` takes them."""
 
     users: int
     messages: int
@@ -89,16 +65,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """
-    Where it ran.
-
-    Attributes:
-        python: The version of Python.
-        system: The operating system and the processor's family.
-        cores: Cores that the process may use.
-        backend: `asyncio` or `trio`.
-        load: What else wanted a core at the beginning: the load average of the last minute, or `None`.
-    """
+    """Where it ran; *cores* that the process may use, and the *load* average of the minute before, or `None`."""
 
     python: str
     system: str
@@ -227,15 +194,7 @@ class Connections:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """
-    One figure that had to be reached.
-
-    Attributes:
-        name: Which.
-        found: What was found, as text.
-        wanted: What was wanted, as text.
-        passed: Whether it was reached.
-    """
+    """One figure that had to be reached: what was *found*, and what was *wanted*, as text."""
 
     name: str
     found: str
@@ -316,3 +275,72 @@ class LoadResult:
         if passed is not result.passed:
             raise ValueError(f"passed is {passed!r}, but the gates say {result.passed!r}")
         return result
+
+
+_MIB = 1024 * 1024
+_NEVER = "unknown: never were all streams open"
+
+
+def judge(plan: LoadPlan, result: LoadResult) -> tuple[Gate, ...]:
+    """
+    Hold *result* against the limits of *plan*.
+
+    A figure that was asked for and could not be measured fails, except for growth of memory in a run that is too
+    short to show any, and reconnect times in a run where nothing had to reconnect.
+    """
+    gates: list[Gate] = []
+
+    def add(name: str, found: object, wanted: str, *, passed: bool) -> None:
+        gates.append(Gate(name=name, found=str(found), wanted=wanted, passed=passed))
+
+    def none(name: str, found: int) -> None:
+        add(name, found, "0", passed=found == 0)
+
+    def least(name: str, found: float | None, limit: float | None) -> None:
+        if limit is not None:
+            # Downwards: 99.896 % is not 99.9 %, in the text either.
+            text = "unknown" if found is None else f"{int(found * 1e5) / 1e3:.3f} %"
+            add(name, text, f">= {limit * 100:g} %", passed=found is not None and found >= limit)
+
+    def under(
+        name: str, found: float | None, limit: float | None, unit: str, *, times: float = 1.0, digits: int = 2
+    ) -> None:
+        if limit is not None:
+            text = "unknown" if found is None else f"{found * times:.{digits}f} {unit}"
+            add(name, text, f"< {limit * times:g} {unit}", passed=found is not None and found < limit)
+
+    limits, streams, delivery, process = plan.limits, result.streams, result.delivery, result.process
+    seen, times = result.connections, result.times.recovery
+    ended = streams.completed if plan.target is None or plan.messages else plan.users - streams.failed
+    add("streams that ended well", f"{ended} of {plan.users}", "all", passed=ended == plan.users)
+    none("crashes", streams.crashes)
+    if delivery.sent is not None:
+        least("completion", delivery.completion, limits.completion)
+    none("messages delivered twice", delivery.duplicates)
+    none("messages out of order", delivery.disorder)
+    none("gaps", delivery.gaps)
+    least("availability", streams.availability, limits.availability)
+    if plan.target is None and limits.connections is not None:
+        mean = _NEVER if seen.mean is None else f"{seen.mean:.1f}"
+        near = seen.mean is not None and abs(seen.mean - plan.users) <= plan.users * limits.connections
+        add("connections at the server", mean, f"{plan.users} +-{limits.connections:.0%}", passed=near)
+    if plan.target is None:
+        over = _NEVER if seen.excess is None else max(seen.excess, 0)
+        passed = seen.excess is not None and seen.excess <= 0
+        add("connections beyond users and reconnecting", over, "0", passed=passed)
+    under("duration", result.seconds, limits.seconds, "s")
+    if limits.reconnects is not None:
+        enough = times.count >= limits.reconnects
+        add("reconnects measured", times.count, f"at least {limits.reconnects}", passed=enough)
+    if times.count or limits.reconnects is not None:
+        under("reconnect p95", times.p95, limits.p95, "s")
+        under("reconnect p99", times.p99, limits.p99, "s")
+        under("reconnect maximum", times.maximum, limits.longest, "s")
+    under("bytes to event p99", result.times.handling.p99, limits.handling, "ms", times=1000)
+    # A run of a few moments has no steady time; then opening and closing count as well.
+    cpu = process.cpu_overall if process.cpu is None else process.cpu
+    under("CPU of the client, of one core", cpu, limits.cpu, "%", times=100, digits=1)
+    under("memory of the client", process.resident_peak, limits.resident, "MiB", times=1 / _MIB, digits=0)
+    if process.growth is not None:
+        under("growth of memory in 10 min", process.growth, limits.growth, "%")
+    return tuple(gates)

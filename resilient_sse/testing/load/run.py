@@ -1,4 +1,4 @@
-"""A load run from its beginning to its result."""
+"""A load run: the processes that it takes, what is read of it, and its result."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import os
 import platform
 import statistics
 import time
-from contextlib import suppress
-from dataclasses import replace
+from array import array
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from random import Random, getrandbits
-from typing import TYPE_CHECKING
+from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
+import httpx
 
 from resilient_sse._client.backends import on_asyncio
-from resilient_sse.testing.children import ChildError
+from resilient_sse.testing.children import Child, ChildError, child
+from resilient_sse.testing.extra import require
 from resilient_sse.testing.load.fleet import Fleet
-from resilient_sse.testing.load.gates import judge
-from resilient_sse.testing.load.processes import allow_open_files, check, open_processes
+from resilient_sse.testing.load.plan import LoadPlan
 from resilient_sse.testing.load.result import (
     Connections,
     Delivery,
@@ -29,17 +33,308 @@ from resilient_sse.testing.load.result import (
     Spread,
     Streams,
     Times,
+    judge,
 )
-from resilient_sse.testing.load.sampling import Sampler, growth
+from resilient_sse.testing.proxy import profile
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+try:
+    import resource
+except ImportError:  # pragma: no cover - Windows
+    resource = None  # type: ignore[assignment]
 
-    from resilient_sse.testing.load.plan import LoadPlan
-    from resilient_sse.testing.load.processes import Processes
-    from resilient_sse.testing.load.sampling import Progress
+_STATS_SECONDS = 5.0
+_HISTORY = 1000  # events of each user, a multiple of what is missed in the longest outage
 
-__all__ = ["drops", "run_load"]
+# One established connection, the next that gets bytes: of many that are alike, any of them.  600 bytes are the
+# headers of an answer and two or three events: an attempt to open a stream is so short that few are hit in
+# practice, but it always gets bytes at once, and would be the next too often.
+_RESET = "reset:after=600,times=1"
+
+_RESERVE = 64
+"""Files that are open anyway: standard streams, the event loop, pipes to the children, libraries."""
+
+
+class OpenFilesError(OSError):
+    """The process may not open as many files as are *needed*; *allowed* is its hard limit."""
+
+    def __init__(self, needed: int, allowed: int) -> None:
+        super().__init__(needed, allowed)
+        self.needed = needed
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return (
+            f"so many streams need {self.needed} open files, and the limit is {self.allowed}; "
+            f"raise it with 'ulimit -n {self.needed}', or take fewer users"
+        )
+
+
+def allow_open_files(connections: int) -> int:
+    """
+    Allow *connections* sockets to be open at once, and return how many files that needs, with a reserve.
+
+    The soft limit is raised up to the hard one, and children inherit it; `OpenFilesError` if that is not enough.
+    """
+    needed = connections + _RESERVE
+    if resource is None:  # pragma: no cover - Windows
+        return needed
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return needed
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise OpenFilesError(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else needed, hard))
+    return needed
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """What the streams of a run connect to: addresses in the order of users, and networks by their profiles."""
+
+    urls: Sequence[str]
+    stats: str = ""
+    http: httpx.AsyncClient | None = None
+    networks: Mapping[str, Child] = field(default_factory=dict[str, Child])
+
+    async def live(self) -> int | None:
+        """Ask the server how many streams are connected; `None` if it does not say."""
+        if self.http is None:
+            return None
+        try:
+            told: Any = (await self.http.get(self.stats)).json()
+            return int(told["live"])
+        except (httpx.HTTPError, ValueError, LookupError, TypeError):
+            return None
+
+    async def reset(self, name: str) -> None:
+        """Reset a connection on the network called *name*; `ChildError` if its process is gone."""
+        await self.networks[name].send(_RESET)
+
+    @property
+    def resets(self) -> int:
+        """How many connections were reset; known once the networks have ended."""
+        return sum(network.last.get("counters", {}).get("resets", 0) for network in self.networks.values())
+
+
+def check(plan: LoadPlan) -> None:
+    """
+    Find out what keeps *plan* from being carried out here, before anything is started.
+
+    Raises:
+        MissingExtraError: The server, or what measures, is not installed.
+        ValueError: A profile is unknown.
+    """
+    for part in plan.profiles if plan.proxy else ():
+        profile(part.profile)
+    require("the load run", "psutil", server=plan.target is None)
+
+
+@asynccontextmanager
+async def open_processes(plan: LoadPlan, *, seed: int) -> AsyncGenerator[Processes]:
+    """Start what *plan* needs, for the time of the block; `ChildError` if a process does not start, or dies."""
+    users = range(1, plan.users + 1)
+    if plan.target is not None:
+        yield Processes([plan.target.replace("{user}", str(user)) for user in users])
+        return
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(child("server", server_command(plan)))
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=_STATS_SECONDS))
+        if "url" not in server.hello:
+            raise ChildError("server", "did not say where it is")
+        url: str = server.hello["url"]
+        address = urlsplit(url)
+        ports: dict[str, int] = {}
+        networks: dict[str, Child] = {}
+        for number, part in enumerate(plan.profiles if plan.proxy else ()):
+            command = network_command(address.netloc, part.profile, seed + number)
+            network = await stack.enter_async_context(child("network", command))
+            networks[part.profile] = network
+            ports[part.profile] = network.hello["port"]
+        through = [ports.get(name, address.port) for name in plan.assignment()]
+        urls = [
+            address._replace(netloc=f"{address.hostname}:{port}", query=f"user_id=user-{user}").geturl()
+            for port, user in zip(through, users, strict=True)
+        ]
+        stats = address._replace(path="/api/v1/stats", query="").geturl()
+        yield Processes(urls, stats, http, networks)
+
+
+def server_command(plan: LoadPlan) -> list[str]:
+    """Return what is given to `python` to start the server."""
+    return [
+        *("-m", "resilient_sse", "serve", "--port", "0", "--json", "--stdin"),
+        *("--users", str(plan.users)),
+        *("--publish", str(plan.messages_each), "--rate", str(plan.rate), "--complete"),
+        *("--heartbeat", "none" if plan.heartbeat is None else str(plan.heartbeat)),
+        *("--retry", "none"),  # the delays are the client's own
+        *("--history", str(_HISTORY)),
+    ]
+
+
+def network_command(target: str, name: str, seed: int) -> list[str]:
+    """Return what is given to `python` to start a network."""
+    return [
+        *("-m", "resilient_sse", "fault", "--json", "--stdin"),
+        *("--target", target, "--profile", name, "--seed", str(seed)),
+    ]
+
+
+_READINGS = 400
+_SHORTEST_INTERVAL = 0.5
+_TELLING_SECONDS = 0.1
+_GROWTH_SECONDS = 300.0
+"""Memory watched for less than this shows the allocator's steps, not a slope."""
+_TEN_MINUTES = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """
+    How far a run has come.
+
+    Attributes:
+        seconds: Since the first stream was started.
+        users: How many streams there will be.
+        opened: How many were started.
+        open: How many have an open connection.
+        reconnecting: How many have lost theirs.
+        ended: How many have ended.
+        received: Messages received.
+        expected: Messages that will be received in all, or `None` if nobody knows.
+        cpu: The share of one core used since the last report.
+        resident: Bytes resident.
+    """
+
+    seconds: float
+    users: int
+    opened: int
+    open: int
+    reconnecting: int
+    ended: int
+    received: int
+    expected: int | None
+    cpu: float | None
+    resident: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What this process, without its children, has used by a moment: seconds, CPU seconds, resident bytes."""
+
+    at: float
+    cpu: float
+    resident: int
+    received: int
+
+    def share_since(self, earlier: Reading | None) -> float | None:
+        """Return the share of one core used since *earlier*: 1.0 is one core all the time; `None` for no time."""
+        if earlier is None or self.at <= earlier.at:
+            return None
+        return (self.cpu - earlier.cpu) / (self.at - earlier.at)
+
+
+def growth(times: Sequence[float], levels: Sequence[float]) -> float | None:
+    """
+    Return the slope of the least-squares line through *levels* in per cent of their mean for each ten minutes.
+
+    Returns:
+        Per cent, negative for a fall, or `None` if they were watched for less than five minutes.
+    """
+    if not times or times[-1] - times[0] < _GROWTH_SECONDS:
+        return None
+    slope = statistics.linear_regression(times, levels).slope
+    return 100 * slope * _TEN_MINUTES / statistics.fmean(levels)
+
+
+class Sampler:
+    """
+    Takes a reading now and then, into memory that is taken once: what is measured must not grow by being measured.
+
+    *live* asks the server how many connections it has, and *told* is given the progress with each reading.
+
+    Attributes:
+        steady: The first and the latest reading while all streams were open, or `None`.
+        seen: The connections that the server saw while all streams were open, each time.
+        excess: The most by which they exceeded the users and those reconnecting, or `None`.
+        lateness: The longest time by which a timer rang late, in seconds.
+        warm: What memory was after the warm-up, while all streams were open, at the times `warm_at`.
+    """
+
+    def __init__(
+        self,
+        plan: LoadPlan,
+        fleet: Fleet,
+        live: Callable[[], Awaitable[int | None]],
+        told: Callable[[Progress], None] | None,
+    ) -> None:
+        import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - needs an extra
+
+        self._memory = psutil.Process().memory_info
+        self.first: Reading = self._read(0)
+        self.last: Reading = self.first
+        self.steady: tuple[Reading, Reading] | None = None
+        self.peak: int = self.first.resident
+        self.seen: array[int] = array("l")
+        self.excess: int | None = None
+        self.lateness: float = 0.0
+        self.warm_at: array[float] = array("d")
+        self.warm: array[float] = array("d")
+        self._plan = plan
+        self._fleet = fleet
+        self._live = live
+        self._told = told
+        self._interval = max(plan.limit / _READINGS, _SHORTEST_INTERVAL)
+
+    async def run(self) -> None:
+        """Take readings until cancelled."""
+        due = began = anyio.current_time()
+        while True:
+            await self._take(began)
+            due = max(due + self._interval, anyio.current_time())
+            await anyio.sleep_until(due)
+            self.lateness = max(self.lateness, anyio.current_time() - due)
+
+    async def _take(self, began: float) -> None:
+        fleet = self._fleet
+        reconnecting = fleet.count("reconnecting")
+        steady = fleet.steady
+        live = await self._live() if steady else None
+        steady = steady and fleet.steady
+        if live is not None and steady:
+            # The server was asked at some moment in between.
+            over = live - self._plan.users - max(reconnecting, fleet.count("reconnecting"))
+            self.seen.append(live)
+            self.excess = over if self.excess is None else max(self.excess, over)
+        seconds = anyio.current_time() - began
+        before, self.last = self.last, self._read(fleet.received)
+        self.peak = max(self.peak, self.last.resident)
+        if steady:
+            self.steady = (self.last if self.steady is None else self.steady[0], self.last)
+            if seconds >= self._plan.warming:
+                self.warm_at.append(self.last.at)
+                self.warm.append(self.last.resident)
+        if self._told is None:
+            return
+        plan, now = self._plan, self.last
+        known = plan.target is None or plan.messages is not None
+        self._told(
+            Progress(
+                seconds=seconds,
+                users=plan.users,
+                opened=len(fleet.followers),
+                open=fleet.count("open"),
+                reconnecting=fleet.count("reconnecting"),
+                ended=fleet.count("ended"),
+                received=fleet.received,
+                expected=plan.users * plan.messages_each if known else None,
+                cpu=now.share_since(before) if now.at - before.at > _TELLING_SECONDS else None,
+                resident=now.resident,
+            )
+        )
+
+    def _read(self, received: int) -> Reading:
+        return Reading(time.perf_counter(), time.process_time(), self._memory().rss, received)
+
 
 _FEW = 5
 
@@ -68,111 +363,51 @@ async def run_load(plan: LoadPlan, *, told: Callable[[Progress], None] | None = 
     # A proxy holds two sockets for each stream; children inherit the limit.
     allow_open_files(plan.users * 2 if plan.proxy else plan.users)
     seed = getrandbits(32) if plan.seed is None else plan.seed
+    random = Random(seed)  # noqa: S311 - repeatable, not secret
     began = time.perf_counter()
     async with open_processes(plan, seed=seed) as processes:
-        machine = _machine()
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         fleet = Fleet(plan, processes.urls)
         sampler = Sampler(plan, fleet, processes.live, told)
+
+        async def disturb() -> None:
+            """Reset connections at moments independent of each other (a Poisson process), as many users do."""
+            names, weights = zip(*((part.profile, part.weight) for part in plan.profiles), strict=True)
+            await fleet.all_open.wait()
+            while plan.drops:
+                await anyio.sleep(random.expovariate(plan.drops / 60))
+                if fleet.first_end is not None:
+                    return
+                with suppress(ChildError):  # a network that has died ends the run by itself
+                    await processes.reset(random.choices(names, weights)[0])
+
+        # A server of the user's own has no end that is known.
+        endless = plan.target is not None and plan.messages is None
         with anyio.move_on_after(plan.limit - (time.perf_counter() - began)):
-            await _together(plan, fleet, sampler, processes, Random(seed))  # noqa: S311 - repeatable, not secret
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(sampler.run)
+                tasks.start_soon(disturb)
+                with anyio.move_on_after(plan.ramping + plan.sending if endless else None):
+                    await fleet.run()
+                tasks.cancel_scope.cancel()
         fleet.end()
-    result = LoadResult(
-        setup=_setup(plan, seed),
-        machine=machine,
-        seconds=time.perf_counter() - began,
-        streams=_streams(fleet),
-        delivery=_delivery(plan, fleet, sampler),
-        times=Times(**{name: Spread.of(values) for name, values in fleet.times.items()}),
-        process=_process(plan, sampler),
-        connections=Connections(
-            mean=statistics.fmean(sampler.seen) if sampler.seen else None,
-            most=max(sampler.seen, default=None),
-            excess=sampler.excess,
-            opened=sum(follower.stats.connections for follower in fleet.followers),
-            resets=processes.resets,
-        ),
-    )
+    result = _result(plan, fleet, sampler, processes, seed=seed, began=began, load=load)
     return replace(result, gates=judge(plan, result))
 
 
-async def _together(
-    plan: LoadPlan, fleet: Fleet, sampler: Sampler, processes: Processes, random: Random
-) -> None:
-    """Run the streams, and beside them what measures and what disturbs."""
-
-    async def disturb() -> None:
-        await fleet.all_open.wait()
-        for wait, name in drops(plan, random):
-            await anyio.sleep(wait)
-            if fleet.first_end is not None:
-                return
-            with suppress(ChildError):  # a network that has died ends the run by itself
-                await processes.reset(name)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(sampler.run)
-        tasks.start_soon(disturb)
-        # A server of the user's own has no end that is known.
-        endless = plan.target is not None and plan.messages is None
-        with anyio.move_on_after(plan.ramping + plan.sending if endless else None):
-            await fleet.run()
-        tasks.cancel_scope.cancel()
-
-
-def drops(plan: LoadPlan, random: Random) -> Iterator[tuple[float, str]]:
-    """
-    Draw the resets of a run: seconds to wait since the one before, and the profile that is struck.
-
-    Moments are independent of each other (a Poisson process), as those of many users on their way are; that
-    includes two at almost the same time.
-    """
-    names = [part.profile for part in plan.profiles]
-    weights = [part.weight for part in plan.profiles]
-    while plan.drops:
-        yield random.expovariate(plan.drops / 60), random.choices(names, weights)[0]
-
-
-def _machine() -> Machine:
-    """Describe this machine, without its name."""
-    return Machine(
-        python=platform.python_version(),
-        system=f"{platform.system()} {platform.machine()}",
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        backend="asyncio" if on_asyncio() else "trio",
-        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    )
-
-
-def _setup(plan: LoadPlan, seed: int) -> Setup:
-    return Setup(
-        users=plan.users,
-        messages=plan.messages_each,
-        rate=plan.rate,
-        profiles=",".join(f"{part.profile}:{part.weight:g}" for part in plan.profiles) if plan.proxy else "",
-        drops=plan.drops,
-        seed=seed,
-        dedup_window=plan.dedup_window,
-        target=plan.target,
-    )
-
-
-def _streams(fleet: Fleet) -> Streams:
+def _result(
+    plan: LoadPlan,
+    fleet: Fleet,
+    sampler: Sampler,
+    processes: Processes,
+    *,
+    seed: int,
+    began: float,
+    load: float | None,
+) -> LoadResult:
     followers = fleet.followers
     failures = [follower.failure for follower in followers if follower.failure is not None]
     lifetime = math.fsum(follower.lifetime for follower in followers)
-    return Streams(
-        started=len(followers),
-        completed=sum(follower.complete for follower in followers),
-        failed=len(failures),
-        unfinished=sum(not follower.complete and follower.failure is None for follower in followers),
-        failures=tuple(failures[:_FEW]),
-        crashes=len(fleet.crashes),
-        availability=math.fsum(each.connected for each in followers) / lifetime if lifetime else None,
-    )
-
-
-def _delivery(plan: LoadPlan, fleet: Fleet, sampler: Sampler) -> Delivery:
-    followers = fleet.followers
     received = sum(follower.unique for follower in followers)
     sent = None
     if plan.target is None:
@@ -181,31 +416,62 @@ def _delivery(plan: LoadPlan, fleet: Fleet, sampler: Sampler) -> Delivery:
         sent += (plan.users - len(followers)) * plan.messages_each
     elif plan.messages is not None:
         sent = plan.users * plan.messages
-    steady = sampler.steady
-    seconds = 0.0 if steady is None else steady[1].at - steady[0].at
-    return Delivery(
-        sent=sent,
-        received=received,
-        completion=received / sent if sent else None,
-        per_second=(steady[1].received - steady[0].received) / seconds if steady and seconds else None,
-        duplicates=sum(follower.duplicates for follower in followers),
-        disorder=sum(follower.disorder for follower in followers),
-        gaps=sum(follower.stats.gaps for follower in followers),
-    )
-
-
-def _process(plan: LoadPlan, sampler: Sampler) -> Process:
-    before, peak = sampler.first.resident, sampler.peak
     first, last = sampler.steady or (sampler.first, sampler.first)
-    received = last.received - first.received
-    return Process(
-        cpu=last.share_since(first),
-        cpu_overall=sampler.last.share_since(sampler.first),
-        cpu_per_event=(last.cpu - first.cpu) / received if received else None,
-        resident_before=before,
-        resident_peak=peak,
-        resident_per_stream=(peak - before) // plan.users,
-        growth=growth(sampler.warm_at, sampler.warm),
-        watched=sampler.warm_at[-1] - sampler.warm_at[0] if sampler.warm_at else 0.0,
-        lateness=sampler.lateness,
+    seconds, steady = last.at - first.at, last.received - first.received
+    return LoadResult(
+        setup=Setup(
+            users=plan.users,
+            messages=plan.messages_each,
+            rate=plan.rate,
+            profiles=",".join(f"{x.profile}:{x.weight:g}" for x in plan.profiles) if plan.proxy else "",
+            drops=plan.drops,
+            seed=seed,
+            dedup_window=plan.dedup_window,
+            target=plan.target,
+        ),
+        machine=Machine(  # without its name
+            python=platform.python_version(),
+            system=f"{platform.system()} {platform.machine()}",
+            cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            backend="asyncio" if on_asyncio() else "trio",
+            load=load,
+        ),
+        seconds=time.perf_counter() - began,
+        streams=Streams(
+            started=len(followers),
+            completed=sum(follower.complete for follower in followers),
+            failed=len(failures),
+            unfinished=sum(not follower.complete and follower.failure is None for follower in followers),
+            failures=tuple(failures[:_FEW]),
+            crashes=len(fleet.crashes),
+            availability=math.fsum(each.connected for each in followers) / lifetime if lifetime else None,
+        ),
+        delivery=Delivery(
+            sent=sent,
+            received=received,
+            completion=received / sent if sent else None,
+            per_second=steady / seconds if seconds else None,
+            duplicates=sum(follower.duplicates for follower in followers),
+            disorder=sum(follower.disorder for follower in followers),
+            gaps=sum(follower.stats.gaps for follower in followers),
+        ),
+        times=Times(**{name: Spread.of(values) for name, values in fleet.times.items()}),
+        process=Process(
+            cpu=last.share_since(first),
+            cpu_overall=sampler.last.share_since(sampler.first),
+            cpu_per_event=(last.cpu - first.cpu) / steady if steady else None,
+            resident_before=sampler.first.resident,
+            resident_peak=sampler.peak,
+            resident_per_stream=(sampler.peak - sampler.first.resident) // plan.users,
+            growth=growth(sampler.warm_at, sampler.warm),
+            watched=sampler.warm_at[-1] - sampler.warm_at[0] if sampler.warm_at else 0.0,
+            lateness=sampler.lateness,
+        ),
+        connections=Connections(
+            mean=statistics.fmean(sampler.seen) if sampler.seen else None,
+            most=max(sampler.seen, default=None),
+            excess=sampler.excess,
+            opened=sum(follower.stats.connections for follower in followers),
+            resets=processes.resets,
+        ),
     )

@@ -1,12 +1,11 @@
 """A TCP proxy with faults: a network as bad as wanted between a client and a server, on asyncio and trio."""
 
-from resilient_sse.testing.proxy.conditions import Counters
 from resilient_sse.testing.proxy.link import Link, Shape, Way, shape
 from resilient_sse.testing.proxy.profiles import PROFILES, Profile, profile
-from resilient_sse.testing.proxy.proxy import FaultProxy
-from resilient_sse.testing.proxy.timeline import Action, Timeline, Word, parse_action, parse_toxic
+from resilient_sse.testing.proxy.proxy import Counters, FaultProxy
 from resilient_sse.testing.proxy.toxics import (
     TOXICS,
+    Action,
     Bandwidth,
     BlackHole,
     Direction,
@@ -17,8 +16,12 @@ from resilient_sse.testing.proxy.toxics import (
     SegmentLoss,
     Slicer,
     SlowClose,
+    Timeline,
     TLSFailure,
     Toxic,
+    Word,
+    parse_action,
+    parse_toxic,
 )
 
 __all__ = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 import sys
 from collections import deque
 from contextlib import suppress
@@ -19,15 +20,29 @@ import anyio
 
 from resilient_sse.testing.proxy.link import Link
 from resilient_sse.testing.proxy.toxics import LimitBytes, Refuse, Reset, TLSFailure
-from resilient_sse.testing.resets import reset_at_close
 
 if TYPE_CHECKING:
+    from asyncio.trsock import TransportSocket
+
     from anyio.abc import TaskGroup
 
-    from resilient_sse.testing.proxy.conditions import Conditions, Counters
     from resilient_sse.testing.proxy.link import Way
+    from resilient_sse.testing.proxy.proxy import Conditions, Counters
 
-__all__ = ["Address", "Connection", "Port", "resolve"]
+
+# SO_LINGER, on and with zero seconds.
+_LINGER = struct.pack("ii", 1, 0)
+
+
+def reset_at_close(sock: socket.socket | TransportSocket) -> None:
+    """
+    Have the close of *sock* send RST instead of FIN; the kernel then frees at once what it still held.
+
+    Raises:
+        OSError: The socket is closed, or the other side has reset it before.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+
 
 _READ_BYTES = 65_536
 _SYSTEM_BUFFER_BYTES = 65_536

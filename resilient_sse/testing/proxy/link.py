@@ -16,8 +16,6 @@ from typing import Literal, TypeAlias
 from resilient_sse.testing.proxy.profiles import Profile
 from resilient_sse.testing.proxy.toxics import Bandwidth, Latency, SegmentLoss, Slicer, Toxic
 
-__all__ = ["Link", "Shape", "Way", "shape"]
-
 Way: TypeAlias = Literal["down", "up"]
 """`down` is from the server to the client."""
 

@@ -13,8 +13,6 @@ from types import MappingProxyType
 
 from resilient_sse.testing.checks import check, check_seconds, check_share
 
-__all__ = ["PROFILES", "Profile", "check_kbps", "profile"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:

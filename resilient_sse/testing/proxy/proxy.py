@@ -4,33 +4,185 @@ from __future__ import annotations
 
 import errno
 import random
+import socket
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
+from anyio.abc import TaskGroup
 
 from resilient_sse.testing.checks import check, check_seconds, check_whole
-from resilient_sse.testing.proxy.conditions import Conditions, Counters
 from resilient_sse.testing.proxy.connection import Address, Connection, Port, resolve
+from resilient_sse.testing.proxy.link import Shape, Way, shape
 from resilient_sse.testing.proxy.profiles import Profile
 from resilient_sse.testing.proxy.profiles import profile as known_profile
-from resilient_sse.testing.proxy.timeline import Action, Timeline, Word, parse_action
-from resilient_sse.testing.proxy.toxics import BlackHole, Toxic
+from resilient_sse.testing.proxy.toxics import (
+    TOXICS,
+    Action,
+    BlackHole,
+    LimitBytes,
+    Refuse,
+    Reset,
+    SlowClose,
+    Timeline,
+    TLSFailure,
+    Toxic,
+    Word,
+    parse_action,
+)
 
-if TYPE_CHECKING:
-    import socket
-    from types import TracebackType
+_Limited = TypeVar("_Limited", Refuse, Reset, LimitBytes, TLSFailure)
 
-    from anyio.abc import TaskGroup
 
-__all__ = ["FaultProxy"]
+@dataclass(slots=True, kw_only=True)
+class Counters:
+    """
+    The figures of one proxy.
+
+    Attributes:
+        accepted: Connections accepted.
+        refused: Connections turned away by the proxy: by the toxic `Refuse`, or because the target could not be
+            reached.  While the port is closed (`FaultProxy.refuse`) the system turns them away, and nobody counts.
+        resets: Connections that ended with RST because of the proxy, refused ones not included.
+        bytes_down: Bytes passed to clients.
+        bytes_up: Bytes passed to the target.
+        dropped: Segments lost once and sent again.
+        live: Connections held at the moment.
+    """
+
+    accepted: int = 0
+    refused: int = 0
+    resets: int = 0
+    bytes_down: int = 0
+    bytes_up: int = 0
+    dropped: int = 0
+    live: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the figures by name."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A toxic, and how many connections it will still befall."""
+
+    toxic: Toxic
+    left: int | None
+
+
+class Conditions:
+    """What the network is like at the moment, for all connections: a profile and the toxics in force."""
+
+    def __init__(self, profile: str | Profile, toxics: Iterable[Toxic]) -> None:
+        self.shapes: dict[Way, Shape] = {}
+        """What is in force in each direction."""
+        self._entries: list[_Entry] = []
+        self._limited: dict[type[Toxic], list[_Entry]] = {}  # what may still befall somebody, by its kind
+        self._gates: dict[Way, anyio.Event | None] = {"down": None, "up": None}
+        self.use(profile)
+        for toxic in toxics:
+            self.add(toxic)
+
+    @property
+    def profile(self) -> Profile:
+        """The line at the moment."""
+        return self._profile
+
+    @property
+    def toxics(self) -> tuple[Toxic, ...]:
+        """The toxics in force, in the order in which they were added."""
+        return tuple(entry.toxic for entry in self._entries)
+
+    def use(self, profile: str | Profile) -> None:
+        """
+        Change the line, also of connections that are open.
+
+        Raises:
+            ValueError: The profile is unknown; the message names those there are.
+        """
+        self._profile = known_profile(profile)
+        self._reshape()
+
+    def add(self, toxic: Toxic) -> None:
+        """
+        Put a toxic in force, also on connections that are open.
+
+        Raises:
+            TypeError: It is none; what is written as on the command line goes through `parse_toxic`.
+        """
+        given: object = toxic
+        if not isinstance(given, tuple(TOXICS.values())):  # text may mean an action as well
+            how = f"parse_toxic({given!r})" if isinstance(given, str) else "SegmentLoss(share=0.1)"
+            raise TypeError(f"give a toxic, such as {how}, not {toxic!r}")
+        self._entries.append(_Entry(toxic, getattr(toxic, "times", None)))
+        self._reshape()
+
+    def remove(self, toxic: Toxic) -> None:
+        """
+        Take a toxic away.
+
+        Raises:
+            ValueError: It is not in force.
+        """
+        if toxic not in self.toxics:
+            raise ValueError(f"{toxic!r} is not in force; remove what was added, once")
+        del self._entries[self.toxics.index(toxic)]
+        self._reshape()
+
+    def clear(self, kind: type[Toxic] | None = None) -> None:
+        """Take every toxic away, or every one of a kind."""
+        self._entries = [entry for entry in self._entries if kind and not isinstance(entry.toxic, kind)]
+        self._reshape()
+
+    async def passable(self, way: Way) -> None:
+        """Wait until no black hole is in the way."""
+        while (gate := self._gates[way]) is not None:
+            await gate.wait()
+
+    def strike(self, kind: type[_Limited], *, at: float = 0) -> _Limited | None:
+        """Count and return a toxic of the kind that strikes a connection whose client will have *at* bytes."""
+        for entry in self._limited.get(kind, ()):
+            toxic = entry.toxic
+            if isinstance(toxic, kind) and getattr(toxic, "after", 0) <= at:
+                if entry.left is not None:
+                    entry.left -= 1
+                    if not entry.left:
+                        self._limited[kind].remove(entry)
+                return toxic
+        return None
+
+    def closing_delay(self, way: Way) -> float:
+        """Return by how many seconds the end of a direction is late."""
+        closes = [toxic for toxic in self.toxics if isinstance(toxic, SlowClose)]
+        return max((toxic.delay for toxic in closes if toxic.direction in (way, "both")), default=0.0)
+
+    def _reshape(self) -> None:
+        self._limited = defaultdict(list)
+        for entry in self._entries:
+            if entry.left != 0:
+                self._limited[type(entry.toxic)].append(entry)
+        holes = [toxic for toxic in self.toxics if isinstance(toxic, BlackHole)]
+        ways: tuple[Way, ...] = ("down", "up")
+        for way in ways:
+            self.shapes[way] = shape(self._profile, self.toxics, direction=way)
+            gate = self._gates[way]
+            if any(hole.direction in (way, "both") for hole in holes):
+                self._gates[way] = gate or anyio.Event()
+            elif gate is not None:
+                self._gates[way] = None
+                gate.set()
+
 
 _OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _RETRY_SECONDS = 0.05
 
 
-class FaultProxy:
+class FaultProxy(Conditions):
     """
     A TCP proxy with faults, for the time of an `async with` block.
 
@@ -71,9 +223,7 @@ class FaultProxy:
         """The seed, given or drawn."""
         self._wanted = port
         self._target = (target_host, target_port)
-        self._conditions = Conditions(known_profile(profile))
-        for toxic in toxics:
-            self._conditions.add(toxic)
+        super().__init__(profile, toxics)
         self._is_entered = False
         self._port: Port | None = None
         self._tasks: TaskGroup | None = None
@@ -129,53 +279,12 @@ class FaultProxy:
         """The port that it listens on, or would if it did not refuse at the moment."""
         return self._running()[1].number
 
-    @property
-    def profile(self) -> Profile:
-        """The line at the moment."""
-        return self._conditions.profile
-
-    @property
-    def toxics(self) -> tuple[Toxic, ...]:
-        """The toxics in force, in the order in which they were added."""
-        return self._conditions.toxics
-
     def url_for(self, url: str) -> str:
         """Return *url* with the address of the proxy in place of its own."""
         parts = urlsplit(url)
         user, at, _ = parts.netloc.rpartition("@")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return parts._replace(netloc=f"{user}{at}{host}:{self.port}").geturl()
-
-    def use(self, profile: str | Profile) -> None:
-        """
-        Change the line, also of connections that are open.
-
-        Raises:
-            ValueError: The profile is unknown; the message names those there are.
-        """
-        self._conditions.use(known_profile(profile))
-
-    def add(self, toxic: Toxic) -> None:
-        """
-        Put a toxic in force.
-
-        Raises:
-            TypeError: It is none; what is written as on the command line goes through `parse_toxic`.
-        """
-        self._conditions.add(toxic)
-
-    def remove(self, toxic: Toxic) -> None:
-        """
-        Take a toxic away.
-
-        Raises:
-            ValueError: It is not in force.
-        """
-        self._conditions.remove(toxic)
-
-    def clear(self) -> None:
-        """Take every toxic away."""
-        self._conditions.clear()
 
     def refuse(self) -> None:
         """Close the port: the system refuses new connections.  Those that are open stay; harmless when closed."""
@@ -189,11 +298,11 @@ class FaultProxy:
 
     def black_hole(self) -> None:
         """Let nothing pass and nothing end, either way; new connections are accepted and hear nothing."""
-        self._conditions.add(BlackHole())
+        self.add(BlackHole())
 
     def flow(self) -> None:
         """Take every black hole away: what was held back passes now."""
-        self._conditions.clear(BlackHole)
+        self.clear(BlackHole)
 
     def reset_all(self) -> int:
         """Reset every connection (RST), towards the client and the target; return how many."""
@@ -325,7 +434,7 @@ class FaultProxy:
                 continue
             self.counters.accepted += 1
             seed = f"{self.seed}:{self.counters.accepted}"
-            connection = Connection(client, self._addresses, seed, self._conditions, self.counters)
+            connection = Connection(client, self._addresses, seed, self, self.counters)
             self._connections.add(connection)
             tasks.start_soon(self._serve, connection)
 

@@ -1,49 +1,24 @@
 """
-Toxics: what can be wrong with a connection, each a value that a proxy is given and that can be taken away.
+Toxics, what can be wrong with a connection, and timelines, which say when; as values, and as people write them.
 
-*times* is how many connections a toxic befalls; `None` is every one.
-
-A figure that is out of its range raises `ValueError`, one that is no number `TypeError`; both name it.
+*times* is how many connections a toxic befalls; `None` is every one.  A figure that is out of its range raises
+`ValueError`, one that is no number `TypeError`; both name it.  A toxic is written `NAME` or
+`NAME:key=value,key=value`, with the names of `TOXICS` and of its fields.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from resilient_sse.testing.checks import check, check_seconds, check_share, check_whole
-from resilient_sse.testing.proxy.profiles import check_kbps
-
-__all__ = [
-    "TOXICS",
-    "Bandwidth",
-    "BlackHole",
-    "Direction",
-    "Latency",
-    "LimitBytes",
-    "Refuse",
-    "Reset",
-    "SegmentLoss",
-    "Slicer",
-    "SlowClose",
-    "TLSFailure",
-    "Toxic",
-]
+from resilient_sse.testing.proxy.profiles import PROFILES, Profile, check_kbps
 
 Direction: TypeAlias = Literal["down", "up", "both"]
 """`down` is from the server to the client."""
-
-
-def _check_direction(name: str, direction: object) -> None:
-    check(name, direction, str, "'down', 'up' or 'both'", lambda way: way in get_args(Direction))
-
-
-def _check_times(name: str, times: object) -> None:
-    if times is not None:
-        check_whole(name, times, least=1)
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
@@ -51,10 +26,12 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "jitter": check_share,
     "share": check_share,
     "kbps": check_kbps,
-    "direction": _check_direction,
+    "direction": lambda name, way: check(
+        name, way, str, "'down', 'up' or 'both'", lambda one: one in get_args(Direction)
+    ),
     "size": partial(check_whole, least=1),
     "after": check_whole,
-    "times": _check_times,
+    "times": lambda name, times: None if times is None else check_whole(name, times, least=1),
 }
 
 
@@ -177,3 +154,124 @@ TOXICS: Mapping[str, type[Toxic]] = MappingProxyType(
     }
 )
 """The kinds by the names they have on the command line."""
+
+
+Word: TypeAlias = Literal["refuse", "accept", "black-hole", "flow", "reset", "close", "clear"]
+"""Each does what the method of the proxy does: `reset_all` for `reset`, `close_all` for `close`."""
+
+Action: TypeAlias = Word | Profile | Toxic
+"""A profile is used from then on, a toxic is put in force."""
+
+_WORDS: tuple[str, ...] = get_args(Word)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """
+    Actions at times, counted in seconds from the beginning.
+
+    Args:
+        moments: Pairs of a time and an action; put in order of time.
+
+    Raises:
+        ValueError: A time is negative, or a word is unknown.
+    """
+
+    moments: tuple[tuple[float, Action], ...] = ()
+
+    def __post_init__(self) -> None:
+        for at, action in self.moments:
+            check_seconds("the time of a moment", at, zero=True)
+            if isinstance(action, str) and action not in _WORDS:
+                raise _unknown(action)
+        object.__setattr__(self, "moments", tuple(sorted(self.moments, key=lambda moment: moment[0])))
+
+    def at(self, seconds: float, *actions: Action | str) -> Timeline:
+        """
+        Return a timeline with more in it.
+
+        Args:
+            seconds: When.
+            actions: What, in this order; text is read as `parse_action` reads it.
+
+        Raises:
+            ValueError: The time is negative, or nobody knows what the text means.
+        """
+        added: list[tuple[float, Action]] = [
+            (seconds, parse_action(action) if isinstance(action, str) else action) for action in actions
+        ]
+        return Timeline((*self.moments, *added))
+
+
+def parse_action(text: str) -> Action:
+    """
+    Read a word, the name of a profile, or a toxic.
+
+    Raises:
+        ValueError: It is none of these; the message names those there are.
+    """
+    text = text.strip()
+    if text in _WORDS:
+        return cast("Word", text)
+    if text in PROFILES:
+        return PROFILES[text]
+    if text.partition(":")[0] in TOXICS:
+        return parse_toxic(text)
+    raise _unknown(text)
+
+
+def parse_toxic(text: str) -> Toxic:
+    """
+    Read a toxic, such as `latency:delay=0.2,jitter=0.1`.
+
+    Raises:
+        ValueError: There is no such toxic, or its values make no sense; the message names what would.
+    """
+    name, _, rest = text.strip().partition(":")
+    kind = TOXICS.get(name)
+    if kind is None:
+        raise ValueError(f"unknown toxic {name!r}; choose one of {', '.join(TOXICS)}")
+    form = f"write {_form(name, kind)}"
+    values: dict[str, Any] = {}
+    types = {field.name: str(field.type) for field in fields(kind)}
+    for pair in filter(None, rest.split(",")):
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or key not in types or key in values:
+            raise ValueError(f"{pair!r} is not understood in the toxic {name!r}; {form}")
+        values[key] = _value(types[key], value, f"{pair!r} is no number in the toxic {name!r}; {form}")
+    missing = [field.name for field in fields(kind) if field.default is MISSING and field.name not in values]
+    if missing:
+        raise ValueError(f"the toxic {name!r} needs {' and '.join(missing)}; {form}")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"the toxic {name!r}: {error}") from None
+
+
+def _value(kind: str, text: str, complaint: str) -> str | int | float | None:
+    if kind == "Direction":
+        return text
+    if kind == "int | None" and text == "none":
+        return None
+    try:
+        return float(text) if kind == "float" else int(text)
+    except ValueError:
+        raise ValueError(complaint) from None
+
+
+def _form(name: str, kind: type[Toxic]) -> str:
+    """Show how a toxic is written."""
+    needed = ",".join(f"{field.name}=..." for field in fields(kind) if field.default is MISSING)
+    optional = ", ".join(
+        f"{field.name}={'none' if field.default is None else field.default}"
+        for field in fields(kind)
+        if field.default is not MISSING
+    )
+    return f"{name}{':' if needed else ''}{needed}" + (f" (optional: {optional})" if optional else "")
+
+
+def _unknown(text: str) -> ValueError:
+    return ValueError(
+        f"unknown action {text!r}; choose one of {', '.join(_WORDS)}, "
+        f"a profile ({', '.join(PROFILES)}) or a toxic ({', '.join(TOXICS)})"
+    )

@@ -4,8 +4,7 @@ Reports on the production scenarios: gates, JSON, tables, a page, and a recount 
 Everything is computed from the raw log of the runs (`resilient_sse.testing.scenarios.log`).
 """
 
-from resilient_sse.testing.report.document import Judged, Report, report_schema
-from resilient_sse.testing.report.gates import GATES
+from resilient_sse.testing.report.document import GATES, Judged, Report, report_schema
 from resilient_sse.testing.report.page import print_report, render_page
 from resilient_sse.testing.report.recount import check, check_files
 from resilient_sse.testing.scenarios.gates import Gate, Verdict

@@ -19,8 +19,6 @@ from typing import Any, TypeAlias
 from resilient_sse.testing.report.document import Report
 from resilient_sse.testing.scenarios.log import Entry
 
-__all__ = ["Line", "check", "check_files", "recount"]
-
 Line: TypeAlias = Mapping[str, Any]
 """One line of a log, parsed."""
 

@@ -30,10 +30,9 @@ from resilient_sse.testing.scenarios.play import (
 )
 from resilient_sse.testing.scenarios.rapid_reconnects import RAPID_RECONNECTS
 from resilient_sse.testing.scenarios.slow_3g import SLOW_3G
-from resilient_sse.testing.scenarios.stage import Driver, Form, Setup, Stage
+from resilient_sse.testing.scenarios.stage import Driver, Form, Setup, Stage, VirtualDriver
 from resilient_sse.testing.scenarios.stall import STALL
 from resilient_sse.testing.scenarios.user_experience import USER_EXPERIENCE
-from resilient_sse.testing.scenarios.virtual import VirtualDriver
 
 __all__ = [
     "SCENARIOS",

@@ -1,5 +1,5 @@
 """
-What a figure has to be: gates, and the rounding that all figures share.
+What a figure has to be: gates, and the arithmetic that all figures share.
 
 A gate names a figure of one scenario, or of all together, and what it must be.  Where virtual time allows more
 than real time does, there is a gate for each.
@@ -7,29 +7,11 @@ than real time does, there is a gate for each.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
-
-__all__ = [
-    "COUNT",
-    "REAL",
-    "SHARE",
-    "TIME",
-    "VIRTUAL",
-    "Figure",
-    "Figures",
-    "Gate",
-    "Limit",
-    "Relation",
-    "Schema",
-    "Verdict",
-    "judge",
-    "milliseconds",
-    "percent",
-    "seconds",
-]
 
 Figure: TypeAlias = "float | str | bool | list[float] | None"
 Figures: TypeAlias = dict[str, Figure]
@@ -136,3 +118,15 @@ def seconds(value: float | None) -> float | None:
 def percent(part: int, whole: int) -> float | None:
     """Return a share in percent, to a hundredth; `None` of nothing."""
     return round(100 * part / whole, 2) if whole else None
+
+
+def percentile(values: Iterable[float], percent: float) -> float | None:
+    """
+    Return the smallest value that *percent* of all values do not exceed, or `None` if there are none.
+
+    Nearest rank, and not interpolation, because a gate on a latency must name a latency that happened.
+    """
+    ordered = sorted(values)
+    # Exactly, in integers where possible: 99 % of 200 is the 198th, and 0.99 * 200 is a little more than that.
+    rank = math.ceil(round(percent * len(ordered) / 100, 9))
+    return ordered[max(rank, 1) - 1] if ordered else None

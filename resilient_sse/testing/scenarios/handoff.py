@@ -9,8 +9,6 @@ from resilient_sse.testing.scenarios.log import Run, Stream
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
 from resilient_sse.testing.scenarios.stage import Setup
 
-__all__ = ["HANDOFF"]
-
 _KEY = "scenario_4_network_handoff"
 _GAP = 1.25
 """Seconds without any network: longer than the first delay, so that the first attempt is certain to fail."""

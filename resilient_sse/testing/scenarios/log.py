@@ -33,8 +33,6 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-__all__ = ["MESSAGE", "Entry", "Recovery", "Run", "RunLog", "Stream", "read_log", "runs_of", "write_log"]
-
 MESSAGE = "message"
 """The type of the events that count; the one that completes a stream is another."""
 
@@ -119,15 +117,15 @@ class RunLog:
         at: float | None = None,
         **facts: Any,  # noqa: ANN401 - whatever JSON can express
     ) -> None:
-        """Record what happens, now or *at* another time of the run; see `Entry` for the arguments."""
-        self.entries.append(Entry(self.name, self.now() if at is None else at, kind, stream, facts))
+        """
+        Record what happens, now or *at* another time of the run; see `Entry` for the arguments.
 
-    def published(
-        self, stream: str, number: int, data: str, event: str | None, *, at: float | None = None
-    ) -> None:
-        """Record that an event was published: what the server has is the truth that a client is judged by."""
-        content, kind = data.encode(), event or MESSAGE
-        self.add("published", stream, at=at, id=number, type=kind, size=len(content), sum=crc32(content))
+        Of an event, its *data* and *event*, there is kept what a client is judged by.
+        """
+        if "data" in facts:
+            content, event = str(facts.pop("data")).encode(), facts.pop("event")
+            facts |= {"type": event or MESSAGE, "size": len(content), "sum": crc32(content)}
+        self.entries.append(Entry(self.name, self.now() if at is None else at, kind, stream, facts))
 
     def ordered(self) -> list[Entry]:
         """Return the entries by time; those of the same time stay in the order they were recorded in."""

@@ -9,8 +9,6 @@ from resilient_sse.testing.scenarios.log import Run, Stream
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
 from resilient_sse.testing.scenarios.stage import Setup
 
-__all__ = ["PACKET_LOSS"]
-
 _KEY = "scenario_3_packet_loss"
 _MESSAGES = 50
 _WITHHELD = 5

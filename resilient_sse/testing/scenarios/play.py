@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from zlib import crc32
+from typing import Any, Literal, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -17,29 +16,14 @@ from resilient_sse._client.stream import ResilientStream
 from resilient_sse._core.backoff import Backoff
 from resilient_sse._core.errors import ResilientSSEError
 from resilient_sse._core.events import Gap, ServerSentEvent
+from resilient_sse._core.ports import Fact
 from resilient_sse._core.sequence import integers
 from resilient_sse._core.states import StateChange, StreamState
 from resilient_sse.testing.clock import BackendName, run_in_virtual_time
 from resilient_sse.testing.recorder import Recorder
 from resilient_sse.testing.scenarios.gates import Figures, Gate, Schema
 from resilient_sse.testing.scenarios.log import Entry, Run, RunLog
-from resilient_sse.testing.scenarios.stage import Driver, Form, Setup, Stage
-
-if TYPE_CHECKING:
-    from resilient_sse._core.ports import Fact
-
-__all__ = [
-    "DONE",
-    "Chart",
-    "Follower",
-    "Play",
-    "Scenario",
-    "Scene",
-    "Settings",
-    "play",
-    "play_all",
-    "play_at_once",
-]
+from resilient_sse.testing.scenarios.stage import Driver, Form, Setup, Stage, VirtualDriver
 
 DONE = "done"
 """The type of the event that completes a stream."""
@@ -54,14 +38,10 @@ ValueT = TypeVar("ValueT")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """
-    The client's settings; those that are not here are the defaults.
+    The client's settings, as of `ResilientStream`; those that are not here are the defaults.
 
     Attributes:
-        stall_timeout: As of `ResilientStream`.
-        waiting_after: As of `ResilientStream`.
-        max_retries: As of `ResilientStream`.
-        jitter: That of the default backoff.
-        initial: The first delay of the default backoff, in seconds.
+        jitter: That of the default backoff, whose first delay is *initial* seconds.
         numbered: Whether ids are checked for gaps.
         params: Query parameters besides those of the stage.
         part: Which part of the scenario the stream plays; the figures go by it.
@@ -130,28 +110,17 @@ class Follower(Recorder):
         match fact:
             case ServerSentEvent():
                 self.received += 1
-                data = fact.data.encode()
-                number = int(fact.id) if fact.id else None
-                facts: dict[str, Any] = {
-                    "id": number,
-                    "type": fact.event,
-                    "size": len(data),
-                    "sum": crc32(data),
-                }
-                self.log.add("received", self.name, **facts, connection=fact.connection)
+                told: dict[str, Any] = {"data": fact.data, "event": fact.event, "connection": fact.connection}
+                self.log.add("received", self.name, id=int(fact.id) if fact.id else None, **told)
             case StateChange():
                 lost = fact.new in (StreamState.RECONNECTING, StreamState.ERROR)
                 self.losses += lost and fact.was_up
                 self.state, self.attempt = fact.new, fact.attempt
-                told = ("attempt", "max_retries", "delay", "message")
-                self.log.add(
-                    "state",
-                    self.name,
-                    old=fact.old.value,
-                    new=fact.new.value,
-                    reason=fact.reason.value,
-                    **{name: getattr(fact, name) for name in told},
-                )
+                facts = {name: getattr(fact, name).value for name in ("old", "new", "reason")}
+                facts |= {
+                    name: getattr(fact, name) for name in ("attempt", "max_retries", "delay", "message")
+                }
+                self.log.add("state", self.name, **facts)
             case Gap():
                 self.log.add("gap", self.name, gap=fact.kind, missing=fact.missing)
             case _:
@@ -304,10 +273,6 @@ class Chart:
     kind: Literal["timeline", "delays"] = "timeline"
 
 
-def _no_figures(_run: Run) -> Figures:
-    return {}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """
@@ -335,7 +300,7 @@ class Scenario:
     play: Callable[[Play], Awaitable[None]]
     limit: float = 60.0
     alone: bool = False
-    figures: Callable[[Run], Figures] = _no_figures
+    figures: Callable[[Run], Figures] = lambda _: {}
     fields: Mapping[str, Schema] = field(default_factory=dict[str, Schema])
     gates: Sequence[Gate] = ()
     charts: Sequence[Chart] = ()
@@ -345,23 +310,24 @@ class Scenario:
 async def play(scenario: Scenario, driver: Driver) -> RunLog:
     """Play *scenario* and return its log; one that lasts too long is broken off, which its figures show."""
     log = RunLog(scenario.key, driver.form.value, seed=driver.seed, now=driver.now)
-    lateness = [0.0]
+    late = 0.0
+
+    async def watch_clock() -> None:
+        """Measure how late the loop is: a machine that is too busy keeps no times, whatever the client does."""
+        nonlocal late
+        while True:
+            due = anyio.current_time() + _LOOK
+            await anyio.sleep(_LOOK)
+            late = max(late, anyio.current_time() - due)
+
     with anyio.move_on_after(scenario.limit) as scope:
         async with anyio.create_task_group() as tasks:
             if driver.form is not Form.VIRTUAL:
-                tasks.start_soon(_watch_clock, lateness)
+                tasks.start_soon(watch_clock)
             await scenario.play(Play(driver, log))
             tasks.cancel_scope.cancel()
-    log.add("finish", in_time=not scope.cancelled_caught, late=round(max(lateness), 3))
+    log.add("finish", in_time=not scope.cancelled_caught, late=round(late, 3))
     return log
-
-
-async def _watch_clock(lateness: list[float]) -> None:
-    """Measure how late the event loop is: a machine that is too busy keeps no times, whatever the client does."""
-    while True:
-        due = anyio.current_time() + _LOOK
-        await anyio.sleep(_LOOK)
-        lateness[0] = max(lateness[0], anyio.current_time() - due)
 
 
 async def play_at_once(
@@ -422,8 +388,6 @@ def play_all(
     logs: list[RunLog] = []
     for form in map(Form, forms):
         if form is Form.VIRTUAL:
-            from resilient_sse.testing.scenarios.virtual import VirtualDriver  # noqa: PLC0415 - see below
-
             for scenario in scenarios:
                 logs.append(run_in_virtual_time(play, scenario, VirtualDriver(seed), backend=backend))
                 if done is not None:

@@ -19,10 +19,8 @@ from resilient_sse.testing.scenarios.gates import (
     percent,
 )
 from resilient_sse.testing.scenarios.log import Run, Stream
-from resilient_sse.testing.scenarios.play import Chart, Follower, Play, Scenario, Scene, Settings
+from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
 from resilient_sse.testing.scenarios.stage import Setup
-
-__all__ = ["RAPID_RECONNECTS"]
 
 _KEY = "scenario_5_rapid_reconnects"
 _TIMES = 3
@@ -47,28 +45,20 @@ async def _flap(play: Play) -> None:
         await scene.connected()
         await scene.deliver(count=20)
         for time in range(_TIMES):
-            await _repeated(follower, _OVERLAP * time)
-            await _off_and_on(scene)
+            # What is dropped as a repetition is told to nobody, only counted.
+            while follower.duplicates < _OVERLAP * time and not follower.over:  # noqa: ASYNC110
+                await anyio.sleep(_LOOK)
+            scene.fault("off")
+            await scene.stage.refuse()
+            await scene.stage.reset()
+            await scene.all(lambda stream: stream.state is StreamState.RECONNECTING)
+            await scene.publish(count=10)
+            await anyio.sleep(_OFF_SECONDS)
+            await scene.stage.accept()
+            scene.mended("off")
             await scene.connected()
         await scene.caught_up()
         await scene.complete()
-
-
-async def _off_and_on(scene: Scene) -> None:
-    scene.fault("off")
-    await scene.stage.refuse()
-    await scene.stage.reset()
-    await scene.all(lambda stream: stream.state is StreamState.RECONNECTING)
-    await scene.publish(count=10)
-    await anyio.sleep(_OFF_SECONDS)
-    await scene.stage.accept()
-    scene.mended("off")
-
-
-async def _repeated(follower: Follower, count: int) -> None:
-    # What is dropped as a repetition is told to nobody, only counted.
-    while follower.duplicates < count and not follower.over:  # noqa: ASYNC110
-        await anyio.sleep(_LOOK)
 
 
 async def _herd(play: Play) -> None:

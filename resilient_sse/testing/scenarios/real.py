@@ -12,18 +12,15 @@ from anyio import to_thread
 
 from resilient_sse.testing.memory_server import Answer, Busy, Order, Orders
 from resilient_sse.testing.proxy import FaultProxy
-from resilient_sse.testing.scenarios.stage import Form, NetworkStage, Setup
+from resilient_sse.testing.scenarios.stage import Form, Setup, Stage
 from resilient_sse.testing.server import Fault, Faults, OpenServer, ReferenceServer, open_server
 
 if TYPE_CHECKING:
-    import httpx
     from starlette.requests import Request
     from starlette.responses import Response
 
     from resilient_sse.testing.scenarios.log import RunLog
     from resilient_sse.testing.server import Block, Peer
-
-__all__ = ["Director", "RealDriver", "RealStage", "ServerSide", "reference_server"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,20 +60,19 @@ class Director(Fault):
                 yield block
 
 
-class ServerSide:
-    """What stages with a real server have in common, whatever lies before it; *log* has the server's side."""
+class RealStage(Stage):
+    """The reference server, behind the fault proxy; *log* has the server's side."""
 
-    def __init__(
-        self, log: RunLog, server: OpenServer, director: Director, client: httpx.AsyncClient | None = None
-    ) -> None:
-        self.client: httpx.AsyncClient | None = client
+    def __init__(self, log: RunLog, server: OpenServer, director: Director, proxy: FaultProxy) -> None:
+        super().__init__(proxy)
+        self._proxy = proxy
         self._log = log
         self._server = server
         self._director = director
 
     def url(self, stream: str) -> str:
-        """Return the address of *stream*."""
-        return f"{self._server.url}?user_id={stream}"
+        """Return the address of *stream* at the proxy."""
+        return self._proxy.url_for(f"{self._server.url}?user_id={stream}")
 
     async def publish(self, stream: str, data: str, *, event: str | None = None) -> int:
         """Publish an event in the server's loop, record it there, and return its id."""
@@ -84,7 +80,7 @@ class ServerSide:
         async def work() -> int:
             at = self._log.now()
             number = await self._server.server.publish(data, event=event, user_id=stream)
-            self._log.published(stream, number, data, event, at=at)
+            self._log.add("published", stream, at=at, id=number, data=data, event=event)
             return number
 
         return await to_thread.run_sync(lambda: self._server.running.call(work()))
@@ -92,19 +88,6 @@ class ServerSide:
     async def answer(self, stream: str, *answers: Answer) -> None:
         """Have the server do wrong with the next requests."""
         self._director.orders.add(stream, *answers)
-
-
-class RealStage(ServerSide, NetworkStage):
-    """The reference server behind the fault proxy."""
-
-    def __init__(self, log: RunLog, server: OpenServer, proxy: FaultProxy, director: Director) -> None:
-        ServerSide.__init__(self, log, server, director)
-        NetworkStage.__init__(self, proxy)
-        self._proxy = proxy
-
-    def url(self, stream: str) -> str:
-        """Return the address of *stream* at the proxy."""
-        return self._proxy.url_for(super().url(stream))
 
 
 def reference_server(setup: Setup, director: Director) -> ReferenceServer:
@@ -145,7 +128,7 @@ class RealDriver:
             proxy = FaultProxy(opened.host, opened.port, profile=setup.profile, seed=self.seed)
             async with proxy:
                 try:
-                    yield RealStage(log, opened, proxy, director)
+                    yield RealStage(log, opened, director, proxy)
                 finally:
                     live, drops = server.max_live_per_user, proxy.counters.dropped
                     log.add("network", part=setup.part, drops=drops, max_live=live)

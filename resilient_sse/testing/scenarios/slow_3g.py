@@ -16,8 +16,6 @@ from resilient_sse.testing.scenarios.log import MESSAGE, Run
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
 from resilient_sse.testing.scenarios.stage import Setup
 
-__all__ = ["SLOW_3G"]
-
 _KEY = "scenario_1_slow_3g"
 _MESSAGES = 50
 _EVERY = 0.0032

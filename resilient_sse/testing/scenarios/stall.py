@@ -14,8 +14,6 @@ from resilient_sse.testing.scenarios.log import Run, Stream
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
 from resilient_sse.testing.scenarios.stage import Setup
 
-__all__ = ["STALL"]
-
 _KEY = "scenario_2_stall_detection"
 _OFFLINE_SECONDS = 36.0
 _HEARTBEAT = 10.0

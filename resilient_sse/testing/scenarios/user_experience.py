@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from resilient_sse._core.states import StreamState
@@ -11,8 +12,6 @@ from resilient_sse.testing.scenarios.gates import COUNT, Figures, Gate, millisec
 from resilient_sse.testing.scenarios.log import Run, Stream
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Scene, Settings
 from resilient_sse.testing.scenarios.stage import Setup
-
-__all__ = ["FAULTS", "USER_EXPERIENCE", "inject"]
 
 _KEY = "scenario_6_user_experience"
 FAULTS = ("reset", "close", "refuse", "silence", "busy")
@@ -53,11 +52,6 @@ async def _refused(play: Play) -> None:
         scene.follow("refused", Settings(part="refused"))
         scene.fault("no server")
         await scene.all(lambda stream: stream.over)
-
-
-async def _faults(play: Play) -> None:
-    """Inject two hundred faults: ten into each of twenty streams."""
-    await inject(play, streams=_STREAMS, rounds=_ROUNDS)
 
 
 async def inject(play: Play, *, streams: int, rounds: int) -> None:
@@ -110,7 +104,7 @@ async def _strike(scene: Scene, kind: str, done: int) -> None:
 
 
 async def _play(play: Play) -> None:
-    await play.together(_journey, _refused, _faults)
+    await play.together(_journey, _refused, partial(inject, streams=_STREAMS, rounds=_ROUNDS))
 
 
 _TEXTS = frozenset(

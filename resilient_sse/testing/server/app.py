@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import logging
+import re
 import time
 from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Literal
+from functools import cache
+from importlib.resources import files
+from typing import Literal
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from resilient_sse.testing.checks import check, check_seconds, check_text, check_whole, shown
 from resilient_sse.testing.server.faults import LOOP_PATH, Faults
-from resilient_sse.testing.server.page import stream_page
 from resilient_sse.testing.server.requests import (
     DEFAULT_USER,
     Admission,
@@ -31,20 +37,17 @@ from resilient_sse.testing.server.requests import (
     read_publication,
     read_request,
 )
-from resilient_sse.testing.server.stores.memory import MemoryStore
-from resilient_sse.testing.server.stores.protocol import EventStore, StoredEvent, StoreError
-from resilient_sse.testing.server.streams import HEARTBEAT, Channel, EventStream, Peer, Reader, ReaderOptions
+from resilient_sse.testing.server.stores import EventStore, MemoryStore, StoredEvent, StoreError
+from resilient_sse.testing.server.streams import (
+    HEARTBEAT,
+    Block,
+    Channel,
+    EventStream,
+    Peer,
+    Reader,
+    ReaderOptions,
+)
 from resilient_sse.testing.wire import Compressor
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
-
-    from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
-
-    from resilient_sse.testing.server.streams import Block
-
-__all__ = ["DONE", "STREAM_PATH", "ReferenceServer"]
 
 DONE = "done"
 """The type of completion events."""
@@ -318,11 +321,10 @@ class ReferenceServer:
         reader, channel = self._enter(record.user, peer)
         try:
             await reader.begin(record.cursor, live=self.start == "live", overlap=self.overlap)
-        except StoreError as error:
+        except BaseException as error:
             self._leave(reader, channel)
-            return self._unavailable(error)
-        except BaseException:
-            self._leave(reader, channel)
+            if isinstance(error, StoreError):
+                return self._unavailable(error)
             raise
         encoding = "gzip" if self.gzip and accepts_gzip(request) else None
         compressor = Compressor(window=_GZIP_WINDOW, memory=_GZIP_MEMORY) if encoding else None
@@ -430,8 +432,25 @@ def _store_of(store: EventStore | None, first_id: int, history: int | None) -> E
     return store
 
 
+@cache
+def _page_text() -> tuple[str, dict[str, str]]:
+    """Return the page, and headers that allow its own style and script and its stream, and nothing besides."""
+    html = files("resilient_sse.testing.server").joinpath("page.html").read_text(encoding="utf-8")
+
+    def digest(element: str) -> str:
+        (inside,) = re.findall(rf"<{element}>(.*?)</{element}>", html, re.DOTALL)
+        return f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
+
+    policy = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
+    policy += f"; script-src {digest('script')}; style-src {digest('style')}"
+    return html, {"Cache-Control": "no-cache", "Content-Security-Policy": policy}
+
+
 async def _page(_request: Request) -> Response:
-    return stream_page()
+    html, headers = _page_text()
+    return HTMLResponse(
+        html, headers=headers
+    )  # it asks for the stream with the query that it was asked for with
 
 
 async def _loop(_request: Request) -> Response:

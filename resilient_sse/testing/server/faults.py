@@ -8,42 +8,16 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import anyio
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from resilient_sse.testing.checks import check, check_seconds, check_share, check_text, check_whole, shown
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from starlette.requests import Request
-
-    from resilient_sse.testing.server.streams import Block, Peer
-
-__all__ = [
-    "BadUtf8",
-    "Bom",
-    "Close",
-    "Drop",
-    "Duplicate",
-    "Fault",
-    "Faults",
-    "GiantLine",
-    "GzipGarbage",
-    "HalfEvent",
-    "RedirectLoop",
-    "Reorder",
-    "Reset",
-    "Silence",
-    "Status",
-    "Trickle",
-    "TruncatedChunk",
-    "WrongType",
-]
+from resilient_sse.testing.server.streams import Block, Peer
 
 LOOP_PATH = "/api/v1/loop"
 """A route that leads to itself."""

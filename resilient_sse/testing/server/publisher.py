@@ -10,12 +10,8 @@ import asyncio
 import math
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from resilient_sse.testing.server.app import ReferenceServer
-
-__all__ = ["EVENT_TYPE", "Publisher", "payload", "payloads"]
+from resilient_sse.testing.server.app import ReferenceServer
 
 EVENT_TYPE = "response.output_text.delta"
 """The event type that goes with them: with it, and an id of two digits, an event of 100 bytes takes 148."""
@@ -97,24 +93,25 @@ class Publisher:
 
     def attach(self, server: ReferenceServer) -> None:
         """Publish on *server* from now on, in its loop."""
+
+        async def publish(user: str) -> None:
+            loop = asyncio.get_running_loop()
+            started = loop.time()
+            for number in range(1, self.count + 1):
+                # Due times are counted from the start, so that the rate holds over any length.
+                await asyncio.sleep(max(started + number / self.rate - loop.time(), 0))
+                await server.publish(payload(number, size=self.size), event=EVENT_TYPE, user_id=user)
+            if self.complete:
+                await server.complete(user)
+
         served: set[str] = set()
         tasks: set[asyncio.Task[None]] = set()
 
         def opened(user: str) -> None:
             if user not in served and len(served) < self.users:
                 served.add(user)
-                task = asyncio.get_running_loop().create_task(self._publish(server, user))
+                task = asyncio.get_running_loop().create_task(publish(user))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
 
         server.on_open.append(opened)
-
-    async def _publish(self, server: ReferenceServer, user: str) -> None:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        for number in range(1, self.count + 1):
-            # Due times are counted from the start, so that the rate holds over any length.
-            await asyncio.sleep(max(started + number / self.rate - loop.time(), 0))
-            await server.publish(payload(number, size=self.size), event=EVENT_TYPE, user_id=user)
-        if self.complete:
-            await server.complete(user)

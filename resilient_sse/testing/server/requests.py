@@ -7,28 +7,12 @@ import math
 import re
 from collections import deque
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import anyio
+from starlette.requests import Request
 
 from resilient_sse.testing.checks import check_seconds, check_text, check_whole, shown
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-
-__all__ = [
-    "DEFAULT_USER",
-    "Admission",
-    "BadRequestError",
-    "Counters",
-    "RateLimit",
-    "RequestRecord",
-    "accepts_gzip",
-    "check_publication",
-    "check_user",
-    "read_publication",
-    "read_request",
-]
 
 DEFAULT_USER = "default"
 

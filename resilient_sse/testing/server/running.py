@@ -6,28 +6,21 @@ import asyncio
 import errno
 import socket
 import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from concurrent.futures import Future
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import anyio
 import uvicorn
 from anyio import to_thread
 from anyio.from_thread import start_blocking_portal
 
-from resilient_sse.testing.server.app import DONE, STREAM_PATH
+from resilient_sse.testing.server.app import DONE, STREAM_PATH, ReferenceServer
 from resilient_sse.testing.server.requests import DEFAULT_USER
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-    from concurrent.futures import Future
-
-    from resilient_sse.testing.server.app import ReferenceServer
-
-__all__ = ["OpenServer", "RunningServer", "open_server", "serving"]
-
 P = ParamSpec("P")
-Made = TypeVar("Made", bound="Callable[..., Any]")
 T = TypeVar("T")
 
 _START_SECONDS = 10.0
@@ -184,19 +177,14 @@ class RunningServer:
 
 def _in_thread(
     method: Callable[Concatenate[RunningServer, P], T],
-) -> Callable[Concatenate[OpenServer, P], Coroutine[Any, Any, T]]:
-    """Make a method for async code out of one that blocks."""
+) -> Callable[[object], Callable[Concatenate[OpenServer, P], Coroutine[Any, Any, T]]]:
+    """Make of a stub a method for async code that does *method*, which blocks."""
 
     @wraps(method)
     async def call(self: OpenServer, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await to_thread.run_sync(partial(method, self.running, *args, **kwargs))
 
-    return call
-
-
-def _as(made: Made) -> Callable[[object], Made]:
-    """Take what was made for the method; assigned in a class, it would have no declared type."""
-    return lambda _: made
+    return lambda _: call  # assigned in a class, it would have no declared type
 
 
 class OpenServer:
@@ -212,16 +200,16 @@ class OpenServer:
         self.url: str = running.url
         """Where the stream is."""
 
-    @_as(_in_thread(RunningServer.publish))
+    @_in_thread(RunningServer.publish)
     def publish(self) -> None: ...
 
-    @_as(_in_thread(RunningServer.complete))
+    @_in_thread(RunningServer.complete)
     def complete(self) -> None: ...
 
-    @_as(_in_thread(RunningServer.restart))
+    @_in_thread(RunningServer.restart)
     def restart(self) -> None: ...
 
-    @_as(_in_thread(RunningServer.stop))
+    @_in_thread(RunningServer.stop)
     def stop(self) -> None: ...
 
 

@@ -10,35 +10,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from types import SimpleNamespace
+from typing import Any, TypeAlias
 
 import anyio
 from sse_starlette import EventSourceResponse
+from starlette.types import Receive, Scope, Send
 
-from resilient_sse.testing.resets import reset_at_close
-from resilient_sse.testing.server.stores.protocol import StoreError
+from resilient_sse.testing.proxy.connection import reset_at_close
+from resilient_sse.testing.server.requests import Counters
+from resilient_sse.testing.server.stores import EventStore, StoreError
 from resilient_sse.testing.wire import event as wire_event
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
-
-    from starlette.types import Receive, Scope, Send
-
-    from resilient_sse.testing.server.requests import Counters
-    from resilient_sse.testing.server.stores.protocol import EventStore
-
-__all__ = [
-    "HEARTBEAT",
-    "SLOW",
-    "TRUNCATED",
-    "Block",
-    "Channel",
-    "EventStream",
-    "Peer",
-    "Reader",
-    "ReaderOptions",
-]
 
 Block: TypeAlias = tuple[int | None, bytes]
 """The id of an event, `None` for what has no id, and the bytes."""
@@ -322,7 +306,7 @@ class EventStream(EventSourceResponse):
             "ping": _NEVER,
             "sep": "\n",
             "send_timeout": send_timeout,
-            "shutdown_event": _Bell(on_shutdown),
+            "shutdown_event": SimpleNamespace(set=on_shutdown),  # all that sse-starlette asks of an event
             "shutdown_grace_period": _FAREWELL_SECONDS,
         }
         EventSourceResponse.__init__(self, body, **options)  # pyright: ignore[reportUnknownMemberType] - it says no more
@@ -343,10 +327,3 @@ class EventStream(EventSourceResponse):
                     pass
         finally:
             self._on_end()
-
-
-class _Bell:
-    """All that sse-starlette asks of an event: to be set."""
-
-    def __init__(self, ring: Callable[[], None]) -> None:
-        self.set = ring

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -63,31 +64,26 @@ class Row:
     closing: bool = False
 
 
-async def swallow(proxy: FaultProxy, lost: Callable[[], Awaitable[None]]) -> None:
+async def swallow(proxy, lost):
     """Let nothing pass until the client has given its connection up."""
     proxy.black_hole()
     await lost()
     proxy.flow()
 
 
-async def pause(proxy: FaultProxy, lost: Callable[[], Awaitable[None]]) -> None:
+async def pause(proxy, lost):
     """Let nothing pass for longer than the client takes for granted, and for less than it bears."""
     proxy.black_hole()
     await anyio.sleep(0.6)
     proxy.flow()
 
 
-async def reset(proxy: FaultProxy, lost: Callable[[], Awaitable[None]]) -> None:
-    """Reset everything."""
-    assert proxy.reset_all() == 1
+async def end(proxy, lost, *, how):
+    """End the only connection."""
+    assert how(proxy) == 1
 
 
-async def close(proxy: FaultProxy, lost: Callable[[], Awaitable[None]]) -> None:
-    """Close everything."""
-    assert proxy.close_all() == 1
-
-
-async def refuse(proxy: FaultProxy, lost: Callable[[], Awaitable[None]]) -> None:
+async def refuse(proxy, lost):
     """Close the port for a while."""
     proxy.refuse()
     proxy.reset_all()
@@ -95,42 +91,43 @@ async def refuse(proxy: FaultProxy, lost: Callable[[], Awaitable[None]]) -> None
     proxy.accept()
 
 
-async def flap(proxy: FaultProxy, lost: Callable[[], Awaitable[None]]) -> None:
-    """Take the network away three times (R51)."""
-    await proxy.flap(3, down=0.2, up=0.3)
+def smooth(name, *toxics, counters=None, **stats):
+    """Say what shows of a fault that the client bears."""
+    return Row(
+        name=name,
+        toxics=toxics,
+        stats={"reconnects": 0, **stats},
+        counters={"accepted": 1, **(counters or {})},
+    )
 
 
-async def handoff(proxy: FaultProxy, lost: Callable[[], Awaitable[None]]) -> None:
-    """Go from one network to another (R42, R46)."""
-    await proxy.handoff("wifi", "4g", 0.3)
+def lost(name, *toxics, resets=0, failed=0, states=BROKEN, **row):
+    """Say what shows of a connection that is lost once, without a failed attempt unless told."""
+    stats = {"reconnects": 1, "failed_attempts": failed, **row.pop("stats", {})}
+    counters = {"accepted": 2, "resets": resets}
+    return Row(
+        name=name, toxics=toxics, reasons=("reset",), states=states, stats=stats, counters=counters, **row
+    )
 
 
+def late(name, toxic, reason="connect", **row):
+    """Say what shows of two attempts that fail before the first connection."""
+    stats = {"reconnects": 0, "failed_attempts": 2}
+    return Row(name=name, toxics=(toxic,), reasons=(reason,), states=LATE, stats=stats, **row)
+
+
+AWAY = ("reset", "connect")
 ROWS = (
-    Row(name="no fault", stats={"reconnects": 0, "connections": 1}, counters={"accepted": 1, "resets": 0}),
-    Row(
-        name="`Latency(delay=0.1, jitter=0.5)`",
-        toxics=(Latency(delay=0.1, jitter=0.5),),
-        stats={"reconnects": 0},
-        counters={"accepted": 1},
+    smooth("no fault", counters={"resets": 0}, connections=1),
+    smooth("`Latency(delay=0.1, jitter=0.5)`", Latency(delay=0.1, jitter=0.5)),
+    smooth("`Bandwidth(kbps=32)`", Bandwidth(kbps=32)),
+    smooth(
+        "`SegmentLoss(share=0.3, delay=0.1)`",
+        SegmentLoss(share=0.3, delay=0.1),
+        counters={"dropped": ...},
+        partial=0,
     ),
-    Row(
-        name="`Bandwidth(kbps=32)`",
-        toxics=(Bandwidth(kbps=32),),
-        stats={"reconnects": 0},
-        counters={"accepted": 1},
-    ),
-    Row(
-        name="`SegmentLoss(share=0.3, delay=0.1)`",
-        toxics=(SegmentLoss(share=0.3, delay=0.1),),
-        stats={"reconnects": 0, "partial": 0},
-        counters={"accepted": 1, "dropped": ...},
-    ),
-    Row(
-        name="`Slicer(size=7, delay=0.001)`",
-        toxics=(Slicer(size=7, delay=0.001),),
-        stats={"reconnects": 0, "partial": 0},
-        counters={"accepted": 1},
-    ),
+    smooth("`Slicer(size=7, delay=0.001)`", Slicer(size=7, delay=0.001), partial=0),
     Row(
         name="`black_hole()`, then `flow()` before the stall timeout",
         act=pause,
@@ -146,86 +143,46 @@ ROWS = (
         stats={"reconnects": 1, "stalls": 1},
         counters={"resets": 0},
     ),
-    Row(
-        name="`Reset(after=700, times=1)`",
-        toxics=(Reset(after=700, times=1),),
-        reasons=("reset",),
-        states=BROKEN,
-        stats={"reconnects": 1, "partial": 1, "failed_attempts": 0},
-        counters={"accepted": 2, "resets": 1},
-    ),
-    Row(
-        name="`LimitBytes(after=700, times=1)`",
-        toxics=(LimitBytes(after=700, times=1),),
-        reasons=("reset",),
-        states=BROKEN,
-        stats={"reconnects": 1, "partial": 1, "failed_attempts": 0},
-        counters={"accepted": 2, "resets": 0},
-    ),
-    Row(
-        name="`reset_all()`",
-        act=reset,
-        reasons=("reset",),
-        states=BROKEN,
-        stats={"reconnects": 1, "failed_attempts": 0},
-        counters={"accepted": 2, "resets": 1},
-    ),
-    Row(
-        name="`close_all()`",
-        act=close,
-        reasons=("reset",),
-        states=BROKEN,
-        stats={"reconnects": 1, "failed_attempts": 0},
-        counters={"accepted": 2, "resets": 0},
-    ),
-    Row(
-        name="`SlowClose(delay=0.6)`, and the server closes",
-        toxics=(SlowClose(delay=0.6),),
+    lost("`Reset(after=700, times=1)`", Reset(after=700, times=1), resets=1, stats={"partial": 1}),
+    lost("`LimitBytes(after=700, times=1)`", LimitBytes(after=700, times=1), stats={"partial": 1}),
+    lost("`reset_all()`", act=partial(end, how=FaultProxy.reset_all), resets=1),
+    lost("`close_all()`", act=partial(end, how=FaultProxy.close_all)),
+    lost(
+        "`SlowClose(delay=0.6)`, and the server closes",
+        SlowClose(delay=0.6),
         closing=True,
-        reasons=("reset",),
         states=("connected", "waiting", *BROKEN[1:]),
-        stats={"reconnects": 1, "stalls": 0},
-        counters={"accepted": 2, "resets": 0},
+        stats={"stalls": 0},
     ),
-    Row(
-        name="`Refuse(times=2)`",
-        toxics=(Refuse(times=2),),
-        reasons=("connect",),
-        states=LATE,
-        stats={"reconnects": 0, "failed_attempts": 2},
-        counters={"accepted": 3, "refused": 2},
-    ),
+    late("`Refuse(times=2)`", Refuse(times=2), counters={"accepted": 3, "refused": 2}),
     Row(
         name="`refuse()` and `reset_all()`, then `accept()`",
         act=refuse,
-        reasons=("reset", "connect"),
+        reasons=AWAY,
         states=BROKEN,
         stats={"reconnects": 1},
         counters={"accepted": 2, "refused": 0, "resets": 1},
     ),
     Row(
-        name="`flap(3, down=0.2, up=0.3)`",
-        act=flap,
-        reasons=("reset", "connect") * 3,
+        name="`flap(3, down=0.2, up=0.3)`",  # R51
+        act=lambda proxy, _: proxy.flap(3, down=0.2, up=0.3),
+        reasons=AWAY * 3,
         states=(*BROKEN[:2] * 3, *BROKEN[2:]),
         stats={"reconnects": 3},
         counters={"accepted": 4, "resets": 3},
     ),
     Row(
-        name='`handoff("wifi", "4g", 0.3)`',
-        act=handoff,
-        reasons=("reset", "connect"),
+        name='`handoff("wifi", "4g", 0.3)`',  # R42, R46
+        act=lambda proxy, _: proxy.handoff("wifi", "4g", 0.3),
+        reasons=AWAY,
         states=BROKEN,
         stats={"reconnects": 1},
         counters={"accepted": 2, "resets": 1},
     ),
-    Row(
-        name="`TLSFailure(times=2)`, and the client speaks TLS",
-        toxics=(TLSFailure(times=2),),
+    late(
+        "`TLSFailure(times=2)`, and the client speaks TLS",
+        TLSFailure(times=2),
         tls=True,
-        reasons=("connect",),
-        states=LATE,
-        stats={"reconnects": 0, "failed_attempts": 2},
         counters={"accepted": 3, "resets": 0},
     ),
 )

@@ -13,6 +13,10 @@ its observer what changes; an event costs the call of a function that returns at
 one that is collected leaves the console.  A reader asks one short question and gets one line of JSON, described in
 small portions, between which the program's own tasks have their turn; who does not read is dropped.  Nothing that
 goes wrong here ends anything else.
+
+Consoles listen in one directory for each user, each at a socket named after its process.  The directory is the
+user's own and closed to others; one that somebody else has made is refused, since whoever made it decides what is
+in it.
 """
 
 from __future__ import annotations
@@ -21,7 +25,11 @@ import errno
 import json
 import math
 import os
+import re
+import socket
+import stat
 import sys
+import tempfile
 import time
 import weakref
 from collections.abc import Callable
@@ -35,11 +43,11 @@ import anyio
 from anyio.abc import SocketAttribute
 
 from resilient_sse._client.log import logger
+from resilient_sse._core.checks import check, check_callable
 from resilient_sse._core.errors import HandshakeError
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.states import StateChange, StreamState
 from resilient_sse._core.stats import StreamStats
-from resilient_sse.monitoring.console import places
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -48,7 +56,7 @@ if TYPE_CHECKING:
 
     from resilient_sse._core.ports import Fact, Instrument, Observer
 
-__all__ = ["Console", "EventTime"]
+__all__ = ["Console", "EventTime", "answers", "directory", "pid_of", "sockets"]
 
 EventTime: TypeAlias = Callable[[ServerSentEvent], float]
 """Reads from an event when it was made, in seconds since 1970; a server of yours may say so in the data."""
@@ -66,6 +74,8 @@ _ANSWER_SECONDS: Final = 5.0
 _BREATH_SECONDS: Final = 1.0
 _LAST_PORT: Final = 65_535
 _NAME_LENGTH: Final = 200
+_SOCKET: Final = re.compile(r"(\d+)(?:-\d+)?\.sock")
+_PATIENCE_SECONDS: Final = 1.0
 
 _COUNTED: Final = tuple(field.name for field in fields(StreamStats) if field.type == "int")
 _counts: Final[Callable[[object], tuple[int, ...]]] = attrgetter(*_COUNTED)
@@ -101,16 +111,7 @@ class _Named:
 class _Followed:
     """The observer of one stream, and the latest of what it was told."""
 
-    __slots__ = (
-        "__weakref__",
-        "_due",
-        "_event_time",
-        "_name",
-        "_register",
-        "_since",
-        "_stats",
-        "_told",
-    )
+    __slots__ = ("__weakref__", "_due", "_event_time", "_register", "_since", "_stats", "_told")
 
     def __init__(
         self, register: _Register, stats: StreamStats, name: str, event_time: EventTime | None
@@ -205,12 +206,13 @@ class Console:
     """
 
     def __init__(self, address: str | os.PathLike[str] | int | None = None) -> None:
-        wanted = f"address must be a path, or a port from 0 to {_LAST_PORT}, not {address!r}"
-        given = cast("object", address)
-        if isinstance(given, bool) or not isinstance(given, str | os.PathLike | int | None):
-            raise TypeError(wanted)
-        if address == "" or (isinstance(address, int) and not 0 <= address <= _LAST_PORT):
-            raise ValueError(wanted)
+        check(
+            "address",
+            address,
+            (str, os.PathLike, int, type(None)),
+            f"a path, or a port from 0 to {_LAST_PORT}",
+            lambda given: given != "" and not (isinstance(given, int) and not 0 <= given <= _LAST_PORT),
+        )
         self._wanted = address
         self.address: str | None = None
         self._register = _Register()
@@ -235,13 +237,10 @@ class Console:
         Raises:
             TypeError: *name* is no text, or *event_time* no function.
         """
-        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"name must be a text, such as 'prices', not {name!r}")
-        if event_time is not None and not callable(event_time):
-            raise TypeError(
-                f"event_time must be a function of an event, such as "
-                f"lambda event: event.json()['made_at'], not {event_time!r}"
-            )
+        check("name", name, str, "a text, such as 'prices'")
+        if event_time is not None:
+            wanted = "a function of an event, such as lambda event: event.json()['made_at']"
+            check_callable("event_time", event_time, what=wanted)
         return _Named(self._register, name[:_NAME_LENGTH], event_time)
 
     async def serve(self, *, task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -301,8 +300,8 @@ class Console:
             return await self._open_port(self._wanted)
         if not hasattr(os, "geteuid"):
             raise OSError(errno.ENOTSUP, "there are no Unix domain sockets here; give the console a port")
-        path = places.free_path() if self._wanted is None else Path(self._wanted)
-        places.claim(path)
+        path = _free_path() if self._wanted is None else Path(self._wanted)
+        _claim(path)
         try:
             # Nobody can connect before it listens, and then its mode is set.
             listener = await anyio.create_unix_listener(path, mode=0o600)
@@ -375,3 +374,99 @@ class Console:
             portion = [json.dumps(each.describe(now)) for each in shown[begin : begin + PORTION]]
             await reader.send((", " * (begin > 0) + ", ".join(portion)).encode())  # others have their turn
         await reader.send(b"]}\n")
+
+
+# --- Where consoles listen
+
+
+def directory() -> Path:
+    """Return where consoles of this user listen: in `$XDG_RUNTIME_DIR`, or where temporary files are."""
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    if given and Path(given).is_dir():
+        return Path(given) / "resilient-sse"
+    return Path(tempfile.gettempdir()) / f"resilient-sse-{os.geteuid()}"
+
+
+def _check_owner(place: Path) -> None:
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise PermissionError(
+            f"{place} must be a directory of yours that is closed to others (chmod 700); "
+            "remove it, or choose a path for the console"
+        )
+
+
+def _free_path() -> Path:
+    """
+    Return a path named after this process, which may have several consoles; the directory is made.
+
+    Raises:
+        PermissionError: The directory is not this user's alone.
+    """
+    place, pid = directory(), os.getpid()
+    with suppress(FileExistsError):  # something else than a directory is found out below
+        place.mkdir(mode=0o700, exist_ok=True)
+    _check_owner(place)
+    path, number = place / f"{pid}.sock", 1
+    while path.exists() and answers(path):
+        number += 1
+        path = place / f"{pid}-{number}.sock"
+    return path
+
+
+def sockets() -> list[Path]:
+    """
+    Return the sockets of this user's consoles, by process; what ended without taking its socket away, too.
+
+    Raises:
+        PermissionError: The directory is not this user's alone.
+    """
+    place = directory()
+    if not os.path.lexists(place):
+        return []
+    _check_owner(place)
+    found = [path for path in place.iterdir() if _SOCKET.fullmatch(path.name) and path.is_socket()]
+    return sorted(found, key=lambda path: (pid_of(path), len(path.name), path.name))
+
+
+def pid_of(path: Path) -> int:
+    """Return the process that a socket is named after, 0 if it has another name."""
+    match = _SOCKET.fullmatch(path.name)
+    return int(match[1]) if match else 0
+
+
+def answers(path: Path) -> bool:
+    """
+    Return whether somebody listens at *path*.
+
+    Raises:
+        PermissionError: It is somebody else's.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PATIENCE_SECONDS)
+        try:
+            probe.connect(os.fspath(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except (TimeoutError, BlockingIOError):  # a full queue is one that somebody has opened
+            return True
+    return True
+
+
+def _claim(path: Path) -> None:
+    """
+    Make room for a socket: what a process has left behind there is removed.
+
+    Raises:
+        FileExistsError: Something else is there.
+        OSError: Another console listens there, or the path cannot be one of a socket.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(f"{path} is not a socket; choose another path for the console")
+    if answers(path):
+        raise OSError(f"a console listens at {path} already; choose another path")
+    path.unlink(missing_ok=True)

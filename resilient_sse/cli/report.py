@@ -1,0 +1,198 @@
+"""`resilient-sse report`: the production scenarios, played and judged."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import randbelow
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from resilient_sse.cli.arguments import command, json_option, option, plain_option, refuse, seed_option
+from resilient_sse.cli.exits import Exit, complain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Generator
+    from types import FrameType
+
+__all__ = ["SCENARIO_NAMES", "report"]
+
+# Written down again, so that --help needs nothing optional; a test compares the two.
+SCENARIO_NAMES = ("slow-3g", "stall", "packet-loss", "handoff", "rapid-reconnects", "user-experience")
+
+_SEEDS = 10_000
+_TERMINATED = 128 + signal.SIGTERM  # as shells report it
+_NAME = click.Choice(SCENARIO_NAMES)
+_PATH = click.Path(path_type=Path)
+
+
+@command(
+    "Play the production scenarios and report.",
+    "Play six production scenarios on this machine, judge them, and print a report: in virtual time, and over "
+    "real sockets through a bad network (about 45 s).  Each SCENARIO plays only that one: "
+    f"{', '.join(SCENARIO_NAMES)}.  Needs the extra resilient-sse[testing].",
+    examples="resilient-sse report --output report/\n"
+    "resilient-sse report --form virtual --scenario stall handoff\n"
+    "resilient-sse report --check report/report.json report/log.jsonl",
+    exits={
+        0: "production ready: YES; or every gate of the scenarios that were played was passed",
+        1: "production ready: NO; or, with --check, the report does not say what the log says",
+        4: "a file cannot be read or written",
+        143: "ended by SIGTERM",
+    },
+)
+@click.argument("more", metavar="[SCENARIO]...", nargs=-1, type=_NAME)
+@option(
+    "--form", type=click.Choice(["virtual", "real", "both"]), default="both", help="Which time and network."
+)
+@option("--scenario", "scenarios", multiple=True, type=_NAME, metavar="NAME...", help="Play only these.")
+@seed_option
+@json_option
+@plain_option
+@option("--output", type=_PATH, metavar="DIR", help="Write report.json, report.html and log.jsonl there.")
+@option("--html", type=_PATH, metavar="FILE", help="Write the page with charts.")
+@option("--log", type=_PATH, metavar="FILE", help="Write the raw log, which everything is computed from.")
+@option(
+    "--check", type=_PATH, nargs=2, metavar="REPORT LOG", help="Play nothing; recount a report from its log."
+)
+def report(
+    *,
+    more: tuple[str, ...],
+    form: str,
+    scenarios: tuple[str, ...],
+    seed: int | None,
+    as_json: bool,
+    plain: bool,
+    output: Path | None,
+    html: Path | None,
+    log: Path | None,
+    check: tuple[Path, Path] | None,
+) -> int:
+    """Play and judge, or recount."""
+    wanted = {*scenarios, *more}
+    if check and (wanted or output or html or log):
+        refuse("--check plays nothing: it goes with neither --scenario, --output, --html nor --log")
+    try:
+        if check:
+            return _recount(*check)
+        with _terminable():
+            from resilient_sse.testing.extra import require
+
+            forms = ("virtual", "real") if form == "both" else (form,)
+            server = "real" in forms
+            require("the report" + " over real sockets" * server, "rich", server=server)
+            files = _files(output, html=html, log=log)
+            return _play(wanted or SCENARIO_NAMES, forms, files, seed=seed, as_json=as_json, plain=plain)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.filename is None:
+            raise
+        complain(f"{error.filename}: {error.strerror}")
+        return Exit.OTHER
+
+
+@contextmanager
+def _terminable() -> Generator[None]:
+    """Have SIGTERM end the process with the exit code that shells report, also as the first of a container."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+
+    def end(_number: int, _frame: FrameType | None) -> NoReturn:
+        os._exit(_TERMINATED)  # nothing of a run outlives the process, so there is nothing to wait for
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _recount(document: Path, log: Path) -> int:
+    from resilient_sse.testing.report import check_files
+
+    try:
+        differences = check_files(document, log)
+    except ValueError as error:
+        complain(str(error))
+        return Exit.OTHER
+    for difference in differences:
+        print(difference)
+    print("the report says what the log says" if not differences else f"{len(differences)} differences")
+    return Exit.GAVE_UP if differences else Exit.ENDED
+
+
+def _files(output: Path | None, **single: Path | None) -> dict[str, Path]:
+    """Return where to write what; files and directory are made now, so that no run is wasted on a wrong one."""
+    paths: dict[str, Path] = {}
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        names = {"json": "report.json", "html": "report.html", "log": "log.jsonl"}
+        paths = {kind: output / name for kind, name in names.items()}
+    paths |= {name: path for name, path in single.items() if path is not None}
+    for path in paths.values():
+        path.open("ab").close()  # other than `touch`, it refuses a directory
+    return paths
+
+
+def _play(
+    wanted: Collection[str],
+    forms: tuple[str, ...],
+    files: dict[str, Path],
+    *,
+    seed: int | None,
+    as_json: bool,
+    plain: bool,
+) -> int:
+    from resilient_sse.testing.report import Report, check, print_report, render_page
+    from resilient_sse.testing.scenarios import SCENARIOS, play_all, write_log
+
+    # The server is on this machine: a proxy that the environment names has no part in this.
+    os.environ["no_proxy"] = "*"
+    seed = randbelow(_SEEDS) if seed is None else seed
+    scenarios = [scenario for name, scenario in SCENARIOS.items() if name in wanted]
+    with _progress(len(scenarios) * len(forms), plain=plain or as_json) as done:
+        entries = play_all(scenarios, forms, seed=seed, done=done)
+    judged = Report(entries, day=datetime.now(UTC).date())
+    differences = check(judged.to_dict(), [json.loads(entry.to_json()) for entry in entries])
+    document = json.dumps(judged.to_dict(), indent=2)
+    for name, path in files.items():
+        if name == "log":
+            write_log(path, entries)
+        else:
+            path.write_text(render_page(judged) if name == "html" else f"{document}\n", encoding="utf-8")
+    if as_json:
+        print(document)
+    else:
+        print_report(judged, sys.stdout, plain=plain or not sys.stdout.isatty())
+        agrees = "agrees" if not differences else "DISAGREES"
+        print(f"seed {seed}; an independent recount from the raw log {agrees}")
+    for difference in differences:
+        complain(f"the recount disagrees: {difference}")
+    # Of a part nobody can say that all is well; that what was played is well, one can.
+    kept = judged.ready if judged.complete else judged.kept
+    return Exit.ENDED if kept and not differences else Exit.GAVE_UP
+
+
+@contextmanager
+def _progress(total: int, *, plain: bool) -> Generator[Callable[[str], None]]:
+    """Show on standard error how many runs are over: as a bar that moves, or as lines where nobody watches."""
+    begun = time.monotonic()
+    if plain or not sys.stderr.isatty():
+        yield lambda run: print(f"{time.monotonic() - begun:5.1f} s  {run}", file=sys.stderr, flush=True)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(24), MofNCompleteColumn(), TextColumn("runs"), TimeElapsedColumn())
+    # It draws in a thread: virtual time leaves the loop no real moment in which it could.
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda _run: progress.advance(task)

@@ -1,0 +1,190 @@
+"""Typed payloads: what `decode` makes of events, and what becomes of data that it does not take (P18)."""
+
+import json
+
+import anyio
+import pytest
+
+from resilient_sse import DecodeError, ServerSentEvent
+from resilient_sse.checkpoints import MemoryCheckpoint
+from resilient_sse.testing import comment, event
+from tests.client.support import drain, make, numbered, take
+
+BAD = 25
+ALL = [*range(1, 51)]
+LANES = {"batches": {}, "one by one": {"observers": [lambda _: None]}}
+
+
+def orders():
+    """Write fifty events, one of them malformed."""
+    return [event("{" if n == BAD else json.dumps({"n": n}), id=str(n)) for n in ALL]
+
+
+def number(data):
+    """Decode an order."""
+    return json.loads(data)["n"]
+
+
+async def saved(store):
+    """Return the stored id."""
+    found = await store.load("me")
+    return found and found.last_event_id
+
+
+@pytest.fixture(params=[*LANES])
+def options(request):
+    """Give a store, and take either lane."""
+    return {
+        "checkpoint": MemoryCheckpoint(),
+        "checkpoint_key": "me",
+        "decode": number,
+        **LANES[request.param],
+    }
+
+
+async def test_raise_names_the_event_and_commits_nothing_of_it(script, options):
+    """It is not lost: after a restart it comes again; asked for more, the stream goes on behind it."""
+    script.respond(*orders()).hang()
+    with pytest.raises(
+        DecodeError, match=r"JSONDecodeError for the event with the id '25'.*on_invalid"
+    ) as caught:
+        async with make(script, **options) as stream:
+            await take(stream, 50)
+    assert isinstance(caught.value.__cause__, json.JSONDecodeError)
+    assert caught.value.event.data == "{"
+    assert stream.stats.invalid == 1
+    assert await saved(options["checkpoint"]) == "24"
+
+    script.respond(*orders()[BAD - 1 :]).drop()
+    script.reject(204)
+    async with make(script, **options) as stream:
+        with pytest.raises(DecodeError):
+            await anext(stream)
+        assert await drain(stream) == ALL[BAD:]
+    assert script.requests[1].last_event_id == "24"
+    assert await saved(options["checkpoint"]) == "50"
+
+
+async def test_skip_counts_and_goes_on(script, options):
+    """The position goes on behind what is left out."""
+    script.respond(*orders()).drop()
+    script.reject(204)
+    async with make(script, on_invalid="skip", **options) as stream:
+        assert await drain(stream) == [n for n in ALL if n != BAD]
+    assert (stream.stats.delivered, stream.stats.invalid) == (50, 1)
+    assert await saved(options["checkpoint"]) == "50"
+
+
+async def test_a_function_delivers_the_event_as_it_came(script, options):
+    """Or whatever it returns; it is given the error, too."""
+    script.respond(*orders()).drop()
+    script.reject(204)
+    errors = []
+    async with make(script, on_invalid=lambda item, error: errors.append(error) or item, **options) as stream:
+        got = await drain(stream)
+    raw = got.pop(BAD - 1)
+    assert (type(raw), raw.id, raw.data) == (ServerSentEvent, "25", "{")
+    assert got == [n for n in ALL if n != BAD]
+    assert [type(error) for error in errors] == [json.JSONDecodeError]
+    assert (stream.stats.invalid, await saved(options["checkpoint"])) == (1, "50")
+
+
+async def test_the_event_that_completes_the_stream_needs_no_payload(script):
+    """A sentinel, or a summary, ends the loop; it is decoded if it can be, and counts as nothing invalid."""
+    for last, got in (("[DONE]", [1, 2]), ('{"n": 3}', [1, 2, 3])):
+        script.respond(event('{"n": 1}'), comment("x"), event('{"n": 2}'), event(last, event="done")).hang()
+        async with make(script, decode=number, until="done") as stream:
+            assert await drain(stream) == got
+        assert stream.stats.invalid == 0
+
+
+async def test_commit_without_an_event_is_about_the_last_one(script):
+    """With `ack="manual"` the program sees payloads, and need not know their events (P55)."""
+    script.respond(*orders()).hang()
+    store = MemoryCheckpoint()
+    options = {"checkpoint": store, "checkpoint_key": "me", "ack": "manual", "decode": number}
+    async with make(script, on_invalid="skip", **options) as stream:
+        with pytest.raises(RuntimeError, match="before the first event"):
+            await stream.commit()
+        assert await take(stream, 25) == [n for n in range(1, 27) if n != BAD]
+        assert await saved(store) is None
+        await stream.commit()
+        assert stream.last_event_id == "26"
+    assert await saved(store) == "26"
+
+
+async def test_filters_heartbeats_and_sequences_see_events(script):
+    """What looks at events looks at them as they came; only the loop gets payloads."""
+    script.respond(
+        event("1", id="1"),
+        event("x", event="heartbeat"),
+        event("2", id="2", event="other"),
+        event("3", id="3"),
+    ).drop()
+    script.reject(204)
+    seen = []
+    stream = make(script, decode=int, events=lambda item: seen.append(item.data) or item.event == "message")
+    assert await drain(stream) == [1, 3]
+    assert seen == ["1", "2", "3"]
+    script.respond(*numbered(1)).hang()
+    async with make(script, decode=int) as stream:
+        async for item in stream.activity():
+            if isinstance(item, ServerSentEvent):
+                assert item.data == "1"
+                break
+
+
+async def test_a_cancelled_read_leaves_everything_where_it_is(script):
+    """What comes behind a short wait is the next payload, whether the connection could be kept or not (P50)."""
+    script.respond(*numbered(1)).hang()
+    script.respond(*numbered(2)).hang()
+    async with make(script, decode=int) as stream:
+        assert await anext(stream) == 1
+        with anyio.move_on_after(0.5) as scope:
+            await anext(stream)
+        assert scope.cancelled_caught
+        assert await anext(stream) == 2
+
+
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
+async def test_functions_that_end_loops_end_none(script, error):
+    """`StopIteration` out of either function is an error like any other, not the end of the stream (3.4)."""
+
+    def ends(*_):
+        raise error
+
+    script.respond(*numbered(1)).hang()
+    async with make(script, decode=ends) as stream:
+        with pytest.raises(DecodeError, match=error.__name__):
+            await anext(stream)
+    script.respond(*numbered(1)).hang()
+    async with make(script, decode=ends, on_invalid=ends) as stream:
+        with pytest.raises(RuntimeError, match=f"on_invalid has raised {error.__name__}"):
+            await anext(stream)
+
+
+async def test_an_async_function_that_could_not_be_seen(script):
+    """Values that somebody would have to await are no values, and no invalid data either (P53)."""
+
+    async def later():
+        return 1
+
+    script.respond(*numbered(1)).hang()
+    async with make(script, decode=lambda _: later(), on_invalid="skip") as stream:
+        with pytest.raises(TypeError, match=r"^decode must not be async"):
+            await anext(stream)
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        ({"decode": "json"}, "decode must be a function of an event's data, not 'json'"),
+        ({"decode": int, "on_invalid": "ignore"}, "on_invalid must be one of 'raise', 'skip', not 'ignore'"),
+        ({"on_invalid": "skip"}, "give decode="),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused(script, arguments, complaint):
+    """In one line each, when the stream is made."""
+    with pytest.raises((TypeError, ValueError), match=complaint):
+        make(script, **arguments)
