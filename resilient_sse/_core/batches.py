@@ -254,14 +254,17 @@ class Batches(Delivery):
         """Judge plain events, with ids or without; by columns nearly all of it runs in C."""
         own: Iterable[str | None] = ids or repeat(None)
         last: Iterable[str] = ids or repeat(self.last_event_id)
-        singly = ids and not (all(ids) and (not self._looks or self._window.remember_run(ids, kinds, data)))
-        if singly:
+        conflicts: int | None = 0
+        if ids and (self._looks or not all(ids)):
+            conflicts = self._window.remember_run(ids, kinds, data) if all(ids) else None
+        if conflicts is None:
             for text, kind, event_id, value in zip(said or repeat(""), kinds, ids, data, strict=False):
                 self._judge_row((text, event_id, kind, "", value, "", ""), batch)
             return True
         if ids:
             self.last_event_id = self.cursor = self._event_id = ids[-1]
         self.fresh = True
+        self._stats.id_conflicts += conflicts
         self._stats.received += len(data)
         self._stats.delivered += len(data)
         events = map(make_event, kinds, data, own, last, repeat(None), repeat(self._connection))

@@ -62,12 +62,24 @@ def test_no_two_ids_have_one_rank():
     assert rank("8112260925743664697") == 0
 
 
+def test_events_of_one_id_are_taken_together():
+    """The tokens of a message have its id, all of them: none is lost, each but the first is a conflict (R150)."""
+    window = Deduplicator(4, "auto")
+    assert window.remember("msg", "message", "0") is Sighting.NEW
+    tokens = list("001233")
+    assert window.remember_run(["msg"] * 6, ["message"] * 6, tokens) == 3
+    assert (window.meaningless, window.drops, len(window)) == (True, False, 4)
+    assert window.remember_run(["msg"] * 2, ["message"] * 2, list("34")) == 1
+    window.connected(2, resumed=True)
+    assert window.remember_run(["msg"] * 2, ["message"] * 2, list("45")) is None
+
+
 def test_places_in_the_index_begin_anew_before_they_overflow(monkeypatch):
     """They are 32 bits wide; a stream may bring more events than that."""
     monkeypatch.setattr(dedup, "_LAST_PLACE", 500)
     window = Deduplicator(100)
     for n in range(0, 2000, 7):
-        assert window.remember_run([f"x{m}" for m in range(n, n + 7)], ["m"] * 7, ["d"] * 7)
+        assert window.remember_run([f"x{m}" for m in range(n, n + 7)], ["m"] * 7, ["d"] * 7) == 0
         assert window._count <= 500
         assert window.look(f"x{n}", "m", "d") is Sighting.DUPLICATE
         assert (window.look(f"x{n - 93}", "m", "d") is Sighting.DUPLICATE) is (n >= 93)
