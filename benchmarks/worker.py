@@ -162,6 +162,8 @@ class Worker:
 
         async with AsyncExitStack() as stack:
             client = await enter(stack, self.client(task))
+            async with AsyncExitStack() as first:  # what a process pays once: imports, the TLS context
+                await anext(aiter(await enter(first, self.peer.open(client, task["url"]))))
             gc.collect()
             before, cpu, wall = resident(), time.process_time(), time.perf_counter()
             tasks = [asyncio.create_task(one(client)) for _ in range(streams)]

@@ -10,6 +10,7 @@ import json
 import logging
 import signal
 import sys
+from dataclasses import dataclass
 
 from resilient_sse import ResilientSSEError, ResilientStream, ServerSentEvent, resume
 
@@ -22,11 +23,20 @@ def is_real(event: ServerSentEvent) -> bool:
     return bool(event.json()["meta"]["domain"] != "canary")
 
 
-def title_of(data: str) -> str:
-    return str(json.loads(data)["title"])
+@dataclass
+class Change:
+    """A page that has changed, and the wiki that it is in."""
+
+    domain: str
+    title: str
 
 
-def close_on_signals(stream: ResilientStream[str]) -> None:
+def change_in(data: str) -> Change:
+    fields = json.loads(data)
+    return Change(fields["meta"]["domain"], fields["title"])
+
+
+def close_on_signals(stream: ResilientStream[Change]) -> None:
     """Have SIGTERM and Ctrl-C end the loop."""
     loop, closing = asyncio.get_running_loop(), set[asyncio.Task[None]]()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -38,13 +48,13 @@ async def main(address: str, url: str = RECENT_CHANGES) -> None:
         url,
         headers={"User-Agent": f"wiki_changes/1.0 ({address})"},
         events=is_real,
-        decode=title_of,
+        decode=change_in,
         max_retries=None,
         **resume.json_ids(),  # ids are lists of positions, and a connection begins at them, not behind them
     ) as stream:
         close_on_signals(stream)
-        async for title in stream:
-            print(title, flush=True)
+        async for change in stream:
+            print(f"{change.domain}: {change.title}", flush=True)
         stats = stream.stats
         log.info("%d connections, %d repeats dropped", stats.connections, stats.duplicates)
 

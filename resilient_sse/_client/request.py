@@ -305,7 +305,7 @@ def _check_url(url: str) -> None:
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or any(c.isspace() or not c.isprintable() for c in url):
+    if not usable or " " in url or not url.isprintable():
         scheme, colon, _ = url.strip().partition(":")
         raise ValueError(
             "url must be an absolute http:// or https:// URL with a host and no spaces; "

@@ -147,7 +147,7 @@ class Arguments(Generic[Item_co]):
             resume_param=resume_param,
             resume=resume,
         )
-        check_url(url)
+        parsed = check_url(url)
         check_client(client, auth, uds)
         if breaker is not None:
             check("breaker", breaker, CircuitBreaker, "a CircuitBreaker or None")
@@ -208,6 +208,7 @@ class Arguments(Generic[Item_co]):
             self._callbacks.on_gap(on_gap)
         transport = Transport(
             client,
+            url=(url, parsed),
             uds=uds,
             auth=request.userinfo if auth is None else auth,
             compression=compression,
@@ -457,10 +458,14 @@ class ResilientStream(Arguments[Item_co]):
         """
         Take up to *limit* of the events that need no waiting, for the face that hands them to another thread.
 
-        There are none where single events are looked at: by observers, `until`, `events`.
+        There are none where single events are looked at: by observers, `until`, `events`; and with a checkpoint no
+        more than may be handed over before the next save.
         """
         ready, taken = self._ready, list[ServerSentEvent]()
-        while ready and len(taken) < limit and isinstance(event := ready[0], ServerSentEvent):
+        batches = self._session.batches if self._position is None else None
+        while ready or (batches is not None and batches.go_on()):
+            if len(taken) >= limit or not isinstance(event := ready[0], ServerSentEvent):
+                break
             ready.popleft()
             taken.append(event)
         if taken:

@@ -108,11 +108,20 @@ class Batches(Delivery):
             if not isinstance(head, list):
                 del self._waiting[0]
                 return self._counted(head) if isinstance(head, Gap) else head
-            self.ready.extend(head[self._taken : self._taken + self.portion])
-            self._taken += self.portion
-            if self._taken >= len(head):
-                del self._waiting[0]
-                self._taken = 0
+            self._hand(head)
+
+    def go_on(self) -> bool:
+        """Put a further portion of what the consumer has had a part of into `ready`, if there is one."""
+        if self._taken and isinstance(head := self._waiting[0], list):
+            self._hand(head)
+        return bool(self.ready)
+
+    def _hand(self, batch: list[Judged]) -> None:
+        self.ready.extend(batch[self._taken : self._taken + self.portion])
+        self._taken += self.portion
+        if self._taken >= len(batch):
+            del self._waiting[0]
+            self._taken = 0
 
     def judge(self, found: list[Found]) -> bool:
         """Judge and count now all that the parser has *found*; return whether an event was dispatched."""
@@ -245,14 +254,17 @@ class Batches(Delivery):
         """Judge plain events, with ids or without; by columns nearly all of it runs in C."""
         own: Iterable[str | None] = ids or repeat(None)
         last: Iterable[str] = ids or repeat(self.last_event_id)
-        singly = ids and not (all(ids) and (not self._looks or self._window.remember_run(ids, kinds, data)))
-        if singly:
+        conflicts: int | None = 0
+        if ids and (self._looks or not all(ids)):
+            conflicts = self._window.remember_run(ids, kinds, data) if all(ids) else None
+        if conflicts is None:
             for text, kind, event_id, value in zip(said or repeat(""), kinds, ids, data, strict=False):
                 self._judge_row((text, event_id, kind, "", value, "", ""), batch)
             return True
         if ids:
             self.last_event_id = self.cursor = self._event_id = ids[-1]
         self.fresh = True
+        self._stats.id_conflicts += conflicts
         self._stats.received += len(data)
         self._stats.delivered += len(data)
         events = map(make_event, kinds, data, own, last, repeat(None), repeat(self._connection))

@@ -195,31 +195,58 @@ class Deduplicator:
             self._first_contents.append(content)
         return sighting
 
-    def remember_run(self, ids: Sequence[str], events: Iterable[str], data: Iterable[str]) -> bool:
+    def remember_run(self, ids: Sequence[str], events: Iterable[str], data: Iterable[str]) -> int | None:
         """
         Remember events at once if nothing was known of any: 0.4 us for each, where `remember` takes 1.5.
 
-        Otherwise return `False`, and remember nothing: each event wants a look of its own.
+        So it does with events that all have the id of one before, as the tokens of a message have, while nothing
+        is dropped: 1 us for each, where `remember` takes 4.
+
+        Returns:
+            How many were conflicts; `None` if nothing was remembered: each event wants a look of its own.
         """
         if self._resumed_from is not None and self._resumed_from in ids:
-            return False
+            return None
         keys, rising = _keys(ids)
         if rising and keys[0] > self._top:
             if self._buckets and self._risen + len(keys) >= self._window:
-                return False  # somewhere in it a new run begins
+                return None  # somewhere in it a new run begins
             self._risen += len(keys)
             self._top = keys[-1]
         else:
+            if (
+                keys.count(keys[0]) == len(keys)
+                and not self.drops
+                and (slot := self._find(keys[0])) is not None
+            ):
+                return self._remember_one_id(keys, events, data, slot)
             if max(keys) > _NO_RANK or len(set(keys)) < len(keys):
-                return False
+                return None
             if not self._buckets:
                 self._make_index()
             if self._youngest(keys) is not None:
-                return False
+                return None
             self._risen = 0
             self._only_rose = False
         self._add(keys, array("q", list(map(hash, zip(keys, events, data, strict=False)))))
-        return True
+        return 0
+
+    def _remember_one_id(
+        self, keys: array[int], events: Iterable[str], data: Iterable[str], slot: int
+    ) -> int | None:
+        if not self._came_on_this_connection(slot):
+            return None
+        contents = [*map(hash, zip(keys, events, data, strict=False))]
+        # What equals the one before it is a duplicate, which is not remembered again.
+        fresh = [
+            new for old, new in zip([self._contents[slot], *contents], contents, strict=False) if new != old
+        ]
+        if fresh:
+            self.meaningless, self._only_rose, self._risen = True, False, 0
+            if not self._buckets:
+                self._make_index()
+            self._add(keys[: len(fresh)], array("q", fresh))
+        return len(fresh)
 
     def __len__(self) -> int:
         """Return how many events are remembered."""

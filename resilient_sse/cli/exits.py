@@ -54,17 +54,16 @@ def complain(text: str, who: str = "resilient-sse") -> None:
     print(f"{who}: error: {' '.join(escape(text).split())}", file=sys.stderr, flush=True)
 
 
-def explain(error: ResilientSSEError) -> tuple[Exit, str]:
-    """Return the exit code for *error* and the sentence about it."""
-    match error:
-        case RetriesExhaustedError():
-            noun = "attempt" if error.attempts == 1 else "attempts"
-            text = f"gave up after {error.attempts} failed {noun} in {error.elapsed:.1f} s: {error.__cause__}"
-            return Exit.GAVE_UP, text
-        case HandshakeError():
-            return Exit.REFUSED, str(error) + _excerpt(error)
-        case _:
-            return Exit.OTHER, str(error)
+def explain(error: ResilientSSEError) -> Exit:
+    """Say what *error* means, and return its exit code."""
+    code, text = Exit.OTHER, str(error)
+    if isinstance(error, RetriesExhaustedError):
+        code, noun = Exit.GAVE_UP, "attempt" if error.attempts == 1 else "attempts"
+        text = f"gave up after {error.attempts} failed {noun} in {error.elapsed:.1f} s: {error.__cause__}"
+    elif isinstance(error, HandshakeError):
+        code, text = Exit.REFUSED, text + _excerpt(error)
+    complain(text)
+    return code
 
 
 def _excerpt(error: HandshakeError) -> str:

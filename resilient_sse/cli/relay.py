@@ -106,9 +106,7 @@ async def _ending(work: Coroutine[Any, Any, None]) -> Exit:
     try:
         await work
     except ResilientSSEError as error:
-        code, text = explain(error)
-        complain(text)
-        return code
+        return explain(error)
     except (redis.RedisError, OSError) as error:
         complain(f"Redis: {error}")
         return Exit.OTHER

@@ -224,9 +224,7 @@ async def _follow(stream: ResilientStream, output: Output, form: Form, count: in
                     if left == 0:
                         break
     except ResilientSSEError as error:
-        code, text = explain(error)
-        complain(text)
-        return code
+        return explain(error)
     except OSError as error:  # of the output: those of the network have become our own
         return error
     return Exit.ENDED

@@ -26,7 +26,7 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast
 
-from resilient_sse._client.payloads import SKIPPED
+from resilient_sse._client.payloads import SKIPPED, Payloads
 from resilient_sse._client.stream import Item_co, give_back, take_ready, undecoded
 from resilient_sse._client.stream import ResilientStream as AsyncStream
 from resilient_sse._core.checks import check_callable
@@ -354,13 +354,14 @@ class ResilientStream(Arguments[Item_co]):
 
     def __next__(self) -> Item_co:
         """Wait for the next event, or for what `decode` makes of it; the one before is committed first."""
-        payloads = self._payloads
         while True:
+            before = self._given
             event: Any = self._take(self._fill)
-            if isinstance(event, ServerSentEvent) and (
-                payloads is None or (event := payloads.of(event)) is not SKIPPED
-            ):
-                return event  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+            if not isinstance(event, ServerSentEvent):
+                continue
+            item = self._decoded(self._payloads, event, before) if self._payloads else event
+            if item is not SKIPPED:
+                return item  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
     def activity(self) -> Iterator[Activity]:
         """
@@ -385,7 +386,13 @@ class ResilientStream(Arguments[Item_co]):
             CheckpointError: It was not saved.
             RuntimeError: The stream has no checkpoint, commits automatically, or has handed out no event yet.
         """
-        self._call(lambda: self._stream.commit(event))
+
+        async def commit() -> None:
+            if self._given is None:
+                give_back(self._stream, self._batch, None)  # which may have come, and nobody has got it
+            await self._stream.commit(self._given if event is None else event)
+
+        self._call(commit)
 
     def restart(self) -> None:
         """Drop the connection now and resume on a new one; wakes a wait between attempts, too."""
@@ -444,6 +451,18 @@ class ResilientStream(Arguments[Item_co]):
         if isinstance(item, ServerSentEvent):
             self._given = item
         return item
+
+    def _decoded(
+        self, payloads: Payloads[Item_co], event: ServerSentEvent, before: ServerSentEvent | None
+    ) -> Item_co:
+        """Return what the program gets for *event*; one whose decoding Ctrl-C has cut short comes again."""
+        try:
+            return payloads.of(event)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self._batch.appendleft(event)
+                self._given = before
+            raise
 
     async def _fill(self) -> None:
         """Wait for an event, and take along those that are there."""

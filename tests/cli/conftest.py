@@ -86,9 +86,8 @@ async def echo(request: Request) -> Response:
 
 async def hostile(request: Request) -> Response:
     """Send control characters wherever there is room for them."""
-    return Response(
-        "id: a\x1bb\nevent: e\x9b2J\ndata: \x1b[31mred\x07\ndata: \x7f\ttab é\n\n", media_type=SSE
-    )
+    block = "id: a\x1bb\nevent: e\x9b2J\ndata: \x1b[31mred\x07\ndata: \x7f\ttab é\n\n"
+    return Response(block, media_type=SSE, headers={"set-cookie": "session=secret"})
 
 
 async def missing(request: Request) -> Response:

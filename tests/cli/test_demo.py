@@ -94,14 +94,6 @@ def test_a_broken_promise_is_found(monkeypatch, sabotage, found):
     assert found <= broken(judged)
 
 
-def test_a_missing_extra(run, monkeypatch):
-    """Bad input: what is not installed is named, with the extra that brings it: exit code 2."""
-    monkeypatch.setattr("resilient_sse.testing.extra.find_spec", lambda name: None)
-    done = run("demo")
-    assert (done.code, done.out) == (2, "")
-    assert "pip install 'resilient-sse[demo]'" in done.err
-
-
 # --- As a person runs it
 
 

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from subprocess import PIPE
 
 import pytest
@@ -60,45 +61,25 @@ def test_the_reference_lists_the_options(run):
         assert re.findall(r"`(\w+)`", values) == [field.name for field in fields(kind)]
 
 
-class Upstream:
-    """Echoes on every connection."""
+class Echo(BaseRequestHandler):
+    """Sends back what comes."""
 
-    def __init__(self):
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def _accept(self):
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            sock.settimeout(PATIENCE)
-            self._threads.append(threading.Thread(target=self._echo, args=(sock,)))
-            self._threads[-1].start()
-
-    def _echo(self, sock):
-        with sock, suppress(OSError):
-            while data := sock.recv(65536):
-                sock.sendall(data)
-
-    def stop(self):
-        """Close the port, and wait for the threads."""
+    def handle(self):
+        self.request.settimeout(PATIENCE)
         with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join(PATIENCE)
+            while data := self.request.recv(65536):
+                self.request.sendall(data)
 
 
 @pytest.fixture
 def upstream():
-    """Give a server that echoes."""
-    server = Upstream()
-    yield server
-    server.stop()
+    """Give the port of a server that echoes; it waits for its threads."""
+    with ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.02])
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join(PATIENCE)
 
 
 class Fault:
@@ -141,7 +122,7 @@ def fault(play, upstream):
             else:
                 command.signal(end)
 
-        done = play(use, "fault", "--target", f"127.0.0.1:{upstream.port}", "--json", *arguments)
+        done = play(use, "fault", "--target", f"127.0.0.1:{upstream}", "--json", *arguments)
         _, *told, last = done.objects
         assert not faults[0].is_listening()
         return done, last["counters"], [line["done"] for line in told]
@@ -166,7 +147,7 @@ def test_it_serves_until_it_is_told_to_stop(fault, upstream, end, code):
         assert fault.ready == {
             "host": "127.0.0.1",
             "port": fault.port,
-            "target": f"127.0.0.1:{upstream.port}",
+            "target": f"127.0.0.1:{upstream}",
             "profile": "wifi",
             "seed": 7,
         }
@@ -278,9 +259,9 @@ def test_people_get_words(play, upstream):
         command.signal(signal.SIGINT)
 
     lines = []
-    done = play(use, "fault", "--target", f"127.0.0.1:{upstream.port}", "--seed", "7", "--stdin")
+    done = play(use, "fault", "--target", f"127.0.0.1:{upstream}", "--seed", "7", "--stdin")
     assert re.fullmatch(
-        rf"listening on 127.0.0.1 port \d+ for 127.0.0.1 port {upstream.port}: profile clean, seed 7",
+        rf"listening on 127.0.0.1 port \d+ for 127.0.0.1 port {upstream}: profile clean, seed 7",
         lines[0],
     )
     assert lines[1] == "done: loss:share=0.5"
@@ -292,7 +273,7 @@ def test_people_get_words(play, upstream):
 def test_a_process_that_is_killed_or_interrupted(start, upstream):
     """As a process: it ends by Ctrl-C while its standard input stays open, and leaves no port."""
     for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
-        process = start("fault", "--target", f"127.0.0.1:{upstream.port}", "--json", "--stdin", stdin=PIPE)
+        process = start("fault", "--target", f"127.0.0.1:{upstream}", "--json", "--stdin", stdin=PIPE)
         port = json.loads(process.stdout.readline())["port"]
         process.send_signal(number)
         assert process.wait(PATIENCE) == code

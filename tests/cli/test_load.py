@@ -87,11 +87,7 @@ def test_presets(run):
         (
             ["--profiles", "slow-3g:20,4g:80", "--drops", "60", "--seed", "4", "--ramp", "0"],
             LoadPlan(
-                messages=50,
-                profiles=(Share("slow-3g", 20), Share("4g", 80)),
-                drops=60.0,
-                seed=4,
-                ramp=0.0,
+                messages=50, profiles=(Share("slow-3g", 20), Share("4g", 80)), drops=60.0, seed=4, ramp=0.0
             ),
         ),
         (

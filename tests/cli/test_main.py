@@ -13,7 +13,7 @@ import pytest
 import resilient_sse
 from resilient_sse.cli import main
 from resilient_sse.cli.commands import group
-from resilient_sse.cli.exits import Exit, complain
+from resilient_sse.cli.exits import Exit
 from tests.cli.parsing import parse
 from tests.docs.pages import PAGES, ROOT, fences
 
@@ -182,12 +182,6 @@ def test_a_fault_of_the_program(run, monkeypatch):
     assert done.code == Exit.OTHER
     assert done.err.startswith("Traceback ")
     assert "Traceback " in run("rules", "datadog", "--scale", "2", "--debug").err
-
-
-def test_complain(capsys):
-    """A complaint is one line, whatever a server put into it."""
-    complain("two\nlines \x1b[2J")
-    assert capsys.readouterr().err == "resilient-sse: error: two lines \\x1b[2J\n"
 
 
 def test_exit_codes(run):

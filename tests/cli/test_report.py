@@ -117,14 +117,6 @@ def test_a_directory_in_the_place_of_a_file(run, tmp_path, monkeypatch, name):
         assert f"{tmp_path / name}: Is a directory" in done.err
 
 
-def test_a_missing_extra(run, monkeypatch):
-    """The real form says what to install; virtual time needs nothing (exit code 2)."""
-    monkeypatch.setattr("resilient_sse.testing.extra.find_spec", lambda name: None)
-    done = run("report", "--form", "real")
-    assert done.code == 2
-    assert "pip install 'resilient-sse[testing]'" in done.err
-
-
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_on_a_terminal(screen):

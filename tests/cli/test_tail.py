@@ -322,12 +322,13 @@ def test_timeout_and_stall(run, site):
     assert lines[-1] == "resilient-sse: error: --timeout: 1 s have passed"
 
 
-def test_last_failure_is_named():
+def test_last_failure_is_named(capsys):
     """Who gave up says what was last."""
     error = RetriesExhaustedError(attempts=6, elapsed=16.2)
     error.__cause__ = ConnectionLostError(Reason.STALL, "nothing for 30.0 s")
-    _, text = explain(error)
-    assert text == "gave up after 6 failed attempts in 16.2 s: connection lost: stall (nothing for 30.0 s)"
+    assert explain(error) == 1
+    told = "gave up after 6 failed attempts in 16.2 s: connection lost: stall (nothing for 30.0 s)"
+    assert capsys.readouterr().err == f"resilient-sse: error: {told}\n"
 
 
 def test_no_limits(run, site):

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from resilient_sse import Backoff, ResilientStream, StateChange
+from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import Reply, Script, event
 
 URL = "https://host/stream"
@@ -47,6 +48,12 @@ async def take(stream: Any, count: int) -> list[Any]:
     return [await anext(stream) for _ in range(count)]
 
 
+async def read(script: Script, count: int, **options: Any) -> list[Any]:
+    """Return so many events of a stream that leads to *script*, and close it."""
+    async with make(script, **options) as stream:
+        return await take(stream, count)
+
+
 async def drain(stream: Any) -> list[Any]:
     """Return everything until the iterator ends."""
     return [item async for item in stream]
@@ -77,6 +84,40 @@ class Record:
     def timetable(self) -> list[tuple[float, str, str]]:
         """When which state was entered and why."""
         return [(round(change.at, 6), change.new.value, change.reason.value) for change in self.changes]
+
+
+class Store(MemoryCheckpoint):
+    """A store that keeps a list of what was saved, and takes its time before and after the deed."""
+
+    def __init__(self, *, before=0.0, after=0.0):
+        super().__init__()
+        self.before, self.after = before, after
+        self.saved = []
+        self.loads = 0
+        self.failures = []
+
+    async def load(self, key):
+        self.loads += 1
+        await anyio.sleep(self.before)
+        if self.failures:
+            raise self.failures.pop(0)
+        return await super().load(key)
+
+    async def save(self, key, last_event_id, *, expected):
+        await anyio.sleep(self.before)
+        if self.failures:
+            raise self.failures.pop(0)
+        result = await super().save(key, last_event_id, expected=expected)
+        self.saved.append(last_event_id)
+        await anyio.sleep(self.after)
+        return result
+
+    @property
+    def position(self):
+        """The one position that is stored, `None` if there is none."""
+        positions = [checkpoint.last_event_id for checkpoint in self._positions.values()]
+        assert len(positions) <= 1
+        return positions[0] if positions else None
 
 
 @types.coroutine

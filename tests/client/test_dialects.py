@@ -24,7 +24,7 @@ from resilient_sse import (
 )
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import RecordedRequest, Reply, Script, event
-from tests.client.support import URL, make, numbered, take
+from tests.client.support import URL, make, numbered, read, take
 
 WORDS = ("Once", "upon", "the", "the", "upon", "time")
 """What is sent; words come twice, for a content alone names no event."""
@@ -427,8 +427,12 @@ async def test_with_dedup_off_nothing_is_dropped(script):
     """P57: who wants everything gets everything."""
     script.respond(event("1"), event("a")).drop()
     script.respond(event("a"), event("2")).hang()
-    async with make(script, cursor=by_number, dedup="off") as stream:
-        assert [item.data for item in await take(stream, 4)] == ["1", "a", "a", "2"]
+    assert [item.data for item in await read(script, 4, cursor=by_number, dedup="off")] == [
+        "1",
+        "a",
+        "a",
+        "2",
+    ]
 
 
 @pytest.mark.parametrize("wrong", [7, ValueError("no position"), KeyboardInterrupt("no position")])
@@ -524,8 +528,7 @@ async def test_what_the_next_request_changes(script):
         "params": {"n": 0, "m": 2},
         "resume": later,
     }
-    async with make(script, headers={"X-A": "old", "X-B": "b"}, **options) as stream:
-        await take(stream, 5)
+    await read(script, 5, headers={"X-A": "old", "X-B": "b"}, **options)
     seen = [
         (each.method, each.url.removeprefix(URL), each.headers["x-a"], each.content)
         for each in script.requests
@@ -554,8 +557,7 @@ async def test_the_answer_is_the_last_one_that_was_a_stream(script):
     script.reject(503, headers={"X-N": "2"})
     script.respond(*numbered(2), headers={"X-N": "3"}).drop()
     script.respond(*numbered(3)).hang()
-    async with make(script, resume=ask) as stream:
-        await take(stream, 3)
+    await read(script, 3, resume=ask)
     first = ("1", 1, "https://host/moved", "1")
     assert asked == [first, first, ("2", 2, URL, "3")]
 

@@ -1,11 +1,12 @@
 """Typed payloads: what `decode` makes of events, and what becomes of data that it does not take (P18)."""
 
+import asyncio
 import json
 
 import anyio
 import pytest
 
-from resilient_sse import DecodeError, ServerSentEvent
+from resilient_sse import DecodeError, ServerSentEvent, integers
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import comment, event
 from tests.client.support import drain, make, numbered, take
@@ -99,7 +100,7 @@ async def test_the_event_that_completes_the_stream_needs_no_payload(script):
 
 
 async def test_commit_without_an_event_is_about_the_last_one(script):
-    """With `ack="manual"` the program sees payloads, and need not know their events (P55)."""
+    """With `ack="manual"` the program sees payloads, and need not know their events (P21)."""
     script.respond(*orders()).hang()
     store = MemoryCheckpoint()
     options = {"checkpoint": store, "checkpoint_key": "me", "ack": "manual", "decode": number}
@@ -113,7 +114,7 @@ async def test_commit_without_an_event_is_about_the_last_one(script):
     assert await saved(store) == "26"
 
 
-async def test_filters_heartbeats_and_sequences_see_events(script):
+async def test_filters_and_heartbeats_see_events(script):
     """What looks at events looks at them as they came; only the loop gets payloads."""
     script.respond(
         event("1", id="1"),
@@ -132,6 +133,43 @@ async def test_filters_heartbeats_and_sequences_see_events(script):
             if isinstance(item, ServerSentEvent):
                 assert item.data == "1"
                 break
+
+
+async def test_numbers_and_invalid_data(script):
+    """An event that is left out is no hole, and comes once (P18, P22)."""
+    script.respond(event("1", id="1"), event("x", id="2"), event("x", id="2"), event("3", id="3")).drop()
+    script.reject(204)
+    stream = make(script, decode=int, on_invalid="skip", sequence=integers)
+    assert await drain(stream) == [1, 3]
+    assert (stream.stats.invalid, stream.stats.duplicates, stream.stats.gaps) == (1, 1, 0)
+
+
+async def test_what_is_left_out_is_saved_while_the_loop_waits(script, options):
+    """So a stream whose last event was invalid does not read it again after a restart (P21)."""
+    script.respond(*orders()[:BAD]).hang()
+    async with make(script, on_invalid="skip", **options) as stream:
+        await take(stream, BAD - 1)
+        with anyio.move_on_after(1):
+            await anext(stream)
+        assert await saved(options["checkpoint"]) == str(BAD)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, asyncio.CancelledError, SystemExit])
+async def test_what_ends_programs_is_no_invalid_data(script, options, error):
+    """It leaves the loop as it is, whatever the policy, and the event is not committed (P50)."""
+
+    def interrupted(data):
+        if data == "{":
+            raise error
+        return number(data)
+
+    options["decode"] = interrupted
+    script.respond(*orders()).hang()
+    with pytest.raises(error):
+        async with make(script, on_invalid="skip", **options) as stream:
+            await take(stream, 50)
+    assert stream.stats.invalid == 0
+    assert await saved(options["checkpoint"]) == "24"
 
 
 async def test_a_cancelled_read_leaves_everything_where_it_is(script):

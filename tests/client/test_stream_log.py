@@ -19,7 +19,7 @@ from resilient_sse import (
 )
 from resilient_sse.testing import Reply, event, pause
 from resilient_sse.testing.script import Refusal
-from tests.client.support import Record, drain, make, numbered, one_loop, take
+from tests.client.support import drain, make, numbered, one_loop, read, take
 
 
 def warnings_in(caplog):
@@ -34,8 +34,7 @@ async def test_an_outage_behind_a_clean_end_is_loud(script, caplog):
     script.respond(*numbered(1)).end()
     script.refuse(times=120)
     script.respond(*numbered(2)).hang()
-    async with make(script, max_retries=None, backoff=Backoff(30, maximum=30, jitter=0)) as stream:
-        await take(stream, 2)
+    await read(script, 2, max_retries=None, backoff=Backoff(30, maximum=30, jitter=0))
     told = [(record.levelno, record.sse_reason) for record in caplog.records]
     assert told[1:3] == [(logging.INFO, "eof"), (logging.WARNING, "connect")]
     assert len(warnings_in(caplog)) == 12
@@ -51,8 +50,7 @@ async def test_a_loop_of_resets_does_not_fill_the_log(script, caplog):
         return Reply(pause(20), *numbered(next(numbers))).drop()
 
     script.always(answer)
-    async with make(script, sequence=integers, max_retries=None) as stream:
-        await take(stream, 190)
+    await read(script, 190, sequence=integers, max_retries=None)
     told = warnings_in(caplog)
     assert script.requests[-1].at > 3600
     assert len([text for text in told if "(reset" in text]) <= 13
@@ -114,14 +112,13 @@ IN_WORDS = [
 ]
 
 
-async def test_causes_are_told_in_words(script, caplog):
+async def test_causes_are_told_in_words(script, caplog, record):
     """Neither the class of an exception nor its text is what an operator acts on (P54)."""
     for error, _ in IN_WORDS:
         script.refuse(error=error)
     script.stall_headers()
     script.respond(*numbered(1)).drop(httpx.RemoteProtocolError("<ConnectionTerminated error_code:0>"))
     script.reject(501)
-    record = Record()
     caplog.set_level(logging.DEBUG, "resilient_sse")
     with pytest.raises(Exception, match="501"):
         await drain(make(script, max_retries=None, on_state_change=record))
@@ -133,12 +130,11 @@ async def test_causes_are_told_in_words(script, caplog):
     assert "(server 501)" in texts[-1]
 
 
-async def test_nothing_was_caught_when_the_program_restarts(script):
+async def test_nothing_was_caught_when_the_program_restarts(script, record):
     """`restart()` and a reconnect that heals are no errors, and carry none (P54)."""
     script.respond(*numbered(1)).hang()
     script.respond(*numbered(3)).hang()
     script.respond(*numbered(2, 3)).hang()
-    record = Record()
     async with make(script, sequence=integers, on_state_change=record) as stream:
         seen = stream.activity()
         await anext(seen)
@@ -152,10 +148,9 @@ async def test_nothing_was_caught_when_the_program_restarts(script):
     assert [item.error for item in (*lost, *changes)] == [None] * 4
 
 
-async def test_who_accepted_has_not_failed_to_connect(script):
+async def test_who_accepted_has_not_failed_to_connect(script, record):
     """After six answers under 200 nobody reads that connecting failed (P54)."""
     script.always(Reply())
-    record = Record()
     with pytest.raises(RetriesExhaustedError):
         await drain(make(script, on_state_change=record))
     assert record.texts[-1] == "Connection keeps failing. Please refresh."
@@ -226,11 +221,10 @@ async def test_an_empty_answer_is_told(script):
     "step", [Reply(), Reply(status=503), Refusal(), Reply(event("x", id="1")).drop()], ids=str
 )
 @one_loop
-async def test_no_backend_is_told_to_refresh(script, caplog, step):
+async def test_no_backend_is_told_to_refresh(script, caplog, step, record):
     """What is logged or raised is for a program and its operators; only `message` is for people (kind 14)."""
     caplog.set_level(logging.DEBUG, "resilient_sse")
     script.always(step)
-    record = Record()
     with pytest.raises(RetriesExhaustedError) as caught:
         await drain(make(script, on_state_change=record, dedup="always"))
     assert "refresh" in record.texts[-1]

@@ -29,7 +29,7 @@ from resilient_sse import (
 from resilient_sse._client.transport import clients
 from resilient_sse.testing import Reply, comment, event, pause
 from resilient_sse.testing.script import Refusal
-from tests.client.support import URL, Record, drain, make, numbered, one_loop, take
+from tests.client.support import URL, Record, drain, make, numbered, one_loop, read, take
 
 OTHER = "https://elsewhere/stream"
 SECRETS = ("authorization", "cookie", "x-secret", "x-default")
@@ -63,8 +63,7 @@ async def test_delays_stay_at_the_cap_without_a_limit(script):
     """However long an outage lasts, the delay stays at 5 s and nothing overflows (R54, R83)."""
     script.refuse(times=1200)
     script.respond(*numbered(1)).hang()
-    async with make(script, max_retries=None) as stream:
-        await anext(stream)
+    await read(script, 1, max_retries=None)
     assert gaps(script) == [1, 2, 4] + [5] * 1197
 
 
@@ -93,21 +92,16 @@ async def test_jitter_keeps_its_band(script):
     assert len(set(capped)) == len(capped)
 
 
-async def first_delays(script, *, streams):
-    """Have so many streams fail at the same instant, and return the different times that they wait."""
+async def test_streams_do_not_draw_in_step(script):
+    """Ten streams that fail at the same instant wait ten different times (R59, R61, R177)."""
+    script.refuse(times=20)
     delays = set()
-    for _ in range(streams):
+    for _ in range(10):
         record = Record()
         stream = make(script, backoff=Backoff(), max_retries=1, on_state_change=record)
         await gives_up(stream, RetriesExhaustedError)
         delays.add(record.changes[0].delay)
-    return delays
-
-
-async def test_streams_do_not_draw_in_step(script):
-    """Ten streams that fail at the same instant wait ten different times (R59, R61, R177)."""
-    script.refuse(times=20)
-    assert len(await first_delays(script, streams=10)) == 10
+    assert len(delays) == 10
 
 
 async def test_own_series_of_delays(script):
@@ -116,15 +110,13 @@ async def test_own_series_of_delays(script):
     script.respond(*numbered(1)).drop()
     script.refuse()
     script.respond(*numbered(2)).hang()
-    async with make(script, backoff=lambda: iter([0.5, 7.0])) as stream:
-        await take(stream, 2)
+    await read(script, 2, backoff=lambda: iter([0.5, 7.0]))
     assert gaps(script) == [0.5, 7, 7, 7, 0.5, 7]
 
 
-async def test_accepting_and_closing_at_once_is_no_recovery(script):
+async def test_accepting_and_closing_at_once_is_no_recovery(script, record):
     """A bare 200 does not reset the counter: accept-and-close servers are not stormed (F7)."""
     script.always(Reply())
-    record = Record()
     error = await gives_up(make(script, on_state_change=record), RetriesExhaustedError)
     assert gaps(script) == [1, 2, 4, 5, 5]
     assert error.attempts == 6
@@ -171,8 +163,7 @@ async def test_a_proxy_that_cuts_a_quiet_stream_never_ends_it(script, lasts, bac
     for _ in range(20):
         script.respond(b"retry: 60000\n", pause(lasts)).drop()
     script.respond(*numbered(1)).hang()
-    async with make(script, backoff=backoff, stall_timeout=None) as stream:
-        await anext(stream)
+    await read(script, 1, backoff=backoff, stall_timeout=None)
     assert gaps(script) == [lasts + 60] * 20
 
 
@@ -191,8 +182,7 @@ async def test_an_event_resets_the_counter(script):
     script.respond(*numbered(1)).drop()
     script.refuse(times=2)
     script.respond(*numbered(2)).hang()
-    async with make(script) as stream:
-        assert [item.id for item in await take(stream, 2)] == ["1", "2"]
+    assert [item.id for item in await read(script, 2)] == ["1", "2"]
     assert gaps(script) == [1, 2, 4, 5, 5, 1, 2, 4]
 
 
@@ -201,18 +191,23 @@ async def test_an_event_resets_the_counter(script):
     [
         (numbered(1), 2),
         ([event("", event="heartbeat")], 2),
+        ([comment(), b"id: 1\n\n"], 2),
+        ([event("x")], 1),
+        ([event("x", event="unwanted")], 1),
+        ([event("other", id="1")], 1),
         ([pause(4.9)], 4.9 + 2),
         ([pause(5.1)], 5.1 + 1),
     ],
-    ids=["repeated", "heartbeat", "4.9 s", "5.1 s"],
+    ids=["repeated", "heartbeat", "nothing", "no-id", "filtered", "conflict", "4.9 s", "5.1 s"],
 )
+@one_loop
 async def test_what_resets_the_counter(script, brought, delay):
-    """Neither a known event nor a heartbeat; but to stay up for longer than the longest delay (R163, F7)."""
+    """A new event, wanted or not, or to stay up for longer than the longest delay; no more (R163, F7, P17)."""
     script.respond(*numbered(1)).drop()
     script.respond(*brought).drop()
-    script.respond(*numbered(2)).hang()
-    async with make(script) as stream:
-        await take(stream, 2)
+    script.respond(event("end", event="end")).hang()
+    async with make(script, events={"message"}, until="end") as stream:
+        await drain(stream)
     assert gaps(script) == [1, delay]
 
 
@@ -237,8 +232,7 @@ async def test_retry_field_replaces_the_first_delay(script, field, delays, behin
     script.refuse(times=2)
     script.respond(*numbered(2)).drop()
     script.respond(*numbered(3)).hang()
-    async with make(script) as stream:
-        await take(stream, 3)
+    await read(script, 3)
     assert gaps(script) == [*delays, delays[0]]
 
 
@@ -248,8 +242,7 @@ async def test_retry_field_has_a_ceiling(script, field):
     """No server can make the client sleep for longer than `max_server_delay` (P6)."""
     script.respond(f"retry: {field}\nid: 1\ndata: a\n\n".encode()).drop()
     script.respond(*numbered(2)).hang()
-    async with make(script) as stream:
-        await take(stream, 2)
+    await read(script, 2)
     assert gaps(script)[0] <= 60
     assert gaps(script) == ([60] if field == "86400000" else gaps(script))
 
@@ -284,17 +277,8 @@ async def test_retry_after(script, headers, delays):
     script.reject(503, headers=headers)
     script.refuse()
     script.respond(*numbered(1)).hang()
-    async with make(script) as stream:
-        await anext(stream)
+    await read(script, 1)
     assert gaps(script) == delays
-
-
-async def test_retry_after_is_jittered_upwards_only(script):
-    """Clients that were told 3 s come between 3.0 and 3.3 s, never sooner, and not all at once (P6)."""
-    script.reject(503, headers={"Retry-After": "3"}, times=20)
-    delays = await first_delays(script, streams=10)
-    assert len(delays) == 10
-    assert all(3 <= delay <= 3.3 for delay in delays)
 
 
 # --- What an answer means
@@ -315,21 +299,19 @@ async def test_statuses_that_stay(script, status):
     assert script.live == 0
 
 
-async def test_an_error_body_that_does_not_end_is_read_for_two_seconds(script):
+async def test_an_error_body_that_does_not_end_is_read_for_two_seconds(script, record):
     """Who answers with an error and keeps talking is not listened to (section 3.10)."""
     script.respond(b"so", pause(1), b"rry", pause(5), b"!", status=400, content_type="text/plain").hang()
-    record = Record()
     error = await gives_up(make(script, on_state_change=record), BadStatusError)
     assert error.body_excerpt == "sorry"
     assert record.changes[-1].at == 2
 
 
-async def test_204_completes(script):
+async def test_204_completes(script, record):
     """The standard's way to tell a client to stop reconnecting (P5, P19)."""
     script.respond(*numbered(1)).drop()
     script.reject(204)
     script.expect_no_more()
-    record = Record()
     stream = make(script, on_state_change=record)
     assert [item.id for item in await drain(stream)] == ["1"]
     last = record.changes[-1]
@@ -342,11 +324,10 @@ async def test_204_completes(script):
 
 @pytest.mark.parametrize("content_type", ["text/html", None])
 @one_loop
-async def test_another_media_type_is_no_stream(script, content_type):
+async def test_another_media_type_is_no_stream(script, content_type, record):
     """A 200 of another type is raised, with the start of what it says (P5)."""
     script.respond(b"<html>Log in</html>", content_type=content_type)
     script.expect_no_more()
-    record = Record()
     error = await gives_up(make(script, on_state_change=record), BadContentTypeError)
     assert (error.content_type, error.body_excerpt) == (content_type or "", "<html>Log in</html>")
     assert record.timetable == [(0, "error", "content_type")]
@@ -378,8 +359,7 @@ async def test_a_page_of_maintenance_passes(script):
     script.respond(b"<html>", content_type="text/html")
     script.respond(status=201, content_type=None)
     script.respond(*numbered(2)).hang()
-    async with make(script) as stream:
-        await take(stream, 2)
+    await read(script, 2)
     assert gaps(script) == [1, 2, 0, 4, 5]
 
 
@@ -401,8 +381,7 @@ async def test_classify_is_asked_about_every_failure(script):
     script.respond(*numbered(1)).drop()
     script.respond(*numbered(2)).hang()
     asked = []
-    async with make(script, classify=asked.append) as stream:
-        await take(stream, 2)
+    await read(script, 2, classify=asked.append)
     assert [type(error) for error in asked] == [ConnectionLostError, BadStatusError, ConnectionLostError]
     assert gaps(script) == [1, 2, 1]
 
@@ -411,8 +390,7 @@ async def test_classify_retries_what_would_be_raised(script):
     """RETRY turns a final answer into one that passes (P5)."""
     script.reject(403)
     script.respond(*numbered(1)).hang()
-    async with make(script, classify=lambda _: Verdict.RETRY) as stream:
-        await anext(stream)
+    await read(script, 1, classify=lambda _: Verdict.RETRY)
     assert gaps(script) == [1]
 
 
@@ -449,8 +427,7 @@ async def test_redirects(script, status, target):
     script.respond(*numbered(2)).drop()
     script.respond(*numbered(3)).hang()
     client = script.client(headers={"X-Default": "d"}, cookies={"session": "c"}, auth=("me", "pw"))
-    async with make(script, client=client, headers={"X-Secret": "s"}) as stream:
-        await take(stream, 3)
+    await read(script, 3, client=client, headers={"X-Secret": "s"})
     first, again, elsewhere, original = script.requests
     assert first.url == again.url == original.url == URL
     assert elsewhere.url == ("https://host/there" if target == "/there" else OTHER)
@@ -468,8 +445,7 @@ async def test_scheme_and_port_are_part_of_the_origin(script, target):
     """A downgrade to plain HTTP, or another port, is another origin (P11)."""
     script.redirect(target)
     script.respond(*numbered(1)).hang()
-    async with make(script, auth=("me", "pw"), headers={"X-Secret": "s"}) as stream:
-        await anext(stream)
+    await read(script, 1, auth=("me", "pw"), headers={"X-Secret": "s"})
     assert not set(SECRETS) & set(script.requests[1].headers)
 
 
@@ -478,8 +454,7 @@ async def test_nothing_is_sent_back_home_by_way_of_another_origin(script):
     script.redirect(OTHER)
     script.redirect(URL + "?planted=1")
     script.respond(*numbered(1)).hang()
-    async with make(script, headers={"X-Secret": "s"}) as stream:
-        await anext(stream)
+    await read(script, 1, headers={"X-Secret": "s"})
     assert ["x-secret" in request.headers for request in script.requests] == [True, False, False]
 
 
@@ -531,8 +506,7 @@ async def test_a_failure_behind_a_redirect_starts_over(script):
     script.reject(503)
     script.redirect("/elsewhere", status=301)
     script.respond(*numbered(1)).hang()
-    async with make(script) as stream:
-        await anext(stream)
+    await read(script, 1)
     assert [request.url for request in script.requests] == [
         URL,
         "https://host/there",
@@ -549,8 +523,7 @@ async def test_401_is_tried_once_more_with_fresh_headers(script):
     tokens = iter(["old", "new"])
     script.reject(401)
     script.respond(*numbered(1)).hang()
-    async with make(script, headers=lambda: {"Authorization": next(tokens)}) as stream:
-        await anext(stream)
+    await read(script, 1, headers=lambda: {"Authorization": next(tokens)})
     assert [request.headers["authorization"] for request in script.requests] == ["old", "new"]
 
 
@@ -625,8 +598,7 @@ async def test_what_the_caller_passes_is_left_alone(script):
     script.refuse()
     script.respond(*numbered(1)).drop()
     script.respond(*numbered(2)).hang()
-    async with make(script, method="POST", headers=headers, params=params, json=json) as stream:
-        await take(stream, 2)
+    await read(script, 2, method="POST", headers=headers, params=params, json=json)
     assert (headers, params, json) == ({"X-Own": "1"}, {"q": ["a", "b"]}, {"deep": [1]})
     assert script.requests[-1].content == b'{"deep":[1]}'
     assert script.requests[-1].headers["content-type"] == "application/json"
@@ -635,8 +607,7 @@ async def test_what_the_caller_passes_is_left_alone(script):
 async def test_our_own_headers(script):
     """What the standard asks for is sent, each once; there is no id before the first event (section 3.1, R148)."""
     script.respond(*numbered(1)).hang()
-    async with make(script) as stream:
-        await anext(stream)
+    await read(script, 1)
     sent = script.requests[0].headers
     assert sent.get_list("accept") == ["text/event-stream"]
     assert sent.get_list("cache-control") == ["no-cache"]
@@ -649,8 +620,7 @@ async def test_the_caller_may_overrule_our_headers(script):
     headers = {"accept": "application/x", "Cache-Control": "no-store", "last-event-id": "stale"}
     script.respond(*numbered(1)).drop()
     script.respond(*numbered(2)).hang()
-    async with make(script, headers=headers) as stream:
-        await take(stream, 2)
+    await read(script, 2, headers=headers)
     before, after = script.requests
     assert before.headers.get_list("accept") == ["application/x"]
     assert before.headers.get_list("cache-control") == ["no-store"]
@@ -686,24 +656,10 @@ async def test_a_post_is_resumed_by_id(script):
     """With an id to resume from, a POST is sent again, body included (P12)."""
     script.respond(*numbered(1)).drop()
     script.respond(*numbered(2)).hang()
-    async with make(script, method="post", json={"q": "é"}) as stream:
-        await take(stream, 2)
+    await read(script, 2, method="post", json={"q": "é"})
     assert [request.method for request in script.requests] == ["POST", "POST"]
     assert [request.content for request in script.requests] == ['{"q":"é"}'.encode()] * 2
     assert script.requests[1].last_event_id == "1"
-
-
-async def test_a_spent_body_is_not_sent_again(script):
-    """A body from an iterator cannot be sent twice, id or not (P12)."""
-
-    async def body():
-        yield b"q"
-
-    script.respond(*numbered(1)).drop()
-    script.expect_no_more()
-    stream = make(script, method="POST", content=body())
-    await anext(stream)
-    await gives_up(stream, NotResumableError)
 
 
 @pytest.mark.parametrize("status", [307, 308])
@@ -723,8 +679,7 @@ async def test_redirected_post(script, status, method):
     """The old redirects turn a POST into a GET without a body, the new ones keep both (P11)."""
     script.redirect("/there", status=status)
     script.respond(*numbered(1)).hang()
-    async with make(script, method="POST", content=b"q") as stream:
-        await anext(stream)
+    await read(script, 1, method="POST", content=b"q")
     assert script.requests[1].method == method
     assert script.requests[1].content == (b"q" if method == "POST" else b"")
 
@@ -732,13 +687,12 @@ async def test_redirected_post(script, status, method):
 # --- After giving up
 
 
-async def test_a_stream_in_error_may_be_iterated_again(script):
+async def test_a_stream_in_error_may_be_iterated_again(script, record):
     """Iterating again is a new outage with a full budget, and resumes from the last id (R81, section 3.4)."""
     script.respond(*numbered(1)).drop()
     script.refuse(times=2)
     script.refuse(times=2)
     script.respond(*numbered(2)).hang()
-    record = Record()
     stream = make(script, max_retries=2, on_state_change=record)
     await anext(stream)
     await gives_up(stream, RetriesExhaustedError)
@@ -748,43 +702,6 @@ async def test_a_stream_in_error_may_be_iterated_again(script):
     assert gaps(script) == [1, 2, 0, 1, 2]
     await stream.aclose()
     assert record.path[-5:] == ["error", "reconnecting", "reconnecting", "connected", "closed"]
-
-
-async def test_a_refused_stream_may_be_iterated_again(script):
-    """An answer that retrying cannot mend leaves the choice to the program (R81)."""
-    script.reject(403)
-    script.respond(*numbered(1)).hang()
-    record = Record()
-    async with make(script, on_state_change=record) as stream:
-        await gives_up(stream, BadStatusError)
-        assert (await anext(stream)).id == "1"
-    assert record.path == ["error", "connected", "closed"]
-    assert record.texts[:2] == [
-        "Stream failed: the server answered with status 403 instead of an event stream",
-        "Connection restored - resuming stream...",
-    ]
-
-
-async def test_410_to_a_cursor_is_a_gap_and_an_error(script):
-    """The cursor is never dropped quietly: one gap, then the error, and the program decides (section 3.6)."""
-    script.respond(*numbered(1)).drop()
-    script.reject(410)
-    script.expect_no_more()
-    told = []
-    stream = make(script, on_gap=told.append)
-    await anext(stream)
-    await gives_up(stream, BadStatusError)
-    assert [(gap.kind, gap.after_id, gap.missing) for gap in told] == [("unresumable", "1", None)]
-    assert stream.last_event_id == "1"
-
-
-async def test_the_old_response_is_closed_before_the_next_request(script):
-    """There are never two connections at once, even if closing takes its time (R149)."""
-    script.respond(*numbered(1), close_takes=1.5).hang()
-    script.respond(*numbered(2)).hang()
-    async with make(script, stall_timeout=10) as stream:
-        await take(stream, 2)
-    assert script.max_live == 1
 
 
 async def test_an_unsendable_request_is_not_retried(script):
@@ -849,12 +766,11 @@ OVERLOADED = event('{"type": "overloaded_error"}', event="error")
     ids=["types", "function", "iterator"],
 )
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
-async def test_an_error_in_the_stream_is_a_failed_attempt(script, named):
+async def test_an_error_in_the_stream_is_a_failed_attempt(script, named, record):
     """Overloaded twice, then well: two delays that grow, no storm, and a POST that delivered nothing yet (P56)."""
     script.respond(OVERLOADED).end()
     script.respond(comment("hello"), OVERLOADED).hang()
     script.respond(event("1"), event("2", event="end"))
-    record = Record()
     options = {"method": "POST", "json": {}, "error_events": named, "until": "end", "on_state_change": record}
     async with make(script, **options) as stream:
         assert [item.data for item in await drain(stream)] == ["1", "2"]
@@ -1008,11 +924,3 @@ async def test_a_post_that_delivered_nothing_is_sent_again(script):
     script.respond(*numbered(1)).hang()
     async with make(script, method="POST", content=b"q") as stream:
         assert (await take(stream, 1))[0].id == "1"
-
-
-async def test_lists_of_values_are_repeated_parameters(script):
-    """A parameter with several values is sent as httpx sends it, not as the text of a Python list."""
-    script.respond(*numbered(1)).hang()
-    async with make(script, params={"tag": ["a", "b"]}) as stream:
-        await anext(stream)
-    assert script.requests[0].url == str(httpx.URL(URL, params={"tag": ["a", "b"]}))

@@ -145,79 +145,72 @@ def test_equal_on_what_an_encoder_writes(sent, end, step):
     assert len(ours(*chunks)) == len(sent)
 
 
-# What it dispatches
+# Where they differ
+
+A = Seen("message", "a", "", None)
+A1, EMPTY1 = Seen("message", "a", "1", None), Seen("message", "", "1", None)
+A7, B7 = Seen("message", "a", "7", None), Seen("message", "b", "7", None)
+BOM = codecs.BOM_UTF8
+
+DIVERGENCES = {
+    "a phantom event behind a comment, once an id is known": (
+        [b"id: 1\ndata: a\n\n: ping\n\n"],
+        [A1, EMPTY1],
+        [Block(data="a", id="1"), Comment("ping")],
+    ),
+    "a phantom event for each further blank line": (
+        [b"id: 1\ndata: a\n\n\n\n"],
+        [A1, EMPTY1, EMPTY1],
+        [Block(data="a", id="1")],
+    ),
+    "a type alone is an event": ([b"event: e\n\n"], [Seen("e", "", "", None)], []),
+    "an id alone is an event": ([b"id: 1\n\n"], [EMPTY1], [Block(id="1")]),
+    "a pace alone is an event": (
+        [b"retry: 700\n\n"],
+        [Seen("message", "", "", 700)],
+        [RetryHint(700), Block(retry=700)],
+    ),
+    "an inherited id is not told from an own one": (
+        [b"id: 7\ndata: a\n\ndata: b\n\n"],
+        [A7, B7],
+        [Block(data="a", id="7"), Block(data="b")],
+    ),
+    "a cleared id is not told from none": (
+        [b"data: a\n\nid\ndata: a\n\n"],
+        [A, A],
+        [Block(data="a"), Block(data="a", id="")],
+    ),
+    "comments are hidden": ([b": ping\n: pong\n"], [], [Comment("ping"), Comment("pong")]),
+    "the pace of an unfinished block is lost": ([b"retry: 3000\ndata: a\n"], [], [RetryHint(3000)]),
+    "the first event behind a mark is lost": (
+        [BOM + b"data: x\n\ndata: a\n\n"],
+        [A],
+        [Block(data="x"), Block(data="a")],
+    ),
+    "so it is if the mark is cut": (
+        [BOM[:2], BOM[2:] + b"data: x\n\ndata: a\n\n"],
+        [A],
+        [Block(data="x"), Block(data="a")],
+    ),
+    **{
+        f"retry: {value!a} is a number": (
+            [f"retry: {value}\ndata: a\n\n".encode()],
+            [Seen("message", "a", "", number)],
+            [Block(data="a")],
+        )
+        for value, number in [
+            *(("-5", -5), ("+5", 5), ("1_000", 1000), ("\u0661\u0662", 12), ("\uff15", 5)),
+            *((" 5", 5), ("5 ", 5), ("5\u00a0", 5), ("1" * 16, 1111111111111111)),
+        ]
+    },
+}
 
 
-def test_they_dispatch_a_phantom_event_after_a_comment():
-    """Once an id is known, a comment and its blank line give them an empty event with the old id."""
-    stream = b"id: 1\ndata: a\n\n: ping\n\n"
-    assert theirs(stream) == [Seen("message", "a", "1", None), Seen("message", "", "1", None)]
-    assert ours(stream) == [Seen("message", "a", "1", None)]
-
-
-def test_they_dispatch_a_phantom_event_for_an_extra_blank_line():
-    """Once an id is known, so does each further blank line."""
-    stream = b"id: 1\ndata: a\n\n\n\n"
-    assert theirs(stream)[1:] == [Seen("message", "", "1", None)] * 2
-    assert ours(stream) == [Seen("message", "a", "1", None)]
-
-
-@pytest.mark.parametrize(
-    "block,phantom",
-    [
-        pytest.param(b"event: e\n\n", Seen("e", "", "", None), id="event-only"),
-        pytest.param(b"id: 1\n\n", Seen("message", "", "1", None), id="id-only"),
-        pytest.param(b"retry: 700\n\n", Seen("message", "", "", 700), id="retry-only"),
-    ],
-)
-def test_they_dispatch_blocks_without_data(block, phantom):
-    """A block without a data field is an event for them; the standard dispatches nothing."""
-    assert theirs(block) == [phantom]
-    assert ours(block) == []
-
-
-def test_they_cannot_tell_an_inherited_id_from_an_own_one():
-    """Their events repeat the id in force, which cannot tell duplicates; our blocks say their own."""
-    stream = b"id: 7\ndata: a\n\ndata: b\n\n"
-    assert [seen.id for seen in theirs(stream)] == ["7", "7"]
-    assert [item.id for item in drive([stream]).items] == ["7", None]
-
-
-def test_they_cannot_tell_a_cleared_id_from_none():
-    """An id that was never given and one that was cleared look alike to them."""
-    stream = b"data: a\n\nid\ndata: b\n\n"
-    assert [seen.id for seen in theirs(stream)] == ["", ""]
-    assert [item.id for item in drive([stream]).items] == [None, ""]
-
-
-def test_they_hide_comments():
-    """A watchdog on top of them never hears of comment heartbeats."""
-    stream = b": ping\n: pong\n"
-    assert theirs(stream) == []
-    assert drive([stream]).items == [Comment("ping"), Comment("pong")]
-
-
-def test_they_lose_the_retry_of_an_unfinished_block():
-    """The standard applies `retry` when its line is read; with them a cut block takes it along."""
-    stream = b"retry: 3000\ndata: a\n"
-    assert theirs(stream) == []
-    assert drive([stream]).items == [RetryHint(3000)]
-
-
-# What it decodes
-
-
-@pytest.mark.parametrize(
-    "chunks",
-    [
-        pytest.param([codecs.BOM_UTF8 + b"data: a\n\ndata: b\n\n"], id="whole"),
-        pytest.param([codecs.BOM_UTF8[:2], codecs.BOM_UTF8[2:] + b"data: a\n\ndata: b\n\n"], id="cut"),
-    ],
-)
-def test_they_lose_the_first_event_after_a_mark(chunks):
-    """The byte order mark sticks to their first field name."""
-    assert [seen.data for seen in theirs(*chunks)] == ["b"]
-    assert [seen.data for seen in ours(*chunks)] == ["a", "b"]
+@pytest.mark.parametrize("chunks, seen, items", DIVERGENCES.values(), ids=DIVERGENCES)
+def test_what_they_read_otherwise(chunks, seen, items):
+    """What httpx-sse gives, and the items of the standard, which are ours."""
+    assert theirs(*chunks) == seen
+    assert drive(chunks).items == items
 
 
 @pytest.mark.parametrize("charset", ["latin-1", "windows-1252", "ISO-8859-1"])
@@ -228,27 +221,6 @@ def test_they_obey_the_charset(charset):
     assert event.data == "Ã©"
     (event,) = ours(stream)
     assert event.data == "é"
-
-
-@pytest.mark.parametrize(
-    "value,number",
-    [
-        pytest.param("-5", -5, id="minus"),
-        pytest.param("+5", 5, id="plus"),
-        pytest.param("1_000", 1000, id="underscore"),
-        pytest.param("\u0661\u0662", 12, id="arabic-digits"),
-        pytest.param("\uff15", 5, id="full-width-digits"),
-        pytest.param(" 5", 5, id="second-space"),
-        pytest.param("5 ", 5, id="trailing-space"),
-        pytest.param("5\u00a0", 5, id="no-break-space"),
-        pytest.param("1" * 16, 1111111111111111, id="sixteen-digits"),
-    ],
-)
-def test_they_accept_retry_values_that_are_no_digits(value, number):
-    """They take whatever `int` takes; the standard takes ASCII digits, and we take at most 15 of them."""
-    stream = f"retry: {value}\ndata: a\n\n".encode()
-    assert theirs(stream) == [Seen("message", "a", "", number)]
-    assert ours(stream) == [Seen("message", "a", "", None)]
 
 
 # When it says so

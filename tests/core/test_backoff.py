@@ -1,17 +1,11 @@
 from __future__ import annotations
 
-import collections
 import math
 from random import Random
 
 import pytest
 
-from resilient_sse._core.backoff import MIN_SERVER_DELAY, Backoff, Pacing
-
-ALMOST_ONE = math.nextafter(1.0, 0.0)
-"""The largest number that `random()` returns."""
-
-AT_THE_CAP = 7
+from resilient_sse._core.backoff import Backoff, Pacing
 
 
 def pacing(backoff=None, *, random=None, max_server_delay=60.0) -> Pacing:
@@ -29,15 +23,10 @@ def draws(attempt: int, count: int, backoff=None) -> list[float]:
     return [delays.delay(attempt) for _ in range(count)]
 
 
-def fleet(attempt: int, clients: int, backoff=None) -> list[float]:
-    """Draw one delay for each of many streams, each with a random source of its own (R61)."""
-    return [pacing(backoff, random=Random(seed).random).delay(attempt) for seed in range(clients)]
-
-
 def band(attempt: int, *, backoff=None, retry=None, retry_after=None, max_server_delay=60.0):
     """Find the shortest and the longest delay that can be drawn before *attempt*."""
     edges = []
-    for random in (0.0, ALMOST_ONE):
+    for random in (0.0, math.nextafter(1.0, 0.0)):
         delays = pacing(backoff, random=lambda random=random: random, max_server_delay=max_server_delay)
         if retry is not None:
             delays.retry(retry)
@@ -54,14 +43,6 @@ def band(attempt: int, *, backoff=None, retry=None, retry_after=None, max_server
 def test_nominal_delays(attempt, seconds):
     """One second, doubled, never more than five (R53, R54, R55, R147)."""
     assert Backoff().nominal(attempt) == seconds
-
-
-@pytest.mark.parametrize("attempt", [1024, 1025, 1026, 10_000, 10**6])
-def test_long_outages_do_not_overflow(attempt):
-    """The ten-thousandth attempt is as far away as the fourth (R54)."""
-    assert Backoff().nominal(attempt) == 5.0
-    assert Backoff(factor=1e308).nominal(attempt) == 5.0
-    assert 4.5 <= pacing().delay(attempt) <= 5.0
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 1024, 1025, 1026, 10_000])
@@ -88,25 +69,11 @@ def test_the_bands():
     assert bands == [pytest.approx(edges) for edges in expected]
 
 
-def test_a_band_that_reaches_over_the_cap_ends_at_it():
-    """Just below the cap the band is cut, not moved (R28)."""
-    assert Backoff(initial=4.8).band(1) == pytest.approx((4.32, 5.0))
-
-
-@pytest.mark.parametrize("attempt, share", [(1, 0.08), (AT_THE_CAP, 0.04)])
-def test_a_herd_is_spread(attempt, share):
-    """Of 1,000 clients no 10 ms see more than 8 % at the first attempt, and 4 % at the cap (R60)."""
-    slots = collections.Counter(int(delay * 100) for delay in fleet(attempt, 1000))
-    assert max(slots.values()) <= share * 1000
-
-
 def test_wider_jitter_spreads_further():
     """Full jitter draws from nothing to the double, and at the cap from nothing to the cap (R60, X5)."""
     full = Backoff(jitter=1)
     assert full.band(1) == (0, 2)
-    assert full.band(AT_THE_CAP) == (0, 5)
-    slots = collections.Counter(int(delay * 100) for delay in fleet(1, 1000, full))
-    assert max(slots.values()) <= 20
+    assert full.band(7) == (0, 5)
 
 
 # Wrong arguments
@@ -155,7 +122,7 @@ def test_the_edges_are_allowed():
 
 def test_a_source_of_the_callers_decides():
     """It takes the place of the stream's own, so delays can be repeated."""
-    first, again, other = (draws(AT_THE_CAP, 5, Backoff(random=Random(seed).random)) for seed in (7, 7, 8))
+    first, again, other = (draws(7, 5, Backoff(random=Random(seed).random)) for seed in (7, 7, 8))
     assert first == again != other
     assert band(1, backoff=Backoff(random=lambda: 0.0)) == (0.9, 0.9)
     assert band(1, backoff=Backoff(random=lambda: 0.0), retry=3000) == (3.0, 3.0)
@@ -195,50 +162,7 @@ def test_a_source_of_something_else():
 # What the server asks for: `retry:`
 
 
-@pytest.mark.parametrize(
-    "milliseconds, edges",
-    [
-        pytest.param(0, (MIN_SERVER_DELAY, 0.11), id="never-spin"),
-        pytest.param(99, (0.1, 0.11), id="below-the-least"),
-        pytest.param(58_000, (58.0, 60.0), id="jitter-ends-at-the-ceiling"),
-        pytest.param(60_000, (60.0, 60.0), id="ceiling"),
-        pytest.param(10**14, (60.0, 60.0), id="for-ever"),
-    ],
-)
-def test_retry_is_clamped(milliseconds, edges):
-    """A wish is clamped to [0.1 s, max_server_delay], then jittered upwards, never above that."""
-    assert band(1, retry=milliseconds) == pytest.approx(edges)
-
-
 # What the server asks for: `Retry-After`
-
-
-@pytest.mark.parametrize(
-    "seconds, attempt, edges",
-    [
-        pytest.param(0, 1, (0.9, 1.1), id="zero-changes-nothing"),
-        pytest.param(3, 3, (3.6, 4.4), id="shorter-than-our-own"),
-        pytest.param(5, 4, (5.0, 5.5), id="at-our-cap"),
-        pytest.param(30, 4, (30.0, 33.0), id="above-our-cap"),
-        pytest.param(58, 1, (58.0, 60.0), id="jitter-ends-at-the-ceiling"),
-        pytest.param(3600, 1, (60.0, 60.0), id="above-the-ceiling"),
-    ],
-)
-def test_retry_after_is_a_floor(seconds, attempt, edges):
-    """It lengthens a delay up to `max_server_delay` and never shortens one; our cap does not hold it (P6)."""
-    assert band(attempt, retry_after=seconds) == pytest.approx(edges)
-
-
-def test_the_ceiling_is_a_setting():
-    """A stream may be patient (P6)."""
-    assert band(1, retry_after=3600, max_server_delay=7200) == pytest.approx((3600, 3960))
-    assert band(1, retry=20_000, max_server_delay=10) == (10.0, 10.0)
-
-
-def test_the_larger_wish_counts():
-    """Both wishes are floors at once."""
-    assert band(1, retry=3000, retry_after=10) == pytest.approx((10.0, 11.0))
-    assert band(1, retry=10_000, retry_after=3) == pytest.approx((10.0, 11.0))
 
 
 def test_a_wish_inside_the_band_only_raises_its_lower_end():

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from resilient_sse._core.batches import PORTION, Batches
+from resilient_sse._core.batches import Batches
 from resilient_sse._core.delivery import Delivery
-from resilient_sse._core.events import Comment, Opened, ServerSentEvent
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.parser import Columns, Parser, RetryHint
 from resilient_sse._core.stats import StreamStats
@@ -27,62 +26,6 @@ def judged(source: Batches, *streams: bytes) -> list[bool]:
 def events(start: int, count: int) -> bytes:
     """Write events that count."""
     return b"".join(b"id: %d\ndata: text\n\n" % number for number in range(start, start + count))
-
-
-def test_what_a_read_brought_is_counted_at_once_and_shown_as_it_is_handed_over():
-    """The figures of the judge run ahead by what is waiting, in the queue and at the consumer's hand."""
-    source = batches()
-    judged(source, events(1, 250))
-    assert source._stats.delivered == 250
-    assert source.waiting == 250
-    assert source.cursor == source.last_event_id == "250"
-    assert isinstance(source.take(), ServerSentEvent)
-    assert len(source.ready) == PORTION - 1
-    assert source.waiting == 249
-    source.ready.popleft()
-    assert source.waiting == 248
-    assert source.unread
-
-
-def test_what_is_thrown_away_was_never_counted():
-    """Nobody asks for it any more."""
-    source = batches()
-    judged(source, events(1, 250))
-    source.take()
-    source.discard()
-    assert (source._stats.received, source._stats.delivered, source.waiting) == (1, 1, 0)
-    assert source.take() is None
-
-
-def test_the_id_in_force_may_be_seen_when_all_was_asked_for():
-    """A trailing block with nothing but an id moves it when the consumer asks again, not before."""
-    source = batches()
-    judged(source, events(1, 1) + b"id: 7\n\n")
-    assert not source.caught_up
-    source.take()
-    assert not source.caught_up
-    assert source.take() is None
-    assert source.caught_up
-
-
-def test_comments_and_notices_keep_their_places():
-    """Nothing overtakes anything, whether it came as text or as an object."""
-    source = batches()
-    source.notify(Opened(connection=1, status=200, headers={}))
-    judged(source, b": a\n\n: b\n" + events(1, 1) + b": c\n\n" + events(2, 1) + b": d\n\n", b": e\n\n")
-    items = []
-    while (item := source.take()) is not None:
-        items.append(item)
-    said = [item.text if isinstance(item, Comment) else getattr(item, "id", "opened") for item in items]
-    assert said == ["opened", "a", "b", "1", "c", "2", "d", "e"]
-
-
-def test_comments_are_made_for_those_who_ask():
-    """A plain loop passes them by, as text: a flood of them costs what its bytes cost."""
-    source = batches()
-    source.tells_comments = False
-    judged(source, b": a\n\n" * 100 + events(1, 1) + b": b\n\n" * 100)
-    assert [type(source.take()) for _ in range(2)] == [ServerSentEvent, type(None)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 200])

@@ -64,21 +64,6 @@ def test_an_event_tells_all_its_block_said():
     ]
 
 
-def test_a_flood_of_what_nobody_gets_is_judged_in_portions():
-    """A long run of dropped items says that it is unfinished, so that the event loop stays alive."""
-    source = delivery()
-    for _ in range(2000):
-        source.put(HEARTBEAT)
-    source.put(block("6"))
-    portions = 0
-    while source.take() is None:
-        assert source.unfinished
-        portions += 1
-    assert 1 < portions < 100
-    assert source.take() is None
-    assert not source.unfinished
-
-
 # What was seen before, and which id is in force
 
 
@@ -125,27 +110,6 @@ def test_an_id_that_a_header_can_carry(event_id):
     """Whatever UTF-8 can say without control characters resumes (P7); nothing resumes from nothing."""
     assert usable_as_cursor(event_id)
     assert not usable_as_cursor("")
-
-
-@pytest.mark.parametrize(
-    "item, fresh",
-    [
-        pytest.param(block("2"), True, id="new-event"),
-        pytest.param(block(None, "x"), True, id="event-without-id"),
-        pytest.param(block("1", "other"), True, id="conflict"),
-        pytest.param(block("1"), False, id="duplicate"),
-        pytest.param(HEARTBEAT, False, id="heartbeat"),
-        pytest.param(block("2", None), False, id="id-only"),
-        pytest.param(Comment(""), False, id="comment"),
-    ],
-)
-def test_what_is_new(item, fresh):
-    """Only an event that was not there before shows that a connection is worth something (R163)."""
-    source = delivery()
-    given(source, block("1"))
-    source.connected(2, resumed=True)
-    given(source, item)
-    assert source.fresh is fresh
 
 
 # What is for the consumer
@@ -219,18 +183,3 @@ def test_a_function_that_raises_loses_nothing(options):
 
 
 # The end
-
-
-@pytest.mark.parametrize(
-    "until",
-    ["done", lambda event: event.data == "[DONE]", lambda event: event.id == "2" and "yes"],
-    ids=["type", "data", "what-is-true"],
-)
-def test_until(until):
-    """The event that matches is delivered, wanted or not, and nothing behind it is judged (P19)."""
-    source = delivery(until=until, events=["message"])
-    items = given(source, block("1"), block("2", "[DONE]", "done"), block("3"), Comment("late"))
-    assert ids(items) == ["1", "2"]
-    assert (source.done, source._stats.received) == (True, 2)
-    source.end(CLOSED)
-    assert taken(source) == [CLOSED]

@@ -20,19 +20,6 @@ SAMPLES = [
 ]
 
 
-def test_an_event_has_the_defaults_of_the_standard():
-    """An event that only has data is of type message, with no id in force, from the first connection."""
-    event = ServerSentEvent(data="a")
-    assert dataclasses.asdict(event) == {
-        "event": "message",
-        "data": "a",
-        "id": None,
-        "last_event_id": "",
-        "retry": None,
-        "connection": 1,
-    }
-
-
 def test_data_decodes_as_json():
     """`json()` gives what the data says, whatever kind of value that is."""
     assert ServerSentEvent(data='{"n": [1, null]}').json() == {"n": [1, None]}
@@ -68,8 +55,3 @@ def test_headers_stay_out_of_the_repr():
     opened = Opened(connection=2, status=200, headers={"set-cookie": "hush"}, last_event_id="7")
     assert "hush" not in repr(opened)
     assert opened.headers["set-cookie"] == "hush"
-
-
-def test_a_gap_may_know_nothing_but_its_kind():
-    """Ids and the count are None where nobody can know them."""
-    assert Gap(kind="reset") == Gap(kind="reset", after_id=None, before_id=None, missing=None)

@@ -69,40 +69,49 @@ def test_reasons(error, reason):
 # Retry-After
 
 
-@pytest.mark.parametrize(
-    "value, seconds",
-    [
-        pytest.param("3", 3.0, id="seconds"),
-        pytest.param("0", 0.0, id="zero"),
-        pytest.param(" 120 ", 120.0, id="spaces"),
-        pytest.param("3600", 3600.0, id="hour"),
-        pytest.param("000000000030", 30.0, id="padded"),
-        pytest.param("0" * 20, 0.0, id="zeros"),
-    ],
-)
-def test_retry_after_in_seconds(value, seconds):
-    """The plain form is a number of seconds (P6)."""
+READABLE = {
+    "0": 0.0,
+    "0" * 20: 0.0,
+    "3": 3.0,
+    " 120 ": 120.0,
+    "3600": 3600.0,
+    "000000000030": 30.0,
+    "Mon, 21 Oct 2024 07:28:30 GMT": 30.0,
+    "Monday, 21-Oct-24 07:28:30 GMT": 30.0,  # RFC 850
+    "Mon Oct 21 07:28:30 2024": 30.0,  # asctime
+    "Mon, 21 Oct 2024 09:28:30 +0200": 30.0,
+    "Mon, 21 Oct 2024 07:28:30 -0000": 30.0,
+    "Mon, 21 Oct 2013 07:28:00 GMT": 0.0,  # no wait is negative
+}
+
+
+@pytest.mark.parametrize("value, seconds", READABLE.items())
+def test_retry_after(value, seconds):
+    """A number of seconds, or any form of an HTTP date, which counts from now without a Date header (P6)."""
     assert retry_after_seconds({"retry-after": value}, now=NOW) == seconds
+
+
+UNREADABLE = [
+    *("", "soon", "-5", "1.5", "3, 5", "٣"),
+    "Mon, 99 Oct 2024 07:28:30 GMT",
+    "Mon, 21 Oct 2024 25:28:30 GMT",
+    "Mon, 21 Oct 99999 07:28:30 GMT",
+    "Mon, 21 Oct 99999999999999999999 07:28:30 GMT",
+    "Mon, 21 Oct 2024 07:28:9999999999900 GMT",
+    "Mon, 21 Oct 2024 07:28:30 +99999999999999",
+]
+
+
+@pytest.mark.parametrize("value", UNREADABLE, ids=ascii)
+def test_a_retry_after_that_makes_no_sense(value):
+    """Whatever a server writes there, it is not worth an exception (P6)."""
+    assert retry_after_seconds({"retry-after": value}, now=NOW) is None
+    assert retry_after_seconds({"retry-after": "5", "date": value}, now=NOW) == 5.0
 
 
 def test_retry_after_of_ages():
     """A number of any length is a long time, and costs none."""
     assert retry_after_seconds({"retry-after": "9" * 100_000}, now=NOW) >= 10**9
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        pytest.param("Mon, 21 Oct 2024 07:28:30 GMT", id="imf"),
-        pytest.param("Monday, 21-Oct-24 07:28:30 GMT", id="rfc-850"),
-        pytest.param("Mon Oct 21 07:28:30 2024", id="asctime"),
-        pytest.param("Mon, 21 Oct 2024 09:28:30 +0200", id="offset"),
-        pytest.param("Mon, 21 Oct 2024 07:28:30 -0000", id="zone-unknown"),
-    ],
-)
-def test_retry_after_as_a_date(value):
-    """All forms of an HTTP date are understood; without a Date header they count from now (P6)."""
-    assert retry_after_seconds({"retry-after": value}, now=NOW) == 30.0
 
 
 def test_a_date_counts_from_the_servers_own():
@@ -118,34 +127,6 @@ def test_an_unreadable_date_header_is_passed_over():
     """A Date that makes no sense is as good as none."""
     headers = {"date": "yesterday", "retry-after": format_datetime(NOW + timedelta(seconds=9), usegmt=True)}
     assert retry_after_seconds(headers, now=NOW) == 9.0
-
-
-def test_a_date_in_the_past_is_now():
-    """No wait is negative."""
-    assert retry_after_seconds({"retry-after": "Mon, 21 Oct 2013 07:28:00 GMT"}, now=NOW) == 0.0
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        pytest.param("", id="empty"),
-        pytest.param("soon", id="word"),
-        pytest.param("-5", id="negative"),
-        pytest.param("1.5", id="fraction"),
-        pytest.param("3, 5", id="two"),
-        pytest.param("٣", id="other-digits"),
-        pytest.param("Mon, 99 Oct 2024 07:28:30 GMT", id="no-such-day"),
-        pytest.param("Mon, 21 Oct 2024 25:28:30 GMT", id="no-such-hour"),
-        pytest.param("Mon, 21 Oct 99999 07:28:30 GMT", id="no-such-year"),
-        pytest.param("Mon, 21 Oct 99999999999999999999 07:28:30 GMT", id="year-of-20-digits"),
-        pytest.param("Mon, 21 Oct 2024 07:28:9999999999900 GMT", id="second-of-13-digits"),
-        pytest.param("Mon, 21 Oct 2024 07:28:30 +99999999999999", id="offset-of-14-digits"),
-    ],
-)
-def test_a_retry_after_that_makes_no_sense(value):
-    """Whatever a server writes there, it is not worth an exception (P6)."""
-    assert retry_after_seconds({"retry-after": value}, now=NOW) is None
-    assert retry_after_seconds({"retry-after": "5", "date": value}, now=NOW) == 5.0
 
 
 @pytest.mark.parametrize("edge", ["Fri, 31 Dec 9999 23:59:59 -2359", "Mon, 01 Jan 0001 00:00:00 +2359"])

@@ -72,37 +72,19 @@ def test_a_parser_does_not_show_what_it_holds():
 # The end of the stream
 
 
+WHOLE = [
+    *([], [b""], [b"\n\n"], [b"data: a\n\n"], [b"data: a\r\r"], [b"event: e\n\n"], [b"x\n\n"], [b": a\n"]),
+    *([b": a"], [b":", b" ", b"a"], [b"\xef\xbb\xbf"], [b"\xef\xbb\xbf: a"]),
+]
+CUT = [
+    *([b"data: a\n"], [b"data: a"], [b"d"], [b"\xef\xbb"], [b"data: a\r"], [b"data: a\r", b"\n"]),
+    *([b"event: e\n"], [b"id: 1\n"], [b"id: \0\n"], [b"retry: 1\n"], [b"retry: x\n"], [b"x: 1\n"]),
+    *([b"data: a\n: b"], [b"data: a\n\ndata: b\n"], [b"data: a\n\n\xf0\x9f"]),
+]
+
+
 @pytest.mark.parametrize(
-    "chunks,cut",
-    [
-        pytest.param([], False, id="nothing-fed"),
-        pytest.param([b""], False, id="empty-chunk"),
-        pytest.param([b"\n\n"], False, id="blank-lines"),
-        pytest.param([b"data: a\n\n"], False, id="finished-block"),
-        pytest.param([b"data: a\r\r"], False, id="finished-by-cr"),
-        pytest.param([b"event: e\n\n"], False, id="ignored-block"),
-        pytest.param([b"x\n\n"], False, id="unknown-block"),
-        pytest.param([b": a\n"], False, id="comment"),
-        pytest.param([b": a"], False, id="unfinished-comment"),
-        pytest.param([b":", b" ", b"a"], False, id="unfinished-comment-in-pieces"),
-        pytest.param([b"\xef\xbb\xbf"], False, id="mark-only"),
-        pytest.param([b"\xef\xbb\xbf: a"], False, id="mark-and-unfinished-comment"),
-        pytest.param([b"data: a\n"], True, id="finished-line"),
-        pytest.param([b"data: a"], True, id="unfinished-line"),
-        pytest.param([b"d"], True, id="one-byte"),
-        pytest.param([b"\xef\xbb"], True, id="two-thirds-of-a-mark"),
-        pytest.param([b"data: a\r"], True, id="one-cr"),
-        pytest.param([b"data: a\r", b"\n"], True, id="one-crlf"),
-        pytest.param([b"event: e\n"], True, id="event-line"),
-        pytest.param([b"id: 1\n"], True, id="id-line"),
-        pytest.param([b"id: \0\n"], True, id="ignored-id-line"),
-        pytest.param([b"retry: 1\n"], True, id="retry-line"),
-        pytest.param([b"retry: x\n"], True, id="ignored-retry-line"),
-        pytest.param([b"x: 1\n"], True, id="unknown-line"),
-        pytest.param([b"data: a\n: b"], True, id="comment-inside-a-block"),
-        pytest.param([b"data: a\n\ndata: b\n"], True, id="second-block"),
-        pytest.param([b"data: a\n\n\xf0\x9f"], True, id="inside-a-character"),
-    ],
+    "chunks, cut", [*((each, False) for each in WHOLE), *((each, True) for each in CUT)], ids=repr
 )
 def test_finish_tells_whether_a_block_was_cut(chunks, cut):
     """The end of the stream throws an unfinished block away and says so; comments are no part of a block."""

@@ -9,51 +9,28 @@ from resilient_sse._core.states import Reason
 LOST = Gap(kind="unresumable", after_id="7")
 
 
-def ends(resumption: Resumption, *connections: tuple[str | None, bool]) -> list[Gap | None]:
-    """Open and end connections, each with its cursor and whether it brought nothing."""
-    gaps = []
-    for cursor, eventless in connections:
-        assert resumption.opened(cursor, {}) is None
-        gaps.append(resumption.ended(dispatched=not eventless, settled=False))
-    return gaps
-
-
-# Another Last-Event-ID in the answer
+EMPTY, EVENT, NOT_ASKED = ("7", False), ("7", True), (None, False)
 
 
 @pytest.mark.parametrize(
-    "cursor, headers",
+    "connections, gaps",
     [
-        pytest.param("7", {}, id="not-said"),
-        pytest.param("7", {"last-event-id": "7"}, id="the-same"),
-        pytest.param(None, {"last-event-id": "9"}, id="not-asked"),
-        pytest.param(None, {}, id="neither"),
+        pytest.param([EMPTY, EMPTY, EVENT, EMPTY, EMPTY, EMPTY], [5], id="an-event-between"),
+        pytest.param([EMPTY, EMPTY, NOT_ASKED, EMPTY, EMPTY, EMPTY], [5], id="no-cursor-sent-between"),
+        pytest.param([("6", False), EMPTY, EMPTY, EMPTY], [3], id="another-cursor"),
+        pytest.param([EMPTY] * 6, [2], id="once"),
+        pytest.param([NOT_ASKED] * 5, [], id="nothing-to-miss"),
     ],
 )
-def test_answers_that_resume(cursor, headers):
-    """An answer that repeats the id, or says nothing about it, is no sign of loss."""
-    assert Resumption().opened(cursor, headers) is None
-
-
-# 410
-
-
-# Empty connections
-
-
-@pytest.mark.parametrize(
-    "between", [pytest.param(("7", False), id="an-event"), pytest.param((None, True), id="no-cursor-sent")]
-)
-def test_not_in_a_row(between):
-    """A connection with an event, or one that was asked for nothing, starts the count anew."""
-    gaps = ends(Resumption(), ("7", True), ("7", True), between, ("7", True), ("7", True), ("7", True))
-    assert gaps == [None] * 5 + [LOST]
-
-
-def test_the_row_is_about_one_id():
-    """If the cursor has moved meanwhile, by events that had been held back, the row begins anew."""
-    gaps = ends(Resumption(), ("6", True), *[("7", True)] * 3)
-    assert gaps == [None, None, None, LOST]
+def test_three_empty_connections_in_a_row(connections, gaps):
+    """They ask for one id, and the server has nothing behind it: one gap, at the third (section 3.10)."""
+    resumption, found = Resumption(), []
+    for at, (cursor, dispatched) in enumerate(connections):
+        assert resumption.opened(cursor, {}) is None
+        gap = resumption.ended(dispatched=dispatched, settled=False)
+        found += [at] if gap is not None else []
+        assert gap in (None, LOST)
+    assert found == gaps
 
 
 def test_a_connection_that_held_is_not_empty():
@@ -74,14 +51,6 @@ def test_a_chance_to_replay(settled):
         resumption.ended(dispatched=dispatched, settled=settled)
         seen.append(resumption.had_its_chance)
     assert seen == [True, False, False, True, True, True, False]
-
-
-def test_without_a_cursor_nothing_can_be_missed():
-    """Empty connections that had no id to resume from are just empty."""
-    assert ends(Resumption(), *[(None, True)] * 5) == [None] * 5
-
-
-# One loss, one gap
 
 
 def test_before_the_first_connection():

@@ -279,13 +279,6 @@ def test_silence_before_an_answer():
 # Attempts
 
 
-def test_events_that_were_filtered_are_events():
-    """A connection whose new events nobody wants works all the same (P17)."""
-    stream = Stream(events=["add"]).refuses().opens().sends("data: x\n\n")
-    assert stream.events() == []
-    assert stream.session.outage.attempt == 0
-
-
 # Answers
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from resilient_sse._core.states import Category, Reason, StateChange, StreamState, Verdict
+from resilient_sse._core.states import Category, Reason, StateChange, StreamState
 
 
 def test_the_states_are_six():
@@ -20,17 +20,6 @@ def test_the_reasons_are_one_closed_set():
         "circuit complete closed retries"
     )
     assert {reason.value for reason in Reason} == set(words.split())
-
-
-def test_the_verdicts_are_three():
-    """A classifier can answer retry, stop or raise."""
-    assert {verdict.name for verdict in Verdict} == {"RETRY", "STOP", "RAISE"}
-
-
-@pytest.mark.parametrize("kind", [StreamState, Reason, Verdict])
-def test_members_are_named_by_their_values(kind):
-    """A log line and the code speak of the same thing."""
-    assert [member.name.lower() for member in kind] == [member.value for member in kind]
 
 
 def test_a_change_is_a_frozen_record():

@@ -35,14 +35,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("over", ["own", httpx, httpx2], indirect=True)
 
 
-def httpx2_client(cookies: Any, uds: str | None = None, unanswered: object = None) -> Any:
+def httpx2_client(cookies: Any, uds: str | None = None, unanswered: object = None, **_: object) -> Any:
     """Make a client of httpx2 for one connection, as `own_client` does of httpx."""
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
     options = {"verify": tls_context(), "limits": limits}
     if uds is not None:
         options = {"transport": httpx2.AsyncHTTPTransport(uds=uds)}
     client = httpx2.AsyncClient(**options, headers={"User-Agent": _user_agent()})
-    client.cookies.jar = cookies.jar
+    if cookies is not None:
+        client.cookies.jar = cookies.jar
     return client
 
 

@@ -50,6 +50,37 @@ def dribble(count, every=0.03, *, ids):
     return behave
 
 
+# --- What an opening takes
+
+
+def sticky(peer):
+    """Set a cookie and go."""
+    peer.open("Set-Cookie: node=7; Path=/")
+    peer.chunk(event("hello", id=str(peer.number)))
+
+
+@pytest.mark.parametrize("auth", [None, ("user", "secret")], ids=["plain", "auth"])
+async def test_a_client_is_made_only_for_credentials(serve, monkeypatch, auth):
+    """R209: opening many streams is cheap; headers are as of httpx, and cookies last, with a client or none."""
+    made = []
+    real = httpx.AsyncClient.__init__
+    monkeypatch.setattr(
+        httpx.AsyncClient, "__init__", lambda self, **given: made.append(1) or real(self, **given)
+    )
+    server = serve(sticky, hello)
+    stream = ResilientStream(server.url, auth=auth, backoff=QUICK, headers={"Accept-Language": "pl"})
+    assert await collect(stream, 2) == ["hello", "hello"]
+    assert bool(made) == bool(auth)
+    first, second = (each.headers for each in server.requests)
+    assert "cookie" not in first
+    assert second["cookie"] == "node=7"
+    assert second["last-event-id"] == "1"
+    assert set(first) - {"authorization"} == {
+        "host", "connection", "user-agent", "accept", "accept-encoding", "accept-language", "cache-control"
+    }  # fmt: skip
+    assert first["user-agent"].startswith("resilient-sse/")
+
+
 # --- A cancelled read (P50)
 
 

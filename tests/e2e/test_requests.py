@@ -1,8 +1,6 @@
 """What is asked of real servers: redirects, credentials, bodies, proxies, and where connections lead."""
 
-import json
 import socket
-import threading
 
 import httpx
 import pytest
@@ -123,21 +121,6 @@ async def test_ipv6(serve):
     server = serve(hello, host="::1")
     assert await collect(ResilientStream(server.url, max_retries=0), 1) == ["hello"]
     assert server.requests[0].headers["host"] == f"[::1]:{server.port}"
-
-
-async def test_body_from_a_function(serve):
-    """P10, P12, F42: a function makes the body anew for each attempt."""
-    bodies = (json.dumps({"attempt": number}).encode() for number in range(9))
-    lock = threading.Lock()
-
-    def next_body():
-        with lock:
-            return next(bodies)
-
-    server = serve(greet_and_end)
-    stream = ResilientStream(server.url, method="POST", content=next_body, backoff=QUICK)
-    assert await collect(stream, 2) == ["hello", "hello"]
-    assert [json.loads(request.body) for request in server.requests] == [{"attempt": 0}, {"attempt": 1}]
 
 
 DEAD = {

@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from resilient_sse.monitoring.grafana import grafana_dashboard
 from resilient_sse.monitoring.prometheus_rules import yaml_text
-from tests.monitoring.expressions import RECORDED, SERIES, names
+from tests.monitoring.tools import RECORDED, SERIES, names
 
 BOARD = json.loads(grafana_dashboard(["network", "device"]))
 PANELS = {panel["title"]: panel for panel in BOARD["panels"]}
@@ -87,6 +87,7 @@ def test_the_objectives_are_lines():
     assert limits("Completion") == [None, 99.5, 99.8]
     assert limits("Reconnect time") == [None, 4200, 4800, 5000]
     assert limits("Duplicates") == [None, 1]
+    assert limits("Loss") == [None, 0]
     for title in ("Completion", "Reconnect time", "Duplicates", "Loss"):
         custom = PANELS[title]["fieldConfig"]["defaults"]["custom"]
         assert custom["thresholdsStyle"] == {"mode": "dashed"}

@@ -2,19 +2,15 @@
 
 import json
 import os
-import select
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.netns.network import (
     NAMES,
-    SERVER,
     Namespace,
     call,
     lives,
@@ -33,99 +29,6 @@ ROOT = Path(__file__).parents[2]
 def kernel():
     """Tell a user what is missing; CI must have it."""
     need_kernel()
-
-
-@pytest.fixture
-def network():
-    """Give two links."""
-    with open_network("wifi", "mobile") as network:
-        yield network
-
-
-@pytest.fixture
-def datagrams(network):
-    """Give a function that sends packets to the server, which nobody sends again, and counts what arrives."""
-
-    def new():
-        new = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        new.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_000_000)
-        return new
-
-    with network.server.inside(new) as server, network.client.inside(new) as client:
-        server.bind((SERVER, 9000))
-
-        def send(count, size=100):
-            for _ in range(count):
-                client.sendto(b"x" * size, (SERVER, 9000))
-            got = 0
-            while select.select([server], [], [], 0.2)[0]:
-                server.recv(4096)
-                got += 1
-            return got
-
-        send.server, send.client = server, client
-        yield send
-
-
-def test_loss_is_what_was_asked_for(network, datagrams):
-    """R32, design 4: of 4,000 packets 10 % are lost (four standard deviations: 1.9 %), and each one is counted."""
-    network.loss(0.1)
-    got = datagrams(4000)
-    assert 0.08 < 1 - got / 4000 < 0.12
-    assert network.dropped() == (0, 4000 - got)
-    assert network.arrived()[1] == 4000
-
-
-def test_cut_and_mend(network, datagrams):
-    """R20: a cut loses all without an error for anybody; counts go on, and so does what passed before."""
-    network.cut()
-    assert datagrams(10) == 0
-    network.mend()
-    assert datagrams(10) == 10
-    network.cut()
-    assert datagrams(7) == 0
-    assert network.dropped() == (0, 17)
-
-
-def test_rate(network, datagrams):
-    """R10: 800 kbps are 100 kB/s, within 10 %, once the first frame, which passes at once, has passed."""
-    network.rate(800)
-    count, size = 100, 1208  # 1,250 with the headers of UDP, IP and Ethernet
-    datagrams.server.settimeout(5)
-    began = time.monotonic()
-    for number in range(count + 20):
-        if number < count:
-            datagrams.client.sendto(b"x" * size, (SERVER, 9000))
-        if number >= 20:  # which wait in the queue, that has room for 40
-            datagrams.server.recv(size)
-    lasted = time.monotonic() - began
-    assert count * 1250 * 8 / lasted / 1000 == pytest.approx(800, rel=0.1)
-
-
-def test_down_and_up(network, datagrams):
-    """R51: without a link sending fails at once; with it everything is as before."""
-    network.down()
-    network.down(abort=True)
-    with pytest.raises(OSError, match="unreachable"):
-        datagrams(1)
-    network.up()
-    network.up()
-    assert datagrams(1) == 1
-
-
-@pytest.mark.parametrize("same_address", [True, False])
-def test_handoff(network, datagrams, same_address):
-    """R42, R46: the client is on the other link only, there and back, with its old or another address."""
-    before = network.address
-    network.handoff("mobile", gap=0.2, same_address=same_address)
-    assert (network.address == before) is same_address
-    wifi = network.client.carried("wifi")
-    assert datagrams(10) == 10
-    assert network.client.carried("wifi") == wifi
-    assert network.client.carried("mobile") > 10 * 100
-    network.handoff("wifi", same_address=same_address)
-    assert network.address == before
-    assert datagrams(10) == 10
 
 
 OWNER = """

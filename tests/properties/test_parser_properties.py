@@ -200,19 +200,6 @@ def test_parsing_and_encoding_again_changes_nothing(sent):
     assert [item for item in drive([again]).items if isinstance(item, Block)] == blocks
 
 
-@PROFILE
-@given(st.tuples(chunked_streams(max_blocks=2), chunked_streams(max_blocks=2)))
-@pytest.mark.slow
-def test_parsers_share_nothing(parts):
-    """Parsers fed in turns say what each of them would have said alone."""
-    parsers = [Parser(max_event_bytes=None) for _ in parts]
-    items = [[] for _ in parts]
-    for chunks in itertools.zip_longest(*parts, fillvalue=b""):
-        for parser, chunk, said in zip(parsers, chunks, items, strict=True):
-            said.extend(parser.feed(chunk))
-    assert items == [drive(chunks).items for chunks in parts]
-
-
 def _items(wire: Wire) -> list[Block | Comment | RetryHint]:
     items: list[Block | Comment | RetryHint] = []
     if wire.comment is not None:

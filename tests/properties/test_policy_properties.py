@@ -1,10 +1,8 @@
-"""What holds for every delay, every window and every numbered stream, however badly the server behaves."""
+"""What holds for every delay, every id and every window, however badly the server behaves."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 
@@ -15,14 +13,7 @@ from hypothesis import strategies as st
 from resilient_sse._core.backoff import MIN_SERVER_DELAY, Backoff, Pacing
 from resilient_sse._core.cursor import usable_as_cursor
 from resilient_sse._core.dedup import DEDUP_MODES, Dedup, Deduplicator, Sighting
-from resilient_sse._core.delivery import Delivery
-from resilient_sse._core.events import Closed, Gap, ServerSentEvent
-from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.outage import retry_after_seconds
-from resilient_sse._core.parser import Block
-from resilient_sse._core.sequence import State, integers
-from resilient_sse._core.states import Reason
-from resilient_sse._core.stats import StreamStats
 from tests.properties.sse_grammar import PROFILE
 
 # Delays
@@ -240,7 +231,8 @@ rising = st.builds(
     st.sampled_from([1, 1, 1, 3, 40]),
     st.sampled_from(["{}", "{}", "{:03}", "{:03}", "{:05}", "{}-0", "811226092574366{:04}"]),
 )
-runs = st.lists(st.one_of(rising, rising, st.lists(few, min_size=1, max_size=4)), max_size=5)
+one_id = st.builds(lambda each, count: [each] * count, few, st.integers(1, 30))
+runs = st.lists(st.one_of(rising, rising, st.lists(few, min_size=1, max_size=4), one_id), max_size=5)
 contents = st.one_of(st.just(["x"]), st.lists(st.sampled_from("xy"), min_size=1, max_size=5))
 served = st.tuples(st.booleans(), st.booleans(), runs, contents)
 
@@ -265,8 +257,11 @@ def test_the_window_is_the_last_of_all_events(size, mode, connections, resumed_f
         new = [[(each, "m", data[at % len(data)]) for at, each in enumerate(run)] for run in ids]
         for run in [*(sent if replayed else ()), *new]:
             assert [window.look(*event) for event in run] == [naive.look(event) for event in run]
-            if window.remember_run(*zip(*run, strict=True)):
-                assert [naive.remember(event) for event in run] == [Sighting.NEW] * len(run)
+            conflicts = window.remember_run(*zip(*run, strict=True))
+            if conflicts is not None:
+                sightings = [naive.remember(event) for event in run]
+                assert sightings.count(Sighting.CONFLICT) == conflicts
+                assert Sighting.DUPLICATE not in sightings or not naive.drops
             else:
                 for event in run:
                     assert window.remember(*event) is naive.remember(event)
@@ -275,156 +270,3 @@ def test_the_window_is_the_last_of_all_events(size, mode, connections, resumed_f
             assert window.meaningless == naive.meaningless
             assert len(window) == min(len(naive.events), size)
         sent += new
-
-
-# Numbered streams
-
-
-@dataclass(frozen=True)
-class Serving:
-    """How a server serves one connection: from where, what it leaves out, and when it breaks."""
-
-    overlap: int
-    ahead: int
-    dropped: frozenset[int]
-    length: int
-    batch: int
-
-
-servings = st.builds(
-    Serving,
-    overlap=st.sampled_from([0, 0, 0, 1, 3, 6]),
-    ahead=st.sampled_from([0, 0, 0, 1, 2, 5]),
-    dropped=st.frozensets(st.integers(1, 30), max_size=8),
-    length=st.integers(0, 12),
-    batch=st.integers(1, 6),
-)
-
-LAST = 30
-
-
-class Client:
-    """The client's half of a numbered stream: what it took, in order."""
-
-    def __init__(self, stored: int) -> None:
-        self.stats = StreamStats()
-        self.intake = Delivery(StreamOptions(sequence=integers, last_event_id=str(stored)), self.stats)
-        self.taken: list[ServerSentEvent | Gap] = []
-        self.connections = 0
-
-    def reads(self, numbers: list[int], batch: int, epoch: str = "") -> None:
-        """Read over a new connection until it ends or has to be replaced."""
-        self.connections += 1
-        self.intake.connected(self.connections, resumed=True)
-        waiting = deque(numbers)
-        while waiting and self.intake.sequence.state is not State.ASKING:
-            for _ in range(min(batch, len(waiting))):
-                number = waiting.popleft()
-                self.intake.put(Block(id=str(number), data=f"{epoch}{number}"))
-            self.takes()
-        self.intake.sequence.settle()
-        self.takes()
-
-    def takes(self) -> None:
-        while (item := self.intake.take()) is not None:
-            if isinstance(item, ServerSentEvent | Gap):
-                self.taken.append(item)
-        figures = self.stats
-        assert figures.received == figures.delivered + figures.duplicates
-
-    def ends(self) -> None:
-        self.intake.end(Closed(reason=Reason.CLOSED))
-        self.takes()
-
-    @property
-    def numbers(self) -> list[int]:
-        return [int(item.id) for item in self.taken if isinstance(item, ServerSentEvent)]
-
-    @property
-    def gaps(self) -> list[Gap]:
-        return [item for item in self.taken if isinstance(item, Gap)]
-
-
-def numbers_of(serving: Serving, cursor: int, stored: int = 0) -> list[int]:
-    """Tell which numbers the server sends to a client that resumes after *cursor*, none that it had before."""
-    start = max(cursor + 1 - serving.overlap + serving.ahead, stored + 1)
-    return [n for n in range(start, LAST + 1) if n not in serving.dropped][: serving.length]
-
-
-@PROFILE
-@given(st.integers(0, 3), st.lists(servings, min_size=1, max_size=8))
-def test_nothing_is_lost_silently(stored, connections):
-    """Every number is delivered once, in order, or lies in one gap, whatever a server drops (P22, R35)."""
-    client = Client(stored)
-    for serving in connections:
-        client.reads(numbers_of(serving, int(client.intake.cursor), stored), serving.batch)
-    client.ends()
-    assert client.numbers == sorted(set(client.numbers))
-    fates = dict.fromkeys(range(stored + 1, max(client.numbers, default=stored) + 1), 0)
-    for number in client.numbers:
-        fates[number] += 1
-    for gap in client.gaps:
-        assert gap.kind == "hole"
-        missing = range(int(gap.after_id) + 1, int(gap.before_id))
-        assert gap.missing == len(missing) > 0
-        for number in missing:
-            fates[number] += 1
-    assert set(fates.values()) <= {1}
-    assert client.stats.lost == sum(gap.missing for gap in client.gaps)
-    assert client.stats.gaps == len(client.gaps)
-
-
-@PROFILE
-@given(st.lists(servings, max_size=8))
-@pytest.mark.slow
-def test_a_faithful_server_loses_nothing(connections):
-    """Whatever was dropped on the way is healed if the server replays it at last: no gap remains (R34)."""
-    client = Client(0)
-    for serving in connections:
-        client.reads(numbers_of(serving, int(client.intake.cursor)), serving.batch)
-        if client.intake.sequence.state is State.ASKING:
-            # The replay of an honest server: everything behind the cursor.
-            client.reads(list(range(int(client.intake.cursor) + 1, LAST + 1)), serving.batch)
-    client.reads(list(range(int(client.intake.cursor) + 1, LAST + 1)), 1)
-    assert client.numbers == list(range(1, LAST + 1))
-    assert client.gaps == []
-
-
-epochs_of_the_server = st.lists(
-    st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 5)), max_size=5
-)
-
-
-@PROFILE
-@given(epochs_of_the_server)
-def test_each_restart_of_the_server_is_one_notice(epochs):
-    """Numbering that falls back is told once, and no event of the new one is suppressed (P23, R40)."""
-    client = Client(0)
-    client.reads([1, 2, 3, 4, 5], 2, "first ")
-    delivered = [1, 2, 3, 4, 5]
-    for epoch, (wanted, length, batch) in enumerate(epochs):
-        start = min(wanted, delivered[-1] - 1)
-        numbers = list(range(start, start + length))
-        client.reads(numbers, batch, f"{epoch} ")
-        delivered += numbers
-    assert client.numbers == delivered
-    assert [gap.kind for gap in client.gaps] == ["reset"] * len(epochs)
-
-
-@PROFILE
-@given(st.lists(servings, max_size=8))
-def test_overlapping_replays_of_opaque_ids_repeat_nothing(connections):
-    """Without numbers, a server that resumes from the cursor or before it is heard exactly once (R63, R150)."""
-    stats = StreamStats()
-    intake = Delivery(StreamOptions(), stats)
-    delivered: list[int] = []
-    for connection, serving in enumerate(connections, start=1):
-        intake.connected(connection, resumed=intake.cursor is not None)
-        start = max(len(delivered) + 1 - serving.overlap, 1)
-        for number in range(start, start + serving.length):
-            intake.put(Block(id=f"id-{number}", data="same"))
-        while (event := intake.take()) is not None:
-            delivered.append(int(event.id.removeprefix("id-")))
-    assert delivered == list(range(1, len(delivered) + 1))
-    assert stats.received == stats.delivered + stats.duplicates
-    assert intake.cursor == (f"id-{len(delivered)}" if delivered else None)

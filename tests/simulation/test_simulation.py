@@ -12,7 +12,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import event
 
-from resilient_sse import Gap, NotResumableError
 from tests.conftest import FRESH
 from tests.simulation.coverage import EVERYTHING, reached
 from tests.simulation.invariants import check
@@ -30,7 +29,6 @@ from tests.simulation.plan import (
     Redirect,
     for_plans,
 )
-from tests.simulation.record import Did, Outcome
 from tests.simulation.run import play
 
 EVENT, SKIP, VANISH, BEAT, PLAIN = map(Live, (Does.EVENT, Does.SKIP, Does.VANISH, Does.BEAT, Does.PLAIN))
@@ -201,44 +199,3 @@ def test_what_was_lost_before_a_restart_is_doubtful():
     )
     assert record.doubtful() is not None
     assert check(record) == []
-
-
-def test_ten_redirects_are_followed():
-    """An eleventh is an error that is raised (3.4)."""
-    followed, refused = (
-        play(Plan(options=Options(again=0), answers=(Answer(redirects=(Redirect(302, itself=True),) * n),)))
-        for n in (10, 11)
-    )
-    assert check(followed) == check(refused) == []
-    assert (followed.outcome, refused.outcome) == (Outcome.DONE, Outcome.ERROR)
-    assert len(refused.log.requests[0].hops) == 11
-
-
-def test_a_post_is_not_sent_again_when_that_would_repeat():
-    """Events were delivered, and none had an id to resume from (3.4)."""
-    record = play(Plan(options=Options(post=True, again=0), answers=(Answer(live=(PLAIN,)),)))
-
-    assert check(record) == []
-    assert len(record.log.requests) == 1
-    assert isinstance(record.notes(Did.ERROR)[0].fact.error, NotResumableError)
-
-
-def test_a_loss_is_one_gap():
-    """A number that never comes is reported once, and the stream goes on behind it."""
-    record = play(Plan(answers=(Answer(live=(EVENT, VANISH, EVENT)),)))
-
-    assert check(record) == []
-    assert [(seen.fact.kind, seen.fact.missing) for seen in record.seen if isinstance(seen.fact, Gap)] == [
-        ("hole", 1)
-    ]
-
-
-def test_polling_loses_nothing():
-    """`wait_for(anext(stream), 0.2)` in a loop delivers each event once, whatever is cancelled (P50)."""
-    silence = Live(Does.PAUSE, 1.0)
-    record = play(Plan(options=Options(poll=0.2), answers=(Answer(live=(EVENT, silence)),) * 4))
-
-    assert check(record) == []
-    assert len(record.notes(Did.CANCELLED)) >= 4
-    got = [seen.fact.event.id for seen in record.notes(Did.HANDED)]
-    assert got == [str(number) for number in range(1, len(got) + 1)]

@@ -20,6 +20,7 @@ from resilient_sse import Backoff, CheckpointError, DecodeError, RetriesExhauste
 from resilient_sse import ResilientStream as AsyncStream
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.sync import ResilientStream
+from resilient_sse.sync import stream as sync_stream
 
 SOON = Backoff(initial=0.01, maximum=0.01)
 
@@ -115,6 +116,21 @@ def test_events_in_order(server):
         assert [int(event.data) for event in stream] == list(range(1, 5001))
         assert stream.state is StreamState.CLOSED
         assert stream.stats.delivered == 5000
+
+
+def test_a_read_is_one_step_between_threads(server, monkeypatch):
+    """What a read brought is handed over whole: an event costs little more than on asyncio (P33)."""
+    steps, call = 0, sync_stream._call
+
+    def counted(work):
+        nonlocal steps
+        steps += 1
+        return call(work)
+
+    monkeypatch.setattr(sync_stream, "_call", counted)
+    with ResilientStream(f"{server.url}/5000/204", on_eof="complete") as stream:
+        assert sum(1 for _ in stream) == 5000
+    assert steps < 25  # 105 KB are a handful of reads; in portions it would be more than 50
 
 
 def test_positions_and_figures_are_those_of_the_thread(server):
@@ -360,6 +376,37 @@ def test_decoded_in_the_thread_that_consumes(server, policy):
     between = [got.pop(3).id] if policy == "replace" else []
     assert (got, between) == ([-20, -30, -60, 60, 30], ["4"] if policy == "replace" else [])
     assert set(threads) == {threading.current_thread()}
+
+
+@pytest.mark.parametrize("ack", ["auto", "manual"])
+def test_ctrl_c_while_decoding(server, ack):
+    """The program has not got that event: it is there when asked again, and nothing commits it (P18, P21)."""
+    cut = ["1", "3"]
+
+    def decode(data):
+        if cut and data == cut[0]:
+            del cut[0]
+            raise KeyboardInterrupt
+        return int(data)
+
+    store = MemoryCheckpoint()
+    options = {"checkpoint": store, "checkpoint_key": "me", "ack": ack}
+    with ResilientStream[int](f"{server.url}/6/hold", decode=decode, **options) as stream:
+        with pytest.raises(KeyboardInterrupt):
+            next(stream)
+        if ack == "manual":
+            with pytest.raises(RuntimeError, match="before the first event"):
+                stream.commit()
+        assert [next(stream), next(stream)] == [1, 2]
+        with pytest.raises(KeyboardInterrupt):
+            next(stream)
+        assert (stream.last_event_id, stream.stats.delivered, stream.stats.invalid) == ("2", 2, 0)
+        if ack == "manual":
+            stream.commit()
+            assert asyncio.run(store.load("me")).last_event_id == "2"
+            assert next(stream) == 3
+            stream.commit()
+    assert asyncio.run(store.load("me")).last_event_id == ("2" if ack == "auto" else "3")
 
 
 @pytest.mark.parametrize("more", ["", ", decode=int"])

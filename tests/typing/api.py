@@ -93,7 +93,7 @@ orders = ResilientStream("https://host/", decode=int)
 assert_type(orders, ResilientStream[int])
 assert_type(stream, ResilientStream[ServerSentEvent])
 assert_type(ResilientStream("https://host/", decode=json.loads, on_invalid="skip"), ResilientStream[Any])
-either: ResilientStream[int | ServerSentEvent] = ResilientStream(
+either = ResilientStream[int | ServerSentEvent](
     "https://host/", decode=int, on_invalid=lambda event, error: event
 )
 in_threads = sync.ResilientStream("https://host/", decode=int)

@@ -12,7 +12,7 @@ import httpx
 
 from resilient_sse._client.backends import CLOSE_SECONDS, finish, hold, on_asyncio
 from resilient_sse._client.transport.body import ACCEPTED_ENCODINGS
-from resilient_sse._client.transport.clients import Auth, Client, library_of, own_client, proxy_of
+from resilient_sse._client.transport.clients import AnyClient, Auth, Client, library_of, own_client, proxy_of
 from resilient_sse._client.transport.connection import Connection, Shared, shared
 from resilient_sse._client.transport.errors import OVER_PROXY, raise_translated
 from resilient_sse._client.transport.http1 import Unanswered
@@ -57,10 +57,10 @@ _MAKES_STREAM = ("connect_tcp.complete", "connect_unix_socket.complete", "start_
 _AFTER_HTTPCORE = 1.0
 
 
-def check_url(url: str) -> None:
+def check_url(url: str) -> httpx.URL:
     """Raise now what httpx would at the first request."""
     try:
-        httpx.URL(url)
+        return httpx.URL(url)
     except httpx.InvalidURL as exc:
         raise ValueError(f"url cannot be used: {exc}") from None
 
@@ -71,6 +71,7 @@ class Transport:
 
     Args:
         client: The caller's client, which is never closed; `None` makes one of our own.
+        url: The stream's URL, parsed: that takes 60 us, and most streams ask no other.
         uds: The path of a Unix socket that a client of our own connects to.
         auth: Credentials as httpx takes them; `None` leaves them to the client.
         compression: Whether to ask for a compressed body.
@@ -83,6 +84,7 @@ class Transport:
         self,
         client: Client | None,
         *,
+        url: tuple[str, httpx.URL],
         uds: str | None,
         auth: Auth | None,
         compression: bool,
@@ -92,8 +94,9 @@ class Transport:
     ) -> None:
         self._injected = client
         self._uds = uds
-        self._own: httpx.AsyncClient | None = None
-        self._cookies = httpx.Cookies()
+        self._url = url
+        self._own: AnyClient | None = None
+        self._cookies: httpx.Cookies | None = None
         self._auth = auth
         self._encoding = ACCEPTED_ENCODINGS if compression else "identity"
         self._connect_timeout = connect_timeout
@@ -129,15 +132,16 @@ class Transport:
             before=self._shared,
         )
         client = self._client()
+        if request.url != self._url[0]:
+            self._url = request.url, httpx.URL(request.url)
+        url = self._url[1]
         options: dict[str, Any] = {"extensions": opening.extensions}
         if self._auth is not None:
             options["auth"] = self._auth
         connection: Connection | None = None
         try:
-            sending = exchange(client, request, encoding=self._encoding, options=options)
-            connection = Connection(
-                await opening.wait_for(sending, lambda: proxy_of(client, httpx.URL(request.url)))
-            )
+            sending = exchange(client, request, url, encoding=self._encoding, options=options)
+            connection = Connection(await opening.wait_for(sending, lambda: proxy_of(client, url)))
             self._shared = connection.shared
             await _accept(connection, client)
         except BaseException as exc:
@@ -170,15 +174,15 @@ class Transport:
         own, self._own = self._own, None
         if own is not None:
             # Sticky sessions need a few; a server that sets ever more starts again at none.
-            few = len(own.cookies.jar) <= _MAX_COOKIES
-            self._cookies = own.cookies if few else httpx.Cookies()
+            cookies: Any = own.cookies
+            self._cookies = cookies if cookies is not None and len(cookies.jar) <= _MAX_COOKIES else None
 
-    def _client(self) -> Client:
+    def _client(self) -> AnyClient:
         if self._injected is not None:
             return self._injected
         if self._own is None:
             # One client a connection: closing it leaves nothing behind, however its requests ended.
-            self._own = own_client(self._cookies, self._uds, self._unanswered)
+            self._own = own_client(self._cookies, self._uds, self._unanswered, plain=self._auth is None)
         return self._own
 
 
@@ -190,7 +194,7 @@ def _has_pool(client: Client | None) -> bool:
     )
 
 
-async def _accept(connection: Connection, client: Client) -> None:
+async def _accept(connection: Connection, client: AnyClient) -> None:
     """Raise what keeps the answer from being an event stream, if anything does."""
     status, headers, led_to = connection.status, connection.headers, connection.redirected_to
     content_type = headers.get("content-type", "")

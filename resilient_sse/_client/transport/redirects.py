@@ -11,7 +11,7 @@ from httpx_sse import aconnect_sse
 
 from resilient_sse._client.backends import CLOSE_SECONDS, finish
 from resilient_sse._client.log import redacted
-from resilient_sse._client.transport.clients import Client, library_of, proxy_of
+from resilient_sse._client.transport.clients import AnyClient, library_of, proxy_of
 from resilient_sse._client.transport.errors import AFTER_REDIRECT, OVER_PROXY
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 
@@ -30,8 +30,9 @@ _BECOMES_GET: Final = frozenset({301, 302, _SEE_OTHER})
 
 
 async def exchange(
-    client: Client,
+    client: AnyClient,
     request: PreparedRequest,
+    url: httpx.URL,
     *,
     encoding: str,
     options: dict[str, Any],
@@ -45,12 +46,13 @@ async def exchange(
     Args:
         client: Who sends it.
         request: What to send.
+        url: Its URL, parsed.
         encoding: The value of `Accept-Encoding`.
         options: The `extensions` of the request, and `auth` if it is not the client's.
     """
-    method, url, content = request.method, httpx.URL(request.url), request.content
+    method, content = request.method, request.content
     own = _own_headers(request, encoding)
-    headers = _merged(own, request.headers)
+    headers = _merged(own, request.headers) if request.headers else own
     home, at_home = _origin(url), request.at_home
     if not at_home:
         if content is not None:
@@ -102,7 +104,7 @@ class _Sender:
     the first origin it would add the client's default headers, its cookies and its credentials.
     """
 
-    def __init__(self, client: Client, *, at_home: bool) -> None:
+    def __init__(self, client: AnyClient, *, at_home: bool) -> None:
         self._client = client
         self._at_home = at_home
 
@@ -132,7 +134,7 @@ class _Sender:
 class _Sent:
     """A request on its way; leaving the block leaves the response open, for it belongs to the caller."""
 
-    def __init__(self, client: Client, request: Any, auth: dict[str, Any]) -> None:  # noqa: ANN401 - of its library
+    def __init__(self, client: AnyClient, request: Any, auth: dict[str, Any]) -> None:  # noqa: ANN401 - of its library
         self._client = client
         self._request = request
         self._auth = auth

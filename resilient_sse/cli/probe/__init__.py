@@ -22,7 +22,7 @@ __all__ = ["probe"]
 
 _WIDTH = 80
 _MARKS = {"ok": "green", "warn": "yellow", "fail": "bold red", "not seen": "dim"}
-_SECRET = {"set-cookie", "www-authenticate"}
+_SECRET = {"location", "set-cookie", "www-authenticate"}
 
 
 @command(
@@ -78,9 +78,7 @@ def probe(
                 doctor = Probe(client, request, seconds=timeout, tell=tell, **given)
             found = anyio.run(run)
     except ResilientSSEError as error:
-        code, text = explain(error)
-        complain(text)
-        return code
+        return explain(error)
     checks = check_all(found)
     figures = _figures(found)
     if as_json:

@@ -6,21 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import httpx
 
 from resilient_sse._client.log import redacted
 from resilient_sse._client.request import RequestTemplate
 from resilient_sse._client.transport.connection import Connection
 from resilient_sse._client.transport.errors import raise_translated, translated
 from resilient_sse._client.transport.redirects import exchange
-from resilient_sse._core.errors import ResilientSSEError
+from resilient_sse._core.errors import HandshakeError, ResilientSSEError
 from resilient_sse._core.events import Opened
 from resilient_sse.cli.probe.resuming import RESUMES, Outcome, Way, compare, ways_of
 from resilient_sse.cli.probe.seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import httpx
 
     from resilient_sse._client.request import PreparedRequest
 
@@ -39,41 +38,23 @@ _TICK: Final = 0.5
 
 @dataclass(slots=True)
 class Findings:
-    """
-    What a probe has seen.
-
-    Attributes:
-        method: Of the request.
-        url: Without credentials and query.
-        once: Whether the request was not sent again, for it may do something.
-        first: The connection that was listened to.
-        way: How the server was asked to resume; `None` if it was not.
-        outcome: What that brought.
-        squeezed: A connection that would have taken gzip; `None` if there was none.
-    """
+    """What a probe has seen."""
 
     method: str
-    url: str
-    once: bool
-    first: Seen
-    way: Way | None = None
-    outcome: Outcome | None = None
-    squeezed: Seen | None = None
+    url: str  # without credentials and query
+    once: bool  # whether the request was not sent again, for it may do something
+    first: Seen  # the connection that was listened to
+    way: Way | None = None  # how the server was asked to resume, if it was,
+    outcome: Outcome | None = None  # and what that brought
+    squeezed: Seen | None = None  # a connection that would have taken gzip, if there was one
 
 
 class Probe:
     """
     Asks a server, listens, asks it to resume, and asks for a compressed answer.
 
-    Args:
-        client: Who asks.
-        request: The arguments of a `RequestTemplate`.
-        auth: Credentials, as httpx takes them.
-        connect_timeout: Seconds for each connection.
-        seconds: For all of it.
-        again: Whether a request that may do something is sent again.
-        resume_param: A query parameter by which the server may resume.
-        tell: Is told what is waited for.
+    The *request* has the arguments of a `RequestTemplate`, *seconds* are for all of it, *again* has a request sent
+    again that may do something, and *tell* is told what is waited for.
 
     Raises:
         ValueError: The request cannot be made.
@@ -128,7 +109,12 @@ class Probe:
         answer = Opened(connection=1, status=first.status, headers=first.headers, last_event_id=None, url=url)
         for way in ways_of(first, method=found.method, param=self._param):
             template = RequestTemplate(**self._request, resume=way.dialect.get("resume"))
-            request = await template.prepare(way.position, answer)
+            try:
+                request = await template.prepare(way.position, answer)
+            except HandshakeError as error:  # what the server has named is no address
+                if found.way is None:
+                    found.way, found.outcome = way, Outcome("refused", str(error))
+                continue
             now = anyio.current_time()
             if now >= until or (self._once and request.method == found.method):
                 continue
@@ -155,7 +141,10 @@ class Probe:
         self._tell("waiting for the response headers")
         try:
             with anyio.CancelScope(deadline=until):
-                response = await exchange(self._client, request, encoding=encoding, options=self._options)
+                url = httpx.URL(request.url)
+                response = await exchange(
+                    self._client, request, url, encoding=encoding, options=self._options
+                )
                 connection = Connection(response)
                 seen.headers_at = clock() - began
                 seen.status, seen.headers = connection.status, connection.headers

@@ -20,22 +20,14 @@ __all__ = ["FAIL", "NOT_SEEN", "OK", "WARN", "Check", "check_all"]
 OK: Final = "ok"
 WARN: Final = "warn"
 FAIL: Final = "fail"
-NOT_SEEN: Final = "not seen"
+NOT_SEEN: Final = "not seen"  # nothing came that would tell
 
 Judged: TypeAlias = tuple[str, str]
 """The verdict, and what was found."""
 
 
 class Check(NamedTuple):
-    """
-    A point of the checklist.
-
-    Attributes:
-        id: Its name.
-        verdict: `OK`, `WARN`, `FAIL`, or `NOT_SEEN` where nothing came that would tell.
-        found: What was seen.
-        change: What to change; empty where all is well.
-    """
+    """A point of the checklist: its name, verdict, what was seen, and what to change, empty where all is well."""
 
     id: str
     verdict: str
@@ -63,10 +55,10 @@ _LONGEST: Final = 200
 def check_all(found: Findings) -> list[Check]:
     """Go through the list; of an answer that is no event stream there is but one thing to say."""
     points = _POINTS if found.first.is_stream else _POINTS[:1]
-    judged = [(name, *check(found), change) for name, check, change in points]
+    judged = ((name, change, *check(found)) for name, check, change in points)
     return [
-        Check(name, verdict, what[:_LONGEST], change * (verdict != OK))
-        for name, verdict, what, change in judged
+        Check(name, verdict, told[:_LONGEST], change * (verdict != OK))
+        for name, change, verdict, told in judged
     ]
 
 
@@ -174,10 +166,7 @@ def buffering(found: Findings) -> Judged:
         return WARN if first.ended in ("", "eof") else NOT_SEEN, f"not one byte in {first.seconds:.1f} s"
     if first.reads > _READS and first.size < _BYTES * first.reads:
         return WARN, f"{first.size / first.reads:.1f} bytes at a time"
-    cut = sum(
-        bool(arrival.inside and arrival.items and later.silence >= _HELD)
-        for arrival, later in pairwise(arrivals)
-    )
+    cut = sum(one.inside and bool(one.items) and later.silence >= _HELD for one, later in pairwise(arrivals))
     slow = first.headers_at >= _SLOW_HEADERS
     late = [arrival for arrival in arrivals if arrival.silence >= _APART or (slow and arrival is arrivals[0])]
     beats = max((arrival.beats for arrival in late), default=0)
@@ -186,10 +175,8 @@ def buffering(found: Findings) -> Judged:
     if beats > 1:
         return FAIL, f"{beats} heartbeats at once, {after}"
     if cut:
-        return (
-            FAIL if cut > 1 or bursts else WARN,
-            f"held in the midst of an event, {counted(cut, 'time')}, {after}",
-        )
+        told = f"held in the midst of an event, {counted(cut, 'time')}, {after}"
+        return FAIL if cut > 1 or bursts else WARN, told
     if len(bursts) > 1:
         return WARN, f"up to {max(bursts)} events at once, {after}"
     if bursts and slow and len(arrivals) == 1 and first.ended == "eof":
@@ -219,14 +206,9 @@ def event_format(found: Findings) -> Judged:
 )
 def heartbeat(found: Findings) -> Judged:
     first, every = found.first, found.first.cadence
-    taken = {item.id for item in first.items if item.is_beat and item.id} & {
-        event.id for event in first.events
-    }
-    if taken:
-        return (
-            FAIL,
-            f"one has the id of an event, {min(map(str, taken))[:40]}, which is lost if it is resumed after",
-        )
+    of_events = {event.id for event in first.events}
+    if taken := [item.id for item in first.items if item.is_beat and item.id and item.id in of_events]:
+        return FAIL, f"one has the id of an event, {min(taken)[:40]}, which is lost if it is resumed after"
     if every is None and first.beats:
         (beat,) = first.beats
         every, told = beat.silence, f"one, {beat.began - first.headers_at:.1f} s behind the headers"
@@ -285,10 +267,8 @@ def end(found: Findings) -> Judged:
     first = found.first
     silent = f"{first.last_silence:.1f} s of silence"
     if not first.ended:
-        return (
-            OK,
-            f"open after {first.seconds:.1f} s, of which up to {first.longest_silence:.1f} s were silent",
-        )
+        silence = f"of which up to {first.longest_silence:.1f} s were silent"
+        return OK, f"open after {first.seconds:.1f} s, {silence}"
     if first.ended != "eof":
         return FAIL, f"{first.ended}, after {first.seconds:.1f} s and {silent}"
     if first.last_silence >= _SLOW_HEADERS:

@@ -20,7 +20,6 @@ __all__ = ["RESUMES", "Outcome", "Way", "compare", "ways_of"]
 RESUMES: Final = frozenset({"resumed", "repeats", "partial", "complete"})
 """The outcomes that show nothing lost."""
 
-
 # Seconds of silence in which a replay has stopped, and is not just slow.
 _PAUSE: Final = 1.0
 
@@ -42,21 +41,16 @@ class Outcome(NamedTuple):
 
 
 class Way(NamedTuple):
-    """
-    A way to ask.
-
-    Attributes:
-        name: The header, or what a program passes for it.
-        dialect: The same as arguments of a stream.
-        known: The events of the first connection.
-        anchor: The number of the event to resume after.
-        position: Its position.
-    """
+    """A way to ask for what follows a position."""
 
     name: str
+    """The header, or what a program passes for it."""
     dialect: Dialect
+    """The same as arguments of a stream."""
     known: Sequence[Item]
+    """The events of the first connection."""
     anchor: int
+    """The number of the event to resume after."""
     position: str
 
     def ends_in(self, seen: Seen) -> bool:
@@ -65,14 +59,7 @@ class Way(NamedTuple):
 
 
 def ways_of(first: Seen, *, method: str, param: str | None) -> list[Way]:
-    """
-    Return the ways that what was seen suggests, the likeliest first.
-
-    Args:
-        first: The first connection.
-        method: Of its request.
-        param: A query parameter that the user knows of.
-    """
+    """Return the ways that the *first* connection suggests, the likeliest first; the user knows of *param*."""
     known, headers = first.events, first.headers
     data = "".join(event.data for event in known)
     candidates: list[tuple[bool, str, Dialect]] = [
@@ -94,7 +81,7 @@ def _way(name: str, dialect: Dialect, known: Sequence[Item]) -> Way | None:
     positions = [""]
     for item in known:
         now = positions[-1]
-        with suppress(ValueError, KeyError, TypeError):  # what is not of this dialect has no position in it
+        with suppress(Exception):  # what is not of this dialect has no position in it
             event = ServerSentEvent(event=item.event or "", data=item.data, id=item.id, last_event_id=now)
             now = (dialect["cursor"](event) if "cursor" in dialect else item.id) or now
         positions.append(now)
@@ -118,15 +105,13 @@ def compare(way: Way, seen: Seen) -> Outcome:
     elif first in known:
         at = known.index(first)
     elif behind and behind[0] in got:
-        return Outcome(
-            "lost", f"brought {counted(got.index(behind[0]), 'event')} that had been left out before"
-        )
+        more = counted(got.index(behind[0]), "event")
+        return Outcome("lost", f"brought {more} that had been left out before")
     elif _is_renamed(first, known):
         return Outcome("renamed", f"event {first.id} is another one on each connection")
     elif behind:
-        return Outcome(
-            "live", f"went on with what is new; {counted(len(behind), 'event')} did not come again"
-        )
+        missing = counted(len(behind), "event")
+        return Outcome("live", f"went on with what is new; {missing} did not come again")
     else:
         return Outcome("nothing", "nothing had followed the event that was named")
     if at > due:

@@ -48,22 +48,13 @@ class Item(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Arrival:
-    """
-    What came at once.
+    """What came at once."""
 
-    Attributes:
-        began: When its first byte came, in seconds from the request.
-        ended: When its last one did.
-        silence: How long nothing had come before it.
-        items: What it completed.
-        inside: Whether it ends in the midst of an event.
-    """
-
-    began: float
-    ended: float
-    silence: float
-    items: list[Item] = field(default_factory=list[Item])
-    inside: bool = False
+    began: float  # when its first byte came, in seconds from the request,
+    ended: float  # and its last one
+    silence: float  # how long nothing had come before it
+    items: list[Item] = field(default_factory=list[Item])  # what it completed
+    inside: bool = False  # whether it ends in the midst of an event
 
     @property
     def events(self) -> int:
@@ -79,34 +70,19 @@ class Arrival:
 
 @dataclass(slots=True)
 class Seen:
-    """
-    One connection.
+    """One connection."""
 
-    Attributes:
-        status: Of the answer; 0 while there is none.
-        version: Of the protocol.
-        headers: Those of the answer, names in lower case.
-        headers_at: When they were there, in seconds from the request.
-        arrivals: What came.
-        reads: How often something came.
-        size: How many bytes, decoded.
-        count: How many events and comments.
-        ended: How the server ended it: `""` if it did not, `"eof"`, or in words.
-        trouble: What cannot be read in it, in words.
-        seconds: How long it was watched, from the request on.
-    """
-
-    status: int = 0
-    version: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    headers_at: float = 0.0
+    status: int = 0  # 0 while there is no answer
+    version: str = ""  # of the protocol
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])  # names in lower case
+    headers_at: float = 0.0  # in seconds from the request
     arrivals: list[Arrival] = field(default_factory=list[Arrival])
-    reads: int = 0
-    size: int = 0
-    count: int = 0
-    ended: str = ""
-    trouble: str = ""
-    seconds: float = 0.0
+    reads: int = 0  # how often something came
+    size: int = 0  # in bytes, decoded
+    count: int = 0  # of events and comments
+    ended: str = ""  # how the server ended it: `""` if it did not, `"eof"`, or in words
+    trouble: str = ""  # what cannot be read in it, in words
+    seconds: float = 0.0  # for which it was watched, from the request on
     _parser: Parser = field(default_factory=Parser, repr=False)
     _utf8: codecs.IncrementalDecoder = field(
         default_factory=codecs.getincrementaldecoder("utf-8"), repr=False
