@@ -31,6 +31,7 @@ LONG_FUNCTIONS = {
     ("_client/pump.py", "Pump._connect"),  # one attempt, and every end that it can have
     ("_client/stream.py", "Arguments.__init__"),  # a stream has many options
     ("testing/server/app.py", "ReferenceServer.__init__"),  # so has a server
+    ("_client/transport/redirects.py", "exchange"),  # one request, and each redirect that it may meet
     ("testing/load/run.py", "_result"),  # one line a figure
     ("testing/load/result.py", "judge"),  # one row a gate
     ("monitoring/grafana.py", "_details"),  # twelve panels, and what each asks for

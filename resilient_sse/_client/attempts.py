@@ -36,13 +36,7 @@ class AttemptLoop:
         self._go_on = go_on
         self._delay = delay
         self._sleep = sleep
-        self._attempts = AsyncRetrying(
-            retry=_has_failed,
-            wait=lambda _: self._delay(),
-            stop=lambda _: not self._go_on(),
-            sleep=lambda seconds: self._sleep(seconds),  # noqa: PLW0108 - a bound method would not let go
-            retry_error_callback=lambda _: None,
-        ).__aiter__()
+        self._engine: AsyncRetrying | None = None
         self._state: RetryCallState | None = None
 
     async def next(self) -> bool:
@@ -52,16 +46,28 @@ class AttemptLoop:
         Returns:
             Whether there is one.
         """
+        if self._engine is None:
+            return True  # the first: there is nothing to pace
         try:
-            attempt = await anext(self._attempts)
+            if self._state is None:
+                self._state = (await anext(self._engine)).retry_state
+                self._state.set_result(None)  # that one has failed
+            self._state = (await anext(self._engine)).retry_state
         except StopAsyncIteration:
             return False
-        self._state = attempt.retry_state
         return True
 
     def failed(self) -> None:
         """Record that the attempt has failed; the session has been told why."""
-        if self._state is not None:
+        if self._engine is None:
+            self._engine = AsyncRetrying(
+                retry=_has_failed,
+                wait=lambda _: self._delay(),
+                stop=lambda _: not self._go_on(),
+                sleep=lambda seconds: self._sleep(seconds),  # noqa: PLW0108 - a bound method would not let go
+                retry_error_callback=lambda _: None,
+            ).__aiter__()
+        elif self._state is not None:
             self._state.set_result(None)
 
     def end(self) -> None:

@@ -461,8 +461,6 @@ class Pump:
             session.attempted(anyio.current_time())
             raise
         if opened is None:
-            if gate is not None:
-                gate.ended()
             if not self.closing:
                 await self._interrupted()
             return

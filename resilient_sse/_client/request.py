@@ -209,6 +209,7 @@ class RequestTemplate:
                 _check_url(url)
             except ValueError as exc:  # as a rule a server has named it
                 raise HandshakeError(f"resume: {exc}") from None
+            url = _merged(url, [])
         for name, value in _param_list(change.params):
             url = _replaced(url, name, value)
         replaced = {name.lower() for name, _ in added}
@@ -223,12 +224,12 @@ class RequestTemplate:
             headers.insert(0, (b"Content-Type", b"application/json"))
         return PreparedRequest(
             method=(change.method or self.method).upper(),
-            url=_merged(url, []),
+            url=url,
             headers=headers,
             content=content,
             cursor=None if lossy or change.lossy else change.last_event_id or cursor,
             last_event_id=change.last_event_id,
-            at_home=origin(url) == origin(self.url),
+            at_home=change.url is None or origin(url) == origin(self.url),
             lossy=lossy or change.lossy,
         )
 

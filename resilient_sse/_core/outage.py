@@ -255,7 +255,7 @@ def default_verdict(error: ResilientSSEError, *, proven: bool, fresh_credentials
 
 def is_of_the_server(error: Exception) -> bool:
     """Whether a failure is retried for any stream, and so tells that the server is unwell: no 403, nor a 404."""
-    if not isinstance(error, ResilientSSEError) or reason_of(error) is Reason.GAP:
+    if not isinstance(error, ResilientSSEError):
         return False
     return default_verdict(error, proven=False, fresh_credentials=False) is Verdict.RETRY
 

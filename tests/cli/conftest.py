@@ -27,7 +27,7 @@ from starlette.routing import Route
 
 from resilient_sse.cli import main
 
-PATIENCE = 20
+PATIENCE = 60
 
 SSE = "text/event-stream"
 

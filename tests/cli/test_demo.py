@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,6 +95,17 @@ def test_a_broken_promise_is_found(monkeypatch, sabotage, found):
     assert found <= broken(judged)
 
 
+def test_a_broken_promise_is_the_exit_code(run, monkeypatch):
+    """Whoever runs the demo in a script hears of it (R217)."""
+
+    async def played_badly(_seed, _live):
+        return SimpleNamespace(passed=False)
+
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setattr("resilient_sse.cli.demo._run", played_badly)
+    assert run("demo").code == 1
+
+
 # --- As a person runs it
 
 
@@ -151,7 +163,7 @@ def test_interrupt(start: Start):
     assert process.stdout.readline().startswith(b"A reply of 50 messages")
     assert b"connected" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
+    assert process.wait(60) == 130
     assert process.communicate()[1] == b""
 
 
@@ -162,6 +174,6 @@ def test_reader_gone(start: Start):
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(10) == 141
+    assert process.wait(60) == 141
     assert process.stderr is not None
     assert process.stderr.read() == b""

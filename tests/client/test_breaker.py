@@ -4,6 +4,7 @@ import gc
 import logging
 import threading
 from collections import Counter
+from types import SimpleNamespace
 
 import anyio
 import httpx
@@ -16,11 +17,15 @@ from resilient_sse import (
     CircuitState,
     Reason,
     ResilientStream,
+    Resume,
     RetriesExhaustedError,
+    integers,
     sync,
 )
+from resilient_sse._client import breaker as shell
+from resilient_sse._client.breaker import gate
 from resilient_sse.testing import Script, comment, event, pause, run_in_virtual_time
-from tests.client.support import URL, Record, make, one_loop
+from tests.client.support import URL, Record, make, numbered, one_loop, take
 
 CLOSED, OPEN, HALF_OPEN = CircuitState
 ORIGIN = "https://host:443"
@@ -179,8 +184,9 @@ async def test_connections_that_prove_nothing_count(script, breaker):
 
 @one_loop
 @pytest.mark.parametrize("parts", [(event("a"),), (comment("hi"),), (pause(6.0),)])
-async def test_ends_of_connections_that_were_well_do_not_count(script, breaker, parts):
+async def test_ends_of_connections_that_were_well_do_not_count(script, parts):
     """Servers and proxies rotate streams, and some poll: by an event, by a clean end, or by time it was well."""
+    breaker = CircuitBreaker(failures=1)
     for _ in range(4):
         script.respond(*parts)
     script.respond(event("last"))
@@ -206,6 +212,17 @@ async def test_origins_are_judged_apart(script, breaker):
     }
 
 
+@one_loop
+async def test_a_hole_that_is_asked_for_again_does_not_count(script):
+    """The program wants another connection, and nothing is wrong with the server."""
+    breaker = CircuitBreaker(failures=1)
+    script.respond(*numbered(2, 3)).hang()
+    script.respond(*numbered(1, 2, 3)).hang()
+    async with make(script, breaker=breaker, sequence=integers, last_event_id="0") as stream:
+        assert [event.id for event in await take(stream, 3)] == ["1", "2", "3"]
+    assert breaker.states == {ORIGIN: CLOSED}
+
+
 # --- Waiting
 
 
@@ -220,6 +237,7 @@ async def test_who_waits_says_so_and_spends_nothing(script, breaker):
         assert 30 - 1 <= anyio.current_time() - began <= 33
         assert stream.stats.failed_attempts == 0
     assert record.path == ["reconnecting", "connected", "closed"]
+    assert record.times[0] == began
     (held, *_) = record.changes
     assert (held.reason, held.attempt, held.category) == (Reason.CIRCUIT, 1, None)
     assert held.message == "Server unavailable - waiting to reconnect..."
@@ -306,6 +324,15 @@ async def test_those_who_wait_come_back_soon_after_it_has_closed(script, breaker
     assert len(set(times)) == 20
 
 
+async def test_each_looks_again_at_a_moment_of_its_own(script, breaker):
+    """When a probe is due, within a tenth of `reset_after`; while one is under way, in half of that or more."""
+    await shut(script, breaker)
+    ways = [gate(breaker, URL, lambda drawn=drawn: drawn) for drawn in (0.0, 0.5)]
+    assert [way.wait(forced=False) for way in ways] == [30, 31.5]
+    gate(breaker, URL, lambda: 0.0).wait(forced=True)
+    assert [way.wait(forced=False) for way in ways] == [1.5, 2.25]
+
+
 # --- Every end of a probe
 
 
@@ -315,11 +342,11 @@ async def due(script, breaker):
     await anyio.sleep(31)
 
 
-async def waits(script, breaker):
+async def waits(script, breaker, **options):
     """Have another stream follow, and return for how long it has to wait."""
     script.respond(event("b")).hang()
     began = anyio.current_time()
-    async with make(script, breaker=breaker) as stream:
+    async with make(script, breaker=breaker, **options) as stream:
         await anext(stream)
     return anyio.current_time() - began
 
@@ -372,6 +399,17 @@ async def test_a_probe_that_is_refused_for_itself_gives_its_place_to_the_next(sc
     assert await waits(script, breaker) == 0
 
 
+@one_loop
+async def test_a_probe_that_is_led_elsewhere_gives_its_place_to_the_next(script, breaker):
+    """What a `resume` function leads to another origin tells of that one."""
+    await due(script, breaker)
+    script.respond(event("a", id="1")).hang()
+    elsewhere = {"last_event_id": "0", "resume": lambda *_: Resume(url="https://other/stream")}
+    async with make(script, breaker=breaker, **elsewhere) as stream:
+        await anext(stream)
+        assert await waits(script, breaker) == 0
+
+
 async def test_a_probe_without_timeouts_keeps_others_waiting_for_so_long(script, breaker):
     """R196: a server that swallows requests cannot hold the place for ever."""
     await due(script, breaker)
@@ -420,7 +458,9 @@ async def test_a_probe_that_hears_nothing_closes_it_when_it_has_held(script, bre
     async with make(script, breaker=breaker, stall_timeout=None) as quiet, anyio.create_task_group() as group:
         group.start_soon(anext, quiet)
         await anyio.sleep(1)
-        assert 4 <= await waits(script, breaker) <= 4 + 3
+        record = Record()
+        assert 4 <= await waits(script, breaker, on_state_change=record) <= 4 + 3
+        assert [change.reason for change in record.changes].count(Reason.CIRCUIT) == 1
         group.cancel_scope.cancel()
 
 
@@ -466,8 +506,9 @@ def test_a_stream_takes_nothing_else():
 # --- Shared
 
 
-def test_it_outlives_an_event_loop():
+def test_it_outlives_an_event_loop(monkeypatch):
     """Clocks of event loops begin where they like; what one has opened is open, for as long, in the next."""
+    monkeypatch.setattr(shell, "time", SimpleNamespace(monotonic=lambda: 5.0))
     breaker = CircuitBreaker(failures=LIMIT)
 
     async def opens():
@@ -476,7 +517,9 @@ def test_it_outlives_an_event_loop():
 
     run_in_virtual_time(opens)
     for backend in ("asyncio", "trio"):
-        assert 29 < run_in_virtual_time(waits, Script(), breaker, backend=backend) <= 33
+        assert (
+            31 <= run_in_virtual_time(waits, Script(), breaker, backend=backend) <= 34
+        )  # opened a second ago
         run_in_virtual_time(opens, backend=backend)
 
 

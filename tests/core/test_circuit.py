@@ -38,7 +38,8 @@ def test_a_proven_connection_ends_the_row():
     circuit = Circuit(2, 30.0)
     circuit.failed(1, 0.0)
     circuit.opened(2, 0.0, settle_after=SETTLE)
-    circuit.proved(2, 1.0)
+    circuit.opened(3, 0.0, settle_after=SETTLE)
+    circuit.proved(3, 1.0)
     circuit.failed(1, 2.0)
     assert circuit.state(2.0) is CLOSED
 
