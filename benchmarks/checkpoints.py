@@ -1,9 +1,10 @@
 """
 What a checkpoint costs: events a second from one server over a socket, in turns within one run.
 
-    python -m benchmarks.checkpoints           five turns of each
+    python -m benchmarks.checkpoints               five turns of each
+    python -m benchmarks.checkpoints --handler 10  with a handler that works for so many microseconds
 
-The consumer does nothing with an event, so the figures are the least favourable ones: a handler makes them alike.
+A consumer that does nothing with an event gives the least favourable figures: a handler makes them alike.
 """
 
 from __future__ import annotations
@@ -23,17 +24,21 @@ from resilient_sse.checkpoints import MemoryCheckpoint, SQLiteCheckpoint
 EVENTS = 20_000
 
 
-async def consumed(url: str, **options: Any) -> float:
+async def consumed(url: str, handler: float, **options: Any) -> float:
     began = time.perf_counter()
     count = 0
     async with ResilientStream(url, on_eof="complete", **options) as stream:
         async for _ in stream:
             count += 1
+            if handler:
+                done = time.perf_counter() + handler
+                while time.perf_counter() < done:
+                    pass
     assert count == EVENTS
     return EVENTS / (time.perf_counter() - began)
 
 
-async def main(turns: int, directory: Path) -> None:
+async def main(turns: int, handler: float, directory: Path) -> None:
     async with serving(EVENTS) as url:
         ways: dict[str, dict[str, Any]] = {
             "no checkpoint": {},
@@ -46,7 +51,7 @@ async def main(turns: int, directory: Path) -> None:
         for turn in range(turns):
             for name, options in ways.items():
                 given = options | ({"checkpoint_key": f"turn {turn}"} if options else {})
-                rates[name].append(await consumed(url, **given))
+                rates[name].append(await consumed(url, handler, **given))
     base = statistics.median(rates["no checkpoint"])
     for name, values in rates.items():
         middle = statistics.median(values)
@@ -59,5 +64,7 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--handler", type=float, default=0.0, metavar="MICROSECONDS")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        asyncio.run(main(parser.parse_args().turns, Path(place)))
+        asyncio.run(main(options.turns, options.handler / 1e6, Path(place)))

@@ -8,6 +8,7 @@ async for event in ResilientStream("https://host/stream"):
 """
 
 from resilient_sse._core.backoff import Backoff, Delays
+from resilient_sse._core.circuit import CircuitState
 from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.errors import (
@@ -51,6 +52,7 @@ from resilient_sse._core.stats import StreamHealth, StreamStats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from resilient_sse._client.breaker import CircuitBreaker
     from resilient_sse._client.callbacks import GapCallback, StateCallback
     from resilient_sse._client.checkpointing import Ack, Start
     from resilient_sse._client.payloads import OnInvalid
@@ -73,6 +75,8 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "CheckpointStore",
+    "CircuitBreaker",
+    "CircuitState",
     "Classify",
     "Client",
     "Closed",
@@ -126,8 +130,8 @@ __all__ = [
 
 
 _ON_DEMAND = {
-    *("Ack", "Auth", "Client", "Content", "GapCallback", "HeaderValues", "OnInvalid", "ParamValues"),
-    *("ResilientStream", "Resume", "ResumeFunction", "Start", "StateCallback"),
+    *("Ack", "Auth", "CircuitBreaker", "Client", "Content", "GapCallback", "HeaderValues", "OnInvalid"),
+    *("ParamValues", "ResilientStream", "Resume", "ResumeFunction", "Start", "StateCallback"),
 }
 
 if not TYPE_CHECKING:  # type checkers know both names from above, and a misspelt one must not pass

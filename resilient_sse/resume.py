@@ -124,7 +124,8 @@ def response(
     def cursor(item: ServerSentEvent) -> str | None:
         body = _object(item)
         known, number = item.last_event_id.rpartition("/")[0], _text(body.get(field))
-        name = cast("dict[str, Any]", body.get(within) or {}).get("id", known)
+        made = body.get(within)
+        name = cast("dict[str, Any]", made).get("id", known) if isinstance(made, dict) else known
         return f"{name}/{number}" if name and number else None
 
     def resume(position: str | None, _answer: Opened | None) -> Resume | None:
@@ -249,7 +250,7 @@ def _object(item: ServerSentEvent) -> dict[str, Any]:
     """Return the JSON object of an event; what is none, such as a sentinel, has no position."""
     try:
         value = item.json()
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of brackets nested too deep
         return {}
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 

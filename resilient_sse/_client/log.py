@@ -26,7 +26,7 @@ logger.addHandler(logging.NullHandler())
 _QUIET_SECONDS = 300.0
 
 # Ends of a connection that belong to normal operation: servers and proxies rotate streams by design.
-_ROUTINE = frozenset({Reason.EOF, Reason.AGE, Reason.RESTART, Reason.GAP})
+_ROUTINE = frozenset({Reason.EOF, Reason.AGE, Reason.RESTART, Reason.GAP, Reason.CIRCUIT})
 
 
 def redacted(url: str) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from anyio.lowlevel import EventLoopToken
 
+    from resilient_sse._client.breaker import Gate
     from resilient_sse._client.callbacks import Callbacks
     from resilient_sse._client.checkpointing import Position
     from resilient_sse._client.request import PreparedRequest, RequestTemplate
@@ -62,7 +63,10 @@ class Pump:
         transport: Transport,
         callbacks: Callbacks,
         position: Position | None,
+        *,
+        gate: Gate | None,
     ) -> None:
+        self._gate = gate
         self._session = session
         self._request = request
         self._transport = transport
@@ -153,6 +157,8 @@ class Pump:
                     if self._position is not None:
                         await self._position.passed(session.delivery.last_event_id, now=self._clock())
                         self._read_at = None  # the time of a save is the program's own
+                    if self._gate is not None:
+                        self._gate.judge(session, self._clock())
                     if await self._read(connection):
                         await self._stay(connection)
                 else:
@@ -328,6 +334,8 @@ class Pump:
     def abandon(self) -> None:
         """Have the connection closed by the event loop: nobody is left who could wait for it."""
         self._transport.forget()
+        if self._gate is not None:
+            self._gate.ended()
         if self.connection is not None:
             self.connection.abandon()
 
@@ -338,6 +346,9 @@ class Pump:
 
     async def _end(self) -> None:
         session = self._session
+        if self._gate is not None:
+            self._gate.judge(session, anyio.current_time())
+            self._gate.ended()
         try:
             await self._drop()
         finally:
@@ -413,6 +424,9 @@ class Pump:
             self._end_attempts()
             return
         await self._pause()
+        gate = self._gate
+        if gate is not None and not self._transport.is_asking:
+            await self._pass(gate)
         if self.closing:
             return
         self._restart = False
@@ -422,6 +436,9 @@ class Pump:
         try:
             opened = await self._open()
         except Exception as exc:  # noqa: BLE001 - the caller's own functions raise what they like; it is raised below
+            if gate is not None:
+                asked = self._prepared is not None and self._prepared.at_home
+                gate.ended(exc if asked else None)
             if isinstance(exc, ResilientSSEError):
                 session.refused(exc, now=anyio.current_time(), wall=datetime.now(UTC))
             else:
@@ -434,6 +451,8 @@ class Pump:
         except BaseException as exc:
             if self._transport.is_asking:
                 raise  # and the next call goes on waiting
+            if gate is not None:
+                gate.ended()
             # Told to the session when the stream is asked again.
             self._was_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
             self._cut_attempts += self._was_cancelled
@@ -442,6 +461,8 @@ class Pump:
             session.attempted(anyio.current_time())
             raise
         if opened is None:
+            if gate is not None:
+                gate.ended()
             if not self.closing:
                 await self._interrupted()
             return
@@ -461,6 +482,20 @@ class Pump:
             url=connection.url,
             lossy=request.lossy,
         )
+        if gate is not None and request.at_home:
+            gate.opened(session.outage.pacing.settle_after)
+        elif gate is not None:
+            gate.ended()
+
+    async def _pass(self, gate: Gate) -> None:
+        """Wait until the circuit breaker lets the stream through; `restart` ends this wait as any other."""
+        session, forced = self._session, False
+        while not self.closing and (left := gate.wait(forced=forced)):
+            session.held_back(left, anyio.current_time())
+            due = session.resume_at
+            await self._announce()
+            await self._pause()
+            forced = session.resume_at < due
 
     def _end_attempts(self) -> None:
         if self._attempts is not None:
@@ -505,10 +540,15 @@ class Pump:
                 await connection.source.end()
 
     async def _lose(self, error: ResilientSSEError) -> None:
+        gate = self._gate
+        if gate is not None:
+            gate.judge(self._session, anyio.current_time())
         try:
             await self._drop()
         finally:  # cancelled or not, the connection is gone, and the session must know
             self._session.lost(error, now=anyio.current_time(), wall=datetime.now(UTC))
+            if gate is not None and gate.unproven:  # an answer that ended well begins no outage
+                gate.ended(None if self._session.outage.began_at is None else error)
             if self._session.oddity:
                 self._callbacks.odd(self._session.oddity)
                 self._session.oddity = ""

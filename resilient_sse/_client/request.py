@@ -22,6 +22,7 @@ __all__ = [
     "RequestTemplate",
     "Resume",
     "ResumeFunction",
+    "origin",
 ]
 
 HeaderValues: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -228,7 +229,7 @@ class RequestTemplate:
             content=content,
             cursor=None if lossy or change.lossy else change.last_event_id or cursor,
             last_event_id=change.last_event_id,
-            at_home=change.url is None or _origin(url) == _origin(self.url),
+            at_home=change.url is None or origin(url) == origin(self.url),
             lossy=lossy or change.lossy,
         )
 
@@ -262,9 +263,12 @@ class RequestTemplate:
         return content.encode() if isinstance(content, str) else content
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
+def origin(url: str) -> str:
+    """Return scheme, host and port, which is always written."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
 
 
 def _merged(url: str, params: list[tuple[str, str]]) -> str:

@@ -12,6 +12,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.arguments import explained
+from resilient_sse._client.breaker import CircuitBreaker, gate
 from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback, check_observers
 from resilient_sse._client.checkpointing import Ack, Start, position_in
 from resilient_sse._client.checkpointing import checkpoint_key as default_key
@@ -27,6 +28,7 @@ from resilient_sse._client.request import (
 )
 from resilient_sse._client.transport import Transport, check_client, check_url
 from resilient_sse._core.backoff import Backoff, Delays
+from resilient_sse._core.checks import check
 from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.events import Activity, ServerSentEvent
@@ -114,6 +116,7 @@ class Arguments(Generic[Item_co]):
         max_retries: int | None = 5,
         max_server_delay: float = 60.0,
         classify: Classify | None = None,
+        breaker: CircuitBreaker | None = None,
         # stream
         dedup: Dedup = "auto",
         dedup_window: int = 1000,
@@ -146,6 +149,8 @@ class Arguments(Generic[Item_co]):
         )
         parsed = check_url(url)
         check_client(client, auth, uds)
+        if breaker is not None:
+            check("breaker", breaker, CircuitBreaker, "a CircuitBreaker or None")
         options = StreamOptions(
             last_event_id=last_event_id,
             cursor=cursor,
@@ -211,7 +216,8 @@ class Arguments(Generic[Item_co]):
             header_timeout=stall_timeout,
             waiting_after=options.notice,
         )
-        self._pump = Pump(self._session, request, transport, self._callbacks, self._position)
+        way = None if breaker is None else gate(breaker, url, _RANDOM.random)
+        self._pump = Pump(self._session, request, transport, self._callbacks, self._position, gate=way)
 
 
 class ResilientStream(Arguments[Item_co]):
@@ -259,6 +265,7 @@ class ResilientStream(Arguments[Item_co]):
         max_retries: How many attempts may fail in a row after the first; `None` for no limit.
         max_server_delay: The most that `retry:` and `Retry-After` are heeded.
         classify: Decides about a failure; what it returns `None` for is decided by default.
+        breaker: Shared by streams, it keeps them from a server that is down: one of them tries, the others wait.
         dedup: `"auto"` drops a known id with known content on connections that resumed, and on others where ids
             have done nothing but rise; never again once an id came twice on one connection with other content.
             `"always"` drops every known one, `"replay"` only on connections that resumed, `"off"` none.

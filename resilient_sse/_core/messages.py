@@ -22,6 +22,7 @@ DEFAULT_MESSAGES: Mapping[str, str] = MappingProxyType(
         "waiting_retry_unlimited": "Waiting for server response... (retry {attempt})",
         "lost": "Connection lost - attempting to reconnect...",
         "reconnecting": "Reconnecting (attempt {attempt})...",
+        "unavailable": "Server unavailable - waiting to reconnect...",
         "restored": "Connection restored - resuming stream...",
         "complete": "Response complete",
         "closed": "Stream closed",
@@ -47,6 +48,8 @@ def message_key(change: StateChange) -> str:
             if change.attempt == 0:
                 return "waiting"
             return "waiting_retry" if change.max_retries is not None else "waiting_retry_unlimited"
+        case StreamState.RECONNECTING if change.reason is Reason.CIRCUIT:
+            return "unavailable"
         case StreamState.RECONNECTING:
             return "lost" if change.was_up else "reconnecting"
         case StreamState.CLOSED:

@@ -253,6 +253,13 @@ def default_verdict(error: ResilientSSEError, *, proven: bool, fresh_credentials
     return Verdict.RETRY if passes else Verdict.RAISE
 
 
+def is_of_the_server(error: Exception) -> bool:
+    """Whether a failure is retried for any stream, and so tells that the server is unwell: no 403, nor a 404."""
+    if not isinstance(error, ResilientSSEError) or reason_of(error) is Reason.GAP:
+        return False
+    return default_verdict(error, proven=False, fresh_credentials=False) is Verdict.RETRY
+
+
 def is_for_a_moment(error: BadStatusError) -> bool:
     """Whether the status says that asking again later may help, or a `Retry-After` beside it does."""
     status = error.status

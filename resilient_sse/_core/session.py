@@ -71,6 +71,7 @@ _UP_LOSSES = _WANTED | {
 _FAILED_OPENINGS = frozenset(
     {Reason.CONNECT, Reason.RESET, Reason.STATUS, Reason.SERVER, Reason.CONTENT_TYPE, Reason.PROTOCOL}
 )
+_HELD = frozenset({Reason.RESTART, Reason.CIRCUIT})
 _GIVING_UP = _FAILED_OPENINGS | {Reason.RETRIES, Reason.RESTART}
 _OPENED = frozenset({Reason.OPENED})
 _SILENT = frozenset({Reason.STALL})
@@ -80,7 +81,7 @@ TRANSITIONS: Mapping[tuple[StreamState, StreamState], frozenset[Reason]] = Mappi
     {
         (_CONNECTING, _CONNECTED): _OPENED,
         (_CONNECTING, _WAITING): _SILENT,
-        (_CONNECTING, _RECONNECTING): _FAILED_OPENINGS | {Reason.RESTART},
+        (_CONNECTING, _RECONNECTING): _FAILED_OPENINGS | _HELD,
         (_CONNECTING, _ERROR): _GIVING_UP,
         (_CONNECTING, _CLOSED): _ENDINGS,
         (_CONNECTED, _WAITING): _SILENT,
@@ -88,17 +89,17 @@ TRANSITIONS: Mapping[tuple[StreamState, StreamState], frozenset[Reason]] = Mappi
         (_CONNECTED, _ERROR): _UP_LOSSES | {Reason.RETRIES},
         (_CONNECTED, _CLOSED): _ENDINGS,
         (_WAITING, _CONNECTED): _OPENED,
-        (_WAITING, _RECONNECTING): _UP_LOSSES | _FAILED_OPENINGS,
+        (_WAITING, _RECONNECTING): _UP_LOSSES | _FAILED_OPENINGS | _HELD,
         (_WAITING, _ERROR): _UP_LOSSES | _GIVING_UP,
         (_WAITING, _CLOSED): _ENDINGS,
         (_RECONNECTING, _CONNECTED): _OPENED,
         (_RECONNECTING, _WAITING): _SILENT,
-        (_RECONNECTING, _RECONNECTING): _FAILED_OPENINGS | {Reason.RESTART},
+        (_RECONNECTING, _RECONNECTING): _FAILED_OPENINGS | _HELD,
         (_RECONNECTING, _ERROR): _GIVING_UP,
         (_RECONNECTING, _CLOSED): _ENDINGS,
         (_ERROR, _CONNECTED): _OPENED,
         (_ERROR, _WAITING): _SILENT,
-        (_ERROR, _RECONNECTING): _FAILED_OPENINGS | {Reason.RESTART},
+        (_ERROR, _RECONNECTING): _FAILED_OPENINGS | _HELD,
         (_ERROR, _ERROR): _GIVING_UP,
         (_ERROR, _CLOSED): _ENDINGS,
     }
@@ -383,6 +384,12 @@ class Session:
         delay = self.outage.pacing.delay(1) if self.outage.asked_again(now) else 0.0
         self.resume_at = min(self.resume_at, now + delay)
 
+    def held_back(self, delay: float, now: float) -> None:
+        """Record that the circuit breaker delays the next attempt by so many seconds, and tell it once."""
+        self.resume_at = now + delay
+        if self._reason is not Reason.CIRCUIT:
+            self._move(_RECONNECTING, Reason.CIRCUIT, now, attempt=max(self.outage.attempt, 1), delay=delay)
+
     def unresumable(self) -> None:
         """Report that the program has cut a connection without a cursor: what was on its way is lost."""
         self._report(Gap(kind="unresumable"))
@@ -494,6 +501,10 @@ class Session:
         if in_vain:
             sequence.release()
         return in_vain
+
+    def is_proven(self, now: float) -> bool:
+        """Return whether the connection has brought something new, or has held for so long that it is well."""
+        return self._current.proved or self._has_settled(now)
 
     def _has_settled(self, now: float) -> bool:
         """Return whether the connection has held so long that it is well, and will not replay any more."""

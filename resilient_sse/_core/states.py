@@ -56,6 +56,8 @@ class Reason(Enum):
     """The connection reached its maximum age."""
     GAP = "gap"
     """Numbered events are missing, and the server is asked for them again."""
+    CIRCUIT = "circuit"
+    """The circuit breaker is open: the next attempt waits, although it is due."""
     COMPLETE = "complete"
     """The stream reached its end: `until`, `on_eof="complete"`, status 204, or `Verdict.STOP`."""
     CLOSED = "closed"

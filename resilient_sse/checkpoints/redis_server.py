@@ -12,7 +12,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, stop_never, wait_random_exponential
 
-from resilient_sse._client.backends import in_thread, on_asyncio
+from resilient_sse._client.backends import hold, in_thread, on_asyncio
 from resilient_sse._client.log import logger
 from resilient_sse._core.checks import check_seconds
 
@@ -64,6 +64,7 @@ class RedisServer:
             redis.ReadOnlyError,
             redis.exceptions.ClusterDownError,
             redis.exceptions.MasterDownError,
+            redis.exceptions.NoScriptError,  # it restarted within a pipeline, which loads its scripts once
             OSError,
         )
         self._lasting = redis.AuthenticationError
@@ -105,9 +106,14 @@ class RedisServer:
         if not self._asyncio:
             return await in_thread(command)
         await checkpoint_if_cancelled()  # which a loop around this would not find otherwise
-        with anyio.CancelScope(shield=True):  # as a thread would: what was sent may be done
+
+        async def ask() -> Any:  # noqa: ANN401
             answer = command()
             return await answer if inspect.isawaitable(answer) else answer
+
+        # As a thread would: what was sent may be done, and a pipeline that is cancelled keeps its connection.
+        with anyio.CancelScope(shield=True):
+            return await hold(ask(), lambda: True)
 
     def _check(self, answer: Any) -> None:  # noqa: ANN401
         """Raise what passes, if it is among the answers to a pipeline."""

@@ -50,8 +50,8 @@ def grafana_dashboard(labels: Sequence[str] = ()) -> str:
         "editable": True,
         "graphTooltip": 1,
         "refresh": "30s",
-        "timezone": "browser",
         "time": {"from": "now-6h", "to": "now"},
+        "timezone": "browser",
         "templating": {
             "list": [
                 {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source"},
@@ -138,7 +138,7 @@ def _details(selector: str) -> list[_Panel]:
         "streams started": scope.rise(catalogue.STREAMS_STARTED),
         "failed attempts": scope.rise(catalogue.FAILED_ATTEMPTS),
     }
-    timeline = {**_shown("single", "none"), "showValue": "auto", "rowHeight": 0.9, "mergeValues": True}
+    timeline = {"showValue": "auto", "rowHeight": 0.9, "mergeValues": True, **_shown("single", "none")}
     filled: _Panel = {"fillOpacity": 70, "lineWidth": 0}
     present = ("transparent", None), ("blue", 1)
     by_reason, by_category = by("reason", catalogue.RECONNECTS), by("category", catalogue.USER_VISIBLE_ERRORS)
@@ -163,9 +163,14 @@ def _curves(
     title: str, unit: str, queries: Mapping[str, str], lines: _Lines = (), *, stacked: bool = False
 ) -> _Panel:
     """Return curves over time, with dashed lines at the thresholds."""
-    custom: _Panel = {"drawStyle": "line", "lineWidth": 1, "showPoints": "auto"}
-    custom |= {"fillOpacity": 25 if stacked else 5, "thresholdsStyle": {"mode": "dashed" if lines else "off"}}
+    custom: _Panel = {
+        "drawStyle": "line",
+        "lineWidth": 1,
+        "fillOpacity": 25 if stacked else 5,
+        "showPoints": "auto",
+    }
     custom["stacking"] = {"mode": "normal" if stacked else "none", "group": "A"}
+    custom["thresholdsStyle"] = {"mode": "dashed" if lines else "off"}
     return _panel("timeseries", title, unit, queries, lines or (_GREEN,), _shown("multi", "desc"), custom)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 import anyio
 
 from resilient_sse._core.checks import check_choice, check_count, check_seconds
+from resilient_sse._core.cursor import usable_as_cursor
 from resilient_sse._core.events import Gap, ServerSentEvent
 from resilient_sse._core.wire import event as wire_event
 
@@ -107,6 +108,7 @@ class Broadcast:
         self._ring: deque[tuple[str, bytes]] = deque()  # id and block
         self._bytes = 0
         self._next = 0  # the number of the event that comes next
+        self._uncounted = 0  # what lies before this number has a gap of the upstream among it
         self._numbers: dict[str, int] = {}  # of the events with these ids, the newest last
         self._ambiguous = False
         self._epoch = f"{random.getrandbits(40):x}"
@@ -139,15 +141,17 @@ class Broadcast:
         """
         Send an event to all, and return the id it is sent with.
 
-        That is its own, unless it has none: then one is made, since a browser resumes by id.  Once an id has come
-        again, ids do not name events here, and all are made.
+        That is its own, unless it has none, or one that would not come back unchanged in a header: then one is
+        made, since a browser resumes by id.  Once an id has come again, ids do not name events here, and all are
+        made.
 
         Raises:
-            ValueError: *event* cannot be written: its id or type contains a line end.
+            ValueError: *event* cannot be written: its type contains a line end.
         """
         sent_id = event.id
         self._ambiguous = self._ambiguous or sent_id in self._numbers
-        if self._ambiguous or not sent_id:
+        # Browsers send UTF-8, which frameworks read as Latin-1; servers refuse control characters for good.
+        if self._ambiguous or not (sent_id and sent_id.isascii() and usable_as_cursor(sent_id)):
             sent_id = f"{self._epoch}.{self._next}"
         kind = None if event.event == "message" else event.event
         block = wire_event(event.data, id=sent_id, event=kind)
@@ -156,7 +160,10 @@ class Broadcast:
         self._next += 1
         self._bytes += len(block)
         while len(self._ring) > self._history or (len(self._ring) > 1 and self._bytes > self._history_bytes):
-            self._bytes -= len(self._ring.popleft()[1])
+            _, dropped = self._ring.popleft()
+            self._bytes -= len(dropped)
+            if dropped.startswith(b"event: %s\n" % _GAP.encode()):
+                self._uncounted = self._next - len(self._ring)
         if len(self._numbers) > self._history + _IDS:
             del self._numbers[next(iter(self._numbers))]
         self._wake()
@@ -220,7 +227,8 @@ class Broadcast:
         blocks: list[bytes] = []
         size, oldest = 0, self._next - len(self._ring)
         if reader.position < oldest:
-            first, missing = self._ring[0][0], oldest - reader.position
+            first = self._ring[0][0]
+            missing = oldest - reader.position if reader.position >= self._uncounted else None
             gap = Gap(kind="hole", after_id=reader.last_event_id, before_id=first, missing=missing)
             blocks.append(_lost(gap))
             reader.position = oldest

@@ -59,12 +59,7 @@ class Child:
         self._lines = BufferedByteReceiveStream(cast("ByteReceiveStream", process.stdout))
 
     async def send(self, line: str) -> None:
-        """
-        Send a line of text.
-
-        Raises:
-            ChildError: The process is gone.
-        """
+        """Send a line of text; `ChildError` if the process is gone."""
         try:
             await self._input.send(f"{line}\n".encode())
         except _GONE as error:

@@ -178,6 +178,8 @@ def _shortened(text: str) -> str:
     return shown if len(shown) <= _SHOWN_DATA else f"{shown[:_SHOWN_DATA]}... ({len(text)} characters)"
 
 
+# --- Assertions
+
 _NAMED = 10
 """How many ids a message names."""
 
@@ -299,7 +301,15 @@ def assert_reconnected(
     """
     __tracebackhide__ = True
     wanted = None if reason is None else Reason(reason)
-    reasons = _mended(recorder.changes)
+    reasons: list[Reason] = []  # how each outage began that ended with a connection
+    began: Reason | None = None
+    for change in recorder.changes:
+        if change.new is StreamState.RECONNECTING:
+            began = began or change.reason
+        else:
+            if change.new is StreamState.CONNECTED and began is not None:
+                reasons.append(began)
+            began = None
     count = len(reasons) if wanted is None else reasons.count(wanted)
     if count == times or (times is None and count):
         return
@@ -362,20 +372,6 @@ def _number(event: ServerSentEvent) -> int:
         return int(event.id or "")
     except ValueError:
         raise ValueError(f"the id {event.id!r} is no number: pass key=") from None
-
-
-def _mended(changes: Sequence[StateChange]) -> list[Reason]:
-    """Return how each outage began that ended with a connection."""
-    reasons: list[Reason] = []
-    began: Reason | None = None
-    for change in changes:
-        if change.new is StreamState.RECONNECTING:
-            began = began or change.reason
-        else:
-            if change.new is StreamState.CONNECTED and began is not None:
-                reasons.append(began)
-            began = None
-    return reasons
 
 
 def _matches(got: Sequence[str], expected: Sequence[str | EllipsisType]) -> bool:

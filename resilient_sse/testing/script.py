@@ -612,12 +612,7 @@ class Script:
         self._check(not self._steps, "steps that no request came for:", map(_described, self._steps))
 
     def closed_all(self) -> None:
-        """
-        Check that the client has closed every response.
-
-        Raises:
-            AssertionError: Some are open.
-        """
+        """Check that the client has closed every response; `AssertionError` if some are open."""
         self._check(not self._open, "connections left open:", (connection.name for connection in self._open))
 
     # --- The inside

@@ -70,8 +70,10 @@ class Watch(trio.abc.Instrument):
             self._jumps = 0  # what cleans up may take its time as well
             self._fail(endless(self.clock.current_time(), _places()))
         elif statistics.seconds_to_next_deadline == math.inf:
-            sockets = _waiting(statistics.io_statistics)
-            self._wait_for_others(math.inf if sockets else clock.STRANGER_PATIENCE)
+            io = statistics.io_statistics
+            waiting = sum(int(getattr(io, name)) for name in dir(io) if name.startswith("tasks_waiting"))
+            # One is trio's own.
+            self._wait_for_others(math.inf if waiting > 1 else clock.STRANGER_PATIENCE)
 
     def _wait_for_others(self, patience: float) -> None:
         """Really wait, for a socket or a thread that nobody here knows of, before all is called stuck."""
@@ -101,12 +103,6 @@ class Watch(trio.abc.Instrument):
                 abort(raise_error)
                 return
         self._hold(math.inf)  # nobody can be told; at least do not spin
-
-
-def _waiting(statistics: object) -> int:
-    """Count the tasks that wait for a socket, without trio's own."""
-    names = [name for name in dir(statistics) if name.startswith("tasks_waiting")]
-    return sum(int(getattr(statistics, name)) for name in names) - 1
 
 
 def _places() -> tuple[str, ...]:

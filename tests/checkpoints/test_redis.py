@@ -232,3 +232,42 @@ async def test_a_slow_save_that_is_cancelled(own, tmp_path, monkeypatch, kind):
             with pytest.raises(asyncio.CancelledError):
                 await task
         await stream.commit(second)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("done", [False, True], ids=["before it was done", "behind it"])
+async def test_a_save_that_is_cut_off(own, done):
+    """A client for asyncio obeys `Task.cancel` at once; the next save is no conflict (P21)."""
+    client = redis.asyncio.Redis.from_url(own.url)
+    store = RedisCheckpoint(client)
+    save, waits = store._save, asyncio.Event()
+
+    async def cut(**call):
+        if done:
+            await save(**call)
+        waits.set()
+        return await (asyncio.Event().wait() if done else save(**call))
+
+    script = Script()
+    script.respond(event("1", id="1"), event("2", id="2")).hang()
+    async with ResilientStream(
+        "http://test/", checkpoint=store, ack="manual", client=script.client()
+    ) as stream:
+        first, second = await anext(stream), await anext(stream)
+        if not done:
+            own.client.client_pause(60_000, all=False)  # what writes waits, what reads does not
+        store._save = cut
+        task = asyncio.create_task(stream.commit(first))
+        await waits.wait()
+        for _ in range(0 if done else 2000):
+            if own.client.info("clients")["blocked_clients"]:
+                break
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        store._save = save
+        own.client.client_unpause()
+        await stream.commit(second)
+    assert (await store.load("http://test/")).last_event_id == "2"
+    await client.aclose()

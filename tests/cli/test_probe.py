@@ -14,6 +14,7 @@ import pytest
 
 from resilient_sse._core.errors import HandshakeError
 from resilient_sse.cli.exits import Exit
+from resilient_sse.cli.probe import _figures
 from resilient_sse.cli.probe.asking import Probe
 from resilient_sse.cli.probe.checks import check_all
 from resilient_sse.cli.probe.resuming import Way, compare
@@ -242,6 +243,29 @@ async def test_a_post_that_says_where_its_answer_is(script):
     asked = [(request.method, request.url, request.last_event_id) for request in script.requests]
     assert asked == [("POST", URL, None), ("GET", "https://host/runs/1", "3")]
     assert said(found, "resume")[1].startswith("by resume.location(): 3 of 3")
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "file:///etc/passwd", "http://host:99999/"])
+async def test_an_address_that_is_none(script, location):
+    """What else was found is told all the same, and the other ways to resume are tried."""
+    request = {"method": "POST", "content": b"{}"}
+    found = await examined(script, serving(headers={"Location": location}), request)
+    verdict, told = said(found, "resume")
+    assert (verdict, told[:23]) == ("fail", "by resume.location(): r")
+    assert _figures(found)["headers"]["location"] == "..."
+    found = await examined(script, serving(headers={"Location": location}), request, again=True)
+    assert said(found, "resume") == (
+        "ok", "by the header Last-Event-ID: 3 of 3 events came again, in order"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "body", ['{"sequence_number": %s, "response": "x"}', '{"sequence_number": %s, "x": ' + "[" * 200_000]
+)
+async def test_data_that_only_resembles_a_dialect(script, body):
+    """What a preset cannot read, a string for an object or brackets without end, has no position in it."""
+    found = await examined(script, serving(events=[(name, body % name) for name, _ in EVENTS]))
+    assert said(found, "resume")[1].startswith("by the header Last-Event-ID: 3 of 3")
 
 
 async def test_a_refused_resume(script):

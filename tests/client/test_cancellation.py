@@ -26,7 +26,6 @@ from resilient_sse.testing import Refusal, Reply, Script, comment, event, pause,
 from tests.client.support import (
     STREAM_HEAD,
     Loopback,
-    Record,
     Store,
     chunked,
     drain,
@@ -339,11 +338,10 @@ async def test_restarts_are_no_sign_of_a_server_that_cannot_resume(script):
 
 
 @pytest.mark.parametrize("at", [0.5, 5, 11.5, 14], ids=["connecting", "reading", "between", "reconnecting"])
-async def test_a_stream_whose_task_was_just_cancelled_can_be_closed(script, at):
+async def test_a_stream_whose_task_was_just_cancelled_can_be_closed(script, at, record):
     """`aclose()` right behind the cancellation of the loop ends the stream for good, and tells so (P15)."""
     script.respond(*numbered(1), pause(10), after=1).drop()
     script.respond(after=100).hang()
-    record = Record()
     stream = make(script, on_state_change=record, backoff=Backoff(initial=2, jitter=0))
     async with anyio.create_task_group() as group:
         group.start_soon(drain, stream)
@@ -408,11 +406,10 @@ async def test_a_restart_is_no_failed_attempt(script):
     assert isinstance(caught.value.__cause__, ConnectionLostError)
 
 
-async def test_record_is_kept(script):
+async def test_record_is_kept(script, record):
     """A cut read is announced as a restart."""
     script.respond(*numbered(1)).hang()
     script.respond(*numbered(2)).hang()
-    record = Record()
     async with make(script, on_state_change=record) as stream:
         await anext(stream)
         with anyio.move_on_after(10):
@@ -479,10 +476,9 @@ def test_a_wait_is_not_measured_on_two_clocks():
     assert run_in_virtual_time(go_on) <= 5
 
 
-async def test_whoever_closes_comes_back_to_a_closed_connection(script):
+async def test_whoever_closes_comes_back_to_a_closed_connection(script, record):
     """Two tasks close one stream, whose connection takes a second to close: both wait for it (P15)."""
     script.respond(*numbered(1), close_takes=1).hang()
-    record = Record()
     stream = make(script, on_state_change=record)
     await anext(stream)
     live = []
@@ -498,9 +494,8 @@ async def test_whoever_closes_comes_back_to_a_closed_connection(script):
     assert record.path.count("closed") == 1
 
 
-def test_a_goodbye_whose_task_is_cancelled_reaches_everybody():
+def test_a_goodbye_whose_task_is_cancelled_reaches_everybody(record):
     """`Task.cancel` in the first of two goodbyes: the second hears of the end all the same (P15)."""
-    record = Record()
 
     async def leave() -> None:
         script = Script()
@@ -523,9 +518,8 @@ def test_a_goodbye_whose_task_is_cancelled_reaches_everybody():
     assert record.path.count("closed") == 1
 
 
-def test_a_cancelled_closing_tells_of_the_end():
+def test_a_cancelled_closing_tells_of_the_end(record):
     """`Task.cancel` while the connection is being closed: the end is told all the same, and once (3.7)."""
-    record = Record()
 
     async def leave() -> None:
         script = Script()

@@ -21,19 +21,17 @@ async def consume(stream, count, *, fails=False):
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["one read", "a read each"])
-async def test_so_many_events(script, at_once):
+async def test_so_many_events(script, at_once, store):
     """Every third is saved, and the last at the end of the block (P21, P55)."""
     events = numbered(*range(1, 9))
     script.respond(b"".join(events) if at_once else events[0], *([] if at_once else events[1:])).hang()
-    store = Store()
     assert await consume(make(script, checkpoint=store, commit_every=3), 8) == [*range(1, 9)]
     assert store.saved == ["3", "6", "8"]
 
 
-async def test_a_crash(script):
+async def test_a_crash(script, store):
     """What was not saved comes again, and nothing else (P55)."""
     script.respond(*numbered(*range(1, 10))).hang()
-    store = Store()
     with pytest.raises(ZeroDivisionError):
         await consume(make(script, checkpoint=store, commit_every=3), 6, fails=True)
     assert store.saved == ["3"]
@@ -42,31 +40,28 @@ async def test_a_crash(script):
     assert script.requests[-1].last_event_id == "3"
 
 
-async def test_the_end_of_the_stream(script):
+async def test_the_end_of_the_stream(script, store):
     """It saves the rest, also without a block."""
     script.respond(*numbered(1, 2, 3, 4)).drop()
     script.respond(status=204, content_type=None)
-    store = Store()
     stream = make(script, checkpoint=store, commit_every=100)
     assert [int(taken.id) async for taken in stream] == [1, 2, 3, 4]
     assert store.saved == ["4"]
 
 
-async def test_so_many_seconds(script):
+async def test_so_many_seconds(script, store):
     """After them the next question saves."""
     events = [piece for each in numbered(*range(1, 7)) for piece in (each, pause(4))]
     script.respond(*events).hang()
-    store = Store()
     stream = make(script, checkpoint=store, commit_every=1000, commit_interval=10)
     await take(stream, 6)
     assert store.saved == ["4"]
     await stream.aclose()
 
 
-async def test_so_many_seconds_within_a_read(script):
+async def test_so_many_seconds_within_a_read(script, store):
     """Also where one read has brought all of them."""
     script.respond(b"".join(numbered(*range(1, 7)))).hang()
-    store = Store()
     stream = make(script, checkpoint=store, commit_every=1000, commit_interval=10)
     for _ in range(6):
         await anext(stream)
@@ -75,12 +70,11 @@ async def test_so_many_seconds_within_a_read(script):
     await stream.aclose()
 
 
-async def test_events_that_are_filtered(script):
+async def test_events_that_are_filtered(script, store):
     """They move the position as well, and what was processed before them is saved with it."""
     script.respond(
         *numbered(1, 2), event("x", event="other", id="3"), pause(5), event("y", event="other", id="4")
     ).hang()
-    store = Store()
     await read(script, 2, checkpoint=store, commit_every=100, events={"message"})
     assert store.saved == ["2"]
 

@@ -189,7 +189,7 @@ async def test_each_callback_has_its_own_count_in_the_log(script, caplog):
 
 
 @pytest.mark.parametrize("kind", ["sync", "async", "observer"])
-async def test_what_raises_costs_no_event_and_no_other_callback(script, kind):
+async def test_what_raises_costs_no_event_and_no_other_callback(script, kind, record):
     """Whoever fails, every event comes and the others hear everything (section 3.7)."""
     script.respond(*numbered(1)).drop()
     script.respond(*numbered(2, 4)).hang()
@@ -205,7 +205,6 @@ async def test_what_raises_costs_no_event_and_no_other_callback(script, kind):
 
     observers = [fails, others.append] if kind == "observer" else [others.append]
     callback = {"sync": fails, "async": fails_later, "observer": fails}[kind]
-    record = Record()
     stream = make(script, observers=observers, on_state_change=callback, on_gap=callback, sequence=integers)
     stream.on_state_change(record)
     async with stream:
@@ -288,11 +287,11 @@ async def test_a_callback_that_another_removes_is_not_called_any_more(script):
     assert record.path == ["connected", "closed"]
 
 
-async def test_a_callback_added_inside_another_begins_with_the_next_change(script):
+async def test_a_callback_added_inside_another_begins_with_the_next_change(script, record):
     """It does not hear of the change that is being told."""
     script.respond(*numbered(1)).drop()
     script.respond(*numbered(2)).hang()
-    stream, record = make(script), Record()
+    stream = make(script)
 
     @stream.on_state_change
     def _(change):
@@ -331,7 +330,7 @@ async def test_an_observer_is_no_callback(script):
 # --- Callbacks that act on the stream
 
 
-async def test_a_callback_may_close_the_stream(script):
+async def test_a_callback_may_close_the_stream(script, record):
     """The loop ends normally, the other callbacks hear of both changes, in order (section 3.7)."""
     script.respond(*numbered(1)).hang()
     script.expect_no_more()
@@ -341,7 +340,6 @@ async def test_a_callback_may_close_the_stream(script):
     async def _(change):
         await stream.aclose()
 
-    record = Record()
     stream.on_state_change(record)
     assert await drain(stream) == []
     assert record.path == ["connected", "closed"]
@@ -402,7 +400,7 @@ async def test_who_has_iterated_is_not_inside_a_callback_of_the_next_who_does(sc
 
 
 @pytest.mark.parametrize("who", ["callback", "observer"])
-async def test_a_callback_may_restart_the_stream(script, who):
+async def test_a_callback_may_restart_the_stream(script, who, record):
     """The connection is dropped at once, without a delay, and the stream resumes (section 1)."""
     script.respond(*numbered(1, 2)).hang()
     script.respond(*numbered(1, 2)).hang()
@@ -411,7 +409,6 @@ async def test_a_callback_may_restart_the_stream(script, who):
         if isinstance(fact, StateChange) and len(script.requests) == 1:
             stream.restart()
 
-    record = Record()
     stream = make(script, **({"observers": [restart_once]} if who == "observer" else {}))
     if who == "callback":
         stream.on_state_change(restart_once)
@@ -425,11 +422,11 @@ async def test_a_callback_may_restart_the_stream(script, who):
     ]
 
 
-async def test_a_callback_may_cancel_its_program(script):
+async def test_a_callback_may_cancel_its_program(script, record):
     """Cancellation passes; the stream can go on, and the callbacks behind hear of the change once (P15)."""
     script.respond(*numbered(1)).drop()
     script.respond(*numbered(2)).hang()
-    stream, record = make(script), Record()
+    stream = make(script)
     scope = anyio.CancelScope()
 
     @stream.on_state_change
@@ -472,10 +469,10 @@ async def test_a_callback_that_was_cancelled_is_not_called_again(script):
 
 
 @pytest.mark.parametrize("options", [{}, {"stall_on": "events"}, {"event_timeout": 35}], ids=str)
-async def test_a_slow_callback_is_not_a_silent_server(script, options):
+async def test_a_slow_callback_is_not_a_silent_server(script, options, record):
     """An hour in a callback is the program's own time: no notice, no stall (section 3.3)."""
     script.respond(pause(10), comment("ping"), pause(3595), *numbered(1)).hang()
-    stream, record = make(script, **options), Record()
+    stream = make(script, **options)
 
     @stream.on_state_change
     async def _(change):

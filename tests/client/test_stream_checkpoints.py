@@ -9,7 +9,7 @@ import pytest
 from resilient_sse import CheckpointError, ResilientStream, StreamState, integers
 from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
 from resilient_sse.testing import ReplayServer, comment, event, pause
-from tests.client.support import URL, Record, Store, drain, make, numbered, one_loop, read, take
+from tests.client.support import URL, Store, drain, make, numbered, one_loop, read, take
 
 
 async def stored_at(event_id, script, **options):
@@ -24,10 +24,9 @@ async def stored_at(event_id, script, **options):
 # --- When it moves
 
 
-async def test_an_event_is_committed_when_the_next_one_is_asked_for(script):
+async def test_an_event_is_committed_when_the_next_one_is_asked_for(script, store):
     """While the loop works on an event, the position is the one before (section 3.5)."""
     script.respond(*numbered(1, 2)).hang()
-    store = Store()
     async with make(script, checkpoint=store) as stream:
         await anext(stream)
         assert store.saved == []
@@ -35,10 +34,9 @@ async def test_an_event_is_committed_when_the_next_one_is_asked_for(script):
         assert (store.saved, stream.last_event_id) == (["1"], "2")
 
 
-async def test_asking_commits_even_if_nothing_comes(script):
+async def test_asking_commits_even_if_nothing_comes(script, store):
     """The event was processed when the next is asked for, however long that takes to arrive (section 3.5)."""
     script.respond(*numbered(1)).hang()
-    store = Store()
     async with make(script, checkpoint=store) as stream:
         await anext(stream)
         with anyio.move_on_after(1):
@@ -46,10 +44,9 @@ async def test_asking_commits_even_if_nothing_comes(script):
         assert store.position == "1"
 
 
-async def test_leaving_the_block_cleanly_commits_the_last_event(script):
+async def test_leaving_the_block_cleanly_commits_the_last_event(script, store):
     """`break` is a way to be done with an event (section 3.10)."""
     script.respond(*numbered(1, 2, 3)).hang()
-    store = Store()
     async with make(script, checkpoint=store) as stream:
         async for item in stream:
             if item.id == "2":
@@ -58,29 +55,26 @@ async def test_leaving_the_block_cleanly_commits_the_last_event(script):
     script.closed_all()
 
 
-async def test_the_end_of_the_stream_commits_the_last_event(script):
+async def test_the_end_of_the_stream_commits_the_last_event(script, store):
     """A loop that runs to its end has processed all (P19)."""
     script.respond(*numbered(1), event("", event="done", id="2")).hang()
-    store = Store()
     await drain(make(script, checkpoint=store, until="done"))
     assert store.saved == ["1", "2"]
 
 
-async def test_closing_alone_commits_nothing(script):
+async def test_closing_alone_commits_nothing(script, store):
     """`aclose()` does not know whether the loop was done with the event (section 3.5)."""
     script.respond(*numbered(1)).hang()
-    store = Store()
     stream = make(script, checkpoint=store)
     await anext(stream)
     await stream.aclose()
     assert store.saved == []
 
 
-async def test_activity_commits_as_the_plain_iteration_does(script):
+async def test_activity_commits_as_the_plain_iteration_does(script, store):
     """Notices between the events do not commit earlier or later (section 3.5)."""
     script.respond(*numbered(1)).drop()
     script.respond(*numbered(2)).hang()
-    store = Store()
     async with make(script, checkpoint=store) as stream:
         activity = stream.activity()
         await take(activity, 2)
@@ -89,10 +83,9 @@ async def test_activity_commits_as_the_plain_iteration_does(script):
         assert store.saved == ["1"]
 
 
-async def test_events_without_an_id_cost_no_save(script):
+async def test_events_without_an_id_cost_no_save(script, store):
     """They share the position of the event before; before the first id there is nothing to save."""
     script.respond(event("a"), *numbered(1), event("b"), event("c"), *numbered(2)).hang()
-    store = Store()
     await read(script, 5, checkpoint=store)
     assert store.saved == ["1", "2"]
 
@@ -100,10 +93,9 @@ async def test_events_without_an_id_cost_no_save(script):
 # --- After a restart
 
 
-async def test_a_crash_in_the_handler_delivers_the_event_again(script):
+async def test_a_crash_in_the_handler_delivers_the_event_again(script, store):
     """The event that was being processed comes again, the one before does not (section 3.5, R152)."""
     script.always(ReplayServer([(number, "x") for number in range(1, 6)]))
-    store = Store()
 
     async def crash() -> None:
         async with make(script, checkpoint=store) as stream:
@@ -118,10 +110,9 @@ async def test_a_crash_in_the_handler_delivers_the_event_again(script):
     assert [request.last_event_id for request in script.requests] == [None, "2"]
 
 
-async def test_a_cancelled_handler_has_not_processed_its_event(script):
+async def test_a_cancelled_handler_has_not_processed_its_event(script, store):
     """Leaving the block by cancellation commits nothing (section 3.10)."""
     script.respond(*numbered(1, 2)).hang()
-    store = Store()
     with anyio.move_on_after(5):
         async with make(script, checkpoint=store) as stream:
             await take(stream, 2)
@@ -138,9 +129,8 @@ async def test_the_stored_event_is_not_delivered_again(script):
         assert stream.stats.duplicates == 1
 
 
-async def test_the_stored_position_comes_before_the_given_one(script):
+async def test_the_stored_position_comes_before_the_given_one(script, store):
     """`last_event_id` is for the case that nothing is stored (section 1)."""
-    store = Store()
     for _ in range(2):
         script.respond(*numbered(6)).hang()
         async with make(script, checkpoint=store, last_event_id="5") as stream:
@@ -151,9 +141,8 @@ async def test_the_stored_position_comes_before_the_given_one(script):
 
 @pytest.mark.parametrize("stored", ["", "opaque"], ids=["cleared", "opaque"])
 @pytest.mark.parametrize("sequence", [None, integers], ids=["opaque", "numbered"])
-async def test_a_given_id_that_the_store_overrules_is_forgotten(script, stored, sequence):
+async def test_a_given_id_that_the_store_overrules_is_forgotten(script, stored, sequence, store):
     """Its event comes like any other: it is neither taken for a repeat nor for a reset (section 3.2, P8)."""
-    store = Store()
     store._positions[URL] = Checkpoint(stored, version=1)
     script.respond(*numbered(4, 5, 6)).hang()
     gaps = []
@@ -184,9 +173,8 @@ async def test_the_store_is_read_once(script):
     assert [request.last_event_id for request in script.requests[1:]] == ["7", "8"]
 
 
-async def test_a_cleared_id_is_stored_as_cleared(script):
+async def test_a_cleared_id_is_stored_as_cleared(script, store):
     """After an empty `id:` a restart sends no id, as the connection would not (P8, R175)."""
-    store = Store()
     script.respond(*numbered(1), event("fresh start", id="")).hang()
     await read(script, 2, checkpoint=store)
     assert store.saved == ["1", ""]
@@ -198,10 +186,9 @@ async def test_a_cleared_id_is_stored_as_cleared(script):
 
 @pytest.mark.parametrize("poison", ["2 ", "2\x01", "x" * 5000], ids=["edge-space", "control", "long"])
 @one_loop
-async def test_an_id_that_no_header_can_carry_is_not_stored(script, poison):
+async def test_an_id_that_no_header_can_carry_is_not_stored(script, poison, store):
     """It could not resume anything, so the last good one stays until the next good one (P7, R175)."""
     script.respond(*numbered(1), event("a", id=poison), event("b"), *numbered(3)).hang()
-    store = Store()
     async with make(script, checkpoint=store) as stream:
         assert len(await take(stream, 4)) == 4
         assert store.saved == ["1"]
@@ -211,10 +198,9 @@ async def test_an_id_that_no_header_can_carry_is_not_stored(script, poison):
 # --- Manual acknowledgement
 
 
-async def test_manual_acknowledgement_commits_only_when_told(script):
+async def test_manual_acknowledgement_commits_only_when_told(script, store):
     """Neither asking for more nor leaving the block moves the position (section 3.5)."""
     script.respond(*numbered(1, 2, 3)).hang()
-    store = Store()
     async with make(script, checkpoint=store, ack="manual") as stream:
         items = await take(stream, 3)
         assert store.saved == []
@@ -222,10 +208,9 @@ async def test_manual_acknowledgement_commits_only_when_told(script):
     assert store.saved == ["2"]
 
 
-async def test_committing_an_older_event_moves_the_position_back(script):
+async def test_committing_an_older_event_moves_the_position_back(script, store):
     """The position is what the program says, so that a batch can be taken back (section 3.5)."""
     script.respond(*numbered(1, 2, 3)).hang()
-    store = Store()
     async with make(script, checkpoint=store, ack="manual") as stream:
         first, _, third = await take(stream, 3)
         await stream.commit(third)
@@ -350,9 +335,8 @@ def test_a_key_is_a_name(script, key, kind):
         make(script, checkpoint_key="mailer")
 
 
-async def test_events_that_a_filter_holds_back_move_the_position(script):
+async def test_events_that_a_filter_holds_back_move_the_position(script, store):
     """A restart does not ask for a day of what nobody wants; a save a second is enough for them (P55)."""
-    store = Store()
     script.respond(*numbered(1), *(event("x", event="other", id=str(n)) for n in range(2, 50))).hang()
     async with make(script, checkpoint=store, events=["message"]) as stream:
         await anext(stream)
@@ -363,9 +347,8 @@ async def test_events_that_a_filter_holds_back_move_the_position(script):
     assert len(store.saved) <= 3
 
 
-async def test_events_behind_one_that_was_not_committed_do_not_move_the_position(script):
+async def test_events_behind_one_that_was_not_committed_do_not_move_the_position(script, store):
     """With `ack="manual"` the position waits for the program, and goes on behind what it commits (P55)."""
-    store = Store()
     script.respond(
         *numbered(1), event("x", event="other", id="2"), pause(5), event("x", event="other", id="3")
     ).hang()
@@ -400,10 +383,9 @@ def test_an_argument_that_is_called_otherwise_is_named(name, hint):
 
 
 @pytest.mark.parametrize("options", [{}, {"stall_on": "events"}, {"event_timeout": 35}], ids=str)
-async def test_a_slow_store_is_not_a_silent_server(script, options):
+async def test_a_slow_store_is_not_a_silent_server(script, options, record):
     """The time of a save is the program's own: no notice, no stall, whatever counts as life (section 3.3)."""
     script.respond(*numbered(1), comment(), pause(3600), *numbered(2)).hang()
-    record = Record()
     store = Store(before=1800, after=1790)
     async with make(script, checkpoint=store, on_state_change=record, **options) as stream:
         await take(stream, 2)
@@ -426,9 +408,8 @@ async def test_a_store_that_cannot_be_read_is_no_fresh_start(script, error):
 
 @pytest.mark.parametrize("stored", ["5\n", " 5", "5\x00", "5" * 5000], ids=["line", "edge", "nul", "long"])
 @one_loop
-async def test_a_stored_id_that_cannot_be_sent_is_no_fresh_start(script, stored):
+async def test_a_stored_id_that_cannot_be_sent_is_no_fresh_start(script, stored, store):
     """A spoilt position is an error and not a stream that begins anywhere, unless that is asked for (P20)."""
-    store = Store()
     store._positions[URL] = Checkpoint(stored, version=1)
     stream = make(script, checkpoint=store)
     with pytest.raises(CheckpointError, match="header can carry") as caught:
@@ -442,10 +423,9 @@ async def test_a_stored_id_that_cannot_be_sent_is_no_fresh_start(script, stored)
 
 
 @pytest.mark.parametrize("error", [CheckpointError("down", key="k"), OSError("disk")], ids=repr)
-async def test_a_save_that_fails_is_tried_again(script, error):
+async def test_a_save_that_fails_is_tried_again(script, error, store):
     """The error comes out of the loop; the connection and the events stay, and asking again saves (3.5)."""
     script.respond(*numbered(1, 2, 3)).hang()
-    store = Store()
     async with make(script, checkpoint=store) as stream:
         await anext(stream)
         store.failures.append(error)
@@ -457,10 +437,9 @@ async def test_a_save_that_fails_is_tried_again(script, error):
     assert len(script.requests) == 1
 
 
-async def test_a_save_that_fails_at_the_end_of_the_block_is_told(script):
+async def test_a_save_that_fails_at_the_end_of_the_block_is_told(script, store):
     """The error comes out of `async with`, and the connection is closed all the same (section 3.5)."""
     script.respond(*numbered(1)).hang()
-    store = Store()
     stream = make(script, checkpoint=store)
     await anext(stream)
     store.failures.append(OSError("disk"))
@@ -492,10 +471,9 @@ async def test_a_save_that_happened_although_it_failed_is_no_conflict(script):
 
 
 @pytest.mark.parametrize("limit", [0.5, 1.5], ids=["before-the-deed", "after-the-deed"])
-async def test_a_cancelled_save_loses_no_event_and_is_no_conflict(script, limit):
+async def test_a_cancelled_save_loses_no_event_and_is_no_conflict(script, limit, store):
     """Wherever the save is cut, the next call saves that event and delivers the next one (section 3.5)."""
     script.respond(*numbered(1, 2, 3)).hang()
-    store = Store()
     async with make(script, checkpoint=store) as stream:
         await take(stream, 2)
         store.before = store.after = 1
@@ -507,10 +485,9 @@ async def test_a_cancelled_save_loses_no_event_and_is_no_conflict(script, limit)
     assert len(script.requests) == 1
 
 
-async def test_a_cancelled_commit_can_be_taken_back(script):
+async def test_a_cancelled_commit_can_be_taken_back(script, store):
     """It may have been saved, so committing the position before it is no empty deed (section 3.5)."""
     script.respond(*numbered(1, 2)).hang()
-    store = Store()
     async with make(script, checkpoint=store, ack="manual") as stream:
         first, second = await take(stream, 2)
         await stream.commit(first)
@@ -534,9 +511,8 @@ async def test_a_cancelled_load_is_made_again(script):
     assert script.requests[1].last_event_id == "7"
 
 
-async def test_a_second_consumer_on_one_key_is_told(script):
+async def test_a_second_consumer_on_one_key_is_told(script, store):
     """The second to save gets a `CheckpointError` that names the key, and moves nothing (section 3.5)."""
-    store = Store()
     streams = []
     for _ in range(2):
         script.respond(*numbered(1, 2)).hang()
@@ -553,9 +529,8 @@ async def test_a_second_consumer_on_one_key_is_told(script):
         assert store.saved == ["1"]
 
 
-async def test_a_conflict_stays_one(script):
+async def test_a_conflict_stays_one(script, store):
     """Asking again after a conflict does not take over what another consumer has moved (section 3.5)."""
-    store = Store()
     for _ in range(2):
         script.respond(*numbered(1, 2, 3, 4)).hang()
     ahead, behind = (make(script, checkpoint=store) for _ in range(2))
@@ -569,10 +544,9 @@ async def test_a_conflict_stays_one(script):
     await behind.aclose()
 
 
-async def test_a_position_that_was_moved_and_moved_back_is_a_conflict(script):
+async def test_a_position_that_was_moved_and_moved_back_is_a_conflict(script, store):
     """Another consumer has been there, even if the id is the same again (R152)."""
     script.respond(*numbered(1, 2)).hang()
-    store = Store()
     async with make(script, checkpoint=store, ack="manual") as stream:
         first, second = await take(stream, 2)
         await stream.commit(first)
@@ -585,10 +559,9 @@ async def test_a_position_that_was_moved_and_moved_back_is_a_conflict(script):
 
 
 @pytest.mark.parametrize("theirs", ["99", "1"])
-async def test_a_position_that_was_moved_during_a_cancelled_save_is_a_conflict(script, theirs):
+async def test_a_position_that_was_moved_during_a_cancelled_save_is_a_conflict(script, theirs, store):
     """Looking before the save shows the other consumer, too, even if the id is the same again (section 3.5)."""
     script.respond(*numbered(1, 2, 3)).hang()
-    store = Store()
     async with make(script, checkpoint=store, ack="manual") as stream:
         first, second, third = await take(stream, 3)
         await stream.commit(first)
@@ -603,14 +576,13 @@ async def test_a_position_that_was_moved_during_a_cancelled_save_is_a_conflict(s
 
 @pytest.mark.parametrize("method", ["load", "save"])
 @pytest.mark.parametrize("fault", ["sync", "wrong type"])
-async def test_a_store_that_breaks_its_contract_is_named(script, method, fault):
+async def test_a_store_that_breaks_its_contract_is_named(script, method, fault, store):
     """A method that is not async, or returns something else than a `Checkpoint`, is a `TypeError` (R152)."""
 
     async def returns_text(*args, **options):
         return "1"
 
     script.respond(*numbered(1)).hang()
-    store = Store()
     setattr(store, method, returns_text if fault == "wrong type" else lambda *args, **options: None)
     with pytest.raises(TypeError, match=rf"checkpoint: {method}\(\) must"):
         async with make(script, checkpoint=store) as stream:

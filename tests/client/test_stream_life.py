@@ -19,16 +19,15 @@ from resilient_sse import (
     StreamState,
 )
 from resilient_sse.testing import comment, event, pause
-from tests.client.support import Record, drain, make, numbered, read, slow, take
+from tests.client.support import drain, make, numbered, read, slow, take
 
 
-async def test_texts_of_an_outage_that_ends(script):
+async def test_texts_of_an_outage_that_ends(script, record):
     """Each transition has its text, to the letter, exactly once (R66-R74, R77-R80)."""
     script.respond(*numbered(1)).hang()
     script.refuse()
     script.respond().hang()
     script.respond(event("", event="done")).hang()
-    record = Record()
     assert len(await drain(make(script, until="done", on_state_change=record))) == 2
     assert record.texts == [
         "Connected",
@@ -43,10 +42,9 @@ async def test_texts_of_an_outage_that_ends(script):
     ]
 
 
-async def test_texts_of_giving_up(script):
+async def test_texts_of_giving_up(script, record):
     """The last text asks for a refresh (R75)."""
     script.refuse(times=3)
-    record = Record()
     with pytest.raises(RetriesExhaustedError):
         await drain(make(script, max_retries=2, on_state_change=record))
     assert record.texts == [
@@ -57,11 +55,10 @@ async def test_texts_of_giving_up(script):
     assert [change.delay for change in record.changes] == [1, 2, None]
 
 
-async def test_translated_texts(script):
+async def test_translated_texts(script, record):
     """Any text may be replaced; the others fall back (R76)."""
     script.respond(*numbered(1)).drop()
     script.respond(*numbered(2)).hang()
-    record = Record()
     await read(script, 2, messages={"lost": "weg ({attempt})"}, on_state_change=record)
     assert record.texts[:3] == ["Connected", "weg (1)", "Connection restored - resuming stream..."]
 

@@ -46,11 +46,10 @@ async def test_a_stall_to_the_tick(script):
 
 
 @pytest.mark.parametrize("byte", [b":\n", b"\n", b"d", event("x"), event("", event="heartbeat")], ids=repr)
-async def test_a_byte_in_time_is_enough(script, byte):
+async def test_a_byte_in_time_is_enough(script, byte, record):
     """After 29.9 s of silence any byte keeps the connection, and the next limit is at 59.9 s (R157, R158)."""
     script.respond(*numbered(1), pause(29.9), byte).hang()
     script.respond(*numbered(2)).hang()
-    record = Record()
     async with make(script, on_state_change=record) as stream:
         while (await anext(stream)).id != "2":
             pass
@@ -66,19 +65,17 @@ async def test_a_byte_in_time_is_enough(script, byte):
     assert record.changes[2].attempt == 0
 
 
-async def test_a_byte_before_the_notice_changes_nothing(script):
+async def test_a_byte_before_the_notice_changes_nothing(script, record):
     """After 24.9 s there is nothing to announce (R30)."""
     script.respond(*numbered(1), pause(24.9), *numbered(2)).hang()
-    record = Record()
     async with make(script, on_state_change=record) as stream:
         await take(stream, 2)
         assert record.path == ["connected"]
 
 
-async def test_heartbeats_prevent_false_stalls(script):
+async def test_heartbeats_prevent_false_stalls(script, record):
     """Ten minutes of heartbeats every 10 s: no stall, no notice, no reconnect (R26, R174)."""
     script.respond(*[part for _ in range(60) for part in (pause(10), comment("ping"))], *numbered(1)).hang()
-    record = Record()
     async with make(script, on_state_change=record) as stream:
         await anext(stream)
         assert anyio.current_time() == 600
@@ -86,10 +83,9 @@ async def test_heartbeats_prevent_false_stalls(script):
         assert stream.stats.stalls == 0
 
 
-async def test_a_slow_consumer_is_not_a_stalled_server(script):
+async def test_a_slow_consumer_is_not_a_stalled_server(script, record):
     """An hour in the consumer's hands does not count as silence (section 3.3)."""
     script.respond(*numbered(1), pause(10), *numbered(2), pause(3610), *numbered(3)).hang()
-    record = Record()
     async with make(script, on_state_change=record) as stream:
         await anext(stream)
         await anyio.sleep(3600)
@@ -99,11 +95,10 @@ async def test_a_slow_consumer_is_not_a_stalled_server(script):
         assert record.path == ["connected"]
 
 
-async def test_the_limit_is_whole_again_for_a_slow_consumer(script):
+async def test_the_limit_is_whole_again_for_a_slow_consumer(script, record):
     """The timer begins when the consumer waits, not when the last byte came (section 3.3)."""
     script.respond(*numbered(1)).hang()
     script.respond(*numbered(2)).hang()
-    record = Record()
     async with make(script, on_state_change=record) as stream:
         await anext(stream)
         await anyio.sleep(100)
@@ -137,21 +132,19 @@ async def test_other_limits(script, options, notice, stall):
 
 
 @pytest.mark.parametrize("notice", [None, 60])
-async def test_no_limit(script, notice):
+async def test_no_limit(script, notice, record):
     """`None` switches the limit off: a day of silence is nothing, announced or not (R20, R31)."""
     script.respond(*numbered(1), pause(86_400), *numbered(2)).hang()
-    record = Record()
     async with make(script, stall_timeout=None, waiting_after=notice, on_state_change=record) as stream:
         await take(stream, 2)
         told = [(60, "waiting", "stall"), (86_400, "connected", "opened")] if notice else []
         assert record.timetable[1:] == told
 
 
-async def test_a_restart_while_waiting(script):
+async def test_a_restart_while_waiting(script, record):
     """The program may lose patience earlier than the limit does."""
     script.respond(*numbered(1)).hang()
     script.respond(*numbered(2)).hang()
-    record = Record()
     async with make(script, on_state_change=record) as stream:
 
         @stream.on_state_change
@@ -171,12 +164,11 @@ async def test_a_restart_while_waiting(script):
 
 
 @pytest.mark.parametrize("mode, stalls", [("bytes", 0), ("frames", 1), ("events", 1)])
-async def test_a_trickle(script, mode, stalls):
+async def test_a_trickle(script, mode, stalls, record):
     """One byte every few seconds for over a minute: life for some, silence for the stricter modes (P26)."""
     trickle = [part for byte in sliced(b"data: abcdef", 1) for part in (pause(7), byte)]
     script.respond(*numbered(1), *trickle, b"\n\n").hang()
     script.respond(*numbered(2)).hang()
-    record = Record()
     async with make(script, stall_on=mode, on_state_change=record) as stream:
         await take(stream, 2)
         assert stream.stats.stalls == stalls
@@ -206,25 +198,23 @@ async def test_heartbeat_events_are_events(script):
         assert (stream.stats.stalls, stream.stats.heartbeats) == (0, 6)
 
 
-async def test_event_timeout(script):
+async def test_event_timeout(script, record):
     """Comments keep the connection, but not for longer than `event_timeout` without an event (section 3.3)."""
     beats = [part for _ in range(20) for part in (pause(10), comment())]
     script.respond(*numbered(1), *beats).hang()
     script.respond(*numbered(2)).hang()
-    record = Record()
     async with make(script, event_timeout=95, on_state_change=record) as stream:
         await take(stream, 2)
         assert stream.stats.stalls == 1
         assert record.timetable[1:] == [(95, "reconnecting", "event_timeout"), (96, "connected", "opened")]
 
 
-async def test_the_head_of_a_compressed_body_is_life(script):
+async def test_the_head_of_a_compressed_body_is_life(script, record):
     """The first bytes of gzip, a header that decodes to nothing, come late and count (section 3.3)."""
     head = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
     parts = [part for byte in sliced(head, 2) for part in (pause(20), byte)]
     script.respond(*parts, headers={"Content-Encoding": "gzip"}).hang()
     script.respond(*numbered(1)).hang()
-    record = Record()
     await read(script, 1, on_state_change=record)
     assert record.timetable[:3] == [
         (0, "connected", "opened"),
@@ -236,11 +226,10 @@ async def test_the_head_of_a_compressed_body_is_life(script):
 # --- Before the response
 
 
-async def test_headers_that_never_come(script):
+async def test_headers_that_never_come(script, record):
     """Silence before the response headers is told of and bounded, with a reason of its own (section 3.3)."""
     script.stall_headers(times=2)
     script.expect_no_more()
-    record = Record()
     stream = make(script, max_retries=1, connect_timeout=10, on_state_change=record)
     with pytest.raises(RetriesExhaustedError) as caught:
         await drain(stream)
@@ -275,10 +264,9 @@ async def test_the_notice_before_the_headers_takes_no_time_of_theirs(script):
     assert stream.stats.stalls == 0
 
 
-async def test_headers_that_come_behind_the_notice(script):
+async def test_headers_that_come_behind_the_notice(script, record):
     """The answer counts, and is kept while a callback of the notice runs (section 3.3)."""
     script.respond(*numbered(1), after=26).hang()
-    record = Record()
 
     async def slow(change):
         await anyio.sleep(5)
@@ -291,11 +279,10 @@ async def test_headers_that_come_behind_the_notice(script):
     assert record.texts[1] == "Connected"
 
 
-async def test_connecting_is_bounded(script):
+async def test_connecting_is_bounded(script, record):
     """A host that swallows packets costs `connect_timeout`, not the kernel's minutes (section 1)."""
     script.stall_connect()
     script.respond(*numbered(1)).hang()
-    record = Record()
     await read(script, 1, connect_timeout=3, on_state_change=record)
     assert record.timetable[:2] == [(3, "reconnecting", "connect"), (4, "connected", "opened")]
 
@@ -320,11 +307,10 @@ async def test_an_hour_in_the_consumer_is_no_time_without_an_event(script):
     assert stream.stats.stalls == 0
 
 
-async def test_a_callback_about_waiting_is_not_cut_short_by_the_stall(script):
+async def test_a_callback_about_waiting_is_not_cut_short_by_the_stall(script, record):
     """An async callback of WAITING comes to its end even if it takes longer than the silence may last (R82)."""
     script.respond(*numbered(1)).hang()
     script.respond(*numbered(2)).hang()
-    record = Record()
     ended = []
 
     async def slow(change):

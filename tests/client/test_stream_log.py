@@ -19,7 +19,7 @@ from resilient_sse import (
 )
 from resilient_sse.testing import Reply, event, pause
 from resilient_sse.testing.script import Refusal
-from tests.client.support import Record, drain, make, numbered, one_loop, read, take
+from tests.client.support import drain, make, numbered, one_loop, read, take
 
 
 def warnings_in(caplog):
@@ -112,14 +112,13 @@ IN_WORDS = [
 ]
 
 
-async def test_causes_are_told_in_words(script, caplog):
+async def test_causes_are_told_in_words(script, caplog, record):
     """Neither the class of an exception nor its text is what an operator acts on (P54)."""
     for error, _ in IN_WORDS:
         script.refuse(error=error)
     script.stall_headers()
     script.respond(*numbered(1)).drop(httpx.RemoteProtocolError("<ConnectionTerminated error_code:0>"))
     script.reject(501)
-    record = Record()
     caplog.set_level(logging.DEBUG, "resilient_sse")
     with pytest.raises(Exception, match="501"):
         await drain(make(script, max_retries=None, on_state_change=record))
@@ -131,12 +130,11 @@ async def test_causes_are_told_in_words(script, caplog):
     assert "(server 501)" in texts[-1]
 
 
-async def test_nothing_was_caught_when_the_program_restarts(script):
+async def test_nothing_was_caught_when_the_program_restarts(script, record):
     """`restart()` and a reconnect that heals are no errors, and carry none (P54)."""
     script.respond(*numbered(1)).hang()
     script.respond(*numbered(3)).hang()
     script.respond(*numbered(2, 3)).hang()
-    record = Record()
     async with make(script, sequence=integers, on_state_change=record) as stream:
         seen = stream.activity()
         await anext(seen)
@@ -150,10 +148,9 @@ async def test_nothing_was_caught_when_the_program_restarts(script):
     assert [item.error for item in (*lost, *changes)] == [None] * 4
 
 
-async def test_who_accepted_has_not_failed_to_connect(script):
+async def test_who_accepted_has_not_failed_to_connect(script, record):
     """After six answers under 200 nobody reads that connecting failed (P54)."""
     script.always(Reply())
-    record = Record()
     with pytest.raises(RetriesExhaustedError):
         await drain(make(script, on_state_change=record))
     assert record.texts[-1] == "Connection keeps failing. Please refresh."
@@ -224,11 +221,10 @@ async def test_an_empty_answer_is_told(script):
     "step", [Reply(), Reply(status=503), Refusal(), Reply(event("x", id="1")).drop()], ids=str
 )
 @one_loop
-async def test_no_backend_is_told_to_refresh(script, caplog, step):
+async def test_no_backend_is_told_to_refresh(script, caplog, step, record):
     """What is logged or raised is for a program and its operators; only `message` is for people (kind 14)."""
     caplog.set_level(logging.DEBUG, "resilient_sse")
     script.always(step)
-    record = Record()
     with pytest.raises(RetriesExhaustedError) as caught:
         await drain(make(script, on_state_change=record, dedup="always"))
     assert "refresh" in record.texts[-1]

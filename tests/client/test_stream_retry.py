@@ -98,9 +98,8 @@ async def test_streams_do_not_draw_in_step(script):
     delays = set()
     for _ in range(10):
         record = Record()
-        await gives_up(
-            make(script, backoff=Backoff(), max_retries=1, on_state_change=record), RetriesExhaustedError
-        )
+        stream = make(script, backoff=Backoff(), max_retries=1, on_state_change=record)
+        await gives_up(stream, RetriesExhaustedError)
         delays.add(record.changes[0].delay)
     assert len(delays) == 10
 
@@ -115,10 +114,9 @@ async def test_own_series_of_delays(script):
     assert gaps(script) == [0.5, 7, 7, 7, 0.5, 7]
 
 
-async def test_accepting_and_closing_at_once_is_no_recovery(script):
+async def test_accepting_and_closing_at_once_is_no_recovery(script, record):
     """A bare 200 does not reset the counter: accept-and-close servers are not stormed (F7)."""
     script.always(Reply())
-    record = Record()
     error = await gives_up(make(script, on_state_change=record), RetriesExhaustedError)
     assert gaps(script) == [1, 2, 4, 5, 5]
     assert error.attempts == 6
@@ -301,21 +299,19 @@ async def test_statuses_that_stay(script, status):
     assert script.live == 0
 
 
-async def test_an_error_body_that_does_not_end_is_read_for_two_seconds(script):
+async def test_an_error_body_that_does_not_end_is_read_for_two_seconds(script, record):
     """Who answers with an error and keeps talking is not listened to (section 3.10)."""
     script.respond(b"so", pause(1), b"rry", pause(5), b"!", status=400, content_type="text/plain").hang()
-    record = Record()
     error = await gives_up(make(script, on_state_change=record), BadStatusError)
     assert error.body_excerpt == "sorry"
     assert record.changes[-1].at == 2
 
 
-async def test_204_completes(script):
+async def test_204_completes(script, record):
     """The standard's way to tell a client to stop reconnecting (P5, P19)."""
     script.respond(*numbered(1)).drop()
     script.reject(204)
     script.expect_no_more()
-    record = Record()
     stream = make(script, on_state_change=record)
     assert [item.id for item in await drain(stream)] == ["1"]
     last = record.changes[-1]
@@ -328,11 +324,10 @@ async def test_204_completes(script):
 
 @pytest.mark.parametrize("content_type", ["text/html", None])
 @one_loop
-async def test_another_media_type_is_no_stream(script, content_type):
+async def test_another_media_type_is_no_stream(script, content_type, record):
     """A 200 of another type is raised, with the start of what it says (P5)."""
     script.respond(b"<html>Log in</html>", content_type=content_type)
     script.expect_no_more()
-    record = Record()
     error = await gives_up(make(script, on_state_change=record), BadContentTypeError)
     assert (error.content_type, error.body_excerpt) == (content_type or "", "<html>Log in</html>")
     assert record.timetable == [(0, "error", "content_type")]
@@ -692,13 +687,12 @@ async def test_redirected_post(script, status, method):
 # --- After giving up
 
 
-async def test_a_stream_in_error_may_be_iterated_again(script):
+async def test_a_stream_in_error_may_be_iterated_again(script, record):
     """Iterating again is a new outage with a full budget, and resumes from the last id (R81, section 3.4)."""
     script.respond(*numbered(1)).drop()
     script.refuse(times=2)
     script.refuse(times=2)
     script.respond(*numbered(2)).hang()
-    record = Record()
     stream = make(script, max_retries=2, on_state_change=record)
     await anext(stream)
     await gives_up(stream, RetriesExhaustedError)
@@ -772,12 +766,11 @@ OVERLOADED = event('{"type": "overloaded_error"}', event="error")
     ids=["types", "function", "iterator"],
 )
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
-async def test_an_error_in_the_stream_is_a_failed_attempt(script, named):
+async def test_an_error_in_the_stream_is_a_failed_attempt(script, named, record):
     """Overloaded twice, then well: two delays that grow, no storm, and a POST that delivered nothing yet (P56)."""
     script.respond(OVERLOADED).end()
     script.respond(comment("hello"), OVERLOADED).hang()
     script.respond(event("1"), event("2", event="end"))
-    record = Record()
     options = {"method": "POST", "json": {}, "error_events": named, "until": "end", "on_state_change": record}
     async with make(script, **options) as stream:
         assert [item.data for item in await drain(stream)] == ["1", "2"]

@@ -14,7 +14,7 @@ import trio
 
 from resilient_sse import Reason, ResilientStream, StreamState, integers
 from resilient_sse.testing import ReplayServer, Script, comment, event, pause, run_in_virtual_time
-from tests.client.support import Record, drain, make, numbered, read, take
+from tests.client.support import drain, make, numbered, read, take
 
 who = contextvars.ContextVar("who", default="nobody")
 
@@ -47,59 +47,53 @@ def times(record):
         (31, [(25, "waiting", "stall"), (30, "reconnecting", "stall")]),
     ],
 )
-async def test_the_earlier_limit_counts_and_gives_the_reason(script, limit, expected):
+async def test_the_earlier_limit_counts_and_gives_the_reason(script, limit, expected, record):
     """Silence is no event either: whichever limit comes first ends the connection, a notice if it is before."""
     script.respond(*numbered(1)).hang()
     script.respond(*numbered(2)).hang()
-    record = Record()
     await read(script, 2, event_timeout=limit, on_state_change=record)
     assert record.timetable[1 : len(expected) + 1] == expected
 
 
-async def test_heartbeats_satisfy_the_event_limit(script):
+async def test_heartbeats_satisfy_the_event_limit(script, record):
     """A heartbeat that is an event shows that the server's events flow (R158)."""
     beats = [part for _ in range(10) for part in (pause(25), event("", event="heartbeat"))]
     script.respond(*beats, *numbered(1)).hang()
-    record = Record()
     async with make(script, event_timeout=26, waiting_after=26, on_state_change=record) as stream:
         await anext(stream)
         assert record.path == ["connected"]
 
 
-async def test_comments_bring_no_second_notice_where_events_count(script):
+async def test_comments_bring_no_second_notice_where_events_count(script, record):
     """In the strictest mode WAITING is announced once and lasts, whatever else arrives (P26)."""
     script.respond(*numbered(1), pause(26), comment("1"), pause(2), comment("2")).hang()
     script.respond(*numbered(2)).hang()
-    record = Record()
     await read(script, 2, stall_on="events", on_state_change=record)
     assert times(record)[:3] == [(25, "waiting"), (30, "reconnecting"), (31, "connected")]
 
 
-async def test_a_frame_ends_the_waiting_where_frames_count(script):
+async def test_a_frame_ends_the_waiting_where_frames_count(script, record):
     """Half a comment does not, the rest of it does, and the limits begin again (P26)."""
     script.respond(*numbered(1), pause(26), b": he", pause(1), b"re\n").hang()
     script.respond(*numbered(2)).hang()
-    record = Record()
     await read(script, 2, stall_on="frames", on_state_change=record)
     assert times(record)[:4] == [(25, "waiting"), (27, "connected"), (52, "waiting"), (57, "reconnecting")]
 
 
-async def test_the_wait_for_headers_is_no_silence_of_the_body(script):
+async def test_the_wait_for_headers_is_no_silence_of_the_body(script, record):
     """A slow answer is bounded by itself; the limits on silence begin with the body (section 3.3)."""
     script.respond(after=29).hang()
     script.respond(*numbered(1)).hang()
-    record = Record()
     await read(script, 1, on_state_change=record)
     assert record.timetable[0] == (25, "waiting", "stall")  # for the headers
     assert times(record)[:3] == [(29, "connected"), (54, "waiting"), (59, "reconnecting")]
 
 
-async def test_headers_that_do_not_come_while_reconnecting(script):
+async def test_headers_that_do_not_come_while_reconnecting(script, record):
     """A reconnect that hangs is a failed attempt and no stall, and the next one is made (section 3.3)."""
     script.respond(*numbered(1)).drop()
     script.stall_headers()
     script.respond(*numbered(2)).hang()
-    record = Record()
     async with make(script, on_state_change=record) as stream:
         await take(stream, 2)
         assert (stream.stats.stalls, stream.stats.failed_attempts) == (0, 1)
@@ -110,13 +104,12 @@ async def test_headers_that_do_not_come_while_reconnecting(script):
     ]
 
 
-async def test_each_connection_has_the_whole_limit(script):
+async def test_each_connection_has_the_whole_limit(script, record):
     """Silence before a loss is not held against the next connection; each stall counts (R106)."""
     script.respond(*numbered(1), pause(29)).drop()
     for number in (2, 3):
         script.respond(*numbered(number)).hang()
     script.respond(*numbered(4)).hang()
-    record = Record()
     async with make(script, on_state_change=record) as stream:
         await take(stream, 4)
         assert (stream.stats.stalls, stream.stats.reconnects) == (2, 3)
@@ -127,11 +120,10 @@ async def test_each_connection_has_the_whole_limit(script):
 
 
 @pytest.mark.parametrize("ending, reason", [("drop", "reset"), ("end", "eof"), ("cut", "reset")])
-async def test_a_connection_that_ends_while_waiting(script, ending, reason):
+async def test_a_connection_that_ends_while_waiting(script, ending, reason, record):
     """It ends for its own reason and is no stall (R78)."""
     getattr(script.respond(*numbered(1), pause(27)), ending)()
     script.respond(*numbered(2)).hang()
-    record = Record()
     async with make(script, on_state_change=record) as stream:
         await take(stream, 2)
         assert stream.stats.stalls == 0
@@ -259,10 +251,10 @@ async def test_a_process_that_was_suspended_loses_nothing(script, at):
 # --- The notice itself
 
 
-async def test_a_slow_notice_does_not_delay_the_end_of_the_silence(script):
+async def test_a_slow_notice_does_not_delay_the_end_of_the_silence(script, record):
     """A byte that comes while a callback of WAITING runs counts, and both are told in order (R82)."""
     script.respond(*numbered(1), pause(26), *numbered(2)).hang()
-    stream, record = make(script), Record()
+    stream = make(script)
 
     @stream.on_state_change
     async def _(change):
@@ -277,11 +269,11 @@ async def test_a_slow_notice_does_not_delay_the_end_of_the_silence(script):
     assert stream.stats.stalls == 0
 
 
-async def test_a_connection_that_breaks_during_a_slow_notice(script):
+async def test_a_connection_that_breaks_during_a_slow_notice(script, record):
     """The callback comes to its end, and then the loss is told (R82)."""
     script.respond(*numbered(1), pause(26)).drop()
     script.respond(*numbered(2)).hang()
-    stream, record = make(script), Record()
+    stream = make(script)
     ended = []
 
     @stream.on_state_change
@@ -351,11 +343,11 @@ def test_cancelling_the_task_cancels_the_notice():
 
 
 @pytest.mark.parametrize("callback_takes", [0, 10])
-async def test_a_notice_whose_callback_fails_changes_nothing(script, callback_takes):
+async def test_a_notice_whose_callback_fails_changes_nothing(script, callback_takes, record):
     """The failure is counted, and the stall comes when it is due (section 3.7)."""
     script.respond(*numbered(1)).hang()
     script.respond(*numbered(2)).hang()
-    stream, record = make(script), Record()
+    stream = make(script)
     stream.on_state_change(record)
 
     @stream.on_state_change
@@ -411,10 +403,10 @@ async def test_the_notice_is_told_in_the_consumers_task(script):
     assert [each for each in told if each[0] is StreamState.WAITING] == [here, here]
 
 
-async def test_a_read_leaves_no_timer_and_no_task(script):
+async def test_a_read_leaves_no_timer_and_no_task(script, record):
     """Nothing of a read outlives it: an hour later, nobody has announced a silence (section 3.3)."""
     script.respond(*numbered(1), pause(24), *numbered(2)).hang()
-    stream, record = make(script), Record()
+    stream = make(script)
     stream.on_state_change(record)
     await take(stream, 2)
     before = len(anyio.get_running_tasks()) if hasattr(anyio, "get_running_tasks") else None

@@ -18,7 +18,7 @@ from resilient_sse import (
 from resilient_sse._client.transport import clients
 from resilient_sse._client.transport.errors import translated
 from resilient_sse.testing import event, gzipped
-from tests.client.support import Loopback, Record, drain, make, numbered, pooled_client, read
+from tests.client.support import Loopback, drain, make, numbered, pooled_client, read
 
 
 def exceptions_of(library):
@@ -125,12 +125,11 @@ async def test_raw_deflate_whose_first_read_is_one_byte(script):
 
 
 @pytest.mark.parametrize("cut", [1, 9, 30])
-async def test_a_compressed_body_that_is_cut_short_is_a_loss(script, cut):
+async def test_a_compressed_body_that_is_cut_short_is_a_loss(script, cut, record):
     """A clean end of the response is none of a gzip body in the middle of it (section 3.1)."""
     body = gzip.compress(b"".join(numbered(1)))[:-cut]
     script.respond(body, headers={"Content-Encoding": "gzip"}).end()
     script.respond(*numbered(2)).hang()
-    record = Record()
     async with make(script, on_eof="complete", on_state_change=record) as stream:
         async for item in stream:
             if item.id == "2":

@@ -14,10 +14,10 @@ def test_the_states_are_six():
 
 
 def test_the_reasons_are_one_closed_set():
-    """States, statistics and logs share these sixteen words."""
+    """States, statistics and logs share these seventeen words."""
     words = (
         "opened eof reset stall event_timeout connect status content_type protocol server restart age gap "
-        "complete closed retries"
+        "circuit complete closed retries"
     )
     assert {reason.value for reason in Reason} == set(words.split())
 

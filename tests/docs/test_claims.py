@@ -1,4 +1,4 @@
-"""The claims of the README are those of the last report, and none is worse than its gate (R227)."""
+"""The claims of the README are those of the last report; those of the page about security name their tests."""
 
 import copy
 import json
@@ -7,7 +7,7 @@ import re
 import pytest
 
 from resilient_sse.testing.report import report_schema
-from tests.docs.pages import DOCS, module
+from tests.docs.pages import DOCS, ROOT, module, table, text_of
 
 claims = module(DOCS / "claims.py")
 README = (DOCS.parent / "README.md").read_text("utf-8")
@@ -65,3 +65,33 @@ def test_a_report_that_says_no_makes_no_claims():
     """Nothing is claimed from a run that failed elsewhere (R217)."""
     with pytest.raises(ValueError, match="all is well"):
         claims.table({**REPORT, "production_readiness": "NO"})
+
+
+# --- Security
+
+
+THREATS = table(
+    text_of("reference/security.md"), "threat", "what a hostile peer does", "what the client does", "shown by"
+)
+
+
+def test_each_threat_names_tests_that_exist():
+    """P42: each threat has a test, under the name that the page gives."""
+    for threat, _, _, shown in THREATS:
+        named = re.findall(r"`(tests/\S+\.py)::(test_\w+)`", shown)
+        assert named, threat
+        for file, name in named:
+            source = (ROOT / file).read_text(encoding="utf-8")
+            assert re.search(rf"^ *(async )?def {name}\(", source, re.MULTILINE), f"{file}::{name}"
+
+
+def test_the_usual_threats_are_there():
+    """P42: a giant line, endless retries, an injected id, a stolen redirect, a bomb."""
+    told = {row[0] for row in THREATS}
+    assert {
+        "endless event",
+        "accept and close",
+        "id injection",
+        "redirect to another origin",
+        "decompression bomb",
+    } <= told

@@ -66,7 +66,7 @@ def test_every_key_is_used():
         message_key(StateChange(old=old, new=new, reason=reason, attempt=attempt, max_retries=limit))
         for old in StreamState
         for new in StreamState
-        for reason in (Reason.COMPLETE, Reason.CLOSED, Reason.RETRIES, Reason.EOF)
+        for reason in (Reason.COMPLETE, Reason.CLOSED, Reason.RETRIES, Reason.EOF, Reason.CIRCUIT)
         for attempt in (0, 1)
         for limit in (None, 5)
     }

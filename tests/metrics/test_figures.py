@@ -4,7 +4,7 @@ import gc
 import threading
 
 import pytest
-from hypothesis import given, strategies
+from hypothesis import given, settings, strategies
 from prometheus_client import CollectorRegistry
 
 from resilient_sse import Category, Gap, Reason, RetriesExhaustedError, StreamState, StreamStats
@@ -200,6 +200,7 @@ def test_a_value_on_a_bound_lies_in_its_bucket(bench):
     assert list(found.values()) == [0, 1, 2, 2, 3, 4, 5]
 
 
+@settings(deadline=None)
 @given(
     delivered=strategies.integers(1, 50),
     filtered=strategies.integers(0, 50),

@@ -10,7 +10,7 @@ from resilient_sse.metrics.prometheus import PrometheusMetrics
 from resilient_sse.monitoring import ALERTS, SLOS, conditions
 from resilient_sse.monitoring.alerts import Share, Unit, window_of
 from resilient_sse.monitoring.prometheus_rules import alert_annotations, alert_labels, expression
-from tests.monitoring.expressions import SERIES, names
+from tests.monitoring.tools import SERIES, names
 
 BY_NAME = {alert.name: alert for alert in ALERTS}
 

@@ -440,31 +440,6 @@ async def test_no_descriptor_left_for_a_reader(home, monkeypatch):
     assert failing == []
 
 
-@pytest.mark.parametrize(
-    "address,kind",
-    [
-        (3.5, TypeError),
-        (b"x", TypeError),
-        (True, TypeError),
-        ([], TypeError),
-        ("", ValueError),
-        (65_536, ValueError),
-    ],
-)
-def test_wrong_addresses(address, kind):
-    """Neither a path nor a port: refused at once, not when it begins to listen."""
-    with pytest.raises(kind, match="address must be a path, or a port from 0 to 65535, not"):
-        Console(address)
-
-
-def test_wrong_names():
-    """What is no text, or no function, is refused at once, not at the first stream or event."""
-    with pytest.raises(TypeError, match="name must be a text, such as 'prices', not 3"):
-        Console().named(3)
-    with pytest.raises(TypeError, match=r"event_time must be a function of an event.* not 3"):
-        Console().named("x", event_time=3)
-
-
 async def test_an_event_costs_a_call():
     """Nothing is written down for an event: the figures are the stream's own."""
     console = Console()

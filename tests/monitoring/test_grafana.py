@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from resilient_sse.monitoring.grafana import grafana_dashboard
 from resilient_sse.monitoring.prometheus_rules import yaml_text
-from tests.monitoring.expressions import RECORDED, SERIES, names
+from tests.monitoring.tools import RECORDED, SERIES, names
 
 BOARD = json.loads(grafana_dashboard(["network", "device"]))
 PANELS = {panel["title"]: panel for panel in BOARD["panels"]}

@@ -249,33 +249,6 @@ async def test_adding_and_removing(script):
     await second.aclose()
 
 
-LIMITS = ({"max_silence": 0}, {"max_silence": -1.0}, {"max_eventless": 0}, {"at_least": -1})
-TYPES = (
-    *({"max_silence": "60"}, {"max_silence": True}, {"max_eventless": [1]}),
-    *({"at_least": 1.5}, {"at_least": "1"}, {"at_least": True}),
-)
-
-
-@pytest.mark.parametrize(
-    "error, wrong",
-    [*((ValueError, wrong) for wrong in LIMITS), *((TypeError, wrong) for wrong in TYPES)],
-    ids=str,
-)
-def test_wrong_arguments(error, wrong):
-    """A limit that nothing could keep, or that is no number, is refused where it is given, by its name."""
-    with pytest.raises(error, match=f"^{next(iter(wrong))} must be"):
-        readiness(**wrong)
-
-
-@pytest.mark.parametrize(
-    "wrong", [["list"], "x", {"a": "x"}, {"a": ResilientStream}, {"a": None}, None], ids=repr
-)
-def test_what_is_no_stream(wrong):
-    """It is refused where it is given, with how streams are given."""
-    with pytest.raises(TypeError, match="give a ResilientStream, or names with theirs"):
-        readiness(wrong)
-
-
 @pytest.mark.parametrize("ahead", [0.5, 50_000.0])
 async def test_a_stream_by_another_clock(script, monkeypatch, ahead):
     """F34: where times lie ahead, nobody can know how long a stream has been silent: never ready."""

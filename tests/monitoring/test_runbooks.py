@@ -12,7 +12,7 @@ from resilient_sse.monitoring import ALERTS, SLOS
 from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, duration, expression
 from tests.cli.parsing import parse
 from tests.docs.pages import DOCS, ROOT, code, fences, table, text_of
-from tests.monitoring.expressions import NAME, RECORDED, SERIES
+from tests.monitoring.tools import NAME, RECORDED, SERIES
 
 PAGES = ["production/alert.md", "use/tune-retries-and-timeouts.md", "reference/alerts.md"]
 SECTIONS = ["Meaning", "Check", "Action", "Escalation"]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 import redis
 
-from resilient_sse import ResilientStream
+from resilient_sse import ResilientStream, ServerSentEvent
 from resilient_sse.relay import Log, Position, RedisLog, Relay, RelayError
 from resilient_sse.testing import Script, event
 from tests.relay import copying
@@ -41,6 +43,26 @@ async def reached(valkey, length: int) -> None:
 def relay(valkey, upstream: str, last: int | None = None, **options) -> Relay:
     """Make a relay of a server's events."""
     return Relay(lambda position: opened(upstream, position, last), RedisLog(valkey.url), "log", **options)
+
+
+async def test_appends_of_many_streams_are_one_step(valkey):
+    """What waits while a step is under way goes together: fifty streams cost two round trips, not fifty (P62)."""
+    log = RedisLog(valkey.url)
+    steps, ask = 0, log.server.ask
+
+    async def counted(command):
+        nonlocal steps
+        steps += 1
+        return await ask(command)
+
+    log.server.ask = counted
+    one = ServerSentEvent(data="x")
+    async with anyio.create_task_group() as tasks:
+        for n in range(50):
+            tasks.start_soon(partial(log.append, f"log-{n}", [one], behind=Position()))
+    assert steps <= 2
+    assert {valkey.client.xlen(f"log-{n}") for n in range(50)} == {1}
+    await log.aclose()
 
 
 async def test_what_an_entry_holds(valkey):
@@ -215,6 +237,52 @@ async def test_an_answer_that_was_lost(valkey, upstream):
     await Relay(lambda position: opened(upstream, position, 50), log, "log", batch=7).run()
     assert len(lost) == 3
     assert is_whole(entries(valkey.client, "log"), 50)
+
+
+async def test_the_script_is_lost_within_a_batch(valkey, monkeypatch):
+    """A server that restarts between the loading of the script and its use is asked again, for all streams."""
+    load, lost = redis.client.Pipeline.load_scripts, []
+
+    def lose(pipeline):
+        load(pipeline)
+        lost or lost.append(valkey.client.script_flush())
+
+    monkeypatch.setattr(redis.client.Pipeline, "load_scripts", lose)
+    log, appended = RedisLog(valkey.url), []
+
+    async def append(name):
+        event = ServerSentEvent(data="1", id="1", last_event_id="1")
+        appended.append(await log.append(name, [event], behind=Position()))
+
+    async with anyio.create_task_group() as tasks:
+        for name in "abc":
+            tasks.start_soon(append, name)
+    assert lost
+    assert appended == [("done", Position("1", 1))] * 3
+    assert [valkey.client.xlen(name) for name in "abc"] == [1, 1, 1]
+
+
+def test_a_task_that_is_cancelled_in_an_append(valkey):
+    """`Task.cancel` at each wait of a batch keeps no connection of a client for asyncio, and loses no append."""
+
+    async def cancelled(steps):
+        await client.flushall()
+        log, event = RedisLog(client), ServerSentEvent(data="1", id="1", last_event_id="1")
+        tasks = [asyncio.create_task(log.append(name, [event], behind=Position())) for name in "abc"]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        tasks[0].cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert outcomes[1:] == [("done", Position("1", 1))] * 2
+        assert not client.connection_pool._in_use_connections
+
+    async def main():
+        for steps in range(40):
+            await cancelled(steps)
+        await client.aclose()
+
+    client = redis.asyncio.Redis.from_url(valkey.url)
+    asyncio.run(main())
 
 
 async def test_old_entries_go(valkey, upstream):

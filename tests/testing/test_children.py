@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -49,22 +50,16 @@ async def test_conversation():
     assert not alive(pid)
 
 
-async def test_block_that_fails():
-    """An error inside the block ends the process, too."""
+@pytest.mark.parametrize("how", ["an error", "cancellation"])
+async def test_block_that_is_left(how):
+    """An error inside the block ends the process, too, and so does cancelling it."""
     pid = None
-    with pytest.raises(RuntimeError, match="inside"):  # noqa: PT012 - the block is what fails
+    with suppress(RuntimeError), anyio.CancelScope() as scope:
         async with child("echo", program(ECHO)) as echo:
             pid = echo.hello["pid"]
-            raise RuntimeError("inside")
-    assert not alive(pid)
-
-
-async def test_cancellation():
-    """So does cancelling it."""
-    pid = None
-    with anyio.move_on_after(1.0):
-        async with child("echo", program(ECHO)) as echo:
-            pid = echo.hello["pid"]
+            if how == "an error":
+                raise RuntimeError("inside")
+            scope.cancel()
             await anyio.sleep_forever()
     assert pid is not None
     assert not alive(pid)

@@ -22,7 +22,7 @@ __all__ = ["probe"]
 
 _WIDTH = 80
 _MARKS = {"ok": "green", "warn": "yellow", "fail": "bold red", "not seen": "dim"}
-_SECRET = {"set-cookie", "www-authenticate"}
+_SECRET = {"location", "set-cookie", "www-authenticate"}
 
 
 @command(

@@ -13,7 +13,7 @@ from resilient_sse._client.request import RequestTemplate
 from resilient_sse._client.transport.connection import Connection
 from resilient_sse._client.transport.errors import raise_translated, translated
 from resilient_sse._client.transport.redirects import exchange
-from resilient_sse._core.errors import ResilientSSEError
+from resilient_sse._core.errors import HandshakeError, ResilientSSEError
 from resilient_sse._core.events import Opened
 from resilient_sse.cli.probe.resuming import RESUMES, Outcome, Way, compare, ways_of
 from resilient_sse.cli.probe.seen import Seen
@@ -109,7 +109,12 @@ class Probe:
         answer = Opened(connection=1, status=first.status, headers=first.headers, last_event_id=None, url=url)
         for way in ways_of(first, method=found.method, param=self._param):
             template = RequestTemplate(**self._request, resume=way.dialect.get("resume"))
-            request = await template.prepare(way.position, answer)
+            try:
+                request = await template.prepare(way.position, answer)
+            except HandshakeError as error:  # what the server has named is no address
+                if found.way is None:
+                    found.way, found.outcome = way, Outcome("refused", str(error))
+                continue
             now = anyio.current_time()
             if now >= until or (self._once and request.method == found.method):
                 continue

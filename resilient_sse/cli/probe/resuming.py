@@ -81,7 +81,7 @@ def _way(name: str, dialect: Dialect, known: Sequence[Item]) -> Way | None:
     positions = [""]
     for item in known:
         now = positions[-1]
-        with suppress(ValueError, KeyError, TypeError):  # what is not of this dialect has no position in it
+        with suppress(Exception):  # what is not of this dialect has no position in it
             event = ServerSentEvent(event=item.event or "", data=item.data, id=item.id, last_event_id=now)
             now = (dialect["cursor"](event) if "cursor" in dialect else item.id) or now
         positions.append(now)

@@ -193,12 +193,7 @@ class LoadPlan:
 
 
 def parse_profiles(text: str) -> tuple[Share, ...]:
-    """
-    Read `4g`, or `3g:20,4g:80`.
-
-    Raises:
-        ValueError: It cannot be read.
-    """
+    """Read `4g`, or `3g:20,4g:80`; `ValueError` if it cannot be read."""
     shares: dict[str, Share] = {}
     for part in text.split(","):
         name, colon, weight = (piece.strip() for piece in part.partition(":"))

@@ -179,6 +179,8 @@ def network_command(target: str, name: str, seed: int) -> list[str]:
     ]
 
 
+# --- What is read while it goes on
+
 _READINGS = 400
 _SHORTEST_INTERVAL = 0.5
 _TELLING_SECONDS = 0.1
@@ -335,6 +337,8 @@ class Sampler:
     def _read(self, received: int) -> Reading:
         return Reading(time.perf_counter(), time.process_time(), self._memory().rss, received)
 
+
+# --- The run
 
 _FEW = 5
 

@@ -159,16 +159,12 @@ class Link:
             begun = max(now, self._free_at)
             sent = begun + part / shape.rate if shape.rate is not None else begun
             self._free_at = max(sent, begun + shape.spacing)
-            self._last = max(self._last, sent + self._travel(shape))
+            for delay, jitter in shape.delays:
+                sent += delay * (1 + jitter * (2 * self._random() - 1)) if jitter else delay
+            for share, delay in shape.losses:
+                if self._random() < share:
+                    self.dropped += 1
+                    sent += delay
+            self._last = max(self._last, sent)
             arrivals.append((self._last, part))
         return arrivals
-
-    def _travel(self, shape: Shape) -> float:
-        seconds = 0.0
-        for delay, jitter in shape.delays:
-            seconds += delay * (1 + jitter * (2 * self._random() - 1)) if jitter else delay
-        for share, delay in shape.losses:
-            if self._random() < share:
-                self.dropped += 1
-                seconds += delay
-        return seconds

@@ -123,12 +123,7 @@ class Conditions:
         self._reshape()
 
     def remove(self, toxic: Toxic) -> None:
-        """
-        Take a toxic away.
-
-        Raises:
-            ValueError: It is not in force.
-        """
+        """Take a toxic away; `ValueError` if it is not in force."""
         if toxic not in self.toxics:
             raise ValueError(f"{toxic!r} is not in force; remove what was added, once")
         del self._entries[self.toxics.index(toxic)]

@@ -156,6 +156,8 @@ TOXICS: Mapping[str, type[Toxic]] = MappingProxyType(
 """The kinds by the names they have on the command line."""
 
 
+# --- Timelines, and how people write
+
 Word: TypeAlias = Literal["refuse", "accept", "black-hole", "flow", "reset", "close", "clear"]
 """Each does what the method of the proxy does: `reset_all` for `reset`, `close_all` for `close`."""
 

@@ -137,6 +137,8 @@ def _reconciles(stream: Stream) -> bool:
     )
 
 
+# --- The report
+
 _NUMBER: Schema = {"type": "integer", "minimum": 0}
 
 _STATUS: Schema = {

@@ -134,6 +134,8 @@ def _drawing(content: Iterable[str], label: str, *, height: float) -> str:
 
 _PAGE_COLUMNS, _PLAIN_COLUMNS = 96, 200
 
+# --- Tables, and the page around all
+
 _UNITS = {"_ms": " ms", "_s": " s", "_percent": " %", "_bytes": " bytes"}
 
 _WORDS = {

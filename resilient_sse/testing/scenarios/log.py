@@ -68,12 +68,7 @@ class Entry:
 
     @classmethod
     def from_json(cls, line: str) -> Entry:
-        """
-        Return the entry that `to_json` wrote.
-
-        Raises:
-            ValueError: The line is none.
-        """
+        """Return the entry that `to_json` wrote; `ValueError` if the line is none."""
         try:
             return cls.of(json.loads(line))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -133,12 +128,7 @@ class RunLog:
 
 
 def write_log(path: Path, entries: Iterable[Entry]) -> None:
-    """
-    Write a log, one line for each entry.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Write a log, one line for each entry; `OSError` if it cannot be written."""
     with path.open("w", encoding="utf-8") as file:
         file.writelines(f"{entry.to_json()}\n" for entry in entries)
 

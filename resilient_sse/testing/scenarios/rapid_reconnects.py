@@ -100,7 +100,9 @@ def _figures(run: Run) -> Figures:
         ),
         "herd_clients": len(herd),
         "herd_out_of_band": sum(
-            not _in_band(attempt, delay) for attempt, delays in drawn.items() for delay in delays
+            not 0.9 * nominal - 1e-9 <= delay <= min(1.1 * nominal, 5.0) + 1e-9
+            for nominal, delays in ((min(2.0 ** (attempt - 1), 5.0), drawn[attempt]) for attempt in drawn)
+            for delay in delays
         ),
         "herd_wrong_budget": sum(len(stream.all("attempt")) != _ATTEMPTS for stream in herd),
         "final_completion_percent": percent(
@@ -116,11 +118,6 @@ def _lateness(stream: Stream) -> Iterable[float]:
         following = [at for at in attempts if at >= announced.at]
         if following:
             yield following[0] - announced.at - announced.facts["delay"]
-
-
-def _in_band(attempt: int, delay: float) -> bool:
-    nominal = min(2.0 ** (attempt - 1), 5.0)
-    return 0.9 * nominal - 1e-9 <= delay <= min(1.1 * nominal, 5.0) + 1e-9
 
 
 RAPID_RECONNECTS = Scenario(

@@ -159,7 +159,12 @@ def _figures(run: Run) -> Figures:
         "slowest_recovery_ms": milliseconds(max(back, default=None)),
         "texts_missing": len(_TEXTS - {change["message"] for change in changes}),
         "texts_wrong": sum(change["message"] != _text(change) for change in changes),
-        "without_an_end": sum(not _ended(stream) for stream in run.streams),
+        "without_an_end": sum(
+            not any(
+                x.facts["new"] in ("closed", "error") and x.facts["reason"] for x in stream.all("state")[-1:]
+            )
+            for stream in run.streams
+        ),
     }
 
 
@@ -191,11 +196,6 @@ def _indicated(stream: Stream) -> int:
             indicated += announced
             announced = False
     return indicated
-
-
-def _ended(stream: Stream) -> bool:
-    last = [entry.facts for entry in stream.all("state")][-1:]
-    return any(change["new"] in ("closed", "error") and bool(change["reason"]) for change in last)
 
 
 USER_EXPERIENCE = Scenario(

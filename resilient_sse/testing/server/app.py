@@ -139,7 +139,19 @@ class ReferenceServer:
             check("rate_limit", rate_limit, RateLimit, "a RateLimit such as RateLimit(5, per=1.0)")
         if faults is not None:
             check("faults", faults, Faults, "a script such as Faults(Status(503))")
-        self.store: EventStore = _store_of(store, first_id, history)
+        if store is not None:
+            # Not by way of the protocol: on Python 3.12 and newer that does not see what `__getattr__` hands on.
+            methods = (getattr(store, name, None) for name in _STORE_METHODS)
+            if not (hasattr(store, "first_id") and all(map(callable, methods))):
+                kinds = (
+                    "MemoryStore(), SQLiteStore('events.db'), RedisStore('redis://...') or one of your own"
+                )
+                raise TypeError(f"store must be a store: {kinds}, not {shown(store)}")
+            if history is not None or first_id != 1:
+                raise ValueError("history and first_id belong to the store; give them to it")
+        else:
+            store = MemoryStore(first_id=first_id, history=history)
+        self.store: EventStore = store
         self.start = start
         self.gzip = gzip
         self.send_timeout = send_timeout
@@ -231,12 +243,7 @@ class ReferenceServer:
         return {**self.counters.to_dict(), "live": self.live, "max_live_per_user": self.max_live_per_user}
 
     async def clear(self) -> None:
-        """
-        Forget all events; ids begin anew.
-
-        Raises:
-            StoreError: The store could not be cleared.
-        """
+        """Forget all events; ids begin anew; `StoreError` if the store could not be cleared."""
         await self.store.clear()
         self._since_done.clear()
 
@@ -416,20 +423,6 @@ class ReferenceServer:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._listening = None
             await self.store.aclose()
-
-
-def _store_of(store: EventStore | None, first_id: int, history: int | None) -> EventStore:
-    """Return *store*, or a new one in memory."""
-    if store is None:
-        return MemoryStore(first_id=first_id, history=history)
-    # Not by way of the protocol: on Python 3.12 and newer that does not see what `__getattr__` hands on.
-    methods = (getattr(store, name, None) for name in _STORE_METHODS)
-    if not (hasattr(store, "first_id") and all(map(callable, methods))):
-        kinds = "MemoryStore(), SQLiteStore('events.db'), RedisStore('redis://...') or one of your own"
-        raise TypeError(f"store must be a store: {kinds}, not {shown(store)}")
-    if history is not None or first_id != 1:
-        raise ValueError("history and first_id belong to the store; give them to it")
-    return store
 
 
 @cache

@@ -73,12 +73,7 @@ class EventStore(Protocol):
         ...
 
     async def append(self, stream: str, event: str | None, data: str) -> StoredEvent:
-        """
-        Store an event under the next id of *stream*.
-
-        Raises:
-            ValueError: *event* contains a line end.
-        """
+        """Store an event under the next id of *stream*; `ValueError` if *event* contains a line end."""
         ...
 
     async def after(self, stream: str, id: int, limit: int) -> list[StoredEvent]:  # noqa: A002 - the standard's name
@@ -174,6 +169,8 @@ class MemoryStore:
         """Show how much is held."""
         return f"<MemoryStore of {len(self._streams)} streams>"
 
+
+# --- SQLite: outlives the process, and needs nothing but the standard library
 
 T = TypeVar("T")
 
@@ -318,6 +315,8 @@ class SQLiteStore:
         return f"<SQLiteStore at {self._path!r}>"
 
 
+# --- Redis or Valkey: several servers may share it
+
 _RETRY_SECONDS = 0.5
 _CONNECT_SECONDS = 5.0
 _CONNECTIONS = 32
@@ -403,7 +402,8 @@ class RedisStore:
         """Return the first *limit* events with a larger id, in order."""
         start = f"1-{max(id + 1, 0)}"
         rows = await self._ask(self._client.xrange(self._events(stream), min=start, count=limit))
-        return [_stored(stream, row) for row in rows]
+        named = [(_number(row), {text(name): text(value) for name, value in row[1].items()}) for row in rows]
+        return [StoredEvent(stream, number, told["e"] or None, told["d"]) for number, told in named]
 
     async def first(self, stream: str) -> int | None:
         """Return the id of the oldest event that is still there, or `None` if there is none."""
@@ -460,8 +460,3 @@ class RedisStore:
 
 def _number(row: Any) -> int:  # noqa: ANN401 - redis-py does not say
     return int(text(row[0]).partition("-")[2])
-
-
-def _stored(stream: str, row: Any) -> StoredEvent:  # noqa: ANN401 - redis-py does not say
-    fields = {text(name): text(value) for name, value in row[1].items()}
-    return StoredEvent(stream, _number(row), fields["e"] or None, fields["d"])

