@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from importlib import import_module
@@ -12,7 +13,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, stop_never, wait_random_exponential
 
-from resilient_sse._client.backends import hold, in_thread, on_asyncio
+from resilient_sse._client.backends import CLOSE_SECONDS, hold, in_thread, on_asyncio
 from resilient_sse._client.log import logger
 from resilient_sse._core.checks import check_seconds
 
@@ -111,9 +112,14 @@ class RedisServer:
             answer = command()
             return await answer if inspect.isawaitable(answer) else answer
 
+        def held() -> bool:  # asked at a `Task.cancel`, which ends the wait for a server that is frozen, too
+            scope.deadline = min(scope.deadline, anyio.current_time() + CLOSE_SECONDS)
+            return not scope.cancel_called
+
         # As a thread would: what was sent may be done, and a pipeline that is cancelled keeps its connection.
-        with anyio.CancelScope(shield=True):
-            return await hold(ask(), lambda: True)
+        with anyio.CancelScope(shield=True) as scope:
+            return await hold(ask(), held)
+        raise asyncio.CancelledError
 
     def _check(self, answer: Any) -> None:  # noqa: ANN401
         """Raise what passes, if it is among the answers to a pipeline."""
