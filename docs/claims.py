@@ -115,7 +115,7 @@ PROMISES = (
         "a server that is down is asked again with growing waits, and not by all clients at once",
         (
             Claim(S5, "backoff_sequence", "attempts after {} ms"),
-            Claim(S5, "jitter_diversity_percent", "{:.0f} of 100 clients each at another moment"),
+            Claim(S5, "jitter_diversity_percent", "100 clients at {:.0f} different moments"),
         ),
         "TestExactly::test_three_delays_to_the_microsecond",
     ),

@@ -1,6 +1,7 @@
 """What all tests share: both backends, virtual time, and a scripted server."""
 
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -26,6 +27,10 @@ SET_UP_ONCE = (
 # Hundreds of tests start an interpreter; without bytecode each of them compiles the whole package again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Behind `&` in a script, Ctrl-C is ignored, and programs that are started here would ignore it, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # pytest-xdist says how large the terminal is; the programs that are tested on one ask the terminal.
 for name in ("COLUMNS", "LINES"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
-from resilient_sse._core.checks import answered_at_once, check_callable, check_choice
+from resilient_sse._core.checks import answered_at_once, check_callable
 from resilient_sse._core.errors import DecodeError
 from resilient_sse._core.events import ServerSentEvent
 
@@ -28,8 +28,8 @@ class Payloads(Generic[T]):
         check_callable("decode", decode, what="a function of an event's data")
         if callable(on_invalid):
             check_callable("on_invalid", on_invalid, what="a function of the event and the error")
-        else:
-            check_choice("on_invalid", on_invalid, ("raise", "skip"))
+        elif on_invalid not in ("raise", "skip"):
+            raise ValueError(f"on_invalid must be 'raise', 'skip' or a function, not {on_invalid!r}")
         self._decode = decode
         self._on_invalid = on_invalid
         self._session = session

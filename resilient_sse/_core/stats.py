@@ -30,7 +30,7 @@ class StreamStats:
 
     Attributes:
         received: Events dispatched by the server, whatever became of them.
-        delivered: Events handed to the consumer.
+        delivered: Events for the consumer, also those that `on_invalid` left out.
         duplicates: Events dropped because they had been received before.
         heartbeats: Events of a heartbeat type.
         filtered: Events that the `events` filter held back.

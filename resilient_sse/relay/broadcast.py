@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 import anyio
 
+from resilient_sse._client.stream import undecoded
 from resilient_sse._core.checks import check_choice, check_count, check_seconds
 from resilient_sse._core.cursor import usable_as_cursor
 from resilient_sse._core.events import Gap, ServerSentEvent
@@ -124,6 +125,7 @@ class Broadcast:
             Exception: What the stream raises.  Browsers have been told before, and wait for what comes next: run a
                 stream again, or `close`.
         """
+        undecoded(stream)  # browsers get events as they came
         tell = stream.on_state_change(self.tell)
 
         @stream.on_gap

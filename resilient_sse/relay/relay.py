@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from resilient_sse._client.log import logger
-from resilient_sse._client.stream import take_ready
+from resilient_sse._client.stream import take_ready, undecoded
 from resilient_sse._core.checks import check_callable, check_count
 from resilient_sse._core.errors import ResilientSSEError
 from resilient_sse.relay.log import Position
@@ -168,6 +168,7 @@ class _Ahead:
     """Reads a stream into a buffer that holds a batch."""
 
     def __init__(self, stream: ResilientStream, batch: int) -> None:
+        undecoded(stream)  # a log holds events as they came
         self._stream = stream
         self._batch = batch
         self._events: deque[ServerSentEvent] = deque()

@@ -320,7 +320,7 @@ class ResilientStream(Arguments[Item_co]):
 
     def on_state_change(self, callback: CallbackT) -> CallbackT:
         """
-        Call *callback* with each `StateChange`, in order, in the thread that consumes the stream.
+        Call *callback* with each `StateChange`, in order, in the thread that consumes the stream, or closes it.
 
         Returns:
             The callback, so that this serves as a decorator.

@@ -108,6 +108,19 @@ async def test_a_stream_reaches_every_browser(script):
     ]
 
 
+async def test_a_stream_that_decodes_is_handed_on_as_it_came(script):
+    """Browsers get events, not what the service would make of them (P18)."""
+    script.respond(*numbered(7), event("", event="done")).hang()
+    broadcast = Broadcast()
+    browser = Browser(broadcast)
+    await browser.read()
+    async with make(script, until="done", decode=int) as stream:
+        await broadcast.run(stream)
+        broadcast.close()
+    await browser.to_the_end()
+    assert ("message", "7") in browser.seen
+
+
 async def test_a_browser_is_told_when_the_upstream_gives_up(script):
     """The state is an error with its text, for those who are there and for those who come; then it may go on."""
     script.refuse(times=3)

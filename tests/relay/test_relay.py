@@ -66,11 +66,13 @@ async def test_appends_of_many_streams_are_one_step(valkey):
 
 
 async def test_what_an_entry_holds(valkey):
-    """The id in force, the type, the data and an ordinal; the position lies beside it."""
+    """The id in force, the type, the data as it came and an ordinal; the position lies beside it."""
     script = Script()
     script.respond(event("one", id="a", event="x"), event("two\nlines"), event("three", id="c", event="done"))
     relay = Relay(
-        lambda position: ResilientStream("http://test/", until="done", client=script.client()),
+        lambda position: ResilientStream(
+            "http://test/", until="done", client=script.client(), decode=str.upper
+        ),
         RedisLog(valkey.url),
         "log",
     )
