@@ -112,13 +112,21 @@ class RedisServer:
             answer = command()
             return await answer if inspect.isawaitable(answer) else answer
 
+        loop = asyncio.get_running_loop()
+        end: asyncio.TimerHandle | None = None
+
         def held() -> bool:  # asked at a `Task.cancel`, which ends the wait for a server that is frozen, too
-            scope.deadline = min(scope.deadline, anyio.current_time() + CLOSE_SECONDS)
+            nonlocal end
+            end = end or loop.call_later(CLOSE_SECONDS, scope.cancel)
             return not scope.cancel_called
 
         # As a thread would: what was sent may be done, and a pipeline that is cancelled keeps its connection.
-        with anyio.CancelScope(shield=True) as scope:
-            return await hold(ask(), held)
+        try:
+            with anyio.CancelScope(shield=True) as scope:
+                return await hold(ask(), held)
+        finally:
+            if end is not None:
+                end.cancel()
         raise asyncio.CancelledError
 
     def _check(self, answer: Any) -> None:  # noqa: ANN401

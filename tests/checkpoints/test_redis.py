@@ -234,6 +234,25 @@ async def test_a_slow_save_that_is_cancelled(own, tmp_path, monkeypatch, kind):
         await stream.commit(second)
 
 
+def test_a_program_ends_although_its_server_is_frozen(own, monkeypatch):
+    """The end of `asyncio.run` cancels what is under way, while no event loop runs (P21)."""
+    monkeypatch.setattr(redis_server, "CLOSE_SECONDS", 0.05)
+
+    async def main():
+        store = RedisCheckpoint(redis.asyncio.Redis.from_url(own.url))
+        own.client.client_pause(60_000, all=False)
+        saving.append(asyncio.create_task(store.save("key", "1", expected=None)))
+        for _ in range(2000):
+            if own.client.info("clients")["blocked_clients"]:
+                break
+            await asyncio.sleep(0.01)
+
+    saving = []
+    asyncio.run(main())
+    own.client.client_unpause()
+    assert saving[0].cancelled()
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("done", [False, True], ids=["before it was done", "behind it"])
 async def test_a_save_that_is_cut_off(own, done, monkeypatch):
