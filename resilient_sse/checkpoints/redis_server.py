@@ -13,7 +13,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, stop_never, wait_random_exponential
 
-from resilient_sse._client.backends import CLOSE_SECONDS, hold, in_thread, on_asyncio
+from resilient_sse._client.backends import CLOSE_SECONDS, in_thread, on_asyncio
 from resilient_sse._client.log import logger
 from resilient_sse._core.checks import check_seconds
 
@@ -112,22 +112,17 @@ class RedisServer:
             answer = command()
             return await answer if inspect.isawaitable(answer) else answer
 
-        loop = asyncio.get_running_loop()
-        end: asyncio.TimerHandle | None = None
-
-        def held() -> bool:  # asked at a `Task.cancel`, which ends the wait for a server that is frozen, too
-            nonlocal end
-            end = end or loop.call_later(CLOSE_SECONDS, scope.cancel)
-            return not scope.cancel_called
-
-        # As a thread would: what was sent may be done, and a pipeline that is cancelled keeps its connection.
-        try:
-            with anyio.CancelScope(shield=True) as scope:
-                return await hold(ask(), held)
-        finally:
-            if end is not None:
-                end.cancel()
-        raise asyncio.CancelledError
+        # In a task of its own, which `Task.cancel` of ours does not reach, and redis-py's own timeouts do: as in a
+        # thread, what was sent may be done, and a pipeline that is cancelled would keep its connection.
+        asking = asyncio.ensure_future(ask())
+        with anyio.CancelScope(shield=True):
+            try:
+                return await asyncio.shield(asking)
+            except asyncio.CancelledError:
+                await asyncio.wait((asking,), timeout=CLOSE_SECONDS)  # it may be frozen
+                raise
+            finally:
+                asking.cancel()
 
     def _check(self, answer: Any) -> None:  # noqa: ANN401
         """Raise what passes, if it is among the answers to a pipeline."""
