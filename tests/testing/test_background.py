@@ -124,6 +124,8 @@ def refused(proxy):
         socket.create_connection((proxy.host, proxy.port), timeout=5).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it was waiting to be accepted as the port was closed
+        return False
     return False
 
 
