@@ -9,8 +9,6 @@ from tenacity import AsyncRetrying, RetryCallState
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["AttemptLoop"]
-
 
 class AttemptLoop:
     """

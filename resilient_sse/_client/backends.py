@@ -28,22 +28,6 @@ if TYPE_CHECKING:
 
     from anyio.lowlevel import EventLoopToken
 
-__all__ = [
-    "CLOSE_SECONDS",
-    "Alarm",
-    "StandIn",
-    "WorkerThread",
-    "asks_for_loop",
-    "clock",
-    "finish",
-    "hold",
-    "in_background",
-    "in_thread",
-    "is_native",
-    "on_asyncio",
-    "running",
-]
-
 CLOSE_SECONDS: Final = 2.0
 """Closing never takes longer than this; what is not closed by then is left to the event loop."""
 

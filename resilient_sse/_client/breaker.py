@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from resilient_sse._core.session import Session
 
-__all__ = ["CircuitBreaker", "Gate", "gate"]
-
 T = TypeVar("T")
 
 # Who waits looks again within this part of `reset_after`; so all come back within it, and not at once.

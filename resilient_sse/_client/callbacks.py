@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from resilient_sse._core.ports import Fact, Instrument, Observer
     from resilient_sse._core.stats import StreamStats
 
-__all__ = ["Callbacks", "GapCallback", "StateCallback", "check_observers"]
-
 StateCallback: TypeAlias = Callable[[StateChange], Any]
 GapCallback: TypeAlias = Callable[[Gap], Any]
 
@@ -42,10 +40,18 @@ class Callbacks:
     Instruments are asked for an observer of their own; of the stream's address they learn *where*, as logs do.
     """
 
-    def __init__(self, observers: Iterable[Observer | Instrument], stats: StreamStats, *, where: str) -> None:
+    def __init__(
+        self,
+        observers: Iterable[Observer | Instrument],
+        stats: StreamStats,
+        *,
+        where: str,
+        call: Callable[..., Any] | None = None,
+    ) -> None:
         self._observers = tuple(_attached(observer, stats, where) for observer in observers)
         self._stats = stats
         self._where = where
+        self._call = call
         self._told_conflicts: set[bool] = set()
         self._told_gap: Gap | None = None
         self._quiet, self._quiet_gaps, self._quiet_ends = Quiet(), Quiet(), Quiet()
@@ -162,7 +168,7 @@ class Callbacks:
             token = _started_by.set((*_started_by.get(), id(self)))
             self._runs_in = get_current_task().id
             try:
-                result = callback(fact)
+                result = self._call(callback, fact) if self._call else callback(fact)
                 if inspect.isawaitable(result):
                     await result
             except Exception:  # noqa: BLE001 - see observe

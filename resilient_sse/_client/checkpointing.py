@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from resilient_sse._core.ports import CheckpointStore
 
-__all__ = ["Ack", "Position", "Start", "checkpoint_key", "position_in"]
-
 # So often at most is saved what the consumer does not get.
 _EVERY_SECONDS = 1.0
 

@@ -18,8 +18,6 @@ from resilient_sse._core.states import Reason, StreamState
 if TYPE_CHECKING:
     from resilient_sse._core.states import StateChange
 
-__all__ = ["Quiet", "log_change", "logger", "redacted"]
-
 logger = logging.getLogger("resilient_sse")
 logger.addHandler(logging.NullHandler())
 

@@ -34,7 +34,8 @@ class Delivery:
 
     __slots__ = (
         "_connection", "_event_id", "_once", "_options", "_queue", "_reader", "_stats", "_whole", "_window",
-        "caught_up", "cursor", "done", "failure", "fresh", "last_event_id", "ready", "sequence", "unfinished",
+        "caught_up", "cursor", "done", "failure", "fresh", "last_event_id", "ready", "sequence", "tells_comments",
+        "unfinished",
     )  # fmt: skip
 
     def __init__(self, options: StreamOptions, stats: StreamStats) -> None:
@@ -45,6 +46,8 @@ class Delivery:
         """Finished events at the consumer's hand, who takes from the left; always empty but in `Batches`."""
         self.caught_up = True
         """Whether the consumer has asked for more than was there, so that it may see the id in force."""
+        self.tells_comments = False
+        """Whether `Batches` shows comments: to make one of each costs 20 times as much as to pass it."""
         self._window = Deduplicator(options.dedup_window, options.dedup)
         self.sequence = Sequence(options, self._queue, self._window, stats) if options.sequence else None
         """What checks order and gaps, `None` where ids are no numbers."""

@@ -22,7 +22,7 @@ mistakes of the program, not of the network.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NotRequired, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,26 +82,20 @@ class HandshakeError(ResilientSSEError):
         self.redirected_to = redirected_to
 
 
+class _Answer(TypedDict):
+    headers: Mapping[str, str]
+    body_excerpt: NotRequired[str]
+    redirected_to: NotRequired[str | None]
+
+
 class BadStatusError(HandshakeError):
     """The answer's status is not the 200 or 201 of an event stream."""
 
     status: int
 
-    def __init__(
-        self,
-        *,
-        status: int,
-        headers: Mapping[str, str],
-        body_excerpt: str = "",
-        redirected_to: str | None = None,
-    ) -> None:
-        super().__init__(
-            f"the server answered with status {status} instead of an event stream",
-            status=status,
-            headers=headers,
-            body_excerpt=body_excerpt,
-            redirected_to=redirected_to,
-        )
+    def __init__(self, *, status: int, **answer: Unpack[_Answer]) -> None:
+        text = f"the server answered with status {status} instead of an event stream"
+        super().__init__(text, status=status, **answer)
 
 
 class BadContentTypeError(HandshakeError):
@@ -114,23 +108,9 @@ class BadContentTypeError(HandshakeError):
 
     status: int
 
-    def __init__(
-        self,
-        content_type: str,
-        *,
-        status: int,
-        headers: Mapping[str, str],
-        body_excerpt: str = "",
-        redirected_to: str | None = None,
-    ) -> None:
+    def __init__(self, content_type: str, *, status: int, **answer: Unpack[_Answer]) -> None:
         sent = repr(content_type[:200]) if content_type else "no Content-Type"
-        super().__init__(
-            f"expected text/event-stream, the server sent {sent}",
-            status=status,
-            headers=headers,
-            body_excerpt=body_excerpt,
-            redirected_to=redirected_to,
-        )
+        super().__init__(f"expected text/event-stream, the server sent {sent}", status=status, **answer)
         self.content_type = content_type
 
 

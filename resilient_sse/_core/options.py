@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
+from inspect import signature
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, get_args
 
-from resilient_sse._core import messages
 from resilient_sse._core.backoff import Backoff, Delays
 from resilient_sse._core.checks import (
     answered_at_once,
@@ -20,12 +20,12 @@ from resilient_sse._core.checks import (
 from resilient_sse._core.cursor import CursorFunction, usable_as_cursor
 from resilient_sse._core.dedup import DEDUP_MODES, Dedup
 from resilient_sse._core.events import ServerSentEvent
+from resilient_sse._core.messages import Messages, check_messages
 from resilient_sse._core.sequence import Numbering
 from resilient_sse._core.states import Verdict
 
 if TYPE_CHECKING:
     from resilient_sse._core.errors import ResilientSSEError
-    from resilient_sse._core.messages import Messages
 
 StallOn: TypeAlias = Literal["bytes", "frames", "events"]
 OnEof: TypeAlias = Literal["reconnect", "complete"]
@@ -151,7 +151,7 @@ class StreamOptions:
         if self.total is not None and self.until is None:
             raise ValueError("total is read from the event that completes the stream; give until=")
         self._copy_event_types(heartbeat_events)
-        _check_messages(self.messages)
+        check_messages(self.messages)
         if self.messages is not None and not callable(self.messages):
             object.__setattr__(self, "messages", dict(self.messages))
 
@@ -191,26 +191,16 @@ class StreamOptions:
 
     def wants(self, event: ServerSentEvent) -> bool:
         """Whether *event* passes the filter."""
-        wanted = self.events
-        if wanted is None:
-            return True
-        return bool(answered_at_once("events", wanted(event))) if callable(wanted) else event.event in wanted
+        return self.events is None or _takes("events", self.events, event)
 
     def is_error(self, event: ServerSentEvent) -> bool:
         """Whether the server says by *event* that the stream has failed."""
-        named = self.error_events
-        if callable(named):
-            return bool(answered_at_once("error_events", named(event)))
-        return named is not None and event.event in named
+        return _takes("error_events", self.error_events, event)
 
     def ends_with(self, event: ServerSentEvent) -> bool:
         """Whether the stream is complete with *event*."""
-        until = self.until
-        if until is None:
-            return False
-        if isinstance(until, str):
-            return event.event == until
-        return bool(answered_at_once("until", until(event)))
+        wanted = (self.until,) if isinstance(self.until, str) else self.until
+        return _takes("until", wanted, event)
 
     def obstacle(self, *, dispatched: bool, resumable: bool, answered: bool = False) -> str | None:
         """
@@ -230,22 +220,13 @@ class StreamOptions:
         )
 
 
-def _check_messages(texts: Messages | None) -> None:
-    if texts is None:
-        return
-    if callable(texts):
-        check_callable("messages", texts, what="a mapping or a function of the change")
-        return
-    if not isinstance(texts, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"messages must be a mapping or a callable, not {texts!r}")
-    for key, template in texts.items():
-        if key not in messages.DEFAULT_MESSAGES:
-            known = ", ".join(messages.DEFAULT_MESSAGES)
-            raise ValueError(f"messages: there is no text named {key!r}; the names are {known}")
-        try:
-            messages.render(template, attempt=1, max_retries=5, delay=1.0)
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as exc:
-            raise ValueError(
-                f"messages: the text {key!r} cannot be filled in ({exc!r}); it may use {{attempt}}, "
-                "{max_retries}, {delay}, {error} and {reason}"
-            ) from None
+def _takes(name: str, wanted: EventFilter | None, event: ServerSentEvent) -> bool:
+    """Whether event types, or a function, take *event*."""
+    if callable(wanted):
+        return bool(answered_at_once(name, wanted(event)))
+    return wanted is not None and event.event in wanted
+
+
+_FACTS = frozenset({"resumes", "repeatable", "replayable_body", "fresh_credentials"})
+ARGUMENTS = frozenset(signature(StreamOptions).parameters) - _FACTS
+"""The options that are arguments of `ResilientStream`."""

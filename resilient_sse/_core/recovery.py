@@ -63,40 +63,6 @@ class Recovery:
         return self.opened_at - self.lost_at
 
 
-class OutageClock:
-    """Measures one outage at a time."""
-
-    __slots__ = ("_lost_at", "_reason", "_silent_since")
-
-    def __init__(self) -> None:
-        self._reason: Reason | None = None
-        self._silent_since = self._lost_at = 0.0
-
-    def lost(self, reason: Reason, *, silent_since: float | None, now: float) -> None:
-        """Record a failure; the first one counts.  *silent_since* is `None` before the first connection."""
-        if self._reason is None:
-            self._reason, self._lost_at = reason, now
-            self._silent_since = now if silent_since is None else silent_since
-
-    def reset(self) -> None:
-        """Measure no further: the outage ended without a new event, or another begins."""
-        self._reason = None
-
-    def recovered(self, *, attempts: int, opened_at: float, now: float) -> Recovery | None:
-        """Record a new event; return the recovery, if this ends an outage."""
-        reason, self._reason = self._reason, None
-        if reason is None:
-            return None
-        return Recovery(
-            reason=reason,
-            attempts=max(attempts, 1),
-            silent_since=self._silent_since,
-            lost_at=self._lost_at,
-            opened_at=opened_at,
-            recovered_at=now,
-        )
-
-
 class Resumption:
     """
     Watches what becomes of the id that connections are asked to resume after.

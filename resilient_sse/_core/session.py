@@ -27,7 +27,7 @@ from resilient_sse._core.flight_recorder import FlightRecorder, looks_like
 from resilient_sse._core.liveness import Silence
 from resilient_sse._core.outage import HOW_TO_END, Decision, Outage, reason_of, refusal_to_resend
 from resilient_sse._core.parser import Block, Found, Item, Parser, RetryHint, end_of_last_block
-from resilient_sse._core.recovery import OutageClock, Recovery, Resumption
+from resilient_sse._core.recovery import Recovery, Resumption
 from resilient_sse._core.sequence import Sequence, State
 from resilient_sse._core.states import Category, Reason, StateChange, StreamState, Verdict
 from resilient_sse._core.stats import StreamHealth, StreamStats
@@ -152,8 +152,10 @@ class Session:
         self.state = _CONNECTING
         """Where the stream stands."""
         self._since: float | None = None
-        self._reason: Reason | None = None
-        self._attempt = 0
+        self._told: tuple[Reason | None, int] = (
+            None,
+            0,
+        )  # of the last change, whose error would keep frames alive
         self._last_error: str | None = None
         self._attempted_at: float | None = None
         self._attempted_for: float | None = None
@@ -171,7 +173,7 @@ class Session:
         self._resumption = Resumption()
         self.answer: Opened | None = None
         """The head of the last answer that was a stream."""
-        self._outage_clock = OutageClock()
+        self._lost: tuple[Reason, float, float] | None = None  # the first loss: why, silent since when, when
 
     # What happens
 
@@ -181,9 +183,8 @@ class Session:
             self.stats.started_at = now
         if self.state is _ERROR and self.error is None:
             self.outage.renew()
-            self._outage_clock.reset()
-            obstacle = self._obstacle()
-            if obstacle is not None:
+            self._lost = None
+            if (obstacle := self._obstacle()) is not None:
                 self.error = refusal_to_resend(obstacle)
 
     def attempting(self, now: float) -> None:
@@ -338,14 +339,11 @@ class Session:
     def _ended(self, connection: _Connection, *, cut: bool) -> ResilientSSEError:
         """Return what came over a connection that ended cleanly."""
         looks, size = looks_like(connection.begins), self.stats.bytes_received - connection.received_before
-        options, shows = (
-            self._options,
-            "" if self._recorder else "; flight_recorder=20 shows them in its wire",
-        )
-        words = odd = ""
+        options, words, odd = self._options, "", ""
         if looks and not connection.answered:
             words = f"the {size} bytes of the answer are no event stream, they look like {looks}"
-            odd = f"{words}; the error that ends the stream tells of it{shows}"
+            odd = f"{words}; the error that ends the stream tells of it"
+            odd += "" if self._recorder else "; flight_recorder=20 shows them in its wire"
         elif cut:
             words = "in the middle of an event, which was thrown away"
             odd = f"the answer ended {words}: the last event needs a blank line behind it, too"
@@ -387,7 +385,7 @@ class Session:
     def held_back(self, delay: float, now: float) -> None:
         """Record that the circuit breaker delays the next attempt by so many seconds, and tell it once."""
         self.resume_at = now + delay
-        if self._reason is not Reason.CIRCUIT:
+        if self._told[0] is not Reason.CIRCUIT:
             self._move(_RECONNECTING, Reason.CIRCUIT, now, attempt=max(self.outage.attempt, 1), delay=delay)
 
     def unresumable(self) -> None:
@@ -414,8 +412,8 @@ class Session:
         return StreamHealth(
             state=self.state,
             since=self._since,
-            reason=self._reason,
-            attempt=self._attempt,
+            reason=self._told[0],
+            attempt=self._told[1],
             last_byte_at=self.stats.last_byte_at,
             last_event_at=self.stats.last_event_at,
             last_error=self._last_error,
@@ -479,8 +477,16 @@ class Session:
         if current.proved or current.opened_at is None:
             return
         current.proved = True
-        recovery = self._outage_clock.recovered(attempts=outage.attempt, opened_at=current.opened_at, now=now)
-        if recovery is not None:
+        if self._lost is not None:
+            (reason, silent_since, lost_at), self._lost = self._lost, None
+            recovery = Recovery(
+                reason=reason,
+                attempts=max(outage.attempt, 1),
+                silent_since=silent_since,
+                lost_at=lost_at,
+                opened_at=current.opened_at,
+                recovered_at=now,
+            )
             self.stats.last_recovery = recovery.recovery
             self.untold.append(recovery)
         outage.end()
@@ -526,9 +532,10 @@ class Session:
 
     def _follow(self, decision: Decision, now: float) -> None:
         reason, attempt, delay = decision.reason, decision.attempt, decision.delay
-        times = (self.stats.connected_at, self.stats.last_byte_at)
-        silent_since = max((at for at in times if at is not None), default=None)
-        self._outage_clock.lost(reason, silent_since=silent_since, now=now)
+        if self._lost is None:
+            times = (self.stats.connected_at, self.stats.last_byte_at)
+            silent_since = max((at for at in times if at is not None), default=now)
+            self._lost = reason, silent_since, now
         match decision.verdict:
             case Verdict.RETRY:
                 error = None if reason in _WANTED else decision.error  # nothing was caught
@@ -566,7 +573,7 @@ class Session:
         settled = self._has_settled(now)
         if settled:
             self.outage.end()
-            self._outage_clock.reset()
+            self._lost = None
         if current.dispatched or not cut:  # what the program ends itself tells of a server only what came
             told = self._resumption.ended(dispatched=current.dispatched, settled=settled or answered)
             self._report(told)
@@ -619,7 +626,7 @@ class Session:
             self._attempted_at = self._attempted_for = None
         if new is not old or self._since is None:
             self._since = now
-        self.state, self._reason, self._attempt = new, reason, change.attempt
+        self.state, self._told = new, (reason, change.attempt)
         if error is not None:
             self._last_error = type(error.__cause__ or error).__name__ + (f" {status}" if status else "")
         if new is _ERROR and isinstance(error, ResilientSSEError) and self._recorder is not None:
