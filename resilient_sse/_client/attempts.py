@@ -18,10 +18,8 @@ class AttemptLoop:
     itself in circles.  Therefore failures travel as results, for an exception would lead through its frames to
     the stream, and `end` lets go of the functions given here.
 
-    Args:
-        go_on: Whether another attempt follows a failure.
-        delay: Seconds until then.
-        sleep: Waits that long; it may be woken early.
+    *go_on* tells whether another attempt follows a failure, and *delay* after how many seconds; *sleep* waits so
+    long, and may be woken early.
     """
 
     def __init__(
@@ -38,12 +36,7 @@ class AttemptLoop:
         self._state: RetryCallState | None = None
 
     async def next(self) -> bool:
-        """
-        Wait for the next attempt.
-
-        Returns:
-            Whether there is one.
-        """
+        """Wait for the next attempt; return whether there is one."""
         if self._engine is None:
             return True  # the first: there is nothing to pace
         try:

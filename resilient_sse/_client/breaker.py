@@ -81,16 +81,7 @@ gate = CircuitBreaker._gate  # noqa: SLF001 # pyright: ignore[reportPrivateUsage
 
 
 class Gate:
-    """
-    One stream's way through a circuit breaker, which tells the log when the circuit opens and closes.
-
-    Args:
-        where: The origin.
-        circuit: Its circuit.
-        lock: Is held while the circuit is used.
-        clock: The circuit's.
-        random: Draws from [0, 1).
-    """
+    """One stream's way through a circuit breaker, which tells the log when the circuit opens and closes."""
 
     def __init__(
         self,

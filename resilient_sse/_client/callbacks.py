@@ -33,11 +33,9 @@ _started_by: ContextVar[tuple[int, ...]] = ContextVar("resilient_sse_started_by_
 
 class Callbacks:
     """
-    The callbacks and observers of one stream, and what it writes to the log.
+    The callbacks and observers of one stream, and what it writes to the log, where *where* stands for its URL.
 
-    What they raise is logged and counted; cancellation passes through.
-
-    Instruments are asked for an observer of their own; of the stream's address they learn *where*, as logs do.
+    What they raise is logged and counted; cancellation passes through.  *call* is how callbacks are called.
     """
 
     def __init__(

@@ -28,21 +28,17 @@ Start: TypeAlias = Literal["stored", "live"]
 
 
 def checkpoint_key(method: str, url: str) -> str:
-    """
-    Name a stream in a store by its method (GET goes without saying), scheme, host and path.
-
-    Neither the query nor the body is a part of it: a token that is replaced must not make another stream of it.
-    """
+    """Name a stream in a store by its method (GET goes without saying), scheme, host and path."""
+    # Neither the query nor the body is a part of it: a token that is replaced must not make another stream of it.
     method = method.upper()
     return redacted(url) if method == "GET" else f"{method} {redacted(url)}"
 
 
 class Position:
     """
-    One consumer's position in a store.
+    One consumer's position in a store: what was processed, where the id that resumes moves by what is received.
 
-    It is not the id that resumes a dropped connection: that one moves when an event is received, this one when
-    it was processed.  A crash in between delivers the event again after the restart.
+    A crash in between delivers the event again after the restart.
     """
 
     def __init__(
@@ -102,31 +98,19 @@ class Position:
             self._outstanding = event.last_event_id
 
     async def passed(self, last_event_id: str, *, now: float) -> None:
-        """
-        Save that the stream has come to *last_event_id* by events that are not for the consumer: filtered ones.
-
-        Nothing is saved while the consumer has not committed what it has got, nor more often than once a second.
-        """
+        """Save that the stream has come to *last_event_id* by events that were filtered."""
+        # Not while the consumer has not committed what it has got, nor more often than once a second.
         if self._seen is None:
             self._seen = last_event_id  # where it begins is no progress
-        if (
-            last_event_id == self._seen
-            or self._outstanding is not None
-            or now - self._passed_at < _EVERY_SECONDS
-        ):
+        early = self._outstanding is not None or now - self._passed_at < _EVERY_SECONDS
+        if early or last_event_id == self._seen:
             return
         self._passed_at = now
         await self._save(last_event_id)
         self._seen = last_event_id
-        self._processed, self._unsaved, self._unsaved_since = None, 0, None
 
     async def settle(self, clock: Callable[[], float] | None = None) -> None:
-        """
-        Commit what was handed over: the consumer is done with it.
-
-        Args:
-            clock: Tells whether it is time to save, if it is not the end: then all is saved.
-        """
+        """Commit what was handed over; *clock* tells whether it is time to save, without one all is saved."""
         if self._handed is not None:
             self._processed, events = self._handed
             self._handed = None
@@ -140,7 +124,6 @@ class Position:
             due = due or now - self._unsaved_since >= self._interval
         if due:
             await self._save(self._processed)
-            self._processed, self._unsaved, self._unsaved_since = None, 0, None
 
     async def commit(self, event: ServerSentEvent) -> None:
         """Commit *event* and everything before it."""
@@ -157,10 +140,12 @@ class Position:
 
     async def _save(self, last_event_id: str) -> None:
         current = "" if self._known is None else self._known.last_event_id
-        if last_event_id == current and self._uncertain is None:
-            return
-        if last_event_id and not usable_as_cursor(last_event_id):
-            return  # it could not resume anything; the last good one stays
+        same = last_event_id == current and self._uncertain is None
+        if not same and (not last_event_id or usable_as_cursor(last_event_id)):  # it could resume something
+            await self._write(last_event_id)
+        self._processed, self._unsaved, self._unsaved_since = None, 0, None
+
+    async def _write(self, last_event_id: str) -> None:
         if self._uncertain is not None:
             await self._find_out(self._uncertain)
         # A save that is cancelled may have happened or not; the next one has to look before it writes.

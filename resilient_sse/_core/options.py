@@ -71,13 +71,6 @@ class StreamOptions:
     """
     Everything the session decides by: arguments of `ResilientStream`, and four facts about its request.
 
-    Attributes:
-        heartbeats: Of the `heartbeat_events` those that nobody asks for by name.
-        resumes: Whether the caller's own function says how to go on once there was an answer.
-        repeatable: Whether the request may be sent again whatever has happened: its method is safe.
-        replayable_body: Whether the body of the request can be produced again.
-        fresh_credentials: Whether the next attempt may carry other credentials than the last.
-
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of its range.
@@ -98,7 +91,7 @@ class StreamOptions:
     dedup_window: int = 1000
     sequence: Numbering | None = None
     heartbeat_events: InitVar[Iterable[str]] = ("heartbeat",)
-    heartbeats: frozenset[str] = field(init=False)
+    heartbeats: frozenset[str] = field(init=False)  # those that nobody asks for by name
     events: EventFilter | None = None
     until: Until | None = None
     error_events: EventFilter | None = ()
@@ -107,10 +100,10 @@ class StreamOptions:
     max_event_bytes: int | None = 16 * 1024 * 1024
     messages: Messages | None = None
     flight_recorder: int = 0
-    resumes: bool = False
-    repeatable: bool = True
+    resumes: bool = False  # the caller's own function says how to go on once there was an answer
+    repeatable: bool = True  # the method is safe: the request may be sent again whatever has happened
     replayable_body: bool = True
-    fresh_credentials: bool = False
+    fresh_credentials: bool = False  # the next attempt may carry other credentials than the last
 
     def __post_init__(self, heartbeat_events: Iterable[str]) -> None:
         given = self.last_event_id
@@ -121,11 +114,10 @@ class StreamOptions:
                 "last_event_id cannot be sent in a header: no control characters, no spaces at its ends, "
                 f"at most 4 KiB; got {given[:80]!r}"
             )
-        check_seconds("connect_timeout", self.connect_timeout, positive=True)
-        check_seconds("stall_timeout", self.stall_timeout, positive=True)
+        for name in ("connect_timeout", "stall_timeout", "event_timeout"):
+            check_seconds(name, getattr(self, name), positive=True)
         if self.waiting_after != math.inf:  # the way to switch the notice off alone
             check_seconds("waiting_after", self.waiting_after)
-        check_seconds("event_timeout", self.event_timeout, positive=True)
         check_choice("stall_on", self.stall_on, get_args(StallOn))
         if self.stall_timeout is not None and self.stall_timeout <= self.notice < math.inf:
             raise ValueError(
@@ -201,23 +193,6 @@ class StreamOptions:
         """Whether the stream is complete with *event*."""
         wanted = (self.until,) if isinstance(self.until, str) else self.until
         return _takes("until", wanted, event)
-
-    def obstacle(self, *, dispatched: bool, resumable: bool, answered: bool = False) -> str | None:
-        """
-        Return why the request must not be sent again.
-
-        *dispatched* tells whether events came, *resumable* whether an id can resume them, and *answered* whether
-        the request was accepted before.
-        """
-        if self.resumes and answered:
-            return None  # that is decided when the next request is made
-        if not self.replayable_body:
-            return SPENT_BODY
-        if self.repeatable or resumable or not dispatched:
-            return None
-        return (
-            "events were delivered and none had an id to resume from; sending the request again would repeat"
-        )
 
 
 def _takes(name: str, wanted: EventFilter | None, event: ServerSentEvent) -> bool:

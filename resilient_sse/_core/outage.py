@@ -70,9 +70,8 @@ class Outage:
     """
     The failures since the stream was last well; empty while it is.
 
-    `attempt` belongs to the stream and not to a connection: it returns to zero by `end`, when a connection has
-    brought a new event or has held for longer than the longest delay.  A bare 200 proves nothing; servers that
-    accept and close at once would otherwise be stormed.
+    It belongs to the stream, and ends when a connection has brought a new event or has held for long enough.  A
+    bare 200 proves nothing; servers that accept and close at once would otherwise be stormed.
     """
 
     def __init__(self, options: StreamOptions, *, random: Callable[[], float]) -> None:
@@ -87,7 +86,6 @@ class Outage:
         self._last: tuple[int, float | None, Iterator[float] | None] = (0, None, None)  # before its end
 
     def begin(self, now: float) -> None:
-        """Record a failure; the first one begins the outage."""
         if self.began_at is None:
             self.began_at = now
 
@@ -114,7 +112,7 @@ class Outage:
         return self._options.max_retries is not None and self.attempt >= self._options.max_retries
 
     def accepted(self) -> None:
-        """Record that the server has accepted the credentials."""
+        """Record that there is a connection, by which the server has accepted the credentials."""
         self._refused_credentials = False
         self._last = (self.attempt, self.began_at, self.pacing.series)
 
@@ -129,16 +127,9 @@ class Outage:
         answered: bool = False,
     ) -> Decision:
         """
-        Decide about a failure.
+        Decide about a failure; *proven*: the stream was connected before; *obstacle*: why it must not ask again.
 
-        Args:
-            error: What happened.
-            proven: Whether the stream has been connected before.
-            obstacle: Why the request must not be sent again, if so.
-            now: The time, on the clock of the event loop.
-            wall: The time, by the calendar.
-            answered: Whether this is the clean end of a connection that brought something, as servers that poll
-                do: paced, but no failure.
+        *answered* is the clean end of a connection that brought something, as of servers that poll: no failure.
         """
         if answered:
             self.end()
@@ -199,12 +190,7 @@ def refusal_to_resend(obstacle: str, *, after: ResilientSSEError | None = None) 
 
 
 def default_verdict(error: ResilientSSEError, *, proven: bool, fresh_credentials: bool) -> Verdict:
-    """
-    Decide about a failure by the default table.
-
-    *proven* tells whether the stream has been connected before, *fresh_credentials* whether the next attempt
-    would carry credentials that may differ.
-    """
+    """Decide by the default table; *fresh_credentials* tells that the next attempt may carry others."""
     match error:
         case BadStatusError(status=status) if status == _NO_CONTENT:
             # The standard: a client "can be told to stop reconnecting using the HTTP 204 No Content response".

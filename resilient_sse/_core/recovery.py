@@ -84,8 +84,7 @@ class Resumption:
         """
         Record a connection that was asked to resume after *cursor*, and the *headers* of its answer.
 
-        *left* is the id in force that it was not asked to resume after; `""` if there is none and events are
-        lost all the same.
+        *left* is the id in force that it was not asked to resume after; `""` if events are lost without one.
         """
         if cursor != self._sent:
             self._empty = 0  # the row is about one id

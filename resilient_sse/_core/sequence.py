@@ -92,7 +92,6 @@ class Numbers:
         self._lost: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_HOLES)
 
     def restarted(self) -> Numbers:
-        """Return one that knows nothing yet, for a numbering that starts anew."""
         return Numbers(self.numbering, self._window)
 
     def resume_from(self, number: int, event_id: str) -> None:
@@ -274,7 +273,7 @@ class Sequence:
 
     def admit(self, block: Block, number: int | None, *, data: bool) -> Gap | bool:
         """
-        Hold the next block against the last contiguous number; *data* says that it is an event, and no heartbeat.
+        Hold the next block against the last contiguous number; *data*: it is an event, and no heartbeat.
 
         Return what to report before it, or whether it may be judged; if not, `source` begins with another.
         """
@@ -364,11 +363,8 @@ class Sequence:
         return Gap(kind="reset", after_id=numbers.high_id, before_id=block.id)
 
     def settle(self) -> bool:
-        """
-        Judge what is kept apart, for nothing that followed has told: return whether it is a new numbering.
-
-        It is a replay if it began with the first events of the stream; numbers that were reported lost came late.
-        """
+        """Judge what is kept apart, for nothing that followed has told; return whether it is a new numbering."""
+        # It is a replay if it began with the first events of the stream; what was reported lost came late.
         replayed = self._proved or all(self.numbers.reported(number) for number, _ in self._apart)
         self._end_apart(repeated=replayed)
         return not replayed

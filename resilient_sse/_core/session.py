@@ -25,6 +25,7 @@ from resilient_sse._core.errors import ConnectionLostError, HandshakeError, Resi
 from resilient_sse._core.events import Activity, Closed, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.flight_recorder import FlightRecorder, looks_like
 from resilient_sse._core.liveness import Silence
+from resilient_sse._core.options import SPENT_BODY, StreamOptions
 from resilient_sse._core.outage import HOW_TO_END, Decision, Outage, reason_of, refusal_to_resend
 from resilient_sse._core.parser import Block, Found, Item, Parser, RetryHint, end_of_last_block
 from resilient_sse._core.recovery import Recovery, Resumption
@@ -35,8 +36,6 @@ from resilient_sse._core.stats import StreamHealth, StreamStats
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
-
-    from resilient_sse._core.options import StreamOptions
 
 
 class Step(Enum):
@@ -131,10 +130,8 @@ class Session:
     """
     One subscription over many connections.
 
-    Args:
-        options: The settings.
-        random: Draws from [0, 1): the source of jitter.
-        in_batches: Whether what a read brings may be judged at once: nobody looks at single events as they come.
+    *random* draws from [0, 1).  With *in_batches* what a read brings may be judged at once: nobody looks at single
+    events as they come.
     """
 
     def __init__(
@@ -211,11 +208,7 @@ class Session:
         url: str = "",
         lossy: bool = False,
     ) -> None:
-        """
-        Record an accepted response from *url*.
-
-        *cursor* is the id that was asked for; *lossy* tells that nothing could ask for what was missed.
-        """
+        """Record an answer from *url* behind *cursor*; *lossy*: nothing could ask for what was missed."""
         stats, delivery = self.stats, self.delivery
         self.connection += 1
         stats.connections += 1
@@ -238,12 +231,7 @@ class Session:
         self._move(_CONNECTED, Reason.OPENED, now, status=status, headers=headers)
 
     def receive(self, chunk: bytes, *, raw_size: int, waited: float, now: float) -> None:
-        """
-        Take *raw_size* bytes from the wire, decoded to *chunk*, for which the consumer *waited* so many seconds.
-
-        Raises:
-            LimitExceededError: `next_step` has said so since an earlier call, and was not heeded.
-        """
+        """Take *raw_size* bytes from the wire, decoded to *chunk*, that the consumer *waited* for (seconds)."""
         stats = self.stats
         stats.bytes_received += raw_size
         stats.last_byte_at = now if raw_size else stats.last_byte_at
@@ -368,11 +356,8 @@ class Session:
         self._move(_ERROR, reason_of(error), now, error=error)
 
     def interrupted(self, *, now: float, at_once: bool) -> None:
-        """
-        Record that the program itself cut the connection: `restart()`, or a cancelled read.
-
-        A cancelled read whose connection had brought nothing is paced: polling must not become a storm.
-        """
+        """Record that the program itself cut the connection: `restart()`, or a cancelled read."""
+        # A cancelled read whose connection had brought nothing is paced: polling must not become a storm.
         paced = self.outage.asked_again(now) if at_once else not self._current.proved
         self._disconnected(now, cut=True)
         self._follow(self.outage.interrupt(paced=paced, obstacle=self._obstacle(), now=now), now)
@@ -394,11 +379,13 @@ class Session:
 
     def complete(self, now: float) -> None:
         """End the stream: it has reached its end."""
-        self._close(Reason.COMPLETE, now)
+        self.close(now, Reason.COMPLETE)
 
-    def close(self, now: float) -> None:
-        """End the stream: the program asked for it, and for nothing that is still queued."""
-        self._close(Reason.CLOSED, now, discard=True)
+    def close(self, now: float, reason: Reason = Reason.CLOSED) -> None:
+        """End the stream; if the program asked for it, without what is still queued."""
+        self._current.rest, self._current.fed = b"", 0
+        self.delivery.end(Closed(reason=reason), discard=reason is Reason.CLOSED)
+        self._move(_CLOSED, reason, now)
 
     # What follows
 
@@ -422,12 +409,7 @@ class Session:
         )
 
     def next_step(self) -> Step | ResilientSSEError:
-        """
-        Return what can bring the stream on, or the error for which the connection is to be given up.
-
-        Raises:
-            ResilientSSEError: The stream has given up; once.
-        """
+        """Return what is next, or why to leave the connection; raise, once, for what the stream has given up."""
         if self._current.rest or self.delivery.unfinished:
             return Step.GO_ON
         if self.error is not None:
@@ -444,9 +426,11 @@ class Session:
             return Step.CONNECT
         if self.delivery.failure is not None:
             return StreamError(self.delivery.failure)
-        asks = self._sequence is not None and self._sequence.state is State.ASKING
-        missing = ConnectionLostError(Reason.GAP, "asking again for missing events") if asks else None
-        return self._current.parser.overflow or missing or Step.READ
+        if self._current.parser.overflow is not None:
+            return self._current.parser.overflow
+        if self._sequence is not None and self._sequence.state is State.ASKING:
+            return ConnectionLostError(Reason.GAP, "asking again for missing events")
+        return Step.READ
 
     def take(self, now: float) -> Activity | None:
         """Return the next thing for the consumer, `None` if there is none yet."""
@@ -509,11 +493,11 @@ class Session:
         return in_vain
 
     def is_proven(self, now: float) -> bool:
-        """Return whether the connection has brought something new, or has held for so long that it is well."""
+        """Whether the connection has brought something new, or has held for so long that it is well."""
         return self._current.proved or self._has_settled(now)
 
     def _has_settled(self, now: float) -> bool:
-        """Return whether the connection has held so long that it is well, and will not replay any more."""
+        """Whether the connection has held so long that it is well, and will not replay any more."""
         opened_at = self._current.opened_at
         return opened_at is not None and now - opened_at > self.outage.pacing.settle_after
 
@@ -549,16 +533,18 @@ class Session:
                 self._move(_ERROR, reason, now, error=self.error)
 
     def _obstacle(self) -> str | None:
-        return self._options.obstacle(
-            dispatched=self.stats.delivered + self.stats.filtered > 0,
-            resumable=self.delivery.cursor is not None,
-            answered=self.answer is not None,
+        """Return why the request must not be sent again."""
+        options = self._options
+        if options.resumes and self.answer is not None:
+            return None  # that is decided when the next request is made
+        if not options.replayable_body:
+            return SPENT_BODY
+        dispatched = self.stats.delivered + self.stats.filtered > 0
+        if options.repeatable or self.delivery.cursor is not None or not dispatched:
+            return None
+        return (
+            "events were delivered and none had an id to resume from; sending the request again would repeat"
         )
-
-    def _close(self, reason: Reason, now: float, *, discard: bool = False) -> None:
-        self._current.rest, self._current.fed = b"", 0
-        self.delivery.end(Closed(reason=reason), discard=discard)
-        self._move(_CLOSED, reason, now)
 
     def _disconnected(self, now: float, *, cut: bool = False, answered: bool = False) -> None:
         """Settle the account of a connection that is gone; *cut* tells that the program itself has ended it."""
@@ -596,7 +582,6 @@ class Session:
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Enter the state *new*; the arguments are the attributes of `StateChange`."""
         old = self.state
         if reason not in TRANSITIONS.get((old, new), ()):
             raise AssertionError(f"no transition {old.value} -> {new.value} because of {reason.value}")
