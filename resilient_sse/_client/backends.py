@@ -34,12 +34,10 @@ _background: set[asyncio.Task[None]] = set()
 
 
 def on_asyncio() -> bool:
-    """Whether the present event loop is asyncio's."""
     return isinstance(current_token().native_token, asyncio.AbstractEventLoop)
 
 
 def running() -> object:
-    """Return the present event loop."""
     return current_token().native_token
 
 
@@ -80,7 +78,6 @@ class Alarm:
             self._timer = self._loop.call_at(when, self._rung)
 
     def cancel(self) -> None:
-        """Never ring again."""
         self._ring = _nothing
         if self._timer is not None:
             self._timer.cancel()
@@ -150,7 +147,6 @@ class StandIn:
         self.cancel = cancel
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """Tell the task that it is in the right event loop."""
         return self._future.get_loop()
 
     def add_done_callback(self, wakeup: Callable[[Any], object], *, context: Context) -> None:

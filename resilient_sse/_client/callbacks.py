@@ -71,11 +71,9 @@ class Callbacks:
         return self._runs_in is not None and id(self) in _started_by.get() and not self.inside
 
     def on_state(self, callback: StateCallback) -> None:
-        """Add a callback for state changes."""
         self._on_state.append(_callback("on_state_change", callback))
 
     def on_gap(self, callback: GapCallback) -> None:
-        """Add a callback for gaps."""
         self._on_gap.append(_callback("on_gap", callback))
 
     def remove(self, callback: Callable[..., Any]) -> None:
@@ -88,7 +86,6 @@ class Callbacks:
         self.pending[:] = [waiting for waiting in self.pending if waiting[0] != callback]
 
     def observe(self, fact: Fact) -> None:
-        """Tell the observers."""
         for observer in self._observers:
             try:
                 observer(fact)
@@ -188,7 +185,6 @@ class Callbacks:
 
 
 def check_observers(observers: Iterable[Observer | Instrument]) -> tuple[Observer | Instrument, ...]:
-    """Copy the observers of a stream."""
     if callable(observers) or hasattr(observers, "attach"):
         raise TypeError("observers must be a sequence of observers, not one observer")
     return tuple(observers)

@@ -126,7 +126,6 @@ class Position:
             await self._save(self._processed)
 
     async def commit(self, event: ServerSentEvent) -> None:
-        """Commit *event* and everything before it."""
         if not isinstance(event, ServerSentEvent):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"commit() takes the event itself, not {event!r}")
         if self._ack != "manual":

@@ -46,7 +46,6 @@ class Quiet:
         self._unsaid = 0
 
     def may_speak(self, now: float) -> bool:
-        """Whether it may be said now."""
         if now - self._said_at < _QUIET_SECONDS:
             self._unsaid += 1
             return False

@@ -66,7 +66,6 @@ class CursorReader:
         self._opaque = False
 
     def connected(self, position: str, *, resumed: bool) -> None:
-        """Begin a connection, with the position that is in force."""
         self._position = self._last = position
         self._matched = 0 if resumed else None
         self._resumed_at = position if resumed else None
@@ -112,7 +111,6 @@ class CursorReader:
             self._since.append(content)
 
     def moved(self, position: str) -> None:
-        """Take a new position."""
         if self._position and position and _compared(self._position, position) is None:
             self._opaque = True
         self._since.clear()

@@ -95,11 +95,9 @@ class Delivery:
         self.failure = None
 
     def put(self, item: Queued) -> None:
-        """Append what came off the wire."""
         self._queue.append(item)
 
     def notify(self, notice: Activity) -> None:
-        """Append a notice, which belongs behind what has come off the wire."""
         self._queue.append(notice)
 
     def end(self, notice: Closed, *, discard: bool = False) -> None:

@@ -43,16 +43,7 @@ class ResilientSSEError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling although constructors take facts by keyword (a worker may send errors home)."""
-        return _rebuild, (type(self), self.args, self.__dict__)
-
-
-def _rebuild(
-    kind: type[ResilientSSEError], args: tuple[object, ...], facts: dict[str, object]
-) -> ResilientSSEError:
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update(facts)
-    return error
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class HandshakeError(ResilientSSEError):

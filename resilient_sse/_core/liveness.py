@@ -32,7 +32,6 @@ class Silence:
         self.start()
 
     def start(self) -> None:
-        """Begin with a new connection."""
         self._silent = self._eventless = 0.0
         self._measure()
 

@@ -102,7 +102,6 @@ def _render(template: str, change: StateChange) -> str:
 
 
 def check_messages(texts: Messages | None) -> None:
-    """Check the texts that a stream is given."""
     if callable(texts):
         check_callable("messages", texts, what="a mapping or a function of the change")
     elif not isinstance(texts, Mapping | None):  # pyright: ignore[reportUnnecessaryIsInstance]

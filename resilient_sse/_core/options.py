@@ -182,15 +182,12 @@ class StreamOptions:
         return functions or bool(self.error_events)
 
     def wants(self, event: ServerSentEvent) -> bool:
-        """Whether *event* passes the filter."""
         return self.events is None or _takes("events", self.events, event)
 
     def is_error(self, event: ServerSentEvent) -> bool:
-        """Whether the server says by *event* that the stream has failed."""
         return _takes("error_events", self.error_events, event)
 
     def ends_with(self, event: ServerSentEvent) -> bool:
-        """Whether the stream is complete with *event*."""
         wanted = (self.until,) if isinstance(self.until, str) else self.until
         return _takes("until", wanted, event)
 

@@ -97,7 +97,6 @@ class Resumption:
         return self._gap(cursor, before_id=answered or None)
 
     def refused(self, cursor: str | None, error: Exception) -> Gap | None:
-        """Record an attempt that failed."""
         if cursor is None or not isinstance(error, HandshakeError) or error.status != _GONE:
             return None
         return self._gap(cursor)

@@ -382,7 +382,6 @@ class Sequence:
         self._apart.clear()
 
     def look(self, event_id: str, number: int, event: str, data: str) -> Sighting:
-        """Return what is known of an event."""
         sightings = self.numbers.look(number, event, data), self._window.look(event_id, event, data)
         # The window knows what stands behind the first of several events with this id.
         return Sighting.DUPLICATE if Sighting.DUPLICATE in sightings else sightings[0]

@@ -76,32 +76,32 @@ _OPENED = frozenset({Reason.OPENED})
 _SILENT = frozenset({Reason.STALL})
 _ENDINGS = frozenset({Reason.COMPLETE, Reason.CLOSED})
 
+_TRYING = {  # an attempt has the same ends, wherever it began
+    _CONNECTED: _OPENED,
+    _WAITING: _SILENT,
+    _RECONNECTING: _FAILED_OPENINGS | _HELD,
+    _ERROR: _GIVING_UP,
+    _CLOSED: _ENDINGS,
+}
+_TABLE: dict[StreamState, dict[StreamState, frozenset[Reason]]] = {
+    _CONNECTING: _TRYING,
+    _CONNECTED: {
+        _WAITING: _SILENT,
+        _RECONNECTING: _UP_LOSSES,
+        _ERROR: _UP_LOSSES | {Reason.RETRIES},
+        _CLOSED: _ENDINGS,
+    },
+    _WAITING: {
+        _CONNECTED: _OPENED,
+        _RECONNECTING: _UP_LOSSES | _FAILED_OPENINGS | _HELD,
+        _ERROR: _UP_LOSSES | _GIVING_UP,
+        _CLOSED: _ENDINGS,
+    },
+    _RECONNECTING: _TRYING,
+    _ERROR: _TRYING,
+}
 TRANSITIONS: Mapping[tuple[StreamState, StreamState], frozenset[Reason]] = MappingProxyType(
-    {
-        (_CONNECTING, _CONNECTED): _OPENED,
-        (_CONNECTING, _WAITING): _SILENT,
-        (_CONNECTING, _RECONNECTING): _FAILED_OPENINGS | _HELD,
-        (_CONNECTING, _ERROR): _GIVING_UP,
-        (_CONNECTING, _CLOSED): _ENDINGS,
-        (_CONNECTED, _WAITING): _SILENT,
-        (_CONNECTED, _RECONNECTING): _UP_LOSSES,
-        (_CONNECTED, _ERROR): _UP_LOSSES | {Reason.RETRIES},
-        (_CONNECTED, _CLOSED): _ENDINGS,
-        (_WAITING, _CONNECTED): _OPENED,
-        (_WAITING, _RECONNECTING): _UP_LOSSES | _FAILED_OPENINGS | _HELD,
-        (_WAITING, _ERROR): _UP_LOSSES | _GIVING_UP,
-        (_WAITING, _CLOSED): _ENDINGS,
-        (_RECONNECTING, _CONNECTED): _OPENED,
-        (_RECONNECTING, _WAITING): _SILENT,
-        (_RECONNECTING, _RECONNECTING): _FAILED_OPENINGS | _HELD,
-        (_RECONNECTING, _ERROR): _GIVING_UP,
-        (_RECONNECTING, _CLOSED): _ENDINGS,
-        (_ERROR, _CONNECTED): _OPENED,
-        (_ERROR, _WAITING): _SILENT,
-        (_ERROR, _RECONNECTING): _FAILED_OPENINGS | _HELD,
-        (_ERROR, _ERROR): _GIVING_UP,
-        (_ERROR, _CLOSED): _ENDINGS,
-    }
+    {(old, new): reasons for old, row in _TABLE.items() for new, reasons in row.items()}
 )
 """Every legal transition and the reasons it may have.  The diagram in the docs is drawn from this table."""
 
@@ -263,7 +263,6 @@ class Session:
             self._move(_CONNECTED, Reason.OPENED, now)
 
     def go_on(self, now: float) -> None:
-        """Judge a further part of what was received."""
         if self._current.rest:
             self.receive(b"", raw_size=0, waited=0.0, now=now)
 
@@ -378,7 +377,6 @@ class Session:
         self._report(Gap(kind="unresumable"))
 
     def complete(self, now: float) -> None:
-        """End the stream: it has reached its end."""
         self.close(now, Reason.COMPLETE)
 
     def close(self, now: float, reason: Reason = Reason.CLOSED) -> None:
@@ -395,7 +393,6 @@ class Session:
         return replace(stats, received=stats.received - waiting, delivered=stats.delivered - waiting)
 
     def health(self, now: float) -> StreamHealth:
-        """Return how the stream is."""
         return StreamHealth(
             state=self.state,
             since=self._since,
