@@ -40,7 +40,6 @@ from resilient_sse._core.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
-    from types import TracebackType
 
     from typing_extensions import TypeVar as TypeVarWithDefault
 
@@ -154,9 +153,7 @@ class Subscription(Generic[Item_co]):
         observers = check_observers(observers)
         by_hand = self._position is not None and self._position.manual
         self._session = Session(
-            options,
-            random=_RANDOM.random,
-            in_batches=not (observers or by_hand or options.looks_at_each),
+            options, random=_RANDOM.random, in_batches=not (observers or by_hand or options.looks_at_each)
         )
         self._ready = self._session.delivery.ready
         self._payloads = None if decode is None else Payloads(decode, on_invalid, self._session)
@@ -427,12 +424,7 @@ class ResilientStream(Subscription[Item_co]):
         """Enter a block that closes the stream at its end; the connection is made by the first iteration."""
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         """Close the stream; commit the last event only if the block ended without an exception."""
         await self._leave(commits=exc_type is None)
 

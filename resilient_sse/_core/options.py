@@ -46,10 +46,7 @@ _FUNCTIONS = {
     "sequence": "a function of the id, such as resilient_sse.integers",
     "total": "a function of the completing event",
 }
-_FILTERS = {
-    "events": "a collection of event types or a function of the event",
-    "error_events": "a function",
-}
+_FILTERS = {"events": "a collection of event types or a function of the event", "error_events": "a function"}
 
 
 class LivenessSettings(TypedDict, total=False):

@@ -157,9 +157,4 @@ class StreamHealth:
         facts = asdict(self)
         facts["state"] = self.state.value
         facts["reason"] = None if self.reason is None else self.reason.value
-        return {
-            **facts,
-            "ok": self.ok,
-            "silent_for": self.silent_for,
-            "eventless_for": self.eventless_for,
-        }
+        return {**facts, "ok": self.ok, "silent_for": self.silent_for, "eventless_for": self.eventless_for}

@@ -32,8 +32,6 @@ from resilient_sse._core.checks import check_callable
 from resilient_sse._core.events import ServerSentEvent
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from resilient_sse._core.events import Activity, Gap
     from resilient_sse._core.states import StateChange
     from resilient_sse._core.stats import StreamHealth, StreamStats
@@ -359,12 +357,7 @@ class ResilientStream(Subscription[Item_co]):
         """Enter a block that closes the stream at its end; the connection is made by the first iteration."""
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         """Close the stream; commit the last event only if the block ended without an exception."""
 
         async def leave() -> None:
