@@ -51,7 +51,6 @@ class Position:
         self._known: Checkpoint | None = None
         self._every = every
         self._interval = interval
-        self._handed: tuple[str, int] | None = None  # an id, and the number of events up to it
         self._processed: str | None = None  # not saved yet
         self._unsaved = 0  # so many events
         self._unsaved_since: float | None = None
@@ -65,11 +64,8 @@ class Position:
         """Return the stored id, or `None` if there is none or it is to be ignored."""
         self._known = await self._loaded()
         if self._known is None:
-            logger.info(
-                "no position is stored under the key %r: the stream begins where the server begins, or at "
-                "last_event_id",
-                self._key,
-            )
+            begins = "the stream begins where the server begins, or at last_event_id"
+            logger.info(f"no position is stored under the key %r: {begins}", self._key)
         if self._known is None or self._start == "live":
             return None
         stored = self._known.last_event_id
@@ -90,12 +86,13 @@ class Position:
         return max(self._every - self._unsaved, 1)
 
     def handed_over(self, event: ServerSentEvent, events: int = 1) -> None:
-        """Record that the consumer has got so many events, *event* at the end, and is processing it."""
+        """Record that the consumer has got so many events, *event* at the end, and with `auto` is done with it."""
         self._seen = event.last_event_id
-        if self._ack == "auto":
-            self._handed = (event.last_event_id, events)
-        else:
+        if self.manual:
             self._outstanding = event.last_event_id
+        else:
+            self._processed = event.last_event_id
+            self._unsaved += events
 
     async def passed(self, last_event_id: str, *, now: float) -> None:
         """Save that the stream has come to *last_event_id* by events that were filtered."""
@@ -110,11 +107,7 @@ class Position:
         self._seen = last_event_id
 
     async def settle(self, clock: Callable[[], float] | None = None) -> None:
-        """Commit what was handed over; *clock* tells whether it is time to save, without one all is saved."""
-        if self._handed is not None:
-            self._processed, events = self._handed
-            self._handed = None
-            self._unsaved += events
+        """Save what was processed, if *clock* tells that it is time, or without one."""
         if self._processed is None:
             return
         due = clock is None or self._unsaved >= self._every
@@ -128,7 +121,7 @@ class Position:
     async def commit(self, event: ServerSentEvent) -> None:
         if not isinstance(event, ServerSentEvent):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"commit() takes the event itself, not {event!r}")
-        if self._ack != "manual":
+        if not self.manual:
             raise RuntimeError(
                 'commit() is for ack="manual"; with ack="auto" asking for the next event commits'
             )
