@@ -13,7 +13,7 @@ Two series of numbers must not be confused: `connection` counts connections that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ from resilient_sse._core.states import Category, Reason, StateChange, StreamStat
 from resilient_sse._core.stats import StreamHealth, StreamStats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
 
@@ -106,24 +106,19 @@ TRANSITIONS: Mapping[tuple[StreamState, StreamState], frozenset[Reason]] = Mappi
 """Every legal transition and the reasons it may have.  The diagram in the docs is drawn from this table."""
 
 
+@dataclass(slots=True)
 class _Connection:
     """What one connection has brought; made when it is opened, and again, without a time, when it is lost."""
 
-    __slots__ = (
-        "answered", "begins", "cursor", "dispatched", "fed", "opened_at", "parser", "proved", "received_before",
-        "rest",
-    )  # fmt: skip
-
-    def __init__(
-        self, limit: int | None, *, at: float | None = None, before: int = 0, cursor: str | None = None
-    ) -> None:
-        self.opened_at = at
-        self.cursor = cursor  # where it began
-        self.parser = Parser(max_event_bytes=limit)
-        self.begins = b""
-        self.received_before = before  # so many bytes came over the ones before
-        self.rest, self.fed = b"", 0  # what was received, and how much of it was judged
-        self.answered = self.dispatched = self.proved = False  # anything has come; an event; a new one
+    parser: Parser
+    opened_at: float | None = None
+    received_before: int = 0  # so many bytes came over the ones before
+    cursor: str | None = None  # where it began
+    begins: bytes = b""
+    rest: list[bytes] = field(default_factory=list[bytes])  # what was received, and not judged yet
+    answered: bool = False  # anything has come
+    dispatched: bool = False  # an event
+    proved: bool = False  # a new one
 
 
 class Session:
@@ -149,10 +144,8 @@ class Session:
         self.state = _CONNECTING
         """Where the stream stands."""
         self._since: float | None = None
-        self._told: tuple[Reason | None, int] = (
-            None,
-            0,
-        )  # of the last change, whose error would keep frames alive
+        # Of the last change, whose error would keep frames alive.
+        self._told: tuple[Reason | None, int] = None, 0
         self._last_error: str | None = None
         self._attempted_at: float | None = None
         self._attempted_for: float | None = None
@@ -164,7 +157,7 @@ class Session:
         self.error: Exception | None = None
         """What to raise, once everything queued was taken, in state ERROR."""
         self._recorder = FlightRecorder(options.flight_recorder) if options.flight_recorder else None
-        self._current = _Connection(options.max_event_bytes)
+        self._current = _Connection(Parser(max_event_bytes=options.max_event_bytes))
         self.oddity = ""
         """What was odd about the end of the last connection, in words for those who run it; or nothing."""
         self._resumption = Resumption()
@@ -214,8 +207,8 @@ class Session:
         stats.connections += 1
         stats.reconnects += self.connection > 1
         stats.connected_at = now
-        limit = self._options.max_event_bytes
-        self._current = _Connection(limit, at=now, before=stats.bytes_received, cursor=delivery.cursor)
+        parser = Parser(max_event_bytes=self._options.max_event_bytes)
+        self._current = _Connection(parser, now, stats.bytes_received, delivery.cursor)
         self.outage.accepted()
         self.silence.start()
         if self._recorder is not None:
@@ -240,7 +233,8 @@ class Session:
         current = self._current
         current.begins = current.begins or chunk[:16]
         if current.rest or len(chunk) > _BYTES_A_TURN:
-            chunk = self._part(chunk)
+            current.rest += _parts(chunk) if chunk else ()
+            chunk = current.rest.pop(0)
         found: list[Found] | list[Item]
         if self.batches is not None:
             before = stats.delivered
@@ -254,7 +248,7 @@ class Session:
             found = current.parser.feed(chunk)
             dispatched = self._queue(found)
         if current.parser.overflow is not None:
-            current.rest, current.fed = b"", 0
+            current.rest.clear()
         if found:
             current.answered = True
             current.dispatched = current.dispatched or dispatched
@@ -265,20 +259,6 @@ class Session:
     def go_on(self, now: float) -> None:
         if self._current.rest:
             self.receive(b"", raw_size=0, waited=0.0, now=now)
-
-    def _part(self, chunk: bytes) -> bytes:
-        """Keep *chunk*, and take as much of what was kept as is good for one turn of the event loop."""
-        current = self._current
-        if chunk:
-            current.rest, current.fed = current.rest[current.fed :] + chunk, 0
-        left, turn = len(current.rest) - current.fed, _turn(current.rest, current.fed)
-        part = current.rest[current.fed : current.fed + turn]
-        if left > turn:
-            part = part[: end_of_last_block(part, len(part)) or len(part)]
-            current.fed += len(part)
-        else:
-            current.rest, current.fed = b"", 0
-        return part
 
     def _queue(self, items: list[Item]) -> bool:
         """Queue *items* to be judged one by one; return whether an event is among them."""
@@ -302,7 +282,7 @@ class Session:
         """Record that the connection ended, and decide; everything it brought must have been taken."""
         reason = reason_of(error)
         if self.delivery.failure is not None:  # what stands behind it is not looked at, however it came
-            self._current.rest, self._current.fed = b"", 0
+            self._current.rest.clear()
             self.delivery.give_up()
         current, partial = self._current, self.stats.partial
         answered = reason is Reason.EOF and current.answered
@@ -381,7 +361,7 @@ class Session:
 
     def close(self, now: float, reason: Reason = Reason.CLOSED) -> None:
         """End the stream; if the program asked for it, without what is still queued."""
-        self._current.rest, self._current.fed = b"", 0
+        self._current.rest.clear()
         self.delivery.end(Closed(reason=reason), discard=reason is Reason.CLOSED)
         self._move(_CLOSED, reason, now)
 
@@ -560,7 +540,7 @@ class Session:
         if current.dispatched or not cut:  # what the program ends itself tells of a server only what came
             told = self._resumption.ended(dispatched=current.dispatched, settled=settled or answered)
             self._report(told)
-        self._current = _Connection(self._options.max_event_bytes)
+        self._current = _Connection(Parser(max_event_bytes=self._options.max_event_bytes))
         self.delivery.fresh = False
 
     def _report(self, gap: Gap | None) -> None:
@@ -619,6 +599,17 @@ class Session:
         text, failed = messages.compose_or_default(change, self._options.messages)
         self.stats.callback_errors += failed
         self.untold.append(replace(change, message=text))
+
+
+def _parts(chunk: bytes) -> Iterator[bytes]:
+    """Cut *chunk* into parts, each good for one turn of the event loop, between two blocks if it can be."""
+    start = 0
+    while len(chunk) - start > (turn := _turn(chunk, start)):
+        part = chunk[start : start + turn]
+        part = part[: end_of_last_block(part, turn) or turn]
+        start += len(part)
+        yield part
+    yield chunk[start:]
 
 
 def _turn(chunk: bytes, start: int) -> int:
