@@ -143,10 +143,7 @@ class Session:
         self._sequence = self.delivery.sequence
         self.state = _CONNECTING
         """Where the stream stands."""
-        self._since: float | None = None
-        # Of the last change, whose error would keep frames alive.
-        self._told: tuple[Reason | None, int] = None, 0
-        self._last_error: str | None = None
+        self._health = StreamHealth(state=_CONNECTING)  # as of the last change
         self._attempted_at: float | None = None
         self._attempted_for: float | None = None
         self.untold: list[StateChange | Recovery] = []
@@ -349,7 +346,7 @@ class Session:
     def held_back(self, delay: float, now: float) -> None:
         """Record that the circuit breaker delays the next attempt by so many seconds, and tell it once."""
         self.resume_at = now + delay
-        if self._told[0] is not Reason.CIRCUIT:
+        if self._health.reason is not Reason.CIRCUIT:
             self._move(_RECONNECTING, Reason.CIRCUIT, now, attempt=max(self.outage.attempt, 1), delay=delay)
 
     def unresumable(self) -> None:
@@ -373,17 +370,8 @@ class Session:
         return replace(stats, received=stats.received - waiting, delivered=stats.delivered - waiting)
 
     def health(self, now: float) -> StreamHealth:
-        return StreamHealth(
-            state=self.state,
-            since=self._since,
-            reason=self._told[0],
-            attempt=self._told[1],
-            last_byte_at=self.stats.last_byte_at,
-            last_event_at=self.stats.last_event_at,
-            last_error=self._last_error,
-            opening=self.opening,
-            at=now,
-        )
+        at, event_at = self.stats.last_byte_at, self.stats.last_event_at
+        return replace(self._health, last_byte_at=at, last_event_at=event_at, opening=self.opening, at=now)
 
     def next_step(self) -> Step | ResilientSSEError:
         """Return what is next, or why to leave the connection; raise, once, for what the stream has given up."""
@@ -586,11 +574,15 @@ class Session:
         )
         if not goes_on:
             self._attempted_at = self._attempted_for = None
-        if new is not old or self._since is None:
-            self._since = now
-        self.state, self._told = new, (reason, change.attempt)
+        since, last_error = self._health.since, self._health.last_error
+        if new is not old or since is None:
+            since = now
         if error is not None:
-            self._last_error = type(error.__cause__ or error).__name__ + (f" {status}" if status else "")
+            last_error = type(error.__cause__ or error).__name__ + (f" {status}" if status else "")
+        self.state = new
+        self._health = StreamHealth(
+            state=new, since=since, reason=reason, attempt=change.attempt, last_error=last_error
+        )
         if new is _ERROR and isinstance(error, ResilientSSEError) and self._recorder is not None:
             error.wire = self._recorder.lines
         self.stats.connection_errors += change.category is Category.CONNECTION_LOST
