@@ -78,7 +78,7 @@ class Alarm:
             self._timer = self._loop.call_at(when, self._rung)
 
     def cancel(self) -> None:
-        self._ring = _nothing
+        self._ring = lambda: None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -89,10 +89,6 @@ class Alarm:
             self.set(self._when)
         else:
             self._ring()
-
-
-def _nothing() -> None:
-    pass
 
 
 async def finish(work: Callable[[], Coroutine[Any, Any, None]], *, within: float) -> None:

@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from anyio import current_time, get_current_task
 
@@ -25,10 +25,16 @@ if TYPE_CHECKING:
 
 StateCallback: TypeAlias = Callable[[StateChange], Any]
 GapCallback: TypeAlias = Callable[[Gap], Any]
+CallbackT = TypeVar("CallbackT", bound=Callable[..., Any])
 
 # Whose callbacks the present code runs in, or have started the present task.  Ids, for a context may outlive the
 # stream, and would keep it alive.
 _started_by: ContextVar[tuple[int, ...]] = ContextVar("resilient_sse_started_by_callbacks", default=())
+
+
+_MEANINGLESS = (
+    " on one connection, so ids do not name events here; from now on no event is dropped as repeated"
+)
 
 
 class Callbacks:
@@ -71,10 +77,10 @@ class Callbacks:
         return self._runs_in is not None and id(self) in _started_by.get() and not self.inside
 
     def on_state(self, callback: StateCallback) -> None:
-        self._on_state.append(_callback("on_state_change", callback))
+        self._on_state.append(_checked("on_state_change", callback))
 
     def on_gap(self, callback: GapCallback) -> None:
-        self._on_gap.append(_callback("on_gap", callback))
+        self._on_gap.append(_checked("on_gap", callback))
 
     def remove(self, callback: Callable[..., Any]) -> None:
         """Remove a callback wherever it was added; of what is being told now it hears no more either."""
@@ -124,17 +130,10 @@ class Callbacks:
 
     def conflict(self, *, meaningless: bool) -> None:
         """Tell, once of each kind, that an id came again with other content: over two connections, or over one."""
-        if meaningless in self._told_conflicts:
-            return
-        self._told_conflicts.add(meaningless)
-        if meaningless:
-            logger.warning(
-                "%s: an event id came again with other content on one connection, so ids do not name events "
-                "here; from now on no event is dropped as repeated",
-                self._where,
-            )
-        else:
-            logger.warning("%s: an event id came again with other content; both are delivered", self._where)
+        if meaningless not in self._told_conflicts:
+            self._told_conflicts.add(meaningless)
+            follows = _MEANINGLESS if meaningless else "; both are delivered"
+            logger.warning(f"%s: an event id came again with other content{follows}", self._where)
 
     def odd(self, words: str) -> None:
         """Warn about the end of an answer, but not of each."""
@@ -200,23 +199,18 @@ def _attached(observer: Observer | Instrument, stats: StreamStats, where: str) -
     attach: Callable[[StreamStats, str], Observer] | None = getattr(observer, "attach", None)
     attached = cast("Observer", observer) if attach is None else attach(stats, where)
     check_callable("observers", attached, what="functions of the fact")  # nobody would await them
-    _check_argument("observers", attached)
-    return attached
+    return _checked("observers", attached)
 
 
-def _callback(name: str, callback: Any) -> Any:  # noqa: ANN401 - whatever the caller passed
+def _checked(name: str, callback: CallbackT) -> CallbackT:
     if not callable(callback):
         raise TypeError(f"{name} must be callable, not {callback!r}")
-    _check_argument(name, callback)
-    return callback
-
-
-def _check_argument(name: str, callback: Callable[..., object]) -> None:
     try:
         signature = inspect.signature(callback)
     except (TypeError, ValueError):
-        return  # some built-in functions do not tell
+        return callback  # some built-in functions do not tell
     try:
         signature.bind(None)
     except TypeError:
         raise TypeError(f"{name} must take one argument, not {signature}") from None
+    return callback
