@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, RetryCallState
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
+@dataclass(eq=False)
 class AttemptLoop:
     """
     A series of attempts, which ends when one succeeds or the session decides that there shall be no other.
@@ -22,18 +24,11 @@ class AttemptLoop:
     long, and may be woken early.
     """
 
-    def __init__(
-        self,
-        *,
-        go_on: Callable[[], bool],
-        delay: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
-    ) -> None:
-        self._go_on = go_on
-        self._delay = delay
-        self._sleep = sleep
-        self._engine: AsyncRetrying | None = None
-        self._state: RetryCallState | None = None
+    go_on: Callable[[], bool]
+    delay: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    _engine: AsyncRetrying | None = None
+    _state: RetryCallState | None = None
 
     async def next(self) -> bool:
         """Wait for the next attempt; return whether there is one."""
@@ -53,9 +48,9 @@ class AttemptLoop:
         if self._engine is None:
             self._engine = AsyncRetrying(
                 retry=_has_failed,
-                wait=lambda _: self._delay(),
-                stop=lambda _: not self._go_on(),
-                sleep=lambda seconds: self._sleep(seconds),  # noqa: PLW0108 - a bound method would not let go
+                wait=lambda _: self.delay(),
+                stop=lambda _: not self.go_on(),
+                sleep=lambda seconds: self.sleep(seconds),  # noqa: PLW0108 - a bound method would not let go
                 retry_error_callback=lambda _: None,
             ).__aiter__()
         elif self._state is not None:
@@ -63,7 +58,7 @@ class AttemptLoop:
 
     def end(self) -> None:
         """Let go of the stream; nothing else may be called afterwards."""
-        del self._go_on, self._delay, self._sleep
+        del self.go_on, self.delay, self.sleep
 
 
 def _has_failed(state: RetryCallState) -> bool:

@@ -63,6 +63,7 @@ class Recovery:
         return self.opened_at - self.lost_at
 
 
+@dataclass(slots=True)
 class Resumption:
     """
     Watches what becomes of the id that connections are asked to resume after.
@@ -71,12 +72,10 @@ class Resumption:
     is a `Gap`, one for each id, and what to do about it is the consumer's decision.
     """
 
-    __slots__ = ("_empty", "_fruitless", "_reported", "_sent")
-
-    def __init__(self) -> None:
-        self._sent: str | None = None
-        self._empty = self._fruitless = 0
-        self._reported: str | None = None
+    _sent: str | None = None
+    _empty: int = 0
+    _fruitless: int = 0
+    _reported: str | None = None
 
     def opened(
         self, cursor: str | None, headers: Mapping[str, str], *, left: str | None = None

@@ -19,6 +19,7 @@ import sys
 from array import array
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -68,6 +69,7 @@ def integers(event_id: str) -> int:
     return int(event_id)
 
 
+@dataclass(eq=False)
 class Numbers:
     """
     The last contiguous number of a stream, and hashes of the events before it.
@@ -76,23 +78,21 @@ class Numbers:
     numbering that starts anew.  `dedup.Deduplicator` says why hashes will do.  *window* of them are remembered.
     """
 
-    def __init__(self, numbering: Numbering, window: int = 1) -> None:
-        self.numbering = numbering
-        self.high: int | None = None
-        """The last contiguous number, `None` before the first."""
-        self.high_id: str | None = None
-        """Its id."""
-        self.first: int | None = None
-        """The first number that came: what is lower is older than the subscription."""
-        self._leapt: int | None = None
-        self._window = window
-        self._contents = array("q")
-        self._beginning: dict[int, int] = {}
-        self._resumed: int | None = None
-        self._lost: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_HOLES)
+    numbering: Numbering
+    window: int = 1
+    high: int | None = None
+    """The last contiguous number, `None` before the first."""
+    high_id: str | None = None
+    first: int | None = None
+    """The first number that came: what is lower is older than the subscription."""
+    _leapt: int | None = None
+    _resumed: int | None = None
+    _contents: array[int] = field(default_factory=lambda: array("q"))
+    _beginning: dict[int, int] = field(default_factory=dict[int, int])
+    _lost: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_HOLES))
 
     def restarted(self) -> Numbers:
-        return Numbers(self.numbering, self._window)
+        return Numbers(self.numbering, self.window)
 
     def resume_from(self, number: int, event_id: str) -> None:
         """Start behind a given or stored number; its event counts as seen, whatever its content, if it comes."""
@@ -169,17 +169,17 @@ class Numbers:
         missing = self.ahead(before)
         self._lost.append((before - missing, before - 1))
         self.high = before - 1
-        for _ in range(min(missing, self._window)):
+        for _ in range(min(missing, self.window)):
             self._push(_UNKNOWN)
         return missing if missing <= _LEAP else None
 
     def is_resumed(self, number: int) -> bool:
         """Whether *number* is the one the stream started behind, and still in the window."""
-        return number == self._resumed and len(self._contents) < self._window
+        return number == self._resumed and len(self._contents) < self.window
 
     def _push(self, content: int) -> None:
         self._contents.append(content)
-        if len(self._contents) > self._window:
+        if len(self._contents) > self.window:
             del self._contents[0]
 
 
