@@ -280,24 +280,29 @@ class ResilientStream(Subscription[Item_co]):
 
     @property
     def last_event_id(self) -> str | None:
+        """The id in force (the HTML standard's `lastEventId`), `None` when there is none or it was cleared."""
         if self._batch:
             return None if self._given is None else self._given.last_event_id or None
         return super().last_event_id
 
     @property
     def stats(self) -> StreamStats:
+        """The figures so far, as a copy that no longer changes."""
         stats = super().stats
         waiting = sum(isinstance(item, ServerSentEvent) for item in [*self._batch])
         return replace(stats, delivered=stats.delivered - waiting)
 
     def health(self) -> StreamHealth:
+        """Return how the stream is now."""
         return self._in_loop(super().health)
 
     def on_state_change(self, callback: CallbackT) -> CallbackT:
+        """Call *callback* with each `StateChange`, in order, in the thread that asks or closes the stream."""
         check_callable("callback", callback)
         return super().on_state_change(callback)
 
     def on_gap(self, callback: GapCallbackT) -> GapCallbackT:
+        """Call *callback* with each `Gap`, before the event behind it is delivered."""
         check_callable("callback", callback)
         return super().on_gap(callback)
 
@@ -346,6 +351,7 @@ class ResilientStream(Subscription[Item_co]):
         self._call(commit)
 
     def restart(self) -> None:
+        """Drop the connection now and resume on a new one; wakes a wait between attempts, too."""
         self._in_loop(super().restart)
 
     def close(self) -> None:
