@@ -104,9 +104,10 @@ def _render(template: str, change: StateChange) -> str:
 def check_messages(texts: Messages | None) -> None:
     if callable(texts):
         check_callable("messages", texts, what="a mapping or a function of the change")
-    elif not isinstance(texts, Mapping | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return
+    if texts is not None and not isinstance(texts, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"messages must be a mapping or a callable, not {texts!r}")
-    for key, template in {} if texts is None or callable(texts) else texts.items():
+    for key, template in (texts or {}).items():
         if key not in DEFAULT_MESSAGES:
             known = ", ".join(DEFAULT_MESSAGES)
             raise ValueError(f"messages: there is no text named {key!r}; the names are {known}")
