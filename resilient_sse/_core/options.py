@@ -182,11 +182,11 @@ class StreamOptions:
         return self.events is None or _takes("events", self.events, event)
 
     def is_error(self, event: ServerSentEvent) -> bool:
-        return _takes("error_events", self.error_events, event)
+        return bool(self.error_events) and _takes("error_events", self.error_events, event)
 
     def ends_with(self, event: ServerSentEvent) -> bool:
-        wanted = (self.until,) if isinstance(self.until, str) else self.until
-        return _takes("until", wanted, event)
+        until = self.until
+        return until is not None and _takes("until", (until,) if isinstance(until, str) else until, event)
 
 
 def _takes(name: str, wanted: EventFilter | None, event: ServerSentEvent) -> bool:
