@@ -19,17 +19,15 @@ MAX_LINES = 500
 MORE_LINES = {
     "_core/parser.py": 520,  # the standard, and the fast lane beside it that is proved equal
     "_client/pump.py": 620,  # one loop, and all that may interrupt it
-    "_client/stream.py": 530,  # what users hold, most of it what they read of its arguments
     "_core/session.py": 650,  # one state machine, its table of transitions and what it tells included
     "testing/script.py": 710,  # the steps, the script and the transport that plays it
-    "sync/stream.py": 520,  # the face for threads of all that `_client/stream.py` has
 }
 
 MAX_FUNCTION_LINES = 49
 LONG_FUNCTIONS = {
     ("_client/pump.py", "Pump.next"),  # one loop, which each event passes
     ("_client/pump.py", "Pump._connect"),  # one attempt, and every end that it can have
-    ("_client/stream.py", "Arguments.__init__"),  # a stream has many options
+    ("_client/stream.py", "Subscription.__init__"),  # a stream has many options
     ("testing/server/app.py", "ReferenceServer.__init__"),  # so has a server
     ("_client/transport/redirects.py", "exchange"),  # one request, and each redirect that it may meet
     ("testing/load/run.py", "_result"),  # one line a figure

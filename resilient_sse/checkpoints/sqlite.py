@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import Any, TypeAlias, TypeVar
 
-from resilient_sse._client.backends import WorkerThread
+import anyio
+
+from resilient_sse._client.backends import hold, in_thread, on_asyncio
 from resilient_sse._core.errors import CheckpointError, moved
 from resilient_sse._core.ports import Checkpoint
 
 __all__ = ["SQLiteCheckpoint"]
 
 T = TypeVar("T")
+Job: TypeAlias = "tuple[Callable[[], Any], asyncio.Future[Any]] | None"
 
 _INHERITED: list[sqlite3.Connection] = []
 
@@ -46,6 +52,57 @@ _ADVICE = {
 """What a user can do, by SQLite's primary result code."""
 
 
+class _WorkerThread:
+    """
+    A thread of its own for short functions, one after the other; it ends with this object.
+
+    On asyncio a call takes 35 us, and one through `in_thread` 65; on trio they are the same.
+    """
+
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._process = 0
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Call *function* in the thread, and wait for its end, although the caller may be cancelled."""
+        if on_asyncio():
+            self._start()
+            with anyio.CancelScope(shield=True):
+                return await hold(self._call(function), lambda: True)
+        return await in_thread(function)
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._process != os.getpid():  # a fork leaves the thread behind
+                self._jobs: SimpleQueue[Job] = SimpleQueue()
+                threading.Thread(target=_work, args=(self._jobs,), name="resilient_sse", daemon=True).start()
+                self._process = os.getpid()
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        # At the last moment: a thread that wakes while this one still has the interpreter's lock sleeps again.
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put((function, done))
+        return await done
+
+    def __del__(self) -> None:
+        """End the thread."""
+        if self._process == os.getpid():
+            self._jobs.put(None)
+
+
+def _work(jobs: SimpleQueue[Job]) -> None:
+    while (job := jobs.get()) is not None:
+        function, done = job
+        tell: Callable[[Any], object] = done.set_result
+        try:
+            outcome = function()
+        except BaseException as exc:  # noqa: BLE001 - it is raised where the call is awaited
+            tell, outcome = done.set_exception, exc
+        with contextlib.suppress(RuntimeError):  # the event loop was stopped, and closed, meanwhile
+            done.get_loop().call_soon_threadsafe(tell, outcome)
+        del job, function, done, tell, outcome
+
+
 class SQLiteCheckpoint:
     """
     A store in a file, for many streams and many processes of one machine.
@@ -70,7 +127,7 @@ class SQLiteCheckpoint:
         if self._path in ("", ":memory:"):
             raise ValueError("path must name a file; for positions in memory there is MemoryCheckpoint()")
         self._path = os.path.abspath(self._path)  # noqa: PTH100 - a program may change its directory later
-        self._thread = WorkerThread()
+        self._thread = _WorkerThread()
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._process = 0

@@ -9,7 +9,6 @@ from resilient_sse._core.messages import (
     compose,
     compose_or_default,
     message_key,
-    render,
 )
 from resilient_sse._core.session import TRANSITIONS
 from resilient_sse._core.states import Reason, StateChange, StreamState
@@ -173,6 +172,10 @@ def test_a_text_that_fails_gives_way_to_the_default():
 
 def test_a_template_knows_no_other_names():
     """The five facts are all there is."""
-    assert render("{attempt} {max_retries} {delay} {error} {reason}") == "0 None None None "
+    lost = change(RECONNECTING, RECONNECTING, Reason.EOF, 1)
+    assert (
+        compose(lost, {"reconnecting": "{attempt} {max_retries} {delay} {error} {reason}"})
+        == "1 5 None None eof"
+    )
     with pytest.raises(KeyError):
-        render("{nope}")
+        compose(lost, {"reconnecting": "{nope}"})

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from resilient_sse._core.events import Gap
-from resilient_sse._core.recovery import OutageClock, Resumption
-from resilient_sse._core.states import Reason
+from resilient_sse._core.recovery import Resumption
 
 LOST = Gap(kind="unresumable", after_id="7")
 
@@ -51,18 +50,3 @@ def test_a_chance_to_replay(settled):
         resumption.ended(dispatched=dispatched, settled=settled)
         seen.append(resumption.had_its_chance)
     assert seen == [True, False, False, True, True, True, False]
-
-
-def test_before_the_first_connection():
-    """Where nothing ever came, the silence begins with the first failure."""
-    clock = OutageClock()
-    clock.lost(Reason.CONNECT, silent_since=None, now=5.0)
-    assert clock.recovered(attempts=1, opened_at=6.0, now=7.0).silence == 2.0
-
-
-@pytest.mark.parametrize("attempts, told", [(0, 1), (1, 1), (5, 5)])
-def test_a_recovery_took_an_attempt_at_least(attempts, told):
-    """What the program itself cut is no failure, but one attempt follows it."""
-    clock = OutageClock()
-    clock.lost(Reason.RESTART, silent_since=3.0, now=3.0)
-    assert clock.recovered(attempts=attempts, opened_at=4.0, now=4.0).attempts == told

@@ -474,6 +474,21 @@ def test_a_quiet_reconnect_is_no_long_recovery():
     assert recovery.recovery == 1.0
 
 
+def test_a_recovery_from_a_first_connection_that_failed():
+    """Where nothing ever came, the silence begins with the first failure."""
+    stream = Stream().passes(5).refuses().passes(1).opens().passes(1).sends("data: a\n\n")
+    stream.taken()
+    (recovery,) = stream.recoveries()
+    assert (recovery.silence, recovery.recovery, recovery.attempts) == (2.0, 2.0, 1)
+
+
+def test_a_recovery_took_an_attempt_at_least():
+    """What the program itself cut is no failure, but one attempt follows it."""
+    stream = up().restarts().opens().sends("id: 2\ndata: two\n\n")
+    stream.taken()
+    assert [recovery.attempts for recovery in stream.recoveries()] == [1]
+
+
 def test_what_was_held_back_recovers_nothing():
     """Events of a lost connection, released after it, end no outage: nothing has come over a new one (R163)."""
     stream = up(sequence=integers).sends("id: 4\ndata: 4\n\n")

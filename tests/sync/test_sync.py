@@ -87,13 +87,13 @@ def server() -> Iterator[Server]:
 
 def surface(cls: type) -> dict[str, inspect.Signature | None]:
     """Return the public names of a class, with the arguments of its methods."""
-    names = [name for name in vars(cls) if not name.startswith("_")]
+    names = [name for name in dir(cls) if not name.startswith("_")]
     return {
         name: inspect.signature(member).replace(return_annotation=None)
         if inspect.isfunction(member)
         else None
         for name in names
-        for member in [vars(cls)[name]]
+        for member in [inspect.getattr_static(cls, name)]
     }
 
 
