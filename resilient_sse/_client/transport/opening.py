@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -63,6 +64,7 @@ _MAKES_STREAM = ("connect_tcp.complete", "connect_unix_socket.complete", "start_
 _AFTER_HTTPCORE = 1.0
 
 
+@lru_cache(maxsize=64)  # it takes a fifth of making a stream, and many streams ask one URL
 def check_url(url: str) -> httpx.URL:
     """Raise now what httpx would at the first request."""
     try:

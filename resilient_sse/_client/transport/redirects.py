@@ -53,7 +53,7 @@ async def exchange(
     method, content = request.method, request.content
     own = _own_headers(request, encoding)
     headers = _merged(own, request.headers) if request.headers else own
-    home, at_home = _origin(url), request.at_home
+    first, at_home = url, request.at_home
     if not at_home:
         if content is not None:
             raise HandshakeError("resume= leads the request's body to another origin")
@@ -87,7 +87,7 @@ async def exchange(
                 "the server redirects the request, and its body was an iterator and is spent; "
                 "pass bytes or a function that returns them"
             )
-        if at_home and _origin(url) != home:
+        if at_home and _origin(url) != _origin(first):
             if content is not None:
                 raise _refused(response, "leads the request's body to another origin")
             # From here on nothing of the caller's is sent, not even back to the first origin.
