@@ -58,7 +58,7 @@ class Answer:
     With its request, httpx's takes 15 us, and 3 KiB for as long as the stream is open.
     """
 
-    __slots__ = ("aclose", "headers", "history", "status_code", "stream", "url")
+    __slots__ = ("headers", "history", "status_code", "stream", "url")
 
     def __init__(
         self, status_code: int, headers: Mapping[str, str], url: httpx.URL, stream: ResponseStream
@@ -68,7 +68,10 @@ class Answer:
         self.url = url
         self.stream = stream
         self.history: list[Any] = []
-        self.aclose = stream.aclose
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self.stream.aclose()
 
 
 class PlainClient:
@@ -274,7 +277,11 @@ def own_client(
 
 def _proxies() -> dict[str, str]:
     # getproxies() looks at each variable twice, 0.1 ms of an opening; Linux has no other place for proxies.
-    if sys.platform == "linux" and b"_proxy" not in b" ".join(os.environb).lower():
+    # Below os.environb lies a dictionary of bytes; iterating over that itself takes a fifth of the time.
+    if (
+        sys.platform == "linux"
+        and b"_proxy" not in b" ".join(getattr(os.environ, "_data", os.environb)).lower()
+    ):
         return {}
     return getproxies()
 
