@@ -474,6 +474,8 @@ class Pump:
         self._runs_on = self._running()
         self._clock = clock()
         self._read_at = now = self._clock()
+        if connection.lasting:  # to open it over our own transport took waits, in which others had their turn
+            self._turn_at, self._left = now, PORTION
         session.opened(
             connection.status,
             connection.headers,

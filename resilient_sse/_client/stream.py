@@ -144,7 +144,7 @@ class Subscription(Generic[Item_co]):
         self._position = position_in(
             checkpoint,
             checkpoint_key,
-            default_key(method, url),
+            "" if checkpoint is None else default_key(method, url),
             ack=ack,
             start=start,
             every=commit_every,

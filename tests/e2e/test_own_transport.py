@@ -12,6 +12,7 @@ import warnings
 
 import anyio
 import anyio.lowlevel
+import h11
 import httpx
 import pytest
 
@@ -79,6 +80,28 @@ async def test_a_client_is_made_only_for_credentials(serve, monkeypatch, auth):
         "host", "connection", "user-agent", "accept", "accept-encoding", "accept-language", "cache-control"
     }  # fmt: skip
     assert first["user-agent"].startswith("resilient-sse/")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_usual_opening_asks_neither_h11_nor_httpx(serve, monkeypatch, method, anyio_backend_name):
+    """R209, section 5: two timers, one for connecting; h11's heads and httpx's objects only where needed."""
+    made = []
+
+    def count(what, name, owner):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args, **given: made.append(what) or real(*args, **given))
+
+    server = serve(hello)
+    async with ResilientStream(server.url, method=method) as stream:
+        count("h11", "__init__", h11.Connection)
+        count("request", "__init__", httpx.Request)
+        count("response", "__init__", httpx.Response)
+        if anyio_backend_name == "asyncio":
+            count("timer", "call_at", asyncio.get_running_loop())
+        await anext(stream)
+        assert made.count("timer") <= 2
+        assert set(made) - {"timer"} == (set() if method == "GET" else {"h11", "request"})
+        monkeypatch.undo()
 
 
 # --- A cancelled read (P50)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -12,10 +13,19 @@ import httpx
 
 from resilient_sse._client.backends import CLOSE_SECONDS, finish, hold, on_asyncio
 from resilient_sse._client.transport.body import ACCEPTED_ENCODINGS
-from resilient_sse._client.transport.clients import AnyClient, Auth, Client, library_of, own_client, proxy_of
+from resilient_sse._client.transport.clients import (
+    Answer,
+    AnyClient,
+    Auth,
+    Client,
+    PlainClient,
+    library_of,
+    own_client,
+    proxy_of,
+)
 from resilient_sse._client.transport.connection import Connection, Shared, shared
 from resilient_sse._client.transport.errors import OVER_PROXY, raise_translated
-from resilient_sse._client.transport.http1 import Unanswered
+from resilient_sse._client.transport.http1 import POLL_SECONDS, Patience, Unanswered
 from resilient_sse._client.transport.reads import WOKEN, waits_for
 from resilient_sse._client.transport.redirects import exchange
 from resilient_sse._core.errors import (
@@ -47,9 +57,6 @@ _MUST_WAIT = ("connect_tcp.complete", "start_tls.complete", "response_closed.com
 # What httpcore finds when it reads the body; one for all.
 _NO_LIMITS: dict[str, float | None] = {}
 
-# Seconds between two looks at whether a connection is there, where silence is told of sooner than that.
-_POLL = 0.05
-
 # What ends with these returns the network stream.
 _MAKES_STREAM = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
 
@@ -57,6 +64,7 @@ _MAKES_STREAM = ("connect_tcp.complete", "connect_unix_socket.complete", "start_
 _AFTER_HTTPCORE = 1.0
 
 
+@lru_cache(maxsize=64)  # it takes a fifth of making a stream, and many streams ask one URL
 def check_url(url: str) -> httpx.URL:
     """Raise now what httpx would at the first request."""
     try:
@@ -114,6 +122,58 @@ class Transport:
             request: What to ask.
             quiet: Is awaited once, if there is no answer for `waiting_after`.
         """
+        client = self._client()
+        if request.url != self._url[0]:
+            self._url = request.url, httpx.URL(request.url)
+        url = self._url[1]
+        connection: Connection | None = None
+        try:
+            if isinstance(client, PlainClient) and request.content is None:
+                response = await self._ask(client, request, url, quiet)
+            else:
+                response = await self._send(client, request, url, quiet)
+            connection = Connection(response)
+            self._shared = connection.shared
+            await _accept(connection, client)
+        except BaseException as exc:
+            if not isinstance(exc, anyio.get_cancelled_exc_class()):
+                self.forget()
+            if connection is not None:
+                await connection.aclose()
+            await self.aclose()
+            raise
+        return connection
+
+    async def _ask(
+        self,
+        client: PlainClient,
+        request: PreparedRequest,
+        url: httpx.URL,
+        quiet: Callable[[], Awaitable[None]],
+    ) -> httpx.Response:
+        """Send what has no body over our own transport, where nothing of anybody else's takes a part."""
+        limit = math.inf if self._header_timeout is None else self._header_timeout
+        extensions = {
+            "timeout": {"connect": self._connect_timeout},
+            "patience": Patience(limit, self._waiting_after, quiet),
+        }
+        try:
+            return await exchange(
+                client, request, url, encoding=self._encoding, options={"extensions": extensions}
+            )
+        except Exception as exc:  # noqa: BLE001 - raised again, whatever it is
+            raise_translated(exc, opened=False)
+        finally:
+            del extensions
+
+    async def _send(
+        self,
+        client: AnyClient,
+        request: PreparedRequest,
+        url: httpx.URL,
+        quiet: Callable[[], Awaitable[None]],
+    ) -> httpx.Response:
+        """Send anything over any client."""
         pooled = _has_pool(self._injected)
         if pooled and self._began_on_trio and on_asyncio():  # httpcore keeps to trio's sockets then
             raise HandshakeError(
@@ -131,27 +191,11 @@ class Transport:
             waiting_after=self._waiting_after,
             before=self._shared,
         )
-        client = self._client()
-        if request.url != self._url[0]:
-            self._url = request.url, httpx.URL(request.url)
-        url = self._url[1]
         options: dict[str, Any] = {"extensions": opening.extensions}
         if self._auth is not None:
             options["auth"] = self._auth
-        connection: Connection | None = None
-        try:
-            sending = exchange(client, request, url, encoding=self._encoding, options=options)
-            connection = Connection(await opening.wait_for(sending, lambda: proxy_of(client, url)))
-            self._shared = connection.shared
-            await _accept(connection, client)
-        except BaseException as exc:
-            if not isinstance(exc, anyio.get_cancelled_exc_class()):
-                self.forget()
-            if connection is not None:
-                await connection.aclose()
-            await self.aclose()
-            raise
-        return connection
+        sending = exchange(client, request, url, encoding=self._encoding, options=options)
+        return await opening.wait_for(sending, lambda: proxy_of(client, url))
 
     @property
     def is_asking(self) -> bool:
@@ -311,7 +355,8 @@ class Opening:
                     raise_translated(exc, opened=False)
             else:
                 # The response keeps its request for hours; what has done its work must not be kept with it.
-                response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
+                if not isinstance(response, Answer):
+                    response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
                 return response
             finally:
                 sending.close()  # it may never have begun
@@ -341,7 +386,9 @@ class Opening:
                         patience = math.inf  # what was left fails at once
                     continue
                 if now < self._quiet_at:
-                    patience = self._quiet_at - now if self._quiet_at < math.inf else max(patience, _POLL)
+                    patience = (
+                        self._quiet_at - now if self._quiet_at < math.inf else max(patience, POLL_SECONDS)
+                    )
                     continue
                 is_told, self._scope.deadline = True, math.inf
                 await self._quiet()
@@ -369,7 +416,7 @@ class Opening:
             self._sent, self._shared = True, None
             now = anyio.current_time()
             since: float = info.get("since", now)  # of a request that was sent for a wait that was cancelled
-            self._scope.deadline = max(since + self._headers, now + _POLL)
+            self._scope.deadline = max(since + self._headers, now + POLL_SECONDS)
             self._quiet_at = since + self._waiting_after
             if name.startswith("http2."):
                 self._shared = self._before if self._made is None else shared(self._made)
