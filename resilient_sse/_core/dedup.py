@@ -206,7 +206,8 @@ class Deduplicator:
         """
         keys, rising = _keys(ids)
         resumes = self._resumed_from is not None
-        conflicts, dropped = 0, []
+        conflicts = 0
+        dropped: list[int] = []
         if self._buckets:
             at_once = self._risen + len(keys) < self._window == len(self._keys)
             at_once = at_once and not resumes and self._count + len(keys) <= _LAST_PLACE
@@ -220,7 +221,10 @@ class Deduplicator:
             self._top = keys[-1]
             self._add(keys, contents)
             return 0, dropped
-        for at, sighting in enumerate(map(self.remember, ids, events, data)):
+        before = None
+        for at, event in enumerate(zip(ids, events, data, strict=False)):
+            sighting = Sighting.DUPLICATE if event == before else self.remember(*event)
+            before = event
             if sighting is Sighting.CONFLICT:
                 conflicts += 1
             elif sighting is Sighting.DUPLICATE and self.drops:
