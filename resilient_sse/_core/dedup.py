@@ -152,7 +152,9 @@ class Deduplicator:
     def remember(self, event_id: str, event: str, data: str) -> Sighting:
         """Put an event into the window, which may push the oldest one out, and say what was known of it."""
         key = _key(event_id)
-        content = hash((key, event, data))
+        return self._remember(event_id, key, hash((key, event, data)))
+
+    def _remember(self, event_id: str, key: int, content: int) -> Sighting:
         expected = event_id == self._resumed_from
         if key > self._top:
             self._risen += 1
@@ -205,26 +207,26 @@ class Deduplicator:
             How many were conflicts, and the places of those that are to be dropped.
         """
         keys, rising = _keys(ids)
+        contents = array("q", list(map(hash, zip(keys, events, data, strict=False))))
         resumes = self._resumed_from is not None
         conflicts = 0
         dropped: list[int] = []
         if self._buckets:
-            at_once = self._risen + len(keys) < self._window == len(self._keys)
-            at_once = at_once and not resumes and self._count + len(keys) <= _LAST_PLACE
-        else:
-            at_once = rising and keys[0] > self._top and not (resumes and self._resumed_from in ids)
-        if at_once:
-            contents = array("q", list(map(hash, zip(keys, events, data, strict=False))))
-            if self._buckets:
+            full = self._risen + len(keys) < self._window == len(self._keys)
+            if full and not resumes and self._count + len(keys) <= _LAST_PLACE:
                 return self._remember_any(keys, contents, dropped), dropped
+        elif rising and keys[0] > self._top and not (resumes and self._resumed_from in ids):
             self._risen += len(keys)
             self._top = keys[-1]
             self._add(keys, contents)
             return 0, dropped
-        before = None
-        for at, event in enumerate(zip(ids, events, data, strict=False)):
-            sighting = Sighting.DUPLICATE if event == before else self.remember(*event)
-            before = event
+        before, sighting = 0, Sighting.NEW
+        for at, content in enumerate(contents):
+            if content == before:
+                sighting = Sighting.DUPLICATE
+            else:
+                sighting = self._remember(ids[at], keys[at], content)
+            before = content
             if sighting is Sighting.CONFLICT:
                 conflicts += 1
             elif sighting is Sighting.DUPLICATE and self.drops:
