@@ -149,6 +149,9 @@ class Batches(Delivery):
 
     def _judge_text(self, text: str, batch: list[Judged]) -> bool:
         """Judge whole blocks: plain events together, by columns, and others one by one."""
+        if text.startswith(":") and not text.endswith("\n\n"):  # nothing but comments
+            batch.append(text)
+            return False
         found = usual_blocks(text)
         if isinstance(found, Columns):
             if found.event in self._options.heartbeats:

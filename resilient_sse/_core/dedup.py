@@ -208,41 +208,43 @@ class Deduplicator:
         """
         keys, rising = _keys(ids)
         contents = array("q", list(map(hash, zip(keys, events, data, strict=False))))
-        resumes = self._resumed_from is not None
-        conflicts = 0
+        conflicts, at, before, half = 0, 0, 0, self._window // 2
         dropped: list[int] = []
-        if self._buckets:
-            full = self._risen + len(keys) < self._window == len(self._keys)
-            if full and not resumes and self._count + len(keys) <= _LAST_PLACE:
-                return self._remember_any(keys, contents, dropped), dropped
-        elif rising and keys[0] > self._top and not (resumes and self._resumed_from in ids):
+        expected = self._resumed_from is not None and self._resumed_from in ids
+        if rising and keys[0] > self._top and not self._buckets and not expected:
             self._risen += len(keys)
             self._top = keys[-1]
             self._add(keys, contents)
             return 0, dropped
-        before, sighting = 0, Sighting.NEW
-        for at, content in enumerate(contents):
-            if content == before:
-                sighting = Sighting.DUPLICATE
-            else:
-                sighting = self._remember(ids[at], keys[at], content)
-            before = content
+        while at < len(keys):
+            if self._buckets and self._risen < half and self._resumed_from is None:
+                end = min(at + half, len(keys))
+                conflicts += self._remember_any(keys, contents, range(at, end), dropped)
+                at = end
+                continue
+            same = contents[at] == before
+            sighting = Sighting.DUPLICATE if same else self._remember(ids[at], keys[at], contents[at])
+            before = contents[at]
             if sighting is Sighting.CONFLICT:
                 conflicts += 1
             elif sighting is Sighting.DUPLICATE and self.drops:
                 dropped.append(at)
+            at += 1
         return conflicts, dropped
 
-    def _remember_any(self, keys: array[int], contents: array[int], dropped: list[int]) -> int:
-        """Do what `remember` does, for a full window with an index; return how many were conflicts."""
-        ring, ring_contents, buckets, older = self._keys, self._contents, self._buckets, self._older
-        window, count, last, drops = self._window, self._count, len(self._buckets) - 1, self.drops
+    def _remember_any(self, keys: array[int], contents: array[int], run: range, dropped: list[int]) -> int:
+        """Do what `_remember` does with fewer events than begin a new run of rising ids; return the conflicts."""
+        ring, ring_contents = self._keys, self._contents
+        if len(ring) + len(run) > len(self._buckets) < self._window or self._count + len(run) > _LAST_PLACE:
+            self._make_index(room=len(run))
+        buckets, older, window, count = self._buckets, self._older, self._window, self._count
+        last, drops, conflicts = len(buckets) - 1, self.drops, 0
         before = count - self._on_this_connection if self._mode == "auto" else _LAST_PLACE
-        conflicts = 0
-        for at, (key, content) in enumerate(zip(keys, contents, strict=True)):
+        for at in run:
+            key, content = keys[at], contents[at]
             bucket = (key if key < 0 else hash(str(key))) & last
             place = youngest = buckets[bucket]
-            gone = count - window
+            gone = count - len(ring)
             while place > gone and ring[(place - 1) % window] != key:
                 place = older[(place - 1) % window]
             if place > gone:
@@ -261,6 +263,9 @@ class Deduplicator:
             else:
                 self._risen = 0
             slot = count % window
+            if slot == len(ring):
+                ring.append(key)
+                ring_contents.append(content)
             ring[slot], ring_contents[slot], older[slot] = key, content, youngest
             count += 1
             buckets[bucket] = count
@@ -362,9 +367,9 @@ class Deduplicator:
         if self._resumed_for <= 0:
             self._resumed_from = None
 
-    def _make_index(self) -> None:
+    def _make_index(self, room: int = 0) -> None:
         size = _FEWEST_BUCKETS
-        while size < len(self._keys):
+        while size < min(len(self._keys) + room, self._window):
             size *= 2
         self._buckets, self._older = array("I", bytes(4 * size)), array("I", bytes(4 * size))
         if self._keys:  # the places begin anew
