@@ -5,7 +5,7 @@ import pytest
 from resilient_sse._core.batches import Batches
 from resilient_sse._core.delivery import Delivery
 from resilient_sse._core.options import StreamOptions
-from resilient_sse._core.parser import Columns, Parser, RetryHint
+from resilient_sse._core.parser import Columns, Parser, RetryHint, usual_blocks
 from resilient_sse._core.stats import StreamStats
 
 
@@ -41,17 +41,20 @@ def test_a_read_tells_whether_it_brought_an_event(count, last):
 
 
 def test_forms():
-    """Long runs of one shape come as columns, others as rows."""
-    parser = Parser()
-    parser.feed_fast(b"\n")
-    (columns,) = parser.feed_fast(events(1, 100))
+    """Long runs of one shape come as columns, others as rows, and what is not usual in neither way."""
+    columns = usual_blocks(events(1, 100).decode())
     assert isinstance(columns, Columns)
-    assert columns.rows() == [("", str(n), "", "", "text", "", "") for n in range(1, 101)]
-    (columns,) = parser.feed_fast(b"event: a\ndata: text\n\n" * 100)
+    assert (columns.event, [*columns.ids], [*columns.data]) == (
+        "",
+        [*map(str, range(1, 101))],
+        ["text"] * 100,
+    )
+    columns = usual_blocks("event: a\ndata: text\n\n" * 100)
     assert isinstance(columns, Columns)
-    assert columns.rows() == [("", "", "a", "", "text", "", "")] * 100
-    (rows,) = parser.feed_fast(events(1, 2))
-    assert isinstance(rows, list)
+    assert (columns.event, columns.ids, columns.data) == ("a", (), ["text"] * 100)
+    assert isinstance(usual_blocks(events(1, 2).decode()), list)
+    assert isinstance(usual_blocks("data: a\n\n: said\n\ndata: a\ndata: b\n\n" * 100), list)
+    assert usual_blocks("data: a\n\nretry: 1\ndata: a\n\n" * 100) is None
 
 
 LONG = 3000 * "x"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from resilient_sse._core import dedup
@@ -67,11 +69,33 @@ def test_events_of_one_id_are_taken_together():
     window = Deduplicator(4, "auto")
     assert window.remember("msg", "message", "0") is Sighting.NEW
     tokens = list("001233")
-    assert window.remember_run(["msg"] * 6, ["message"] * 6, tokens) == 3
+    assert window.remember_run(["msg"] * 6, ["message"] * 6, tokens) == (3, [])
     assert (window.meaningless, window.drops, len(window)) == (True, False, 4)
-    assert window.remember_run(["msg"] * 2, ["message"] * 2, list("34")) == 1
+    assert window.remember_run(["msg"] * 2, ["message"] * 2, list("34")) == (1, [])
     window.connected(2, resumed=True)
-    assert window.remember_run(["msg"] * 2, ["message"] * 2, list("45")) is None
+    assert window.remember_run(["msg"] * 2, ["message"] * 2, list("45")) == (1, [])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_run_is_remembered_like_its_events(seed):
+    """Rising, falling, known and in turn, over reconnects: nobody sees which way was taken (3.2)."""
+    draw = random.Random(seed)
+    mode = draw.choice(["auto", "auto", *dedup.DEDUP_MODES])
+    whole, single = Deduplicator(9, mode), Deduplicator(9, mode)
+    for connection in range(1, 40):
+        if draw.random() < 0.7:
+            resumed = draw.random() < 0.7
+            for window in (whole, single):
+                window.connected(connection, resumed=resumed)
+        start, count, step = draw.randrange(30), draw.randrange(1, 9), draw.choice([0, 0, 1, 1, 3, -1])
+        pool = draw.choice([["a", "b", "7"], [*"cdefgh"]])
+        ids = [draw.choice(pool) if step == 0 else str(start + 9 + step * at) for at in range(count)]
+        run = [(each, "m", draw.choice("xxxxxy")) for each in ids]
+        judged = [(single.remember(*event), single.drops) for event in run]
+        dropped = [at for at, each in enumerate(judged) if each == (Sighting.DUPLICATE, True)]
+        conflicts = [each for each, _ in judged].count(Sighting.CONFLICT)
+        assert whole.remember_run(*zip(*run, strict=True)) == (conflicts, dropped)
+        assert [getattr(whole, name) for name in STATE] == [getattr(single, name) for name in STATE]
 
 
 def test_places_in_the_index_begin_anew_before_they_overflow(monkeypatch):
@@ -79,7 +103,7 @@ def test_places_in_the_index_begin_anew_before_they_overflow(monkeypatch):
     monkeypatch.setattr(dedup, "_LAST_PLACE", 500)
     window = Deduplicator(100)
     for n in range(0, 2000, 7):
-        assert window.remember_run([f"x{m}" for m in range(n, n + 7)], ["m"] * 7, ["d"] * 7) == 0
+        assert window.remember_run([f"x{m}" for m in range(n, n + 7)], ["m"] * 7, ["d"] * 7) == (0, [])
         assert window._count <= 500
         assert window.look(f"x{n}", "m", "d") is Sighting.DUPLICATE
         assert (window.look(f"x{n - 93}", "m", "d") is Sighting.DUPLICATE) is (n >= 93)
@@ -94,6 +118,8 @@ def test_ids_cannot_be_chosen_so_that_they_cost_much():
             window.remember(str(n * step), "m", "x")
         assert len(set(window._buckets)) > 400  # about 640 of 1,024
 
+
+STATE = ("_keys", "_contents", "_risen", "_top", "_only_rose", "meaningless", "drops", "_on_this_connection")
 
 # What is dropped
 
