@@ -62,7 +62,7 @@ else:
         "Item_co", covariant=True
     )  # defaults are for type checkers, and Python has them from 3.13 on
 
-__all__ = ["Arguments", "Item_co", "ResilientStream", "give_back", "take_ready", "undecoded"]
+__all__ = ["Arguments", "Item_co", "ResilientStream", "give_back", "take_ready", "undecoded", "where"]
 
 StateCallbackT = TypeVar("StateCallbackT", bound=StateCallback)
 GapCallbackT = TypeVar("GapCallbackT", bound=GapCallback)
@@ -502,6 +502,11 @@ give_back: Callable[[ResilientStream[Any], Collection[Activity], ServerSentEvent
 give_back = ResilientStream._give_back  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 undecoded: Callable[[ResilientStream[Any]], Payloads[Any] | None]
 undecoded = ResilientStream._undecoded  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def where(stream: ResilientStream[Any]) -> str:
+    """Return scheme, host, port and path of the URL of a stream."""
+    return stream._where  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 class Activities:
