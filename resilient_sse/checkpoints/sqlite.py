@@ -52,8 +52,9 @@ class SQLiteCheckpoint:
 
     A position survives the end of the process, however it ends.  When the machine loses power the last saves may
     be taken back (the log is written ahead but not flushed at each save): those events come again, and none is
-    lost.  The work is done in a thread, so that the event loop is never blocked.  The file must lie on a local
-    disk: the locks of SQLite do not hold on network file systems.
+    lost.  The work is done in a thread: whatever the disk and other programs do, the event loop waits for a
+    millisecond at most.  The file must lie on a local disk: the locks of SQLite do not hold on network file
+    systems.
 
     Args:
         path: The file, made at the first use if it does not exist; its directory must exist.
@@ -144,6 +145,8 @@ class SQLiteCheckpoint:
             self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
+            # Of a new file only: each save writes a page.
+            database.execute("PRAGMA page_size = 1024")
             if database.execute("PRAGMA journal_mode").fetchone() != ("wal",):
                 database.execute("PRAGMA journal_mode = WAL")
             # A commit is in the log, which the kernel has: only a loss of power can take it back.
