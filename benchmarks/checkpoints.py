@@ -29,7 +29,7 @@ class Blocking(SQLiteCheckpoint):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._thread = self  # type: ignore[assignment]
+        self._thread = self
 
     async def call(self, function: Any) -> Any:
         return function()

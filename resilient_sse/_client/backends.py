@@ -160,6 +160,7 @@ class WorkerThread:
     def __init__(self) -> None:
         self._starting = threading.Lock()
         self._process = 0
+        self._late = 0  # calls that take longer, behind which others need not hope
 
     async def call(self, function: Callable[[], T]) -> T:
         """Call *function* in the thread, and wait for its end, although the caller may be cancelled."""
@@ -168,9 +169,13 @@ class WorkerThread:
         self._start()
         job = _Job(function)
         self._jobs.put(job)
-        if not job.ended.acquire(timeout=_AT_ONCE_SECONDS):
+        if not job.ended.acquire(timeout=0.0 if self._late else _AT_ONCE_SECONDS):
+            self._late += 1
             with anyio.CancelScope(shield=True):
-                await hold(job.wait(), lambda: True)
+                try:
+                    await hold(job.wait(), lambda: True)
+                finally:
+                    self._late -= 1
         return cast("T", job.outcome())
 
     def _start(self) -> None:
