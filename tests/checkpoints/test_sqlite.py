@@ -160,10 +160,10 @@ async def test_the_event_loop_waits_for_one_slow_save_only(monkeypatch):
     thread, go = backends.WorkerThread(), threading.Event()
     async with anyio.create_task_group() as tasks:
         first = asyncio.create_task(thread.call(lambda: go.wait(10)))
-        await anyio.sleep(0)
+        await asyncio.sleep(0)
         monkeypatch.setattr(backends, "_AT_ONCE_SECONDS", 20.0)
         tasks.start_soon(thread.call, lambda: None)
-        await anyio.sleep(0)
+        await asyncio.sleep(0)
         go.set()
         assert await first
 
