@@ -212,6 +212,10 @@ def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool]) -> Generator[An
         if kept is not None:
             raise kept from None
         return cast("T", end.value)
+    except Exception as exc:
+        if kept is not None:  # whoever handles the error would go on
+            raise kept from exc
+        raise
     finally:
         work.close()
         kept = thrown = waited = None

@@ -446,6 +446,11 @@ def undecoded(stream: ResilientStream[Any]) -> None:
     stream._payloads = None  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
+def where(stream: ResilientStream[Any]) -> str:
+    """Return scheme, host, port and path of the URL of a stream."""
+    return stream._where  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
 class Activities:
     """
     The iterator behind `ResilientStream.activity`.
