@@ -122,26 +122,13 @@ class Transport:
             )
         if self._began_on_trio is None:
             self._began_on_trio = not on_asyncio()
-        opening = Opening(
-            self._connect_timeout,
-            self._header_timeout,
-            pooled=pooled,
-            apart=self._injected is not None or self._auth is not None,
-            quiet=quiet,
-            waiting_after=self._waiting_after,
-            before=self._shared,
-        )
         client = self._client()
-        if request.url != self._url[0]:
-            self._url = request.url, httpx.URL(request.url)
-        url = self._url[1]
-        options: dict[str, Any] = {"extensions": opening.extensions}
-        if self._auth is not None:
-            options["auth"] = self._auth
         connection: Connection | None = None
         try:
-            sending = exchange(client, request, url, encoding=self._encoding, options=options)
-            connection = Connection(await opening.wait_for(sending, lambda: proxy_of(client, url)))
+            response = self._unanswered.answer() or await self._answer(client, request, pooled, quiet)
+            # The response keeps its request for hours; what has done its work must not be kept with it.
+            response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
+            connection = Connection(response)
             self._shared = connection.shared
             await _accept(connection, client)
         except BaseException as exc:
@@ -153,10 +140,33 @@ class Transport:
             raise
         return connection
 
+    async def _answer(
+        self, client: AnyClient, request: PreparedRequest, pooled: bool, quiet: Callable[[], Awaitable[None]]
+    ) -> httpx.Response:
+        opening = Opening(
+            self._connect_timeout,
+            self._header_timeout,
+            pooled=pooled,
+            apart=self._injected is not None or self._auth is not None,
+            quiet=quiet,
+            waiting_after=self._waiting_after,
+            asked_at=self._unanswered.kept and self._unanswered.kept.since,
+            before=self._shared,
+            late=self._unanswered.keep,
+        )
+        if request.url != self._url[0]:
+            self._url = request.url, httpx.URL(request.url)
+        url = self._url[1]
+        options: dict[str, Any] = {"extensions": opening.extensions}
+        if self._auth is not None:
+            options["auth"] = self._auth
+        sending = exchange(client, request, url, encoding=self._encoding, options=options)
+        return await opening.wait_for(sending, lambda: proxy_of(client, url))
+
     @property
     def is_asking(self) -> bool:
         """Whether a request was sent, and the wait for its answer cancelled: the next `open` goes on with it."""
-        return self._unanswered.kept is not None
+        return self._unanswered.kept is not None or self._unanswered.late is not None
 
     def forget(self) -> None:
         """Close the connection of a request whose answer nobody will ask for."""
@@ -246,12 +256,14 @@ class Opening:
         apart: Whether functions of the caller's are a part of it: authentication, hooks.
         quiet: Is awaited once, after a silence of so many seconds before the headers.
         waiting_after: These seconds.
+        asked_at: When the request was sent, if it was for a wait that was cancelled.
         before: The HTTP/2 connection that the stream had before, which the request goes into if it is still there.
+        late: Takes an answer that came at the very moment of a cancellation.
     """
 
     __slots__ = (
-        "_apart", "_before", "_connect", "_headers", "_made", "_protects", "_quiet", "_quiet_at", "_scope",
-        "_sent", "_shared", "_waiting_after", "extensions",
+        "_apart", "_asked_at", "_before", "_connect", "_headers", "_late", "_made", "_protects", "_quiet",
+        "_quiet_at", "_scope", "_sent", "_shared", "_waiting_after", "extensions",
     )  # fmt: skip
 
     def __init__(
@@ -263,14 +275,18 @@ class Opening:
         apart: bool,
         quiet: Callable[[], Awaitable[None]],
         waiting_after: float,
+        asked_at: float | None,
         before: Shared | None,
+        late: Callable[[httpx.Response], Coroutine[Any, Any, None]],
     ) -> None:
         self._before = before
+        self._late = late
         self._apart = apart
         self._made: object = None
         self._shared: Shared | None = None
         self._quiet = quiet
         self._waiting_after = waiting_after
+        self._asked_at = asked_at
         self._quiet_at = math.inf
         self._connect = math.inf if connect_timeout is None else connect_timeout
         self._headers = math.inf if header_timeout is None else header_timeout
@@ -310,8 +326,6 @@ class Opening:
                 if self._shared is None or not self._shared.is_left:
                     raise_translated(exc, opened=False)
             else:
-                # The response keeps its request for hours; what has done its work must not be kept with it.
-                response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
                 return response
             finally:
                 sending.close()  # it may never have begun
@@ -324,10 +338,10 @@ class Opening:
 
     async def _response(self, sending: Awaitable[httpx.Response], began: float) -> httpx.Response:
         """Wait for the response, and tell of a silence in between."""
-        self._quiet_at = began + self._waiting_after
-        work = waits_for(lambda: sending, apart=self._apart)
+        self._quiet_at = (self._asked_at or began) + self._waiting_after
+        work = waits_for(lambda: sending, apart=self._apart, late=self._late)
         response: httpx.Response
-        patience = self._waiting_after
+        patience = max(self._quiet_at - began, 0.0)
         is_told = False
         try:
             while (response := await work.read(patience)) is WOKEN:
