@@ -70,6 +70,7 @@ _HTTP2_ENDS = ("<StreamReset", "<ConnectionTerminated")
 _BY_TEXT = {
     "spoke before the TLS handshake": "no TLS there: the port speaks something else, such as plain HTTP",
     "illegal status line": "no HTTP there: the port speaks something else, such as TLS",
+    "without close_notify": "the answer may be cut short: TLS was not ended (no close_notify)",
     _CUT_SHORT: "closed in the middle of the answer",
     _NO_ANSWER: "closed without an answer",
     _HTTP2_ENDS[0]: "the server has reset the HTTP/2 stream",
@@ -247,6 +248,8 @@ def _known(raised: BaseException) -> str:
     match exc:
         case ssl.SSLCertVerificationError():
             return f"the certificate is not trusted: {exc.verify_message}"
+        case ssl.SSLEOFError() | ConnectionResetError(args=()):  # the latter is asyncio's
+            return "closed in the TLS handshake"
         case ssl.SSLError() if exc.reason in _NO_TLS:
             return "no TLS there: the port speaks something else, such as plain HTTP"
         case ssl.SSLError():

@@ -209,6 +209,10 @@ class ResponseStream(httpx.AsyncByteStream):
                 _raise(socket)
             elif socket.ended:
                 body.finish()
+                if body.ended and socket.cut:
+                    # RFC 9112, section 8: complete at the close "unless an error was indicated by the underlying
+                    # connection (e.g., an "incomplete close" in TLS would leave the response incomplete".
+                    raise httpx.RemoteProtocolError("peer closed connection without close_notify of TLS")
             else:
                 if self.since is None:
                     self.since = socket.clock()
