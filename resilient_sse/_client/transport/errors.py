@@ -260,6 +260,8 @@ def _known(raised: BaseException) -> str:
             # asyncio's for several addresses tried in vain has numbers in its text only.
             number = exc.errno or next(map(int, re.findall(r"\[Errno (\d+)\]", text)), 0)
             return _BY_NUMBER.get(number, "")
+        case anyio.BrokenResourceError() if not (exc.__cause__ or exc.__context__):
+            return "reset by the server"  # in a send, behind which TLS of anyio reads no more
         case httpx.ConnectTimeout():
             return text or "no connection in time (connect_timeout)"
         case httpx.TransportError():
