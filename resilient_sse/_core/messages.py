@@ -67,8 +67,7 @@ def message_key(change: StateChange) -> str:
         case StreamState.ERROR:
             if change.reason is not Reason.RETRIES:
                 return "failed"
-            was_up = change.old in (StreamState.CONNECTED, StreamState.WAITING)
-            return "unstable" if was_up else "exhausted"
+            return "unstable" if change.was_up else "exhausted"
 
 
 def compose(change: StateChange, messages: Messages | None = None) -> str:

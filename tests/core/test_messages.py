@@ -50,6 +50,15 @@ GOLDEN = [
     row("R73-after-error", RESTORED, ERROR, CONNECTED, Reason.OPENED),
     row("R74", "Response complete", CONNECTED, CLOSED, Reason.COMPLETE),
     row("R75", "Failed to connect. Please refresh.", RECONNECTING, ERROR, Reason.RETRIES, 5),
+    row(
+        "R75-no-answer",
+        "Failed to connect. Please refresh.",
+        WAITING,
+        ERROR,
+        Reason.RETRIES,
+        5,
+        attempted_at=1.0,
+    ),
     row("connected", "Connected", CONNECTING, CONNECTED, Reason.OPENED),
     row("late-byte", "Connected", WAITING, CONNECTED, Reason.OPENED),
     row(

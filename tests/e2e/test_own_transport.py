@@ -7,6 +7,7 @@ import gc
 import logging
 import socket
 import sys
+import threading
 import time
 import warnings
 
@@ -28,7 +29,7 @@ from resilient_sse import (
 from resilient_sse._client.transport.clients import tls_context
 from resilient_sse._client.transport.sockets import HIGH_BYTES
 from resilient_sse.testing import event
-from tests.e2e.raw_server import hello
+from tests.e2e.raw_server import PATIENCE, hello
 from tests.e2e.watching import QUICK, collect, eventually
 
 pytestmark = pytest.mark.own
@@ -191,6 +192,75 @@ async def test_polls_shorter_than_an_answer_takes_get_it_all_the_same(  # noqa: 
     assert polls > 2
     assert told == [StreamState.CONNECTED, StreamState.CLOSED]
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+async def test_polls_hear_of_a_silence_before_the_answer(serve):
+    """R78, P50: many short waits for an answer are one silence, which is told of as any other."""
+    released, told = threading.Event(), []
+
+    def behave(peer):
+        assert released.wait(PATIENCE)
+        hello(peer)
+
+    def note(change):
+        told.append(change.new)
+        released.set()  # by the notice of the silence, or by nothing
+
+    server = serve(behave)
+    async with ResilientStream(server.url, waiting_after=0.3, on_state_change=note) as stream:
+        await cut_when_sent(stream, server)
+        got, _ = await poll(stream, 0.1)
+    assert got.data == "hello"
+    assert told == [StreamState.WAITING, StreamState.CONNECTED, StreamState.CLOSED]
+    assert len(server.requests) == 1
+
+
+class CutAtTheAnswer(httpx.Auth):
+    """Cancels whoever waits for the stream, in the very moment in which the answer has come."""
+
+    def __init__(self):
+        self.cut = None
+
+    async def async_auth_flow(self, request):
+        yield request
+        self.cut()
+
+
+@pytest.mark.parametrize("cut", ["scope", "task"])
+@pytest.mark.parametrize("then", ["ask", "aclose", "drop"])
+async def test_an_answer_that_comes_as_its_wait_is_cancelled_is_not_lost(
+    serve, cut, then, anyio_backend_name
+):
+    """P50: the next call has it, and the request is not sent again; a stream that ends closes it (P15, P16)."""
+    if cut == "task" and anyio_backend_name != "asyncio":
+        pytest.skip("only asyncio has it")
+    server, auth, told = serve(hello), CutAtTheAnswer(), []
+    stream = ResilientStream(server.url, auth=auth, on_state_change=lambda change: told.append(change.new))
+    if cut == "scope":
+        with anyio.CancelScope() as scope:
+            auth.cut = scope.cancel
+            await anext(stream)
+        assert scope.cancelled_caught
+    else:
+        task = asyncio.ensure_future(anext(stream))
+        auth.cut = task.cancel
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        del task
+    if then == "ask":
+        auth.cut = lambda: pytest.fail("a second request")
+        assert (await anext(stream)).data == "hello"
+        await stream.aclose()
+        assert told == [StreamState.CONNECTED, StreamState.CLOSED]
+    elif then == "aclose":
+        await stream.aclose()
+    else:
+        await anyio.lowlevel.checkpoint()  # until then asyncio has the cancellation, and its traceback
+        auth.cut = scope = None
+        with pytest.warns(ResourceWarning, match="unclosed <ResilientStream"):
+            stream = None
+    assert await eventually(lambda: server.peers[0].left_at is not None, within=10)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("how", ["aclose", "drop", "restart"])
