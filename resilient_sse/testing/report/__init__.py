@@ -1,12 +1,11 @@
 """
-Reports on the production scenarios: gates, JSON, tables, a page, and a recount that trusts none of them.
+Reports on the production scenarios: gates, JSON, tables, and a page.
 
 Everything is computed from the raw log of the runs (`resilient_sse.testing.scenarios.log`).
 """
 
 from resilient_sse.testing.report.document import GATES, Judged, Report, report_schema
 from resilient_sse.testing.report.page import print_report, render_page
-from resilient_sse.testing.report.recount import check, check_files
 from resilient_sse.testing.scenarios.gates import Gate, Verdict
 from resilient_sse.testing.scenarios.log import Recovery, Run
 
@@ -18,8 +17,6 @@ __all__ = [
     "Report",
     "Run",
     "Verdict",
-    "check",
-    "check_files",
     "print_report",
     "render_page",
     "report_schema",
