@@ -1,7 +1,7 @@
 """Many streams at once against a real server over bad networks, and what it costs the client."""
 
-from resilient_sse.testing.children import ChildError
 from resilient_sse.testing.extra import MissingExtraError
+from resilient_sse.testing.load.children import ChildError
 from resilient_sse.testing.load.plan import PRESETS, Limits, LoadPlan, Share, parse_profiles
 from resilient_sse.testing.load.result import (
     Connections,
@@ -10,7 +10,6 @@ from resilient_sse.testing.load.result import (
     LoadResult,
     Machine,
     Process,
-    Setup,
     Spread,
     Streams,
     Times,
@@ -31,7 +30,6 @@ __all__ = [
     "OpenFilesError",
     "Process",
     "Progress",
-    "Setup",
     "Share",
     "Spread",
     "Streams",

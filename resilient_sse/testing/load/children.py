@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from tempfile import TemporaryFile
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, Process
@@ -23,13 +23,7 @@ _GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 
 class ChildError(Exception):
-    """
-    A process that is needed did not start, or ended too soon.
-
-    Args:
-        name: What it is.
-        what: What happened.
-    """
+    """A process that is needed, *name*, did not start, or ended too soon: *what* happened."""
 
     def __init__(self, name: str, what: str) -> None:
         super().__init__(name, what)
@@ -49,12 +43,13 @@ class Child:
         last: The latest object it wrote after that.
     """
 
-    def __init__(self, name: str, process: Process) -> None:
+    def __init__(self, name: str, process: Process, errors: IO[bytes]) -> None:
         self.hello: dict[str, Any] = {}
         self.last: dict[str, Any] = {}
-        self.is_ending: bool = False
         self._name = name
         self._process = process
+        self._errors = errors
+        self._ending = False
         self._input = cast("ByteSendStream", process.stdin)  # both were asked for
         self._lines = BufferedByteReceiveStream(cast("ByteReceiveStream", process.stdout))
 
@@ -65,7 +60,36 @@ class Child:
         except _GONE as error:
             raise ChildError(self._name, "has gone") from error
 
-    async def receive(self) -> dict[str, Any] | None:
+    async def start(self) -> None:
+        """Wait until it is ready; `ChildError` if it never is."""
+        with anyio.move_on_after(_START_SECONDS):
+            self.hello = await self._receive() or {}
+        if not self.hello:
+            await self.end()
+            raise self._failed("did not start")
+
+    async def watch(self) -> None:
+        """Take whatever else it writes; `ChildError` if it ends although nobody has asked it to."""
+        await self._over()
+        if not self._ending:
+            raise self._failed(f"ended too soon, with code {self._process.returncode}")
+
+    async def end(self) -> None:
+        """Ask it to stop by ending its standard input, and make it stop if it does not."""
+        self._ending = True
+        await self._input.aclose()
+        with anyio.move_on_after(_STOP_SECONDS):
+            await self._over()
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    async def _over(self) -> None:
+        while (told := await self._receive()) is not None:
+            self.last = told
+        await self._process.wait()
+
+    async def _receive(self) -> dict[str, Any] | None:
         """Return the next object that it writes, or `None` at the end."""
         told: object = None
         try:
@@ -77,50 +101,20 @@ class Child:
             return None
         return cast("dict[str, Any]", told)
 
-    async def end(self) -> None:
-        """Ask it to stop by ending its standard input, and make it stop if it does not."""
-        self.is_ending = True
-        await self._input.aclose()
-        with anyio.move_on_after(_STOP_SECONDS):
-            await self._process.wait()
-        if self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
+    def _failed(self, what: str) -> ChildError:
+        self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - _LAST_WORDS, 0))
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return ChildError(self._name, f"{what}: {lines[-1]}" if lines else what)
 
 
 @asynccontextmanager
 async def child(name: str, arguments: Sequence[str]) -> AsyncGenerator[Child]:
     """
-    Run `python` with *arguments* for the time of the block.
+    Run `python` with *arguments* for the time of the block, and give the process once it is ready.
 
-    Args:
-        name: What it is, for errors.
-        arguments: As for `python`: `"-m"` and a module, and what follows it.
-
-    Yields:
-        The process, ready, with its first object read.
-
-    Raises:
-        ChildError: It did not start, or ended before the block did.
+    `ChildError` says that it did not start; `Child.watch`, in a task of the block, that it ended before the block.
     """
-    failure: Exception | None = None
     with TemporaryFile() as errors:
-
-        def failed(what: str) -> ChildError:
-            errors.seek(max(errors.seek(0, os.SEEK_END) - _LAST_WORDS, 0))
-            lines = errors.read().decode(errors="replace").strip().splitlines()
-            return ChildError(name, f"{what}: {lines[-1]}" if lines else what)
-
-        async def watch() -> None:
-            """Take whatever else it writes; end the block if it ends although nobody has asked it to."""
-            nonlocal failure
-            while (facts := await running.receive()) is not None:
-                running.last = facts
-            await process.wait()
-            if not running.is_ending:
-                failure = failed(f"ended too soon, with code {process.returncode}")
-                tasks.cancel_scope.cancel()
-
         try:
             # A session of its own: Ctrl-C is for us, and we end it.
             command = [sys.executable, "-P", *arguments]
@@ -129,24 +123,10 @@ async def child(name: str, arguments: Sequence[str]) -> AsyncGenerator[Child]:
             )
         except OSError as error:
             raise ChildError(name, f"did not start: {error}") from error
-        running = Child(name, process)
+        running = Child(name, process, errors)
         try:
-            hello = None
-            with anyio.move_on_after(_START_SECONDS):
-                hello = await running.receive()
-            if hello is None:
-                await running.end()
-                raise failed("did not start")
-            running.hello = hello
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(watch)
-                try:
-                    yield running
-                except Exception as error:  # noqa: BLE001 - carried past the task group, which would wrap it
-                    failure = failure or error
-                await running.end()  # which ends its output, too
-            if failure is not None:
-                raise failure
+            await running.start()
+            yield running
         finally:
             with anyio.CancelScope(shield=True):
                 await running.end()
