@@ -20,7 +20,6 @@ from httpcore._backends.anyio import AnyIOStream
 
 from resilient_sse.testing.proxy.profiles import profile as profile_of
 from resilient_sse.testing.scenarios.real import Director, RealStage, reference_server
-from resilient_sse.testing.scenarios.stage import Form
 from resilient_sse.testing.server import OpenServer, RunningServer
 from tests.netns.network import SERVER, open_network
 
@@ -74,7 +73,7 @@ class Stage(RealStage):
 class Driver:
     """Makes stages in namespaces of their own; *seed* is the server's, the kernel's cannot be told."""
 
-    form = Form.REAL
+    form = "real"
 
     def __init__(self, seed):
         self.seed = seed

@@ -130,7 +130,8 @@ async def open_processes(plan: LoadPlan, *, seed: int) -> AsyncGenerator[Process
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=_STATS_SECONDS))
         if "url" not in server.hello:
             raise ChildError("server", "did not say where it is")
-        address = urlsplit(server.hello["url"])
+        url: str = server.hello["url"]
+        address = urlsplit(url)
         networks: dict[str, Child] = {}
         for number, part in enumerate(plan.profiles if plan.proxy else ()):
             command = network_command(address.netloc, part.profile, seed + number)

@@ -170,11 +170,7 @@ AGGREGATES: Mapping[str, Schema] = MappingProxyType(
 """What the report says of all scenarios together, and what its schema says of that."""
 
 FORMS = MappingProxyType({"real": "real sockets", "virtual": "virtual time"})
-"""
-The forms in words, the closest to the world first.
-
-Of several, the figures of the report are those of the first.
-"""
+"""The forms in words; of several, the figures of the report are those of the first."""
 
 _LATE = 0.1
 """Seconds; from here on times say something about the machine as well."""
@@ -202,17 +198,14 @@ class Judged:
 
 class Report:
     """
-    The report on a log.
+    The report on a log that was made on a *day*.
 
     Attributes:
         judged: Every run.
         form: The form whose figures it shows.
+        shown: The runs in that form, by the keys of their scenarios.
         figures: Those over all scenarios in that form.
         verdicts: Those of every gate.
-
-    Args:
-        entries: The log.
-        day: When it was run.
 
     Raises:
         ValueError: The log is empty, of a scenario that is not one of the six, or that of a run is not whole.

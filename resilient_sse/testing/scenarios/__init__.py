@@ -15,7 +15,7 @@ from types import MappingProxyType
 from resilient_sse.testing.memory_server import Answer, Busy, HoldAfter, Withhold
 from resilient_sse.testing.scenarios.gates import Figures, Gate, Verdict
 from resilient_sse.testing.scenarios.handoff import HANDOFF
-from resilient_sse.testing.scenarios.log import Entry, Run, RunLog, read_log, write_log
+from resilient_sse.testing.scenarios.log import Entry, Run, RunLog, write_log
 from resilient_sse.testing.scenarios.packet_loss import PACKET_LOSS
 from resilient_sse.testing.scenarios.play import (
     Chart,
@@ -30,7 +30,7 @@ from resilient_sse.testing.scenarios.play import (
 )
 from resilient_sse.testing.scenarios.rapid_reconnects import RAPID_RECONNECTS
 from resilient_sse.testing.scenarios.slow_3g import SLOW_3G
-from resilient_sse.testing.scenarios.stage import Driver, Form, Setup, Stage, VirtualDriver
+from resilient_sse.testing.scenarios.stage import Driver, Setup, Stage, VirtualDriver
 from resilient_sse.testing.scenarios.stall import STALL
 from resilient_sse.testing.scenarios.user_experience import USER_EXPERIENCE
 
@@ -43,7 +43,6 @@ __all__ = [
     "Entry",
     "Figures",
     "Follower",
-    "Form",
     "Gate",
     "HoldAfter",
     "Play",
@@ -60,7 +59,6 @@ __all__ = [
     "play",
     "play_all",
     "play_at_once",
-    "read_log",
     "write_log",
 ]
 
