@@ -6,12 +6,11 @@ Rates are in kbps, as network people write them: 1 kbps is 1,000 bits, that is 1
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from resilient_sse.testing.checks import check, check_seconds, check_share
+from resilient_sse.testing.checks import check_kbps, check_seconds, check_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +49,6 @@ class Profile:
         check_share("jitter", self.jitter)
         check_share("loss", self.loss)
         check_seconds("loss_delay", self.loss_delay, zero=True)
-
-
-def check_kbps(name: str, kbps: float | None) -> None:
-    """Check a rate: a finite number above 0, or `None` for no limit."""
-    if kbps is not None:
-        wanted = "a number of kbps above 0, or none for no limit"
-        check(name, kbps, (int, float), wanted, lambda rate: 0 < rate < math.inf)
 
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(

@@ -8,46 +8,20 @@ Toxics, what can be wrong with a connection, and timelines, which say when; as v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, cast, get_args
 
-from resilient_sse.testing.checks import check, check_seconds, check_share, check_whole
-from resilient_sse.testing.proxy.profiles import PROFILES, Profile, check_kbps
+from resilient_sse.testing.checks import Checked, check_seconds
+from resilient_sse.testing.proxy.profiles import PROFILES, Profile
 
 Direction: TypeAlias = Literal["down", "up", "both"]
 """`down` is from the server to the client."""
 
 
-_CHECKS: Mapping[str, Callable[[str, Any], None]] = {
-    "delay": partial(check_seconds, zero=True),
-    "jitter": check_share,
-    "share": check_share,
-    "kbps": check_kbps,
-    "direction": lambda name, way: check(
-        name, way, str, "'down', 'up' or 'both'", lambda one: one in get_args(Direction)
-    ),
-    "size": partial(check_whole, least=1),
-    "after": check_whole,
-    "times": lambda name, times: None if times is None else check_whole(name, times, least=1),
-}
-
-
-class _Checked:
-    """Refuses values that are out of their range."""
-
-    __slots__ = ()
-
-    def __post_init__(self) -> None:
-        for name, check_value in _CHECKS.items():
-            if hasattr(self, name):
-                check_value(name, getattr(self, name))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Latency(_Checked):
+class Latency(Checked):
     """Each segment is late by *delay* seconds +- the share *jitter* of it, on top of the profile's latency."""
 
     delay: float
@@ -56,7 +30,7 @@ class Latency(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bandwidth(_Checked):
+class Bandwidth(Checked):
     """At most *kbps* x 1,000 bits a second pass; the smallest of several limits counts."""
 
     kbps: float
@@ -64,14 +38,14 @@ class Bandwidth(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlackHole(_Checked):
+class BlackHole(Checked):
     """Nothing passes and nothing ends.  What was held back passes once the toxic is removed, as under TCP."""
 
     direction: Direction = "both"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentLoss(_Checked):
+class SegmentLoss(Checked):
     """A *share* of the segments is lost once and comes *delay* seconds late; those behind wait, as under TCP."""
 
     share: float
@@ -80,7 +54,7 @@ class SegmentLoss(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slicer(_Checked):
+class Slicer(Checked):
     """What comes is cut into pieces of *size* bytes at most, which leave *delay* seconds apart."""
 
     size: int
@@ -89,7 +63,7 @@ class Slicer(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reset(_Checked):
+class Reset(Checked):
     """A connection is reset (RST) once *after* bytes have reached the client; with 0, before the first."""
 
     after: int = 0
@@ -97,7 +71,7 @@ class Reset(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LimitBytes(_Checked):
+class LimitBytes(Checked):
     """A connection is closed in good form (FIN) once *after* bytes have reached the client."""
 
     after: int
@@ -105,7 +79,7 @@ class LimitBytes(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlowClose(_Checked):
+class SlowClose(Checked):
     """The end of a direction is passed on *delay* seconds late."""
 
     delay: float
@@ -113,14 +87,14 @@ class SlowClose(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refuse(_Checked):
+class Refuse(Checked):
     """A new connection is reset at its first word, or after a second; `FaultProxy.refuse` closes the port."""
 
     times: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TLSFailure(_Checked):
+class TLSFailure(Checked):
     """The first words of a client are answered in plain text, as by a captive portal, and it is closed."""
 
     times: int | None = None

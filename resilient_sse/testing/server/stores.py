@@ -129,7 +129,7 @@ class MemoryStore:
         self._streams: dict[str, list[StoredEvent]] = {}
 
     async def append(self, stream: str, event: str | None, data: str) -> StoredEvent:
-        """Store an event under the next id of *stream*; there is no await in here, so it is one step."""
+        # There is no await in here, so it is one step.
         events = self._streams.setdefault(stream, [])
         stored = StoredEvent(stream, events[-1].id + 1 if events else self.first_id, event or None, data)
         events.append(stored)
@@ -138,7 +138,6 @@ class MemoryStore:
         return stored
 
     async def after(self, stream: str, id: int, limit: int) -> list[StoredEvent]:  # noqa: A002 - the standard's name
-        """Return the first *limit* events with a larger id, in order; costs no more than those."""
         events = self._streams.get(stream)
         if not events:
             return []
@@ -146,17 +145,14 @@ class MemoryStore:
         return events[start : start + limit]
 
     async def first(self, stream: str) -> int | None:
-        """Return the id of the oldest event that is still there, or `None` if there is none."""
         events = self._streams.get(stream)
         return events[0].id if events else None
 
     async def last(self, stream: str) -> int | None:
-        """Return the id of the newest event, or `None` if there is none."""
         events = self._streams.get(stream)
         return events[-1].id if events else None
 
     async def clear(self) -> None:
-        """Forget all streams; numbering begins anew."""
         self._streams.clear()
 
     async def listen(self, announce: Announce) -> None:
@@ -166,7 +162,6 @@ class MemoryStore:
         """Do nothing; the events stay."""
 
     def __repr__(self) -> str:
-        """Show how much is held."""
         return f"<MemoryStore of {len(self._streams)} streams>"
 
 
@@ -215,11 +210,9 @@ class SQLiteStore:
         self._lock = threading.Lock()
 
     async def append(self, stream: str, event: str | None, data: str) -> StoredEvent:
-        """Store an event under the next id of *stream*."""
         return await self._in_thread(lambda db: self._append(db, stream, event or None, data))
 
     async def after(self, stream: str, id: int, limit: int) -> list[StoredEvent]:  # noqa: A002 - the standard's name
-        """Return the first *limit* events with a larger id, in order."""
         rows = await self._in_thread(
             lambda db: db.execute(
                 "SELECT id, event, data FROM events WHERE stream = ? AND id > ? ORDER BY id LIMIT ?",
@@ -229,15 +222,12 @@ class SQLiteStore:
         return [StoredEvent(stream, number, event, data) for number, event, data in rows]
 
     async def first(self, stream: str) -> int | None:
-        """Return the id of the oldest event that is still there, or `None` if there is none."""
         return await self._edge(stream, "SELECT min(id) FROM events WHERE stream = ?")
 
     async def last(self, stream: str) -> int | None:
-        """Return the id of the newest event, or `None` if there is none."""
         return await self._edge(stream, "SELECT max(id) FROM events WHERE stream = ?")
 
     async def clear(self) -> None:
-        """Forget all streams; numbering begins anew."""
         await self._in_thread(lambda db: db.execute("DELETE FROM events"))
 
     async def listen(self, announce: Announce) -> None:
@@ -311,7 +301,6 @@ class SQLiteStore:
         return stored
 
     def __repr__(self) -> str:
-        """Show where it is."""
         return f"<SQLiteStore at {self._path!r}>"
 
 
@@ -389,7 +378,6 @@ class RedisStore:
         self._channel = f"{prefix}:stored"
 
     async def append(self, stream: str, event: str | None, data: str) -> StoredEvent:
-        """Store an event under the next id of *stream*."""
         StoredEvent(stream, 0, event or None, data)  # raises what is wrong with it before it is stored
         history = "" if self._history is None else str(self._history)
         told = json.dumps([stream, event or "", data])
@@ -399,24 +387,20 @@ class RedisStore:
         return StoredEvent(stream, int(number), event or None, data)
 
     async def after(self, stream: str, id: int, limit: int) -> list[StoredEvent]:  # noqa: A002 - the standard's name
-        """Return the first *limit* events with a larger id, in order."""
         start = f"1-{max(id + 1, 0)}"
         rows = await self._ask(self._client.xrange(self._events(stream), min=start, count=limit))
         named = [(_number(row), {text(name): text(value) for name, value in row[1].items()}) for row in rows]
         return [StoredEvent(stream, number, told["e"] or None, told["d"]) for number, told in named]
 
     async def first(self, stream: str) -> int | None:
-        """Return the id of the oldest event that is still there, or `None` if there is none."""
         rows = await self._ask(self._client.xrange(self._events(stream), count=1))
         return _number(rows[0]) if rows else None
 
     async def last(self, stream: str) -> int | None:
-        """Return the id of the newest event, or `None` if there is none."""
         rows = await self._ask(self._client.xrevrange(self._events(stream), count=1))
         return _number(rows[0]) if rows else None
 
     async def clear(self) -> None:
-        """Forget all streams of this prefix; numbering begins anew."""
         known = f"{self._prefix}:streams"
         members = await self._ask(self._client.smembers(known))
         keys = [known]
@@ -426,7 +410,6 @@ class RedisStore:
         await self._ask(self._client.delete(*keys))
 
     async def listen(self, announce: Announce) -> None:
-        """Tell *announce* what is stored by any process, until cancelled; connects again as often as needed."""
         while True:
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
@@ -440,7 +423,6 @@ class RedisStore:
                 await anyio.sleep(_RETRY_SECONDS)
 
     async def aclose(self) -> None:
-        """Close the connections, if they are not yours; the next use opens them again."""
         if self._url is not None:
             await self._client.aclose()
 
@@ -454,7 +436,6 @@ class RedisStore:
             raise StoreError(f"Redis: {error}") from error
 
     def __repr__(self) -> str:
-        """Show the prefix; the URL may hold a password."""
         return f"<RedisStore {self._prefix!r}>"
 
 
