@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -17,6 +16,7 @@ import uvicorn
 from anyio import to_thread
 from anyio.from_thread import start_blocking_portal
 
+from resilient_sse.testing.proxy.connection import BACKLOG, Address, Port
 from resilient_sse.testing.server.app import DONE, STREAM_PATH, ReferenceServer
 from resilient_sse.testing.server.requests import DEFAULT_USER
 
@@ -27,7 +27,6 @@ _START_SECONDS = 10.0
 _CALL_SECONDS = 30.0
 _DRAIN_SECONDS = 1.0
 _EXIT_SECONDS = 2
-_BACKLOG = 4096
 
 
 class RunningServer:
@@ -42,9 +41,9 @@ class RunningServer:
         self.server = server
         self.host = host
         self._stack = ExitStack()
-        # Bound, but not listening: the port stays ours while the server is down, and connections are refused.
-        holder = self._stack.enter_context(_bound(host, port))
-        self.port: int = holder.getsockname()[1]
+        self._port = Port(Address(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port)))
+        self._stack.callback(self._port.release)
+        self.port: int = self._port.number
         name = f"[{host}]" if ":" in host else host
         self.base_url: str = f"http://{name}:{self.port}"
         """Scheme, host and port."""
@@ -125,7 +124,6 @@ class RunningServer:
             raise
 
     async def _start(self) -> None:
-        listener = _bound(self.host, self.port)
         try:
             # Where nobody has set up logging, uvicorn's warnings still reach standard error.
             config = uvicorn.Config(
@@ -133,18 +131,18 @@ class RunningServer:
                 ws="none",
                 log_config=None,
                 access_log=False,
-                backlog=_BACKLOG,
+                backlog=BACKLOG,
                 timeout_graceful_shutdown=_EXIT_SECONDS,
             )
             self._uvicorn = running = uvicorn.Server(config)
-            self._serving = asyncio.create_task(running.serve(sockets=[listener]))
+            self._serving = asyncio.create_task(running.serve(sockets=[self._port.open()]))
             async with asyncio.timeout(_START_SECONDS):
                 while not (running.started or self._serving.done()):  # noqa: ASYNC110 - uvicorn sets a flag, no event
                     await asyncio.sleep(0.002)
             if self._serving.done():
                 await self._serving  # raises what is wrong
         except BaseException:
-            listener.close()
+            self._port.shut()
             raise
 
     async def _halt(self, *, abrupt: bool) -> None:
@@ -160,6 +158,7 @@ class RunningServer:
         await _turns()
         for listening in running.servers:
             listening.close()
+        self._port.shut()
         if abrupt:
             self.server.accepting = False
             self.server.break_streams()
@@ -258,21 +257,3 @@ def _abort_all(running: uvicorn.Server) -> None:
         if transport is not None:
             with suppress(RuntimeError):
                 transport.abort()
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio turns Nagle's algorithm off for what is accepted here; with it on, every
-    # second small event waits 40 ms for a delayed acknowledgement.
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        # Also lets two of ours share the port, as long as only one listens.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            text = f"port {port} of {host} is taken; choose another, or 0 for a free one"
-            raise OSError(error.errno, text) from error
-        raise
-    return sock
