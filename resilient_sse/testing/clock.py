@@ -53,8 +53,7 @@ class AllTasksBlockedError(RuntimeError):
     """
     Every task is blocked and no timer is pending: on real time, the program would hang for ever.
 
-    Args:
-        tasks: Where each task is waiting, one line per task.
+    *tasks* says where each task is waiting, one line each.
     """
 
     def __init__(self, tasks: tuple[str, ...]) -> None:
@@ -66,13 +65,7 @@ class AllTasksBlockedError(RuntimeError):
 
 
 def endless(now: float, tasks: tuple[str, ...]) -> RuntimeError:
-    """
-    Make the error of a clock that has jumped `MOST_JUMPS` times.
-
-    Args:
-        now: The virtual time.
-        tasks: Where each task is waiting.
-    """
+    """Make the error of a clock that has jumped `MOST_JUMPS` times, with where each task is waiting."""
     what = (
         f"virtual time has jumped {MOST_JUMPS:,} times, to {now:,.0f} s: something polls or retries for ever"
     )
@@ -227,11 +220,6 @@ def run_in_virtual_time(
     Run an async function to its end in virtual time and return what it returns: `anyio.run`, in no time.
 
     For whatever is no async test function: property tests, doctests, `unittest`.
-
-    Args:
-        func: The function.
-        *args: Its positional arguments.
-        backend: `"asyncio"` (the default) or `"trio"`.
 
     Raises:
         ModuleNotFoundError: trio was asked for and is not installed.

@@ -106,37 +106,21 @@ class ReplayServer:
 
 @dataclass(frozen=True, slots=True)
 class Withhold:
-    """
-    The connection brings everything but some events, as if the server had dropped them.
-
-    Attributes:
-        ids: Those that are never sent on this connection.
-    """
+    """The connection brings everything but the events with these *ids*, as if the server had dropped them."""
 
     ids: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
 class HoldAfter:
-    """
-    The connection brings so many events and then no more, until it breaks.
-
-    Attributes:
-        events: How many it brings.
-    """
+    """The connection brings so many events and then no more, until it breaks."""
 
     events: int
 
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """
-    The request is answered with an error.
-
-    Attributes:
-        status: The status code.
-        retry_after: Seconds for which the server asks to be left alone, if it does.
-    """
+    """The request is answered with an error, and perhaps with seconds for which to leave the server alone."""
 
     status: int = 503
     retry_after: int | None = None
@@ -215,8 +199,8 @@ class MemoryServer:
         first_id: The id of the first event of a stream.
         overlap: How many events are sent again at a resume.
         random: Draws from [0, 1): where the network's chance comes from.
-        record: Is told of each event that is published (`"published"`), sent (`"sent"`) or withheld (`"fault"`),
-            and of each request (`"request"`): the kind, the stream, and facts by name.
+        record: Is told, by kind, stream and facts, of each event that is `"published"`, `"sent"` or withheld (a
+            `"fault"`), and of each `"request"`.
 
     Attributes:
         max_live: How many connections of one stream were open at once, at most.

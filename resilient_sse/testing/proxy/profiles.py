@@ -69,12 +69,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 
 
 def profile(name: str | Profile) -> Profile:
-    """
-    Return the profile of that name; a profile is returned as it is.
-
-    Raises:
-        ValueError: There is none; the message names those there are.
-    """
+    """Return the profile of that name; one is returned as it is.  `ValueError` names those there are."""
     if isinstance(name, Profile):
         return name
     try:

@@ -99,22 +99,12 @@ class Conditions:
         return tuple(entry.toxic for entry in self._entries)
 
     def use(self, profile: str | Profile) -> None:
-        """
-        Change the line, also of connections that are open.
-
-        Raises:
-            ValueError: The profile is unknown; the message names those there are.
-        """
+        """Change the line, also of connections that are open; `ValueError` names the profiles there are."""
         self._profile = known_profile(profile)
         self._reshape()
 
     def add(self, toxic: Toxic) -> None:
-        """
-        Put a toxic in force, also on connections that are open.
-
-        Raises:
-            TypeError: It is none; what is written as on the command line goes through `parse_toxic`.
-        """
+        """Put a toxic in force, also on connections that are open; `TypeError` if it is none."""
         given: object = toxic
         if not isinstance(given, tuple(TOXICS.values())):  # text may mean an action as well
             how = f"parse_toxic({given!r})" if isinstance(given, str) else "SegmentLoss(share=0.1)"
@@ -226,13 +216,7 @@ class FaultProxy(Conditions):
         self._addresses: list[Address] = []
 
     async def __aenter__(self) -> Self:
-        """
-        Open the port.
-
-        Raises:
-            OSError: The port is in use, or a host is unknown; the message names what to change.
-            RuntimeError: It is running already.
-        """
+        """Open the port; `OSError` says what to change if it is in use, or a host is unknown."""
         if self._is_entered:
             raise RuntimeError("the proxy is already running; make another FaultProxy for another port")
         self._is_entered = True
@@ -317,10 +301,6 @@ class FaultProxy(Conditions):
             times: How often.
             down: Seconds that it stays away; a sequence gives one figure for each time.
             up: Seconds that it stays after each return.
-
-        Raises:
-            TypeError: A figure is no number.
-            ValueError: A time is negative, or *down* has another length than *times*.
         """
         check_whole("times", times, least=1)
         downs: list[float] = list(down) if isinstance(down, Sequence) else [down] * times
@@ -340,11 +320,7 @@ class FaultProxy(Conditions):
         """
         Change over from one network to another: reset everything, refuse for *gap* seconds, come back as *after*.
 
-        To be awaited.
-
-        Raises:
-            TypeError: *gap* is no number.
-            ValueError: A profile is unknown, or *gap* is negative.
+        To be awaited; what makes no sense raises `TypeError` or `ValueError` at once, as with `flap`.
         """
         check_seconds("gap", gap, zero=True)
         leaving, arriving = known_profile(before), known_profile(after)
@@ -356,12 +332,7 @@ class FaultProxy(Conditions):
         return handoff()
 
     def play(self, timeline: Timeline) -> Coroutine[Any, Any, None]:
-        """
-        Do what the timeline says, at its times from now on, and return after the last; to be awaited.
-
-        Raises:
-            TypeError: It is no timeline.
-        """
+        """Do what the timeline says, at its times from now on, and return after the last; to be awaited."""
         what = "a Timeline, such as Timeline().at(5, 'black-hole').at(41, 'flow')"
         check("timeline", timeline, Timeline, what)
 

@@ -144,13 +144,9 @@ _WORDS: tuple[str, ...] = get_args(Word)
 @dataclass(frozen=True, slots=True)
 class Timeline:
     """
-    Actions at times, counted in seconds from the beginning.
+    Actions at times, counted in seconds from the beginning; they are put in order of time.
 
-    Args:
-        moments: Pairs of a time and an action; put in order of time.
-
-    Raises:
-        ValueError: A time is negative, or a word is unknown.
+    `ValueError` if a time is negative, or a word unknown.
     """
 
     moments: tuple[tuple[float, Action], ...] = ()
@@ -163,16 +159,7 @@ class Timeline:
         object.__setattr__(self, "moments", tuple(sorted(self.moments, key=lambda moment: moment[0])))
 
     def at(self, seconds: float, *actions: Action | str) -> Timeline:
-        """
-        Return a timeline with more in it.
-
-        Args:
-            seconds: When.
-            actions: What, in this order; text is read as `parse_action` reads it.
-
-        Raises:
-            ValueError: The time is negative, or nobody knows what the text means.
-        """
+        """Return a timeline with more in it, in this order; text is read as `parse_action` reads it."""
         added: list[tuple[float, Action]] = [
             (seconds, parse_action(action) if isinstance(action, str) else action) for action in actions
         ]
@@ -180,12 +167,7 @@ class Timeline:
 
 
 def parse_action(text: str) -> Action:
-    """
-    Read a word, the name of a profile, or a toxic.
-
-    Raises:
-        ValueError: It is none of these; the message names those there are.
-    """
+    """Read a word, the name of a profile, or a toxic; `ValueError` names those there are."""
     text = text.strip()
     if text in _WORDS:
         return cast("Word", text)
@@ -197,12 +179,7 @@ def parse_action(text: str) -> Action:
 
 
 def parse_toxic(text: str) -> Toxic:
-    """
-    Read a toxic, such as `latency:delay=0.2,jitter=0.1`.
-
-    Raises:
-        ValueError: There is no such toxic, or its values make no sense; the message names what would.
-    """
+    """Read a toxic, such as `latency:delay=0.2,jitter=0.1`; `ValueError` names what would make sense."""
     name, _, rest = text.strip().partition(":")
     kind = TOXICS.get(name)
     if kind is None:

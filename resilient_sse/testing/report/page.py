@@ -155,17 +155,7 @@ _TELLING = ("completion_rate_percent", "duplicates", "message_loss")
 
 
 def print_report(report: Report, file: IO[str], *, plain: bool = False) -> None:
-    """
-    Print the tables of a report: the figures of each scenario against their gates, and the answer.
-
-    Args:
-        report: The report.
-        file: Where to.
-        plain: Without frames and colours, and without lines that are wrapped.
-
-    Raises:
-        ModuleNotFoundError: rich is not installed: `pip install 'resilient-sse[testing]'`.
-    """
+    """Print the figures of each scenario against their gates, and the answer; *plain* without colours."""
     lines = io.StringIO()
     console = _console(lines if plain else file, plain=plain)
     for scenario in SCENARIOS.values():
@@ -187,12 +177,7 @@ def print_report(report: Report, file: IO[str], *, plain: bool = False) -> None:
 
 
 def render_page(report: Report) -> str:
-    """
-    Return the report as one HTML page that needs nothing else: every gate, and charts of the runs.
-
-    Raises:
-        ModuleNotFoundError: rich is not installed: `pip install 'resilient-sse[testing]'`.
-    """
+    """Return the report as one HTML page that needs nothing else: every gate, and charts of the runs."""
     sections = [_section(report, x) for x in SCENARIOS.values() if x.key in report.shown]
     together = [verdict for verdict in report.verdicts if verdict.gate.scenario == TOGETHER]
     if together:

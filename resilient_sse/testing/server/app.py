@@ -193,7 +193,7 @@ class ReferenceServer:
 
         Args:
             data: The text; `json.dumps` makes one of other values.
-            event: The event type; `None` (the default) for none.
+            event: The event type, one line; `None` (the default) for none.
             user_id: For whom; at most 256 characters.
 
         Returns:
@@ -201,7 +201,7 @@ class ReferenceServer:
 
         Raises:
             TypeError: An argument is no text.
-            ValueError: *event* contains a line end, *user_id* is too long, or a text cannot be encoded as UTF-8.
+            ValueError: A text is too long, of several lines, or cannot be encoded as UTF-8.
             StoreError: It could not be stored.
         """
         check_publication(data, event, user_id)
@@ -222,12 +222,7 @@ class ReferenceServer:
             event: The event type.
 
         Returns:
-            The event's id.
-
-        Raises:
-            TypeError: An argument is of the wrong kind.
-            ValueError: A value is out of its range; see `publish`.
-            StoreError: It could not be stored.
+            The event's id; errors as of `publish`.
         """
         check_text("event", event, line=True)
         check_user(user_id)

@@ -69,12 +69,8 @@ class Faults:
     """
     A script of faults: one for each request for a stream, in order; `None` stands for a request that is served.
 
-    Args:
-        faults: The faults.
-        then: What follows the last one: `None` (the default) serves all further requests, a fault strikes each.
-
-    Raises:
-        TypeError: Something is no fault.
+    *then* follows the last one: `None` (the default) serves all further requests, a fault strikes each.
+    `TypeError` if something is no fault.
     """
 
     def __init__(self, *faults: Fault | None, then: Fault | None = None) -> None:
@@ -84,12 +80,7 @@ class Faults:
         self.then = then
 
     def add(self, *faults: Fault | None) -> None:
-        """
-        Add to the end of the script; from any thread.
-
-        Raises:
-            TypeError: Something is no fault; nothing is added then.
-        """
+        """Add to the end of the script; from any thread."""
         _check_faults("a fault", faults)
         self._script.extend(faults)
 

@@ -99,17 +99,7 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """
-    So many requests for a stream in so much time, for each user.
-
-    Args:
-        requests: How many.
-        per: In how many seconds.
-
-    Raises:
-        TypeError: A value is no number.
-        ValueError: *requests* is less than 1, or *per* is not a positive, finite number.
-    """
+    """So many requests for a stream, for each user, *per* so many seconds."""
 
     requests: int
     per: float = 60.0

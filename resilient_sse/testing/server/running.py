@@ -60,12 +60,7 @@ class RunningServer:
             raise
 
     def publish(self, data: str, *, event: str | None = None, user_id: str = DEFAULT_USER) -> int:
-        """
-        Publish an event and return its id; see `ReferenceServer.publish` for the arguments and the errors.
-
-        Raises:
-            RuntimeError: The server has been stopped.
-        """
+        """Publish an event and return its id; see `ReferenceServer.publish`."""
         return self.call(self.server.publish(data, event=event, user_id=user_id))
 
     def complete(self, user_id: str = DEFAULT_USER, *, total: int | None = None, event: str = DONE) -> int:
@@ -80,10 +75,6 @@ class RunningServer:
             empty: Forget all events, so that ids begin anew.
             down: Seconds in between, during which connections are refused.
             abrupt: Reset the connections, as a crash does, instead of ending the streams.
-
-        Raises:
-            StoreError: The store could not be cleared.
-            RuntimeError: The server has been stopped.
         """
         self.call(self._halt(abrupt=abrupt))
         time.sleep(down)
@@ -103,15 +94,9 @@ class RunningServer:
 
     def call(self, work: Coroutine[Any, Any, T], *, within: float = _CALL_SECONDS) -> T:
         """
-        Run a coroutine in the server's loop and return what it returns.
+        Run a coroutine in the server's loop and return what it returns; `TimeoutError` if that takes too long.
 
-        Args:
-            work: The coroutine.
-            within: Seconds to wait for it.
-
-        Raises:
-            RuntimeError: The server has been stopped.
-            TimeoutError: It took longer.
+        `RuntimeError`, here and elsewhere: the server has been stopped.
         """
         if self._stopped:
             work.close()
@@ -214,17 +199,7 @@ class OpenServer:
 
 @contextmanager
 def serving(server: ReferenceServer, *, host: str = "127.0.0.1", port: int = 0) -> Generator[RunningServer]:
-    """
-    Run a server in a thread for the length of a block.
-
-    Args:
-        server: The server.
-        host: The address to listen on.
-        port: The port; 0 (the default) for a free one.
-
-    Raises:
-        OSError: The port is taken, or the address is not this machine's.
-    """
+    """Run a server in a thread for a block; port 0 is a free one, and `OSError` says what is wrong."""
     running = RunningServer(server, host, port)
     try:
         yield running

@@ -33,15 +33,7 @@ class StoredEvent:
     """
     One event as it is kept, and as it goes over the wire.
 
-    Args:
-        stream: The stream it belongs to: the user's id.
-        id: Its number in that stream.
-        event: The event type; `None` for none.
-        data: The text.
-
-    Raises:
-        TypeError: *event* or *data* is no text.
-        ValueError: *event* contains a line end, or a text cannot be encoded as UTF-8.
+    `TypeError` or `ValueError` if *event* or *data* cannot be sent.
     """
 
     stream: str
@@ -110,16 +102,11 @@ def check_bounds(first_id: int, history: int | None) -> None:
 
 class MemoryStore:
     """
-    A store in memory.
-
-    It grows with what is published unless *history* bounds it.
+    A store in memory; it grows with what is published unless *history* bounds it.
 
     Args:
         first_id: The id of a stream's first event.
         history: How many events of each stream are kept; `None` (the default) keeps all.
-
-    Raises:
-        ValueError: A number is out of its range.
     """
 
     def __init__(self, *, first_id: int = 1, history: int | None = None) -> None:
@@ -190,10 +177,6 @@ class SQLiteStore:
         path: The file; it is made when there is none.
         first_id: The id of a stream's first event.
         history: How many events of each stream are kept; `None` (the default) keeps all.
-
-    Raises:
-        TypeError: A value is of the wrong kind.
-        ValueError: A number is out of its range, or *path* names no file.
     """
 
     def __init__(self, path: str | Path, *, first_id: int = 1, history: int | None = None) -> None:
@@ -337,11 +320,6 @@ class RedisStore:
         first_id: The id of a stream's first event.
         history: How many events of each stream are kept; `None` (the default) keeps all.
         prefix: What all keys begin with.
-
-    Raises:
-        ModuleNotFoundError: redis-py is not installed.
-        TypeError: A value is of the wrong kind.
-        ValueError: A number is out of its range, or the URL makes no sense.
     """
 
     def __init__(
