@@ -157,7 +157,7 @@ def test_json(run, outcome, tmp_path):
 @pytest.mark.parametrize(
     "error,code,text",
     [
-        (OpenFilesError(564, 200), 2, "raise it with 'ulimit -n 564'"),
+        (OpenFilesError("raise it with 'ulimit -n 564'"), 2, "raise it with 'ulimit -n 564'"),
         (ChildError("server", "ended too soon, with code 1"), 1, "the server ended too soon, with code 1"),
     ],
 )

@@ -232,7 +232,7 @@ async def test_open_files(monkeypatch):
 
     def refuse(connections):
         asked.append(connections)
-        raise OpenFilesError(connections, 10)
+        raise OpenFilesError("raise it with 'ulimit -n 9'")
 
     monkeypatch.setattr("resilient_sse.testing.load.run.allow_open_files", refuse)
     for plan in (SMALL, replace(SMALL, proxy=False)):

@@ -54,18 +54,7 @@ _RESERVE = 64
 
 
 class OpenFilesError(OSError):
-    """The process may not open as many files as are *needed*; *allowed* is its hard limit."""
-
-    def __init__(self, needed: int, allowed: int) -> None:
-        super().__init__(needed, allowed)
-        self.needed = needed
-        self.allowed = allowed
-
-    def __str__(self) -> str:
-        return (
-            f"so many streams need {self.needed} open files, and the limit is {self.allowed}; "
-            f"raise it with 'ulimit -n {self.needed}', or take fewer users"
-        )
+    """The process may not open as many files as are needed."""
 
 
 def allow_open_files(connections: int) -> int:
@@ -81,7 +70,10 @@ def allow_open_files(connections: int) -> int:
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return needed
     if hard != resource.RLIM_INFINITY and hard < needed:
-        raise OpenFilesError(needed, hard)
+        raise OpenFilesError(
+            f"so many streams need {needed} open files, and the limit is {hard}; "
+            f"raise it with 'ulimit -n {needed}', or take fewer users"
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else needed, hard))
     return needed
 

@@ -68,14 +68,16 @@ def shape(profile: Profile, toxics: Iterable[Toxic] = (), *, direction: Way = "d
     sizes: list[int] = []
     spacing = 0.0
     for toxic in toxics:
+        if getattr(toxic, "direction", None) not in (direction, "both"):
+            continue
         match toxic:
-            case Latency() if toxic.direction in (direction, "both"):
+            case Latency():
                 delays.append((toxic.delay, toxic.jitter))
-            case Bandwidth() if toxic.direction in (direction, "both"):
+            case Bandwidth():
                 rates.append(toxic.kbps)
-            case SegmentLoss() if toxic.direction in (direction, "both"):
+            case SegmentLoss():
                 losses.append((toxic.share, toxic.delay))
-            case Slicer() if toxic.direction in (direction, "both"):
+            case Slicer():
                 sizes.append(toxic.size)
                 spacing = max(spacing, toxic.delay)
             case _:

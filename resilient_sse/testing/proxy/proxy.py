@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import random
 import socket
-from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
@@ -21,7 +20,6 @@ from resilient_sse.testing.proxy.link import Shape, Way, shape
 from resilient_sse.testing.proxy.profiles import Profile
 from resilient_sse.testing.proxy.profiles import profile as known_profile
 from resilient_sse.testing.proxy.toxics import (
-    TOXICS,
     Action,
     BlackHole,
     LimitBytes,
@@ -82,7 +80,6 @@ class Conditions:
         self.shapes: dict[Way, Shape] = {}
         """What is in force in each direction."""
         self._entries: list[_Entry] = []
-        self._limited: dict[type[Toxic], list[_Entry]] = {}  # what may still befall somebody, by its kind
         self._gates: dict[Way, anyio.Event | None] = {"down": None, "up": None}
         self.use(profile)
         for toxic in toxics:
@@ -105,9 +102,8 @@ class Conditions:
 
     def add(self, toxic: Toxic) -> None:
         """Put a toxic in force, also on connections that are open; `TypeError` if it is none."""
-        given: object = toxic
-        if not isinstance(given, tuple(TOXICS.values())):  # text may mean an action as well
-            how = f"parse_toxic({given!r})" if isinstance(given, str) else "SegmentLoss(share=0.1)"
+        if not isinstance(toxic, Toxic):  # pyright: ignore[reportUnnecessaryIsInstance] - text may mean an action
+            how = f"parse_toxic({toxic!r})" if isinstance(toxic, str) else "SegmentLoss(share=0.1)"
             raise TypeError(f"give a toxic, such as {how}, not {toxic!r}")
         self._entries.append(_Entry(toxic, getattr(toxic, "times", None)))
         self._reshape()
@@ -131,13 +127,11 @@ class Conditions:
 
     def strike(self, kind: type[_Limited], *, at: float = 0) -> _Limited | None:
         """Count and return a toxic of the kind that strikes a connection whose client will have *at* bytes."""
-        for entry in self._limited.get(kind, ()):
+        for entry in self._entries:
             toxic = entry.toxic
-            if isinstance(toxic, kind) and getattr(toxic, "after", 0) <= at:
+            if isinstance(toxic, kind) and entry.left != 0 and getattr(toxic, "after", 0) <= at:
                 if entry.left is not None:
                     entry.left -= 1
-                    if not entry.left:
-                        self._limited[kind].remove(entry)
                 return toxic
         return None
 
@@ -147,10 +141,6 @@ class Conditions:
         return max((toxic.delay for toxic in closes if toxic.direction in (way, "both")), default=0.0)
 
     def _reshape(self) -> None:
-        self._limited = defaultdict(list)
-        for entry in self._entries:
-            if entry.left != 0:
-                self._limited[type(entry.toxic)].append(entry)
         holes = [toxic for toxic in self.toxics if isinstance(toxic, BlackHole)]
         ways: tuple[Way, ...] = ("down", "up")
         for way in ways:

@@ -21,7 +21,12 @@ Direction: TypeAlias = Literal["down", "up", "both"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Latency(Checked):
+class Toxic(Checked):
+    """What can be wrong with a connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency(Toxic):
     """Each segment is late by *delay* seconds +- the share *jitter* of it, on top of the profile's latency."""
 
     delay: float
@@ -30,7 +35,7 @@ class Latency(Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bandwidth(Checked):
+class Bandwidth(Toxic):
     """At most *kbps* x 1,000 bits a second pass; the smallest of several limits counts."""
 
     kbps: float
@@ -38,14 +43,14 @@ class Bandwidth(Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlackHole(Checked):
+class BlackHole(Toxic):
     """Nothing passes and nothing ends.  What was held back passes once the toxic is removed, as under TCP."""
 
     direction: Direction = "both"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentLoss(Checked):
+class SegmentLoss(Toxic):
     """A *share* of the segments is lost once and comes *delay* seconds late; those behind wait, as under TCP."""
 
     share: float
@@ -54,7 +59,7 @@ class SegmentLoss(Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slicer(Checked):
+class Slicer(Toxic):
     """What comes is cut into pieces of *size* bytes at most, which leave *delay* seconds apart."""
 
     size: int
@@ -63,7 +68,7 @@ class Slicer(Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reset(Checked):
+class Reset(Toxic):
     """A connection is reset (RST) once *after* bytes have reached the client; with 0, before the first."""
 
     after: int = 0
@@ -71,7 +76,7 @@ class Reset(Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LimitBytes(Checked):
+class LimitBytes(Toxic):
     """A connection is closed in good form (FIN) once *after* bytes have reached the client."""
 
     after: int
@@ -79,7 +84,7 @@ class LimitBytes(Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlowClose(Checked):
+class SlowClose(Toxic):
     """The end of a direction is passed on *delay* seconds late."""
 
     delay: float
@@ -87,31 +92,18 @@ class SlowClose(Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refuse(Checked):
+class Refuse(Toxic):
     """A new connection is reset at its first word, or after a second; `FaultProxy.refuse` closes the port."""
 
     times: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TLSFailure(Checked):
+class TLSFailure(Toxic):
     """The first words of a client are answered in plain text, as by a captive portal, and it is closed."""
 
     times: int | None = None
 
-
-Toxic: TypeAlias = (
-    Latency
-    | Bandwidth
-    | BlackHole
-    | SegmentLoss
-    | Slicer
-    | Reset
-    | LimitBytes
-    | SlowClose
-    | Refuse
-    | TLSFailure
-)
 
 TOXICS: Mapping[str, type[Toxic]] = MappingProxyType(
     {

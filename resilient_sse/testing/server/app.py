@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
@@ -174,11 +174,11 @@ class ReferenceServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Task[None] | None = None
         routes = [
-            Route("/", _page, methods=["GET"]),
+            Route("/", _answering(_page), methods=["GET"]),
             Route(STREAM_PATH, self._stream, methods=["GET"]),
             Route("/api/v1/publish", self._publish, methods=["POST"]),
-            Route("/api/v1/stats", self._stats, methods=["GET"]),
-            Route(LOOP_PATH, _loop, methods=["GET"]),
+            Route("/api/v1/stats", _answering(lambda: JSONResponse(self.stats())), methods=["GET"]),
+            Route(LOOP_PATH, _answering(lambda: RedirectResponse(LOOP_PATH)), methods=["GET"]),
         ]
         self.app: Starlette = _Application(routes=routes, lifespan=self._lifespan)
 
@@ -391,9 +391,6 @@ class ReferenceServer:
         except StoreError as error:
             return self._unavailable(error)
 
-    async def _stats(self, _request: Request) -> Response:
-        return JSONResponse(self.stats())
-
     def _unavailable(self, error: StoreError) -> Response:
         self.counters.unavailable += 1
         return _refusal(503, f"the event store is out of reach: {error}", _RETRY_LATER)
@@ -420,29 +417,29 @@ class ReferenceServer:
             await self.store.aclose()
 
 
+def _answering(make: Callable[[], Response]) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(
+        _request: Request,
+    ) -> Response:  # a function that is not async would be called in a thread
+        return make()
+
+    return answer
+
+
 @cache
-def _page_text() -> tuple[str, dict[str, str]]:
-    """Return the page, and headers that allow its own style and script and its stream, and nothing besides."""
+def _page() -> Response:
+    """
+    Return the page, and headers that allow its own style and script and its stream, and nothing besides.
+
+    It asks for the stream with the query that it was asked for with.
+    """
     html = files("resilient_sse.testing.server").joinpath("page.html").read_text(encoding="utf-8")
-
-    def digest(element: str) -> str:
-        (inside,) = re.findall(rf"<{element}>(.*?)</{element}>", html, re.DOTALL)
-        return f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
-
     policy = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
-    policy += f"; script-src {digest('script')}; style-src {digest('style')}"
-    return html, {"Cache-Control": "no-cache", "Content-Security-Policy": policy}
-
-
-async def _page(_request: Request) -> Response:
-    html, headers = _page_text()
-    return HTMLResponse(
-        html, headers=headers
-    )  # it asks for the stream with the query that it was asked for with
-
-
-async def _loop(_request: Request) -> Response:
-    return RedirectResponse(LOOP_PATH)
+    for element in ("script", "style"):
+        (inside,) = re.findall(rf"<{element}>(.*?)</{element}>", html, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        policy += f"; {element}-src 'sha256-{digest}'"
+    return HTMLResponse(html, headers={"Cache-Control": "no-cache", "Content-Security-Policy": policy})
 
 
 def _refusal(status: int, text: str, retry_after: str | None = None) -> Response:
