@@ -11,10 +11,11 @@ from itertools import pairwise
 from string import Template
 from typing import IO, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from resilient_sse.testing.extra import require
 from resilient_sse.testing.report.document import ALL, FORMS, TOGETHER, Judged, Report
 from resilient_sse.testing.scenarios import SCENARIOS, Gate, Scenario, Verdict
 from resilient_sse.testing.scenarios.log import Stream
@@ -207,7 +208,7 @@ def wanted(gate: Gate) -> str:
     """Return what a gate asks for, with its unit."""
     if gate.relation == "within" and isinstance(gate.limit, tuple):
         low, high = (f"{limit:,g}" for limit in gate.limit)
-        unit = _unit(gate.figure)
+        unit = _split(gate.figure)[1]
         return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
     relation = {"==": "", "<=": "at most ", "<": "under ", ">=": "at least ", ">": "over "}[gate.relation]
     return relation + written(gate.figure, gate.limit)
@@ -215,11 +216,8 @@ def wanted(gate: Gate) -> str:
 
 def _table(verdicts: Iterable[Verdict], words: Mapping[str, str], *, plain: bool, title: str = "") -> Table:
     """Return a table with a row for each verdict, without a frame if it is to be *plain*."""
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - optional
-    from rich.table import Table  # noqa: PLC0415 - optional
-    from rich.text import Text  # noqa: PLC0415 - optional
-
     table = Table(
+        *("", "figure"),
         title=Text(title) if title else None,
         title_justify="left",
         title_style="bold",
@@ -227,10 +225,9 @@ def _table(verdicts: Iterable[Verdict], words: Mapping[str, str], *, plain: bool
         padding=(0, 1, 0, 0),
         header_style="" if plain else "bold",
     )
-    table.add_column("", no_wrap=True)
-    table.add_column("figure")
-    table.add_column("result", justify="right", no_wrap=True)
-    table.add_column("wanted", justify="right", no_wrap=True)
+    table.columns[0].no_wrap = True
+    for name in ("result", "wanted"):
+        table.add_column(name, justify="right", no_wrap=True)
     for verdict in verdicts:
         gate = verdict.gate
         table.add_row(
@@ -243,9 +240,6 @@ def _table(verdicts: Iterable[Verdict], words: Mapping[str, str], *, plain: bool
 
 
 def _console(file: IO[str], *, plain: bool = False, record: bool = False) -> Console:
-    require("the report", "rich", server=False)
-    from rich.console import Console  # noqa: PLC0415 - optional
-
     options: dict[str, Any] = {"width": _PLAIN_COLUMNS, "color_system": None} if plain else {}
     if record:  # a page has its colours, whatever the terminal wants
         options = {
@@ -298,15 +292,15 @@ def _exported(verdicts: Iterable[Verdict], words: Mapping[str, str], title: str)
     return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
+def _split(figure: str) -> tuple[str, str]:
+    """Split a figure's name from its unit."""
+    ending = next((ending for ending in _UNITS if figure.endswith(ending)), "")
+    return figure.removesuffix(ending), _UNITS.get(ending, "")
+
+
 def figure_name(figure: str, words: Mapping[str, str]) -> str:
     """Return what people call a figure: as *words* say, or by its name."""
-    known = words.get(figure) or _WORDS.get(figure)
-    stem = next((figure.removesuffix(ending) for ending in _UNITS if figure.endswith(ending)), figure)
-    return known or stem.replace("_", " ")
-
-
-def _unit(figure: str) -> str:
-    return next((unit for ending, unit in _UNITS.items() if figure.endswith(ending)), "")
+    return words.get(figure) or _WORDS.get(figure) or _split(figure)[0].replace("_", " ")
 
 
 def written(figure: str, value: object) -> str:
@@ -318,5 +312,5 @@ def written(figure: str, value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, int | float):
-        return f"{value + 0.0:,.10g}{_unit(figure)}"
-    return f"{value}{_unit(figure)}"
+        return f"{value + 0.0:,.10g}{_split(figure)[1]}"
+    return f"{value}{_split(figure)[1]}"
