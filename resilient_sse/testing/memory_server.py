@@ -189,18 +189,8 @@ class MemoryServer:
     A live server and the network before it: a handler for `Script.always`.
 
     Each stream, named by the query parameter `user_id`, has events of its own, and a client resumes by header or
-    query parameter.
-
-    Args:
-        profile: The network, or its name.
-        first_id: The id of the first event of a stream.
-        overlap: How many events are sent again at a resume.
-        random: Draws from [0, 1): where the network's chance comes from.
-        record: Is told, by kind, stream and facts, of each event that is `"published"`, `"sent"` or withheld (a
-            `"fault"`), and of each `"request"`.
-
-    Attributes:
-        max_live: How many connections of one stream were open at once, at most.
+    query parameter.  *random* is where the network's chance comes from, and *record* is told, by kind, stream and
+    facts, of each event that is `"published"`, `"sent"` or withheld (a `"fault"`), and of each `"request"`.
     """
 
     def __init__(
@@ -213,6 +203,7 @@ class MemoryServer:
         record: Callable[..., None] = lambda *_, **__: None,
     ) -> None:
         self.max_live: int = 0
+        """How many connections of one stream were open at once, at most."""
         self._profile = known_profile(profile)
         self._first_id = first_id
         self._overlap = overlap

@@ -35,17 +35,11 @@ class ChildError(Exception):
 
 
 class Child:
-    """
-    A running process that writes JSON, one object a line; what is no object is passed over.
-
-    Attributes:
-        hello: The first object it wrote, when it was ready.
-        last: The latest object it wrote after that.
-    """
+    """A running process that writes JSON, one object a line; what is no object is passed over."""
 
     def __init__(self, name: str, process: Process, errors: IO[bytes]) -> None:
-        self.hello: dict[str, Any] = {}
-        self.last: dict[str, Any] = {}
+        self.hello: dict[str, Any] = {}  # the first object it wrote, when it was ready
+        self.last: dict[str, Any] = {}  # the latest object after that
         self._name = name
         self._process = process
         self._errors = errors

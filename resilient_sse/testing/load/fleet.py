@@ -31,14 +31,7 @@ _OPENING_AT_ONCE = 100
 
 
 class Follower:
-    """
-    What one stream went through; an observer of it.
-
-    Attributes:
-        connected: For how many seconds a connection was open.
-        lifetime: For how many seconds one should have been; after the end.  It counts from the first connection:
-            what comes before is the opening.  A stream that never got one should have had it always.
-    """
+    """What one stream went through; an observer of it."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.complete: bool = False
@@ -48,7 +41,9 @@ class Follower:
         self.open: bool = False
         self.ended: bool = False
         self.had_connection: bool = False
-        self.connected: float = 0.0
+        self.connected: float = 0.0  # for how many seconds a connection was open
+        # And for how many one should have been, from the first on: what comes before is the opening.  A stream
+        # that never got one should have had it always.
         self.lifetime: float = 0.0
         self._fleet = fleet
         self._began = self._open_since = anyio.current_time()
@@ -113,17 +108,7 @@ class Follower:
 
 
 class Fleet:
-    """
-    The streams of a run; *urls* are the addresses of the users, in their order.
-
-    Attributes:
-        followers: One for each stream that was started.
-        times: Durations, by the names of `Times`; those of handling are a sample.
-        received: Events received so far by all of them.
-        first_end: When the first stream ended, on the event loop's clock, or `None`.
-        all_open: Set when every stream has had a connection.
-        crashes: How often something was raised that is no error of the stream.
-    """
+    """The streams of a run; *urls* are the addresses of the users, in their order."""
 
     def __init__(self, plan: LoadPlan, urls: Sequence[str]) -> None:
         self._plan = plan
@@ -131,9 +116,9 @@ class Fleet:
         self.followers: list[Follower] = []
         self.times: dict[str, array[float]] = {each.name: array("d") for each in fields(Times)}
         self.received: int = 0
-        self.first_end: float | None = None
-        self.all_open: anyio.Event = anyio.Event()
-        self.crashes: int = 0
+        self.first_end: float | None = None  # when the first stream ended
+        self.all_open: anyio.Event = anyio.Event()  # set when every stream has had a connection
+        self.crashes: int = 0  # errors that are none of a stream's own
         self._opened = 0
         self._openings = anyio.Semaphore(_OPENING_AT_ONCE, fast_acquire=True)
         self._sample_every = max(_SAMPLE_EVERY, plan.users * plan.messages_each // _SAMPLES)

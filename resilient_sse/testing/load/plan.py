@@ -54,40 +54,23 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """
-    A load run; `ValueError` if it cannot be done, with the name of the argument to change.
+    """A load run; `ValueError` if it cannot be done, with the name of the argument to change."""
 
-    Args:
-        users: How many streams, each of a user of its own.
-        messages: How many messages each user is sent; `None` makes it *duration* times *rate*.
-        duration: How long messages are sent, in seconds; `None` makes it *messages* / *rate*.
-        rate: Messages a second for each user.
-        profiles: The networks and the users' shares in them.
-        drops: Connections reset at random, each minute, over all users.
-        ramp: Seconds over which the streams are opened; `None` takes as long as 200 a second need.
-        seed: Decides which connections are reset; `None` draws one.
-        proxy: Whether there is a network at all; without it there are no profiles and no drops.
-        target: The URL of a server of the user's own; `{user}` in it becomes the number of the user.
-        deadline: Seconds after which the run is ended whatever it does; `None` allows a minute and a half more
-            than it should take.
-        dedup_window: How many events each stream remembers.
-        heartbeat: Seconds between the heartbeats of the reference server, or `None` for none.
-        limits: What has to be reached.
-    """
-
-    users: int = 100
-    messages: int | None = None
-    duration: float | None = None
-    rate: float = 1.0
+    users: int = 100  # how many streams, each of a user of its own
+    messages: int | None = None  # for each user; `None` makes it *duration* times *rate*
+    duration: float | None = None  # for how many seconds they are sent; `None` makes it *messages* / *rate*
+    rate: float = 1.0  # messages a second for each user
     profiles: tuple[Share, ...] = (Share("4g"),)
-    drops: float = 0.0
-    ramp: float | None = None
-    seed: int | None = None
-    proxy: bool = True
-    target: str | None = None
-    deadline: float | None = None
-    dedup_window: int = 1000
-    heartbeat: float | None = 10.0
+    drops: float = 0.0  # connections reset at random, each minute, over all users
+    ramp: float | None = None  # seconds over which the streams are opened; `None` opens 200 a second
+    seed: int | None = None  # decides which connections are reset; `None` draws one
+    proxy: bool = True  # whether there is a network at all; without it there are no profiles and no drops
+    target: str | None = None  # a server of the user's own; `{user}` in it becomes the number of the user
+    deadline: float | None = (
+        None  # seconds after which the run is ended; `None` allows a minute and a half more
+    )
+    dedup_window: int = 1000  # how many events each stream remembers
+    heartbeat: float | None = 10.0  # seconds between those of the reference server, or `None` for none
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:

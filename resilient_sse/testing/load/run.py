@@ -207,15 +207,7 @@ def growth(times: Sequence[float], levels: Sequence[float]) -> float | None:
 
 
 class Sampler:
-    """
-    Takes a reading now and then; *told* is given the progress with each.
-
-    Attributes:
-        steady: The first and the latest reading while all streams were open, or `None`.
-        seen: The connections that the server saw while all streams were open, each time.
-        excess: The most by which they exceeded the users and those reconnecting, or `None`.
-        warm: What memory was after the warm-up, while all streams were open, at the times `warm_at`.
-    """
+    """Takes a reading now and then; *told* is given the progress with each."""
 
     def __init__(
         self, plan: LoadPlan, fleet: Fleet, processes: Processes, told: Callable[[Progress], None] | None
@@ -225,12 +217,12 @@ class Sampler:
         self._memory = psutil.Process().memory_info
         self.first: Reading = self._read(0)
         self.last: Reading = self.first
-        self.steady: tuple[Reading, Reading] | None = None
+        self.steady: tuple[Reading, Reading] | None = None  # first and latest while all streams were open
         self.peak: int = self.first.resident
-        self.seen: array[int] = array("l")
-        self.excess: int | None = None
+        self.seen: array[int] = array("l")  # the connections at the server while all streams were open
+        self.excess: int | None = None  # the most by which they exceeded the users and those reconnecting
         self.warm_at: array[float] = array("d")
-        self.warm: array[float] = array("d")
+        self.warm: array[float] = array("d")  # memory after the warm-up, while all streams were open
         self._plan = plan
         self._fleet = fleet
         self._processes = processes
@@ -288,17 +280,10 @@ _FEW = 5
 
 async def run_load(plan: LoadPlan, *, told: Callable[[Progress], None] | None = None) -> LoadResult:
     """
-    Put a load on a server, and measure.
+    Put a load on a server, and measure; *told* is given the progress, up to twice a second.
 
     The streams run in this process, the server and the networks in processes of their own, so that what is
     measured of this process is the client.  It ends by itself, in the worst case after the plan's deadline.
-
-    Args:
-        plan: What to do.
-        told: Is given the progress, up to twice a second.
-
-    Returns:
-        The figures, and the gates that they passed or did not.
 
     Raises:
         ChildError: The server or the network did not start, or died.

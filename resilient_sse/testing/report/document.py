@@ -200,15 +200,7 @@ class Report:
     """
     The report on a log that was made on a *day*.
 
-    Attributes:
-        judged: Every run.
-        form: The form whose figures it shows.
-        shown: The runs in that form, by the keys of their scenarios.
-        figures: Those over all scenarios in that form.
-        verdicts: Those of every gate.
-
-    Raises:
-        ValueError: The log is empty, of a scenario that is not one of the six, or that of a run is not whole.
+    `ValueError`: the log is empty, of a scenario that is not one of the six, or that of a run is not whole.
     """
 
     def __init__(self, entries: Iterable[Entry], *, day: date) -> None:

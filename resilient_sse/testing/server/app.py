@@ -125,13 +125,10 @@ class ReferenceServer:
     ) -> None:
         for name, number, least in (("page", page, 1), ("buffer", buffer, 1), ("overlap", overlap, 0)):
             check_whole(name, number, least=least)
-        if retry is not None:
-            check_whole("retry", retry)
-        if heartbeat is not None:
-            check_seconds("heartbeat", heartbeat)
+        check_whole("retry", 0 if retry is None else retry)
+        check_seconds("heartbeat", 1 if heartbeat is None else heartbeat)
         check_seconds("send_timeout", send_timeout)
-        flags = {"heartbeat_ids": heartbeat_ids, "gzip": gzip, "notify_slow": notify_slow}
-        for name, flag in flags.items():
+        for name, flag in (("heartbeat_ids", heartbeat_ids), ("gzip", gzip), ("notify_slow", notify_slow)):
             check(name, flag, bool, "True or False")
         if start not in ("live", "first"):
             raise ValueError(f"start must be 'live' or 'first', not {shown(start)}")

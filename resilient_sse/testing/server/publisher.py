@@ -52,22 +52,13 @@ def payloads(count: int = 50, *, size: int = 100, seed: int = 0) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publisher:
-    """
-    Publishes to whoever comes; `ValueError` if a value is out of its range.
+    """Publishes to whoever comes; `ValueError` if a value is out of its range."""
 
-    Args:
-        count: How many events each user gets.
-        rate: Events a second for each user.
-        users: How many users get any, in the order in which they come.
-        size: Bytes of each payload.
-        complete: Publish the completion event after them.
-    """
-
-    count: int
-    rate: float = 1.0
-    users: int = 1
-    size: int = 100
-    complete: bool = False
+    count: int  # events for each user
+    rate: float = 1.0  # events a second for each user
+    users: int = 1  # how many get any, in the order in which they come
+    size: int = 100  # bytes of each payload
+    complete: bool = False  # publish the completion event after them
 
     def __post_init__(self) -> None:
         for name, value in (("count", self.count), ("users", self.users)):
