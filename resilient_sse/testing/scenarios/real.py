@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 
 from resilient_sse.testing.memory_server import Answer, Busy, Order, Orders
 from resilient_sse.testing.proxy import FaultProxy
 from resilient_sse.testing.scenarios.stage import Driver, Setup, Stage
-from resilient_sse.testing.server import Fault, Faults, OpenServer, ReferenceServer, open_server
+from resilient_sse.testing.server import Fault, Faults, ReferenceServer, RunningServer
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -61,7 +61,7 @@ class Director(Fault):
 class RealStage(Stage):
     """The reference server, behind the fault proxy; *log* has the server's side."""
 
-    def __init__(self, log: RunLog, server: OpenServer, director: Director, proxy: FaultProxy) -> None:
+    def __init__(self, log: RunLog, server: RunningServer, director: Director, proxy: FaultProxy) -> None:
         super().__init__(proxy)
         self._proxy = proxy
         self._log = log
@@ -79,7 +79,7 @@ class RealStage(Stage):
             self._log.add("published", stream, at=at, id=number, data=data, event=event)
             return number
 
-        return await to_thread.run_sync(lambda: self._server.running.call(work()))
+        return await to_thread.run_sync(lambda: self._server.call(work()))
 
     async def answer(self, stream: str, *answers: Answer) -> None:
         self._director.orders.add(stream, *answers)
@@ -109,11 +109,14 @@ class RealDriver(Driver):
     async def stage(self, log: RunLog, setup: Setup) -> AsyncGenerator[RealStage]:
         director = Director(log=log)
         server = reference_server(setup, director)
-        async with open_server(server) as opened:
-            proxy = FaultProxy(opened.host, opened.port, profile=setup.profile, seed=self.seed)
-            async with proxy:
+        running = await to_thread.run_sync(RunningServer, server)  # other stages may measure times meanwhile
+        try:
+            async with FaultProxy(running.host, running.port, profile=setup.profile, seed=self.seed) as proxy:
                 try:
-                    yield RealStage(log, opened, director, proxy)
+                    yield RealStage(log, running, director, proxy)
                 finally:
                     live, drops = server.max_live_per_user, proxy.counters.dropped
                     log.add("network", part=setup.part, drops=drops, max_live=live)
+        finally:
+            with CancelScope(shield=True):  # bounded: `stop` is
+                await to_thread.run_sync(running.stop)

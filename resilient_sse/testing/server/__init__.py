@@ -37,9 +37,7 @@ from resilient_sse.testing.server.publisher import payloads as payloads
 from resilient_sse.testing.server.requests import Counters as Counters
 from resilient_sse.testing.server.requests import RateLimit as RateLimit
 from resilient_sse.testing.server.requests import RequestRecord as RequestRecord
-from resilient_sse.testing.server.running import OpenServer as OpenServer
 from resilient_sse.testing.server.running import RunningServer as RunningServer
-from resilient_sse.testing.server.running import open_server as open_server
 from resilient_sse.testing.server.running import serving as serving
 from resilient_sse.testing.server.stores import EventStore as EventStore
 from resilient_sse.testing.server.stores import MemoryStore as MemoryStore

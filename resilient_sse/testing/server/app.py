@@ -78,7 +78,7 @@ class ReferenceServer:
     """
     A server that does everything a resilient client relies on; it lives in one event loop, that of asyncio.
 
-    `app` is the application.  `serving` and `open_server` run it; any ASGI server does, but only under uvicorn
+    `app` is the application.  `serving` runs it; any ASGI server does, but only under uvicorn
     can slow readers be cut off for certain, and only there do all faults work.
 
     Args:

@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from concurrent.futures import Future
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from functools import partial, wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, TypeVar
 
-import anyio
 import uvicorn
-from anyio import to_thread
 from anyio.from_thread import start_blocking_portal
 
 from resilient_sse.testing.proxy.connection import BACKLOG, Address, Port
 from resilient_sse.testing.server.app import DONE, STREAM_PATH, ReferenceServer
 from resilient_sse.testing.server.requests import DEFAULT_USER
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 _START_SECONDS = 10.0
@@ -33,11 +29,10 @@ class RunningServer:
     """
     A server that listens, as `serving` makes it.
 
-    Its methods may be called from any thread; they block for a moment.  `open_server` gives the same for async
-    code.
+    Its methods may be called from any thread, and from async code; they block for a moment.
     """
 
-    def __init__(self, server: ReferenceServer, host: str, port: int) -> None:
+    def __init__(self, server: ReferenceServer, host: str = "127.0.0.1", port: int = 0) -> None:
         self.server = server
         self.host = host
         self._stack = ExitStack()
@@ -159,44 +154,6 @@ class RunningServer:
         await _turns()  # in which closed transports let go of their sockets
 
 
-def _in_thread(
-    method: Callable[Concatenate[RunningServer, P], T],
-) -> Callable[[object], Callable[Concatenate[OpenServer, P], Coroutine[Any, Any, T]]]:
-    """Make of a stub a method for async code that does *method*, which blocks."""
-
-    @wraps(method)
-    async def call(self: OpenServer, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await to_thread.run_sync(partial(method, self.running, *args, **kwargs))
-
-    return lambda _: call  # assigned in a class, it would have no declared type
-
-
-class OpenServer:
-    """A server that listens, as async code has it: what blocks is done in worker threads."""
-
-    def __init__(self, running: RunningServer) -> None:
-        self.running = running
-        self.server: ReferenceServer = running.server
-        self.host: str = running.host
-        self.port: int = running.port
-        self.base_url: str = running.base_url
-        """Scheme, host and port."""
-        self.url: str = running.url
-        """Where the stream is."""
-
-    @_in_thread(RunningServer.publish)
-    def publish(self) -> None: ...
-
-    @_in_thread(RunningServer.complete)
-    def complete(self) -> None: ...
-
-    @_in_thread(RunningServer.restart)
-    def restart(self) -> None: ...
-
-    @_in_thread(RunningServer.stop)
-    def stop(self) -> None: ...
-
-
 @contextmanager
 def serving(server: ReferenceServer, *, host: str = "127.0.0.1", port: int = 0) -> Generator[RunningServer]:
     """Run a server in a thread for a block; port 0 is a free one, and `OSError` says what is wrong."""
@@ -205,19 +162,6 @@ def serving(server: ReferenceServer, *, host: str = "127.0.0.1", port: int = 0) 
         yield running
     finally:
         running.stop()
-
-
-@asynccontextmanager
-async def open_server(
-    server: ReferenceServer, *, host: str = "127.0.0.1", port: int = 0
-) -> AsyncGenerator[OpenServer]:
-    """Run a server in a thread for the length of an async block; arguments and errors are those of `serving`."""
-    running = await to_thread.run_sync(RunningServer, server, host, port)
-    try:
-        yield OpenServer(running)
-    finally:
-        with anyio.CancelScope(shield=True):  # bounded: `stop` is
-            await to_thread.run_sync(running.stop)
 
 
 async def _turns() -> None:
