@@ -47,18 +47,12 @@ def _in_background(
 
 class RunningProxy:
     """
-    A handle on a `FaultProxy` that runs in another thread.
+    A handle on a `FaultProxy` that runs in another thread; `url` is the server's address, through it.
 
     What takes no time is done when the call returns.  What takes time, such as `flap`, goes on in the background
     and returns a future.  In a sync test, `future.result()` waits for its end.  In an async test that would stop
     everything else: write `await anyio.to_thread.run_sync(future.result)`, or, on asyncio, `await
     asyncio.wrap_future(future)`.  What fails is raised at the end, too.
-
-    Attributes:
-        host: Where the proxy listens.
-        port: Where the proxy listens.
-        url: The address of what lies behind it, through it.
-        seed: Decides about all that is random.
     """
 
     def __init__(self, portal: BlockingPortal, proxy: FaultProxy, url: str) -> None:
@@ -161,11 +155,7 @@ class RunningProxy:
 @contextmanager
 def proxying(url: str, **options: Any) -> Generator[RunningProxy]:  # noqa: ANN401 - whatever FaultProxy takes
     """
-    Run a `FaultProxy` before a server, in a thread.
-
-    Args:
-        url: An address of the server; only its host and its port count.
-        **options: Passed on to `FaultProxy`.
+    Run a `FaultProxy` with these *options* before a server, in a thread; only host and port of *url* count.
 
     Raises:
         ValueError: *url* names no host or no port, or an option is out of its range.

@@ -1,9 +1,7 @@
 """
 Servers in memory that keep events by id and replay them: handlers for `Script.always`.
 
-`ReplayServer` knows its events beforehand and says them in one reply.  `MemoryServer` is live: events are
-published while clients are connected, and their bytes take the time that a network takes (`proxy.link`), in the
-loop's own time.
+`ReplayServer` knows its events beforehand and says them in one reply.  `MemoryServer` is live, behind a network.
 """
 
 from __future__ import annotations
@@ -47,9 +45,7 @@ class ReplayServer:
     """
     A handler for `Script.always` that sends numbered events and resumes after the one the client names.
 
-    ```python
-    script.always(ReplayServer([(1, "a"), (2, "b"), (3, "c")], drop_after=2))
-    ```
+    `script.always(ReplayServer([(1, "a"), (2, "b"), (3, "c")], drop_after=2))`
 
     Args:
         events: The events, as pairs of id and data; the ids rise.
@@ -58,10 +54,6 @@ class ReplayServer:
         live: What follows the last event: silence, as on a live stream (`True`, the default), or a clean end.
         every: Seconds between two events of a connection.
         param: The query parameter that may carry the id instead of the header.
-
-    Raises:
-        TypeError: A number is none.
-        ValueError: The ids do not rise, or a number is out of range.
     """
 
     def __init__(

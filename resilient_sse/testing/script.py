@@ -300,14 +300,7 @@ _SHOWN_LAST = 30
 
 
 class UnexpectedRequestError(AssertionError):
-    """
-    The client sent a request that the script has no step for, or one more than the script allows.
-
-    Args:
-        request: The request.
-        conversation: What was said before it, one line per request.
-        limit: How many requests the script allows; `None` if it just has no step for this one.
-    """
+    """The client sent a request that the script has no step for, or one more than the script allows."""
 
     def __init__(
         self, request: RecordedRequest, conversation: Sequence[str], limit: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import random
 import socket
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -29,7 +29,6 @@ from resilient_sse.testing.proxy.toxics import (
     Timeline,
     TLSFailure,
     Toxic,
-    Word,
     parse_action,
 )
 
@@ -38,27 +37,17 @@ _Limited = TypeVar("_Limited", Refuse, Reset, LimitBytes, TLSFailure)
 
 @dataclass(slots=True, kw_only=True)
 class Counters:
-    """
-    The figures of one proxy.
+    """The figures of one proxy."""
 
-    Attributes:
-        accepted: Connections accepted.
-        refused: Connections turned away by the proxy: by the toxic `Refuse`, or because the target could not be
-            reached.  While the port is closed (`FaultProxy.refuse`) the system turns them away, and nobody counts.
-        resets: Connections that ended with RST because of the proxy, refused ones not included.
-        bytes_down: Bytes passed to clients.
-        bytes_up: Bytes passed to the target.
-        dropped: Segments lost once and sent again.
-        live: Connections held at the moment.
-    """
-
-    accepted: int = 0
+    accepted: int = 0  #: Connections accepted.
+    #: Connections turned away by the proxy: by the toxic `Refuse`, or because the target could not be reached.
+    #: While the port is closed (`FaultProxy.refuse`) the system turns them away, and nobody counts.
     refused: int = 0
-    resets: int = 0
-    bytes_down: int = 0
-    bytes_up: int = 0
-    dropped: int = 0
-    live: int = 0
+    resets: int = 0  #: Connections that ended with RST because of the proxy, refused ones not included.
+    bytes_down: int = 0  #: Bytes passed to clients.
+    bytes_up: int = 0  #: Bytes passed to the target.
+    dropped: int = 0  #: Segments lost once and sent again.
+    live: int = 0  #: Connections held at the moment.
 
     def to_dict(self) -> dict[str, int]:
         """Return the figures by name."""
@@ -159,25 +148,14 @@ _RETRY_SECONDS = 0.05
 
 class FaultProxy(Conditions):
     """
-    A TCP proxy with faults, for the time of an `async with` block.
+    A TCP proxy with faults, for the time of an `async with` block; connections lead to the target.
 
     Every connection has a line of its own, as bad as the profile and the toxics make it; a change takes effect on
     connections that are open, too.  The methods that are not awaited act at once, and are called in the event loop
-    of the block.
+    of the block.  It listens on *host* and *port*, 0 for a free one.
 
-    Args:
-        target_host: Where connections lead.
-        target_port: Its port.
-        profile: The line, or the name of one of `PROFILES`.
-        toxics: What else is wrong from the start.
-        seed: Decides about all that is random: the n-th connection fares the same under the same seed.
-            `None` draws one, to be read from `seed`.
-        host: The address to listen on.
-        port: The port to listen on; 0 for a free one.
-
-    Raises:
-        TypeError: One of *toxics* is no toxic.
-        ValueError: The profile is unknown; the message names those there are.
+    *seed* decides about all that is random: the n-th connection fares the same under the same seed.  `None` draws
+    one, to be read from `seed`.  `TypeError` or `ValueError` says which toxic or profile is none.
     """
 
     def __init__(
@@ -336,18 +314,10 @@ class FaultProxy(Conditions):
 
     def apply(self, action: Action) -> None:
         """Do one thing at once: what a word says, use a profile, or add a toxic; text as in `parse_action`."""
-        words: dict[Word, Callable[[], object]] = {
-            "refuse": self.refuse,
-            "accept": self.accept,
-            "black-hole": self.black_hole,
-            "flow": self.flow,
-            "reset": self.reset_all,
-            "close": self.close_all,
-            "clear": self.clear,
-        }
         action = parse_action(action) if isinstance(action, str) else action
         if isinstance(action, str):
-            words[action]()
+            methods = {"black-hole": self.black_hole, "reset": self.reset_all, "close": self.close_all}
+            (methods.get(action) or getattr(self, action))()
         elif isinstance(action, Profile):
             self.use(action)
         else:

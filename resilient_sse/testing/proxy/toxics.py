@@ -1,8 +1,7 @@
 """
 Toxics, what can be wrong with a connection, and timelines, which say when; as values, and as people write them.
 
-*times* is how many connections a toxic befalls; `None` is every one.  A figure that is out of its range raises
-`ValueError`, one that is no number `TypeError`; both name it.  A toxic is written `NAME` or
+*times* is how many connections a toxic befalls; `None` is every one.  A toxic is written `NAME` or
 `NAME:key=value,key=value`, with the names of `TOXICS` and of its fields.
 """
 

@@ -280,8 +280,7 @@ def report_schema() -> dict[str, Any]:
     """
     Return the JSON Schema (draft 2020-12) of reports, for a validator such as `jsonschema`.
 
-    A report that says YES has exactly the keys of the report that this project started from.  One that says NO has
-    one more, `readiness_reasons`.
+    A report that says NO has one key more than one that says YES, `readiness_reasons`.
     """
     schema = _exactly(
         {

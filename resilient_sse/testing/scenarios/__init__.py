@@ -1,10 +1,6 @@
 """
 Six production scenarios, each a description that is played on any stage: in memory or over real sockets.
 
-```python
-log = run_in_virtual_time(play, SCENARIOS["stall"], VirtualDriver(seed=1))
-```
-
 A run concludes nothing.  It leaves a raw log, from which every figure is computed: those of one scenario by its
 own module, which has all there is to know of it, those that all have by `resilient_sse.testing.report`.
 """

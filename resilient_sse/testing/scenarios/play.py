@@ -51,11 +51,6 @@ class Follower:
     One stream as a program would use it, through the public API, and everything it shows recorded in *log*.
 
     The client's jitter is drawn from *random*.
-
-    Attributes:
-        received: How many events were delivered.
-        attempt: The number of the last attempt that was announced in this outage.
-        losses: How often the connection was lost.
     """
 
     def __init__(
@@ -63,10 +58,10 @@ class Follower:
     ) -> None:
         self.name = name
         self.log: RunLog = log
-        self.received: int = 0
+        self.received: int = 0  # how many events were delivered
         self.state: StreamState = StreamState.CONNECTING
-        self.attempt: int = 0
-        self.losses: int = 0
+        self.attempt: int = 0  # the number of the last attempt that was announced in this outage
+        self.losses: int = 0  # how often the connection was lost
         self.over: bool = False
         self._news = anyio.Event()
         known = ("part", "stall_timeout", "waiting_after", "max_retries", "jitter")

@@ -28,8 +28,7 @@ class Director(Fault):
     """
     The server's side of a run: it records each request and each event that is sent, and does wrong when told to.
 
-    It is a fault that strikes every request, mostly by doing nothing.  It runs in the server's thread; what it
-    shares with others are appends to lists and queues, which need no lock.
+    As a fault that strikes every request it runs in the server's thread: appends to lists and queues need no lock.
     """
 
     log: RunLog

@@ -1,8 +1,7 @@
 """
 The stage that scenarios are played on: a server, a network, and a clock, whatever they are made of.
 
-A scenario asks its `Driver` for a `Stage` and does everything through it.  There is a driver for each form: here
-the one in memory and virtual time, exact to the millisecond and over at once; in `real` the one over sockets.
+A scenario asks its `Driver` for a `Stage`: here the one in memory, in `real` the one over sockets.
 """
 
 from __future__ import annotations

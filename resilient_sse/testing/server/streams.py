@@ -277,8 +277,8 @@ class EventStream(EventSourceResponse):
     """
     The response of a stream: sse-starlette's, with the headers and the end that are ours.
 
-    It calls *on_slow* when an event took longer than *send_timeout* seconds, *on_shutdown* when a server of the
-    user's own is told to exit, and *on_end* at the end, however it comes.
+    *on_slow* is called when an event took longer than *send_timeout* seconds, *on_shutdown* when a server of
+    the user's own is told to exit, and *on_end* at the end, however it comes.
     """
 
     def __init__(
