@@ -326,6 +326,17 @@ def shortened(conversation: Sequence[str]) -> list[str]:
     return lines
 
 
+class ReplyOptions(TypedDict, total=False):
+    """What `Script.respond` passes on to `Reply`."""
+
+    status: int
+    headers: HeaderItems | None
+    content_type: str | None
+    gzip: bool
+    after: float
+    close_takes: float
+
+
 class ClientOptions(TypedDict, total=False):
     """What `Script.client` passes on to `httpx.AsyncClient`."""
 
@@ -398,28 +409,9 @@ class Script:
 
     # --- Writing the script
 
-    def respond(
-        self,
-        *parts: bytes | Pause,
-        status: int = HTTPStatus.OK,
-        headers: HeaderItems | None = None,
-        content_type: str | None = "text/event-stream",
-        gzip: bool = False,
-        after: float = 0.0,
-        close_takes: float = 0.0,
-    ) -> Reply:
+    def respond(self, *parts: bytes | Pause, **options: Unpack[ReplyOptions]) -> Reply:
         """Answer with an event stream; see `Reply` for the arguments."""
-        return self._add(
-            Reply(
-                *parts,
-                status=status,
-                headers=headers,
-                content_type=content_type,
-                gzip=gzip,
-                after=after,
-                close_takes=close_takes,
-            )
-        )
+        return self._add(Reply(*parts, **options))
 
     def reject(
         self, status: int, *, headers: HeaderItems | None = None, body: bytes = b"", times: int = 1

@@ -9,7 +9,7 @@ from html import escape
 from importlib.resources import files
 from itertools import pairwise
 from string import Template
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -28,23 +28,24 @@ _LETTER = 5.2
 _LONGEST_DELAY = 5.0
 
 
-class _Scale:
+class _Scale(NamedTuple):
     """A straight line between the values *low* to *high* and the places *start* to *end*."""
 
-    def __init__(self, low: float, high: float, start: float, end: float) -> None:
-        self.low = low
-        self.high: float = high if high > low else low + 1
-        self._start, self._end = start, end
+    low: float
+    high: float
+    start: float
+    end: float
 
     def __call__(self, value: float) -> float:
         share = (value - self.low) / (self.high - self.low)
-        return round(self._start + share * (self._end - self._start), 2)
+        return round(self.start + share * (self.end - self.start), 2)
 
 
 def timeline(stream: Stream) -> str:
     """Draw one stream: its states as a band, events received as a curve, faults as lines, delays as numbers."""
     received, published = stream.received, len(stream.published)
-    x = _Scale(stream.entries[0].at, stream.entries[-1].at, _LEFT, _RIGHT)
+    begun, over = stream.entries[0].at, stream.entries[-1].at
+    x = _Scale(begun, over if over > begun else begun + 1, _LEFT, _RIGHT)
     y = _Scale(0, max(published, 1), _FLOOR - 2, _TOP)
     places = [(x(x.low), y(0))]
     for number, entry in enumerate(received, start=1):

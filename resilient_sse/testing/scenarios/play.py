@@ -58,6 +58,7 @@ class Follower:
     ) -> None:
         self.name = name
         self.log: RunLog = log
+        self.sent: int = 0  # how many messages were published for it
         self.received: int = 0  # how many events were delivered
         self.state: StreamState = StreamState.CONNECTING
         self.attempt: int = 0  # the number of the last attempt that was announced in this outage
@@ -144,7 +145,6 @@ class Scene:
         self.followers: list[Follower] = []
         self._tasks = tasks
         self._seed = seed
-        self._published: dict[str, int] = {}
 
     def follow(self, name: str, settings: Settings | None = None) -> Follower:
         """Begin to follow the stream *name*."""
@@ -155,20 +155,17 @@ class Scene:
         return follower
 
     async def publish(
-        self, *names: str, count: int = 1, every: float = 0.0, texts: Sequence[str] | None = None
+        self, *, count: int = 1, every: float = 0.0, texts: Sequence[str] | None = None
     ) -> None:
-        """
-        Publish *count* messages of one length, or those *texts*, *every* so many seconds, late ones sooner.
-
-        They are for each of the streams with these *names*; without any, for all that are followed.
-        """
+        """Publish, for each stream, *count* messages of one length, or those *texts*, *every* so many seconds."""
         start = anyio.current_time()
         for number in range(count if texts is None else len(texts)):
+            # What is late is made up for.
             await anyio.sleep(max(0.0, start + number * every - anyio.current_time()))
-            for name in names or [follower.name for follower in self.followers]:
-                self._published[name] = self._published.get(name, 0) + 1
-                text = f"message {self._published[name]} ".ljust(MESSAGE_BYTES, ".")
-                await self.stage.publish(name, text if texts is None else texts[number])
+            for follower in self.followers:
+                follower.sent += 1
+                text = f"message {follower.sent} ".ljust(MESSAGE_BYTES, ".")
+                await self.stage.publish(follower.name, text if texts is None else texts[number])
 
     async def deliver(self, *, count: int, every: float = 0.0) -> None:
         """Publish messages for every stream, and wait until all have received them."""
@@ -178,7 +175,7 @@ class Scene:
     async def complete(self) -> None:
         """Publish the event that completes each stream, and wait until all have ended."""
         for follower in self.followers:
-            await self.stage.publish(follower.name, str(self._published.get(follower.name, 0)), event=DONE)
+            await self.stage.publish(follower.name, str(follower.sent), event=DONE)
         await self.all(lambda follower: follower.over)
 
     async def all(self, held: Callable[[Follower], bool]) -> None:
@@ -192,7 +189,7 @@ class Scene:
 
     async def caught_up(self) -> None:
         """Wait until every stream has received all that was published for it."""
-        await self.all(lambda follower: follower.received >= self._published.get(follower.name, 0))
+        await self.all(lambda follower: follower.received >= follower.sent)
 
     def fault(self, name: str) -> None:
         """Record a fault that strikes every stream of the scene now, once for each."""
@@ -333,14 +330,13 @@ def play_all(
     for form in forms:
         if form == "virtual":
             for scenario in scenarios:
-                logs.append(run_in_virtual_time(play, scenario, VirtualDriver(seed), backend=backend))
-                if done is not None:
-                    done(logs[-1].name)
-        elif form != "real":
-            raise ValueError(f"form must be 'virtual' or 'real', not {form!r}")
-        else:
+                work = partial(play_at_once, [scenario], VirtualDriver(seed), done=done)
+                logs += run_in_virtual_time(work, backend=backend)
+        elif form == "real":
             from resilient_sse.testing.scenarios.real import RealDriver  # noqa: PLC0415 - needs the extra
 
             work = partial(play_at_once, scenarios, RealDriver(seed), done=done)
             logs += anyio.run(work, backend=backend)
+        else:
+            raise ValueError(f"form must be 'virtual' or 'real', not {form!r}")
     return [entry for log in logs for entry in log.ordered()]

@@ -311,7 +311,7 @@ class ReferenceServer:
         fault = self.faults.next() if self.faults is not None else None
         if fault is not None:
             self.counters.faults += 1
-            record.fault = fault.name
+            record.fault = type(fault).__name__
             answer = fault.answer(request)
             if answer is not None:
                 self.counters.connections += 1

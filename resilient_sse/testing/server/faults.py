@@ -51,11 +51,6 @@ class Fault:
     content_encoding: ClassVar[str | None] = None
     """What the answer claims to be encoded as; the body is then left to `shape`."""
 
-    @property
-    def name(self) -> str:
-        """How records call it."""
-        return type(self).__name__
-
     def answer(self, request: Request) -> Response | None:
         """Return the answer, or `None` to answer with a stream."""
         return None

@@ -56,7 +56,8 @@ class EventStore(Protocol):
     Events in streams, numbered without a hole.
 
     An id is given out and its event stored in one step, so whoever sees an id can read every event before it.
-    Each method raises `StoreError` when the store cannot be reached.
+    Each method raises `StoreError` when the store cannot be reached.  Those of this package keep *history* events
+    of each stream, all with `None` (the default), and begin a stream with the id *first_id*.
     """
 
     @property
@@ -101,13 +102,7 @@ def check_bounds(first_id: int, history: int | None) -> None:
 
 
 class MemoryStore:
-    """
-    A store in memory; it grows with what is published unless *history* bounds it.
-
-    Args:
-        first_id: The id of a stream's first event.
-        history: How many events of each stream are kept; `None` (the default) keeps all.
-    """
+    """A store in memory; it grows with what is published unless *history* bounds it."""
 
     def __init__(self, *, first_id: int = 1, history: int | None = None) -> None:
         check_bounds(first_id, history)
@@ -168,15 +163,10 @@ CREATE TABLE IF NOT EXISTS events (
 
 class SQLiteStore:
     """
-    A store in a SQLite file, in write-ahead mode, worked on in threads.
+    A store in a SQLite file, in write-ahead mode, worked on in threads; it is made when there is none.
 
     Several processes may store into one file, but a process is not told what others store: readers see those
     events when they resume, or when their own server stores the next one.
-
-    Args:
-        path: The file; it is made when there is none.
-        first_id: The id of a stream's first event.
-        history: How many events of each stream are kept; `None` (the default) keeps all.
     """
 
     def __init__(self, path: str | Path, *, first_id: int = 1, history: int | None = None) -> None:
@@ -311,15 +301,10 @@ return id
 
 class RedisStore:
     """
-    A store in Redis or Valkey: one Redis stream for each of ours, and a counter beside it.
+    A store in Redis or Valkey: one Redis stream for each of ours; all keys begin with *prefix*.
 
-    Server processes that share it deliver each other's events at once: each listens on a channel.
-
-    Args:
-        url: Where it is, `redis://...`, or a client of redis-py's asyncio kind, which stays yours to close.
-        first_id: The id of a stream's first event.
-        history: How many events of each stream are kept; `None` (the default) keeps all.
-        prefix: What all keys begin with.
+    Server processes that share it deliver each other's events at once: each listens on a channel.  *url* says
+    where it is, `redis://...`, or is a client of redis-py's asyncio kind, which stays yours to close.
     """
 
     def __init__(
