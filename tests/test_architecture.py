@@ -31,7 +31,6 @@ LONG_FUNCTIONS = {
     ("testing/server/app.py", "ReferenceServer.__init__"),  # so has a server
     ("_client/transport/redirects.py", "exchange"),  # one request, and each redirect that it may meet
     ("testing/load/run.py", "_result"),  # one line a figure
-    ("testing/load/result.py", "judge"),  # one row a gate
     ("monitoring/grafana.py", "_details"),  # twelve panels, and what each asks for
     ("_core/session.py", "Session._move"),  # one change of state, and all that it tells
 }

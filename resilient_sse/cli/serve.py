@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from contextlib import suppress
 from functools import partial
@@ -135,12 +134,7 @@ def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> 
         try:
             running = RunningServer(server, host, port)
         except OSError as error:
-            where = f"port {port} of {host}"
-            complain(
-                f"{where} is taken; choose another with --port, or 0 for a free one"
-                if error.errno == errno.EADDRINUSE
-                else f"cannot listen on {where}: {error.strerror or error}; see --host and --port"
-            )
+            complain(f"{error.strerror or error}")
             return Exit.USAGE
         try:
             running.call(server.store.last("default"))  # better to fail now than at the first request

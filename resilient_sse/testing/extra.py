@@ -10,15 +10,9 @@ _SERVER_PACKAGES = ("starlette", "sse_starlette", "uvicorn")
 
 class MissingExtraError(ModuleNotFoundError):
     """
-    Packages that an extra brings are not installed.
+    Packages that an *extra* brings are not installed: the modules *names*, which *who* needs, in words.
 
-    Args:
-        who: What needs them, in words.
-        names: The modules.
-        extra: The extra that brings them.
-
-    Attributes:
-        name: The first of the modules.
+    `name` is the first of the modules.
     """
 
     def __init__(self, who: str, names: tuple[str, ...], extra: str) -> None:
@@ -34,16 +28,10 @@ class MissingExtraError(ModuleNotFoundError):
 
 def require(who: str, *more: str, extra: str = "testing", server: bool = True) -> None:
     """
-    Find out whether optional packages can be imported.
-
-    Args:
-        who: What needs them, in words that "needs" can follow.
-        more: Modules that are needed.
-        extra: The extra to name.
-        server: Whether those of the reference server are needed, too.
+    Find out whether what *who* needs can be imported: the modules *more*, and those of the reference *server*.
 
     Raises:
-        MissingExtraError: Something is not installed.
+        MissingExtraError: Something is not installed, which the *extra* would bring.
     """
     wanted = (*(_SERVER_PACKAGES if server else ()), *more)
     missing = tuple(name for name in wanted if find_spec(name) is None)

@@ -21,7 +21,8 @@ from resilient_sse.cli.probe.resuming import Way, compare
 from resilient_sse.cli.probe.seen import Item, Seen
 from resilient_sse.testing import comment, event, pause
 from resilient_sse.testing.script import Reply
-from resilient_sse.testing.server import ReferenceServer, faults, open_server
+from resilient_sse.testing.server import ReferenceServer, faults
+from resilient_sse.testing.server import serving as running_server
 from tests.skipping import skip_aloud
 
 URL = "https://host/stream"
@@ -390,9 +391,9 @@ async def test_the_faults_of_the_test_kit(anyio_backend):
         urls = {}
         for name, (fault, _) in OF_THE_KIT.items():
             server = ReferenceServer(heartbeat=0.4, start="first", faults=faults.Faults(then=fault))
-            running = await stack.enter_async_context(open_server(server))
+            running = stack.enter_context(running_server(server))
             for number in range(6):
-                await running.publish(f"event {number}")
+                running.publish(f"event {number}")
             urls[name] = running.url
         async with anyio.create_task_group() as tasks:
             for name, url in urls.items():
@@ -621,6 +622,7 @@ def test_no_tls_there(run, site):
 async def test_redirects_without_end(anyio_backend):
     """They are an error, for there is no answer."""
     server = ReferenceServer(faults=faults.Faults(then=faults.RedirectLoop()))
-    async with open_server(server) as running, httpx.AsyncClient() as client:
-        with pytest.raises(HandshakeError, match="redirect"):
-            await Probe(client, {"url": running.url}).run()
+    with running_server(server) as running:
+        async with httpx.AsyncClient() as client:
+            with pytest.raises(HandshakeError, match="redirect"):
+                await Probe(client, {"url": running.url}).run()

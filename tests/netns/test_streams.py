@@ -96,7 +96,7 @@ class Run:
 def play(scene, *, backend="asyncio", first_id=1, overlap=0, seconds=30.0, **arguments):
     """Play a scene inside the client's namespace; every event comes once and in order, whatever is done."""
     driver = Driver(1)
-    log = RunLog("streams", driver.form.value, seed=1, now=driver.now)
+    log = RunLog("streams", driver.form, seed=1, now=driver.now)
     director = Director(log=log)
     with ExitStack() as spaces:
         server = reference_server(Setup(first_id=first_id, overlap=overlap), director)

@@ -28,15 +28,9 @@ _LEAST = 24
 
 def payload(number: int, *, size: int = 100, seed: int = 0) -> str:
     """
-    Return one payload: a JSON object of exactly *size* bytes with its number and some words.
+    Return one payload: a JSON object of exactly *size* bytes of UTF-8 with its number and some words.
 
-    Args:
-        number: Which one.
-        size: How many bytes of UTF-8.
-        seed: Decides about the words, together with *number*.
-
-    Raises:
-        ValueError: *size* is too small to hold the number.
+    *seed* decides about the words, together with *number*; `ValueError` if *size* is too small to hold the number.
     """
     head = f'{{"n":{number},"text":"'
     room = size - len(head) - 2
@@ -50,12 +44,7 @@ def payload(number: int, *, size: int = 100, seed: int = 0) -> str:
 
 
 def payloads(count: int = 50, *, size: int = 100, seed: int = 0) -> list[str]:
-    """
-    Return *count* payloads of exactly *size* bytes each, numbered from 1.
-
-    Raises:
-        ValueError: *size* is too small, or *count* negative.
-    """
+    """Return *count* payloads of exactly *size* bytes each, numbered from 1; errors as of `payload`."""
     if count < 0:
         raise ValueError(f"count must not be negative, not {count!r}")
     return [payload(number, size=size, seed=seed) for number in range(1, count + 1)]
@@ -63,25 +52,13 @@ def payloads(count: int = 50, *, size: int = 100, seed: int = 0) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publisher:
-    """
-    Publishes to whoever comes.
+    """Publishes to whoever comes; `ValueError` if a value is out of its range."""
 
-    Args:
-        count: How many events each user gets.
-        rate: Events a second for each user.
-        users: How many users get any, in the order in which they come.
-        size: Bytes of each payload.
-        complete: Publish the completion event after them.
-
-    Raises:
-        ValueError: A value is out of its range.
-    """
-
-    count: int
-    rate: float = 1.0
-    users: int = 1
-    size: int = 100
-    complete: bool = False
+    count: int  # events for each user
+    rate: float = 1.0  # events a second for each user
+    users: int = 1  # how many get any, in the order in which they come
+    size: int = 100  # bytes of each payload
+    complete: bool = False  # publish the completion event after them
 
     def __post_init__(self) -> None:
         for name, value in (("count", self.count), ("users", self.users)):
