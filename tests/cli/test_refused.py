@@ -107,7 +107,6 @@ REFUSED = {
     "top 1 --interval=nan": "--interval",
     "top 1 --interval=soon": "--interval",
     "top 1 --interval=-1": "--interval",
-    "top 1 --sort size": "'size' is not one of",
     "rules": "FORMAT",
     "rules nagios": "'nagios' is not one of",
     "rules prometheus --scale 0": "'--scale': 0.0 is not in the range x>0",
