@@ -19,7 +19,7 @@ from weakref import WeakSet
 
 from resilient_sse._client.log import logger
 from resilient_sse.metrics.catalogue import Kind
-from resilient_sse.metrics.figures import Faulty, Figures
+from resilient_sse.metrics.figures import Figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,16 +70,14 @@ class Feeder(Figures):
     def attach(self, stats: StreamStats, labels: Values) -> Observer:
         """Return the observer of a new stream, whose figures are fed from now on."""
         observer = super().attach(stats, labels)
-        try:
-            with self._starting:
-                if self._thread is None and self._interval is not None:
-                    thread = threading.Thread(
-                        target=self._run, name=f"resilient_sse {self._name}", daemon=True
-                    )
+        with self._starting:
+            if self._thread is None and self._interval is not None:
+                thread = threading.Thread(target=self._run, name=f"resilient_sse {self._name}", daemon=True)
+                try:
                     thread.start()
                     self._thread = thread
-        except RuntimeError as exc:  # no more threads: the stream goes on
-            return Faulty(self._name, exc, observer)
+                except RuntimeError:  # no more threads: the stream goes on, and the next one tries again
+                    logger.exception("%s cannot hand over the figures", self._name)
         return observer
 
     def flush(self) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from resilient_sse._core.stats import StreamStats
     from resilient_sse.metrics.labels import Labels
 
-__all__ = ["RECENT", "Faulty", "Figures", "Key", "Sums", "Values", "ignore", "lost_by"]
+__all__ = ["RECENT", "Figures", "Key", "Sums", "Values", "ignore", "lost_by"]
 
 Values: TypeAlias = tuple[str, ...]
 """The values of labels, in the order of their names."""
@@ -197,8 +197,7 @@ class _StreamFigures:
 
 def _contiguous(stats: StreamStats) -> tuple[int, int]:
     """Return what ids without a break show: how many numbered events were sent, and how many arrived."""
-    arrived = stats.numbered
-    return arrived + stats.lost, arrived
+    return stats.numbered + stats.lost, stats.numbered
 
 
 def lost_by(change: StateChange) -> Reason:
@@ -214,8 +213,6 @@ class Figures(ABC):
 
     def __init__(self, labels: Labels) -> None:
         self.labels = labels
-        self.faults: list[Exception] = []
-        """What is wrong with the exporter, for the first stream to tell."""
         self._start_over()
 
     def _start_over(self) -> None:
@@ -313,25 +310,6 @@ class Figures(ABC):
             if figures.ended_at is None or figures.ended_at >= oldest:
                 recent[figures.labels] = _both(recent[figures.labels], figures.known())
         return recent
-
-
-class Faulty:
-    """An observer that raises once what is wrong with *exporter*, for the stream to count and log."""
-
-    def __init__(self, exporter: str, fault: Exception, observer: Observer) -> None:
-        self._exporter = exporter
-        self._fault: Exception | None = fault
-        self._observer = observer
-
-    def __repr__(self) -> str:
-        return self._exporter
-
-    def __call__(self, fact: Fact, /) -> None:
-        """Pass *fact* on, and raise the fault if that was not done yet."""
-        self._observer(fact)
-        if self._fault is not None:
-            fault, self._fault = self._fault, None
-            raise fault
 
 
 def ignore(_fact: Fact, /) -> None:

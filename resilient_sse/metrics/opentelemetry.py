@@ -23,12 +23,12 @@ from weakref import WeakKeyDictionary
 from resilient_sse._core.events import Opened, ServerSentEvent
 from resilient_sse._core.states import Reason, StateChange, StreamState
 from resilient_sse.metrics.catalogue import METRICS, RECONNECT_TIME_MS, Kind
-from resilient_sse.metrics.figures import Faulty, Figures, ignore, lost_by
+from resilient_sse.metrics.figures import Figures, ignore, lost_by
 from resilient_sse.metrics.labels import Labelled
 
 try:
     from opentelemetry.metrics import Observation, get_meter_provider
-    from opentelemetry.trace import NoOpTracer, SpanKind, StatusCode, get_tracer_provider
+    from opentelemetry.trace import SpanKind, StatusCode, get_tracer_provider
 except ModuleNotFoundError as _exc:
     _text = f"metrics for OpenTelemetry need {_exc.name}: pip install 'resilient-sse[otel]'"
     raise ModuleNotFoundError(_text, name=_exc.name) from None
@@ -36,7 +36,7 @@ except ModuleNotFoundError as _exc:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider
+    from opentelemetry.metrics import CallbackOptions, MeterProvider
     from opentelemetry.trace import Tracer, TracerProvider
 
     from resilient_sse._core.ports import Fact, Observer
@@ -59,8 +59,7 @@ class OpenTelemetryMetrics(Labelled):
     An instrument for `observers=`: gives the figures of its streams to OpenTelemetry, and a span for each attempt.
 
     One object serves any number of streams, in any threads and event loops.  Several objects with one meter
-    provider share their figures, so it may as well be made anew for each stream.  If a provider fails, the first
-    stream counts and logs that, and the streams go on without it.
+    provider share their figures, so it may as well be made anew for each stream.
 
     Args:
         meter_provider: Takes the figures; by default the global one, which may be set later.
@@ -102,13 +101,8 @@ class OpenTelemetryMetrics(Labelled):
                 f"this meter provider has the metrics of streams with {self._instruments.labels!r} already: "
                 "make one OpenTelemetryMetrics and share it, or give another provider"
             )
-        self._tracer: Tracer = NoOpTracer()
-        self._faults: list[Exception] = []
-        try:
-            tracers = get_tracer_provider() if tracer_provider is None else tracer_provider
-            self._tracer = tracers.get_tracer(_SCOPE, version("resilient-sse"))
-        except Exception as exc:  # noqa: BLE001 - whatever the provider has against it
-            self._faults.append(exc)
+        tracers = get_tracer_provider() if tracer_provider is None else tracer_provider
+        self._tracer = tracers.get_tracer(_SCOPE, version("resilient-sse"))
 
     def attach(self, stats: StreamStats, url: str, /) -> Observer:
         """Return the observer of a new stream; labels that were not set are `other`."""
@@ -119,9 +113,7 @@ class OpenTelemetryMetrics(Labelled):
         address = urlsplit(url)
         attributes |= {"url.full": url, "server.address": address.hostname or ""}
         attributes["server.port"] = address.port or _PORTS[address.scheme]
-        observer: Observer = _StreamObserver(figures, stats, self._tracer, attributes)
-        faults = self._instruments.faults or self._faults
-        return Faulty("OpenTelemetryMetrics", faults.pop(), observer) if faults else observer
+        return _StreamObserver(figures, stats, self._tracer, attributes)
 
 
 class _Global:
@@ -140,20 +132,15 @@ def instrument_name(metric: Metric) -> str:
 
 
 class _Instruments(Figures):
-    """All instruments of one meter provider; what is wrong with it is kept for the first stream to tell."""
+    """All instruments of one meter provider."""
 
     def __init__(self, provider: MeterProvider | None, labels: Labels) -> None:
         super().__init__(labels)
         self._records: dict[Metric, Callable[[float, dict[str, str]], None]] = {}
         # Collections may run in several threads at once: each has a reading of its own.
         self._reading = threading.local()
-        try:
-            provider = get_meter_provider() if provider is None else provider
-            self._register(provider.get_meter(_SCOPE, version("resilient-sse")))
-        except Exception as exc:  # noqa: BLE001 - whatever the provider has against it
-            self.faults.append(exc)
-
-    def _register(self, meter: Meter) -> None:
+        provider = get_meter_provider() if provider is None else provider
+        meter = provider.get_meter(_SCOPE, version("resilient-sse"))
         for metric in EXPORTED:
             name, callbacks = instrument_name(metric), [self._callback(metric)]
             if metric.kind is Kind.HISTOGRAM:

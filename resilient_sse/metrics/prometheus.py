@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from itertools import product
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from resilient_sse._core.checks import check
@@ -24,7 +24,6 @@ from resilient_sse.metrics.catalogue import (
     Kind,
 )
 from resilient_sse.metrics.feeding import Feeder
-from resilient_sse.metrics.figures import Faulty, ignore
 from resilient_sse.metrics.labels import Labelled
 
 try:
@@ -63,8 +62,7 @@ class PrometheusMetrics(Labelled):
     An instrument for `observers=`: shows the figures of its streams in a registry of prometheus-client.
 
     One object serves any number of streams, in any threads and event loops.  Several objects with one registry
-    share their figures, so it may as well be made anew for each stream.  If the registry refuses the metrics, the
-    first stream counts and logs that, and the streams go on without them.
+    share their figures, so it may as well be made anew for each stream.
 
     With `PROMETHEUS_MULTIPROC_DIR` in the environment the figures go to that directory instead, once a second and
     when the process ends; scrape `merged_registry()`.
@@ -76,8 +74,8 @@ class PrometheusMetrics(Labelled):
 
     Raises:
         TypeError: *registry* is none, or *labels* is not a mapping of strings to collections of strings.
-        ValueError: There are too many labels or values, one of them is not allowed, or the registry has these
-            metrics with other labels.
+        ValueError: There are too many labels or values, one of them is not allowed, or the registry has metrics
+            of these names already.
     """
 
     def __init__(
@@ -105,14 +103,11 @@ class PrometheusMetrics(Labelled):
 
     def attach(self, stats: StreamStats, _url: str, /) -> Observer:
         """Return the observer of a new stream; labels that were not set are `other`."""
-        if self._shown.faults:
-            return Faulty("PrometheusMetrics", self._shown.faults.pop(), ignore)
-        return ignore if self._shown.refused else self._shown.attach(stats, self._values)
+        return self._shown.attach(stats, self._values)
 
     def flush(self) -> None:
         """Write the figures to the directory of multi-process mode now; in the usual mode there is none."""
-        if not self._shown.refused:
-            self._shown.flush()
+        self._shown.flush()
 
 
 _registries: WeakKeyDictionary[CollectorRegistry, _Shown] = WeakKeyDictionary()
@@ -131,57 +126,46 @@ class _Shown(Feeder, Collector):
     """The figures of one process as metrics of prometheus-client, and their collector."""
 
     def __init__(self, registry: CollectorRegistry, labels: Labels) -> None:
-        self.refused: bool = False
-        """Whether nothing can be shown, for reasons that the first stream tells."""
-        try:
-            super().__init__("PrometheusMetrics", labels, INTERVAL if MULTIPROCESS else None)
-            if not MULTIPROCESS:
-                registry.register(self)
-        except Exception as exc:  # noqa: BLE001 - whatever the registry or the disk has against it
-            self.faults.append(exc)
-            self.refused = True
+        super().__init__("PrometheusMetrics", labels, INTERVAL if MULTIPROCESS else None)
+        if not MULTIPROCESS:
+            registry.register(self)
 
     def _start_over(self) -> None:
         super()._start_over()
-        self._counters: dict[Metric, Counter | Gauge] = {}
-        self._gauges: dict[Metric, Gauge] = {}
-        self._histograms: dict[Metric, Histogram] = {}
-        for metric in METRICS:
-            name, text, labels = metric.name, metric.help, (*metric.labels, *self.labels.names)
-            if metric.kind is Kind.HISTOGRAM:
-                self._histograms[metric] = Histogram(
-                    name, text, labels, registry=None, buckets=metric.buckets
-                )
-            elif metric.kind is Kind.COUNTER and name.endswith("_total"):
-                self._counters[metric] = Counter(name, text, labels, registry=None)
-            elif metric.kind is Kind.COUNTER:  # prometheus-client would add `_total` to the name
-                self._counters[metric] = Gauge(name, text, labels, registry=None, multiprocess_mode="sum")
-            elif metric is not STREAM_COMPLETION_RATE:  # absent while it is not known: made at each scrape
-                self._gauges[metric] = Gauge(name, text, labels, registry=None, multiprocess_mode="livesum")
+        # The completion rate is absent while it is not known, and is made at each scrape.
+        self._native = {
+            metric: _native(metric, self.labels.names)
+            for metric in METRICS
+            if metric is not STREAM_COMPLETION_RATE
+        }
         self._known: set[Values] = set()
         self._rates: dict[Values, float] = {}
 
     def observe(self, metric: Metric, labels: Values, value: float) -> None:
         """Record a duration."""
         self._own()
-        _series(self._histograms[metric], labels).observe(value)
+        self._series(metric, labels).observe(value)
+
+    def _series(self, metric: Metric, values: Values) -> Any:  # noqa: ANN401 - as the metric is
+        native = self._native[metric]
+        return native.labels(*values) if values else native
 
     def _feed(self, sums: Sums) -> None:
         with _writing:
             for labels in sums.keys() - self._known:  # as zero, so that the first increase is seen
-                for metric, family in (self._counters | self._histograms).items():
-                    for own in product(*metric.labels.values()):
-                        _series(family, (*own, *labels))
+                for metric in self._native:
+                    for own in product(*metric.labels.values()) if metric.kind is not Kind.GAUGE else ():
+                        self._series(metric, (*own, *labels))
                 self._known.add(labels)
             for metric, own, labels, rise in self._rises(sums):
-                _series(self._counters[metric], (*own, *labels)).inc(rise)
+                self._series(metric, (*own, *labels)).inc(rise)
             self._rates = {}
             for labels, known in sums.items():
                 for (metric, own), value in known.items():
                     if metric is STREAM_COMPLETION_RATE:
                         self._rates[labels] = value
                     elif metric.kind is Kind.GAUGE:
-                        _series(self._gauges[metric], (*own, *labels)).set(value)
+                        self._series(metric, (*own, *labels)).set(value)
 
     def describe(self) -> Iterable[Family]:
         """Name the metrics, for the registry to see whether the names are free."""
@@ -201,18 +185,18 @@ class _Shown(Feeder, Collector):
         rate = _rate(
             {tuple(zip(self.labels.names, at, strict=True)): rate for at, rate in self._rates.items()}
         )
-        native = self._counters | self._gauges | self._histograms
-        return [
-            rate,
-            *(family for metric in METRICS if metric in native for family in native[metric].collect()),
-        ]
+        return [rate, *(family for native in self._native.values() for family in native.collect())]
 
 
-_NativeT = TypeVar("_NativeT", Counter, Gauge, Counter | Gauge, Histogram, Counter | Gauge | Histogram)
-
-
-def _series(metric: _NativeT, values: Values) -> _NativeT:
-    return metric.labels(*values) if values else metric
+def _native(metric: Metric, names: Values) -> Any:  # noqa: ANN401 - of one of three types
+    """Make a metric of prometheus-client."""
+    given = metric.name, metric.help, (*metric.labels, *names)
+    if metric.kind is Kind.HISTOGRAM:
+        return Histogram(*given, registry=None, buckets=metric.buckets)
+    if metric.kind is Kind.COUNTER and metric.name.endswith("_total"):
+        return Counter(*given, registry=None)
+    # One of another name is a gauge: prometheus-client would add `_total` to it.
+    return Gauge(*given, registry=None, multiprocess_mode="sum" if metric.kind is Kind.COUNTER else "livesum")
 
 
 def _rate(rates: dict[tuple[tuple[str, str], ...], float]) -> Family:

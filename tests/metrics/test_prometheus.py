@@ -9,14 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 from prometheus_client import generate_latest, start_http_server
-from prometheus_client.openmetrics import exposition as openmetrics
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
-from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
 from resilient_sse import Reason, StreamStats
 from resilient_sse._core.recovery import Recovery
-from resilient_sse.metrics.catalogue import CONTRACT, METRICS
 from resilient_sse.metrics.prometheus import PrometheusMetrics
 from resilient_sse.testing import Script, pause
 from tests.client.support import URL, drain, make, numbered, take
@@ -45,20 +41,6 @@ async def test_a_tormented_run(script, registry, metrics):
     failed = await given_up(metrics)
     assert rounded(generate_latest(registry).decode()) == GOLDEN.read_text(encoding="utf-8")
     assert failed.stats.completion is None
-
-
-async def test_every_name_of_the_contract_is_shown(script, registry, metrics):
-    """The text has exactly these names, as samples, in both formats (R126 to R132)."""
-    await tormented(script, metrics)
-    names = {metric.name for metric in METRICS}
-    contract = {metric.name for metric in CONTRACT}
-    classic = text_string_to_metric_families(generate_latest(registry).decode())
-    modern = openmetrics_families(openmetrics.generate_latest(registry).decode())
-    for families in (classic, modern):
-        samples = [sample.name for family in families for sample in family.samples]
-        bare = {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name in samples}
-        assert contract <= bare
-        assert bare == names
 
 
 async def test_the_state_is_live(script, metrics, shown):
@@ -155,22 +137,3 @@ def test_a_fork_counts_for_itself(metrics, shown):
 
 
 FORKED = ("sse_client_events_delivered_total", "sse_streams_started_total", "sse_reconnect_time_ms_count")
-
-
-class Broken:
-    """An instrument of somebody else that fails."""
-
-    def attach(self, _stats, _url):
-
-        def raise_always(_fact):
-            raise OSError("no space left on device")
-
-        return raise_always
-
-
-async def test_another_exporter_that_raises_is_shown(script, metrics, shown):
-    """Its faults are in our figures, too (P28)."""
-    script.respond(*numbered(1, 2, 3))
-    stream = make(script, observers=[Broken(), metrics], on_eof="complete")
-    assert len(await drain(stream)) == 3
-    assert shown("sse_client_callback_errors_total") == stream.stats.callback_errors > 3
