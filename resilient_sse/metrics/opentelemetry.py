@@ -23,8 +23,7 @@ from weakref import WeakKeyDictionary
 from resilient_sse._core.events import Opened, ServerSentEvent
 from resilient_sse._core.states import Reason, StateChange, StreamState
 from resilient_sse.metrics.catalogue import METRICS, RECONNECT_TIME_MS, Kind
-from resilient_sse.metrics.figures import Figures, ignore, lost_by
-from resilient_sse.metrics.labels import Labelled
+from resilient_sse.metrics.figures import Exporter, Figures, ignore, lost_by
 
 try:
     from opentelemetry.metrics import Observation, get_meter_provider
@@ -54,7 +53,7 @@ EXPORTED: Final = tuple(metric for metric in METRICS if metric is not RECONNECT_
 """Everything but one: OpenTelemetry counts in base units, and `sse.client.recovery` has the same in seconds."""
 
 
-class OpenTelemetryMetrics(Labelled):
+class OpenTelemetryMetrics(Exporter["_Instruments"]):
     """
     An instrument for `observers=`: gives the figures of its streams to OpenTelemetry, and a span for each attempt.
 
@@ -90,23 +89,14 @@ class OpenTelemetryMetrics(Labelled):
                 raise TypeError(
                     f"{name} must be a provider with {method}(), or None for the global one, not {provider!r}"
                 )
-        super().__init__(labels)
         key = _GLOBAL if meter_provider is None or meter_provider is get_meter_provider() else meter_provider
-        with _registering:
-            if key not in _providers:
-                _providers[key] = _Instruments(meter_provider, self._labels)
-            self._instruments = _providers[key]
-        if self._instruments.labels != self._labels:
-            raise ValueError(
-                f"this meter provider has the metrics of streams with {self._instruments.labels!r} already: "
-                "make one OpenTelemetryMetrics and share it, or give another provider"
-            )
+        super().__init__(labels, _providers, lambda _: key, lambda made: _Instruments(meter_provider, made))
         tracers = get_tracer_provider() if tracer_provider is None else tracer_provider
         self._tracer = tracers.get_tracer(_SCOPE, version("resilient-sse"))
 
     def attach(self, stats: StreamStats, url: str, /) -> Observer:
         """Return the observer of a new stream; labels that were not set are `other`."""
-        figures = self._instruments.attach(stats, self._values)
+        figures = super().attach(stats, url)
         if figures is ignore:  # the stream has such an observer already
             return ignore
         attributes: _Attributes = dict(zip(self._labels.names, self._values, strict=True))
@@ -185,7 +175,6 @@ class _Instruments(Figures):
 
 _GLOBAL: Final = _Global()
 _providers: WeakKeyDictionary[MeterProvider | _Global, _Instruments] = WeakKeyDictionary()
-_registering: Final = threading.Lock()
 
 _Attributes: TypeAlias = "dict[str, str | int | bool]"
 

@@ -24,7 +24,7 @@ from resilient_sse.metrics.catalogue import (
     Kind,
 )
 from resilient_sse.metrics.feeding import Feeder
-from resilient_sse.metrics.labels import Labelled
+from resilient_sse.metrics.figures import Exporter
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric as Family
 
-    from resilient_sse._core.ports import Observer
-    from resilient_sse._core.stats import StreamStats
     from resilient_sse.metrics.catalogue import Metric
     from resilient_sse.metrics.figures import Sums, Values
     from resilient_sse.metrics.labels import Labels, LabelValues
@@ -56,62 +54,6 @@ INTERVAL: Final = 1.0
 MULTIPROCESS = ValueClass is not MutexValue
 """Whether prometheus-client writes its values to files; it decides so when it is imported."""
 
-
-class PrometheusMetrics(Labelled):
-    """
-    An instrument for `observers=`: shows the figures of its streams in a registry of prometheus-client.
-
-    One object serves any number of streams, in any threads and event loops.  Several objects with one registry
-    share their figures, so it may as well be made anew for each stream.
-
-    With `PROMETHEUS_MULTIPROC_DIR` in the environment the figures go to that directory instead, once a second and
-    when the process ends; scrape `merged_registry()`.
-
-    Args:
-        registry: Where to register; by default prometheus-client's `REGISTRY`.
-        labels: At most three labels of your own with the values they may take, such as
-            `{"network": ["4g", "wifi"]}`.  They are set by `labelled`; what is not declared is `other`.
-
-    Raises:
-        TypeError: *registry* is none, or *labels* is not a mapping of strings to collections of strings.
-        ValueError: There are too many labels or values, one of them is not allowed, or the registry has metrics
-            of these names already.
-    """
-
-    def __init__(
-        self, registry: CollectorRegistry | None = None, *, labels: LabelValues | None = None
-    ) -> None:
-        wanted = "a CollectorRegistry of prometheus_client, or None for its own"
-        check("registry", registry, (CollectorRegistry, type(None)), wanted)
-        super().__init__(labels)
-        # The files of multi-process mode are the process', whatever the registry; two writers would spoil them.
-        shared = REGISTRY if registry is None or MULTIPROCESS else registry
-        with _registering:
-            if shared not in _registries:
-                _registries[shared] = _Shown(shared, self._labels)
-            self._shown = _registries[shared]
-        if self._shown.labels != self._labels:
-            raise ValueError(
-                f"this registry has the metrics of streams with {self._shown.labels!r} already: "
-                "make one PrometheusMetrics and share it, or give another registry"
-            )
-
-    @property
-    def failures(self) -> int:
-        """How many times writing to the directory of multi-process mode has failed; it is tried again."""
-        return self._shown.failures
-
-    def attach(self, stats: StreamStats, _url: str, /) -> Observer:
-        """Return the observer of a new stream; labels that were not set are `other`."""
-        return self._shown.attach(stats, self._values)
-
-    def flush(self) -> None:
-        """Write the figures to the directory of multi-process mode now; in the usual mode there is none."""
-        self._shown.flush()
-
-
-_registries: WeakKeyDictionary[CollectorRegistry, _Shown] = WeakKeyDictionary()
-_registering = threading.Lock()
 
 # Nobody feeds during a fork: prometheus-client has a lock of its own, which a child would find held for ever by a
 # thread that it has not got.
@@ -186,6 +128,49 @@ class _Shown(Feeder, Collector):
             {tuple(zip(self.labels.names, at, strict=True)): rate for at, rate in self._rates.items()}
         )
         return [rate, *(family for native in self._native.values() for family in native.collect())]
+
+
+_registries: WeakKeyDictionary[CollectorRegistry, _Shown] = WeakKeyDictionary()
+
+
+class PrometheusMetrics(Exporter[_Shown]):
+    """
+    An instrument for `observers=`: shows the figures of its streams in a registry of prometheus-client.
+
+    One object serves any number of streams, in any threads and event loops.  Several objects with one registry
+    share their figures, so it may as well be made anew for each stream.
+
+    With `PROMETHEUS_MULTIPROC_DIR` in the environment the figures go to that directory instead, once a second and
+    when the process ends; scrape `merged_registry()`.
+
+    Args:
+        registry: Where to register; by default prometheus-client's `REGISTRY`.
+        labels: At most three labels of your own with the values they may take, such as
+            `{"network": ["4g", "wifi"]}`.  They are set by `labelled`; what is not declared is `other`.
+
+    Raises:
+        TypeError: *registry* is none, or *labels* is not a mapping of strings to collections of strings.
+        ValueError: There are too many labels or values, one of them is not allowed, or the registry has metrics
+            of these names already.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry | None = None, *, labels: LabelValues | None = None
+    ) -> None:
+        wanted = "a CollectorRegistry of prometheus_client, or None for its own"
+        check("registry", registry, (CollectorRegistry, type(None)), wanted)
+        # The files of multi-process mode are the process', whatever the registry; two writers would spoil them.
+        shared = REGISTRY if registry is None or MULTIPROCESS else registry
+        super().__init__(labels, _registries, lambda _: shared, lambda made: _Shown(shared, made))
+
+    @property
+    def failures(self) -> int:
+        """How many times writing to the directory of multi-process mode has failed; it is tried again."""
+        return self._figures.failures
+
+    def flush(self) -> None:
+        """Write the figures to the directory of multi-process mode now; in the usual mode there is none."""
+        self._figures.flush()
 
 
 def _native(metric: Metric, names: Values) -> Any:  # noqa: ANN401 - of one of three types

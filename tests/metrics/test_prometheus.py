@@ -126,7 +126,7 @@ def test_a_fork_counts_for_itself(metrics, shown):
     lost = {"silent_since": 0, "lost_at": 0, "opened_at": 0}
     kept(Recovery(reason=Reason.RESET, attempts=1, recovered_at=1, **lost))
     assert [shown(name) for name in FORKED] == [3, 1, 1]
-    with metrics._shown._feeding, metrics._shown._lock:
+    with metrics._figures._feeding, metrics._figures._lock:
         child = os.fork()
         if child == 0:
             signal.alarm(20)  # a child that hangs is killed, and seen
