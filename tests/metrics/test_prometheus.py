@@ -46,7 +46,7 @@ async def test_a_tormented_run(script, registry, metrics):
 
 
 def test_promtool_accepts_the_text(registry, metrics):
-    """The linter of Prometheus complains of one name of the contract, whose companion is in seconds (R127, X11)."""
+    """The linter of Prometheus complains of one name of the contract, whose companion is in seconds (R127)."""
     run_in_virtual_time(given_up, metrics)
     check = [need("promtool"), "check", "metrics"]
     done = subprocess.run(check, input=generate_latest(registry), capture_output=True, check=False)
