@@ -83,12 +83,6 @@ class Output:
 
     Nothing is queued: a slow reader slows the stream down.  Where it is a pipe, waiting for its reader leaves the
     event loop free, so that Ctrl-C and `--timeout` still work.
-
-    Args:
-        stream: Standard output, or a file.
-
-    Attributes:
-        terminal: Whether a person is looking at it.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -97,13 +91,7 @@ class Output:
         self._pipe = _pipe(stream)
 
     async def write(self, text: str) -> None:
-        """
-        Write *text* as UTF-8; to a terminal, in the terminal's encoding.
-
-        Raises:
-            BrokenPipeError: Nobody reads it any more.
-            OSError: It cannot be written.
-        """
+        """Write *text* as UTF-8; to a terminal, in the terminal's encoding."""
         if self.terminal:
             import click
 

@@ -252,13 +252,7 @@ def _now() -> str:
 
 
 class _Talk:
-    """
-    What is said on standard error, with curl's marks: `*` for news, `<` for what the server said.
-
-    Args:
-        verbose: Whether the causes of failures are told.
-        timestamps: Whether each line says when.
-    """
+    """What is said on standard error, with curl's marks: `*` for news, `<` for what the server said."""
 
     def __init__(self, *, verbose: bool, timestamps: bool) -> None:
         self._verbose = verbose

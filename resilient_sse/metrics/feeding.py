@@ -37,14 +37,7 @@ EXIT_SECONDS: Final = 2.0
 
 
 class Feeder(Figures):
-    """
-    Feeds what has changed.
-
-    Args:
-        name: The exporter's, for the log.
-        labels: The program's labels.
-        interval: Seconds between two feedings; `None` for no thread, where `flush` is called when it is needed.
-    """
+    """Feeds what has changed, every *interval* seconds; with `None` no thread does, but who calls `flush`."""
 
     def __init__(self, name: str, labels: Labels, interval: float | None) -> None:
         self._name = name
@@ -81,12 +74,7 @@ class Feeder(Figures):
         return observer
 
     def flush(self) -> None:
-        """
-        Feed what has changed, in the calling thread; what was not taken is fed the next time.
-
-        Raises:
-            Exception: Whatever is wrong where it goes.
-        """
+        """Feed what has changed, in the calling thread; what was not taken is fed the next time."""
         self._own()
         with self._feeding:
             self._feed(self.sums())

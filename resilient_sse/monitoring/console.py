@@ -326,15 +326,7 @@ class Console:
 
 
 def directory(*, make: bool = False) -> Path:
-    """
-    Return where consoles of this user listen: in `$XDG_RUNTIME_DIR`, or where temporary files are.
-
-    Args:
-        make: Whether to make it.
-
-    Raises:
-        PermissionError: There is something that is not a directory of this user alone.
-    """
+    """Return where consoles of this user listen; a `PermissionError` says that it is not theirs alone."""
     given = os.environ.get("XDG_RUNTIME_DIR")
     place = Path(tempfile.gettempdir()) / f"resilient-sse-{os.geteuid()}"
     if given and Path(given).is_dir():
@@ -353,12 +345,7 @@ def directory(*, make: bool = False) -> Path:
 
 
 def sockets() -> dict[int, Path]:
-    """
-    Return the sockets of this user's consoles, by process; what ended without taking its socket away, too.
-
-    Raises:
-        PermissionError: The directory is not this user's alone.
-    """
+    """Return the sockets of this user's consoles, by process; what ended without taking its socket away, too."""
     found = [path for path in directory().glob("*.sock") if re.fullmatch(r"\d+", path.stem)]
     return {int(path.stem): path for path in sorted(found, key=lambda path: int(path.stem))}
 

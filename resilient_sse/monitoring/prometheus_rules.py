@@ -136,12 +136,7 @@ _UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000
 
 
 def duration(seconds: float) -> str:
-    """
-    Return a duration as Prometheus writes it: `5m`, `90s`.
-
-    Raises:
-        ValueError: *seconds* is less than a millisecond.
-    """
+    """Return a duration as Prometheus writes it: `5m`, `90s`."""
     milliseconds = round(seconds * 1000)
     if milliseconds < 1:
         raise ValueError(

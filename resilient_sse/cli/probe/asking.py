@@ -48,12 +48,7 @@ class Findings:
 
 @dataclass
 class Probe:
-    """
-    Asks a server, listens, and asks it to resume.
-
-    Raises:
-        ValueError: The request cannot be made.
-    """
+    """Asks a server, listens, and asks it to resume; a `ValueError` says that the request cannot be made."""
 
     client: httpx.AsyncClient
     request: dict[str, Any]
@@ -76,12 +71,7 @@ class Probe:
             self._options["auth"] = credentials
 
     async def run(self) -> Findings:
-        """
-        Do it.
-
-        Raises:
-            ResilientSSEError: There is no answer at all.
-        """
+        """Do it; a `ResilientSSEError` says that there is no answer at all."""
         start = anyio.current_time()
         request = await self._template.prepare(None)
         first = await self._listen(request, "events", start + _LISTENS * self.seconds, _is_enough)
