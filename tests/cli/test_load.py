@@ -1,13 +1,11 @@
 """The command `load`: its arguments, its plan, its output and its exit codes."""
 
-import io
 import json
 import os
 from dataclasses import replace
 
 import pytest
 
-from resilient_sse.cli import main
 from resilient_sse.cli.commands import group
 from resilient_sse.testing import load
 from resilient_sse.testing.load import (
@@ -179,24 +177,6 @@ def test_a_server_of_ones_own(run, outcome):
     assert os.environ["no_proxy"] == ""
     run("load", "-q")
     assert os.environ["no_proxy"] == "*"
-
-
-class Terminal(io.StringIO):
-    """A standard error that says it is a terminal."""
-
-    def isatty(self):
-        return True
-
-
-def test_progress_bar(monkeypatch, outcome):
-    """A bar on a terminal, with the same sentence."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("sys.stderr", screen := Terminal())
-    outcome(judged(GOOD), progress())
-    assert main(["load"]) == 0
-    assert "97/100 open" in screen.getvalue()
-    assert "\x1b[" in screen.getvalue()
 
 
 def test_table(run, outcome):

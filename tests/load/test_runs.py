@@ -128,7 +128,7 @@ async def test_server_that_loses_an_event(monkeypatch):
 async def test_network_that_stays_away(monkeypatch):
     """R86-R88, R170: eight seconds without a network are too long for reconnects and for availability."""
     command = run.network_command
-    away = ("--flap", "1,8,1", "--after", "3")
+    away = ("--at", "3=refuse", "--at", "3=reset", "--at", "11=accept")
     monkeypatch.setattr(run, "network_command", lambda *given: [*command(*given), *away])
     plan = replace(
         SMALL,
