@@ -13,15 +13,7 @@ import anyio
 import httpx
 import pytest
 
-from resilient_sse import (
-    Gap,
-    HandshakeError,
-    NotResumableError,
-    Opened,
-    Resume,
-    ServerSentEvent,
-    resume,
-)
+from resilient_sse import Gap, HandshakeError, NotResumableError, Opened, Resume, ServerSentEvent, resume
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import RecordedRequest, Reply, Script, event
 from tests.client.support import URL, make, numbered, read, take
@@ -100,11 +92,7 @@ def with_control_events(*, every: int = 1) -> Server:
     return Server(
         blocks=blocks,
         start=lambda request: int(query_of(request)["offset"].removeprefix("0_").replace("-1", "0")),
-        arguments=lambda: {
-            **resume.control_event(),
-            "heartbeat_events": {"control"},
-            "last_event_id": "-1",
-        },
+        arguments=lambda: {**resume.control_event(), "heartbeat_events": {"control"}, "last_event_id": "-1"},
         url=URL + "?live=sse",
     )
 

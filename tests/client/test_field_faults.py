@@ -10,13 +10,7 @@ import httpcore
 import httpx
 import pytest
 
-from resilient_sse import (
-    Backoff,
-    ResilientStream,
-    RetriesExhaustedError,
-    StreamError,
-    StreamState,
-)
+from resilient_sse import Backoff, ResilientStream, RetriesExhaustedError, StreamError, StreamState
 from resilient_sse.testing import comment, event, pause, run_in_virtual_time
 from tests.client.support import (
     STREAM_HEAD,

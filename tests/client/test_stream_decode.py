@@ -217,10 +217,7 @@ async def test_an_async_function_that_could_not_be_seen(script):
     "arguments, complaint",
     [
         ({"decode": "json"}, "decode must be a function of an event's data, not 'json'"),
-        (
-            {"decode": int, "on_invalid": "ignore"},
-            "on_invalid must be 'raise', 'skip' or a function",
-        ),
+        ({"decode": int, "on_invalid": "ignore"}, "on_invalid must be 'raise', 'skip' or a function"),
         ({"on_invalid": "skip"}, "give decode="),
     ],
     ids=str,

@@ -101,12 +101,7 @@ async def test_a_change_tells_of_the_attempt_that_it_ends(script):
     assert [
         (change.new.value, change.attempted_at and change.attempted_at - begun, change.attempted_for)
         for change in seen
-    ] == [
-        ("reconnecting", 0, 2),
-        ("connected", 12, 3),
-        ("reconnecting", None, None),
-        ("closed", None, None),
-    ]
+    ] == [("reconnecting", 0, 2), ("connected", 12, 3), ("reconnecting", None, None), ("closed", None, None)]
 
 
 async def test_health(script):

@@ -251,10 +251,7 @@ def in_seconds(seconds):
     """Write a `Retry-After` as a date, with the `Date` it is relative to."""
     sent = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
     later = sent + timedelta(seconds=seconds)
-    return {
-        "Date": format_datetime(sent, usegmt=True),
-        "Retry-After": format_datetime(later, usegmt=True),
-    }
+    return {"Date": format_datetime(sent, usegmt=True), "Retry-After": format_datetime(later, usegmt=True)}
 
 
 @pytest.mark.parametrize(
@@ -315,11 +312,7 @@ async def test_204_completes(script, record):
     stream = make(script, on_state_change=record)
     assert [item.id for item in await drain(stream)] == ["1"]
     last = record.changes[-1]
-    assert (last.new, last.reason, last.message) == (
-        StreamState.CLOSED,
-        Reason.COMPLETE,
-        "Response complete",
-    )
+    assert (last.new, last.reason, last.message) == (StreamState.CLOSED, Reason.COMPLETE, "Response complete")
 
 
 @pytest.mark.parametrize("content_type", ["text/html", None])

@@ -9,12 +9,7 @@ import httpx2
 import pytest
 import tenacity
 
-from resilient_sse import (
-    LimitExceededError,
-    ResilientSSEError,
-    ResilientStream,
-    RetriesExhaustedError,
-)
+from resilient_sse import LimitExceededError, ResilientSSEError, ResilientStream, RetriesExhaustedError
 from resilient_sse._client.transport import clients
 from resilient_sse._client.transport.errors import translated
 from resilient_sse.testing import event, gzipped

@@ -8,16 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resilient_sse._core.events import Comment
-from resilient_sse._core.parser import (
-    Block,
-    Columns,
-    Item,
-    Parser,
-    RetryHint,
-    Rows,
-    comments_in,
-    joined,
-)
+from resilient_sse._core.parser import Block, Columns, Item, Parser, RetryHint, Rows, comments_in, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

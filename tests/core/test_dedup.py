@@ -18,34 +18,12 @@ def seen(window: Deduplicator, *events: tuple[str, str, str]) -> list[Sighting]:
 # The id to resume from
 
 
-def test_forgetting():
-    """After a reset of the numbering nothing is known, not even the id to resume from (P23)."""
-    window = Deduplicator(10)
-    seen(window, ("1", "m", "a"), ("1", "m", "b"))
-    window.clear()
-    assert len(window) == 0
-    assert seen(window, ("1", "m", "a")) == [Sighting.NEW]
-    window.resume_from("7")
-    window.clear()
-    assert window.look("7", "m", "a") is Sighting.NEW
-
-
 # Ids that count
 
 
 def number(at: int, data: str = "") -> tuple[str, str, str]:
     """Write down one event of a stream that counts."""
     return str(at), "message", data or f"data {at}"
-
-
-def test_a_numbering_that_starts_anew_is_no_replay():
-    """The first events differ: what has left the window is then known by its number no longer (3.2)."""
-    window = Deduplicator(10, "auto")
-    seen(window, *[number(at, f"old {at}") for at in range(1, 101)])
-    window.connected(2, resumed=True)
-    sightings = seen(window, *[number(at, f"new {at}") for at in range(1, 101)])
-    assert Sighting.DUPLICATE not in sightings
-    assert sightings[0] is Sighting.CONFLICT
 
 
 @pytest.mark.parametrize("text", ["-1", "+1", "1.0", " 1", "\u0661", "", "1a", "9" * 19, "1" * 20])

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from resilient_sse._core.cursor import usable_as_cursor
 from resilient_sse._core.delivery import Delivery
 from resilient_sse._core.events import Closed, Comment, ServerSentEvent
 from resilient_sse._core.options import StreamOptions
@@ -54,16 +53,6 @@ def ids(items: list) -> list:
 # What is delivered
 
 
-def test_an_event_tells_all_its_block_said():
-    """Type, data, own id, id in force, retry and connection reach the consumer."""
-    source = delivery()
-    source.connected(3, resumed=True)
-    assert given(source, Block("add", "a\nb", "7", 100), block(None, "c")) == [
-        ServerSentEvent(event="add", data="a\nb", id="7", last_event_id="7", retry=100, connection=3),
-        ServerSentEvent(data="c", last_event_id="7", connection=3),
-    ]
-
-
 # What was seen before, and which id is in force
 
 
@@ -99,17 +88,6 @@ def test_which_id_is_in_force(items, cursor):
     source.connected(2, resumed=True)
     given(source, *items)
     assert (source.cursor, source.last_event_id) == (cursor, cursor or "")
-
-
-@pytest.mark.parametrize(
-    "event_id",
-    ["0", "-1", "a b", "a  b", "é😀\u2028", "x" * 4096, "é" * 2048, "😀" * 1024, "\u00a0", "\x80", '"\\,;'],
-    ids=ascii,
-)
-def test_an_id_that_a_header_can_carry(event_id):
-    """Whatever UTF-8 can say without control characters resumes (P7); nothing resumes from nothing."""
-    assert usable_as_cursor(event_id)
-    assert not usable_as_cursor("")
 
 
 # What is for the consumer

@@ -34,29 +34,7 @@ def feed_all(parser: Parser, chunks) -> list:
 # What comes out
 
 
-def test_the_mark_is_stripped_once_per_parser():
-    """A byte order mark may come in pieces, and only the first one of a connection is one."""
-    parser = Parser()
-    assert feed_all(parser, [b"\xef", b"\xbb", b"", b"\xbf", b"data: a\n\n"]) == [
-        Block(event="", data="a", id=None, retry=None)
-    ]
-    assert parser.feed(b"\xef\xbb\xbfdata: b\n\n") == []
-
-
 # Records
-
-
-def test_items_of_different_kinds_differ():
-    """A comment is never equal to a block or a hint."""
-    assert Comment("1") != RetryHint(1)
-    assert Comment("1") != Block(event="", data="1", id=None, retry=None)
-
-
-def test_repr_shows_the_fields():
-    """Items say what they are."""
-    assert repr(Comment("ping")) == "Comment(text='ping')"
-    assert repr(RetryHint(5)) == "RetryHint(milliseconds=5)"
-    assert repr(Block(event="e", data="a", id="1", retry=5)) == "Block(event='e', data='a', id='1', retry=5)"
 
 
 def test_a_parser_does_not_show_what_it_holds():
@@ -108,15 +86,6 @@ def test_the_limit_is_sixteen_mebibytes_by_default():
     assert parser.overflow.limit_bytes == limit
 
 
-def test_no_limit_means_no_limit():
-    """With `None` a block may be larger than the default limit."""
-    size = 17 * MIB
-    parser = Parser(max_event_bytes=None)
-    (block,) = parser.feed(b"data:" + b"x" * size + b"\n\n")
-    assert len(block.data) == size
-    assert parser.overflow is None
-
-
 def test_an_overflow_comes_after_what_was_complete():
     """The call that trips the limit still returns what was complete before; the next one raises."""
     parser = Parser(max_event_bytes=10)
@@ -130,33 +99,6 @@ def test_an_overflow_comes_after_what_was_complete():
     with pytest.raises(LimitExceededError) as caught:
         parser.feed(b"\n\ndata: c\n\n")
     assert caught.value is parser.overflow
-
-
-def test_nothing_comes_after_an_overflow():
-    """Blocks behind the one that is too large are not delivered, though they came in the same chunk."""
-    parser = Parser(max_event_bytes=10)
-    assert parser.feed(b"data: a\n\ndata: much too large\n\ndata: b\n\n: c\nretry: 1\n") == [
-        Block(event="", data="a", id=None, retry=None)
-    ]
-    assert parser.overflow is not None
-
-
-def test_an_overflow_is_raised_again_and_again():
-    """A parser that overflowed stays so."""
-    parser = Parser(max_event_bytes=1)
-    parser.feed(b"data")
-    for chunk in (b"x", b"\n", b"\n\n"):
-        with pytest.raises(LimitExceededError):
-            parser.feed(chunk)
-
-
-def test_no_overflow_before_the_limit_is_passed():
-    """The limit may be reached exactly, as often as wanted."""
-    parser = Parser(max_event_bytes=8)
-    for _ in range(50):
-        assert parser.feed(b"data: a\r\n") == []
-        assert len(parser.feed(b"\r\n")) == 1
-        assert parser.overflow is None
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])
@@ -239,17 +181,6 @@ def test_an_overflow_lets_go_of_the_block():
 
 
 # Size and cost
-
-
-@pytest.mark.slow
-def test_ten_mebibytes_in_small_chunks():
-    """One event of 10 MiB in many lines comes through 1 KiB chunks unharmed."""
-    line = b"0123456789abcde\n"
-    text = line * (10 * MIB // len(line))
-    stream = b"id: big\ndata: " + text.rstrip().replace(b"\n", b"\ndata: ") + b"\n\n"
-    (block,) = feed_all(Parser(), in_chunks(stream, KIB))
-    assert block.id == "big"
-    assert block.data == text.decode().rstrip()
 
 
 def test_ten_mebibytes_in_one_line():

@@ -58,11 +58,3 @@ def test_before_the_first_connection():
     clock = OutageClock()
     clock.lost(Reason.CONNECT, silent_since=None, now=5.0)
     assert clock.recovered(attempts=1, opened_at=6.0, now=7.0).silence == 2.0
-
-
-@pytest.mark.parametrize("attempts, told", [(0, 1), (1, 1), (5, 5)])
-def test_a_recovery_took_an_attempt_at_least(attempts, told):
-    """What the program itself cut is no failure, but one attempt follows it."""
-    clock = OutageClock()
-    clock.lost(Reason.RESTART, silent_since=3.0, now=3.0)
-    assert clock.recovered(attempts=attempts, opened_at=4.0, now=4.0).attempts == told

@@ -11,7 +11,6 @@ from resilient_sse._core.errors import (
     ConnectionLostError,
     LimitExceededError,
     NotResumableError,
-    RetriesExhaustedError,
 )
 from resilient_sse._core.events import Closed, Gap, ServerSentEvent
 from resilient_sse._core.options import StreamOptions
@@ -226,22 +225,7 @@ def test_no_other_row(old, new):
         assert not stream.session.untold
 
 
-def test_the_table_cannot_be_changed():
-    """The table is what the docs are drawn from."""
-    with pytest.raises(TypeError):
-        TRANSITIONS[CLOSED, CONNECTED] = frozenset()
-
-
 # What a change tells
-
-
-def test_giving_up_carries_the_answer_that_caused_it():
-    """The last answer's status and headers are in the change to ERROR as well."""
-    stream = Stream(max_retries=0).refuses(503, server="x")
-    (change,) = stream.changes()
-    assert change.new is ERROR
-    assert isinstance(change.error, RetriesExhaustedError)
-    assert (change.status, change.headers) == (503, {"server": "x"})
 
 
 def test_errors_are_counted_by_category():
@@ -300,17 +284,6 @@ def test_a_classifier_that_raises_holds_nothing_back():
 # Loss
 
 
-@pytest.mark.parametrize(
-    "brought, gaps", [("id: 2\ndata: two\n\n", 0), (": hello\n\n", 1)], ids=["event", "none"]
-)
-def test_what_the_program_cuts_is_not_empty(brought, gaps):
-    """A connection that brought an event and was cut ends the row; one that brought none says nothing."""
-    stream = up(max_retries=None).loses(Reason.EOF).opens().loses(Reason.EOF).opens()
-    stream.sends(brought).taken()
-    stream.restarts().opens().loses(Reason.EOF).opens().loses(Reason.EOF)
-    assert len(stream.gaps()) == gaps
-
-
 # Numbered streams
 
 
@@ -333,14 +306,6 @@ def test_cancelled_reads_are_paced():
         delays.append(stream.delay)
     assert delays == [1.0] * 5
     assert stream.state is RECONNECTING
-
-
-def test_an_interruption_leaves_the_count_of_failures():
-    """In the middle of an outage it neither adds to the failures nor forgives them."""
-    stream = up().loses().refuses().restarts(at_once=False)
-    assert stream.changes()[-1].attempt == 2
-    stream.refuses()
-    assert stream.changes()[-1].attempt == 3
 
 
 # Requests that must not be sent twice
@@ -375,20 +340,7 @@ def test_overflow_in_the_middle_of_a_large_read():
     assert isinstance(stream.session.next_step(), LimitExceededError)
 
 
-def test_a_new_connection_starts_below_the_limit():
-    """What one connection had pending does not count for the next."""
-    stream = Stream(max_event_bytes=20).opens().sends("data: " + "x" * 10).loses().opens()
-    stream.sends("data: " + "y" * 10 + "\n\n")
-    assert stream.events() == ["y" * 10]
-
-
 # Ends
-
-
-@pytest.mark.parametrize("reason", [Reason.RESET, Reason.STALL])
-def test_only_a_clean_end_completes(reason):
-    """A broken connection is not complete."""
-    assert up(on_eof="complete").loses(reason).state is RECONNECTING
 
 
 def test_a_complete_end_counts_what_was_cut():
@@ -412,14 +364,6 @@ def test_an_error_that_was_not_raised_yet_keeps_its_outage():
 
 
 # Figures
-
-
-def test_connections_are_counted():
-    """Opened ones, those after the first, and attempts that failed."""
-    stream = Stream().refuses().refuses(503).opens().loses().opens().loses().refuses().opens()
-    figures = stream.stats
-    assert (figures.connections, figures.reconnects, figures.failed_attempts) == (3, 2, 3)
-    assert stream.session.connection == 3
 
 
 def test_bytes_are_counted_as_they_came():

@@ -7,12 +7,6 @@ import pytest
 from resilient_sse._core.states import Category, Reason, StateChange, StreamState
 
 
-def test_the_states_are_six():
-    """CONNECTING CONNECTED WAITING RECONNECTING ERROR CLOSED, as lower-case strings (R77-R79, R81, X21)."""
-    names = "connecting connected waiting reconnecting error closed"
-    assert [state.value for state in StreamState] == names.split()
-
-
 def test_the_reasons_are_one_closed_set():
     """States, statistics and logs share these seventeen words."""
     words = (

@@ -127,11 +127,7 @@ async def test_slow_drip(serve, size):
             taken.append((item.event, item.data, item.last_event_id))
             if len(taken) == 3:
                 break
-    assert taken == [
-        ("große", "€uro 😀\nzwei", "ü"),
-        ("message", "one", "ü"),
-        ("message", "two", "ü"),
-    ]
+    assert taken == [("große", "€uro 😀\nzwei", "ü"), ("message", "one", "ü"), ("message", "two", "ü")]
 
 
 def greeting(peer):

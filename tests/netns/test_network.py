@@ -9,16 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.network import (
-    NAMES,
-    Namespace,
-    call,
-    lives,
-    need_kernel,
-    open_network,
-    remove,
-    sweep,
-)
+from tests.netns.network import NAMES, Namespace, call, lives, need_kernel, open_network, remove, sweep
 
 pytestmark = [pytest.mark.e2e, pytest.mark.proof]
 
