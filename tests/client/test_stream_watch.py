@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from resilient_sse import ResilientStream, StreamState, integers
+from resilient_sse import Reason, ResilientStream, StreamState, integers
 from resilient_sse.testing import ReplayServer, Script, comment, pause, run_in_virtual_time
 from tests.client.support import drain, make, numbered, read, take
 
