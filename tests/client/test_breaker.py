@@ -23,7 +23,6 @@ from resilient_sse import (
     sync,
 )
 from resilient_sse._client import breaker as shell
-from resilient_sse._client.breaker import gate
 from resilient_sse.testing import Script, comment, event, pause, run_in_virtual_time
 from tests.client.support import URL, Record, make, numbered, one_loop, take
 
@@ -128,23 +127,32 @@ async def test_a_thousand_streams_leave_a_server_alone_that_is_down(caplog):
     assert max(Counter(int(at * 10) for at in after).values()) < 100
 
 
-async def test_without_a_breaker_all_of_them_try():
-    """The same outage, of ten streams, without one: 20 attempts each."""
-    during, _ = await storm(10, None, away=100)
-    assert during > 150
-
-
 # --- What counts
 
 
+FAILURES = {
+    **{str(status): lambda script, status=status: script.reject(status) for status in (500, 503, 429, 408)},
+    "refused": lambda script: script.refuse(),
+    "connect-timeout": lambda script: script.stall_connect(),
+    "accepted-and-reset": lambda script: script.respond().drop(),
+    "accepted-and-ended": lambda script: script.respond().end(),
+}
+
+
 @one_loop
-@pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
-async def test_what_is_retried_for_any_stream_counts(script, breaker, status):
-    """A server that refuses everybody for a moment is down for everybody."""
-    script.reject(status, times=2)
+@pytest.mark.parametrize("fails", FAILURES.values(), ids=FAILURES)
+async def test_what_is_retried_for_any_stream_counts(script, breaker, fails):
+    """P35: a server that fails everybody is down for everybody; if the probe fails, for as long again."""
+    for _ in range(3):
+        fails(script)
     with pytest.raises(RetriesExhaustedError):
         await anext(make(script, breaker=breaker, max_retries=1))
     assert breaker.states == {ORIGIN: OPEN}
+    await anyio.sleep(31)
+    with pytest.raises(RetriesExhaustedError):
+        await anext(make(script, breaker=breaker, max_retries=0))
+    assert breaker.states == {ORIGIN: OPEN}
+    assert 30 <= await waits(script, breaker) <= 33
 
 
 @one_loop
@@ -170,16 +178,6 @@ async def test_a_function_of_the_caller_does_not_count(script, breaker, failure)
         with pytest.raises((ValueError, RetriesExhaustedError)):
             await anext(make(script, breaker=breaker, headers=headers, max_retries=0))
     assert breaker.states == {ORIGIN: CLOSED}
-
-
-@one_loop
-async def test_connections_that_prove_nothing_count(script, breaker):
-    """A server that accepts and closes at once is not well, whatever its status says."""
-    script.respond().drop()
-    script.respond().drop()
-    with pytest.raises(RetriesExhaustedError):
-        await anext(make(script, breaker=breaker, max_retries=1))
-    assert breaker.states == {ORIGIN: OPEN}
 
 
 @one_loop
@@ -324,15 +322,6 @@ async def test_those_who_wait_come_back_soon_after_it_has_closed(script, breaker
     assert len(set(times)) == 20
 
 
-async def test_each_looks_again_at_a_moment_of_its_own(script, breaker):
-    """When a probe is due, within a tenth of `reset_after`; while one is under way, in half of that or more."""
-    await shut(script, breaker)
-    ways = [gate(breaker, URL, lambda drawn=drawn: drawn) for drawn in (0.0, 0.5)]
-    assert [way.wait(forced=False) for way in ways] == [30, 31.5]
-    gate(breaker, URL, lambda: 0.0).wait(forced=True)
-    assert [way.wait(forced=False) for way in ways] == [1.5, 2.25]
-
-
 # --- Every end of a probe
 
 
@@ -351,14 +340,16 @@ async def waits(script, breaker, **options):
     return anyio.current_time() - began
 
 
-async def cancelled(stream):
+async def cancelled(stream, script):
     """Give up before there is an answer."""
+    script.stall_headers()
     with anyio.move_on_after(1):
         await anext(stream)
 
 
-async def closed(stream):
+async def closed(stream, script):
     """Close the stream from another task before there is an answer."""
+    script.stall_headers()
     async with anyio.create_task_group() as group:
 
         @group.start_soon
@@ -369,12 +360,18 @@ async def closed(stream):
         await anext(stream, None)
 
 
-@pytest.mark.parametrize("end", [cancelled, closed])
-async def test_a_probe_that_is_cut_gives_its_place_to_the_next(script, breaker, end):
-    """R196: what the program ends itself says nothing about the server."""
+async def refused(stream, script):
+    """Get an answer that is this stream's alone: its token is no other's."""
+    script.reject(403)
+    with pytest.raises(BadStatusError):
+        await anext(stream)
+
+
+@pytest.mark.parametrize("end", [cancelled, closed, refused])
+async def test_a_probe_that_says_nothing_of_the_server_gives_its_place_to_the_next(script, breaker, end):
+    """R196: what the program ends, or one stream alone is told, is no news for the others."""
     await due(script, breaker)
-    script.stall_headers()
-    await end(make(script, breaker=breaker))
+    await end(make(script, breaker=breaker), script)
     assert await waits(script, breaker) == 0
 
 
@@ -387,15 +384,6 @@ async def test_a_probe_that_is_collected_gives_its_place_to_the_next(script, bre
     assert breaker.states == {ORIGIN: HALF_OPEN}
     del step
     gc.collect()
-    assert await waits(script, breaker) == 0
-
-
-async def test_a_probe_that_is_refused_for_itself_gives_its_place_to_the_next(script, breaker):
-    """One stream's token is no other's."""
-    await due(script, breaker)
-    script.reject(403)
-    with pytest.raises(BadStatusError):
-        await anext(make(script, breaker=breaker))
     assert await waits(script, breaker) == 0
 
 
@@ -420,35 +408,6 @@ async def test_a_probe_without_timeouts_keeps_others_waiting_for_so_long(script,
         await anyio.sleep(1)
         assert 29 <= await waits(script, breaker) <= 32
         group.cancel_scope.cancel()
-
-
-@pytest.mark.parametrize(
-    "fails",
-    [
-        pytest.param(lambda script: script.refuse(), id="refused"),
-        pytest.param(lambda script: script.stall_connect(), id="connect-timeout"),
-        pytest.param(lambda script: script.reject(503), id="503"),
-        pytest.param(lambda script: script.respond().drop(), id="accepted-and-reset"),
-        pytest.param(lambda script: script.respond().end(), id="accepted-and-ended"),
-    ],
-)
-async def test_a_probe_that_fails_keeps_it_open(script, breaker, fails):
-    """P35: for as long as before."""
-    await due(script, breaker)
-    fails(script)
-    with pytest.raises(RetriesExhaustedError):
-        await anext(make(script, breaker=breaker, max_retries=0))
-    assert breaker.states == {ORIGIN: OPEN}
-    assert 30 <= await waits(script, breaker) <= 33
-
-
-async def test_a_probe_that_is_left_with_its_first_event_has_closed_it(script, breaker):
-    """A program that takes one event and goes has proved that the server works."""
-    await due(script, breaker)
-    script.respond(event("a")).hang()
-    async with make(script, breaker=breaker) as stream:
-        await anext(stream)
-    assert breaker.states == {ORIGIN: CLOSED}
 
 
 async def test_a_probe_that_hears_nothing_closes_it_when_it_has_held(script, breaker):
@@ -495,10 +454,6 @@ def test_arguments_are_checked(wrong, kind):
     """The error names the argument."""
     with pytest.raises(kind, match=next(iter(wrong))):
         CircuitBreaker(**wrong)
-
-
-def test_a_stream_takes_nothing_else():
-    """A class given for its instance is found at once."""
     with pytest.raises(TypeError, match="breaker must be a CircuitBreaker or None"):
         ResilientStream(URL, breaker=CircuitBreaker)
 

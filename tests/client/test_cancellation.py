@@ -302,36 +302,22 @@ def test_a_cancelled_closing_still_closes(how):
 # --- Polling with a timeout
 
 
-async def test_cut_reads_are_no_sign_of_a_server_that_cannot_resume(script):
+@pytest.mark.parametrize("by", ["cancellation", "restart"])
+async def test_cut_reads_are_no_sign_of_a_server_that_cannot_resume(script, by, record):
     """A program that polls a quiet stream with a timeout ends connections itself: no gap (section 3.10)."""
     script.respond(*numbered(1)).hang()
     for _ in range(5):
         script.respond().hang()
     gaps = []
-    async with make(script, on_gap=gaps.append) as stream:
+    async with make(script, on_gap=gaps.append, on_state_change=record) as stream:
         await anext(stream)
         for _ in range(5):
             with anyio.move_on_after(10):
                 await anext(stream)
+            if by == "restart":
+                stream.restart()
     assert gaps == []
-
-
-async def test_restarts_are_no_sign_of_a_server_that_cannot_resume(script):
-    """Connections that `restart()` has cut do not count as empty ones (section 3.10)."""
-    script.respond(*numbered(1)).hang()
-    for _ in range(5):
-        script.respond().hang()
-    gaps = []
-    stream = make(script, on_gap=gaps.append)
-    async with anyio.create_task_group() as group:
-        group.start_soon(drain, stream)
-        for _ in range(5):
-            await anyio.sleep(6)
-            stream.restart()
-        await anyio.sleep(1)
-        await stream.aclose()
-    assert len(script.requests) == 6
-    assert gaps == []
+    assert record.timetable[1:3] == [(10, "reconnecting", "restart"), (10, "connected", "opened")]
 
 
 # --- Closing what has just been cancelled
@@ -404,33 +390,6 @@ async def test_a_restart_is_no_failed_attempt(script):
         await anext(stream)
     assert (caught.value.attempts, len(script.requests)) == (3, 4)
     assert isinstance(caught.value.__cause__, ConnectionLostError)
-
-
-async def test_record_is_kept(script, record):
-    """A cut read is announced as a restart."""
-    script.respond(*numbered(1)).hang()
-    script.respond(*numbered(2)).hang()
-    async with make(script, on_state_change=record) as stream:
-        await anext(stream)
-        with anyio.move_on_after(10):
-            await anext(stream)
-        await take(stream, 1)
-    assert record.timetable[:3] == [
-        (0, "connected", "opened"),
-        (10, "reconnecting", "restart"),
-        (10, "connected", "opened"),
-    ]
-
-
-async def test_sequences_survive_a_cut(script):
-    """A cut while the connection is being replaced for a hole leaves the stream able to go on (section 3.6)."""
-    script.respond(*numbered(1, 3), close_takes=1).hang()
-    script.respond(*numbered(2, 3)).hang()
-    async with make(script, sequence=integers) as stream:
-        await anext(stream)
-        with anyio.move_on_after(0.5):
-            await anext(stream)
-        assert [item.id for item in await take(stream, 2)] == ["2", "3"]
 
 
 async def test_a_gap_whose_callback_was_cancelled_is_still_handed_over(script):
@@ -516,22 +475,6 @@ def test_a_goodbye_whose_task_is_cancelled_reaches_everybody(record):
 
     run_in_virtual_time(leave)
     assert record.path.count("closed") == 1
-
-
-def test_a_cancelled_closing_tells_of_the_end(record):
-    """`Task.cancel` while the connection is being closed: the end is told all the same, and once (3.7)."""
-
-    async def leave() -> None:
-        script = Script()
-        script.respond(*numbered(1), close_takes=1.0).hang()
-        stream = make(script, on_state_change=record)
-        await anext(stream)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stream.aclose(), 0.5)
-        await stream.aclose()
-
-    run_in_virtual_time(leave)
-    assert record.path == ["connected", "closed"]
 
 
 async def test_an_attempt_that_is_cancelled_before_it_begins_leaves_nothing(script):

@@ -58,15 +58,6 @@ async def test_delays_grow_to_the_cap(script):
     assert gaps(script) == [1, 2, 4, 5, 5]
 
 
-@pytest.mark.slow
-async def test_delays_stay_at_the_cap_without_a_limit(script):
-    """However long an outage lasts, the delay stays at 5 s and nothing overflows (R54, R83)."""
-    script.refuse(times=1200)
-    script.respond(*numbered(1)).hang()
-    await read(script, 1, max_retries=None)
-    assert gaps(script) == [1, 2, 4] + [5] * 1197
-
-
 @pytest.mark.parametrize("retries", [0, 1, 5])
 async def test_retries_spent(script, retries):
     """A budget of N allows N + 1 requests; then comes a typed error with the last failure as cause (R83)."""
@@ -78,30 +69,6 @@ async def test_retries_spent(script, retries):
     assert error.elapsed == script.requests[-1].at - script.requests[0].at
     assert isinstance(error.__cause__, BadStatusError)
     assert stream.state is StreamState.ERROR
-
-
-async def test_jitter_keeps_its_band(script):
-    """By default the first delay lies in 0.9 to 1.1 s, and none passes the cap of 5 s (R27, R28, R56)."""
-    script.refuse(times=20)
-    await gives_up(make(script, backoff=Backoff(), max_retries=19), RetriesExhaustedError)
-    first, second, third, *capped = gaps(script)
-    assert 0.9 <= first <= 1.1
-    assert 1.8 <= second <= 2.2
-    assert 3.6 <= third <= 4.4
-    assert all(4.5 <= delay <= 5 for delay in capped)
-    assert len(set(capped)) == len(capped)
-
-
-async def test_streams_do_not_draw_in_step(script):
-    """Ten streams that fail at the same instant wait ten different times (R59, R61, R177)."""
-    script.refuse(times=20)
-    delays = set()
-    for _ in range(10):
-        record = Record()
-        stream = make(script, backoff=Backoff(), max_retries=1, on_state_change=record)
-        await gives_up(stream, RetriesExhaustedError)
-        delays.add(record.changes[0].delay)
-    assert len(delays) == 10
 
 
 async def test_own_series_of_delays(script):
@@ -176,16 +143,6 @@ async def test_giving_up_after_a_poll_counts_what_failed(script):
     assert gaps(script) == [1, 1, 2, 4, 5, 5]
 
 
-async def test_an_event_resets_the_counter(script):
-    """One new event makes the next failure a first one (R163)."""
-    script.refuse(times=5)
-    script.respond(*numbered(1)).drop()
-    script.refuse(times=2)
-    script.respond(*numbered(2)).hang()
-    assert [item.id for item in await read(script, 2)] == ["1", "2"]
-    assert gaps(script) == [1, 2, 4, 5, 5, 1, 2, 4]
-
-
 @pytest.mark.parametrize(
     "brought, delay",
     [
@@ -244,7 +201,6 @@ async def test_retry_field_has_a_ceiling(script, field):
     script.respond(*numbered(2)).hang()
     await read(script, 2)
     assert gaps(script)[0] <= 60
-    assert gaps(script) == ([60] if field == "86400000" else gaps(script))
 
 
 def in_seconds(seconds):
@@ -336,14 +292,6 @@ async def test_a_redirect_is_named_in_the_error(script, answer):
     assert error.redirected_to == "https://login.example:8443/sign%20in"
 
 
-async def test_what_a_redirect_led_to_and_does_not_answer_is_named(script):
-    """The host that refuses is not the one in the URL; the error says which it is (P46)."""
-    script.redirect("https://moved.example/a?b=c")
-    script.refuse()
-    error = await gives_up(make(script, max_retries=0), RetriesExhaustedError)
-    assert "after a redirect to https://moved.example/a)" in str(error)
-
-
 async def test_a_page_of_maintenance_passes(script):
     """A page under 200 is waited out once the stream has worked, whatever its coding and way (P46)."""
     script.respond(*numbered(1)).drop()
@@ -379,32 +327,22 @@ async def test_classify_is_asked_about_every_failure(script):
     assert gaps(script) == [1, 2, 1]
 
 
-async def test_classify_retries_what_would_be_raised(script):
-    """RETRY turns a final answer into one that passes (P5)."""
-    script.reject(403)
+@pytest.mark.parametrize(
+    "verdict, state, requests", [("RETRY", "connected", 2), ("STOP", "closed", 1), ("RAISE", "error", 1)]
+)
+@pytest.mark.parametrize("status", [403, 503])
+@one_loop
+async def test_verdicts(script, verdict, state, requests, status):
+    """RETRY turns a final answer into one that passes, STOP ends without an error, RAISE is at once (P5)."""
+    script.reject(status)
     script.respond(*numbered(1)).hang()
-    await read(script, 1, classify=lambda _: Verdict.RETRY)
-    assert gaps(script) == [1]
-
-
-async def test_classify_stops(script):
-    """STOP ends the stream as complete, without an error (P5)."""
-    script.reject(503)
-    script.expect_no_more()
-    stream = make(script, classify=lambda _: Verdict.STOP)
-    assert await drain(stream) == []
-    assert stream.state is StreamState.CLOSED
-
-
-async def test_classify_raises(script):
-    """RAISE hands the failure itself to the loop, at once (P5)."""
-    script.respond(*numbered(1)).drop()
-    script.expect_no_more()
-    stream = make(script, classify=lambda _: Verdict.RAISE)
-    assert (await anext(stream)).id == "1"
-    error = await gives_up(stream, ConnectionLostError)
-    assert error.reason is Reason.RESET
-    assert stream.state is StreamState.ERROR
+    stream = make(script, classify=lambda _: Verdict[verdict])
+    if verdict == "RAISE":
+        assert (await gives_up(stream, BadStatusError)).status == status
+    else:
+        assert (await anext(stream, None) is None) is (verdict == "STOP")
+    assert (stream.state.value, len(script.requests)) == (state, requests)
+    await stream.aclose()
 
 
 # --- Redirects
@@ -435,20 +373,12 @@ async def test_redirects(script, status, target):
 @pytest.mark.parametrize("target", ["http://host/stream", "https://host:8443/stream", "https://HOST.evil/"])
 @one_loop
 async def test_scheme_and_port_are_part_of_the_origin(script, target):
-    """A downgrade to plain HTTP, or another port, is another origin (P11)."""
+    """Plain HTTP, or another port, is another origin, which gets no secrets, nor do they by a way back (P11)."""
     script.redirect(target)
-    script.respond(*numbered(1)).hang()
-    await read(script, 1, auth=("me", "pw"), headers={"X-Secret": "s"})
-    assert not set(SECRETS) & set(script.requests[1].headers)
-
-
-async def test_nothing_is_sent_back_home_by_way_of_another_origin(script):
-    """Who was led astray does not get the secrets by a redirect back either (P11)."""
-    script.redirect(OTHER)
     script.redirect(URL + "?planted=1")
     script.respond(*numbered(1)).hang()
-    await read(script, 1, headers={"X-Secret": "s"})
-    assert ["x-secret" in request.headers for request in script.requests] == [True, False, False]
+    await read(script, 1, auth=("me", "pw"), headers={"X-Secret": "s"})
+    assert [bool(set(SECRETS) & set(request.headers)) for request in script.requests] == [True, False, False]
 
 
 @pytest.mark.parametrize("hops", [10, 11])
@@ -465,84 +395,40 @@ async def test_at_most_ten_redirects(script, hops):
     await stream.aclose()
 
 
-@pytest.mark.parametrize("location", ["", "   ", "ftp://host/", "file:///etc/passwd", None])
+NOWHERE = ["", "   ", "ftp://host/", "file:///etc/passwd", None]
+NO_URL = ["http://[::1", "https://host:port/", "https://1.2.3.999/", "/\x7f", "::::", "/" + "x" * 70_000]
+
+
+@pytest.mark.parametrize("location", [*NOWHERE, *NO_URL])
 @one_loop
 async def test_redirects_to_nowhere(script, location):
-    """A redirect that leads nowhere is a typed error, without a retry (P11)."""
-    headers = None if location is None else {"Location": location}
-    script.reject(302, headers=headers)
+    """A typed error without a retry, also where httpx itself raises and loses the answer (P11)."""
+    script.reject(302, headers=None if location is None else {"Location": location})
     script.expect_no_more()
     error = await gives_up(make(script), HandshakeError)
-    assert error.status == 302
     assert error.__cause__ is not error
+    if location in NO_URL:
+        assert str(error) == "the server's redirect has no usable Location"
+        assert isinstance(error.__cause__, httpx.RemoteProtocolError)
+    else:
+        assert error.status == 302
     assert script.live == 0
-
-
-@pytest.mark.parametrize(
-    "location",
-    ["http://[::1", "https://host:port/", "https://1.2.3.999/", "/\x7f", "::::", "/" + "x" * 70_000],
-)
-@one_loop
-async def test_redirects_to_what_is_no_url(script, location):
-    """For these httpx itself raises, and loses the answer: a typed error all the same, no retry (P11)."""
-    script.redirect(location)
-    script.expect_no_more()
-    error = await gives_up(make(script), HandshakeError)
-    assert str(error) == "the server's redirect has no usable Location"
-    assert isinstance(error.__cause__, httpx.RemoteProtocolError)
-    assert script.live == 0
-
-
-async def test_a_failure_behind_a_redirect_starts_over(script):
-    """Each attempt begins at the original URL, however the one before was led on (P11)."""
-    script.redirect("/there", status=301)
-    script.reject(503)
-    script.redirect("/elsewhere", status=301)
-    script.respond(*numbered(1)).hang()
-    await read(script, 1)
-    assert [request.url for request in script.requests] == [
-        URL,
-        "https://host/there",
-        URL,
-        "https://host/elsewhere",
-    ]
 
 
 # --- Credentials
 
 
-async def test_401_is_tried_once_more_with_fresh_headers(script):
-    """A token that has expired is fetched anew once (P10)."""
-    tokens = iter(["old", "new"])
-    script.reject(401)
-    script.respond(*numbered(1)).hang()
-    await read(script, 1, headers=lambda: {"Authorization": next(tokens)})
-    assert [request.headers["authorization"] for request in script.requests] == ["old", "new"]
-
-
-async def test_401_twice_is_final(script):
-    """A second refusal of the credentials is raised (P10)."""
-    script.reject(401, times=2)
-    script.expect_no_more()
-
-    async def headers():
-        return {"Authorization": "old"}
-
-    assert (await gives_up(make(script, headers=headers), BadStatusError)).status == 401
-    assert len(script.requests) == 2
-
-
 async def test_401_may_come_again_after_a_success(script):
-    """Tokens expire more than once: what the server has accepted in between renews the second chance (P10)."""
-    tokens = iter("abcd")
+    """A token is fetched anew once for each time that the server has accepted one; a second 401 is final (P10)."""
+    tokens = iter("abcdef")
     for number in (1, 2):
         script.reject(401)
         script.respond(*numbered(number)).drop()
     script.reject(401, times=2)
-    stream = make(script, headers=lambda: {"Authorization": next(tokens, "e")})
+    stream = make(script, headers=lambda: {"Authorization": next(tokens)})
     assert len(await take(stream, 2)) == 2
-    await gives_up(stream, BadStatusError)
-    assert len(script.requests) == 6
+    assert (await gives_up(stream, BadStatusError)).status == 401
+    assert [request.headers["authorization"] for request in script.requests] == [*"abcdef"]
 
 
 @pytest.mark.parametrize("auth, requests", [(None, 1), (("me", "pw"), 2)])
@@ -844,17 +730,13 @@ async def test_restarting_now_and_then_is_at_once(script):
     """A new connection every six seconds, because the program knows why, is not slowed down (P56)."""
     script.always(Reply().hang())
     stream = make(script)
-
-    async def ask():
+    async with anyio.create_task_group() as group:
+        group.start_soon(drain, stream)
         for _ in range(5):
             await anyio.sleep(6)
             stream.restart()
         await anyio.sleep(1)
         await stream.aclose()
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(ask)
-        await drain(stream)
     assert gaps(script) == [6] * 5
 
 
@@ -909,11 +791,3 @@ async def test_a_spent_body_is_not_sent_again_to_a_redirect(script):
             await anext(stream)
     assert isinstance(caught.value, (NotResumableError, HandshakeError))
     assert [request.content for request in script.requests] == [b"hello"]
-
-
-async def test_a_post_that_delivered_nothing_is_sent_again(script):
-    """Comments and heartbeats are no delivery, so a POST may be repeated after them (section 3.4, P12)."""
-    script.respond(comment("hello"), event("", event="heartbeat")).drop()
-    script.respond(*numbered(1)).hang()
-    async with make(script, method="POST", content=b"q") as stream:
-        assert (await take(stream, 1))[0].id == "1"
