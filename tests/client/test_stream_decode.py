@@ -144,16 +144,6 @@ async def test_numbers_and_invalid_data(script):
     assert (stream.stats.invalid, stream.stats.duplicates, stream.stats.gaps) == (1, 1, 0)
 
 
-async def test_what_is_left_out_is_saved_while_the_loop_waits(script, options):
-    """So a stream whose last event was invalid does not read it again after a restart (P21)."""
-    script.respond(*orders()[:BAD]).hang()
-    async with make(script, on_invalid="skip", **options) as stream:
-        await take(stream, BAD - 1)
-        with anyio.move_on_after(1):
-            await anext(stream)
-        assert await saved(options["checkpoint"]) == str(BAD)
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt, asyncio.CancelledError, SystemExit])
 async def test_what_ends_programs_is_no_invalid_data(script, options, error):
     """It leaves the loop as it is, whatever the policy, and the event is not committed (P50)."""
@@ -198,18 +188,6 @@ async def test_functions_that_end_loops_end_none(script, error):
     script.respond(*numbered(1)).hang()
     async with make(script, decode=ends, on_invalid=ends) as stream:
         with pytest.raises(RuntimeError, match=f"on_invalid has raised {error.__name__}"):
-            await anext(stream)
-
-
-async def test_an_async_function_that_could_not_be_seen(script):
-    """Values that somebody would have to await are no values, and no invalid data either (P53)."""
-
-    async def later():
-        return 1
-
-    script.respond(*numbered(1)).hang()
-    async with make(script, decode=lambda _: later(), on_invalid="skip") as stream:
-        with pytest.raises(TypeError, match=r"^decode must not be async"):
             await anext(stream)
 
 

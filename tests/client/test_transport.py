@@ -13,7 +13,7 @@ from resilient_sse import LimitExceededError, ResilientSSEError, ResilientStream
 from resilient_sse._client.transport import clients
 from resilient_sse._client.transport.errors import translated
 from resilient_sse.testing import event, gzipped
-from tests.client.support import Loopback, drain, make, numbered, pooled_client, read
+from tests.client.support import drain, make, numbered, read
 
 
 def exceptions_of(library):
@@ -56,19 +56,6 @@ def test_every_exception_of_httpx_is_translated(kind, opened):
     error.args = ("words",)
     error.response = httpx.Response(500)
     assert isinstance(translated(error, opened=opened), ResilientSSEError)
-
-
-async def test_a_full_pool_is_named():
-    """Who has more streams than slots is told which limit to raise (section 3.8)."""
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-    client, _ = pooled_client(Loopback(lambda _: head + b"".join(numbered(1))), slots=1)
-    async with ResilientStream("http://host/", client=client) as holder:
-        await anext(holder)
-        starved = ResilientStream("http://host/", client=client, max_retries=0)
-        with pytest.raises(RetriesExhaustedError) as caught:
-            await anext(starved)
-    assert "max_connections" in str(caught.value.__cause__)
-    await client.aclose()
 
 
 def test_one_tls_context_for_all_streams(monkeypatch):

@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 
 from resilient_sse._core.batches import Batches
-from resilient_sse._core.delivery import Delivery
 from resilient_sse._core.options import StreamOptions
-from resilient_sse._core.parser import Columns, Parser, RetryHint
+from resilient_sse._core.parser import Columns, Parser
 from resilient_sse._core.stats import StreamStats
 
 
@@ -52,52 +51,3 @@ def test_forms():
     assert columns.rows() == [("", "", "a", "", "text", "", "")] * 100
     (rows,) = parser.feed_fast(events(1, 2))
     assert isinstance(rows, list)
-
-
-LONG = 3000 * "x"
-
-
-@pytest.mark.parametrize(
-    "head",
-    ["", "id: 7\n", "id: 7 \n", "id:  7\n", "id:7\n", "id: é\n", "id: a\tb\n", "id\n", "event: a\nid: 7\n",
-     "id: 7\nevent: a\n", "id: 7\nevent: a\nid: 8\n", "event: \n", "x: y\n", ": said\n", "data: first\n",
-     "retry: 5\n", "data\n", "id: 7\n\n", "\n"],
-    ids=ascii,
-)  # fmt: skip
-def test_long_blocks_are_cut_as_the_standard_says(head):
-    """They take a way of their own, at their line ends, and come out alike whatever stands in them (3.1)."""
-    stream = f"data: {LONG}\n\n{head}data: {LONG}\n\n{head}data:{LONG}\n\n".encode()
-    whole, single = batches(dedup="off"), Delivery(StreamOptions(dedup="off"), StreamStats())
-    judged(whole, b"\n", stream)
-    single.connected(1, resumed=False)
-    for item in Parser().feed(stream):
-        if not isinstance(item, RetryHint):
-            single.put(item)
-    assert [*iter(whole.take, None)] == [*iter(single.take, None)]
-    assert (whole.cursor, whole.last_event_id) == (single.cursor, single.last_event_id)
-
-
-@pytest.mark.parametrize(
-    "ids",
-    [
-        [str(n) for n in range(95, 140)],
-        [str(n) for n in range(0, 400, 7)],
-        [str(10**18 + n) for n in range(40)],
-        [f"{n:03}" for n in range(40)],
-        ["10", "100", "11", "12", *map(str, range(13, 50))],
-        [str(n) for n in range(40, 0, -1)],
-        ["1" * 30] * 40,
-        [*map(str, range(40)), "7"],
-    ],
-    ids=range(8),
-)
-def test_runs_of_any_ids_are_judged_like_single_events(ids):
-    """Whatever the ids of a run are, the window knows the same afterwards."""
-    stream = [f"id: {event_id}\ndata: {'x' * 40}\n\n".encode() for event_id in ids]
-    whole, single = batches(dedup="always"), batches(dedup="always")
-    judged(whole, b"\n", b"".join(stream))
-    judged(single, b"\n", *stream)
-    assert whole._stats == single._stats
-    assert whole.cursor == single.cursor
-    again = [(event_id, "message", "x" * 40) for event_id in [*ids, "0", "41", "999"]]
-    assert [whole._window.look(*event) for event in again] == [single._window.look(*event) for event in again]

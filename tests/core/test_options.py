@@ -66,24 +66,6 @@ def test_the_conservative_preset():
     assert resilient_sse.CONSERVATIVE is CONSERVATIVE
 
 
-@pytest.mark.parametrize(
-    "arguments, notice",
-    [
-        pytest.param({"stall_timeout": 60.0}, 50.0, id="five-sixths"),
-        pytest.param({"stall_timeout": 0.06}, 0.05, id="five-sixths-of-little"),
-        pytest.param({"waiting_after": 10}, 10.0, id="given"),
-        pytest.param({"waiting_after": 29.999}, 29.999, id="just-before-the-stall"),
-        pytest.param({"waiting_after": 0}, 0.0, id="at-once"),
-        pytest.param({"waiting_after": INF}, INF, id="never"),
-        pytest.param({"stall_timeout": None}, INF, id="no-stall-no-notice"),
-        pytest.param({"stall_timeout": None, "waiting_after": 99.0}, 99.0, id="notice-alone"),
-    ],
-)
-def test_when_the_notice_comes(arguments, notice):
-    """By default after five sixths of the stall timeout; infinity switches it off (R30, R31)."""
-    assert StreamOptions(**arguments).notice == pytest.approx(notice)
-
-
 # What is refused, by name
 
 NO_NUMBERS = [True, "30", [30], 30j]
@@ -153,11 +135,3 @@ def test_a_hostile_id_is_not_repeated_at_length():
 
 
 # What is accepted
-
-
-def test_no_limits_at_all():
-    """None switches every limit of liveness and size off."""
-    options = StreamOptions(
-        connect_timeout=None, stall_timeout=None, event_timeout=None, max_event_bytes=None
-    )
-    assert (options.notice, options.max_event_bytes) == (INF, None)

@@ -31,9 +31,6 @@ def feed_all(parser: Parser, chunks) -> list:
     return list(itertools.chain.from_iterable(parser.feed(chunk) for chunk in chunks))
 
 
-# What comes out
-
-
 # Records
 
 
@@ -101,17 +98,6 @@ def test_an_overflow_comes_after_what_was_complete():
     assert caught.value is parser.overflow
 
 
-@pytest.mark.parametrize("size", [1, 7, 64])
-def test_many_small_chunks_do_not_add_up_over_blocks(size):
-    """What a finished block held is given back, so that a long stream of small blocks never overflows."""
-    stream = (b": ping\n\n" * 5 + b"id: 1\ndata: abc\n\n") * 200
-    parser = Parser(max_event_bytes=16)
-    items = feed_all(parser, in_chunks(stream, size))
-    assert parser.overflow is None
-    assert sum(isinstance(item, Block) for item in items) == 200
-    assert sum(isinstance(item, Comment) for item in items) == 1000
-
-
 @pytest.mark.parametrize(
     "size,limit",
     [
@@ -160,15 +146,6 @@ def test_an_endless_block_is_refused(line):
     assert lines == limit // cost + 1
 
 
-def test_endless_comments_are_no_block():
-    """Comments that end are forgotten: ten times the limit of them passes, inside a block and outside."""
-    parser = Parser(max_event_bytes=64)
-    assert parser.feed(b"data: a\n") == []
-    for _ in range(100):
-        assert parser.feed(b": ping\n") == [Comment("ping")]
-    assert parser.feed(b"\n") == [Block(event="", data="a", id=None, retry=None)]
-
-
 def test_an_overflow_lets_go_of_the_block():
     """Once the limit has tripped, the bytes that led to it are free again."""
     with measured() as memory:
@@ -181,27 +158,6 @@ def test_an_overflow_lets_go_of_the_block():
 
 
 # Size and cost
-
-
-def test_ten_mebibytes_in_one_line():
-    """One line of 10 MiB comes through 1 KiB chunks unharmed."""
-    text = "0123456789abcdef" * (10 * MIB // 16)
-    chunks = itertools.chain([b"data: "], in_chunks(text.encode(), KIB), [b"\n", b"\n"])
-    (block,) = feed_all(Parser(), chunks)
-    assert block.data == text
-
-
-@pytest.mark.proof
-@pytest.mark.ci
-def test_memory_does_not_grow_with_the_stream():
-    """What was delivered is forgotten: a parser that has seen 8 MiB of events holds next to nothing."""
-    chunk = (b": ping\n\nid: 1\nevent: e\nretry: 5\ndata: " + b"x" * 200 + b"\n\n") * 250
-    parser = Parser()
-    parser.feed(chunk)
-    with measured() as memory:
-        for _ in range(8 * MIB // len(chunk)):
-            parser.feed(chunk)
-    assert memory.left < 64 * KIB
 
 
 class measured:  # noqa: N801 - reads as a verb where it is used

@@ -2,35 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from resilient_sse._core.events import Gap
 from resilient_sse._core.recovery import OutageClock, Resumption
 from resilient_sse._core.states import Reason
 
-LOST = Gap(kind="unresumable", after_id="7")
-
-
 EMPTY, EVENT, NOT_ASKED = ("7", False), ("7", True), (None, False)
-
-
-@pytest.mark.parametrize(
-    "connections, gaps",
-    [
-        pytest.param([EMPTY, EMPTY, EVENT, EMPTY, EMPTY, EMPTY], [5], id="an-event-between"),
-        pytest.param([EMPTY, EMPTY, NOT_ASKED, EMPTY, EMPTY, EMPTY], [5], id="no-cursor-sent-between"),
-        pytest.param([("6", False), EMPTY, EMPTY, EMPTY], [3], id="another-cursor"),
-        pytest.param([EMPTY] * 6, [2], id="once"),
-        pytest.param([NOT_ASKED] * 5, [], id="nothing-to-miss"),
-    ],
-)
-def test_three_empty_connections_in_a_row(connections, gaps):
-    """They ask for one id, and the server has nothing behind it: one gap, at the third (section 3.10)."""
-    resumption, found = Resumption(), []
-    for at, (cursor, dispatched) in enumerate(connections):
-        assert resumption.opened(cursor, {}) is None
-        gap = resumption.ended(dispatched=dispatched, settled=False)
-        found += [at] if gap is not None else []
-        assert gap in (None, LOST)
-    assert found == gaps
 
 
 def test_a_connection_that_held_is_not_empty():

@@ -82,29 +82,12 @@ def test_without_rights_a_test_is_skipped_aloud(tmp_path):
     file.write_text(
         "from tests.netns.network import need_kernel\n\ndef test_it():\n    need_kernel()\n", "utf-8"
     )
-    rights = [
-        "setpriv",
-        "--bounding-set",
-        "-net_admin,-sys_admin",
-        "--inh-caps",
-        "-net_admin,-sys_admin",
-        "--",
-    ]
-    pytest_ = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "tests.conftest",
-        str(file),
-    ]
+    rights = "setpriv --bounding-set -net_admin,-sys_admin --inh-caps -net_admin,-sys_admin --".split()
+    asked = [sys.executable, *"-m pytest -q -p no:cacheprovider -p tests.conftest".split(), str(file)]
     for in_ci, said in (("", "SKIPPED 1, no network namespaces: `ip netns add"), ("true", "1 failed")):
         environment = {**os.environ, "CI": in_ci}
         done = subprocess.run(
-            [*rights, *pytest_], capture_output=True, text=True, check=False, cwd=ROOT, env=environment
+            [*rights, *asked], capture_output=True, text=True, check=False, cwd=ROOT, env=environment
         )
         assert said in done.stdout
         assert done.returncode == bool(in_ci)
