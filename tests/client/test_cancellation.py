@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import httpcore
 import httpx
 import pytest
 
@@ -26,6 +27,7 @@ from resilient_sse.testing import Refusal, Reply, Script, comment, event, pause,
 from tests.client.support import (
     STREAM_HEAD,
     Loopback,
+    LoopbackStream,
     Store,
     chunked,
     drain,
@@ -252,13 +254,41 @@ def test_a_cancelled_wait_for_a_slot_leaks_none(backend, cut, path, monkeypatch)
     assert not leaks
 
 
+class Ending(LoopbackStream):
+    """A connection that says one thing and then ends, and whose closing takes a while."""
+
+    how, _spoken = "reset", False
+
+    async def read(self, max_bytes, timeout=None):  # noqa: ASYNC109 - httpcore's
+        if self._incoming or not self._spoken:
+            self._spoken = True
+            return await super().read(max_bytes, timeout)
+        await anyio.sleep(1)
+        if self.how == "reset":
+            raise httpcore.ReadError("reset")
+        return b"0\r\n\r\n"
+
+    async def aclose(self):
+        await super().aclose()
+        for _ in range(3):
+            await anyio.lowlevel.checkpoint()
+
+
+class EndingNetwork(Loopback):
+    async def connect_tcp(self, *args: Any, **options: Any) -> LoopbackStream:
+        return Ending((await super().connect_tcp(*args, **options))._answer)
+
+
+ENDS = ("reset", "end")
 WAITED = 11.5
 
 
 async def cut_while_leaving(step: int, how: str) -> tuple[int, list[str]]:
     """Cancel the task that is leaving a connection at some step; return what the pool holds at the end."""
-    client, pool = pooled_client(Loopback(answer), slots=1)
-    stream = ResilientStream("http://host/stream", client=client, stall_timeout=10, connect_timeout=5)
+    Ending.how, ends = how, how in ENDS
+    client, pool = pooled_client((EndingNetwork if ends else Loopback)(answer), slots=1)
+    limits = {"backoff": Backoff(50, maximum=50)} if ends else {"stall_timeout": 10, "connect_timeout": 5}
+    stream = ResilientStream("http://host/stream", client=client, **limits)
     await anext(stream)
     steps = 0
 
@@ -280,15 +310,15 @@ async def cut_while_leaving(step: int, how: str) -> tuple[int, list[str]]:
     with suppress(asyncio.CancelledError, TimeoutError):
         await asyncio.wait_for(asyncio.create_task(leave()), WAITED + 0.5)
     await stream.aclose()
-    held = [repr(connection) for connection in pool.connections]
+    held = [text for text in map(repr, pool.connections) if not (ends and "IDLE" in text)]
     await client.aclose()
     return steps, held
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["aclose", "restart", "stall"])
+@pytest.mark.parametrize("how", ["aclose", "restart", "stall", *ENDS])
 def test_a_cancelled_closing_still_closes(how):
-    """A task that is cancelled while its stream leaves a connection leaves none behind (sections 3.4, 3.8)."""
+    """Cancelled while a connection is left or ends, nothing is left behind (3.4, 3.8, encode/httpcore#1093)."""
     total, held = run_in_virtual_time(cut_while_leaving, NEVER, how)
     assert held == []
     left = {}

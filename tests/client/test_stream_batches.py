@@ -8,7 +8,7 @@ import pytest
 from resilient_sse import Comment, ServerSentEvent
 from resilient_sse._core.session import Step
 from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
-from resilient_sse.testing import ReplayServer, event
+from resilient_sse.testing import event
 from tests.client.support import URL, drain, make, numbered, one_loop, read, take
 
 
@@ -78,27 +78,6 @@ async def test_activity_sees_every_comment_in_its_place(script):
 
 
 # --- Others get their turn
-
-
-async def test_others_get_their_turn_every_hundred_events(script):
-    """Events at hand are handed over without waiting, but no more than 100 at a time (3.8)."""
-    script.respond(at_once(*range(1, 2001))).hang()
-    turns = 0
-
-    async def other():
-        nonlocal turns
-        while True:
-            await anyio.lowlevel.checkpoint()
-            turns += 1
-
-    async with make(script) as stream, anyio.create_task_group() as tasks:
-        tasks.start_soon(other)
-        await anext(stream)
-        for _ in range(9):
-            before = turns
-            await take(stream, 200)
-            assert turns > before
-        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(
@@ -214,13 +193,3 @@ async def test_an_event_costs_few_calls_and_walks_few_files(script):
             sys.setprofile(None)
     assert sum(calls.values()) / 3000 <= 4
     assert len([path for path, count in calls.items() if count >= 300]) <= 6
-
-
-async def test_replays_in_pages_repeat_nothing(script):
-    """A server that overlaps over many reconnects, far beyond the window."""
-    history = [(number, f"data {number}") for number in range(1, 501)]
-    for _ in range(8):
-        script.play(ReplayServer(history, overlap=15, drop_after=90))
-    script.always(ReplayServer(history, overlap=15))
-    async with make(script, dedup_window=20, max_retries=None) as stream:
-        assert [int(item.id) for item in await take(stream, 500)] == [*range(1, 501)]

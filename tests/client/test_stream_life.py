@@ -42,19 +42,6 @@ async def test_texts_of_an_outage_that_ends(script, record):
     ]
 
 
-async def test_texts_of_giving_up(script, record):
-    """The last text asks for a refresh (R75)."""
-    script.refuse(times=3)
-    with pytest.raises(RetriesExhaustedError):
-        await drain(make(script, max_retries=2, on_state_change=record))
-    assert record.texts == [
-        "Reconnecting (attempt 1)...",
-        "Reconnecting (attempt 2)...",
-        "Failed to connect. Please refresh.",
-    ]
-    assert [change.delay for change in record.changes] == [1, 2, None]
-
-
 async def test_translated_texts(script, record):
     """Any text may be replaced; the others fall back (R76)."""
     script.respond(*numbered(1)).drop()
@@ -115,6 +102,7 @@ async def test_health(script):
         assert not stream.health().ok
         await take(stream, 2)
         health = stream.health()
+        assert (stream.stats.connections, stream.stats.reconnects, stream.stats.failed_attempts) == (2, 1, 1)
     assert [(found.state.value, found.attempt, found.last_error) for found in seen[:4]] == [
         ("connected", 0, None),
         ("reconnecting", 1, "ReadError"),

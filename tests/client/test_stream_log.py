@@ -202,20 +202,27 @@ async def test_a_post_that_ends_says_how_to_end_it(script):
         await drain(make(script, method="POST"))
 
 
+FAILED, FAILING = "Failed to connect. Please refresh.", "Connection keeps failing. Please refresh."
+
+
 @pytest.mark.parametrize(
-    "step", [Reply(), Reply(status=503), Refusal(), Reply(event("x", id="1")).drop()], ids=str
+    "step, text, why",
+    [
+        (Reply(), FAILING, "eof (the server has sent nothing)"),
+        (Reply(event("x", id="1")).drop(), FAILING, "reset"),
+        (Reply(status=503), FAILED, "503"),
+        (Refusal(), FAILED, "connect"),
+    ],
+    ids=str,
 )
 @one_loop
-async def test_no_backend_is_told_to_refresh(script, caplog, step, record):
+async def test_no_backend_is_told_to_refresh(script, caplog, step, text, why, record):  # noqa: PLR0917 - columns
     """What is logged or raised is for a program and its operators; only `message` is for people (kind 14)."""
     caplog.set_level(logging.DEBUG, "resilient_sse")
     script.always(step)
     with pytest.raises(RetriesExhaustedError) as caught:
         await drain(make(script, on_state_change=record, dedup="always"))
-    accepted = isinstance(step, Reply) and step.status == 200
-    assert (
-        record.texts[-1]
-        == f"{'Connection keeps failing' if accepted else 'Failed to connect'}. Please refresh."
-    )
+    assert record.texts[-1] == text
+    assert why in str(caught.value)
     assert "refresh" not in f"{caught.value} {caught.value.__cause__} {caplog.text}".lower()
     assert round(record.changes[-1].at) == 17

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from resilient_sse.testing import ReplayServer, event
-from tests.client.support import URL, make, numbered, one_loop, read, take
+from tests.client.support import URL, drain, make, numbered, one_loop, read, take
 
 IDS = [str(number) for number in range(50)]
 
@@ -33,54 +33,29 @@ async def test_ids_travel_as_utf_8(script, given):
     assert httpx.URL(script.requests[1].url).params["after"] == given
 
 
-async def test_no_id_is_sent_before_there_is_one(script):
-    """Events without ids give nothing to resume from (P7)."""
-    script.respond(event("a")).drop()
-    script.respond(event("b")).hang()
-    async with make(script, resume_param="after") as stream:
-        await take(stream, 2)
-        assert stream.last_event_id is None
-    assert script.requests[1].last_event_id is None
-    assert "after" not in script.requests[1].url
+POISON = [b" 2", b"2\x01", b"2\t", b"2\x7f", b"x" * 5000]
+POSITIONS = [
+    ([event("a")], None, 0),  # P7
+    ([*numbered(1), event("a", id="")], None, 0),  # P8, R175
+    ([b"id: 7\n\n"], "7", 0),  # P9
+    ([*numbered(1), event("x", id="2", event="noise")], "2", 0),  # P17
+    ([*numbered(1), b"id: 2\0\ndata: a\n\n"], "1", 0),  # P7, R175
+    *(([*numbered(1), b"id: " + poison + b"\ndata: a\n\n"], "1", 1) for poison in POISON),
+]
 
 
-async def test_an_empty_id_clears(script):
-    """After `id:` with nothing behind it no id is sent any more (P8, R175)."""
-    script.respond(*numbered(1), event("a", id="")).drop()
-    script.respond(event("b")).hang()
-    await read(script, 3)
-    assert script.requests[1].last_event_id is None
-
-
-@pytest.mark.parametrize("poison", [b" 2", b"2\x00", b"2\x01", b"2\t", b"2\x7f", b"x" * 5000], ids=range(6))
+@pytest.mark.parametrize("parts, position, unusable", POSITIONS, ids=range(len(POSITIONS)))
 @one_loop
-async def test_ids_that_no_header_can_carry(script, poison):
-    """Such an id is delivered, or ignored as the standard says; the last good one resumes (P7, R175)."""
-    script.respond(*numbered(1), b"id: " + poison + b"\ndata: a\n\n").drop()
-    script.respond(*numbered(3)).hang()
-    async with make(script) as stream:
-        assert len(await take(stream, 3)) == 3
-        assert stream.stats.unusable_ids == (0 if b"\0" in poison else 1)
-    assert script.requests[1].last_event_id == "1"
-
-
-async def test_a_block_with_nothing_but_an_id(script):
-    """It delivers nothing and moves the position (P9)."""
-    script.respond(b"id: 7\n\n").drop()
-    script.respond(event("a")).hang()
-    async with make(script) as stream:
-        assert (await anext(stream)).last_event_id == "7"
-    assert script.requests[1].last_event_id == "7"
-
-
-async def test_filtered_events_move_the_position(script):
-    """The last event seen resumes, not the last delivered (P17)."""
-    script.respond(*numbered(1), event("x", id="2", event="noise")).drop()
-    script.respond(*numbered(3)).hang()
-    async with make(script, events={"message"}) as stream:
-        assert [item.id for item in await take(stream, 2)] == ["1", "3"]
-        assert stream.stats.filtered == 1
-    assert script.requests[1].last_event_id == "2"
+async def test_ids_that_no_header_can_carry(script, parts, position, unusable):
+    """No id, an empty one, one alone, one of a filtered event; what cannot be sent leaves the last good one."""
+    script.respond(*parts).drop()
+    script.respond(event("end", event="end")).hang()
+    async with make(script, events={"message"}, until="end", resume_param="after") as stream:
+        seen = [item.data for item in await drain(stream)]
+        assert stream.stats.unusable_ids == unusable
+    assert seen[-1] == "end"
+    assert script.requests[1].last_event_id == position
+    assert httpx.URL(script.requests[1].url).params.get("after") == position
 
 
 async def test_overlap_thrice(script):

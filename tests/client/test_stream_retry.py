@@ -471,18 +471,6 @@ async def test_functions_are_asked_at_each_attempt(script):
     assert [request.content for request in script.requests] == [b"try 3", b"try 6", b"try 9"]
 
 
-async def test_what_the_caller_passes_is_left_alone(script):
-    """The caller's own objects are read and never written (section 3.1)."""
-    headers, params, json = {"X-Own": "1"}, {"q": ["a", "b"]}, {"deep": [1]}
-    script.refuse()
-    script.respond(*numbered(1)).drop()
-    script.respond(*numbered(2)).hang()
-    await read(script, 2, method="POST", headers=headers, params=params, json=json)
-    assert (headers, params, json) == ({"X-Own": "1"}, {"q": ["a", "b"]}, {"deep": [1]})
-    assert script.requests[-1].content == b'{"deep":[1]}'
-    assert script.requests[-1].headers["content-type"] == "application/json"
-
-
 async def test_our_own_headers(script):
     """What the standard asks for is sent, each once; there is no id before the first event (section 3.1, R148)."""
     script.respond(*numbered(1)).hang()
@@ -658,14 +646,6 @@ async def test_an_error_in_the_stream_is_a_failed_attempt(script, named, record)
         "the server has sent an error: an event of type 'error'"
     ] * 2
     assert (stream.stats.received, stream.stats.server_errors) == (2, 2)
-
-
-async def test_an_error_in_the_stream_that_never_passes(script):
-    """It uses the budget; the same words under the same id are no repetition of an event (P56)."""
-    script.always(Reply(event("busy", event="error", id="7")))
-    error = await gives_up(make(script, error_events=["error"], dedup="always"), RetriesExhaustedError)
-    assert gaps(script) == [1, 2, 4, 5, 5]
-    assert isinstance(error.__cause__, StreamError)
 
 
 async def test_an_error_in_the_stream_that_retrying_cannot_mend(script):

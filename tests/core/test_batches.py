@@ -4,7 +4,7 @@ import pytest
 
 from resilient_sse._core.batches import Batches
 from resilient_sse._core.options import StreamOptions
-from resilient_sse._core.parser import Columns, Parser
+from resilient_sse._core.parser import Parser
 from resilient_sse._core.stats import StreamStats
 
 
@@ -37,17 +37,3 @@ def test_a_read_tells_whether_it_brought_an_event(count, last):
         False,
         True,
     ]
-
-
-def test_forms():
-    """Long runs of one shape come as columns, others as rows."""
-    parser = Parser()
-    parser.feed_fast(b"\n")
-    (columns,) = parser.feed_fast(events(1, 100))
-    assert isinstance(columns, Columns)
-    assert columns.rows() == [("", str(n), "", "", "text", "", "") for n in range(1, 101)]
-    (columns,) = parser.feed_fast(b"event: a\ndata: text\n\n" * 100)
-    assert isinstance(columns, Columns)
-    assert columns.rows() == [("", "", "a", "", "text", "", "")] * 100
-    (rows,) = parser.feed_fast(events(1, 2))
-    assert isinstance(rows, list)

@@ -42,12 +42,6 @@ def test_positions_that_were_once_no_numbers_are_not_compared():
     assert made.falls_back("69") is None
 
 
-def test_a_position_that_was_there_with_another_event():
-    """P61: the same position for several events is none that falls back; one of long ago is."""
-    assert reader("b").falls_back("a", conflicts=True) == "b"
-    assert reader("b").falls_back("b", conflicts=True) is None
-
-
 def test_no_more_is_remembered_than_the_window():
     """What lies further back comes again, but nothing is dropped for a wrong reason."""
     made = reader("1")

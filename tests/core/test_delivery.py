@@ -50,9 +50,6 @@ def ids(items: list) -> list:
     return [item.id if isinstance(item, ServerSentEvent) else item for item in items]
 
 
-# What is delivered
-
-
 # What was seen before, and which id is in force
 
 
@@ -111,14 +108,6 @@ def test_filters(options, told, figures):
     assert ids(given(source, block("1"), HEARTBEAT, block("2", "", "add"), HEARTBEAT)) == told
     stats = source._stats
     assert (stats.delivered, stats.heartbeats, stats.filtered) == figures
-
-
-def test_filtered_events_are_remembered():
-    """A filtered event that is replayed is a duplicate, not filtered twice, and the filter is not asked (P17)."""
-    asked = []
-    source = delivery(events=lambda event: asked.append(event.id))
-    given(source, block("1"), block("1"), HEARTBEAT, block("3", None))
-    assert (source._stats.filtered, source._stats.duplicates, asked) == (1, 1, ["1"])
 
 
 class Moody:

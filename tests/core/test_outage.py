@@ -8,33 +8,17 @@ from resilient_sse._core.backoff import Backoff
 from resilient_sse._core.errors import (
     BadContentTypeError,
     BadStatusError,
-    CheckpointError,
     ConnectionLostError,
     HandshakeError,
     LimitExceededError,
-    NotResumableError,
 )
 from resilient_sse._core.options import StreamOptions
-from resilient_sse._core.outage import Decision, Outage, default_verdict, reason_of, retry_after_seconds
+from resilient_sse._core.outage import Decision, Outage, reason_of, retry_after_seconds
 from resilient_sse._core.states import Reason, Verdict
 
 NOW = datetime(2024, 10, 21, 7, 28, tzinfo=UTC)
 
 # The table
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        pytest.param(HandshakeError("illegal header"), id="request-that-cannot-be-sent"),
-        pytest.param(LimitExceededError(1), id="limit"),
-        pytest.param(NotResumableError("spent"), id="not-resumable"),
-        pytest.param(CheckpointError("locked", key="k"), id="checkpoint"),
-    ],
-)
-def test_what_no_retry_mends(error):
-    """A protocol error of our own and a passed limit raise at once (P5)."""
-    assert default_verdict(error, proven=True, fresh_credentials=True) is Verdict.RAISE
 
 
 # Reasons

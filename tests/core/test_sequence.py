@@ -4,12 +4,11 @@ import re
 
 import pytest
 
-from resilient_sse._core.dedup import Sighting
 from resilient_sse._core.delivery import Delivery
 from resilient_sse._core.events import Gap, ServerSentEvent
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.parser import Block
-from resilient_sse._core.sequence import Numbers, State, integers
+from resilient_sse._core.sequence import State, integers
 from resilient_sse._core.stats import StreamStats
 
 
@@ -38,39 +37,6 @@ def test_ids_that_are_no_integers(event_id):
     """What int() would generously accept is no number here, and neither is one of absurd length (X14)."""
     with pytest.raises(ValueError, match="not an integer id"):
         integers(event_id)
-
-
-# What is known of numbers that were passed
-
-
-def contiguous(*numbers: int, window: int = 100) -> Numbers:
-    """Make a sequence that has seen *numbers*."""
-    sequence = Numbers(integers, window)
-    for number in numbers:
-        sequence.advance(number, str(number), ("m", f"of {number}"))
-    return sequence
-
-
-@pytest.mark.parametrize("window", [1, 5])
-def test_the_beginning_is_known_for_good(window):
-    """16 events of it tell a replay of all there is from a new numbering, however long the stream is (3.2)."""
-    sequence = contiguous(*range(3, 1000), window=window)
-    at_beginning = [
-        n for n in range(1000) if sequence.look_at_beginning(n, "m", f"of {n}") is Sighting.DUPLICATE
-    ]
-    assert at_beginning == list(range(3, 19))
-    assert sequence.look_at_beginning(3, "m", "other") is Sighting.CONFLICT
-    assert sequence.look(3, "m", "of 3") is Sighting.NEW
-    assert sequence.restarted().look_at_beginning(3, "m", "of 3") is Sighting.NEW
-
-
-def test_a_beginning_of_events_that_are_alike_proves_nothing():
-    """A new numbering would have the same."""
-    sequence = Numbers(integers, 5)
-    for number in range(100):
-        sequence.advance(number, str(number), ("m", str(number % 8)))
-    assert sequence.look_at_beginning(1, "m", "1") is Sighting.NEW
-    assert sequence.look_at_beginning(1, "m", "2") is Sighting.CONFLICT
 
 
 # A stream of numbers, played
@@ -196,14 +162,6 @@ def test_new_numberings(script, told):
     assert stats.lost == sum(int(b) - int(a) - 1 for a, b in re.findall(r"\((\d+)-(\d+)\)", got))
 
 
-@pytest.mark.parametrize("first", [1, 100], ids=["late", "older"])
-def test_a_long_replay_is_not_kept(first):
-    """What is kept apart is bounded by the window, and all of it counts as repeated when it shows to be (X17)."""
-    got, stats = play(f"{first} 100 | 100 | 2..100 101", dedup_window=10)
-    assert got.endswith("101")
-    assert stats.duplicates == {1: 100, 100: 101}[first]
-
-
 @pytest.mark.parametrize("last", [99, 100], ids=["ends", "goes-on"])
 def test_a_long_new_numbering_is_asked_for_again(last):
     """Of what was kept apart only the beginning is there; the rest is no loss, but a hole that is healed (P23)."""
@@ -248,29 +206,3 @@ def test_the_end_of_a_numbered_stream(script, told):
     """The event that `until` matches stands in its place: nothing comes behind it, all that was before it (R8)."""
     until = lambda event: "done" in event.data or event.id == "done"  # noqa: E731
     assert play(script, until=until)[0] == told
-
-
-def test_a_held_event_tells_the_connection_it_came_over():
-    """What was held back came over the old connection, and says so."""
-    source = Delivery(StreamOptions(sequence=integers), StreamStats())
-    for connection, numbers in ((1, "13"), (2, "4")):
-        source.connected(connection, resumed=True)
-        for number in numbers:
-            source.put(Block("", "x", number))
-        events = [item for item in iter(source.take, None) if isinstance(item, ServerSentEvent)]
-    assert [(event.id, event.connection) for event in events] == [("3", 1), ("4", 2)]
-
-
-def test_gaps_by_another_numbering():
-    """Any function of the id serves, is asked once for each block, and ids in a gap are those of the wire."""
-    asked = []
-
-    def number(event_id: str) -> int:
-        asked.append(event_id)
-        return int(event_id.rpartition("-")[2])
-
-    got, _ = play("=a-1 =a-4 | =b-4", sequence=number)
-    assert got.startswith("a-1 (a-1-a-4)")
-    asked.clear()
-    play("=1 =2 =2 =1 =3", sequence=number)
-    assert asked == ["1", "2", "2", "1", "3"]

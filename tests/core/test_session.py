@@ -9,7 +9,6 @@ from resilient_sse._core.errors import (
     BadContentTypeError,
     BadStatusError,
     ConnectionLostError,
-    LimitExceededError,
     NotResumableError,
 )
 from resilient_sse._core.events import Gap, ServerSentEvent
@@ -236,48 +235,6 @@ def test_errors_are_counted_by_category():
     assert (stats.connection_errors, stats.server_errors, stats.retries_exhausted) == (1, 1, 1)
 
 
-# Silence
-
-
-def test_silence_before_an_answer():
-    """It is told of like any other, and what is behind it is not called up, or lost (section 3.3)."""
-    stream = up().loses()
-    stream.session.attempting(stream.now)
-    stream.falls_silent()
-    waiting = stream.session.untold[-1]
-    assert (waiting.was_up, waiting.is_up, waiting.attempted_at) == (False, False, None)
-    assert waiting.message == "Waiting for server response... (retry 1/5)"
-    assert not stream.session.health(stream.now).ok
-    stream.session.refused(ConnectionLostError(Reason.CONNECT), now=stream.now, wall=WALL)
-    failed = stream.session.untold[-1]
-    assert (failed.was_up, failed.attempted_at) == (False, stream.now)
-    assert failed.message == "Reconnecting (attempt 2)..."
-    stream.session.attempting(stream.now)
-    stream.falls_silent()
-    stream.session.opened(200, {}, cursor=None, now=stream.now)
-    opened = stream.session.untold[-1]
-    assert (opened.was_up, opened.is_up) == (False, True)
-    assert opened.message == "Connection restored - resuming stream..."
-
-
-# Answers
-
-
-def test_a_classifier_that_raises_holds_nothing_back():
-    """What waited for a replay is delivered, with the hole reported, when the reconnect cannot be decided on."""
-
-    def broken(error):
-        raise ZeroDivisionError
-
-    stream = up(sequence=integers, classify=broken).sends("id: 3\ndata: three\n\n")
-    assert stream.events() == []
-    stream.loses(Reason.GAP)
-    assert [getattr(item, "data", item) for item in stream.taken()] == [
-        Gap(kind="hole", after_id="1", before_id="3", missing=1),
-        "three",
-    ]
-
-
 # Numbered streams
 
 
@@ -291,46 +248,14 @@ def test_a_pace_behind_a_hole_counts_at_once():
 # Requests that must not be sent twice
 
 
-def post(**options) -> Stream:
-    """Make a stream whose method is not safe."""
-    return Stream(repeatable=False, **options)
-
-
 @pytest.mark.parametrize("at_once", [True, False], ids=["restart", "cancelled-read"])
 def test_an_unsafe_request_is_not_sent_again_by_an_interruption_either(at_once):
     """`restart()` and a cancelled read would repeat the request's effect just as well (P12)."""
-    stream = post().opens().sends("data: a\n\n")
+    stream = Stream(repeatable=False).opens().sends("data: a\n\n")
     stream.taken()
     stream.restarts(at_once=at_once)
     assert stream.state is ERROR
     assert isinstance(stream.session.error, NotResumableError)
-
-
-# Too much
-
-
-def test_overflow_in_the_middle_of_a_large_read():
-    """What is left of the read is not judged any more (P13)."""
-    stream = Stream(max_event_bytes=20).opens().sends("data: one\n\ndata: " + "x" * 200_000)
-    parts = 0
-    while stream.session.next_step() is Step.GO_ON:
-        stream.session.go_on(stream.now)
-        parts += 1
-    assert parts == 1
-    assert isinstance(stream.session.next_step(), LimitExceededError)
-
-
-# Error, then again
-
-
-def test_an_error_that_was_not_raised_yet_keeps_its_outage():
-    """Taking what is queued before the error does not start a new outage."""
-    stream = up(max_retries=0).loses()
-    stream.again()
-    assert stream.session.outage.began_at is not None
-    stream.raises()
-    stream.again()
-    assert stream.session.outage.began_at is None
 
 
 # Figures
@@ -344,20 +269,6 @@ def test_bytes_are_counted_as_they_came():
     stream.session.receive(b"", raw_size=0, waited=0.0, now=103.0)
     assert stream.stats.bytes_received == 42
     assert stream.stats.last_byte_at == 102.0
-
-
-def test_times():
-    """When it began, connected, heard and delivered (R98, R101)."""
-    stream = Stream().passes(1).again().passes(1).opens().passes(1).sends("data: a\n\n").passes(1)
-    figures = stream.stats
-    assert (figures.last_event_at, figures.time_to_first_event) == (None, None)
-    stream.taken()
-    assert (figures.started_at, figures.connected_at) == (100.0, 102.0)
-    assert (figures.last_byte_at, figures.last_event_at) == (103.0, 104.0)
-    assert figures.time_to_first_event == 4.0
-    stream.passes(5).sends("data: b\n\n")
-    stream.taken()
-    assert (figures.last_event_at, figures.time_to_first_event) == (109.0, 4.0)
 
 
 def test_the_time_of_a_recovery():
