@@ -131,7 +131,10 @@ async def test_a_thousand_streams_leave_a_server_alone_that_is_down(caplog):
 
 
 FAILURES = {
-    **{str(status): lambda script, status=status: script.reject(status) for status in (500, 503, 429, 408)},
+    **{
+        str(status): lambda script, status=status: script.reject(status)
+        for status in (500, 503, 600, 429, 408)
+    },
     "refused": lambda script: script.refuse(),
     "connect-timeout": lambda script: script.stall_connect(),
     "accepted-and-reset": lambda script: script.respond().drop(),

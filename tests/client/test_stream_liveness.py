@@ -13,6 +13,7 @@ from resilient_sse import (
     Reason,
     ResilientStream,
     RetriesExhaustedError,
+    StreamState,
 )
 from resilient_sse.testing import Script, comment, event, pause, sliced
 from tests.client.support import drain, make, numbered, read, take
@@ -170,18 +171,24 @@ async def test_the_notice_before_the_headers_takes_no_time_of_theirs(script):
 
 
 async def test_headers_that_come_behind_the_notice(script, record):
-    """The answer counts, and is kept while a callback of the notice runs (section 3.3)."""
-    script.respond(*numbered(1), after=26).hang()
+    """The answer counts, and is kept while a callback of the notice runs; texts tell a return (section 3.3)."""
+    script.respond(*numbered(1), after=26).drop()
+    script.respond(*numbered(2), after=26).hang()
 
     async def slow(change):
-        await anyio.sleep(5)
+        if change.new is StreamState.WAITING:
+            await anyio.sleep(5)
 
     async with make(script, on_state_change=record) as stream:
         stream.on_state_change(slow)
-        await anext(stream)
-        assert len(script.requests) == 1
-    assert record.timetable[:2] == [(25, "waiting", "stall"), (30, "connected", "opened")]
-    assert record.texts[1] == "Connected"
+        await take(stream, 2)
+        assert len(script.requests) == 2
+        assert record.times == [25, 30, 30, 56, 61]
+        assert [record.texts[1], *record.texts[3:]] == [
+            "Connected",
+            "Waiting for server response... (retry 1/5)",
+            "Connection restored - resuming stream...",
+        ]
 
 
 async def test_connecting_is_bounded(script, record):

@@ -30,7 +30,7 @@ NOW = datetime(2024, 10, 21, 7, 28, tzinfo=UTC)
         pytest.param(BadStatusError(status=204, headers={}), Reason.STATUS, id="204"),
         pytest.param(BadStatusError(status=499, headers={}), Reason.STATUS, id="499"),
         pytest.param(BadStatusError(status=500, headers={}), Reason.SERVER, id="500"),
-        pytest.param(BadStatusError(status=599, headers={}), Reason.SERVER, id="599"),
+        pytest.param(BadStatusError(status=600, headers={}), Reason.SERVER, id="600"),
         pytest.param(BadContentTypeError("", status=200, headers={}), Reason.CONTENT_TYPE, id="content-type"),
         pytest.param(HandshakeError("illegal"), Reason.PROTOCOL, id="handshake"),
         pytest.param(LimitExceededError(1), Reason.PROTOCOL, id="limit"),
