@@ -252,14 +252,6 @@ async def test_statuses_that_stay(script, status):
     assert script.live == 0
 
 
-async def test_an_error_body_that_does_not_end_is_read_for_two_seconds(script, record):
-    """Who answers with an error and keeps talking is not listened to (section 3.10)."""
-    script.respond(b"so", pause(1), b"rry", pause(5), b"!", status=400, content_type="text/plain").hang()
-    error = await gives_up(make(script, on_state_change=record), BadStatusError)
-    assert error.body_excerpt == "sorry"
-    assert record.changes[-1].at == 2
-
-
 async def test_204_completes(script, record):
     """The standard's way to tell a client to stop reconnecting (P5, P19)."""
     script.respond(*numbered(1)).drop()
