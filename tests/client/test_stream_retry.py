@@ -12,12 +12,10 @@ import pytest
 
 from resilient_sse import (
     Backoff,
-    BadContentTypeError,
     BadStatusError,
     ConnectionLostError,
     HandshakeError,
     NotResumableError,
-    Reason,
     ResilientSSEError,
     ResilientStream,
     RetriesExhaustedError,
@@ -252,28 +250,6 @@ async def test_statuses_that_stay(script, status):
     assert script.live == 0
 
 
-async def test_204_completes(script, record):
-    """The standard's way to tell a client to stop reconnecting (P5, P19)."""
-    script.respond(*numbered(1)).drop()
-    script.reject(204)
-    script.expect_no_more()
-    stream = make(script, on_state_change=record)
-    assert [item.id for item in await drain(stream)] == ["1"]
-    last = record.changes[-1]
-    assert (last.new, last.reason, last.message) == (StreamState.CLOSED, Reason.COMPLETE, "Response complete")
-
-
-@pytest.mark.parametrize("content_type", ["text/html", None])
-@one_loop
-async def test_another_media_type_is_no_stream(script, content_type, record):
-    """A 200 of another type is raised, with the start of what it says (P5)."""
-    script.respond(b"<html>Log in</html>", content_type=content_type)
-    script.expect_no_more()
-    error = await gives_up(make(script, on_state_change=record), BadContentTypeError)
-    assert (error.content_type, error.body_excerpt) == (content_type or "", "<html>Log in</html>")
-    assert record.timetable == [(0, "error", "content_type")]
-
-
 @pytest.mark.parametrize("answer", [{"status": 404}, {"content_type": "text/html", "after": 1}])
 async def test_a_redirect_is_named_in_the_error(script, answer):
     """Who is led to a login page is told where, without the query that may hold a secret (P46)."""
@@ -294,14 +270,6 @@ async def test_a_page_of_maintenance_passes(script):
     script.respond(*numbered(2)).hang()
     await read(script, 2)
     assert gaps(script) == [1, 2, 0, 4, 5]
-
-
-async def test_a_refusal_that_says_when_is_heeded(script):
-    """Limits of requests are told by a 403 or 413 with `Retry-After`, which is waited for (P46, P6)."""
-    script.reject(403, headers={"Retry-After": "30"})
-    script.reject(413, headers={"Retry-After": "nonsense"})
-    error = await gives_up(make(script), BadStatusError)
-    assert (error.status, gaps(script)) == (413, [30])
 
 
 # --- Classify
@@ -722,32 +690,6 @@ async def test_restarting_from_another_thread_says_how(script):
 
 
 # --- Functions that fail, bodies and causes
-
-
-class FailsOnce:
-    """A function of the caller's that raises the first time."""
-
-    def __init__(self, answer):
-        self._answer = answer
-        self._raised = False
-
-    def __call__(self, *_arguments):
-        if not self._raised:
-            self._raised = True
-            raise ZeroDivisionError
-        return self._answer
-
-
-@pytest.mark.parametrize("name, answer", [("classify", None), ("backoff", [1.0])])
-async def test_a_function_that_fails_leaves_a_stream_that_can_go_on(script, name, answer):
-    """What `classify` or a series of delays raises comes out, and iterating again reconnects (section 3.4)."""
-    script.respond(*numbered(1)).drop()
-    script.respond(*numbered(2)).hang()
-    async with make(script, **{name: FailsOnce(answer)}) as stream:
-        assert (await anext(stream)).id == "1"
-        with pytest.raises(ZeroDivisionError):
-            await anext(stream)
-        assert (await anext(stream)).id == "2"
 
 
 async def test_a_spent_body_is_not_sent_again_to_a_redirect(script):

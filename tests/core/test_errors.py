@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import pickle
-import textwrap
 
 import pytest
 
@@ -42,35 +40,6 @@ SAMPLES = [
     NotResumableError("the body is spent"),
     CheckpointError("locked", key="orders"),
 ]
-
-
-def tree_in_words(docstring: str) -> dict[str, str]:
-    """Read the drawing in *docstring*: each name with that of its parent, judged by indentation."""
-    drawing = docstring.partition("```text\n")[2].partition("```")[0]
-    parents: dict[str, str] = {}
-    path: list[tuple[int, str]] = []
-    for line in textwrap.dedent(drawing).splitlines():
-        name = line.strip("│├└─ ").split()[0]
-        depth = line.index(name)
-        path = [(above, parent) for above, parent in path if above < depth]
-        if path:
-            parents[name] = path[-1][1]
-        path.append((depth, name))
-    return parents
-
-
-def tree_in_code() -> dict[str, str]:
-    """Read the same from the classes."""
-    classes = [
-        kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, BaseException)
-    ]
-    return {kind.__name__: kind.__base__.__name__ for kind in classes if kind is not ResilientSSEError}
-
-
-def test_the_tree_is_the_one_that_is_drawn():
-    """The drawing in the module's docstring shows every class below its parent, the relay's too, and no other."""
-    assert tree_in_words(errors.__doc__) == {**tree_in_code(), "RelayError": "ResilientSSEError"}
-    assert len(tree_in_code()) == 10
 
 
 def pickled(error: Exception) -> Exception:

@@ -7,7 +7,7 @@ import pytest
 
 import resilient_sse
 from resilient_sse._core.backoff import Backoff
-from resilient_sse._core.options import CONSERVATIVE, StreamOptions
+from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.states import Verdict
 
 NAN, INF = math.nan, math.inf
@@ -28,42 +28,6 @@ def test_the_options_are_the_arguments_of_the_stream():
     names = list(inspect.signature(StreamOptions).parameters)
     assert {name: getattr(options, name) for name in names} == {name: defaults[name] for name in names}
     assert [name for name in signature if name in names] == names[: -len(FACTS)]
-
-
-def test_defaults():
-    """
-    The defaults that were asked for.
-
-    Connect within 10 s, notice at 25 s, stall at 30 s, on any byte (R20, R30, R154, X2).
-    Five retries, 1 s doubled up to 5 s, a tenth of jitter, server wishes up to 60 s (R83, R147, P6, X19).
-    Duplicates within 1,000 events are dropped, heartbeats too, and an end is a disconnect (X13, X17).
-    """
-    options = StreamOptions()
-    assert (options.connect_timeout, options.stall_timeout, options.event_timeout) == (10.0, 30.0, None)
-    assert options.notice == pytest.approx(25.0)
-    assert options.stall_on == "bytes"
-    assert (options.max_retries, options.max_server_delay, options.classify) == (5, 60.0, None)
-    assert options.backoff == Backoff(initial=1.0, factor=2.0, maximum=5.0, jitter=0.1)
-    assert (options.dedup, options.dedup_window, options.sequence) == ("auto", 1000, None)
-    assert (options.last_event_id, options.events, options.until) == (None, None, None)
-    assert options.heartbeats == {"heartbeat"}
-    assert (options.on_eof, options.max_event_bytes, options.messages) == (
-        "reconnect",
-        16 * 1024 * 1024,
-        None,
-    )
-    assert (options.repeatable, options.replayable_body, options.fresh_credentials) == (True, True, False)
-
-
-# The notice and the stall
-
-
-def test_the_conservative_preset():
-    """For servers without heartbeats: the notice as usual, at 25 s, and the stall at 35 s (R29, X2)."""
-    assert CONSERVATIVE == {"stall_timeout": 35.0, "waiting_after": 25.0}
-    options = StreamOptions(**CONSERVATIVE)
-    assert (options.notice, options.stall_timeout) == (25.0, 35.0)
-    assert resilient_sse.CONSERVATIVE is CONSERVATIVE
 
 
 # What is refused, by name
