@@ -19,12 +19,11 @@ from resilient_sse import (
     ResilientStream,
     Resume,
     RetriesExhaustedError,
-    integers,
     sync,
 )
 from resilient_sse._client import breaker as shell
 from resilient_sse.testing import Script, comment, event, pause, run_in_virtual_time
-from tests.client.support import URL, Record, make, numbered, one_loop, take
+from tests.client.support import URL, Record, make, one_loop
 
 CLOSED, OPEN, HALF_OPEN = CircuitState
 ORIGIN = "https://host:443"
@@ -213,17 +212,6 @@ async def test_origins_are_judged_apart(script, breaker):
     }
 
 
-@one_loop
-async def test_a_hole_that_is_asked_for_again_does_not_count(script):
-    """The program wants another connection, and nothing is wrong with the server."""
-    breaker = CircuitBreaker(failures=1)
-    script.respond(*numbered(2, 3)).hang()
-    script.respond(*numbered(1, 2, 3)).hang()
-    async with make(script, breaker=breaker, sequence=integers, last_event_id="0") as stream:
-        assert [event.id for event in await take(stream, 3)] == ["1", "2", "3"]
-    assert breaker.states == {ORIGIN: CLOSED}
-
-
 # --- Waiting
 
 
@@ -253,35 +241,6 @@ async def test_retry_after_keeps_its_meaning(script, breaker):
         await anext(stream)
     first, second, third = (request.at for request in script.requests)
     assert (second - first, third - second) == (59, 59)
-
-
-async def test_a_wait_ends_when_the_stream_is_closed(script, breaker):
-    """Closing interrupts it as it does any pause, and the place of a probe stays free."""
-    await shut(script, breaker)
-    stream = make(script, breaker=breaker)
-    async with anyio.create_task_group() as group:
-
-        @group.start_soon
-        async def _():
-            await anyio.sleep(5)
-            await stream.aclose()
-
-        with anyio.fail_after(5.5):
-            assert [_ async for _ in stream] == []
-
-
-async def test_a_wait_can_be_cancelled_and_goes_on(script, breaker):
-    """Short waits add up to the long one, on the same stream."""
-    await shut(script, breaker)
-    script.respond(event("a")).hang()
-    began = anyio.current_time()
-    async with make(script, breaker=breaker) as stream:
-        got = None
-        while got is None:
-            with anyio.move_on_after(4):
-                got = await anext(stream)
-    assert 29 < anyio.current_time() - began < 34
-    assert len(script.requests) == 3
 
 
 async def test_restart_ends_a_wait(script, breaker):

@@ -15,7 +15,6 @@ import pytest
 
 from resilient_sse import (
     Backoff,
-    ConnectionLostError,
     Gap,
     ResilientSSEError,
     ResilientStream,
@@ -408,20 +407,6 @@ async def test_a_callback_that_awaits_something_cancelled_is_just_a_failing_call
 # --- Counting program cuts
 
 
-async def test_a_restart_is_no_failed_attempt(script):
-    """`RetriesExhaustedError.attempts` counts requests that failed, not the restart before them (section 3.10)."""
-    script.respond(*numbered(1)).hang()
-    script.refuse(times=3)
-    script.expect_no_more()
-    stream = make(script, max_retries=2)
-    await anext(stream)
-    stream.restart()
-    with pytest.raises(ResilientSSEError) as caught:
-        await anext(stream)
-    assert (caught.value.attempts, len(script.requests)) == (3, 4)
-    assert isinstance(caught.value.__cause__, ConnectionLostError)
-
-
 async def test_a_gap_whose_callback_was_cancelled_is_still_handed_over(script):
     """`activity()` loses nothing to a read that is cancelled while a callback is being waited for (3.5)."""
     script.respond(b"".join(numbered(1, 3))).hang()
@@ -442,45 +427,6 @@ async def test_a_gap_whose_callback_was_cancelled_is_still_handed_over(script):
     assert (first.id, second.id) == ("1", "3")
     assert told == [gap] == [Gap(kind="hole", after_id="1", before_id="3", missing=1)]
     assert stream.stats.gaps == 1
-
-
-def test_a_wait_is_not_measured_on_two_clocks():
-    """A stream left while it waits for its next attempt, and asked in another event loop, waits no longer."""
-    script = Script()
-    script.refuse()
-    script.respond(*numbered(1)).hang()
-    stream = make(script, backoff=Backoff(initial=5, jitter=0))
-
-    async def begin() -> None:
-        await anyio.sleep(10_000)
-        with anyio.move_on_after(1):
-            await anext(stream)
-
-    async def go_on() -> float:
-        await anext(stream)
-        await stream.aclose()
-        return anyio.current_time()
-
-    run_in_virtual_time(begin)
-    assert run_in_virtual_time(go_on) <= 5
-
-
-async def test_whoever_closes_comes_back_to_a_closed_connection(script, record):
-    """Two tasks close one stream, whose connection takes a second to close: both wait for it (P15)."""
-    script.respond(*numbered(1), close_takes=1).hang()
-    stream = make(script, on_state_change=record)
-    await anext(stream)
-    live = []
-
-    async def close() -> None:
-        await stream.aclose()
-        live.append((script.live, stream.state))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(close)
-        group.start_soon(close)
-    assert live == [(0, StreamState.CLOSED)] * 2
-    assert record.path.count("closed") == 1
 
 
 def test_a_goodbye_whose_task_is_cancelled_reaches_everybody(record):

@@ -328,42 +328,6 @@ async def test_a_program_that_dies_at_any_event(dialect):
         assert server.anew <= 1
 
 
-async def test_a_stored_position_without_an_address(script):
-    """P57: the `Location` is known to the process that got it; another one says so, and sends no second POST."""
-    server, store = with_location(), MemoryCheckpoint()
-    script.always(server)
-    async with make(script, server.url, checkpoint=store, **server.arguments()) as stream:
-        await take(stream, 2)
-    async with make(script, server.url, checkpoint=store, **server.arguments()) as stream:
-        with pytest.raises(NotResumableError):
-            await anext(stream)
-    assert server.anew == 1
-
-
-@pytest.mark.parametrize(
-    "before, after",
-    [
-        pytest.param(["7", "8"], "3", id="a-number"),
-        pytest.param(["run/7", "run/10"], "run/9", id="a-number-at-the-end"),
-        pytest.param(["b", "a", "c"], "b", id="one-that-was-there"),
-    ],
-)
-@pytest.mark.parametrize("over", ["one connection", "two connections"])
-async def test_a_position_that_falls_back_is_told_once(script, before, after, over):
-    """P57, P61: a position that lies before the last one is one `Gap`, and the stream goes on from there."""
-    gaps: list[Gap] = []
-    last = [event("other", id=after), event("more", id=after)]
-    if over == "one connection":
-        script.respond(*(event("x", id=each) for each in before), *last).hang()
-    else:
-        script.respond(*(event("x", id=each) for each in before)).drop()
-        script.respond(*last).hang()
-    async with make(script, cursor=lambda item: item.id, on_gap=gaps.append) as stream:
-        await take(stream, len(before) + 2)
-        assert stream.last_event_id == after
-    assert gaps == [Gap(kind="reset", after_id=before[-1], before_id=after)]
-
-
 async def test_a_replay_from_before_the_position_is_dropped(script):
     """P57: a server that overlaps repeats nothing and moves no position back, heartbeats included (R63)."""
     words = [event(str(number)) for number in range(5)]
@@ -520,11 +484,7 @@ def test_wrong_functions_are_named(name, function):
     """P53: what cannot be called is refused at construction."""
     with pytest.raises(TypeError, match=name):
         make(Script(), **{name: function})
-
-
-def test_resume_and_resume_param_exclude_each_other():
-    """P53: two ways to say the same are a mistake."""
-    with pytest.raises(TypeError, match="resume_param"):
+    with pytest.raises(TypeError, match="resume_param"):  # two ways to say the same are a mistake
         make(Script(), resume_param="since", **resume.query("since"))
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from resilient_sse import Comment, ServerSentEvent
 from resilient_sse._core.session import Step
-from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
+from resilient_sse.checkpoints import Checkpoint
 from resilient_sse.testing import event
-from tests.client.support import URL, drain, make, numbered, one_loop, read, take
+from tests.client.support import drain, make, numbered, one_loop, read, take
 
 
 def at_once(*ids):
@@ -30,18 +30,6 @@ async def test_figures_agree_at_every_event(script, lane):
             figures = stream.stats
             assert figures.delivered == figures.received == count
             assert stream.last_event_id == item.id == str(count)
-
-
-async def test_the_received_position_resumes_and_the_processed_one_is_saved(script):
-    """Two cursors stay two: a crash in the handler repeats its event, a dropped connection repeats none (3.5)."""
-    script.respond(at_once(1, 2, 3)).drop()
-    script.respond(*numbered(4)).hang()
-    store = MemoryCheckpoint()
-    async with make(script, checkpoint=store) as stream:
-        await take(stream, 2)
-        assert (await store.load(URL)).last_event_id == "1"
-        await take(stream, 2)
-    assert script.requests[1].last_event_id == "3"
 
 
 async def test_a_run_of_any_events_in_one_read(script):

@@ -3,7 +3,6 @@
 import functools
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from resilient_sse import (
@@ -308,28 +307,6 @@ async def test_a_callback_may_restart_the_stream(script, who, record):
         (0, "reconnecting", "restart"),
         (0, "connected", "opened"),
     ]
-
-
-async def test_a_callback_may_cancel_its_program(script, record):
-    """Cancellation passes; the stream can go on, and the callbacks behind hear of the change once (P15)."""
-    script.respond(*numbered(1)).drop()
-    script.respond(*numbered(2)).hang()
-    stream = make(script)
-    scope = anyio.CancelScope()
-
-    @stream.on_state_change
-    async def _(change):
-        scope.cancel()
-        await anyio.lowlevel.checkpoint()
-
-    stream.on_state_change(record)
-    async with stream:
-        with scope:
-            await anext(stream)
-        assert scope.cancelled_caught
-        assert [item.id for item in await take(stream, 2)] == ["1", "2"]
-    assert record.path == ["connected", "reconnecting", "connected", "closed"]
-    assert stream.stats.callback_errors == 0
 
 
 # --- Time

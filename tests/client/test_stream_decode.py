@@ -3,7 +3,6 @@
 import asyncio
 import json
 
-import anyio
 import pytest
 
 from resilient_sse import DecodeError, ServerSentEvent, integers
@@ -160,18 +159,6 @@ async def test_what_ends_programs_is_no_invalid_data(script, options, error):
             await take(stream, 50)
     assert stream.stats.invalid == 0
     assert await saved(options["checkpoint"]) == "24"
-
-
-async def test_a_cancelled_read_leaves_everything_where_it_is(script):
-    """What comes behind a short wait is the next payload, whether the connection could be kept or not (P50)."""
-    script.respond(*numbered(1)).hang()
-    script.respond(*numbered(2)).hang()
-    async with make(script, decode=int) as stream:
-        assert await anext(stream) == 1
-        with anyio.move_on_after(0.5) as scope:
-            await anext(stream)
-        assert scope.cancelled_caught
-        assert await anext(stream) == 2
 
 
 @pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])

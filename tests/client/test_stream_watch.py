@@ -8,11 +8,10 @@ import asyncio
 import contextvars
 
 import anyio
-import anyio.lowlevel
 import pytest
 import trio
 
-from resilient_sse import Reason, ResilientStream, StreamState, integers
+from resilient_sse import Reason, StreamState, integers
 from resilient_sse.testing import ReplayServer, Script, comment, pause, run_in_virtual_time
 from tests.client.support import drain, make, numbered, read, take
 
@@ -134,30 +133,6 @@ def test_an_event_in_the_moment_of_a_stall_is_in_time():
     run_in_virtual_time(consume)
 
 
-def test_what_came_in_the_moment_of_a_restart_is_delivered():
-    """Bytes that were at hand when the connection was given up are not thrown away with it (R25)."""
-
-    async def restart(stream: ResilientStream) -> None:
-        await anyio.sleep(5)
-        stream.restart()
-        stream.restart()
-
-    async def consume() -> None:
-        script = Script()
-        script.respond(*numbered(1), pause(5), *numbered(2)).hang()
-        script.respond(*numbered(3)).hang()
-        stream = make(script)
-        async with anyio.create_task_group() as group:
-            group.start_soon(restart, stream)
-            await anyio.lowlevel.checkpoint()
-            assert [item.id for item in await take(stream, 3)] == ["1", "2", "3"]
-        assert script.requests[1].last_event_id == "2"
-        await stream.aclose()
-
-    # On asyncio who has slept for longer wakes first, which the test needs; trio draws lots.
-    run_in_virtual_time(consume)
-
-
 @pytest.mark.parametrize("at", [5, 27])
 async def test_a_process_that_was_suspended_loses_nothing(script, at):
     """After an hour's sleep limits and bytes are due at once: one reconnect at most, every event once (P15)."""
@@ -231,32 +206,6 @@ async def test_cancelling_the_read_cancels_the_notice(script, parts):
     await stream.aclose()
 
 
-def test_cancelling_the_task_cancels_the_notice():
-    """`asyncio.timeout` cancels once only: the read is over then, with what a callback of WAITING does (P15)."""
-    ended = []
-
-    async def poll() -> None:
-        script = Script()
-        script.respond(*numbered(1)).hang()
-        stream = make(script)
-
-        @stream.on_state_change
-        async def _(change):
-            if change.new is StreamState.WAITING:
-                await anyio.sleep(100)
-
-        await anext(stream)
-        try:
-            async with asyncio.timeout(27):
-                await anext(stream)
-        except TimeoutError:
-            ended.append(anyio.current_time())
-        await stream.aclose()
-
-    run_in_virtual_time(poll)
-    assert ended == [27]
-
-
 async def test_what_is_no_exception_comes_out_of_a_notice_as_it_is(script):
     """It ends the loop with itself, not with a group around it, and leaves the stream usable."""
 
@@ -276,23 +225,3 @@ async def test_what_is_no_exception_comes_out_of_a_notice_as_it_is(script):
         await anext(stream)
     await stream.aclose()
     script.closed_all()
-
-
-async def test_the_notice_is_told_in_the_consumers_task(script):
-    """Callbacks and observers of WAITING see the task and the context variables of who iterates (section 3.7)."""
-    script.respond(*numbered(1), pause(26), *numbered(2)).hang()
-    told = []
-
-    async def callback(change):
-        await anyio.sleep(0.5)
-        told.append((change.new, anyio.get_current_task().id, who.get()))
-
-    def observe(fact):
-        told.append((getattr(fact, "new", None), anyio.get_current_task().id, who.get()))
-
-    async with make(script, on_state_change=callback, observers=[observe]) as stream:
-        await anext(stream)
-        who.set("consumer")
-        await anext(stream)
-    here = (StreamState.WAITING, anyio.get_current_task().id, "consumer")
-    assert [each for each in told if each[0] is StreamState.WAITING] == [here, here]

@@ -1,15 +1,13 @@
 """The edge to httpx: its exceptions, its pools, and what it decodes."""
 
 import gzip
-import time
 import zlib
 
 import httpx
 import httpx2
 import pytest
-import tenacity
 
-from resilient_sse import LimitExceededError, ResilientSSEError, ResilientStream, RetriesExhaustedError
+from resilient_sse import LimitExceededError, ResilientSSEError, ResilientStream
 from resilient_sse._client.transport import clients
 from resilient_sse._client.transport.errors import translated
 from resilient_sse.testing import event, gzipped
@@ -138,18 +136,3 @@ async def test_the_callers_content_type_wins(script):
     ) as stream:
         await anext(stream)
     assert script.requests[0].headers.get_list("content-type") == ["application/vnd.api+json"]
-
-
-async def test_delays_do_not_come_from_the_retry_engine(script, monkeypatch):
-    """Neither the engine's randomness nor the wall clock has a part in the delays (section 3.4)."""
-
-    def forbidden(*args, **options):
-        raise AssertionError
-
-    monkeypatch.setattr(tenacity.wait.random, "uniform", forbidden)
-    monkeypatch.setattr(time, "time", lambda: -1e9)
-    monkeypatch.setattr(time, "sleep", forbidden)
-    script.refuse(times=6)
-    with pytest.raises(RetriesExhaustedError):
-        await drain(make(script))
-    assert [request.at for request in script.requests] == [0, 1, 3, 7, 12, 17]

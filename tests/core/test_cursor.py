@@ -33,19 +33,3 @@ def test_numbers_at_the_end_are_compared(before, position):
 def test_what_cannot_be_compared_is_no_loss(before, position):
     """P61: nothing is said where nothing tells that a position is older."""
     assert reader(before).falls_back(position) is None
-
-
-def test_positions_that_were_once_no_numbers_are_not_compared():
-    """P61: a hexadecimal id may look like a number by chance."""
-    made = reader("7f")
-    made.moved("70")
-    assert made.falls_back("69") is None
-
-
-def test_no_more_is_remembered_than_the_window():
-    """What lies further back comes again, but nothing is dropped for a wrong reason."""
-    made = reader("1")
-    for data in "abcd":
-        made.delivered(None, "message", data)
-    made.connected("1", resumed=True)
-    assert [made.comes_again(None, "message", data) for data in "abcd"] == [True, True, True, False]

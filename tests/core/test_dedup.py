@@ -55,15 +55,3 @@ def test_auto_on_a_healthy_connection():
     assert drops(Deduplicator(10, "auto"), number(2), number(1), number(1)) == [False] * 3
     assert drops(Deduplicator(10, "auto"), number(1), number(2), on, number(2)) == [False] * 4
     assert drops(Deduplicator(10, "auto"), on, off, on) == [False] * 3
-
-
-def test_a_server_that_has_lost_its_tail_loses_no_event():
-    """Ids far below the highest are events: only a replay from the beginning is known to be one (3.2)."""
-    window = Deduplicator(10, "auto")
-    drops(window, *map(number, range(1, 101)))
-    window.connected(2, resumed=True)
-    assert drops(window, *(number(n, "anew") for n in range(40, 90))) == [False] * 50
-    window = Deduplicator(10, "auto")
-    drops(window, *map(number, range(1, 101)))
-    window.connected(2, resumed=True)
-    assert drops(window, *map(number, range(1, 101))) == [True] * 100

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from resilient_sse._core.errors import BadStatusError, RetriesExhaustedError
+from resilient_sse._core.errors import BadStatusError
 from resilient_sse._core.messages import (
     DEFAULT_MESSAGES,
     compact_messages,
@@ -77,14 +77,6 @@ def test_every_legal_change_has_a_text(attempt, limit):
             assert message_key(step) in DEFAULT_MESSAGES
             assert compose(step)
             assert compact_messages(step)
-
-
-def test_a_template_knows_the_facts():
-    """Attempt, budget, delay, error and reason can be put into a text (R76)."""
-    template = "{reason}: {error}; {attempt}/{max_retries} in {delay:.1f} s"
-    error = RetriesExhaustedError(attempts=2, elapsed=1)
-    lost = change(CONNECTED, RECONNECTING, Reason.RESET, 2, delay=1.25, error=error)
-    assert compose(lost, {"lost": template}) == f"reset: {error}; 2/5 in 1.2 s"
 
 
 def test_braces_in_an_error_are_no_template():

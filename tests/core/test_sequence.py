@@ -162,29 +162,6 @@ def test_new_numberings(script, told):
     assert stats.lost == sum(int(b) - int(a) - 1 for a, b in re.findall(r"\((\d+)-(\d+)\)", got))
 
 
-@pytest.mark.parametrize("last", [99, 100], ids=["ends", "goes-on"])
-def test_a_long_new_numbering_is_asked_for_again(last):
-    """Of what was kept apart only the beginning is there; the rest is no loss, but a hole that is healed (P23)."""
-    got, stats = play(f"100old | 1..{last}new {'.' * (last == 99)} | 11..102new", dedup_window=10)
-    assert got == "100 <100>1> " + " ".join(map(str, range(1, 103)))
-    assert stats.lost == 0
-
-
-@pytest.mark.parametrize(
-    "given, script, told",
-    [
-        ("19", "20", "20"),
-        ("19", "22 | 20..22", "20 21 22"),
-        ("7", "7whatever 8", "8"),
-        ("7", "8 | 7 8 9", "8 9"),
-        ("-1", "0 1", "0 1"),
-    ],
-)
-def test_behind_a_stored_number(given, script, told):
-    """It is the last contiguous one, and is not delivered again, by whatever replay (R37, R48)."""
-    assert play(script, last_event_id=given)[0] == told
-
-
 def test_modes_of_a_numbered_stream():
     """With "off" replays are delivered again, and are still no reset; nothing is kept apart (3.2, 3.6)."""
     assert play("1 2 | 1..3", dedup="off")[0] == "1 2 1 2 3"

@@ -309,19 +309,6 @@ async def test_no_tls_there(serve, behave, words):
     assert caught.value.__cause__.reason is Reason.CONNECT
 
 
-async def test_a_body_is_uploaded_in_chunks(serve):
-    """P39: a request body that is an iterator is sent as it comes, framed in chunks."""
-    server = serve(hello)
-
-    async def body():
-        for part in (b"one,", b"two"):
-            yield part
-
-    stream = ResilientStream(server.url, method="POST", content=body(), max_retries=0)
-    assert await collect(stream, 1) == ["hello"]
-    assert server.requests[0].headers["transfer-encoding"] == "chunked"
-
-
 # --- Back-pressure
 
 
@@ -354,26 +341,6 @@ async def test_a_slow_consumer_holds_the_server_back(serve):
 
 
 # --- Faults that are gone
-
-
-async def test_the_traceback_of_what_the_caller_handles_is_left_alone(serve):
-    """A connection that is lost while the program handles an exception does not touch that exception."""
-
-    def broken(peer):
-        peer.open()
-        peer.reset()
-
-    stream = ResilientStream(serve(broken).url, max_retries=1, backoff=QUICK)
-    frames = None
-    try:
-        int("no number")
-    except ValueError as error:
-        with pytest.raises(RetriesExhaustedError) as caught:
-            await anext(stream)
-        frames = error.__traceback__
-    assert frames is not None
-    cause = caught.value.__cause__.__cause__
-    assert cause.__traceback__ is not None
 
 
 @pytest.mark.parametrize("injected", [False, True], ids=["own", "injected"])
