@@ -22,45 +22,12 @@ from resilient_sse import (
     sync,
 )
 from resilient_sse._client import breaker as shell
-from resilient_sse.testing import Script, comment, event, pause, run_in_virtual_time
+from resilient_sse.testing import Refusal, Reply, Script, comment, event, pause, run_in_virtual_time
 from tests.client.support import URL, Record, make, one_loop
 
 CLOSED, OPEN, HALF_OPEN = CircuitState
 ORIGIN = "https://host:443"
 LIMIT = 2
-
-
-class Server(httpx.AsyncBaseTransport):
-    """A server that is up or down, with a stream of one event that stays open until it goes down."""
-
-    def __init__(self, *, down: bool = False) -> None:
-        self.down = anyio.Event()
-        if down:
-            self.down.set()
-        self.attempts: list[float] = []
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.attempts.append(anyio.current_time())
-        await anyio.sleep(0.001)
-        if self.down.is_set():
-            raise httpx.ConnectError("refused")
-        return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=Body(self.down))
-
-    def since(self, moment: float) -> list[float]:
-        """Return when attempts came after *moment*."""
-        return [at for at in self.attempts if at > moment]
-
-
-class Body(httpx.AsyncByteStream):
-    """One event, and the end of the connection."""
-
-    def __init__(self, down: anyio.Event) -> None:
-        self._down = down
-
-    async def __aiter__(self):
-        yield event("up", id="1")
-        await self._down.wait()
-        raise httpx.ReadError("reset")
 
 
 async def shut(script, breaker, **options):
@@ -81,32 +48,29 @@ def breaker():
 
 
 async def storm(streams, breaker, *, away):
-    """Restart the server of so many streams; return what reached it meanwhile, and how they came back."""
-    server = Server()
-    client = httpx.AsyncClient(transport=server)
-    back = 0
+    """Restart the server of so many streams; return how often it was asked meanwhile, and when behind that."""
+    script, down, back = Script(), 10.0, []
+
+    def answer(request):
+        if request.at < down:
+            return Reply(event("up", id="1"), pause(down - request.at)).drop()
+        return Reply(event("up", id="1")).hang() if request.at > down + away else Refusal(after=0.001)
 
     async def follow():
-        nonlocal back
-        options = {"client": client, "breaker": breaker, "max_retries": None, "stall_timeout": None}
-        async with ResilientStream(URL, dedup="off", **options) as stream:
-            async for _ in stream:
-                back += 1
+        options = {"breaker": breaker, "max_retries": None, "stall_timeout": None, "dedup": "off"}
+        async with make(script, backoff=Backoff(), **options) as stream:
+            async for item in stream:
+                back.append(item)  # noqa: PERF401 - counted as they come
 
+    script.always(answer)
     async with anyio.create_task_group() as group:
         for _ in range(streams):
             group.start_soon(follow)
-        await anyio.sleep(10)
-        assert back == streams
-        server.down.set()
-        lost = anyio.current_time()
-        await anyio.sleep(away)
-        up = anyio.current_time()
-        server.down = anyio.Event()
-        await anyio.sleep(40)
-        assert back == 2 * streams
+        await anyio.sleep(down + away + 40)
         group.cancel_scope.cancel()
-    return len([at for at in server.attempts if lost < at <= up]), server.since(up)
+    assert len(back) == 2 * streams
+    asked = [request.at for request in script.requests]
+    return len([at for at in asked if down < at <= down + away]), [at for at in asked if at > down + away]
 
 
 @pytest.mark.slow

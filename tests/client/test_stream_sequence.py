@@ -5,7 +5,7 @@ import pytest
 
 from resilient_sse import BadStatusError, Gap, Reason, RetriesExhaustedError, StreamState, integers
 from resilient_sse.checkpoints import MemoryCheckpoint
-from resilient_sse.testing import ReplayServer, Reply, comment, event, pause
+from resilient_sse.testing import Reply, comment, event, pause
 from tests.client.support import Record, drain, make, numbered, one_loop, take
 
 
@@ -59,16 +59,6 @@ async def test_a_hole_is_healed_by_a_reconnect(script):
     assert watched.record.times[:3] == [0, 0, 1]
     assert (watched.stream.stats.gaps, watched.stream.stats.lost) == (0, 0)
     assert script.max_live == 1
-
-
-async def test_a_healed_hole_costs_the_server_one_request(script):
-    """A server that has the events needs one reconnect for each hole that shows, and no more (R36)."""
-    events = [(number, str(number)) for number in range(1, 31)]
-    script.respond(*numbered(*range(1, 10)), at_once(*range(12, 16), 20)).hang()
-    script.always(ReplayServer(events))
-    watched = Watched(script, until=lambda item: item.id == "30")
-    assert await watched.run() == [*range(1, 31)]
-    assert len(script.requests) == 2
 
 
 async def test_what_was_held_back_is_not_lost_if_the_replay_stops_before_it(script):

@@ -11,7 +11,7 @@ from resilient_sse._core.errors import (
     ConnectionLostError,
     NotResumableError,
 )
-from resilient_sse._core.events import Gap, ServerSentEvent
+from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.sequence import State, integers
@@ -88,9 +88,6 @@ class Stream:
     def events(self) -> list[str]:
         return [item.data for item in self.taken() if isinstance(item, ServerSentEvent)]
 
-    def gaps(self) -> list[Gap]:
-        return [item for item in self.taken() if isinstance(item, Gap)]
-
     def changes(self) -> list[StateChange]:
         untold = list(self.session.untold)
         self.session.untold.clear()
@@ -100,9 +97,6 @@ class Stream:
         untold = list(self.session.untold)
         self.session.untold.clear()
         return [recovery for recovery in untold if isinstance(recovery, Recovery)]
-
-    def path(self) -> list[StreamState]:
-        return [change.new for change in self.changes()]
 
     def raises(self):
         """Raise what is to be raised, as the client does."""

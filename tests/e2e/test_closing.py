@@ -9,23 +9,10 @@ import anyio
 import pytest
 
 from resilient_sse import Backoff, ResilientStream, StreamState
-from tests.e2e.raw_server import hello
+from tests.e2e.raw_server import Peer, hello
 from tests.e2e.watching import QUICK, eventually
 
 pytestmark = pytest.mark.both
-
-
-def reset(peer):
-    """Open, and break."""
-    peer.open()
-    peer.reset()
-
-
-def end(peer):
-    """Open, and end."""
-    peer.open()
-    peer.end()
-    peer.hold()
 
 
 def busy(peer):
@@ -39,9 +26,8 @@ def stay_silent(peer):
     peer.hold()
 
 
-def never_answer(peer):
-    """Say nothing at all."""
-    peer.hold()
+RESET = lambda peer: (peer.open(), peer.reset())  # noqa: E731 - a row of the tables
+END = lambda peer: (peer.open(), peer.end(), peer.hold())  # noqa: E731 - see above
 
 
 @contextmanager
@@ -71,12 +57,12 @@ def no_garbage_collection():
     "before",
     [
         pytest.param((), id="first-connection"),
-        pytest.param((reset,), id="after-reset"),
-        pytest.param((end,), id="after-end"),
+        pytest.param((RESET,), id="after-reset"),
+        pytest.param((END,), id="after-end"),
         pytest.param((busy, busy), id="after-503"),
         pytest.param((stay_silent,), id="after-stall"),
-        pytest.param((never_answer,), id="after-no-answer"),
-        pytest.param((reset, end, busy, reset), id="after-many"),
+        pytest.param((Peer.hold,), id="after-no-answer"),
+        pytest.param((RESET, END, busy, RESET), id="after-many"),
     ],
 )
 async def test_break_frees_the_socket(serve, before):
@@ -98,7 +84,7 @@ async def test_break_frees_the_socket(serve, before):
 
 async def test_closing_says_nothing(serve):
     """P15, P16: a stream left by `break` inside `async with` frees its socket without any warning."""
-    server = serve(reset, hello)
+    server = serve(RESET, hello)
     with overheard() as texts:
         async with ResilientStream(server.url, backoff=QUICK) as stream:
             async for _ in stream:
@@ -113,7 +99,7 @@ async def test_closing_says_nothing(serve):
     "behaviour,state,delays",
     [
         pytest.param(stay_silent, StreamState.CONNECTED, QUICK, id="reading"),
-        pytest.param(never_answer, StreamState.CONNECTING, QUICK, id="connecting"),
+        pytest.param(Peer.hold, StreamState.CONNECTING, QUICK, id="connecting"),
         pytest.param(busy, StreamState.RECONNECTING, Backoff(initial=30, maximum=30), id="backing-off"),
     ],
 )

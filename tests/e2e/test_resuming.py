@@ -40,27 +40,13 @@ async def test_two_hundred_drops(serve, diary, ending):
     assert diary.states.count(StreamState.RECONNECTING) == drops
 
 
-def end(peer):
-    """End the answer and keep the connection open."""
-    peer.end()
-
-
-def break_protocol(peer):
-    """Break the rules and keep the connection open."""
-    peer.send(b"no chunk size\r\n")
-
-
-def say_nothing(_):
-    """Leave it to the client."""
-
-
 @pytest.mark.parametrize(
     "ending,restarting,reason",
     [
-        pytest.param(end, False, Reason.EOF, id="clean-end"),
-        pytest.param(break_protocol, False, Reason.PROTOCOL, id="protocol"),
-        pytest.param(say_nothing, True, Reason.RESTART, id="restart"),
-        pytest.param(say_nothing, False, Reason.STALL, id="stall"),
+        pytest.param(lambda peer: peer.end(), False, Reason.EOF, id="clean-end"),
+        pytest.param(lambda peer: peer.send(b"no chunk size\r\n"), False, Reason.PROTOCOL, id="protocol"),
+        pytest.param(lambda peer: None, True, Reason.RESTART, id="restart"),
+        pytest.param(lambda peer: None, False, Reason.STALL, id="stall"),
     ],
 )
 async def test_one_connection_at_a_time(serve, diary, ending, restarting, reason):

@@ -394,19 +394,6 @@ def test_an_observer_that_calls_the_stream_stops_nobody(server):
     assert "event loop of all streams" in failures[0]
 
 
-def test_a_function_that_ends_the_program_ends_its_own_stream_only(server):
-    """Others go on."""
-
-    def until(event):
-        raise SystemExit(3)
-
-    with ResilientStream(f"{server.origin}/2/hold") as other:
-        assert next(other).id == "1"
-        with ResilientStream(f"{server.origin}/2/hold", until=until) as stream, pytest.raises(SystemExit):
-            next(stream)
-        assert next(other).id == "2"
-
-
 def test_ctrl_c_at_any_moment(server):
     """However often, the stream goes on, and events stay in order."""
     program = """
