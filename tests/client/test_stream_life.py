@@ -17,8 +17,9 @@ from resilient_sse import (
     RetriesExhaustedError,
     ServerSentEvent,
     StreamState,
+    integers,
 )
-from resilient_sse.testing import comment, event, pause
+from resilient_sse.testing import Reply, comment, event, pause
 from tests.client.support import drain, make, numbered, read, slow, take
 
 
@@ -128,6 +129,54 @@ async def test_the_flight_recorder(script):
         "",
         "data: <4 bytes> (cut)",
     )
+
+
+@pytest.fixture
+def recoveries():
+    """Give an observer, and the recoveries that it is told of."""
+    found = []
+    return (lambda fact: found.append(fact) if isinstance(fact, Recovery) else None), found
+
+
+async def test_the_time_of_a_recovery(script, recoveries):
+    """From the loss to the first new event, over all attempts in between (R98, R109-R112, X8)."""
+    observer, found = recoveries
+    script.respond(*numbered(1), pause(10)).drop()
+    script.refuse()
+    script.respond(comment(), *numbered(1), pause(0.25), *numbered(2, 3)).drop()
+    script.reject(503)
+    script.reject(501)
+    async with make(script, observers=[observer]) as stream:
+        await take(stream, 3)
+        assert stream.stats.last_recovery == 3.25
+        with pytest.raises(BadStatusError):
+            await anext(stream)
+    (recovery,) = found
+    assert (recovery.reason, recovery.attempts) == (Reason.RESET, 2)
+    assert (recovery.recovery, recovery.silence, recovery.reconnected) == (3.25, 13.25, 3.0)
+    stats = stream.stats
+    assert (stats.connection_errors, stats.server_errors, stats.retries_exhausted) == (3, 2, 0)
+
+
+async def test_a_quiet_reconnect_is_no_long_recovery(script, recoveries):
+    """A connection that has held counts as well again: an event an hour later recovers nothing (R98)."""
+    observer, found = recoveries
+    script.respond(*numbered(1)).drop()
+    script.respond(pause(3600), comment()).drop()
+    script.respond(*numbered(2)).hang()
+    async with make(script, observers=[observer], stall_timeout=None) as stream:
+        await take(stream, 2)
+    assert [fact.recovery for fact in found] == [1.0]
+
+
+async def test_what_was_held_back_recovers_nothing(script, recoveries):
+    """Events of a lost connection, released after it, end no outage: nothing has come over a new one (R163)."""
+    observer, found = recoveries
+    script.respond(b"".join(numbered(1, 4))).hang()
+    script.always(Reply())
+    async with make(script, observers=[observer], sequence=integers, max_retries=9) as stream:
+        assert [item.id for item in await take(stream, 2)] == ["1", "4"]
+    assert (found, len(script.requests)) == ([], 4)
 
 
 async def test_the_completion_of_a_reply(script):

@@ -34,6 +34,7 @@ def beats(count, seconds, beat):
 HEARTBEAT = event("", event="heartbeat")
 TRICKLE = [part for byte in sliced(b"data: abcdef", 1) for part in (pause(7), byte)]
 STALL = "25 waiting, 30 stall, 31 connected"
+LATER = "39 event_timeout, 40 connected"
 LATE = "25 waiting, 29.9 connected, 54.9 waiting, 59.9 stall, 60.9 connected"
 
 LIMITS = [
@@ -69,6 +70,11 @@ LIMITS = [
     ([], {"event_timeout": 30}, STALL),
     ([], {"event_timeout": 31}, STALL),
     (beats(20, 10, comment()), {"event_timeout": 95}, "95 event_timeout, 96 connected"),
+    *(
+        ([pause(19), b"".join(numbered(*range(5, 5 + count))) + last], {"event_timeout": 20}, LATER)
+        for count in (1, 200)
+        for last in (b"", b"\n", b": c\n\n", b"id: 1\n\n", b"data: x\nfoo\n\n")
+    ),
     (
         beats(10, 25, HEARTBEAT),
         {"event_timeout": 26, "waiting_after": 26},

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from resilient_sse.testing import ReplayServer, event
+from resilient_sse.testing import ReplayServer, comment, event
 from tests.client.support import URL, drain, make, numbered, one_loop, read, take
 
 IDS = [str(number) for number in range(50)]
@@ -56,6 +56,68 @@ async def test_ids_that_no_header_can_carry(script, parts, position, unusable):
     assert seen[-1] == "end"
     assert script.requests[1].last_event_id == position
     assert httpx.URL(script.requests[1].url).params.get("after") == position
+
+
+async def test_what_is_a_duplicate(script):
+    """An id of its own with the same type and data; `event: message` and no type are one (R14, R150, P8)."""
+    blocks = [("1", "a", None), ("1", "b", None), ("1", "b", None), ("1", "a", "add"), ("1", "a", "message")]
+    blocks += [("", "a", None)] * 3
+    body = b"".join(event(data, id=own, event=kind) for own, data, kind in blocks) + event("a") * 3
+    script.respond(body, event("", event="end")).hang()
+    async with make(script, dedup="always", until="end") as stream:
+        assert [item.data for item in await drain(stream)] == [*"aba", *"a" * 6, ""]
+        assert (stream.stats.id_conflicts, stream.stats.duplicates) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "options, seen, figures",
+    [
+        ({}, "12", (3, 2, 0)),
+        ({"heartbeat_events": ()}, "1525", (5, 0, 0)),
+        ({"heartbeat_events": {"message"}}, "525", (4, 1, 0)),
+        ({"events": ["add"]}, "2", (2, 2, 1)),
+        ({"events": ("message",)}, "1", (2, 2, 1)),
+        ({"events": lambda item: item.event}, "12", (3, 2, 0)),
+        ({"events": {"heartbeat"}}, "55", (3, 0, 2)),
+    ],
+    ids=range(7),
+)
+@one_loop
+async def test_filters(script, options, seen, figures):
+    """Types, or a function of the event, choose; heartbeats are none of it, nor ever repeats (P17, R138, X13)."""
+    beat = event("{}", event="heartbeat", id="5")
+    script.respond(*numbered(1), beat, event("x", event="add", id="2"), beat, event("", event="end")).hang()
+    async with make(script, dedup="off", until="end", **options) as stream:
+        assert "".join(item.id or "" for item in await drain(stream)) == seen
+        assert (stream.stats.delivered, stream.stats.heartbeats, stream.stats.filtered) == figures
+
+
+class Moody:
+    """A function of the user's that raises once."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __call__(self, argument):
+        answer, self.raised = self.answer, getattr(self, "raised", 0) + 1
+        return answer(argument) if self.raised > 1 else 1 // 0
+
+
+@pytest.mark.parametrize("name", ["events", "until", "error_events", "sequence", "total"])
+async def test_a_function_that_raises_loses_nothing(script, name):
+    """The event stays at the head, uncounted, and comes when the consumer asks again (P18)."""
+    answer = {"events": lambda _: True, "sequence": int, "total": lambda _: 0}.get(name, lambda _: False)
+    script.respond(comment("before") + b"".join(numbered(1, 2))).hang()
+    async with make(
+        script, **({"until": "message"} if name == "total" else {}), **{name: Moody(answer)}
+    ) as stream:
+        with pytest.raises(ZeroDivisionError):
+            await anext(stream)
+        assert (stream.stats.received, stream.last_event_id) == (0, None)
+        assert [item.id for item in await take(stream, 1 if name == "total" else 2)] == ["1", "2"][
+            : 1 + (name != "total")
+        ]
+        assert stream.stats.duplicates == 0
 
 
 async def test_overlap_thrice(script):

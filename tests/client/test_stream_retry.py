@@ -208,6 +208,16 @@ def in_seconds(seconds):
     return {"Date": format_datetime(sent, usegmt=True), "Retry-After": format_datetime(later, usegmt=True)}
 
 
+NOON = {"Date": "Mon, 21 Oct 2024 12:00:00 GMT"}
+FORMS = [
+    "000000000030",
+    "Mon, 21 Oct 2024 12:00:30 GMT",
+    "Monday, 21-Oct-24 12:00:30 GMT",  # RFC 850
+    "Mon Oct 21 12:00:30 2024",  # asctime
+    "Mon, 21 Oct 2024 14:00:30 +0200",
+]
+
+
 @pytest.mark.parametrize(
     "headers, delays",
     [
@@ -219,6 +229,7 @@ def in_seconds(seconds):
         (in_seconds(7), [7, 2]),
         (in_seconds(-7), [1, 2]),
         (in_seconds(7200), [60, 2]),
+        *(({"Retry-After": form} | NOON, [30, 2]) for form in FORMS),
     ],
     ids=str,
 )
@@ -305,6 +316,12 @@ async def test_verdicts(script, verdict, state, requests, status):
     await stream.aclose()
 
 
+async def test_a_classifier_must_answer_with_a_verdict(script):
+    """Another answer is a mistake of the program, and is not passed over in silence (R8)."""
+    script.refuse()
+    await gives_up(make(script, classify=lambda _: "retry"), TypeError)
+
+
 # --- Redirects
 
 
@@ -380,15 +397,17 @@ async def test_redirects_to_nowhere(script, location):
 
 async def test_401_may_come_again_after_a_success(script):
     """A token is fetched anew once for each time that the server has accepted one; a second 401 is final (P10)."""
-    tokens = iter("abcdef")
+    tokens = iter("abcdefgh")
     for number in (1, 2):
         script.reject(401)
         script.respond(*numbered(number)).drop()
+    script.reject(401)
+    script.reject(503)  # it may have been the whole reason: the next 401 is the first of its row (P52)
     script.reject(401, times=2)
     stream = make(script, headers=lambda: {"Authorization": next(tokens)})
     assert len(await take(stream, 2)) == 2
     assert (await gives_up(stream, BadStatusError)).status == 401
-    assert [request.headers["authorization"] for request in script.requests] == [*"abcdef"]
+    assert [request.headers["authorization"] for request in script.requests] == [*"abcdefgh"]
 
 
 @pytest.mark.parametrize("auth, requests", [(None, 1), (("me", "pw"), 2)])
@@ -477,6 +496,22 @@ async def test_a_post_that_delivered_is_not_repeated(script, parts):
     assert isinstance(error.__cause__, ConnectionLostError)
     assert stream.state is StreamState.ERROR
     await gives_up(stream, NotResumableError)  # and not by iterating again, either
+
+
+@pytest.mark.parametrize("how", ["restart", "cancelled read"])
+async def test_a_post_that_delivered_is_not_repeated_by_an_interruption_either(script, how):
+    """`restart()` and a read that is cancelled would repeat the request's effect just as well (P12)."""
+    script.respond(event("a")).hang()
+    script.expect_no_more()
+    stream = make(script, method="POST", content=b"q")
+    await anext(stream)
+    if how == "restart":
+        stream.restart()
+    else:
+        with anyio.move_on_after(1):
+            await anext(stream)
+    await gives_up(stream, NotResumableError)
+    assert stream.state is StreamState.ERROR
 
 
 async def test_a_post_is_resumed_by_id(script):

@@ -6,11 +6,6 @@ from resilient_sse._core.dedup import Deduplicator, Sighting
 # Ids that count
 
 
-def number(at: int, data: str = "") -> tuple[str, str, str]:
-    """Write down one event of a stream that counts."""
-    return str(at), "message", data or f"data {at}"
-
-
 def test_places_in_the_index_begin_anew_before_they_overflow(monkeypatch):
     """They are 32 bits wide; a stream may bring more events than that."""
     monkeypatch.setattr(dedup, "_LAST_PLACE", 500)
@@ -33,25 +28,3 @@ def test_ids_cannot_be_chosen_so_that_they_cost_much():
 
 
 # What is dropped
-
-
-def drops(window: Deduplicator, *events: tuple[str, str, str]) -> list[bool]:
-    """Say of each event whether it is dropped."""
-    return [window.remember(*event) is Sighting.DUPLICATE and window.drops for event in events]
-
-
-def test_auto_on_a_healthy_connection():
-    """A repetition is believed where ids have only risen, two at least; elsewhere it is an event (3.2)."""
-    on, off = ("switch", "message", "on"), ("switch", "message", "off")
-    window = Deduplicator(10, "auto")
-    assert drops(window, number(1), number(1), number(2), number(2), number(1)) == [
-        False,
-        False,
-        False,
-        True,
-        True,
-    ]
-    assert drops(Deduplicator(10, "auto"), on, on, on) == [False] * 3
-    assert drops(Deduplicator(10, "auto"), number(2), number(1), number(1)) == [False] * 3
-    assert drops(Deduplicator(10, "auto"), number(1), number(2), on, number(2)) == [False] * 4
-    assert drops(Deduplicator(10, "auto"), on, off, on) == [False] * 3

@@ -9,12 +9,8 @@ from resilient_sse._core.errors import (
     BadContentTypeError,
     BadStatusError,
     ConnectionLostError,
-    NotResumableError,
 )
-from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.options import StreamOptions
-from resilient_sse._core.recovery import Recovery
-from resilient_sse._core.sequence import State, integers
 from resilient_sse._core.session import TRANSITIONS, Session, Step
 from resilient_sse._core.states import Reason, StateChange, StreamState, Verdict
 
@@ -25,96 +21,30 @@ WALL = datetime(2024, 10, 21, 7, 28, tzinfo=UTC)
 
 
 class Stream:
-    """A session, a clock, and the words to tell it what happens."""
+    """A session at one moment, and the words to tell it what happens."""
 
-    def __init__(self, *, random=lambda: 0.5, **options):
+    def __init__(self, **options):
         self.now = 100.0
-        self.session = Session(StreamOptions(**options), random=random)
+        self.session = Session(StreamOptions(**options), random=lambda: 0.5)
         self.session.start(self.now)
 
     @property
     def state(self) -> StreamState:
         return self.session.state
 
-    @property
-    def stats(self):
-        return self.session.stats
+    def opens(self):
+        self.session.opened(200, {}, cursor=None, now=self.now)
 
-    @property
-    def delay(self) -> float:
-        """Seconds until the next attempt."""
-        return self.session.resume_at - self.now
-
-    def passes(self, seconds: float) -> Stream:
-        self.now += seconds
-        return self
-
-    def opens(self, **headers: str) -> Stream:
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.session.opened(200, names, cursor=self.session.delivery.cursor, now=self.now)
-        return self
-
-    def sends(self, text: str, *, after: float = 0.0) -> Stream:
-        self.now += after
-        chunk = text.encode()
-        self.session.receive(chunk, raw_size=len(chunk), waited=after, now=self.now)
-        return self
-
-    def falls_silent(self) -> Stream:
-        self.session.quiet(self.now)
-        return self
-
-    def loses(self, reason: Reason = Reason.RESET) -> Stream:
+    def loses(self, reason: Reason = Reason.RESET):
         self.session.lost(ConnectionLostError(reason), now=self.now, wall=WALL)
-        return self
 
-    def refuses(self, error=None, **headers: str) -> Stream:
-        if isinstance(error, int):
-            names = {name.replace("_", "-"): value for name, value in headers.items()}
-            error = BadStatusError(status=error, headers=names)
+    def refuses(self, error=None):
         self.session.refused(error or ConnectionLostError(Reason.CONNECT), now=self.now, wall=WALL)
-        return self
-
-    def restarts(self, *, at_once: bool = True) -> Stream:
-        self.session.interrupted(now=self.now, at_once=at_once)
-        return self
-
-    def taken(self) -> list:
-        items = []
-        while (item := self.session.take(self.now)) is not None:
-            items.append(item)
-        return items
-
-    def events(self) -> list[str]:
-        return [item.data for item in self.taken() if isinstance(item, ServerSentEvent)]
 
     def changes(self) -> list[StateChange]:
         untold = list(self.session.untold)
         self.session.untold.clear()
         return [change for change in untold if isinstance(change, StateChange)]
-
-    def recoveries(self) -> list[Recovery]:
-        untold = list(self.session.untold)
-        self.session.untold.clear()
-        return [recovery for recovery in untold if isinstance(recovery, Recovery)]
-
-    def raises(self):
-        """Raise what is to be raised, as the client does."""
-        error, self.session.error = self.session.error, None
-        return error
-
-    def again(self) -> Stream:
-        """Iterate once more."""
-        self.session.start(self.now)
-        return self
-
-
-def up(**options) -> Stream:
-    """Make a stream with an open connection, over which an event with an id has come."""
-    stream = Stream(**options).opens().sends("id: 1\ndata: one\n\n")
-    assert stream.events() == ["one"]
-    stream.changes()
-    return stream
 
 
 # The table
@@ -149,13 +79,13 @@ def in_state(state: StreamState, **options) -> Stream:
     if state in (CONNECTED, WAITING, RECONNECTING):
         stream.opens()
     if state is WAITING:
-        stream.falls_silent()
+        stream.session.quiet(stream.now)
     if state is RECONNECTING:
-        stream.restarts()
+        stream.session.interrupted(now=stream.now, at_once=True)
     if state is ERROR:
         stream.refuses(FAILURES[Reason.STATUS])
-        stream.raises()
-        stream.again()
+        stream.session.error = None  # it was raised
+        stream.session.start(stream.now)
     if state is CLOSED:
         stream.session.close(stream.now)
     stream.changes()
@@ -165,15 +95,17 @@ def in_state(state: StreamState, **options) -> Stream:
 
 def happens(stream: Stream, new: StreamState, reason: Reason) -> None:
     """Let happen what leads to *new* because of *reason*."""
+    session = stream.session
     if new is WAITING:
-        stream.falls_silent()
+        session.quiet(stream.now)
     elif new is CLOSED:
-        session = stream.session
         (session.complete if reason is Reason.COMPLETE else session.close)(stream.now)
+    elif new is CONNECTED and stream.state is WAITING:
+        session.receive(b":\n", raw_size=2, waited=0.0, now=stream.now)
     elif new is CONNECTED:
-        stream.sends(":\n") if stream.state is WAITING else stream.opens()
+        stream.opens()
     elif new is RECONNECTING and reason is Reason.RESTART:
-        stream.restarts()
+        session.interrupted(now=stream.now, at_once=True)
     elif stream.state in (CONNECTED, WAITING):
         stream.loses(reason)
     else:
@@ -218,90 +150,7 @@ def test_no_other_row(old, new):
         assert not stream.session.untold
 
 
-# What a change tells
-
-
-def test_errors_are_counted_by_category():
-    """One count for each change that shows an error, in three categories (R109-R112)."""
-    stream = up(max_retries=2).falls_silent().loses(Reason.STALL).refuses(503)
-    stream.opens().restarts().refuses()
-    stats = stream.stats
-    assert (stats.connection_errors, stats.server_errors, stats.retries_exhausted) == (1, 1, 1)
-
-
-# Numbered streams
-
-
-def test_a_pace_behind_a_hole_counts_at_once():
-    """The standard applies `retry:` where it stands; the very next reconnect heeds it (P6)."""
-    stream = up(sequence=integers).sends("id: 3\ndata: three\n\nretry: 9000\n")
-    stream.taken()
-    assert stream.loses(Reason.GAP).delay >= 9.0
-
-
-# Requests that must not be sent twice
-
-
-@pytest.mark.parametrize("at_once", [True, False], ids=["restart", "cancelled-read"])
-def test_an_unsafe_request_is_not_sent_again_by_an_interruption_either(at_once):
-    """`restart()` and a cancelled read would repeat the request's effect just as well (P12)."""
-    stream = Stream(repeatable=False).opens().sends("data: a\n\n")
-    stream.taken()
-    stream.restarts(at_once=at_once)
-    assert stream.state is ERROR
-    assert isinstance(stream.session.error, NotResumableError)
-
-
 # Figures
-
-
-def test_bytes_are_counted_as_they_came():
-    """The network's bytes count, not what they decompress to."""
-    stream = Stream().opens()
-    stream.session.receive(b"data: " + b"x" * 100, raw_size=30, waited=0.0, now=101.0)
-    stream.session.receive(b"", raw_size=12, waited=0.0, now=102.0)
-    stream.session.receive(b"", raw_size=0, waited=0.0, now=103.0)
-    assert stream.stats.bytes_received == 42
-    assert stream.stats.last_byte_at == 102.0
-
-
-def test_the_time_of_a_recovery():
-    """From the loss to the first new event, over all attempts in between (R98, X8)."""
-    stream = up()
-    assert stream.stats.last_recovery is None
-    stream.passes(10).loses(Reason.STALL).passes(1).refuses().passes(2).opens()
-    stream.sends(": hi\n\nid: 1\ndata: one\n\n", after=0.5)
-    assert stream.events() == []
-    assert stream.stats.last_recovery is None
-    stream.sends("id: 2\ndata: two\n\n", after=0.25)
-    stream.changes()
-    stream.taken()
-    assert stream.stats.last_recovery == 3.75
-    (recovery,) = stream.recoveries()
-    assert (recovery.reason, recovery.attempts) == (Reason.STALL, 2)
-    assert (recovery.recovery, recovery.silence, recovery.reconnected) == (3.75, 13.75, 3.0)
-    stream.sends("id: 3\ndata: three\n\n").taken()
-    assert stream.recoveries() == []
-
-
-def test_a_quiet_reconnect_is_no_long_recovery():
-    """A connection that has held counts as well again: an event an hour later recovers nothing (R98)."""
-    stream = up().loses().passes(1).opens().passes(3600).sends(": ping\n\n").loses().passes(1).opens()
-    stream.changes()
-    stream.sends("id: 2\ndata: two\n\n").taken()
-    (recovery,) = stream.recoveries()
-    assert recovery.recovery == 1.0
-
-
-def test_what_was_held_back_recovers_nothing():
-    """Events of a lost connection, released after it, end no outage: nothing has come over a new one (R163)."""
-    stream = up(sequence=integers).sends("id: 4\ndata: 4\n\n")
-    assert stream.taken() == []
-    assert stream.session.delivery.sequence.state is State.ASKING
-    stream.loses(Reason.GAP).opens().loses().opens().loses().opens().loses(Reason.EOF)
-    assert [item.data for item in stream.taken() if isinstance(item, ServerSentEvent)] == ["4"]
-    assert stream.recoveries() == []
-    assert stream.session.outage.attempt == 4
 
 
 def calls_to_judge(stream: bytes, size: int) -> int:
