@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from resilient_sse.testing import pause
-from tests.client.support import Store, make, numbered, take
+from tests.client.support import Store, at_once, make, numbered, take
 
 
 async def consume(stream, count, *, fails=False):
@@ -61,7 +61,7 @@ async def test_so_many_seconds(script, store):
 
 async def test_so_many_seconds_within_a_read(script, store):
     """Also where one read has brought all of them."""
-    script.respond(b"".join(numbered(*range(1, 7)))).hang()
+    script.respond(at_once(*range(1, 7))).hang()
     stream = make(script, checkpoint=store, commit_every=1000, commit_interval=10)
     for _ in range(6):
         await anext(stream)

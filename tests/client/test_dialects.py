@@ -16,7 +16,7 @@ import pytest
 from resilient_sse import Gap, HandshakeError, NotResumableError, Opened, Resume, ServerSentEvent, resume
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import RecordedRequest, Reply, Script, event
-from tests.client.support import URL, make, numbered, read, take
+from tests.client.support import URL, at_once, make, numbered, read, take
 
 WORDS = ("Once", "upon", "the", "the", "upon", "time")
 """What is sent; words come twice, for a content alone names no event."""
@@ -362,7 +362,7 @@ async def test_a_function_that_fails_loses_nothing(script, wrong):
             raise answer
         return answer
 
-    script.respond(b"".join(numbered(1, 2, 3))).hang()
+    script.respond(at_once(1, 2, 3)).hang()
     async with make(script, cursor=cursor) as stream:
         assert (await anext(stream)).data == "1"
         with pytest.raises(type(wrong) if isinstance(wrong, BaseException) else TypeError):

@@ -9,13 +9,7 @@ from resilient_sse import Comment, ServerSentEvent
 from resilient_sse._core.session import Step
 from resilient_sse.checkpoints import Checkpoint
 from resilient_sse.testing import event
-from tests.client.support import drain, make, numbered, one_loop, read, take
-
-
-def at_once(*ids):
-    """Write the events into one chunk."""
-    return b"".join(numbered(*ids))
-
+from tests.client.support import at_once, drain, make, numbered, one_loop, read, take
 
 # --- Figures and positions
 

@@ -20,7 +20,7 @@ from resilient_sse import (
     integers,
 )
 from resilient_sse.testing import Reply, comment, event, pause
-from tests.client.support import drain, make, numbered, read, slow, take
+from tests.client.support import at_once, drain, make, numbered, read, take
 
 
 async def test_texts_of_an_outage_that_ends(script, record):
@@ -75,8 +75,8 @@ async def test_an_instrument_is_attached_to_each_stream(script):
 
 async def test_a_change_tells_of_the_attempt_that_it_ends(script):
     """From the end of the delay, whatever cut it short, to the answer; nothing where no attempt was made."""
-    script.play(slow(2, b"no", status=503, content_type="text/plain"))
-    script.play(slow(3, *numbered(1)))
+    script.respond(b"no", status=503, content_type="text/plain", after=2)
+    script.respond(*numbered(1), after=3)
     seen = []
     begun = anyio.current_time()
     stream = make(script, on_state_change=seen.append, backoff=Backoff(initial=100, maximum=100, jitter=0))
@@ -172,7 +172,7 @@ async def test_a_quiet_reconnect_is_no_long_recovery(script, recoveries):
 async def test_what_was_held_back_recovers_nothing(script, recoveries):
     """Events of a lost connection, released after it, end no outage: nothing has come over a new one (R163)."""
     observer, found = recoveries
-    script.respond(b"".join(numbered(1, 4))).hang()
+    script.respond(at_once(1, 4)).hang()
     script.always(Reply())
     async with make(script, observers=[observer], sequence=integers, max_retries=9) as stream:
         assert [item.id for item in await take(stream, 2)] == ["1", "4"]

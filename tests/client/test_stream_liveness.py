@@ -16,7 +16,7 @@ from resilient_sse import (
     StreamState,
 )
 from resilient_sse.testing import Script, comment, event, pause, sliced
-from tests.client.support import drain, make, numbered, read, take
+from tests.client.support import at_once, drain, make, numbered, read, take
 
 
 def told(record):
@@ -71,7 +71,7 @@ LIMITS = [
     ([], {"event_timeout": 31}, STALL),
     (beats(20, 10, comment()), {"event_timeout": 95}, "95 event_timeout, 96 connected"),
     *(
-        ([pause(19), b"".join(numbered(*range(5, 5 + count))) + last], {"event_timeout": 20}, LATER)
+        ([pause(19), at_once(*range(5, 5 + count)) + last], {"event_timeout": 20}, LATER)
         for count in (1, 200)
         for last in (b"", b"\n", b": c\n\n", b"id: 1\n\n", b"data: x\nfoo\n\n")
     ),

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from resilient_sse.testing import ReplayServer, comment, event
-from tests.client.support import URL, drain, make, numbered, one_loop, read, take
+from tests.client.support import URL, at_once, drain, make, numbered, one_loop, read, take
 
 IDS = [str(number) for number in range(50)]
 
@@ -107,7 +107,7 @@ class Moody:
 async def test_a_function_that_raises_loses_nothing(script, name):
     """The event stays at the head, uncounted, and comes when the consumer asks again (P18)."""
     answer = {"events": lambda _: True, "sequence": int, "total": lambda _: 0}.get(name, lambda _: False)
-    script.respond(comment("before") + b"".join(numbered(1, 2))).hang()
+    script.respond(comment("before") + at_once(1, 2)).hang()
     async with make(
         script, **({"until": "message"} if name == "total" else {}), **{name: Moody(answer)}
     ) as stream:

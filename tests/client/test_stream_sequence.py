@@ -6,7 +6,7 @@ import pytest
 from resilient_sse import BadStatusError, Gap, Reason, RetriesExhaustedError, StreamState, integers
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import Reply, comment, event, pause
-from tests.client.support import Record, drain, make, numbered, one_loop, take
+from tests.client.support import Record, at_once, drain, make, numbered, one_loop, take
 
 
 class Watched:
@@ -38,11 +38,6 @@ class Watched:
 
 
 DONE = event("", event="done")
-
-
-def at_once(*ids):
-    """Write the events into one chunk: what one read brings behind a hole is held back as a whole."""
-    return b"".join(numbered(*ids))
 
 
 # --- Holes that are filled

@@ -11,7 +11,7 @@ from resilient_sse import LimitExceededError, ResilientSSEError, ResilientStream
 from resilient_sse._client.transport import clients
 from resilient_sse._client.transport.errors import translated
 from resilient_sse.testing import event, gzipped
-from tests.client.support import drain, make, numbered, read
+from tests.client.support import at_once, drain, make, numbered, read
 
 
 def exceptions_of(library):
@@ -98,7 +98,7 @@ async def test_one_byte_at_a_time_from_a_compressed_body(script):
 async def test_raw_deflate_whose_first_read_is_one_byte(script):
     """Some servers mean raw deflate by "deflate"; one byte does not tell yet (section 3.10)."""
     packer = zlib.compressobj(wbits=-15)
-    body = packer.compress(b"".join(numbered(1))) + packer.flush()
+    body = packer.compress(at_once(1)) + packer.flush()
     script.respond(body[:1], body[1:2], body[2:], headers={"Content-Encoding": "deflate"}).hang()
     async with make(script) as stream:
         assert (await anext(stream)).id == "1"
@@ -107,7 +107,7 @@ async def test_raw_deflate_whose_first_read_is_one_byte(script):
 @pytest.mark.parametrize("cut", [1, 9, 30])
 async def test_a_compressed_body_that_is_cut_short_is_a_loss(script, cut, record):
     """A clean end of the response is none of a gzip body in the middle of it (section 3.1)."""
-    body = gzip.compress(b"".join(numbered(1)))[:-cut]
+    body = gzip.compress(at_once(1))[:-cut]
     script.respond(body, headers={"Content-Encoding": "gzip"}).end()
     script.respond(*numbered(2)).hang()
     async with make(script, on_eof="complete", on_state_change=record) as stream:
@@ -121,7 +121,7 @@ async def test_a_compressed_body_that_is_cut_short_is_a_loss(script, cut, record
 
 async def test_a_compressed_body_that_is_whole_is_complete(script):
     """Two members one behind the other, as gzip allows, and an empty body."""
-    body = gzip.compress(b"".join(numbered(1))) + gzip.compress(b"".join(numbered(2)))
+    body = gzip.compress(at_once(1)) + gzip.compress(at_once(2))
     for whole in (body, b""):
         script.respond(whole, headers={"Content-Encoding": "gzip"}).end()
         ids = [item.id for item in await drain(make(script, on_eof="complete"))]
