@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -106,7 +107,8 @@ def top(*, program: int | Path | tuple[str, int] | None, interval: float, once: 
                 if as_json:
                     print(json.dumps({"process": look["process"], "rows": look["rows"]}), flush=True)
                 else:
-                    show(_picture(look), width=_PIPE_WIDTH)
+                    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
+                    show(_picture(look, width), width=width)
                 if once:
                     return Exit.ENDED
     except (_TroubleError, PermissionError) as error:
@@ -261,7 +263,7 @@ _COLUMNS: Final[tuple[_Column, ...]] = (
 """The figures: title, width, how wide a terminal must be to show it, text, and the style of what is not zero."""
 
 
-def _picture(look: Look, width: int = _PIPE_WIDTH, height: int | None = None, trouble: str = "") -> Group:
+def _picture(look: Look, width: int, height: int | None = None, trouble: str = "") -> Group:
     """Draw at most *height* streams, the worst first; *trouble* takes the place of the first line."""
     from rich.console import Group
     from rich.table import Table
