@@ -82,15 +82,15 @@ def _address(text: str) -> int | Path | tuple[str, int]:
 @json_option
 def top(*, program: int | Path | tuple[str, int] | None, interval: float, once: bool, as_json: bool) -> int:
     """List the programs, or look at one of them until it ends."""
-    from resilient_sse.monitoring.console import directory, sockets
+    from resilient_sse.monitoring.console import sockets
 
     try:
         if program is None:
             return _list(as_json=as_json)
         where = sockets().get(program) if isinstance(program, int) else program
         if where is None:
-            elsewhere = "if it listens elsewhere, give the path or HOST:PORT"
-            raise _GoneError(f"process {program} has no console in {directory()}; {elsewhere}")
+            elsewhere = "if it listens elsewhere than usual, give the path or HOST:PORT"
+            raise _GoneError(f"process {program} has no console; {elsewhere}")
         look = _ask(where)
         if sys.stdout.isatty() and not (once or as_json):
             look = _draw(where, look, interval)
@@ -102,6 +102,8 @@ def top(*, program: int | Path | tuple[str, int] | None, interval: float, once: 
                 except _GoneError:
                     break
                 except _TroubleError as error:
+                    if once:
+                        raise
                     complain(str(error))
                     continue
                 if as_json:
@@ -123,7 +125,7 @@ def _list(*, as_json: bool) -> int:
     from resilient_sse.monitoring.console import sockets
 
     found = False
-    for pid, path in sockets().items() if hasattr(os, "geteuid") else ():
+    for pid, path in sockets().items():
         told: dict[str, Any]
         try:
             process = _ask(path)["process"]
