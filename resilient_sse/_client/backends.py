@@ -41,6 +41,7 @@ __all__ = [
     "in_thread",
     "is_native",
     "on_asyncio",
+    "outlive",
     "running",
 ]
 
@@ -147,6 +148,25 @@ async def in_thread(function: Callable[[], T]) -> T:
     """
     work = to_thread.run_sync(function)
     return await (hold(work, lambda: True) if on_asyncio() else work)
+
+
+async def outlive(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """
+    Run *work* to its end although the caller may be cancelled; behind a `Task.cancel` for `CLOSE_SECONDS` at most.
+
+    On asyncio it has a task of its own: a driver that is cancelled in its midst may keep a connection, or a lock.
+    """
+    with anyio.CancelScope(shield=True):
+        if not on_asyncio():
+            return await work()
+        task = asyncio.create_task(work())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait((task,), timeout=CLOSE_SECONDS)  # it may be frozen
+            raise
+        finally:
+            task.cancel()
 
 
 class WorkerThread:

@@ -158,13 +158,12 @@ class Position:
             self._outstanding = None
 
     async def _save(self, last_event_id: str) -> None:
-        current = "" if self._known is None else self._known.last_event_id
-        if last_event_id == current and self._uncertain is None:
-            return
         if last_event_id and not usable_as_cursor(last_event_id):
             return  # it could not resume anything; the last good one stays
         if self._uncertain is not None:
             await self._find_out(self._uncertain)
+        if last_event_id == ("" if self._known is None else self._known.last_event_id):
+            return
         # A save that is cancelled may have happened or not; the next one has to look before it writes.
         self._uncertain = last_event_id
         saved = await _awaited("save", self._store.save(self._key, last_event_id, expected=self._known))
