@@ -167,6 +167,7 @@ async def outlive(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
             raise
         finally:
             task.cancel()
+    raise AssertionError("a shield lets errors through")
 
 
 class WorkerThread:
