@@ -487,7 +487,15 @@ async def test_redirects_to_nowhere(script, location):
 
 @pytest.mark.parametrize(
     "location",
-    ["http://[::1", "https://host:port/", "https://1.2.3.999/", "/\x7f", "::::", "/" + "x" * 70_000],
+    [
+        "http://[::1",
+        "https://host:port/",
+        "https://1.2.3.999/",
+        "/\x7f",
+        "::::",
+        "/" + "x" * 70_000,
+        "data:,x",
+    ],
 )
 @one_loop
 async def test_redirects_to_what_is_no_url(script, location):
@@ -496,7 +504,7 @@ async def test_redirects_to_what_is_no_url(script, location):
     script.expect_no_more()
     error = await gives_up(make(script), HandshakeError)
     assert str(error) == "the server's redirect has no usable Location"
-    assert isinstance(error.__cause__, httpx.RemoteProtocolError)
+    assert isinstance(error.__cause__, (httpx.RemoteProtocolError, httpx.InvalidURL))
     assert script.live == 0
 
 
