@@ -51,10 +51,6 @@ class CursorReader:
     are remembered.
     """
 
-    __slots__ = (
-        "_contents", "_function", "_last", "_matched", "_opaque", "_position", "_resumed_at", "_since", "_window",
-    )  # fmt: skip
-
     def __init__(self, function: CursorFunction, window: int) -> None:
         self._function = function
         self._window = window
