@@ -19,8 +19,9 @@ MAX_LINES = 500
 MORE_LINES = {
     "_core/parser.py": 560,  # the standard, and the fast lane beside it that is proved equal
     "_client/pump.py": 640,  # one loop, and all that may interrupt it
+    "_client/stream.py": 520,  # a stream has many options
     "_core/session.py": 650,  # one state machine, its table of transitions and what it tells included
-    "testing/script.py": 710,  # the steps, the script and the transport that plays it
+    "testing/script.py": 600,  # the steps, the script and the transport that plays it
 }
 
 MAX_FUNCTION_LINES = 49

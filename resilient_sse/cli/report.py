@@ -129,7 +129,7 @@ def _play(
     plain: bool,
 ) -> int:
     from resilient_sse.testing.report import Report, print_report, render_page
-    from resilient_sse.testing.scenarios import SCENARIOS, play_all, write_log
+    from resilient_sse.testing.scenarios import SCENARIOS, play_all
 
     # The server is on this machine: a proxy that the environment names has no part in this.
     os.environ["no_proxy"] = "*"
@@ -140,10 +140,10 @@ def _play(
     judged = Report(entries, day=datetime.now(UTC).date())
     document = json.dumps(judged.to_dict(), indent=2)
     for name, path in files.items():
-        if name == "log":
-            write_log(path, entries)
-        else:
-            path.write_text(render_page(judged) if name == "html" else f"{document}\n", encoding="utf-8")
+        text = document + "\n"
+        if name != "json":
+            text = render_page(judged) if name == "html" else "".join(f"{x.to_json()}\n" for x in entries)
+        path.write_text(text, encoding="utf-8")
     if as_json:
         print(document)
     else:

@@ -162,16 +162,16 @@ def _made(
 ) -> ReferenceServer:
     """Make a server with its store and its publisher; the rest that is *given* has the names of its arguments."""
     from resilient_sse.testing.server import RateLimit, ReferenceServer
-    from resilient_sse.testing.server.publisher import Publisher
+    from resilient_sse.testing.server.publisher import publish_to_each
 
     count, *publishing = (given.pop(name) for name in ("publish", "rate", "users", "size", "complete"))
     limit = RateLimit(*rate_limit) if rate_limit else None
     server = ReferenceServer(_opened(store, history), rate_limit=limit, **given)
     if count is not None:
         rate, users, size, complete = publishing
-        Publisher(
-            count=count, rate=rate or 1.0, users=users or 1, size=size or 100, complete=complete
-        ).attach(server)
+        publish_to_each(
+            server, count, rate=rate or 1.0, users=users or 1, size=size or 100, complete=complete
+        )
     return server
 
 

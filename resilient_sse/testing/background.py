@@ -62,12 +62,8 @@ class RunningProxy:
         self.port: int = proxy.port
         self.url: str = proxy.url_for(url)
         self.seed: int = proxy.seed
+        self.counters: Counters = proxy.counters
         self._portal: BlockingPortal | None = portal
-
-    @property
-    def counters(self) -> Counters:
-        """What has passed and what has not."""
-        return self._proxy.counters
 
     @property
     def profile(self) -> Profile:

@@ -9,21 +9,7 @@ _SERVER_PACKAGES = ("starlette", "sse_starlette", "uvicorn")
 
 
 class MissingExtraError(ModuleNotFoundError):
-    """
-    Packages that an *extra* brings are not installed: the modules *names*, which *who* needs, in words.
-
-    `name` is the first of the modules.
-    """
-
-    def __init__(self, who: str, names: tuple[str, ...], extra: str) -> None:
-        super().__init__(who, names, extra, name=names[0])
-        self.who = who
-        self.names = names
-        self.extra = extra
-
-    def __str__(self) -> str:
-        packages = ", ".join(name.replace("_", "-") for name in self.names)
-        return f"{self.who} needs {packages}; install it with: pip install 'resilient-sse[{self.extra}]'"
+    """Packages that an extra brings are not installed; `name` is the first of the modules."""
 
 
 def require(who: str, *more: str, extra: str = "testing", server: bool = True) -> None:
@@ -36,4 +22,6 @@ def require(who: str, *more: str, extra: str = "testing", server: bool = True) -
     wanted = (*(_SERVER_PACKAGES if server else ()), *more)
     missing = tuple(name for name in wanted if find_spec(name) is None)
     if missing:
-        raise MissingExtraError(who, missing, extra)
+        packages = ", ".join(name.replace("_", "-") for name in missing)
+        text = f"{who} needs {packages}; install it with: pip install 'resilient-sse[{extra}]'"
+        raise MissingExtraError(text, name=missing[0])

@@ -205,7 +205,7 @@ class MemoryServer:
         self.dark: bool = False
         """Whether nothing passes."""
         self._events: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
-        self._orders = Orders(record)
+        self.orders: Orders = Orders(record)
         self._lines: defaultdict[str, list[_Line]] = defaultdict(list)
 
     # --- What a test does with the server
@@ -224,10 +224,6 @@ class MemoryServer:
         """Send a heartbeat over every connection."""
         for line in self._open():
             line.send(_HEARTBEAT)
-
-    def misbehave(self, stream: str, *answers: Answer) -> None:
-        """Do wrong with the next requests of *stream*, one after the other."""
-        self._orders.add(stream, *answers)
 
     # --- And with the network: the words are those of `FaultProxy`
 
@@ -274,7 +270,7 @@ class MemoryServer:
             return Refusal()
         params = httpx.URL(request.url).params
         stream = params["user_id"]
-        order = self._orders.take(stream, request.last_event_id, params.multi_items())
+        order = self.orders.take(stream, request.last_event_id, params.multi_items())
         if isinstance(busy := order.answer, Busy):
             return Reply(b"busy", status=busy.status, headers=busy.headers, content_type="text/plain")
         line = _Line(self, order)

@@ -29,15 +29,8 @@ MAX_REQUESTS = 10_000
 
 SCRIPT = "resilient_sse.testing.script"
 THROUGH = (
-    "resilient_sse",
-    "httpx",
-    "httpx_sse",
-    "anyio",
-    "tenacity",
-    "asyncio",
-    "contextlib",
-    "trio",
-    "outcome",
+    *("resilient_sse", "httpx", "httpx_sse", "anyio", "tenacity"),
+    *("asyncio", "contextlib", "trio", "outcome"),
 )
 """What a script's error may pass through on its way to the test."""
 

@@ -156,7 +156,7 @@ def test_json(run, outcome, tmp_path):
     "error,code,text",
     [
         (OpenFilesError("raise it with 'ulimit -n 564'"), 2, "raise it with 'ulimit -n 564'"),
-        (ChildError("server", "ended too soon, with code 1"), 1, "the server ended too soon, with code 1"),
+        (ChildError("the server ended too soon, with code 1"), 1, "the server ended too soon, with code 1"),
     ],
 )
 def test_errors(run, outcome, error, code, text):

@@ -23,15 +23,7 @@ _GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 
 class ChildError(Exception):
-    """A process that is needed, *name*, did not start, or ended too soon: *what* happened."""
-
-    def __init__(self, name: str, what: str) -> None:
-        super().__init__(name, what)
-        self.name = name
-        self.what = what
-
-    def __str__(self) -> str:
-        return f"the {self.name} {self.what}"
+    """A process that is needed did not start, or ended too soon."""
 
 
 class Child:
@@ -52,7 +44,7 @@ class Child:
         try:
             await self._input.send(f"{line}\n".encode())
         except _GONE as error:
-            raise ChildError(self._name, "has gone") from error
+            raise ChildError(f"the {self._name} has gone") from error
 
     async def start(self) -> None:
         """Wait until it is ready; `ChildError` if it never is."""
@@ -98,7 +90,7 @@ class Child:
     def _failed(self, what: str) -> ChildError:
         self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - _LAST_WORDS, 0))
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return ChildError(self._name, f"{what}: {lines[-1]}" if lines else what)
+        return ChildError(": ".join((f"the {self._name} {what}", *lines[-1:])))
 
 
 @asynccontextmanager
@@ -116,7 +108,7 @@ async def child(name: str, arguments: Sequence[str]) -> AsyncGenerator[Child]:
                 command, stdin=subprocess.PIPE, stderr=errors, start_new_session=True
             )
         except OSError as error:
-            raise ChildError(name, f"did not start: {error}") from error
+            raise ChildError(f"the {name} did not start: {error}") from error
         running = Child(name, process, errors)
         try:
             await running.start()

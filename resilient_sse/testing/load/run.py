@@ -121,7 +121,7 @@ async def open_processes(plan: LoadPlan, *, seed: int) -> AsyncGenerator[Process
         server = await stack.enter_async_context(child("server", server_command(plan)))
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=_STATS_SECONDS))
         if "url" not in server.hello:
-            raise ChildError("server", "did not say where it is")
+            raise ChildError("the server did not say where it is")
         url: str = server.hello["url"]
         address = urlsplit(url)
         networks: dict[str, Child] = {}

@@ -177,7 +177,6 @@ class FaultProxy(Conditions):
         self._wanted = port
         self._target = (target_host, target_port)
         super().__init__(profile, toxics)
-        self._is_entered = False
         self._port: Port | None = None
         self._tasks: TaskGroup | None = None
         self._connections: set[Connection] = set()
@@ -185,16 +184,11 @@ class FaultProxy(Conditions):
 
     async def __aenter__(self) -> Self:
         """Open the port; `OSError` says what to change if it is in use, or a host is unknown."""
-        if self._is_entered:
+        if self._tasks is not None:
             raise RuntimeError("the proxy is already running; make another FaultProxy for another port")
-        self._is_entered = True
-        try:
-            self._addresses = await resolve(*self._target)
-            where, *_ = await resolve(self.host, self._wanted)
-            self._port = Port(where)
-        except BaseException:
-            self._is_entered = False
-            raise
+        self._addresses = await resolve(*self._target)
+        where, *_ = await resolve(self.host, self._wanted)
+        self._port = Port(where)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._listen, self._port.open())
@@ -218,7 +212,6 @@ class FaultProxy(Conditions):
             await tasks.__aexit__(None, None, None)
         finally:
             self._tasks = None
-            self._is_entered = False
         return None
 
     @property

@@ -19,7 +19,6 @@ from resilient_sse.testing.scenarios.handoff import HANDOFF
 from resilient_sse.testing.scenarios.log import Entry as Entry
 from resilient_sse.testing.scenarios.log import Run as Run
 from resilient_sse.testing.scenarios.log import RunLog as RunLog
-from resilient_sse.testing.scenarios.log import write_log as write_log
 from resilient_sse.testing.scenarios.packet_loss import PACKET_LOSS
 from resilient_sse.testing.scenarios.play import Chart as Chart
 from resilient_sse.testing.scenarios.play import Follower as Follower

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -75,12 +74,6 @@ class RunLog:
     def ordered(self) -> list[Entry]:
         """Return the entries by time; those of the same time stay in the order they were recorded in."""
         return sorted(self.entries, key=lambda entry: entry.at)
-
-
-def write_log(path: Path, entries: Iterable[Entry]) -> None:
-    """Write a log, one line for each entry; `OSError` if it cannot be written."""
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(f"{entry.to_json()}\n" for entry in entries)
 
 
 # --- A log in order: runs, their streams, and the recoveries of each

@@ -127,7 +127,7 @@ class VirtualStage(Stage):
         return self.server.publish(stream, data, event_type=event)
 
     async def answer(self, stream: str, *answers: Answer) -> None:
-        self.server.misbehave(stream, *answers)
+        self.server.orders.add(stream, *answers)
 
 
 class VirtualDriver(Driver):

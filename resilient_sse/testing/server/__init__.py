@@ -31,7 +31,6 @@ from resilient_sse.testing.server.faults import Trickle as Trickle
 from resilient_sse.testing.server.faults import TruncatedChunk as TruncatedChunk
 from resilient_sse.testing.server.faults import WrongType as WrongType
 from resilient_sse.testing.server.publisher import EVENT_TYPE as EVENT_TYPE
-from resilient_sse.testing.server.publisher import Publisher as Publisher
 from resilient_sse.testing.server.publisher import payload as payload
 from resilient_sse.testing.server.publisher import payloads as payloads
 from resilient_sse.testing.server.requests import Counters as Counters

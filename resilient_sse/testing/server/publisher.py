@@ -1,15 +1,9 @@
-"""
-A publisher of its own: payloads at a steady rate to each user, from when the user first opens a stream.
-
-The payloads are like those of a language model's answer: so many bytes each, of the size that requirements name.
-"""
+"""Payloads like those of a language model's answer, so many bytes each, and a publisher of them."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import random
-from dataclasses import dataclass
 
 from resilient_sse.testing.server.app import ReferenceServer
 
@@ -50,45 +44,39 @@ def payloads(count: int = 50, *, size: int = 100, seed: int = 0) -> list[str]:
     return [payload(number, size=size, seed=seed) for number in range(1, count + 1)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publisher:
-    """Publishes to whoever comes; `ValueError` if a value is out of its range."""
+def publish_to_each(
+    server: ReferenceServer,
+    count: int,
+    *,
+    rate: float = 1.0,
+    users: int = 1,
+    size: int = 100,
+    complete: bool = False,
+) -> None:
+    """
+    Publish *count* payloads, *rate* a second, to each of the first *users*, from when they come.
 
-    count: int  # events for each user
-    rate: float = 1.0  # events a second for each user
-    users: int = 1  # how many get any, in the order in which they come
-    size: int = 100  # bytes of each payload
-    complete: bool = False  # publish the completion event after them
+    *complete* publishes the completion event after them; errors as of `payload`.
+    """
+    payload(count, size=size)
+    served: set[str] = set()
+    tasks: set[asyncio.Task[None]] = set()
 
-    def __post_init__(self) -> None:
-        for name, value in (("count", self.count), ("users", self.users)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value!r}")
-        if not (math.isfinite(self.rate) and self.rate > 0):
-            raise ValueError(f"rate must be a positive number of events a second, not {self.rate!r}")
-        payload(self.count, size=self.size)
+    async def publish(user: str) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        for number in range(1, count + 1):
+            # Due times are counted from the start, so that the rate holds over any length.
+            await asyncio.sleep(max(started + number / rate - loop.time(), 0))
+            await server.publish(payload(number, size=size), event=EVENT_TYPE, user_id=user)
+        if complete:
+            await server.complete(user)
 
-    def attach(self, server: ReferenceServer) -> None:
-        """Publish on *server* from now on, in its loop."""
+    def opened(user: str) -> None:
+        if user not in served and len(served) < users:
+            served.add(user)
+            task = asyncio.get_running_loop().create_task(publish(user))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
-        async def publish(user: str) -> None:
-            loop = asyncio.get_running_loop()
-            started = loop.time()
-            for number in range(1, self.count + 1):
-                # Due times are counted from the start, so that the rate holds over any length.
-                await asyncio.sleep(max(started + number / self.rate - loop.time(), 0))
-                await server.publish(payload(number, size=self.size), event=EVENT_TYPE, user_id=user)
-            if self.complete:
-                await server.complete(user)
-
-        served: set[str] = set()
-        tasks: set[asyncio.Task[None]] = set()
-
-        def opened(user: str) -> None:
-            if user not in served and len(served) < self.users:
-                served.add(user)
-                task = asyncio.get_running_loop().create_task(publish(user))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
-
-        server.on_open.append(opened)
+    server.on_open.append(opened)
