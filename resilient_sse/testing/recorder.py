@@ -40,13 +40,8 @@ class Recorder:
     An observer that keeps what it is told: `ResilientStream(url, observers=[recorder])`.
 
     One recorder is for one stream.  What the client keeps from the consumer (duplicates, heartbeats, filtered
-    events) it keeps from observers as well; `stream.stats` counts it.
-
-    Args:
-        now: The clock, in seconds; the event loop's by default.
-
-    Attributes:
-        moments: Everything, in order.
+    events) it keeps from observers as well; `stream.stats` counts it.  *now* is the clock, in seconds; the event
+    loop's by default.  `moments` has everything, in order.
     """
 
     def __init__(self, *, now: Callable[[], float] = anyio.current_time) -> None:
@@ -236,10 +231,10 @@ def assert_reconnected(
     recorder: Recorder, *, times: int | None = None, reason: Reason | str | None = None
 ) -> None:
     """
-    Check that the stream lost its connection, or failed to get one, and came back: *times* often, or at least once.
+    Check that the stream lost its connection, or failed to get one, and came back: *times* often, or once.
 
     *reason* counts only those that began so: `"stall"`, `"reset"`, ...  How many attempts it took, and why others
-    of them failed, does not matter.
+    of them failed, has no part in it.
     """
     __tracebackhide__ = True
     wanted = None if reason is None else Reason(reason)
