@@ -107,6 +107,26 @@ async def in_thread(function: Callable[[], T]) -> T:
     return await (hold(work, lambda: True) if on_asyncio() else work)
 
 
+async def outlive(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """
+    Run *work* to its end although the caller may be cancelled; behind a `Task.cancel` for `CLOSE_SECONDS` at most.
+
+    On asyncio it has a task of its own: a driver that is cancelled in its midst may keep a connection, or a lock.
+    """
+    with anyio.CancelScope(shield=True):
+        if not on_asyncio():
+            return await work()
+        task = asyncio.create_task(work())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait((task,), timeout=CLOSE_SECONDS)  # it may be frozen
+            raise
+        finally:
+            task.cancel()
+    raise AssertionError("a shield lets errors through")
+
+
 def in_background(work: Callable[[], Coroutine[Any, Any, None]], token: EventLoopToken) -> None:
     """Begin *work* in the event loop of *token*, from anywhere; if that has ended, so has what it would close."""
     loop: Any = token.native_token

@@ -130,15 +130,15 @@ class Position:
             self._outstanding = None
 
     async def _save(self, last_event_id: str) -> None:
-        current = "" if self._known is None else self._known.last_event_id
-        same = last_event_id == current and self._uncertain is None
-        if not same and (not last_event_id or usable_as_cursor(last_event_id)):  # it could resume something
+        if not last_event_id or usable_as_cursor(last_event_id):  # it could resume something
             await self._write(last_event_id)
         self._processed, self._unsaved, self._unsaved_since = None, 0, None
 
     async def _write(self, last_event_id: str) -> None:
         if self._uncertain is not None:
             await self._find_out(self._uncertain)
+        if last_event_id == ("" if self._known is None else self._known.last_event_id):
+            return
         # A save that is cancelled may have happened or not; the next one has to look before it writes.
         self._uncertain = last_event_id
         saved = await _awaited("save", self.store.save(self.key, last_event_id, expected=self._known))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Awaitable, Callable
-from dataclasses import fields
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
@@ -27,7 +26,6 @@ from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.events import Activity, ServerSentEvent
 from resilient_sse._core.options import (
-    ARGUMENTS,
     Classify,
     EventFilter,
     OnEof,
@@ -127,14 +125,44 @@ class Subscription(Generic[Item_co]):
         messages: Messages | None = None,
         flight_recorder: int = 0,
     ) -> None:
-        given = locals()  # each argument goes by its name to where it is checked
-        request = RequestTemplate(**{part.name: given[part.name] for part in fields(RequestTemplate)})
+        request = RequestTemplate(
+            url=url,
+            method=method,
+            headers=headers,
+            params=params,
+            content=content,
+            json=json,
+            resume_param=resume_param,
+            resume=resume,
+        )
         parsed = check_url(url)
         check_client(client, auth, uds)
         if breaker is not None:
             check("breaker", breaker, CircuitBreaker, "a CircuitBreaker or None")
         options = StreamOptions(
-            **{name: given[name] for name in ARGUMENTS},
+            last_event_id=last_event_id,
+            cursor=cursor,
+            connect_timeout=connect_timeout,
+            stall_timeout=stall_timeout,
+            waiting_after=waiting_after,
+            event_timeout=event_timeout,
+            stall_on=stall_on,
+            backoff=backoff,
+            max_retries=max_retries,
+            max_server_delay=max_server_delay,
+            classify=classify,
+            dedup=dedup,
+            dedup_window=dedup_window,
+            sequence=sequence,
+            heartbeat_events=heartbeat_events,
+            events=events,
+            until=until,
+            error_events=error_events,
+            total=total,
+            on_eof=on_eof,
+            max_event_bytes=max_event_bytes,
+            messages=messages,
+            flight_recorder=flight_recorder,
             resumes=request.resumes,
             repeatable=request.repeatable,
             replayable_body=request.replayable_body,

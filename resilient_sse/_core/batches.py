@@ -153,7 +153,7 @@ class Batches(Delivery):
         found = usual_blocks(text)
         if isinstance(found, Columns):
             if found.event in self._options.heartbeats:
-                return self._judge_blocks(text, batch)
+                return self._take_heartbeats(found.ids, len(found.data))
             return self._judge_run(repeat(found.event or "message"), found.ids, found.data, batch)
         if found is None:
             return self._judge_blocks(text, batch)
@@ -252,11 +252,7 @@ class Batches(Delivery):
             batch.append(said)
         event_id, kind = behind or event_id, kind or "message"
         if kind in self._options.heartbeats:
-            if event_id:
-                self.last_event_id = self.cursor = event_id  # a header can carry it
-            self._stats.received += 1
-            self._stats.heartbeats += 1
-            return True
+            return self._take_heartbeats((event_id,) if event_id else (), 1)
         if more:
             data = joined(data, more)
         stats = self._stats
@@ -273,6 +269,13 @@ class Batches(Delivery):
         stats.received += 1
         stats.delivered += 1
         batch.append(make_event(kind, data, event_id or None, self.last_event_id, None, self._connection))
+        return True
+
+    def _take_heartbeats(self, ids: Sequence[str], count: int) -> bool:
+        if ids:
+            self.last_event_id = self.cursor = ids[-1]  # a header can carry it
+        self._stats.received += count
+        self._stats.heartbeats += count
         return True
 
     def _judge_run(

@@ -216,18 +216,21 @@ class Deduplicator:
             self._top = keys[-1]
             self._add(keys, contents)
             return 0, dropped
+        drops = self.drops
         while at < len(keys):
             if self._buckets and self._risen < half and self._resumed_from is None:
                 end = min(at + half, len(keys))
                 conflicts += self._remember_any(keys, contents, range(at, end), dropped)
                 at = end
                 continue
-            same = contents[at] == before
-            sighting = Sighting.DUPLICATE if same else self._remember(ids[at], keys[at], contents[at])
-            before = contents[at]
+            if contents[at] != before:
+                sighting, before = self._remember(ids[at], keys[at], contents[at]), contents[at]
+                drops = self.drops
+            else:
+                sighting = Sighting.DUPLICATE
             if sighting is Sighting.CONFLICT:
                 conflicts += 1
-            elif sighting is Sighting.DUPLICATE and self.drops:
+            elif drops and sighting is Sighting.DUPLICATE:
                 dropped.append(at)
             at += 1
         return conflicts, dropped

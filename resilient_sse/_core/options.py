@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
-from inspect import signature
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, get_args
 
 from resilient_sse._core.backoff import Backoff, Delays
@@ -194,8 +193,3 @@ def _takes(name: str, wanted: EventFilter | None, event: ServerSentEvent) -> boo
     if callable(wanted):
         return bool(answered_at_once(name, wanted(event)))
     return wanted is not None and event.event in wanted
-
-
-_FACTS = frozenset({"resumes", "repeatable", "replayable_body", "fresh_credentials"})
-ARGUMENTS = frozenset(signature(StreamOptions).parameters) - _FACTS
-"""The options that are arguments of `ResilientStream`."""

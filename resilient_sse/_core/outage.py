@@ -216,7 +216,8 @@ def is_of_the_server(error: Exception) -> bool:
 def is_for_a_moment(error: BadStatusError) -> bool:
     """Whether the status says that asking again later may help, or a `Retry-After` beside it does."""
     status = error.status
-    if status in _TRANSIENT or (_SERVER_ERRORS <= status < _SERVER_ERRORS + 100 and status not in _PERMANENT):
+    # RFC 9110, section 15: a status that is none "as if it had a 5xx (Server Error) status code".
+    if status in _TRANSIENT or (status >= _SERVER_ERRORS and status not in _PERMANENT):
         return True
     # RFC 9110, section 15.5.14, of a 413: "generate a Retry-After header field to indicate that it is temporary";
     # limits of requests are told by a 403 with one.

@@ -130,6 +130,7 @@ _DATA, _EVENTS, _IDS = (
     re.compile(rf"\n{name}(?:: ?+(.*+))?+(?=\n)").findall for name in ("data", "event", "id")
 )
 _RETRIES = re.compile(rf"\nretry: ?+([0-9]{{1,{_MAX_RETRY_DIGITS}}}+)(?=\n)").findall
+_HAS_DATA = re.compile(r"\ndata[:\n]").search
 _SAID = re.compile(r"\n(:.*+)").findall
 _SAID_BYTES = re.compile(rb"\n(:.*+)").findall
 # A text of fewer lines, or shorter, is interpreted line by line.
@@ -496,7 +497,7 @@ def _split(text: str) -> list[str]:
 def dataless(text: str) -> tuple[list[str], list[str], str] | None:
     """Return ids, times to wait and comments of whole blocks without data; `None` if there are data or odd ids."""
     text = f"\n{text}"
-    if _DATA(text):
+    if _HAS_DATA(text):
         return None
     ids = _IDS(text)
     return (ids, _RETRIES(text), "\n".join([*_SAID(text), ""])) if _are_plain(ids) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, stop_never, wait_random_exponential
 
-from resilient_sse._client.backends import CLOSE_SECONDS, in_thread, on_asyncio
+from resilient_sse._client.backends import in_thread, on_asyncio, outlive
 from resilient_sse._client.log import logger
 from resilient_sse._core.checks import check_seconds
 
@@ -157,17 +156,7 @@ class RedisServer:
             answer = command()
             return await answer if inspect.isawaitable(answer) else answer
 
-        # In a task of its own, which `Task.cancel` of ours does not reach, and redis-py's own timeouts do: as in a
-        # thread, what was sent may be done, and a pipeline that is cancelled would keep its connection.
-        asking = asyncio.ensure_future(ask())
-        with anyio.CancelScope(shield=True):
-            try:
-                return await asyncio.shield(asking)
-            except asyncio.CancelledError:
-                await asyncio.wait((asking,), timeout=CLOSE_SECONDS)  # it may be frozen
-                raise
-            finally:
-                asking.cancel()
+        return await outlive(ask)  # as in a thread: what was sent may be done
 
     def _check(self, answer: Any) -> None:  # noqa: ANN401
         """Raise what is about the server and not about one call, if it is among the answers to a pipeline."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -81,15 +82,15 @@ def _address(text: str) -> int | Path | tuple[str, int]:
 @json_option
 def top(*, program: int | Path | tuple[str, int] | None, interval: float, once: bool, as_json: bool) -> int:
     """List the programs, or look at one of them until it ends."""
-    from resilient_sse.monitoring.console import directory, sockets
+    from resilient_sse.monitoring.console import sockets
 
     try:
         if program is None:
             return _list(as_json=as_json)
         where = sockets().get(program) if isinstance(program, int) else program
         if where is None:
-            elsewhere = "if it listens elsewhere, give the path or HOST:PORT"
-            raise _GoneError(f"process {program} has no console in {directory()}; {elsewhere}")
+            elsewhere = "if it listens elsewhere than usual, give the path or HOST:PORT"
+            raise _GoneError(f"process {program} has no console; {elsewhere}")
         look = _ask(where)
         if sys.stdout.isatty() and not (once or as_json):
             look = _draw(where, look, interval)
@@ -101,12 +102,15 @@ def top(*, program: int | Path | tuple[str, int] | None, interval: float, once: 
                 except _GoneError:
                     break
                 except _TroubleError as error:
+                    if once:
+                        raise
                     complain(str(error))
                     continue
                 if as_json:
                     print(json.dumps({"process": look["process"], "rows": look["rows"]}), flush=True)
                 else:
-                    show(_picture(look), width=_PIPE_WIDTH)
+                    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
+                    show(_picture(look, width), width=width)
                 if once:
                     return Exit.ENDED
     except (_TroubleError, PermissionError) as error:
@@ -121,7 +125,7 @@ def _list(*, as_json: bool) -> int:
     from resilient_sse.monitoring.console import sockets
 
     found = False
-    for pid, path in sockets().items() if hasattr(os, "geteuid") else ():
+    for pid, path in sockets().items():
         told: dict[str, Any]
         try:
             process = _ask(path)["process"]
@@ -261,7 +265,7 @@ _COLUMNS: Final[tuple[_Column, ...]] = (
 """The figures: title, width, how wide a terminal must be to show it, text, and the style of what is not zero."""
 
 
-def _picture(look: Look, width: int = _PIPE_WIDTH, height: int | None = None, trouble: str = "") -> Group:
+def _picture(look: Look, width: int, height: int | None = None, trouble: str = "") -> Group:
     """Draw at most *height* streams, the worst first; *trouble* takes the place of the first line."""
     from rich.console import Group
     from rich.table import Table

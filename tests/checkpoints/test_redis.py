@@ -14,7 +14,8 @@ import redis
 import redis.asyncio
 
 from resilient_sse import CheckpointError, ResilientStream
-from resilient_sse.checkpoints import Checkpoint, RedisCheckpoint, SQLiteCheckpoint, redis_server
+from resilient_sse._client import backends
+from resilient_sse.checkpoints import Checkpoint, RedisCheckpoint, SQLiteCheckpoint
 from resilient_sse.testing import Script, event
 from tests.testing.server.valkey import Server, valkey
 
@@ -250,7 +251,7 @@ async def test_a_slow_save_that_is_cancelled(own, tmp_path, monkeypatch, kind):
 
 def test_a_program_ends_although_its_server_is_frozen(own, monkeypatch):
     """The end of `asyncio.run` cancels what is under way, while no event loop runs (P21)."""
-    monkeypatch.setattr(redis_server, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(backends, "CLOSE_SECONDS", 0.05)
 
     async def main():
         store = RedisCheckpoint(redis.asyncio.Redis.from_url(own.url))
@@ -271,7 +272,7 @@ def test_a_program_ends_although_its_server_is_frozen(own, monkeypatch):
 @pytest.mark.parametrize("done", [False, True], ids=["before it was done", "behind it"])
 async def test_a_save_that_is_cut_off(own, done, monkeypatch):
     """A client for asyncio obeys `Task.cancel` soon, whatever the server does, without a conflict (P21)."""
-    monkeypatch.setattr(redis_server, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(backends, "CLOSE_SECONDS", 0.05)
     client = redis.asyncio.Redis.from_url(own.url)
     store = RedisCheckpoint(client)
     execute, waits = client.execute_command, asyncio.Event()

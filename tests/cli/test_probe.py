@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -91,7 +91,8 @@ async def test_a_good_server(script):
     assert (found.first.headers_at, found.first.first_event, found.first.cadence) == (0, 0, 10)
     told = "by the header Last-Event-ID: 3 of 3 events came again, in order"
     assert said(found, "resume") == ("ok", told)
-    assert [request.last_event_id for request in script.requests] == [None, "3"]
+    assert [request.last_event_id for request in script.requests] == [None, "3", None]
+    assert [request.headers["accept-encoding"] for request in script.requests][1:] == ["identity", "gzip"]
     assert script.requests[-1].at < 30  # a server that shows all of it needs no 45 s
 
 
@@ -117,6 +118,15 @@ def held(due):
     """Have what is due arrive in blocks of a size, as a buffer lets it out."""
     data = b"".join(part for part in written(due) if isinstance(part, bytes))
     return [part for at in range(0, len(data), 50) for part in (pause(2), data[at : at + 50])]
+
+
+def trickling(due):
+    """Have every byte come alone."""
+    return [
+        part
+        for byte in b"".join(event(data, id=name) for name, data in due)
+        for part in (bytes([byte]), pause(0.03))
+    ]
 
 
 def at_once(due):
@@ -173,6 +183,16 @@ SERVERS = {
         {"ids": "fail", "resume": "fail"},
     ),
     "shared ids": (serving(events=TOKENS, position=behind(-6)), {"ids": "warn", "resume": "fail"}),
+    "each twice": (serving(shape=lambda due: [part for part in written(due) for _ in "ab"]), {"ids": "fail"}),
+    "out of order": (
+        serving(events=[EVENTS[at] for at in (0, 2, 1, 3, 5, 4)], position=behind(0)),
+        {"ids": "fail"},
+    ),
+    "trickling": (serving(shape=trickling), {"buffering": "warn"}),
+    "gzip that is none": (
+        serving(headers={"Content-Encoding": "gzip"}),
+        {"compression": "fail", "end": "fail"},
+    ),
     "holes": (serving(events=EVENTS[::2], position=behind(1, of=2)), {"ids": "warn"}),
     "from the start": (serving(position=behind(-6)), {"resume": "fail"}),
     "one too early": (serving(position=behind(-1)), {}),
@@ -228,8 +248,9 @@ async def test_a_post_is_sent_once(script, again):
     """A request that may do something is sent once, and that is said; `--again` sends it for each question."""
     request = {"method": "POST", "content": b"{}"}
     found = await examined(script, serving(), request, again=again)
-    assert len(script.requests) == (2 if again else 1)
+    assert len(script.requests) == (3 if again else 1)
     assert said(found, "resume")[0] == ("ok" if again else "not seen")
+    assert said(found, "compression")[0] == ("ok" if again else "not seen")
     assert ("--again" in said(found, "resume")[1]) is not again
 
 
@@ -346,47 +367,6 @@ async def ask(client, url, results, name, seconds):
     results[name] = await Probe(client, {"url": url}, seconds=seconds).run()
 
 
-OF_THE_KIT = {
-    "none": (None, {}),
-    "BadUtf8": (faults.BadUtf8(), {"event-format": "fail", "ids": "warn", "resume": "fail"}),
-    "Bom": (faults.Bom(), {}),
-    "Close": (faults.Close(after=3), {}),
-    "Drop": (faults.Drop(rate=0.4, seed=1), {"ids": "warn", "resume": "fail"}),
-    "Duplicate": (faults.Duplicate(), {"ids": "fail"}),
-    "GiantLine": (faults.GiantLine(), {"event-format": "fail"}),
-    "GzipGarbage": (faults.GzipGarbage(), {"compression": "fail", "end": "fail"}),
-    "HalfEvent": (faults.HalfEvent(after=3), {"event-format": "fail"}),
-    "Reorder": (faults.Reorder(), {"ids": "fail", "resume": "fail"}),
-    "Reset": (faults.Reset(after=3), {"end": "fail"}),
-    "Silence": (faults.Silence(), {"buffering": "warn"}),
-    "Status": (faults.Status(503, retry_after=7), {"answer": "fail"}),
-    "Trickle": (faults.Trickle(), {"buffering": "warn"}),
-    "TruncatedChunk": (faults.TruncatedChunk(after=3), {"end": "fail"}),
-    "WrongType": (faults.WrongType(), {"answer": "fail"}),
-}
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_the_faults_of_the_test_kit(anyio_backend):
-    """P32, R136-R142: the reference server with each of its faults, all at once."""
-    results = {}
-    async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(httpx.AsyncClient())
-        urls = {}
-        for name, (fault, _) in OF_THE_KIT.items():
-            server = ReferenceServer(heartbeat=0.4, start="first", faults=faults.Faults(then=fault))
-            running = stack.enter_context(running_server(server))
-            for number in range(6):
-                running.publish(f"event {number}")
-            urls[name] = running.url
-        async with anyio.create_task_group() as tasks:
-            for name, url in urls.items():
-                tasks.start_soon(ask, client, url, results, name, 6.0)
-    found = {name: real(found) for name, found in results.items()}
-    assert found == {name: expected for name, (_, expected) in OF_THE_KIT.items()}
-
-
 @asynccontextmanager
 async def listening(handle, path=None):
     """Serve raw bytes, on a free port or a Unix socket; give the address."""
@@ -421,7 +401,7 @@ NGINX = """
 daemon off; pid {here}/pid; error_log stderr notice; user root;
 events {{ worker_connections 64; }}
 http {{
-  access_log off;
+  access_log off; gzip_types text/event-stream; gzip_proxied any; gzip_min_length 0;
   client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/fastcgi;
   uwsgi_temp_path {here}/uwsgi; scgi_temp_path {here}/scgi;
   proxy_buffer_size 1k; proxy_buffers 4 1k; proxy_busy_buffers_size 2k;
@@ -430,6 +410,8 @@ http {{
     listen unix:{here}/nginx;
     location /direct {{ proxy_buffering off; proxy_pass http://unix:{here}/up:; }}
     location /default {{ proxy_http_version 1.0; proxy_pass http://unix:{here}/up:; }}
+    location /flushed {{ proxy_buffering off; gzip on; proxy_pass http://unix:{here}/up:; }}
+    location /gzip {{ gzip on; proxy_pass http://unix:{here}/up:; }}
     location /idle {{ proxy_buffering off; proxy_read_timeout 1s; proxy_pass http://unix:{here}/up:; }}
   }}
 }}
@@ -461,10 +443,12 @@ def nginx():
 @pytest.mark.e2e
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_nginx(anyio_backend):
-    """P32, R135: nginx that buffers, or cuts what is idle."""
+    """P32, R135, R137: nginx that buffers, compresses, flushes, or cuts what is idle."""
     expected = {
         "direct": {},
         "default": {"buffering": "fail"},
+        "flushed": {},
+        "gzip": {"compression": "fail"},
         "idle": {"end": "fail"},
     }
     results = {}
@@ -478,6 +462,7 @@ async def test_nginx(anyio_backend):
             for name in expected:
                 tasks.start_soon(ask, client, f"http://nginx/{name}", results, name, 6.0)
     assert {name: real(found) for name, found in results.items()} == expected
+    assert said(results["flushed"], "compression")[1].startswith("gzip for a client that takes it")
     assert "silence" in said(results["idle"], "end")[1]
 
 
@@ -541,7 +526,7 @@ def test_what_is_printed(run, site):
     assert "\nwarn      cache-control      none\n" in done.out
     assert done.out.endswith("not seen.\n")
     assert max(map(len, done.out.splitlines())) <= 80
-    assert done.err == "* waiting for events\n* waiting for what follows 2\n"
+    assert done.err == "* waiting for events\n* waiting for what follows 2\n* waiting for gzip\n"
 
 
 def test_json(run, site):

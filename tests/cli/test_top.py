@@ -379,7 +379,11 @@ def test_on_a_terminal(screen):
         shown.wait_for("STALLS")
         shown.press("\x03")
         assert shown.end() == (Exit.INTERRUPTED, True)
+        once = screen("top", path, "--once", "--interval", "0.1")
+        assert once.end() == (Exit.ENDED, True)
     assert shown.written.rstrip().endswith((b"\x1b[?1049l", b"\x1b[?25h"))
+    assert "prices" in once.text
+    assert "…" not in once.text
 
 
 @pytest.mark.e2e

@@ -121,7 +121,7 @@ def test_decoders_and_observers_must_not_be_async():
             ResilientStream(URL, decode=int, on_invalid=function)
 
 
-@pytest.mark.parametrize("name", ["until", "events", "classify"])
+@pytest.mark.parametrize("name", ["until", "events", "classify", "decode"])
 @one_loop
 async def test_a_hidden_async_function_is_found_at_its_first_answer(script, name):
     """A lambda around an async function cannot be seen; a coroutine that would count as true can (P53)."""

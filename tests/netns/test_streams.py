@@ -136,23 +136,6 @@ def test_ten_percent_of_packets_lost(backend):
     assert run.sent_again > 0
 
 
-def test_slow_link():
-    """R10, R13, R14, R16, R18: 50 of 50 at 100 kbps within 10 %, and no reconnect."""
-
-    async def scene(run):
-        await run.call(run.network.rate, 100)
-        await run.publish(50, "x" * 1250)
-        await run.events(5)
-        carried, began = run.network.server.carried("wifi"), anyio.current_time()
-        await run.events(50)
-        kilobits = (run.network.server.carried("wifi") - carried) * 8 / 1000
-        run.kbps = kilobits / (anyio.current_time() - began)
-
-    run = play(scene)
-    assert run.figures == (0, 0, 0)
-    assert run.kbps == pytest.approx(100, rel=0.1)
-
-
 def test_stall():
     """R20-R25, R27, R30: silence without a reset is first WAITING, then RECONNECTING, and nothing is lost."""
 
@@ -197,41 +180,6 @@ def test_handoff(abort, backend, reason):
     assert run.network.address == "10.77.2.2"
     assert run.of(StreamState.RECONNECTING)[0].reason.value == reason
     assert run.connections == [1] * 20 + [2] * 31
-
-
-def test_handoff_that_keeps_the_address():
-    """R42: where the address moves along, TCP carries the connection over, and the client need not do anything."""
-
-    async def scene(run):
-        await run.publish(20)
-        await run.events(20)
-        await run.call(run.network.handoff, "mobile", gap=0.5, same_address=True)
-        await run.publish(30)
-        await run.events(50)
-
-    run = play(scene, stall_timeout=10)
-    assert run.figures == (0, 0, 0)
-
-
-def test_off_and_on_three_times():
-    """R51, R52, R57, R58, R62, R63: each time it gets what it missed, though the server repeats five."""
-
-    async def scene(run):
-        await run.publish(5)
-        for time in range(3):
-            await run.events(5 + 15 * time)
-            await run.call(run.network.down, abort=True)
-            await run.publish(15)
-            await run.state(StreamState.RECONNECTING, time + 1)
-            await run.call(run.network.up)
-            await run.state(StreamState.CONNECTED, time + 2)
-        await run.events(50)
-
-    run = play(scene, overlap=5, backend="trio")
-    losses = run.of(StreamState.RECONNECTING)
-    assert run.figures == (15, 0, 3)
-    assert [(loss.attempt, loss.reason.value) for loss in losses] == [(1, "reset")] * 3
-    assert sum(change.message == RESTORED for change in run.changes) == 3
 
 
 def test_off_and_on_between_attempts():

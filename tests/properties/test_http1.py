@@ -20,6 +20,7 @@ from resilient_sse._client.transport.http1 import (
     _send,
     _Sent,
     _usual_head,
+    parsed,
 )
 from resilient_sse._client.transport.sockets import Socket
 from tests.properties.sse_grammar import PROFILE
@@ -225,24 +226,6 @@ def test_the_same_as_h11(pieces, method):
     assert read_by_us(pieces, method) == read_by_h11(pieces, method)
 
 
-@pytest.mark.parametrize(
-    "whole",
-    [
-        HEAD + b"3\r\nabc\r\n10;x=y\r\n0123456789abcdef\r\n0\r\nT: u\r\n\r\n",
-        b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 3\r\n\r\nabcd",
-        b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
-    ],
-    ids=["chunked", "counted", "until closed"],
-)
-def test_every_cut_gives_the_same(whole):
-    """Two pieces cut at each place, and byte by byte."""
-    expected = read_by_h11([whole], "GET")
-    assert expected[2]
-    for at in range(1, len(whole)):
-        assert read_by_us([whole[:at], whole[at:]], "GET") == expected
-    assert read_by_us([whole[at : at + 1] for at in range(len(whole))], "GET") == expected
-
-
 # --- The heads that h11 is not asked about
 
 
@@ -325,6 +308,36 @@ def test_requests_are_those_of_h11(method, target, headers, host):
     with contextlib.suppress(httpx.LocalProtocolError):
         run(_send(asked, None, Listening()))
     assert sent == seen
+
+
+NAMES = "h a.example x-1.co 127.0.0.1 1.2.3.256 01.2.3.4 1.2.3 1.2.3.4.5 1.2.3.4x H u@h [::1] é h_"
+hosts = st.sampled_from(NAMES.split())
+ports = st.sampled_from(["", *[":", ":8080", ":80", ":443", ":0", ":08", ":99999", ":123456", ":x"]])
+segments = st.sampled_from([*"/aZ0.~?&=%#;:@[]|^{}\"'\\", "/./", "/../", "/.a", "//", "%41", "é", "\t"])
+paths = st.lists(segments, max_size=6)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.sampled_from(["http", "http", "https", "HTTP", "ftp"]), hosts, ports, paths.map("".join))
+@example("http", "127.0.0.1", ":34567", "/a/b?c=d%20e/..")
+@example("http", "h", ":80", "/")
+@example("http", "h", "", "/a/../b")
+@example("http", "h", "", "/٣")
+@example("http", "1.2.3.256", "", "/")
+def test_usual_urls_are_those_of_httpx(scheme, host, port, path):
+    """What we take apart ourselves httpx takes apart alike; what it refuses is refused."""
+    url = f"{scheme}://{host}{port}{path}"
+    try:
+        theirs = httpx.URL(url)
+    except httpx.InvalidURL:
+        theirs = None
+    try:
+        ours = parsed(url)
+    except httpx.InvalidURL:
+        ours = None
+    for part in ("scheme", "host", "raw_host", "port", "netloc", "raw_path"):
+        assert getattr(ours, part, None) == getattr(theirs, part, None)
+    assert str(ours) == str(theirs)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
-    from resilient_sse._client.transport.http1 import ResponseStream
+    from resilient_sse._client.transport.http1 import ResponseStream, UsualURL
 
 __all__ = [
     "Answer",
@@ -61,7 +61,7 @@ class Answer:
     __slots__ = ("headers", "history", "status_code", "stream", "url")
 
     def __init__(
-        self, status_code: int, headers: Mapping[str, str], url: httpx.URL, stream: ResponseStream
+        self, status_code: int, headers: Mapping[str, str], url: httpx.URL | UsualURL, stream: ResponseStream
     ) -> None:
         self.status_code = status_code
         self.headers = headers
@@ -90,7 +90,7 @@ class PlainClient:
     async def ask(
         self,
         method: str,
-        url: httpx.URL,
+        url: httpx.URL | UsualURL,
         *,
         headers: list[tuple[bytes, bytes]],
         content: Any,  # noqa: ANN401 - as httpx takes it
@@ -115,7 +115,7 @@ class PlainClient:
         if content is None and method == "GET" and not cookies and b"host" not in given:
             headers.insert(0, (b"Host", url.netloc))
         else:
-            request = httpx.Request(method, url, headers=headers, content=content, cookies=cookies)
+            request = httpx.Request(method, str(url), headers=headers, content=content, cookies=cookies)
             headers, body = request.headers.raw, cast("httpx.AsyncByteStream", request.stream)
         head, stream = await self._transport.ask(Asked(method, url, headers), body, extensions)
         told = head.headers
@@ -125,7 +125,7 @@ class PlainClient:
         if "set-cookie" in answer.headers:
             self.cookies = self.cookies or httpx.Cookies()
             self.cookies.extract_cookies(
-                httpx.Response(200, headers=head.headers, request=httpx.Request(method, url))
+                httpx.Response(200, headers=head.headers, request=httpx.Request(method, str(url)))
             )
         return answer
 
@@ -157,14 +157,14 @@ def check_client(client: object, auth: object, uds: object) -> None:
         check_callable("auth", auth, what=what)
 
 
-def proxy_of(client: AnyClient, url: httpx.URL) -> str:
+def proxy_of(client: AnyClient, url: httpx.URL | UsualURL) -> str:
     """
     Name the proxy through which *client* asks *url*, and the setting that says so; `""` if there is none.
 
     There is no public way to ask for it.
     """
     find: Callable[[httpx.URL], object] | None = getattr(client, "_transport_for_url", None)
-    pool = getattr(find and find(url), "_pool", None)
+    pool = getattr(find and find(httpx.URL(str(url))), "_pool", None)
     proxy: Any = getattr(pool, "_proxy_url", None)
     if proxy is None:
         return ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -25,7 +24,7 @@ from resilient_sse._client.transport.clients import (
 )
 from resilient_sse._client.transport.connection import Connection, Shared, shared
 from resilient_sse._client.transport.errors import OVER_PROXY, raise_translated
-from resilient_sse._client.transport.http1 import POLL_SECONDS, Patience, Unanswered
+from resilient_sse._client.transport.http1 import POLL_SECONDS, Patience, Unanswered, UsualURL, parsed
 from resilient_sse._client.transport.reads import WOKEN, waits_for
 from resilient_sse._client.transport.redirects import exchange
 from resilient_sse._core.errors import (
@@ -64,11 +63,10 @@ _MAKES_STREAM = ("connect_tcp.complete", "connect_unix_socket.complete", "start_
 _AFTER_HTTPCORE = 1.0
 
 
-@lru_cache(maxsize=64)  # it takes a fifth of making a stream, and many streams ask one URL
-def check_url(url: str) -> httpx.URL:
+def check_url(url: str) -> httpx.URL | UsualURL:
     """Raise now what httpx would at the first request."""
     try:
-        return httpx.URL(url)
+        return parsed(url)
     except httpx.InvalidURL as exc:
         raise ValueError(f"url cannot be used: {exc}") from None
 
@@ -79,7 +77,7 @@ class Transport:
 
     Args:
         client: The caller's client, which is never closed; `None` makes one of our own.
-        url: The stream's URL, parsed: that takes 60 us, and most streams ask no other.
+        url: The stream's URL, parsed: most streams ask no other.
         uds: The path of a Unix socket that a client of our own connects to.
         auth: Credentials as httpx takes them; `None` leaves them to the client.
         compression: Whether to ask for a compressed body.
@@ -92,7 +90,7 @@ class Transport:
         self,
         client: Client | None,
         *,
-        url: tuple[str, httpx.URL],
+        url: tuple[str, httpx.URL | UsualURL],
         uds: str | None,
         auth: Auth | None,
         compression: bool,
@@ -124,7 +122,7 @@ class Transport:
         """
         client = self._client()
         if request.url != self._url[0]:
-            self._url = request.url, httpx.URL(request.url)
+            self._url = request.url, parsed(request.url)
         url = self._url[1]
         connection: Connection | None = None
         try:
@@ -154,7 +152,7 @@ class Transport:
         self,
         client: PlainClient,
         request: PreparedRequest,
-        url: httpx.URL,
+        url: httpx.URL | UsualURL,
         quiet: Callable[[], Awaitable[None]],
     ) -> httpx.Response:
         """Send what has no body over our own transport, where nothing of anybody else's takes a part."""
@@ -176,7 +174,7 @@ class Transport:
         self,
         client: AnyClient,
         request: PreparedRequest,
-        url: httpx.URL,
+        url: httpx.URL | UsualURL,
         quiet: Callable[[], Awaitable[None]],
     ) -> httpx.Response:
         """Send anything over any client."""

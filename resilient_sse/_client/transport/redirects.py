@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from resilient_sse._client.request import PreparedRequest
+    from resilient_sse._client.transport.http1 import UsualURL
 
 __all__ = ["exchange"]
 
@@ -32,7 +33,7 @@ _BECOMES_GET: Final = frozenset({301, 302, _SEE_OTHER})
 async def exchange(
     client: AnyClient,
     request: PreparedRequest,
-    url: httpx.URL,
+    url: httpx.URL | UsualURL,
     *,
     encoding: str,
     options: dict[str, Any],
@@ -111,7 +112,7 @@ class _Sender:
     def stream(
         self,
         method: str,
-        url: httpx.URL,
+        url: httpx.URL | UsualURL,
         *,
         headers: httpx.Headers,
         content: Any,  # noqa: ANN401 - as httpx takes it
@@ -127,7 +128,7 @@ class _Sender:
             )
         request: Any
         library = library_of(self._client)
-        target: Any = url if library is httpx else str(url)  # to parse a URL takes 100 us
+        target: Any = url if library is httpx and isinstance(url, httpx.URL) else str(url)
         if self._at_home:
             request = self._client.build_request(
                 method, target, headers=raw, content=content, extensions=extensions
@@ -187,14 +188,14 @@ def _is_id(name: bytes) -> bool:
     return name.lower() == b"last-event-id"
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+def _origin(url: httpx.URL | UsualURL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
-def _target(url: httpx.URL, response: httpx.Response) -> httpx.URL:
+def _target(url: httpx.URL | UsualURL, response: httpx.Response) -> httpx.URL:
     location = response.headers.get("location", "")
     try:
-        target = url.join(location) if location.strip() else None
+        target = httpx.URL(str(url)).join(location) if location.strip() else None
     except httpx.InvalidURL:
         target = None
     if target is None:
