@@ -156,7 +156,7 @@ def _sentence(progress: Progress) -> str:
         *([f"{progress.ended} ended"] if progress.ended else []),
         f"{progress.received}{of} messages",
         *([] if progress.cpu is None else [f"CPU {progress.cpu:.0%}"]),
-        *([] if progress.resident is None else [f"{progress.resident / _MIB:.0f} MiB"]),
+        f"{progress.resident / _MIB:.0f} MiB",
     ]
     return ", ".join(parts)
 
@@ -165,9 +165,10 @@ def _described(result: LoadResult) -> str:
     """Describe a result in three tables and a sentence."""
     setup, machine, times = result.setup, result.machine, result.times
     delivery, streams, process, seen = result.delivery, result.streams, result.process, result.connections
-    where = setup.target or (f"on {setup.profiles}" if setup.profiles else "without a network")
+    networks = ",".join(f"{part.profile}:{part.weight:g}" for part in setup.profiles)
+    where = setup.target or (f"on {networks}" if setup.proxy else "without a network")
     heading = (
-        f"{setup.users} streams, {setup.messages} messages each at {setup.rate:g}/s, {escape(where)}, "
+        f"{setup.users} streams, {setup.messages_each} messages each at {setup.rate:g}/s, {escape(where)}, "
         f"{setup.drops:g} resets a minute, seed {setup.seed}\n"
         f"Python {machine.python} on {machine.system}, {machine.cores} cores, load {_number(machine.load, 1)}, "
         f"{machine.backend}, {result.seconds:.1f} s"
@@ -177,7 +178,7 @@ def _described(result: LoadResult) -> str:
     figures = [
         ("streams completed", f"{streams.completed} of {setup.users}, {streams.failed} failed"),
         ("messages received", f"{delivery.received}{of}, {_percent(delivery.completion)}"),
-        ("twice, out of order, gaps", f"{delivery.duplicates}, {delivery.disorder}, {delivery.gaps}"),
+        ("repeated by the server, gaps", f"{delivery.repeated}, {delivery.gaps}"),
         ("messages a second", _number(delivery.per_second, 0)),
         ("availability", _percent(streams.availability)),
         ("connections at the server", f"{_number(seen.mean, 1)} on average, {_number(seen.most, 0)} at most"),
@@ -194,7 +195,6 @@ def _described(result: LoadResult) -> str:
         ("reconnect: loss to first new event", *_spread(times.recovery)),
         ("loss to the next connection", *_spread(times.reopening)),
         ("last byte to first new event", *_spread(times.silence)),
-        ("one attempt", *_spread(times.attempt)),
         ("bytes to event", *_spread(times.handling, 5)),
     ]
     gates = [

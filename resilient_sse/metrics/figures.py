@@ -103,6 +103,7 @@ class _StreamFigures:
         self._owner = owner
         self.begun = False  # whether the first event was seen
         self.state = StreamState.CONNECTING
+        self.held_back = False  # by a circuit breaker
         self.ended_at: float | None = None  # when it was closed
         self._opened_at: float | None = None
         self._openings = 0
@@ -174,6 +175,7 @@ class _StreamFigures:
     def _changed(self, change: StateChange) -> None:
         was_up, is_up = change.was_up, change.is_up
         self.state = change.new
+        self.held_back = change.reason is Reason.CIRCUIT
         if change.new is StreamState.CLOSED:
             self.ended_at = time.monotonic()
         if is_up and not was_up:
@@ -274,7 +276,9 @@ class Figures(ABC):
             for figures in streams
             if figures.stats.started_at is not None and figures.ended_at is None
         )
+        held_back = Counter(figures.labels for figures in streams if figures.held_back)
         for labels, known in sums.items():
+            known[catalogue.STREAMS_HELD_BACK, ()] = held_back[labels]
             for state in _STATES:
                 known[catalogue.STREAMS, (state,)] = states[labels, state]
             sent, arrived = recent.get(labels, (0, 0))

@@ -20,7 +20,8 @@ from resilient_sse.cli.probe.resuming import Way, compare
 from resilient_sse.cli.probe.seen import Item, Seen
 from resilient_sse.testing import comment, event, pause
 from resilient_sse.testing.script import Reply
-from resilient_sse.testing.server import ReferenceServer, faults, open_server
+from resilient_sse.testing.server import ReferenceServer, faults
+from resilient_sse.testing.server import serving as running_server
 from tests.skipping import skip_aloud
 
 URL = "https://host/stream"
@@ -90,7 +91,8 @@ async def test_a_good_server(script):
     assert (found.first.headers_at, found.first.first_event, found.first.cadence) == (0, 0, 10)
     told = "by the header Last-Event-ID: 3 of 3 events came again, in order"
     assert said(found, "resume") == ("ok", told)
-    assert [request.last_event_id for request in script.requests] == [None, "3"]
+    assert [request.last_event_id for request in script.requests] == [None, "3", None]
+    assert [request.headers["accept-encoding"] for request in script.requests][1:] == ["identity", "gzip"]
     assert script.requests[-1].at < 30  # a server that shows all of it needs no 45 s
 
 
@@ -246,8 +248,9 @@ async def test_a_post_is_sent_once(script, again):
     """A request that may do something is sent once, and that is said; `--again` sends it for each question."""
     request = {"method": "POST", "content": b"{}"}
     found = await examined(script, serving(), request, again=again)
-    assert len(script.requests) == (2 if again else 1)
+    assert len(script.requests) == (3 if again else 1)
     assert said(found, "resume")[0] == ("ok" if again else "not seen")
+    assert said(found, "compression")[0] == ("ok" if again else "not seen")
     assert ("--again" in said(found, "resume")[1]) is not again
 
 
@@ -398,7 +401,7 @@ NGINX = """
 daemon off; pid {here}/pid; error_log stderr notice; user root;
 events {{ worker_connections 64; }}
 http {{
-  access_log off;
+  access_log off; gzip_types text/event-stream; gzip_proxied any; gzip_min_length 0;
   client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/fastcgi;
   uwsgi_temp_path {here}/uwsgi; scgi_temp_path {here}/scgi;
   proxy_buffer_size 1k; proxy_buffers 4 1k; proxy_busy_buffers_size 2k;
@@ -407,6 +410,8 @@ http {{
     listen unix:{here}/nginx;
     location /direct {{ proxy_buffering off; proxy_pass http://unix:{here}/up:; }}
     location /default {{ proxy_http_version 1.0; proxy_pass http://unix:{here}/up:; }}
+    location /flushed {{ proxy_buffering off; gzip on; proxy_pass http://unix:{here}/up:; }}
+    location /gzip {{ gzip on; proxy_pass http://unix:{here}/up:; }}
     location /idle {{ proxy_buffering off; proxy_read_timeout 1s; proxy_pass http://unix:{here}/up:; }}
   }}
 }}
@@ -438,10 +443,12 @@ def nginx():
 @pytest.mark.e2e
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_nginx(anyio_backend):
-    """P32, R135: nginx that buffers, or cuts what is idle."""
+    """P32, R135, R137: nginx that buffers, compresses, flushes, or cuts what is idle."""
     expected = {
         "direct": {},
         "default": {"buffering": "fail"},
+        "flushed": {},
+        "gzip": {"compression": "fail"},
         "idle": {"end": "fail"},
     }
     results = {}
@@ -455,6 +462,7 @@ async def test_nginx(anyio_backend):
             for name in expected:
                 tasks.start_soon(ask, client, f"http://nginx/{name}", results, name, 6.0)
     assert {name: real(found) for name, found in results.items()} == expected
+    assert said(results["flushed"], "compression")[1].startswith("gzip for a client that takes it")
     assert "silence" in said(results["idle"], "end")[1]
 
 
@@ -518,7 +526,7 @@ def test_what_is_printed(run, site):
     assert "\nwarn      cache-control      none\n" in done.out
     assert done.out.endswith("not seen.\n")
     assert max(map(len, done.out.splitlines())) <= 80
-    assert done.err == "* waiting for events\n* waiting for what follows 2\n"
+    assert done.err == "* waiting for events\n* waiting for what follows 2\n* waiting for gzip\n"
 
 
 def test_json(run, site):
@@ -591,6 +599,7 @@ def test_no_tls_there(run, site):
 async def test_redirects_without_end(anyio_backend):
     """They are an error, for there is no answer."""
     server = ReferenceServer(faults=faults.Faults(then=faults.RedirectLoop()))
-    async with open_server(server) as running, httpx.AsyncClient() as client:
-        with pytest.raises(HandshakeError, match="redirect"):
-            await Probe(client, {"url": running.url}).run()
+    with running_server(server) as running:
+        async with httpx.AsyncClient() as client:
+            with pytest.raises(HandshakeError, match="redirect"):
+                await Probe(client, {"url": running.url}).run()

@@ -117,8 +117,6 @@ REFUSED = {
     "report --form all": "'all' is not one of",
     "report --scenario flood": "'flood' is not one of",
     "report --seed x": "'x' is not a valid integer",
-    "report --check one": "requires 2 arguments",
-    "report --check a b --html c": "--check plays nothing",
     "probe ftp://host/": "url must be an absolute",
     "probe --timeout 0 http://host/": "0 is not",
     "probe": "Missing argument",

@@ -12,6 +12,7 @@ from opentelemetry.trace import NoOpTracerProvider
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter as NativeCounter
 
+from resilient_sse import CircuitBreaker
 from resilient_sse.metrics.catalogue import METRICS
 from resilient_sse.metrics.datadog import DatadogMetrics
 from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics, instrument_name
@@ -121,6 +122,19 @@ async def test_a_recovery_from_a_stall(script, exporter):
         await take(stream, 2)
     assert exporter.value("sse_client_silence_seconds")[0] == 2
     assert exporter.value("sse_client_stall_recovery_seconds")[0] == 1
+
+
+async def test_streams_that_a_circuit_breaker_holds_back(script, exporter):
+    """They are told of as long as it is open (R196)."""
+    metrics, breaker = exporter.make(), CircuitBreaker(failures=2, reset_after=60.0)
+    script.refuse(times=2)
+    script.respond(*numbered(1)).hang()
+    async with make(script, observers=[metrics], breaker=breaker, max_retries=None) as stream:
+        shown = []
+        stream.on_state_change(lambda _: shown.append(exporter.value("sse_client_streams_held_back")))
+        await take(stream, 1)
+        assert exporter.value("sse_client_streams_held_back") == 0
+    assert max(shown) == 1
 
 
 async def test_the_completion_rate_is_absent_while_it_is_unknown(script, exporter):

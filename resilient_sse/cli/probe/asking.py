@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Findings", "Probe"]
 
-# Up to which share of the time the first connection may last.
+# Up to which share of the time the first connection may last, and asking to resume.
 _LISTENS: Final = 0.7
+_RESUMES: Final = 0.9
 # Seconds for each further answer, unless the first has shown that it takes longer.
 _PATIENCE: Final = 3.0
 # Enough is so many heartbeats and events, or, of a stream that is never quiet, so many events and seconds.
@@ -44,11 +45,12 @@ class Findings:
     first: Seen  # the connection that was listened to
     way: Way | None = None  # how the server was asked to resume, if it was,
     outcome: Judged | None = None  # and what that brought
+    squeezed: Seen | None = None  # a connection that would have taken gzip, if there was one
 
 
 @dataclass
 class Probe:
-    """Asks a server, listens, and asks it to resume; a `ValueError` says that the request cannot be made."""
+    """Asks for a stream, to resume it, and to compress it; a `ValueError` says that a request cannot be made."""
 
     client: httpx.AsyncClient
     request: dict[str, Any]
@@ -78,14 +80,17 @@ class Probe:
         once = not (self._template.repeatable or self.again)
         found = Findings(request.method, redacted(request.url), once, first)
         if first.is_stream:
-            await self._resume(found, start + self.seconds)
+            patience = max(_PATIENCE, 2 * (first.first_event or 0.0))
+            await self._resume(found, patience, start + _RESUMES * self.seconds)
+            if not once:
+                until = min(anyio.current_time() + patience, start + self.seconds)
+                found.squeezed = await self._listen(request, "gzip", until, _is_readable, encoding="gzip")
         return found
 
-    async def _resume(self, found: Findings, until: float) -> None:
+    async def _resume(self, found: Findings, patience: float, until: float) -> None:
         """Try the ways to resume until one works; note it, or else the first with what it brought."""
         first, url = found.first, self._template.url
         answer = Opened(connection=1, status=first.status, headers=first.headers, last_event_id=None, url=url)
-        patience = max(_PATIENCE, 2 * (first.first_event or 0.0))
         for way in ways_of(first, method=found.method, param=self.resume_param):
             template = RequestTemplate(**self.request, resume=way.dialect.get("resume"))
             try:
@@ -106,7 +111,13 @@ class Probe:
                 return
 
     async def _listen(
-        self, request: PreparedRequest, what: str, until: float, is_enough: Callable[[Seen], bool]
+        self,
+        request: PreparedRequest,
+        what: str,
+        until: float,
+        is_enough: Callable[[Seen], bool],
+        *,
+        encoding: str = "identity",
     ) -> Seen:
         """Send a request and take what comes until it is enough, or until a moment of the event loop's clock."""
         seen, began, clock = Seen(), anyio.current_time(), anyio.current_time
@@ -115,9 +126,7 @@ class Probe:
         try:
             with anyio.CancelScope(deadline=until):
                 url = httpx.URL(request.url)
-                response = await exchange(
-                    self.client, request, url, encoding="identity", options=self._options
-                )
+                response = await exchange(self.client, request, url, encoding=encoding, options=self._options)
                 connection = Connection(response)
                 seen.headers_at = clock() - began
                 seen.status, seen.headers = connection.status, connection.headers
@@ -137,7 +146,7 @@ class Probe:
                         seen.take(data, seen.seconds)
         except Exception as exc:  # noqa: BLE001 - raised again, unless it is the network's
             error = translated(exc, opened=connection is not None)
-            nothing = request.cursor is None and connection is None
+            nothing = encoding == "identity" and request.cursor is None and connection is None
             if nothing or not isinstance(error, ResilientSSEError):
                 raise_translated(exc, opened=False)
             seen.ended = getattr(error, "detail", "") or str(error)
@@ -153,3 +162,7 @@ def _is_enough(seen: Seen) -> bool:
     events = len(seen.events)
     quiet = len(seen.beats) >= _BEATS and events >= _EVENTS
     return quiet or (events >= _MANY_EVENTS and seen.seconds >= _BUSY_SECONDS)
+
+
+def _is_readable(seen: Seen) -> bool:
+    return seen.count > 0 or "content-encoding" not in seen.headers

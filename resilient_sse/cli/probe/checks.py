@@ -121,10 +121,23 @@ def x_accel_buffering(found: Findings) -> Judged:
     return OK if value == "no" else FAIL, value
 
 
-@_point("Do not compress text/event-stream for a client that does not ask for it.")
+@_point("Do not compress text/event-stream, or flush the compressor after each event.")
 def compression(found: Findings) -> Judged:
-    coding = found.first.headers.get("content-encoding", "").replace("identity", "")
-    return (FAIL, f"{coding}, which was not asked for") if coding else (OK, "none")
+    first, squeezed = found.first, found.squeezed
+    if coding := first.headers.get("content-encoding", "").replace("identity", ""):
+        return FAIL, f"{coding}, which was not asked for"
+    if squeezed is None:
+        return NOT_SEEN, f"{found.method} was sent once, without asking for it"
+    if squeezed.status and not squeezed.is_stream:
+        return NOT_SEEN, f"a client that takes gzip gets status {squeezed.status}"
+    coding = squeezed.headers.get("content-encoding", "")
+    if squeezed.status and not coding:
+        return OK, "none, also for a client that takes gzip"
+    if squeezed.items:
+        return OK, f"{coding} for a client that takes it; {squeezed} in {squeezed.seconds:.1f} s"
+    due = first.first_byte is not None and 2 * first.first_byte <= squeezed.seconds
+    told = f"a client that takes gzip can read nothing in {squeezed.seconds:.1f} s"
+    return FAIL if due else NOT_SEEN, told + (squeezed.ended and f": {squeezed.ended}")
 
 
 # --- What came, and when
@@ -141,7 +154,8 @@ def buffering(found: Findings) -> Judged:
     if first.reads > _READS and first.size < _BYTES * first.reads:
         return WARN, f"{first.size / first.reads:.1f} bytes at a time"
     cut = sum(one.inside and bool(one.items) and later.silence >= _HELD for one, later in pairwise(arrivals))
-    late = [arrival for arrival in arrivals if arrival.silence >= _APART]
+    slow = first.headers_at >= _SLOW_HEADERS
+    late = [arrival for arrival in arrivals if arrival.silence >= _APART or (slow and arrival is arrivals[0])]
     beats = max((arrival.beats for arrival in late), default=0)
     bursts = [arrival.events for arrival in late if arrival.events >= _BURST]
     after = f"after up to {first.longest_silence:.1f} s of silence"
@@ -152,6 +166,8 @@ def buffering(found: Findings) -> Judged:
         return FAIL if cut > 1 or bursts else WARN, told
     if len(bursts) > 1:
         return WARN, f"up to {max(bursts)} events at once, {after}"
+    if bursts and slow and len(arrivals) == 1 and first.ended == "eof":
+        return WARN, f"all of it at once, after {first.headers_at:.1f} s"
     if len(arrivals) < _BURST:
         return NOT_SEEN, f"too little came to tell: {first}"
     return OK, f"{first} in {counted(len(arrivals), 'arrival')}"
