@@ -151,6 +151,8 @@ class Pump:
                         self.handed = item
                         if self._position is not None and self._position.manual:
                             self.hand_over()  # before the program can commit it
+                    else:
+                        self._left -= 1  # a flood of comments must not hold the event loop
                     return item
                 step, connection = session.next_step(), self.connection
                 if step is Step.READ and connection is not None and not self._restart:

@@ -10,7 +10,7 @@ when somebody asks for them.
 from __future__ import annotations
 
 from collections import deque
-from itertools import chain, groupby, repeat
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, TypeAlias
 
 from resilient_sse._core.dedup import Sighting
@@ -20,12 +20,13 @@ from resilient_sse._core.parser import (
     Block,
     Columns,
     Found,
-    Parser,
     RetryHint,
     Row,
+    any_blocks,
     comments_in,
     dataless,
     joined,
+    usual_blocks,
 )
 from resilient_sse._core.sequence import NOTHING
 
@@ -48,7 +49,7 @@ Judged: TypeAlias = ServerSentEvent | Comment | str
 class Batches(Delivery):
     """A delivery that judges what a read brought at once; *retry* is given the milliseconds of `retry` fields."""
 
-    __slots__ = ("_looks", "_retry", "_taken", "_waiting", "portion", "tells_comments")
+    __slots__ = ("_looks", "_retry", "_taken", "_waiting", "portion")
 
     def __init__(self, options: StreamOptions, stats: StreamStats, *, retry: Callable[[int], None]) -> None:
         super().__init__(options, stats)
@@ -60,8 +61,6 @@ class Batches(Delivery):
         self._taken = 0  # of the batch at the head
         self.portion = PORTION
         """The size of the next portion, at most `PORTION`."""
-        self.tells_comments = False
-        """Whether the consumer wants to see comments: to make one of each costs 20 times as much as to pass it."""
 
     @property
     def unread(self) -> bool:
@@ -126,10 +125,9 @@ class Batches(Delivery):
     def judge(self, found: list[Found]) -> bool:
         """Judge and count now all that the parser has *found*; return whether an event was dispatched."""
         batch: list[Judged] = []
-        if len(found) == 1 and isinstance(found[0], list) and len(found[0]) == 1:  # a read of a live stream
-            dispatched = self._judge_row(found[0][0], batch)
-        else:
-            dispatched = sum(self._judge_found(item, batch) for item in found) > 0
+        dispatched = False
+        for item in found:
+            dispatched |= self._judge_found(item, batch)
         if batch:
             first = batch[0]
             self._waiting.append(first if len(batch) == 1 and not isinstance(first, str) else batch)
@@ -137,12 +135,8 @@ class Batches(Delivery):
         return dispatched
 
     def _judge_found(self, found: Found, batch: list[Judged]) -> bool:
-        if isinstance(found, list):
-            return self._judge_rows(found, batch)
-        if isinstance(found, Columns):
-            if found.event in self._options.heartbeats:
-                return self._judge_rows(found.rows(), batch)
-            return self._judge_run(repeat(found.event or "message"), found.ids, found.data, batch)
+        if isinstance(found, str):
+            return self._judge_text(found, batch)
         if isinstance(found, RetryHint):
             self._retry(found.milliseconds)
             return False
@@ -151,58 +145,45 @@ class Batches(Delivery):
             batch.append(event)
         return isinstance(found, Block) and found.data is not None
 
-    def _judge_rows(self, rows: list[Row], batch: list[Judged]) -> bool:
-        """Judge plain events that follow each other together, and what stands between them by itself."""
-        if len(rows) < _A_RUN:
-            return sum([self._judge_row(row, batch) for row in rows]) > 0  # noqa: C419
-        columns: Iterable[Sequence[str]] = zip(*rows, strict=True)
+    def _judge_text(self, text: str, batch: list[Judged]) -> bool:
+        """Judge whole blocks: plain events together, by columns, and others one by one."""
+        if text.startswith(":") and not text.endswith("\n\n"):  # nothing but comments
+            batch.append(text)
+            return False
+        found = usual_blocks(text)
+        if isinstance(found, Columns):
+            if found.event in self._options.heartbeats:
+                return self._take_heartbeats(found.ids, len(found.data))
+            return self._judge_run(repeat(found.event or "message"), found.ids, found.data, batch)
+        if found is None:
+            return self._judge_blocks(text, batch)
+        if len(found) < _A_RUN:
+            return sum([self._judge_row(row, batch) for row in found]) > 0  # noqa: C419
+        first, last = (
+            found[0][6] != "",
+            found[-1][6] != "",
+        )  # a blank line left over; comments before what is cut
+        columns: Iterable[Sequence[str]] = zip(*found[first : len(found) - last], strict=True)
         said, ids, kinds, behind, data, more, others = columns
-        if any(others) or not self._options.heartbeats.isdisjoint(kinds):
-            alike = groupby(rows, self._form)
-            return sum(self._judge_alike(form, [*group], batch) for form, group in alike) > 0
         if any(behind):
             ids = [second or first for first, second in zip(ids, behind, strict=True)]
+        if any(others) or any(ids) != all(ids) or not self._options.heartbeats.isdisjoint(kinds):
+            return self._judge_blocks(text, batch)
         if any(more):
             data = [joined(first, rest) if rest else first for first, rest in zip(data, more, strict=True)]
         if "" in kinds:
             kinds = [kind or "message" for kind in kinds]
-        return self._judge_run(kinds, ids if any(ids) else (), data, batch, said if any(said) else ())
-
-    def _form(self, row: Row) -> str:
-        """Return what a row is: an event (`""`), comments (`":"`), a heartbeat (`"!"`), another block (`"?"`)."""
-        if row[6]:
-            return ":" if row[6][0] in ":\n" else "?"
-        return "!" if row[2] in self._options.heartbeats else ""
-
-    def _judge_alike(self, form: str, rows: list[Row], batch: list[Judged]) -> bool:
-        if form == "":
-            return self._judge_rows(rows, batch)
-        if form == "?":
-            return self._judge_odd([row[6] for row in rows], batch)
-        if form == "!":
-            return self._judge_heartbeats(rows, batch)
-        return sum(self._judge_row(row, batch) for row in rows) > 0
-
-    def _judge_heartbeats(self, rows: list[Row], batch: list[Judged]) -> bool:
-        """Take heartbeats together: what is left of them is the last id."""
-        batch += [row[0] for row in rows if row[0]]
-        ids = [row[3] or row[1] for row in rows if row[3] or row[1]]
-        if ids:
-            self.last_event_id = self.cursor = ids[-1]  # a header can carry it
-        self._stats.received += len(rows)
-        self._stats.heartbeats += len(rows)
+        if first:
+            self._judge_row(found[0], batch)
+        self._judge_run(kinds, ids if any(ids) else (), data, batch, said if any(said) else ())
+        if last:
+            self._judge_row(found[-1], batch)
         return True
 
-    def _judge_odd(self, texts: list[str], batch: list[Judged]) -> bool:
-        """Judge blocks that are no usual events; of several in one text, which have no data, all at once."""
-        parser = Parser(max_event_bytes=None)  # the stream's own is in a block that follows
-        dispatched = False
-        for text in texts:
-            rest = dataless(text) if "\n\n" in text[:-2] else None
-            if rest is None:
-                for found in parser.read(text):
-                    dispatched |= self._judge_found(found, batch)
-                continue
+    def _judge_blocks(self, text: str, batch: list[Judged]) -> bool:
+        """Judge whole blocks of any form, 1 us for each; of those without data, all that come alone at once."""
+        rest = dataless(text) if "\n\n" in text[:-2] else None
+        if rest is not None:
             ids, retries, said = rest
             if ids:
                 self.last_event_id = self.cursor = ids[-1]
@@ -210,7 +191,54 @@ class Batches(Delivery):
                 self._retry(int(retries[-1]))
             if said:
                 batch.append(said)
-        return dispatched
+            return False
+        blocks = any_blocks(text)
+        silent, connection = self._options.heartbeats, self._connection
+        if "message" in silent:
+            silent |= {""}
+        named = [(b[3], b[4] or "message", b[7]) for b in blocks if b[3] and b[6] and b[4] not in silent]
+        dropped: list[int] = []
+        if named and self._looks:
+            conflicts, dropped = self._window.remember_run(*zip(*named, strict=True))
+            self._stats.id_conflicts += conflicts
+        places, hint = iter([*dropped, -1]), ""
+        at, next_dropped, events, beats = -1, next(places), 0, 0
+        for said, block, has_id, event_id, kind, _, has_data, data, retry, inner in blocks:
+            if said:
+                batch.append(said)
+            if inner:
+                batch.append(block)
+            if retry:
+                hint = retry
+            plain = has_data and kind not in silent
+            own = None
+            if has_id:
+                own = event_id
+                if plain and event_id:
+                    at += 1
+                    if at == next_dropped:
+                        next_dropped = next(places)
+                        self._drop()
+                        continue
+                if event_id == self.cursor:
+                    self.last_event_id = event_id
+                else:
+                    self._set_id(event_id)
+                if plain:
+                    self._event_id = event_id
+            if plain:
+                events += 1
+                wait = int(retry) if retry else None
+                batch.append(make_event(kind or "message", data, own, self.last_event_id, wait, connection))
+            elif has_data:
+                beats += 1
+        if hint:
+            self._retry(int(hint))
+        self.fresh = self.fresh or events > 0
+        self._stats.received += events + beats
+        self._stats.delivered += events
+        self._stats.heartbeats += beats
+        return events + beats + len(dropped) > 0
 
     def _judge_row(self, row: Row, batch: list[Judged]) -> bool:
         said, event_id, kind, behind, data, more, other = row
@@ -218,13 +246,13 @@ class Batches(Delivery):
             if other[0] == ":":
                 batch.append(other)
             elif other[0] != "\n":
-                return self._judge_odd([other], batch)
+                return self._judge_blocks(other, batch)
             return False
-        event_id, kind = behind or event_id, kind or "message"
-        if kind in self._options.heartbeats:
-            return self._judge_heartbeats([row], batch)
         if said:
             batch.append(said)
+        event_id, kind = behind or event_id, kind or "message"
+        if kind in self._options.heartbeats:
+            return self._take_heartbeats((event_id,) if event_id else (), 1)
         if more:
             data = joined(data, more)
         stats = self._stats
@@ -243,6 +271,13 @@ class Batches(Delivery):
         batch.append(make_event(kind, data, event_id or None, self.last_event_id, None, self._connection))
         return True
 
+    def _take_heartbeats(self, ids: Sequence[str], count: int) -> bool:
+        if ids:
+            self.last_event_id = self.cursor = ids[-1]  # a header can carry it
+        self._stats.received += count
+        self._stats.heartbeats += count
+        return True
+
     def _judge_run(
         self,
         kinds: Iterable[str],
@@ -254,21 +289,36 @@ class Batches(Delivery):
         """Judge plain events, with ids or without; by columns nearly all of it runs in C."""
         own: Iterable[str | None] = ids or repeat(None)
         last: Iterable[str] = ids or repeat(self.last_event_id)
-        conflicts: int | None = 0
-        if ids and (self._looks or not all(ids)):
-            conflicts = self._window.remember_run(ids, kinds, data) if all(ids) else None
-        if conflicts is None:
-            for text, kind, event_id, value in zip(said or repeat(""), kinds, ids, data, strict=False):
-                self._judge_row((text, event_id, kind, "", value, "", ""), batch)
-            return True
+        if ids and self._looks:
+            conflicts, dropped = self._window.remember_run(ids, kinds, data)
+            self._stats.id_conflicts += conflicts
+            if dropped:
+                run = zip(said or repeat(""), kinds, ids, data, strict=False)
+                return self._judge_replay(run, set(dropped), batch)
         if ids:
             self.last_event_id = self.cursor = self._event_id = ids[-1]
         self.fresh = True
-        self._stats.id_conflicts += conflicts
         self._stats.received += len(data)
         self._stats.delivered += len(data)
         events = map(make_event, kinds, data, own, last, repeat(None), repeat(self._connection))
         batch += filter(None, chain.from_iterable(zip(said, events, strict=False))) if said else events
+        return True
+
+    def _judge_replay(
+        self, events: Iterable[tuple[str, str, str, str]], dropped: set[int], batch: list[Judged]
+    ) -> bool:
+        """Judge plain events with ids of which some are known, and to be *dropped*."""
+        for at, (said, kind, own, data) in enumerate(events):
+            if said:
+                batch.append(said)
+            if at in dropped:
+                self._drop()
+                continue
+            self.last_event_id = self.cursor = self._event_id = own  # a header can carry it
+            self.fresh = True
+            self._stats.received += 1
+            self._stats.delivered += 1
+            batch.append(make_event(kind, data, own, own, None, self._connection))
         return True
 
 

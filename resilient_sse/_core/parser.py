@@ -8,10 +8,11 @@ again before its end arrives.  The cost is linear in the bytes received, whateve
 *max_event_bytes* bounds what is kept.
 
 Two lanes, one meaning.  `feed` is the standard, line by line: 2.4 us for an id, a type and 100 bytes of data.
-`feed_fast` takes whole blocks of the usual form out of what came and leaves all else to `feed`: with one
-expression, as `Rows` (0.8 us), or where all blocks have the lines of the first, by cutting at what these have in
-common, as `Columns` (0.5 us, and 0.2 us less in judging them).  Property tests and every conformance table hold
-the lanes equal.
+`feed_fast` leaves the text of whole blocks as it is, and only what is cut to `feed`.  Three functions take such a
+text apart.  `usual_blocks` knows plain events: where all have the lines of the first it cuts at what these have in
+common, into `Columns` (0.5 us), and else finds them with an expression, as `Rows` (0.8 us).  `any_blocks` takes
+whatever comes, with another expression (1 us), and `dataless` all blocks without data at once.  Property tests and
+every conformance table hold the lanes equal.
 
 The parser belongs to one connection.  The id in force outlives connections and is not known here: a `Block`
 says only what that block said.
@@ -72,6 +73,10 @@ one other block."""
 Rows: TypeAlias = list[Row]
 """Whole blocks, as the expression found them."""
 
+AnyBlock: TypeAlias = tuple[str, str, str, str, str, str, str, str, str, str]
+"""Comment lines before the block; its text; whether it has an id, and which; its type; whether it has more data
+lines than one, any at all, and which; its time to wait; whether comments stand in it."""
+
 
 class Columns:
     """Whole blocks that have the same lines: their type, `""` for none, their ids, or none, and their data."""
@@ -83,13 +88,10 @@ class Columns:
         self.ids = ids
         self.data = data
 
-    def rows(self) -> Rows:
-        """Return the same as rows."""
-        ids = self.ids or repeat("")
-        return list(zip(repeat(""), ids, repeat(self.event), repeat(""), self.data, repeat(""), repeat("")))
 
+Found: TypeAlias = Item | str
+"""An item, or the text of whole blocks or comment lines."""
 
-Found: TypeAlias = Item | Rows | Columns
 _T = TypeVar("_T")
 
 # In a text shorter than this there are too few blocks for columns to be worth while.
@@ -112,6 +114,13 @@ _ROW_FORM = re.compile(
     r"|((?::.*+\n\n?+)++|\n++|(?:(?:(?!data[:\n]).++\n)++\n++)++|(?:.++\n)++\n)"
 )
 _ROWS, _ROW = _ROW_FORM.findall, _ROW_FORM.match
+# A group keeps what the last line of its kind said, as the standard does.  No possessive "+" around groups: Python
+# 3.11 and 3.12 lose track of them.
+_ANY_BLOCKS = re.compile(
+    r"((?::.*+\n\n?+)*+)((?:(i)d(?:: ?+|(?=\n))([^\0\n]*+)\n|event(?:: ?+|(?=\n))(.*+)\n"
+    r"|(?(7)(data)(?:: ?+.*+)?+\n|(d)ata(?:: ?+|(?=\n))(.*+)\n)"
+    rf"|retry: ?+([0-9]{{1,{_MAX_RETRY_DIGITS}}}+)\n|(:).*+\n|.++\n)*(?:\n|\Z))"
+).findall
 _COMMENTS = re.compile(rb"(?::.*+\n)++").match
 _BEGUN = re.compile(rb"(?:(?:id|event): .*+\n)*+data: ").match
 _USUAL_ID = re.compile(_ID).fullmatch
@@ -121,6 +130,7 @@ _DATA, _EVENTS, _IDS = (
     re.compile(rf"\n{name}(?:: ?+(.*+))?+(?=\n)").findall for name in ("data", "event", "id")
 )
 _RETRIES = re.compile(rf"\nretry: ?+([0-9]{{1,{_MAX_RETRY_DIGITS}}}+)(?=\n)").findall
+_HAS_DATA = re.compile(r"\ndata[:\n]").search
 _SAID = re.compile(r"\n(:.*+)").findall
 _SAID_BYTES = re.compile(rb"\n(:.*+)").findall
 # A text of fewer lines, or shorter, is interpreted line by line.
@@ -171,7 +181,7 @@ class Parser:
         elif (  # one read, one event or a few: a live stream
             not self._fields and len(chunk) < _COLUMNS_FROM and chunk.endswith(b"\n\n") and not self._tail
         ) and (self._limit is None or len(chunk) <= self._limit):
-            return [_ROWS(chunk.decode("utf-8", "replace"))]
+            return [chunk.decode("utf-8", "replace")]
         items: list[Found] = []
         start = self._go_on(chunk, items) if self._begun else 0
         if self._begun:
@@ -186,7 +196,7 @@ class Parser:
         if not (start or self._tail) and chunk.startswith(b":") and self._fits(chunk):
             said = _COMMENTS(chunk)
             if said is not None:
-                items.append([("", "", "", "", "", "", str(said[0], "utf-8", "replace"))])
+                items.append(str(said[0], "utf-8", "replace"))
                 chunk = chunk[said.end() :]
         if self._tail or self._fields:
             start = _end_of_block(chunk, after_line_end=not self._tail)
@@ -195,8 +205,7 @@ class Parser:
                 return items
         end = end_of_last_block(chunk, len(chunk))
         if end > start:
-            text = str(memoryview(chunk)[start:end], "utf-8", "replace")  # spares a copy
-            items.append(_blocks(text) if len(text) >= _COLUMNS_FROM else _ROWS(text))
+            items.append(str(memoryview(chunk)[start:end], "utf-8", "replace"))  # spares a copy
         rest = chunk[max(start, end) :]
         begun = _BEGUN(rest)
         if begun and rest.find(b"\n", begun.end()) < 0 and self._fits(rest):
@@ -220,8 +229,7 @@ class Parser:
         begun, self._tail, self._begun = self._tail, bytearray(), False
         if fits and chunk.startswith(b"\n", end):
             begun += memoryview(chunk)[: end + 1]
-            text = begun.decode("utf-8", "replace")
-            items.append(_long_rows(text) if len(text) > _LONG_BLOCK else _ROWS(text))
+            items.append(begun.decode("utf-8", "replace"))
             return end + 1
         self._lines(bytes(begun), self.read)
         return 0
@@ -278,7 +286,7 @@ class Parser:
         text = f"\n{text}"
         said = _SAID(text)
         if said:
-            found.append([("", "", "", "", "", "", "\n".join([*said, ""]))])
+            found.append("\n".join([*said, ""]))
         self._data += _DATA(text)
         self._event = [self._event, *_EVENTS(text)][-1]
         self._id = [self._id, *[each for each in _IDS(text) if "\0" not in each]][-1]
@@ -405,12 +413,32 @@ def _has_many_lines(text: str) -> bool:
     return at >= 0
 
 
-def _blocks(text: str) -> Rows | Columns:
-    """Take whole blocks apart, in the way that is fastest for blocks like the first."""
+def usual_blocks(text: str) -> Rows | Columns | None:
+    """Take whole blocks apart as usual events; `None` if they are many, and others than these and comments."""
+    if len(text) < _COLUMNS_FROM:
+        return _ROWS(text)
     if text.find("\n\n", 0, _LONG_BLOCK) < 0:
         return _long_rows(text)
     shape = _SHAPE(text, 0, _LONG_BLOCK)
-    return (shape and _columns(text, shape)) or _ROWS(text)
+    columns = shape and _columns(text, shape)
+    if columns:
+        return columns
+    sample = text.find("\n\n", _COLUMNS_FROM // 2) + 2
+    return _rows(text, sample) and _rows(text, len(text))
+
+
+def _rows(text: str, end: int) -> Rows | None:
+    rows: Rows = _ROWS(text, 0, end)
+    odd = any([row[6] and row[6][0] not in ":\n" for row in rows])  # noqa: C419 - faster so
+    return None if odd else rows
+
+
+def any_blocks(text: str) -> list[AnyBlock]:
+    """Take whole blocks of any form apart; of a time to wait that is said twice the last is told."""
+    blocks: list[AnyBlock] = _ANY_BLOCKS(text)
+    if any([block[5] for block in blocks]):  # noqa: C419 - faster so
+        return [(*b[:7], "\n".join(_DATA(f"\n{b[1]}")), *b[8:]) if b[5] else b for b in blocks]
+    return blocks
 
 
 def _long_rows(text: str) -> Rows:
@@ -469,7 +497,7 @@ def _split(text: str) -> list[str]:
 def dataless(text: str) -> tuple[list[str], list[str], str] | None:
     """Return ids, times to wait and comments of whole blocks without data; `None` if there are data or odd ids."""
     text = f"\n{text}"
-    if _DATA(text):
+    if _HAS_DATA(text):
         return None
     ids = _IDS(text)
     return (ids, _RETRIES(text), "\n".join([*_SAID(text), ""])) if _are_plain(ids) else None
@@ -489,8 +517,9 @@ def joined(first: str, more: str) -> str:
 
 
 def comments_in(text: str) -> list[Comment]:
-    """Return the comments of a row, in their order."""
-    return [make_comment(line[1:].removeprefix(" ")) for line in text.split("\n") if line]
+    """Return the comments among the lines of *text*, in their order."""
+    lines = text.split("\n")
+    return [make_comment(line[1:].removeprefix(" ")) for line in lines if line.startswith(":")]
 
 
 def _end_of_block(chunk: bytes, *, after_line_end: bool) -> int:

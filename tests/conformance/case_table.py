@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,14 @@ from resilient_sse._core.parser import (
     Item,
     Parser,
     RetryHint,
-    Rows,
+    any_blocks,
     comments_in,
     joined,
+    usual_blocks,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 DIRECTORY = Path(__file__).parent / "cases"
 KEYS = {"name", "origin", "rule", "input", "input_hex", "limit", "items", "partial", "overflow"}
@@ -68,34 +69,55 @@ def load() -> list[Case]:
 def drive(chunks: Iterable[bytes], limit: int | None = None) -> Outcome:
     """Feed *chunks* to a fresh parser, by either lane, until they end or the limit trips."""
     chunks = list(chunks)
-    outcome = _drive(chunks, limit, rows=False)
-    assert _drive(chunks, limit, rows=True) == outcome, "the two lanes of the parser disagree"
+    outcome = _drive(chunks, limit)
+    assert _drive(chunks, limit, usual) == outcome, "the two lanes of the parser disagree"
+    told = _drive(chunks, limit, whatever)
+    told.items[:] = [item for item in told.items if not isinstance(item, RetryHint)]
+    known = [
+        item for item in outcome.items if not isinstance(item, RetryHint)
+    ]  # which are told with their blocks here
+    assert told == replace(outcome, items=known), "the two lanes of the parser disagree"
     return outcome
 
 
-def blocks_of(found: Rows | Columns) -> list[Item]:
-    """Write out what *found* stands for."""
+def usual(text: str) -> list[Item]:
+    """Write out what *text* stands for if its blocks are usual ones, and else interpret it."""
+    found = usual_blocks(text)
+    if isinstance(found, Columns):
+        ids = found.ids or [None] * len(found.data)
+        return [Block(found.event, data, own) for own, data in zip(ids, found.data, strict=True)]
     items: list[Item] = []
-    rows = found.rows() if isinstance(found, Columns) else found
-    for comments, before, event, behind, data, more, other in rows:
+    for comments, before, event, behind, data, more, other in found or [(*[""] * 6, text)]:
         if other:
             items += Parser(max_event_bytes=None).interpret(other.split("\n")[:-1])
             continue
         items += comments_in(comments)
-        text = joined(data, more) if more else data
-        items.append(Block(event=event, data=text, id=behind or before or None))
+        items.append(Block(event, joined(data, more) if more else data, behind or before or None))
     return items
 
 
-def _drive(chunks: list[bytes], limit: int | None, *, rows: bool) -> Outcome:
+def whatever(text: str) -> list[Item]:
+    """Write out what *text* stands for, whatever the form of its blocks."""
+    items: list[Item] = []
+    for said, block, has_id, event_id, event, _, has_data, data, retry, inner in any_blocks(text):
+        items += comments_in(said) + (comments_in(block) if inner else [])
+        if has_id or has_data or retry:
+            wait = int(retry) if retry else None
+            items.append(Block(event, data if has_data else None, event_id if has_id else None, wait))
+    return items
+
+
+def _drive(
+    chunks: list[bytes], limit: int | None, take_apart: Callable[[str], list[Item]] | None = None
+) -> Outcome:
     parser = Parser(max_event_bytes=limit)
-    items: list[Block | Comment | RetryHint] = []
+    items: list[Item] = []
     for chunk in chunks:
-        if rows:
-            for found in parser.feed_fast(chunk):
-                items += blocks_of(found) if isinstance(found, list | Columns) else [found]
-        else:
+        if take_apart is None:
             items.extend(parser.feed(chunk))
+        else:
+            for found in parser.feed_fast(chunk):
+                items += take_apart(found) if isinstance(found, str) else [found]
         if parser.overflow is not None:
             return Outcome(items, partial=False, overflow=True)
     return Outcome(items, partial=parser.finish(), overflow=False)

@@ -1,77 +1,35 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from resilient_sse._core import dedup
-from resilient_sse._core.dedup import Deduplicator, Sighting, rank
-
-
-def seen(window: Deduplicator, *events: tuple[str, str, str]) -> list[Sighting]:
-    """Look at each event, then remember it."""
-    sightings = []
-    for event in events:
-        sightings.append(window.look(*event))
-        window.remember(*event)
-    return sightings
-
-
-# The id to resume from
-
-
-def test_forgetting():
-    """After a reset of the numbering nothing is known, not even the id to resume from (P23)."""
-    window = Deduplicator(10)
-    seen(window, ("1", "m", "a"), ("1", "m", "b"))
-    window.clear()
-    assert len(window) == 0
-    assert seen(window, ("1", "m", "a")) == [Sighting.NEW]
-    window.resume_from("7")
-    window.clear()
-    assert window.look("7", "m", "a") is Sighting.NEW
-
+from resilient_sse._core.dedup import Deduplicator, Sighting
 
 # Ids that count
 
 
-def number(at: int, data: str = "") -> tuple[str, str, str]:
-    """Write down one event of a stream that counts."""
-    return str(at), "message", data or f"data {at}"
-
-
-def test_a_numbering_that_starts_anew_is_no_replay():
-    """The first events differ: what has left the window is then known by its number no longer (3.2)."""
-    window = Deduplicator(10, "auto")
-    seen(window, *[number(at, f"old {at}") for at in range(1, 101)])
-    window.connected(2, resumed=True)
-    sightings = seen(window, *[number(at, f"new {at}") for at in range(1, 101)])
-    assert Sighting.DUPLICATE not in sightings
-    assert sightings[0] is Sighting.CONFLICT
-
-
-@pytest.mark.parametrize("text", ["-1", "+1", "1.0", " 1", "\u0661", "", "1a", "9" * 19, "1" * 20])
-def test_what_has_no_rank(text):
-    """Only ASCII digits count, and what fits into 64 bits with the texts that are shorter."""
-    assert rank(text) == 0
-
-
-def test_no_two_ids_have_one_rank():
-    """Numbers rise, with zeros before them or not, and "7" is not "007"."""
-    texts = [f"{n:0{width}}" for width in range(1, 5) for n in range(10**width)]
-    assert [rank(text) for text in texts] == list(range(1, len(texts) + 1))
-    assert rank("8112260925743664696") == 2**63 - 1
-    assert rank("8112260925743664697") == 0
-
-
-def test_events_of_one_id_are_taken_together():
-    """The tokens of a message have its id, all of them: none is lost, each but the first is a conflict (R150)."""
-    window = Deduplicator(4, "auto")
-    assert window.remember("msg", "message", "0") is Sighting.NEW
-    tokens = list("001233")
-    assert window.remember_run(["msg"] * 6, ["message"] * 6, tokens) == 3
-    assert (window.meaningless, window.drops, len(window)) == (True, False, 4)
-    assert window.remember_run(["msg"] * 2, ["message"] * 2, list("34")) == 1
-    window.connected(2, resumed=True)
-    assert window.remember_run(["msg"] * 2, ["message"] * 2, list("45")) is None
+@pytest.mark.parametrize("seed", range(60))
+def test_a_run_is_remembered_like_its_events(seed):
+    """Rising, falling, known and in turn, over reconnects: nobody sees which way was taken (3.2)."""
+    draw = random.Random(seed)
+    mode = draw.choice(["auto", "auto", *dedup.DEDUP_MODES])
+    whole, single = Deduplicator(9, mode), Deduplicator(9, mode)
+    for connection in range(1, 40):
+        if draw.random() < 0.7:
+            resumed = draw.random() < 0.7
+            for window in (whole, single):
+                window.connected(connection, resumed=resumed)
+        start, count, step = draw.randrange(30), draw.randrange(1, 9), draw.choice([0, 0, 1, 1, 3, -1])
+        pool = draw.choice([["a", "b", "7"], [*"cdefgh"]])
+        ids = [draw.choice(pool) if step == 0 else str(start + 9 + step * at) for at in range(count)]
+        run = [(each, "m", draw.choice("xxxxxy")) for each in ids]
+        judged = [(single.remember(*event), single.drops) for event in run]
+        dropped = [at for at, each in enumerate(judged) if each == (Sighting.DUPLICATE, True)]
+        conflicts = [each for each, _ in judged].count(Sighting.CONFLICT)
+        assert whole.remember_run(*zip(*run, strict=True)) == (conflicts, dropped)
+        assert [getattr(whole, name) for name in STATE] == [getattr(single, name) for name in STATE]
 
 
 def test_places_in_the_index_begin_anew_before_they_overflow(monkeypatch):
@@ -79,7 +37,7 @@ def test_places_in_the_index_begin_anew_before_they_overflow(monkeypatch):
     monkeypatch.setattr(dedup, "_LAST_PLACE", 500)
     window = Deduplicator(100)
     for n in range(0, 2000, 7):
-        assert window.remember_run([f"x{m}" for m in range(n, n + 7)], ["m"] * 7, ["d"] * 7) == 0
+        assert window.remember_run([f"x{m}" for m in range(n, n + 7)], ["m"] * 7, ["d"] * 7) == (0, [])
         assert window._count <= 500
         assert window.look(f"x{n}", "m", "d") is Sighting.DUPLICATE
         assert (window.look(f"x{n - 93}", "m", "d") is Sighting.DUPLICATE) is (n >= 93)
@@ -95,68 +53,6 @@ def test_ids_cannot_be_chosen_so_that_they_cost_much():
         assert len(set(window._buckets)) > 400  # about 640 of 1,024
 
 
+STATE = ("_keys", "_contents", "_risen", "_top", "_only_rose", "meaningless", "drops", "_on_this_connection")
+
 # What is dropped
-
-
-def drops(window: Deduplicator, *events: tuple[str, str, str]) -> list[bool]:
-    """Say of each event whether it is dropped."""
-    return [window.remember(*event) is Sighting.DUPLICATE and window.drops for event in events]
-
-
-def test_auto_on_a_healthy_connection():
-    """A repetition is believed where ids have only risen, two at least; elsewhere it is an event (3.2)."""
-    on, off = ("switch", "message", "on"), ("switch", "message", "off")
-    window = Deduplicator(10, "auto")
-    assert drops(window, number(1), number(1), number(2), number(2), number(1)) == [
-        False,
-        False,
-        False,
-        True,
-        True,
-    ]
-    assert drops(Deduplicator(10, "auto"), on, on, on) == [False] * 3
-    assert drops(Deduplicator(10, "auto"), number(2), number(1), number(1)) == [False] * 3
-    assert drops(Deduplicator(10, "auto"), number(1), number(2), on, number(2)) == [False] * 4
-    assert drops(Deduplicator(10, "auto"), on, off, on) == [False] * 3
-
-
-def test_auto_on_a_connection_that_resumed():
-    """A known id with known content is a replay there, whatever ids look like (3.2)."""
-    on, off = ("switch", "message", "on"), ("door", "message", "off")
-    window = Deduplicator(10, "auto")
-    drops(window, on, off)
-    window.connected(2, resumed=True)
-    assert drops(window, on, off) == [True, True]
-    window.connected(3, resumed=False)
-    assert drops(window, on, off) == [False, False]
-
-
-def test_auto_bears_a_conflict_over_two_connections():
-    """Other content under a known id is delivered and counted; ids still name events (3.2)."""
-    window = Deduplicator(10, "auto")
-    drops(window, number(1), number(2))
-    window.connected(2, resumed=True)
-    assert drops(window, number(1, "changed"), number(2)) == [False, True]
-    assert not window.meaningless
-
-
-def test_a_switch_that_comes_back_is_not_left_off():
-    """On, and behind a resume off, on: the last is an event, for its id has just named another one (3.2)."""
-    on, off = ("switch", "message", "on"), ("switch", "message", "off")
-    window = Deduplicator(10, "auto")
-    drops(window, on)
-    window.connected(2, resumed=True)
-    assert drops(window, off, on, off, on) == [False] * 4
-    assert window.meaningless
-
-
-def test_a_server_that_has_lost_its_tail_loses_no_event():
-    """Ids far below the highest are events: only a replay from the beginning is known to be one (3.2)."""
-    window = Deduplicator(10, "auto")
-    drops(window, *map(number, range(1, 101)))
-    window.connected(2, resumed=True)
-    assert drops(window, *(number(n, "anew") for n in range(40, 90))) == [False] * 50
-    window = Deduplicator(10, "auto")
-    drops(window, *map(number, range(1, 101)))
-    window.connected(2, resumed=True)
-    assert drops(window, *map(number, range(1, 101))) == [True] * 100

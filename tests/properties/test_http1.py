@@ -226,24 +226,6 @@ def test_the_same_as_h11(pieces, method):
     assert read_by_us(pieces, method) == read_by_h11(pieces, method)
 
 
-@pytest.mark.parametrize(
-    "whole",
-    [
-        HEAD + b"3\r\nabc\r\n10;x=y\r\n0123456789abcdef\r\n0\r\nT: u\r\n\r\n",
-        b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 3\r\n\r\nabcd",
-        b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
-    ],
-    ids=["chunked", "counted", "until closed"],
-)
-def test_every_cut_gives_the_same(whole):
-    """Two pieces cut at each place, and byte by byte."""
-    expected = read_by_h11([whole], "GET")
-    assert expected[2]
-    for at in range(1, len(whole)):
-        assert read_by_us([whole[:at], whole[at:]], "GET") == expected
-    assert read_by_us([whole[at : at + 1] for at in range(len(whole))], "GET") == expected
-
-
 # --- The heads that h11 is not asked about
 
 

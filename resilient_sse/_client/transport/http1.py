@@ -134,17 +134,36 @@ class Unanswered:
 
     A program that waits for less time than an answer takes, again and again, finds it here: the request is not
     sent again, and the answer comes all the same.
+
+    Attributes:
+        kept: The request.
+        late: Its answer instead, which came at the very moment of the cancellation, and its event loop.
     """
 
-    __slots__ = ("kept",)
+    __slots__ = ("kept", "late")
 
     def __init__(self) -> None:
         self.kept: _Sent | None = None
+        self.late: tuple[httpx.Response, object] | None = None
+
+    async def keep(self, response: httpx.Response) -> None:
+        """Keep the answer; one that is not of our own transport is closed, as each that is cancelled."""
+        if ResponseStream.EXTENSION in response.extensions:
+            self.late = response, running()
+        else:
+            await response.aclose()
+
+    def answer(self) -> httpx.Response | None:
+        """Return the answer that was kept, unless its event loop has ended."""
+        if self.late is None or self.late[1] is not running():
+            return None
+        (response, _), self.late = self.late, None
+        return response
 
     def take(self, asked: Asked) -> _Sent | None:
         """Return what was kept of this request; what was kept of another one is given up."""
         kept = self.kept
-        if kept is not None and (kept.loop is not running() or kept.asked != asked):
+        if self.late or (kept is not None and (kept.loop is not running() or kept.asked != asked)):
             self.drop()
         kept, self.kept = self.kept, None
         return kept
@@ -153,7 +172,9 @@ class Unanswered:
         """Close the connection, if there is one: nobody will ask for the answer."""
         if self.kept is not None:
             self.kept.socket.abort()
-            self.kept = None
+        if self.late is not None:
+            self.late[0].extensions[ResponseStream.EXTENSION].abort()
+        self.kept = self.late = None
 
 
 class StreamTransport(httpx.AsyncBaseTransport):
@@ -276,6 +297,10 @@ class ResponseStream(httpx.AsyncByteStream):
                 _raise(socket)
             elif socket.ended:
                 body.finish()
+                if body.ended and socket.cut:
+                    # RFC 9112, section 8: complete at the close "unless an error was indicated by the underlying
+                    # connection (e.g., an "incomplete close" in TLS would leave the response incomplete".
+                    raise httpx.RemoteProtocolError("peer closed connection without close_notify of TLS")
             else:
                 if self.since is None:
                     self.since = socket.clock()

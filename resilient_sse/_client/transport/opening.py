@@ -126,10 +126,16 @@ class Transport:
         url = self._url[1]
         connection: Connection | None = None
         try:
-            if isinstance(client, PlainClient) and request.content is None:
+            response = self._unanswered.answer()
+            if response is not None:
+                pass  # it came in the moment of a cancellation
+            elif isinstance(client, PlainClient) and request.content is None:
                 response = await self._ask(client, request, url, quiet)
             else:
                 response = await self._send(client, request, url, quiet)
+            if not isinstance(response, Answer):
+                # The response keeps its request for hours; what has done its work must not be kept with it.
+                response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
             connection = Connection(response)
             self._shared = connection.shared
             await _accept(connection, client)
@@ -180,6 +186,7 @@ class Transport:
             )
         if self._began_on_trio is None:
             self._began_on_trio = not on_asyncio()
+        kept = self._unanswered.kept
         opening = Opening(
             self._connect_timeout,
             self._header_timeout,
@@ -187,7 +194,9 @@ class Transport:
             apart=self._injected is not None or self._auth is not None,
             quiet=quiet,
             waiting_after=self._waiting_after,
+            asked_at=None if kept is None else kept.since,
             before=self._shared,
+            late=self._unanswered.keep,
         )
         options: dict[str, Any] = {"extensions": opening.extensions}
         if self._auth is not None:
@@ -198,7 +207,7 @@ class Transport:
     @property
     def is_asking(self) -> bool:
         """Whether a request was sent, and the wait for its answer cancelled: the next `open` goes on with it."""
-        return self._unanswered.kept is not None
+        return self._unanswered.kept is not None or self._unanswered.late is not None
 
     def forget(self) -> None:
         """Close the connection of a request whose answer nobody will ask for."""
@@ -288,12 +297,14 @@ class Opening:
         apart: Whether functions of the caller's are a part of it: authentication, hooks.
         quiet: Is awaited once, after a silence of so many seconds before the headers.
         waiting_after: These seconds.
+        asked_at: When the request was sent, if it was for a wait that was cancelled.
         before: The HTTP/2 connection that the stream had before, which the request goes into if it is still there.
+        late: Takes an answer that came at the very moment of a cancellation.
     """
 
     __slots__ = (
-        "_apart", "_before", "_connect", "_headers", "_made", "_protects", "_quiet", "_quiet_at", "_scope",
-        "_sent", "_shared", "_waiting_after", "extensions",
+        "_apart", "_asked_at", "_before", "_connect", "_headers", "_late", "_made", "_protects", "_quiet",
+        "_quiet_at", "_scope", "_sent", "_shared", "_waiting_after", "extensions",
     )  # fmt: skip
 
     def __init__(
@@ -305,14 +316,18 @@ class Opening:
         apart: bool,
         quiet: Callable[[], Awaitable[None]],
         waiting_after: float,
+        asked_at: float | None,
         before: Shared | None,
+        late: Callable[[httpx.Response], Coroutine[Any, Any, None]],
     ) -> None:
         self._before = before
+        self._late = late
         self._apart = apart
         self._made: object = None
         self._shared: Shared | None = None
         self._quiet = quiet
         self._waiting_after = waiting_after
+        self._asked_at = asked_at
         self._quiet_at = math.inf
         self._connect = math.inf if connect_timeout is None else connect_timeout
         self._headers = math.inf if header_timeout is None else header_timeout
@@ -352,9 +367,6 @@ class Opening:
                 if self._shared is None or not self._shared.is_left:
                     raise_translated(exc, opened=False)
             else:
-                # The response keeps its request for hours; what has done its work must not be kept with it.
-                if not isinstance(response, Answer):
-                    response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
                 return response
             finally:
                 sending.close()  # it may never have begun
@@ -367,10 +379,10 @@ class Opening:
 
     async def _response(self, sending: Awaitable[httpx.Response], began: float) -> httpx.Response:
         """Wait for the response, and tell of a silence in between."""
-        self._quiet_at = began + self._waiting_after
-        work = waits_for(lambda: sending, apart=self._apart)
+        self._quiet_at = (self._asked_at or began) + self._waiting_after
+        work = waits_for(lambda: sending, apart=self._apart, late=self._late)
         response: httpx.Response
-        patience = self._waiting_after
+        patience = max(self._quiet_at - began, 0.0)
         is_told = False
         try:
             while (response := await work.read(patience)) is WOKEN:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import math
 import socket as sockets
+import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -23,7 +24,6 @@ from anyio.streams.tls import TLSStream
 from resilient_sse._client.backends import Alarm, on_asyncio
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Awaitable, Callable
 
 __all__ = ["Address", "AnyioSocket", "AsyncioSocket", "Socket", "connect"]
@@ -57,15 +57,16 @@ class Socket:
     Attributes:
         ended: Whether the peer has ended its side, or the connection has failed; what arrived before is kept.
         error: Why it failed.
+        cut: Whether it has ended without the end of TLS: somebody may have cut the answer short.
         until: The moment at which a wait ends without anything, on `clock`.
         clock: The clock of the event loop.
         parts: What has arrived, as it did.
     """
 
-    __slots__ = ("_paused", "_size", "clock", "ended", "error", "parts", "until")
+    __slots__ = ("_paused", "_size", "clock", "cut", "ended", "error", "parts", "until")
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.ended = False
+        self.ended = self.cut = False
         self.error: Exception | None = None
         self.until = math.inf
         self.clock = clock
@@ -198,6 +199,12 @@ class AsyncioSocket(Socket, asyncio.Protocol):
 
     def eof_received(self) -> None:
         self.ended = True
+        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        if tls is not None:
+            try:
+                tls.read(1)  # nothing, behind the peer's close_notify
+            except ssl.SSLError as exc:
+                self.cut = not isinstance(exc, ssl.SSLZeroReturnError)
         self._end_wait(True)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -249,7 +256,8 @@ class AnyioSocket(Socket):
             self.ended = True
             return True
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as exc:
-            self.ended, self.error = True, exc
+            self.cut = isinstance(exc.__cause__, ssl.SSLEOFError)
+            self.ended, self.error = True, None if self.cut else exc
             return True
         finally:
             self._scope = None
@@ -261,7 +269,7 @@ class AnyioSocket(Socket):
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
         self._stream = await TLSStream.wrap(
-            self._stream, server_side=False, hostname=name, ssl_context=context, standard_compatible=False
+            self._stream, server_side=False, hostname=name, ssl_context=context
         )
 
     async def send(self, data: bytes) -> None:
@@ -272,6 +280,8 @@ class AnyioSocket(Socket):
         self._stream.extra(SocketAttribute.raw_socket).close()  # noqa: S610 - not Django's
 
     async def aclose(self) -> None:
+        if isinstance(self._stream, TLSStream):
+            self._stream.standard_compatible = False  # a silent peer would be waited for
         await self._stream.aclose()
 
 
@@ -318,7 +328,7 @@ async def connect(
         try:
             with anyio.fail_after(timeout):
                 await socket.start_tls(context, server_name or address.host)
-        except (OSError, UnicodeError) as exc:
+        except (OSError, UnicodeError, anyio.BrokenResourceError) as exc:
             raise _in_words(exc, "TLS handshake", timeout) from exc
         if trace is not None:
             await trace("connection.start_tls.complete", {})
