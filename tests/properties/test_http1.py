@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from urllib.parse import urlsplit
 
 import h11
 import httpx
@@ -322,6 +323,7 @@ paths = st.lists(segments, max_size=6)
 @given(st.sampled_from(["http", "http", "https", "HTTP", "ftp"]), hosts, ports, paths.map("".join))
 @example("http", "127.0.0.1", ":34567", "/a/b?c=d%20e/..")
 @example("http", "h", ":80", "/")
+@example("http", "h", ":99999", "/")
 @example("http", "h", "", "/a/../b")
 @example("http", "h", "", "/٣")
 @example("http", "1.2.3.256", "", "/")
@@ -333,6 +335,7 @@ def test_usual_urls_are_those_of_httpx(scheme, host, port, path):
         for part in ("scheme", "host", "raw_host", "port", "netloc", "raw_path"):
             assert getattr(ours, part) == getattr(theirs, part)
         assert str(ours) == str(theirs) == url
+        assert ours.port == urlsplit(url).port
         assert ours.redacted == redacted(url)
 
 
