@@ -29,7 +29,7 @@ from starlette.routing import Route
 from resilient_sse import ResilientSSEError, ResilientStream, ServerSentEvent
 from resilient_sse.relay import Broadcast
 from resilient_sse.testing.proxy import FaultProxy, parse_action
-from resilient_sse.testing.server import OpenServer, ReferenceServer, open_server
+from resilient_sse.testing.server import ReferenceServer, RunningServer, serving
 
 SECONDS_A_WORD = 0.25
 REPLY = """
@@ -53,7 +53,7 @@ FAULTS = {
 class Chat:
     """One conversation, read from the model over the proxy, and handed on to every browser."""
 
-    def __init__(self, model: OpenServer, proxy: FaultProxy, tasks: TaskGroup) -> None:
+    def __init__(self, model: RunningServer, proxy: FaultProxy, tasks: TaskGroup) -> None:
         self.broadcast = Broadcast(start="first", heartbeat=2.0, retry=1000)
         self.stopping = anyio.Event()
         self.broken: list[str] = []
@@ -110,23 +110,20 @@ class Chat:
         """Be the model: say the reply word by word, whoever listens."""
         words = re.findall(r"\S+\s*", REPLY.strip().replace("\n", " "))
         for part, word in enumerate(words, 1):
-            await self._model.publish(json.dumps({"text": word, "part": part, "of": len(words)}))
+            self._model.publish(json.dumps({"text": word, "part": part, "of": len(words)}))
             await anyio.sleep(SECONDS_A_WORD)
-        await self._model.complete()
+        self._model.complete()
 
 
 @asynccontextmanager
 async def lifespan(_app: Starlette) -> AsyncGenerator[dict[str, Chat]]:
     model = ReferenceServer(start="first", heartbeat=2.0)
-    async with (
-        open_server(model) as server,
-        FaultProxy(server.host, server.port) as proxy,
-        anyio.create_task_group() as tasks,
-    ):
-        chat = Chat(server, proxy, tasks)
-        tasks.start_soon(chat.stop)
-        yield {"chat": chat}
-        tasks.cancel_scope.cancel()
+    with serving(model) as server:
+        async with FaultProxy(server.host, server.port) as proxy, anyio.create_task_group() as tasks:
+            chat = Chat(server, proxy, tasks)
+            tasks.start_soon(chat.stop)
+            yield {"chat": chat}
+            tasks.cancel_scope.cancel()
 
 
 async def page(_request: Request) -> Response:

@@ -9,39 +9,21 @@ from typing import TYPE_CHECKING, ParamSpec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["explained"]
-
 P = ParamSpec("P")
 
-# What other libraries call what is here something else, or comes with a client.
+# What is meant, and what other libraries call what is here something else, or comes with a client.
 _SAID_ELSEWHERE = {
-    **dict.fromkeys(
-        ("timeout", "read_timeout", "idle_timeout", "heartbeat_timeout"),
-        "stall_timeout for silence, or connect_timeout and event_timeout",
+    "stall_timeout for silence, or connect_timeout and event_timeout": (
+        "timeout read_timeout idle_timeout heartbeat_timeout"
     ),
-    **dict.fromkeys(("data", "body"), "content or json"),
-    **dict.fromkeys(("retries", "max_attempts", "max_connect_retry"), "max_retries"),
-    **dict.fromkeys(
-        ("retry", "retry_delay", "reconnect_delay", "initial_delay", "max_delay", "reconnection_time"),
-        "backoff=Backoff(...)",
+    "content or json": "data body",
+    "max_retries": "retries max_attempts max_connect_retry",
+    "backoff=Backoff(...)": "retry retry_delay reconnect_delay initial_delay max_delay reconnection_time",
+    "client=httpx.AsyncClient(...), which has it": (
+        "cookies verify cert proxy proxies http2 transport limits session trust_env"
     ),
-    **dict.fromkeys(
-        (
-            "cookies",
-            "verify",
-            "cert",
-            "proxy",
-            "proxies",
-            "http2",
-            "transport",
-            "limits",
-            "session",
-            "trust_env",
-        ),
-        "client=httpx.AsyncClient(...), which has it",
-    ),
-    **dict.fromkeys(("on_open", "on_error", "on_disconnect", "on_reconnect"), "on_state_change"),
-    "last_id": "last_event_id",
+    "on_state_change": "on_open on_error on_disconnect on_reconnect",
+    "last_event_id": "last_id",
 }
 
 
@@ -52,9 +34,9 @@ def explained(init: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(init)
     def explaining(*args: P.args, **kwargs: P.kwargs) -> None:
         for name in kwargs.keys() - known:
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = _SAID_ELSEWHERE.get(name) or (near[0] if near else "")
-            hint = f"; use {meant}" if meant else ""
+            said = [meant for meant, names in _SAID_ELSEWHERE.items() if name in names.split()]
+            meant = said or difflib.get_close_matches(name, known, n=1)
+            hint = f"; use {meant[0]}" if meant else ""
             raise TypeError(f"ResilientStream() has no argument {name!r}{hint}")
         init(*args, **kwargs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, RetryCallState
@@ -9,9 +10,8 @@ from tenacity import AsyncRetrying, RetryCallState
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["AttemptLoop"]
 
-
+@dataclass(eq=False)
 class AttemptLoop:
     """
     A series of attempts, which ends when one succeeds or the session decides that there shall be no other.
@@ -20,32 +20,18 @@ class AttemptLoop:
     itself in circles.  Therefore failures travel as results, for an exception would lead through its frames to
     the stream, and `end` lets go of the functions given here.
 
-    Args:
-        go_on: Whether another attempt follows a failure.
-        delay: Seconds until then.
-        sleep: Waits that long; it may be woken early.
+    *go_on* tells whether another attempt follows a failure, and *delay* after how many seconds; *sleep* waits so
+    long, and may be woken early.
     """
 
-    def __init__(
-        self,
-        *,
-        go_on: Callable[[], bool],
-        delay: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
-    ) -> None:
-        self._go_on = go_on
-        self._delay = delay
-        self._sleep = sleep
-        self._engine: AsyncRetrying | None = None
-        self._state: RetryCallState | None = None
+    go_on: Callable[[], bool]
+    delay: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    _engine: AsyncRetrying | None = None
+    _state: RetryCallState | None = None
 
     async def next(self) -> bool:
-        """
-        Wait for the next attempt.
-
-        Returns:
-            Whether there is one.
-        """
+        """Wait for the next attempt; return whether there is one."""
         if self._engine is None:
             return True  # the first: there is nothing to pace
         try:
@@ -62,9 +48,9 @@ class AttemptLoop:
         if self._engine is None:
             self._engine = AsyncRetrying(
                 retry=_has_failed,
-                wait=lambda _: self._delay(),
-                stop=lambda _: not self._go_on(),
-                sleep=lambda seconds: self._sleep(seconds),  # noqa: PLW0108 - a bound method would not let go
+                wait=lambda _: self.delay(),
+                stop=lambda _: not self.go_on(),
+                sleep=lambda seconds: self.sleep(seconds),  # noqa: PLW0108 - a bound method would not let go
                 retry_error_callback=lambda _: None,
             ).__aiter__()
         elif self._state is not None:
@@ -72,7 +58,7 @@ class AttemptLoop:
 
     def end(self) -> None:
         """Let go of the stream; nothing else may be called afterwards."""
-        del self._go_on, self._delay, self._sleep
+        del self.go_on, self.delay, self.sleep
 
 
 def _has_failed(state: RetryCallState) -> bool:

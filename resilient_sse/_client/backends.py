@@ -11,13 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 import sys
-import threading
 import types
 from collections.abc import Callable, Coroutine, Generator
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import anyio
 from anyio import to_thread
@@ -28,38 +25,19 @@ if TYPE_CHECKING:
 
     from anyio.lowlevel import EventLoopToken
 
-__all__ = [
-    "CLOSE_SECONDS",
-    "Alarm",
-    "StandIn",
-    "WorkerThread",
-    "asks_for_loop",
-    "clock",
-    "finish",
-    "hold",
-    "in_background",
-    "in_thread",
-    "is_native",
-    "on_asyncio",
-    "running",
-]
-
 CLOSE_SECONDS: Final = 2.0
 """Closing never takes longer than this; what is not closed by then is left to the event loop."""
 
 T = TypeVar("T")
-Job: TypeAlias = "tuple[Callable[[], Any], asyncio.Future[Any]] | None"
 
 _background: set[asyncio.Task[None]] = set()
 
 
 def on_asyncio() -> bool:
-    """Whether the present event loop is asyncio's."""
     return isinstance(current_token().native_token, asyncio.AbstractEventLoop)
 
 
 def running() -> object:
-    """Return the present event loop."""
     return current_token().native_token
 
 
@@ -79,10 +57,6 @@ class Alarm:
 
     A timer object a read costs two microseconds and a heap of dead timers; this one stays, looks at the moment it
     was set to when it rings, and sleeps on if that has moved.
-
-    Args:
-        loop: Whose clock it goes by.
-        ring: What to call.
     """
 
     __slots__ = ("_loop", "_ring", "_rings_at", "_timer", "_when")
@@ -104,8 +78,7 @@ class Alarm:
             self._timer = self._loop.call_at(when, self._rung)
 
     def cancel(self) -> None:
-        """Never ring again."""
-        self._ring = _nothing
+        self._ring = lambda: None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -118,18 +91,8 @@ class Alarm:
             self._ring()
 
 
-def _nothing() -> None:
-    pass
-
-
 async def finish(work: Callable[[], Coroutine[Any, Any, None]], *, within: float) -> None:
-    """
-    Run *work* to its end although the caller may be cancelled; cancellation is passed on afterwards.
-
-    Args:
-        work: Closes something.
-        within: The seconds it may take.
-    """
+    """Run *work* to its end within so many seconds, and pass a cancellation of the caller on afterwards."""
     with anyio.move_on_after(within, shield=True) as scope:
         if on_asyncio():
             await hold(work(), lambda: not scope.cancel_called)
@@ -138,72 +101,34 @@ async def finish(work: Callable[[], Coroutine[Any, Any, None]], *, within: float
 
 
 async def in_thread(function: Callable[[], T]) -> T:
-    """
-    Call *function* in a thread, and wait for its end, although the caller may be cancelled.
-
-    anyio does so for cancellations of its own.  After a `Task.cancel` the thread would go on unseen.
-    """
+    """Call *function* in a thread, and wait for its end, although the caller may be cancelled."""
+    # anyio does so for cancellations of its own.  After a `Task.cancel` the thread would go on unseen.
     work = to_thread.run_sync(function)
     return await (hold(work, lambda: True) if on_asyncio() else work)
 
 
-class WorkerThread:
+async def outlive(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """
-    A thread of its own for short functions, one after the other; it ends with this object.
+    Run *work* to its end although the caller may be cancelled; behind a `Task.cancel` for `CLOSE_SECONDS` at most.
 
-    On asyncio a call takes 35 us, and one through `in_thread` 65; on trio they are the same.
+    On asyncio it has a task of its own: a driver that is cancelled in its midst may keep a connection, or a lock.
     """
-
-    def __init__(self) -> None:
-        self._starting = threading.Lock()
-        self._process = 0
-
-    async def call(self, function: Callable[[], T]) -> T:
-        """Call *function* in the thread, and wait for its end, although the caller may be cancelled."""
-        if on_asyncio():
-            self._start()
-            with anyio.CancelScope(shield=True):
-                return await hold(self._call(function), lambda: True)
-        return await in_thread(function)
-
-    def _start(self) -> None:
-        with self._starting:
-            if self._process != os.getpid():  # a fork leaves the thread behind
-                self._jobs: SimpleQueue[Job] = SimpleQueue()
-                threading.Thread(target=_work, args=(self._jobs,), name="resilient_sse", daemon=True).start()
-                self._process = os.getpid()
-
-    async def _call(self, function: Callable[[], T]) -> T:
-        # At the last moment: a thread that wakes while this one still has the interpreter's lock sleeps again.
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put((function, done))
-        return await done
-
-    def __del__(self) -> None:
-        """End the thread."""
-        if self._process == os.getpid():
-            self._jobs.put(None)
-
-
-def _work(jobs: SimpleQueue[Job]) -> None:
-    while (job := jobs.get()) is not None:
-        function, done = job
-        tell: Callable[[Any], object] = done.set_result
+    with anyio.CancelScope(shield=True):
+        if not on_asyncio():
+            return await work()
+        task = asyncio.create_task(work())
         try:
-            outcome = function()
-        except BaseException as exc:  # noqa: BLE001 - it is raised where the call is awaited
-            tell, outcome = done.set_exception, exc
-        with contextlib.suppress(RuntimeError):  # the event loop was stopped, and closed, meanwhile
-            done.get_loop().call_soon_threadsafe(tell, outcome)
-        del job, function, done, tell, outcome
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait((task,), timeout=CLOSE_SECONDS)  # it may be frozen
+            raise
+        finally:
+            task.cancel()
+    raise AssertionError("a shield lets errors through")
 
 
 def in_background(work: Callable[[], Coroutine[Any, Any, None]], token: EventLoopToken) -> None:
-    """
-    Begin *work* in the event loop of *token*, from wherever the present code runs, and let nobody wait for it.
-
-    If that loop has ended, so has whatever *work* would close.
-    """
+    """Begin *work* in the event loop of *token*, from anywhere; if that has ended, so has what it would close."""
     loop: Any = token.native_token
     with contextlib.suppress(RuntimeError):
         if isinstance(loop, asyncio.AbstractEventLoop):
@@ -224,9 +149,8 @@ class StandIn:
 
     A task is cancelled by cancelling what it waits for.  For this object somebody else decides what that means.
 
-    Args:
-        future: Whose end wakes the task, too.
-        cancel: Is called when the task is cancelled, with the message; returns whether that was heeded.
+    The end of *future* wakes the task, too; *cancel* is called when the task is cancelled, with the message, and
+    returns whether that was heeded.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_context", "_future", "_wakeup", "cancel")
@@ -239,11 +163,9 @@ class StandIn:
         self.cancel = cancel
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """Tell the task that it is in the right event loop."""
         return self._future.get_loop()
 
     def add_done_callback(self, wakeup: Callable[[Any], object], *, context: Context) -> None:
-        """Take what wakes the task."""
         self._wakeup, self._context = wakeup, context
         self._future.add_done_callback(wakeup, context=context)
 
@@ -258,15 +180,12 @@ class StandIn:
     # Work that is held may hold work itself; then this stands in for another one.
 
     def remove_done_callback(self, wakeup: Callable[[Any], object]) -> int:
-        """Take back what wakes the task."""
         return self._future.remove_done_callback(wakeup)
 
     def done(self) -> bool:
-        """Whether the future is done."""
         return self._future.done()
 
     def cancelled(self) -> bool:
-        """Whether the future was cancelled."""
         return self._future.cancelled()
 
 
@@ -313,15 +232,16 @@ def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool]) -> Generator[An
         if kept is not None:
             raise kept from None
         return cast("T", end.value)
+    except Exception as exc:
+        if kept is not None:  # whoever handles the error would go on
+            raise kept from exc
+        raise
     finally:
         work.close()
         kept = thrown = waited = None
 
 
 def is_native(cancellation: asyncio.CancelledError) -> bool:
-    """
-    Whether it does not come from a cancel scope of anyio, which repeats it until it is obeyed.
-
-    Shields hold the outer scopes off, so it is for a scope inside the work.  anyio knows its own by this text.
-    """
+    """Whether it does not come from a cancel scope of anyio, which repeats it until it is obeyed."""
+    # Shields hold the outer scopes off, so it is for a scope inside the work.  anyio knows its own by this text.
     return not str(cancellation).startswith("Cancelled via cancel scope")

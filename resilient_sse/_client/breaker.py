@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resilient_sse._core.session import Session
-
-__all__ = ["CircuitBreaker", "Gate", "gate"]
 
 T = TypeVar("T")
 
@@ -82,33 +81,17 @@ class CircuitBreaker:
 gate = CircuitBreaker._gate  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
+@dataclass(eq=False)
 class Gate:
-    """
-    One stream's way through a circuit breaker, which tells the log when the circuit opens and closes.
+    """One stream's way through a circuit breaker, which tells the log when the circuit opens and closes."""
 
-    Args:
-        where: The origin.
-        circuit: Its circuit.
-        lock: Is held while the circuit is used.
-        clock: The circuit's.
-        random: Draws from [0, 1).
-    """
-
-    def __init__(
-        self,
-        where: str,
-        circuit: Circuit,
-        lock: RLock,
-        clock: Callable[[], float],
-        random: Callable[[], float],
-    ) -> None:
-        self._where = where
-        self._circuit = circuit
-        self._lock = lock
-        self._clock = clock
-        self._random = random
-        self.unproven = False
-        """Whether there is a connection that is to prove itself."""
+    where: str
+    circuit: Circuit
+    lock: RLock
+    clock: Callable[[], float]
+    random: Callable[[], float]
+    unproven: bool = False
+    """Whether there is a connection that is to prove itself."""
 
     def wait(self, *, forced: bool) -> float:
         """Return how long to wait before asking again, 0 to go; *forced* goes at once, as the probe."""
@@ -116,10 +99,10 @@ class Gate:
         left = self._tell(Circuit.wait, forced=forced)
         if not left:
             return 0.0
-        spread = self._circuit.reset_after * _SPREAD
-        if self._circuit.probed:  # nobody knows for how long
-            return spread * (1 + self._random()) / 2
-        return left + spread * self._random()
+        spread = self.circuit.reset_after * _SPREAD
+        if self.circuit.probed:  # nobody knows for how long
+            return spread * (1 + self.random()) / 2
+        return left + spread * self.random()
 
     def opened(self, settle_after: float) -> None:
         """Record that there is a connection, which is proven if it holds for *settle_after* seconds."""
@@ -138,18 +121,18 @@ class Gate:
         self._tell(Circuit.left if error is None or not is_of_the_server(error) else Circuit.failed)
 
     def _tell(self, what: Callable[..., T], **facts: float) -> T:
-        circuit = self._circuit
-        with self._lock:
-            now = self._clock()
+        circuit = self.circuit
+        with self.lock:
+            now = self.clock()
             result = what(circuit, self, now, **facts)
             turned = circuit.turned(now)
         if turned:
             logger.warning(
                 "%s: circuit open, %d attempts in a row have failed; one is made each %g s",
-                self._where,
+                self.where,
                 circuit.limit,
                 circuit.reset_after,
             )
         elif turned is False:
-            logger.info("%s: circuit closed", self._where)
+            logger.info("%s: circuit closed", self.where)
         return result

@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from anyio import current_time, get_current_task
 
@@ -23,29 +23,39 @@ if TYPE_CHECKING:
     from resilient_sse._core.ports import Fact, Instrument, Observer
     from resilient_sse._core.stats import StreamStats
 
-__all__ = ["Callbacks", "GapCallback", "StateCallback", "check_observers"]
-
 StateCallback: TypeAlias = Callable[[StateChange], Any]
 GapCallback: TypeAlias = Callable[[Gap], Any]
+CallbackT = TypeVar("CallbackT", bound=Callable[..., Any])
 
 # Whose callbacks the present code runs in, or have started the present task.  Ids, for a context may outlive the
 # stream, and would keep it alive.
 _started_by: ContextVar[tuple[int, ...]] = ContextVar("resilient_sse_started_by_callbacks", default=())
 
 
+_MEANINGLESS = (
+    " on one connection, so ids do not name events here; from now on no event is dropped as repeated"
+)
+
+
 class Callbacks:
     """
-    The callbacks and observers of one stream, and what it writes to the log.
+    The callbacks and observers of one stream, and what it writes to the log, where *where* stands for its URL.
 
-    What they raise is logged and counted; cancellation passes through.
-
-    Instruments are asked for an observer of their own; of the stream's address they learn *where*, as logs do.
+    What they raise is logged and counted; cancellation passes through.  *call* is how callbacks are called.
     """
 
-    def __init__(self, observers: Iterable[Observer | Instrument], stats: StreamStats, *, where: str) -> None:
+    def __init__(
+        self,
+        observers: Iterable[Observer | Instrument],
+        stats: StreamStats,
+        *,
+        where: str,
+        call: Callable[..., Any] | None = None,
+    ) -> None:
         self._observers = tuple(_attached(observer, stats, where) for observer in observers)
         self._stats = stats
         self._where = where
+        self._call = call
         self._told_conflicts: set[bool] = set()
         self._told_gap: Gap | None = None
         self._quiet, self._quiet_gaps, self._quiet_ends = Quiet(), Quiet(), Quiet()
@@ -67,12 +77,10 @@ class Callbacks:
         return self._runs_in is not None and id(self) in _started_by.get() and not self.inside
 
     def on_state(self, callback: StateCallback) -> None:
-        """Add a callback for state changes."""
-        self._on_state.append(_callback("on_state_change", callback))
+        self._on_state.append(_checked("on_state_change", callback))
 
     def on_gap(self, callback: GapCallback) -> None:
-        """Add a callback for gaps."""
-        self._on_gap.append(_callback("on_gap", callback))
+        self._on_gap.append(_checked("on_gap", callback))
 
     def remove(self, callback: Callable[..., Any]) -> None:
         """Remove a callback wherever it was added; of what is being told now it hears no more either."""
@@ -84,7 +92,6 @@ class Callbacks:
         self.pending[:] = [waiting for waiting in self.pending if waiting[0] != callback]
 
     def observe(self, fact: Fact) -> None:
-        """Tell the observers."""
         for observer in self._observers:
             try:
                 observer(fact)
@@ -123,17 +130,10 @@ class Callbacks:
 
     def conflict(self, *, meaningless: bool) -> None:
         """Tell, once of each kind, that an id came again with other content: over two connections, or over one."""
-        if meaningless in self._told_conflicts:
-            return
-        self._told_conflicts.add(meaningless)
-        if meaningless:
-            logger.warning(
-                "%s: an event id came again with other content on one connection, so ids do not name events "
-                "here; from now on no event is dropped as repeated",
-                self._where,
-            )
-        else:
-            logger.warning("%s: an event id came again with other content; both are delivered", self._where)
+        if meaningless not in self._told_conflicts:
+            self._told_conflicts.add(meaningless)
+            follows = _MEANINGLESS if meaningless else "; both are delivered"
+            logger.warning(f"%s: an event id came again with other content{follows}", self._where)
 
     def odd(self, words: str) -> None:
         """Warn about the end of an answer, but not of each."""
@@ -162,7 +162,7 @@ class Callbacks:
             token = _started_by.set((*_started_by.get(), id(self)))
             self._runs_in = get_current_task().id
             try:
-                result = callback(fact)
+                result = self._call(callback, fact) if self._call else callback(fact)
                 if inspect.isawaitable(result):
                     await result
             except Exception:  # noqa: BLE001 - see observe
@@ -184,7 +184,6 @@ class Callbacks:
 
 
 def check_observers(observers: Iterable[Observer | Instrument]) -> tuple[Observer | Instrument, ...]:
-    """Copy the observers of a stream."""
     if callable(observers) or hasattr(observers, "attach"):
         raise TypeError("observers must be a sequence of observers, not one observer")
     return tuple(observers)
@@ -200,23 +199,18 @@ def _attached(observer: Observer | Instrument, stats: StreamStats, where: str) -
     attach: Callable[[StreamStats, str], Observer] | None = getattr(observer, "attach", None)
     attached = cast("Observer", observer) if attach is None else attach(stats, where)
     check_callable("observers", attached, what="functions of the fact")  # nobody would await them
-    _check_argument("observers", attached)
-    return attached
+    return _checked("observers", attached)
 
 
-def _callback(name: str, callback: Any) -> Any:  # noqa: ANN401 - whatever the caller passed
+def _checked(name: str, callback: CallbackT) -> CallbackT:
     if not callable(callback):
         raise TypeError(f"{name} must be callable, not {callback!r}")
-    _check_argument(name, callback)
-    return callback
-
-
-def _check_argument(name: str, callback: Callable[..., object]) -> None:
     try:
         signature = inspect.signature(callback)
     except (TypeError, ValueError):
-        return  # some built-in functions do not tell
+        return callback  # some built-in functions do not tell
     try:
         signature.bind(None)
     except TypeError:
         raise TypeError(f"{name} must take one argument, not {signature}") from None
+    return callback

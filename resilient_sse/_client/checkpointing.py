@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import anyio
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from resilient_sse._core.ports import CheckpointStore
 
-__all__ = ["Ack", "Position", "Start", "checkpoint_key", "position_in"]
-
 # So often at most is saved what the consumer does not get.
 _EVERY_SECONDS = 1.0
 
@@ -30,125 +29,98 @@ Start: TypeAlias = Literal["stored", "live"]
 
 
 def checkpoint_key(method: str, url: str) -> str:
-    """
-    Name a stream in a store by its method (GET goes without saying), scheme, host and path.
-
-    Neither the query nor the body is a part of it: a token that is replaced must not make another stream of it.
-    """
+    """Name a stream in a store by its method (GET goes without saying), scheme, host and path."""
+    # Neither the query nor the body is a part of it: a token that is replaced must not make another stream of it.
     method = method.upper()
     return redacted(url) if method == "GET" else f"{method} {redacted(url)}"
 
 
+@dataclass(eq=False)
 class Position:
     """
-    One consumer's position in a store.
+    One consumer's position in a store: what was processed, where the id that resumes moves by what is received.
 
-    It is not the id that resumes a dropped connection: that one moves when an event is received, this one when
-    it was processed.  A crash in between delivers the event again after the restart.
+    A crash in between delivers the event again after the restart.
     """
 
-    def __init__(
-        self, store: CheckpointStore, key: str, *, ack: Ack, start: Start, every: int, interval: float | None
-    ) -> None:
-        self._store = store
-        self._key = key
-        self._ack = ack
-        self._start = start
-        self._known: Checkpoint | None = None
-        self._every = every
-        self._interval = interval
-        self._handed: tuple[str, int] | None = None  # an id, and the number of events up to it
-        self._processed: str | None = None  # not saved yet
-        self._unsaved = 0  # so many events
-        self._unsaved_since: float | None = None
-        self._outstanding: str | None = None  # handed over, and not committed by the program yet
-        self._seen: str | None = None  # the id in force when it was last looked at
-        self._passed_at = -math.inf
-        self._uncertain: str | None = None
-        self._committing = anyio.Lock()
+    store: CheckpointStore
+    key: str
+    ack: Ack
+    start: Start
+    every: int
+    interval: float | None
+    _known: Checkpoint | None = None
+    _processed: str | None = None  # not saved yet
+    _unsaved: int = 0  # so many events
+    _unsaved_since: float | None = None
+    _outstanding: str | None = None  # handed over, and not committed by the program yet
+    _seen: str | None = None  # the id in force when it was last looked at
+    _passed_at: float = -math.inf
+    _uncertain: str | None = None
+    _committing: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def load(self) -> str | None:
         """Return the stored id, or `None` if there is none or it is to be ignored."""
         self._known = await self._loaded()
         if self._known is None:
-            logger.info(
-                "no position is stored under the key %r: the stream begins where the server begins, or at "
-                "last_event_id",
-                self._key,
-            )
-        if self._known is None or self._start == "live":
+            begins = "the stream begins where the server begins, or at last_event_id"
+            logger.info(f"no position is stored under the key %r: {begins}", self.key)
+        if self._known is None or self.start == "live":
             return None
         stored = self._known.last_event_id
         if stored and not usable_as_cursor(stored):  # no stream has saved it; beginning elsewhere is loss
-            raise CheckpointError("the stored position is no id that a header can carry", key=self._key)
+            raise CheckpointError("the stored position is no id that a header can carry", key=self.key)
         return stored
 
     @property
     def manual(self) -> bool:
         """Whether the program says what it has processed."""
-        return self._ack == "manual"
+        return self.ack == "manual"
 
     @property
     def room(self) -> int:
         """How many events the consumer may be given before the next save."""
-        if self._interval is not None:
+        if self.interval is not None:
             return 1  # only who asks for the next event can be told that it is time
-        return max(self._every - self._unsaved, 1)
+        return max(self.every - self._unsaved, 1)
 
     def handed_over(self, event: ServerSentEvent, events: int = 1) -> None:
-        """Record that the consumer has got so many events, *event* at the end, and is processing it."""
+        """Record that the consumer has got so many events, *event* at the end, and with `auto` is done with it."""
         self._seen = event.last_event_id
-        if self._ack == "auto":
-            self._handed = (event.last_event_id, events)
-        else:
+        if self.manual:
             self._outstanding = event.last_event_id
+        else:
+            self._processed = event.last_event_id
+            self._unsaved += events
 
     async def passed(self, last_event_id: str, *, now: float) -> None:
-        """
-        Save that the stream has come to *last_event_id* by events that are not for the consumer: filtered ones.
-
-        Nothing is saved while the consumer has not committed what it has got, nor more often than once a second.
-        """
+        """Save that the stream has come to *last_event_id* by events that were filtered."""
+        # Not while the consumer has not committed what it has got, nor more often than once a second.
         if self._seen is None:
             self._seen = last_event_id  # where it begins is no progress
-        if (
-            last_event_id == self._seen
-            or self._outstanding is not None
-            or now - self._passed_at < _EVERY_SECONDS
-        ):
+        early = self._outstanding is not None or now - self._passed_at < _EVERY_SECONDS
+        if early or last_event_id == self._seen:
             return
         self._passed_at = now
         await self._save(last_event_id)
         self._seen = last_event_id
-        self._processed, self._unsaved, self._unsaved_since = None, 0, None
 
     async def settle(self, clock: Callable[[], float] | None = None) -> None:
-        """
-        Commit what was handed over: the consumer is done with it.
-
-        Args:
-            clock: Tells whether it is time to save, if it is not the end: then all is saved.
-        """
-        if self._handed is not None:
-            self._processed, events = self._handed
-            self._handed = None
-            self._unsaved += events
+        """Save what was processed, if *clock* tells that it is time, or without one."""
         if self._processed is None:
             return
-        due = clock is None or self._unsaved >= self._every
-        if clock is not None and self._interval is not None:
+        due = clock is None or self._unsaved >= self.every
+        if clock is not None and self.interval is not None:
             now = clock()
             self._unsaved_since = now if self._unsaved_since is None else self._unsaved_since
-            due = due or now - self._unsaved_since >= self._interval
+            due = due or now - self._unsaved_since >= self.interval
         if due:
             await self._save(self._processed)
-            self._processed, self._unsaved, self._unsaved_since = None, 0, None
 
     async def commit(self, event: ServerSentEvent) -> None:
-        """Commit *event* and everything before it."""
         if not isinstance(event, ServerSentEvent):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"commit() takes the event itself, not {event!r}")
-        if self._ack != "manual":
+        if not self.manual:
             raise RuntimeError(
                 'commit() is for ack="manual"; with ack="auto" asking for the next event commits'
             )
@@ -158,23 +130,25 @@ class Position:
             self._outstanding = None
 
     async def _save(self, last_event_id: str) -> None:
-        current = "" if self._known is None else self._known.last_event_id
-        if last_event_id == current and self._uncertain is None:
-            return
-        if last_event_id and not usable_as_cursor(last_event_id):
-            return  # it could not resume anything; the last good one stays
+        if not last_event_id or usable_as_cursor(last_event_id):  # it could resume something
+            await self._write(last_event_id)
+        self._processed, self._unsaved, self._unsaved_since = None, 0, None
+
+    async def _write(self, last_event_id: str) -> None:
         if self._uncertain is not None:
             await self._find_out(self._uncertain)
+        if last_event_id == ("" if self._known is None else self._known.last_event_id):
+            return
         # A save that is cancelled may have happened or not; the next one has to look before it writes.
         self._uncertain = last_event_id
-        saved = await _awaited("save", self._store.save(self._key, last_event_id, expected=self._known))
+        saved = await _awaited("save", self.store.save(self.key, last_event_id, expected=self._known))
         if not isinstance(saved, Checkpoint):
             raise TypeError(f"checkpoint: save() must return the Checkpoint it saved, not {saved!r}")
         self._known = saved
         self._uncertain = None
 
     async def _loaded(self) -> Checkpoint | None:
-        found = await _awaited("load", self._store.load(self._key))
+        found = await _awaited("load", self.store.load(self.key))
         if found is not None and not isinstance(found, Checkpoint):
             raise TypeError(f"checkpoint: load() must return a Checkpoint or None, not {found!r}")
         return found
@@ -185,7 +159,7 @@ class Position:
             self._uncertain = None  # the store has lost its end: it is its own to heal it, or to refuse
             return
         if found is not None and found != self._known and found.last_event_id != attempted:
-            raise moved(self._key)
+            raise moved(self.key)
         self._known = found
         self._uncertain = None
 
@@ -231,4 +205,4 @@ def position_in(
     for method in ("load", "save"):
         if not callable(getattr(store, method, None)):
             raise TypeError(f"checkpoint must have the methods load and save, not {store!r}")
-    return Position(store, key or default_key, ack=ack, start=start, every=every, interval=interval)
+    return Position(store, key or default_key, ack, start, every, interval)

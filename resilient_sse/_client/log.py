@@ -18,8 +18,6 @@ from resilient_sse._core.states import Reason, StreamState
 if TYPE_CHECKING:
     from resilient_sse._core.states import StateChange
 
-__all__ = ["Quiet", "log_change", "logger", "redacted"]
-
 logger = logging.getLogger("resilient_sse")
 logger.addHandler(logging.NullHandler())
 
@@ -48,7 +46,6 @@ class Quiet:
         self._unsaid = 0
 
     def may_speak(self, now: float) -> bool:
-        """Whether it may be said now."""
         if now - self._said_at < _QUIET_SECONDS:
             self._unsaid += 1
             return False

@@ -12,8 +12,6 @@ from resilient_sse._core.events import ServerSentEvent
 if TYPE_CHECKING:
     from resilient_sse._core.session import Session
 
-__all__ = ["SKIPPED", "OnInvalid", "Payloads"]
-
 T = TypeVar("T")
 OnInvalid: TypeAlias = "Literal['raise', 'skip'] | Callable[[ServerSentEvent, Exception], T]"
 
@@ -52,8 +50,5 @@ class Payloads(Generic[T]):
             return SKIPPED  # type: ignore[no-any-return]
         try:
             return self._on_invalid(event, error)
-        except (
-            StopIteration,
-            StopAsyncIteration,
-        ) as exc:  # it would end the caller's loop as if all were well
+        except (StopIteration, StopAsyncIteration) as exc:  # would end the caller's loop as if all were well
             raise RuntimeError(f"on_invalid has raised {type(exc).__name__}") from exc

@@ -151,6 +151,8 @@ class Pump:
                         self.handed = item
                         if self._position is not None and self._position.manual:
                             self.hand_over()  # before the program can commit it
+                    else:
+                        self._left -= 1  # a flood of comments must not hold the event loop
                     return item
                 step, connection = session.next_step(), self.connection
                 if step is Step.READ and connection is not None and not self._restart:
@@ -472,6 +474,8 @@ class Pump:
         self._runs_on = self._running()
         self._clock = clock()
         self._read_at = now = self._clock()
+        if connection.lasting:  # to open it over our own transport took waits, in which others had their turn
+            self._turn_at, self._left = now, PORTION
         session.opened(
             connection.status,
             connection.headers,

@@ -68,6 +68,8 @@ class Resume:
     lossy: bool = False
 
 
+_UNCHANGED = Resume()
+
 ResumeFunction: TypeAlias = Callable[[str | None, Opened | None], "Resume | Awaitable[Resume | None] | None"]
 """
 Says how to resume, given the position and the head of the last answer; either may be `None`, not both.
@@ -158,6 +160,8 @@ class RequestTemplate:
     @property
     def userinfo(self) -> tuple[str, str] | None:
         """The user and password written in the URL; they are not sent as a part of it, nor logged."""
+        if "@" not in self.url:  # nearly always, and to parse takes longer
+            return None
         parts = urlsplit(self.url)
         if parts.username is None:
             return None
@@ -193,12 +197,13 @@ class RequestTemplate:
         """
         change = await self._change(cursor, answer)
         lossy = change is None and cursor is not None
-        change = change or Resume()
+        change = change or _UNCHANGED
         if change.content is not None and change.json is not None:
             raise TypeError("resume: give content or json, not both")
-        given = await _evaluated(self.headers)
+        headers: Any = await _evaluated(self.headers)
         try:
-            headers, added = _header_list(given), _header_list(change.headers)
+            headers = _header_list(headers) if self.fresh_credentials else headers
+            added = _header_list(change.headers)
         except ValueError as exc:
             raise HandshakeError(f"the request cannot be sent: {exc}") from None
         if change.url is None:
@@ -236,7 +241,9 @@ class RequestTemplate:
     async def _change(self, cursor: str | None, answer: Opened | None) -> Resume | None:
         """Ask the caller's function, if there is something to resume, and take care that nothing is done twice."""
         if self.resume is None or (cursor is None and answer is None):
-            if self.resume_param is None or cursor is None:
+            if cursor is None:
+                return _UNCHANGED
+            if self.resume_param is None:
                 return Resume(last_event_id=cursor)
             return Resume(last_event_id=cursor, params={self.resume_param: cursor})
         change: Any = self.resume(cursor, answer)
@@ -273,6 +280,8 @@ def origin(url: str) -> str:
 
 def _merged(url: str, params: list[tuple[str, str]]) -> str:
     """Put *params* behind the URL's own query; user information and fragment are left out."""
+    if not params and "@" not in url and "#" not in url:
+        return url
     parts = urlsplit(url)
     query = "&".join(part for part in (parts.query, urlencode(params)) if part)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
@@ -315,12 +324,16 @@ def _check_url(url: str) -> None:
 
 
 async def _evaluated(value: Any) -> Any:  # noqa: ANN401 - a value, or a function sync or async that returns one
-    result = value() if callable(value) else value
+    if not callable(value):
+        return value
+    result = value()
     return await result if inspect.isawaitable(result) else result
 
 
 def _header_list(headers: HeaderValues | None) -> list[tuple[bytes, bytes]]:
-    given: Any = () if headers is None else headers
+    if headers is None:
+        return []
+    given: Any = headers
     pairs = given.items() if isinstance(headers, Mapping) else given
     rendered: list[tuple[bytes, bytes]] = []
     for key, text in _pairs("headers", pairs):
@@ -337,7 +350,9 @@ def _header_list(headers: HeaderValues | None) -> list[tuple[bytes, bytes]]:
 
 
 def _param_list(params: ParamValues | None) -> list[tuple[str, str]]:
-    given: Any = () if params is None else params
+    if params is None:
+        return []
+    given: Any = params
     pairs = given.items() if isinstance(params, Mapping) else given
     rendered: list[tuple[str, str]] = []
     for name, value in _pairs("params", pairs):

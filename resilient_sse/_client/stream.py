@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.arguments import explained
 from resilient_sse._client.breaker import CircuitBreaker, gate
@@ -19,13 +18,7 @@ from resilient_sse._client.checkpointing import checkpoint_key as default_key
 from resilient_sse._client.log import redacted
 from resilient_sse._client.payloads import SKIPPED, OnInvalid, Payloads
 from resilient_sse._client.pump import Pump
-from resilient_sse._client.request import (
-    Content,
-    HeaderValues,
-    ParamValues,
-    RequestTemplate,
-    ResumeFunction,
-)
+from resilient_sse._client.request import Content, HeaderValues, ParamValues, RequestTemplate, ResumeFunction
 from resilient_sse._client.transport import Transport, check_client, check_url
 from resilient_sse._core.backoff import Backoff, Delays
 from resilient_sse._core.checks import check
@@ -45,7 +38,6 @@ from resilient_sse._core.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
-    from types import TracebackType
 
     from typing_extensions import TypeVar as TypeVarWithDefault
 
@@ -58,11 +50,8 @@ if TYPE_CHECKING:
 
     Item_co = TypeVarWithDefault("Item_co", default=ServerSentEvent, covariant=True)
 else:
-    Item_co = TypeVar(
-        "Item_co", covariant=True
-    )  # defaults are for type checkers, and Python has them from 3.13 on
-
-__all__ = ["Arguments", "Item_co", "ResilientStream", "give_back", "take_ready", "undecoded"]
+    # Defaults are for type checkers, and Python has them from 3.13 on.
+    Item_co = TypeVar("Item_co", covariant=True)
 
 StateCallbackT = TypeVar("StateCallbackT", bound=StateCallback)
 GapCallbackT = TypeVar("GapCallbackT", bound=GapCallback)
@@ -72,12 +61,11 @@ _DEFAULT_BACKOFF = Backoff()
 # For jitter: a generator of its own would take 2.5 KiB a stream, and a shared one would be in step after a fork.
 _RANDOM = SystemRandom()
 
-# So many things that are no events may pass before others get a turn.
-_PATIENCE = 100
 
+class Subscription(Generic[Item_co]):
+    """What the face for threads has as well: arguments, figures, and callbacks."""
 
-class Arguments(Generic[Item_co]):
-    """The constructor of a stream, which the face for threads has as well."""
+    _calling: ClassVar[Callable[..., Any] | None] = None  # how callbacks are called, if not plainly
 
     @explained
     def __init__(
@@ -184,7 +172,7 @@ class Arguments(Generic[Item_co]):
         self._position = position_in(
             checkpoint,
             checkpoint_key,
-            default_key(method, url),
+            "" if checkpoint is None else default_key(method, url),
             ack=ack,
             start=start,
             every=commit_every,
@@ -193,15 +181,13 @@ class Arguments(Generic[Item_co]):
         observers = check_observers(observers)
         by_hand = self._position is not None and self._position.manual
         self._session = Session(
-            options,
-            random=_RANDOM.random,
-            in_batches=not (observers or by_hand or options.looks_at_each),
+            options, random=_RANDOM.random, in_batches=not (observers or by_hand or options.looks_at_each)
         )
         self._ready = self._session.delivery.ready
         self._payloads = None if decode is None else Payloads(decode, on_invalid, self._session)
         if decode is None and on_invalid != "raise":
             raise ValueError("on_invalid is about the data that decode does not take; give decode=")
-        self._callbacks = Callbacks(observers, self._session.stats, where=self._where)
+        self._callbacks = Callbacks(observers, self._session.stats, where=self._where, call=self._calling)
         if on_state_change is not None:
             self._callbacks.on_state(on_state_change)
         if on_gap is not None:
@@ -219,8 +205,114 @@ class Arguments(Generic[Item_co]):
         way = None if breaker is None else gate(breaker, url, _RANDOM.random)
         self._pump = Pump(self._session, request, transport, self._callbacks, self._position, gate=way)
 
+    @property
+    def state(self) -> StreamState:
+        """Where the stream stands."""
+        return self._session.state
 
-class ResilientStream(Arguments[Item_co]):
+    @property
+    def last_event_id(self) -> str | None:
+        """The id in force (the HTML standard's `lastEventId`), `None` when there is none or it was cleared."""
+        handed, delivery = self._pump.handed, self._session.delivery
+        if handed is None or delivery.caught_up:
+            return delivery.last_event_id or None
+        return handed.last_event_id or None
+
+    @property
+    def stats(self) -> StreamStats:
+        """The figures so far, as a copy that no longer changes."""
+        return self._session.figures()
+
+    def health(self) -> StreamHealth:
+        """Return how the stream is now; call it where the event loop runs."""
+        return self._session.health(anyio.current_time())
+
+    def on_state_change(self, callback: StateCallbackT) -> StateCallbackT:
+        """
+        Call *callback* with each `StateChange`, in order.
+
+        It may be sync or async; the stream waits for it.  What it raises is logged and counted.  Inside it,
+        `aclose()` and `restart()` may be called.
+
+        Returns:
+            The callback, so that this serves as a decorator.
+        """
+        self._callbacks.on_state(callback)
+        return callback
+
+    def on_gap(self, callback: GapCallbackT) -> GapCallbackT:
+        """
+        Call *callback* with each `Gap`, before the event behind it is delivered.
+
+        Returns:
+            The callback, so that this serves as a decorator.
+        """
+        self._callbacks.on_gap(callback)
+        return callback
+
+    def remove_callback(self, callback: Callable[..., Any]) -> None:
+        """
+        Stop calling *callback*.
+
+        Raises:
+            ValueError: It is not one of this stream's.
+        """
+        self._callbacks.remove(callback)
+
+    def restart(self) -> None:
+        """
+        Drop the connection now and resume on a new one; wakes a wait between attempts, too.
+
+        Asked for again within the time that a connection needs to prove itself (5 s at most), it is paced like a
+        first retry.
+
+        Raises:
+            RuntimeError: The stream is being iterated in another thread; its event loop must call this.
+        """
+        self._pump.wake(restart=True)
+
+    async def _commit(self, event: ServerSentEvent | None) -> None:
+        if self._position is None:
+            raise RuntimeError("commit() needs a stream with checkpoint=")
+        event = self._pump.handed if event is None else event
+        if event is None:
+            raise RuntimeError("commit() came before the first event: there is nothing to save")
+        await self._position.commit(event)
+
+    async def _leave(self, *, commits: bool) -> None:
+        try:
+            if commits and self._position is not None:
+                self._pump.hand_over()
+                await self._position.settle()
+                if self._session.delivery.caught_up:
+                    await self._position.passed(self._session.delivery.last_event_id, now=math.inf)
+        finally:
+            await self._pump.aclose()
+
+    def _take_ready(self, limit: int) -> list[ServerSentEvent]:
+        """
+        Take up to *limit* of the events that need no waiting, for the face that hands them to another thread.
+
+        There are none where single events are looked at: by observers, `until`, `events`; and with a checkpoint no
+        more than may be handed over before the next save.
+        """
+        ready, taken = self._ready, list[ServerSentEvent]()
+        batches = self._session.batches if self._position is None else None
+        while ready or (batches is not None and batches.go_on()):
+            if len(taken) >= limit or not isinstance(event := ready[0], ServerSentEvent):
+                break
+            ready.popleft()
+            taken.append(event)
+        if taken:
+            self._pump.handed = taken[-1]
+        return taken
+
+    def __repr__(self) -> str:
+        """Show where the stream leads, without secrets, and its state."""
+        return f"<ResilientStream {self._where} {self.state.value}>"
+
+
+class ResilientStream(Subscription[Item_co]):
     """
     A Server-Sent Events subscription that stays alive: iterate over it.
 
@@ -300,64 +392,6 @@ class ResilientStream(Arguments[Item_co]):
     `NotResumableError`, `CheckpointError` and `DecodeError`, and `RuntimeError` if two tasks iterate at once.
     """
 
-    # What it is doing
-
-    @property
-    def state(self) -> StreamState:
-        """Where the stream stands."""
-        return self._session.state
-
-    @property
-    def last_event_id(self) -> str | None:
-        """The id in force (the HTML standard's `lastEventId`), `None` when there is none or it was cleared."""
-        handed, delivery = self._pump.handed, self._session.delivery
-        if handed is None or delivery.caught_up:
-            return delivery.last_event_id or None
-        return handed.last_event_id or None
-
-    @property
-    def stats(self) -> StreamStats:
-        """The figures so far, as a copy that no longer changes."""
-        return self._session.figures()
-
-    def health(self) -> StreamHealth:
-        """Return how the stream is now; call it where the event loop runs."""
-        return self._session.health(anyio.current_time())
-
-    def on_state_change(self, callback: StateCallbackT) -> StateCallbackT:
-        """
-        Call *callback* with each `StateChange`, in order.
-
-        It may be sync or async; the stream waits for it.  What it raises is logged and counted.  Inside it,
-        `aclose()` and `restart()` may be called.
-
-        Returns:
-            The callback, so that this serves as a decorator.
-        """
-        self._callbacks.on_state(callback)
-        return callback
-
-    def on_gap(self, callback: GapCallbackT) -> GapCallbackT:
-        """
-        Call *callback* with each `Gap`, before the event behind it is delivered.
-
-        Returns:
-            The callback, so that this serves as a decorator.
-        """
-        self._callbacks.on_gap(callback)
-        return callback
-
-    def remove_callback(self, callback: Callable[..., Any]) -> None:
-        """
-        Stop calling *callback*.
-
-        Raises:
-            ValueError: It is not one of this stream's.
-        """
-        self._callbacks.remove(callback)
-
-    # Iterating
-
     def __aiter__(self) -> Self:
         """Iterate over the events."""
         return self
@@ -366,7 +400,7 @@ class ResilientStream(Arguments[Item_co]):
         """Wait for the next event, or for what `decode` makes of it; the one before is committed first."""
         ready, pump, payloads = self._ready, self._pump, self._payloads
         event: Any  # which is what is handed out, where nothing is decoded
-        skipped = 0
+        asked = True
         while True:
             while ready:  # what was judged already needs no scope, no clock and no lock: 0.2 us instead of 5
                 event = ready.popleft()
@@ -374,7 +408,7 @@ class ResilientStream(Arguments[Item_co]):
                     pump.handed = event
                     if payloads is None or (event := payloads.of(event)) is not SKIPPED:
                         return event  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
-            event = await pump.next(asked=not skipped)
+            event = await pump.next(asked=asked)
             if event is None:
                 raise StopAsyncIteration
             if isinstance(event, ServerSentEvent) and (
@@ -382,9 +416,7 @@ class ResilientStream(Arguments[Item_co]):
             ):
                 return event  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
             del event  # what it tells of may refer to this frame
-            skipped += 1
-            if skipped % _PATIENCE == 0:
-                await checkpoint()  # a flood of comments must not hold the event loop
+            asked = False
 
     def activity(self) -> AsyncIterator[Activity]:
         """
@@ -392,8 +424,7 @@ class ResilientStream(Arguments[Item_co]):
 
         It takes from the same stream as the plain iteration; use one at a time.
         """
-        if self._session.batches is not None:
-            self._session.batches.tells_comments = True
+        self._session.delivery.tells_comments = True
         return Activities(self._pump.next)
 
     async def commit(self, event: ServerSentEvent | None = None) -> None:
@@ -406,24 +437,7 @@ class ResilientStream(Arguments[Item_co]):
             CheckpointError: It was not saved.
             RuntimeError: The stream has no checkpoint, commits automatically, or has handed out no event yet.
         """
-        if self._position is None:
-            raise RuntimeError("commit() needs a stream with checkpoint=")
-        event = self._pump.handed if event is None else event
-        if event is None:
-            raise RuntimeError("commit() came before the first event: there is nothing to save")
-        await self._position.commit(event)
-
-    def restart(self) -> None:
-        """
-        Drop the connection now and resume on a new one; wakes a wait between attempts, too.
-
-        Asked for again within the time that a connection needs to prove itself (5 s at most), it is paced like a
-        first retry.
-
-        Raises:
-            RuntimeError: The stream is being iterated in another thread; its event loop must call this.
-        """
-        self._pump.wake(restart=True)
+        await self._commit(event)
 
     async def aclose(self) -> None:
         """
@@ -438,50 +452,9 @@ class ResilientStream(Arguments[Item_co]):
         """Enter a block that closes the stream at its end; the connection is made by the first iteration."""
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         """Close the stream; commit the last event only if the block ended without an exception."""
-        try:
-            if exc_type is None and self._position is not None:
-                self._pump.hand_over()
-                await self._position.settle()
-                if self._session.delivery.caught_up:
-                    await self._position.passed(self._session.delivery.last_event_id, now=math.inf)
-        finally:
-            await self.aclose()
-
-    def _take_ready(self, limit: int) -> list[ServerSentEvent]:
-        """
-        Take up to *limit* of the events that need no waiting, for the face that hands them to another thread.
-
-        There are none where single events are looked at: by observers, `until`, `events`; and with a checkpoint no
-        more than may be handed over before the next save.
-        """
-        ready, taken = self._ready, list[ServerSentEvent]()
-        batches = self._session.batches if self._position is None else None
-        while ready or (batches is not None and batches.go_on()):
-            if len(taken) >= limit or not isinstance(event := ready[0], ServerSentEvent):
-                break
-            ready.popleft()
-            taken.append(event)
-        if taken:
-            self._pump.handed = taken[-1]
-        return taken
-
-    def _give_back(self, batch: Collection[Activity], handed: ServerSentEvent | None) -> None:
-        """Take it that the consumer has got *handed*, and not what was taken behind it."""
-        if batch:
-            self._pump.handed = handed
-            self._session.delivery.caught_up = False
-
-    def _undecoded(self) -> Payloads[Item_co] | None:
-        """Hand out events from now on; the face for threads decodes them in the thread that consumes them."""
-        payloads, self._payloads = self._payloads, None
-        return payloads
+        await self._leave(commits=exc_type is None)
 
     def __del__(self) -> None:
         """Close a connection that was left open, and warn about it."""
@@ -490,18 +463,20 @@ class ResilientStream(Arguments[Item_co]):
             pump.abandon()  # first, for a warning that is recorded keeps the stream
             warnings.warn(f"unclosed {self!r}; use 'async with'", ResourceWarning, source=self, stacklevel=2)
 
-    def __repr__(self) -> str:
-        """Show where the stream leads, without secrets, and its state."""
-        return f"<ResilientStream {self._where} {self.state.value}>"
 
-
-# The seam for what hands events on in batches, and in another thread.
+# The seam for what hands events on in batches, and as they came.
 take_ready: Callable[[ResilientStream[Any], int], list[ServerSentEvent]]
 take_ready = ResilientStream._take_ready  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-give_back: Callable[[ResilientStream[Any], Collection[Activity], ServerSentEvent | None], None]
-give_back = ResilientStream._give_back  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-undecoded: Callable[[ResilientStream[Any]], Payloads[Any] | None]
-undecoded = ResilientStream._undecoded  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def undecoded(stream: ResilientStream[Any]) -> None:
+    """Hand out events from now on, and not what `decode` makes of them."""
+    stream._payloads = None  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def where(stream: ResilientStream[Any]) -> str:
+    """Return scheme, host, port and path of the URL of a stream."""
+    return stream._where  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 class Activities:

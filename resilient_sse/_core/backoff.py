@@ -15,9 +15,7 @@ Delays: TypeAlias = Callable[[], Iterator[float]]
 MIN_SERVER_DELAY = 0.1
 """Seconds.  A server that asks for less (`retry: 0`) would have its clients spin."""
 
-
-_MAXIMUM = 5.0
-_JITTER = 0.1
+_MAXIMUM, _JITTER = 5.0, 0.1
 
 MIN_SETTLED = 1.0
 """Seconds.  However short the delays are, a connection that holds for less has proved nothing."""
@@ -122,9 +120,10 @@ class Pacing:
         """Take a `retry` field: from now on it replaces the initial delay, as a floor."""
         self._retry = self._clamp(milliseconds / 1000)
 
-    def retry_after(self, seconds: float) -> None:
-        """Take a `Retry-After` header: a floor for the next delay only."""
-        self._retry_after = self._clamp(seconds)
+    def retry_after(self, seconds: float | None) -> None:
+        """Take a `Retry-After` header, if there is one: a floor for the next delay only."""
+        if seconds is not None:
+            self._retry_after = self._clamp(seconds)
 
     def reset(self) -> None:
         """End the outage: the next delay is a first one again."""

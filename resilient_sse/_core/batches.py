@@ -49,7 +49,7 @@ Judged: TypeAlias = ServerSentEvent | Comment | str
 class Batches(Delivery):
     """A delivery that judges what a read brought at once; *retry* is given the milliseconds of `retry` fields."""
 
-    __slots__ = ("_looks", "_retry", "_taken", "_waiting", "portion", "tells_comments")
+    __slots__ = ("_looks", "_retry", "_taken", "_waiting", "portion")
 
     def __init__(self, options: StreamOptions, stats: StreamStats, *, retry: Callable[[int], None]) -> None:
         super().__init__(options, stats)
@@ -61,8 +61,6 @@ class Batches(Delivery):
         self._taken = 0  # of the batch at the head
         self.portion = PORTION
         """The size of the next portion, at most `PORTION`."""
-        self.tells_comments = False
-        """Whether the consumer wants to see comments: to make one of each costs 20 times as much as to pass it."""
 
     @property
     def unread(self) -> bool:

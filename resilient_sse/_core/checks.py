@@ -76,7 +76,6 @@ def check_count(name: str, value: object, *, least: int, optional: bool = True) 
 
 
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    """Check a word against a closed set."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
 

@@ -26,9 +26,7 @@ class Circuit:
     """
     The circuit of one origin.  *who* stands for a stream; *now* is one clock for all of them.
 
-    Args:
-        limit: How many failures in a row open it.
-        reset_after: Seconds from a failure to the next probe, and from a probe of which nothing is heard.
+    *limit* failures in a row open it; *reset_after* seconds behind one, or a silent probe, comes the next probe.
     """
 
     __slots__ = ("_accepted", "_failures", "_until", "_was_shut", "_watched", "limit", "reset_after")

@@ -45,10 +45,10 @@ class CursorReader:
     """
     Gives blocks their positions, and knows what a server sends again.
 
-    An event that does not move the position has no id by which a repetition could be told, and of several at one
-    position the last is no proof for the others.  So where a connection has resumed, contents are compared: what
-    came since the position moved comes again in its order, until something differs; and at the very position that
-    was resumed from, what is known by its content was sent before; *window* events are remembered for that.
+    Of several events at one position, or none, ids tell no repetition.  So where a connection has resumed,
+    contents are compared: what came since the position moved comes again in its order, until something differs;
+    and at the very position that was resumed from, what is known by its content was sent before.  *window* events
+    are remembered.
     """
 
     __slots__ = (
@@ -66,7 +66,6 @@ class CursorReader:
         self._opaque = False
 
     def connected(self, position: str, *, resumed: bool) -> None:
-        """Begin a connection, with the position that is in force."""
         self._position = self._last = position
         self._matched = 0 if resumed else None
         self._resumed_at = position if resumed else None
@@ -112,7 +111,6 @@ class CursorReader:
             self._since.append(content)
 
     def moved(self, position: str) -> None:
-        """Take a new position."""
         if self._position and position and _compared(self._position, position) is None:
             self._opaque = True
         self._since.clear()
@@ -120,11 +118,8 @@ class CursorReader:
         self._position = position
 
     def falls_back(self, position: str, *, conflicts: bool = False) -> str | None:
-        """
-        Return the position in force if it lies behind the new one, which *conflicts* if another event had it.
-
-        Positions are opaque, but while each counts at its end and begins like the one before, they are compared.
-        """
+        """Return the position in force if the new one, which *conflicts* if another event had it, is older."""
+        # Positions are opaque, but while each counts at its end and begins like the one before, they are compared.
         order = None if self._opaque else _compared(self._position, position)
         older = conflicts and position != self._position if order is None else order < 0
         return self._position if older and self._position else None

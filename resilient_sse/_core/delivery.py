@@ -34,7 +34,8 @@ class Delivery:
 
     __slots__ = (
         "_connection", "_event_id", "_once", "_options", "_queue", "_reader", "_stats", "_whole", "_window",
-        "caught_up", "cursor", "done", "failure", "fresh", "last_event_id", "ready", "sequence", "unfinished",
+        "caught_up", "cursor", "done", "failure", "fresh", "last_event_id", "ready", "sequence", "tells_comments",
+        "unfinished",
     )  # fmt: skip
 
     def __init__(self, options: StreamOptions, stats: StreamStats) -> None:
@@ -45,6 +46,8 @@ class Delivery:
         """Finished events at the consumer's hand, who takes from the left; always empty but in `Batches`."""
         self.caught_up = True
         """Whether the consumer has asked for more than was there, so that it may see the id in force."""
+        self.tells_comments = False
+        """Whether `Batches` shows comments: to make one of each costs 20 times as much as to pass it."""
         self._window = Deduplicator(options.dedup_window, options.dedup)
         self.sequence = Sequence(options, self._queue, self._window, stats) if options.sequence else None
         """What checks order and gaps, `None` where ids are no numbers."""
@@ -75,8 +78,7 @@ class Delivery:
         self._whole = False
         self._window.clear()
         numbered = self.sequence is not None and self.sequence.resume_from(event_id)
-        self._set_id(event_id)
-        self._event_id = event_id
+        self._set_id(event_id, of_event=True)
         if event_id and not numbered:
             self._window.resume_from(event_id)
 
@@ -92,11 +94,9 @@ class Delivery:
         self.failure = None
 
     def put(self, item: Queued) -> None:
-        """Append what came off the wire."""
         self._queue.append(item)
 
     def notify(self, notice: Activity) -> None:
-        """Append a notice, which belongs behind what has come off the wire."""
         self._queue.append(notice)
 
     def end(self, notice: Closed, *, discard: bool = False) -> None:
@@ -215,8 +215,7 @@ class Delivery:
         if not self._once:
             self._accept_id(block, number, (kind, data))
         elif block.id is not None:
-            self._set_id(block.id)
-            self._event_id = block.id
+            self._set_id(block.id, of_event=True)
         if self._reader is not None:
             self._reader.delivered(block.id, kind, data)
         self.fresh = True
@@ -251,10 +250,8 @@ class Delivery:
         if not block.id or not self._is_data(block):
             return None
         sighting = self._look(block.id, None, block.event or "message", block.data or "")
-        if sighting is Sighting.DUPLICATE:
-            return None
         before = reader.falls_back(block.id, conflicts=sighting is Sighting.CONFLICT)
-        if before is None:
+        if sighting is Sighting.DUPLICATE or before is None:
             return None
         reader.moved(block.id)
         return Gap(kind="reset", after_id=before, before_id=block.id)
@@ -273,12 +270,12 @@ class Delivery:
                 return
         elif block.id and content and self._options.dedup != "off":
             self._window.remember(block.id, *content)
-        self._set_id(block.id)
-        if content:
-            self._event_id = block.id
+        self._set_id(block.id, of_event=content is not None)
 
-    def _set_id(self, event_id: str) -> None:
+    def _set_id(self, event_id: str, *, of_event: bool = False) -> None:
         self.last_event_id = event_id
+        if of_event:
+            self._event_id = event_id
         if self._reader is not None:
             self._reader.moved(event_id)
         if not event_id:

@@ -22,7 +22,7 @@ mistakes of the program, not of the network.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NotRequired, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,16 +43,7 @@ class ResilientSSEError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling although constructors take facts by keyword (a worker may send errors home)."""
-        return _rebuild, (type(self), self.args, self.__dict__)
-
-
-def _rebuild(
-    kind: type[ResilientSSEError], args: tuple[object, ...], facts: dict[str, object]
-) -> ResilientSSEError:
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update(facts)
-    return error
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class HandshakeError(ResilientSSEError):
@@ -82,26 +73,20 @@ class HandshakeError(ResilientSSEError):
         self.redirected_to = redirected_to
 
 
+class _Answer(TypedDict):
+    headers: Mapping[str, str]
+    body_excerpt: NotRequired[str]
+    redirected_to: NotRequired[str | None]
+
+
 class BadStatusError(HandshakeError):
     """The answer's status is not the 200 or 201 of an event stream."""
 
     status: int
 
-    def __init__(
-        self,
-        *,
-        status: int,
-        headers: Mapping[str, str],
-        body_excerpt: str = "",
-        redirected_to: str | None = None,
-    ) -> None:
-        super().__init__(
-            f"the server answered with status {status} instead of an event stream",
-            status=status,
-            headers=headers,
-            body_excerpt=body_excerpt,
-            redirected_to=redirected_to,
-        )
+    def __init__(self, *, status: int, **answer: Unpack[_Answer]) -> None:
+        text = f"the server answered with status {status} instead of an event stream"
+        super().__init__(text, status=status, **answer)
 
 
 class BadContentTypeError(HandshakeError):
@@ -114,23 +99,9 @@ class BadContentTypeError(HandshakeError):
 
     status: int
 
-    def __init__(
-        self,
-        content_type: str,
-        *,
-        status: int,
-        headers: Mapping[str, str],
-        body_excerpt: str = "",
-        redirected_to: str | None = None,
-    ) -> None:
+    def __init__(self, content_type: str, *, status: int, **answer: Unpack[_Answer]) -> None:
         sent = repr(content_type[:200]) if content_type else "no Content-Type"
-        super().__init__(
-            f"expected text/event-stream, the server sent {sent}",
-            status=status,
-            headers=headers,
-            body_excerpt=body_excerpt,
-            redirected_to=redirected_to,
-        )
+        super().__init__(f"expected text/event-stream, the server sent {sent}", status=status, **answer)
         self.content_type = content_type
 
 

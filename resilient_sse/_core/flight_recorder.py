@@ -28,14 +28,12 @@ class FlightRecorder:
         return (*self._lines, *cut)[-(self._lines.maxlen or 0) :]
 
     def connected(self, number: int) -> None:
-        """Mark the beginning of a connection."""
         if self._size:
             self._end_line(" (cut)")
         self._after_cr = False
         self._lines.append(f"--- connection {number} ---")
 
     def feed(self, chunk: bytes) -> None:
-        """Take bytes of the stream, cut anywhere."""
         if not chunk:
             return
         if self._after_cr and chunk.startswith(b"\n"):

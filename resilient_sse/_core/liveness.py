@@ -32,13 +32,12 @@ class Silence:
         self.start()
 
     def start(self) -> None:
-        """Begin with a new connection."""
         self._silent = self._eventless = 0.0
         self._measure()
 
     def heard(self, size: int, waited: float, *, frames: bool, event: bool) -> bool:
         """
-        Count a read of *size* bytes, for which *waited* seconds have passed; return whether it was a sign of life.
+        Count a read of *size* bytes that was *waited* for (seconds); return whether it was a sign of life.
 
         *frames* tells whether it completed anything, be it a comment, and *event* whether it completed an event.
         """

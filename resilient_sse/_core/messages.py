@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
+from resilient_sse._core.checks import check_callable
 from resilient_sse._core.states import Reason, StateChange, StreamState
 
 Messages: TypeAlias = Mapping[str, str] | Callable[[StateChange], str]
@@ -32,6 +33,15 @@ DEFAULT_MESSAGES: Mapping[str, str] = MappingProxyType(
     }
 )
 """The default texts.  A mapping given as `messages` may replace any of them; a missing key falls back."""
+
+_A_CHANGE = StateChange(
+    old=StreamState.CONNECTED,
+    new=StreamState.RECONNECTING,
+    reason=Reason.EOF,
+    attempt=1,
+    max_retries=5,
+    delay=1.0,
+)
 
 # Up to this attempt the compact texts say that the stream is reconnecting, then that it is lost.
 _COMPACT_PATIENCE = 3
@@ -57,8 +67,7 @@ def message_key(change: StateChange) -> str:
         case StreamState.ERROR:
             if change.reason is not Reason.RETRIES:
                 return "failed"
-            was_up = change.old in (StreamState.CONNECTED, StreamState.WAITING)
-            return "unstable" if was_up else "exhausted"
+            return "unstable" if change.was_up else "exhausted"
 
 
 def compose(change: StateChange, messages: Messages | None = None) -> str:
@@ -66,15 +75,7 @@ def compose(change: StateChange, messages: Messages | None = None) -> str:
     if callable(messages):
         return messages(change)
     key = message_key(change)
-    template = (messages or DEFAULT_MESSAGES).get(key, DEFAULT_MESSAGES[key])
-    return render(
-        template,
-        attempt=change.attempt,
-        max_retries=change.max_retries,
-        delay=change.delay,
-        error=change.error,
-        reason=change.reason.value,
-    )
+    return _render((messages or DEFAULT_MESSAGES).get(key, DEFAULT_MESSAGES[key]), change)
 
 
 def compose_or_default(change: StateChange, messages: Messages | None) -> tuple[str, bool]:
@@ -88,17 +89,34 @@ def compose_or_default(change: StateChange, messages: Messages | None) -> tuple[
     return text, False
 
 
-def render(
-    template: str,
-    *,
-    attempt: int = 0,
-    max_retries: int | None = None,
-    delay: float | None = None,
-    error: BaseException | None = None,
-    reason: str = "",
-) -> str:
+def _render(template: str, change: StateChange) -> str:
     """Fill in one template; these five names are what it may use."""
-    return template.format(attempt=attempt, max_retries=max_retries, delay=delay, error=error, reason=reason)
+    return template.format(
+        attempt=change.attempt,
+        max_retries=change.max_retries,
+        delay=change.delay,
+        error=change.error,
+        reason=change.reason.value,
+    )
+
+
+def check_messages(texts: Messages | None) -> None:
+    if callable(texts):
+        check_callable("messages", texts, what="a mapping or a function of the change")
+        return
+    if texts is not None and not isinstance(texts, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"messages must be a mapping or a callable, not {texts!r}")
+    for key, template in (texts or {}).items():
+        if key not in DEFAULT_MESSAGES:
+            known = ", ".join(DEFAULT_MESSAGES)
+            raise ValueError(f"messages: there is no text named {key!r}; the names are {known}")
+        try:
+            _render(template, _A_CHANGE)
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as exc:
+            raise ValueError(
+                f"messages: the text {key!r} cannot be filled in ({exc!r}); it may use {{attempt}}, "
+                "{max_retries}, {delay}, {error} and {reason}"
+            ) from None
 
 
 def compact_messages(change: StateChange) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, get_args
 
-from resilient_sse._core import messages
 from resilient_sse._core.backoff import Backoff, Delays
 from resilient_sse._core.checks import (
     answered_at_once,
@@ -20,12 +19,12 @@ from resilient_sse._core.checks import (
 from resilient_sse._core.cursor import CursorFunction, usable_as_cursor
 from resilient_sse._core.dedup import DEDUP_MODES, Dedup
 from resilient_sse._core.events import ServerSentEvent
+from resilient_sse._core.messages import Messages, check_messages
 from resilient_sse._core.sequence import Numbering
 from resilient_sse._core.states import Verdict
 
 if TYPE_CHECKING:
     from resilient_sse._core.errors import ResilientSSEError
-    from resilient_sse._core.messages import Messages
 
 StallOn: TypeAlias = Literal["bytes", "frames", "events"]
 OnEof: TypeAlias = Literal["reconnect", "complete"]
@@ -46,10 +45,7 @@ _FUNCTIONS = {
     "sequence": "a function of the id, such as resilient_sse.integers",
     "total": "a function of the completing event",
 }
-_FILTERS = {
-    "events": "a collection of event types or a function of the event",
-    "error_events": "a function",
-}
+_FILTERS = {"events": "a collection of event types or a function of the event", "error_events": "a function"}
 
 
 class LivenessSettings(TypedDict, total=False):
@@ -71,13 +67,6 @@ class StreamOptions:
     """
     Everything the session decides by: arguments of `ResilientStream`, and four facts about its request.
 
-    Attributes:
-        heartbeats: Of the `heartbeat_events` those that nobody asks for by name.
-        resumes: Whether the caller's own function says how to go on once there was an answer.
-        repeatable: Whether the request may be sent again whatever has happened: its method is safe.
-        replayable_body: Whether the body of the request can be produced again.
-        fresh_credentials: Whether the next attempt may carry other credentials than the last.
-
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of its range.
@@ -98,7 +87,7 @@ class StreamOptions:
     dedup_window: int = 1000
     sequence: Numbering | None = None
     heartbeat_events: InitVar[Iterable[str]] = ("heartbeat",)
-    heartbeats: frozenset[str] = field(init=False)
+    heartbeats: frozenset[str] = field(init=False)  # those that nobody asks for by name
     events: EventFilter | None = None
     until: Until | None = None
     error_events: EventFilter | None = ()
@@ -107,10 +96,10 @@ class StreamOptions:
     max_event_bytes: int | None = 16 * 1024 * 1024
     messages: Messages | None = None
     flight_recorder: int = 0
-    resumes: bool = False
-    repeatable: bool = True
+    resumes: bool = False  # the caller's own function says how to go on once there was an answer
+    repeatable: bool = True  # the method is safe: the request may be sent again whatever has happened
     replayable_body: bool = True
-    fresh_credentials: bool = False
+    fresh_credentials: bool = False  # the next attempt may carry other credentials than the last
 
     def __post_init__(self, heartbeat_events: Iterable[str]) -> None:
         given = self.last_event_id
@@ -121,11 +110,10 @@ class StreamOptions:
                 "last_event_id cannot be sent in a header: no control characters, no spaces at its ends, "
                 f"at most 4 KiB; got {given[:80]!r}"
             )
-        check_seconds("connect_timeout", self.connect_timeout, positive=True)
-        check_seconds("stall_timeout", self.stall_timeout, positive=True)
+        for name in ("connect_timeout", "stall_timeout", "event_timeout"):
+            check_seconds(name, getattr(self, name), positive=True)
         if self.waiting_after != math.inf:  # the way to switch the notice off alone
             check_seconds("waiting_after", self.waiting_after)
-        check_seconds("event_timeout", self.event_timeout, positive=True)
         check_choice("stall_on", self.stall_on, get_args(StallOn))
         if self.stall_timeout is not None and self.stall_timeout <= self.notice < math.inf:
             raise ValueError(
@@ -151,7 +139,7 @@ class StreamOptions:
         if self.total is not None and self.until is None:
             raise ValueError("total is read from the event that completes the stream; give until=")
         self._copy_event_types(heartbeat_events)
-        _check_messages(self.messages)
+        check_messages(self.messages)
         if self.messages is not None and not callable(self.messages):
             object.__setattr__(self, "messages", dict(self.messages))
 
@@ -190,62 +178,18 @@ class StreamOptions:
         return functions or bool(self.error_events)
 
     def wants(self, event: ServerSentEvent) -> bool:
-        """Whether *event* passes the filter."""
-        wanted = self.events
-        if wanted is None:
-            return True
-        return bool(answered_at_once("events", wanted(event))) if callable(wanted) else event.event in wanted
+        return self.events is None or _takes("events", self.events, event)
 
     def is_error(self, event: ServerSentEvent) -> bool:
-        """Whether the server says by *event* that the stream has failed."""
-        named = self.error_events
-        if callable(named):
-            return bool(answered_at_once("error_events", named(event)))
-        return named is not None and event.event in named
+        return bool(self.error_events) and _takes("error_events", self.error_events, event)
 
     def ends_with(self, event: ServerSentEvent) -> bool:
-        """Whether the stream is complete with *event*."""
         until = self.until
-        if until is None:
-            return False
-        if isinstance(until, str):
-            return event.event == until
-        return bool(answered_at_once("until", until(event)))
-
-    def obstacle(self, *, dispatched: bool, resumable: bool, answered: bool = False) -> str | None:
-        """
-        Return why the request must not be sent again.
-
-        *dispatched* tells whether events came, *resumable* whether an id can resume them, and *answered* whether
-        the request was accepted before.
-        """
-        if self.resumes and answered:
-            return None  # that is decided when the next request is made
-        if not self.replayable_body:
-            return SPENT_BODY
-        if self.repeatable or resumable or not dispatched:
-            return None
-        return (
-            "events were delivered and none had an id to resume from; sending the request again would repeat"
-        )
+        return until is not None and _takes("until", (until,) if isinstance(until, str) else until, event)
 
 
-def _check_messages(texts: Messages | None) -> None:
-    if texts is None:
-        return
-    if callable(texts):
-        check_callable("messages", texts, what="a mapping or a function of the change")
-        return
-    if not isinstance(texts, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"messages must be a mapping or a callable, not {texts!r}")
-    for key, template in texts.items():
-        if key not in messages.DEFAULT_MESSAGES:
-            known = ", ".join(messages.DEFAULT_MESSAGES)
-            raise ValueError(f"messages: there is no text named {key!r}; the names are {known}")
-        try:
-            messages.render(template, attempt=1, max_retries=5, delay=1.0)
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as exc:
-            raise ValueError(
-                f"messages: the text {key!r} cannot be filled in ({exc!r}); it may use {{attempt}}, "
-                "{max_retries}, {delay}, {error} and {reason}"
-            ) from None
+def _takes(name: str, wanted: EventFilter | None, event: ServerSentEvent) -> bool:
+    """Whether event types, or a function, take *event*."""
+    if callable(wanted):
+        return bool(answered_at_once(name, wanted(event)))
+    return wanted is not None and event.event in wanted

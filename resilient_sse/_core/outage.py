@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from resilient_sse._core.backoff import Pacing
 from resilient_sse._core.checks import answered_at_once
@@ -38,23 +37,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Centuries; int() of a longer digit string costs time that the server decides.
 _SECONDS_DIGITS = 10
 
-_TRANSIENT = frozenset(
-    {
-        408,  # Request Timeout
-        409,  # Conflict: the server still holds our dead connection
-        425,  # Too Early
-        429,  # Too Many Requests
-    }
-)
-
+_TRANSIENT = frozenset({408, 409, 425, 429})  # a 409: the server still holds our dead connection
 # Servers, CDNs and gateways invent what they need from 500 to 599; these two speak of the request for good.
-_PERMANENT = frozenset(
-    {
-        501,  # Not Implemented
-        505,  # HTTP Version Not Supported
-    }
-)
-
+_PERMANENT = frozenset({501, 505})
 # A deploy answers 404 for a moment; before the stream has ever worked it means a wrong URL.
 _TRANSIENT_ONCE_PROVEN = frozenset({404})
 
@@ -68,33 +53,25 @@ HOW_TO_END = '; if its answers end so, pass on_eof="complete", or until= for the
 """What to do about an answer that ended cleanly."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """
-    What follows a failure.
-
-    Attributes:
-        verdict: Retry, stop, or raise.
-        error: The failure, or the error to raise because of it.
-        reason: Why, for the state change.
-        attempt: The number of the next attempt, if there is one.
-        delay: Seconds until then.
-    """
+class Decision(NamedTuple):
+    """What follows a failure."""
 
     verdict: Verdict
     error: ResilientSSEError
+    """The failure, or the error to raise because of it."""
     reason: Reason
     attempt: int = 0
+    """The number of the next attempt, if there is one."""
     delay: float = 0.0
+    """Seconds until then."""
 
 
 class Outage:
     """
     The failures since the stream was last well; empty while it is.
 
-    `attempt` belongs to the stream and not to a connection: it returns to zero by `end`, when a connection has
-    brought a new event or has held for longer than the longest delay.  A bare 200 proves nothing; servers that
-    accept and close at once would otherwise be stormed.
+    It belongs to the stream, and ends when a connection has brought a new event or has held for long enough.  A
+    bare 200 proves nothing; servers that accept and close at once would otherwise be stormed.
     """
 
     def __init__(self, options: StreamOptions, *, random: Callable[[], float]) -> None:
@@ -106,14 +83,9 @@ class Outage:
         """Attempts that followed a failure since the outage began: the part of the budget that is spent."""
         self.began_at: float | None = None
         """When it began, `None` outside an outage."""
-        self._last: tuple[int, float | None, Iterator[float] | None] = (
-            0,
-            None,
-            None,
-        )  # before a connection ended it
+        self._last: tuple[int, float | None, Iterator[float] | None] = (0, None, None)  # before its end
 
     def begin(self, now: float) -> None:
-        """Record a failure; the first one begins the outage."""
         if self.began_at is None:
             self.began_at = now
 
@@ -140,7 +112,7 @@ class Outage:
         return self._options.max_retries is not None and self.attempt >= self._options.max_retries
 
     def accepted(self) -> None:
-        """Record that the server has accepted the credentials."""
+        """Record that there is a connection, by which the server has accepted the credentials."""
         self._refused_credentials = False
         self._last = (self.attempt, self.began_at, self.pacing.series)
 
@@ -155,54 +127,40 @@ class Outage:
         answered: bool = False,
     ) -> Decision:
         """
-        Decide about a failure.
+        Decide about a failure; *proven*: the stream was connected before; *obstacle*: why it must not ask again.
 
-        Args:
-            error: What happened.
-            proven: Whether the stream has been connected before.
-            obstacle: Why the request must not be sent again, if so.
-            now: The time, on the clock of the event loop.
-            wall: The time, by the calendar.
-            answered: Whether this is the clean end of a connection that brought something, as servers that poll
-                do: paced, but no failure.
+        *answered* is the clean end of a connection that brought something, as of servers that poll: no failure.
         """
         if answered:
             self.end()
         else:
             self.begin(now)
-        reason = reason_of(error)
+        reason, attempt = reason_of(error), 1
         verdict = self._verdict(error, proven=proven)
         if verdict is not Verdict.RETRY:
-            return Decision(verdict=verdict, error=error, reason=reason)
+            return Decision(verdict, error, reason)
         if obstacle is not None:
-            refusal = refusal_to_resend(obstacle, after=error)
-            return Decision(verdict=Verdict.RAISE, error=refusal, reason=reason)
-        if answered:
-            delay = self.pacing.delay(1)
-            return Decision(verdict=verdict, error=error, reason=reason, attempt=1, delay=delay)
-        if self.spent:
-            elapsed = now - (now if self.began_at is None else self.began_at)
-            spent = RetriesExhaustedError(attempts=self.attempt + 1, elapsed=elapsed, last=str(error))
-            spent.__cause__ = error
-            return Decision(verdict=Verdict.RAISE, error=spent, reason=Reason.RETRIES)
-        self.attempt += 1
-        if isinstance(error, HandshakeError):
-            seconds = retry_after_seconds(error.headers, now=wall)
-            if seconds is not None:
-                self.pacing.retry_after(seconds)
-        delay = self.pacing.delay(self.attempt)
-        return Decision(verdict=verdict, error=error, reason=reason, attempt=self.attempt, delay=delay)
+            return Decision(Verdict.RAISE, refusal_to_resend(obstacle, after=error), reason)
+        if not answered:
+            if self.spent:
+                elapsed = now - (now if self.began_at is None else self.began_at)
+                spent = RetriesExhaustedError(attempts=self.attempt + 1, elapsed=elapsed, last=str(error))
+                spent.__cause__ = error
+                return Decision(Verdict.RAISE, spent, Reason.RETRIES)
+            self.attempt += 1
+            attempt = self.attempt
+            if isinstance(error, HandshakeError):
+                self.pacing.retry_after(retry_after_seconds(error.headers, now=wall))
+        return Decision(verdict, error, reason, attempt, self.pacing.delay(attempt))
 
     def interrupt(self, *, paced: bool, obstacle: str | None, now: float) -> Decision:
         """Decide about a connection that the program itself cut: no failure, and no part of the budget."""
         self.begin(now)
         cut = ConnectionLostError(Reason.RESTART)
         if obstacle is not None:
-            refusal = refusal_to_resend(obstacle, after=cut)
-            return Decision(verdict=Verdict.RAISE, error=refusal, reason=Reason.RESTART)
+            return Decision(Verdict.RAISE, refusal_to_resend(obstacle, after=cut), Reason.RESTART)
         delay = self.pacing.delay(1) if paced else 0.0
-        number = max(self.attempt, 1)
-        return Decision(verdict=Verdict.RETRY, error=cut, reason=Reason.RESTART, attempt=number, delay=delay)
+        return Decision(Verdict.RETRY, cut, Reason.RESTART, max(self.attempt, 1), delay)
 
     def asked_again(self, now: float) -> bool:
         """Record that the program wants a new connection; return whether it has wanted one just before."""
@@ -232,12 +190,7 @@ def refusal_to_resend(obstacle: str, *, after: ResilientSSEError | None = None) 
 
 
 def default_verdict(error: ResilientSSEError, *, proven: bool, fresh_credentials: bool) -> Verdict:
-    """
-    Decide about a failure by the default table.
-
-    *proven* tells whether the stream has been connected before, *fresh_credentials* whether the next attempt
-    would carry credentials that may differ.
-    """
+    """Decide by the default table; *fresh_credentials* tells that the next attempt may carry others."""
     match error:
         case BadStatusError(status=status) if status == _NO_CONTENT:
             # The standard: a client "can be told to stop reconnecting using the HTTP 204 No Content response".
@@ -263,7 +216,8 @@ def is_of_the_server(error: Exception) -> bool:
 def is_for_a_moment(error: BadStatusError) -> bool:
     """Whether the status says that asking again later may help, or a `Retry-After` beside it does."""
     status = error.status
-    if status in _TRANSIENT or (_SERVER_ERRORS <= status < _SERVER_ERRORS + 100 and status not in _PERMANENT):
+    # RFC 9110, section 15: a status that is none "as if it had a 5xx (Server Error) status code".
+    if status in _TRANSIENT or (status >= _SERVER_ERRORS and status not in _PERMANENT):
         return True
     # RFC 9110, section 15.5.14, of a 413: "generate a Retry-After header field to indicate that it is temporary";
     # limits of requests are told by a 403 with one.

@@ -63,40 +63,7 @@ class Recovery:
         return self.opened_at - self.lost_at
 
 
-class OutageClock:
-    """Measures one outage at a time."""
-
-    __slots__ = ("_lost_at", "_reason", "_silent_since")
-
-    def __init__(self) -> None:
-        self._reason: Reason | None = None
-        self._silent_since = self._lost_at = 0.0
-
-    def lost(self, reason: Reason, *, silent_since: float | None, now: float) -> None:
-        """Record a failure; the first one counts.  *silent_since* is `None` before the first connection."""
-        if self._reason is None:
-            self._reason, self._lost_at = reason, now
-            self._silent_since = now if silent_since is None else silent_since
-
-    def reset(self) -> None:
-        """Measure no further: the outage ended without a new event, or another begins."""
-        self._reason = None
-
-    def recovered(self, *, attempts: int, opened_at: float, now: float) -> Recovery | None:
-        """Record a new event; return the recovery, if this ends an outage."""
-        reason, self._reason = self._reason, None
-        if reason is None:
-            return None
-        return Recovery(
-            reason=reason,
-            attempts=max(attempts, 1),
-            silent_since=self._silent_since,
-            lost_at=self._lost_at,
-            opened_at=opened_at,
-            recovered_at=now,
-        )
-
-
+@dataclass(slots=True)
 class Resumption:
     """
     Watches what becomes of the id that connections are asked to resume after.
@@ -105,12 +72,10 @@ class Resumption:
     is a `Gap`, one for each id, and what to do about it is the consumer's decision.
     """
 
-    __slots__ = ("_empty", "_fruitless", "_reported", "_sent")
-
-    def __init__(self) -> None:
-        self._sent: str | None = None
-        self._empty = self._fruitless = 0
-        self._reported: str | None = None
+    _sent: str | None = None
+    _empty: int = 0
+    _fruitless: int = 0
+    _reported: str | None = None
 
     def opened(
         self, cursor: str | None, headers: Mapping[str, str], *, left: str | None = None
@@ -118,8 +83,7 @@ class Resumption:
         """
         Record a connection that was asked to resume after *cursor*, and the *headers* of its answer.
 
-        *left* is the id in force that it was not asked to resume after; `""` if there is none and events are
-        lost all the same.
+        *left* is the id in force that it was not asked to resume after; `""` if events are lost without one.
         """
         if cursor != self._sent:
             self._empty = 0  # the row is about one id
@@ -132,7 +96,6 @@ class Resumption:
         return self._gap(cursor, before_id=answered or None)
 
     def refused(self, cursor: str | None, error: Exception) -> Gap | None:
-        """Record an attempt that failed."""
         if cursor is None or not isinstance(error, HandshakeError) or error.status != _GONE:
             return None
         return self._gap(cursor)

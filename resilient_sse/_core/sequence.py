@@ -19,6 +19,7 @@ import sys
 from array import array
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -68,17 +69,7 @@ def integers(event_id: str) -> int:
     return int(event_id)
 
 
-class Place(Enum):
-    """Where a number stands, seen from the last contiguous one."""
-
-    NEXT = "next"
-    """The one that was due, or the first of all."""
-    AHEAD = "ahead"
-    """Numbers are missing before it."""
-    BEHIND = "behind"
-    """It was passed already: a replay, or a numbering that fell back."""
-
-
+@dataclass(eq=False)
 class Numbers:
     """
     The last contiguous number of a stream, and hashes of the events before it.
@@ -87,24 +78,21 @@ class Numbers:
     numbering that starts anew.  `dedup.Deduplicator` says why hashes will do.  *window* of them are remembered.
     """
 
-    def __init__(self, numbering: Numbering, window: int = 1) -> None:
-        self.numbering = numbering
-        self.high: int | None = None
-        """The last contiguous number, `None` before the first."""
-        self.high_id: str | None = None
-        """Its id."""
-        self.first: int | None = None
-        """The first number that came: what is lower is older than the subscription."""
-        self._leapt: int | None = None
-        self._window = window
-        self._contents = array("q")
-        self._beginning: dict[int, int] = {}
-        self._resumed: int | None = None
-        self._lost: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_HOLES)
+    numbering: Numbering
+    window: int = 1
+    high: int | None = None
+    """The last contiguous number, `None` before the first."""
+    high_id: str | None = None
+    first: int | None = None
+    """The first number that came: what is lower is older than the subscription."""
+    _leapt: int | None = None
+    _resumed: int | None = None
+    _contents: array[int] = field(default_factory=lambda: array("q"))
+    _beginning: dict[int, int] = field(default_factory=dict[int, int])
+    _lost: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_HOLES))
 
     def restarted(self) -> Numbers:
-        """Return one that knows nothing yet, for a numbering that starts anew."""
-        return Numbers(self.numbering, self._window)
+        return Numbers(self.numbering, self.window)
 
     def resume_from(self, number: int, event_id: str) -> None:
         """Start behind a given or stored number; its event counts as seen, whatever its content, if it comes."""
@@ -126,19 +114,17 @@ class Numbers:
                 return None
         return number
 
-    def place(self, number: int) -> Place:
-        """Return where *number* stands."""
-        if self.high is None or number == self.high + 1:
-            return Place.NEXT
-        return Place.AHEAD if number > self.high else Place.BEHIND
+    def ahead(self, number: int) -> int:
+        """Return how many numbers are missing before *number*; less than 0 if it was passed already."""
+        return 0 if self.high is None else number - self.high - 1
 
     def look(self, number: int, event: str, data: str) -> Sighting:
         """Return what is known of an event that stands behind the last contiguous number."""
-        if self.high is None or number > self.high:
+        if self.ahead(number) >= 0:
             return Sighting.NEW
         if self.is_resumed(number):
             return Sighting.DUPLICATE
-        at = len(self._contents) - 1 - (self.high - number)
+        at = len(self._contents) + self.ahead(number)
         known = self._contents[at] if at >= 0 else _UNKNOWN
         if known == _UNKNOWN:
             return Sighting.NEW
@@ -180,22 +166,20 @@ class Numbers:
 
     def lose(self, before: int) -> int | None:
         """Give up the numbers before *before*; return how many they are, `None` if that cannot be believed."""
-        if self.high is None:
-            return 0
-        missing = before - self.high - 1
-        self._lost.append((self.high + 1, before - 1))
+        missing = self.ahead(before)
+        self._lost.append((before - missing, before - 1))
         self.high = before - 1
-        for _ in range(min(missing, self._window)):
+        for _ in range(min(missing, self.window)):
             self._push(_UNKNOWN)
         return missing if missing <= _LEAP else None
 
     def is_resumed(self, number: int) -> bool:
         """Whether *number* is the one the stream started behind, and still in the window."""
-        return number == self._resumed and len(self._contents) < self._window
+        return number == self._resumed and len(self._contents) < self.window
 
     def _push(self, content: int) -> None:
         self._contents.append(content)
-        if len(self._contents) > self._window:
+        if len(self._contents) > self.window:
             del self._contents[0]
 
 
@@ -262,13 +246,12 @@ class Sequence:
         """Return where the next item stands: what was held goes first, when its turn has come."""
         while self._held and not self._front and self.state is State.FOLLOWING:
             number, items = self._held[0]
-            place = self.numbers.place(number)
-            comes = place is Place.NEXT and self._queue and self._numbered(self._queue[0]) == number
-            if comes or place is Place.AHEAD:
+            ahead = self.numbers.ahead(number)
+            if ahead > 0 or (ahead == 0 and self._queue and self._numbered(self._queue[0]) == number):
                 break
             del self._held[0]
             block = items[0]
-            if place is Place.BEHIND and isinstance(block, Block):  # its number came once more
+            if ahead < 0 and isinstance(block, Block):  # its number came once more
                 kind, data = block.event or "message", block.data
                 if data is None or self.look(block.id or "", number, kind, data) is not Sighting.CONFLICT:
                     del items[0]  # but another event does not take its place
@@ -290,33 +273,30 @@ class Sequence:
 
     def admit(self, block: Block, number: int | None, *, data: bool) -> Gap | bool:
         """
-        Hold the next block against the last contiguous number; *data* says that it is an event, and no heartbeat.
+        Hold the next block against the last contiguous number; *data*: it is an event, and no heartbeat.
 
         Return what to report before it, or whether it may be judged; if not, `source` begins with another.
         """
-        place = None if number is None else self.numbers.place(number)
-        tells = data if place is None else place is not Place.BEHIND
+        ahead = None if number is None else self.numbers.ahead(number)
+        tells = data if ahead is None else ahead >= 0
         if self._apart and tells and self.settle():
             return False
-        if number is None or place is None:
+        if number is None or ahead is None:
             return True
         if self.numbers.first is None:
             self._joined_on = self._connection
-        match place:
-            case Place.NEXT:
-                if self.state is State.HEALING:
-                    self.state = State.FOLLOWING  # the server replays
-                if data and not self._front:
-                    self._reached_on = self._connection
-                return True
-            case Place.AHEAD:
-                return self._hole(block, number)
-            case Place.BEHIND:
-                if data:
-                    return self._fallback(block, number)
-                if number == self._apart_last + 1:
-                    self._apart_last = number  # a heartbeat in what is kept apart
-                return True
+        if ahead > 0:
+            return self._hole(block, number)
+        if ahead < 0 and data:
+            return self._fallback(block, number)
+        if ahead == 0:
+            if self.state is State.HEALING:
+                self.state = State.FOLLOWING  # the server replays
+            if data and not self._front:
+                self._reached_on = self._connection
+        elif number == self._apart_last + 1:
+            self._apart_last = number  # a heartbeat in what is kept apart
+        return True
 
     def _hole(self, block: Block, number: int) -> Gap | bool:
         """Ask again for what is missing before *number*, once; what has been asked for is lost."""
@@ -342,10 +322,11 @@ class Sequence:
         last = number == numbers.high
         if last and self._reached_on == self._connection:
             return True  # an id used twice in a row
-        known = self.look(block.id or "", number, block.event or "message", block.data or "")
+        kind, text = block.event or "message", block.data or ""
+        known = self.look(block.id or "", number, kind, text)
         # Nobody knows the content of the event that the stream started behind: it proves no replay.
         if known is Sighting.DUPLICATE and not (self._apart and numbers.is_resumed(number)):
-            self._drop_apart()
+            self._end_apart(repeated=True)
             if last and not self._front:
                 self._reached_on = self._connection
             return True
@@ -353,11 +334,11 @@ class Sequence:
         # A server that replays all it has and one that begins its numbering anew both start with numbers whose
         # contents nobody knows.  A replay goes on, number by number, to an event that is known.
         older = self._connection > self._joined_on and numbers.forgotten(number)
-        begins = numbers.look_at_beginning(number, block.event or "message", block.data or "")
-        older = older and begins is not Sighting.CONFLICT
+        begins = numbers.look_at_beginning(number, kind, text)
+        older = older and begins is not Sighting.CONFLICT and self._options.dedup != "off"
         if late and self._options.dedup == "off":
             return True
-        if (late or older) and self._options.dedup != "off":
+        if late or older:
             goes_on = number - self._apart_last in (0, 1) or numbers.is_hole(self._apart_last, number)
             if self._apart and not goes_on:
                 self.settle()
@@ -371,7 +352,7 @@ class Sequence:
             self.source().popleft()
             return False
         if self._apart:
-            self._begin_apart()
+            self._end_apart(repeated=False)
             return False
         if self._held:
             self.release()
@@ -382,41 +363,32 @@ class Sequence:
         return Gap(kind="reset", after_id=numbers.high_id, before_id=block.id)
 
     def settle(self) -> bool:
-        """
-        Judge what is kept apart, for nothing that followed has told: return whether it is a new numbering.
+        """Judge what is kept apart, for nothing that followed has told; return whether it is a new numbering."""
+        # It is a replay if it began with the first events of the stream; what was reported lost came late.
+        replayed = self._proved or all(self.numbers.reported(number) for number, _ in self._apart)
+        self._end_apart(repeated=replayed)
+        return not replayed
 
-        It is a replay if it began with the first events of the stream; numbers that were reported lost came late.
-        """
-        if self._proved or all(self.numbers.reported(number) for number, _ in self._apart):
-            self._drop_apart()
-            return False
-        self._begin_apart()
-        return True
-
-    def _drop_apart(self) -> None:
-        """Count what was kept apart as repeated."""
-        self._stats.received += len(self._apart) + self._apart_more
-        self._stats.duplicates += len(self._apart) + self._apart_more
-        self._apart_more = 0
-        self._apart.clear()
-
-    def _begin_apart(self) -> None:
-        """Begin a new numbering with what was kept apart."""
-        self._joined_on = self._gap_on = self._connection
-        self._proved = False
-        self._queue.extendleft(block for _, block in reversed(self._apart))
+    def _end_apart(self, *, repeated: bool) -> None:
+        """Count what was kept apart as repeated, or begin a new numbering with it."""
+        if repeated:
+            self._stats.received += len(self._apart) + self._apart_more
+            self._stats.duplicates += len(self._apart) + self._apart_more
+        else:
+            self._joined_on = self._gap_on = self._connection
+            self._proved = False
+            self._queue.extendleft(block for _, block in reversed(self._apart))
         self._apart_more = 0
         self._apart.clear()
 
     def look(self, event_id: str, number: int, event: str, data: str) -> Sighting:
-        """Return what is known of an event."""
         sightings = self.numbers.look(number, event, data), self._window.look(event_id, event, data)
         # The window knows what stands behind the first of several events with this id.
         return Sighting.DUPLICATE if Sighting.DUPLICATE in sightings else sightings[0]
 
     def accept(self, event_id: str, number: int, content: tuple[str, str] | None) -> bool:
         """Make an admitted number the last contiguous one; return whether its id is to be put in force."""
-        if self.numbers.place(number) is Place.BEHIND:
+        if self.numbers.ahead(number) < 0:
             if content:  # an id used twice: the sequence knows one content, the window the others
                 self._window.remember(event_id, *content)
             return False

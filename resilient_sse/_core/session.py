@@ -13,7 +13,7 @@ Two series of numbers must not be confused: `connection` counts connections that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -25,18 +25,17 @@ from resilient_sse._core.errors import ConnectionLostError, HandshakeError, Resi
 from resilient_sse._core.events import Activity, Closed, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.flight_recorder import FlightRecorder, looks_like
 from resilient_sse._core.liveness import Silence
+from resilient_sse._core.options import SPENT_BODY, StreamOptions
 from resilient_sse._core.outage import HOW_TO_END, Decision, Outage, reason_of, refusal_to_resend
 from resilient_sse._core.parser import Block, Found, Item, Parser, RetryHint, end_of_last_block
-from resilient_sse._core.recovery import OutageClock, Recovery, Resumption
+from resilient_sse._core.recovery import Recovery, Resumption
 from resilient_sse._core.sequence import Sequence, State
 from resilient_sse._core.states import Category, Reason, StateChange, StreamState, Verdict
 from resilient_sse._core.stats import StreamHealth, StreamStats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
-
-    from resilient_sse._core.options import StreamOptions
 
 
 class Step(Enum):
@@ -76,64 +75,57 @@ _OPENED = frozenset({Reason.OPENED})
 _SILENT = frozenset({Reason.STALL})
 _ENDINGS = frozenset({Reason.COMPLETE, Reason.CLOSED})
 
+_TRYING = {  # an attempt has the same ends, wherever it began
+    _CONNECTED: _OPENED,
+    _WAITING: _SILENT,
+    _RECONNECTING: _FAILED_OPENINGS | _HELD,
+    _ERROR: _GIVING_UP,
+    _CLOSED: _ENDINGS,
+}
+_TABLE: dict[StreamState, dict[StreamState, frozenset[Reason]]] = {
+    _CONNECTING: _TRYING,
+    _CONNECTED: {
+        _WAITING: _SILENT,
+        _RECONNECTING: _UP_LOSSES,
+        _ERROR: _UP_LOSSES | {Reason.RETRIES},
+        _CLOSED: _ENDINGS,
+    },
+    _WAITING: {
+        _CONNECTED: _OPENED,
+        _RECONNECTING: _UP_LOSSES | _FAILED_OPENINGS | _HELD,
+        _ERROR: _UP_LOSSES | _GIVING_UP,
+        _CLOSED: _ENDINGS,
+    },
+    _RECONNECTING: _TRYING,
+    _ERROR: _TRYING,
+}
 TRANSITIONS: Mapping[tuple[StreamState, StreamState], frozenset[Reason]] = MappingProxyType(
-    {
-        (_CONNECTING, _CONNECTED): _OPENED,
-        (_CONNECTING, _WAITING): _SILENT,
-        (_CONNECTING, _RECONNECTING): _FAILED_OPENINGS | _HELD,
-        (_CONNECTING, _ERROR): _GIVING_UP,
-        (_CONNECTING, _CLOSED): _ENDINGS,
-        (_CONNECTED, _WAITING): _SILENT,
-        (_CONNECTED, _RECONNECTING): _UP_LOSSES,
-        (_CONNECTED, _ERROR): _UP_LOSSES | {Reason.RETRIES},
-        (_CONNECTED, _CLOSED): _ENDINGS,
-        (_WAITING, _CONNECTED): _OPENED,
-        (_WAITING, _RECONNECTING): _UP_LOSSES | _FAILED_OPENINGS | _HELD,
-        (_WAITING, _ERROR): _UP_LOSSES | _GIVING_UP,
-        (_WAITING, _CLOSED): _ENDINGS,
-        (_RECONNECTING, _CONNECTED): _OPENED,
-        (_RECONNECTING, _WAITING): _SILENT,
-        (_RECONNECTING, _RECONNECTING): _FAILED_OPENINGS | _HELD,
-        (_RECONNECTING, _ERROR): _GIVING_UP,
-        (_RECONNECTING, _CLOSED): _ENDINGS,
-        (_ERROR, _CONNECTED): _OPENED,
-        (_ERROR, _WAITING): _SILENT,
-        (_ERROR, _RECONNECTING): _FAILED_OPENINGS | _HELD,
-        (_ERROR, _ERROR): _GIVING_UP,
-        (_ERROR, _CLOSED): _ENDINGS,
-    }
+    {(old, new): reasons for old, row in _TABLE.items() for new, reasons in row.items()}
 )
 """Every legal transition and the reasons it may have.  The diagram in the docs is drawn from this table."""
 
 
+@dataclass(slots=True)
 class _Connection:
     """What one connection has brought; made when it is opened, and again, without a time, when it is lost."""
 
-    __slots__ = (
-        "answered", "begins", "cursor", "dispatched", "fed", "opened_at", "parser", "proved", "received_before",
-        "rest",
-    )  # fmt: skip
-
-    def __init__(
-        self, limit: int | None, *, at: float | None = None, before: int = 0, cursor: str | None = None
-    ) -> None:
-        self.opened_at = at
-        self.cursor = cursor  # where it began
-        self.parser = Parser(max_event_bytes=limit)
-        self.begins = b""
-        self.received_before = before  # so many bytes came over the ones before
-        self.rest, self.fed = b"", 0  # what was received, and how much of it was judged
-        self.answered = self.dispatched = self.proved = False  # anything has come; an event; a new one
+    parser: Parser
+    opened_at: float | None = None
+    received_before: int = 0  # so many bytes came over the ones before
+    cursor: str | None = None  # where it began
+    begins: bytes = b""
+    rest: list[bytes] = field(default_factory=list[bytes])  # what was received, and not judged yet
+    answered: bool = False  # anything has come
+    dispatched: bool = False  # an event
+    proved: bool = False  # a new one
 
 
 class Session:
     """
     One subscription over many connections.
 
-    Args:
-        options: The settings.
-        random: Draws from [0, 1): the source of jitter.
-        in_batches: Whether what a read brings may be judged at once: nobody looks at single events as they come.
+    *random* draws from [0, 1).  With *in_batches* what a read brings may be judged at once: nobody looks at single
+    events as they come.
     """
 
     def __init__(
@@ -150,10 +142,7 @@ class Session:
         self._sequence = self.delivery.sequence
         self.state = _CONNECTING
         """Where the stream stands."""
-        self._since: float | None = None
-        self._reason: Reason | None = None
-        self._attempt = 0
-        self._last_error: str | None = None
+        self._health = StreamHealth(state=_CONNECTING)  # as of the last change
         self._attempted_at: float | None = None
         self._attempted_for: float | None = None
         self.untold: list[StateChange | Recovery] = []
@@ -164,13 +153,13 @@ class Session:
         self.error: Exception | None = None
         """What to raise, once everything queued was taken, in state ERROR."""
         self._recorder = FlightRecorder(options.flight_recorder) if options.flight_recorder else None
-        self._current = _Connection(options.max_event_bytes)
+        self._current = _Connection(Parser(max_event_bytes=options.max_event_bytes))
         self.oddity = ""
         """What was odd about the end of the last connection, in words for those who run it; or nothing."""
         self._resumption = Resumption()
         self.answer: Opened | None = None
         """The head of the last answer that was a stream."""
-        self._outage_clock = OutageClock()
+        self._lost: tuple[Reason, float, float] | None = None  # the first loss: why, silent since when, when
 
     # What happens
 
@@ -180,9 +169,8 @@ class Session:
             self.stats.started_at = now
         if self.state is _ERROR and self.error is None:
             self.outage.renew()
-            self._outage_clock.reset()
-            obstacle = self._obstacle()
-            if obstacle is not None:
+            self._lost = None
+            if (obstacle := self._obstacle()) is not None:
                 self.error = refusal_to_resend(obstacle)
 
     def attempting(self, now: float) -> None:
@@ -209,18 +197,14 @@ class Session:
         url: str = "",
         lossy: bool = False,
     ) -> None:
-        """
-        Record an accepted response from *url*.
-
-        *cursor* is the id that was asked for; *lossy* tells that nothing could ask for what was missed.
-        """
+        """Record an answer from *url* behind *cursor*; *lossy*: nothing could ask for what was missed."""
         stats, delivery = self.stats, self.delivery
         self.connection += 1
         stats.connections += 1
         stats.reconnects += self.connection > 1
         stats.connected_at = now
-        limit = self._options.max_event_bytes
-        self._current = _Connection(limit, at=now, before=stats.bytes_received, cursor=delivery.cursor)
+        parser = Parser(max_event_bytes=self._options.max_event_bytes)
+        self._current = _Connection(parser, now, stats.bytes_received, delivery.cursor)
         self.outage.accepted()
         self.silence.start()
         if self._recorder is not None:
@@ -236,12 +220,7 @@ class Session:
         self._move(_CONNECTED, Reason.OPENED, now, status=status, headers=headers)
 
     def receive(self, chunk: bytes, *, raw_size: int, waited: float, now: float) -> None:
-        """
-        Take *raw_size* bytes from the wire, decoded to *chunk*, for which the consumer *waited* so many seconds.
-
-        Raises:
-            LimitExceededError: `next_step` has said so since an earlier call, and was not heeded.
-        """
+        """Take *raw_size* bytes from the wire, decoded to *chunk*, that the consumer *waited* for (seconds)."""
         stats = self.stats
         stats.bytes_received += raw_size
         stats.last_byte_at = now if raw_size else stats.last_byte_at
@@ -250,7 +229,8 @@ class Session:
         current = self._current
         current.begins = current.begins or chunk[:16]
         if current.rest or len(chunk) > _BYTES_A_TURN:
-            chunk = self._part(chunk)
+            current.rest += _parts(chunk) if chunk else ()
+            chunk = current.rest.pop(0)
         found: list[Found] | list[Item]
         if self.batches is not None:
             before = stats.delivered
@@ -264,7 +244,7 @@ class Session:
             found = current.parser.feed(chunk)
             dispatched = self._queue(found)
         if current.parser.overflow is not None:
-            current.rest, current.fed = b"", 0
+            current.rest.clear()
         if found:
             current.answered = True
             current.dispatched = current.dispatched or dispatched
@@ -273,23 +253,8 @@ class Session:
             self._move(_CONNECTED, Reason.OPENED, now)
 
     def go_on(self, now: float) -> None:
-        """Judge a further part of what was received."""
         if self._current.rest:
             self.receive(b"", raw_size=0, waited=0.0, now=now)
-
-    def _part(self, chunk: bytes) -> bytes:
-        """Keep *chunk*, and take as much of what was kept as is good for one turn of the event loop."""
-        current = self._current
-        if chunk:
-            current.rest, current.fed = current.rest[current.fed :] + chunk, 0
-        left, turn = len(current.rest) - current.fed, _turn(current.rest, current.fed)
-        part = current.rest[current.fed : current.fed + turn]
-        if left > turn:
-            part = part[: end_of_last_block(part, len(part)) or len(part)]
-            current.fed += len(part)
-        else:
-            current.rest, current.fed = b"", 0
-        return part
 
     def _queue(self, items: list[Item]) -> bool:
         """Queue *items* to be judged one by one; return whether an event is among them."""
@@ -313,7 +278,7 @@ class Session:
         """Record that the connection ended, and decide; everything it brought must have been taken."""
         reason = reason_of(error)
         if self.delivery.failure is not None:  # what stands behind it is not looked at, however it came
-            self._current.rest, self._current.fed = b"", 0
+            self._current.rest.clear()
             self.delivery.give_up()
         current, partial = self._current, self.stats.partial
         answered = reason is Reason.EOF and current.answered
@@ -337,14 +302,11 @@ class Session:
     def _ended(self, connection: _Connection, *, cut: bool) -> ResilientSSEError:
         """Return what came over a connection that ended cleanly."""
         looks, size = looks_like(connection.begins), self.stats.bytes_received - connection.received_before
-        options, shows = (
-            self._options,
-            "" if self._recorder else "; flight_recorder=20 shows them in its wire",
-        )
-        words = odd = ""
+        options, words, odd = self._options, "", ""
         if looks and not connection.answered:
             words = f"the {size} bytes of the answer are no event stream, they look like {looks}"
-            odd = f"{words}; the error that ends the stream tells of it{shows}"
+            odd = f"{words}; the error that ends the stream tells of it"
+            odd += "" if self._recorder else "; flight_recorder=20 shows them in its wire"
         elif cut:
             words = "in the middle of an event, which was thrown away"
             odd = f"the answer ended {words}: the last event needs a blank line behind it, too"
@@ -369,11 +331,8 @@ class Session:
         self._move(_ERROR, reason_of(error), now, error=error)
 
     def interrupted(self, *, now: float, at_once: bool) -> None:
-        """
-        Record that the program itself cut the connection: `restart()`, or a cancelled read.
-
-        A cancelled read whose connection had brought nothing is paced: polling must not become a storm.
-        """
+        """Record that the program itself cut the connection: `restart()`, or a cancelled read."""
+        # A cancelled read whose connection had brought nothing is paced: polling must not become a storm.
         paced = self.outage.asked_again(now) if at_once else not self._current.proved
         self._disconnected(now, cut=True)
         self._follow(self.outage.interrupt(paced=paced, obstacle=self._obstacle(), now=now), now)
@@ -386,7 +345,7 @@ class Session:
     def held_back(self, delay: float, now: float) -> None:
         """Record that the circuit breaker delays the next attempt by so many seconds, and tell it once."""
         self.resume_at = now + delay
-        if self._reason is not Reason.CIRCUIT:
+        if self._health.reason is not Reason.CIRCUIT:
             self._move(_RECONNECTING, Reason.CIRCUIT, now, attempt=max(self.outage.attempt, 1), delay=delay)
 
     def unresumable(self) -> None:
@@ -394,12 +353,13 @@ class Session:
         self._report(Gap(kind="unresumable"))
 
     def complete(self, now: float) -> None:
-        """End the stream: it has reached its end."""
-        self._close(Reason.COMPLETE, now)
+        self.close(now, Reason.COMPLETE)
 
-    def close(self, now: float) -> None:
-        """End the stream: the program asked for it, and for nothing that is still queued."""
-        self._close(Reason.CLOSED, now, discard=True)
+    def close(self, now: float, reason: Reason = Reason.CLOSED) -> None:
+        """End the stream; if the program asked for it, without what is still queued."""
+        self._current.rest.clear()
+        self.delivery.end(Closed(reason=reason), discard=reason is Reason.CLOSED)
+        self._move(_CLOSED, reason, now)
 
     # What follows
 
@@ -409,26 +369,11 @@ class Session:
         return replace(stats, received=stats.received - waiting, delivered=stats.delivered - waiting)
 
     def health(self, now: float) -> StreamHealth:
-        """Return how the stream is."""
-        return StreamHealth(
-            state=self.state,
-            since=self._since,
-            reason=self._reason,
-            attempt=self._attempt,
-            last_byte_at=self.stats.last_byte_at,
-            last_event_at=self.stats.last_event_at,
-            last_error=self._last_error,
-            opening=self.opening,
-            at=now,
-        )
+        at, event_at = self.stats.last_byte_at, self.stats.last_event_at
+        return replace(self._health, last_byte_at=at, last_event_at=event_at, opening=self.opening, at=now)
 
     def next_step(self) -> Step | ResilientSSEError:
-        """
-        Return what can bring the stream on, or the error for which the connection is to be given up.
-
-        Raises:
-            ResilientSSEError: The stream has given up; once.
-        """
+        """Return what is next, or why to leave the connection; raise, once, for what the stream has given up."""
         if self._current.rest or self.delivery.unfinished:
             return Step.GO_ON
         if self.error is not None:
@@ -445,9 +390,11 @@ class Session:
             return Step.CONNECT
         if self.delivery.failure is not None:
             return StreamError(self.delivery.failure)
-        asks = self._sequence is not None and self._sequence.state is State.ASKING
-        missing = ConnectionLostError(Reason.GAP, "asking again for missing events") if asks else None
-        return self._current.parser.overflow or missing or Step.READ
+        if self._current.parser.overflow is not None:
+            return self._current.parser.overflow
+        if self._sequence is not None and self._sequence.state is State.ASKING:
+            return ConnectionLostError(Reason.GAP, "asking again for missing events")
+        return Step.READ
 
     def take(self, now: float) -> Activity | None:
         """Return the next thing for the consumer, `None` if there is none yet."""
@@ -478,8 +425,16 @@ class Session:
         if current.proved or current.opened_at is None:
             return
         current.proved = True
-        recovery = self._outage_clock.recovered(attempts=outage.attempt, opened_at=current.opened_at, now=now)
-        if recovery is not None:
+        if self._lost is not None:
+            (reason, silent_since, lost_at), self._lost = self._lost, None
+            recovery = Recovery(
+                reason=reason,
+                attempts=max(outage.attempt, 1),
+                silent_since=silent_since,
+                lost_at=lost_at,
+                opened_at=current.opened_at,
+                recovered_at=now,
+            )
             self.stats.last_recovery = recovery.recovery
             self.untold.append(recovery)
         outage.end()
@@ -502,11 +457,11 @@ class Session:
         return in_vain
 
     def is_proven(self, now: float) -> bool:
-        """Return whether the connection has brought something new, or has held for so long that it is well."""
+        """Whether the connection has brought something new, or has held for so long that it is well."""
         return self._current.proved or self._has_settled(now)
 
     def _has_settled(self, now: float) -> bool:
-        """Return whether the connection has held so long that it is well, and will not replay any more."""
+        """Whether the connection has held so long that it is well, and will not replay any more."""
         opened_at = self._current.opened_at
         return opened_at is not None and now - opened_at > self.outage.pacing.settle_after
 
@@ -525,9 +480,10 @@ class Session:
 
     def _follow(self, decision: Decision, now: float) -> None:
         reason, attempt, delay = decision.reason, decision.attempt, decision.delay
-        times = (self.stats.connected_at, self.stats.last_byte_at)
-        silent_since = max((at for at in times if at is not None), default=None)
-        self._outage_clock.lost(reason, silent_since=silent_since, now=now)
+        if self._lost is None:
+            times = (self.stats.connected_at, self.stats.last_byte_at)
+            silent_since = max((at for at in times if at is not None), default=now)
+            self._lost = reason, silent_since, now
         match decision.verdict:
             case Verdict.RETRY:
                 error = None if reason in _WANTED else decision.error  # nothing was caught
@@ -541,16 +497,18 @@ class Session:
                 self._move(_ERROR, reason, now, error=self.error)
 
     def _obstacle(self) -> str | None:
-        return self._options.obstacle(
-            dispatched=self.stats.delivered + self.stats.filtered > 0,
-            resumable=self.delivery.cursor is not None,
-            answered=self.answer is not None,
+        """Return why the request must not be sent again."""
+        options = self._options
+        if options.resumes and self.answer is not None:
+            return None  # that is decided when the next request is made
+        if not options.replayable_body:
+            return SPENT_BODY
+        dispatched = self.stats.delivered + self.stats.filtered > 0
+        if options.repeatable or self.delivery.cursor is not None or not dispatched:
+            return None
+        return (
+            "events were delivered and none had an id to resume from; sending the request again would repeat"
         )
-
-    def _close(self, reason: Reason, now: float, *, discard: bool = False) -> None:
-        self._current.rest, self._current.fed = b"", 0
-        self.delivery.end(Closed(reason=reason), discard=discard)
-        self._move(_CLOSED, reason, now)
 
     def _disconnected(self, now: float, *, cut: bool = False, answered: bool = False) -> None:
         """Settle the account of a connection that is gone; *cut* tells that the program itself has ended it."""
@@ -565,11 +523,11 @@ class Session:
         settled = self._has_settled(now)
         if settled:
             self.outage.end()
-            self._outage_clock.reset()
+            self._lost = None
         if current.dispatched or not cut:  # what the program ends itself tells of a server only what came
             told = self._resumption.ended(dispatched=current.dispatched, settled=settled or answered)
             self._report(told)
-        self._current = _Connection(self._options.max_event_bytes)
+        self._current = _Connection(Parser(max_event_bytes=self._options.max_event_bytes))
         self.delivery.fresh = False
 
     def _report(self, gap: Gap | None) -> None:
@@ -588,7 +546,6 @@ class Session:
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Enter the state *new*; the arguments are the attributes of `StateChange`."""
         old = self.state
         if reason not in TRANSITIONS.get((old, new), ()):
             raise AssertionError(f"no transition {old.value} -> {new.value} because of {reason.value}")
@@ -616,11 +573,15 @@ class Session:
         )
         if not goes_on:
             self._attempted_at = self._attempted_for = None
-        if new is not old or self._since is None:
-            self._since = now
-        self.state, self._reason, self._attempt = new, reason, change.attempt
+        since, last_error = self._health.since, self._health.last_error
+        if new is not old or since is None:
+            since = now
         if error is not None:
-            self._last_error = type(error.__cause__ or error).__name__ + (f" {status}" if status else "")
+            last_error = type(error.__cause__ or error).__name__ + (f" {status}" if status else "")
+        self.state = new
+        self._health = StreamHealth(
+            state=new, since=since, reason=reason, attempt=change.attempt, last_error=last_error
+        )
         if new is _ERROR and isinstance(error, ResilientSSEError) and self._recorder is not None:
             error.wire = self._recorder.lines
         self.stats.connection_errors += change.category is Category.CONNECTION_LOST
@@ -629,6 +590,17 @@ class Session:
         text, failed = messages.compose_or_default(change, self._options.messages)
         self.stats.callback_errors += failed
         self.untold.append(replace(change, message=text))
+
+
+def _parts(chunk: bytes) -> Iterator[bytes]:
+    """Cut *chunk* into parts, each good for one turn of the event loop, between two blocks if it can be."""
+    start = 0
+    while len(chunk) - start > (turn := _turn(chunk, start)):
+        part = chunk[start : start + turn]
+        part = part[: end_of_last_block(part, turn) or turn]
+        start += len(part)
+        yield part
+    yield chunk[start:]
 
 
 def _turn(chunk: bytes, start: int) -> int:

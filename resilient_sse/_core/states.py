@@ -88,16 +88,11 @@ class Category(Enum):
     """Not without the program's doing: the retry budget is spent."""
 
 
+_LOST = {Reason.EOF, Reason.RESET, Reason.STALL, Reason.EVENT_TIMEOUT, Reason.CONNECT}
+_SERVER = {Reason.PROTOCOL, Reason.STATUS, Reason.CONTENT_TYPE, Reason.SERVER}
 _CATEGORIES = {
-    Reason.EOF: Category.CONNECTION_LOST,
-    Reason.RESET: Category.CONNECTION_LOST,
-    Reason.STALL: Category.CONNECTION_LOST,
-    Reason.EVENT_TIMEOUT: Category.CONNECTION_LOST,
-    Reason.CONNECT: Category.CONNECTION_LOST,
-    Reason.PROTOCOL: Category.SERVER_ERROR,
-    Reason.STATUS: Category.SERVER_ERROR,
-    Reason.CONTENT_TYPE: Category.SERVER_ERROR,
-    Reason.SERVER: Category.SERVER_ERROR,
+    **dict.fromkeys(_LOST, Category.CONNECTION_LOST),
+    **dict.fromkeys(_SERVER, Category.SERVER_ERROR),
     Reason.RETRIES: Category.MAX_RETRIES,
 }
 

@@ -9,13 +9,7 @@ from resilient_sse._core.states import Reason, StreamState
 
 
 def completion_rate(unique: int, sent: int | None) -> float | None:
-    """
-    Return the share of *sent* events that arrived, in percent, never above 100; `None` without a denominator.
-
-    Args:
-        unique: Events that arrived, each counted once.
-        sent: Events that were sent; `None` if that is not known.
-    """
+    """Return the share of *sent* events that arrived, in percent, never above 100; `None` if nobody knows it."""
     return None if not sent else min(unique / sent, 1.0) * 100
 
 
@@ -163,9 +157,4 @@ class StreamHealth:
         facts = asdict(self)
         facts["state"] = self.state.value
         facts["reason"] = None if self.reason is None else self.reason.value
-        return {
-            **facts,
-            "ok": self.ok,
-            "silent_for": self.silent_for,
-            "eventless_for": self.eventless_for,
-        }
+        return {**facts, "ok": self.ok, "silent_for": self.silent_for, "eventless_for": self.eventless_for}

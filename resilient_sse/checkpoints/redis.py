@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable
 from typing import Any
 
 from resilient_sse._client.log import logger
@@ -18,6 +18,7 @@ __all__ = ["RedisCheckpoint"]
 _SAVE = """
 local found = redis.call('HMGET', KEYS[1], 'id', 'version', 'by')
 local id, version = found[1], tonumber(found[2] or 0)
+if not found[2] and redis.call('EXISTS', KEYS[1]) == 1 then return 'foreign' end
 local known, saved = tonumber(ARGV[2]), tonumber(ARGV[2]) + 1
 if found[3] == ARGV[4] then return 'saved' end
 if version > known or (version == known and known > 0 and id ~= ARGV[3]) then return 'moved' end
@@ -52,7 +53,6 @@ class RedisCheckpoint:
         self, client: Client, *, prefix: str = "resilient_sse:position:", retry_for: float | None = 20.0
     ) -> None:
         self._server = RedisServer(client, retry_for=retry_for, wanted_by="RedisCheckpoint")
-        self._save = self._server.client.register_script(_SAVE)
         self._prefix = prefix
 
     async def load(self, key: str) -> Checkpoint | None:
@@ -62,11 +62,13 @@ class RedisCheckpoint:
         Raises:
             CheckpointError: The server did not answer, or what it holds is no position.
         """
-        last_event_id, version = await self._ask(
-            key, lambda: self._server.client.hmget(self._prefix + key, "id", "version")
-        )
-        if version is None:
+        name = self._prefix + key
+        asked = self._server.ask(lambda: self._server.client.hmget(name, "id", "version"))
+        last_event_id, version = await self._told(key, asked)
+        if last_event_id is version is None:
             return None
+        if last_event_id is None or not text(version).isdecimal():
+            raise self._foreign(key)
         return Checkpoint(text(last_event_id), int(version))
 
     async def save(self, key: str, last_event_id: str, *, expected: Checkpoint | None) -> Checkpoint:
@@ -80,10 +82,14 @@ class RedisCheckpoint:
         version = 0 if expected is None else expected.version
         known = "" if expected is None else expected.last_event_id
 
-        arguments = [last_event_id, version, known, uuid.uuid4().hex]
-        outcome = text(await self._ask(key, lambda: self._save(keys=[self._prefix + key], args=arguments)))
+        arguments: list[str | int] = [last_event_id, version, known, uuid.uuid4().hex]
+        call = self._server.run(_SAVE, ([self._prefix + key], arguments))
+        (answer,) = await self._told(key, call)
+        outcome = text(answer)
         if outcome == "moved":
             raise moved(key)
+        if outcome == "foreign":
+            raise self._foreign(key)
         if outcome == "rewound":
             logger.warning("the position under the key %r had gone back in Redis; it was written anew", key)
         return Checkpoint(last_event_id, version + 1)
@@ -96,9 +102,15 @@ class RedisCheckpoint:
         """Show what the keys begin with; a URL may hold a password."""
         return f"<RedisCheckpoint {self._prefix!r}>"
 
-    async def _ask(self, key: str, command: Callable[[], Any]) -> Any:  # noqa: ANN401 - what redis-py returns
+    def _foreign(self, key: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self._prefix + key!r} in Redis is another program's, and no position: choose another prefix",
+            key=key,
+        )
+
+    async def _told(self, key: str, answer: Awaitable[Any]) -> Any:  # noqa: ANN401 - what redis-py returns
         try:
-            return await self._server.ask(command)
+            return await answer
         except Exception as exc:
             if not isinstance(exc, (*self._server.errors, RuntimeError)):
                 raise

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,7 +13,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, stop_never, wait_random_exponential
 
-from resilient_sse._client.backends import CLOSE_SECONDS, in_thread, on_asyncio
+from resilient_sse._client.backends import in_thread, on_asyncio, outlive
 from resilient_sse._client.log import logger
 from resilient_sse._core.checks import check_seconds
 
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     import redis.asyncio
     from tenacity import RetryCallState
 
-__all__ = ["Client", "RedisServer", "check_options", "redis_py", "text"]
+__all__ = ["Call", "Client", "RedisServer", "check_options", "redis_py", "text"]
 
 Client: TypeAlias = "str | redis.Redis | redis.asyncio.Redis"
 """A URL, `redis://...`, or a client of redis-py, sync or asyncio."""
+Call: TypeAlias = "tuple[Sequence[str], Sequence[str | int]]"
+"""The keys and the arguments of a script."""
 
 _SECONDS = 5.0
 
@@ -65,10 +67,12 @@ class RedisServer:
             redis.ReadOnlyError,
             redis.exceptions.ClusterDownError,
             redis.exceptions.MasterDownError,
-            redis.exceptions.NoScriptError,  # it restarted within a pipeline, which loads its scripts once
             OSError,
         )
         self._lasting = redis.AuthenticationError
+        self._unknown = redis.exceptions.NoScriptError
+        self._elsewhere = (redis.exceptions.AskError, redis.exceptions.ClusterCrossSlotError)
+        self._refusal = redis.ResponseError
         check_seconds("retry_for", retry_for)
         self._retry_for = retry_for
         self._waiting = False
@@ -95,13 +99,53 @@ class RedisServer:
             before_sleep=self._say,
             reraise=True,
         )
-        async for attempt in attempts:
-            with attempt:
-                answer = await self._asked(command)
-                self._check(answer)
-                self._waiting = False
-                return answer
+        try:
+            async for attempt in attempts:
+                with attempt:
+                    answer = await self._asked(command)
+                    self._check(answer)
+                    self._waiting = False
+                    return answer
+        except self._elsewhere as error:
+            raise self._refusal(
+                "this Redis is a node of a cluster, and keys lie on another; give one Redis that is no cluster: "
+                f"{type(error).__name__} {error}"
+            ) from error
         raise AssertionError("an attempt returns or raises")
+
+    async def run(self, script: str, *calls: Call) -> list[Any]:
+        """
+        Run a script in Lua, once for each call, in one go; it must be harmless to repeat, as for `ask`.
+
+        It is sent by its digest, and in full to a server that does not know it: one that has restarted, or a proxy
+        that keeps none.
+
+        Args:
+            script: Its text.
+            calls: The keys and the arguments of each call.
+
+        Returns:
+            The answer to each call; of several, an error may be one.
+
+        Raises:
+            Exception: As `ask` does.
+        """
+        digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+        def send(command: str, name: str) -> Any:  # noqa: ANN401 - sync or async
+            if len(calls) == 1:
+                ((keys, arguments),) = calls
+                return self.client.execute_command(command, name, len(keys), *keys, *arguments)
+            pipeline = self.client.pipeline(transaction=False)
+            for keys, arguments in calls:
+                pipeline.execute_command(command, name, len(keys), *keys, *arguments)
+            return pipeline.execute(raise_on_error=False)
+
+        try:
+            answer = await self.ask(lambda: send("EVALSHA", digest))
+        except self._unknown:
+            answer = await self.ask(lambda: send("EVAL", script))
+        return [answer] if len(calls) == 1 else answer
 
     async def _asked(self, command: Callable[[], Any]) -> Any:  # noqa: ANN401
         if not self._asyncio:
@@ -112,22 +156,14 @@ class RedisServer:
             answer = command()
             return await answer if inspect.isawaitable(answer) else answer
 
-        # In a task of its own, which `Task.cancel` of ours does not reach, and redis-py's own timeouts do: as in a
-        # thread, what was sent may be done, and a pipeline that is cancelled would keep its connection.
-        asking = asyncio.ensure_future(ask())
-        with anyio.CancelScope(shield=True):
-            try:
-                return await asyncio.shield(asking)
-            except asyncio.CancelledError:
-                await asyncio.wait((asking,), timeout=CLOSE_SECONDS)  # it may be frozen
-                raise
-            finally:
-                asking.cancel()
+        return await outlive(ask)  # as in a thread: what was sent may be done
 
     def _check(self, answer: Any) -> None:  # noqa: ANN401
-        """Raise what passes, if it is among the answers to a pipeline."""
+        """Raise what is about the server and not about one call, if it is among the answers to a pipeline."""
         for each in answer if answer.__class__ is list else ():
-            if isinstance(each, Exception) and self._passes(each):
+            if isinstance(each, Exception) and (
+                self._passes(each) or isinstance(each, (self._unknown, *self._elsewhere))
+            ):
                 raise each
 
     async def aclose(self) -> None:

@@ -14,9 +14,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, TypeAlias, TypeVar, cast
 
-import anyio
-
-from resilient_sse._client.backends import in_thread
+from resilient_sse._client.backends import in_thread, outlive
 from resilient_sse._core.errors import CheckpointError, moved
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.ports import Checkpoint
@@ -198,9 +196,7 @@ class SQLCheckpoint:
         try:
             scope = self._connect.begin() if _of_sqlalchemy(self._connect) else None
             if hasattr(scope, "__aenter__") or inspect.iscoroutinefunction(self._connect):
-                # Cut off in its midst, a driver may leave the table locked.
-                with anyio.CancelScope(shield=True):
-                    return await _whole(scope, self._connect, work)
+                return await outlive(lambda: _whole(scope, self._connect, work))
             return await in_thread(lambda: _at_once(_whole(scope, self._connect, work)))
         except CheckpointError:
             raise

@@ -19,15 +19,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run the command.
-
-    Args:
-        argv: The arguments without the program's name; `None` takes those of the process.
-
-    Returns:
-        The exit code, one of `Exit`.
-    """
+    """Run the command with *argv*, or the arguments of the process, and return the exit code, one of `Exit`."""
     if sys.stderr is None:  # the shell's `2>&-`
         sys.stderr = nowhere()
     if sys.stdout is None:  # the shell's `>&-`

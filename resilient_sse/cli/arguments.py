@@ -89,28 +89,14 @@ class Command(click.Command):
 
 
 def option(*names: str, **settings: Any) -> Callable[[Function], Function]:
-    """
-    Declare an option as `click.option` does.
-
-    Args:
-        names: How it is written.
-        settings: Those of `click.option`; the title *section* in the help, and the options that it goes *without*.
-    """
+    """Declare an option as `click.option` does, in a *section* of the help; it goes *without* some others."""
     return click.option(*names, cls=_Option, **settings)
 
 
 def command(
     summary: str, about: str, *, examples: str, exits: Mapping[int, str] | None = None
 ) -> Callable[[Callable[..., int]], Command]:
-    """
-    Make a command of a function that returns an exit code.
-
-    Args:
-        summary: What it does, in a line.
-        about: What it does.
-        examples: Lines for a shell.
-        exits: What exit codes mean here; those that all commands have are added.
-    """
+    """Make a command of a function that returns an exit code; *exits* says what those of its own mean."""
     codes = sorted({**_EXIT_CODES, **(exits or {})}.items())
     listed = "\n".join(f"  {code:<4} {meaning}" for code, meaning in codes)
     shown = "\n".join(f"  {line}" for line in examples.strip().splitlines())
@@ -172,13 +158,7 @@ class Number(click.FloatRange):
 
 
 class OrNone(Kind):
-    """
-    A value, or the word `none` that switches a limit off.
-
-    Args:
-        kind: What the value is.
-        name: What the help calls it.
-    """
+    """A value of a *kind*, or the word `none` that switches a limit off; the help has the *name*."""
 
     def __init__(self, kind: Kind, name: str) -> None:
         self.name = name
@@ -195,13 +175,7 @@ class OrNone(Kind):
 
 
 class Parsed(Kind):
-    """
-    What a function makes of the text.
-
-    Args:
-        parse: Raises `ValueError` with the reason why not.
-        form: The form of the text, for the help.
-    """
+    """What a function makes of the text, or says in a `ValueError`; the help shows its *form*."""
 
     def __init__(self, parse: Callable[[str], Any], form: str) -> None:
         self.name = form
@@ -218,12 +192,7 @@ class Parsed(Kind):
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """
-    Return the two of `HOST:PORT`, the host without the brackets of IPv6.
-
-    Raises:
-        ValueError: It is something else.
-    """
+    """Return the two of `HOST:PORT`, the host without the brackets of IPv6; a `ValueError` says why not."""
     host, _, port = text.rpartition(":")
     if not (host and port.isascii() and port.isdigit()) or int(port) > _MAX_PORT:
         raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8000")
@@ -244,11 +213,7 @@ def refuse(reason: str) -> NoReturn:
 
 @contextmanager
 def checked() -> Generator[None]:
-    """
-    Refuse the arguments where what is made of them does.
-
-    Who refuses begins with the name of an argument; the name of the option takes its place.
-    """
+    """Refuse what the code within refuses; it begins with the name of an argument, an option's takes its place."""
     context = click.get_current_context()
     try:
         yield

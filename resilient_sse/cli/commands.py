@@ -51,13 +51,7 @@ def group() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """
-    Run the command that the arguments name, and return its exit code.
-
-    Raises:
-        OSError: The output cannot be written.
-        KeyboardInterrupt: Ctrl-C was pressed.
-    """
+    """Run the command that the arguments name, and return its exit code."""
     asked = os.environ.get(_COMPLETE)
     if asked:
         return shell_complete(group, {}, _PROGRAM, _COMPLETE, asked)

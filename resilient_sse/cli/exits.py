@@ -17,7 +17,7 @@ from resilient_sse._core.errors import (
     ResilientSSEError,
     RetriesExhaustedError,
 )
-from resilient_sse.cli.output import escape
+from resilient_sse.cli.output import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -51,7 +51,7 @@ class Exit(IntEnum):
 
 def complain(text: str, who: str = "resilient-sse") -> None:
     """Say on standard error, in one line, what went wrong."""
-    print(f"{who}: error: {' '.join(escape(text).split())}", file=sys.stderr, flush=True)
+    print(f"{who}: error: {one_line(text)}", file=sys.stderr, flush=True)
 
 
 def explain(error: ResilientSSEError) -> Exit:

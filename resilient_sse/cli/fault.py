@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import math
 import signal
-from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
 from resilient_sse.cli.arguments import (
-    COUNT,
     NOT_NEGATIVE,
     Parsed,
     checked,
@@ -22,7 +19,6 @@ from resilient_sse.cli.arguments import (
     host_and_port,
     json_option,
     option,
-    refuse,
     seed_option,
 )
 from resilient_sse.cli.exits import Exit, complain, follow_stdin
@@ -30,11 +26,9 @@ from resilient_sse.cli.exits import Exit, complain, follow_stdin
 if TYPE_CHECKING:
     from anyio import CancelScope
 
-    from resilient_sse.testing.proxy import FaultProxy, Profile, Timeline
+    from resilient_sse.testing.proxy import FaultProxy, Timeline
 
 __all__ = ["fault"]
-
-_MAX_FLAPS = 10_000
 
 
 def _target(text: str) -> tuple[str, int]:
@@ -44,34 +38,11 @@ def _target(text: str) -> tuple[str, int]:
     return host, port
 
 
-def _seconds(text: str) -> float:
-    return NOT_NEGATIVE.convert(text, None, None)
-
-
 def _moment(text: str) -> tuple[float, str]:
     at, equals, action = text.partition("=")
     if not equals:
         raise ValueError(f"{text!r} is not SECONDS=ACTION, such as 5=black-hole or 41=flow")
-    return _seconds(at), action
-
-
-def _flap(text: str) -> tuple[list[float], float]:
-    """Read how long the network goes each time, and how long it stays in between."""
-    times, *rest = text.split(",")
-    if len(rest) == 2 and times.isascii() and times.isdigit():  # noqa: PLR2004 - DOWN,UP
-        number, downs = COUNT.convert(times, None, None), [_seconds(part) for part in rest[0].split("/")]
-        if number > _MAX_FLAPS:
-            raise ValueError(f"{text!r} is more than {_MAX_FLAPS} times")
-        if len(downs) in (1, number):
-            return downs * (number // len(downs)), _seconds(rest[1])
-    raise ValueError(f"{text!r} is not TIMES,DOWN,UP, such as 3,2,5 or 3,1/2/4,5")
-
-
-def _handoff(text: str) -> tuple[str, str, float]:
-    parts = text.split(",")
-    if len(parts) != 3:  # noqa: PLR2004 - FROM,TO,GAP
-        raise ValueError(f"{text!r} is not FROM,TO,GAP, such as wifi,4g,0.5")
-    return parts[0], parts[1], _seconds(parts[2])
+    return NOT_NEGATIVE.convert(at, None, None), action
 
 
 def _profiles(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -82,12 +53,7 @@ def _profiles(_context: click.Context, _parameter: click.Parameter, incomplete: 
 
 _LISTEN = Parsed(host_and_port, "HOST:PORT")
 _MOMENT = Parsed(_moment, "SECONDS=ACTION")
-_FLAP = Parsed(_flap, "TIMES,DOWN,UP")
-_HANDOFF = Parsed(_handoff, "FROM,TO,GAP")
 _TOXIC = "NAME[:KEY=VALUE,...]"
-
-_network = partial(option, section="What is wrong with the network")
-_time = partial(option, section="What happens in time")
 
 
 @command(
@@ -97,7 +63,7 @@ _time = partial(option, section="What happens in time")
     examples="""
 resilient-sse fault --target 127.0.0.1:8000 --listen 127.0.0.1:9000 --profile 4g
 resilient-sse fault --target 127.0.0.1:8000 --toxic latency:delay=0.2,jitter=0.1 --toxic reset:after=500
-resilient-sse fault --target 127.0.0.1:8000 --at 30=refuse --at 36=accept --flap 3,1/2/4,5
+resilient-sse fault --target 127.0.0.1:8000 --at 30=refuse --at 30=reset --at 36=accept
 """,
     exits={0: "ended as asked", 2: "wrong arguments, or a port that cannot be used"},
 )
@@ -107,71 +73,43 @@ resilient-sse fault --target 127.0.0.1:8000 --at 30=refuse --at 36=accept --flap
 )
 @json_option
 @option("--stdin", is_flag=True, help="Do the lines of standard input, say which were done, and end with it.")
-@_network(
-    "--profile", metavar="NAME", shell_complete=_profiles, help="The line, such as 4g; clean by default."
+@option("--profile", default="clean", metavar="NAME", shell_complete=_profiles, help="The line, such as 4g.")
+@option(
+    "--toxic", "toxics", metavar="NAME[:KEY=VALUE,...]", multiple=True, help="From the start on; repeatable."
 )
-@_network("--toxic", "toxics", metavar=_TOXIC, multiple=True, help="From the start on; repeatable.")
+@option("--at", "moments", type=_MOMENT, multiple=True, help="An action, profile or toxic, then; repeatable.")
 @seed_option
-@_time("--at", "moments", type=_MOMENT, multiple=True, help="An action, profile or toxic, then; repeatable.")
-@_time("--flap", type=_FLAP, help="The network goes for DOWN (or 1/2/4, one a time), and stays for UP.")
-@_time("--handoff", type=_HANDOFF, without=["flap", "profile"], help="Between profiles, GAP seconds apart.")
-@_time("--after", type=NOT_NEGATIVE, help="Seconds until --flap or --handoff begins; 5 by default.")
 def fault(
     *,
     target: tuple[str, int],
     listen: tuple[str, int],
-    profile: str | None,
+    profile: str,
     toxics: tuple[str, ...],
     moments: tuple[tuple[float, str], ...],
-    flap: tuple[list[float], float] | None,
-    handoff: tuple[str, str, float] | None,
-    after: float | None,
     seed: int | None,
     as_json: bool,
     stdin: bool,
 ) -> int:
     """Run the proxy until it is told to end."""
-    if after is not None and flap is None and handoff is None:
-        refuse("--after tells when --flap or --handoff begins; give one of them")
-
     import anyio
 
-    from resilient_sse.testing.proxy import FaultProxy, Timeline, parse_toxic
+    from resilient_sse.testing.proxy import PROFILES, FaultProxy, Timeline, parse_toxic
 
     with checked():
-        line = _line(handoff[0] if handoff else profile or "clean")
-        if handoff:
-            _line(handoff[1])
+        if profile not in PROFILES:  # the library's own complaint would also offer to make one
+            raise ValueError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
         timeline = Timeline()
         for at, action in moments:
             timeline = timeline.at(at, action)
         wrong = [parse_toxic(text) for text in toxics]
-        proxy = FaultProxy(*target, profile=line, toxics=wrong, seed=seed, host=listen[0], port=listen[1])
-
-    async def turn() -> None:
-        await anyio.sleep(5.0 if after is None else after)
-        if flap:
-            await proxy.flap(len(flap[0]), down=flap[0], up=flap[1])
-        if handoff:
-            await proxy.handoff(*handoff)
-
-    return anyio.run(lambda: _run(proxy, target, timeline, turn, as_json=as_json, stdin=stdin))
-
-
-def _line(name: str) -> Profile:
-    """Look a profile up; the library's own complaint would also offer to make one."""
-    from resilient_sse.testing.proxy import PROFILES
-
-    if name not in PROFILES:
-        raise ValueError(f"unknown profile {name!r}; choose one of {', '.join(PROFILES)}")
-    return PROFILES[name]
+        proxy = FaultProxy(*target, profile=profile, toxics=wrong, seed=seed, host=listen[0], port=listen[1])
+    return anyio.run(lambda: _run(proxy, target, timeline, as_json=as_json, stdin=stdin))
 
 
 async def _run(
     proxy: FaultProxy,
     target: tuple[str, int],
     timeline: Timeline,
-    turn: Callable[[], Coroutine[Any, Any, None]],
     *,
     as_json: bool,
     stdin: bool,
@@ -197,7 +135,6 @@ async def _run(
         code = Exit.ENDED
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(proxy.play, timeline)
-            tasks.start_soon(turn)
             if stdin:
                 tasks.start_soon(_obey, proxy, tasks.cancel_scope, as_json)
             async for number in signals:

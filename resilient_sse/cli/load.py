@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,14 +27,14 @@ from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.output import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Sequence
 
     from resilient_sse.testing.load import LoadPlan, LoadResult, Progress, Spread
 
 __all__ = ["load"]
 
 _MIB = 1024 * 1024
-_PLAIN_SECONDS = 10.0
+_TOLD_SECONDS = 10.0
 
 _OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
@@ -91,17 +90,29 @@ def load(*, as_json: bool, output: Path | None, quiet: bool, **given: Any) -> in
 
     from resilient_sse.testing.load import ChildError, OpenFilesError, check, run_load
 
+    say = partial(print, file=sys.stderr, flush=True)
     with checked():
         plan = _plan(**given)
         check(plan)
     if plan.target is None:
         # Everything is on this machine: a proxy that the environment names has no part in this.
         os.environ["no_proxy"] = "*"
-    elif not quiet:
-        _announce(plan)
+    elif not quiet:  # what is going to be done to somebody's server
+        amount = f"until each has {plan.messages} messages" if plan.messages else f"for {plan.sending:g} s"
+        say(
+            f"Opening {plan.users} streams on {escape(plan.target)} over {plan.ramping:g} s, {amount}; "
+            f"the run ends after {plan.limit:g} s at the latest."
+        )
+    due = 0.0
+
+    def told(progress: Progress) -> None:
+        nonlocal due
+        if progress.seconds >= due:
+            due = progress.seconds + _TOLD_SECONDS
+            say(f"{progress.seconds:6.0f} s  {_sentence(progress)}")
+
     try:
-        with _showing(quiet=quiet) as told:
-            result = anyio.run(lambda: run_load(plan, told=told))
+        result = anyio.run(lambda: run_load(plan, told=None if quiet else told))
     except OpenFilesError as error:
         complain(str(error))
         return Exit.USAGE
@@ -136,55 +147,6 @@ def _plan(*, preset: str | None, no_proxy: bool, profiles: str | None, **given: 
     return replace(plan, **changes)
 
 
-def _announce(plan: LoadPlan) -> None:
-    """Say what is going to be done to somebody's server."""
-    amount = f"until each has {plan.messages} messages" if plan.messages else f"for {plan.sending:g} s"
-    print(
-        f"Opening {plan.users} streams on {escape(str(plan.target))} over {plan.ramping:g} s, {amount}; "
-        f"the run ends after {plan.limit:g} s at the latest.",
-        file=sys.stderr,
-        flush=True,
-    )
-
-
-@contextmanager
-def _showing(*, quiet: bool) -> Generator[Callable[[Progress], None] | None]:
-    """Show progress on standard error: a bar on a terminal, a line every ten seconds elsewhere."""
-    if quiet:
-        yield None
-        return
-    if not sys.stderr.isatty():
-        due = 0.0
-
-        def line(progress: Progress) -> None:
-            nonlocal due
-            if progress.seconds >= due:
-                due = progress.seconds + _PLAIN_SECONDS
-                print(f"{progress.seconds:6.0f} s  {_sentence(progress)}", file=sys.stderr, flush=True)
-
-        yield line
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TimeElapsedColumn(), BarColumn(), TextColumn("{task.description}"))
-    # Drawn with each report and not by a thread: the CPU that is measured is that of this process.
-    with Bar(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def draw(progress: Progress) -> None:
-            bar.update(
-                task,
-                total=progress.expected,
-                completed=progress.received,
-                description=_sentence(progress),
-                refresh=True,
-            )
-
-        yield draw
-
-
 def _sentence(progress: Progress) -> str:
     """Say how far it is."""
     of = "" if progress.expected is None else f"/{progress.expected}"
@@ -194,7 +156,7 @@ def _sentence(progress: Progress) -> str:
         *([f"{progress.ended} ended"] if progress.ended else []),
         f"{progress.received}{of} messages",
         *([] if progress.cpu is None else [f"CPU {progress.cpu:.0%}"]),
-        *([] if progress.resident is None else [f"{progress.resident / _MIB:.0f} MiB"]),
+        f"{progress.resident / _MIB:.0f} MiB",
     ]
     return ", ".join(parts)
 
@@ -203,9 +165,10 @@ def _described(result: LoadResult) -> str:
     """Describe a result in three tables and a sentence."""
     setup, machine, times = result.setup, result.machine, result.times
     delivery, streams, process, seen = result.delivery, result.streams, result.process, result.connections
-    where = setup.target or (f"on {setup.profiles}" if setup.profiles else "without a network")
+    networks = ",".join(f"{part.profile}:{part.weight:g}" for part in setup.profiles)
+    where = setup.target or (f"on {networks}" if setup.proxy else "without a network")
     heading = (
-        f"{setup.users} streams, {setup.messages} messages each at {setup.rate:g}/s, {escape(where)}, "
+        f"{setup.users} streams, {setup.messages_each} messages each at {setup.rate:g}/s, {escape(where)}, "
         f"{setup.drops:g} resets a minute, seed {setup.seed}\n"
         f"Python {machine.python} on {machine.system}, {machine.cores} cores, load {_number(machine.load, 1)}, "
         f"{machine.backend}, {result.seconds:.1f} s"
@@ -215,7 +178,7 @@ def _described(result: LoadResult) -> str:
     figures = [
         ("streams completed", f"{streams.completed} of {setup.users}, {streams.failed} failed"),
         ("messages received", f"{delivery.received}{of}, {_percent(delivery.completion)}"),
-        ("twice, out of order, gaps", f"{delivery.duplicates}, {delivery.disorder}, {delivery.gaps}"),
+        ("repeated by the server, gaps", f"{delivery.repeated}, {delivery.gaps}"),
         ("messages a second", _number(delivery.per_second, 0)),
         ("availability", _percent(streams.availability)),
         ("connections at the server", f"{_number(seen.mean, 1)} on average, {_number(seen.most, 0)} at most"),
@@ -232,7 +195,6 @@ def _described(result: LoadResult) -> str:
         ("reconnect: loss to first new event", *_spread(times.recovery)),
         ("loss to the next connection", *_spread(times.reopening)),
         ("last byte to first new event", *_spread(times.silence)),
-        ("one attempt", *_spread(times.attempt)),
         ("bytes to event", *_spread(times.handling, 5)),
     ]
     gates = [

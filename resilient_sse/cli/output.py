@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import select
 import stat
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Output", "closed", "escape", "nowhere", "silence"]
+    from rich.console import RenderableType
 
-# A server must not be able to move the cursor, set the title or answer for the user: C0 but for tab and line
-# feed, DEL, and C1, which some terminals obey too.
-_HARMLESS = frozenset("\t\n")
-_ESCAPES = {
-    code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in _HARMLESS
-}
+__all__ = ["Output", "closed", "counted", "escape", "escaped_json", "nowhere", "one_line", "show", "silence"]
+
+# Nobody else may move the cursor, set the title, answer for the user or turn a line around: C0 but for tab and
+# line feed, DEL, C1, which some terminals obey too, marks of direction; and surrogates, which have no encoding.
+_HARMFUL: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def escape(text: str) -> str:
-    r"""Write terminal control characters as `\x1b`; tabs and line feeds stay."""
-    return text.translate(_ESCAPES)
+    r"""Write what a terminal would obey, or what turns a line around, as `\x1b`; tabs and line feeds stay."""
+    return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def escaped_json(value: object) -> str:
+    """Return *value* as JSON that is harmless for terminals, and has other letters as they are."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _HARMFUL.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    """Write *text* as `escape` does, and on one line."""
+    return " ".join(escape(text).split())
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def show(*drawn: RenderableType, width: int = 80) -> None:
+    """Print what rich draws; *width* is that of a pipe or a file."""
+    from rich.console import Console
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else width)
+    with console.capture() as capture:  # rich itself ends the process where nobody reads it
+        console.print(*drawn, sep="\n")
+    print(*(line.rstrip() for line in capture.get().rstrip("\n").split("\n")), sep="\n", flush=True)
 
 
 def silence(stream: TextIO) -> None:
@@ -53,12 +83,6 @@ class Output:
 
     Nothing is queued: a slow reader slows the stream down.  Where it is a pipe, waiting for its reader leaves the
     event loop free, so that Ctrl-C and `--timeout` still work.
-
-    Args:
-        stream: Standard output, or a file.
-
-    Attributes:
-        terminal: Whether a person is looking at it.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -67,13 +91,7 @@ class Output:
         self._pipe = _pipe(stream)
 
     async def write(self, text: str) -> None:
-        """
-        Write *text* as UTF-8; to a terminal, in the terminal's encoding.
-
-        Raises:
-            BrokenPipeError: Nobody reads it any more.
-            OSError: It cannot be written.
-        """
+        """Write *text* as UTF-8; to a terminal, in the terminal's encoding."""
         if self.terminal:
             import click
 

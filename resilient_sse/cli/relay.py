@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,9 +33,9 @@ resilient-sse relay https://host/trades --to redis://127.0.0.1/0 --stream trades
 resilient-sse relay --config relay.toml
 """,
     exits={
-        0: "the stream is complete, or SIGTERM ended it, with --config also Ctrl-C",
+        0: "the stream is complete, or SIGTERM ended it",
         3: "the answer is no event stream (status or content type)",
-        4: "Redis cannot be reached or refuses, or another relay appends to the stream",
+        4: "Redis cannot be reached or refuses, or the Redis Stream is another relay's, stream's or program's",
     },
 )
 @click.argument("url", type=URL, required=False)
@@ -42,6 +43,7 @@ resilient-sse relay --config relay.toml
 @option("--stream", "name", metavar="NAME", help="The Redis Stream, made if it does not exist.")
 @option("-H", "--header", "headers", type=HEADER, multiple=True, help="Repeatable.")
 @option("--maxlen", type=COUNT, help="About how many entries are kept; all by default.")
+@option("--any-source", is_flag=True, help="Go on with what was copied from another URL.")
 @option("--batch", type=COUNT, default=500, help="The most events appended in one step.")
 @option(
     "--config",
@@ -55,12 +57,13 @@ def relay(
     name: str | None,
     headers: tuple[tuple[str, str], ...],
     maxlen: int | None,
+    any_source: bool,
     batch: int,
     config: Path | None,
 ) -> int:
     """Copy until the stream ends, or the program is told to."""
     given = [url, to, name]
-    if config is not None and any([*given, headers, maxlen]):
+    if config is not None and any([*given, headers, maxlen, any_source]):
         refuse("--config says all; give nothing beside it")
     if config is None and not all(given):
         refuse("URL, --to and --stream are needed, or --config")
@@ -90,12 +93,12 @@ def relay(
             at_sigterm(scope.cancel)
             # A wrong address is told of; later a server that is away is waited for.
             await first.load(str(name))
-            await Relay(opened, log, str(name), batch=batch).run()
+            await Relay(opened, log, str(name), batch=batch, check_source=not any_source).run()
 
     return anyio.run(_ending, run())
 
 
-async def _ending(work: Coroutine[Any, Any, None]) -> Exit:
+async def _ending(work: Coroutine[Any, Any, signal.Signals | None]) -> Exit:
     """Do the work, and return how it ended."""
     import redis
 
@@ -104,10 +107,10 @@ async def _ending(work: Coroutine[Any, Any, None]) -> Exit:
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("resilient_sse").setLevel(logging.INFO)
     try:
-        await work
+        told = await work
     except ResilientSSEError as error:
         return explain(error)
     except (redis.RedisError, OSError) as error:
         complain(f"Redis: {error}")
         return Exit.OTHER
-    return Exit.ENDED
+    return Exit.INTERRUPTED if told is signal.SIGINT else Exit.ENDED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from contextlib import suppress
 from functools import partial
@@ -135,12 +134,7 @@ def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> 
         try:
             running = RunningServer(server, host, port)
         except OSError as error:
-            where = f"port {port} of {host}"
-            complain(
-                f"{where} is taken; choose another with --port, or 0 for a free one"
-                if error.errno == errno.EADDRINUSE
-                else f"cannot listen on {where}: {error.strerror or error}; see --host and --port"
-            )
+            complain(f"{error.strerror or error}")
             return Exit.USAGE
         try:
             running.call(server.store.last("default"))  # better to fail now than at the first request
@@ -168,16 +162,16 @@ def _made(
 ) -> ReferenceServer:
     """Make a server with its store and its publisher; the rest that is *given* has the names of its arguments."""
     from resilient_sse.testing.server import RateLimit, ReferenceServer
-    from resilient_sse.testing.server.publisher import Publisher
+    from resilient_sse.testing.server.publisher import publish_to_each
 
     count, *publishing = (given.pop(name) for name in ("publish", "rate", "users", "size", "complete"))
     limit = RateLimit(*rate_limit) if rate_limit else None
     server = ReferenceServer(_opened(store, history), rate_limit=limit, **given)
     if count is not None:
         rate, users, size, complete = publishing
-        Publisher(
-            count=count, rate=rate or 1.0, users=users or 1, size=size or 100, complete=complete
-        ).attach(server)
+        publish_to_each(
+            server, count, rate=rate or 1.0, users=users or 1, size=size or 100, complete=complete
+        )
     return server
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -26,7 +24,7 @@ from resilient_sse.cli.arguments import (
     option,
 )
 from resilient_sse.cli.exits import Exit, at_sigterm, complain, explain
-from resilient_sse.cli.output import Output, escape
+from resilient_sse.cli.output import Output, escape, escaped_json, one_line
 from resilient_sse.cli.request import NETWORK, client_of, request_of, request_options
 
 if TYPE_CHECKING:
@@ -43,9 +41,6 @@ _END_SECONDS: Final = 2.0
 
 # Continuation lines start with this, so that data cannot pretend to be the next event.
 _INDENT: Final = "    "
-
-# What JSON may carry as it is, but a terminal should not be sent.
-_UNSAFE_IN_JSON: Final = re.compile("[\x7f-\x9f]")
 
 
 def _types(text: str) -> frozenset[str]:
@@ -244,8 +239,7 @@ def _form(*, as_json: bool, raw: bool, timestamps: bool, terminal: bool) -> Form
         fields = {name: getattr(event, name) for name in _FIELDS}
         if timestamps:
             fields["at"] = _now()
-        line = json.dumps(fields, ensure_ascii=False)
-        return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", line) + "\n"
+        return f"{escaped_json(fields)}\n"
 
     def data_of(event: ServerSentEvent) -> str:
         return (escape(event.data) if terminal else event.data) + "\n"
@@ -258,13 +252,7 @@ def _now() -> str:
 
 
 class _Talk:
-    """
-    What is said on standard error, with curl's marks: `*` for news, `<` for what the server said.
-
-    Args:
-        verbose: Whether the causes of failures are told.
-        timestamps: Whether each line says when.
-    """
+    """What is said on standard error, with curl's marks: `*` for news, `<` for what the server said."""
 
     def __init__(self, *, verbose: bool, timestamps: bool) -> None:
         self._verbose = verbose
@@ -302,5 +290,4 @@ class _Talk:
 
     def _say(self, mark: str, text: str) -> None:
         stamp = f"{_now()} " if self._timestamps else ""
-        line = escape(text).replace("\n", " ")
-        print(f"{stamp}{mark} {line}", file=sys.stderr, flush=True)
+        print(f"{stamp}{mark} {one_line(text)}", file=sys.stderr, flush=True)

@@ -203,6 +203,11 @@ STREAMS: Final = _gauge(
     "Streams that were iterated and are not closed, by state.",
     labels={"state": tuple(state.value for state in StreamState if state is not StreamState.CLOSED)},
 )
+STREAMS_HELD_BACK: Final = _gauge(
+    "{stream}",
+    "sse_client_streams_held_back",
+    "Streams that wait because their circuit breaker is open; 0 where all circuits are closed.",
+)
 STREAMS_WITH_ERRORS: Final = _counter(
     "{stream}", "sse_client_streams_with_errors_total", "Streams that have shown at least one error."
 )

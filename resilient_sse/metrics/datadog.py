@@ -10,7 +10,6 @@ one that looks up a host, or waits for a socket, does so in the thread of the fe
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from math import isfinite
 from typing import TYPE_CHECKING, Final, Protocol
@@ -20,7 +19,7 @@ from resilient_sse._client.log import logger
 from resilient_sse._core.checks import check
 from resilient_sse.metrics.catalogue import RECOVERY, Kind
 from resilient_sse.metrics.feeding import Feeder
-from resilient_sse.metrics.labels import Labelled
+from resilient_sse.metrics.figures import Exporter
 
 try:
     from datadog.dogstatsd.base import statsd as default_statsd
@@ -29,8 +28,6 @@ except ModuleNotFoundError as _exc:
     raise ModuleNotFoundError(_text, name=_exc.name) from None
 
 if TYPE_CHECKING:
-    from resilient_sse._core.ports import Observer
-    from resilient_sse._core.stats import StreamStats
     from resilient_sse.metrics.catalogue import Metric
     from resilient_sse.metrics.figures import Sums, Values
     from resilient_sse.metrics.labels import Labels, LabelValues
@@ -60,71 +57,6 @@ class StatsD(Protocol):
 
     def close_buffer(self) -> object:
         """Send what was packed."""
-
-
-class DatadogMetrics(Labelled):
-    """
-    An instrument for `observers=`: sends the figures of its streams to the agent of Datadog, by DogStatsD.
-
-    One object serves any number of streams, in any threads and event loops; it may as well be made anew for each.
-    A thread sends what has changed, every *interval* seconds and when the process ends; it lives as long as there
-    are streams.  No stream ever waits for the agent, and what is sent while there is none is lost.
-
-    Args:
-        statsd: The client; by default that of the package, which `datadog.initialize` configures.
-        labels: At most three labels of your own with the values they may take, such as
-            `{"network": ["4g", "wifi"]}`, sent as tags.  They are set by `labelled`; what is not declared is
-            `other`.
-        interval: Seconds between two sendings.
-
-    Raises:
-        TypeError: *statsd* is no client, *interval* no number, or *labels* is not a mapping of strings to
-            collections of strings.
-        ValueError: There are too many labels or values, one of them is not allowed, or *interval* is not positive.
-    """
-
-    def __init__(
-        self, statsd: StatsD | None = None, *, labels: LabelValues | None = None, interval: float = 10.0
-    ) -> None:
-        asked = [name for name in vars(StatsD) if not name.startswith("_")]
-        given: object = statsd
-        lacks = isinstance(given, type) or not all(callable(getattr(given, name, None)) for name in asked)
-        if given is not None and lacks:
-            raise TypeError(
-                "statsd must be a client such as datadog.DogStatsd('127.0.0.1', 8125), or None for "
-                f"datadog.statsd, not {statsd!r}"
-            )
-        positive = "a positive number of seconds"
-        check("interval", interval, (int, float), positive, lambda seconds: isfinite(seconds) and seconds > 0)
-        super().__init__(labels)
-        client = default_statsd if statsd is None else statsd
-        with _making:
-            key = id(client), self._labels, interval
-            self._sender = _senders.get(key) or _Sender(client, self._labels, interval)
-            _senders[key] = self._sender
-
-    @property
-    def failures(self) -> int:
-        """How many times sending has failed; what could not be sent is tried again."""
-        return self._sender.failures
-
-    @property
-    def dropped(self) -> int:
-        """How many durations were dropped because too many were waiting to be sent."""
-        return self._sender.dropped
-
-    def attach(self, stats: StreamStats, _url: str, /) -> Observer:
-        """Return the observer of a new stream; labels that were not set are `other`."""
-        return self._sender.attach(stats, self._values)
-
-    def flush(self) -> None:
-        """
-        Send what has changed now, in the calling thread, however long the client takes.
-
-        Raises:
-            Exception: What the client raises.
-        """
-        self._sender.flush()
 
 
 class _Sender(Feeder):
@@ -177,4 +109,65 @@ class _Sender(Feeder):
 
 # A sender keeps its client alive, so the id of the client stays its own.
 _senders: WeakValueDictionary[tuple[int, Labels, float], _Sender] = WeakValueDictionary()
-_making = threading.Lock()
+
+
+class DatadogMetrics(Exporter[_Sender]):
+    """
+    An instrument for `observers=`: sends the figures of its streams to the agent of Datadog, by DogStatsD.
+
+    One object serves any number of streams, in any threads and event loops; it may as well be made anew for each.
+    A thread sends what has changed, every *interval* seconds and when the process ends; it lives as long as there
+    are streams.  No stream ever waits for the agent, and what is sent while there is none is lost.
+
+    Args:
+        statsd: The client; by default that of the package, which `datadog.initialize` configures.
+        labels: At most three labels of your own with the values they may take, such as
+            `{"network": ["4g", "wifi"]}`, sent as tags.  They are set by `labelled`; what is not declared is
+            `other`.
+        interval: Seconds between two sendings.
+
+    Raises:
+        TypeError: *statsd* is no client, *interval* no number, or *labels* is not a mapping of strings to
+            collections of strings.
+        ValueError: There are too many labels or values, one of them is not allowed, or *interval* is not positive.
+    """
+
+    def __init__(
+        self, statsd: StatsD | None = None, *, labels: LabelValues | None = None, interval: float = 10.0
+    ) -> None:
+        asked = [name for name in vars(StatsD) if not name.startswith("_")]
+        given: object = statsd
+        lacks = isinstance(given, type) or not all(callable(getattr(given, name, None)) for name in asked)
+        if given is not None and lacks:
+            raise TypeError(
+                "statsd must be a client such as datadog.DogStatsd('127.0.0.1', 8125), or None for "
+                f"datadog.statsd, not {statsd!r}"
+            )
+        positive = "a positive number of seconds"
+        check("interval", interval, (int, float), positive, lambda seconds: isfinite(seconds) and seconds > 0)
+        client = default_statsd if statsd is None else statsd
+        super().__init__(
+            labels,
+            _senders,
+            lambda made: (id(client), made, interval),
+            lambda made: _Sender(client, made, interval),
+        )
+
+    @property
+    def failures(self) -> int:
+        """How many times sending has failed; what could not be sent is tried again."""
+        return self._figures.failures
+
+    @property
+    def dropped(self) -> int:
+        """How many durations were dropped because too many were waiting to be sent."""
+        return self._figures.dropped
+
+    def flush(self) -> None:
+        """
+        Send what has changed now, in the calling thread, however long the client takes.
+
+        Raises:
+            Exception: What the client raises.
+        """
+        self._figures.flush()

@@ -19,7 +19,7 @@ from weakref import WeakSet
 
 from resilient_sse._client.log import logger
 from resilient_sse.metrics.catalogue import Kind
-from resilient_sse.metrics.figures import Faulty, Figures
+from resilient_sse.metrics.figures import Figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,14 +37,7 @@ EXIT_SECONDS: Final = 2.0
 
 
 class Feeder(Figures):
-    """
-    Feeds what has changed.
-
-    Args:
-        name: The exporter's, for the log.
-        labels: The program's labels.
-        interval: Seconds between two feedings; `None` for no thread, where `flush` is called when it is needed.
-    """
+    """Feeds what has changed, every *interval* seconds; with `None` no thread does, but who calls `flush`."""
 
     def __init__(self, name: str, labels: Labels, interval: float | None) -> None:
         self._name = name
@@ -70,25 +63,18 @@ class Feeder(Figures):
     def attach(self, stats: StreamStats, labels: Values) -> Observer:
         """Return the observer of a new stream, whose figures are fed from now on."""
         observer = super().attach(stats, labels)
-        try:
-            with self._starting:
-                if self._thread is None and self._interval is not None:
-                    thread = threading.Thread(
-                        target=self._run, name=f"resilient_sse {self._name}", daemon=True
-                    )
+        with self._starting:
+            if self._thread is None and self._interval is not None:
+                thread = threading.Thread(target=self._run, name=f"resilient_sse {self._name}", daemon=True)
+                try:
                     thread.start()
                     self._thread = thread
-        except RuntimeError as exc:  # no more threads: the stream goes on
-            return Faulty(self._name, exc, observer)
+                except RuntimeError:  # no more threads: the stream goes on, and the next one tries again
+                    logger.exception("%s cannot hand over the figures", self._name)
         return observer
 
     def flush(self) -> None:
-        """
-        Feed what has changed, in the calling thread; what was not taken is fed the next time.
-
-        Raises:
-            Exception: Whatever is wrong where it goes.
-        """
+        """Feed what has changed, in the calling thread; what was not taken is fed the next time."""
         self._own()
         with self._feeding:
             self._feed(self.sums())

@@ -19,9 +19,10 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from copy import copy
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar
 
 from resilient_sse._core.errors import ResilientSSEError
 from resilient_sse._core.events import Gap, ServerSentEvent
@@ -30,13 +31,14 @@ from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.states import Category, Reason, StateChange, StreamState
 from resilient_sse.metrics import catalogue
 from resilient_sse.metrics.catalogue import Metric
+from resilient_sse.metrics.labels import Labels
 
 if TYPE_CHECKING:
     from resilient_sse._core.ports import Fact, Observer
     from resilient_sse._core.stats import StreamStats
-    from resilient_sse.metrics.labels import Labels
+    from resilient_sse.metrics.labels import LabelValues
 
-__all__ = ["RECENT", "Faulty", "Figures", "Key", "Sums", "Values", "ignore", "lost_by"]
+__all__ = ["RECENT", "Exporter", "Figures", "Key", "Sums", "Values", "ignore", "lost_by"]
 
 Values: TypeAlias = tuple[str, ...]
 """The values of labels, in the order of their names."""
@@ -101,6 +103,7 @@ class _StreamFigures:
         self._owner = owner
         self.begun = False  # whether the first event was seen
         self.state = StreamState.CONNECTING
+        self.held_back = False  # by a circuit breaker
         self.ended_at: float | None = None  # when it was closed
         self._opened_at: float | None = None
         self._openings = 0
@@ -172,6 +175,7 @@ class _StreamFigures:
     def _changed(self, change: StateChange) -> None:
         was_up, is_up = change.was_up, change.is_up
         self.state = change.new
+        self.held_back = change.reason is Reason.CIRCUIT
         if change.new is StreamState.CLOSED:
             self.ended_at = time.monotonic()
         if is_up and not was_up:
@@ -197,8 +201,7 @@ class _StreamFigures:
 
 def _contiguous(stats: StreamStats) -> tuple[int, int]:
     """Return what ids without a break show: how many numbered events were sent, and how many arrived."""
-    arrived = stats.numbered
-    return arrived + stats.lost, arrived
+    return stats.numbered + stats.lost, stats.numbered
 
 
 def lost_by(change: StateChange) -> Reason:
@@ -214,8 +217,6 @@ class Figures(ABC):
 
     def __init__(self, labels: Labels) -> None:
         self.labels = labels
-        self.faults: list[Exception] = []
-        """What is wrong with the exporter, for the first stream to tell."""
         self._start_over()
 
     def _start_over(self) -> None:
@@ -275,7 +276,9 @@ class Figures(ABC):
             for figures in streams
             if figures.stats.started_at is not None and figures.ended_at is None
         )
+        held_back = Counter(figures.labels for figures in streams if figures.held_back)
         for labels, known in sums.items():
+            known[catalogue.STREAMS_HELD_BACK, ()] = held_back[labels]
             for state in _STATES:
                 known[catalogue.STREAMS, (state,)] = states[labels, state]
             sent, arrived = recent.get(labels, (0, 0))
@@ -315,25 +318,6 @@ class Figures(ABC):
         return recent
 
 
-class Faulty:
-    """An observer that raises once what is wrong with *exporter*, for the stream to count and log."""
-
-    def __init__(self, exporter: str, fault: Exception, observer: Observer) -> None:
-        self._exporter = exporter
-        self._fault: Exception | None = fault
-        self._observer = observer
-
-    def __repr__(self) -> str:
-        return self._exporter
-
-    def __call__(self, fact: Fact, /) -> None:
-        """Pass *fact* on, and raise the fault if that was not done yet."""
-        self._observer(fact)
-        if self._fault is not None:
-            fault, self._fault = self._fault, None
-            raise fault
-
-
 def ignore(_fact: Fact, /) -> None:
     """Record nothing."""
 
@@ -344,3 +328,49 @@ def _added(rows: list[tuple[int, ...]]) -> tuple[int, ...]:
 
 def _both(some: tuple[int, int], more: tuple[int, int]) -> tuple[int, int]:
     return some[0] + more[0], some[1] + more[1]
+
+
+FiguresT = TypeVar("FiguresT", bound=Figures)
+_sharing: Final = threading.Lock()
+
+
+class Exporter(Generic[FiguresT]):
+    """An instrument whose streams have labels, and which shares its figures with all others of one *key*."""
+
+    def __init__(
+        self,
+        declared: LabelValues | None,
+        shared: MutableMapping[Any, FiguresT],
+        key: Callable[[Labels], object],
+        make: Callable[[Labels], FiguresT],
+    ) -> None:
+        self._labels = labels = Labels(declared)
+        self._values = labels.unset
+        with _sharing:
+            figures = shared.get(key(labels)) or make(labels)
+            shared[key(labels)] = figures
+        if figures.labels != labels:
+            name = type(self).__name__
+            raise ValueError(
+                f"there are metrics of streams with {figures.labels!r} already: make one {name} and share it, "
+                "or give another registry or provider"
+            )
+        self._figures: FiguresT = figures
+
+    def labelled(self, **values: str) -> Self:
+        """
+        Return the instrument for streams with these values.
+
+        Args:
+            values: By the names of the labels; a value that was not declared becomes `other`.
+
+        Raises:
+            ValueError: A name was not declared.
+        """
+        chosen = copy(self)
+        chosen._values = self._labels.chosen(values)  # noqa: SLF001 - a copy of ours
+        return chosen
+
+    def attach(self, stats: StreamStats, _url: str, /) -> Observer:
+        """Return the observer of a new stream; labels that were not set are `other`."""
+        return self._figures.attach(stats, self._values)

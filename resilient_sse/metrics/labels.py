@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from copy import copy
-from typing import Final, Self, TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
-__all__ = ["MAX_LABELS", "MAX_VALUES", "OTHER", "OURS", "LabelValues", "Labelled", "Labels", "checked_names"]
+__all__ = ["MAX_LABELS", "MAX_VALUES", "OTHER", "OURS", "LabelValues", "Labels", "checked_names"]
 
 LabelValues: TypeAlias = Mapping[str, Collection[str]]
 """The names of labels, each with the values that it may take."""
@@ -33,13 +32,7 @@ _VALUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,63}")
 
 
 class Labels:
-    """
-    The labels that one program adds to all its metrics.
-
-    Raises:
-        TypeError: *declared* is not a mapping of strings to collections of strings.
-        ValueError: There are too many labels or values, or one of them is not allowed.
-    """
+    """The labels that one program adds to all its metrics, as they are *declared*."""
 
     def __init__(self, declared: LabelValues | None = None) -> None:
         declared = {} if declared is None else declared
@@ -56,12 +49,7 @@ class Labels:
         self._values = {name: _values(name, declared[name]) for name in self.names}
 
     def chosen(self, values: Mapping[str, object]) -> tuple[str, ...]:
-        """
-        Return the values of one stream, in the order of `names`; what was not declared is `other`.
-
-        Raises:
-            ValueError: A name was not declared.
-        """
+        """Return the values of one stream, in the order of `names`; what was not declared is `other`."""
         for name in values.keys() - self._values:
             known = ", ".join(self._values) or "none"
             raise ValueError(f"label {name!r:.80} was not declared; declared: {known}; see labels=")
@@ -80,35 +68,8 @@ class Labels:
         return f"Labels({ {name: sorted(values) for name, values in self._values.items()} })"
 
 
-class Labelled:
-    """An instrument whose streams have labels."""
-
-    def __init__(self, declared: LabelValues | None) -> None:
-        self._labels = Labels(declared)
-        self._values = self._labels.unset
-
-    def labelled(self, **values: str) -> Self:
-        """
-        Return the instrument for streams with these values.
-
-        Args:
-            values: By the names of the labels; a value that was not declared becomes `other`.
-
-        Raises:
-            ValueError: A name was not declared.
-        """
-        chosen = copy(self)
-        chosen._values = self._labels.chosen(values)  # noqa: SLF001 - a copy of ours
-        return chosen
-
-
 def checked_names(names: Collection[object]) -> list[str]:
-    """
-    Return *names* if a program may have such labels.
-
-    Raises:
-        ValueError: There are too many, one is there twice, or not allowed.
-    """
+    """Return *names* if a program may have such labels; a `ValueError` says why not."""
     if len(names) > MAX_LABELS:
         raise ValueError(f"labels: at most {MAX_LABELS}, not {len(names)}: leave some out")
     checked: list[str] = []

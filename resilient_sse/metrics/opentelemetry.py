@@ -23,12 +23,11 @@ from weakref import WeakKeyDictionary
 from resilient_sse._core.events import Opened, ServerSentEvent
 from resilient_sse._core.states import Reason, StateChange, StreamState
 from resilient_sse.metrics.catalogue import METRICS, RECONNECT_TIME_MS, Kind
-from resilient_sse.metrics.figures import Faulty, Figures, ignore, lost_by
-from resilient_sse.metrics.labels import Labelled
+from resilient_sse.metrics.figures import Exporter, Figures, ignore, lost_by
 
 try:
     from opentelemetry.metrics import Observation, get_meter_provider
-    from opentelemetry.trace import NoOpTracer, SpanKind, StatusCode, get_tracer_provider
+    from opentelemetry.trace import SpanKind, StatusCode, get_tracer_provider
 except ModuleNotFoundError as _exc:
     _text = f"metrics for OpenTelemetry need {_exc.name}: pip install 'resilient-sse[otel]'"
     raise ModuleNotFoundError(_text, name=_exc.name) from None
@@ -36,7 +35,7 @@ except ModuleNotFoundError as _exc:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider
+    from opentelemetry.metrics import CallbackOptions, MeterProvider
     from opentelemetry.trace import Tracer, TracerProvider
 
     from resilient_sse._core.ports import Fact, Observer
@@ -54,13 +53,12 @@ EXPORTED: Final = tuple(metric for metric in METRICS if metric is not RECONNECT_
 """Everything but one: OpenTelemetry counts in base units, and `sse.client.recovery` has the same in seconds."""
 
 
-class OpenTelemetryMetrics(Labelled):
+class OpenTelemetryMetrics(Exporter["_Instruments"]):
     """
     An instrument for `observers=`: gives the figures of its streams to OpenTelemetry, and a span for each attempt.
 
     One object serves any number of streams, in any threads and event loops.  Several objects with one meter
-    provider share their figures, so it may as well be made anew for each stream.  If a provider fails, the first
-    stream counts and logs that, and the streams go on without it.
+    provider share their figures, so it may as well be made anew for each stream.
 
     Args:
         meter_provider: Takes the figures; by default the global one, which may be set later.
@@ -91,37 +89,21 @@ class OpenTelemetryMetrics(Labelled):
                 raise TypeError(
                     f"{name} must be a provider with {method}(), or None for the global one, not {provider!r}"
                 )
-        super().__init__(labels)
         key = _GLOBAL if meter_provider is None or meter_provider is get_meter_provider() else meter_provider
-        with _registering:
-            if key not in _providers:
-                _providers[key] = _Instruments(meter_provider, self._labels)
-            self._instruments = _providers[key]
-        if self._instruments.labels != self._labels:
-            raise ValueError(
-                f"this meter provider has the metrics of streams with {self._instruments.labels!r} already: "
-                "make one OpenTelemetryMetrics and share it, or give another provider"
-            )
-        self._tracer: Tracer = NoOpTracer()
-        self._faults: list[Exception] = []
-        try:
-            tracers = get_tracer_provider() if tracer_provider is None else tracer_provider
-            self._tracer = tracers.get_tracer(_SCOPE, version("resilient-sse"))
-        except Exception as exc:  # noqa: BLE001 - whatever the provider has against it
-            self._faults.append(exc)
+        super().__init__(labels, _providers, lambda _: key, lambda made: _Instruments(meter_provider, made))
+        tracers = get_tracer_provider() if tracer_provider is None else tracer_provider
+        self._tracer = tracers.get_tracer(_SCOPE, version("resilient-sse"))
 
     def attach(self, stats: StreamStats, url: str, /) -> Observer:
         """Return the observer of a new stream; labels that were not set are `other`."""
-        figures = self._instruments.attach(stats, self._values)
+        figures = super().attach(stats, url)
         if figures is ignore:  # the stream has such an observer already
             return ignore
         attributes: _Attributes = dict(zip(self._labels.names, self._values, strict=True))
         address = urlsplit(url)
         attributes |= {"url.full": url, "server.address": address.hostname or ""}
         attributes["server.port"] = address.port or _PORTS[address.scheme]
-        observer: Observer = _StreamObserver(figures, stats, self._tracer, attributes)
-        faults = self._instruments.faults or self._faults
-        return Faulty("OpenTelemetryMetrics", faults.pop(), observer) if faults else observer
+        return _StreamObserver(figures, stats, self._tracer, attributes)
 
 
 class _Global:
@@ -140,20 +122,15 @@ def instrument_name(metric: Metric) -> str:
 
 
 class _Instruments(Figures):
-    """All instruments of one meter provider; what is wrong with it is kept for the first stream to tell."""
+    """All instruments of one meter provider."""
 
     def __init__(self, provider: MeterProvider | None, labels: Labels) -> None:
         super().__init__(labels)
         self._records: dict[Metric, Callable[[float, dict[str, str]], None]] = {}
         # Collections may run in several threads at once: each has a reading of its own.
         self._reading = threading.local()
-        try:
-            provider = get_meter_provider() if provider is None else provider
-            self._register(provider.get_meter(_SCOPE, version("resilient-sse")))
-        except Exception as exc:  # noqa: BLE001 - whatever the provider has against it
-            self.faults.append(exc)
-
-    def _register(self, meter: Meter) -> None:
+        provider = get_meter_provider() if provider is None else provider
+        meter = provider.get_meter(_SCOPE, version("resilient-sse"))
         for metric in EXPORTED:
             name, callbacks = instrument_name(metric), [self._callback(metric)]
             if metric.kind is Kind.HISTOGRAM:
@@ -198,7 +175,6 @@ class _Instruments(Figures):
 
 _GLOBAL: Final = _Global()
 _providers: WeakKeyDictionary[MeterProvider | _Global, _Instruments] = WeakKeyDictionary()
-_registering: Final = threading.Lock()
 
 _Attributes: TypeAlias = "dict[str, str | int | bool]"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from itertools import product
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from resilient_sse._core.checks import check
@@ -24,8 +24,7 @@ from resilient_sse.metrics.catalogue import (
     Kind,
 )
 from resilient_sse.metrics.feeding import Feeder
-from resilient_sse.metrics.figures import Faulty, ignore
-from resilient_sse.metrics.labels import Labelled
+from resilient_sse.metrics.figures import Exporter
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric as Family
 
-    from resilient_sse._core.ports import Observer
-    from resilient_sse._core.stats import StreamStats
     from resilient_sse.metrics.catalogue import Metric
     from resilient_sse.metrics.figures import Sums, Values
     from resilient_sse.metrics.labels import Labels, LabelValues
@@ -57,66 +54,6 @@ INTERVAL: Final = 1.0
 MULTIPROCESS = ValueClass is not MutexValue
 """Whether prometheus-client writes its values to files; it decides so when it is imported."""
 
-
-class PrometheusMetrics(Labelled):
-    """
-    An instrument for `observers=`: shows the figures of its streams in a registry of prometheus-client.
-
-    One object serves any number of streams, in any threads and event loops.  Several objects with one registry
-    share their figures, so it may as well be made anew for each stream.  If the registry refuses the metrics, the
-    first stream counts and logs that, and the streams go on without them.
-
-    With `PROMETHEUS_MULTIPROC_DIR` in the environment the figures go to that directory instead, once a second and
-    when the process ends; scrape `merged_registry()`.
-
-    Args:
-        registry: Where to register; by default prometheus-client's `REGISTRY`.
-        labels: At most three labels of your own with the values they may take, such as
-            `{"network": ["4g", "wifi"]}`.  They are set by `labelled`; what is not declared is `other`.
-
-    Raises:
-        TypeError: *registry* is none, or *labels* is not a mapping of strings to collections of strings.
-        ValueError: There are too many labels or values, one of them is not allowed, or the registry has these
-            metrics with other labels.
-    """
-
-    def __init__(
-        self, registry: CollectorRegistry | None = None, *, labels: LabelValues | None = None
-    ) -> None:
-        wanted = "a CollectorRegistry of prometheus_client, or None for its own"
-        check("registry", registry, (CollectorRegistry, type(None)), wanted)
-        super().__init__(labels)
-        # The files of multi-process mode are the process', whatever the registry; two writers would spoil them.
-        shared = REGISTRY if registry is None or MULTIPROCESS else registry
-        with _registering:
-            if shared not in _registries:
-                _registries[shared] = _Shown(shared, self._labels)
-            self._shown = _registries[shared]
-        if self._shown.labels != self._labels:
-            raise ValueError(
-                f"this registry has the metrics of streams with {self._shown.labels!r} already: "
-                "make one PrometheusMetrics and share it, or give another registry"
-            )
-
-    @property
-    def failures(self) -> int:
-        """How many times writing to the directory of multi-process mode has failed; it is tried again."""
-        return self._shown.failures
-
-    def attach(self, stats: StreamStats, _url: str, /) -> Observer:
-        """Return the observer of a new stream; labels that were not set are `other`."""
-        if self._shown.faults:
-            return Faulty("PrometheusMetrics", self._shown.faults.pop(), ignore)
-        return ignore if self._shown.refused else self._shown.attach(stats, self._values)
-
-    def flush(self) -> None:
-        """Write the figures to the directory of multi-process mode now; in the usual mode there is none."""
-        if not self._shown.refused:
-            self._shown.flush()
-
-
-_registries: WeakKeyDictionary[CollectorRegistry, _Shown] = WeakKeyDictionary()
-_registering = threading.Lock()
 
 # Nobody feeds during a fork: prometheus-client has a lock of its own, which a child would find held for ever by a
 # thread that it has not got.
@@ -131,57 +68,46 @@ class _Shown(Feeder, Collector):
     """The figures of one process as metrics of prometheus-client, and their collector."""
 
     def __init__(self, registry: CollectorRegistry, labels: Labels) -> None:
-        self.refused: bool = False
-        """Whether nothing can be shown, for reasons that the first stream tells."""
-        try:
-            super().__init__("PrometheusMetrics", labels, INTERVAL if MULTIPROCESS else None)
-            if not MULTIPROCESS:
-                registry.register(self)
-        except Exception as exc:  # noqa: BLE001 - whatever the registry or the disk has against it
-            self.faults.append(exc)
-            self.refused = True
+        super().__init__("PrometheusMetrics", labels, INTERVAL if MULTIPROCESS else None)
+        if not MULTIPROCESS:
+            registry.register(self)
 
     def _start_over(self) -> None:
         super()._start_over()
-        self._counters: dict[Metric, Counter | Gauge] = {}
-        self._gauges: dict[Metric, Gauge] = {}
-        self._histograms: dict[Metric, Histogram] = {}
-        for metric in METRICS:
-            name, text, labels = metric.name, metric.help, (*metric.labels, *self.labels.names)
-            if metric.kind is Kind.HISTOGRAM:
-                self._histograms[metric] = Histogram(
-                    name, text, labels, registry=None, buckets=metric.buckets
-                )
-            elif metric.kind is Kind.COUNTER and name.endswith("_total"):
-                self._counters[metric] = Counter(name, text, labels, registry=None)
-            elif metric.kind is Kind.COUNTER:  # prometheus-client would add `_total` to the name
-                self._counters[metric] = Gauge(name, text, labels, registry=None, multiprocess_mode="sum")
-            elif metric is not STREAM_COMPLETION_RATE:  # absent while it is not known: made at each scrape
-                self._gauges[metric] = Gauge(name, text, labels, registry=None, multiprocess_mode="livesum")
+        # The completion rate is absent while it is not known, and is made at each scrape.
+        self._native = {
+            metric: _native(metric, self.labels.names)
+            for metric in METRICS
+            if metric is not STREAM_COMPLETION_RATE
+        }
         self._known: set[Values] = set()
         self._rates: dict[Values, float] = {}
 
     def observe(self, metric: Metric, labels: Values, value: float) -> None:
         """Record a duration."""
         self._own()
-        _series(self._histograms[metric], labels).observe(value)
+        self._series(metric, labels).observe(value)
+
+    def _series(self, metric: Metric, values: Values) -> Any:  # noqa: ANN401 - as the metric is
+        native = self._native[metric]
+        return native.labels(*values) if values else native
 
     def _feed(self, sums: Sums) -> None:
         with _writing:
             for labels in sums.keys() - self._known:  # as zero, so that the first increase is seen
-                for metric, family in (self._counters | self._histograms).items():
-                    for own in product(*metric.labels.values()):
-                        _series(family, (*own, *labels))
+                for metric in self._native:
+                    for own in product(*metric.labels.values()) if metric.kind is not Kind.GAUGE else ():
+                        self._series(metric, (*own, *labels))
                 self._known.add(labels)
             for metric, own, labels, rise in self._rises(sums):
-                _series(self._counters[metric], (*own, *labels)).inc(rise)
+                self._series(metric, (*own, *labels)).inc(rise)
             self._rates = {}
             for labels, known in sums.items():
                 for (metric, own), value in known.items():
                     if metric is STREAM_COMPLETION_RATE:
                         self._rates[labels] = value
                     elif metric.kind is Kind.GAUGE:
-                        _series(self._gauges[metric], (*own, *labels)).set(value)
+                        self._series(metric, (*own, *labels)).set(value)
 
     def describe(self) -> Iterable[Family]:
         """Name the metrics, for the registry to see whether the names are free."""
@@ -201,18 +127,61 @@ class _Shown(Feeder, Collector):
         rate = _rate(
             {tuple(zip(self.labels.names, at, strict=True)): rate for at, rate in self._rates.items()}
         )
-        native = self._counters | self._gauges | self._histograms
-        return [
-            rate,
-            *(family for metric in METRICS if metric in native for family in native[metric].collect()),
-        ]
+        return [rate, *(family for native in self._native.values() for family in native.collect())]
 
 
-_NativeT = TypeVar("_NativeT", Counter, Gauge, Counter | Gauge, Histogram, Counter | Gauge | Histogram)
+_registries: WeakKeyDictionary[CollectorRegistry, _Shown] = WeakKeyDictionary()
 
 
-def _series(metric: _NativeT, values: Values) -> _NativeT:
-    return metric.labels(*values) if values else metric
+class PrometheusMetrics(Exporter[_Shown]):
+    """
+    An instrument for `observers=`: shows the figures of its streams in a registry of prometheus-client.
+
+    One object serves any number of streams, in any threads and event loops.  Several objects with one registry
+    share their figures, so it may as well be made anew for each stream.
+
+    With `PROMETHEUS_MULTIPROC_DIR` in the environment the figures go to that directory instead, once a second and
+    when the process ends; scrape `merged_registry()`.
+
+    Args:
+        registry: Where to register; by default prometheus-client's `REGISTRY`.
+        labels: At most three labels of your own with the values they may take, such as
+            `{"network": ["4g", "wifi"]}`.  They are set by `labelled`; what is not declared is `other`.
+
+    Raises:
+        TypeError: *registry* is none, or *labels* is not a mapping of strings to collections of strings.
+        ValueError: There are too many labels or values, one of them is not allowed, or the registry has metrics
+            of these names already.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry | None = None, *, labels: LabelValues | None = None
+    ) -> None:
+        wanted = "a CollectorRegistry of prometheus_client, or None for its own"
+        check("registry", registry, (CollectorRegistry, type(None)), wanted)
+        # The files of multi-process mode are the process', whatever the registry; two writers would spoil them.
+        shared = REGISTRY if registry is None or MULTIPROCESS else registry
+        super().__init__(labels, _registries, lambda _: shared, lambda made: _Shown(shared, made))
+
+    @property
+    def failures(self) -> int:
+        """How many times writing to the directory of multi-process mode has failed; it is tried again."""
+        return self._figures.failures
+
+    def flush(self) -> None:
+        """Write the figures to the directory of multi-process mode now; in the usual mode there is none."""
+        self._figures.flush()
+
+
+def _native(metric: Metric, names: Values) -> Any:  # noqa: ANN401 - of one of three types
+    """Make a metric of prometheus-client."""
+    given = metric.name, metric.help, (*metric.labels, *names)
+    if metric.kind is Kind.HISTOGRAM:
+        return Histogram(*given, registry=None, buckets=metric.buckets)
+    if metric.kind is Kind.COUNTER and metric.name.endswith("_total"):
+        return Counter(*given, registry=None)
+    # One of another name is a gauge: prometheus-client would add `_total` to it.
+    return Gauge(*given, registry=None, multiprocess_mode="sum" if metric.kind is Kind.COUNTER else "livesum")
 
 
 def _rate(rates: dict[tuple[tuple[str, str], ...], float]) -> Family:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     from resilient_sse.metrics.catalogue import Metric
     from resilient_sse.monitoring.alerts import Alert, Slo
 
-__all__ = ["PAUSE", "RUNBOOKS", "WINDOWS", "Plain", "Scope", "alert_annotations", "alert_labels", "duration"]
-__all__ += ["expression", "prometheus_rules", "promql", "recorded", "yaml_text"]
+__all__ = ["PAUSE", "RUNBOOKS", "WINDOWS", "Scope", "alert_annotations", "alert_labels", "duration"]
+__all__ += ["expression", "prometheus_rules", "promql", "recorded"]
 
 RUNBOOKS: Final = "docs/runbooks/*.md"
 """Where the runbooks lie in the repository; alerts should lead to where they are published."""
@@ -48,9 +47,7 @@ PAUSE: Final = HOUR
 _PROCESS: Final = ("instance", "pod")
 """The labels that tell the processes of a job apart; on Kubernetes each process is in a pod of its own."""
 
-_HEAD: Final = """\
-# Made by `resilient-sse rules prometheus`.  Change the generator, not this file.
-"""
+_HEAD: Final = "# Made by `resilient-sse rules prometheus`.  Change the generator, not this file."
 
 
 def prometheus_rules(*, scale: float = 1.0, runbooks: str = RUNBOOKS) -> str:
@@ -68,16 +65,16 @@ def prometheus_rules(*, scale: float = 1.0, runbooks: str = RUNBOOKS) -> str:
         raise ValueError(f"scale must be a number above 0, not {scale!r}")
     if "*" not in runbooks:
         raise ValueError(f"the address of the runbooks must have a * where their names belong: {runbooks!r}")
-    groups: list[Plain] = [
+    groups: list[Mapping[str, Plain]] = [
         {"name": "sse-alerts", "rules": [_alert(alert, scale, runbooks) for alert in ALERTS]}
     ]
     for suffix, window, every in WINDOWS:
         rules = [rule for slo in SLOS for rule in _recording(slo, suffix, window / scale)]
         groups.append({"name": f"sse-slo-{suffix}", "interval": duration(every / scale), "rules": rules})
-    return _HEAD + yaml_text({"groups": groups})
+    return "\n".join((_HEAD, *_written({"groups": groups}), ""))
 
 
-def _alert(alert: Alert, scale: float, runbooks: str) -> Plain:
+def _alert(alert: Alert, scale: float, runbooks: str) -> Mapping[str, Plain]:
     return {
         "alert": alert.name,
         "expr": expression(alert, scale),
@@ -122,7 +119,7 @@ def recorded(slo: Slo, suffix: str) -> str:
     return f"job:{slo.name}:{suffix}"
 
 
-def _recording(slo: Slo, suffix: str, window: float) -> list[dict[str, Plain]]:
+def _recording(slo: Slo, suffix: str, window: float) -> list[Mapping[str, Plain]]:
     scope = Scope(window=duration(window), across=_PROCESS)
     name = recorded(slo, suffix)
     met = f"{name} {slo.relation} bool {slo.target:g}"
@@ -139,12 +136,7 @@ _UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000
 
 
 def duration(seconds: float) -> str:
-    """
-    Return a duration as Prometheus writes it: `5m`, `90s`.
-
-    Raises:
-        ValueError: *seconds* is less than a millisecond.
-    """
+    """Return a duration as Prometheus writes it: `5m`, `90s`."""
     milliseconds = round(seconds * 1000)
     if milliseconds < 1:
         raise ValueError(
@@ -264,46 +256,24 @@ def promql(measure: Measure, scope: Scope) -> str:
 
 # --- YAML, the little of it that rule files need
 
-Plain: TypeAlias = "str | int | float | bool | Sequence[Plain] | Mapping[str, Plain]"
-"""What can be written."""
-
-# Neither numbers nor the words that YAML 1.1 takes for something else.
-_BARE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*(?::[A-Za-z0-9_./-]+)*|[0-9]+(?:ms|s|m|h|d)")
-_WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+Plain: TypeAlias = "str | Mapping[str, Plain] | Sequence[Mapping[str, Plain]]"
+"""What can be written; nothing is empty."""
 
 
-def yaml_text(data: Mapping[str, Plain]) -> str:
-    """Return *data* as a YAML document: text of several lines as a block, other text quoted where it must be."""
-    return "\n".join(_mapping(data, "")) + "\n"
-
-
-def _mapping(data: Mapping[str, Plain], indent: str) -> list[str]:
-    lines: list[str] = []
+def _written(data: Mapping[str, Plain], indent: str = "") -> Iterator[str]:
+    """Yield the lines of *data*: text of several lines as a block, other text in quotes, which JSON's are."""
     for key, value in data.items():
-        lines += _entry(f"{indent}{_scalar(key)}:", value, indent)
-    return lines
-
-
-def _entry(head: str, value: Plain, indent: str) -> list[str]:
-    if isinstance(value, str) and "\n" in value:
-        return [f"{head} |-", *(f"{indent}  {line}" for line in value.split("\n"))]
-    if isinstance(value, (str, int, float)):
-        return [f"{head} {_scalar(value)}"]
-    if not value:
-        return [f"{head} {'{}' if isinstance(value, Mapping) else '[]'}"]
-    if isinstance(value, Mapping):
-        return [head, *_mapping(value, f"{indent}  ")]
-    return [head, *(line for item in value for line in _item(item, f"{indent}  "))]
-
-
-def _item(item: Plain, indent: str) -> list[str]:
-    if isinstance(item, Mapping):
-        first, *rest = _mapping(item, f"{indent}  ")
-        return [f"{indent}- {first.lstrip()}", *rest]
-    return _entry(f"{indent}-", item, indent)
-
-
-def _scalar(value: str | float) -> str:
-    if isinstance(value, str) and _BARE.fullmatch(value) and value.lower() not in _WORDS:
-        return value
-    return json.dumps(value, ensure_ascii=False)
+        if isinstance(value, Mapping):
+            yield f"{indent}{key}:"
+            yield from _written(value, f"{indent}  ")
+        elif not isinstance(value, str):
+            yield f"{indent}{key}:"
+            for item in value:
+                first, *rest = _written(item, f"{indent}    ")
+                yield f"{indent}  - {first.lstrip()}"
+                yield from rest
+        elif "\n" in value:
+            yield f"{indent}{key}: |-"
+            yield from (f"{indent}  {line}" for line in value.split("\n"))
+        else:
+            yield f"{indent}{key}: {json.dumps(value, ensure_ascii=False)}"

@@ -40,10 +40,9 @@ class Condition:
 
     Attributes:
         name: As it was added, or `stream-1` and so on.
-        ready: Whether it is as it should be.
         why: What is wrong with it, `None` if nothing is.
         state: Where it stands, or `gone`.
-        since: When it came to stand there: a date and time in UTC as RFC 3339 has it.
+        since: When it came to stand there, as RFC 3339 has it.
         silent_for: Seconds since the last byte.
         eventless_for: Seconds since the last delivered event.
         attempt: Failed attempts in a row.
@@ -186,8 +185,6 @@ class Readiness:
                 while stage != "shutdown":
                     stage = (await receive())["type"].removeprefix("lifespan.")
                     await send({"type": f"lifespan.{stage}.complete"})
-            case "websocket":
-                await send({"type": "websocket.close", "code": 1000})
             case other:
                 raise ValueError(f"this endpoint speaks HTTP, not {other!r}")
 

@@ -17,7 +17,7 @@ from resilient_sse.relay.workers import Worker
 
 __all__ = ["Config", "load_config", "run_worker"]
 
-_SETTINGS = ("redis", "group", "lease", "batch", "maxlen", "streams")
+_SETTINGS = ("redis", "group", "lease", "batch", "maxlen", "check_source", "streams")
 _STREAM = (
     "name",
     "url",
@@ -41,7 +41,7 @@ class Config:
     Attributes:
         redis: The URL of the one Redis.
         streams: For each name of a log, what opens its stream behind an id.
-        options: What else `Worker` takes: *group*, *lease*, *batch*, *maxlen*.
+        options: What else `Worker` takes: *group*, *lease*, *batch*, *maxlen*, *check_source*.
     """
 
     redis: str
@@ -68,17 +68,28 @@ def load_config(path: str | Path) -> Config:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
 
 
-async def run_worker(config: Config) -> None:
+async def run_worker(config: Config) -> signal.Signals | None:
     """
     Run one worker until SIGTERM or SIGINT; then it hands its streams over.
+
+    Returns:
+        Which of them it was.
 
     Raises:
         RelayError: Redis does not answer, or refuses, at the start.
     """
     worker = config.worker()
     failure: Exception | None = None
+    told: signal.Signals | None = None
+
+    async def stop_at_signals() -> None:
+        nonlocal told
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for told in signals:  # noqa: B007 - it is read at the end
+                worker.stop()
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_stop_at_signals, worker)
+        tasks.start_soon(stop_at_signals)
         try:
             await worker.run()
         except Exception as exc:  # noqa: BLE001 - out of the group as it is, not in a group of its own
@@ -86,12 +97,7 @@ async def run_worker(config: Config) -> None:
         tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
-
-
-async def _stop_at_signals(worker: Worker) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            worker.stop()
+    return told
 
 
 def _config(table: dict[str, Any]) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -23,14 +23,18 @@ __all__ = ["Log", "Position", "RedisLog"]
 _APPEND = """
 local found = redis.call('HMGET', KEYS[2], 'id', 'ordinal', 'by')
 local id, ordinal = found[1] or '', tonumber(found[2] or 0)
-local known, count = tonumber(ARGV[2]), tonumber(ARGV[6])
+local known, source, count = tonumber(ARGV[2]), ARGV[6], tonumber(ARGV[7])
 if found[3] == ARGV[5] then return {'done', id, ordinal} end
 if ARGV[4] ~= '' and redis.call('GET', KEYS[3]) ~= ARGV[4] then return {'fenced', id, ordinal} end
 if ordinal ~= known or id ~= ARGV[1] then
     return {ordinal < known and 'rewound' or 'moved', id, ordinal}
 end
+local kind = known > 0 and 'none' or redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'none' and (kind ~= 'stream' or redis.call('XLEN', KEYS[1]) > 0) then
+    return {'foreign', id, ordinal}
+end
 for n = 0, count - 1 do
-    local at = 7 + 3 * n
+    local at = 8 + 3 * n
     local entry = {'id', ARGV[at], 'event', ARGV[at + 1], 'data', ARGV[at + 2], 'ordinal', known + n + 1}
     if ARGV[3] == '' then
         redis.call('XADD', KEYS[1], '*', unpack(entry))
@@ -38,8 +42,9 @@ for n = 0, count - 1 do
         redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', unpack(entry))
     end
 end
-redis.call('HSET', KEYS[2], 'id', ARGV[7 + 3 * (count - 1)], 'ordinal', known + count, 'by', ARGV[5])
-return {'done', ARGV[7 + 3 * (count - 1)], known + count}
+id = ARGV[8 + 3 * (count - 1)]
+redis.call('HSET', KEYS[2], 'id', id, 'ordinal', known + count, 'by', ARGV[5], 'source', source)
+return {'done', id, known + count}
 """
 
 
@@ -54,10 +59,12 @@ class Position:
     Attributes:
         last_event_id: The id in force of the last event in it, `""` before the first and where there are no ids.
         ordinal: The number of the last event, counted from 1; 0 before the first.
+        source: Where the events came from, `""` if that is not known.
     """
 
     last_event_id: str = ""
     ordinal: int = 0
+    source: str = field(default="", compare=False)
 
 
 class Log(Protocol):
@@ -75,7 +82,8 @@ class Log(Protocol):
 
         Returns:
             How it went, and how far the log goes.  It is `"done"`; nothing was appended for `"moved"` (another has
-            appended), `"rewound"` (the log has lost its end) and `"fenced"` (the lease is another's).
+            appended), `"rewound"` (the log has lost its end), `"fenced"` (the lease is another's) and `"foreign"`
+            (the name holds what no relay has written).
         """
         ...
 
@@ -120,24 +128,26 @@ class RedisLog:
         if maxlen is not None and maxlen >= 2**63:
             raise ValueError(f"maxlen must be less than 2**63, as Redis counts, not {maxlen}")
         self.server: RedisServer = RedisServer(client, retry_for=retry_for, wanted_by="a relay")
-        self._script = self.server.client.register_script(_APPEND)
         self._maxlen = "" if maxlen is None else str(maxlen)
         self._waiting: deque[_Append] = deque()
         self._turn = anyio.Lock()
 
     async def load(self, name: str) -> Position:
         """Return how far the log *name* goes."""
-        last_event_id, ordinal = await self.server.ask(
-            lambda: self.server.client.hmget(f"{{{name}}}:position", "id", "ordinal")
+        last_event_id, ordinal, source = await self.server.ask(
+            lambda: self.server.client.hmget(f"{{{name}}}:position", "id", "ordinal", "source")
         )
-        return Position() if ordinal is None else Position(text(last_event_id), int(ordinal))
+        return (
+            Position() if ordinal is None else Position(text(last_event_id), int(ordinal), text(source or ""))
+        )
 
     async def append(
         self, name: str, events: Sequence[ServerSentEvent], *, behind: Position, lease: str = ""
     ) -> tuple[str, Position]:
         """Append events in one step, see `Log`."""
         keys = [name, f"{{{name}}}:position", f"{{{name}}}:lease"]
-        head = (behind.last_event_id, behind.ordinal, self._maxlen, lease, uuid.uuid4().hex, len(events))
+        mark = uuid.uuid4().hex
+        head = (behind.last_event_id, behind.ordinal, self._maxlen, lease, mark, behind.source, len(events))
         own = _Append(keys, [*head], sum(len(event.data) for event in events))
         for event in events:
             own.arguments += (event.last_event_id or "", event.event, event.data)
@@ -155,7 +165,7 @@ class RedisLog:
         if isinstance(own.answer, Exception):
             raise own.answer
         outcome, last_event_id, ordinal = own.answer
-        return text(outcome), Position(text(last_event_id), int(ordinal))
+        return text(outcome), Position(text(last_event_id), int(ordinal), behind.source)
 
     async def _send(self) -> None:
         """Send what waits, of all streams, in one go: a step into a thread costs more than the append."""
@@ -167,19 +177,9 @@ class RedisLog:
             each.sent = sent
             size += each.size
 
-        def send() -> Any:  # noqa: ANN401 - sync or async
-            if len(batch) == 1:  # without a question whether the server knows the script
-                return self._script(keys=batch[0].keys, args=batch[0].arguments)
-            pipeline = self.server.client.pipeline(transaction=False)
-            pipeline.scripts.add(self._script)
-            for each in batch:
-                pipeline.evalsha(self._script.sha, len(each.keys), *each.keys, *each.arguments)
-            return pipeline.execute(raise_on_error=False)
-
         answers: list[Any] = [None] * len(batch)
         try:
-            answer = await self.server.ask(send)
-            answers = [answer] if len(batch) == 1 else answer
+            answers = await self.server.run(_APPEND, *((each.keys, each.arguments) for each in batch))
         except self.server.errors as error:
             answers = [error] * len(batch)
         finally:

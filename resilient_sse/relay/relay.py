@@ -11,12 +11,13 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 
 from resilient_sse._client.log import logger
-from resilient_sse._client.stream import take_ready, undecoded
+from resilient_sse._client.stream import take_ready, undecoded, where
 from resilient_sse._core.checks import check_callable, check_count
 from resilient_sse._core.errors import ResilientSSEError
 from resilient_sse.relay.log import Position
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 __all__ = ["Relay", "RelayError"]
 
 _BATCH_CHARACTERS = 1_000_000
+
+_REFUSALS = {
+    "fenced": "its lease has gone to another",
+    "foreign": "its name holds what no relay has written; choose another name",
+}
 
 _name: ContextVar[str] = ContextVar("_name", default="")
 """The name of the log that the present task copies into."""
@@ -64,6 +70,8 @@ class Relay:
         log: Where to append.
         name: The name of the log.
         batch: The most events appended in one step.
+        check_source: Whether a log is refused that was copied from another URL: another scheme, host, port or
+            path.
 
     Raises:
         TypeError: *open_stream* cannot be called.
@@ -83,6 +91,7 @@ class Relay:
         name: str,
         *,
         batch: int = 500,
+        check_source: bool = True,
     ) -> None:
         check_callable("open_stream", open_stream)
         check_count("batch", batch, least=1, optional=False)
@@ -92,6 +101,7 @@ class Relay:
         self._log = log
         self._name = name
         self._batch = batch
+        self._check_source = check_source
         self.stream: ResilientStream | None = None
         self.position: Position = Position()
         self.appended: int = 0
@@ -117,6 +127,7 @@ class Relay:
         try:
             while True:
                 async with self._open(resume_after or None) as self.stream:
+                    self._settle_source(where(self.stream))
                     if await self._copy(self.stream, lease):
                         return
                 self.rewound += 1
@@ -129,6 +140,15 @@ class Relay:
                 resume_after = self.position.last_event_id if self.position.ordinal else began
         finally:
             _name.reset(before)
+
+    def _settle_source(self, source: str) -> None:
+        found = self.position.source
+        if self._check_source and found not in ("", source):
+            raise RelayError(
+                f"the log {self._name!r} was copied from {found}, and not from {source}: choose another name, or "
+                "check_source=False (--any-source) if it is the same stream"
+            )
+        self.position = replace(self.position, source=source)
 
     async def _copy(self, stream: ResilientStream, lease: str) -> bool:
         """Copy until the stream ends (true), or the log turns out to have lost its end (false)."""
@@ -157,10 +177,10 @@ class Relay:
             )
         outcome, position = await self._log.append(self._name, events, behind=self.position, lease=lease)
         if outcome in ("done", "rewound"):
-            self.position = position
+            self.position = replace(position, source=self.position.source)
             self.appended += len(events) if outcome == "done" else 0
             return outcome == "done"
-        why = "its lease has gone to another" if outcome == "fenced" else "another relay appends to it"
+        why = _REFUSALS.get(outcome, "another relay appends to it")
         raise RelayError(f"the log {self._name!r} cannot be gone on with: {why}")
 
 

@@ -65,6 +65,7 @@ local group, me, lease, claims = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(A
 local function key(kind, id) return group .. ':' .. kind .. ':' .. id end
 local workers, free, mine, names = group .. ':workers', group .. ':free', key('owned', me), key('names', ARGV[3])
 local leaving, joined = claims < 0, false
+-- A full memory refuses nothing behind a first write that was allowed, so leases go on, and nothing is half done.
 redis.call('DEL', key('wake', me))
 if leaving then
     redis.call('SREM', workers, me)
@@ -116,8 +117,10 @@ elseif not leaving then
         redis.call('SREM', free, found[n])
         redis.call('HSET', mine, found[n], token)
         redis.call('SET', '{' .. found[n] .. '}:lease', token)
-        local position = redis.call('HMGET', '{' .. found[n] .. '}:position', 'id', 'ordinal')
-        for _, part in ipairs({found[n], position[1] or '', position[2] or 0}) do table.insert(positions, part) end
+        local at = redis.call('HMGET', '{' .. found[n] .. '}:position', 'id', 'ordinal', 'source')
+        for _, part in ipairs({found[n], at[1] or '', at[2] or 0, at[3] or ''}) do
+            table.insert(positions, part)
+        end
     end
 end
 
@@ -180,6 +183,7 @@ class Worker:
         lease: Seconds within which a worker must renew, or others take its streams.
         batch: The most events appended in one step.
         maxlen: About how many entries of each log are kept; `None` keeps all.
+        check_source: Whether a log that was copied from elsewhere is refused, see `Relay`.
 
     Raises:
         ModuleNotFoundError: redis-py is not installed.
@@ -196,6 +200,7 @@ class Worker:
         lease: float = 15.0,
         batch: int = 500,
         maxlen: int | None = None,
+        check_source: bool = True,
     ) -> None:
         check_seconds("lease", lease, optional=False)
         check_count("batch", batch, least=1, optional=False)
@@ -221,11 +226,10 @@ class Worker:
         self._digest = hashlib.sha256("\0".join(self._names).encode()).hexdigest()[:16]
         self._log = RedisLog(client, maxlen=maxlen)
         self._server = RedisServer(client, retry_for=0.0, wanted_by="a worker")
-        self._renewal = self._server.client.register_script(_RENEW)
-        self._telling = self._server.client.register_script(_NAMES)
         self._group = group
         self._lease = float(lease)
         self._batch = batch
+        self._check_source = check_source
         self.id: str = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self._copies: dict[str, _Copy] = {}
         self._latest: dict[str, _Copy] = {}
@@ -341,19 +345,21 @@ class Worker:
         """
         lease = round(self._lease * 1000)
         while True:
-            status, *rest = await self._run(self._renewal, self.id, lease, self._digest, claims)
+            status, *rest = await self._run(_RENEW, self.id, lease, self._digest, claims)
             if text(status) == "held":
                 soonest, more, owned, positions = rest
                 parts: Iterator[str] = map(text, owned)
                 found: Iterator[str] = map(text, positions)
                 behind = {
-                    name: Position(id_, int(at)) for name, id_, at in zip(found, found, found, strict=True)
+                    name: Position(id_, int(at), source)
+                    for name, id_, at, source in zip(found, found, found, found, strict=True)
                 }
                 return soonest / 1000, bool(more), dict(zip(parts, parts, strict=True)), behind
-            await self._run(self._telling, self._digest, *self._names)
+            await self._run(_NAMES, self._digest, *self._names)
 
-    async def _run(self, script: Any, *arguments: str | int) -> Any:  # noqa: ANN401 - what redis-py returns
-        return await self._server.ask(lambda: script(keys=[self._group], args=arguments))
+    async def _run(self, script: str, *arguments: str | int) -> Any:  # noqa: ANN401 - what redis-py returns
+        (answer,) = await self._server.run(script, ([self._group], arguments))
+        return answer
 
     async def _wait(self, until: float) -> None:
         """Wait until it is time to renew, or until another worker has something to give or wants something."""
@@ -403,7 +409,13 @@ class Worker:
         for name, token in owned.items():
             if name not in self._copies:
                 self._taken += 1
-                relay = Relay(self._streams[name], self._log, name, batch=self._batch)
+                relay = Relay(
+                    self._streams[name],
+                    self._log,
+                    name,
+                    batch=self._batch,
+                    check_source=self._check_source,
+                )
                 copy = self._copies[name] = _Copy(token, relay)
                 tasks.start_soon(self._copy, name, copy, positions.get(name), self._latest.get(name))
                 self._latest[name] = copy
@@ -423,8 +435,9 @@ class Worker:
                         behind = None
                         failures = 1 if copy.relay.appended > appended else failures + 1
                         copy.error, copy.failed_at = str(error), copy.relay.appended
-                        # A hand-over may end like that.
-                        level = logging.INFO if isinstance(error, RelayError) else logging.WARNING
+                        # A hand-over may end like that, once.
+                        is_handed = isinstance(error, RelayError) and failures == 1
+                        level = logging.INFO if is_handed else logging.WARNING
                         if self.ready:
                             logger.log(level, "the stream %r is tried again: %s", name, error)
                     else:

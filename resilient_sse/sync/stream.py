@@ -24,25 +24,20 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, cast
 
 from resilient_sse._client.payloads import SKIPPED, Payloads
-from resilient_sse._client.stream import Item_co, give_back, take_ready, undecoded
-from resilient_sse._client.stream import ResilientStream as AsyncStream
+from resilient_sse._client.stream import Item_co, Subscription
 from resilient_sse._core.checks import check_callable
 from resilient_sse._core.events import ServerSentEvent
-from resilient_sse._core.states import StreamState
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from resilient_sse._core.events import Activity, Gap
     from resilient_sse._core.states import StateChange
     from resilient_sse._core.stats import StreamHealth, StreamStats
 
 __all__ = ["ResilientStream"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 CallbackT = TypeVar("CallbackT", bound="Callable[[StateChange], None]")
 GapCallbackT = TypeVar("GapCallbackT", bound="Callable[[Gap], None]")
@@ -231,36 +226,26 @@ def _serve(function: Callable[..., Any], arguments: tuple[Any, ...], answers: as
         _portal.loop.call_soon_threadsafe(answers.put_nowait, answer)
 
 
-def _in_thread(function: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:
-    """Return a coroutine function that calls *function* in the thread that waits for the stream."""
-
-    @functools.wraps(function)
-    async def call(*arguments: Any) -> T:  # noqa: ANN401
-        task = _present.get()
-        if task is None:
-            return function(*arguments)
-        answers: asyncio.Queue[Message] = asyncio.Queue()
-        task.tell(_CALL, (function, arguments, answers))
-        while True:
-            kind, content = await answers.get()
-            if kind == _RETURN:
-                return cast("T", content)
-            if kind == _RAISE:
-                raise content
-            await content()
-
-    return call
+async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401
+    """Call *function* in the thread that waits for the stream."""
+    task = _present.get()
+    if task is None:
+        return function(*arguments)
+    answers: asyncio.Queue[Message] = asyncio.Queue()
+    task.tell(_CALL, (function, arguments, answers))
+    while True:
+        kind, content = await answers.get()
+        if kind == _RETURN:
+            return cast("T", content)
+        if kind == _RAISE:
+            raise content
+        await content()
 
 
 # --- The stream
 
-if TYPE_CHECKING:
-    from resilient_sse._client.stream import Arguments
-else:
-    Arguments = Generic
 
-
-class ResilientStream(Arguments[Item_co]):
+class ResilientStream(Subscription[Item_co]):
     """
     A Server-Sent Events subscription that stays alive, for threads: iterate over it.
 
@@ -276,77 +261,50 @@ class ResilientStream(Arguments[Item_co]):
         ValueError: An argument is out of its range.
     """
 
+    _calling = staticmethod(_in_thread)
+
     def _made(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - those of the other face
-        self._wrapped: list[tuple[Any, Any]] = []
         for name in ("on_state_change", "on_gap", "headers", "params"):
             if callable(function := options.get(name)):
-                options[name] = self._known(function, name)
+                check_callable(name, function)
+                if name in ("headers", "params"):
+                    options[name] = functools.partial(_in_thread, function)
         self._process = os.getpid()
-        self._stream = AsyncStream(*args, **options)
-        self._payloads = undecoded(self._stream)
         self._batch: deque[Activity] = deque()
         self._given: ServerSentEvent | None = None
+        super().__init__(*args, **options)
 
     if not TYPE_CHECKING:
         __init__ = _made
-        __init__.__signature__ = inspect.signature(AsyncStream.__init__)
-
-    @property
-    def state(self) -> StreamState:
-        """Where the stream stands."""
-        return self._stream.state
+        __init__.__signature__ = inspect.signature(Subscription.__init__)
 
     @property
     def last_event_id(self) -> str | None:
         """The id in force (the HTML standard's `lastEventId`), `None` when there is none or it was cleared."""
         if self._batch:
             return None if self._given is None else self._given.last_event_id or None
-        return self._stream.last_event_id
+        return super().last_event_id
 
     @property
     def stats(self) -> StreamStats:
         """The figures so far, as a copy that no longer changes."""
-        stats = self._stream.stats
+        stats = super().stats
         waiting = sum(isinstance(item, ServerSentEvent) for item in [*self._batch])
         return replace(stats, delivered=stats.delivered - waiting)
 
     def health(self) -> StreamHealth:
         """Return how the stream is now."""
-
-        async def health() -> StreamHealth:
-            return self._stream.health()
-
-        return self._call(health)
+        return self._in_loop(super().health)
 
     def on_state_change(self, callback: CallbackT) -> CallbackT:
-        """
-        Call *callback* with each `StateChange`, in order, in the thread that consumes the stream, or closes it.
-
-        Returns:
-            The callback, so that this serves as a decorator.
-        """
-        self._stream.on_state_change(self._known(callback))
-        return callback
+        """Call *callback* with each `StateChange`, in order, in the thread that asks or closes the stream."""
+        check_callable("callback", callback)
+        return super().on_state_change(callback)
 
     def on_gap(self, callback: GapCallbackT) -> GapCallbackT:
-        """
-        Call *callback* with each `Gap`, before the event behind it is delivered.
-
-        Returns:
-            The callback, so that this serves as a decorator.
-        """
-        self._stream.on_gap(self._known(callback))
-        return callback
-
-    def remove_callback(self, callback: Callable[..., Any]) -> None:
-        """
-        Stop calling *callback*.
-
-        Raises:
-            ValueError: It is not one of this stream's.
-        """
-        wrapped = next((known for given, known in self._wrapped if given == callback), callback)
-        self._stream.remove_callback(wrapped)
+        """Call *callback* with each `Gap`, before the event behind it is delivered."""
+        check_callable("callback", callback)
+        return super().on_gap(callback)
 
     def __iter__(self) -> Self:
         """Iterate over the events."""
@@ -356,7 +314,9 @@ class ResilientStream(Arguments[Item_co]):
         """Wait for the next event, or for what `decode` makes of it; the one before is committed first."""
         while True:
             before = self._given
-            event: Any = self._take(self._fill)
+            event: Any = self._take()
+            if event is None:
+                raise StopIteration
             if not isinstance(event, ServerSentEvent):
                 continue
             item = self._decoded(self._payloads, event, before) if self._payloads else event
@@ -369,12 +329,8 @@ class ResilientStream(Arguments[Item_co]):
 
         It takes from the same stream as the plain iteration; use one at a time.
         """
-        items = self._stream.activity()
-
-        async def fill() -> None:
-            self._batch.append(await anext(items))
-
-        return _Iterator(lambda: self._take(fill))
+        self._session.delivery.tells_comments = True
+        return iter(self._take, None)
 
     def commit(self, event: ServerSentEvent | None = None) -> None:
         """
@@ -389,65 +345,47 @@ class ResilientStream(Arguments[Item_co]):
 
         async def commit() -> None:
             if self._given is None:
-                give_back(self._stream, self._batch, None)  # which may have come, and nobody has got it
-            await self._stream.commit(self._given if event is None else event)
+                self._give_back()  # what may have come, and nobody has got
+            await self._commit(self._given if event is None else event)
 
         self._call(commit)
 
     def restart(self) -> None:
         """Drop the connection now and resume on a new one; wakes a wait between attempts, too."""
-
-        async def restart() -> None:
-            self._stream.restart()
-
-        self._call(restart)
+        self._in_loop(super().restart)
 
     def close(self) -> None:
         """Close the connection and end the stream for good; from any thread, and from a callback."""
         if not _portal.loop.is_closed():  # as it is when the program ends, and with it are all connections
-            self._call(self._stream.aclose)
+            self._call(self._pump.aclose)
 
     def __enter__(self) -> Self:
         """Enter a block that closes the stream at its end; the connection is made by the first iteration."""
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         """Close the stream; commit the last event only if the block ended without an exception."""
 
         async def leave() -> None:
-            give_back(self._stream, self._batch, self._given)
-            await self._stream.__aexit__(exc_type, exc, traceback)
+            self._give_back()
+            await self._leave(commits=exc_type is None)
 
         self._call(leave)
 
     def __del__(self) -> None:
         """Close a connection that was left open, and warn about it."""
-        stream = getattr(self, "_stream", None)
-        open_states = (StreamState.CONNECTED, StreamState.WAITING)
-        if stream is None or self._process != os.getpid() or stream.state not in open_states:
-            return
-        loop = _portal.loop
-        if not loop.is_closed():
-            asyncio.run_coroutine_threadsafe(stream.aclose(), loop)
-            warnings.warn(f"unclosed {self!r}; use 'with'", ResourceWarning, source=self, stacklevel=2)
+        pump = getattr(self, "_pump", None)
+        if pump is not None and self._process == os.getpid() and pump.is_open:
+            loop = _portal.loop
+            if not loop.is_closed():
+                asyncio.run_coroutine_threadsafe(pump.aclose(), loop)
+                warnings.warn(f"unclosed {self!r}; use 'with'", ResourceWarning, source=self, stacklevel=2)
 
-    def __repr__(self) -> str:
-        """Show where the stream leads, without secrets, and its state."""
-        return repr(self._stream)
-
-    def _take(self, fill: Work[None]) -> Activity:
-        """Return the next of what has come, whichever way of iterating asks for it."""
+    def _take(self) -> Activity | None:
+        """Return the next of what has come, whichever way of iterating asks for it; `None` at the end."""
         if not self._batch:
-            try:
-                self._call(fill)
-            except StopAsyncIteration:
-                raise StopIteration from None
-        item = self._batch.popleft()
+            self._call(self._fill)
+        item = self._batch.popleft() if self._batch else None
         if isinstance(item, ServerSentEvent):
             self._given = item
         return item
@@ -465,35 +403,27 @@ class ResilientStream(Arguments[Item_co]):
             raise
 
     async def _fill(self) -> None:
-        """Wait for an event, and take along those that are there."""
+        """Wait for what comes, and take along the events that are there."""
         # Here and not in the thread: what has left the stream must not be lost when the thread is interrupted.
-        self._batch.append(await anext(self._stream))
-        self._batch.extend(take_ready(self._stream, _BATCH))
+        item = await self._pump.next()
+        if item is not None:
+            self._batch.append(item)
+        if isinstance(item, ServerSentEvent):
+            self._batch.extend(self._take_ready(_BATCH))
+
+    def _give_back(self) -> None:
+        """Take it that the consumer has not got what still waits here."""
+        if self._batch:
+            self._pump.handed = self._given
+            self._session.delivery.caught_up = False
+
+    def _in_loop(self, function: Callable[[], T]) -> T:
+        async def call() -> T:
+            return function()
+
+        return self._call(call)
 
     def _call(self, work: Work[T]) -> T:
         if self._process != os.getpid():
             raise RuntimeError("this stream was made in another process; make one in each, behind the fork")
         return _call(work)
-
-    def _known(self, callback: Callable[..., Any], name: str = "callback") -> Any:  # noqa: ANN401
-        wrapped = _plain(name, callback)
-        for given, known in self._wrapped:
-            if given == callback:
-                return known
-        self._wrapped.append((callback, wrapped))
-        return wrapped
-
-
-class _Iterator(Iterator[T]):
-    """Another way to iterate, one item at a time."""
-
-    def __init__(self, step: Callable[[], T]) -> None:
-        self._step = step
-
-    def __next__(self) -> T:
-        return self._step()
-
-
-def _plain(name: str, function: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:
-    check_callable(name, function)
-    return _in_thread(function)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Future, InvalidStateError, wait
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -19,33 +19,6 @@ T = TypeVar("T")
 _STOPPED = (
     "the proxy has been stopped: it runs until the end of its test, or of the block of 'with proxying(...)'"
 )
-
-
-class _Asked(Future[None]):
-    """A future that knows whether somebody has seen how it ended."""
-
-    was_asked = False
-
-    def result(self, timeout: float | None = None) -> None:
-        try:
-            super().result(timeout)
-        finally:
-            self.was_asked = self.done()
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        error = super().exception(timeout)
-        self.was_asked = True
-        return error
-
-    def end_as(self, other: Future[None]) -> None:
-        """End in the way in which *other* has ended."""
-        with suppress(InvalidStateError):  # it was cancelled
-            if other.cancelled():
-                self.cancel()
-            elif (error := other.exception()) is not None:
-                self.set_exception(error)
-            else:
-                self.set_result(None)
 
 
 def _at_once(
@@ -74,33 +47,23 @@ def _in_background(
 
 class RunningProxy:
     """
-    A handle on a `FaultProxy` that runs in another thread.
+    A handle on a `FaultProxy` that runs in another thread; `url` is the server's address, through it.
 
     What takes no time is done when the call returns.  What takes time, such as `flap`, goes on in the background
     and returns a future.  In a sync test, `future.result()` waits for its end.  In an async test that would stop
     everything else: write `await anyio.to_thread.run_sync(future.result)`, or, on asyncio, `await
-    asyncio.wrap_future(future)`.  If it fails, and nobody asks the future, the error is raised at the end.
-
-    Attributes:
-        host: Where the proxy listens.
-        port: Where the proxy listens.
-        url: The address of what lies behind it, through it.
-        seed: Decides about all that is random.
+    asyncio.wrap_future(future)`.  What fails is raised at the end, too.
     """
 
     def __init__(self, portal: BlockingPortal, proxy: FaultProxy, url: str) -> None:
         self._proxy = proxy
-        self._started: list[tuple[_Asked, Future[None]]] = []
+        self._started: list[Future[None]] = []
         self.host: str = proxy.host
         self.port: int = proxy.port
         self.url: str = proxy.url_for(url)
         self.seed: int = proxy.seed
+        self.counters: Counters = proxy.counters
         self._portal: BlockingPortal | None = portal
-
-    @property
-    def counters(self) -> Counters:
-        """What has passed and what has not."""
-        return self._proxy.counters
 
     @property
     def profile(self) -> Profile:
@@ -159,64 +122,40 @@ class RunningProxy:
     def play(self) -> None: ...
 
     def call(self, function: Callable[[FaultProxy], T]) -> T:
-        """
-        Call *function* in the proxy's thread, and return what it returns.
-
-        Raises:
-            RuntimeError: The proxy has been stopped.
-        """
+        """Call *function* in the proxy's thread, and return what it returns; `RuntimeError` if it was stopped."""
         if self._portal is None:
             raise RuntimeError(_STOPPED)
         return self._portal.call(function, self._proxy)
 
     def start(self, function: Callable[[FaultProxy], Coroutine[Any, Any, None]]) -> Future[None]:
-        """
-        Call *function* here, and run what it returns in the proxy's thread.
-
-        Raises:
-            RuntimeError: The proxy has been stopped.
-        """
+        """Call *function* here, and run what it returns in the proxy's thread; errors as of `call`."""
         if self._portal is None:
             raise RuntimeError(_STOPPED)
         work = function(self._proxy)
-        asked = _Asked()
-        running = self._portal.start_task_soon(lambda: work)
-        self._started.append((asked, running))
-        running.add_done_callback(asked.end_as)
-        asked.add_done_callback(lambda _: running.cancel())
-        return asked
+        self._started.append(self._portal.start_task_soon(lambda: work))
+        return self._started[-1]
 
     def end(self) -> None:
-        """Give up what is still under way, and wait until it is over."""
+        """Give up what is still under way."""
         self._portal = None
-        for asked, _ in self._started:
-            asked.cancel()
-        wait([running for _, running in self._started])
+        for future in self._started:
+            future.cancel()
 
     def check(self) -> None:
-        """
-        Raise what went wrong in the background and nobody has asked for.
-
-        Raises:
-            Exception: The first of it.
-        """
-        for asked, _ in self._started:
-            if not (asked.cancelled() or asked.was_asked) and (error := asked.exception()) is not None:
-                raise error
+        """Raise the first error of what went on in the background."""
+        for future in self._started:
+            if not future.cancelled():
+                future.result()
 
 
 @contextmanager
 def proxying(url: str, **options: Any) -> Generator[RunningProxy]:  # noqa: ANN401 - whatever FaultProxy takes
     """
-    Run a `FaultProxy` before a server, in a thread.
-
-    Args:
-        url: An address of the server; only its host and its port count.
-        **options: Passed on to `FaultProxy`.
+    Run a `FaultProxy` with these *options* before a server, in a thread; only host and port of *url* count.
 
     Raises:
         ValueError: *url* names no host or no port, or an option is out of its range.
-        Exception: At the end, what went wrong in the background and nobody has asked for.
+        Exception: At the end, what went wrong in the background.
     """
     target = urlsplit(url)
     if target.hostname is None or target.port is None:

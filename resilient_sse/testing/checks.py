@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from resilient_sse._core.checks import check, shown
 
-__all__ = ["check", "check_seconds", "check_share", "check_text", "check_whole", "shown"]
+__all__ = [
+    "Checked",
+    "check",
+    "check_kbps",
+    "check_seconds",
+    "check_share",
+    "check_text",
+    "check_whole",
+    "shown",
+]
 
 
 def check_whole(name: str, value: object, *, least: int = 0) -> None:
@@ -33,3 +45,37 @@ def check_text(name: str, value: object, *, line: bool = False) -> None:
         str(value).encode()
     except UnicodeEncodeError:
         raise ValueError(f"{name} holds half a surrogate pair, which cannot be sent as UTF-8") from None
+
+
+def check_kbps(name: str, kbps: float | None) -> None:
+    """Check a rate: a finite number above 0, or `None` for no limit; errors as in `check`."""
+    if kbps is not None:
+        wanted = "a number of kbps above 0, or none for no limit"
+        check(name, kbps, (int, float), wanted, lambda rate: 0 < rate < math.inf)
+
+
+_BY_NAME: Mapping[str, Callable[[str, Any], None]] = {
+    "delay": partial(check_seconds, zero=True),
+    "every": partial(check_seconds, zero=True),
+    "jitter": check_share,
+    "rate": check_share,
+    "share": check_share,
+    "kbps": check_kbps,
+    "direction": lambda name, way: check(
+        name, way, str, "'down', 'up' or 'both'", lambda one: one in ("down", "up", "both")
+    ),
+    "size": partial(check_whole, least=1),
+    "after": check_whole,
+    "times": lambda name, times: None if times is None else check_whole(name, times, least=1),
+}
+
+
+class Checked:
+    """Refuses values of fields that are out of their range: what a field is follows from its name."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for name, check_value in _BY_NAME.items():
+            if hasattr(self, name):
+                check_value(name, getattr(self, name))

@@ -1,14 +1,12 @@
 """
-Virtual time: a test that waits for an hour takes milliseconds, on asyncio and on trio.
+Virtual time: a test of an hour takes milliseconds, on asyncio and on trio.
 
-Code under test keeps calling `anyio.sleep`, `anyio.move_on_after` and `anyio.current_time`; what changes is
-the clock of the event loop.  Whenever every task is waiting, the clock jumps to the next timer.  Time starts
-at zero and moves in no other way: running code takes no time at all, so a test may compare moments for
-equality.
+Code under test keeps calling `anyio.sleep`, `anyio.move_on_after` and `anyio.current_time`; what changes is the
+clock of the event loop.  Whenever every task is waiting, it jumps to the next timer.  Time starts at zero and
+moves in no other way, so a test may compare moments for equality.
 
-Time stands still while a thread works (`anyio.to_thread` with the default limiter, `loop.run_in_executor`);
-without that, any timeout around a file or a database would strike at once.  Real sockets have no such
-protection: a test that needs them needs real time as well.
+Time stands still while a thread works (`anyio.to_thread` with the default limiter, `loop.run_in_executor`).  Real
+sockets have no such protection: a test that needs them needs real time as well.
 """
 
 from __future__ import annotations
@@ -53,8 +51,7 @@ class AllTasksBlockedError(RuntimeError):
     """
     Every task is blocked and no timer is pending: on real time, the program would hang for ever.
 
-    Args:
-        tasks: Where each task is waiting, one line per task.
+    *tasks* says where each task is waiting, one line each.
     """
 
     def __init__(self, tasks: tuple[str, ...]) -> None:
@@ -66,13 +63,7 @@ class AllTasksBlockedError(RuntimeError):
 
 
 def endless(now: float, tasks: tuple[str, ...]) -> RuntimeError:
-    """
-    Make the error of a clock that has jumped `MOST_JUMPS` times.
-
-    Args:
-        now: The virtual time.
-        tasks: Where each task is waiting.
-    """
+    """Make the error of a clock that has jumped `MOST_JUMPS` times, with where each task is waiting."""
     what = (
         f"virtual time has jumped {MOST_JUMPS:,} times, to {now:,.0f} s: something polls or retries for ever"
     )
@@ -192,21 +183,11 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
 
 def virtual_backend(name: BackendName) -> tuple[BackendName, dict[str, Any]]:
     """
-    Return the value of an `anyio_backend` fixture that runs a test in virtual time.
+    Return the value of an `anyio_backend` fixture that runs a test in virtual time, on `"asyncio"` or `"trio"`.
 
-    Call it once for each test: the clock it contains goes on where the test before stopped.
-
-    ```python
-    @pytest.fixture(params=["asyncio", "trio"])
-    def anyio_backend(request):
-        return virtual_backend(request.param)
-    ```
-
-    A test that hangs fails with `AllTasksBlockedError`, on trio perhaps within an exception group.  One in which
-    the clock has jumped a million times, since something polls for ever, fails with a `RuntimeError`.
-
-    Args:
-        name: `"asyncio"` or `"trio"`.
+    Call it once for each test: the clock it contains goes on where the test before stopped.  A test that hangs
+    fails with `AllTasksBlockedError`, on trio perhaps within an exception group.  One in which the clock has
+    jumped a million times, since something polls for ever, fails with a `RuntimeError`.
 
     Raises:
         ModuleNotFoundError: trio was asked for and is not installed.
@@ -227,11 +208,6 @@ def run_in_virtual_time(
     Run an async function to its end in virtual time and return what it returns: `anyio.run`, in no time.
 
     For whatever is no async test function: property tests, doctests, `unittest`.
-
-    Args:
-        func: The function.
-        *args: Its positional arguments.
-        backend: `"asyncio"` (the default) or `"trio"`.
 
     Raises:
         ModuleNotFoundError: trio was asked for and is not installed.

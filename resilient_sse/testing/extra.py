@@ -9,43 +9,19 @@ _SERVER_PACKAGES = ("starlette", "sse_starlette", "uvicorn")
 
 
 class MissingExtraError(ModuleNotFoundError):
-    """
-    Packages that an extra brings are not installed.
-
-    Args:
-        who: What needs them, in words.
-        names: The modules.
-        extra: The extra that brings them.
-
-    Attributes:
-        name: The first of the modules.
-    """
-
-    def __init__(self, who: str, names: tuple[str, ...], extra: str) -> None:
-        super().__init__(who, names, extra, name=names[0])
-        self.who = who
-        self.names = names
-        self.extra = extra
-
-    def __str__(self) -> str:
-        packages = ", ".join(name.replace("_", "-") for name in self.names)
-        return f"{self.who} needs {packages}; install it with: pip install 'resilient-sse[{self.extra}]'"
+    """Packages that an extra brings are not installed; `name` is the first of the modules."""
 
 
 def require(who: str, *more: str, extra: str = "testing", server: bool = True) -> None:
     """
-    Find out whether optional packages can be imported.
-
-    Args:
-        who: What needs them, in words that "needs" can follow.
-        more: Modules that are needed.
-        extra: The extra to name.
-        server: Whether those of the reference server are needed, too.
+    Find out whether what *who* needs can be imported: the modules *more*, and those of the reference *server*.
 
     Raises:
-        MissingExtraError: Something is not installed.
+        MissingExtraError: Something is not installed, which the *extra* would bring.
     """
     wanted = (*(_SERVER_PACKAGES if server else ()), *more)
     missing = tuple(name for name in wanted if find_spec(name) is None)
     if missing:
-        raise MissingExtraError(who, missing, extra)
+        packages = ", ".join(name.replace("_", "-") for name in missing)
+        text = f"{who} needs {packages}; install it with: pip install 'resilient-sse[{extra}]'"
+        raise MissingExtraError(text, name=missing[0])

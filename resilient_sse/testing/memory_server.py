@@ -1,9 +1,7 @@
 """
 Servers in memory that keep events by id and replay them: handlers for `Script.always`.
 
-`ReplayServer` knows its events beforehand and says them in one reply.  `MemoryServer` is live: events are
-published while clients are connected, and their bytes take the time that a network takes (`proxy.link`), in the
-loop's own time.
+`ReplayServer` knows its events beforehand and says them in one reply.  `MemoryServer` is live, behind a network.
 """
 
 from __future__ import annotations
@@ -18,7 +16,8 @@ from typing import TypeAlias, TypeVar
 import anyio
 import httpx
 
-from resilient_sse.testing.proxy.link import Link, shape
+from resilient_sse.testing.checks import check_whole
+from resilient_sse.testing.proxy.link import Link, Way, shape
 from resilient_sse.testing.proxy.profiles import Profile
 from resilient_sse.testing.proxy.profiles import profile as known_profile
 from resilient_sse.testing.script import CUT_SHORT, Connection, RecordedRequest, Refusal, Reply, Step
@@ -46,9 +45,7 @@ class ReplayServer:
     """
     A handler for `Script.always` that sends numbered events and resumes after the one the client names.
 
-    ```python
-    script.always(ReplayServer([(1, "a"), (2, "b"), (3, "c")], drop_after=2))
-    ```
+    `script.always(ReplayServer([(1, "a"), (2, "b"), (3, "c")], drop_after=2))`
 
     Args:
         events: The events, as pairs of id and data; the ids rise.
@@ -57,9 +54,6 @@ class ReplayServer:
         live: What follows the last event: silence, as on a live stream (`True`, the default), or a clean end.
         every: Seconds between two events of a connection.
         param: The query parameter that may carry the id instead of the header.
-
-    Raises:
-        ValueError: The ids do not rise, or a number is out of range.
     """
 
     def __init__(
@@ -75,10 +69,9 @@ class ReplayServer:
         self.events: tuple[tuple[int, str], ...] = tuple(events)
         if any(later <= earlier for (earlier, _), (later, _) in pairwise(self.events)):
             raise ValueError("events must have rising ids")
-        if overlap < 0:
-            raise ValueError(f"overlap must not be negative, not {overlap!r}")
-        if drop_after is not None and drop_after < 0:
-            raise ValueError(f"drop_after must not be negative, not {drop_after!r}")
+        check_whole("overlap", overlap)
+        if drop_after is not None:
+            check_whole("drop_after", drop_after)
         self._overlap = overlap
         self._drop_after = drop_after
         self._live = live
@@ -106,37 +99,21 @@ class ReplayServer:
 
 @dataclass(frozen=True, slots=True)
 class Withhold:
-    """
-    The connection brings everything but some events, as if the server had dropped them.
-
-    Attributes:
-        ids: Those that are never sent on this connection.
-    """
+    """The connection brings everything but the events with these *ids*, as if the server had dropped them."""
 
     ids: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
 class HoldAfter:
-    """
-    The connection brings so many events and then no more, until it breaks.
-
-    Attributes:
-        events: How many it brings.
-    """
+    """The connection brings so many events and then no more, until it breaks."""
 
     events: int
 
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """
-    The request is answered with an error.
-
-    Attributes:
-        status: The status code.
-        retry_after: Seconds for which the server asks to be left alone, if it does.
-    """
+    """The request is answered with an error, and perhaps with seconds for which to leave the server alone."""
 
     status: int = 503
     retry_after: int | None = None
@@ -166,18 +143,14 @@ class Orders:
     def take(self, stream: str, header: str | None, query: Sequence[tuple[str, str]]) -> Order:
         """Record a request, with its `Last-Event-ID` and its query, and return what is to come of it."""
         self._requests[stream] += 1
-        order = Order(self._record, stream, self._requests[stream], None)
-        if self._answers[stream]:
-            order.answer = self._answers[stream].popleft()
-        self._record(
-            "request",
-            stream,
-            number=order.number,
-            header=header,
-            query=[value for name, value in query if name == "last_event_id"],
-            params=[[name, value] for name, value in query if name != "last_event_id"],
-            status=order.answer.status if isinstance(order.answer, Busy) else 200,
+        answer = self._answers[stream].popleft() if self._answers[stream] else None
+        order = Order(self._record, stream, self._requests[stream], answer)
+        cursors, params = (
+            [[*x] for x in query if (x[0] == "last_event_id") is cursor] for cursor in (True, False)
         )
+        status = answer.status if isinstance(answer, Busy) else 200
+        facts = {"query": [value for _, value in cursors], "params": params, "status": status}
+        self._record("request", stream, number=order.number, header=header, **facts)
         return order
 
 
@@ -208,18 +181,8 @@ class MemoryServer:
     A live server and the network before it: a handler for `Script.always`.
 
     Each stream, named by the query parameter `user_id`, has events of its own, and a client resumes by header or
-    query parameter.
-
-    Args:
-        profile: The network, or its name.
-        first_id: The id of the first event of a stream.
-        overlap: How many events are sent again at a resume.
-        random: Draws from [0, 1): where the network's chance comes from.
-        record: Is told of each event that is published (`"published"`), sent (`"sent"`) or withheld (`"fault"`),
-            and of each request (`"request"`): the kind, the stream, and facts by name.
-
-    Attributes:
-        max_live: How many connections of one stream were open at once, at most.
+    query parameter.  *random* is where the network's chance comes from, and *record* is told, by kind, stream and
+    facts, of each event that is `"published"`, `"sent"` or withheld (a `"fault"`), and of each `"request"`.
     """
 
     def __init__(
@@ -232,6 +195,7 @@ class MemoryServer:
         record: Callable[..., None] = lambda *_, **__: None,
     ) -> None:
         self.max_live: int = 0
+        """How many connections of one stream were open at once, at most."""
         self._profile = known_profile(profile)
         self._first_id = first_id
         self._overlap = overlap
@@ -240,9 +204,8 @@ class MemoryServer:
         self._refusing = False
         self.dark: bool = False
         """Whether nothing passes."""
-        self._dropped = 0
         self._events: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
-        self._orders = Orders(record)
+        self.orders: Orders = Orders(record)
         self._lines: defaultdict[str, list[_Line]] = defaultdict(list)
 
     # --- What a test does with the server
@@ -261,10 +224,6 @@ class MemoryServer:
         """Send a heartbeat over every connection."""
         for line in self._open():
             line.send(_HEARTBEAT)
-
-    def misbehave(self, stream: str, *answers: Answer) -> None:
-        """Do wrong with the next requests of *stream*, one after the other."""
-        self._orders.add(stream, *answers)
 
     # --- And with the network: the words are those of `FaultProxy`
 
@@ -301,7 +260,7 @@ class MemoryServer:
     @property
     def dropped(self) -> int:
         """How many segments the network lost once."""
-        return self._dropped + sum(line.down.dropped for lines in self._lines.values() for line in lines)
+        return sum(line.down.dropped for lines in self._lines.values() for line in lines)
 
     # --- What a request gets
 
@@ -311,27 +270,20 @@ class MemoryServer:
             return Refusal()
         params = httpx.URL(request.url).params
         stream = params["user_id"]
-        order = self._orders.take(stream, request.last_event_id, params.multi_items())
-        if isinstance(order.answer, Busy):
-            return Reply(
-                b"busy",
-                status=order.answer.status,
-                headers=order.answer.headers,
-                content_type="text/plain",
-            )
+        order = self.orders.take(stream, request.last_event_id, params.multi_items())
+        if isinstance(busy := order.answer, Busy):
+            return Reply(b"busy", status=busy.status, headers=busy.headers, content_type="text/plain")
         line = _Line(self, order)
-        gone = [one for one in self._lines[stream] if not one.is_open]
-        self._dropped += sum(one.down.dropped for one in gone)
-        self._lines[stream] = [*self._open(stream), line]
-        self.max_live = max(self.max_live, len(self._lines[stream]))
+        self._lines[stream].append(line)
+        self.max_live = max(self.max_live, len(self._open(stream)))
         cursor = request.last_event_id or params.get("last_event_id")
         for number, block in _after(self._events[stream], cursor, self._overlap):
             line.send_event(number, block)
-        return _LiveReply(line)
+        return line
 
-    def link(self, *, down: bool) -> Link:
+    def link(self, direction: Way) -> Link:
         """Make one direction of a new connection."""
-        return Link(self._profile, self._random, direction="down" if down else "up")
+        return Link(self._profile, self._random, direction=direction)
 
     def _darken(self, *, dark: bool) -> None:
         self.dark = dark
@@ -349,26 +301,27 @@ class MemoryServer:
         return [line for lines in every for line in lines if line.is_open]
 
 
-class _Line(httpx.AsyncByteStream):
+class _Line(Reply, httpx.AsyncByteStream):
     """One connection as the network sees it, and the body that comes over it; reads wait for what is under way."""
 
     def __init__(self, server: MemoryServer, order: Order) -> None:
-        self._order = order
-        self.down: Link = server.link(down=True)
-        self.connection: Connection | None = None
+        super().__init__()
+        self.order = order
+        self.down: Link = server.link("down")
         self._server = server
-        self._failure: Exception | None = None
+        self._connection: Connection | None = None
+        self._broken: Exception | None = None
         self._queue: deque[tuple[float, bytes]] = deque()
         self._changed = anyio.Event()
 
     @property
     def is_open(self) -> bool:
         """Whether neither side has given it up."""
-        return self._failure is None and (self.connection is None or not self.connection.closed)
+        return self._broken is None and (self._connection is None or not self._connection.closed)
 
     def send_event(self, number: int, block: bytes) -> None:
         """Put an event on the way, if it is to be sent."""
-        if self._order.passes(number):
+        if self.order.passes(number):
             self.send(block)
 
     def send(self, block: bytes) -> None:
@@ -379,7 +332,7 @@ class _Line(httpx.AsyncByteStream):
 
     def fail(self, error: Exception) -> None:
         """Break: what is under way is lost, and the client's read raises *error*."""
-        self._failure = error
+        self._broken = error
         self._queue.clear()
         self.wake()
 
@@ -388,10 +341,11 @@ class _Line(httpx.AsyncByteStream):
         self._changed.set()
         self._changed = anyio.Event()
 
-    async def headers(self) -> None:
-        """Wait until the response headers have arrived."""
-        asked = self._server.link(down=False).schedule(_REQUEST_BYTES, anyio.current_time())[-1][0]
+    async def play(self, connection: Connection) -> httpx.Response:
+        self._connection = connection
+        asked = self._server.link("up").schedule(_REQUEST_BYTES, anyio.current_time())[-1][0]
         await self._pass(self.down.schedule(_HEADER_BYTES, asked)[-1][0])
+        return httpx.Response(self.status, headers=self.headers, stream=self)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -407,8 +361,8 @@ class _Line(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Let go of the connection."""
-        if self.connection is not None:
-            self.connection.close()
+        if self._connection is not None:
+            self._connection.close()
 
     async def _pass(self, arrival: float) -> None:
         """Wait until what arrives at *arrival* is there: not while the network is dark."""
@@ -420,18 +374,5 @@ class _Line(httpx.AsyncByteStream):
         self._check()
 
     def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-
-class _LiveReply(Reply):
-    """An event stream that goes on for as long as its connection does."""
-
-    def __init__(self, line: _Line) -> None:
-        super().__init__()
-        self._line = line
-
-    async def play(self, connection: Connection) -> httpx.Response:
-        self._line.connection = connection
-        await self._line.headers()
-        return httpx.Response(self.status, headers=self.headers, stream=self._line)
+        if self._broken is not None:
+            raise self._broken

@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Generator
 from importlib.util import find_spec
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -30,15 +29,8 @@ MAX_REQUESTS = 10_000
 
 SCRIPT = "resilient_sse.testing.script"
 THROUGH = (
-    "resilient_sse",
-    "httpx",
-    "httpx_sse",
-    "anyio",
-    "tenacity",
-    "asyncio",
-    "contextlib",
-    "trio",
-    "outcome",
+    *("resilient_sse", "httpx", "httpx_sse", "anyio", "tenacity"),
+    *("asyncio", "contextlib", "trio", "outcome"),
 )
 """What a script's error may pass through on its way to the test."""
 
@@ -196,7 +188,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
     """Show what the scripts and recorders of a failed test have seen."""
     if call.excinfo and not (item.config.getoption("fulltrace") or item.config.getoption("usepdb")):
-        call.excinfo = _without_libraries(call.excinfo)
+        _leave_libraries_out(call.excinfo)
     outcome = yield
     report: pytest.TestReport = outcome.get_result()
     if report.when == "call" and report.failed and call.excinfo is not None:
@@ -207,23 +199,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
                 report.sections.append((f"SSE {title}", text() or "(nothing happened)"))
 
 
-def _without_libraries(excinfo: pytest.ExceptionInfo[BaseException]) -> pytest.ExceptionInfo[BaseException]:
-    """Leave the libraries out of the way of an error that a script has raised through them."""
-    entries: list[TracebackType] = []
-    entry: TracebackType | None = excinfo.tb
-    while entry is not None:
-        entries.append(entry)
-        entry = entry.tb_next
-    names = [str(entry.tb_frame.f_globals.get("__name__")) for entry in entries]
-    kept = [
-        entry for entry, name in zip(entries, names, strict=True) if name.partition(".")[0] not in THROUGH
-    ]
-    if SCRIPT not in names or not kept:
-        return excinfo
-    rest: TracebackType | None = None
-    for entry in reversed(kept):
-        rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
-    return excinfo.from_exception(excinfo.value.with_traceback(rest))
+def _leave_libraries_out(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Of an error that a script has raised through libraries, show the frames of others only."""
+    names = {id(entry): str(entry.frame.f_globals.get("__name__")) for entry in excinfo.traceback}
+    if SCRIPT in names.values():
+        kept = [entry for entry in excinfo.traceback if names[id(entry)].partition(".")[0] not in THROUGH]
+        excinfo.traceback = type(excinfo.traceback)(kept or excinfo.traceback)
 
 
 def _holds(failure: BaseException | None, error: BaseException) -> bool:

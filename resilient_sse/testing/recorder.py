@@ -29,13 +29,7 @@ _SHOWN_DATA = 60
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """
-    Something that happened.
-
-    Attributes:
-        at: When, in seconds on the event loop's clock.
-        fact: What: whatever an observer is told.
-    """
+    """What happened, whatever an observer is told, *at* so many seconds on the event loop's clock."""
 
     at: float
     fact: Fact
@@ -43,12 +37,7 @@ class Moment:
 
 class Recorder:
     """
-    An observer that keeps what it is told.
-
-    ```python
-    recorder = Recorder()
-    stream = ResilientStream(url, observers=[recorder])
-    ```
+    An observer that keeps what it is told: `ResilientStream(url, observers=[recorder])`.
 
     One recorder is for one stream.  What the client keeps from the consumer (duplicates, heartbeats, filtered
     events) it keeps from observers as well; `stream.stats` counts it.
@@ -70,15 +59,9 @@ class Recorder:
 
     async def take(self, stream: AsyncIterable[ServerSentEvent], count: int) -> list[ServerSentEvent]:
         """
-        Be the consumer: ask for so many events, fewer if the stream ends, and return them.
+        Be the consumer of a stream that this recorder observes: ask for so many events, at least one.
 
-        Args:
-            stream: A stream that this recorder observes.
-            count: How many, 1 or more.
-
-        Raises:
-            ValueError: *count* is less than 1.
-            ResilientSSEError: What iterating the stream raises.
+        Fewer are returned if the stream ends; what iterating it raises is raised.
         """
         if count < 1:
             raise ValueError(f"count must be at least 1, not {count!r}")
@@ -190,11 +173,7 @@ def assert_states(recorder: Recorder, *states: StreamState | str | EllipsisType)
 
     Args:
         recorder: The record.
-        *states: The states or their values; `...` stands for any number of states, also for none.
-
-    Raises:
-        AssertionError: It went through others.
-        ValueError: There is no such state.
+        *states: The states or their values, `ValueError` for others; `...` stands for any number, also for none.
     """
     __tracebackhide__ = True
     expected = [state if state is ... else StreamState(state).value for state in states]
@@ -203,16 +182,7 @@ def assert_states(recorder: Recorder, *states: StreamState | str | EllipsisType)
 
 
 def assert_messages(recorder: Recorder, *messages: str | EllipsisType) -> None:
-    """
-    Check the texts for people, one for each change of state.
-
-    Args:
-        recorder: The record.
-        *messages: The texts; `...` stands for any number of texts, also for none.
-
-    Raises:
-        AssertionError: There were others.
-    """
+    """Check the texts for people, one for each change of state; `...` stands for any number of them."""
     __tracebackhide__ = True
     if not _matches(recorder.messages, messages):
         _fail(recorder, "messages", expected=_words(messages), got=_words(recorder.messages))
@@ -224,11 +194,7 @@ def assert_nothing_lost(recorder: Recorder, sent: Iterable[str | int]) -> None:
 
     Args:
         recorder: The record.
-        sent: The ids of the events that the server had, as `range(1, 21)`; the server may have had more.
-
-    Raises:
-        AssertionError: Something is missing, or the stream said that something may be.
-        ValueError: *sent* is empty, so there is nothing to check.
+        sent: The ids of events that the server had, as `range(1, 21)`, at least one; it may have had more.
     """
     __tracebackhide__ = True
     ids = [str(number) for number in sent]
@@ -249,9 +215,6 @@ def assert_no_duplicates(recorder: Recorder) -> None:
     Check that no event was delivered twice: none with the same id, type and data.
 
     Events without an id are not looked at: two that look the same may well be two.
-
-    Raises:
-        AssertionError: One was.
     """
     __tracebackhide__ = True
     seen = Counter((event.id, event.event, event.data) for event in recorder.events if event.id)
@@ -268,12 +231,8 @@ def assert_in_order(recorder: Recorder, *, key: Callable[[ServerSentEvent], floa
 
     Args:
         recorder: The record.
-        key: Tells the place of an event among the others.  The default is the number that its id is, and
-            leaves events without an id out.
-
-    Raises:
-        AssertionError: One came behind a later one.
-        ValueError: An id is no number, and there is no *key*.
+        key: Tells the place of an event among the others.  The default is the number that its id is
+            (`ValueError` if it is none), and leaves events without an id out.
     """
     __tracebackhide__ = True
     events = [event for event in recorder.events if key or event.id]
@@ -294,10 +253,6 @@ def assert_reconnected(
         times: How often; `None` for at least once.
         reason: Count only those that began for this reason: `"stall"`, `"reset"`, ...  How many attempts it
             took, and why others of them failed, does not matter.
-
-    Raises:
-        AssertionError: It came back more often, or less often.
-        ValueError: There is no such reason.
     """
     __tracebackhide__ = True
     wanted = None if reason is None else Reason(reason)
@@ -324,20 +279,14 @@ def assert_reconnected(
 
 def assert_delays_within(recorder: Recorder, *bands: tuple[float, float]) -> None:
     """
-    Check the delays between attempts, as they were announced.
+    Check the delays between attempts, as they were announced, and that there were at least as many as bands.
 
-    ```python
-    assert_delays_within(recorder, (0.5, 1), (1, 2), (2, 4))  # the fourth, fifth, ... is within (2, 4) as well
-    ```
+    `assert_delays_within(recorder, (0.5, 1), (1, 2), (2, 4))`: the fourth, fifth, ... is within (2, 4) as well.
 
     Args:
         recorder: The record.
-        *bands: The least and the most seconds of the first delay, the second, and so on; the last band holds
-            for all further ones.
-
-    Raises:
-        AssertionError: A delay lies outside its band, or there were fewer delays than bands.
-        ValueError: There is no band, or its ends are the wrong way round.
+        *bands: The least and the most seconds of the first delay, the second, and so on; `ValueError` if there is
+            none, or its ends are the wrong way round.
     """
     __tracebackhide__ = True
     if not bands or any(least > most for least, most in bands):

@@ -1,19 +1,9 @@
 """
 A scripted server in memory: tests of an HTTP client that read as conversations.
 
-```python
-script = Script()
-script.respond(event("a", id="1"), event("b", id="2")).drop()
-script.reject(503, headers={"Retry-After": "3"}, times=2)
-script.respond(comment("ping"), pause(29.9), event("c", id="3")).hang()
-script.expect_no_more()
-client = script.client()
-```
-
-Each request takes the next step.  There is no socket, and all waiting is on the event loop's clock: in
-virtual time (`resilient_sse.testing.virtual_backend`) a test of an hour is over at once.  A connection waits like
-a socket, fails like httpcore, and is closed exactly once.  The timeouts that httpx sends along with a request
-strike as they do on a socket: mind httpx's default of five seconds.
+Each request takes the next step.  There is no socket, and all waiting is on the event loop's clock: in virtual
+time a test of an hour is over at once.  A connection waits like a socket, fails like httpcore, and is closed
+exactly once.  The timeouts that httpx sends along with a request strike: mind its default of five seconds.
 """
 
 from __future__ import annotations
@@ -46,16 +36,7 @@ HeaderItems: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRequest:
-    """
-    A request as the server saw it.
-
-    Attributes:
-        method: The method, in capitals.
-        url: The whole URL.
-        headers: The headers.
-        content: The body.
-        at: When it arrived, in seconds on the event loop's clock.
-    """
+    """A request as the server saw it, *at* so many seconds on the event loop's clock."""
 
     method: str
     url: str
@@ -102,7 +83,7 @@ class Reply:
         close_takes: Seconds that `aclose()` on the client's side takes.
 
     Raises:
-        TypeError: A part is neither bytes nor a pause, or another argument has the wrong type.
+        TypeError: An argument has the wrong type.
     """
 
     def __init__(
@@ -138,12 +119,7 @@ class Reply:
         return self._with_ending(Ending.END)
 
     def drop(self, error: Exception | None = None) -> Reply:
-        """
-        Reset the connection after the last part.
-
-        Args:
-            error: What the client's read raises; by default `httpx.ReadError`, with no text as in real life.
-        """
+        """Reset the connection after the last part: reading raises *error*, or `httpx.ReadError`."""
         return self._with_ending(Ending.DROP, error or httpx.ReadError(""))
 
     def cut(self) -> Reply:
@@ -155,12 +131,7 @@ class Reply:
         return self._with_ending(Ending.HANG)
 
     async def play(self, connection: Connection) -> httpx.Response:
-        """
-        Send the headers over *connection* and return the response whose body is still to come.
-
-        Raises:
-            httpx.ReadTimeout: The headers come too late for the request's timeout.
-        """
+        """Send the headers over *connection* and return the response whose body is still to come."""
         await connection.wait_until(anyio.current_time() + self.after)
         return httpx.Response(self.status, headers=self.headers, stream=_Body(connection, self))
 
@@ -179,14 +150,9 @@ class Reply:
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """
-    No connection at all.
+    No connection at all: the request fails after so many seconds, `math.inf` for a host that swallows packets.
 
-    Attributes:
-        error: What the client's request raises; `None` (the default) is a closed port's `httpx.ConnectError`.
-        after: Seconds until then; `math.inf` is a host that swallows packets.
-
-    Raises:
-        TypeError: *error* is no exception, or *after* is no number.
+    *error* is what it raises; `None` (the default) is a closed port's `httpx.ConnectError`.
     """
 
     error: Exception | None = None
@@ -197,16 +163,7 @@ class Refusal:
         check("after", self.after, (int, float), "a number of seconds")
 
     async def play(self, timeouts: Mapping[str, float | None]) -> NoReturn:
-        """
-        Fail the request.
-
-        Args:
-            timeouts: What httpx sends along with the request; `connect` is the one that counts.
-
-        Raises:
-            httpx.ConnectError: Or whatever *error* is.
-            httpx.ConnectTimeout: The request's timeout struck first.
-        """
+        """Fail the request: with `httpx.ConnectTimeout` if the `connect` of *timeouts* strikes before."""
         limit = timeouts.get("connect")
         if limit is not None and limit < self.after:
             await anyio.sleep(limit)
@@ -227,12 +184,9 @@ Handler: TypeAlias = Callable[[RecordedRequest], Step | Awaitable[Step]]
 
 class Connection:
     """
-    An accepted connection, from its request to the moment when the client lets go of it.
+    An accepted connection, from its request to the moment when the client lets go of it: *on_close* hears of that.
 
-    Args:
-        name: How it is called in messages.
-        timeouts: What httpx sends along with a request: seconds, or `None`, under `connect`, `read`, ...
-        on_close: Called once, when the connection is closed.
+    *timeouts* is what httpx sends along with a request: seconds, or `None`, under `connect`, `read`, ...
     """
 
     def __init__(
@@ -261,9 +215,7 @@ class Connection:
         """
         Wait as a read does for bytes that arrive at *moment*, on the event loop's clock.
 
-        Raises:
-            httpx.ReadTimeout: They come too late for the timeout of the request.
-            httpx.ReadError: The connection is closed, or was closed meanwhile.
+        `httpx.ReadTimeout`: they come too late for the request's timeout.  `httpx.ReadError`: it is closed.
         """
         delay = moment - anyio.current_time()
         patience = min(delay, self._read_timeout)
@@ -348,14 +300,7 @@ _SHOWN_LAST = 30
 
 
 class UnexpectedRequestError(AssertionError):
-    """
-    The client sent a request that the script has no step for, or one more than the script allows.
-
-    Args:
-        request: The request.
-        conversation: What was said before it, one line per request.
-        limit: How many requests the script allows; `None` if it just has no step for this one.
-    """
+    """The client sent a request that the script has no step for, or one more than the script allows."""
 
     def __init__(
         self, request: RecordedRequest, conversation: Sequence[str], limit: int | None = None
@@ -379,6 +324,17 @@ def shortened(conversation: Sequence[str]) -> list[str]:
     if left_out > 1:
         lines[_SHOWN_FIRST:-_SHOWN_LAST] = [f"... {left_out:,} more"]
     return lines
+
+
+class ReplyOptions(TypedDict, total=False):
+    """What `Script.respond` passes on to `Reply`."""
+
+    status: int
+    headers: HeaderItems | None
+    content_type: str | None
+    gzip: bool
+    after: float
+    close_takes: float
 
 
 class ClientOptions(TypedDict, total=False):
@@ -431,9 +387,6 @@ class Script:
         requests: The requests so far, `RecordedRequest`s in the order of arrival.
         max_live: How many connections were open at once, at most.
         max_requests: As above; it may be changed.
-
-    Raises:
-        ValueError: *max_requests* is less than 1.
     """
 
     def __init__(self, *, max_requests: int | None = 100_000) -> None:
@@ -451,76 +404,28 @@ class Script:
 
     @property
     def live(self) -> int:
-        """
-        How many connections are open now.
-
-        A connection is open from its request until the response is closed or its body has failed, or the
-        client has gone; a refused one never is.
-        """
+        """How many connections are open now: from a request until its response is closed, or has failed."""
         return len(self._open)
 
     # --- Writing the script
 
-    def respond(
-        self,
-        *parts: bytes | Pause,
-        status: int = HTTPStatus.OK,
-        headers: HeaderItems | None = None,
-        content_type: str | None = "text/event-stream",
-        gzip: bool = False,
-        after: float = 0.0,
-        close_takes: float = 0.0,
-    ) -> Reply:
+    def respond(self, *parts: bytes | Pause, **options: Unpack[ReplyOptions]) -> Reply:
         """Answer with an event stream; see `Reply` for the arguments."""
-        return self._add(
-            Reply(
-                *parts,
-                status=status,
-                headers=headers,
-                content_type=content_type,
-                gzip=gzip,
-                after=after,
-                close_takes=close_takes,
-            )
-        )
+        return self._add(Reply(*parts, **options))
 
     def reject(
         self, status: int, *, headers: HeaderItems | None = None, body: bytes = b"", times: int = 1
     ) -> Reply:
-        """
-        Answer with an error.
-
-        Args:
-            status: The status code.
-            headers: Response headers.
-            body: The body, sent as plain text.
-            times: For how many requests in a row.
-
-        Raises:
-            TypeError: An argument has the wrong type.
-        """
+        """Answer with an error, *times* in a row; the body is sent as plain text."""
         check("body", body, bytes, "bytes")
         return self._add(Reply(body, status=status, headers=headers, content_type="text/plain"), times)
 
     def redirect(self, url: str, *, status: int = HTTPStatus.TEMPORARY_REDIRECT, times: int = 1) -> Reply:
-        """
-        Send the client elsewhere; the script answers there, too.
-
-        Args:
-            url: The `Location` header.
-            status: The status code.
-            times: For how many requests in a row.
-        """
+        """Send the client to another *url*, *times* in a row; the script answers there, too."""
         return self._add(Reply(status=status, headers={"Location": url}, content_type=None), times)
 
     def refuse(self, *, error: Exception | None = None, times: int = 1) -> Refusal:
-        """
-        Accept no connection.
-
-        Args:
-            error: What the client's request raises; `None` is the `httpx.ConnectError` of a closed port.
-            times: For how many requests in a row.
-        """
+        """Accept no connection, *times* in a row; *error* is as in `Refusal`."""
         return self._add(Refusal(error), times)
 
     def stall_connect(self, *, times: int = 1) -> Refusal:
@@ -532,12 +437,7 @@ class Script:
         return self._add(Reply(after=float("inf")), times)
 
     def play(self, *steps: Step | Handler) -> None:
-        """
-        Add steps made elsewhere, or functions that look at the request and return one.
-
-        Raises:
-            TypeError: One is neither.
-        """
+        """Add steps made elsewhere, or functions that look at the request and return one."""
         self._check_open()
         for step in steps:
             _check_step("steps", step)
@@ -547,11 +447,7 @@ class Script:
         """
         Answer every request beyond the other steps with *step*.
 
-        Args:
-            step: A step, or a function, sync or async, that looks at the request and returns one.
-
-        Raises:
-            TypeError: It is neither.
+        It is one, or a function, sync or async, that looks at the request and returns one.
         """
         self._check_open()
         _check_step("step", step)
@@ -575,12 +471,7 @@ class Script:
         return ScriptTransport(self._answer)
 
     def client(self, **options: Unpack[ClientOptions]) -> httpx.AsyncClient:
-        """
-        Return a new client that leads here.
-
-        Args:
-            **options: Passed on to `httpx.AsyncClient`.
-        """
+        """Return a new client that leads here; *options* are passed on to `httpx.AsyncClient`."""
         return httpx.AsyncClient(transport=self.transport(), **options)
 
     # --- Judging what happened
@@ -603,12 +494,7 @@ class Script:
             raise self._failures[0]
 
     def assert_exhausted(self) -> None:
-        """
-        Check that every step was played; what `always` says does not count.
-
-        Raises:
-            AssertionError: Steps are left.
-        """
+        """Check that every step was played, but for `always`; `AssertionError` if some are left."""
         self._check(not self._steps, "steps that no request came for:", map(_described, self._steps))
 
     def closed_all(self) -> None:

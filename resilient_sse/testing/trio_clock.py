@@ -32,11 +32,7 @@ class Watch(trio.abc.Instrument):
 
     It holds the clock while a thread works, and has the main task fail when nothing can ever happen again, or
     when the clock has jumped too often.  A trio instrument cannot raise; so the error is delivered as trio
-    delivers a `KeyboardInterrupt`.
-
-    Attributes:
-        clock: The clock.
-        error: What it has raised.
+    delivers a `KeyboardInterrupt`, and kept in `error`.
     """
 
     def __init__(self) -> None:

@@ -17,16 +17,7 @@ GZIP_WINDOW = 31
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """
-    A silence in a reply.
-
-    Attributes:
-        seconds: How long it lasts.
-
-    Raises:
-        TypeError: *seconds* is no number.
-        ValueError: *seconds* is negative, infinite or not a number.
-    """
+    """A silence in a reply, for so many seconds, 0 or more."""
 
     seconds: float
 
@@ -35,31 +26,18 @@ class Pause:
 
 
 def pause(seconds: float) -> Pause:
-    """Keep silent for so many *seconds* before whatever comes next; errors as of `Pause`."""
+    """Keep silent for so many *seconds* before whatever comes next."""
     return Pause(seconds)
 
 
 def comment(text: str = "") -> bytes:
-    """
-    Write a comment, the usual heartbeat: one line for each line of *text*, and a blank one after them.
-
-    Args:
-        text: What follows the colon.
-
-    Raises:
-        TypeError: *text* is no string.
-    """
+    """Write a comment, the usual heartbeat: one line for each line of *text*, and a blank one after them."""
     check("text", text, str, "a string")
     return ("\n".join(f": {line}".rstrip(" ") for line in LINE_END.split(text)) + "\n\n").encode()
 
 
 def sliced(data: bytes, size: int) -> list[bytes]:
-    """
-    Cut *data* into chunks of *size* bytes, the last one shorter: `script.respond(*sliced(body, 1))`.
-
-    Raises:
-        ValueError: *size* is less than 1.
-    """
+    """Cut *data* into chunks of *size* bytes, the last one shorter: `script.respond(*sliced(body, 1))`."""
     if size < 1:
         raise ValueError(f"size must be at least 1, not {size!r}")
     return [data[start : start + size] for start in range(0, len(data), size)]
@@ -76,13 +54,7 @@ def gzipped(*chunks: bytes) -> list[bytes]:
 
 
 class Compressor:
-    """
-    One gzip stream, flushed after every chunk.
-
-    Args:
-        window: zlib's word for a gzip wrapper around a window of a size.
-        memory: zlib's word for the memory that is used besides.
-    """
+    """One gzip stream, flushed after every chunk; *window* and *memory* are zlib's words."""
 
     def __init__(self, *, window: int = GZIP_WINDOW, memory: int = zlib.DEF_MEM_LEVEL) -> None:
         self._deflate = zlib.compressobj(wbits=window, memLevel=memory)

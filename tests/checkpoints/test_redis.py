@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import anyio
@@ -13,7 +14,8 @@ import redis
 import redis.asyncio
 
 from resilient_sse import CheckpointError, ResilientStream
-from resilient_sse.checkpoints import Checkpoint, RedisCheckpoint, SQLiteCheckpoint, redis_server
+from resilient_sse._client import backends
+from resilient_sse.checkpoints import Checkpoint, RedisCheckpoint, SQLiteCheckpoint
 from resilient_sse.testing import Script, event
 from tests.testing.server.valkey import Server, valkey
 
@@ -157,17 +159,17 @@ async def test_the_answer_is_lost(own, store):
     """A save that was done and is sent again is no conflict."""
     known = await store.save("a", "1", expected=None)
     lose = True
-    script = store._save
+    asked = store._server._asked
 
-    def losing(**call):
+    async def losing(command):
         nonlocal lose
-        answer = script(**call)
+        answer = await asked(command)
         if lose:
             lose = False
             raise redis.ConnectionError("the answer was lost")
         return answer
 
-    store._save = losing
+    store._server._asked = losing
     saved = await store.save("a", "2", expected=known)
     assert await store.load("a") == saved
     assert saved.version == 2
@@ -180,13 +182,24 @@ async def test_scripts_are_flushed(own, store):
     assert (await store.save("a", "2", expected=known)).version == 2
 
 
-async def test_the_key_holds_something_else(own, store):
-    """It is left as it is."""
-    own.client.set("resilient_sse:position:a", "a string")
-    for wrong in (store.load("a"), store.save("a", "1", expected=None)):
-        with pytest.raises(CheckpointError, match=r"WRONGTYPE|wrong kind"):
-            await wrong
-    assert own.client.get("resilient_sse:position:a") == b"a string"
+@pytest.mark.parametrize(
+    "command, load, save",
+    [
+        ("SET {} x", "WRONGTYPE|wrong kind", "WRONGTYPE|wrong kind"),
+        ("HSET {} version 1", "another program's", "another consumer"),
+        ("HSET {} id 1 version x", "another program's", "did not take"),
+        ("HSET {} user 1", None, "another program's"),
+    ],
+)
+async def test_the_key_holds_something_else(own, store, command, load, save):
+    """It is left as it is (P55)."""
+    own.client.execute_command(command.format("resilient_sse:position:a"))
+    before = own.client.dump("resilient_sse:position:a")
+    with nullcontext() if load is None else pytest.raises(CheckpointError, match=load):
+        assert await store.load("a") is None
+    with pytest.raises(CheckpointError, match=save):
+        await store.save("a", "1", expected=None)
+    assert own.client.dump("resilient_sse:position:a") == before
 
 
 async def test_on_trio_with_a_client_of_asyncio(own, anyio_backend):
@@ -202,17 +215,19 @@ async def test_on_trio_with_a_client_of_asyncio(own, anyio_backend):
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("kind", ["redis", "sqlite"])
+@pytest.mark.parametrize("kind", ["redis", "away", "sqlite"])
 async def test_a_slow_save_that_is_cancelled(own, tmp_path, monkeypatch, kind):
     """`Task.cancel` waits for the thread, so that the next save finds what it has written (P21)."""
-    store = RedisCheckpoint(own.url) if kind == "redis" else SQLiteCheckpoint(tmp_path / "positions.db")
+    store = SQLiteCheckpoint(tmp_path / "positions.db") if kind == "sqlite" else RedisCheckpoint(own.url)
     begun, go = threading.Event(), threading.Event()
-    method = "_save" if kind == "redis" else "_run"
-    save = getattr(store, method)
+    patched, method = (store, "_run") if kind == "sqlite" else (store._server.client, "execute_command")
+    save = getattr(patched, method)
 
     def slow(*arguments, **named):
         begun.set()
         go.wait(20)
+        if kind == "away":  # which alone would be a reason to ask again
+            raise redis.ConnectionError(kind)
         return save(*arguments, **named)
 
     script = Script()
@@ -220,8 +235,8 @@ async def test_a_slow_save_that_is_cancelled(own, tmp_path, monkeypatch, kind):
     url = "http://test/"
     async with ResilientStream(url, checkpoint=store, ack="manual", client=script.client()) as stream:
         first, second = await anext(stream), await anext(stream)
-        with monkeypatch.context() as patched:
-            patched.setattr(store, method, slow)
+        with monkeypatch.context() as patching:
+            patching.setattr(patched, method, slow)
             task = asyncio.create_task(stream.commit(first))
             await asyncio.to_thread(begun.wait, 20)
             task.cancel()
@@ -236,7 +251,7 @@ async def test_a_slow_save_that_is_cancelled(own, tmp_path, monkeypatch, kind):
 
 def test_a_program_ends_although_its_server_is_frozen(own, monkeypatch):
     """The end of `asyncio.run` cancels what is under way, while no event loop runs (P21)."""
-    monkeypatch.setattr(redis_server, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(backends, "CLOSE_SECONDS", 0.05)
 
     async def main():
         store = RedisCheckpoint(redis.asyncio.Redis.from_url(own.url))
@@ -257,16 +272,16 @@ def test_a_program_ends_although_its_server_is_frozen(own, monkeypatch):
 @pytest.mark.parametrize("done", [False, True], ids=["before it was done", "behind it"])
 async def test_a_save_that_is_cut_off(own, done, monkeypatch):
     """A client for asyncio obeys `Task.cancel` soon, whatever the server does, without a conflict (P21)."""
-    monkeypatch.setattr(redis_server, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(backends, "CLOSE_SECONDS", 0.05)
     client = redis.asyncio.Redis.from_url(own.url)
     store = RedisCheckpoint(client)
-    save, waits = store._save, asyncio.Event()
+    execute, waits = client.execute_command, asyncio.Event()
 
-    async def cut(**call):
+    async def cut(*call):
         if done:
-            await save(**call)
+            await execute(*call)
         waits.set()
-        return await (asyncio.Event().wait() if done else save(**call))
+        return await (asyncio.Event().wait() if done else execute(*call))
 
     script = Script()
     script.respond(event("1", id="1"), event("2", id="2")).hang()
@@ -276,7 +291,7 @@ async def test_a_save_that_is_cut_off(own, done, monkeypatch):
         first, second = await anext(stream), await anext(stream)
         if not done:
             own.client.client_pause(60_000, all=False)  # what writes waits, what reads does not
-        store._save = cut
+        client.execute_command = cut
         task = asyncio.create_task(stream.commit(first))
         await waits.wait()
         for _ in range(0 if done else 2000):
@@ -286,7 +301,7 @@ async def test_a_save_that_is_cut_off(own, done, monkeypatch):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        store._save = save
+        client.execute_command = execute
         own.client.client_unpause()
         await stream.commit(second)
     assert (await store.load("http://test/")).last_event_id == "2"

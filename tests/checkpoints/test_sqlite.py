@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 from resilient_sse import CheckpointError, ResilientStream
-from resilient_sse.checkpoints import SQLiteCheckpoint
+from resilient_sse.checkpoints import SQLiteCheckpoint, sqlite
 from resilient_sse.testing import Script, event
 from tests.skipping import skip_aloud
 
@@ -151,6 +151,20 @@ async def test_the_event_loop_goes_on(path):
                 ticks += 1
             assert saved is None
     assert saved is not None
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_event_loop_waits_for_one_slow_save_only(monkeypatch):
+    """Those behind it are as slow, so nothing is hoped for (P55)."""
+    thread, go = sqlite.WorkerThread(), threading.Event()
+    async with anyio.create_task_group() as tasks:
+        first = asyncio.create_task(thread.call(lambda: go.wait(10)))
+        await asyncio.sleep(0)
+        monkeypatch.setattr(sqlite, "_AT_ONCE_SECONDS", 20.0)
+        tasks.start_soon(thread.call, lambda: None)
+        await asyncio.sleep(0)
+        go.set()
+        assert await first
 
 
 async def test_a_full_disk(disk):

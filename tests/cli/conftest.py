@@ -97,6 +97,13 @@ async def missing(request: Request) -> Response:
     return JSONResponse({"error": "no such\nstream \x1b[2J"}, status_code=404)
 
 
+async def mirror(request: Request) -> Response:
+    """Send back what the request says, in headers, an id and a type."""
+    told = f"{request.url.query} {request.query_params['key']} {request.headers['authorization']} u:hunter2 Zorro"
+    headers = {"x-mirror": told, "cache-control": told}
+    return Response(f"id: {told}\ndata: x\n\n", media_type=f"{SSE}; charset={told[:9]}", headers=headers)
+
+
 async def gone(request: Request) -> Response:
     """Say that what comes after the id is there no more."""
     return Response(status_code=410)
@@ -110,7 +117,7 @@ async def page(request: Request) -> Response:
 @pytest.fixture(scope="session")
 def site() -> Iterator[str]:
     """Serve the routes above for all tests, and give the address."""
-    handlers = [reply, endless, quiet, echo, hostile, missing, gone, page]
+    handlers = [reply, endless, quiet, echo, hostile, missing, mirror, gone, page]
     routes = [Route(f"/{handler.__name__}", handler, methods=["GET", "POST", "PUT"]) for handler in handlers]
     config = uvicorn.Config(
         Starlette(routes=routes), ws="none", loop="asyncio", log_config=None, timeout_graceful_shutdown=1

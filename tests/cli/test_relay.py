@@ -1,6 +1,7 @@
 """The command `relay`, as a process, into a real Valkey."""
 
 import logging
+import re
 import signal
 import time
 
@@ -45,10 +46,13 @@ def wait_for(valkey, name: str, length: int) -> None:
     pytest.fail("nothing is copied")
 
 
+TOLD = [(50, signal.SIGINT, 130), (120, signal.SIGTERM, 0)]
+
+
 def test_one_stream(valkey, start):
     """It copies until SIGTERM or Ctrl-C, and a second run goes on where the log ends (P62)."""
     with replaying() as url:
-        for length, number, code in ((50, signal.SIGINT, 130), (120, signal.SIGTERM, 0)):
+        for length, number, code in TOLD:
             command = start("relay", url, "--to", valkey.url, "--stream", "trades", "--batch", "7")
             wait_for(valkey, "trades", length)
             command.send_signal(number)
@@ -57,7 +61,7 @@ def test_one_stream(valkey, start):
 
 
 def test_many_streams(valkey, start, tmp_path):
-    """Two workers of one configuration share its streams; SIGTERM ends them well (P62)."""
+    """Two workers of one configuration share its streams; what ends them is told by the exit code (P62)."""
     with replaying() as url:
         tables = "".join(f'[[streams]]\nname = "s{n}"\nurl = "{url}/{n}"\n' for n in range(4))
         config = tmp_path / "relay.toml"
@@ -71,23 +75,81 @@ def test_many_streams(valkey, start, tmp_path):
             time.sleep(0.02)
         else:
             pytest.fail("a worker does not begin")
-        for worker in workers:
-            worker.send_signal(signal.SIGTERM)
-        assert [worker.wait() for worker in workers] == [0, 0]
+        for worker, (_, number, _) in zip(workers, TOLD, strict=True):
+            worker.send_signal(number)
+        assert [worker.wait() for worker in workers] == [code for _, _, code in TOLD]
+    assert not valkey.client.smembers("relay:workers")
     assert all(is_whole(valkey, f"s{n}") for n in range(4))
 
 
-def test_two_streams_of_one_name(tmp_path, capsys):
-    """A configuration that makes no sense is refused with its name, and nothing is written."""
+AWAY = "redis://127.0.0.1:1/"
+STREAM = '[[streams]]\nname = "trades"\nurl = "http://127.0.0.1:1/"\n'
+
+
+@pytest.mark.parametrize(
+    "text, code, says",
+    [
+        (STREAM * 2, 2, "two streams are named 'trades'"),
+        ("lease = 0.2\n" + STREAM, 2, "lease must be 1 s or more"),
+        (STREAM.replace("http", "ftp"), 2, "stream 'trades': url"),
+        ("redis", 4, "Redis cannot keep the leases of 'relay': .*refused"),
+    ],
+    ids=["one name", "a short lease", "no URL", "no Redis"],
+)
+def test_a_file_that_is_wrong(valkey, tmp_path, capsys, *, text, code, says):
+    """One line tells what, and nothing is written (P62)."""
     config = tmp_path / "relay.toml"
-    stream = '[[streams]]\nname = "a"\nurl = "http://host/"\n'
-    config.write_text(f'redis = "redis://127.0.0.1:1/"\n{stream}{stream}', encoding="utf-8")
-    assert main(["relay", "--config", str(config)]) == 2
-    assert "two streams are named 'a'" in capsys.readouterr().err
+    url, text = (AWAY, STREAM) if text == "redis" else (valkey.url, text)
+    config.write_text(f'redis = "{url}"\n{text}', encoding="utf-8")
+    assert main(["relay", "--config", str(config)]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(says, line)
+    assert not valkey.client.keys()
 
 
-def test_redis_is_away(monkeypatch, capsys):
-    """A wrong address is told of at the start."""
+@pytest.mark.parametrize(
+    "given, path, code, says",
+    [
+        ((), "missing", 3, "404"),
+        ((), "page", 3, "text/html"),
+        (("SET", "trades", "x"), "reply", 4, "holds what no relay has written"),
+        (("XADD", "trades", "*", "a", "b"), "reply", 4, "holds what no relay has written"),
+        (("SET", "{trades}:position", "x"), "reply", 4, "WRONGTYPE"),
+        (
+            ("HSET", "{trades}:position", "id", "1", "ordinal", 1, "source", "http://b/"),
+            "reply",
+            4,
+            "from http://b/,",
+        ),
+        (AWAY, "reply", 4, "refused"),
+    ],
+    ids=["404", "a page", "a string", "another producer", "no position", "another URL", "no Redis"],
+)
+def test_a_stream_that_cannot_be_copied(valkey, site, monkeypatch, capsys, *, given, path, code, says):
+    """One line tells why, and nothing is written (P62)."""
     monkeypatch.setattr("resilient_sse.cli.relay._CONNECT_SECONDS", 0.1)
-    assert main(["relay", "http://127.0.0.1:1/", "--to", "redis://127.0.0.1:1/", "--stream", "x"]) == 4
-    assert "refused" in capsys.readouterr().err
+    if given and given != AWAY:
+        valkey.client.execute_command(*given)
+    before = {key: valkey.client.dump(key) for key in valkey.client.scan_iter()}
+    to = AWAY if given == AWAY else valkey.url
+    assert main(["relay", f"{site}/{path}", "--to", to, "--stream", "trades"]) == code
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert says in line
+    assert {key: valkey.client.dump(key) for key in valkey.client.scan_iter()} == before
+
+
+def test_a_stream_that_has_moved(valkey, site, capsys):
+    """It is gone on with if that is asked for (P62)."""
+    valkey.client.hset("{trades}:position", mapping={"id": "2", "ordinal": 0, "source": "http://b/"})
+    command = ["relay", f"{site}/reply", "--to", valkey.url, "--stream", "trades", "--any-source"]
+    assert main(command) == 0
+    assert [fields[b"id"] for _, fields in valkey.client.xrange("trades")] == [b"3", b"4"]
+
+
+def test_a_server_that_is_not_there(valkey, start):
+    """It is told of and tried again, for it may come; nothing is written (P62)."""
+    command = start("relay", "http://127.0.0.1:1/", "--to", valkey.url, "--stream", "trades")
+    assert b"refused" in command.stderr.readline() + command.stderr.readline()
+    command.send_signal(signal.SIGTERM)
+    assert command.wait() == 0
+    assert not valkey.client.keys()

@@ -7,7 +7,6 @@ import yaml
 
 from resilient_sse.cli.exits import Exit
 from resilient_sse.cli.rules import FORMATS
-from resilient_sse.monitoring import ALERTS
 from resilient_sse.monitoring.datadog_monitors import datadog_monitors
 from resilient_sse.monitoring.grafana import grafana_dashboard
 from resilient_sse.monitoring.prometheus_rules import prometheus_rules
@@ -65,10 +64,3 @@ def test_the_help_lists_the_formats(run):
     done = run("rules", "--help")
     assert done.code == 0
     assert all(name in done.out and about in done.out for name, about in FORMATS.items())
-
-
-def test_every_alert_is_in_every_format(run):
-    """R125: nobody is told less."""
-    for name in ("prometheus", "datadog"):
-        out = run("rules", name).out
-        assert all(alert.name in out for alert in ALERTS)

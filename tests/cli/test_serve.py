@@ -189,14 +189,14 @@ def test_the_port_is_taken(run):
         port = listener.getsockname()[1]
         done = run("serve", "--port", str(port))
     assert (done.code, done.out) == (Exit.USAGE, "")
-    expected = f"port {port} of 127.0.0.1 is taken; choose another with --port, or 0 for a free one\n"
-    assert done.err == f"resilient-sse: error: {expected}"
+    assert done.err.startswith(f"resilient-sse: error: port {port} of 127.0.0.1 cannot be used (")
+    assert done.err.endswith("; choose another, or 0 for a free one\n")
 
 
 @pytest.mark.parametrize(
     "arguments,words",
     [
-        (["--host", "198.51.100.7"], "cannot listen on port 8000 of 198.51.100.7: "),
+        (["--host", "198.51.100.7"], "cannot listen on 198.51.100.7: "),
         (["--port", "0", "--store", "sqlite:/nowhere/at/all.db"], "the store is out of reach; check --store"),
         (["--port", "0", "--store", "redis://127.0.0.1:1/0"], "the store is out of reach; check --store"),
     ],

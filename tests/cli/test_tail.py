@@ -23,7 +23,7 @@ import trustme
 
 from resilient_sse import ConnectionLostError, Reason, RetriesExhaustedError
 from resilient_sse.cli.exits import explain
-from resilient_sse.cli.output import Output, escape, silence
+from resilient_sse.cli.output import Output, escape, escaped_json, silence
 
 pytestmark = pytest.mark.e2e
 
@@ -71,10 +71,14 @@ def test_control_characters(run, site):
 
 
 def test_escape():
-    """C0, DEL and C1 are written out; tabs, line feeds and everything else stay."""
-    harmless = "\t\n" + "".join(map(chr, range(0x20, 0x7F))) + "\xa0ü😀\u2028"
+    """C0, DEL, C1 and marks of direction are written out, in JSON too; tabs, line feeds and letters stay."""
+    harmless = "\t\n" + "".join(map(chr, range(0x20, 0x7F))) + "\xa0ü😀\u200d\u2028"
     assert escape(harmless) == harmless
-    assert escape("\x00\x07\x08\r\x1b]0;x\x7f\x80\x9b\x9f") == r"\x00\x07\x08\x0d\x1b]0;x\x7f\x80\x9b\x9f"
+    assert escape("\x00\x07\x08\r\x1b]0;x\x7f\x80\x9b\x9f") == r"\x00\x07\x08\r\x1b]0;x\x7f\x80\x9b\x9f"
+    assert escape("\u061c\u200e\u202e\u2066\u2069\ud800") == r"\u061c\u200e\u202e\u2066\u2069\ud800"
+    text = f"é\x9b\x7f\u202e{harmless}"
+    assert r'{"é\u009b\u007f\u202e' in escaped_json({text: 1})
+    assert json.loads(escaped_json(text)) == text
 
 
 class Terminal(io.StringIO):

@@ -1,7 +1,7 @@
 """What the tests of the client share: short names, a record of transitions, cancellation by steps, a pool."""
 
 import types
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -12,7 +12,7 @@ import pytest
 
 from resilient_sse import Backoff, ResilientStream, StateChange
 from resilient_sse.checkpoints import MemoryCheckpoint
-from resilient_sse.testing import Reply, Script, event
+from resilient_sse.testing import Script, event
 
 URL = "https://host/stream"
 
@@ -33,14 +33,9 @@ def numbered(*ids: int) -> list[bytes]:
     return [event(str(number), id=str(number)) for number in ids]
 
 
-def slow(seconds: float, *parts: Any, **options: Any) -> Callable[[object], Awaitable[Reply]]:
-    """Answer after so many seconds."""
-
-    async def answer(_request: object) -> Reply:
-        await anyio.sleep(seconds)
-        return Reply(*parts, **options)
-
-    return answer
+def at_once(*ids: int) -> bytes:
+    """Write the events into one chunk."""
+    return b"".join(numbered(*ids))
 
 
 async def take(stream: Any, count: int) -> list[Any]:

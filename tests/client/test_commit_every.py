@@ -3,8 +3,8 @@
 import anyio
 import pytest
 
-from resilient_sse.testing import event, pause
-from tests.client.support import Store, make, numbered, read, take
+from resilient_sse.testing import pause
+from tests.client.support import Store, at_once, make, numbered, take
 
 
 async def consume(stream, count, *, fails=False):
@@ -61,22 +61,13 @@ async def test_so_many_seconds(script, store):
 
 async def test_so_many_seconds_within_a_read(script, store):
     """Also where one read has brought all of them."""
-    script.respond(b"".join(numbered(*range(1, 7)))).hang()
+    script.respond(at_once(*range(1, 7))).hang()
     stream = make(script, checkpoint=store, commit_every=1000, commit_interval=10)
     for _ in range(6):
         await anext(stream)
         await anyio.sleep(4)
     assert store.saved == ["4"]
     await stream.aclose()
-
-
-async def test_events_that_are_filtered(script, store):
-    """They move the position as well, and what was processed before them is saved with it."""
-    script.respond(
-        *numbered(1, 2), event("x", event="other", id="3"), pause(5), event("y", event="other", id="4")
-    ).hang()
-    await read(script, 2, checkpoint=store, commit_every=100, events={"message"})
-    assert store.saved == ["2"]
 
 
 @pytest.mark.parametrize(

@@ -13,18 +13,10 @@ import anyio
 import httpx
 import pytest
 
-from resilient_sse import (
-    Gap,
-    HandshakeError,
-    NotResumableError,
-    Opened,
-    Resume,
-    ServerSentEvent,
-    resume,
-)
+from resilient_sse import Gap, HandshakeError, NotResumableError, Opened, Resume, ServerSentEvent, resume
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import RecordedRequest, Reply, Script, event
-from tests.client.support import URL, make, numbered, read, take
+from tests.client.support import URL, at_once, make, numbered, read, take
 
 WORDS = ("Once", "upon", "the", "the", "upon", "time")
 """What is sent; words come twice, for a content alone names no event."""
@@ -44,24 +36,13 @@ def behind(value: str | None, offset: int = 1) -> int:
 
 @dataclass(kw_only=True)
 class Server:
-    """
-    A server of one dialect.
-
-    Attributes:
-        blocks: What it sends, one list of blocks for each word.
-        start: Reads from a request with which word to begin.
-        arguments: Makes what the stream is given.
-        answer: Makes response headers from the request and that index.
-        url: Where the stream leads.
-        anew: Whether a POST that asks for nothing may come but once.
-    """
+    """A server of one dialect: what it sends for each word, and with which word a request wants to begin."""
 
     blocks: list[list[bytes]]
     start: Callable[[RecordedRequest], int]
     arguments: Callable[[], Mapping[str, Any]]
     answer: Callable[[RecordedRequest, int], dict[str, str]] = lambda _request, _index: {}
     url: str = URL
-    first_word: int = 0
     anew: int = field(default=0, init=False)
     cuts: list[int] = field(default_factory=list, init=False)
 
@@ -100,11 +81,7 @@ def with_control_events(*, every: int = 1) -> Server:
     return Server(
         blocks=blocks,
         start=lambda request: int(query_of(request)["offset"].removeprefix("0_").replace("-1", "0")),
-        arguments=lambda: {
-            **resume.control_event(),
-            "heartbeat_events": {"control"},
-            "last_event_id": "-1",
-        },
+        arguments=lambda: {**resume.control_event(), "heartbeat_events": {"control"}, "last_event_id": "-1"},
         url=URL + "?live=sse",
     )
 
@@ -304,17 +281,8 @@ async def test_listen_again_and_refetch(method):
         log += [item.data for item in await take(stream, 2)]
         assert stream.stats.gaps == 1
         assert 6 < anyio.current_time() - began < 11  # three attempts in 7 s, and up to 4 s of jitter
-    assert log == [
-        "connected",
-        "Once",
-        "upon",
-        *["reconnecting"] * 3,
-        "connected",
-        "snapshot of 6 at 1 connection",
-        "upon",
-        "time",
-        "closed",
-    ]
+    outage = [*["reconnecting"] * 3, "connected", "snapshot of 6 at 1 connection"]
+    assert log == ["connected", "Once", "upon", *outage, "upon", "time", "closed"]
     assert [request.last_event_id for request in script.requests] == [None] * 4
     assert script.max_live == 1
 
@@ -334,12 +302,8 @@ async def test_the_position_is_what_the_function_returns(script):
     async with make(script, cursor=by_number) as stream:
         taken = await take(stream, 4)
         assert stream.last_event_id == "9"
-    assert [(item.id, item.last_event_id) for item in taken] == [
-        ("x", "7"),
-        (None, "7"),
-        ("", "8"),
-        (None, "9"),
-    ]
+    expected = [("x", "7"), (None, "7"), ("", "8"), (None, "9")]
+    assert [(item.id, item.last_event_id) for item in taken] == expected
     assert script.requests[1].last_event_id == "8"
 
 
@@ -362,42 +326,6 @@ async def test_a_program_that_dies_at_any_event(dialect):
         # A position behind its words is stored with the next of them; one that is begun at is repeated whole.
         assert 1 <= again <= {"control-event": 2, "control-event-for-two": 3, "json-ids": 3}.get(dialect, 1)
         assert server.anew <= 1
-
-
-async def test_a_stored_position_without_an_address(script):
-    """P57: the `Location` is known to the process that got it; another one says so, and sends no second POST."""
-    server, store = with_location(), MemoryCheckpoint()
-    script.always(server)
-    async with make(script, server.url, checkpoint=store, **server.arguments()) as stream:
-        await take(stream, 2)
-    async with make(script, server.url, checkpoint=store, **server.arguments()) as stream:
-        with pytest.raises(NotResumableError):
-            await anext(stream)
-    assert server.anew == 1
-
-
-@pytest.mark.parametrize(
-    "before, after",
-    [
-        pytest.param(["7", "8"], "3", id="a-number"),
-        pytest.param(["run/7", "run/10"], "run/9", id="a-number-at-the-end"),
-        pytest.param(["b", "a", "c"], "b", id="one-that-was-there"),
-    ],
-)
-@pytest.mark.parametrize("over", ["one connection", "two connections"])
-async def test_a_position_that_falls_back_is_told_once(script, before, after, over):
-    """P57, P61: a position that lies before the last one is one `Gap`, and the stream goes on from there."""
-    gaps: list[Gap] = []
-    last = [event("other", id=after), event("more", id=after)]
-    if over == "one connection":
-        script.respond(*(event("x", id=each) for each in before), *last).hang()
-    else:
-        script.respond(*(event("x", id=each) for each in before)).drop()
-        script.respond(*last).hang()
-    async with make(script, cursor=lambda item: item.id, on_gap=gaps.append) as stream:
-        await take(stream, len(before) + 2)
-        assert stream.last_event_id == after
-    assert gaps == [Gap(kind="reset", after_id=before[-1], before_id=after)]
 
 
 async def test_a_replay_from_before_the_position_is_dropped(script):
@@ -423,18 +351,6 @@ async def test_what_is_not_replayed_is_not_taken_for_a_replay(script):
     assert taken == ["1", "a", "b", "c", "c", "b", "c", "2"]
 
 
-async def test_with_dedup_off_nothing_is_dropped(script):
-    """P57: who wants everything gets everything."""
-    script.respond(event("1"), event("a")).drop()
-    script.respond(event("a"), event("2")).hang()
-    assert [item.data for item in await read(script, 4, cursor=by_number, dedup="off")] == [
-        "1",
-        "a",
-        "a",
-        "2",
-    ]
-
-
 @pytest.mark.parametrize("wrong", [7, ValueError("no position"), KeyboardInterrupt("no position")])
 async def test_a_function_that_fails_loses_nothing(script, wrong):
     """P52: what it raises is raised before its event, which comes again when the stream is asked again."""
@@ -446,7 +362,7 @@ async def test_a_function_that_fails_loses_nothing(script, wrong):
             raise answer
         return answer
 
-    script.respond(b"".join(numbered(1, 2, 3))).hang()
+    script.respond(at_once(1, 2, 3)).hang()
     async with make(script, cursor=cursor) as stream:
         assert (await anext(stream)).data == "1"
         with pytest.raises(type(wrong) if isinstance(wrong, BaseException) else TypeError):
@@ -568,11 +484,7 @@ def test_wrong_functions_are_named(name, function):
     """P53: what cannot be called is refused at construction."""
     with pytest.raises(TypeError, match=name):
         make(Script(), **{name: function})
-
-
-def test_resume_and_resume_param_exclude_each_other():
-    """P53: two ways to say the same are a mistake."""
-    with pytest.raises(TypeError, match="resume_param"):
+    with pytest.raises(TypeError, match="resume_param"):  # two ways to say the same are a mistake
         make(Script(), resume_param="since", **resume.query("since"))
 
 

@@ -2,32 +2,17 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Any
 
 import anyio
-import anyio.lowlevel
-import httpcore
 import httpx
 import pytest
 
-from resilient_sse import (
-    Backoff,
-    ResilientStream,
-    RetriesExhaustedError,
-    StreamError,
-    StreamState,
-)
-from resilient_sse.testing import comment, event, pause, run_in_virtual_time
+from resilient_sse import RetriesExhaustedError, StreamError, StreamState
+from resilient_sse.testing import comment, event, pause
 from tests.client.support import (
-    STREAM_HEAD,
-    Loopback,
-    LoopbackStream,
-    chunked,
     drain,
     make,
     numbered,
-    pooled_client,
-    stepped,
 )
 
 # --- A scope of the caller's own
@@ -76,77 +61,6 @@ async def test_a_timeout_in_an_auth_flow_does_not_cancel_a_callback(script, kind
     async with stream:
         assert (await anext(stream)).id == "1"
     assert told == ["waiting", *(["reconnecting"] if around else []), "connected"]
-
-
-# --- A slot of the caller's pool
-
-
-class Ending(LoopbackStream):
-    """A connection that says one thing and then ends, and whose closing takes a while."""
-
-    how = "reset"
-
-    async def read(self, max_bytes, timeout=None):  # noqa: ASYNC109 - httpcore's
-        if self._incoming or not self._spoken:
-            self._spoken = True
-            return await super().read(max_bytes, timeout)
-        await anyio.sleep(1)
-        if self.how == "reset":
-            raise httpcore.ReadError("reset")
-        return b"0\r\n\r\n"
-
-    _spoken = False
-
-    async def aclose(self):
-        await super().aclose()
-        for _ in range(3):
-            await anyio.lowlevel.checkpoint()
-
-
-class EndingNetwork(Loopback):
-    async def connect_tcp(self, *args: Any, **options: Any) -> LoopbackStream:
-        return Ending((await super().connect_tcp(*args, **options))._answer)
-
-
-async def cut_while_it_ends(step: int, how: str) -> tuple[int, list[str]]:
-    """Cancel a read at some step, with a connection that ends meanwhile; return what the pool holds then."""
-    Ending.how = how
-    client, pool = pooled_client(EndingNetwork(lambda _: STREAM_HEAD + chunked(*numbered(1))), slots=1)
-    stream = ResilientStream("http://host/stream", client=client, backoff=Backoff(initial=50, maximum=50))
-    await anext(stream)
-    steps = 0
-
-    async def read() -> None:
-        task: Any = asyncio.current_task()
-
-        def on_step() -> None:
-            nonlocal steps
-            steps += 1
-            if steps == step:
-                task.cancel()
-
-        await stepped(anext(stream), on_step)
-
-    with suppress(asyncio.CancelledError, TimeoutError):
-        await asyncio.wait_for(asyncio.create_task(read()), 5)
-    await stream.aclose()
-    held = [text for text in map(repr, pool.connections) if "IDLE" not in text]
-    await client.aclose()
-    return steps, held
-
-
-@pytest.mark.parametrize("how", ["reset", "end"])
-def test_a_read_that_is_cancelled_while_its_connection_ends_keeps_the_slot(how):
-    """`Task.cancel` while httpcore tidies up behind an end does not lose the slot (3.8, encode/httpcore#1093)."""
-    total, held = run_in_virtual_time(cut_while_it_ends, 10**9, how)
-    assert held == []
-    assert total >= 3
-    left = {}
-    for step in range(1, total + 1):
-        _, held = run_in_virtual_time(cut_while_it_ends, step, how)
-        if held:
-            left[step] = held
-    assert not left
 
 
 # --- Closing from a task that a callback has started
@@ -200,16 +114,6 @@ async def test_answers_that_end_with_an_error_event_spend_the_budget(script, par
         await drain(stream)
     assert (caught.value.attempts, caught.value.elapsed) == (4, 7)
     assert isinstance(caught.value.__cause__, StreamError)
-
-
-async def test_a_delay_series_of_ones_own_goes_on_behind_an_error_event(script):
-    """What stands before the error begins no new series of delays (3.4)."""
-    for _ in range(4):
-        script.respond(event("hello"), FAILED).end()
-    stream = make(script, error_events=["error"], max_retries=3, backoff=lambda: iter([1, 10, 100]))
-    with pytest.raises(RetriesExhaustedError) as caught:
-        await drain(stream)
-    assert caught.value.elapsed == 111
 
 
 @pytest.mark.parametrize("case", ["ids", "lasting"])

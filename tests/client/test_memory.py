@@ -14,7 +14,7 @@ import pytest
 from resilient_sse import Backoff, ResilientSSEError, ResilientStream, integers
 from resilient_sse._client.attempts import AttemptLoop
 from resilient_sse.testing import event
-from tests.client.support import URL, drain, make, numbered, take
+from tests.client.support import URL, at_once, drain, make, take
 from tests.skipping import skip_aloud
 
 STATM = Path("/proc/self/statm")
@@ -46,7 +46,7 @@ async def test_a_stream_at_rest_is_small(script):
 
 async def test_a_full_window_is_small(script):
     """With 1,000 ids that count remembered, a stream takes 26 KiB (R209)."""
-    history = b"".join(numbered(*range(1, 1501)))
+    history = at_once(*range(1, 1501))
     script.respond(history).hang()
     script.respond(history).hang()
     warm = make(script)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 
-import anyio
 import pytest
 
 from resilient_sse import DecodeError, ServerSentEvent, integers
@@ -144,16 +143,6 @@ async def test_numbers_and_invalid_data(script):
     assert (stream.stats.invalid, stream.stats.duplicates, stream.stats.gaps) == (1, 1, 0)
 
 
-async def test_what_is_left_out_is_saved_while_the_loop_waits(script, options):
-    """So a stream whose last event was invalid does not read it again after a restart (P21)."""
-    script.respond(*orders()[:BAD]).hang()
-    async with make(script, on_invalid="skip", **options) as stream:
-        await take(stream, BAD - 1)
-        with anyio.move_on_after(1):
-            await anext(stream)
-        assert await saved(options["checkpoint"]) == str(BAD)
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt, asyncio.CancelledError, SystemExit])
 async def test_what_ends_programs_is_no_invalid_data(script, options, error):
     """It leaves the loop as it is, whatever the policy, and the event is not committed (P50)."""
@@ -170,18 +159,6 @@ async def test_what_ends_programs_is_no_invalid_data(script, options, error):
             await take(stream, 50)
     assert stream.stats.invalid == 0
     assert await saved(options["checkpoint"]) == "24"
-
-
-async def test_a_cancelled_read_leaves_everything_where_it_is(script):
-    """What comes behind a short wait is the next payload, whether the connection could be kept or not (P50)."""
-    script.respond(*numbered(1)).hang()
-    script.respond(*numbered(2)).hang()
-    async with make(script, decode=int) as stream:
-        assert await anext(stream) == 1
-        with anyio.move_on_after(0.5) as scope:
-            await anext(stream)
-        assert scope.cancelled_caught
-        assert await anext(stream) == 2
 
 
 @pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
@@ -201,26 +178,11 @@ async def test_functions_that_end_loops_end_none(script, error):
             await anext(stream)
 
 
-async def test_an_async_function_that_could_not_be_seen(script):
-    """Values that somebody would have to await are no values, and no invalid data either (P53)."""
-
-    async def later():
-        return 1
-
-    script.respond(*numbered(1)).hang()
-    async with make(script, decode=lambda _: later(), on_invalid="skip") as stream:
-        with pytest.raises(TypeError, match=r"^decode must not be async"):
-            await anext(stream)
-
-
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
         ({"decode": "json"}, "decode must be a function of an event's data, not 'json'"),
-        (
-            {"decode": int, "on_invalid": "ignore"},
-            "on_invalid must be 'raise', 'skip' or a function",
-        ),
+        ({"decode": int, "on_invalid": "ignore"}, "on_invalid must be 'raise', 'skip' or a function"),
         ({"on_invalid": "skip"}, "give decode="),
     ],
     ids=str,

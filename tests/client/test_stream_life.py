@@ -17,9 +17,10 @@ from resilient_sse import (
     RetriesExhaustedError,
     ServerSentEvent,
     StreamState,
+    integers,
 )
-from resilient_sse.testing import comment, event, pause
-from tests.client.support import drain, make, numbered, read, slow, take
+from resilient_sse.testing import Reply, comment, event, pause
+from tests.client.support import at_once, drain, make, numbered, read, take
 
 
 async def test_texts_of_an_outage_that_ends(script, record):
@@ -40,19 +41,6 @@ async def test_texts_of_an_outage_that_ends(script, record):
         "Connection restored - resuming stream...",
         "Response complete",
     ]
-
-
-async def test_texts_of_giving_up(script, record):
-    """The last text asks for a refresh (R75)."""
-    script.refuse(times=3)
-    with pytest.raises(RetriesExhaustedError):
-        await drain(make(script, max_retries=2, on_state_change=record))
-    assert record.texts == [
-        "Reconnecting (attempt 1)...",
-        "Reconnecting (attempt 2)...",
-        "Failed to connect. Please refresh.",
-    ]
-    assert [change.delay for change in record.changes] == [1, 2, None]
 
 
 async def test_translated_texts(script, record):
@@ -87,8 +75,8 @@ async def test_an_instrument_is_attached_to_each_stream(script):
 
 async def test_a_change_tells_of_the_attempt_that_it_ends(script):
     """From the end of the delay, whatever cut it short, to the answer; nothing where no attempt was made."""
-    script.play(slow(2, b"no", status=503, content_type="text/plain"))
-    script.play(slow(3, *numbered(1)))
+    script.respond(b"no", status=503, content_type="text/plain", after=2)
+    script.respond(*numbered(1), after=3)
     seen = []
     begun = anyio.current_time()
     stream = make(script, on_state_change=seen.append, backoff=Backoff(initial=100, maximum=100, jitter=0))
@@ -101,12 +89,7 @@ async def test_a_change_tells_of_the_attempt_that_it_ends(script):
     assert [
         (change.new.value, change.attempted_at and change.attempted_at - begun, change.attempted_for)
         for change in seen
-    ] == [
-        ("reconnecting", 0, 2),
-        ("connected", 12, 3),
-        ("reconnecting", None, None),
-        ("closed", None, None),
-    ]
+    ] == [("reconnecting", 0, 2), ("connected", 12, 3), ("reconnecting", None, None), ("closed", None, None)]
 
 
 async def test_health(script):
@@ -120,6 +103,7 @@ async def test_health(script):
         assert not stream.health().ok
         await take(stream, 2)
         health = stream.health()
+        assert (stream.stats.connections, stream.stats.reconnects, stream.stats.failed_attempts) == (2, 1, 1)
     assert [(found.state.value, found.attempt, found.last_error) for found in seen[:4]] == [
         ("connected", 0, None),
         ("reconnecting", 1, "ReadError"),
@@ -145,6 +129,54 @@ async def test_the_flight_recorder(script):
         "",
         "data: <4 bytes> (cut)",
     )
+
+
+@pytest.fixture
+def recoveries():
+    """Give an observer, and the recoveries that it is told of."""
+    found = []
+    return (lambda fact: found.append(fact) if isinstance(fact, Recovery) else None), found
+
+
+async def test_the_time_of_a_recovery(script, recoveries):
+    """From the loss to the first new event, over all attempts in between (R98, R109-R112, X8)."""
+    observer, found = recoveries
+    script.respond(*numbered(1), pause(10)).drop()
+    script.refuse()
+    script.respond(comment(), *numbered(1), pause(0.25), *numbered(2, 3)).drop()
+    script.reject(503)
+    script.reject(501)
+    async with make(script, observers=[observer]) as stream:
+        await take(stream, 3)
+        assert stream.stats.last_recovery == 3.25
+        with pytest.raises(BadStatusError):
+            await anext(stream)
+    (recovery,) = found
+    assert (recovery.reason, recovery.attempts) == (Reason.RESET, 2)
+    assert (recovery.recovery, recovery.silence, recovery.reconnected) == (3.25, 13.25, 3.0)
+    stats = stream.stats
+    assert (stats.connection_errors, stats.server_errors, stats.retries_exhausted) == (3, 2, 0)
+
+
+async def test_a_quiet_reconnect_is_no_long_recovery(script, recoveries):
+    """A connection that has held counts as well again: an event an hour later recovers nothing (R98)."""
+    observer, found = recoveries
+    script.respond(*numbered(1)).drop()
+    script.respond(pause(3600), comment()).drop()
+    script.respond(*numbered(2)).hang()
+    async with make(script, observers=[observer], stall_timeout=None) as stream:
+        await take(stream, 2)
+    assert [fact.recovery for fact in found] == [1.0]
+
+
+async def test_what_was_held_back_recovers_nothing(script, recoveries):
+    """Events of a lost connection, released after it, end no outage: nothing has come over a new one (R163)."""
+    observer, found = recoveries
+    script.respond(at_once(1, 4)).hang()
+    script.always(Reply())
+    async with make(script, observers=[observer], sequence=integers, max_retries=9) as stream:
+        assert [item.id for item in await take(stream, 2)] == ["1", "4"]
+    assert (found, len(script.requests)) == ([], 4)
 
 
 async def test_the_completion_of_a_reply(script):

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from resilient_sse.testing import ReplayServer, event
-from tests.client.support import URL, make, numbered, one_loop, read, take
+from resilient_sse.testing import ReplayServer, comment, event
+from tests.client.support import URL, at_once, drain, make, numbered, one_loop, read, take
 
 IDS = [str(number) for number in range(50)]
 
@@ -33,54 +33,91 @@ async def test_ids_travel_as_utf_8(script, given):
     assert httpx.URL(script.requests[1].url).params["after"] == given
 
 
-async def test_no_id_is_sent_before_there_is_one(script):
-    """Events without ids give nothing to resume from (P7)."""
-    script.respond(event("a")).drop()
-    script.respond(event("b")).hang()
-    async with make(script, resume_param="after") as stream:
-        await take(stream, 2)
-        assert stream.last_event_id is None
-    assert script.requests[1].last_event_id is None
-    assert "after" not in script.requests[1].url
+POISON = [b" 2", b"2\x01", b"2\t", b"2\x7f", b"x" * 5000]
+POSITIONS = [
+    ([event("a")], None, 0),  # P7
+    ([*numbered(1), event("a", id="")], None, 0),  # P8, R175
+    ([b"id: 7\n\n"], "7", 0),  # P9
+    ([*numbered(1), event("x", id="2", event="noise")], "2", 0),  # P17
+    ([*numbered(1), b"id: 2\0\ndata: a\n\n"], "1", 0),  # P7, R175
+    *(([*numbered(1), b"id: " + poison + b"\ndata: a\n\n"], "1", 1) for poison in POISON),
+]
 
 
-async def test_an_empty_id_clears(script):
-    """After `id:` with nothing behind it no id is sent any more (P8, R175)."""
-    script.respond(*numbered(1), event("a", id="")).drop()
-    script.respond(event("b")).hang()
-    await read(script, 3)
-    assert script.requests[1].last_event_id is None
-
-
-@pytest.mark.parametrize("poison", [b" 2", b"2\x00", b"2\x01", b"2\t", b"2\x7f", b"x" * 5000], ids=range(6))
+@pytest.mark.parametrize("parts, position, unusable", POSITIONS, ids=range(len(POSITIONS)))
 @one_loop
-async def test_ids_that_no_header_can_carry(script, poison):
-    """Such an id is delivered, or ignored as the standard says; the last good one resumes (P7, R175)."""
-    script.respond(*numbered(1), b"id: " + poison + b"\ndata: a\n\n").drop()
-    script.respond(*numbered(3)).hang()
-    async with make(script) as stream:
-        assert len(await take(stream, 3)) == 3
-        assert stream.stats.unusable_ids == (0 if b"\0" in poison else 1)
-    assert script.requests[1].last_event_id == "1"
+async def test_ids_that_no_header_can_carry(script, parts, position, unusable):
+    """No id, an empty one, one alone, one of a filtered event; what cannot be sent leaves the last good one."""
+    script.respond(*parts).drop()
+    script.respond(event("end", event="end")).hang()
+    async with make(script, events={"message"}, until="end", resume_param="after") as stream:
+        seen = [item.data for item in await drain(stream)]
+        assert stream.stats.unusable_ids == unusable
+    assert seen[-1] == "end"
+    assert script.requests[1].last_event_id == position
+    assert httpx.URL(script.requests[1].url).params.get("after") == position
 
 
-async def test_a_block_with_nothing_but_an_id(script):
-    """It delivers nothing and moves the position (P9)."""
-    script.respond(b"id: 7\n\n").drop()
-    script.respond(event("a")).hang()
-    async with make(script) as stream:
-        assert (await anext(stream)).last_event_id == "7"
-    assert script.requests[1].last_event_id == "7"
+async def test_what_is_a_duplicate(script):
+    """An id of its own with the same type and data; `event: message` and no type are one (R14, R150, P8)."""
+    blocks = [("1", "a", None), ("1", "b", None), ("1", "b", None), ("1", "a", "add"), ("1", "a", "message")]
+    blocks += [("", "a", None)] * 3
+    body = b"".join(event(data, id=own, event=kind) for own, data, kind in blocks) + event("a") * 3
+    script.respond(body, event("", event="end")).hang()
+    async with make(script, dedup="always", until="end") as stream:
+        assert [item.data for item in await drain(stream)] == [*"aba", *"a" * 6, ""]
+        assert (stream.stats.id_conflicts, stream.stats.duplicates) == (2, 2)
 
 
-async def test_filtered_events_move_the_position(script):
-    """The last event seen resumes, not the last delivered (P17)."""
-    script.respond(*numbered(1), event("x", id="2", event="noise")).drop()
-    script.respond(*numbered(3)).hang()
-    async with make(script, events={"message"}) as stream:
-        assert [item.id for item in await take(stream, 2)] == ["1", "3"]
-        assert stream.stats.filtered == 1
-    assert script.requests[1].last_event_id == "2"
+@pytest.mark.parametrize(
+    "options, seen, figures",
+    [
+        ({}, "12", (3, 2, 0)),
+        ({"heartbeat_events": ()}, "1525", (5, 0, 0)),
+        ({"heartbeat_events": {"message"}}, "525", (4, 1, 0)),
+        ({"events": ["add"]}, "2", (2, 2, 1)),
+        ({"events": ("message",)}, "1", (2, 2, 1)),
+        ({"events": lambda item: item.event}, "12", (3, 2, 0)),
+        ({"events": {"heartbeat"}}, "55", (3, 0, 2)),
+    ],
+    ids=range(7),
+)
+@one_loop
+async def test_filters(script, options, seen, figures):
+    """Types, or a function of the event, choose; heartbeats are none of it, nor ever repeats (P17, R138, X13)."""
+    beat = event("{}", event="heartbeat", id="5")
+    script.respond(*numbered(1), beat, event("x", event="add", id="2"), beat, event("", event="end")).hang()
+    async with make(script, dedup="off", until="end", **options) as stream:
+        assert "".join(item.id or "" for item in await drain(stream)) == seen
+        assert (stream.stats.delivered, stream.stats.heartbeats, stream.stats.filtered) == figures
+
+
+class Moody:
+    """A function of the user's that raises once."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __call__(self, argument):
+        answer, self.raised = self.answer, getattr(self, "raised", 0) + 1
+        return answer(argument) if self.raised > 1 else 1 // 0
+
+
+@pytest.mark.parametrize("name", ["events", "until", "error_events", "sequence", "total"])
+async def test_a_function_that_raises_loses_nothing(script, name):
+    """The event stays at the head, uncounted, and comes when the consumer asks again (P18)."""
+    answer = {"events": lambda _: True, "sequence": int, "total": lambda _: 0}.get(name, lambda _: False)
+    script.respond(comment("before") + at_once(1, 2)).hang()
+    async with make(
+        script, **({"until": "message"} if name == "total" else {}), **{name: Moody(answer)}
+    ) as stream:
+        with pytest.raises(ZeroDivisionError):
+            await anext(stream)
+        assert (stream.stats.received, stream.last_event_id) == (0, None)
+        assert [item.id for item in await take(stream, 1 if name == "total" else 2)] == ["1", "2"][
+            : 1 + (name != "total")
+        ]
+        assert stream.stats.duplicates == 0
 
 
 async def test_overlap_thrice(script):

@@ -5,8 +5,8 @@ import pytest
 
 from resilient_sse import BadStatusError, Gap, Reason, RetriesExhaustedError, StreamState, integers
 from resilient_sse.checkpoints import MemoryCheckpoint
-from resilient_sse.testing import ReplayServer, Reply, comment, event, pause
-from tests.client.support import Record, drain, make, numbered, one_loop, take
+from resilient_sse.testing import Reply, comment, event, pause
+from tests.client.support import Record, at_once, drain, make, numbered, one_loop, take
 
 
 class Watched:
@@ -40,11 +40,6 @@ class Watched:
 DONE = event("", event="done")
 
 
-def at_once(*ids):
-    """Write the events into one chunk: what one read brings behind a hole is held back as a whole."""
-    return b"".join(numbered(*ids))
-
-
 # --- Holes that are filled
 
 
@@ -61,16 +56,6 @@ async def test_a_hole_is_healed_by_a_reconnect(script):
     assert script.max_live == 1
 
 
-async def test_a_healed_hole_costs_the_server_one_request(script):
-    """A server that has the events needs one reconnect for each hole that shows, and no more (R36)."""
-    events = [(number, str(number)) for number in range(1, 31)]
-    script.respond(*numbered(*range(1, 10)), at_once(*range(12, 16), 20)).hang()
-    script.always(ReplayServer(events))
-    watched = Watched(script, until=lambda item: item.id == "30")
-    assert await watched.run() == [*range(1, 31)]
-    assert len(script.requests) == 2
-
-
 async def test_what_was_held_back_is_not_lost_if_the_replay_stops_before_it(script):
     """The replay fills the hole and goes quiet: what was held back follows at once, without another (P22)."""
     script.respond(at_once(1, 4, 5)).hang()
@@ -80,38 +65,6 @@ async def test_what_was_held_back_is_not_lost_if_the_replay_stops_before_it(scri
         assert anyio.current_time() == 1
         assert (await anext(stream)).id == "6"
         assert stream.stats.gaps == 0
-
-
-async def test_a_hole_across_a_lost_connection_is_asked_for(script):
-    """A reconnect that goes on too late is asked once more, from the same id (R37)."""
-    script.respond(*numbered(1, 2)).drop()
-    script.respond(*numbered(5)).hang()
-    script.respond(*numbered(3, 4, 5), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [1, 2, 3, 4, 5]
-    assert [request.last_event_id for request in script.requests] == [None, "2", "2"]
-    assert watched.reasons == [Reason.RESET, Reason.GAP]
-
-
-async def test_healing_survives_failed_attempts(script):
-    """The attempt that heals is an attempt like any other, with delays and budget (R83)."""
-    script.respond(*numbered(1, 3)).hang()
-    script.refuse(times=3)
-    script.respond(*numbered(2, 3), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [1, 2, 3]
-    assert watched.gaps == []
-
-
-@pytest.mark.parametrize("ending", ["drop", "end"])
-async def test_a_connection_that_says_nothing_of_the_hole_decides_nothing(script, ending):
-    """It ends before the replay has begun: the hole is asked for again (P22)."""
-    script.respond(*numbered(1, 3)).hang()
-    getattr(script.respond(), ending)()
-    script.respond(*numbered(2, 3), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [1, 2, 3]
-    assert watched.gaps == []
 
 
 # --- Holes that stay
@@ -140,22 +93,14 @@ async def test_a_gap_stands_in_activity_and_among_the_facts(script):
     assert [gap.missing for gap in seen] == [1]
 
 
-async def test_a_server_that_goes_quiet_instead_of_replaying(script):
+@pytest.mark.parametrize("parts", [[], [comment(), pause(10)] * 100], ids=["quiet", "chatting"])
+async def test_a_server_that_says_nothing_of_a_hole(script, parts):
     """What was held back is not held for ever: the hole is reported after a silence, and it comes (P22)."""
     script.respond(*numbered(1, 3)).hang()
-    script.always(Reply().hang())
-    watched = Watched(script, until=lambda item: item.id == "3")
-    with anyio.fail_after(600):
-        assert await watched.run() == [1, ("hole", 1), 3]
-
-
-async def test_a_server_that_chats_instead_of_replaying(script):
-    """A connection that stays alive and brings no number does not hold events back for ever (P22)."""
-    script.respond(*numbered(1, 3)).hang()
-    script.respond(*[part for _ in range(100) for part in (comment(), pause(10))]).hang()
+    script.always(Reply(*parts).hang())
     watched = Watched(script, until=lambda item: item.id == "3")
     assert await watched.run() == [1, ("hole", 1), 3]
-    assert watched.record.times[-1] < 60
+    assert watched.record.times[-1] < 600 if not parts else 60
 
 
 async def test_a_hole_behind_the_stored_position(script):
@@ -186,35 +131,17 @@ async def test_a_hole_when_there_are_no_retries(script):
     assert await watched.run() == [1, ("hole", 1), 3, 4, ("hole", 2), 7]
 
 
-async def test_a_hole_on_the_last_attempt_of_the_budget(script):
-    """The attempt that spent the budget shows a hole: it is reported, and the stream goes on (R36, R83)."""
-    script.refuse(times=2)
-    script.respond(*numbered(7), DONE).hang()
-    script.expect_no_more()
-    watched = Watched(script, max_retries=2, last_event_id="5")
-    assert await watched.run() == [("hole", 1), 7]
-
-
-async def test_giving_up_while_healing_delivers_what_was_held_first(script):
-    """Events that arrived are not lost by the end of the stream: gap, events, and then the error (R25)."""
+@pytest.mark.parametrize("error", [RetriesExhaustedError, BadStatusError])
+async def test_giving_up_while_healing_delivers_what_was_held_first(script, error):
+    """Events that arrived are not lost by the end of the stream: gap, events, and then the error (P5, R25)."""
     script.respond(at_once(1, 3, 4)).hang()
-    script.refuse(times=2)
+    script.refuse(times=2) if error is RetriesExhaustedError else script.reject(403)
     script.expect_no_more()
     watched = Watched(script, max_retries=2)
-    with pytest.raises(RetriesExhaustedError):
+    with pytest.raises(error):
         await watched.run()
     assert watched.seen == [1, ("hole", 1), 3, 4]
     assert watched.record.path[-1] == "error"
-
-
-async def test_an_answer_that_ends_the_healing(script):
-    """A refusal that is no use retrying delivers what was held, and is raised (P5, R25)."""
-    script.respond(*numbered(1, 3)).hang()
-    script.reject(403)
-    watched = Watched(script)
-    with pytest.raises(BadStatusError):
-        await watched.run()
-    assert watched.seen == [1, ("hole", 1), 3]
 
 
 async def test_a_post_that_cannot_be_sent_again_reports_its_hole(script):
@@ -278,49 +205,48 @@ async def test_a_number_of_ones_own(script):
     assert [(gap.after_id, gap.before_id, gap.missing) for gap in gaps] == [("item-1", "item-4", 2)]
 
 
-async def test_a_function_that_fails_comes_out_of_the_loop(script):
-    """What is no `ValueError` is the program's own error, and the event is there when it asks again (P18)."""
-    script.respond(*numbered(1, 2)).hang()
-    broken = [True]
-
-    def number(event_id):
-        if event_id == "2" and broken:
-            broken.clear()
-            raise ZeroDivisionError
-        return int(event_id)
-
-    async with make(script, sequence=number) as stream:
-        await anext(stream)
-        with pytest.raises(ZeroDivisionError):
-            await anext(stream)
-        assert [item.id for item in await take(stream, 1)] == ["2"]
-
-
-# --- What is older than the subscription, and absurd ids
-
-
-@pytest.mark.parametrize("first", [98, 1])
-async def test_what_lies_before_the_first_event_is_no_reset(script, first):
-    """A stream that joined live at 100 and is replayed from before has met no reset: dropped by number (3.6)."""
-    script.respond(*numbered(100, 101)).drop()
-    script.respond(*numbered(*range(first, 104)), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [100, 101, 102, 103]
-    assert watched.gaps == []
-    assert watched.stream.stats.duplicates == 102 - first
-
-
-async def test_a_backlog_that_was_empty_when_the_stream_joined(script):
-    """It is replayed at every reconnect and grows meanwhile; nothing of it comes twice (3.6)."""
-    script.respond(*numbered(5, 6)).drop()
-    script.respond(at_once(*range(1, 9))).drop()
-    script.respond(at_once(*range(1, 11)), DONE).hang()
-    watched = Watched(script)
-    assert await watched.run() == [5, 6, 7, 8, 9, 10]
-    assert watched.gaps == []
-
-
 # --- Replays and new numberings that are longer than the window
+
+
+LONG = numbered(*range(1, 51))
+BEATING = [event("", event="beat", id=str(n)) if n % 5 == 0 else numbered(n)[0] for n in range(1, 52)]
+
+
+def once(*ids, data):
+    """Write such events."""
+    return [event(data, id=str(number)) for number in ids]
+
+
+REPLAYS = {
+    "before the first event": ([numbered(100, 101), numbered(*range(98, 104))], [*range(100, 104)]),
+    "long before it": ([numbered(100, 101), numbered(*range(1, 104))], [*range(100, 104)]),
+    "of a backlog that was empty": (
+        [numbered(5, 6), [at_once(*range(1, 9))], [at_once(*range(1, 11))]],
+        [*range(5, 11)],
+    ),
+    "cut early": ([LONG, LONG[:5], numbered(*range(1, 52))], [*range(1, 52)]),
+    "cut late": ([LONG, LONG[:30], numbered(*range(1, 52))], [*range(1, 52)]),
+    "slowly": ([LONG, [x for n in range(1, 52) for x in (*numbered(n), pause(2))]], [*range(1, 52)]),
+    "with beats": ([BEATING[:50], BEATING], [n for n in range(1, 52) if n % 5]),
+    "no replay, all alike": (
+        [once(*range(1, 51), data="x"), once(*range(1, 11), data="x"), once(11, data="x")],
+        [*range(1, 51), ("reset", None), *range(1, 12)],
+    ),
+    "no replay, met in its middle": (
+        [LONG, [*once(20, 21, 22, data="new"), pause(20), *once(23, data="new")]],
+        [*range(1, 51), ("reset", None), 20, 21, 22, 23],
+    ),
+}
+
+
+@pytest.mark.parametrize("answers, seen", REPLAYS.values(), ids=REPLAYS)
+async def test_what_is_a_replay(script, answers, seen):
+    """What began like the stream, or lies before it, is no new numbering, whatever its length (3.2, 3.6, P23)."""
+    *cut, last = answers
+    for answer in cut:
+        script.respond(*answer).drop()
+    script.respond(*last, DONE).hang()
+    assert await Watched(script, dedup_window=10, heartbeat_events=["beat"]).run() == seen
 
 
 @pytest.mark.parametrize("window", [1, 10, 49])
@@ -337,36 +263,6 @@ async def test_a_backlog_longer_than_the_window(script, window, first):
     assert watched.gaps == []
     assert watched.stream.stats.duplicates == 51 + 52 + 53 - 3 * first
     assert [request.last_event_id for request in script.requests] == [None, "50", "51", "52"]
-
-
-@pytest.mark.parametrize("last", [5, 30])
-async def test_a_long_replay_that_is_cut(script, last):
-    """It began like the stream itself, so it is no new numbering, though none in the window came again (3.2)."""
-    script.respond(at_once(*range(1, 51))).drop()
-    script.respond(at_once(*range(1, last + 1))).drop()
-    script.respond(at_once(*range(1, 52)), DONE).hang()
-    watched = Watched(script, dedup_window=10)
-    assert await watched.run() == [*range(1, 52)]
-    assert watched.gaps == []
-
-
-async def test_a_long_replay_that_takes_its_time(script):
-    """A replay that began like the stream itself is one, though it pauses for longer than a reconnect settles."""
-    script.respond(at_once(*range(1, 51))).drop()
-    script.respond(*[part for n in range(1, 52) for part in (*numbered(n), pause(2))], DONE).hang()
-    watched = Watched(script, dedup_window=10)
-    assert await watched.run() == [*range(1, 52)]
-    assert watched.gaps == []
-
-
-async def test_heartbeats_with_numbers_in_a_long_replay(script):
-    """They are no break in it (3.2)."""
-    parts = [event("", event="beat", id=str(n)) if n % 5 == 0 else numbered(n)[0] for n in range(1, 52)]
-    script.respond(*parts[:50]).drop()
-    script.respond(*parts, DONE).hang()
-    watched = Watched(script, dedup_window=10, heartbeat_events=["beat"])
-    assert await watched.run() == [n for n in range(1, 52) if n % 5]
-    assert watched.gaps == []
 
 
 async def test_a_long_replay_with_a_hole_that_was_reported(script):
@@ -388,23 +284,6 @@ async def test_a_new_numbering_behind_a_long_stream(script, alike, length):
     script.always(Reply(*new, DONE).hang())
     seen = await Watched(script, dedup_window=10).run()
     assert seen == [*range(1, 51), ("reset", None), *range(1, length + 1)]
-
-
-async def test_a_new_numbering_of_events_that_are_all_alike(script):
-    """Nothing tells it from a replay but that it does not go on: one reset, and every event comes (P23)."""
-    script.respond(*[event("tick", id=str(n)) for n in range(1, 51)]).drop()
-    script.respond(*[event("tick", id=str(n)) for n in range(1, 11)]).drop()
-    script.respond(event("tick", id="11"), DONE).hang()
-    assert await Watched(script, dedup_window=10).run() == [*range(1, 51), ("reset", None), *range(1, 12)]
-
-
-async def test_a_new_numbering_that_is_met_in_its_middle(script):
-    """The server restarted and counted while nobody was there: one reset, and what comes is no replay (P23)."""
-    script.respond(at_once(*range(1, 51))).drop()
-    script.respond(
-        *[event("new", id=str(n)) for n in (20, 21, 22)], pause(20), event("new", id="23"), DONE
-    ).hang()
-    assert await Watched(script, dedup_window=10).run() == [*range(1, 51), ("reset", None), 20, 21, 22, 23]
 
 
 @pytest.mark.parametrize("absurd", [10**12, 10**30])

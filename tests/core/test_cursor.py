@@ -1,7 +1,6 @@
 import pytest
 
 from resilient_sse._core.cursor import CursorReader
-from resilient_sse._core.parser import Block
 
 
 def reader(position: str = "") -> CursorReader:
@@ -12,8 +11,7 @@ def reader(position: str = "") -> CursorReader:
 
 
 @pytest.mark.parametrize(
-    "before, position",
-    [("10", "9"), ("run/10", "run/9"), ("0_000010", "0_000009"), ("a-1-10", "a-1-9")],
+    "before, position", [("10", "9"), ("run/10", "run/9"), ("0_000010", "0_000009"), ("a-1-10", "a-1-9")]
 )
 def test_numbers_at_the_end_are_compared(before, position):
     """P61: positions that begin alike are as old as their numbers, whatever their length."""
@@ -35,30 +33,3 @@ def test_numbers_at_the_end_are_compared(before, position):
 def test_what_cannot_be_compared_is_no_loss(before, position):
     """P61: nothing is said where nothing tells that a position is older."""
     assert reader(before).falls_back(position) is None
-
-
-def test_positions_that_were_once_no_numbers_are_not_compared():
-    """P61: a hexadecimal id may look like a number by chance."""
-    made = reader("7f")
-    made.moved("70")
-    assert made.falls_back("69") is None
-
-
-def test_a_position_that_was_there_with_another_event():
-    """P61: the same position for several events is none that falls back; one of long ago is."""
-    assert reader("b").falls_back("a", conflicts=True) == "b"
-    assert reader("b").falls_back("b", conflicts=True) is None
-
-
-def test_a_block_without_data_is_no_event():
-    """The function is asked about events only."""
-    assert reader().place(Block(id="7")).id is None
-
-
-def test_no_more_is_remembered_than_the_window():
-    """What lies further back comes again, but nothing is dropped for a wrong reason."""
-    made = reader("1")
-    for data in "abcd":
-        made.delivered(None, "message", data)
-    made.connected("1", resumed=True)
-    assert [made.comes_again(None, "message", data) for data in "abcd"] == [True, True, True, False]

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import re
-import tracemalloc
 
 import pytest
 
-from resilient_sse._core.dedup import Sighting
 from resilient_sse._core.delivery import Delivery
 from resilient_sse._core.events import Gap, ServerSentEvent
 from resilient_sse._core.options import StreamOptions
 from resilient_sse._core.parser import Block
-from resilient_sse._core.sequence import Numbers, State, integers
+from resilient_sse._core.sequence import State, integers
 from resilient_sse._core.stats import StreamStats
 
 
@@ -39,39 +37,6 @@ def test_ids_that_are_no_integers(event_id):
     """What int() would generously accept is no number here, and neither is one of absurd length (X14)."""
     with pytest.raises(ValueError, match="not an integer id"):
         integers(event_id)
-
-
-# What is known of numbers that were passed
-
-
-def contiguous(*numbers: int, window: int = 100) -> Numbers:
-    """Make a sequence that has seen *numbers*."""
-    sequence = Numbers(integers, window)
-    for number in numbers:
-        sequence.advance(number, str(number), ("m", f"of {number}"))
-    return sequence
-
-
-@pytest.mark.parametrize("window", [1, 5])
-def test_the_beginning_is_known_for_good(window):
-    """16 events of it tell a replay of all there is from a new numbering, however long the stream is (3.2)."""
-    sequence = contiguous(*range(3, 1000), window=window)
-    at_beginning = [
-        n for n in range(1000) if sequence.look_at_beginning(n, "m", f"of {n}") is Sighting.DUPLICATE
-    ]
-    assert at_beginning == list(range(3, 19))
-    assert sequence.look_at_beginning(3, "m", "other") is Sighting.CONFLICT
-    assert sequence.look(3, "m", "of 3") is Sighting.NEW
-    assert sequence.restarted().look_at_beginning(3, "m", "of 3") is Sighting.NEW
-
-
-def test_a_beginning_of_events_that_are_alike_proves_nothing():
-    """A new numbering would have the same."""
-    sequence = Numbers(integers, 5)
-    for number in range(100):
-        sequence.advance(number, str(number), ("m", str(number % 8)))
-    assert sequence.look_at_beginning(1, "m", "1") is Sighting.NEW
-    assert sequence.look_at_beginning(1, "m", "2") is Sighting.CONFLICT
 
 
 # A stream of numbers, played
@@ -197,49 +162,6 @@ def test_new_numberings(script, told):
     assert stats.lost == sum(int(b) - int(a) - 1 for a, b in re.findall(r"\((\d+)-(\d+)\)", got))
 
 
-@pytest.mark.parametrize(
-    "behind, told",
-    [("8", "8"), ("9", "?"), ("x", "x"), ("8!", "")],
-    ids=["next", "hole", "no-number", "id-only"],
-)
-def test_a_late_number_is_dropped_when_the_stream_goes_on(behind, told):
-    """What was reported lost and comes late is told from a new numbering by what follows it (P23, R63)."""
-    got, stats = play(f"4 7 | 7 | 6 {behind}")
-    assert got == f"4 (4-7) 7 {told}".strip()
-    assert (stats.duplicates, stats.gaps) == (2, 1)
-
-
-@pytest.mark.parametrize("first", [1, 100], ids=["late", "older"])
-def test_a_long_replay_is_not_kept(first):
-    """What is kept apart is bounded by the window, and all of it counts as repeated when it shows to be (X17)."""
-    got, stats = play(f"{first} 100 | 100 | 2..100 101", dedup_window=10)
-    assert got.endswith("101")
-    assert stats.duplicates == {1: 100, 100: 101}[first]
-
-
-@pytest.mark.parametrize("last", [99, 100], ids=["ends", "goes-on"])
-def test_a_long_new_numbering_is_asked_for_again(last):
-    """Of what was kept apart only the beginning is there; the rest is no loss, but a hole that is healed (P23)."""
-    got, stats = play(f"100old | 1..{last}new {'.' * (last == 99)} | 11..102new", dedup_window=10)
-    assert got == "100 <100>1> " + " ".join(map(str, range(1, 103)))
-    assert stats.lost == 0
-
-
-@pytest.mark.parametrize(
-    "given, script, told",
-    [
-        ("19", "20", "20"),
-        ("19", "22 | 20..22", "20 21 22"),
-        ("7", "7whatever 8", "8"),
-        ("7", "8 | 7 8 9", "8 9"),
-        ("-1", "0 1", "0 1"),
-    ],
-)
-def test_behind_a_stored_number(given, script, told):
-    """It is the last contiguous one, and is not delivered again, by whatever replay (R37, R48)."""
-    assert play(script, last_event_id=given)[0] == told
-
-
 def test_modes_of_a_numbered_stream():
     """With "off" replays are delivered again, and are still no reset; nothing is kept apart (3.2, 3.6)."""
     assert play("1 2 | 1..3", dedup="off")[0] == "1 2 1 2 3"
@@ -261,54 +183,3 @@ def test_the_end_of_a_numbered_stream(script, told):
     """The event that `until` matches stands in its place: nothing comes behind it, all that was before it (R8)."""
     until = lambda event: "done" in event.data or event.id == "done"  # noqa: E731
     assert play(script, until=until)[0] == told
-
-
-def test_a_held_event_tells_the_connection_it_came_over():
-    """What was held back came over the old connection, and says so."""
-    source = Delivery(StreamOptions(sequence=integers), StreamStats())
-    for connection, numbers in ((1, "13"), (2, "4")):
-        source.connected(connection, resumed=True)
-        for number in numbers:
-            source.put(Block("", "x", number))
-        events = [item for item in iter(source.take, None) if isinstance(item, ServerSentEvent)]
-    assert [(event.id, event.connection) for event in events] == [("3", 1), ("4", 2)]
-
-
-def test_gaps_by_another_numbering():
-    """Any function of the id serves, is asked once for each block, and ids in a gap are those of the wire."""
-    asked = []
-
-    def number(event_id: str) -> int:
-        asked.append(event_id)
-        return int(event_id.rpartition("-")[2])
-
-    got, _ = play("=a-1 =a-4 | =b-4", sequence=number)
-    assert got.startswith("a-1 (a-1-a-4)")
-    asked.clear()
-    play("=1 =2 =2 =1 =3", sequence=number)
-    assert asked == ["1", "2", "2", "1", "3"]
-
-
-def test_completion_by_numbers():
-    """Contiguous ids show what was sent: lost ones count, unknown losses leave no figure (X12, R104)."""
-    _, stats = play("1 2 5 | 5 6")
-    assert (stats.numbered, stats.lost) == (4, 2)
-    assert stats.completion == pytest.approx(66.7, abs=0.1)
-    _, stats = play("1 2 5 | 5 6 1new")
-    assert (stats.unknown_losses, stats.completion) == (1, None)
-
-
-def test_what_is_kept_apart_is_bounded():
-    """Of a replay of what is older than the subscription, no more is kept than the window (X17)."""
-    source = Delivery(StreamOptions(sequence=integers, dedup_window=10), StreamStats())
-    for connection, numbers in ((1, [9000]), (2, range(2000))):
-        source.connected(connection, resumed=True)
-        tracemalloc.start()
-        try:
-            for number in numbers:
-                source.put(Block("", f"{number} {1000 * 'x'}", str(number)))
-                source.take()
-            held, _ = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-    assert held < 100_000

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from resilient_sse._core.states import Reason, StreamState
-from resilient_sse._core.stats import StreamHealth, StreamStats, completion_rate
+from resilient_sse._core.stats import StreamHealth, StreamStats
 
 
 @pytest.mark.parametrize("state", StreamState)
@@ -55,28 +55,6 @@ def test_figures_as_json():
     """`to_json` says the same as one JSON object (R213)."""
     stats = StreamStats(delivered=50, time_to_first_event=0.25)
     assert json.loads(stats.to_json()) == stats.to_dict()
-
-
-def test_figures_that_do_not_exist_cannot_be_counted():
-    """A slip in a counter's name is an error and not a new figure."""
-    with pytest.raises(AttributeError):
-        StreamStats().unknown_figure = 1
-
-
-@pytest.mark.parametrize(
-    "unique, sent, rate",
-    [
-        pytest.param(0, 50, 0.0, id="nothing"),
-        pytest.param(45, 50, 90.0, id="a-part"),
-        pytest.param(50, 50, 100.0, id="all"),
-        pytest.param(60, 50, 100.0, id="too-many"),
-        pytest.param(50, None, None, id="unknown"),
-        pytest.param(0, 0, None, id="none-sent"),
-    ],
-)
-def test_completion_rate(unique, sent, rate):
-    """Unique received of sent, in percent; without a denominator no figure (R93, X12)."""
-    assert completion_rate(unique, sent) == rate
 
 
 @pytest.mark.parametrize(

@@ -70,13 +70,3 @@ async def test_both_paths_answer_themselves(script, framework):
 def test_fastapi_does_not_list_them():
     """F34: the OpenAPI document of an application says nothing of its probes."""
     assert app_of_the_page("fastapi", readiness()).openapi()["paths"] == {}
-
-
-@pytest.mark.parametrize("framework", [Starlette, FastAPI])
-@pytest.mark.parametrize("at_least", [0, 1])
-async def test_what_a_mount_does(framework, at_least):
-    """The page warns of it with reason: a mounted endpoint is never asked for the path without a slash."""
-    app = framework()
-    app.mount("/ready", readiness(at_least=at_least))
-    answer = await ask(app, "GET", "/ready")
-    assert (answer.status_code, answer.headers["location"]) == (307, "http://host/ready/")

@@ -69,17 +69,6 @@ def test_pictures_are_small_and_load_nothing():
         assert not re.search(r"url\(|@import|href|<script|<foreignObject", text)
 
 
-def test_a_recording_shows_each_text_for_its_time():
-    """A row that changes is drawn twice, in turn; one that stays is drawn once."""
-    stays, first, then = (recording.Run(0, text, "green", True) for text in ("stays", "a < b", "then"))
-    frames = [recording.Frame(0.0, [(stays,), (first,)]), recording.Frame(1.0, [(stays,), (then,)])]
-    drawing = recording.svg(frames, recording.PICTURES[0])
-    assert [drawing.count(text) for text in (">stays<", ">a &lt; b<", ">then<")] == [1, 1, 1]
-    share = round(100 / (1 + recording.HELD), 2)
-    assert f"0.0%{{visibility:visible}}{share}%,to{{visibility:hidden}}" in drawing
-    assert f"0%{{visibility:hidden}}{share}%{{visibility:visible}}}}" in drawing
-
-
 def test_actions_are_pinned():
     """P43: a workflow names each action by its commit, with the version beside it, and all name the same one."""
     used = {}

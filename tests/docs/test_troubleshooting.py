@@ -97,18 +97,3 @@ def test_the_figures_are_those_of_the_client():
     assert facts
     health = resilient_sse.StreamHealth(state=StreamState.CONNECTED)
     assert [name for name in facts if not hasattr(health, name)] == []
-
-
-def test_every_argument_is_one():
-    """R190: the arguments that the page tells people to set exist."""
-    known = inspect.signature(resilient_sse.ResilientStream).parameters
-    for name in (
-        "event_timeout",
-        "waiting_after",
-        "stall_timeout",
-        "resume_param",
-        "max_retries",
-        "classify",
-    ):
-        assert f"`{name}" in PAGE
-        assert name in known

@@ -26,74 +26,56 @@ def whole(peer):
     peer.hold()
 
 
-class Breaker:
-    """Sends one event and the half of another, waits until the first was seen, and breaks off."""
+HALF = event("first", id="1") + b"id: 2\ndata: second ha"
 
-    def __init__(self):
-        self.seen = threading.Event()
 
-    def begin(self, peer):
-        peer.open()
-        peer.chunk(event("first", id="1") + b"id: 2\ndata: second ha")
-        assert self.seen.wait(10)
+def chunked(peer):
+    """Send one event and the half of another, as servers do."""
+    peer.open()
+    peer.chunk(HALF)
 
-    def reset(self, peer):
-        self.begin(peer)
-        peer.reset()
 
-    def half_close(self, peer):
-        self.begin(peer)
-        peer.half_close()
-        peer.hold()
+def of_length(peer):
+    """Send it as the beginning of something longer."""
+    peer.head(EVENT_STREAM, "Content-Length: 1000")
+    peer.send(HALF)
 
-    def truncated_chunk(self, peer):
-        self.begin(peer)
-        peer.send(b"40\r\nlf, but not")
 
-    def broken_chunk(self, peer):
-        self.begin(peer)
-        peer.send(b"no chunk size\r\n")
-        peer.hold()
+def http_1_0(peer):
+    """Send it as a body that ends with its connection."""
+    peer.head(EVENT_STREAM, version="1.0")
+    peer.send(HALF)
 
-    def clean_end(self, peer):
-        self.begin(peer)
-        peer.end()
-        peer.hold()
 
-    def short_content_length(self, peer):
-        peer.head(EVENT_STREAM, "Content-Length: 1000")
-        peer.send(event("first", id="1") + b"id: 2\ndata: second ha")
-        assert self.seen.wait(10)
-
-    def http_1_0(self, peer):
-        peer.head(EVENT_STREAM, version="1.0")
-        peer.send(event("first", id="1") + b"id: 2\ndata: second ha")
-        assert self.seen.wait(10)
+BREAKS = {
+    "reset": (chunked, lambda peer: peer.reset(), Reason.RESET),
+    "half-close": (chunked, lambda peer: (peer.half_close(), peer.hold()), Reason.RESET),
+    "truncated-chunk": (chunked, lambda peer: peer.send(b"40\r\nlf, but not"), Reason.RESET),
+    "broken-chunk": (chunked, lambda peer: (peer.send(b"no size\r\n"), peer.hold()), Reason.PROTOCOL),
+    "clean-end": (chunked, lambda peer: (peer.end(), peer.hold()), Reason.EOF),
+    "short-content-length": (of_length, lambda peer: None, Reason.RESET),
+    "http-1.0": (http_1_0, lambda peer: None, Reason.EOF),
+}
 
 
 @pytest.mark.both
-@pytest.mark.parametrize(
-    "how,reason",
-    [
-        ("reset", Reason.RESET),
-        ("half_close", Reason.RESET),
-        ("truncated_chunk", Reason.RESET),
-        ("short_content_length", Reason.RESET),
-        ("broken_chunk", Reason.PROTOCOL),
-        ("clean_end", Reason.EOF),
-        ("http_1_0", Reason.EOF),
-    ],
-)
-async def test_half_an_event_is_dropped_and_comes_whole_after_resuming(serve, diary, how, reason):
+@pytest.mark.parametrize("begin, end, reason", BREAKS.values(), ids=BREAKS)
+async def test_half_an_event_is_dropped_and_comes_whole_after_resuming(serve, diary, begin, end, reason):
     """R41, R37, F18, F19: however a connection breaks, half an event and its id are dropped and resumed."""
-    breaker = Breaker()
-    server = serve(getattr(breaker, how), whole)
+    seen = threading.Event()
+
+    def breaks(peer):
+        begin(peer)
+        assert seen.wait(10)
+        end(peer)
+
+    server = serve(breaks, whole)
     taken = []
     stream = ResilientStream(server.url, backoff=QUICK, on_state_change=diary)
     async with stream:
         async for item in stream:
             taken.append((item.id, item.data, item.connection))
-            breaker.seen.set()
+            seen.set()
             if len(taken) == 2:
                 break
     assert taken == [("1", "first", 1), ("2", "second half and all", 2)]
@@ -127,85 +109,38 @@ async def test_slow_drip(serve, size):
             taken.append((item.event, item.data, item.last_event_id))
             if len(taken) == 3:
                 break
-    assert taken == [
-        ("große", "€uro 😀\nzwei", "ü"),
-        ("message", "one", "ü"),
-        ("message", "two", "ü"),
-    ]
+    assert taken == [("große", "€uro 😀\nzwei", "ü"), ("message", "one", "ü"), ("message", "two", "ü")]
 
 
-def greeting(peer):
-    """Speak another protocol, and hang up because nobody answers in it."""
-    peer.send(b"220 mail.example ESMTP\r\n221 bye\r\n")
+SLOWLY = [part for n in range(400) for part in (b"X-%d: still coming\r\n" % n, 0.05)]
+NO_ANSWERS = {
+    "another protocol": ([b"220 mail.example ESMTP\r\n221 bye\r\n"], Reason.CONNECT),
+    "binary": ([b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03", "hold"], Reason.PROTOCOL),
+    "silence": (["hold"], Reason.CONNECT),
+    "hang-up": ([], Reason.CONNECT),
+    "reset": (["reset"], Reason.CONNECT),
+    "endless-line": ([b"HTTP/1.1 200 OK\r\nX-Long: ", *[b"x" * 65536] * 1024], Reason.PROTOCOL),
+    "endless-headers": ([b"HTTP/1.1 200 OK\r\n", *[b"X-A: and again\r\n" * 1024] * 1024], Reason.PROTOCOL),
+    "slow-headers": ([b"HTTP/1.1 200 OK\r\n", *SLOWLY], Reason.CONNECT),
+    "early-hints": ([b"HTTP/1.1 103 Early Hints\r\n\r\n"] * 200_000, Reason.CONNECT),
+}
 
 
-def binary(peer):
-    """Answer with what is no text, and wait."""
-    peer.send(b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03")
-    peer.hold()
-
-
-def silence(peer):
-    """Take the request and say nothing."""
-    peer.hold()
-
-
-def endless_header_line(peer):
-    """Send one header that never ends."""
-    peer.send(b"HTTP/1.1 200 OK\r\nX-Long: ")
-    for _ in range(1024):
-        peer.send(b"x" * 65536)
-
-
-def endless_headers(peer):
-    """Send headers that never end."""
-    peer.send(b"HTTP/1.1 200 OK\r\n")
-    for _ in range(1024):
-        peer.send(b"X-Again: and again\r\n" * 1024)
-
-
-def hang_up(peer):
-    """Close without a word."""
-
-
-def reset_at_once(peer):
-    """Reset without a word."""
-    peer.reset()
-
-
-def slow_headers(peer):
-    """Send one header now and then."""
-    peer.send(b"HTTP/1.1 200 OK\r\n")
-    for number in range(400):
-        peer.send(b"X-%d: still coming\r\n" % number)
-        time.sleep(0.05)
-
-
-def early_hints(peer):
-    """Promise an answer for ever."""
-    for _ in range(200_000):
-        peer.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
-
-
-@pytest.mark.parametrize(
-    "behaviour,reason",
-    [
-        pytest.param(greeting, Reason.CONNECT, id="greeting"),
-        pytest.param(binary, Reason.PROTOCOL, id="binary"),
-        pytest.param(silence, Reason.CONNECT, id="silence"),
-        pytest.param(endless_header_line, Reason.PROTOCOL, id="endless-header-line"),
-        pytest.param(endless_headers, Reason.PROTOCOL, id="endless-headers"),
-        pytest.param(hang_up, Reason.CONNECT, id="hang-up"),
-        pytest.param(reset_at_once, Reason.CONNECT, id="reset"),
-        pytest.param(slow_headers, Reason.CONNECT, id="slow-headers"),
-        pytest.param(early_hints, Reason.CONNECT, id="early-hints"),
-    ],
-)
-async def test_no_answer_at_all(serve, diary, behaviour, reason):
+@pytest.mark.parametrize("parts, reason", NO_ANSWERS.values(), ids=NO_ANSWERS)
+async def test_no_answer_at_all(serve, diary, parts, reason):
     """P42, R8, R110: what is no HTTP answer, or never ends to be one, is a bounded and typed failure."""
-    server = serve(behaviour)
+
+    def answer(peer):
+        for part in parts:
+            if isinstance(part, bytes):
+                peer.send(part)
+            elif isinstance(part, float):
+                time.sleep(part)
+            else:
+                getattr(peer, part)()
+
     stream = ResilientStream(
-        server.url, backoff=QUICK, max_retries=1, stall_timeout=0.5, on_state_change=diary
+        serve(answer).url, backoff=QUICK, max_retries=1, stall_timeout=0.5, on_state_change=diary
     )
     started = time.monotonic()
     with pytest.raises(RetriesExhaustedError) as raised:

@@ -8,6 +8,7 @@ import pytest
 
 from resilient_sse import HandshakeError, ResilientStream, RetriesExhaustedError
 from resilient_sse.testing import event
+from tests.e2e.raw_server import hello
 from tests.e2e.watching import QUICK, collect
 from tests.skipping import skip_aloud
 
@@ -48,12 +49,6 @@ async def test_a_client_of_httpx2(serve):
 
 async def test_nothing_of_a_client_of_httpx2_leaves_its_origin(serve):
     """P58, 3.4: a redirect to another origin is followed without the caller's headers."""
-
-    def hello(peer):
-        peer.open()
-        peer.chunk(event("hello"))
-        peer.hold()
-
     away = serve(hello)
 
     def redirect(peer):

@@ -1,6 +1,5 @@
 """Mocks, recorders and tracing instruments of others: they see a stream's requests as they see httpx's (3.8)."""
 
-import httpx
 import pytest
 import respx
 import vcr
@@ -50,14 +49,6 @@ async def test_respx(using):
         assert is_patched()
         assert await whole(URL) == ["one", "two"]
         assert route.calls.last.request.headers["accept"] == "text/event-stream"
-
-
-async def test_respx_as_the_transport_of_a_client():
-    """Without any patch: its router behind a client of the caller's."""
-    router = respx.Router()
-    router.get(URL).respond(200, headers=HEADERS, content=BODY)
-    async with httpx.AsyncClient(transport=httpx.MockTransport(router.async_handler)) as client:
-        assert await whole(URL, client=client) == ["one", "two"]
 
 
 async def test_pytest_httpx(httpx_mock):

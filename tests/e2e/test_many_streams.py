@@ -1,12 +1,5 @@
 """Many streams in one process: on the default client without a limit, on an injected one within its own."""
 
-import asyncio
-import gc
-import random
-import time
-import warnings
-from contextlib import asynccontextmanager, contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 
 import anyio
@@ -16,20 +9,10 @@ import pytest
 from resilient_sse import ConnectionLostError, Reason, ResilientStream, RetriesExhaustedError
 from resilient_sse.testing.server import ReferenceServer, serving
 from tests.e2e.raw_server import hello
-from tests.e2e.watching import QUICK, collect, eventually
+from tests.e2e.watching import collect, eventually
 
 OPEN_FILES = Path("/dev/fd")
 POOL = httpx.Limits(max_connections=10)
-
-
-@contextmanager
-def collected():
-    """Collect garbage at the end; older anyio leaves sockets there when connecting is cancelled."""
-    with warnings.catch_warnings():
-        if [int(part) for part in version("anyio").split(".")[:2]] < [4, 16]:
-            warnings.simplefilter("ignore", ResourceWarning)
-        yield
-        gc.collect()
 
 
 def open_files():
@@ -96,58 +79,3 @@ async def test_more_streams_than_an_injected_pool_holds(serve):
         assert isinstance(failure.__cause__, ConnectionLostError)
         assert failure.__cause__.reason is Reason.CONNECT
         assert "max_connections" in str(failure.__cause__)
-
-
-@asynccontextmanager
-async def native_limit(seconds):
-    """Cancel as asyncio's own programs do."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            yield
-
-
-@asynccontextmanager
-async def scoped_limit(seconds):
-    """Cancel as anyio and trio do."""
-    with anyio.move_on_after(seconds):
-        yield
-
-
-@pytest.mark.parametrize("limit", [scoped_limit, native_limit])
-@pytest.mark.slow
-async def test_cancelled_requests_leak_no_slot(serve, anyio_backend, limit):
-    """F15: requests cancelled at any moment on a contended pool of 10 leave all of its slots usable."""
-    if limit is native_limit and anyio_backend == "trio":
-        pytest.skip("asyncio only")
-    seed = random.Random(1093)
-
-    def hesitant(peer):
-        time.sleep(seed.random() * 0.01)
-        hello(peer)
-
-    server = serve(hesitant)
-    taken = []
-
-    async def come_and_go(client):
-        for _ in range(10):
-            async with limit(seed.random() * 0.03):
-                await collect(ResilientStream(server.url, client=client, backoff=QUICK, connect_timeout=5), 1)
-
-    async def stay(client, leave):
-        async with ResilientStream(server.url, client=client, max_retries=0, connect_timeout=3) as stream:
-            async for item in stream:
-                taken.append(item.data)
-                break
-            await leave.wait()
-
-    with collected():
-        async with httpx.AsyncClient(limits=POOL) as client:
-            async with anyio.create_task_group() as tasks:
-                for _ in range(20):
-                    tasks.start_soon(come_and_go, client)
-            async with anyio.create_task_group() as tasks:
-                leave = anyio.Event()
-                for _ in range(10):
-                    tasks.start_soon(stay, client, leave)
-                assert await eventually(lambda: len(taken) == 10, within=10)
-                leave.set()

@@ -4,20 +4,19 @@ import asyncio
 import contextlib
 import contextvars
 import gc
-import logging
 import socket
 import sys
+import threading
 import time
 import warnings
 
 import anyio
 import anyio.lowlevel
+import h11
 import httpx
 import pytest
 
 from resilient_sse import (
-    ConnectionLostError,
-    Gap,
     HandshakeError,
     Reason,
     ResilientStream,
@@ -27,7 +26,7 @@ from resilient_sse import (
 from resilient_sse._client.transport.clients import tls_context
 from resilient_sse._client.transport.sockets import HIGH_BYTES
 from resilient_sse.testing import event
-from tests.e2e.raw_server import hello
+from tests.e2e.raw_server import PATIENCE, hello
 from tests.e2e.watching import QUICK, collect, eventually
 
 pytestmark = pytest.mark.own
@@ -67,18 +66,40 @@ async def test_a_client_is_made_only_for_credentials(serve, monkeypatch, auth):
     monkeypatch.setattr(
         httpx.AsyncClient, "__init__", lambda self, **given: made.append(1) or real(self, **given)
     )
-    server = serve(sticky, hello)
+    server = serve(lambda peer: peer.reset(), sticky, hello)  # whatever was made for the first is let go of
     stream = ResilientStream(server.url, auth=auth, backoff=QUICK, headers={"Accept-Language": "pl"})
     assert await collect(stream, 2) == ["hello", "hello"]
     assert bool(made) == bool(auth)
-    first, second = (each.headers for each in server.requests)
+    _, first, second = (each.headers for each in server.requests)
     assert "cookie" not in first
     assert second["cookie"] == "node=7"
-    assert second["last-event-id"] == "1"
+    assert second["last-event-id"] == "2"
     assert set(first) - {"authorization"} == {
         "host", "connection", "user-agent", "accept", "accept-encoding", "accept-language", "cache-control"
     }  # fmt: skip
     assert first["user-agent"].startswith("resilient-sse/")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_usual_opening_asks_neither_h11_nor_httpx(serve, monkeypatch, method, anyio_backend_name):
+    """R209, section 5: two timers, one for connecting; h11's heads and httpx's objects only where needed."""
+    made = []
+
+    def count(what, name, owner):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args, **given: made.append(what) or real(*args, **given))
+
+    server = serve(hello)
+    async with ResilientStream(server.url, method=method) as stream:
+        count("h11", "__init__", h11.Connection)
+        count("request", "__init__", httpx.Request)
+        count("response", "__init__", httpx.Response)
+        if anyio_backend_name == "asyncio":
+            count("timer", "call_at", asyncio.get_running_loop())
+        await anext(stream)
+        assert made.count("timer") <= 2
+        assert set(made) - {"timer"} == (set() if method == "GET" else {"h11", "request"})
+        monkeypatch.undo()
 
 
 # --- A cancelled read (P50)
@@ -111,12 +132,6 @@ async def test_polling_with_a_timeout_loses_nothing(serve, ids, cut, anyio_backe
     assert taken == [str(number) for number in range(20)]
     assert cuts > 5
     assert len(server.peers) == 1
-
-
-def late(peer):
-    """Answer after half a second."""
-    time.sleep(0.5)
-    hello(peer)
 
 
 async def poll(stream, seconds=0.2, *, cut="scope", most=100):
@@ -152,7 +167,8 @@ async def test_polls_shorter_than_an_answer_takes_get_it_all_the_same(  # noqa: 
     """P50: the request is sent once, its headers are made once, and nothing is announced but the connection."""
     if cut == "wait_for" and anyio_backend_name != "asyncio":
         pytest.skip("only asyncio has it")
-    server, made, told = serve(late), [], []
+    answered, made, told = threading.Event(), [], []
+    server = serve(lambda peer: answered.wait(20) and hello(peer))
     stream = ResilientStream(
         server.url,
         method=method,
@@ -163,11 +179,82 @@ async def test_polls_shorter_than_an_answer_takes_get_it_all_the_same(  # noqa: 
     )
     async with stream:
         await cut_when_sent(stream, server)
-        got, polls = await poll(stream, 0.1, cut=cut)
+        assert await poll(stream, 0.05, cut=cut, most=3) == (None, 3)
+        answered.set()
+        with anyio.fail_after(20):
+            got = await anext(stream)
     assert (got.data, len(server.requests), len(made)) == ("hello", 1, 1)
-    assert polls > 2
     assert told == [StreamState.CONNECTED, StreamState.CLOSED]
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+async def test_polls_hear_of_a_silence_before_the_answer(serve):
+    """R78, P50: many short waits for an answer are one silence, which is told of as any other."""
+    released, told = threading.Event(), []
+
+    def behave(peer):
+        assert released.wait(PATIENCE)
+        hello(peer)
+
+    def note(change):
+        told.append(change.new)
+        released.set()  # by the notice of the silence, or by nothing
+
+    server = serve(behave)
+    async with ResilientStream(server.url, waiting_after=0.3, on_state_change=note) as stream:
+        await cut_when_sent(stream, server)
+        got, _ = await poll(stream, 0.1)
+    assert got.data == "hello"
+    assert told == [StreamState.WAITING, StreamState.CONNECTED, StreamState.CLOSED]
+    assert len(server.requests) == 1
+
+
+class CutAtTheAnswer(httpx.Auth):
+    """Cancels whoever waits for the stream, in the very moment in which the answer has come."""
+
+    def __init__(self):
+        self.cut = None
+
+    async def async_auth_flow(self, request):
+        yield request
+        self.cut()
+
+
+@pytest.mark.parametrize("cut", ["scope", "task"])
+@pytest.mark.parametrize("then", ["ask", "aclose", "drop"])
+async def test_an_answer_that_comes_as_its_wait_is_cancelled_is_not_lost(
+    serve, cut, then, anyio_backend_name
+):
+    """P50: the next call has it, and the request is not sent again; a stream that ends closes it (P15, P16)."""
+    if cut == "task" and anyio_backend_name != "asyncio":
+        pytest.skip("only asyncio has it")
+    server, auth, told = serve(hello), CutAtTheAnswer(), []
+    stream = ResilientStream(server.url, auth=auth, on_state_change=lambda change: told.append(change.new))
+    if cut == "scope":
+        with anyio.CancelScope() as scope:
+            auth.cut = scope.cancel
+            await anext(stream)
+        assert scope.cancelled_caught
+    else:
+        task = asyncio.ensure_future(anext(stream))
+        auth.cut = task.cancel
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        del task
+    if then == "ask":
+        auth.cut = lambda: pytest.fail("a second request")
+        assert (await anext(stream)).data == "hello"
+        await stream.aclose()
+        assert told == [StreamState.CONNECTED, StreamState.CLOSED]
+    elif then == "aclose":
+        await stream.aclose()
+    else:
+        await anyio.lowlevel.checkpoint()  # until then asyncio has the cancellation, and its traceback
+        auth.cut = scope = None
+        with pytest.warns(ResourceWarning, match="unclosed <ResilientStream"):
+            stream = None
+    assert await eventually(lambda: server.peers[0].left_at is not None, within=10)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("how", ["aclose", "drop", "restart"])
@@ -198,43 +285,6 @@ async def test_polls_find_out_that_no_answer_comes(serve):
     with pytest.raises(RetriesExhaustedError, match="no response headers"):
         await poll(stream)
     assert len(server.requests) == 2
-
-
-async def test_many_short_waits_are_one_silence(serve):
-    """P50, R78: a stream that is polled still finds out that its server has fallen silent."""
-    server = serve(hello)
-    stream = ResilientStream(server.url, stall_timeout=0.3, backoff=QUICK)
-    async with stream:
-        await anext(stream)
-        with anyio.fail_after(10):
-            while stream.stats.stalls == 0:
-                with anyio.move_on_after(0.02):
-                    await anext(stream)
-
-
-@pytest.mark.parametrize("ids", [True, False], ids=["ids", "no-ids"])
-async def test_a_cut_read_of_an_injected_client(serve, ids, caplog):
-    """3.3: httpcore closes what is cancelled; with a cursor that costs nothing, without one it is told once."""
-
-    def talk(peer):
-        peer.open()
-        peer.chunk(event("x", id=str(peer.number) if ids else None))
-        peer.hold()
-
-    caplog.set_level(logging.WARNING, "resilient_sse")
-    gaps = []
-    async with (
-        httpx.AsyncClient() as client,
-        ResilientStream(serve(talk).url, client=client, backoff=QUICK, on_gap=gaps.append) as stream,
-    ):
-        for _ in range(3):
-            await anext(stream)
-            with anyio.move_on_after(0.05):
-                await anext(stream)
-        await anext(stream)
-    told = [] if ids else [Gap(kind="unresumable", after_id=None, before_id=None, missing=None)]
-    assert gaps == told
-    assert len([record for record in caplog.records if "unresumable" in record.getMessage()]) == len(told)
 
 
 # --- Where it leads
@@ -293,36 +343,21 @@ async def test_a_unix_socket_of_a_client():
         ResilientStream("http://local/", uds=1)
 
 
-async def test_no_tls_there(serve):
-    """P42: a server that speaks before the handshake, or no TLS at all, is a typed failure in words."""
-    server = serve(lambda peer: peer.send(b"220 no TLS\r\n"), unread=True)
-    stream = ResilientStream(server.url.replace("http:", "https:"), max_retries=0)
-    with pytest.raises(RetriesExhaustedError) as caught:
-        await anext(stream)
-    assert isinstance(caught.value.__cause__, ConnectionLostError)
-    assert caught.value.__cause__.reason is Reason.CONNECT
-
-
-async def test_a_handshake_that_takes_too_long_says_so(serve):
-    """3.8: TLS has a limit and words of its own."""
-    server = serve(lambda peer: peer.hold(), unread=True)
+@pytest.mark.parametrize(
+    "behave, words",
+    [
+        (lambda peer: peer.send(b"220 no TLS\r\n"), "TLS"),
+        (lambda peer: peer.hold(), "no TLS handshake in 0.2 s"),
+    ],
+    ids=["speaks first", "says nothing"],
+)
+async def test_no_tls_there(serve, behave, words):
+    """P42, 3.8: a server that speaks before the handshake, or never makes it, is a typed failure in words."""
+    server = serve(behave, unread=True)
     stream = ResilientStream(server.url.replace("http:", "https:"), max_retries=0, connect_timeout=0.2)
-    with pytest.raises(RetriesExhaustedError) as caught:
+    with pytest.raises(RetriesExhaustedError, match=words) as caught:
         await anext(stream)
-    assert "no TLS handshake in 0.2 s" in str(caught.value.__cause__)
-
-
-async def test_a_body_is_uploaded_in_chunks(serve):
-    """P39: a request body that is an iterator is sent as it comes, framed in chunks."""
-    server = serve(hello)
-
-    async def body():
-        for part in (b"one,", b"two"):
-            yield part
-
-    stream = ResilientStream(server.url, method="POST", content=body(), max_retries=0)
-    assert await collect(stream, 1) == ["hello"]
-    assert server.requests[0].headers["transfer-encoding"] == "chunked"
+    assert caught.value.__cause__.reason is Reason.CONNECT
 
 
 # --- Back-pressure
@@ -359,49 +394,19 @@ async def test_a_slow_consumer_holds_the_server_back(serve):
 # --- Faults that are gone
 
 
-async def test_the_traceback_of_what_the_caller_handles_is_left_alone(serve):
-    """A connection that is lost while the program handles an exception does not touch that exception."""
-
-    def broken(peer):
-        peer.open()
-        peer.reset()
-
-    stream = ResilientStream(serve(broken).url, max_retries=1, backoff=QUICK)
-    frames = None
-    try:
-        int("no number")
-    except ValueError as error:
-        with pytest.raises(RetriesExhaustedError) as caught:
-            await anext(stream)
-        frames = error.__traceback__
-    assert frames is not None
-    cause = caught.value.__cause__.__cause__
-    assert cause.__traceback__ is not None
-
-
-async def test_break_while_warnings_are_recorded(serve):
-    """P16: a recorded warning keeps the stream, but not its socket; one warning, whatever the event loop."""
-    server = serve(hello)
-    with warnings.catch_warnings(record=True) as recorded:
-        warnings.simplefilter("always")
-        async for _ in ResilientStream(server.url):
-            break
-        assert await eventually(lambda: server.peers[0].left_at is not None, within=2)
-    assert ["unclosed <Resil" in str(warning.message) for warning in recorded] == [True]
-
-
-async def test_break_with_an_injected_client(serve):
-    """P16: the same over httpx's own transport: its generators are closed in order, without a warning each."""
+@pytest.mark.parametrize("injected", [False, True], ids=["own", "injected"])
+async def test_break_while_warnings_are_recorded(serve, injected):
+    """P16: a recorded warning keeps the stream, but not its socket; one warning, none of generators."""
     server = serve(hello)
     async with httpx.AsyncClient() as client:
         with warnings.catch_warnings(record=True) as recorded:
             warnings.simplefilter("always")
-            async for _ in ResilientStream(server.url, client=client):
+            async for _ in ResilientStream(server.url, client=client if injected else None):
                 break
             assert await eventually(lambda: server.peers[0].left_at is not None, within=2)
         told = [str(warning.message).lower() for warning in recorded]
-        assert len([text for text in told if "unclosed <resil" in text]) == 1
-        assert not [text for text in told if "generator" in text or "never awaited" in text]
+    assert len([text for text in told if "unclosed <resil" in text]) == 1
+    assert not [text for text in told if "generator" in text or "never awaited" in text]
 
 
 variable = contextvars.ContextVar("variable", default="unset")
@@ -480,18 +485,6 @@ def test_a_stream_that_goes_on_in_another_event_loop(serve, first, then, injecte
     gc.collect()
 
 
-@left_behind
-@pytest.mark.parametrize("first, then", LOOPS, ids=map("-".join, LOOPS))
-def test_a_stream_is_closed_in_another_event_loop(serve, first, then):
-    """`aclose()` where the connection cannot be waited for leaves it, and raises nothing."""
-    stream = ResilientStream(serve(hello).url)
-    anyio.run(stream.__anext__, backend=first)
-    anyio.run(stream.aclose, backend=then)
-    assert stream.state is StreamState.CLOSED
-    stream = None
-    gc.collect()
-
-
 # --- What a read costs
 
 
@@ -519,11 +512,20 @@ async def test_the_notice_runs_in_the_consumers_task(serve):
         assert stream.stats.connections == 1
 
 
+def pulse(peer):
+    """Send sixty events, one a read."""
+    peer.open()
+    for number in range(60):
+        peer.chunk(event("x", id=str(number)))
+        time.sleep(0.003)
+    peer.hold()
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_live_read_makes_no_timer_and_no_scope(serve, monkeypatch):
     """Section 5: one timer serves all reads of a connection; no cancel scope and no task is made for a read."""
     loop, made = asyncio.get_running_loop(), []
-    async with ResilientStream(serve(dribble(30, every=0.01, ids=True)).url, max_retries=0) as stream:
+    async with ResilientStream(serve(pulse).url, max_retries=0) as stream:
         await anext(stream)
         for name in ("call_at", "call_later", "create_task"):
             original = getattr(loop, name)
@@ -531,7 +533,6 @@ async def test_a_live_read_makes_no_timer_and_no_scope(serve, monkeypatch):
                 loop,
                 name,
                 lambda *a, _n=name, _o=original, **k: made.append(_n) or _o(*a, **k),
-                raising=False,
             )
         monkeypatch.setattr(anyio, "CancelScope", lambda **_: made.append("scope"))
         for _ in range(29):
@@ -546,20 +547,13 @@ async def test_a_live_read_costs_few_calls(serve, injected, most):
     """Section 5: calls of the shell for a read that brings one event; it was 38 and 29."""
     calls = 0
 
-    def talk(peer):
-        peer.open()
-        for number in range(60):
-            peer.chunk(event("x", id=str(number)))
-            time.sleep(0.003)
-        peer.hold()
-
     def profile(frame, kind, _argument):
         nonlocal calls
         calls += kind == "call" and "resilient_sse/_client" in frame.f_code.co_filename
 
     async with (
         httpx.AsyncClient() as client,
-        ResilientStream(serve(talk).url, client=client if injected else None) as stream,
+        ResilientStream(serve(pulse).url, client=client if injected else None) as stream,
     ):
         for _ in range(10):
             await anext(stream)

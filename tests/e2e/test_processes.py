@@ -8,7 +8,6 @@ import time
 import pytest
 
 from tests.e2e.raw_server import hello
-from tests.e2e.watching import soon
 
 PROGRAM = """
 import gc
@@ -69,18 +68,6 @@ INTERRUPTED = """
     async with ResilientStream(url) as stream:
         async for event in stream:
             print("ready", flush=True)
-"""
-
-GOES_ON = """
-    gc.disable()
-
-    async def consume():
-        async for event in ResilientStream(url):
-            break
-
-    await consume()
-    print("ready", flush=True)
-    await anyio.sleep(20)
 """
 
 NOISE = (
@@ -162,18 +149,3 @@ def test_interrupted_program(serve, backend):
     assert words.strip().endswith("KeyboardInterrupt")
     assert "Exception ignored" not in words
     assert not [noise for noise in NOISE if noise in words]
-
-
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.slow
-def test_first_stream_of_a_program_is_freed(serve, backend):
-    """P16, F17: the very first stream, for which modules are still loaded, frees its socket when it is dropped."""
-    server = serve(hello)
-    process = start(GOES_ON, server.url, backend)
-    try:
-        assert process.stdout.readline() == "ready\n"
-        assert soon(lambda: server.peers[0].left_at is not None)
-        assert process.poll() is None
-    finally:
-        process.kill()
-        process.communicate()

@@ -5,11 +5,7 @@ import socket
 import httpx
 import pytest
 
-from resilient_sse import (
-    HandshakeError,
-    ResilientStream,
-    RetriesExhaustedError,
-)
+from resilient_sse import HandshakeError, ResilientStream, RetriesExhaustedError
 from resilient_sse.testing import event
 from tests.e2e.raw_server import hello
 from tests.e2e.watching import QUICK, collect

@@ -2,34 +2,9 @@
 
 import time
 
-import anyio
-import pytest
-
-from resilient_sse import ResilientStream, RetriesExhaustedError
+from resilient_sse import ResilientStream
 from resilient_sse.testing import event, gzipped
 from tests.e2e.watching import collect
-
-
-@pytest.mark.both
-async def test_the_notice_before_the_headers(serve):
-    """3.3: silence before the response headers is told of, in the consumer's task, and it is bounded."""
-    told = []
-
-    def tell(change):
-        told.append((change.new.value, anyio.get_current_task().id))
-
-    stream = ResilientStream(
-        serve(lambda peer: peer.hold()).url,
-        max_retries=0,
-        waiting_after=0.1,
-        stall_timeout=0.3,
-        on_state_change=tell,
-    )
-    with pytest.raises(RetriesExhaustedError) as caught:
-        await anext(stream)
-    here = anyio.get_current_task().id
-    assert told == [("waiting", here), ("error", here)]
-    assert "stall_timeout" in str(caught.value.__cause__)
 
 
 async def test_judging_what_one_read_has_brought_is_no_silence(serve):

@@ -15,7 +15,6 @@ from resilient_sse.testing.load import (
     LoadResult,
     Machine,
     Process,
-    Setup,
     Share,
     Spread,
     Streams,
@@ -27,25 +26,14 @@ from resilient_sse.testing.load.result import judge
 QUICK = Spread(count=240, mean=1.1, p50=1.1, p95=1.2, p99=1.3, maximum=1.4)
 
 GOOD = LoadResult(
-    setup=Setup(
-        users=100,
-        messages=50,
-        rate=1.0,
-        profiles="4g:1",
-        drops=300.0,
-        seed=1,
-        dedup_window=1000,
-        target=None,
-    ),
+    setup=LoadPlan(users=100, messages=50, drops=300.0, seed=1),
     machine=Machine(python="3.11.9", system="Linux x86_64", cores=2, backend="asyncio", load=0.5),
     seconds=60.0,
     streams=Streams(
         started=100, completed=100, failed=0, unfinished=0, failures=(), crashes=0, availability=0.9995
     ),
-    delivery=Delivery(
-        sent=5000, received=5000, completion=1.0, per_second=100.0, duplicates=0, disorder=0, gaps=0
-    ),
-    times=Times(opening=QUICK, recovery=QUICK, reopening=QUICK, silence=QUICK, attempt=QUICK, handling=QUICK),
+    delivery=Delivery(sent=5000, received=5000, completion=1.0, per_second=100.0, repeated=0, gaps=0),
+    times=Times(opening=QUICK, recovery=QUICK, reopening=QUICK, silence=QUICK, handling=QUICK),
     process=Process(
         cpu=0.1,
         cpu_overall=0.2,
@@ -55,7 +43,6 @@ GOOD = LoadResult(
         resident_per_stream=200_000,
         growth=0.1,
         watched=600.0,
-        lateness=0.01,
     ),
     connections=Connections(mean=99.8, most=100, excess=-1, opened=340, resets=240),
 )
@@ -184,14 +171,14 @@ PLAN = LoadPlan(
 
 def broken(result, plan=PLAN):
     """Name the gates that were not passed."""
-    return [gate.name for gate in judge(plan, result) if not gate.passed]
+    return [gate.name for gate in judge(replace(result, setup=plan)) if not gate.passed]
 
 
 def test_all_is_well():
     """A good run passes every gate."""
-    gates = judge(PLAN, GOOD)
+    gates = judge(replace(GOOD, setup=PLAN))
     assert broken(GOOD) == []
-    assert len({gate.name for gate in gates}) == len(gates) == 18
+    assert len({gate.name for gate in gates}) == len(gates) == 16
 
 
 @pytest.mark.parametrize(
@@ -201,8 +188,6 @@ def test_all_is_well():
         ({"streams__crashes": 1}, "crashes"),
         ({"delivery__completion": 0.99499}, "completion"),
         ({"delivery__completion": None}, "completion"),
-        ({"delivery__duplicates": 1}, "messages delivered twice"),
-        ({"delivery__disorder": 1}, "messages out of order"),
         ({"delivery__gaps": 1}, "gaps"),
         ({"streams__availability": 0.99899}, "availability"),
         ({"streams__availability": None}, "availability"),
@@ -222,7 +207,6 @@ def test_all_is_well():
         ({"process__cpu": None, "process__cpu_overall": 0.7}, "CPU of the client, of one core"),
         ({"process__cpu": None, "process__cpu_overall": None}, "CPU of the client, of one core"),
         ({"process__resident_peak": 2 * 1024**3}, "memory of the client"),
-        ({"process__resident_peak": None}, "memory of the client"),
         ({"process__growth": 1.0}, "growth of memory in 10 min"),
     ],
 )
@@ -246,7 +230,9 @@ def test_at_the_limit():
 def test_figures_are_not_rounded_up():
     """99.8999 % is not shown as 99.9 %, next to a limit of 99.9 %."""
     (gate,) = [
-        gate for gate in judge(PLAN, spoilt(streams__availability=0.9989999)) if gate.name == "availability"
+        gate
+        for gate in judge(spoilt(setup=PLAN, streams__availability=0.9989999))
+        if gate.name == "availability"
     ]
     assert (gate.found, gate.wanted, gate.passed) == ("99.899 %", ">= 99.9 %", False)
 
@@ -291,70 +277,10 @@ JUDGED = replace(
 
 
 @pytest.mark.parametrize("result", [GOOD, JUDGED])
-def test_round_trip(result):
-    """What is written is read back the same, and says whether it passed."""
-    text = result.to_json()
-    assert LoadResult.from_json(text) == result
-    assert json.loads(text)["passed"] is result.passed
-
-
-def test_passed():
-    """One gate that was not passed is enough."""
-    assert GOOD.passed
-    assert not JUDGED.passed
-
-
-def wrong(change):
-    """Give the JSON of a result after *change* has been made to it."""
-    told = json.loads(JUDGED.to_json())
-    change(told)
-    return json.dumps(told)
-
-
-def put(value, *path):
-    """Make a change that puts *value* at *path*."""
-
-    def change(told):
-        for step in path[:-1]:
-            told = told[step]
-        told[path[-1]] = value
-
-    return change
-
-
-def drop(*path):
-    """Make a change that removes what is at *path*."""
-
-    def change(told):
-        for step in path[:-1]:
-            told = told[step]
-        del told[path[-1]]
-
-    return change
-
-
-@pytest.mark.parametrize(
-    "change,text",
-    [
-        (put(2, "format"), "format is 2, and this reads 1"),
-        (drop("format"), "a JSON object with a format"),
-        (put([], "streams"), "^streams is not as a load run writes it"),
-        (put(1, "times", "recovery", "p96"), "^times is not .*p96"),
-        (drop("delivery", "gaps"), "^delivery is not .*gaps"),
-        (put(1, "gates", 0, "colour"), "^gates is not .*colour"),
-        (put(1, "else"), "^result is not .*else"),
-        (drop("passed"), "^result is not .*passed"),
-        (put(True, "passed"), "passed is True, but the gates say False"),
-    ],
-)
-def test_what_is_refused(change, text):
-    """A document that is no result is refused, and the place is named."""
-    with pytest.raises(ValueError, match=text):
-        LoadResult.from_json(wrong(change))
-
-
-def test_what_is_no_result():
-    """Neither is a list, or nonsense."""
-    for text in ("[]", "nonsense"):
-        with pytest.raises(ValueError, match=r"object|Expecting"):
-            LoadResult.from_json(text)
+def test_as_json(result):
+    """One gate that was not passed is enough; a script finds each figure where a program does."""
+    told = json.loads(result.to_json())
+    assert told["passed"] is result.passed is (result is GOOD)
+    assert told["times"]["recovery"]["p95"] == 1.2
+    assert (told["setup"]["seed"], told["setup"]["limits"]["p95"]) == (1, 4.2)
+    assert [gate["name"] for gate in told["gates"]] == [gate.name for gate in result.gates]

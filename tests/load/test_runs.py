@@ -1,5 +1,6 @@
 """Whole runs over real sockets: good ones, and ones in which something is wrong that a gate has to find."""
 
+import json
 import re
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import psutil
@@ -17,7 +19,6 @@ from resilient_sse.testing.load import (
     ChildError,
     Limits,
     LoadPlan,
-    LoadResult,
     MissingExtraError,
     OpenFilesError,
     Share,
@@ -25,6 +26,7 @@ from resilient_sse.testing.load import (
     run,
     run_load,
 )
+from resilient_sse.testing.load.children import child
 from resilient_sse.testing.server import ReferenceServer, serving
 from tests.e2e.watching import soon
 
@@ -88,7 +90,6 @@ async def test_small_run():
     assert result.delivery.per_second == pytest.approx(100, rel=0.5)
     assert result.times.handling.count > 5
     assert (told[-1].users, told[-1].expected) == (20, 200)
-    assert LoadResult.from_json(result.to_json()) == result
 
 
 @pytest.mark.proof
@@ -102,7 +103,7 @@ async def test_resets():
     assert result.times.reopening.p50 <= result.times.recovery.p50 <= result.times.silence.p50
     assert result.streams.availability < 0.99
     assert result.delivery.completion == 1.0
-    assert (result.delivery.duplicates, result.delivery.disorder, result.delivery.gaps) == (0, 0, 0)
+    assert result.delivery.gaps == 0
 
 
 @pytest.mark.proof
@@ -111,7 +112,7 @@ async def test_without_network():
     """Straight to the server, too."""
     result = await run_load(replace(SMALL, proxy=False))
     assert broken(result) == []
-    assert result.setup.profiles == ""
+    assert not result.setup.proxy
 
 
 @pytest.mark.slow
@@ -127,7 +128,7 @@ async def test_server_that_loses_an_event(monkeypatch):
 async def test_network_that_stays_away(monkeypatch):
     """R86-R88, R170: eight seconds without a network are too long for reconnects and for availability."""
     command = run.network_command
-    away = ("--flap", "1,8,1", "--after", "3")
+    away = ("--at", "3=refuse", "--at", "3=reset", "--at", "11=accept")
     monkeypatch.setattr(run, "network_command", lambda *given: [*command(*given), *away])
     plan = replace(
         SMALL,
@@ -140,7 +141,6 @@ async def test_network_that_stays_away(monkeypatch):
     assert broken(result) == ["availability", "reconnect p95", "reconnect p99", "reconnect maximum"]
     assert result.times.recovery.count == 5
     assert result.times.recovery.p50 > 8
-    assert result.times.attempt.count > 10
     assert result.delivery.completion == 1.0
 
 
@@ -171,13 +171,68 @@ async def test_cancellation():
         await run_load(replace(SMALL, messages=1000))
 
 
+ECHO = """
+import json, os, sys
+print(json.dumps({"pid": os.getpid()}), flush=True)
+for line in sys.stdin:
+    print(line, end="", flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["the end", "an error", "cancellation"])
+async def test_a_process_of_a_block(how):
+    """It says hello and obeys, and is gone after the block, however that ends."""
+    with suppress(RuntimeError), anyio.CancelScope() as scope:
+        async with child("echo", ["-c", ECHO]) as echo, anyio.create_task_group() as tasks:
+            pid = echo.hello["pid"]
+            assert psutil.pid_exists(pid)
+            tasks.start_soon(echo.watch)
+            await echo.send('{"n": 1}')
+            while not echo.last:  # noqa: ASYNC110 - another process answers
+                await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+            if how == "an error":
+                raise RuntimeError
+            if how == "cancellation":
+                scope.cancel()
+    assert echo.last == {"n": 1}
+    assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.parametrize(
+    "program,expected",
+    [
+        ("raise SystemExit('port 80 is taken')", "the server did not start: port 80 is taken"),
+        ("print('ready', flush=True)", "the server did not start"),
+        (
+            "import os; print('{\"n\":1}', flush=True); os.write(2, b'x' * 99999 + b'\\nno memory'); os._exit(7)",
+            "the server ended too soon, with code 7: no memory",
+        ),
+    ],
+)
+async def test_a_process_that_fails(program, expected):
+    """One that does not start, or dies, says why, in its own last words."""
+    with pytest.raises(ChildError) as caught:
+        async with child("server", ["-c", program]) as server:
+            await server.watch()
+    assert str(caught.value) == expected
+
+
+async def test_a_stubborn_process(monkeypatch):
+    """One that does not stop when asked to is killed."""
+    monkeypatch.setattr("resilient_sse.testing.load.children._STOP_SECONDS", 0.3)
+    async with child("mule", ["-c", ECHO + "\nimport time\ntime.sleep(600)"]) as mule:
+        pid = mule.hello["pid"]
+    assert not psutil.pid_exists(pid)
+
+
 async def test_open_files(monkeypatch):
     """The limit on open files is looked at before anything is started."""
     asked = []
 
     def refuse(connections):
         asked.append(connections)
-        raise OpenFilesError(connections, 10)
+        raise OpenFilesError("raise it with 'ulimit -n 9'")
 
     monkeypatch.setattr("resilient_sse.testing.load.run.allow_open_files", refuse)
     for plan in (SMALL, replace(SMALL, proxy=False)):
@@ -297,7 +352,7 @@ def run_preset(*arguments, timeout):
     command = [sys.executable, "-W", "error", "-m", "resilient_sse", "load", "-q", "--json", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     assert done.stderr == ""
-    result = LoadResult.from_json(done.stdout)
+    result = json.loads(done.stdout, object_hook=lambda found: SimpleNamespace(**found))
     assert (done.returncode == 0) is result.passed
     return result
 

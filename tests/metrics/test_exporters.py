@@ -1,7 +1,6 @@
 """What holds for every exporter: the figures of the streams, labels, sharing, and what is missing or refused."""
 
 import gc
-import logging
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -13,6 +12,7 @@ from opentelemetry.trace import NoOpTracerProvider
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter as NativeCounter
 
+from resilient_sse import CircuitBreaker
 from resilient_sse.metrics.catalogue import METRICS
 from resilient_sse.metrics.datadog import DatadogMetrics
 from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics, instrument_name
@@ -124,6 +124,19 @@ async def test_a_recovery_from_a_stall(script, exporter):
     assert exporter.value("sse_client_stall_recovery_seconds")[0] == 1
 
 
+async def test_streams_that_a_circuit_breaker_holds_back(script, exporter):
+    """They are told of as long as it is open (R196)."""
+    metrics, breaker = exporter.make(), CircuitBreaker(failures=2, reset_after=60.0)
+    script.refuse(times=2)
+    script.respond(*numbered(1)).hang()
+    async with make(script, observers=[metrics], breaker=breaker, max_retries=None) as stream:
+        shown = []
+        stream.on_state_change(lambda _: shown.append(exporter.value("sse_client_streams_held_back")))
+        await take(stream, 1)
+        assert exporter.value("sse_client_streams_held_back") == 0
+    assert max(shown) == 1
+
+
 async def test_the_completion_rate_is_absent_while_it_is_unknown(script, exporter):
     """Ids that count up tell nothing without `sequence`: no number is better than a guess (R126, X12)."""
     metrics = exporter.make()
@@ -195,13 +208,6 @@ def test_missing_packages_are_named():
     ]
 
 
-class Full(CollectorRegistry):
-    """A registry that takes nothing."""
-
-    def register(self, collector):
-        raise MemoryError("full")
-
-
 def taken():
     """Make an exporter for a registry in which another program has one of the names."""
     registry = CollectorRegistry()
@@ -219,42 +225,18 @@ class Refuses(MeterProvider, NoOpTracerProvider):
         raise OSError("no tracer")
 
 
-class Few(MeterProvider):
-    """A provider whose meter makes no gauge."""
-
-    def get_meter(self, *args, **kwargs):
-        meter = super().get_meter(*args, **kwargs)
-        meter.create_observable_gauge = None
-        return meter
-
-
 @pytest.mark.parametrize(
-    "refused",
+    "refused,text",
     [
-        lambda: PrometheusMetrics(Full()),
-        taken,
-        lambda: OpenTelemetryMetrics(Refuses(), NoOpTracerProvider()),
-        lambda: OpenTelemetryMetrics(Few(), NoOpTracerProvider()),
-        lambda: OpenTelemetryMetrics(NoOpMeterProvider(), Refuses()),
+        (taken, "Duplicated timeseries"),
+        (lambda: OpenTelemetryMetrics(Refuses(), NoOpTracerProvider()), "no meter"),
+        (lambda: OpenTelemetryMetrics(NoOpMeterProvider(), Refuses()), "no tracer"),
     ],
-    ids=["full", "taken", "no meter", "no gauge", "no tracer"],
 )
-async def test_an_exporter_that_is_refused(refused, caplog):
-    """The streams go on; the fault is counted, and logged once, however many streams there are (bad input)."""
-    metrics = refused()
-    errors = 0
-    for _ in range(3):
-        script = Script()
-        script.respond(*numbered(1, 2)).drop()
-        script.respond(*numbered(3))
-        stream = make(script, observers=[metrics], until=lambda item: item.id == "3")
-        assert [item.id for item in await drain(stream)] == ["1", "2", "3"]
-        errors += stream.stats.callback_errors
-    assert errors == 1
-    (logged,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert logged.message.startswith("a callback of the stream failed")
-    assert logged.message.endswith(f": {type(metrics).__name__}")
-    assert logged.exc_info is not None
+def test_an_exporter_that_is_refused(refused, text):
+    """It is told where it is made, before there is a stream that would have no figures (bad input)."""
+    with pytest.raises((ValueError, OSError), match=text):
+        refused()
 
 
 def test_many_threads_and_both_kinds_of_event_loops(exporter):

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from resilient_sse import Backoff, HandshakeError, ResilientStream, RetriesExhaustedError
+from resilient_sse import Backoff, ResilientSSEError, ResilientStream
 from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics
 from resilient_sse.testing import Script, event, pause
 from tests.client.support import drain, make, numbered, slow, take
@@ -174,133 +174,124 @@ async def test_nothing_secret_is_told(script, traces):
     assert secret not in told
 
 
-# --- Failures
+# --- What ends an attempt
 
 
-async def test_failures_have_their_type(script, traces):
-    """A status, or a word of the closed list of reasons; the last one, too."""
-    script.refuse()
-    script.stall_connect()
-    script.reject(500)
-    script.reject(429)
-    stream = make(script, observers=[traces.metrics], max_retries=3)
-    with pytest.raises(RetriesExhaustedError):
+async def gives_up(stream):
+    """Follow a stream to its error."""
+    with pytest.raises((ResilientSSEError, LookupError)):
         await drain(stream)
-    assert [told[3] for told in traces.told] == ["connect", "connect", "500", "429"]
-    assert traces.lengths == [0, 10, 0, 0]
-    assert {told[4] for told in traces.told} == {None}, "nobody can tell without an event or an opening"
 
 
-@pytest.mark.parametrize(
-    "answer, error",
-    [
-        ({"status": 404}, "404"),
-        ({"status": 200, "content_type": "text/html"}, "content_type"),
-    ],
-)
-async def test_an_answer_that_is_no_stream(script, traces, answer, error):
-    """It is told although the stream gives up at once."""
-    script.play(slow(1, b"", **answer))
-    with pytest.raises(HandshakeError):
-        await drain(make(script, observers=[traces.metrics]))
-    assert traces.told == [(0, None, "failed", error, None)]
-    assert traces.spans[0].attributes["http.response.status_code"] == answer["status"]
-    assert traces.lengths == [1]
-
-
-async def test_an_attempt_after_giving_up(script, traces):
-    """It begins when the program asks again; the hour in between is no part of it."""
-    script.respond(*numbered(1)).drop()
-    script.play(slow(2, *numbered(2)))
-    stream = make(script, observers=[traces.metrics], max_retries=0, on_eof="complete")
-    with pytest.raises(RetriesExhaustedError):
-        await drain(stream)
-    await anyio.sleep(3600)
-    await drain(stream)
-    assert traces.told == [(0, None, "accepted", None, False), (0, "retries", "accepted", None, True)]
-    assert traces.lengths == [0, 2]
-
-
-async def test_a_stream_that_has_ended(script, traces):
-    """A 204 is no failure."""
-    script.respond(*numbered(1))
-    script.play(slow(2, status=204, content_type=None))
-    await drain(make(script, observers=[traces.metrics]))
-    assert traces.told[1] == (1, "eof", "ended", None, True)
-    assert traces.spans[1].status.status_code is StatusCode.UNSET
-    assert traces.lengths == [0, 2]
-
-
-# --- Cut by the program
-
-
-async def later(stream, seconds, do):
+def later(seconds, do):
     """Follow a stream, and do something after so many seconds."""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(drain, stream)
-        await anyio.sleep(seconds)
-        result = do(stream)
-        if result is not None:
-            await result
+
+    async def act(stream):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(drain, stream)
+            await anyio.sleep(seconds)
+            result = do(stream)
+            if result is not None:
+                await result
+
+    return act
+
+
+def cancelled(seconds):
+    """Cancel a read after so many seconds."""
+
+    async def act(stream):
+        with anyio.move_on_after(seconds):
+            await anext(stream)
+
+    return act
+
+
+def once_more(first, then=drain):
+    """Ask again, an hour later."""
+
+    async def act(stream):
+        await first(stream)
+        await anyio.sleep(3600)
+        await then(stream)
+
+    return act
 
 
 CLOSE, RESTART = ResilientStream.aclose, ResilientStream.restart
-HANGS, REFUSES = Script.stall_headers, Script.refuse
+HANGS, REFUSES, AT_ONCE = Script.stall_headers, Script.refuse, {"backoff": Backoff(initial=0)}
 
 
-@pytest.mark.parametrize(
-    "first, seconds, do, spans",
-    [
-        pytest.param(HANGS, 4, CLOSE, {"cut": 4}, id="closed during an attempt"),
-        pytest.param(REFUSES, 0.5, CLOSE, {"failed": 0}, id="closed during a delay: no attempt, no span"),
-        pytest.param(REFUSES, 0.5, RESTART, {"failed": 0, "accepted": 2}, id="restarted during a delay"),
-        pytest.param(HANGS, 3, RESTART, {"cut": 3, "accepted": 2}, id="restarted during an attempt"),
-    ],
-)
-async def test_cut_by_the_program(script, traces, *, first, seconds, do, spans):
-    """An attempt that was made is told, up to its end; the next one begins with its own time."""
-    first(script)
-    if do is RESTART:
-        script.play(slow(2, *numbered(1)))
-    await later(make(script, observers=[traces.metrics], on_eof="complete"), seconds, do)
-    assert dict(zip([told[2] for told in traces.told], traces.lengths, strict=True)) == spans
+def plays(*items, **options):
+    """Play a reply that takes two seconds, or as long as it is said."""
+    return lambda script: script.play(slow(options.pop("after", 2), *items, **options))
 
 
-@pytest.mark.parametrize(
-    "first, seconds, again, spans",
-    [
-        pytest.param(HANGS, 3, drain, {"cut": 3, "accepted": 2}, id="during an attempt"),
-        pytest.param(HANGS, 3, CLOSE, {"cut": 3}, id="during an attempt, then closed"),
-        pytest.param(REFUSES, 0.5, drain, {"failed": 0, "accepted": 2}, id="during a delay"),
-    ],
-)
-async def test_cancelled(script, traces, *, first, seconds, again, spans):
-    """It ended then, and is told when the stream is asked again or closed; the hour in between is part of none."""
-    first(script)
-    if again is drain:
-        script.play(slow(2, *numbered(1)))
-    stream = make(script, observers=[traces.metrics], on_eof="complete")
-    with anyio.move_on_after(seconds):
-        await anext(stream)
-    await anyio.sleep(3600)
-    await again(stream)
-    assert dict(zip([told[2] for told in traces.told], traces.lengths, strict=True)) == spans
-    if "cut" in spans and again is drain:
+COMES = plays(*numbered(1))
+ENDINGS = {
+    "a status, or a word of the closed list of reasons; the last one, too": (
+        [REFUSES, Script.stall_connect, lambda script: script.reject(500), lambda script: script.reject(429)],
+        *({"max_retries": 3}, gives_up),
+        "failed connect 0, failed connect 10, failed 500 0, failed 429 0",
+    ),
+    "an answer that nothing can mend": ([plays(b"", status=404)], {}, gives_up, "failed 404 2"),
+    "another media type": ([plays(b"", content_type="text/html")], {}, gives_up, "failed content_type 2"),
+    "a 204 is no failure": (
+        [COMES, plays(status=204, content_type=None)],
+        *({"on_eof": "reconnect"}, drain),
+        "accepted - 2, ended - 2",
+    ),
+    "asked again after giving up": (
+        [lambda script: script.respond(*numbered(1)).drop(), COMES],
+        *({"max_retries": 0}, once_more(gives_up)),
+        "accepted - 0, accepted - 2",
+    ),
+    "closed during an attempt": ([HANGS], {}, later(4, CLOSE), "cut - 4"),
+    "closed during a delay": ([REFUSES], {}, later(0.5, CLOSE), "failed connect 0"),
+    "restarted during a delay": (
+        [REFUSES, COMES],
+        *({}, later(0.5, RESTART)),
+        "failed connect 0, accepted - 2",
+    ),
+    "restarted during an attempt": ([HANGS, COMES], {}, later(3, RESTART), "cut - 3, accepted - 2"),
+    "cancelled during an attempt": (
+        [HANGS, COMES],
+        *({}, once_more(cancelled(3))),
+        "cut - 3, accepted - 2",
+    ),
+    "cancelled, then closed": ([HANGS], {}, once_more(cancelled(3), CLOSE), "cut - 3"),
+    "cancelled during a delay": (
+        [REFUSES, COMES],
+        *({}, once_more(cancelled(0.5))),
+        "failed connect 0, accepted - 2",
+    ),
+    "two attempts at one reading of the clock": (
+        [REFUSES, HANGS],
+        *(AT_ONCE, later(4, CLOSE)),
+        "failed connect 0, cut - 4",
+    ),
+}
+
+
+@pytest.mark.parametrize("title", ENDINGS)
+async def test_what_ends_an_attempt(script, traces, title):
+    """A span for each that was made, up to its end; delays, and an hour in between, are part of none (P29)."""
+    answers, options, act, spans = ENDINGS[title]
+    for answer in answers:
+        answer(script)
+    await act(make(script, observers=[traces.metrics], **{"on_eof": "complete", **options}))
+    told = [(outcome, error or "-") for _, _, outcome, error, _ in traces.told]
+    assert (
+        ", ".join(f"{' '.join(words)} {length:g}" for words, length in zip(told, traces.lengths, strict=True))
+        == spans
+    )
+    if title == "cancelled during an attempt":
         assert traces.spans[1].start_time - traces.spans[0].end_time > 3597e9
-
-
-async def test_an_attempt_at_the_time_of_the_one_before(script, traces):
-    """Without delays two attempts may begin at the same reading of the clock; both are told."""
-    script.refuse()
-    script.stall_headers()
-    await later(make(script, observers=[traces.metrics], backoff=Backoff(initial=0)), 4, CLOSE)
-    assert [told[2] for told in traces.told] == ["failed", "cut"]
-    assert traces.lengths == [0, 4]
 
 
 async def test_an_attempt_that_the_programs_own_function_ended(script, traces):
     """It ends in ERROR, with a span of its own, and no other span counts its time (P52)."""
-    script.play(slow(2, *numbered(1)))
+    COMES(script)
     calls = []
 
     async def headers():
@@ -311,10 +302,7 @@ async def test_an_attempt_that_the_programs_own_function_ended(script, traces):
         return {}
 
     stream = make(script, observers=[traces.metrics], headers=headers, on_eof="complete")
-    with pytest.raises(LookupError, match="no token"):
-        await drain(stream)
-    await anyio.sleep(3600)
-    await drain(stream)
+    await once_more(gives_up)(stream)
     assert [told[2] for told in traces.told] == ["failed", "accepted"]
     assert traces.lengths == [1, 3]
 

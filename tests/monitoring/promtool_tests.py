@@ -6,6 +6,7 @@ fire at the first moment at which it may, not one sample before, not for what is
 without traffic, and it must resolve.
 """
 
+import json
 from bisect import bisect_left
 
 from resilient_sse.monitoring.alerts import (
@@ -26,7 +27,6 @@ from resilient_sse.monitoring.prometheus_rules import (
     alert_labels,
     duration,
     recorded,
-    yaml_text,
 )
 
 ALERT_VECTORS = {
@@ -114,7 +114,7 @@ def promtool_slo_tests(rules_file):
 
 
 def _document(rules_file, every, tests):
-    return yaml_text({"rule_files": [rules_file], "evaluation_interval": duration(every), "tests": tests})
+    return json.dumps({"rule_files": [rules_file], "evaluation_interval": duration(every), "tests": tests})
 
 
 def _alert_tests(alert, tick, runbooks):

@@ -1,12 +1,9 @@
 """The table of alerts and objectives, held against the report."""
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from resilient_sse import StreamStats
 from resilient_sse.metrics import catalogue
 from resilient_sse.metrics.catalogue import CONTRACT
-from resilient_sse.metrics.prometheus import PrometheusMetrics
 from resilient_sse.monitoring import ALERTS, SLOS, conditions
 from resilient_sse.monitoring.alerts import Share, Unit, window_of
 from resilient_sse.monitoring.prometheus_rules import alert_annotations, alert_labels, expression
@@ -50,18 +47,6 @@ def test_the_conditions_are_worded_as_in_the_report():
         "message_loss > 0",
     ]
     assert len(conditions()) == len(ALERTS)
-
-
-def test_one_stall_in_each_of_two_streams_is_none_too_many():
-    """R107: what the rule watches rises with the second stall of one stream, not with the first of each of two."""
-    registry = CollectorRegistry()
-    stats = [StreamStats(started_at=0.0), StreamStats(started_at=0.0)]
-    observers = [PrometheusMetrics(registry).attach(one, "https://host/stream") for one in stats]
-    for stalls, repeated in ([(0, 0), 0], [(1, 1), 0], [(2, 1), 1]):
-        stats[0].stalls, stats[1].stalls = stalls
-        watched = BY_NAME["SSERepeatedStalls"].measure.metric.name
-        assert registry.get_sample_value(watched) == repeated
-    assert len(observers) == 2  # which are held weakly
 
 
 READ = {

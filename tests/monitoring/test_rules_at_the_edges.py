@@ -1,9 +1,10 @@
 """What the rules make of processes that have just begun, of streams that live for days, and of nothing at all."""
 
+import json
+
 import pytest
 
 from resilient_sse.metrics import catalogue
-from resilient_sse.monitoring.prometheus_rules import yaml_text
 
 ERRORS = 'sse_user_visible_errors_total{job="api", instance="a", category="connection_lost"}'
 OUTAGES = 'sse_client_outages_total{job="api", instance="a"}'
@@ -180,7 +181,7 @@ CASES = {
 def play(rules, judge, test, every):
     """Have promtool play one test against the rules."""
     document = {"rule_files": [rules.name], "evaluation_interval": every, "tests": [test]}
-    (rules.parent / "tests.yml").write_text(yaml_text(document))
+    (rules.parent / "tests.yml").write_text(json.dumps(document))
     code, said = judge("test", "rules", "tests.yml")
     assert code == 0, said
 

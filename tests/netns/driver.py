@@ -20,8 +20,7 @@ from httpcore._backends.anyio import AnyIOStream
 
 from resilient_sse.testing.proxy.profiles import profile as profile_of
 from resilient_sse.testing.scenarios.real import Director, RealStage, reference_server
-from resilient_sse.testing.scenarios.stage import Form
-from resilient_sse.testing.server import OpenServer, RunningServer
+from resilient_sse.testing.server import RunningServer
 from tests.netns.network import SERVER, open_network
 
 _PORT = 8000
@@ -32,7 +31,7 @@ class Stage(RealStage):
     """The reference server in one namespace, and the way to it from another; see `scenarios.stage.Stage`."""
 
     def __init__(self, log, network, running, director, client=None):
-        super().__init__(log, OpenServer(running), director, None)
+        super().__init__(log, running, director, None)
         self.network = network
         self.client = client
 
@@ -68,13 +67,13 @@ class Stage(RealStage):
 
     async def close(self):
         """End every response in good form."""
-        return await to_thread.run_sync(lambda: self._server.running.call(_end_streams(self._server.server)))
+        return await to_thread.run_sync(lambda: self._server.call(_end_streams(self._server.server)))
 
 
 class Driver:
     """Makes stages in namespaces of their own; *seed* is the server's, the kernel's cannot be told."""
 
-    form = Form.REAL
+    form = "real"
 
     def __init__(self, seed):
         self.seed = seed

@@ -96,11 +96,6 @@ class Namespace:
         names, values = (line.split()[1:] for line in text.splitlines() if line.startswith("Tcp:"))
         return int(dict(zip(names, values, strict=True))["RetransSegs"])
 
-    def carried(self, link):
-        """Return how many bytes have left over a link, with everything down to the Ethernet header."""
-        (found,) = json.loads(self.ip("-j", "-s", "link", "show", "dev", link))
-        return int(found["stats64"]["tx"]["bytes"])
-
     def _enter_and(self, work):
         libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
         handle = os.open(NAMES / self.name, os.O_RDONLY | os.O_CLOEXEC)

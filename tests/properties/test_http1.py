@@ -1,5 +1,6 @@
 """Our reading of HTTP/1.1 beside h11's: the same bytes out of any answer, however it is cut, or both refuse it."""
 
+import contextlib
 import os
 
 import h11
@@ -8,8 +9,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resilient_sse._client.transport.body import CHUNK_LINE_BYTES, Chunked, body_of
-from resilient_sse._client.transport.http1 import HEAD_BYTES, ResponseStream, _head
+from resilient_sse._client.transport.body import CHUNK_LINE_BYTES, Chunked
+from resilient_sse._client.transport.http1 import (
+    HEAD_BYTES,
+    Asked,
+    Patience,
+    ResponseStream,
+    _h11,
+    _head,
+    _send,
+    _Sent,
+    _usual_head,
+    parsed,
+)
 from resilient_sse._client.transport.sockets import Socket
 from tests.properties.sse_grammar import PROFILE
 
@@ -48,37 +60,50 @@ def run(coroutine):
     raise AssertionError("it waits")
 
 
+def read_head(socket, method):
+    """Read a head as our transport does; return it, and what reads the body."""
+    asked = Asked(method, httpx.URL("http://h/"), [(b"Host", b"h")])
+    head = run(_head(_Sent(asked, socket, None, 0.0, None), Patience()))
+    return head, ResponseStream(socket, head.body, head.rest)
+
+
+def facts(status_code, version, reason, headers):
+    """Return what a head says; names in any case are one."""
+    return status_code, version, reason, dict(httpx.Headers(headers).items())
+
+
 def read_by_us(pieces, method):
-    """Return status, headers and body, and whether the answer was whole."""
-    connection, socket = client(method), Arriving(pieces)
-    got = b""
+    """Return what the head says, the body, and whether the answer was whole."""
+    socket, said, got = Arriving(pieces), None, b""
     try:
-        head = run(_head(connection, socket))
-        stream = ResponseStream(socket, body_of(head, method.encode()), connection.trailing_data[0])
+        head, stream = read_head(socket, method)
+        said = facts(head.status_code, head.version, head.reason, head.headers)
         while (data := run(stream.read(float("inf")))) is not None:
             got += data
     except httpx.RemoteProtocolError:
-        return got, False
-    return got, True
+        return said, got, False
+    return said, got, True
 
 
 def read_by_h11(pieces, method):
     """Return the same as h11 sees it."""
-    connection, got = client(method), b""
+    connection, said, got = client(method), None, b""
     pieces = [*pieces, b""]
     try:
         while True:
             event = connection.next_event()
             if event is h11.NEED_DATA:
                 connection.receive_data(pieces.pop(0))
+            elif isinstance(event, h11.Response):
+                said = facts(event.status_code, event.http_version, event.reason, event.headers.raw_items())
             elif isinstance(event, h11.Data):
                 got += event.data
             elif isinstance(event, h11.EndOfMessage):
-                return got, True
+                return said, got, True
             elif isinstance(event, h11.ConnectionClosed):
-                return got, False
+                return said, got, False
     except (h11.RemoteProtocolError, IndexError):
-        return got, False
+        return said, got, False
 
 
 # --- Answers that are nearly HTTP
@@ -201,22 +226,118 @@ def test_the_same_as_h11(pieces, method):
     assert read_by_us(pieces, method) == read_by_h11(pieces, method)
 
 
+# --- The heads that h11 is not asked about
+
+
 @pytest.mark.parametrize(
-    "whole",
+    "fields",
     [
-        HEAD + b"3\r\nabc\r\n10;x=y\r\n0123456789abcdef\r\n0\r\nT: u\r\n\r\n",
-        b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 3\r\n\r\nabcd",
-        b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
+        b"Content-Type: text/event-stream\r\nTransfer-Encoding: Chunked\r\n",
+        b"Content-Type:text/event-stream\r\nX-Empty:\r\nContent-Length: 0005\r\n",
+        b'Cache-Control: no-cache\r\nX: a \t b; c="d"\r\n',
     ],
-    ids=["chunked", "counted", "until closed"],
 )
-def test_every_cut_gives_the_same(whole):
-    """Two pieces cut at each place, and byte by byte."""
-    expected = read_by_h11([whole], "GET")
-    assert expected[1]
-    for at in range(1, len(whole)):
-        assert read_by_us([whole[:at], whole[at:]], "GET") == expected
-    assert read_by_us([whole[at : at + 1] for at in range(len(whole))], "GET") == expected
+def test_usual_heads_are_read_without_h11(fields):
+    """Section 5: the head that nearly every server sends; that the two agree on it, the fuzz shows."""
+    assert _usual_head(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\nrest", "GET").rest == b"rest"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nA: b\r\n",
+        b"HTTP/1.1 200 OK\nA: b\n\n",
+        b"HTTP/1.1 204 No\r\nA: b\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nA: b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\x0b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: \xe9\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\ncontent-length: 5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 16 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+    ],
+)
+def test_anything_odd_is_left_to_h11(head):
+    """Smuggling shapes, cut heads, other versions and statuses: one reading of them, and it is h11's (3.8)."""
+    assert _usual_head(head, "GET") is None
+
+
+names = st.sampled_from(
+    [b"Accept", b"X"] * 5 + b"Host content-length Transfer-Encoding a: \xe9".split() + [b"", b"a b"]
+)
+values = st.sampled_from(
+    [b"a", b"", b"a\tb"] * 3 + [b"a\r\nB: c", b"a\nb", b"a\r", b" a", b"a ", b"5", b"\x00", b"\xc3\xa9"]
+)
+targets = st.sampled_from([b"/", b"/a?b=c"] * 5 + [b"/a b", b"/\xe9", b"", b"/ HTTP/1.1\r\nX:", b"/\r\nX: y"])
+
+
+class Target:
+    """As much of a URL as a request line has."""
+
+    def __init__(self, raw_path):
+        self.raw_path = raw_path
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    st.sampled_from(["GET"] * 5 + ["POST", "get", "G\r\n"]),
+    targets,
+    st.lists(st.tuples(names, values), max_size=3),
+    st.sampled_from([[(b"Host", b"h:1")], [(b"Host", b"h")], [(b"host", b"h")], []]),
+)
+@example("GET", b"/", [(b"X", b"a\r\nB: c")], [(b"Host", b"h")])
+@example("GET", b"/", [(b"X", b"a")], [(b"Host", b"h\r\nB: c")])
+@example("GET", b"/", [(b"content-length", b"5")], [(b"Host", b"h")])
+@example("GET", b"/", [(b"host", b"h")], [(b"Host", b"h")])
+def test_requests_are_those_of_h11(method, target, headers, host):
+    """The same bytes as by h11, or both refuse: no name, value or target of the caller's adds a line (P32)."""
+    asked = Asked(method, Target(target), [*host, *headers])
+    sent, seen = [], []
+
+    class Listening:
+        async def send(self, data):
+            sent.append(data)
+
+    with contextlib.suppress(httpx.LocalProtocolError, h11.LocalProtocolError):
+        connection, head = _h11(asked)
+        seen.append(head + (connection.send(h11.EndOfMessage()) or b""))
+    with contextlib.suppress(httpx.LocalProtocolError):
+        run(_send(asked, None, Listening()))
+    assert sent == seen
+
+
+NAMES = "h a.example x-1.co 127.0.0.1 1.2.3.256 01.2.3.4 1.2.3 1.2.3.4.5 1.2.3.4x H u@h [::1] é h_"
+hosts = st.sampled_from(NAMES.split())
+ports = st.sampled_from(["", *": :8080 :80 :443 :0 :08 :99999 :123456 :x".split()])
+segments = st.sampled_from([*"/aZ0.~?&=%#;:@[]|^{}\"'\\", "/./", "/../", "/.a", "//", "%41", "é", "\t"])
+paths = st.lists(segments, max_size=6)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.sampled_from(["http", "http", "https", "HTTP", "ftp"]), hosts, ports, paths.map("".join))
+@example("http", "127.0.0.1", ":34567", "/a/b?c=d%20e/..")
+@example("http", "h", ":80", "/")
+@example("http", "h", "", "/a/../b")
+@example("http", "h", "", "/٣")
+@example("http", "1.2.3.256", "", "/")
+def test_usual_urls_are_those_of_httpx(scheme, host, port, path):
+    """What we take apart ourselves httpx takes apart alike; what it refuses is refused."""
+    url = f"{scheme}://{host}{port}{path}"
+    try:
+        theirs = httpx.URL(url)
+    except httpx.InvalidURL:
+        theirs = None
+    try:
+        ours = parsed(url)
+    except httpx.InvalidURL:
+        ours = None
+    for part in ("scheme", "host", "raw_host", "port", "netloc", "raw_path"):
+        assert getattr(ours, part, None) == getattr(theirs, part, None)
+    assert str(ours) == str(theirs)
 
 
 @pytest.mark.parametrize(
@@ -245,12 +366,11 @@ def test_what_does_not_end_is_refused(start, unit):
             return True
 
     def read():
-        head = run(_head(connection, socket))
-        stream = ResponseStream(socket, body_of(head, b"GET"), connection.trailing_data[0])
+        _, stream = read_head(socket, "GET")
         while run(stream.read(float("inf"))) is not None:
             pass
 
-    connection, socket = client("GET"), Endless([])
+    socket = Endless([])
     socket.parts.append(start or unit)
     with pytest.raises(httpx.RemoteProtocolError):
         read()
@@ -259,8 +379,8 @@ def test_what_does_not_end_is_refused(start, unit):
 def test_a_chunk_line_may_be_long_but_not_endless():
     """Stricter than h11 by choice: 4 KiB of extensions are enough."""
     line = b"5;" + b"x" * (CHUNK_LINE_BYTES + 10)
-    assert read_by_us([HEAD + line, b"\r\nhello\r\n0\r\n\r\n"], "GET") == (b"", False)
-    assert read_by_us([HEAD + line + b"\r\nhello\r\n0\r\n\r\n"], "GET") == (b"hello", True)
+    assert read_by_us([HEAD + line, b"\r\nhello\r\n0\r\n\r\n"], "GET")[1:] == (b"", False)
+    assert read_by_us([HEAD + line + b"\r\nhello\r\n0\r\n\r\n"], "GET")[1:] == (b"hello", True)
 
 
 def test_a_large_chunk_is_not_copied():

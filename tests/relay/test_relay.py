@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 import redis
+from anyio.abc import SocketAttribute
 
 from resilient_sse import ResilientStream, ServerSentEvent
 from resilient_sse.relay import Log, Position, RedisLog, Relay, RelayError
@@ -214,54 +216,114 @@ async def test_a_replica_takes_no_appends(valkey, upstream):
     assert is_whole(entries(valkey.client, "log"), 200)
 
 
-async def test_the_name_holds_something_else(valkey, upstream):
-    """It is left as it is."""
-    valkey.client.set("log", "a string")
-    with pytest.raises(redis.RedisError, match=r"WRONGTYPE|wrong kind"):
+@pytest.mark.parametrize(
+    "command", [("SET", "log", "x"), ("XADD", "log", "1-1", "a", "b")], ids=["a string", "another producer"]
+)
+async def test_the_name_holds_something_else(valkey, upstream, command):
+    """It is left as it is (P62)."""
+    valkey.client.execute_command(*command)
+    before = valkey.client.dump("log")
+    with pytest.raises(RelayError, match="its name holds what no relay has written"):
         await relay(valkey, upstream, last=5).run()
-    assert valkey.client.get("log") == b"a string"
-    assert not valkey.client.exists("{log}:position")
+    assert valkey.client.dump("log") == before
+    assert valkey.client.keys() == [b"log"]
+
+
+async def test_a_group_of_consumers_may_be_there_first(valkey, upstream):
+    """It makes an empty stream of the log (P62)."""
+    valkey.client.xgroup_create("log", "billing", mkstream=True)
+    await relay(valkey, upstream, last=5).run()
+    assert is_whole(entries(valkey.client, "log"), 5)
+
+
+async def test_a_log_of_another_url(valkey, upstream):
+    """Its position means nothing there: nothing is asked for or written, unless the caller knows better (P62)."""
+    await relay(valkey, upstream, last=5).run()
+    moved = upstream.replace("/events", "/moved")
+    with pytest.raises(
+        RelayError, match=f"copied from {upstream}, and not from {moved}: choose another name"
+    ):
+        await relay(valkey, f"{moved}?key=secret", last=9).run()
+    assert is_whole(entries(valkey.client, "log"), 5)
+    await relay(valkey, moved, last=9, check_source=False).run()
+    assert is_whole(entries(valkey.client, "log"), 9)
+    assert valkey.client.hget("{log}:position", "source") == moved.encode()
 
 
 async def test_an_answer_that_was_lost(valkey, upstream):
     """A batch that is sent again is not appended again."""
     log = RedisLog(valkey.url)
-    script, lost = log._script, []
+    asked, lost = log.server._asked, []
 
-    def losing(**call):
-        answer = script(**call)
-        if len(lost) < 3:
+    async def losing(command):
+        answer = await asked(command)
+        if len(lost) < 3 and answer[0] == b"done":
             lost.append(answer)
             raise redis.ConnectionError("the answer was lost")
         return answer
 
-    log._script = losing
+    log.server._asked = losing
     await Relay(lambda position: opened(upstream, position, 50), log, "log", batch=7).run()
     assert len(lost) == 3
     assert is_whole(entries(valkey.client, "log"), 50)
 
 
-async def test_the_script_is_lost_within_a_batch(valkey, monkeypatch):
-    """A server that restarts between the loading of the script and its use is asked again, for all streams."""
-    load, lost = redis.client.Pipeline.load_scripts, []
-
-    def lose(pipeline):
-        load(pipeline)
-        lost or lost.append(valkey.client.script_flush())
-
-    monkeypatch.setattr(redis.client.Pipeline, "load_scripts", lose)
+@pytest.mark.parametrize("names", ["a", "abc"], ids=["one", "in one go"])
+async def test_a_server_that_keeps_no_scripts(valkey, names):
+    """A proxy may be like that, or a server that restarts: the script goes there in full (P62)."""
     log, appended = RedisLog(valkey.url), []
+    asked, at_most = log.server._asked, iter(range(10))
+
+    async def forgetful(command):
+        next(at_most)
+        valkey.client.script_flush()
+        return await asked(command)
 
     async def append(name):
         event = ServerSentEvent(data="1", id="1", last_event_id="1")
         appended.append(await log.append(name, [event], behind=Position()))
 
+    log.server._asked = forgetful
     async with anyio.create_task_group() as tasks:
-        for name in "abc":
+        for name in names:
             tasks.start_soon(append, name)
-    assert lost
-    assert appended == [("done", Position("1", 1))] * 3
-    assert [valkey.client.xlen(name) for name in "abc"] == [1, 1, 1]
+    assert appended == [("done", Position("1", 1))] * len(names)
+    assert [valkey.client.xlen(name) for name in names] == [1] * len(names)
+    await log.aclose()
+
+
+@pytest.mark.parametrize(
+    "error", ["MOVED 3999 127.0.0.1:1", "ASK 3999 127.0.0.1:1", "CROSSSLOT of two slots"]
+)
+@pytest.mark.parametrize("names", ["a", "abc"], ids=["one", "in one go"])
+async def test_a_node_of_a_cluster(names, error):
+    """The error says what is wrong with it, at once (P62)."""
+
+    async def refuse(stream):
+        async with stream:
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while data := await stream.receive():
+                    for command in data.split(b"\r\n*"):
+                        await stream.send(f"-{error}\r\n".encode() if b"EVALSHA" in command else b"+OK\r\n")
+
+    async def append(name):
+        event = ServerSentEvent(data="1", id="1", last_event_id="1")
+        with pytest.raises(redis.ResponseError, match="node of a cluster") as raised:
+            await log.append(name, [event], behind=Position())
+        refused.append(raised.value)
+
+    listener, refused = await anyio.create_tcp_listener(local_host="127.0.0.1"), []
+    port = listener.extra_attributes[SocketAttribute.local_port]()
+    client = redis.Redis(port=port, protocol=2)
+    log = RedisLog(client)
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, refuse)
+        async with anyio.create_task_group() as appending:
+            for name in names:
+                appending.start_soon(append, name)
+        client.close()
+        tasks.cancel_scope.cancel()
+    assert len(refused) == len(names)
 
 
 def test_a_task_that_is_cancelled_in_an_append(valkey):

@@ -21,6 +21,7 @@ from resilient_sse.relay import RelayError, Worker
 from resilient_sse.testing import Script, event
 from tests.relay import copying, working
 from tests.relay.working import GROUP, Process, Shift, faults, gaps, lengths, shares
+from tests.testing.server import valkey as real
 from tests.testing.server.valkey import Server
 
 copying.PROCESSES.set_forkserver_preload(["tests.relay.copying", "tests.relay.working"])
@@ -362,6 +363,50 @@ async def test_redis_has_lost_everything(valkey, shift):
         )
         assert len(worker.stats.owned) == 3
     assert not faults(valkey.client, shift.names[:3])
+
+
+async def test_redis_is_out_of_memory(valkey, shift, caplog):
+    """Leases are renewed and handed over as ever; what was refused is copied later (P62)."""
+    names = shift.names[:3]
+    async with running(few(shift)) as first, running(few(shift)) as second:
+        await eventually(lambda: all(lengths(valkey.client, names).values()), "all are copied")
+        await eventually(lambda: first.stats.owned and second.stats.owned, "both have a share")
+        valkey.client.config_set("maxmemory", "1")
+        first.stop()
+        await eventually(lambda: second.stats.owned == names, "the second has all")
+        await eventually(lambda: second.stats.failing.keys() == {*names}, "all are refused")
+        before = lengths(valkey.client, names)
+        valkey.client.config_set("maxmemory", "0")
+        await eventually(
+            lambda: all(now > before[name] for name, now in lengths(valkey.client, names).items()),
+            "all go on",
+        )
+    assert "maxmemory" in caplog.text
+    assert not faults(valkey.client, names)
+
+
+async def test_a_log_of_another_program(valkey, shift, caplog):
+    """It is left as it is, by the worker that has it, and the others go on (P62)."""
+    valkey.client.xadd("log-1", {"a": "b"})
+    elsewhere = {"id": "5", "ordinal": 5, "source": "http://elsewhere/"}
+    valkey.client.hset("{log-2}:position", mapping=elsewhere)
+    async with running(few(shift)) as worker:
+        await eventually(lambda: len(worker.stats.failing) == 2, "it is told")
+        await eventually(lambda: valkey.client.xlen("log-0"), "the other is copied")
+        assert "holds what no relay has written" in worker.stats.failing["log-1"]
+        assert "copied from http://elsewhere/" in worker.stats.failing["log-2"]
+        await eventually(lambda: caplog.text.count("is tried again") >= 2, "it is logged")
+    assert lengths(valkey.client, shift.names[1:3]) == {"log-1": 1, "log-2": 0}
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_cluster(tmp_path, shift):
+    """The error says that it is none of theirs (P62)."""
+    with real.valkey(tmp_path, "--cluster-enabled", "yes") as cluster:
+        cluster.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        await eventually(lambda: cluster.client.cluster("INFO")["cluster_state"] == "ok", "the cluster is up")
+        with pytest.raises(RelayError, match=r"cannot keep the leases of 'relay': .* in a cluster node"):
+            await Worker(streams(shift), cluster.url, lease=1.0).run()
 
 
 async def test_a_token_that_is_anothers(valkey, shift):

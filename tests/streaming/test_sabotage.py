@@ -6,9 +6,9 @@ import pytest
 
 from resilient_sse import ResilientStream
 from resilient_sse.testing import memory_server
-from resilient_sse.testing.report import check
 from resilient_sse.testing.scenarios import Follower
 from resilient_sse.testing.wire import event
+from tests.streaming.recount import assert_recounted
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def played_with(monkeypatch, replay):
             lambda url, **given: ResilientStream(url, **given | options),
         )
         report, lines = replay(name)
-        assert check(report.to_dict(), lines) == []
+        assert_recounted(report.to_dict(), lines)
         return report
 
     return played_with
@@ -123,7 +123,7 @@ def test_a_server_that_breaks_a_promise(monkeypatch, replay, scenario, sabotage,
     monkeypatch.setattr(memory_server._Line, "send_event", send)
     report, lines = replay(scenario)
     assert wrong <= failed(report)
-    assert check(report.to_dict(), lines) == []
+    assert_recounted(report.to_dict(), lines)
 
 
 def test_a_server_that_ignores_the_cursor(monkeypatch, replay):

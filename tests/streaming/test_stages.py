@@ -6,7 +6,6 @@ import pytest
 from resilient_sse.testing.scenarios import (
     SCENARIOS,
     Busy,
-    Entry,
     HoldAfter,
     RunLog,
     Scenario,
@@ -17,8 +16,6 @@ from resilient_sse.testing.scenarios import (
     play,
     play_all,
     play_at_once,
-    read_log,
-    write_log,
 )
 
 
@@ -104,20 +101,6 @@ def test_an_unknown_form():
     """A form that there is no driver for is refused by its name."""
     with pytest.raises(ValueError, match="imaginary"):
         play_all([SCENARIOS["handoff"]], ["imaginary"], seed=1)
-
-
-def test_a_log_is_read_as_it_was_written(tmp_path):
-    """Entries survive the file, and lines that are none are refused."""
-    entries = [
-        Entry("s/virtual", 1.25, "received", "a", {"id": 3, "type": "message"}),
-        Entry("s/virtual", 2.0, "finish", None, {"in_time": True}),
-    ]
-    path = tmp_path / "log.jsonl"
-    write_log(path, entries)
-    assert list(read_log(path)) == entries
-    for line in ("", "[]", "{}", '{"run": 1, "at": "x", "kind": "k"}'):
-        with pytest.raises(ValueError, match="not an entry of a log"):
-            Entry.from_json(line)
 
 
 def test_times_begin_at_zero():

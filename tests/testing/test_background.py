@@ -193,18 +193,6 @@ def test_what_the_block_raises_comes_first(echo):
         play_and_fail()
 
 
-@pytest.mark.parametrize("how", ["result", "exception"])
-def test_what_was_asked_for_is_not_raised_again(echo, how):
-    """Who has asked the future knows already."""
-    with proxying(echo) as proxy:
-        future = failing(proxy)
-        if how == "result":
-            with pytest.raises(TypeError):
-                future.result(5)
-        else:
-            assert isinstance(future.exception(5), TypeError)
-
-
 def test_a_fault_can_be_cancelled(echo):
     """The network is back at once."""
     with proxying(echo) as proxy:

@@ -14,6 +14,7 @@ from anyio.lowlevel import current_token
 from resilient_sse._client.backends import CLOSE_SECONDS, clock, finish, in_background
 from resilient_sse._client.log import redacted
 from resilient_sse._client.transport.body import Inflater, inflater_for
+from resilient_sse._client.transport.clients import Answer
 from resilient_sse._client.transport.errors import raise_translated
 from resilient_sse._client.transport.http1 import ResponseStream
 from resilient_sse._client.transport.reads import Source, Tidying, reads_of
@@ -52,28 +53,39 @@ class Connection:
         "headers", "lasting", "redirected_to", "shared", "source", "status", "url",
     )  # fmt: skip
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response | Answer) -> None:
         self.status = response.status_code
         self.url = str(response.url)
         # items() is linear; dict(headers) asks for each name, and httpx then looks through all of them.
         self.headers: Mapping[str, str] = dict(response.headers.items())
-        self.redirected_to = redacted(str(response.request.url)) if response.history else None
+        self.redirected_to = redacted(self.url) if response.history else None
         self._response = response
-        stream: ResponseStream | None = response.extensions.get(ResponseStream.EXTENSION)
-        self._stream = None if response.is_stream_consumed else stream
-        self.lasting = self._stream is not None
-        # A mock, or a hook of the caller's client, may have read the body already, and decoded it.
-        self._is_read = response.is_stream_consumed
-        self._chunks = aiter(httpx.ByteStream(response.content)) if self._is_read else response.aiter_raw()
-        tidying = Tidying()
-        response.request.extensions["trace"] = None if self._stream else tidying
-        self.source: Source = self._stream or reads_of(self._chunks, tidying)
-        is_http2 = response.extensions.get("http_version") == b"HTTP/2"
-        self.shared = shared(response.extensions.get("network_stream")) if is_http2 else None
+        self.shared: Shared | None = None
+        self._is_read = False
+        stream = response.stream if isinstance(response, Answer) else self._in_reads(response)
+        self._stream: ResponseStream | None = stream
+        if stream is not None:
+            self.source: Source = stream
+        self.lasting = stream is not None
         self.arrived = 0
-        self._token = current_token()
         self._inflater: Inflater | None = None
         self._slices: Iterator[bytes] | None = None
+
+    def _in_reads(self, response: httpx.Response) -> ResponseStream | None:
+        """Prepare to read a response of httpx's; return the stream of our own transport, if it came over that."""
+        # A mock, or a hook of the caller's client, may have read the body already, and decoded it.
+        self._is_read = response.is_stream_consumed
+        stream: ResponseStream | None = response.extensions.get(ResponseStream.EXTENSION)
+        if stream is not None and not self._is_read:
+            response.request.extensions["trace"] = None
+            return stream
+        self._token = current_token()
+        self._chunks = aiter(httpx.ByteStream(response.content)) if self._is_read else response.aiter_raw()
+        tidying = response.request.extensions["trace"] = Tidying()
+        self.source = reads_of(self._chunks, tidying)
+        if response.extensions.get("http_version") == b"HTTP/2":
+            self.shared = shared(response.extensions.get("network_stream"))
+        return None
 
     def decode(self) -> None:
         """Undo the content encoding from here on."""
@@ -141,7 +153,10 @@ class Connection:
             await self.source.end()
         with contextlib.suppress(Exception):
             await self._response.aclose()
-        self._response.request.extensions["trace"] = None  # httpx's objects refer to each other in circles
+        if not isinstance(self._response, Answer):
+            self._response.request.extensions["trace"] = (
+                None  # httpx's objects refer to each other in circles
+            )
 
     async def _unwind(self) -> None:
         """

@@ -70,6 +70,7 @@ _HTTP2_ENDS = ("<StreamReset", "<ConnectionTerminated")
 _BY_TEXT = {
     "spoke before the TLS handshake": "no TLS there: the port speaks something else, such as plain HTTP",
     "illegal status line": "no HTTP there: the port speaks something else, such as TLS",
+    "without close_notify": "the answer may be cut short: TLS was not ended (no close_notify)",
     _CUT_SHORT: "closed in the middle of the answer",
     _NO_ANSWER: "closed without an answer",
     _HTTP2_ENDS[0]: "the server has reset the HTTP/2 stream",
@@ -247,6 +248,8 @@ def _known(raised: BaseException) -> str:
     match exc:
         case ssl.SSLCertVerificationError():
             return f"the certificate is not trusted: {exc.verify_message}"
+        case ssl.SSLEOFError() | ConnectionResetError(args=()):  # the latter is asyncio's
+            return "closed in the TLS handshake"
         case ssl.SSLError() if exc.reason in _NO_TLS:
             return "no TLS there: the port speaks something else, such as plain HTTP"
         case ssl.SSLError():
@@ -257,6 +260,8 @@ def _known(raised: BaseException) -> str:
             # asyncio's for several addresses tried in vain has numbers in its text only.
             number = exc.errno or next(map(int, re.findall(r"\[Errno (\d+)\]", text)), 0)
             return _BY_NUMBER.get(number, "")
+        case anyio.BrokenResourceError() if not (exc.__cause__ or exc.__context__):
+            return "reset by the server"  # in a send, behind which TLS of anyio reads no more
         case httpx.ConnectTimeout():
             return text or "no connection in time (connect_timeout)"
         case httpx.TransportError():

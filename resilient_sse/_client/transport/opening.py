@@ -12,10 +12,19 @@ import httpx
 
 from resilient_sse._client.backends import CLOSE_SECONDS, finish, hold, on_asyncio
 from resilient_sse._client.transport.body import ACCEPTED_ENCODINGS
-from resilient_sse._client.transport.clients import AnyClient, Auth, Client, library_of, own_client, proxy_of
+from resilient_sse._client.transport.clients import (
+    Answer,
+    AnyClient,
+    Auth,
+    Client,
+    PlainClient,
+    library_of,
+    own_client,
+    proxy_of,
+)
 from resilient_sse._client.transport.connection import Connection, Shared, shared
 from resilient_sse._client.transport.errors import OVER_PROXY, raise_translated
-from resilient_sse._client.transport.http1 import Unanswered
+from resilient_sse._client.transport.http1 import POLL_SECONDS, Patience, Unanswered, UsualURL, parsed
 from resilient_sse._client.transport.reads import WOKEN, waits_for
 from resilient_sse._client.transport.redirects import exchange
 from resilient_sse._core.errors import (
@@ -47,9 +56,6 @@ _MUST_WAIT = ("connect_tcp.complete", "start_tls.complete", "response_closed.com
 # What httpcore finds when it reads the body; one for all.
 _NO_LIMITS: dict[str, float | None] = {}
 
-# Seconds between two looks at whether a connection is there, where silence is told of sooner than that.
-_POLL = 0.05
-
 # What ends with these returns the network stream.
 _MAKES_STREAM = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
 
@@ -57,10 +63,10 @@ _MAKES_STREAM = ("connect_tcp.complete", "connect_unix_socket.complete", "start_
 _AFTER_HTTPCORE = 1.0
 
 
-def check_url(url: str) -> httpx.URL:
+def check_url(url: str) -> httpx.URL | UsualURL:
     """Raise now what httpx would at the first request."""
     try:
-        return httpx.URL(url)
+        return parsed(url)
     except httpx.InvalidURL as exc:
         raise ValueError(f"url cannot be used: {exc}") from None
 
@@ -71,7 +77,7 @@ class Transport:
 
     Args:
         client: The caller's client, which is never closed; `None` makes one of our own.
-        url: The stream's URL, parsed: that takes 60 us, and most streams ask no other.
+        url: The stream's URL, parsed: most streams ask no other.
         uds: The path of a Unix socket that a client of our own connects to.
         auth: Credentials as httpx takes them; `None` leaves them to the client.
         compression: Whether to ask for a compressed body.
@@ -84,7 +90,7 @@ class Transport:
         self,
         client: Client | None,
         *,
-        url: tuple[str, httpx.URL],
+        url: tuple[str, httpx.URL | UsualURL],
         uds: str | None,
         auth: Auth | None,
         compression: bool,
@@ -114,34 +120,23 @@ class Transport:
             request: What to ask.
             quiet: Is awaited once, if there is no answer for `waiting_after`.
         """
-        pooled = _has_pool(self._injected)
-        if pooled and self._began_on_trio and on_asyncio():  # httpcore keeps to trio's sockets then
-            raise HandshakeError(
-                "client= has been used on trio, and cannot be used on asyncio any more; give a stream a client "
-                "that was made for its event loop, or none"
-            )
-        if self._began_on_trio is None:
-            self._began_on_trio = not on_asyncio()
-        opening = Opening(
-            self._connect_timeout,
-            self._header_timeout,
-            pooled=pooled,
-            apart=self._injected is not None or self._auth is not None,
-            quiet=quiet,
-            waiting_after=self._waiting_after,
-            before=self._shared,
-        )
         client = self._client()
         if request.url != self._url[0]:
-            self._url = request.url, httpx.URL(request.url)
+            self._url = request.url, parsed(request.url)
         url = self._url[1]
-        options: dict[str, Any] = {"extensions": opening.extensions}
-        if self._auth is not None:
-            options["auth"] = self._auth
         connection: Connection | None = None
         try:
-            sending = exchange(client, request, url, encoding=self._encoding, options=options)
-            connection = Connection(await opening.wait_for(sending, lambda: proxy_of(client, url)))
+            response = self._unanswered.answer()
+            if response is not None:
+                pass  # it came in the moment of a cancellation
+            elif isinstance(client, PlainClient) and request.content is None:
+                response = await self._ask(client, request, url, quiet)
+            else:
+                response = await self._send(client, request, url, quiet)
+            if not isinstance(response, Answer):
+                # The response keeps its request for hours; what has done its work must not be kept with it.
+                response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
+            connection = Connection(response)
             self._shared = connection.shared
             await _accept(connection, client)
         except BaseException as exc:
@@ -153,10 +148,66 @@ class Transport:
             raise
         return connection
 
+    async def _ask(
+        self,
+        client: PlainClient,
+        request: PreparedRequest,
+        url: httpx.URL | UsualURL,
+        quiet: Callable[[], Awaitable[None]],
+    ) -> httpx.Response:
+        """Send what has no body over our own transport, where nothing of anybody else's takes a part."""
+        limit = math.inf if self._header_timeout is None else self._header_timeout
+        extensions = {
+            "timeout": {"connect": self._connect_timeout},
+            "patience": Patience(limit, self._waiting_after, quiet),
+        }
+        try:
+            return await exchange(
+                client, request, url, encoding=self._encoding, options={"extensions": extensions}
+            )
+        except Exception as exc:  # noqa: BLE001 - raised again, whatever it is
+            raise_translated(exc, opened=False)
+        finally:
+            del extensions
+
+    async def _send(
+        self,
+        client: AnyClient,
+        request: PreparedRequest,
+        url: httpx.URL | UsualURL,
+        quiet: Callable[[], Awaitable[None]],
+    ) -> httpx.Response:
+        """Send anything over any client."""
+        pooled = _has_pool(self._injected)
+        if pooled and self._began_on_trio and on_asyncio():  # httpcore keeps to trio's sockets then
+            raise HandshakeError(
+                "client= has been used on trio, and cannot be used on asyncio any more; give a stream a client "
+                "that was made for its event loop, or none"
+            )
+        if self._began_on_trio is None:
+            self._began_on_trio = not on_asyncio()
+        kept = self._unanswered.kept
+        opening = Opening(
+            self._connect_timeout,
+            self._header_timeout,
+            pooled=pooled,
+            apart=self._injected is not None or self._auth is not None,
+            quiet=quiet,
+            waiting_after=self._waiting_after,
+            asked_at=None if kept is None else kept.since,
+            before=self._shared,
+            late=self._unanswered.keep,
+        )
+        options: dict[str, Any] = {"extensions": opening.extensions}
+        if self._auth is not None:
+            options["auth"] = self._auth
+        sending = exchange(client, request, url, encoding=self._encoding, options=options)
+        return await opening.wait_for(sending, lambda: proxy_of(client, url))
+
     @property
     def is_asking(self) -> bool:
         """Whether a request was sent, and the wait for its answer cancelled: the next `open` goes on with it."""
-        return self._unanswered.kept is not None
+        return self._unanswered.kept is not None or self._unanswered.late is not None
 
     def forget(self) -> None:
         """Close the connection of a request whose answer nobody will ask for."""
@@ -246,12 +297,14 @@ class Opening:
         apart: Whether functions of the caller's are a part of it: authentication, hooks.
         quiet: Is awaited once, after a silence of so many seconds before the headers.
         waiting_after: These seconds.
+        asked_at: When the request was sent, if it was for a wait that was cancelled.
         before: The HTTP/2 connection that the stream had before, which the request goes into if it is still there.
+        late: Takes an answer that came at the very moment of a cancellation.
     """
 
     __slots__ = (
-        "_apart", "_before", "_connect", "_headers", "_made", "_protects", "_quiet", "_quiet_at", "_scope",
-        "_sent", "_shared", "_waiting_after", "extensions",
+        "_apart", "_asked_at", "_before", "_connect", "_headers", "_late", "_made", "_protects", "_quiet",
+        "_quiet_at", "_scope", "_sent", "_shared", "_waiting_after", "extensions",
     )  # fmt: skip
 
     def __init__(
@@ -263,14 +316,18 @@ class Opening:
         apart: bool,
         quiet: Callable[[], Awaitable[None]],
         waiting_after: float,
+        asked_at: float | None,
         before: Shared | None,
+        late: Callable[[httpx.Response], Coroutine[Any, Any, None]],
     ) -> None:
         self._before = before
+        self._late = late
         self._apart = apart
         self._made: object = None
         self._shared: Shared | None = None
         self._quiet = quiet
         self._waiting_after = waiting_after
+        self._asked_at = asked_at
         self._quiet_at = math.inf
         self._connect = math.inf if connect_timeout is None else connect_timeout
         self._headers = math.inf if header_timeout is None else header_timeout
@@ -310,8 +367,6 @@ class Opening:
                 if self._shared is None or not self._shared.is_left:
                     raise_translated(exc, opened=False)
             else:
-                # The response keeps its request for hours; what has done its work must not be kept with it.
-                response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
                 return response
             finally:
                 sending.close()  # it may never have begun
@@ -324,10 +379,10 @@ class Opening:
 
     async def _response(self, sending: Awaitable[httpx.Response], began: float) -> httpx.Response:
         """Wait for the response, and tell of a silence in between."""
-        self._quiet_at = began + self._waiting_after
-        work = waits_for(lambda: sending, apart=self._apart)
+        self._quiet_at = (self._asked_at or began) + self._waiting_after
+        work = waits_for(lambda: sending, apart=self._apart, late=self._late)
         response: httpx.Response
-        patience = self._waiting_after
+        patience = max(self._quiet_at - began, 0.0)
         is_told = False
         try:
             while (response := await work.read(patience)) is WOKEN:
@@ -341,7 +396,9 @@ class Opening:
                         patience = math.inf  # what was left fails at once
                     continue
                 if now < self._quiet_at:
-                    patience = self._quiet_at - now if self._quiet_at < math.inf else max(patience, _POLL)
+                    patience = (
+                        self._quiet_at - now if self._quiet_at < math.inf else max(patience, POLL_SECONDS)
+                    )
                     continue
                 is_told, self._scope.deadline = True, math.inf
                 await self._quiet()
@@ -369,7 +426,7 @@ class Opening:
             self._sent, self._shared = True, None
             now = anyio.current_time()
             since: float = info.get("since", now)  # of a request that was sent for a wait that was cancelled
-            self._scope.deadline = max(since + self._headers, now + _POLL)
+            self._scope.deadline = max(since + self._headers, now + POLL_SECONDS)
             self._quiet_at = since + self._waiting_after
             if name.startswith("http2."):
                 self._shared = self._before if self._made is None else shared(self._made)

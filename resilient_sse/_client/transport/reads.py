@@ -16,7 +16,7 @@ import asyncio
 import math
 import sys
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
@@ -191,10 +191,13 @@ class Apart:
     What it sets in its context is set for the consumer when it is done.
     """
 
-    __slots__ = ("_begin", "_context", "_task")
+    __slots__ = ("_begin", "_context", "_late", "_task")
 
-    def __init__(self, begin: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(
+        self, begin: Callable[[], Awaitable[Any]], late: Callable[[Any], Coroutine[Any, Any, None]]
+    ) -> None:
         self._begin = begin
+        self._late = late
         self._context = copy_context()
         self._task: asyncio.Task[Any] | None = None
 
@@ -224,23 +227,26 @@ class Apart:
         if task is not None:
             task.cancel()
             with anyio.CancelScope(shield=True):
-                await hold(_given_back(task), lambda: True)
+                await hold(self._given_back(task), lambda: True)
 
-
-async def _given_back(opening: asyncio.Task[Any]) -> None:
-    """Wait for the end of what was cancelled, and close what it has opened all the same."""
-    with suppress(asyncio.CancelledError, Exception):
-        response = await opening
-        await response.aclose()
+    async def _given_back(self, opening: asyncio.Task[Any]) -> None:
+        """Wait for the end of what was cancelled, and hand on what it has opened all the same."""
+        with suppress(asyncio.CancelledError, Exception):
+            await self._late(await opening)
 
 
 class Child:
     """On any other event loop: the work runs in a child task, in the context of its parent."""
 
-    __slots__ = ("_begin", "_data", "_done", "_failure", "_scope", "_tasks", "pending", "since")
+    __slots__ = ("_begin", "_data", "_done", "_failure", "_late", "_scope", "_tasks", "pending", "since")
 
-    def __init__(self, begin: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(
+        self,
+        begin: Callable[[], Awaitable[Any]],
+        late: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
         self._begin = begin
+        self._late = late
         self._done = anyio.Event()
         self._data: Any = None
         self._failure: BaseException | None = None
@@ -301,8 +307,8 @@ class Child:
                 await tasks.__aexit__(None, None, None)
         finally:
             response, self._data = self._data, None
-            if hasattr(response, "aclose"):  # opened all the same, as the one that waited was cancelled
-                await finish(response.aclose, within=CLOSE_SECONDS)
+            if response is not None and self._late is not None:  # as the one that waited was cancelled
+                await finish(partial(self._late, response), within=CLOSE_SECONDS)
 
 
 def _own_task() -> Any:  # noqa: ANN401 - what trio calls a task
@@ -316,14 +322,17 @@ def reads_of(chunks: AsyncIterator[bytes], tidying: Tidying) -> Source:
     return Child(partial(anext, chunks, None))
 
 
-def waits_for(begin: Callable[[], Awaitable[Any]], *, apart: bool) -> Held | Apart | Child:
+def waits_for(
+    begin: Callable[[], Awaitable[Any]], *, apart: bool, late: Callable[[Any], Coroutine[Any, Any, None]]
+) -> Held | Apart | Child:
     """
     Return what does the work of *begin* as it suits the present event loop.
 
     Args:
         begin: Begins it.
         apart: Whether functions of the caller's are a part of it.
+        late: Takes its result if that came at the very moment of a cancellation.
     """
     if not on_asyncio():
-        return Child(begin)
-    return Apart(begin) if apart else Held(begin)
+        return Child(begin, late)
+    return Apart(begin, late) if apart else Held(begin)

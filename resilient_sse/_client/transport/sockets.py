@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import math
 import socket as sockets
+import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -24,8 +24,7 @@ from anyio.streams.tls import TLSStream
 from resilient_sse._client.backends import Alarm, on_asyncio
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["Address", "AnyioSocket", "AsyncioSocket", "Socket", "connect"]
 
@@ -36,13 +35,18 @@ LOW_BYTES: Final = 64 * 1024
 _STEP_BYTES: Final = 64 * 1024
 
 # Probes find a peer that has vanished where no limit on silence does; a minute of silence, then three in a minute.
-_PROBES: Final = (
-    ("SOL_SOCKET", "SO_KEEPALIVE", 1),
-    ("IPPROTO_TCP", "TCP_KEEPIDLE", 60),
-    ("IPPROTO_TCP", "TCP_KEEPINTVL", 20),
-    ("IPPROTO_TCP", "TCP_KEEPCNT", 3),
-    ("IPPROTO_TCP", "TCP_USER_TIMEOUT", 120_000),  # milliseconds
-    ("IPPROTO_TCP", "TCP_NODELAY", 1),
+# Each system has some of them.
+_PROBES: Final = tuple(
+    (getattr(sockets, level), getattr(sockets, option), value)
+    for level, option, value in (
+        ("SOL_SOCKET", "SO_KEEPALIVE", 1),
+        ("IPPROTO_TCP", "TCP_KEEPIDLE", 60),
+        ("IPPROTO_TCP", "TCP_KEEPINTVL", 20),
+        ("IPPROTO_TCP", "TCP_KEEPCNT", 3),
+        ("IPPROTO_TCP", "TCP_USER_TIMEOUT", 120_000),  # milliseconds
+        ("IPPROTO_TCP", "TCP_NODELAY", 1),
+    )
+    if hasattr(sockets, option)
 )
 
 
@@ -53,15 +57,16 @@ class Socket:
     Attributes:
         ended: Whether the peer has ended its side, or the connection has failed; what arrived before is kept.
         error: Why it failed.
+        cut: Whether it has ended without the end of TLS: somebody may have cut the answer short.
         until: The moment at which a wait ends without anything, on `clock`.
         clock: The clock of the event loop.
         parts: What has arrived, as it did.
     """
 
-    __slots__ = ("_paused", "_size", "clock", "ended", "error", "parts", "until")
+    __slots__ = ("_paused", "_size", "clock", "cut", "ended", "error", "parts", "until")
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.ended = False
+        self.ended = self.cut = False
         self.error: Exception | None = None
         self.until = math.inf
         self.clock = clock
@@ -194,6 +199,12 @@ class AsyncioSocket(Socket, asyncio.Protocol):
 
     def eof_received(self) -> None:
         self.ended = True
+        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        if tls is not None:
+            try:
+                tls.read(1)  # nothing, behind the peer's close_notify
+            except ssl.SSLError as exc:
+                self.cut = not isinstance(exc, ssl.SSLZeroReturnError)
         self._end_wait(True)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -245,7 +256,8 @@ class AnyioSocket(Socket):
             self.ended = True
             return True
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as exc:
-            self.ended, self.error = True, exc
+            self.cut = isinstance(exc.__cause__, ssl.SSLEOFError)
+            self.ended, self.error = True, None if self.cut else exc
             return True
         finally:
             self._scope = None
@@ -257,7 +269,7 @@ class AnyioSocket(Socket):
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
         self._stream = await TLSStream.wrap(
-            self._stream, server_side=False, hostname=name, ssl_context=context, standard_compatible=False
+            self._stream, server_side=False, hostname=name, ssl_context=context
         )
 
     async def send(self, data: bytes) -> None:
@@ -268,6 +280,8 @@ class AnyioSocket(Socket):
         self._stream.extra(SocketAttribute.raw_socket).close()  # noqa: S610 - not Django's
 
     async def aclose(self) -> None:
+        if isinstance(self._stream, TLSStream):
+            self._stream.standard_compatible = False  # a silent peer would be waited for
         await self._stream.aclose()
 
 
@@ -285,7 +299,7 @@ async def connect(
     context: ssl.SSLContext | None,
     server_name: str | None,
     timeout: float | None,  # noqa: ASYNC109 - one for each of two steps
-    trace: Callable[[str, object], Awaitable[None]],
+    trace: Callable[[str, object], Awaitable[None]] | None,
 ) -> Socket:
     """
     Connect, and make TLS if there is a *context*.
@@ -298,70 +312,72 @@ async def connect(
         trace: Is told of both in the words of httpcore.
     """
     make = _connect_asyncio if on_asyncio() else _connect_anyio
-    await trace("connection.connect_tcp.started", {})
-    with _in_words("connection", timeout):
-        socket = await make(address)
+    if trace is not None:
+        await trace("connection.connect_tcp.started", {})
     try:
-        await trace("connection.connect_tcp.complete", {})
+        socket = await make(address, timeout)
+    except (OSError, UnicodeError) as exc:
+        raise _in_words(exc, "connection", timeout) from exc
+    try:
+        if trace is not None:
+            await trace("connection.connect_tcp.complete", {})
         if context is None:
             return socket
-        await trace("connection.start_tls.started", {})
-        with _in_words("TLS handshake", timeout):
-            await socket.start_tls(context, server_name or address.host)
-        await trace("connection.start_tls.complete", {})
+        if trace is not None:
+            await trace("connection.start_tls.started", {})
+        try:
+            with anyio.fail_after(timeout):
+                await socket.start_tls(context, server_name or address.host)
+        except (OSError, UnicodeError, anyio.BrokenResourceError) as exc:
+            raise _in_words(exc, "TLS handshake", timeout) from exc
+        if trace is not None:
+            await trace("connection.start_tls.complete", {})
     except BaseException:
         socket.abort()
         raise
     return socket
 
 
-async def _connect_asyncio(address: Address) -> Socket:
+async def _connect_asyncio(address: Address, timeout: float | None) -> Socket:  # noqa: ASYNC109 - its caller's
     loop, socket = asyncio.get_running_loop(), AsyncioSocket()
-    if address.uds is not None:
-        await loop.create_unix_connection(lambda: socket, address.uds)
-    else:
-        # uvloop knows no race between addresses, and tries one after the other.
-        options: Any = (
-            {"happy_eyeballs_delay": _head_start(address.host)}
-            if isinstance(loop, asyncio.BaseEventLoop)
-            else {}
-        )
-        await loop.create_connection(lambda: socket, address.host, address.port, **options)
+    async with asyncio.timeout(timeout):  # anyio's takes three times as long
+        if address.uds is not None:
+            await loop.create_unix_connection(lambda: socket, address.uds)
+        elif isinstance(loop, asyncio.BaseEventLoop):
+            await loop.create_connection(
+                lambda: socket, address.host, address.port, happy_eyeballs_delay=_head_start(address.host)
+            )
+        else:  # uvloop knows no race between addresses, and tries one after the other
+            await loop.create_connection(lambda: socket, address.host, address.port)
     return socket
 
 
-async def _connect_anyio(address: Address) -> Socket:
-    if address.uds is not None:
-        return AnyioSocket(await anyio.connect_unix(address.uds))
-    stream = await anyio.connect_tcp(address.host, address.port)
+async def _connect_anyio(address: Address, timeout: float | None) -> Socket:  # noqa: ASYNC109 - its caller's
+    with anyio.fail_after(timeout):
+        if address.uds is not None:
+            return AnyioSocket(await anyio.connect_unix(address.uds))
+        stream = await anyio.connect_tcp(address.host, address.port)
     _configure(stream.extra(SocketAttribute.raw_socket))  # noqa: S610 - not Django's
     return AnyioSocket(stream)
 
 
 def _head_start(host: str) -> float | None:
     """Return the seconds that one address has before the next is tried; an address has no rivals, and no race."""
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return 0.25  # what anyio and RFC 8305 take
-    return None
+    is_address = ":" in host or host.replace(".", "").isdigit()
+    return None if is_address else 0.25  # what anyio and RFC 8305 take
 
 
 def _configure(sock: Any) -> None:  # noqa: ANN401 - a socket, or what a test has instead
-    if sock is None or sock.family == getattr(sockets, "AF_UNIX", None):
+    if sock is None:
         return
-    for level, option, value in _PROBES:
-        if hasattr(sockets, option):  # each system has some of them
-            with contextlib.suppress(OSError):
-                sock.setsockopt(getattr(sockets, level), getattr(sockets, option), value)
+    for probe in _PROBES:
+        try:
+            sock.setsockopt(*probe)
+        except OSError:  # a Unix socket knows none but the first
+            continue
 
 
-@contextlib.contextmanager
-def _in_words(what: str, timeout: float | None) -> Generator[None]:
-    try:
-        with anyio.fail_after(timeout):
-            yield
-    except TimeoutError as exc:
-        raise httpx.ConnectTimeout(f"no {what} in {timeout:g} s") from exc
-    except (OSError, UnicodeError) as exc:
-        raise httpx.ConnectError(str(exc)) from exc
+def _in_words(exc: Exception, what: str, timeout: float | None) -> httpx.TransportError:
+    if isinstance(exc, TimeoutError) and timeout is not None:
+        return httpx.ConnectTimeout(f"no {what} in {timeout:g} s")
+    return httpx.ConnectError(str(exc))

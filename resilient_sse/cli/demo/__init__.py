@@ -112,7 +112,7 @@ async def _run(seed: int, live: bool) -> Judged:
                     if picture is not None and followers:
                         picture.update(_picture(followers[0], console), refresh=True)
                     elif not live:
-                        for at, source, text, _ in _rows(followers, entries[shown:], words=True):
+                        for at, source, text, _ in _rows(entries[shown:], words=True):
                             print(f"{at:6.2f}  {source:<7}  {text}", flush=True)
                         shown = len(entries)
                 except OSError as error:  # raised below: a task group would wrap it
@@ -122,14 +122,15 @@ async def _run(seed: int, live: bool) -> Judged:
         raise failure
     judged = Judged.of(Run(logs[0].name, logs[0].entries), scenario)
     if live:
-        console.print(_reply(followers[0]), _happened(_rows(followers, logs[0].entries)))
+        console.print(_reply(followers[0]), _happened(_rows(logs[0].entries)))
     _conclude(console, judged, scenario.words, seconds=logs[0].now())
     return judged
 
 
-def _rows(followers: Sequence[Follower], entries: Sequence[Entry], *, words: bool = False) -> Iterator[_Row]:
+def _rows(entries: Sequence[Entry], *, words: bool = False) -> Iterator[_Row]:
     """Yield what happened, as people read it; single messages only where *words* are wanted."""
-    said = {event.id: event.data for follower in followers for event in follower.events}
+    from resilient_sse.cli.demo.scenario import REPLY
+
     for entry in entries:
         facts = entry.facts
         match entry.kind:
@@ -143,7 +144,7 @@ def _rows(followers: Sequence[Follower], entries: Sequence[Entry], *, words: boo
             case "gap":
                 yield entry.at, "client", f"gap: {facts['missing']} missing", "red"
             case "received" if words and facts["type"] == "message":
-                yield entry.at, "message", f"{facts['id']:>2}  {said.get(str(facts['id']), '')}", ""
+                yield entry.at, "message", f"{facts['id']:>2}  {REPLY[facts['id'] - 1]}", ""
             case _:
                 pass
 
@@ -156,23 +157,31 @@ def _picture(follower: Follower, console: Console) -> RenderableType:
 
     from resilient_sse.cli.demo.scenario import REPLY
 
-    state, message = follower.state.value, follower.messages[-1:] or ["Connecting..."]
+    state, entries = follower.state.value, follower.log.entries
+    message = next((x.facts["message"] for x in reversed(entries) if x.kind == "state"), "Connecting...")
     head = Table.grid(padding=(0, 1), expand=True)
     head.add_column(ratio=1)
     head.add_column(justify="right", no_wrap=True)
-    count = len([event for event in follower.events if event.event == "message"])
+    count = len(_received(follower))
     head.add_row(ProgressBar(total=len(REPLY), completed=count), f"{count}/{len(REPLY)} messages")
     room = max((console.height - _OTHER_ROWS) // 2, 3)
-    rows = [*_rows([follower], follower.log.entries)][-room:]
-    told = Text.assemble((state.upper(), f"bold {_STYLES.get(state, 'cyan')}"), "  ", message[0])
+    rows = [*_rows(entries)][-room:]
+    told = Text.assemble((state.upper(), f"bold {_STYLES.get(state, 'cyan')}"), "  ", message)
     return Group(told, head, _reply(follower), _happened(rows))
+
+
+def _received(follower: Follower) -> list[int]:
+    entries = follower.log.entries
+    return [x.facts["id"] for x in entries if x.kind == "received" and x.facts["type"] == "message"]
 
 
 def _reply(follower: Follower) -> Panel:
     from rich.panel import Panel
     from rich.text import Text
 
-    words = " ".join(event.data for event in follower.events if event.event == "message")
+    from resilient_sse.cli.demo.scenario import REPLY
+
+    words = " ".join(REPLY[number - 1] for number in _received(follower))
     # Of a fixed height, so that what stands below does not move while the reply grows.
     return Panel(Text(words, style="bold"), height=6, border_style="dim")
 

@@ -88,12 +88,7 @@ def _figures(run: Run) -> Figures:
 
 
 def demo_scenario(watched: Callable[[Follower], None] = lambda _: None) -> Scenario:
-    """
-    Return the scenario of the demo.
-
-    Args:
-        watched: Is told of the stream before it begins.
-    """
+    """Return the scenario of the demo; *watched* is told of the stream before it begins."""
     return Scenario(
         key=_KEY,
         name="demo",

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from contextlib import contextmanager
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote_plus, urlsplit
 
 from resilient_sse.cli.arguments import ABOVE_ZERO, checked, command, json_option, option, quiet_option
 from resilient_sse.cli.exits import Exit, complain, explain
-from resilient_sse.cli.output import escape
+from resilient_sse.cli.output import one_line, show
 from resilient_sse.cli.request import NETWORK, client_of, request_of, request_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Sequence
 
     from resilient_sse.cli.probe.asking import Findings
     from resilient_sse.cli.probe.checks import Check
 
 __all__ = ["probe"]
 
-_WIDTH = 80
 _MARKS = {"ok": "green", "warn": "yellow", "fail": "bold red", "not seen": "dim"}
 _SECRET = {"location", "set-cookie", "www-authenticate"}
+# Headers of ours whose values are no secrets, and what is too short to be one.
+_PLAIN = {"accept", "accept-encoding", "accept-language", "cache-control", "content-type", "user-agent"}
+_SHORTEST = 4
 
 
 @command(
@@ -63,24 +67,28 @@ def probe(
 
     from resilient_sse import ResilientSSEError
     from resilient_sse.cli.probe.asking import Probe
-    from resilient_sse.cli.probe.checks import FAIL, check_all
+    from resilient_sse.cli.probe.checks import check_all
 
     client = client_of(**{name: given.pop(name) for name in NETWORK})
     request = {"url": url, **request_of(method, headers, data)}
+    masked = _mask(url, headers, given["auth"])
+
+    def tell(what: str) -> None:
+        if not quiet:
+            print(f"* waiting for {masked(what)}", file=sys.stderr, flush=True)
 
     async def run() -> Findings:
         async with client:
             return await doctor.run()
 
     try:
-        with _progress(quiet=quiet) as tell:
-            with checked():
-                doctor = Probe(client, request, seconds=timeout, tell=tell, **given)
-            found = anyio.run(run)
+        with checked():
+            doctor = Probe(client, request, seconds=timeout, tell=tell, **given)
+        found = anyio.run(run)
     except ResilientSSEError as error:
         return explain(error)
-    checks = check_all(found)
-    figures = _figures(found)
+    checks = [check._replace(found=masked(check.found)) for check in check_all(found)]
+    figures = _figures(found, masked)
     if as_json:
         print(json.dumps({**figures, "checks": [check._asdict() for check in checks]}, indent=2), flush=True)
     else:
@@ -88,40 +96,34 @@ def probe(
     if found.first.status and not found.first.is_stream:
         complain(f"the answer is no event stream: {checks[0].found}")
         return Exit.REFUSED
-    return Exit.GAVE_UP if any(check.verdict == FAIL for check in checks) else Exit.ENDED
+    return Exit.GAVE_UP if any(check.verdict == "fail" for check in checks) else Exit.ENDED
 
 
-@contextmanager
-def _progress(*, quiet: bool) -> Generator[Callable[[str], object]]:
-    """Say on standard error what is waited for: in one line that changes, or in a line for each thing."""
-    if quiet:
-        yield lambda _text: None
-    elif sys.stderr.isatty():
-        from rich.console import Console
-        from rich.text import Text
-
-        with Console(stderr=True, highlight=False).status("") as status:
-            yield lambda text: status.update(Text(escape(text)))
-    else:
-        said: set[str] = set()
-
-        def say(text: str) -> None:
-            what = text.partition(":")[0]
-            if what not in said:
-                print(f"* {escape(what)}", file=sys.stderr, flush=True)
-            said.add(what)
-
-        yield say
+def _mask(url: str, headers: Sequence[tuple[str, str]], auth: tuple[str, str] | None) -> Callable[[str], str]:
+    """Return what writes a text of the server without what it may echo: our query, credentials and headers."""
+    parts = urlsplit(url)
+    user, password = auth or (parts.username or "", parts.password or "")
+    values = [parts.query, *(piece.partition("=")[2] for piece in parts.query.split("&"))]
+    values += [unquote_plus(value) for value in values]
+    values += [password, f"{user}:{password}", b64encode(f"{user}:{password}".encode()).decode()]
+    for name, value in headers:
+        if name.lower() not in _PLAIN:
+            values += [value, *value.split()]
+    secrets = sorted({value for value in values if len(value) >= _SHORTEST}, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, secrets)) or "(?!)")
+    return lambda text: one_line(pattern.sub("...", text))
 
 
-def _figures(found: Findings) -> dict[str, Any]:
+def _figures(found: Findings, masked: Callable[[str], str]) -> dict[str, Any]:
     """Return what was measured, in seconds from the request."""
     first = found.first
     return {
-        "request": f"{found.method} {found.url}",
+        "request": f"{found.method} {one_line(found.url)}",
         "status": first.status,
         "protocol": first.version,
-        "headers": {name: "..." if name in _SECRET else value for name, value in first.headers.items()},
+        "headers": {
+            name: "..." if name in _SECRET else masked(value) for name, value in first.headers.items()
+        },
         "headers_at": first.headers_at if first.status else None,
         "first_byte_at": first.first_byte,
         "first_event_at": first.first_event,
@@ -135,24 +137,25 @@ def _figures(found: Findings) -> dict[str, Any]:
 
 
 def _print(figures: dict[str, Any], checks: list[Check]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
     times = ((name, figures[f"{name}_at"]) for name in ("headers", "first_byte", "first_event"))
     told = [f"{name.replace('_', ' ')} {'never' if at is None else f'{at:.2f} s'}" for name, at in times]
     table = Table.grid(padding=(0, 2, 0, 0))
     for check in checks:
-        table.add_row(Text(check.verdict, _MARKS[check.verdict]), check.id, Text(escape(check.found)))
+        table.add_row(Text(check.verdict, _MARKS[check.verdict]), check.id, Text(check.found))
         if check.change:
             table.add_row("", "", Text(f"-> {check.change}", "dim"))
-    with console.capture() as capture:
-        console.print(Text(escape(figures["request"]), "bold"))
-        console.print(Text(f"{figures['protocol']} {figures['status']}; {', '.join(told)}"))
-        for name, value in figures["headers"].items():
-            console.print(Text(escape(f"  {name}: {value}"), "dim"), no_wrap=True, overflow="ellipsis")
-        console.print("", table, "", sep="\n")
-    lines = [line.rstrip() for line in capture.get().splitlines()]
     count = [f"{sum(check.verdict == mark for check in checks)} {mark}" for mark in _MARKS]
-    print(*lines, f"{', '.join(count)}.", sep="\n", flush=True)
+    show(
+        Text(figures["request"], "bold"),
+        Text(f"{figures['protocol']} {figures['status']}; {', '.join(told)}"),
+        *(
+            Text(f"  {name}: {value}", "dim", no_wrap=True, overflow="ellipsis")
+            for name, value in figures["headers"].items()
+        ),
+        "",
+        table,
+        f"\n{', '.join(count)}.",
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -15,12 +16,10 @@ from resilient_sse._client.transport.errors import raise_translated, translated
 from resilient_sse._client.transport.redirects import exchange
 from resilient_sse._core.errors import HandshakeError, ResilientSSEError
 from resilient_sse._core.events import Opened
-from resilient_sse.cli.probe.resuming import RESUMES, Outcome, Way, compare, ways_of
+from resilient_sse.cli.probe.resuming import FAIL, OK, WARN, Judged, Way, compare, ways_of
 from resilient_sse.cli.probe.seen import Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from resilient_sse._client.request import PreparedRequest
 
 __all__ = ["Findings", "Probe"]
@@ -45,61 +44,46 @@ class Findings:
     once: bool  # whether the request was not sent again, for it may do something
     first: Seen  # the connection that was listened to
     way: Way | None = None  # how the server was asked to resume, if it was,
-    outcome: Outcome | None = None  # and what that brought
+    outcome: Judged | None = None  # and what that brought
     squeezed: Seen | None = None  # a connection that would have taken gzip, if there was one
 
 
+@dataclass
 class Probe:
-    """
-    Asks a server, listens, asks it to resume, and asks for a compressed answer.
+    """Asks for a stream, to resume it, and to compress it; a `ValueError` says that a request cannot be made."""
 
-    The *request* has the arguments of a `RequestTemplate`, *seconds* are for all of it, *again* has a request sent
-    again that may do something, and *tell* is told what is waited for.
+    client: httpx.AsyncClient
+    request: dict[str, Any]
+    """The arguments of a `RequestTemplate`."""
+    auth: tuple[str, str] | None = None
+    connect_timeout: float | None = 10.0
+    seconds: float = 45.0
+    """For all of it."""
+    again: bool = False
+    """Whether to send a request again that may do something."""
+    resume_param: str | None = None
+    tell: Callable[[str], object] = field(default=lambda _text: None, repr=False)
+    """Is told what is waited for."""
 
-    Raises:
-        ValueError: The request cannot be made.
-    """
-
-    def __init__(
-        self,
-        client: httpx.AsyncClient,
-        request: dict[str, Any],
-        *,
-        auth: tuple[str, str] | None = None,
-        connect_timeout: float | None = 10.0,
-        seconds: float = 45.0,
-        again: bool = False,
-        resume_param: str | None = None,
-        tell: Callable[[str], object] = lambda _text: None,
-    ) -> None:
-        self._client = client
-        self._request = request
-        self._template = RequestTemplate(**request)
-        limits = dict.fromkeys(("connect", "write", "pool"), connect_timeout)
+    def __post_init__(self) -> None:
+        self._template = RequestTemplate(**self.request)
+        limits = dict.fromkeys(("connect", "write", "pool"), self.connect_timeout)
         self._options: dict[str, Any] = {"extensions": {"timeout": {**limits, "read": None}}}
-        if credentials := auth or self._template.userinfo:
+        if credentials := self.auth or self._template.userinfo:
             self._options["auth"] = credentials
-        self._seconds = seconds
-        self._once = not (self._template.repeatable or again)
-        self._param = resume_param
-        self._tell = tell
 
     async def run(self) -> Findings:
-        """
-        Do it.
-
-        Raises:
-            ResilientSSEError: There is no answer at all.
-        """
+        """Do it; a `ResilientSSEError` says that there is no answer at all."""
         start = anyio.current_time()
         request = await self._template.prepare(None)
-        first = await self._listen(request, "events", start + _LISTENS * self._seconds, _is_enough)
-        found = Findings(request.method, redacted(request.url), self._once, first)
+        first = await self._listen(request, "events", start + _LISTENS * self.seconds, _is_enough)
+        once = not (self._template.repeatable or self.again)
+        found = Findings(request.method, redacted(request.url), once, first)
         if first.is_stream:
             patience = max(_PATIENCE, 2 * (first.first_event or 0.0))
-            await self._resume(found, patience, start + _RESUMES * self._seconds)
-            if not self._once:
-                until = min(anyio.current_time() + patience, start + self._seconds)
+            await self._resume(found, patience, start + _RESUMES * self.seconds)
+            if not once:
+                until = min(anyio.current_time() + patience, start + self.seconds)
                 found.squeezed = await self._listen(request, "gzip", until, _is_readable, encoding="gzip")
         return found
 
@@ -107,22 +91,23 @@ class Probe:
         """Try the ways to resume until one works; note it, or else the first with what it brought."""
         first, url = found.first, self._template.url
         answer = Opened(connection=1, status=first.status, headers=first.headers, last_event_id=None, url=url)
-        for way in ways_of(first, method=found.method, param=self._param):
-            template = RequestTemplate(**self._request, resume=way.dialect.get("resume"))
+        for way in ways_of(first, method=found.method, param=self.resume_param):
+            template = RequestTemplate(**self.request, resume=way.dialect.get("resume"))
             try:
                 request = await template.prepare(way.position, answer)
             except HandshakeError as error:  # what the server has named is no address
-                if found.way is None:
-                    found.way, found.outcome = way, Outcome("refused", str(error))
+                found.way, found.outcome = found.way or way, found.outcome or (FAIL, str(error))
                 continue
             now = anyio.current_time()
-            if now >= until or (self._once and request.method == found.method):
+            if now >= until or (found.once and request.method == found.method):
                 continue
             what = f"what follows {way.position[:40]}"
-            outcome = compare(way, await self._listen(request, what, min(now + patience, until), way.ends_in))
-            if found.way is None or outcome.kind in RESUMES:
+            seen = await self._listen(request, what, min(now + patience, until), way.ends_in)
+            outcome = compare(way, seen)
+            works = outcome[0] in (OK, WARN)
+            if found.way is None or works:
                 found.way, found.outcome = way, outcome
-            if outcome.kind in RESUMES:
+            if works:
                 return
 
     async def _listen(
@@ -135,24 +120,23 @@ class Probe:
         encoding: str = "identity",
     ) -> Seen:
         """Send a request and take what comes until it is enough, or until a moment of the event loop's clock."""
-        is_first = encoding == "identity" and request.cursor is None
         seen, began, clock = Seen(), anyio.current_time(), anyio.current_time
         connection: Connection | None = None
-        self._tell("waiting for the response headers")
+        self.tell(what)
         try:
             with anyio.CancelScope(deadline=until):
                 url = httpx.URL(request.url)
-                response = await exchange(
-                    self._client, request, url, encoding=encoding, options=self._options
-                )
+                response = await exchange(self.client, request, url, encoding=encoding, options=self._options)
                 connection = Connection(response)
                 seen.headers_at = clock() - began
                 seen.status, seen.headers = connection.status, connection.headers
                 seen.version = response.extensions.get("http_version", b"HTTP/1.1").decode("ascii", "replace")
             if connection is not None and seen.is_stream:
-                seen.ended = _coding_trouble(connection)
+                try:
+                    connection.decode()
+                except ValueError as unknown:  # a content coding that cannot be undone
+                    seen.ended = str(unknown)
                 while not (seen.ended or seen.is_full or is_enough(seen)) and clock() < until:
-                    self._tell(f"waiting for {what}: {seen} in {clock() - began:.0f} s")
                     # No scope around it: a read that is woken goes on, and would leave it in the wrong order.
                     data = await connection.receive(min(_TICK, until - clock()))
                     seen.seconds = clock() - began
@@ -162,7 +146,8 @@ class Probe:
                         seen.take(data, seen.seconds)
         except Exception as exc:  # noqa: BLE001 - raised again, unless it is the network's
             error = translated(exc, opened=connection is not None)
-            if not isinstance(error, ResilientSSEError) or (is_first and connection is None):
+            nothing = encoding == "identity" and request.cursor is None and connection is None
+            if nothing or not isinstance(error, ResilientSSEError):
                 raise_translated(exc, opened=False)
             seen.ended = getattr(error, "detail", "") or str(error)
         finally:
@@ -171,15 +156,6 @@ class Probe:
                 await connection.source.end()
                 await connection.aclose()
         return seen
-
-
-def _coding_trouble(connection: Connection) -> str:
-    """Undo the content coding, if there is one; say what cannot be undone."""
-    try:
-        connection.decode()
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def _is_enough(seen: Seen) -> bool:

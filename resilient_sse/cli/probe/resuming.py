@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from resilient_sse import resume
 from resilient_sse._core.events import ServerSentEvent
-from resilient_sse.cli.probe.seen import counted
+from resilient_sse.cli.output import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,29 +15,19 @@ if TYPE_CHECKING:
     from resilient_sse.cli.probe.seen import Item, Seen
     from resilient_sse.resume import Dialect
 
-__all__ = ["RESUMES", "Outcome", "Way", "compare", "ways_of"]
+__all__ = ["FAIL", "NOT_SEEN", "OK", "WARN", "Judged", "Way", "compare", "ways_of"]
 
-RESUMES: Final = frozenset({"resumed", "repeats", "partial", "complete"})
-"""The outcomes that show nothing lost."""
+Judged: TypeAlias = tuple[str, str]
+"""A verdict, and what was found."""
 
+OK: Final = "ok"
+WARN: Final = "warn"
+FAIL: Final = "fail"
+NOT_SEEN: Final = "not seen"  # nothing came that would tell
+
+_NO_CONTENT: Final = 204
 # Seconds of silence in which a replay has stopped, and is not just slow.
 _PAUSE: Final = 1.0
-
-
-class Outcome(NamedTuple):
-    """
-    What asking to resume brought.
-
-    Attributes:
-        kind: `resumed`: what followed.  `repeats`: so it did, behind some that were known.  `partial`: the
-            beginning of it, then silence.  `complete`: nothing follows.  `start`: all of it again.  `skips`: not
-            all that followed.  `lost`: what the first connection had left out.  `renamed`: ids that name other
-            events now.  `live`: only what is new.  `refused`: no stream.  `nothing`: too little to tell.
-        found: The same in words.
-    """
-
-    kind: str
-    found: str
 
 
 class Way(NamedTuple):
@@ -72,8 +62,7 @@ def ways_of(first: Seen, *, method: str, param: str | None) -> list[Way]:
         (True, "the header Last-Event-ID", {}),
         (True, "resume_param='last_event_id'", resume.query("last_event_id", header=False)),
     ]
-    ways = [_way(name, dialect, known) for fits, name, dialect in candidates if fits]
-    return [way for way in ways if way is not None]
+    return [way for fits, name, dialect in candidates if fits and (way := _way(name, dialect, known))]
 
 
 def _way(name: str, dialect: Dialect, known: Sequence[Item]) -> Way | None:
@@ -93,65 +82,31 @@ def _way(name: str, dialect: Dialect, known: Sequence[Item]) -> Way | None:
     return None
 
 
-def compare(way: Way, seen: Seen) -> Outcome:
+def compare(way: Way, seen: Seen) -> Judged:
     """Hold what came against what had followed the event that was named."""
     known, got, due = way.known, seen.events, way.anchor + 1
     behind = known[due:]
-    if not got:
-        return _without_events(seen, behind)
-    first = got[0]
-    if behind and first == behind[0]:
-        at = due
-    elif first in known:
-        at = known.index(first)
-    elif behind and behind[0] in got:
-        more = counted(got.index(behind[0]), "event")
-        return Outcome("lost", f"brought {more} that had been left out before")
-    elif _is_renamed(first, known):
-        return Outcome("renamed", f"event {first.id} is another one on each connection")
-    elif behind:
-        missing = counted(len(behind), "event")
-        return Outcome("live", f"went on with what is new; {missing} did not come again")
-    else:
-        return Outcome("nothing", "nothing had followed the event that was named")
-    if at > due:
-        return Outcome("skips", f"left out {counted(at - due, 'event')} behind the one that was named")
-    if at == 0 < way.anchor:
-        return Outcome("start", "began at the start again, whatever the id")
-    came = len(got) - (due - at)
-    if not behind or came <= 0:
-        return Outcome("live" if behind else "nothing", "only what was known came again")
-    for ours, theirs in zip(behind, got[due - at :], strict=False):
-        if ours != theirs:
-            kind = "lost" if ours in got else "skips"
-            return Outcome(kind, f"had {theirs.id or 'another event'} where {ours.id or 'an event'} was due")
-    told = f"{min(len(behind), came)} of {counted(len(behind), 'event')} came again"
-    pace = max(arrival.silence for arrival in seen.arrivals)
-    if not way.ends_in(seen) and (seen.ended or seen.last_silence > max(_PAUSE, 2 * pace)):
-        return Outcome("skips" if seen.ended else "partial", f"{told}, and then none")
-    if at == due:
-        return Outcome("resumed", f"{told}, in order")
-    return Outcome("repeats", f"{told}, behind {counted(due - at, 'event')} known before")
-
-
-def _is_renamed(event: Item, known: Sequence[Item]) -> bool:
-    """Whether an event that is not known has the id of a known one, or its data, if those are all different."""
-    data = {item.data for item in known if item.id}
-    return any(event.id == item.id for item in known if item.id) or (
-        len(data) == len(known) and event.data in data
-    )
-
-
-def _without_events(seen: Seen, behind: Sequence[Item]) -> Outcome:
-    match seen.status:
-        case 204:
-            return Outcome("skips" if behind else "complete", "says that nothing follows (204)")
-        case 200 | 201 if behind:
-            return Outcome("live", f"brought nothing; {counted(len(behind), 'event')} did not come again")
-        case 200 | 201:
-            return Outcome("nothing", "nothing had followed the event that was named")
-        case 0:
-            kind = "refused" if seen.ended else "nothing"
-            return Outcome(kind, f"no answer in {seen.seconds:.1f} s{seen.ended and f': {seen.ended}'}")
-        case status:
-            return Outcome("refused", f"was refused with status {status}")
+    if not seen.status:
+        why = f": {seen.ended}" if seen.ended else ""
+        return FAIL if seen.ended else NOT_SEEN, f"no answer in {seen.seconds:.1f} s{why}"
+    if not seen.is_stream and (behind or seen.status != _NO_CONTENT):
+        return FAIL, f"was refused with status {seen.status}"
+    if way.anchor and known[0] in got[:1]:
+        return FAIL, "began at the start again, whatever the id"
+    before = next((at for at, item in enumerate(got) if item not in known[:due]), len(got))
+    came = got[before:]
+    again = 0
+    for theirs, ours in zip(came, behind, strict=False):
+        if theirs != ours:
+            what = f"{theirs.id or 'another event'} came where {ours.id or 'an event'} was due"
+            return FAIL, f"{what}, behind {counted(again, 'event')}"
+        again += 1
+    if not behind:
+        return (
+            OK if seen.status == _NO_CONTENT else NOT_SEEN
+        ), "nothing had followed the event that was named"
+    told = f"{again} of {counted(len(behind), 'event')} came again"
+    pace = max((arrival.silence for arrival in seen.arrivals), default=0.0)
+    if again < len(behind) and (seen.ended or not again or seen.last_silence > max(_PAUSE, 2 * pace)):
+        return WARN if again and not seen.ended else FAIL, f"{told}, and then none"
+    return OK, f"{told}, behind {counted(before, 'event')} known before" if before else f"{told}, in order"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,18 +12,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from resilient_sse._core.events import Comment
 from resilient_sse._core.outage import is_event_stream
 from resilient_sse._core.parser import Block, Parser
+from resilient_sse.cli.output import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Arrival", "Item", "Seen", "counted"]
+__all__ = ["Item", "Seen"]
 
-_HEARTBEATS: Final = frozenset({"heartbeat", "ping", "keepalive", "keep-alive", "keep_alive"})
-
+_HEARTBEATS: Final = frozenset({None, "heartbeat", "ping", "keepalive", "keep-alive", "keep_alive"})
 # A server that sends without end is listened to up to here: twice what one event may have.
 _MOST_ITEMS: Final = 1_000
 _MOST_BYTES: Final = 32 * 1024 * 1024
-
 # Seconds between reads that belong together: chunks of one segment, and a machine that is busy.
 _TOGETHER: Final = 0.02
 # A first comment this soon is a greeting, and tells nothing about a rhythm.
@@ -43,7 +41,7 @@ class Item(NamedTuple):
     @property
     def is_beat(self) -> bool:
         """Whether it only shows life."""
-        return self.event is None or self.event in _HEARTBEATS
+        return self.event in _HEARTBEATS
 
 
 @dataclass(slots=True, eq=False)
@@ -70,23 +68,20 @@ class Arrival:
 
 @dataclass(slots=True)
 class Seen:
-    """One connection."""
+    """One connection; times are seconds from its request."""
 
     status: int = 0  # 0 while there is no answer
     version: str = ""  # of the protocol
     headers: Mapping[str, str] = field(default_factory=dict[str, str])  # names in lower case
-    headers_at: float = 0.0  # in seconds from the request
+    headers_at: float = 0.0
     arrivals: list[Arrival] = field(default_factory=list[Arrival])
     reads: int = 0  # how often something came
     size: int = 0  # in bytes, decoded
     count: int = 0  # of events and comments
     ended: str = ""  # how the server ended it: `""` if it did not, `"eof"`, or in words
     trouble: str = ""  # what cannot be read in it, in words
-    seconds: float = 0.0  # for which it was watched, from the request on
+    seconds: float = 0.0  # for which it was watched
     _parser: Parser = field(default_factory=Parser, repr=False)
-    _utf8: codecs.IncrementalDecoder = field(
-        default_factory=codecs.getincrementaldecoder("utf-8"), repr=False
-    )
 
     def take(self, data: bytes, at: float) -> None:
         """Note bytes that came."""
@@ -104,10 +99,8 @@ class Seen:
                 arrival.items.append(Item(item.event or "message", item.data, item.id))
             self.count += 1
         arrival.inside = self._parser.finish()
-        try:
-            self._utf8.decode(data)
-        except UnicodeDecodeError as error:
-            self.trouble = f"bytes that are no UTF-8: {bytes(error.object[error.start :][:4])!r}"
+        if any("\ufffd" in item.data for item in arrival.items):
+            self.trouble = "bytes that are no UTF-8"
         if self._parser.overflow is not None:
             self.trouble = str(self._parser.overflow)
 
@@ -155,25 +148,17 @@ class Seen:
     def beats(self) -> list[Arrival]:
         """What brought heartbeats, without a greeting."""
         since = self.headers_at + _GREETING
-        late = (arrival for arrival in self.arrivals if arrival.began > since)
-        return [arrival for arrival in late if any(item.is_beat for item in arrival.items)]
+        return [one for one in self.arrivals if one.began > since and any(item.is_beat for item in one.items)]
 
     @property
     def cadence(self) -> float | None:
         """After how many seconds another heartbeat comes, if there was another."""
-        beats = self.beats
-        if len(beats) < 2:  # noqa: PLR2004
-            return None
-        silences = [beat.silence for beat in beats]
-        if max(silences) - min(silences) < _EVEN * max(silences):  # each event puts it off
+        silences = [beat.silence for beat in self.beats]
+        if silences[1:] and max(silences) - min(silences) < _EVEN * max(silences):  # each event puts it off
             return median(silences)
-        return median(later.began - beat.began for beat, later in pairwise(beats))
+        gaps = [later.began - beat.began for beat, later in pairwise(self.beats)]
+        return median(gaps) if gaps else None
 
     def __str__(self) -> str:
         """Tell what came."""
         return f"{counted(len(self.events), 'event')}, {counted(len(self.beats), 'heartbeat')}"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return the number with its noun."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"

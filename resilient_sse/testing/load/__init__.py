@@ -1,42 +1,22 @@
 """Many streams at once against a real server over bad networks, and what it costs the client."""
 
-from resilient_sse.testing.children import ChildError
-from resilient_sse.testing.extra import MissingExtraError
-from resilient_sse.testing.load.plan import PRESETS, Limits, LoadPlan, Share, parse_profiles
-from resilient_sse.testing.load.result import (
-    Connections,
-    Delivery,
-    Gate,
-    LoadResult,
-    Machine,
-    Process,
-    Setup,
-    Spread,
-    Streams,
-    Times,
-)
-from resilient_sse.testing.load.run import OpenFilesError, Progress, check, run_load
-
-__all__ = [
-    "PRESETS",
-    "ChildError",
-    "Connections",
-    "Delivery",
-    "Gate",
-    "Limits",
-    "LoadPlan",
-    "LoadResult",
-    "Machine",
-    "MissingExtraError",
-    "OpenFilesError",
-    "Process",
-    "Progress",
-    "Setup",
-    "Share",
-    "Spread",
-    "Streams",
-    "Times",
-    "check",
-    "parse_profiles",
-    "run_load",
-]
+from resilient_sse.testing.extra import MissingExtraError as MissingExtraError
+from resilient_sse.testing.load.children import ChildError as ChildError
+from resilient_sse.testing.load.plan import PRESETS as PRESETS
+from resilient_sse.testing.load.plan import Limits as Limits
+from resilient_sse.testing.load.plan import LoadPlan as LoadPlan
+from resilient_sse.testing.load.plan import Share as Share
+from resilient_sse.testing.load.plan import parse_profiles as parse_profiles
+from resilient_sse.testing.load.result import Connections as Connections
+from resilient_sse.testing.load.result import Delivery as Delivery
+from resilient_sse.testing.load.result import Gate as Gate
+from resilient_sse.testing.load.result import LoadResult as LoadResult
+from resilient_sse.testing.load.result import Machine as Machine
+from resilient_sse.testing.load.result import Process as Process
+from resilient_sse.testing.load.result import Spread as Spread
+from resilient_sse.testing.load.result import Streams as Streams
+from resilient_sse.testing.load.result import Times as Times
+from resilient_sse.testing.load.run import OpenFilesError as OpenFilesError
+from resilient_sse.testing.load.run import Progress as Progress
+from resilient_sse.testing.load.run import check as check
+from resilient_sse.testing.load.run import run_load as run_load

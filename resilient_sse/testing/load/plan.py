@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 _MAX_USERS = 60_000  # more connections from one address than there are ports
@@ -20,20 +20,13 @@ _LEAST = {
     "ramp": 0,
     "deadline": 1,
     "heartbeat": 0.1,
-    "warm_up": 0,
     "dedup_window": 1,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """
-    A part of the users and the network they are on.
-
-    Attributes:
-        profile: The name of a network profile.
-        weight: Their weight; 20 and 80 are one in five and four in five.
-    """
+    """A part of the users, on a network *profile*; of weights 20 and 80, one in five and four in five."""
 
     profile: str
     weight: float = 1.0
@@ -41,82 +34,44 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """
-    What has to be reached; `None` asks for nothing.
+    """What has to be reached; `None` asks for nothing.  All but the first four are upper limits, not to be met."""
 
-    Attributes:
-        completion: At least this share of what was sent is received, each event counted once.
-        availability: At least this share of the streams' time is connected.
-        p95: Seconds from a loss to the first new event, for 95 % of the reconnects: less than this.
-        p99: The same for 99 %.
-        longest: The same for all of them.
-        reconnects: So many reconnects must have been measured, or percentiles mean nothing.
-        handling: Seconds from the arrival of bytes to the delivery of their event, for 99 %: less than this.
-        cpu: Less than this share of one core.
-        resident: Less than so many bytes resident.
-        growth: Resident memory grows by less than this many per cent each ten minutes after the warm-up.
-        connections: The server sees the number of users, give or take this share.
-        seconds: The run takes less than this.
-    """
-
-    completion: float | None = 0.995
-    availability: float | None = None
-    p95: float | None = 4.2
+    completion: float | None = 0.995  # at least this share of what was sent is received
+    availability: float | None = None  # at least this share of the streams' time is connected
+    reconnects: int | None = None  # so many must have been measured, or percentiles mean nothing
+    connections: float | None = None  # the server sees the number of users, give or take this share
+    p95: float | None = 4.2  # seconds from a loss to the first new event, for 95 % of the reconnects
     p99: float | None = 4.8
     longest: float | None = 5.0
-    reconnects: int | None = None
-    handling: float | None = None
-    cpu: float | None = 0.7
-    resident: int | None = 2 * 1024**3
-    growth: float | None = 1.0
-    connections: float | None = None
-    seconds: float | None = None
+    handling: float | None = (
+        None  # seconds from the arrival of bytes to the delivery of their event, for 99 %
+    )
+    cpu: float | None = 0.7  # of one core
+    resident: int | None = 2 * 1024**3  # bytes
+    growth: float | None = 1.0  # per cent of resident memory each ten minutes after the warm-up
+    seconds: float | None = None  # for the whole run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """
-    A load run.
+    """A load run; `ValueError` if it cannot be done, with the name of the argument to change."""
 
-    Attributes:
-        users: How many streams, each of a user of its own.
-        messages: How many messages each user is sent; `None` makes it *duration* times *rate*.
-        duration: How long messages are sent, in seconds; `None` makes it *messages* / *rate*.
-        rate: Messages a second for each user.
-        profiles: The networks and the users' shares in them.
-        drops: Connections reset at random, each minute, over all users.
-        ramp: Seconds over which the streams are opened; `None` takes as long as 200 a second need.
-        seed: Decides which connections are reset; `None` draws one.
-        proxy: Whether there is a network at all; without it there are no profiles and no drops.
-        target: The URL of a server of the user's own, instead of the reference server; `{user}` in it becomes
-            the number of the user.
-        deadline: Seconds after which the run is ended whatever it does; `None` allows a minute and a half more
-            than it should take.
-        warm_up: Seconds after which memory is watched for growth; `None` is the time in which the windows for
-            duplicates fill up, and half a minute.
-        dedup_window: How many events each stream remembers.
-        heartbeat: Seconds between the heartbeats of the reference server, or `None` for none.
-        limits: What has to be reached.
-
-    Raises:
-        ValueError: It cannot be done; the text names the argument to change.
-    """
-
-    users: int = 100
-    messages: int | None = None
-    duration: float | None = None
-    rate: float = 1.0
+    users: int = 100  # how many streams, each of a user of its own
+    messages: int | None = None  # for each user; `None` makes it *duration* times *rate*
+    duration: float | None = None  # for how many seconds they are sent; `None` makes it *messages* / *rate*
+    rate: float = 1.0  # messages a second for each user
     profiles: tuple[Share, ...] = (Share("4g"),)
-    drops: float = 0.0
-    ramp: float | None = None
-    seed: int | None = None
-    proxy: bool = True
-    target: str | None = None
-    deadline: float | None = None
-    warm_up: float | None = None
-    dedup_window: int = 1000
-    heartbeat: float | None = 10.0
-    limits: Limits = field(default_factory=Limits)
+    drops: float = 0.0  # connections reset at random, each minute, over all users
+    ramp: float | None = None  # seconds over which the streams are opened; `None` opens 200 a second
+    seed: int | None = None  # decides which connections are reset; `None` draws one
+    proxy: bool = True  # whether there is a network at all; without it there are no profiles and no drops
+    target: str | None = None  # a server of the user's own; `{user}` in it becomes the number of the user
+    deadline: float | None = (
+        None  # seconds after which the run is ended; `None` allows a minute and a half more
+    )
+    dedup_window: int = 1000  # how many events each stream remembers
+    heartbeat: float | None = 10.0  # seconds between those of the reference server, or `None` for none
+    limits: Limits = Limits()
 
     def __post_init__(self) -> None:
         if not 1 <= self.users <= _MAX_USERS:
@@ -167,18 +122,11 @@ class LoadPlan:
 
     @property
     def warming(self) -> float:
-        """Seconds after which memory is watched for growth."""
-        if self.warm_up is not None:
-            return self.warm_up
+        """Seconds after which memory is watched for growth: when the windows for duplicates are full, and more."""
         return self.ramping + self.dedup_window / self.rate + 30.0
 
     def assignment(self) -> list[str]:
-        """
-        Return the profile of each user, in the order of users.
-
-        The shares hold for every prefix as well as whole numbers allow, so that a run that is cut short, or still
-        opening its streams, has the same mix.
-        """
+        """Return the profile of each user; every prefix has the same mix, as well as whole numbers allow."""
         total = math.fsum(share.weight for share in self.profiles)
         given = [0] * len(self.profiles)
         names: list[str] = []

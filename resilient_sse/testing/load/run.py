@@ -8,7 +8,7 @@ import platform
 import statistics
 import time
 from array import array
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from random import Random, getrandbits
@@ -19,8 +19,8 @@ import anyio
 import httpx
 
 from resilient_sse._client.backends import on_asyncio
-from resilient_sse.testing.children import Child, ChildError, child
 from resilient_sse.testing.extra import require
+from resilient_sse.testing.load.children import Child, ChildError, child
 from resilient_sse.testing.load.fleet import Fleet
 from resilient_sse.testing.load.plan import LoadPlan
 from resilient_sse.testing.load.result import (
@@ -29,7 +29,6 @@ from resilient_sse.testing.load.result import (
     LoadResult,
     Machine,
     Process,
-    Setup,
     Spread,
     Streams,
     Times,
@@ -55,18 +54,7 @@ _RESERVE = 64
 
 
 class OpenFilesError(OSError):
-    """The process may not open as many files as are *needed*; *allowed* is its hard limit."""
-
-    def __init__(self, needed: int, allowed: int) -> None:
-        super().__init__(needed, allowed)
-        self.needed = needed
-        self.allowed = allowed
-
-    def __str__(self) -> str:
-        return (
-            f"so many streams need {self.needed} open files, and the limit is {self.allowed}; "
-            f"raise it with 'ulimit -n {self.needed}', or take fewer users"
-        )
+    """The process may not open as many files as are needed."""
 
 
 def allow_open_files(connections: int) -> int:
@@ -82,7 +70,10 @@ def allow_open_files(connections: int) -> int:
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return needed
     if hard != resource.RLIM_INFINITY and hard < needed:
-        raise OpenFilesError(needed, hard)
+        raise OpenFilesError(
+            f"so many streams need {needed} open files, and the limit is {hard}; "
+            f"raise it with 'ulimit -n {needed}', or take fewer users"
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else needed, hard))
     return needed
 
@@ -94,6 +85,7 @@ class Processes:
     urls: Sequence[str]
     stats: str = ""
     http: httpx.AsyncClient | None = None
+    children: Sequence[Child] = ()
     networks: Mapping[str, Child] = field(default_factory=dict[str, Child])
 
     async def live(self) -> int | None:
@@ -106,23 +98,12 @@ class Processes:
         except (httpx.HTTPError, ValueError, LookupError, TypeError):
             return None
 
-    async def reset(self, name: str) -> None:
-        """Reset a connection on the network called *name*; `ChildError` if its process is gone."""
-        await self.networks[name].send(_RESET)
-
-    @property
-    def resets(self) -> int:
-        """How many connections were reset; known once the networks have ended."""
-        return sum(network.last.get("counters", {}).get("resets", 0) for network in self.networks.values())
-
 
 def check(plan: LoadPlan) -> None:
     """
     Find out what keeps *plan* from being carried out here, before anything is started.
 
-    Raises:
-        MissingExtraError: The server, or what measures, is not installed.
-        ValueError: A profile is unknown.
+    `MissingExtraError`: the server, or what measures, is not installed; `ValueError`: a profile is unknown.
     """
     for part in plan.profiles if plan.proxy else ():
         profile(part.profile)
@@ -131,7 +112,7 @@ def check(plan: LoadPlan) -> None:
 
 @asynccontextmanager
 async def open_processes(plan: LoadPlan, *, seed: int) -> AsyncGenerator[Processes]:
-    """Start what *plan* needs, for the time of the block; `ChildError` if a process does not start, or dies."""
+    """Start what *plan* needs, for the time of the block; `ChildError` if a process does not start."""
     users = range(1, plan.users + 1)
     if plan.target is not None:
         yield Processes([plan.target.replace("{user}", str(user)) for user in users])
@@ -140,23 +121,20 @@ async def open_processes(plan: LoadPlan, *, seed: int) -> AsyncGenerator[Process
         server = await stack.enter_async_context(child("server", server_command(plan)))
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=_STATS_SECONDS))
         if "url" not in server.hello:
-            raise ChildError("server", "did not say where it is")
+            raise ChildError("the server did not say where it is")
         url: str = server.hello["url"]
         address = urlsplit(url)
-        ports: dict[str, int] = {}
         networks: dict[str, Child] = {}
         for number, part in enumerate(plan.profiles if plan.proxy else ()):
             command = network_command(address.netloc, part.profile, seed + number)
-            network = await stack.enter_async_context(child("network", command))
-            networks[part.profile] = network
-            ports[part.profile] = network.hello["port"]
-        through = [ports.get(name, address.port) for name in plan.assignment()]
+            networks[part.profile] = await stack.enter_async_context(child("network", command))
+        through = [networks[name].hello["port"] if networks else address.port for name in plan.assignment()]
         urls = [
             address._replace(netloc=f"{address.hostname}:{port}", query=f"user_id=user-{user}").geturl()
             for port, user in zip(through, users, strict=True)
         ]
         stats = address._replace(path="/api/v1/stats", query="").geturl()
-        yield Processes(urls, stats, http, networks)
+        yield Processes(urls, stats, http, [server, *networks.values()], networks)
 
 
 def server_command(plan: LoadPlan) -> list[str]:
@@ -191,32 +169,17 @@ _TEN_MINUTES = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """
-    How far a run has come.
-
-    Attributes:
-        seconds: Since the first stream was started.
-        users: How many streams there will be.
-        opened: How many were started.
-        open: How many have an open connection.
-        reconnecting: How many have lost theirs.
-        ended: How many have ended.
-        received: Messages received.
-        expected: Messages that will be received in all, or `None` if nobody knows.
-        cpu: The share of one core used since the last report.
-        resident: Bytes resident.
-    """
+    """How far a run of *users* streams has come after so many *seconds*."""
 
     seconds: float
     users: int
-    opened: int
-    open: int
+    open: int  # have an open connection
     reconnecting: int
     ended: int
     received: int
-    expected: int | None
-    cpu: float | None
-    resident: int | None
+    expected: int | None  # messages in all, or `None` if nobody knows
+    cpu: float | None  # the share of one core used since the last report
+    resident: int  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +199,7 @@ class Reading:
 
 
 def growth(times: Sequence[float], levels: Sequence[float]) -> float | None:
-    """
-    Return the slope of the least-squares line through *levels* in per cent of their mean for each ten minutes.
-
-    Returns:
-        Per cent, negative for a fall, or `None` if they were watched for less than five minutes.
-    """
+    """Return the slope of *levels* in per cent for each ten minutes; `None` if watched for less than five."""
     if not times or times[-1] - times[0] < _GROWTH_SECONDS:
         return None
     slope = statistics.linear_regression(times, levels).slope
@@ -249,90 +207,67 @@ def growth(times: Sequence[float], levels: Sequence[float]) -> float | None:
 
 
 class Sampler:
-    """
-    Takes a reading now and then, into memory that is taken once: what is measured must not grow by being measured.
-
-    *live* asks the server how many connections it has, and *told* is given the progress with each reading.
-
-    Attributes:
-        steady: The first and the latest reading while all streams were open, or `None`.
-        seen: The connections that the server saw while all streams were open, each time.
-        excess: The most by which they exceeded the users and those reconnecting, or `None`.
-        lateness: The longest time by which a timer rang late, in seconds.
-        warm: What memory was after the warm-up, while all streams were open, at the times `warm_at`.
-    """
+    """Takes a reading now and then; *told* is given the progress with each."""
 
     def __init__(
-        self,
-        plan: LoadPlan,
-        fleet: Fleet,
-        live: Callable[[], Awaitable[int | None]],
-        told: Callable[[Progress], None] | None,
+        self, plan: LoadPlan, fleet: Fleet, processes: Processes, told: Callable[[Progress], None] | None
     ) -> None:
         import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - needs an extra
 
         self._memory = psutil.Process().memory_info
         self.first: Reading = self._read(0)
         self.last: Reading = self.first
-        self.steady: tuple[Reading, Reading] | None = None
+        self.steady: tuple[Reading, Reading] | None = None  # first and latest while all streams were open
         self.peak: int = self.first.resident
-        self.seen: array[int] = array("l")
-        self.excess: int | None = None
-        self.lateness: float = 0.0
+        self.seen: array[int] = array("l")  # the connections at the server while all streams were open
+        self.excess: int | None = None  # the most by which they exceeded the users and those reconnecting
         self.warm_at: array[float] = array("d")
-        self.warm: array[float] = array("d")
+        self.warm: array[float] = array("d")  # memory after the warm-up, while all streams were open
         self._plan = plan
         self._fleet = fleet
-        self._live = live
+        self._processes = processes
         self._told = told
-        self._interval = max(plan.limit / _READINGS, _SHORTEST_INTERVAL)
 
     async def run(self) -> None:
         """Take readings until cancelled."""
-        due = began = anyio.current_time()
+        began, interval = anyio.current_time(), max(self._plan.limit / _READINGS, _SHORTEST_INTERVAL)
         while True:
             await self._take(began)
-            due = max(due + self._interval, anyio.current_time())
-            await anyio.sleep_until(due)
-            self.lateness = max(self.lateness, anyio.current_time() - due)
+            await anyio.sleep(interval)
 
     async def _take(self, began: float) -> None:
-        fleet = self._fleet
+        plan, fleet = self._plan, self._fleet
         reconnecting = fleet.count("reconnecting")
+        live = await self._processes.live() if fleet.steady else None
         steady = fleet.steady
-        live = await self._live() if steady else None
-        steady = steady and fleet.steady
         if live is not None and steady:
             # The server was asked at some moment in between.
-            over = live - self._plan.users - max(reconnecting, fleet.count("reconnecting"))
+            over = live - plan.users - max(reconnecting, fleet.count("reconnecting"))
             self.seen.append(live)
             self.excess = over if self.excess is None else max(self.excess, over)
-        seconds = anyio.current_time() - began
         before, self.last = self.last, self._read(fleet.received)
-        self.peak = max(self.peak, self.last.resident)
+        now, seconds = self.last, anyio.current_time() - began
+        self.peak = max(self.peak, now.resident)
         if steady:
-            self.steady = (self.last if self.steady is None else self.steady[0], self.last)
-            if seconds >= self._plan.warming:
-                self.warm_at.append(self.last.at)
-                self.warm.append(self.last.resident)
-        if self._told is None:
-            return
-        plan, now = self._plan, self.last
-        known = plan.target is None or plan.messages is not None
-        self._told(
-            Progress(
-                seconds=seconds,
-                users=plan.users,
-                opened=len(fleet.followers),
-                open=fleet.count("open"),
-                reconnecting=fleet.count("reconnecting"),
-                ended=fleet.count("ended"),
-                received=fleet.received,
-                expected=plan.users * plan.messages_each if known else None,
-                cpu=now.share_since(before) if now.at - before.at > _TELLING_SECONDS else None,
-                resident=now.resident,
+            self.steady = (now if self.steady is None else self.steady[0], now)
+            if seconds >= plan.warming:
+                self.warm_at.append(now.at)
+                self.warm.append(now.resident)
+        if self._told is not None:
+            known = plan.target is None or plan.messages is not None
+            self._told(
+                Progress(
+                    seconds=seconds,
+                    users=plan.users,
+                    open=fleet.count("open"),
+                    reconnecting=fleet.count("reconnecting"),
+                    ended=fleet.count("ended"),
+                    received=fleet.received,
+                    expected=plan.users * plan.messages_each if known else None,
+                    cpu=now.share_since(before) if now.at - before.at > _TELLING_SECONDS else None,
+                    resident=now.resident,
+                )
             )
-        )
 
     def _read(self, received: int) -> Reading:
         return Reading(time.perf_counter(), time.process_time(), self._memory().rss, received)
@@ -345,17 +280,10 @@ _FEW = 5
 
 async def run_load(plan: LoadPlan, *, told: Callable[[Progress], None] | None = None) -> LoadResult:
     """
-    Put a load on a server, and measure.
+    Put a load on a server, and measure; *told* is given the progress, up to twice a second.
 
     The streams run in this process, the server and the networks in processes of their own, so that what is
     measured of this process is the client.  It ends by itself, in the worst case after the plan's deadline.
-
-    Args:
-        plan: What to do.
-        told: Is given the progress, up to twice a second.
-
-    Returns:
-        The figures, and the gates that they passed or did not.
 
     Raises:
         ChildError: The server or the network did not start, or died.
@@ -369,10 +297,11 @@ async def run_load(plan: LoadPlan, *, told: Callable[[Progress], None] | None = 
     seed = getrandbits(32) if plan.seed is None else plan.seed
     random = Random(seed)  # noqa: S311 - repeatable, not secret
     began = time.perf_counter()
+    dead: BaseException | None = None
     async with open_processes(plan, seed=seed) as processes:
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         fleet = Fleet(plan, processes.urls)
-        sampler = Sampler(plan, fleet, processes.live, told)
+        sampler = Sampler(plan, fleet, processes, told)
 
         async def disturb() -> None:
             """Reset connections at moments independent of each other (a Poisson process), as many users do."""
@@ -383,36 +312,35 @@ async def run_load(plan: LoadPlan, *, told: Callable[[Progress], None] | None = 
                 if fleet.first_end is not None:
                     return
                 with suppress(ChildError):  # a network that has died ends the run by itself
-                    await processes.reset(random.choices(names, weights)[0])
+                    await processes.networks[random.choices(names, weights)[0]].send(_RESET)
 
         # A server of the user's own has no end that is known.
         endless = plan.target is not None and plan.messages is None
-        with anyio.move_on_after(plan.limit - (time.perf_counter() - began)):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(sampler.run)
-                tasks.start_soon(disturb)
-                with anyio.move_on_after(plan.ramping + plan.sending if endless else None):
-                    await fleet.run()
-                tasks.cancel_scope.cancel()
-        fleet.end()
-    result = _result(plan, fleet, sampler, processes, seed=seed, began=began, load=load)
-    return replace(result, gates=judge(plan, result))
+        try:
+            with anyio.move_on_after(plan.limit - (time.perf_counter() - began)):
+                async with anyio.create_task_group() as tasks:
+                    for work in (sampler.run, disturb, *(one.watch for one in processes.children)):
+                        tasks.start_soon(work)
+                    with anyio.move_on_after(plan.ramping + plan.sending if endless else None):
+                        await fleet.run()
+                    tasks.cancel_scope.cancel()
+        except* ChildError as group:
+            dead = group.exceptions[0]
+        for follower in fleet.followers:  # what is not finished will not be
+            follower.end(anyio.current_time())
+    if dead is not None:
+        raise dead
+    result = _result(replace(plan, seed=seed), fleet, sampler, processes, began=began, load=load)
+    return replace(result, gates=judge(result))
 
 
 def _result(
-    plan: LoadPlan,
-    fleet: Fleet,
-    sampler: Sampler,
-    processes: Processes,
-    *,
-    seed: int,
-    began: float,
-    load: float | None,
+    plan: LoadPlan, fleet: Fleet, sampler: Sampler, processes: Processes, *, began: float, load: float | None
 ) -> LoadResult:
     followers = fleet.followers
     failures = [follower.failure for follower in followers if follower.failure is not None]
     lifetime = math.fsum(follower.lifetime for follower in followers)
-    received = sum(follower.unique for follower in followers)
+    received = sum(follower.received for follower in followers)
     sent = None
     if plan.target is None:
         # What the server says it sent, but never less than it was to send: it may have lost some itself.
@@ -423,16 +351,7 @@ def _result(
     first, last = sampler.steady or (sampler.first, sampler.first)
     seconds, steady = last.at - first.at, last.received - first.received
     return LoadResult(
-        setup=Setup(
-            users=plan.users,
-            messages=plan.messages_each,
-            rate=plan.rate,
-            profiles=",".join(f"{x.profile}:{x.weight:g}" for x in plan.profiles) if plan.proxy else "",
-            drops=plan.drops,
-            seed=seed,
-            dedup_window=plan.dedup_window,
-            target=plan.target,
-        ),
+        setup=plan,
         machine=Machine(  # without its name
             python=platform.python_version(),
             system=f"{platform.system()} {platform.machine()}",
@@ -447,7 +366,7 @@ def _result(
             failed=len(failures),
             unfinished=sum(not follower.complete and follower.failure is None for follower in followers),
             failures=tuple(failures[:_FEW]),
-            crashes=len(fleet.crashes),
+            crashes=fleet.crashes,
             availability=math.fsum(each.connected for each in followers) / lifetime if lifetime else None,
         ),
         delivery=Delivery(
@@ -455,8 +374,7 @@ def _result(
             received=received,
             completion=received / sent if sent else None,
             per_second=steady / seconds if seconds else None,
-            duplicates=sum(follower.duplicates for follower in followers),
-            disorder=sum(follower.disorder for follower in followers),
+            repeated=sum(follower.stats.duplicates for follower in followers),
             gaps=sum(follower.stats.gaps for follower in followers),
         ),
         times=Times(**{name: Spread.of(values) for name, values in fleet.times.items()}),
@@ -469,13 +387,14 @@ def _result(
             resident_per_stream=(sampler.peak - sampler.first.resident) // plan.users,
             growth=growth(sampler.warm_at, sampler.warm),
             watched=sampler.warm_at[-1] - sampler.warm_at[0] if sampler.warm_at else 0.0,
-            lateness=sampler.lateness,
         ),
         connections=Connections(
             mean=statistics.fmean(sampler.seen) if sampler.seen else None,
             most=max(sampler.seen, default=None),
             excess=sampler.excess,
             opened=sum(follower.stats.connections for follower in followers),
-            resets=processes.resets,
+            resets=sum(
+                each.last.get("counters", {}).get("resets", 0) for each in processes.networks.values()
+            ),
         ),
     )

@@ -1,55 +1,29 @@
 """A TCP proxy with faults: a network as bad as wanted between a client and a server, on asyncio and trio."""
 
-from resilient_sse.testing.proxy.link import Link, Shape, Way, shape
-from resilient_sse.testing.proxy.profiles import PROFILES, Profile, profile
-from resilient_sse.testing.proxy.proxy import Counters, FaultProxy
-from resilient_sse.testing.proxy.toxics import (
-    TOXICS,
-    Action,
-    Bandwidth,
-    BlackHole,
-    Direction,
-    Latency,
-    LimitBytes,
-    Refuse,
-    Reset,
-    SegmentLoss,
-    Slicer,
-    SlowClose,
-    Timeline,
-    TLSFailure,
-    Toxic,
-    Word,
-    parse_action,
-    parse_toxic,
-)
-
-__all__ = [
-    "PROFILES",
-    "TOXICS",
-    "Action",
-    "Bandwidth",
-    "BlackHole",
-    "Counters",
-    "Direction",
-    "FaultProxy",
-    "Latency",
-    "LimitBytes",
-    "Link",
-    "Profile",
-    "Refuse",
-    "Reset",
-    "SegmentLoss",
-    "Shape",
-    "Slicer",
-    "SlowClose",
-    "TLSFailure",
-    "Timeline",
-    "Toxic",
-    "Way",
-    "Word",
-    "parse_action",
-    "parse_toxic",
-    "profile",
-    "shape",
-]
+from resilient_sse.testing.proxy.link import Link as Link
+from resilient_sse.testing.proxy.link import Shape as Shape
+from resilient_sse.testing.proxy.link import Way as Way
+from resilient_sse.testing.proxy.link import shape as shape
+from resilient_sse.testing.proxy.profiles import PROFILES as PROFILES
+from resilient_sse.testing.proxy.profiles import Profile as Profile
+from resilient_sse.testing.proxy.profiles import profile as profile
+from resilient_sse.testing.proxy.proxy import Counters as Counters
+from resilient_sse.testing.proxy.proxy import FaultProxy as FaultProxy
+from resilient_sse.testing.proxy.toxics import TOXICS as TOXICS
+from resilient_sse.testing.proxy.toxics import Action as Action
+from resilient_sse.testing.proxy.toxics import Bandwidth as Bandwidth
+from resilient_sse.testing.proxy.toxics import BlackHole as BlackHole
+from resilient_sse.testing.proxy.toxics import Direction as Direction
+from resilient_sse.testing.proxy.toxics import Latency as Latency
+from resilient_sse.testing.proxy.toxics import LimitBytes as LimitBytes
+from resilient_sse.testing.proxy.toxics import Refuse as Refuse
+from resilient_sse.testing.proxy.toxics import Reset as Reset
+from resilient_sse.testing.proxy.toxics import SegmentLoss as SegmentLoss
+from resilient_sse.testing.proxy.toxics import Slicer as Slicer
+from resilient_sse.testing.proxy.toxics import SlowClose as SlowClose
+from resilient_sse.testing.proxy.toxics import Timeline as Timeline
+from resilient_sse.testing.proxy.toxics import TLSFailure as TLSFailure
+from resilient_sse.testing.proxy.toxics import Toxic as Toxic
+from resilient_sse.testing.proxy.toxics import Word as Word
+from resilient_sse.testing.proxy.toxics import parse_action as parse_action
+from resilient_sse.testing.proxy.toxics import parse_toxic as parse_toxic

@@ -35,12 +35,7 @@ _LINGER = struct.pack("ii", 1, 0)
 
 
 def reset_at_close(sock: socket.socket | TransportSocket) -> None:
-    """
-    Have the close of *sock* send RST instead of FIN; the kernel then frees at once what it still held.
-
-    Raises:
-        OSError: The socket is closed, or the other side has reset it before.
-    """
+    """Have the close of *sock* send RST instead of FIN; the kernel then frees at once what it still held."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
 
 
@@ -48,7 +43,7 @@ _READ_BYTES = 65_536
 _SYSTEM_BUFFER_BYTES = 65_536
 """The system doubles it.  Left alone, it takes megabytes from a server before that notices a slow client, and
 keeps them from the client when the connection is reset."""
-_BACKLOG = 4096
+BACKLOG = 4096
 _TAKEN = frozenset({errno.EADDRINUSE, errno.EACCES})
 _PORTAL = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nplain HTTP is spoken here\n"
 _FIRST_WORD_SECONDS = 1.0
@@ -76,10 +71,7 @@ class Port:
     A port that can be closed, so that the system refuses connections to it, and opened again; open at first.
 
     While it is closed it must not become somebody else's.  On Linux a second socket, bound but never listening,
-    keeps it: the system then answers a connection as it does where nothing listens, and gives the number to
-    nobody.  Elsewhere nothing can keep it, and it may be lost in between.
-
-    Port 0 takes a free one; `OSError` says what is wrong with the *address*.
+    keeps it; elsewhere nothing can, and it may be lost.  `OSError` says what is wrong with the *address*.
     """
 
     def __init__(self, address: Address) -> None:
@@ -115,7 +107,7 @@ class Port:
         if self._listener is None:
             listener = self._bind()
             try:
-                listener.listen(_BACKLOG)
+                listener.listen(BACKLOG)
             except OSError:
                 listener.close()
                 raise
@@ -136,7 +128,9 @@ class Port:
             self._keeper = None
 
     def _bind(self) -> socket.socket:
-        sock = socket.socket(self._address.family, socket.SOCK_STREAM)
+        # With the protocol named, asyncio turns Nagle's algorithm off for what is accepted here; with it on, every
+        # second small event waits 40 ms for a delayed acknowledgement.
+        sock = socket.socket(self._address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             sock.setblocking(False)
             if os.name == "posix":  # on Windows it would let anybody share the port
@@ -232,9 +226,8 @@ class _Direction:
     """
     One direction of a connection: reads, waits as the link says, and passes on.
 
-    Where nothing is in force, what was read is sent on by the same task at once.  A second task, which waits, is
-    started by the first segment that has to.  What is under way is bounded: a sender whose bytes do not get away
-    is no longer read from, and so notices.
+    What can pass at once is sent on by the same task; a second one, which waits, is started by the first segment
+    that has to.  What is under way is bounded: a sender whose bytes do not get away is no longer read from.
     """
 
     def __init__(

@@ -2,9 +2,8 @@
 One direction of one connection, as arithmetic: when does what leave?  No I/O, no clock; randomness is given.
 
 What comes is cut into segments.  Each is put on the line behind those before it, which takes as long as its rate
-says, and then travels for as long as its latency says.  A segment that is lost travels for the time of a
-retransmission more.  No segment overtakes another: so a short delay after a long one is made up by waiting, and a
-delay never leaves its band, since the one in front left earlier and had no longer way.
+says, and then travels for as long as its latency says; one that is lost, for a retransmission more.  No segment
+overtakes another: a short delay after a long one is made up by waiting.
 """
 
 from __future__ import annotations
@@ -32,22 +31,15 @@ _SLACK = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """
-    What a profile and toxics come to in one direction.
+    """What a profile and toxics come to in one direction."""
 
-    Attributes:
-        rate: Bytes a second; `None` for no limit.
-        delays: Pairs of seconds and the share by which they vary.
-        losses: Pairs of a share of the segments and the seconds that a lost one takes longer.
-        segment: Bytes of a segment at most; `None` where nothing is cut.
-        spacing: Seconds between segments at least.
-    """
-
-    rate: float | None = None
-    delays: tuple[tuple[float, float], ...] = ()
-    losses: tuple[tuple[float, float], ...] = ()
-    segment: int | None = None
-    spacing: float = 0.0
+    rate: float | None = None  # bytes a second; `None` for no limit
+    delays: tuple[tuple[float, float], ...] = ()  # seconds, and the share by which they vary
+    losses: tuple[
+        tuple[float, float], ...
+    ] = ()  # a share of the segments, and the seconds that a lost one is late
+    segment: int | None = None  # bytes at most; `None` where nothing is cut
+    spacing: float = 0.0  # seconds between segments at least
 
     @property
     def is_clear(self) -> bool:
@@ -68,14 +60,7 @@ _CLEAR = Shape()
 
 
 def shape(profile: Profile, toxics: Iterable[Toxic] = (), *, direction: Way = "down") -> Shape:
-    """
-    Reckon what *profile* and *toxics* come to in one direction.
-
-    Args:
-        profile: The line.
-        toxics: Those that say nothing about time are passed over.
-        direction: Latency of the profile is on the way down only.
-    """
+    """Reckon what *profile* and *toxics* come to in one direction; its latency is on the way down only."""
     down = direction == "down"
     rates = [profile.down_kbps if down else profile.up_kbps]
     delays = [(profile.latency, profile.jitter)] if down else []
@@ -83,14 +68,16 @@ def shape(profile: Profile, toxics: Iterable[Toxic] = (), *, direction: Way = "d
     sizes: list[int] = []
     spacing = 0.0
     for toxic in toxics:
+        if getattr(toxic, "direction", None) not in (direction, "both"):
+            continue
         match toxic:
-            case Latency() if toxic.direction in (direction, "both"):
+            case Latency():
                 delays.append((toxic.delay, toxic.jitter))
-            case Bandwidth() if toxic.direction in (direction, "both"):
+            case Bandwidth():
                 rates.append(toxic.kbps)
-            case SegmentLoss() if toxic.direction in (direction, "both"):
+            case SegmentLoss():
                 losses.append((toxic.share, toxic.delay))
-            case Slicer() if toxic.direction in (direction, "both"):
+            case Slicer():
                 sizes.append(toxic.size)
                 spacing = max(spacing, toxic.delay)
             case _:
@@ -114,11 +101,7 @@ class Link:
     """
     One direction of one connection.
 
-    Args:
-        profile: The line.
-        random: Gives numbers from 0 to 1, such as `random.Random(7).random`; asked only where chance has a part.
-        toxics: Those in force.
-        direction: Which way.
+    *random* gives numbers from 0 to 1, such as `random.Random(7).random`; asked only where chance has a part.
     """
 
     def __init__(
@@ -139,13 +122,7 @@ class Link:
 
     def schedule(self, size: int, now: float) -> list[tuple[float, int]]:
         """
-        Take *size* bytes at the time *now* and tell when they arrive.
-
-        Linear in the number of segments.
-
-        Args:
-            size: Bytes.
-            now: Seconds on any clock that does not go back.
+        Take *size* bytes at the time *now*, on any clock that does not go back, and tell when they arrive.
 
         Returns:
             Pairs of a time and a number of bytes, in order; the bytes add up to *size*.

@@ -6,42 +6,29 @@ Rates are in kbps, as network people write them: 1 kbps is 1,000 bits, that is 1
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from resilient_sse.testing.checks import check, check_seconds, check_share
+from resilient_sse.testing.checks import check_kbps, check_seconds, check_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """
-    What one connection gets from the network.
+    What one connection gets from the network; `ValueError` if a figure is out of its range.
 
     Latency is paid once per segment, on the way down: from the server to the client.  So a request and its answer
     together are late by *latency*, which is what a browser's developer tools mean by the word, too.
-
-    Args:
-        name: What it is called, in reports and on the command line.
-        down_kbps: The rate from the server to the client.  `None`: no limit.
-        up_kbps: The rate from the client to the server.  `None`: no limit.
-        latency: By how many seconds each segment is late.
-        jitter: By which share of *latency* each delay may differ from it, either way: 0.2 is +-20 %.
-        loss: The share of the segments, either way, that are lost once and sent again.
-        loss_delay: How many seconds later a lost segment arrives; those behind it wait, as under TCP.
-
-    Raises:
-        ValueError: A rate is not above 0, a time is negative, or a share is not between 0 and 1.
     """
 
-    name: str
-    down_kbps: float | None = None
-    up_kbps: float | None = None
-    latency: float = 0.0
-    jitter: float = 0.0
-    loss: float = 0.0
-    loss_delay: float = 0.2
+    name: str  #: What it is called, in reports and on the command line.
+    down_kbps: float | None = None  #: The rate from the server to the client.  `None`: no limit.
+    up_kbps: float | None = None  #: The rate from the client to the server.  `None`: no limit.
+    latency: float = 0.0  #: By how many seconds each segment is late.
+    jitter: float = 0.0  #: By which share of *latency* each delay may differ from it, either way.
+    loss: float = 0.0  #: The share of the segments, either way, that are lost once and sent again.
+    loss_delay: float = 0.2  #: How many seconds later a lost segment arrives; those behind it wait.
 
     def __post_init__(self) -> None:
         check_kbps("down_kbps", self.down_kbps)
@@ -50,13 +37,6 @@ class Profile:
         check_share("jitter", self.jitter)
         check_share("loss", self.loss)
         check_seconds("loss_delay", self.loss_delay, zero=True)
-
-
-def check_kbps(name: str, kbps: float | None) -> None:
-    """Check a rate: a finite number above 0, or `None` for no limit."""
-    if kbps is not None:
-        wanted = "a number of kbps above 0, or none for no limit"
-        check(name, kbps, (int, float), wanted, lambda rate: 0 < rate < math.inf)
 
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
@@ -77,12 +57,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 
 
 def profile(name: str | Profile) -> Profile:
-    """
-    Return the profile of that name; a profile is returned as it is.
-
-    Raises:
-        ValueError: There is none; the message names those there are.
-    """
+    """Return the profile of that name; one is returned as it is.  `ValueError` names those there are."""
     if isinstance(name, Profile):
         return name
     try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import random
 import socket
-from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -21,7 +20,6 @@ from resilient_sse.testing.proxy.link import Shape, Way, shape
 from resilient_sse.testing.proxy.profiles import Profile
 from resilient_sse.testing.proxy.profiles import profile as known_profile
 from resilient_sse.testing.proxy.toxics import (
-    TOXICS,
     Action,
     BlackHole,
     LimitBytes,
@@ -31,7 +29,6 @@ from resilient_sse.testing.proxy.toxics import (
     Timeline,
     TLSFailure,
     Toxic,
-    Word,
     parse_action,
 )
 
@@ -40,27 +37,17 @@ _Limited = TypeVar("_Limited", Refuse, Reset, LimitBytes, TLSFailure)
 
 @dataclass(slots=True, kw_only=True)
 class Counters:
-    """
-    The figures of one proxy.
+    """The figures of one proxy."""
 
-    Attributes:
-        accepted: Connections accepted.
-        refused: Connections turned away by the proxy: by the toxic `Refuse`, or because the target could not be
-            reached.  While the port is closed (`FaultProxy.refuse`) the system turns them away, and nobody counts.
-        resets: Connections that ended with RST because of the proxy, refused ones not included.
-        bytes_down: Bytes passed to clients.
-        bytes_up: Bytes passed to the target.
-        dropped: Segments lost once and sent again.
-        live: Connections held at the moment.
-    """
-
-    accepted: int = 0
+    accepted: int = 0  #: Connections accepted.
+    #: Connections turned away by the proxy: by the toxic `Refuse`, or because the target could not be reached.
+    #: While the port is closed (`FaultProxy.refuse`) the system turns them away, and nobody counts.
     refused: int = 0
-    resets: int = 0
-    bytes_down: int = 0
-    bytes_up: int = 0
-    dropped: int = 0
-    live: int = 0
+    resets: int = 0  #: Connections that ended with RST because of the proxy, refused ones not included.
+    bytes_down: int = 0  #: Bytes passed to clients.
+    bytes_up: int = 0  #: Bytes passed to the target.
+    dropped: int = 0  #: Segments lost once and sent again.
+    live: int = 0  #: Connections held at the moment.
 
     def to_dict(self) -> dict[str, int]:
         """Return the figures by name."""
@@ -82,7 +69,6 @@ class Conditions:
         self.shapes: dict[Way, Shape] = {}
         """What is in force in each direction."""
         self._entries: list[_Entry] = []
-        self._limited: dict[type[Toxic], list[_Entry]] = {}  # what may still befall somebody, by its kind
         self._gates: dict[Way, anyio.Event | None] = {"down": None, "up": None}
         self.use(profile)
         for toxic in toxics:
@@ -99,25 +85,14 @@ class Conditions:
         return tuple(entry.toxic for entry in self._entries)
 
     def use(self, profile: str | Profile) -> None:
-        """
-        Change the line, also of connections that are open.
-
-        Raises:
-            ValueError: The profile is unknown; the message names those there are.
-        """
+        """Change the line, also of connections that are open; `ValueError` names the profiles there are."""
         self._profile = known_profile(profile)
         self._reshape()
 
     def add(self, toxic: Toxic) -> None:
-        """
-        Put a toxic in force, also on connections that are open.
-
-        Raises:
-            TypeError: It is none; what is written as on the command line goes through `parse_toxic`.
-        """
-        given: object = toxic
-        if not isinstance(given, tuple(TOXICS.values())):  # text may mean an action as well
-            how = f"parse_toxic({given!r})" if isinstance(given, str) else "SegmentLoss(share=0.1)"
+        """Put a toxic in force, also on connections that are open; `TypeError` if it is none."""
+        if not isinstance(toxic, Toxic):  # pyright: ignore[reportUnnecessaryIsInstance] - text may mean an action
+            how = f"parse_toxic({toxic!r})" if isinstance(toxic, str) else "SegmentLoss(share=0.1)"
             raise TypeError(f"give a toxic, such as {how}, not {toxic!r}")
         self._entries.append(_Entry(toxic, getattr(toxic, "times", None)))
         self._reshape()
@@ -141,13 +116,11 @@ class Conditions:
 
     def strike(self, kind: type[_Limited], *, at: float = 0) -> _Limited | None:
         """Count and return a toxic of the kind that strikes a connection whose client will have *at* bytes."""
-        for entry in self._limited.get(kind, ()):
+        for entry in self._entries:
             toxic = entry.toxic
-            if isinstance(toxic, kind) and getattr(toxic, "after", 0) <= at:
+            if isinstance(toxic, kind) and entry.left != 0 and getattr(toxic, "after", 0) <= at:
                 if entry.left is not None:
                     entry.left -= 1
-                    if not entry.left:
-                        self._limited[kind].remove(entry)
                 return toxic
         return None
 
@@ -157,10 +130,6 @@ class Conditions:
         return max((toxic.delay for toxic in closes if toxic.direction in (way, "both")), default=0.0)
 
     def _reshape(self) -> None:
-        self._limited = defaultdict(list)
-        for entry in self._entries:
-            if entry.left != 0:
-                self._limited[type(entry.toxic)].append(entry)
         holes = [toxic for toxic in self.toxics if isinstance(toxic, BlackHole)]
         ways: tuple[Way, ...] = ("down", "up")
         for way in ways:
@@ -179,25 +148,14 @@ _RETRY_SECONDS = 0.05
 
 class FaultProxy(Conditions):
     """
-    A TCP proxy with faults, for the time of an `async with` block.
+    A TCP proxy with faults, for the time of an `async with` block; connections lead to the target.
 
     Every connection has a line of its own, as bad as the profile and the toxics make it; a change takes effect on
     connections that are open, too.  The methods that are not awaited act at once, and are called in the event loop
-    of the block.
+    of the block.  It listens on *host* and *port*, 0 for a free one.
 
-    Args:
-        target_host: Where connections lead.
-        target_port: Its port.
-        profile: The line, or the name of one of `PROFILES`.
-        toxics: What else is wrong from the start.
-        seed: Decides about all that is random: the n-th connection fares the same under the same seed.
-            `None` draws one, to be read from `seed`.
-        host: The address to listen on.
-        port: The port to listen on; 0 for a free one.
-
-    Raises:
-        TypeError: One of *toxics* is no toxic.
-        ValueError: The profile is unknown; the message names those there are.
+    *seed* decides about all that is random: the n-th connection fares the same under the same seed.  `None` draws
+    one, to be read from `seed`.  `TypeError` or `ValueError` says which toxic or profile is none.
     """
 
     def __init__(
@@ -219,30 +177,18 @@ class FaultProxy(Conditions):
         self._wanted = port
         self._target = (target_host, target_port)
         super().__init__(profile, toxics)
-        self._is_entered = False
         self._port: Port | None = None
         self._tasks: TaskGroup | None = None
         self._connections: set[Connection] = set()
         self._addresses: list[Address] = []
 
     async def __aenter__(self) -> Self:
-        """
-        Open the port.
-
-        Raises:
-            OSError: The port is in use, or a host is unknown; the message names what to change.
-            RuntimeError: It is running already.
-        """
-        if self._is_entered:
+        """Open the port; `OSError` says what to change if it is in use, or a host is unknown."""
+        if self._tasks is not None:
             raise RuntimeError("the proxy is already running; make another FaultProxy for another port")
-        self._is_entered = True
-        try:
-            self._addresses = await resolve(*self._target)
-            where, *_ = await resolve(self.host, self._wanted)
-            self._port = Port(where)
-        except BaseException:
-            self._is_entered = False
-            raise
+        self._addresses = await resolve(*self._target)
+        where, *_ = await resolve(self.host, self._wanted)
+        self._port = Port(where)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._listen, self._port.open())
@@ -266,7 +212,6 @@ class FaultProxy(Conditions):
             await tasks.__aexit__(None, None, None)
         finally:
             self._tasks = None
-            self._is_entered = False
         return None
 
     @property
@@ -317,10 +262,6 @@ class FaultProxy(Conditions):
             times: How often.
             down: Seconds that it stays away; a sequence gives one figure for each time.
             up: Seconds that it stays after each return.
-
-        Raises:
-            TypeError: A figure is no number.
-            ValueError: A time is negative, or *down* has another length than *times*.
         """
         check_whole("times", times, least=1)
         downs: list[float] = list(down) if isinstance(down, Sequence) else [down] * times
@@ -340,11 +281,7 @@ class FaultProxy(Conditions):
         """
         Change over from one network to another: reset everything, refuse for *gap* seconds, come back as *after*.
 
-        To be awaited.
-
-        Raises:
-            TypeError: *gap* is no number.
-            ValueError: A profile is unknown, or *gap* is negative.
+        To be awaited; what makes no sense raises `TypeError` or `ValueError` at once, as with `flap`.
         """
         check_seconds("gap", gap, zero=True)
         leaving, arriving = known_profile(before), known_profile(after)
@@ -356,12 +293,7 @@ class FaultProxy(Conditions):
         return handoff()
 
     def play(self, timeline: Timeline) -> Coroutine[Any, Any, None]:
-        """
-        Do what the timeline says, at its times from now on, and return after the last; to be awaited.
-
-        Raises:
-            TypeError: It is no timeline.
-        """
+        """Do what the timeline says, at its times from now on, and return after the last; to be awaited."""
         what = "a Timeline, such as Timeline().at(5, 'black-hole').at(41, 'flow')"
         check("timeline", timeline, Timeline, what)
 
@@ -375,18 +307,10 @@ class FaultProxy(Conditions):
 
     def apply(self, action: Action) -> None:
         """Do one thing at once: what a word says, use a profile, or add a toxic; text as in `parse_action`."""
-        words: dict[Word, Callable[[], object]] = {
-            "refuse": self.refuse,
-            "accept": self.accept,
-            "black-hole": self.black_hole,
-            "flow": self.flow,
-            "reset": self.reset_all,
-            "close": self.close_all,
-            "clear": self.clear,
-        }
         action = parse_action(action) if isinstance(action, str) else action
         if isinstance(action, str):
-            words[action]()
+            methods = {"black-hole": self.black_hole, "reset": self.reset_all, "close": self.close_all}
+            (methods.get(action) or getattr(self, action))()
         elif isinstance(action, Profile):
             self.use(action)
         else:

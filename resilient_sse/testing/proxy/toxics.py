@@ -1,53 +1,31 @@
 """
 Toxics, what can be wrong with a connection, and timelines, which say when; as values, and as people write them.
 
-*times* is how many connections a toxic befalls; `None` is every one.  A figure that is out of its range raises
-`ValueError`, one that is no number `TypeError`; both name it.  A toxic is written `NAME` or
+*times* is how many connections a toxic befalls; `None` is every one.  A toxic is written `NAME` or
 `NAME:key=value,key=value`, with the names of `TOXICS` and of its fields.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, cast, get_args
 
-from resilient_sse.testing.checks import check, check_seconds, check_share, check_whole
-from resilient_sse.testing.proxy.profiles import PROFILES, Profile, check_kbps
+from resilient_sse.testing.checks import Checked, check_seconds
+from resilient_sse.testing.proxy.profiles import PROFILES, Profile
 
 Direction: TypeAlias = Literal["down", "up", "both"]
 """`down` is from the server to the client."""
 
 
-_CHECKS: Mapping[str, Callable[[str, Any], None]] = {
-    "delay": partial(check_seconds, zero=True),
-    "jitter": check_share,
-    "share": check_share,
-    "kbps": check_kbps,
-    "direction": lambda name, way: check(
-        name, way, str, "'down', 'up' or 'both'", lambda one: one in get_args(Direction)
-    ),
-    "size": partial(check_whole, least=1),
-    "after": check_whole,
-    "times": lambda name, times: None if times is None else check_whole(name, times, least=1),
-}
-
-
-class _Checked:
-    """Refuses values that are out of their range."""
-
-    __slots__ = ()
-
-    def __post_init__(self) -> None:
-        for name, check_value in _CHECKS.items():
-            if hasattr(self, name):
-                check_value(name, getattr(self, name))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toxic(Checked):
+    """What can be wrong with a connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Latency(_Checked):
+class Latency(Toxic):
     """Each segment is late by *delay* seconds +- the share *jitter* of it, on top of the profile's latency."""
 
     delay: float
@@ -56,7 +34,7 @@ class Latency(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bandwidth(_Checked):
+class Bandwidth(Toxic):
     """At most *kbps* x 1,000 bits a second pass; the smallest of several limits counts."""
 
     kbps: float
@@ -64,14 +42,14 @@ class Bandwidth(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlackHole(_Checked):
+class BlackHole(Toxic):
     """Nothing passes and nothing ends.  What was held back passes once the toxic is removed, as under TCP."""
 
     direction: Direction = "both"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentLoss(_Checked):
+class SegmentLoss(Toxic):
     """A *share* of the segments is lost once and comes *delay* seconds late; those behind wait, as under TCP."""
 
     share: float
@@ -80,7 +58,7 @@ class SegmentLoss(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slicer(_Checked):
+class Slicer(Toxic):
     """What comes is cut into pieces of *size* bytes at most, which leave *delay* seconds apart."""
 
     size: int
@@ -89,7 +67,7 @@ class Slicer(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reset(_Checked):
+class Reset(Toxic):
     """A connection is reset (RST) once *after* bytes have reached the client; with 0, before the first."""
 
     after: int = 0
@@ -97,7 +75,7 @@ class Reset(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LimitBytes(_Checked):
+class LimitBytes(Toxic):
     """A connection is closed in good form (FIN) once *after* bytes have reached the client."""
 
     after: int
@@ -105,7 +83,7 @@ class LimitBytes(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlowClose(_Checked):
+class SlowClose(Toxic):
     """The end of a direction is passed on *delay* seconds late."""
 
     delay: float
@@ -113,31 +91,18 @@ class SlowClose(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refuse(_Checked):
+class Refuse(Toxic):
     """A new connection is reset at its first word, or after a second; `FaultProxy.refuse` closes the port."""
 
     times: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TLSFailure(_Checked):
+class TLSFailure(Toxic):
     """The first words of a client are answered in plain text, as by a captive portal, and it is closed."""
 
     times: int | None = None
 
-
-Toxic: TypeAlias = (
-    Latency
-    | Bandwidth
-    | BlackHole
-    | SegmentLoss
-    | Slicer
-    | Reset
-    | LimitBytes
-    | SlowClose
-    | Refuse
-    | TLSFailure
-)
 
 TOXICS: Mapping[str, type[Toxic]] = MappingProxyType(
     {
@@ -170,13 +135,9 @@ _WORDS: tuple[str, ...] = get_args(Word)
 @dataclass(frozen=True, slots=True)
 class Timeline:
     """
-    Actions at times, counted in seconds from the beginning.
+    Actions at times, counted in seconds from the beginning; they are put in order of time.
 
-    Args:
-        moments: Pairs of a time and an action; put in order of time.
-
-    Raises:
-        ValueError: A time is negative, or a word is unknown.
+    `ValueError` if a time is negative, or a word unknown.
     """
 
     moments: tuple[tuple[float, Action], ...] = ()
@@ -189,16 +150,7 @@ class Timeline:
         object.__setattr__(self, "moments", tuple(sorted(self.moments, key=lambda moment: moment[0])))
 
     def at(self, seconds: float, *actions: Action | str) -> Timeline:
-        """
-        Return a timeline with more in it.
-
-        Args:
-            seconds: When.
-            actions: What, in this order; text is read as `parse_action` reads it.
-
-        Raises:
-            ValueError: The time is negative, or nobody knows what the text means.
-        """
+        """Return a timeline with more in it, in this order; text is read as `parse_action` reads it."""
         added: list[tuple[float, Action]] = [
             (seconds, parse_action(action) if isinstance(action, str) else action) for action in actions
         ]
@@ -206,12 +158,7 @@ class Timeline:
 
 
 def parse_action(text: str) -> Action:
-    """
-    Read a word, the name of a profile, or a toxic.
-
-    Raises:
-        ValueError: It is none of these; the message names those there are.
-    """
+    """Read a word, the name of a profile, or a toxic; `ValueError` names those there are."""
     text = text.strip()
     if text in _WORDS:
         return cast("Word", text)
@@ -223,12 +170,7 @@ def parse_action(text: str) -> Action:
 
 
 def parse_toxic(text: str) -> Toxic:
-    """
-    Read a toxic, such as `latency:delay=0.2,jitter=0.1`.
-
-    Raises:
-        ValueError: There is no such toxic, or its values make no sense; the message names what would.
-    """
+    """Read a toxic, such as `latency:delay=0.2,jitter=0.1`; `ValueError` names what would make sense."""
     name, _, rest = text.strip().partition(":")
     kind = TOXICS.get(name)
     if kind is None:

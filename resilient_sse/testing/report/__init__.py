@@ -1,26 +1,21 @@
 """
-Reports on the production scenarios: gates, JSON, tables, a page, and a recount that trusts none of them.
+Reports on the production scenarios: gates, JSON, tables, and a page.
 
 Everything is computed from the raw log of the runs (`resilient_sse.testing.scenarios.log`).
 """
 
-from resilient_sse.testing.report.document import GATES, Judged, Report, report_schema
-from resilient_sse.testing.report.page import print_report, render_page
-from resilient_sse.testing.report.recount import check, check_files
-from resilient_sse.testing.scenarios.gates import Gate, Verdict
-from resilient_sse.testing.scenarios.log import Recovery, Run
+from resilient_sse.testing.extra import require
 
-__all__ = [
-    "GATES",
-    "Gate",
-    "Judged",
-    "Recovery",
-    "Report",
-    "Run",
-    "Verdict",
-    "check",
-    "check_files",
-    "print_report",
-    "render_page",
-    "report_schema",
-]
+require("the report", "rich", server=False)  # before what needs it is imported
+
+# ruff: noqa: E402
+from resilient_sse.testing.report.document import GATES as GATES
+from resilient_sse.testing.report.document import Judged as Judged
+from resilient_sse.testing.report.document import Report as Report
+from resilient_sse.testing.report.document import report_schema as report_schema
+from resilient_sse.testing.report.page import print_report as print_report
+from resilient_sse.testing.report.page import render_page as render_page
+from resilient_sse.testing.scenarios.gates import Gate as Gate
+from resilient_sse.testing.scenarios.gates import Verdict as Verdict
+from resilient_sse.testing.scenarios.log import Recovery as Recovery
+from resilient_sse.testing.scenarios.log import Run as Run

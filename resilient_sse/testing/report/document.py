@@ -170,11 +170,7 @@ AGGREGATES: Mapping[str, Schema] = MappingProxyType(
 """What the report says of all scenarios together, and what its schema says of that."""
 
 FORMS = MappingProxyType({"real": "real sockets", "virtual": "virtual time"})
-"""
-The forms in words, the closest to the world first.
-
-Of several, the figures of the report are those of the first.
-"""
+"""The forms in words; of several, the figures of the report are those of the first."""
 
 _LATE = 0.1
 """Seconds; from here on times say something about the machine as well."""
@@ -202,20 +198,9 @@ class Judged:
 
 class Report:
     """
-    The report on a log.
+    The report on a log that was made on a *day*.
 
-    Attributes:
-        judged: Every run.
-        form: The form whose figures it shows.
-        figures: Those over all scenarios in that form.
-        verdicts: Those of every gate.
-
-    Args:
-        entries: The log.
-        day: When it was run.
-
-    Raises:
-        ValueError: The log is empty, of a scenario that is not one of the six, or that of a run is not whole.
+    `ValueError`: the log is empty, of a scenario that is not one of the six, or that of a run is not whole.
     """
 
     def __init__(self, entries: Iterable[Entry], *, day: date) -> None:
@@ -295,8 +280,7 @@ def report_schema() -> dict[str, Any]:
     """
     Return the JSON Schema (draft 2020-12) of reports, for a validator such as `jsonschema`.
 
-    A report that says YES has exactly the keys of the report that this project started from.  One that says NO has
-    one more, `readiness_reasons`.
+    A report that says NO has one key more than one that says YES, `readiness_reasons`.
     """
     schema = _exactly(
         {

@@ -9,12 +9,13 @@ from html import escape
 from importlib.resources import files
 from itertools import pairwise
 from string import Template
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from resilient_sse.testing.extra import require
 from resilient_sse.testing.report.document import ALL, FORMS, TOGETHER, Judged, Report
 from resilient_sse.testing.scenarios import SCENARIOS, Gate, Scenario, Verdict
 from resilient_sse.testing.scenarios.log import Stream
@@ -27,23 +28,24 @@ _LETTER = 5.2
 _LONGEST_DELAY = 5.0
 
 
-class _Scale:
+class _Scale(NamedTuple):
     """A straight line between the values *low* to *high* and the places *start* to *end*."""
 
-    def __init__(self, low: float, high: float, start: float, end: float) -> None:
-        self.low = low
-        self.high: float = high if high > low else low + 1
-        self._start, self._end = start, end
+    low: float
+    high: float
+    start: float
+    end: float
 
     def __call__(self, value: float) -> float:
         share = (value - self.low) / (self.high - self.low)
-        return round(self._start + share * (self._end - self._start), 2)
+        return round(self.start + share * (self.end - self.start), 2)
 
 
 def timeline(stream: Stream) -> str:
     """Draw one stream: its states as a band, events received as a curve, faults as lines, delays as numbers."""
     received, published = stream.received, len(stream.published)
-    x = _Scale(stream.entries[0].at, stream.entries[-1].at, _LEFT, _RIGHT)
+    begun, over = stream.entries[0].at, stream.entries[-1].at
+    x = _Scale(begun, over if over > begun else begun + 1, _LEFT, _RIGHT)
     y = _Scale(0, max(published, 1), _FLOOR - 2, _TOP)
     places = [(x(x.low), y(0))]
     for number, entry in enumerate(received, start=1):
@@ -155,17 +157,7 @@ _TELLING = ("completion_rate_percent", "duplicates", "message_loss")
 
 
 def print_report(report: Report, file: IO[str], *, plain: bool = False) -> None:
-    """
-    Print the tables of a report: the figures of each scenario against their gates, and the answer.
-
-    Args:
-        report: The report.
-        file: Where to.
-        plain: Without frames and colours, and without lines that are wrapped.
-
-    Raises:
-        ModuleNotFoundError: rich is not installed: `pip install 'resilient-sse[testing]'`.
-    """
+    """Print the figures of each scenario against their gates, and the answer; *plain* without colours."""
     lines = io.StringIO()
     console = _console(lines if plain else file, plain=plain)
     for scenario in SCENARIOS.values():
@@ -187,12 +179,7 @@ def print_report(report: Report, file: IO[str], *, plain: bool = False) -> None:
 
 
 def render_page(report: Report) -> str:
-    """
-    Return the report as one HTML page that needs nothing else: every gate, and charts of the runs.
-
-    Raises:
-        ModuleNotFoundError: rich is not installed: `pip install 'resilient-sse[testing]'`.
-    """
+    """Return the report as one HTML page that needs nothing else: every gate, and charts of the runs."""
     sections = [_section(report, x) for x in SCENARIOS.values() if x.key in report.shown]
     together = [verdict for verdict in report.verdicts if verdict.gate.scenario == TOGETHER]
     if together:
@@ -222,7 +209,7 @@ def wanted(gate: Gate) -> str:
     """Return what a gate asks for, with its unit."""
     if gate.relation == "within" and isinstance(gate.limit, tuple):
         low, high = (f"{limit:,g}" for limit in gate.limit)
-        unit = _unit(gate.figure)
+        unit = _split(gate.figure)[1]
         return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
     relation = {"==": "", "<=": "at most ", "<": "under ", ">=": "at least ", ">": "over "}[gate.relation]
     return relation + written(gate.figure, gate.limit)
@@ -230,11 +217,8 @@ def wanted(gate: Gate) -> str:
 
 def _table(verdicts: Iterable[Verdict], words: Mapping[str, str], *, plain: bool, title: str = "") -> Table:
     """Return a table with a row for each verdict, without a frame if it is to be *plain*."""
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - optional
-    from rich.table import Table  # noqa: PLC0415 - optional
-    from rich.text import Text  # noqa: PLC0415 - optional
-
     table = Table(
+        *("", "figure"),
         title=Text(title) if title else None,
         title_justify="left",
         title_style="bold",
@@ -242,10 +226,9 @@ def _table(verdicts: Iterable[Verdict], words: Mapping[str, str], *, plain: bool
         padding=(0, 1, 0, 0),
         header_style="" if plain else "bold",
     )
-    table.add_column("", no_wrap=True)
-    table.add_column("figure")
-    table.add_column("result", justify="right", no_wrap=True)
-    table.add_column("wanted", justify="right", no_wrap=True)
+    table.columns[0].no_wrap = True
+    for name in ("result", "wanted"):
+        table.add_column(name, justify="right", no_wrap=True)
     for verdict in verdicts:
         gate = verdict.gate
         table.add_row(
@@ -258,9 +241,6 @@ def _table(verdicts: Iterable[Verdict], words: Mapping[str, str], *, plain: bool
 
 
 def _console(file: IO[str], *, plain: bool = False, record: bool = False) -> Console:
-    require("the report", "rich", server=False)
-    from rich.console import Console  # noqa: PLC0415 - optional
-
     options: dict[str, Any] = {"width": _PLAIN_COLUMNS, "color_system": None} if plain else {}
     if record:  # a page has its colours, whatever the terminal wants
         options = {
@@ -313,15 +293,15 @@ def _exported(verdicts: Iterable[Verdict], words: Mapping[str, str], title: str)
     return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
+def _split(figure: str) -> tuple[str, str]:
+    """Split a figure's name from its unit."""
+    ending = next((ending for ending in _UNITS if figure.endswith(ending)), "")
+    return figure.removesuffix(ending), _UNITS.get(ending, "")
+
+
 def figure_name(figure: str, words: Mapping[str, str]) -> str:
     """Return what people call a figure: as *words* say, or by its name."""
-    known = words.get(figure) or _WORDS.get(figure)
-    stem = next((figure.removesuffix(ending) for ending in _UNITS if figure.endswith(ending)), figure)
-    return known or stem.replace("_", " ")
-
-
-def _unit(figure: str) -> str:
-    return next((unit for ending, unit in _UNITS.items() if figure.endswith(ending)), "")
+    return words.get(figure) or _WORDS.get(figure) or _split(figure)[0].replace("_", " ")
 
 
 def written(figure: str, value: object) -> str:
@@ -333,5 +313,5 @@ def written(figure: str, value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, int | float):
-        return f"{value + 0.0:,.10g}{_unit(figure)}"
-    return f"{value}{_unit(figure)}"
+        return f"{value + 0.0:,.10g}{_split(figure)[1]}"
+    return f"{value}{_split(figure)[1]}"

@@ -1,10 +1,6 @@
 """
 Six production scenarios, each a description that is played on any stage: in memory or over real sockets.
 
-```python
-log = run_in_virtual_time(play, SCENARIOS["stall"], VirtualDriver(seed=1))
-```
-
 A run concludes nothing.  It leaves a raw log, from which every figure is computed: those of one scenario by its
 own module, which has all there is to know of it, those that all have by `resilient_sse.testing.report`.
 """
@@ -12,57 +8,35 @@ own module, which has all there is to know of it, those that all have by `resili
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from resilient_sse.testing.memory_server import Answer, Busy, HoldAfter, Withhold
-from resilient_sse.testing.scenarios.gates import Figures, Gate, Verdict
+from resilient_sse.testing.memory_server import Answer as Answer
+from resilient_sse.testing.memory_server import Busy as Busy
+from resilient_sse.testing.memory_server import HoldAfter as HoldAfter
+from resilient_sse.testing.memory_server import Withhold as Withhold
+from resilient_sse.testing.scenarios.gates import Figures as Figures
+from resilient_sse.testing.scenarios.gates import Gate as Gate
+from resilient_sse.testing.scenarios.gates import Verdict as Verdict
 from resilient_sse.testing.scenarios.handoff import HANDOFF
-from resilient_sse.testing.scenarios.log import Entry, Run, RunLog, read_log, write_log
+from resilient_sse.testing.scenarios.log import Entry as Entry
+from resilient_sse.testing.scenarios.log import Run as Run
+from resilient_sse.testing.scenarios.log import RunLog as RunLog
 from resilient_sse.testing.scenarios.packet_loss import PACKET_LOSS
-from resilient_sse.testing.scenarios.play import (
-    Chart,
-    Follower,
-    Play,
-    Scenario,
-    Scene,
-    Settings,
-    play,
-    play_all,
-    play_at_once,
-)
+from resilient_sse.testing.scenarios.play import Chart as Chart
+from resilient_sse.testing.scenarios.play import Follower as Follower
+from resilient_sse.testing.scenarios.play import Play as Play
+from resilient_sse.testing.scenarios.play import Scenario as Scenario
+from resilient_sse.testing.scenarios.play import Scene as Scene
+from resilient_sse.testing.scenarios.play import Settings as Settings
+from resilient_sse.testing.scenarios.play import play as play
+from resilient_sse.testing.scenarios.play import play_all as play_all
+from resilient_sse.testing.scenarios.play import play_at_once as play_at_once
 from resilient_sse.testing.scenarios.rapid_reconnects import RAPID_RECONNECTS
 from resilient_sse.testing.scenarios.slow_3g import SLOW_3G
-from resilient_sse.testing.scenarios.stage import Driver, Form, Setup, Stage, VirtualDriver
+from resilient_sse.testing.scenarios.stage import Driver as Driver
+from resilient_sse.testing.scenarios.stage import Setup as Setup
+from resilient_sse.testing.scenarios.stage import Stage as Stage
+from resilient_sse.testing.scenarios.stage import VirtualDriver as VirtualDriver
 from resilient_sse.testing.scenarios.stall import STALL
 from resilient_sse.testing.scenarios.user_experience import USER_EXPERIENCE
-
-__all__ = [
-    "SCENARIOS",
-    "Answer",
-    "Busy",
-    "Chart",
-    "Driver",
-    "Entry",
-    "Figures",
-    "Follower",
-    "Form",
-    "Gate",
-    "HoldAfter",
-    "Play",
-    "Run",
-    "RunLog",
-    "Scenario",
-    "Scene",
-    "Settings",
-    "Setup",
-    "Stage",
-    "Verdict",
-    "VirtualDriver",
-    "Withhold",
-    "play",
-    "play_all",
-    "play_at_once",
-    "read_log",
-    "write_log",
-]
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {

@@ -1,9 +1,4 @@
-"""
-What a figure has to be: gates, and the arithmetic that all figures share.
-
-A gate names a figure of one scenario, or of all together, and what it must be.  Where virtual time allows more
-than real time does, there is a gate for each.
-"""
+"""What a figure has to be: gates, and the arithmetic that all figures share."""
 
 from __future__ import annotations
 
@@ -37,24 +32,14 @@ _COMPARED: Mapping[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """
-    A demand on one figure.
+    """A demand on one figure."""
 
-    Attributes:
-        scenario: The scenario's key, `"*"` for all of them, `"aggregate"` for the figures over all.
-        figure: The figure's name.
-        relation: How it must stand to the limit; `within` includes both ends.
-        limit: The limit.
-        demand: Why, for whoever reads the gate; those of this package have the numbers of its demands.
-        forms: The forms it is for; empty for all.
-    """
-
-    scenario: str
+    scenario: str  # the scenario's key, "*" for all of them, "aggregate" for the figures over all
     figure: str
-    relation: Relation
+    relation: Relation  # `within` includes both ends
     limit: Limit
-    demand: str
-    forms: tuple[str, ...] = ()
+    demand: str  # why; those of this package have the numbers of its demands
+    forms: tuple[str, ...] = ()  # those that it is for; empty for all
 
     def passes(self, value: object) -> bool:
         """Return whether *value* is what it must be; a figure that is missing never is."""
@@ -72,15 +57,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """
-    Whether a gate was passed.
-
-    Attributes:
-        gate: The gate.
-        run: The run's name, or `"aggregate"`.
-        value: The figure.
-        passed: Whether it passed.
-    """
+    """Whether a gate was passed, by a *value* of a *run*, or of all together: "aggregate"."""
 
     gate: Gate
     run: str

@@ -2,34 +2,15 @@
 The raw log of a report: what happened, in the order it happened, and nothing that was concluded from it.
 
 Each run of a scenario has one clock, which starts at zero with the run, for the server, the network and the client
-alike.  One line of JSON is one entry.  `run` says whose it is, `at` when it was (seconds), `kind` what it is, and
-where a stream is concerned `stream` names it.
-
-| kind | who says so | further keys |
-| --- | --- | --- |
-| `start` | the run | `scenario`, `form`, `seed` |
-| `stream` | the client | its settings: `part`, `stall_timeout`, `waiting_after`, `max_retries`, `jitter` |
-| `published` | the server | `id`, `type`, `size` (bytes of the text), `sum` (its CRC-32) |
-| `request` | the server | `number`, `header`, `query`: the cursor as it came both ways, `params`: the rest |
-| `sent` | the server | `number` of the request, `id` |
-| `fault`, `mended` | who did it | `name`, and what there is to know |
-| `attempt` | the client | |
-| `state` | the client | `old`, `new`, `reason`, `attempt`, `max_retries`, `delay`, `message` |
-| `received` | the client | `id`, `type`, `size`, `sum`, `connection` |
-| `gap` | the client | `gap` (its kind), `missing` |
-| `ended` | the client | `error`: the name of its class or `None` |
-| `stats` | the client | its own count, `StreamStats` |
-| `network` | the stage | `part`, `drops` (segments), `max_live` (connections of a stream at once) |
-| `finish` | the run | `in_time`, `late`: by how many seconds the event loop was late at the worst |
+alike.  `docs/lab/report.md` lists the kinds of entries, and the facts of each.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -42,19 +23,10 @@ _UP = ("connected", "waiting")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """
-    One thing that happened.
+    """One thing that happened, on one *stream* or, with `None`, to all; *facts* are what JSON can express."""
 
-    Attributes:
-        run: The run it belongs to: scenario and form, `"scenario_1_slow_3g/virtual"`.
-        at: Seconds since the start of the run.
-        kind: What it was.
-        stream: The stream it concerns, or `None` if it concerns all.
-        facts: What else there is to know; values that JSON can express.
-    """
-
-    run: str
-    at: float
+    run: str  # scenario and form, "scenario_1_slow_3g/virtual"
+    at: float  # seconds since the start of the run
     kind: str
     stream: str | None = None
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -66,31 +38,12 @@ class Entry:
             head["stream"] = self.stream
         return json.dumps({**head, **self.facts})
 
-    @classmethod
-    def from_json(cls, line: str) -> Entry:
-        """Return the entry that `to_json` wrote; `ValueError` if the line is none."""
-        try:
-            return cls.of(json.loads(line))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not an entry of a log: {line[:80]!r}") from error
-
-    @classmethod
-    def of(cls, parsed: Mapping[str, Any]) -> Entry:
-        """Return the entry of a line that has been parsed."""
-        facts = dict(parsed)
-        run, at, kind = str(facts.pop("run")), float(facts.pop("at")), str(facts.pop("kind"))
-        return cls(run, at, kind, facts.pop("stream", None), facts)
-
 
 class RunLog:
     """
-    The log of one run.
+    The log of one run of the scenario with that key in the report, played in that form.
 
-    Args:
-        scenario: The scenario's key in the report.
-        form: The form it is played in.
-        seed: Where its randomness starts.
-        now: The one clock; it need not start at zero.
+    *seed* is where its randomness starts, and *now* the one clock; it need not start at zero.
     """
 
     def __init__(self, scenario: str, form: str, *, seed: int, now: Callable[[], float]) -> None:
@@ -112,11 +65,7 @@ class RunLog:
         at: float | None = None,
         **facts: Any,  # noqa: ANN401 - whatever JSON can express
     ) -> None:
-        """
-        Record what happens, now or *at* another time of the run; see `Entry` for the arguments.
-
-        Of an event, its *data* and *event*, there is kept what a client is judged by.
-        """
+        """Record what happens, now or *at* another time; of an event's *data*, what a client is judged by."""
         if "data" in facts:
             content, event = str(facts.pop("data")).encode(), facts.pop("event")
             facts |= {"type": event or MESSAGE, "size": len(content), "sum": crc32(content)}
@@ -127,53 +76,21 @@ class RunLog:
         return sorted(self.entries, key=lambda entry: entry.at)
 
 
-def write_log(path: Path, entries: Iterable[Entry]) -> None:
-    """Write a log, one line for each entry; `OSError` if it cannot be written."""
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(f"{entry.to_json()}\n" for entry in entries)
-
-
-def read_log(path: Path) -> Iterator[Entry]:
-    """
-    Yield the entries of a log.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: A line is no entry.
-    """
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield Entry.from_json(line)
-
-
 # --- A log in order: runs, their streams, and the recoveries of each
 
 
 @dataclass(slots=True, kw_only=True)
 class Recovery:
-    """
-    One outage, from the loss of the connection to the first event after it (R101).
+    """One outage, from the loss of the connection to the first event after it (R101)."""
 
-    Attributes:
-        stream: Whose it is.
-        reason: Why the connection was lost.
-        t1: When the last event came before it; `None` if none ever did.
-        t2: When the loss was noticed.
-        t3: When the first new attempt was made.
-        t4: When the first event came after it; `None` if none did.
-        attempts: How many attempts it took.
-        idle: Whether that event was published only after the connection was back: then the time until it came
-            measures the server's silence and not the client.
-    """
-
-    stream: str
     reason: str
-    t1: float | None
-    t2: float
-    t3: float | None = None
-    t4: float | None = None
+    t1: float | None  # when the last event came before it
+    t2: float  # when the loss was noticed
+    t3: float | None = None  # when the first new attempt was made
+    t4: float | None = None  # when the first event came after it
     attempts: int = 0
     idle: bool = False
+    """Whether that event was published only after the connection was back: t4 then measures the server."""
 
     @property
     def reconnect(self) -> float | None:
@@ -245,7 +162,7 @@ class Stream:
                     if entry.facts["new"] == "connected" and not was_up:
                         back = entry.at
                     elif entry.facts["new"] == "reconnecting" and was_up and now is None:
-                        now = Recovery(stream=self.name, reason=entry.facts["reason"], t1=last, t2=entry.at)
+                        now = Recovery(reason=entry.facts["reason"], t1=last, t2=entry.at)
                         found.append(now)
                         back = None
                 case "attempt" if now is not None:
@@ -298,11 +215,8 @@ class Run:
 
     def network(self, name: str, part: str | None = None) -> list[Any]:
         """Return a fact that the network told at its end, for one part or for all."""
-        return [
-            entry.facts[name]
-            for entry in self.entries
-            if entry.kind == "network" and (part is None or entry.facts["part"] == part)
-        ]
+        told = [entry.facts for entry in self.entries if entry.kind == "network"]
+        return [facts[name] for facts in told if part in (None, facts["part"])]
 
     def recoveries(self, part: str | None = None) -> list[Recovery]:
         """Return every outage of every stream, or of the streams of one part."""

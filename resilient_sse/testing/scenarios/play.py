@@ -15,15 +15,12 @@ from anyio.abc import TaskGroup
 from resilient_sse._client.stream import ResilientStream
 from resilient_sse._core.backoff import Backoff
 from resilient_sse._core.errors import ResilientSSEError
-from resilient_sse._core.events import Gap, ServerSentEvent
-from resilient_sse._core.ports import Fact
 from resilient_sse._core.sequence import integers
 from resilient_sse._core.states import StateChange, StreamState
 from resilient_sse.testing.clock import BackendName, run_in_virtual_time
-from resilient_sse.testing.recorder import Recorder
 from resilient_sse.testing.scenarios.gates import Figures, Gate, Schema
 from resilient_sse.testing.scenarios.log import Entry, Run, RunLog
-from resilient_sse.testing.scenarios.stage import Driver, Form, Setup, Stage, VirtualDriver
+from resilient_sse.testing.scenarios.stage import Driver, Setup, Stage, VirtualDriver
 
 DONE = "done"
 """The type of the event that completes a stream."""
@@ -37,50 +34,37 @@ ValueT = TypeVar("ValueT")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """
-    The client's settings, as of `ResilientStream`; those that are not here are the defaults.
-
-    Attributes:
-        jitter: That of the default backoff, whose first delay is *initial* seconds.
-        numbered: Whether ids are checked for gaps.
-        params: Query parameters besides those of the stage.
-        part: Which part of the scenario the stream plays; the figures go by it.
-    """
+    """The client's settings, as of `ResilientStream`; those that are not here are the defaults."""
 
     stall_timeout: float = 30.0
     waiting_after: float | None = None
     max_retries: int | None = 5
-    jitter: float = 0.1
+    jitter: float = 0.1  # of the default backoff, whose first delay is *initial* seconds
     initial: float = 1.0
-    numbered: bool = True
-    params: Mapping[str, str] = field(default_factory=dict[str, str])
-    part: str = "main"
+    numbered: bool = True  # whether ids are checked for gaps
+    params: Mapping[str, str] = field(default_factory=dict[str, str])  # besides those of the stage
+    part: str = "main"  # of the scenario; the figures go by it
 
 
-class Follower(Recorder):
+class Follower:
     """
-    One stream as a program would use it, through the public API, and everything it shows recorded.
+    One stream as a program would use it, through the public API, and everything it shows recorded in *log*.
 
-    It is a `Recorder` that is told by callbacks and by its own loop, and that writes the log of the run as well.
     The client's jitter is drawn from *random*.
     """
 
     def __init__(
         self, name: str, settings: Settings, *, stage: Stage, log: RunLog, random: Callable[[], float]
     ) -> None:
-        super().__init__(now=log.now)
         self.name = name
-        self.settings = settings
-        self.received: int = 0
-        """How many events were delivered."""
-        self.state: StreamState = StreamState.CONNECTING
-        self.attempt: int = 0
-        """The number of the last attempt that was announced in this outage."""
-        self.losses: int = 0
-        """How often the connection was lost."""
-        self.over: bool = False
         self.log: RunLog = log
-        self._changed = anyio.Event()
+        self.sent: int = 0  # how many messages were published for it
+        self.received: int = 0  # how many events were delivered
+        self.state: StreamState = StreamState.CONNECTING
+        self.attempt: int = 0  # the number of the last attempt that was announced in this outage
+        self.losses: int = 0  # how often the connection was lost
+        self.over: bool = False
+        self._news = anyio.Event()
         known = ("part", "stall_timeout", "waiting_after", "max_retries", "jitter")
         log.add("stream", name, **{fact: getattr(settings, fact) for fact in known})
         self._stream = ResilientStream(
@@ -95,8 +79,8 @@ class Follower(Recorder):
             backoff=Backoff(initial=settings.initial, jitter=settings.jitter, random=random),
             sequence=integers if settings.numbered else None,
             until=DONE,
-            on_state_change=self,
-            on_gap=self,
+            on_state_change=self._changed,
+            on_gap=lambda gap: log.add("gap", name, gap=gap.kind, missing=gap.missing),
         )
 
     @property
@@ -104,36 +88,22 @@ class Follower(Recorder):
         """How many events were dropped because they had come before."""
         return self._stream.stats.duplicates
 
-    def __call__(self, fact: Fact, /) -> None:
-        """Record *fact*, here and in the log, and wake who waits for it."""
-        super().__call__(fact)
-        match fact:
-            case ServerSentEvent():
-                self.received += 1
-                told: dict[str, Any] = {"data": fact.data, "event": fact.event, "connection": fact.connection}
-                self.log.add("received", self.name, id=int(fact.id) if fact.id else None, **told)
-            case StateChange():
-                lost = fact.new in (StreamState.RECONNECTING, StreamState.ERROR)
-                self.losses += lost and fact.was_up
-                self.state, self.attempt = fact.new, fact.attempt
-                facts = {name: getattr(fact, name).value for name in ("old", "new", "reason")}
-                facts |= {
-                    name: getattr(fact, name) for name in ("attempt", "max_retries", "delay", "message")
-                }
-                self.log.add("state", self.name, **facts)
-            case Gap():
-                self.log.add("gap", self.name, gap=fact.kind, missing=fact.missing)
-            case _:
-                pass
-        self._wake()
-
     async def run(self) -> None:
         """Follow the stream to its end, whichever that is."""
         error: str | None = None
         try:
             async with self._stream as stream:
                 async for event in stream:
-                    self(event)
+                    self.received += 1
+                    number = int(event.id) if event.id else None
+                    self.log.add(
+                        *("received", self.name),
+                        id=number,
+                        data=event.data,
+                        event=event.event,
+                        connection=event.connection,
+                    )
+                    self._wake()
         except ResilientSSEError as failure:
             error = type(failure).__name__
         finally:
@@ -145,7 +115,16 @@ class Follower(Recorder):
     async def until(self, held: Callable[[Follower], bool]) -> None:
         """Wait until *held* is true of this follower, or the stream is over."""
         while not (held(self) or self.over):
-            await self._changed.wait()
+            await self._news.wait()
+
+    def _changed(self, change: StateChange) -> None:
+        lost = change.new in (StreamState.RECONNECTING, StreamState.ERROR)
+        self.losses += lost and change.was_up
+        self.state, self.attempt = change.new, change.attempt
+        facts = {name: getattr(change, name).value for name in ("old", "new", "reason")}
+        facts |= {name: getattr(change, name) for name in ("attempt", "max_retries", "delay", "message")}
+        self.log.add("state", self.name, **facts)
+        self._wake()
 
     def _attempted(self) -> dict[str, str]:
         # Headers are asked for at each attempt: this sees also those that never reach the server.
@@ -153,8 +132,8 @@ class Follower(Recorder):
         return {}
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._news.set()
+        self._news = anyio.Event()
 
 
 class Scene:
@@ -166,7 +145,6 @@ class Scene:
         self.followers: list[Follower] = []
         self._tasks = tasks
         self._seed = seed
-        self._published: dict[str, int] = {}
 
     def follow(self, name: str, settings: Settings | None = None) -> Follower:
         """Begin to follow the stream *name*."""
@@ -177,24 +155,17 @@ class Scene:
         return follower
 
     async def publish(
-        self, *names: str, count: int = 1, every: float = 0.0, texts: Sequence[str] | None = None
+        self, *, count: int = 1, every: float = 0.0, texts: Sequence[str] | None = None
     ) -> None:
-        """
-        Publish messages.
-
-        Args:
-            *names: The streams that each get them; none are all that are followed.
-            count: How many.
-            every: Seconds between two; what is late is made up for.
-            texts: What they say, instead of *count* that are all as long as each other.
-        """
+        """Publish, for each stream, *count* messages of one length, or those *texts*, *every* so many seconds."""
         start = anyio.current_time()
         for number in range(count if texts is None else len(texts)):
+            # What is late is made up for.
             await anyio.sleep(max(0.0, start + number * every - anyio.current_time()))
-            for name in names or [follower.name for follower in self.followers]:
-                self._published[name] = self._published.get(name, 0) + 1
-                text = f"message {self._published[name]} ".ljust(MESSAGE_BYTES, ".")
-                await self.stage.publish(name, text if texts is None else texts[number])
+            for follower in self.followers:
+                follower.sent += 1
+                text = f"message {follower.sent} ".ljust(MESSAGE_BYTES, ".")
+                await self.stage.publish(follower.name, text if texts is None else texts[number])
 
     async def deliver(self, *, count: int, every: float = 0.0) -> None:
         """Publish messages for every stream, and wait until all have received them."""
@@ -204,7 +175,7 @@ class Scene:
     async def complete(self) -> None:
         """Publish the event that completes each stream, and wait until all have ended."""
         for follower in self.followers:
-            await self.stage.publish(follower.name, str(self._published.get(follower.name, 0)), event=DONE)
+            await self.stage.publish(follower.name, str(follower.sent), event=DONE)
         await self.all(lambda follower: follower.over)
 
     async def all(self, held: Callable[[Follower], bool]) -> None:
@@ -218,7 +189,7 @@ class Scene:
 
     async def caught_up(self) -> None:
         """Wait until every stream has received all that was published for it."""
-        await self.all(lambda follower: follower.received >= self._published.get(follower.name, 0))
+        await self.all(lambda follower: follower.received >= follower.sent)
 
     def fault(self, name: str) -> None:
         """Record a fault that strikes every stream of the scene now, once for each."""
@@ -241,7 +212,7 @@ class Play:
 
     def by_form(self, *, virtual: ValueT, real: ValueT) -> ValueT:
         """Choose what only virtual time can afford, or what real time can."""
-        return virtual if self.driver.form is Form.VIRTUAL else real
+        return virtual if self.driver.form == "virtual" else real
 
     @asynccontextmanager
     async def scene(self, setup: Setup | None = None) -> AsyncGenerator[Scene]:
@@ -259,14 +230,7 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """
-    A chart of a report.
-
-    Attributes:
-        part: Of which part of the scenario; a timeline shows its first stream.
-        caption: What it shows.
-        kind: The `"timeline"` of a stream, or the `"delays"` of many.
-    """
+    """A chart of a report: the timeline of the first stream of a part, or the delays of all of them."""
 
     part: str
     caption: str
@@ -275,41 +239,29 @@ class Chart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """
-    One production scenario: all there is to know of it.
+    """One production scenario: all there is to know of it."""
 
-    Attributes:
-        key: What the report calls it.
-        name: What the command line calls it.
-        title: What people call it.
-        promise: What it shows, in a sentence.
-        play: Plays it.
-        limit: Seconds after which a run is broken off, on the clock of the run.
-        alone: Whether it compares times, so that in real time nothing else may be played meanwhile.
-        figures: Computes the figures it has of its own from the log of a run.
-        fields: The figures that the report shows of it, and what its schema says of them.
-        gates: What its figures have to be.
-        charts: What the page draws of it.
-        words: What people call a figure, where its name does not say it.
-    """
-
-    key: str
-    name: str
+    key: str  # what the report calls it
+    name: str  # what the command line calls it
     title: str
-    promise: str
+    promise: str  # what it shows, in a sentence
     play: Callable[[Play], Awaitable[None]]
-    limit: float = 60.0
-    alone: bool = False
-    figures: Callable[[Run], Figures] = lambda _: {}
-    fields: Mapping[str, Schema] = field(default_factory=dict[str, Schema])
+    limit: float = 60.0  # seconds after which a run is broken off, on the clock of the run
+    alone: bool = (
+        False  # whether it compares times, so that in real time nothing else may be played meanwhile
+    )
+    figures: Callable[[Run], Figures] = lambda _: {}  # that it has of its own, from the log of a run
+    fields: Mapping[str, Schema] = field(
+        default_factory=dict[str, Schema]
+    )  # in the report, with their schemas
     gates: Sequence[Gate] = ()
     charts: Sequence[Chart] = ()
-    words: Mapping[str, str] = field(default_factory=dict[str, str])
+    words: Mapping[str, str] = field(default_factory=dict[str, str])  # for figures whose names do not say it
 
 
 async def play(scenario: Scenario, driver: Driver) -> RunLog:
     """Play *scenario* and return its log; one that lasts too long is broken off, which its figures show."""
-    log = RunLog(scenario.key, driver.form.value, seed=driver.seed, now=driver.now)
+    log = RunLog(scenario.key, driver.form, seed=driver.seed, now=driver.now)
     late = 0.0
 
     async def watch_clock() -> None:
@@ -322,7 +274,7 @@ async def play(scenario: Scenario, driver: Driver) -> RunLog:
 
     with anyio.move_on_after(scenario.limit) as scope:
         async with anyio.create_task_group() as tasks:
-            if driver.form is not Form.VIRTUAL:
+            if driver.form != "virtual":
                 tasks.start_soon(watch_clock)
             await scenario.play(Play(driver, log))
             tasks.cancel_scope.cancel()
@@ -336,12 +288,7 @@ async def play_at_once(
     """
     Play scenarios in the present event loop, at the same time, and return their logs in their order.
 
-    Those that compare times are played first, one after the other.
-
-    Args:
-        scenarios: The scenarios.
-        driver: What they are played with.
-        done: Is told the name of each run that is over.
+    Those that compare times are played first, one after the other.  *done* is told the name of each that is over.
     """
     wanted = list(scenarios)
     logs: dict[str, RunLog] = {}
@@ -370,31 +317,26 @@ def play_all(
     backend: BackendName = "asyncio",
 ) -> list[Entry]:
     """
-    Play scenarios in one form after the other and return the whole log.
+    Play scenarios in one form after the other, `"virtual"` or `"real"`, and return the whole log.
 
     Virtual runs take a second altogether.  Those over sockets are played at the same time: about 45 seconds.
-
-    Args:
-        scenarios: The scenarios.
-        forms: `"virtual"`, `"real"`.
-        seed: Where randomness starts.
-        done: Is told the name of each run that is over.
-        backend: The event loop.
+    *seed* is where randomness starts, and *done* is told the name of each run that is over.
 
     Raises:
         ValueError: A form is unknown.
         ModuleNotFoundError: The form over sockets needs `resilient-sse[testing]`.
     """
     logs: list[RunLog] = []
-    for form in map(Form, forms):
-        if form is Form.VIRTUAL:
+    for form in forms:
+        if form == "virtual":
             for scenario in scenarios:
-                logs.append(run_in_virtual_time(play, scenario, VirtualDriver(seed), backend=backend))
-                if done is not None:
-                    done(logs[-1].name)
-        else:
+                work = partial(play_at_once, [scenario], VirtualDriver(seed), done=done)
+                logs += run_in_virtual_time(work, backend=backend)
+        elif form == "real":
             from resilient_sse.testing.scenarios.real import RealDriver  # noqa: PLC0415 - needs the extra
 
             work = partial(play_at_once, scenarios, RealDriver(seed), done=done)
             logs += anyio.run(work, backend=backend)
+        else:
+            raise ValueError(f"form must be 'virtual' or 'real', not {form!r}")
     return [entry for log in logs for entry in log.ordered()]

@@ -32,12 +32,7 @@ _LOOK = 0.02
 
 
 async def _flap(play: Play) -> None:
-    """
-    Go off and on.
-
-    The first two times the network is on just long enough for what the client has already.  A new event would
-    end the outage, and the delays would start again at one second.
-    """
+    """Go off and on; at first just long enough for what the client has: a new event would end the outage."""
     setup = Setup(part="flap", profile="4g", overlap=_OVERLAP)
     async with play.scene(setup) as scene:
         await scene.stage.answer("flap", HoldAfter(10**9), *[HoldAfter(_OVERLAP)] * (_TIMES - 1))

@@ -6,14 +6,14 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 
 from resilient_sse.testing.memory_server import Answer, Busy, Order, Orders
 from resilient_sse.testing.proxy import FaultProxy
-from resilient_sse.testing.scenarios.stage import Form, Setup, Stage
-from resilient_sse.testing.server import Fault, Faults, OpenServer, ReferenceServer, open_server
+from resilient_sse.testing.scenarios.stage import Driver, Setup, Stage
+from resilient_sse.testing.server import Fault, Faults, ReferenceServer, RunningServer
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -28,8 +28,7 @@ class Director(Fault):
     """
     The server's side of a run: it records each request and each event that is sent, and does wrong when told to.
 
-    It is a fault that strikes every request, mostly by doing nothing.  It runs in the server's thread; what it
-    shares with others are appends to lists and queues, which need no lock.
+    As a fault that strikes every request it runs in the server's thread: appends to lists and queues need no lock.
     """
 
     log: RunLog
@@ -40,7 +39,6 @@ class Director(Fault):
         object.__setattr__(self, "orders", Orders(self.log.add))
 
     def answer(self, request: Request) -> Response | None:
-        """Record the request, and refuse it if that is what was asked for."""
         from starlette.responses import PlainTextResponse  # noqa: PLC0415 - needs the extra, as the server does
 
         stream = request.query_params["user_id"]
@@ -52,7 +50,6 @@ class Director(Fault):
         return None
 
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
-        """Yield what is to be sent, and record it."""
         del peer
         order = self._current.pop(user)
         async for block in blocks:
@@ -63,7 +60,7 @@ class Director(Fault):
 class RealStage(Stage):
     """The reference server, behind the fault proxy; *log* has the server's side."""
 
-    def __init__(self, log: RunLog, server: OpenServer, director: Director, proxy: FaultProxy) -> None:
+    def __init__(self, log: RunLog, server: RunningServer, director: Director, proxy: FaultProxy) -> None:
         super().__init__(proxy)
         self._proxy = proxy
         self._log = log
@@ -71,11 +68,9 @@ class RealStage(Stage):
         self._director = director
 
     def url(self, stream: str) -> str:
-        """Return the address of *stream* at the proxy."""
         return self._proxy.url_for(f"{self._server.url}?user_id={stream}")
 
     async def publish(self, stream: str, data: str, *, event: str | None = None) -> int:
-        """Publish an event in the server's loop, record it there, and return its id."""
 
         async def work() -> int:
             at = self._log.now()
@@ -83,10 +78,9 @@ class RealStage(Stage):
             self._log.add("published", stream, at=at, id=number, data=data, event=event)
             return number
 
-        return await to_thread.run_sync(lambda: self._server.running.call(work()))
+        return await to_thread.run_sync(lambda: self._server.call(work()))
 
     async def answer(self, stream: str, *answers: Answer) -> None:
-        """Have the server do wrong with the next requests."""
         self._director.orders.add(stream, *answers)
 
 
@@ -102,33 +96,26 @@ def reference_server(setup: Setup, director: Director) -> ReferenceServer:
     )
 
 
-class RealDriver:
-    """
-    Makes stages of real sockets.  One may be used for several runs at the same time.
+class RealDriver(Driver):
+    """Makes stages of real sockets.  One may be used for several runs at the same time."""
 
-    Args:
-        seed: Where randomness starts.
-    """
-
-    form: Form = Form.REAL
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    form: ClassVar[str] = "real"
 
     def now(self) -> float:
-        """Return the time of the clock that the server's thread and the client share."""
         return time.monotonic()
 
     @asynccontextmanager
     async def stage(self, log: RunLog, setup: Setup) -> AsyncGenerator[RealStage]:
-        """Set up a server and a proxy for the time of a block."""
         director = Director(log=log)
         server = reference_server(setup, director)
-        async with open_server(server) as opened:
-            proxy = FaultProxy(opened.host, opened.port, profile=setup.profile, seed=self.seed)
-            async with proxy:
+        running = await to_thread.run_sync(RunningServer, server)  # other stages may measure times meanwhile
+        try:
+            async with FaultProxy(running.host, running.port, profile=setup.profile, seed=self.seed) as proxy:
                 try:
-                    yield RealStage(log, opened, director, proxy)
+                    yield RealStage(log, running, director, proxy)
                 finally:
                     live, drops = server.max_live_per_user, proxy.counters.dropped
                     log.add("network", part=setup.part, drops=drops, max_live=live)
+        finally:
+            with CancelScope(shield=True):  # bounded: `stop` is
+                await to_thread.run_sync(running.stop)

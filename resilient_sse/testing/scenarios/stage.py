@@ -1,9 +1,7 @@
 """
 The stage that scenarios are played on: a server, a network, and a clock, whatever they are made of.
 
-A scenario asks its `Driver` for a `Stage` and does everything through it.  There is a driver for each form: here
-the one in memory and virtual time, exact to the millisecond and over at once; in `real` the one over sockets.  A
-driver of your own plays in one of the two as well.
+A scenario asks its `Driver` for a `Stage`: here the one in memory, in `real` the one over sockets.
 """
 
 from __future__ import annotations
@@ -12,9 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from enum import Enum
 from random import Random
-from typing import Protocol
+from typing import ClassVar
 
 import anyio
 import httpx
@@ -26,43 +23,23 @@ from resilient_sse.testing.scenarios.log import RunLog
 from resilient_sse.testing.script import Script
 
 
-class Form(Enum):
-    """What a scenario is played with."""
-
-    VIRTUAL = "virtual"
-    """Memory and virtual time: exact, the same each time for the same seed."""
-    REAL = "real"
-    """A real server and real sockets through a bad network, in real time."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """
-    What a scenario wants its stage to be.
+    """What a scenario wants its stage to be."""
 
-    Attributes:
-        part: Which part of the scenario it is for.
-        profile: The network at the start.
-        first_id: The id of the first event.
-        overlap: How many events the server repeats when a client resumes.
-        heartbeat: Seconds between heartbeats, `None` for none.
-    """
-
-    part: str = "main"
-    profile: str | Profile = "clean"
+    part: str = "main"  # of the scenario
+    profile: str | Profile = "clean"  # the network at the start
     first_id: int = 1
-    overlap: int = 0
-    heartbeat: float | None = None
+    overlap: int = 0  # how many events the server repeats when a client resumes
+    heartbeat: float | None = None  # seconds between two, `None` for none
 
 
 class Stage(ABC):
     """
-    A server and the network before it.  Each stream has events of its own, numbered from `Setup.first_id`.
+    A server and the network before it: the fault proxy, or the server in memory, which has the same words.
 
-    What the server and the network do is recorded in the log by the stage, faults are by the scenario.
-
-    Args:
-        network: The fault proxy, or the server in memory, which has the same words.
+    Each stream has events of its own.  What the server and the network do is recorded in the log by the stage,
+    faults are by the scenario.
     """
 
     client: httpx.AsyncClient | None = None
@@ -112,26 +89,22 @@ class Stage(ABC):
         return self._network.close_all()
 
 
-class Driver(Protocol):
-    """What makes stages."""
+class Driver(ABC):
+    """Makes stages; *seed* is where randomness starts."""
 
-    @property
-    def form(self) -> Form:
-        """Which form it plays."""
-        ...
+    form: ClassVar[str]
+    """`"virtual"`: memory and virtual time, for the same seed the same; or `"real"`: real time and sockets."""
 
-    @property
-    def seed(self) -> int:
-        """Where randomness starts."""
-        ...
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
 
+    @abstractmethod
     def now(self) -> float:
         """Return the time on the one clock of a run, in seconds; it may be asked from any thread."""
-        ...
 
+    @abstractmethod
     def stage(self, log: RunLog, setup: Setup) -> AbstractAsyncContextManager[Stage]:
         """Set up a stage for the time of a block."""
-        ...
 
 
 class VirtualStage(Stage):
@@ -148,38 +121,25 @@ class VirtualStage(Stage):
         super().__init__(self.server)
 
     def url(self, stream: str) -> str:
-        """Return the address of *stream*."""
         return f"https://stage.test/api/v1/stream?user_id={stream}"
 
     async def publish(self, stream: str, data: str, *, event: str | None = None) -> int:
-        """Publish an event and return its id."""
         return self.server.publish(stream, data, event_type=event)
 
     async def answer(self, stream: str, *answers: Answer) -> None:
-        """Have the server do wrong with the next requests."""
-        self.server.misbehave(stream, *answers)
+        self.server.orders.add(stream, *answers)
 
 
-class VirtualDriver:
-    """
-    Makes stages in memory.  Use it inside `run_in_virtual_time`, or a test on a virtual backend.
+class VirtualDriver(Driver):
+    """Makes stages in memory; for `run_in_virtual_time`, or a test on a virtual backend."""
 
-    Args:
-        seed: Where randomness starts.
-    """
-
-    form: Form = Form.VIRTUAL
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    form: ClassVar[str] = "virtual"
 
     def now(self) -> float:
-        """Return the loop's time."""
         return anyio.current_time()
 
     @asynccontextmanager
     async def stage(self, log: RunLog, setup: Setup) -> AsyncGenerator[VirtualStage]:
-        """Set up a stage for the time of a block."""
         stage = VirtualStage(log, setup, Random(f"{self.seed} {log.name}"))  # noqa: S311 - a network is no secret
         script = Script()
         script.always(stage.server)

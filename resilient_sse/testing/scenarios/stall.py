@@ -91,6 +91,16 @@ def _figures(run: Run) -> Figures:
         any(entry.facts["message"].startswith("Waiting") for entry in stream.all("state", new="waiting"))
         for stream in stalled
     )
+    resumed = [
+        x.at - back.at for s in offline for back in s.all("mended") for x in s.received if x.at >= back.at
+    ]
+    # The mean time between heartbeats, over the longest time without a message.
+    beat = [
+        (later.at - earlier.at) / count
+        for stream in beats
+        if (count := stream.fact("stats", "heartbeats", 0))
+        for earlier, later in pairwise(stream.received)
+    ]
     return {
         "stall_recovery_ms": milliseconds(max(times, default=None)),
         "median_stall_recovery_ms": milliseconds(median(times) if times else None),
@@ -103,13 +113,13 @@ def _figures(run: Run) -> Figures:
         "shortest_silence_s": seconds(min(silences, default=None)),
         "longest_silence_s": seconds(max(silences, default=None)),
         "stalls_missed": sum(stream.fact("stats", "stalls", 0) != 1 for stream in streams),
-        "offline_resume_ms": milliseconds(_after_mended(offline)),
+        "offline_resume_ms": milliseconds(min(resumed, default=None)),
         "late_reconnects": len(late[0].announcements) if late else None,
         "late_notices": len(late[0].all("state", new="waiting")) if late else None,
         "heartbeat_false_alarms": len([*beats[0].announcements, *beats[0].all("state", new="waiting")])
         if beats
         else None,
-        "heartbeat_interval_s": seconds(_beat(beats)),
+        "heartbeat_interval_s": seconds(max(beat, default=None)),
     }
 
 
@@ -119,26 +129,6 @@ def _notices(stream: Stream) -> Iterable[float]:
         last = [event.at for event in stream.all("received") if event.at <= entry.at]
         if last:
             yield entry.at - last[-1]
-
-
-def _after_mended(streams: Iterable[Stream]) -> float | None:
-    """Return the time from the end of the fault to the first event after it."""
-    for stream in streams:
-        for mended in stream.all("mended"):
-            after = [entry.at for entry in stream.received if entry.at >= mended.at]
-            if after:
-                return after[0] - mended.at
-    return None
-
-
-def _beat(streams: Iterable[Stream]) -> float | None:
-    """Return the mean time between heartbeats, over the longest time without a message."""
-    for stream in streams:
-        count = stream.fact("stats", "heartbeats", 0)
-        if count:
-            pauses = [later.at - earlier.at for earlier, later in pairwise(stream.received)]
-            return float(max(pauses, default=0.0) / count)
-    return None
 
 
 STALL = Scenario(

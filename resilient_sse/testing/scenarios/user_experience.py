@@ -55,14 +55,7 @@ async def _refused(play: Play) -> None:
 
 
 async def inject(play: Play, *, streams: int, rounds: int) -> None:
-    """
-    Inject faults of each kind, in random order, and let the streams recover from each.
-
-    Args:
-        play: The run.
-        streams: How many streams are followed; each fault strikes all.
-        rounds: How many faults.
-    """
+    """Inject so many faults, of each kind, in random order; each strikes all streams, which recover from it."""
     order = [FAULTS[number % len(FAULTS)] for number in range(rounds)]
     play.random.shuffle(order)
     settings = Settings(part="faults", stall_timeout=play.by_form(virtual=30.0, real=_REAL_STALL))

@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
@@ -78,7 +78,7 @@ class ReferenceServer:
     """
     A server that does everything a resilient client relies on; it lives in one event loop, that of asyncio.
 
-    `app` is the application.  `serving` and `open_server` run it; any ASGI server does, but only under uvicorn
+    `app` is the application.  `serving` runs it; any ASGI server does, but only under uvicorn
     can slow readers be cut off for certain, and only there do all faults work.
 
     Args:
@@ -125,13 +125,10 @@ class ReferenceServer:
     ) -> None:
         for name, number, least in (("page", page, 1), ("buffer", buffer, 1), ("overlap", overlap, 0)):
             check_whole(name, number, least=least)
-        if retry is not None:
-            check_whole("retry", retry)
-        if heartbeat is not None:
-            check_seconds("heartbeat", heartbeat)
+        check_whole("retry", 0 if retry is None else retry)
+        check_seconds("heartbeat", 1 if heartbeat is None else heartbeat)
         check_seconds("send_timeout", send_timeout)
-        flags = {"heartbeat_ids": heartbeat_ids, "gzip": gzip, "notify_slow": notify_slow}
-        for name, flag in flags.items():
+        for name, flag in (("heartbeat_ids", heartbeat_ids), ("gzip", gzip), ("notify_slow", notify_slow)):
             check(name, flag, bool, "True or False")
         if start not in ("live", "first"):
             raise ValueError(f"start must be 'live' or 'first', not {shown(start)}")
@@ -174,11 +171,11 @@ class ReferenceServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Task[None] | None = None
         routes = [
-            Route("/", _page, methods=["GET"]),
+            Route("/", _answering(_page), methods=["GET"]),
             Route(STREAM_PATH, self._stream, methods=["GET"]),
             Route("/api/v1/publish", self._publish, methods=["POST"]),
-            Route("/api/v1/stats", self._stats, methods=["GET"]),
-            Route(LOOP_PATH, _loop, methods=["GET"]),
+            Route("/api/v1/stats", _answering(lambda: JSONResponse(self.stats())), methods=["GET"]),
+            Route(LOOP_PATH, _answering(lambda: RedirectResponse(LOOP_PATH)), methods=["GET"]),
         ]
         self.app: Starlette = _Application(routes=routes, lifespan=self._lifespan)
 
@@ -193,7 +190,7 @@ class ReferenceServer:
 
         Args:
             data: The text; `json.dumps` makes one of other values.
-            event: The event type; `None` (the default) for none.
+            event: The event type, one line; `None` (the default) for none.
             user_id: For whom; at most 256 characters.
 
         Returns:
@@ -201,7 +198,7 @@ class ReferenceServer:
 
         Raises:
             TypeError: An argument is no text.
-            ValueError: *event* contains a line end, *user_id* is too long, or a text cannot be encoded as UTF-8.
+            ValueError: A text is too long, of several lines, or cannot be encoded as UTF-8.
             StoreError: It could not be stored.
         """
         check_publication(data, event, user_id)
@@ -222,12 +219,7 @@ class ReferenceServer:
             event: The event type.
 
         Returns:
-            The event's id.
-
-        Raises:
-            TypeError: An argument is of the wrong kind.
-            ValueError: A value is out of its range; see `publish`.
-            StoreError: It could not be stored.
+            The event's id; errors as of `publish`.
         """
         check_text("event", event, line=True)
         check_user(user_id)
@@ -319,7 +311,7 @@ class ReferenceServer:
         fault = self.faults.next() if self.faults is not None else None
         if fault is not None:
             self.counters.faults += 1
-            record.fault = fault.name
+            record.fault = type(fault).__name__
             answer = fault.answer(request)
             if answer is not None:
                 self.counters.connections += 1
@@ -396,9 +388,6 @@ class ReferenceServer:
         except StoreError as error:
             return self._unavailable(error)
 
-    async def _stats(self, _request: Request) -> Response:
-        return JSONResponse(self.stats())
-
     def _unavailable(self, error: StoreError) -> Response:
         self.counters.unavailable += 1
         return _refusal(503, f"the event store is out of reach: {error}", _RETRY_LATER)
@@ -425,29 +414,29 @@ class ReferenceServer:
             await self.store.aclose()
 
 
+def _answering(make: Callable[[], Response]) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(
+        _request: Request,
+    ) -> Response:  # a function that is not async would be called in a thread
+        return make()
+
+    return answer
+
+
 @cache
-def _page_text() -> tuple[str, dict[str, str]]:
-    """Return the page, and headers that allow its own style and script and its stream, and nothing besides."""
+def _page() -> Response:
+    """
+    Return the page, and headers that allow its own style and script and its stream, and nothing besides.
+
+    It asks for the stream with the query that it was asked for with.
+    """
     html = files("resilient_sse.testing.server").joinpath("page.html").read_text(encoding="utf-8")
-
-    def digest(element: str) -> str:
-        (inside,) = re.findall(rf"<{element}>(.*?)</{element}>", html, re.DOTALL)
-        return f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
-
     policy = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
-    policy += f"; script-src {digest('script')}; style-src {digest('style')}"
-    return html, {"Cache-Control": "no-cache", "Content-Security-Policy": policy}
-
-
-async def _page(_request: Request) -> Response:
-    html, headers = _page_text()
-    return HTMLResponse(
-        html, headers=headers
-    )  # it asks for the stream with the query that it was asked for with
-
-
-async def _loop(_request: Request) -> Response:
-    return RedirectResponse(LOOP_PATH)
+    for element in ("script", "style"):
+        (inside,) = re.findall(rf"<{element}>(.*?)</{element}>", html, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        policy += f"; {element}-src 'sha256-{digest}'"
+    return HTMLResponse(html, headers={"Cache-Control": "no-cache", "Content-Security-Policy": policy})
 
 
 def _refusal(status: int, text: str, retry_after: str | None = None) -> Response:

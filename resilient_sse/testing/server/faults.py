@@ -16,7 +16,7 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from resilient_sse.testing.checks import check, check_seconds, check_share, check_text, check_whole, shown
+from resilient_sse.testing.checks import Checked, check, check_text, check_whole, shown
 from resilient_sse.testing.server.streams import Block, Peer
 
 LOOP_PATH = "/api/v1/loop"
@@ -33,10 +33,7 @@ _BAD_UTF8 = b"data: \xe9 \xff\xfe\n\n"
 # Begins as gzip does, and goes on as nothing does.
 _GARBAGE = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + b"\xff" * 64
 
-_PART = 65536
-
-_NOTHING: list[Block] = []
-"""What a generator yields that is to send no more."""
+_PART = b"x" * 65_536
 
 # What was sent before a reset gets this long to be read: a reset may overtake it.
 _ARRIVAL_SECONDS = 0.05
@@ -54,11 +51,6 @@ class Fault:
     content_encoding: ClassVar[str | None] = None
     """What the answer claims to be encoded as; the body is then left to `shape`."""
 
-    @property
-    def name(self) -> str:
-        """How records call it."""
-        return type(self).__name__
-
     def answer(self, request: Request) -> Response | None:
         """Return the answer, or `None` to answer with a stream."""
         return None
@@ -72,12 +64,8 @@ class Faults:
     """
     A script of faults: one for each request for a stream, in order; `None` stands for a request that is served.
 
-    Args:
-        faults: The faults.
-        then: What follows the last one: `None` (the default) serves all further requests, a fault strikes each.
-
-    Raises:
-        TypeError: Something is no fault.
+    *then* follows the last one: `None` (the default) serves all further requests, a fault strikes each.
+    `TypeError` if something is no fault.
     """
 
     def __init__(self, *faults: Fault | None, then: Fault | None = None) -> None:
@@ -87,12 +75,7 @@ class Faults:
         self.then = then
 
     def add(self, *faults: Fault | None) -> None:
-        """
-        Add to the end of the script; from any thread.
-
-        Raises:
-            TypeError: Something is no fault; nothing is added then.
-        """
+        """Add to the end of the script; from any thread."""
         _check_faults("a fault", faults)
         self._script.extend(faults)
 
@@ -110,23 +93,14 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class Status(Fault):
-    """
-    Answer with a status and no stream.
-
-    Args:
-        status: The status.
-        retry_after: The `Retry-After` header: seconds, or an HTTP date; `None` (the default) sends none.
-        body: The body.
-    """
+    """Answer with a *status* and no stream; `Retry-After` is *retry_after*: seconds, or an HTTP date."""
 
     status: int
     retry_after: int | str | None = None
     body: str = "a fault was asked for\n"
 
     def __post_init__(self) -> None:
-        check(
-            "status", self.status, int, "a whole number from 200 to 599", lambda status: status in _STATUSES
-        )
+        check("status", self.status, int, "a whole number from 200 to 599", lambda given: given in _STATUSES)
         if isinstance(self.retry_after, str):
             _check_header("retry_after", self.retry_after)
         elif self.retry_after is not None:
@@ -142,13 +116,7 @@ class Status(Fault):
 
 @dataclass(frozen=True, slots=True)
 class WrongType(Fault):
-    """
-    Answer 200 with something that is no event stream, as a login page does.
-
-    Args:
-        content_type: Its type.
-        body: Its body.
-    """
+    """Answer 200 with a *body* of a *content_type* that is no event stream, as a login page does."""
 
     content_type: str = "text/html"
     body: str = "<!doctype html><title>Please log in</title>"
@@ -172,19 +140,31 @@ class RedirectLoop(Fault):
 # --- Streams: 200, the right headers, and then something goes wrong
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Striking(Fault):
-    """
-    A fault that lets events pass before it strikes.
+async def _half(blocks: AsyncIterator[Block]) -> AsyncGenerator[Block]:
+    """Yield the half of the next event, and no more."""
+    async for number, data in blocks:
+        if number is not None:
+            yield None, data[: len(data) // 2]
+            return
 
-    Args:
-        after: How many.
-    """
+
+async def _send(
+    *parts: bytes, then: AsyncIterator[Block] | None = None, silent: bool = False
+) -> AsyncGenerator[Block]:
+    """Yield *parts*, then blocks; *silent* ones are only read, so that the end of the server ends this."""
+    for data in parts:
+        yield None, data
+    if then is not None:
+        async for block in then:
+            if not silent:
+                yield block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Striking(Checked, Fault):
+    """A fault that strikes once *after* events have passed."""
 
     after: int = 1
-
-    def __post_init__(self) -> None:
-        check_whole("after", self.after)
 
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         left = self.after
@@ -198,26 +178,25 @@ class Striking(Fault):
         async for block in self.strike(blocks, peer):
             yield block
 
-    async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
-        """Yield what is sent once so many events have passed, instead of *blocks*: here, the half of an event."""
-        async for number, data in blocks:
-            if number is not None:
-                yield None, data[: len(data) // 2]
-                return
+    def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncIterator[Block]:
+        """Return what is sent then, instead of *blocks*."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HalfEvent(Striking):
     """Send half an event, and end the response cleanly."""
 
+    def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncIterator[Block]:
+        return _half(blocks)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Close(Striking):
     """End the response cleanly after some events, as a server does that rotates its streams."""
 
-    async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
-        for block in _NOTHING:
-            yield block
+    def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncIterator[Block]:
+        return _send()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,10 +204,9 @@ class TruncatedChunk(Striking):
     """Announce a chunk, send half an event of it, and close the connection."""
 
     async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
-        peer.cut(b"1000\r\n" + b"".join([half async for _, half in Striking.strike(self, blocks, peer)]))
+        peer.cut(b"1000\r\n" + b"".join([half async for _, half in _half(blocks)]))
         await anyio.sleep_forever()  # until the server notices that the connection is gone
-        for block in _NOTHING:
-            yield block
+        yield None, b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +214,7 @@ class Reset(Striking):
     """Send half an event, and reset the connection."""
 
     async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
-        async for block in Striking.strike(self, blocks, peer):
+        async for block in _half(blocks):
             yield block
         await anyio.sleep(_ARRIVAL_SECONDS)
         if not peer.reset():
@@ -250,46 +228,27 @@ class Silence(Striking):
 
     after: int = 0
 
-    async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
-        async for _ in blocks:  # goes on reading, so that the end of the server ends this too
-            pass
-        for block in _NOTHING:
-            yield block
+    def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncIterator[Block]:
+        return _send(then=blocks, silent=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GiantLine(Striking):
-    """
-    Send one line that is longer than any reader should accept.
-
-    Args:
-        size: Its length, in bytes.
-    """
+    """Send one line of *size* bytes, longer than any reader should accept, and go on."""
 
     size: int = 17 * 1024 * 1024
 
-    def __post_init__(self) -> None:
-        # `super()` without arguments fails in a dataclass with slots: it is not the class that was written here.
-        Striking.__post_init__(self)
-        check_whole("size", self.size, least=1)
-
-    async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
-        yield None, b"data: "
-        for start in range(0, self.size, _PART):
-            yield None, b"x" * min(_PART, self.size - start)
-        yield None, b"\n\n"
-        async for block in blocks:
-            yield block
+    def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncIterator[Block]:
+        parts, rest = divmod(self.size, len(_PART))
+        return _send(b"data: ", *[_PART] * parts, _PART[:rest], b"\n\n", then=blocks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadUtf8(Striking):
     """Send an event whose data is no UTF-8, and go on."""
 
-    async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
-        yield None, _BAD_UTF8
-        async for block in blocks:
-            yield block
+    def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncIterator[Block]:
+        return _send(_BAD_UTF8, then=blocks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,16 +256,17 @@ class Reorder(Striking):
     """Send two events in the wrong order, and go on."""
 
     async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
-        held: list[Block] = []
-        struck = False
+        held: Block | None = None
         async for block in blocks:
-            if block[0] is not None and not struck and not held:
-                held.append(block)
+            if block[0] is not None and held is None:
+                held = block
                 continue
             yield block
-            if block[0] is not None and held:
-                yield held.pop()
-                struck = True
+            if block[0] is not None and held is not None:
+                yield held
+                break
+        async for block in blocks:
+            yield block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,35 +275,23 @@ class GzipGarbage(Fault):
 
     content_encoding: ClassVar[str | None] = "gzip"
 
-    async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
-        yield None, _GARBAGE
-        async for _ in blocks:
-            pass
+    def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncIterator[Block]:
+        return _send(_GARBAGE, then=blocks, silent=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bom(Fault):
     """Begin the stream with a byte order mark."""
 
-    async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
-        yield None, _BOM
-        async for block in blocks:
-            yield block
+    def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncIterator[Block]:
+        return _send(_BOM, then=blocks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trickle(Fault):
-    """
-    Send one byte at a time.
-
-    Args:
-        every: Seconds between two bytes.
-    """
+class Trickle(Checked, Fault):
+    """Send one byte at a time, *every* so many seconds."""
 
     every: float = 0.001
-
-    def __post_init__(self) -> None:
-        check_seconds("every", self.every, zero=True)
 
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         async for number, data in blocks:
@@ -354,18 +302,10 @@ class Trickle(Fault):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Duplicate(Fault):
-    """
-    Send each event several times.
-
-    Args:
-        times: How often.
-    """
+class Duplicate(Checked, Fault):
+    """Send each event so many *times*."""
 
     times: int = 2
-
-    def __post_init__(self) -> None:
-        check_whole("times", self.times, least=1)
 
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         async for block in blocks:
@@ -374,16 +314,12 @@ class Duplicate(Fault):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drop(Fault):
+class Drop(Checked, Fault):
     """
-    Leave events out; when they are due again, at a replay, they are sent.
+    Leave a share of the events out, *rate*, until they are due again, at a replay; *seed* decides which.
 
     One such object remembers for all streams what was due before, so it can follow the script for good:
     `Faults(then=Drop(rate=0.1, seed=1))`.
-
-    Args:
-        rate: The share of events to leave out, between 0 and 1.
-        seed: Decides which ones.
     """
 
     rate: float = 0.1
@@ -394,7 +330,7 @@ class Drop(Fault):
     _random: random.Random = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_share("rate", self.rate)
+        Checked.__post_init__(self)
         check("seed", self.seed, int, "a whole number")
         object.__setattr__(self, "_random", random.Random(self.seed))  # noqa: S311 - wanted to be the same again
 

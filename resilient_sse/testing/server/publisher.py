@@ -1,15 +1,9 @@
-"""
-A publisher of its own: payloads at a steady rate to each user, from when the user first opens a stream.
-
-The payloads are like those of a language model's answer: so many bytes each, of the size that requirements name.
-"""
+"""Payloads like those of a language model's answer, so many bytes each, and a publisher of them."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import random
-from dataclasses import dataclass
 
 from resilient_sse.testing.server.app import ReferenceServer
 
@@ -28,15 +22,9 @@ _LEAST = 24
 
 def payload(number: int, *, size: int = 100, seed: int = 0) -> str:
     """
-    Return one payload: a JSON object of exactly *size* bytes with its number and some words.
+    Return one payload: a JSON object of exactly *size* bytes of UTF-8 with its number and some words.
 
-    Args:
-        number: Which one.
-        size: How many bytes of UTF-8.
-        seed: Decides about the words, together with *number*.
-
-    Raises:
-        ValueError: *size* is too small to hold the number.
+    *seed* decides about the words, together with *number*; `ValueError` if *size* is too small to hold the number.
     """
     head = f'{{"n":{number},"text":"'
     room = size - len(head) - 2
@@ -50,68 +38,45 @@ def payload(number: int, *, size: int = 100, seed: int = 0) -> str:
 
 
 def payloads(count: int = 50, *, size: int = 100, seed: int = 0) -> list[str]:
-    """
-    Return *count* payloads of exactly *size* bytes each, numbered from 1.
-
-    Raises:
-        ValueError: *size* is too small, or *count* negative.
-    """
+    """Return *count* payloads of exactly *size* bytes each, numbered from 1; errors as of `payload`."""
     if count < 0:
         raise ValueError(f"count must not be negative, not {count!r}")
     return [payload(number, size=size, seed=seed) for number in range(1, count + 1)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publisher:
+def publish_to_each(
+    server: ReferenceServer,
+    count: int,
+    *,
+    rate: float = 1.0,
+    users: int = 1,
+    size: int = 100,
+    complete: bool = False,
+) -> None:
     """
-    Publishes to whoever comes.
+    Publish *count* payloads, *rate* a second, to each of the first *users*, from when they come.
 
-    Args:
-        count: How many events each user gets.
-        rate: Events a second for each user.
-        users: How many users get any, in the order in which they come.
-        size: Bytes of each payload.
-        complete: Publish the completion event after them.
-
-    Raises:
-        ValueError: A value is out of its range.
+    *complete* publishes the completion event after them; errors as of `payload`.
     """
+    payload(count, size=size)
+    served: set[str] = set()
+    tasks: set[asyncio.Task[None]] = set()
 
-    count: int
-    rate: float = 1.0
-    users: int = 1
-    size: int = 100
-    complete: bool = False
+    async def publish(user: str) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        for number in range(1, count + 1):
+            # Due times are counted from the start, so that the rate holds over any length.
+            await asyncio.sleep(max(started + number / rate - loop.time(), 0))
+            await server.publish(payload(number, size=size), event=EVENT_TYPE, user_id=user)
+        if complete:
+            await server.complete(user)
 
-    def __post_init__(self) -> None:
-        for name, value in (("count", self.count), ("users", self.users)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value!r}")
-        if not (math.isfinite(self.rate) and self.rate > 0):
-            raise ValueError(f"rate must be a positive number of events a second, not {self.rate!r}")
-        payload(self.count, size=self.size)
+    def opened(user: str) -> None:
+        if user not in served and len(served) < users:
+            served.add(user)
+            task = asyncio.get_running_loop().create_task(publish(user))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
-    def attach(self, server: ReferenceServer) -> None:
-        """Publish on *server* from now on, in its loop."""
-
-        async def publish(user: str) -> None:
-            loop = asyncio.get_running_loop()
-            started = loop.time()
-            for number in range(1, self.count + 1):
-                # Due times are counted from the start, so that the rate holds over any length.
-                await asyncio.sleep(max(started + number / self.rate - loop.time(), 0))
-                await server.publish(payload(number, size=self.size), event=EVENT_TYPE, user_id=user)
-            if self.complete:
-                await server.complete(user)
-
-        served: set[str] = set()
-        tasks: set[asyncio.Task[None]] = set()
-
-        def opened(user: str) -> None:
-            if user not in served and len(served) < self.users:
-                served.add(user)
-                task = asyncio.get_running_loop().create_task(publish(user))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
-
-        server.on_open.append(opened)
+    server.on_open.append(opened)

@@ -37,34 +37,19 @@ class BadRequestError(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class Counters:
-    """
-    The server's figures.
+    """The server's figures."""
 
-    Attributes:
-        connections: Streams opened, and faulty answers given instead of one.
-        published: Events published, heartbeats with ids and completion events included.
-        events_sent: Events written to streams, replayed ones included, heartbeats without ids not.
-        replayed: Those of them that came before the stream had caught up with the store.
-        heartbeats: Heartbeats written.
-        truncated: Notices that history was gone.
-        slow_client_disconnects: Streams ended because their reader did not keep up.
-        rate_limited: Requests answered 429.
-        bad_requests: Requests answered 400.
-        unavailable: Requests answered 503 because the store could not be read.
-        faults: Faults played.
-    """
-
-    connections: int = 0
-    published: int = 0
-    events_sent: int = 0
-    replayed: int = 0
-    heartbeats: int = 0
-    truncated: int = 0
-    slow_client_disconnects: int = 0
-    rate_limited: int = 0
-    bad_requests: int = 0
-    unavailable: int = 0
-    faults: int = 0
+    connections: int = 0  #: Streams opened, and faulty answers given instead of one.
+    published: int = 0  #: Events published, heartbeats with ids and completion events included.
+    events_sent: int = 0  #: Events written to streams, replayed ones included, heartbeats without ids not.
+    replayed: int = 0  #: Those of them that came before the stream had caught up with the store.
+    heartbeats: int = 0  #: Heartbeats written.
+    truncated: int = 0  #: Notices that history was gone.
+    slow_client_disconnects: int = 0  #: Streams ended because their reader did not keep up.
+    rate_limited: int = 0  #: Requests answered 429.
+    bad_requests: int = 0  #: Requests answered 400.
+    unavailable: int = 0  #: Requests answered 503 because the store could not be read.
+    faults: int = 0  #: Faults played.
 
     def to_dict(self) -> dict[str, int]:
         """Return the figures by name."""
@@ -73,43 +58,21 @@ class Counters:
 
 @dataclass(slots=True, kw_only=True)
 class RequestRecord:
-    """
-    One request for a stream that was understood.
+    """One request for a stream that was understood."""
 
-    Attributes:
-        at: When, on the server's monotonic clock, in seconds.
-        user: The user.
-        header_cursor: The id in `Last-Event-ID`, `None` without one.
-        query_cursor: The id in the query, `None` without one.
-        cursor: The one that counted, `None` for neither.
-        status: The status of the answer; 0 until there is one.
-        first_id: The id of the first event that was sent on it, `None` while there is none.
-        fault: The name of the fault played instead of, or on, the answer; `""` for none.
-    """
-
-    at: float
+    at: float  #: When, on the server's monotonic clock, in seconds.
     user: str
-    header_cursor: int | None = None
-    query_cursor: int | None = None
-    cursor: int | None = None
-    status: int = 0
-    first_id: int | None = None
-    fault: str = ""
+    header_cursor: int | None = None  #: The id in `Last-Event-ID`, `None` without one.
+    query_cursor: int | None = None  #: The id in the query, `None` without one.
+    cursor: int | None = None  #: The one that counted, `None` for neither.
+    status: int = 0  #: The status of the answer; 0 until there is one.
+    first_id: int | None = None  #: The id of the first event that was sent on it, `None` while there is none.
+    fault: str = ""  #: The name of the fault played instead of, or on, the answer; `""` for none.
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """
-    So many requests for a stream in so much time, for each user.
-
-    Args:
-        requests: How many.
-        per: In how many seconds.
-
-    Raises:
-        TypeError: A value is no number.
-        ValueError: *requests* is less than 1, or *per* is not a positive, finite number.
-    """
+    """So many requests for a stream, for each user, *per* so many seconds."""
 
     requests: int
     per: float = 60.0

@@ -3,48 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from concurrent.futures import Future
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from functools import partial, wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, TypeVar
 
-import anyio
 import uvicorn
-from anyio import to_thread
 from anyio.from_thread import start_blocking_portal
 
+from resilient_sse.testing.proxy.connection import BACKLOG, Address, Port
 from resilient_sse.testing.server.app import DONE, STREAM_PATH, ReferenceServer
 from resilient_sse.testing.server.requests import DEFAULT_USER
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 _START_SECONDS = 10.0
 _CALL_SECONDS = 30.0
 _DRAIN_SECONDS = 1.0
 _EXIT_SECONDS = 2
-_BACKLOG = 4096
 
 
 class RunningServer:
     """
     A server that listens, as `serving` makes it.
 
-    Its methods may be called from any thread; they block for a moment.  `open_server` gives the same for async
-    code.
+    Its methods may be called from any thread, and from async code; they block for a moment.
     """
 
-    def __init__(self, server: ReferenceServer, host: str, port: int) -> None:
+    def __init__(self, server: ReferenceServer, host: str = "127.0.0.1", port: int = 0) -> None:
         self.server = server
         self.host = host
         self._stack = ExitStack()
-        # Bound, but not listening: the port stays ours while the server is down, and connections are refused.
-        holder = self._stack.enter_context(_bound(host, port))
-        self.port: int = holder.getsockname()[1]
+        self._port = Port(Address(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port)))
+        self._stack.callback(self._port.release)
+        self.port: int = self._port.number
         name = f"[{host}]" if ":" in host else host
         self.base_url: str = f"http://{name}:{self.port}"
         """Scheme, host and port."""
@@ -61,12 +55,7 @@ class RunningServer:
             raise
 
     def publish(self, data: str, *, event: str | None = None, user_id: str = DEFAULT_USER) -> int:
-        """
-        Publish an event and return its id; see `ReferenceServer.publish` for the arguments and the errors.
-
-        Raises:
-            RuntimeError: The server has been stopped.
-        """
+        """Publish an event and return its id; see `ReferenceServer.publish`."""
         return self.call(self.server.publish(data, event=event, user_id=user_id))
 
     def complete(self, user_id: str = DEFAULT_USER, *, total: int | None = None, event: str = DONE) -> int:
@@ -81,10 +70,6 @@ class RunningServer:
             empty: Forget all events, so that ids begin anew.
             down: Seconds in between, during which connections are refused.
             abrupt: Reset the connections, as a crash does, instead of ending the streams.
-
-        Raises:
-            StoreError: The store could not be cleared.
-            RuntimeError: The server has been stopped.
         """
         self.call(self._halt(abrupt=abrupt))
         time.sleep(down)
@@ -104,15 +89,9 @@ class RunningServer:
 
     def call(self, work: Coroutine[Any, Any, T], *, within: float = _CALL_SECONDS) -> T:
         """
-        Run a coroutine in the server's loop and return what it returns.
+        Run a coroutine in the server's loop and return what it returns; `TimeoutError` if that takes too long.
 
-        Args:
-            work: The coroutine.
-            within: Seconds to wait for it.
-
-        Raises:
-            RuntimeError: The server has been stopped.
-            TimeoutError: It took longer.
+        `RuntimeError`, here and elsewhere: the server has been stopped.
         """
         if self._stopped:
             work.close()
@@ -125,7 +104,6 @@ class RunningServer:
             raise
 
     async def _start(self) -> None:
-        listener = _bound(self.host, self.port)
         try:
             # Where nobody has set up logging, uvicorn's warnings still reach standard error.
             config = uvicorn.Config(
@@ -133,18 +111,18 @@ class RunningServer:
                 ws="none",
                 log_config=None,
                 access_log=False,
-                backlog=_BACKLOG,
+                backlog=BACKLOG,
                 timeout_graceful_shutdown=_EXIT_SECONDS,
             )
             self._uvicorn = running = uvicorn.Server(config)
-            self._serving = asyncio.create_task(running.serve(sockets=[listener]))
+            self._serving = asyncio.create_task(running.serve(sockets=[self._port.open()]))
             async with asyncio.timeout(_START_SECONDS):
                 while not (running.started or self._serving.done()):  # noqa: ASYNC110 - uvicorn sets a flag, no event
                     await asyncio.sleep(0.002)
             if self._serving.done():
                 await self._serving  # raises what is wrong
         except BaseException:
-            listener.close()
+            self._port.shut()
             raise
 
     async def _halt(self, *, abrupt: bool) -> None:
@@ -160,6 +138,7 @@ class RunningServer:
         await _turns()
         for listening in running.servers:
             listening.close()
+        self._port.shut()
         if abrupt:
             self.server.accepting = False
             self.server.break_streams()
@@ -175,75 +154,14 @@ class RunningServer:
         await _turns()  # in which closed transports let go of their sockets
 
 
-def _in_thread(
-    method: Callable[Concatenate[RunningServer, P], T],
-) -> Callable[[object], Callable[Concatenate[OpenServer, P], Coroutine[Any, Any, T]]]:
-    """Make of a stub a method for async code that does *method*, which blocks."""
-
-    @wraps(method)
-    async def call(self: OpenServer, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await to_thread.run_sync(partial(method, self.running, *args, **kwargs))
-
-    return lambda _: call  # assigned in a class, it would have no declared type
-
-
-class OpenServer:
-    """A server that listens, as async code has it: what blocks is done in worker threads."""
-
-    def __init__(self, running: RunningServer) -> None:
-        self.running = running
-        self.server: ReferenceServer = running.server
-        self.host: str = running.host
-        self.port: int = running.port
-        self.base_url: str = running.base_url
-        """Scheme, host and port."""
-        self.url: str = running.url
-        """Where the stream is."""
-
-    @_in_thread(RunningServer.publish)
-    def publish(self) -> None: ...
-
-    @_in_thread(RunningServer.complete)
-    def complete(self) -> None: ...
-
-    @_in_thread(RunningServer.restart)
-    def restart(self) -> None: ...
-
-    @_in_thread(RunningServer.stop)
-    def stop(self) -> None: ...
-
-
 @contextmanager
 def serving(server: ReferenceServer, *, host: str = "127.0.0.1", port: int = 0) -> Generator[RunningServer]:
-    """
-    Run a server in a thread for the length of a block.
-
-    Args:
-        server: The server.
-        host: The address to listen on.
-        port: The port; 0 (the default) for a free one.
-
-    Raises:
-        OSError: The port is taken, or the address is not this machine's.
-    """
+    """Run a server in a thread for a block; port 0 is a free one, and `OSError` says what is wrong."""
     running = RunningServer(server, host, port)
     try:
         yield running
     finally:
         running.stop()
-
-
-@asynccontextmanager
-async def open_server(
-    server: ReferenceServer, *, host: str = "127.0.0.1", port: int = 0
-) -> AsyncGenerator[OpenServer]:
-    """Run a server in a thread for the length of an async block; arguments and errors are those of `serving`."""
-    running = await to_thread.run_sync(RunningServer, server, host, port)
-    try:
-        yield OpenServer(running)
-    finally:
-        with anyio.CancelScope(shield=True):  # bounded: `stop` is
-            await to_thread.run_sync(running.stop)
 
 
 async def _turns() -> None:
@@ -258,21 +176,3 @@ def _abort_all(running: uvicorn.Server) -> None:
         if transport is not None:
             with suppress(RuntimeError):
                 transport.abort()
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio turns Nagle's algorithm off for what is accepted here; with it on, every
-    # second small event waits 40 ms for a delayed acknowledgement.
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        # Also lets two of ours share the port, as long as only one listens.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            text = f"port {port} of {host} is taken; choose another, or 0 for a free one"
-            raise OSError(error.errno, text) from error
-        raise
-    return sock

@@ -33,15 +33,7 @@ class StoredEvent:
     """
     One event as it is kept, and as it goes over the wire.
 
-    Args:
-        stream: The stream it belongs to: the user's id.
-        id: Its number in that stream.
-        event: The event type; `None` for none.
-        data: The text.
-
-    Raises:
-        TypeError: *event* or *data* is no text.
-        ValueError: *event* contains a line end, or a text cannot be encoded as UTF-8.
+    `TypeError` or `ValueError` if *event* or *data* cannot be sent.
     """
 
     stream: str
@@ -64,7 +56,8 @@ class EventStore(Protocol):
     Events in streams, numbered without a hole.
 
     An id is given out and its event stored in one step, so whoever sees an id can read every event before it.
-    Each method raises `StoreError` when the store cannot be reached.
+    Each method raises `StoreError` when the store cannot be reached.  Those of this package keep *history* events
+    of each stream, all with `None` (the default), and begin a stream with the id *first_id*.
     """
 
     @property
@@ -109,18 +102,7 @@ def check_bounds(first_id: int, history: int | None) -> None:
 
 
 class MemoryStore:
-    """
-    A store in memory.
-
-    It grows with what is published unless *history* bounds it.
-
-    Args:
-        first_id: The id of a stream's first event.
-        history: How many events of each stream are kept; `None` (the default) keeps all.
-
-    Raises:
-        ValueError: A number is out of its range.
-    """
+    """A store in memory; it grows with what is published unless *history* bounds it."""
 
     def __init__(self, *, first_id: int = 1, history: int | None = None) -> None:
         check_bounds(first_id, history)
@@ -129,7 +111,7 @@ class MemoryStore:
         self._streams: dict[str, list[StoredEvent]] = {}
 
     async def append(self, stream: str, event: str | None, data: str) -> StoredEvent:
-        """Store an event under the next id of *stream*; there is no await in here, so it is one step."""
+        # There is no await in here, so it is one step.
         events = self._streams.setdefault(stream, [])
         stored = StoredEvent(stream, events[-1].id + 1 if events else self.first_id, event or None, data)
         events.append(stored)
@@ -138,7 +120,6 @@ class MemoryStore:
         return stored
 
     async def after(self, stream: str, id: int, limit: int) -> list[StoredEvent]:  # noqa: A002 - the standard's name
-        """Return the first *limit* events with a larger id, in order; costs no more than those."""
         events = self._streams.get(stream)
         if not events:
             return []
@@ -146,17 +127,14 @@ class MemoryStore:
         return events[start : start + limit]
 
     async def first(self, stream: str) -> int | None:
-        """Return the id of the oldest event that is still there, or `None` if there is none."""
         events = self._streams.get(stream)
         return events[0].id if events else None
 
     async def last(self, stream: str) -> int | None:
-        """Return the id of the newest event, or `None` if there is none."""
         events = self._streams.get(stream)
         return events[-1].id if events else None
 
     async def clear(self) -> None:
-        """Forget all streams; numbering begins anew."""
         self._streams.clear()
 
     async def listen(self, announce: Announce) -> None:
@@ -166,7 +144,6 @@ class MemoryStore:
         """Do nothing; the events stay."""
 
     def __repr__(self) -> str:
-        """Show how much is held."""
         return f"<MemoryStore of {len(self._streams)} streams>"
 
 
@@ -186,19 +163,10 @@ CREATE TABLE IF NOT EXISTS events (
 
 class SQLiteStore:
     """
-    A store in a SQLite file, in write-ahead mode, worked on in threads.
+    A store in a SQLite file, in write-ahead mode, worked on in threads; it is made when there is none.
 
     Several processes may store into one file, but a process is not told what others store: readers see those
     events when they resume, or when their own server stores the next one.
-
-    Args:
-        path: The file; it is made when there is none.
-        first_id: The id of a stream's first event.
-        history: How many events of each stream are kept; `None` (the default) keeps all.
-
-    Raises:
-        TypeError: A value is of the wrong kind.
-        ValueError: A number is out of its range, or *path* names no file.
     """
 
     def __init__(self, path: str | Path, *, first_id: int = 1, history: int | None = None) -> None:
@@ -215,11 +183,9 @@ class SQLiteStore:
         self._lock = threading.Lock()
 
     async def append(self, stream: str, event: str | None, data: str) -> StoredEvent:
-        """Store an event under the next id of *stream*."""
         return await self._in_thread(lambda db: self._append(db, stream, event or None, data))
 
     async def after(self, stream: str, id: int, limit: int) -> list[StoredEvent]:  # noqa: A002 - the standard's name
-        """Return the first *limit* events with a larger id, in order."""
         rows = await self._in_thread(
             lambda db: db.execute(
                 "SELECT id, event, data FROM events WHERE stream = ? AND id > ? ORDER BY id LIMIT ?",
@@ -229,15 +195,12 @@ class SQLiteStore:
         return [StoredEvent(stream, number, event, data) for number, event, data in rows]
 
     async def first(self, stream: str) -> int | None:
-        """Return the id of the oldest event that is still there, or `None` if there is none."""
         return await self._edge(stream, "SELECT min(id) FROM events WHERE stream = ?")
 
     async def last(self, stream: str) -> int | None:
-        """Return the id of the newest event, or `None` if there is none."""
         return await self._edge(stream, "SELECT max(id) FROM events WHERE stream = ?")
 
     async def clear(self) -> None:
-        """Forget all streams; numbering begins anew."""
         await self._in_thread(lambda db: db.execute("DELETE FROM events"))
 
     async def listen(self, announce: Announce) -> None:
@@ -311,7 +274,6 @@ class SQLiteStore:
         return stored
 
     def __repr__(self) -> str:
-        """Show where it is."""
         return f"<SQLiteStore at {self._path!r}>"
 
 
@@ -339,20 +301,10 @@ return id
 
 class RedisStore:
     """
-    A store in Redis or Valkey: one Redis stream for each of ours, and a counter beside it.
+    A store in Redis or Valkey: one Redis stream for each of ours; all keys begin with *prefix*.
 
-    Server processes that share it deliver each other's events at once: each listens on a channel.
-
-    Args:
-        url: Where it is, `redis://...`, or a client of redis-py's asyncio kind, which stays yours to close.
-        first_id: The id of a stream's first event.
-        history: How many events of each stream are kept; `None` (the default) keeps all.
-        prefix: What all keys begin with.
-
-    Raises:
-        ModuleNotFoundError: redis-py is not installed.
-        TypeError: A value is of the wrong kind.
-        ValueError: A number is out of its range, or the URL makes no sense.
+    Server processes that share it deliver each other's events at once: each listens on a channel.  *url* says
+    where it is, `redis://...`, or is a client of redis-py's asyncio kind, which stays yours to close.
     """
 
     def __init__(
@@ -389,7 +341,6 @@ class RedisStore:
         self._channel = f"{prefix}:stored"
 
     async def append(self, stream: str, event: str | None, data: str) -> StoredEvent:
-        """Store an event under the next id of *stream*."""
         StoredEvent(stream, 0, event or None, data)  # raises what is wrong with it before it is stored
         history = "" if self._history is None else str(self._history)
         told = json.dumps([stream, event or "", data])
@@ -399,24 +350,20 @@ class RedisStore:
         return StoredEvent(stream, int(number), event or None, data)
 
     async def after(self, stream: str, id: int, limit: int) -> list[StoredEvent]:  # noqa: A002 - the standard's name
-        """Return the first *limit* events with a larger id, in order."""
         start = f"1-{max(id + 1, 0)}"
         rows = await self._ask(self._client.xrange(self._events(stream), min=start, count=limit))
         named = [(_number(row), {text(name): text(value) for name, value in row[1].items()}) for row in rows]
         return [StoredEvent(stream, number, told["e"] or None, told["d"]) for number, told in named]
 
     async def first(self, stream: str) -> int | None:
-        """Return the id of the oldest event that is still there, or `None` if there is none."""
         rows = await self._ask(self._client.xrange(self._events(stream), count=1))
         return _number(rows[0]) if rows else None
 
     async def last(self, stream: str) -> int | None:
-        """Return the id of the newest event, or `None` if there is none."""
         rows = await self._ask(self._client.xrevrange(self._events(stream), count=1))
         return _number(rows[0]) if rows else None
 
     async def clear(self) -> None:
-        """Forget all streams of this prefix; numbering begins anew."""
         known = f"{self._prefix}:streams"
         members = await self._ask(self._client.smembers(known))
         keys = [known]
@@ -426,7 +373,6 @@ class RedisStore:
         await self._ask(self._client.delete(*keys))
 
     async def listen(self, announce: Announce) -> None:
-        """Tell *announce* what is stored by any process, until cancelled; connects again as often as needed."""
         while True:
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
@@ -440,7 +386,6 @@ class RedisStore:
                 await anyio.sleep(_RETRY_SECONDS)
 
     async def aclose(self) -> None:
-        """Close the connections, if they are not yours; the next use opens them again."""
         if self._url is not None:
             await self._client.aclose()
 
@@ -454,7 +399,6 @@ class RedisStore:
             raise StoreError(f"Redis: {error}") from error
 
     def __repr__(self) -> str:
-        """Show the prefix; the URL may hold a password."""
         return f"<RedisStore {self._prefix!r}>"
 
 

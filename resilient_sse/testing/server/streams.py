@@ -57,8 +57,7 @@ class Peer:
     """
     The client's end of a connection, which ASGI hides: to close it for certain, or to do wrong on it.
 
-    Args:
-        transport: uvicorn's transport; `None` where another server is at work, which cannot be helped.
+    *transport* is uvicorn's; `None` where another server is at work, which cannot be helped.
     """
 
     __slots__ = ("_transport",)
@@ -95,12 +94,7 @@ class Peer:
         return True
 
     def cut(self, data: bytes) -> None:
-        """
-        Send *data* as it is, between the chunks of the response, and close.
-
-        Raises:
-            RuntimeError: The server is not uvicorn.
-        """
+        """Send *data* as it is, between the chunks, and close; `RuntimeError` if this is not uvicorn."""
         if self._transport is None:
             raise RuntimeError("this fault needs uvicorn: no other server lets its connections be found")
         self._transport.write(data)
@@ -283,8 +277,8 @@ class EventStream(EventSourceResponse):
     """
     The response of a stream: sse-starlette's, with the headers and the end that are ours.
 
-    It calls *on_slow* when an event took longer than *send_timeout* seconds, *on_shutdown* when a server of the
-    user's own is told to exit, and *on_end* at the end, however it comes.
+    *on_slow* is called when an event took longer than *send_timeout* seconds, *on_shutdown* when a server of
+    the user's own is told to exit, and *on_end* at the end, however it comes.
     """
 
     def __init__(

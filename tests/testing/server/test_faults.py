@@ -31,7 +31,7 @@ from resilient_sse.testing.server import (
     Trickle,
     TruncatedChunk,
     WrongType,
-    open_server,
+    serving,
 )
 from tests.docs.pages import table, text_of
 from tests.e2e.watching import QUICK
@@ -148,10 +148,10 @@ async def play(row: Row) -> dict[str, Any]:
     gaps: list[Gap] = []
     ids: list[int | None] = []
     error: str | None = None
-    async with open_server(ReferenceServer(retry=None, start="first", faults=row.faults())) as running:
+    with serving(ReferenceServer(retry=None, start="first", faults=row.faults())) as running:
         for number in range(1, EVENTS + 1):
-            await running.publish(f"event {number} ä")
-        await running.complete()
+            running.publish(f"event {number} ä")
+        running.complete()
         stream = ResilientStream(
             running.url,
             last_event_id="0",

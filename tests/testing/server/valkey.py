@@ -63,10 +63,10 @@ class Server:
 
 
 @contextmanager
-def valkey(directory: Path) -> Iterator[Server]:
+def valkey(directory: Path, *options: str) -> Iterator[Server]:
     """Run a server."""
     server = Server(directory)
-    server.start()
+    server.start(*options)
     try:
         yield server
     finally:
