@@ -417,6 +417,8 @@ def usual_blocks(text: str) -> Rows | Columns | None:
     """Take whole blocks apart as usual events; `None` if they are many, and others than these and comments."""
     if len(text) < _COLUMNS_FROM:
         return _ROWS(text)
+    if text[0] == ":" and not text.endswith("\n\n"):
+        return [("", "", "", "", "", "", text)]  # nothing but comments
     if text.find("\n", _LONG_LINE, _LONG_BLOCK) < 0:
         return _long_rows(text)
     shape = _SHAPE(text, 0, _LONG_BLOCK)
