@@ -184,7 +184,7 @@ class Batches(Delivery):
         if rest is not None:
             ids, retries, said = rest
             if ids:
-                self.last_event_id = self.cursor = ids[-1]
+                self._set_id(ids[-1])
             if retries:
                 self._retry(int(retries[-1]))
             if said:

@@ -497,7 +497,8 @@ def dataless(text: str) -> tuple[list[str], list[str], str] | None:
     if _HAS_DATA(text):
         return None
     ids = _IDS(text)
-    return (ids, _RETRIES(text), "\n".join([*_SAID(text), ""])) if _are_plain(ids) else None
+    plain = _are_plain([*filter(None, ids)])
+    return (ids, _RETRIES(text), "\n".join([*_SAID(text), ""])) if plain else None
 
 
 def _are_plain(ids: Sequence[str]) -> bool:
