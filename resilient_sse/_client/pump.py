@@ -578,11 +578,11 @@ class Pump:
 
     async def _pause(self, _delay: float = 0.0) -> None:
         """Sleep until the next attempt is due, whoever has slept a part of it before."""
-        session, loop = self._session, current_token()
+        session, loop, now = self._session, current_token(), anyio.current_time()
         if self._loop not in (None, loop):  # the moment to resume at is on the clock of another event loop
-            session.resume_at = anyio.current_time() + self._announced
+            session.resume_at = now + self._announced
         self._thread = get_ident()
-        self._loop, self._announced = loop, max(session.resume_at - anyio.current_time(), 0.0)
+        self._loop, self._announced = loop, max(session.resume_at - now, 0.0)
         while not self.closing:
             if self._restart:
                 self._restart = False

@@ -135,7 +135,7 @@ class Subscription(Generic[Item_co]):
             resume_param=resume_param,
             resume=resume,
         )
-        parsed = check_url(url)
+        parsed = request.usual or check_url(url)
         check_client(client, auth, uds)
         if breaker is not None:
             check("breaker", breaker, CircuitBreaker, "a CircuitBreaker or None")
@@ -168,7 +168,7 @@ class Subscription(Generic[Item_co]):
             replayable_body=request.replayable_body,
             fresh_credentials=request.fresh_credentials or auth is not None,
         )
-        self._where = redacted(url)
+        self._where = redacted(url) if request.usual is None else request.usual.redacted
         self._position = position_in(
             checkpoint,
             checkpoint_key,
@@ -180,9 +180,8 @@ class Subscription(Generic[Item_co]):
         )
         observers = check_observers(observers)
         by_hand = self._position is not None and self._position.manual
-        self._session = Session(
-            options, random=_RANDOM.random, in_batches=not (observers or by_hand or options.looks_at_each)
-        )
+        one_by_one = observers or by_hand or options.looks_at_each
+        self._session = Session(options, random=_RANDOM.random, in_batches=not one_by_one)
         self._ready = self._session.delivery.ready
         self._payloads = None if decode is None else Payloads(decode, on_invalid, self._session)
         if decode is None and on_invalid != "raise":

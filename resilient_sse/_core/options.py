@@ -36,6 +36,8 @@ Classify: TypeAlias = "Callable[[ResilientSSEError], Verdict | None]"
 SPENT_BODY = "the request body was an iterator and is spent; pass bytes or a function that returns them"
 """Why a request whose body was an iterator is not sent again."""
 
+_HEARTBEATS = frozenset({"heartbeat"})
+
 # The notice comes at this share of the stall timeout: 25 s of 30 s.
 _WAITING_SHARE = 5 / 6
 
@@ -156,7 +158,8 @@ class StreamOptions:
                 kinds = event_types(name, given)
                 object.__setattr__(self, name, kinds or ())  # an empty set is 216 bytes, for each stream
                 named |= kinds
-        object.__setattr__(self, "heartbeats", event_types("heartbeat_events", heartbeats) - named)
+        kinds = event_types("heartbeat_events", heartbeats) - named
+        object.__setattr__(self, "heartbeats", _HEARTBEATS if kinds == _HEARTBEATS else kinds)  # as above
 
     @property
     def notice(self) -> float:

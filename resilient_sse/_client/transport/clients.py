@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     import httpx2
 
-    from resilient_sse._client.transport.http1 import ResponseStream, UsualURL
+    from resilient_sse._client.transport.http1 import ResponseStream
+    from resilient_sse._client.urls import UsualURL
 
 __all__ = [
     "Answer",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from resilient_sse._client.transport.body import Body
     from resilient_sse._client.transport.sockets import Socket
+    from resilient_sse._client.urls import UsualURL
 
 __all__ = ["HEAD_BYTES", "ResponseStream", "StreamTransport", "Unanswered"]
 
@@ -55,47 +56,6 @@ _USUAL_REQUEST: Final = re.compile(
 _USUAL_ANSWER: Final = re.compile(rb"HTTP/1\.1 200 ([ -~]*)\r\n((?:%b: ?%b\r\n)+)\r\n" % (_NAME, _VALUE))
 _FIELD: Final = re.compile((rb"(%b): ?(%b)\r\n" % (_NAME, _VALUE)).decode())
 _MAX_DIGITS: Final = 15
-
-
-# A URL that httpx would leave as it is: no user, no dots to resolve, no fragment.
-_BYTE: Final = r"(?:[1-9]?\d|1\d\d|2[0-4]\d|25[0-5])"
-_HOST: Final = rf"(?:[a-z\d-]+\.)*[a-z][a-z\d-]*|(?:{_BYTE}\.){{3}}{_BYTE}"
-_PATH: Final = r"(?:/(?!\.)[\w.~!$&'()*+,;=:@%-]*)+(?:\?[\w.~!$&'()*+,;=:@%/?-]*)?"
-_USUAL_URL: Final = re.compile(rf"(https?)://({_HOST})(?::([1-9]\d{{0,4}}))?({_PATH})", re.ASCII)
-
-
-class UsualURL(NamedTuple):
-    """As much of a URL as a request takes; to make an `httpx.URL` takes 13 us, this 2."""
-
-    text: str
-    scheme: str
-    host: str
-    port: int | None
-    raw_path: bytes
-
-    @property
-    def raw_host(self) -> bytes:
-        """The host, as bytes."""
-        return self.host.encode()
-
-    @property
-    def netloc(self) -> bytes:
-        """Host and port."""
-        return self.raw_host if self.port is None else b"%b:%d" % (self.raw_host, self.port)
-
-    def __str__(self) -> str:
-        """Return all of it."""
-        return self.text
-
-
-def parsed(url: str) -> httpx.URL | UsualURL:
-    """Parse a URL, by httpx unless it is a usual one."""
-    if match := _USUAL_URL.fullmatch(url):
-        scheme, host, digits, path = match.groups()
-        port = None if digits is None else int(digits)
-        if port != _PORTS[scheme]:  # which httpx leaves out
-            return UsualURL(url, scheme, host, port, path.encode())
-    return httpx.URL(url)
 
 
 class Asked(NamedTuple):

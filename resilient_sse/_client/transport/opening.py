@@ -24,9 +24,10 @@ from resilient_sse._client.transport.clients import (
 )
 from resilient_sse._client.transport.connection import Connection, Shared, shared
 from resilient_sse._client.transport.errors import OVER_PROXY, raise_translated
-from resilient_sse._client.transport.http1 import POLL_SECONDS, Patience, Unanswered, UsualURL, parsed
+from resilient_sse._client.transport.http1 import POLL_SECONDS, Patience, Unanswered
 from resilient_sse._client.transport.reads import WOKEN, waits_for
 from resilient_sse._client.transport.redirects import exchange
+from resilient_sse._client.urls import usual_url
 from resilient_sse._core.errors import (
     BadContentTypeError,
     BadStatusError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from resilient_sse._client.request import PreparedRequest
+    from resilient_sse._client.urls import UsualURL
 
 __all__ = ["Transport", "check_url"]
 
@@ -63,10 +65,10 @@ _MAKES_STREAM = ("connect_tcp.complete", "connect_unix_socket.complete", "start_
 _AFTER_HTTPCORE = 1.0
 
 
-def check_url(url: str) -> httpx.URL | UsualURL:
+def check_url(url: str) -> httpx.URL:
     """Raise now what httpx would at the first request."""
     try:
-        return parsed(url)
+        return httpx.URL(url)
     except httpx.InvalidURL as exc:
         raise ValueError(f"url cannot be used: {exc}") from None
 
@@ -122,7 +124,7 @@ class Transport:
         """
         client = self._client()
         if request.url != self._url[0]:
-            self._url = request.url, parsed(request.url)
+            self._url = request.url, usual_url(request.url) or httpx.URL(request.url)
         url = self._url[1]
         connection: Connection | None = None
         try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from resilient_sse._client.request import PreparedRequest
-    from resilient_sse._client.transport.http1 import UsualURL
+    from resilient_sse._client.urls import UsualURL
 
 __all__ = ["exchange"]
 
