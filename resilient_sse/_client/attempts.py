@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tenacity import AsyncRetrying, RetryCallState
+from tenacity import AsyncRetrying, RetryCallState, retry_always
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -47,7 +47,7 @@ class AttemptLoop:
         """Record that the attempt has failed; the session has been told why."""
         if self._engine is None:
             self._engine = AsyncRetrying(
-                retry=_has_failed,
+                retry=retry_always,  # it is asked about failures only: a success ends the outage unfinished
                 wait=lambda _: self.delay(),
                 stop=lambda _: not self.go_on(),
                 sleep=lambda seconds: self.sleep(seconds),  # noqa: PLW0108 - a bound method would not let go
@@ -59,8 +59,3 @@ class AttemptLoop:
     def end(self) -> None:
         """Let go of the stream; nothing else may be called afterwards."""
         del self.go_on, self.delay, self.sleep
-
-
-def _has_failed(state: RetryCallState) -> bool:
-    # The engine asks only about finished attempts, and an attempt that succeeds ends the outage unfinished.
-    return state.outcome is not None

@@ -115,15 +115,11 @@ class Callbacks:
             if item is self._told_gap:
                 return
             self._told_gap = item
-            speaks = self._quiet_gaps.may_speak(current_time())
-            logger.log(
-                logging.WARNING if speaks else logging.DEBUG,
-                "%s: gap (%s), missing: %s%s",
-                self._where,
-                item.kind,
-                item.missing,
-                self._quiet_gaps.unsaid if speaks else "",
-            )
+            level, unsaid = logging.DEBUG, ""
+            if self._quiet_gaps.may_speak(current_time()):
+                level, unsaid = logging.WARNING, self._quiet_gaps.unsaid
+            text = "%s: gap (%s), missing: %s%s"
+            logger.log(level, text, self._where, item.kind, item.missing, unsaid)
             await self._tell(item)
             return
         self.observe(item)

@@ -64,25 +64,18 @@ def log_change(change: StateChange, where: str, quiet: Quiet) -> None:
     level = _level(change, quiet)
     if not logger.isEnabledFor(level):
         return
-    logger.log(
-        level,
-        "%s: %s -> %s (%s%s)%s%s",
-        where,
-        change.old.value,
-        change.new.value,
-        change.reason.value,
-        _because(change),
-        f", attempt {change.attempt} in {change.delay:.2f} s" if change.delay is not None else "",
-        quiet.unsaid if level == logging.WARNING else "",
-        extra={
-            "sse_url": where,
-            "sse_state": change.new.value,
-            "sse_reason": change.reason.value,
-            "sse_attempt": change.attempt,
-            "sse_delay": change.delay,
-            "sse_status": change.status,
-        },
-    )
+    due = "" if change.delay is None else f", attempt {change.attempt} in {change.delay:.2f} s"
+    facts = (change.old.value, change.new.value, change.reason.value, _because(change), due)
+    extra = {
+        "sse_url": where,
+        "sse_state": change.new.value,
+        "sse_reason": change.reason.value,
+        "sse_attempt": change.attempt,
+        "sse_delay": change.delay,
+        "sse_status": change.status,
+    }
+    unsaid = quiet.unsaid if level == logging.WARNING else ""
+    logger.log(level, "%s: %s -> %s (%s%s)%s%s", where, *facts, unsaid, extra=extra)
 
 
 def _because(change: StateChange) -> str:

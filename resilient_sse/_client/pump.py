@@ -124,7 +124,7 @@ class Pump:
                 await self._settle()
             if self.connection is None:
                 await self._begin()
-            if (batches is None or batches.unread) and self._is_slow():
+            if (batches is None or batches.taken) and self._is_slow():
                 self._left = 0
             while True:
                 if untold or pending:

@@ -180,9 +180,8 @@ class Subscription(Generic[Item_co]):
         )
         observers = check_observers(observers)
         by_hand = self._position is not None and self._position.manual
-        self._session = Session(
-            options, random=_RANDOM.random, in_batches=not (observers or by_hand or options.looks_at_each)
-        )
+        one_by_one = observers or by_hand or options.looks_at_each
+        self._session = Session(options, random=_RANDOM.random, in_batches=not one_by_one)
         self._ready = self._session.delivery.ready
         self._payloads = None if decode is None else Payloads(decode, on_invalid, self._session)
         if decode is None and on_invalid != "raise":

@@ -15,7 +15,7 @@ Delays: TypeAlias = Callable[[], Iterator[float]]
 MIN_SERVER_DELAY = 0.1
 """Seconds.  A server that asks for less (`retry: 0`) would have its clients spin."""
 
-_MAXIMUM, _JITTER = 5.0, 0.1
+_MAXIMUM = 5.0
 
 MIN_SETTLED = 1.0
 """Seconds.  However short the delays are, a connection that holds for less has proved nothing."""
@@ -48,7 +48,7 @@ class Backoff:
     initial: float = 1.0
     factor: float = 2.0
     maximum: float = _MAXIMUM
-    jitter: float = _JITTER
+    jitter: float = 0.1
     random: Callable[[], float] | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -89,6 +89,9 @@ def _band(nominal: float, jitter: float, maximum: float) -> tuple[float, float]:
     return nominal * (1 - jitter), min(nominal * (1 + jitter), maximum)
 
 
+_DEFAULT = Backoff()  # its maximum and jitter are for a series of the caller's own, too
+
+
 class Pacing:
     """
     One stream's delays: its backoff or its own series, and what the server asked for, in seconds.
@@ -100,10 +103,10 @@ class Pacing:
     def __init__(
         self, backoff: Backoff | Delays, *, max_server_delay: float, random: Callable[[], float]
     ) -> None:
-        self._backoff = backoff
+        self._delays = None if isinstance(backoff, Backoff) else backoff
+        self._backoff = backoff if isinstance(backoff, Backoff) else _DEFAULT
         self._max_server_delay = max_server_delay
-        own = backoff.random if isinstance(backoff, Backoff) else None
-        self._random = random if own is None else own
+        self._random = self._backoff.random or random
         self.series: Iterator[float] | None = None
         """The delays of the caller's own, as far as the present outage has not taken them."""
         self._last: float | None = None
@@ -113,8 +116,7 @@ class Pacing:
     @property
     def settle_after(self) -> float:
         """Seconds that a connection must hold for a success; what the server asks for is pacing, and no proof."""
-        own = self._backoff.maximum if isinstance(self._backoff, Backoff) else _MAXIMUM
-        return max(min(own, _MAXIMUM), MIN_SETTLED)
+        return max(min(self._backoff.maximum, _MAXIMUM), MIN_SETTLED)
 
     def retry(self, milliseconds: int) -> None:
         """Take a `retry` field: from now on it replaces the initial delay, as a floor."""
@@ -137,21 +139,21 @@ class Pacing:
         self._retry_after = None
         if floor > low:
             # A server's wish may be lengthened, never shortened: the band opens upwards from it.
-            jitter = self._backoff.jitter if isinstance(self._backoff, Backoff) else _JITTER
-            low, high = floor, max(high, min(floor * (1 + jitter), self._max_server_delay), floor)
+            longest = min(floor * (1 + self._backoff.jitter), self._max_server_delay)
+            low, high = floor, max(high, longest, floor)
         drawn = check_number("Backoff: what random returns", self._random())
         if not 0 <= drawn <= 1:
             raise ValueError(f"Backoff: random must return numbers from 0 to 1, not {drawn!r}")
         return low + (high - low) * drawn
 
     def _own_band(self, attempt: int) -> tuple[float, float]:
-        backoff = self._backoff
-        if isinstance(backoff, Backoff):
+        if self._delays is None:
+            backoff = self._backoff
             initial = backoff.initial if self._retry is None else self._retry
             nominal = _grow(initial, backoff.factor, backoff.maximum, attempt)
             return _band(nominal, backoff.jitter, backoff.maximum)
         if self.series is None:
-            series = backoff()
+            series = self._delays()
             if not isinstance(series, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"backoff must return an iterator of delays in seconds, not {series!r}")
             self.series, self._last = iter(series), None

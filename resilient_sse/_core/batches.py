@@ -20,6 +20,7 @@ from resilient_sse._core.parser import (
     Block,
     Columns,
     Found,
+    Item,
     RetryHint,
     Row,
     any_blocks,
@@ -49,7 +50,7 @@ Judged: TypeAlias = ServerSentEvent | Comment | str
 class Batches(Delivery):
     """A delivery that judges what a read brought at once; *retry* is given the milliseconds of `retry` fields."""
 
-    __slots__ = ("_looks", "_retry", "_taken", "_waiting", "portion")
+    __slots__ = ("_looks", "_retry", "_waiting", "portion", "taken")
 
     def __init__(self, options: StreamOptions, stats: StreamStats, *, retry: Callable[[int], None]) -> None:
         super().__init__(options, stats)
@@ -58,14 +59,10 @@ class Batches(Delivery):
         self._queue = NOTHING
         self.ready = deque()
         self._waiting: list[Activity | list[Judged]] = []  # a handful: reads are judged when nothing waits
-        self._taken = 0  # of the batch at the head
+        self.taken = 0
+        """How many the consumer has had of the batch at the head, the rest of which waits."""
         self.portion = PORTION
         """The size of the next portion, at most `PORTION`."""
-
-    @property
-    def unread(self) -> bool:
-        """Whether the consumer has had a part of a batch, and the rest waits."""
-        return self._taken > 0
 
     @property
     def waiting(self) -> int:
@@ -73,8 +70,8 @@ class Batches(Delivery):
         waiting = _events_in(self.ready)
         for item in self._waiting:
             waiting += _events_in(item) if isinstance(item, list) else isinstance(item, ServerSentEvent)
-        head = self._waiting[0] if self._taken else None
-        return waiting - _events_in(head[: self._taken]) if isinstance(head, list) else waiting
+        head = self._waiting[0] if self.taken else None
+        return waiting - _events_in(head[: self.taken]) if isinstance(head, list) else waiting
 
     def notify(self, notice: Activity) -> None:
         """Append a notice, which belongs behind what has come off the wire."""
@@ -88,7 +85,7 @@ class Batches(Delivery):
         self._stats.delivered -= waiting
         self._waiting.clear()
         self.ready.clear()
-        self._taken = 0
+        self.taken = 0
 
     def take(self) -> Activity | None:
         """Return the next thing for the consumer, and put a portion of what follows it into `ready`."""
@@ -111,32 +108,33 @@ class Batches(Delivery):
 
     def go_on(self) -> bool:
         """Put a further portion of what the consumer has had a part of into `ready`, if there is one."""
-        if self._taken and isinstance(head := self._waiting[0], list):
+        if self.taken and isinstance(head := self._waiting[0], list):
             self._hand(head)
         return bool(self.ready)
 
     def _hand(self, batch: list[Judged]) -> None:
-        self.ready.extend(batch[self._taken : self._taken + self.portion])
-        self._taken += self.portion
-        if self._taken >= len(batch):
+        self.ready.extend(batch[self.taken : self.taken + self.portion])
+        self.taken += self.portion
+        if self.taken >= len(batch):
             del self._waiting[0]
-            self._taken = 0
+            self.taken = 0
 
     def judge(self, found: list[Found]) -> bool:
         """Judge and count now all that the parser has *found*; return whether an event was dispatched."""
         batch: list[Judged] = []
         dispatched = False
         for item in found:
-            dispatched |= self._judge_found(item, batch)
+            if isinstance(item, str):
+                dispatched |= self._judge_text(item, batch)
+            elif self._judge_item(item, batch):
+                dispatched = True
         if batch:
             first = batch[0]
             self._waiting.append(first if len(batch) == 1 and not isinstance(first, str) else batch)
             self.caught_up = False
         return dispatched
 
-    def _judge_found(self, found: Found, batch: list[Judged]) -> bool:
-        if isinstance(found, str):
-            return self._judge_text(found, batch)
+    def _judge_item(self, found: Item, batch: list[Judged]) -> bool:
         if isinstance(found, RetryHint):
             self._retry(found.milliseconds)
             return False
@@ -147,18 +145,18 @@ class Batches(Delivery):
 
     def _judge_text(self, text: str, batch: list[Judged]) -> bool:
         """Judge whole blocks: plain events together, by columns, and others one by one."""
-        if text.startswith(":") and not text.endswith("\n\n"):  # nothing but comments
-            batch.append(text)
-            return False
         found = usual_blocks(text)
+        if isinstance(found, list) and len(found) < _A_RUN:
+            dispatched = False
+            for row in found:
+                dispatched |= self._judge_row(row, batch)
+            return dispatched
         if isinstance(found, Columns):
             if found.event in self._options.heartbeats:
                 return self._take_heartbeats(found.ids, len(found.data))
             return self._judge_run(repeat(found.event or "message"), found.ids, found.data, batch)
         if found is None:
             return self._judge_blocks(text, batch)
-        if len(found) < _A_RUN:
-            return sum([self._judge_row(row, batch) for row in found]) > 0  # noqa: C419
         first, last = (
             found[0][6] != "",
             found[-1][6] != "",
@@ -186,7 +184,7 @@ class Batches(Delivery):
         if rest is not None:
             ids, retries, said = rest
             if ids:
-                self.last_event_id = self.cursor = ids[-1]
+                self._set_id(ids[-1])
             if retries:
                 self._retry(int(retries[-1]))
             if said:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from resilient_sse._core.events import ServerSentEvent
+from resilient_sse._core.events import ServerSentEvent, make_event
 from resilient_sse._core.parser import Block
 
 CursorFunction: TypeAlias = Callable[[ServerSentEvent], "str | None"]
@@ -51,10 +51,6 @@ class CursorReader:
     are remembered.
     """
 
-    __slots__ = (
-        "_contents", "_function", "_last", "_matched", "_opaque", "_position", "_resumed_at", "_since", "_window",
-    )  # fmt: skip
-
     def __init__(self, function: CursorFunction, window: int) -> None:
         self._function = function
         self._window = window
@@ -74,13 +70,7 @@ class CursorReader:
         """Ask the caller's function, which may raise, for the position of a block."""
         if block.data is None:
             return PlacedBlock(retry=block.retry)
-        event = ServerSentEvent(
-            event=block.event or "message",
-            data=block.data,
-            id=block.id,
-            last_event_id=self._last,
-            retry=block.retry,
-        )
+        event = make_event(block.event or "message", block.data, block.id, self._last, block.retry, 1)
         position = self._function(event)
         if not (position is None or isinstance(position, str)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"cursor must return a string or None, not {position!r}")

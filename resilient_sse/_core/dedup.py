@@ -396,6 +396,9 @@ class Deduplicator:
 
 def _key(event_id: str) -> int:
     """Return an id's rank, or a hash of it, which is negative."""
+    digits = len(event_id)
+    if digits < _MAX_DIGITS and event_id.isdecimal() and event_id.isascii():
+        return int(event_id) + _SHORTER[digits]  # which spares most a call
     return rank(event_id) or hash(event_id) | _OPAQUE
 
 

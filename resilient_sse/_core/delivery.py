@@ -184,14 +184,10 @@ class Delivery:
             sighting = self._window.remember(block.id, kind, data) if block.id else Sighting.NEW
         else:
             sighting = Sighting.DUPLICATE if again else self._look(block.id, number, kind, data)
-        event = make_event(
-            kind,
-            data,
-            block.own_id if isinstance(block, PlacedBlock) else block.id,
-            self.last_event_id if block.id is None else block.id,
-            block.retry,
-            self._connection if self.sequence is None else self.sequence.origin,
-        )
+        own_id = block.own_id if isinstance(block, PlacedBlock) else block.id
+        in_force = self.last_event_id if block.id is None else block.id
+        connection = self._connection if self.sequence is None else self.sequence.origin
+        event = make_event(kind, data, own_id, in_force, block.retry, connection)
         if self._options.is_error(event):  # known or not: it speaks of now
             self._accept_id(block, number, None)
             self.failure = event

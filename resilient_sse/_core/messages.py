@@ -7,6 +7,7 @@ The default texts are those of the report this project started from, to the lett
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -80,13 +81,11 @@ def compose(change: StateChange, messages: Messages | None = None) -> str:
 
 def compose_or_default(change: StateChange, messages: Messages | None) -> tuple[str, bool]:
     """Compose the text for *change*, the default one if the caller's fails; return also whether it failed."""
-    try:
+    with suppress(Exception):  # of the caller's own function; a missing text must not stop the stream
         text = compose(change, messages)
-    except Exception:  # noqa: BLE001 - the caller's own function; a missing text must not stop the stream
-        return compose(change), True
-    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        return compose(change), True
-    return text, False
+        if isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            return text, False
+    return compose(change), True
 
 
 def _render(template: str, change: StateChange) -> str:

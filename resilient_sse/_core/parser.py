@@ -96,8 +96,8 @@ _T = TypeVar("_T")
 
 # In a text shorter than this there are too few blocks for columns to be worth while.
 _COLUMNS_FROM = 1024
-# For a block longer than this looking for line ends is faster.
-_LONG_BLOCK = 2048
+# For a block with a line from here to there looking for line ends is faster.
+_LONG_LINE, _LONG_BLOCK = 256, 2048
 
 _MAX_ID = 1024
 _SHAPE = re.compile(
@@ -123,7 +123,7 @@ _ANY_BLOCKS = re.compile(
 ).findall
 _COMMENTS = re.compile(rb"(?::.*+\n)++").match
 _BEGUN = re.compile(rb"(?:(?:id|event): .*+\n)*+data: ").match
-_USUAL_ID = re.compile(_ID).fullmatch
+_HEAD = re.compile(rf"(?:id: {_ID}\n)?+(?:event: (.++)\n)?+data: ").match
 
 # What lines of one kind say, all of them at once: 5 ns a byte of a flood, where a line by itself costs 400 ns.
 _DATA, _EVENTS, _IDS = (
@@ -417,7 +417,9 @@ def usual_blocks(text: str) -> Rows | Columns | None:
     """Take whole blocks apart as usual events; `None` if they are many, and others than these and comments."""
     if len(text) < _COLUMNS_FROM:
         return _ROWS(text)
-    if text.find("\n\n", 0, _LONG_BLOCK) < 0:
+    if text[0] == ":" and not text.endswith("\n\n"):
+        return [("", "", "", "", "", "", text)]  # nothing but comments
+    if text.find("\n", _LONG_LINE, _LONG_BLOCK) < 0:
         return _long_rows(text)
     shape = _SHAPE(text, 0, _LONG_BLOCK)
     columns = shape and _columns(text, shape)
@@ -446,16 +448,11 @@ def _long_rows(text: str) -> Rows:
     rows: Rows = []
     start = 0
     while start < len(text):
-        at, event_id, kind = start, "", ""
-        end = text.find("\n", at)
-        if text.startswith("id: ", at) and _USUAL_ID(text, at + 4, end):
-            event_id, at = text[at + 4 : end], end + 1
-            end = text.find("\n", at)
-        if text.startswith("event: ", at) and end > at + 7:
-            kind, at = text[at + 7 : end], end + 1
-            end = text.find("\n", at)
-        if text.startswith("data: ", at) and text.startswith("\n", end + 1):
-            rows.append(("", event_id, kind, "", text[at + 6 : end], "", ""))
+        head = _HEAD(text, start)
+        end = text.find("\n", head.end()) if head else -1
+        if head and text.startswith("\n", end + 1):
+            event_id, kind = head.groups("")
+            rows.append(("", event_id, kind, "", text[head.end() : end], "", ""))
             start = end + 2
         elif row := _ROW(text, start):
             rows.append(cast("Row", row.groups("")))
@@ -500,7 +497,8 @@ def dataless(text: str) -> tuple[list[str], list[str], str] | None:
     if _HAS_DATA(text):
         return None
     ids = _IDS(text)
-    return (ids, _RETRIES(text), "\n".join([*_SAID(text), ""])) if _are_plain(ids) else None
+    plain = _are_plain([*filter(None, ids)])
+    return (ids, _RETRIES(text), "\n".join([*_SAID(text), ""])) if plain else None
 
 
 def _are_plain(ids: Sequence[str]) -> bool:

@@ -205,12 +205,6 @@ class Sequence:
     The caller takes the items off *queue*.  *window* is what is known of events by their ids.
     """
 
-    __slots__ = (
-        "_apart", "_apart_last", "_apart_more", "_asked_for", "_connection", "_front", "_gap_on", "_held",
-        "_held_on", "_joined_on", "_options", "_proved", "_queue", "_reached_on", "_stats", "_window", "numbers",
-        "state",
-    )  # fmt: skip
-
     def __init__(
         self, options: StreamOptions, queue: deque[Queued], window: Deduplicator, stats: StreamStats
     ) -> None:

@@ -45,6 +45,7 @@ _ADVICE = {
     "SQLITE_BUSY": f"another program has kept it locked for {_WAIT_SECONDS:g} s; keep transactions on it short",
     "SQLITE_CANTOPEN": "it cannot be opened; its directory must exist, and be writable",
     "SQLITE_CORRUPT": "it is damaged; move it away to begin anew, or put a copy back",
+    "SQLITE_ERROR": "it has a table of that name that is another program's; choose another path",
     "SQLITE_FULL": "the disk is full; nothing was saved, and the next save tries again",
     "SQLITE_NOTADB": "it is no SQLite database; choose another path",
     "SQLITE_PERM": "it may not be read and written; mend its permissions",

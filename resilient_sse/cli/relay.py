@@ -98,7 +98,7 @@ def relay(
     return anyio.run(_ending, run())
 
 
-async def _ending(work: Coroutine[Any, Any, signal.Signals | None]) -> Exit:
+async def _ending(work: Coroutine[Any, Any, int | None]) -> Exit:
     """Do the work, and return how it ended."""
     import redis
 
@@ -113,4 +113,4 @@ async def _ending(work: Coroutine[Any, Any, signal.Signals | None]) -> Exit:
     except (redis.RedisError, OSError) as error:
         complain(f"Redis: {error}")
         return Exit.OTHER
-    return Exit.INTERRUPTED if told is signal.SIGINT else Exit.ENDED
+    return Exit.INTERRUPTED if told == signal.SIGINT else Exit.ENDED

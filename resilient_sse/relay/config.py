@@ -68,19 +68,19 @@ def load_config(path: str | Path) -> Config:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
 
 
-async def run_worker(config: Config) -> signal.Signals | None:
+async def run_worker(config: Config) -> int | None:
     """
     Run one worker until SIGTERM or SIGINT; then it hands its streams over.
 
     Returns:
-        Which of them it was.
+        The number of the signal.
 
     Raises:
         RelayError: Redis does not answer, or refuses, at the start.
     """
     worker = config.worker()
     failure: Exception | None = None
-    told: signal.Signals | None = None
+    told: int | None = None
 
     async def stop_at_signals() -> None:
         nonlocal told

@@ -48,11 +48,7 @@ MOST_JUMPS = 1_000_000
 
 
 class AllTasksBlockedError(RuntimeError):
-    """
-    Every task is blocked and no timer is pending: on real time, the program would hang for ever.
-
-    *tasks* says where each task is waiting, one line each.
-    """
+    """Every task is blocked and no timer is pending: on real time, the program would hang for ever."""
 
     def __init__(self, tasks: tuple[str, ...]) -> None:
         super().__init__(tasks)
@@ -189,9 +185,7 @@ def virtual_backend(name: BackendName) -> tuple[BackendName, dict[str, Any]]:
     fails with `AllTasksBlockedError`, on trio perhaps within an exception group.  One in which the clock has
     jumped a million times, since something polls for ever, fails with a `RuntimeError`.
 
-    Raises:
-        ModuleNotFoundError: trio was asked for and is not installed.
-        ValueError: *name* is something else.
+    `ModuleNotFoundError`: trio was asked for and is not installed; `ValueError`: *name* is something else.
     """
     if name == "asyncio":
         return name, {"loop_factory": VirtualClockLoop}

@@ -18,8 +18,8 @@ import httpx
 
 from resilient_sse.testing.checks import check_whole
 from resilient_sse.testing.proxy.link import Link, Way, shape
-from resilient_sse.testing.proxy.profiles import Profile
-from resilient_sse.testing.proxy.profiles import profile as known_profile
+from resilient_sse.testing.proxy.toxics import Profile
+from resilient_sse.testing.proxy.toxics import profile as known_profile
 from resilient_sse.testing.script import CUT_SHORT, Connection, RecordedRequest, Refusal, Reply, Step
 from resilient_sse.testing.wire import Pause, event
 

@@ -40,13 +40,8 @@ class Recorder:
     An observer that keeps what it is told: `ResilientStream(url, observers=[recorder])`.
 
     One recorder is for one stream.  What the client keeps from the consumer (duplicates, heartbeats, filtered
-    events) it keeps from observers as well; `stream.stats` counts it.
-
-    Args:
-        now: The clock, in seconds; the event loop's by default.
-
-    Attributes:
-        moments: Everything, in order.
+    events) it keeps from observers as well; `stream.stats` counts it.  *now* is the clock, in seconds; the event
+    loop's by default.  `moments` has everything, in order.
     """
 
     def __init__(self, *, now: Callable[[], float] = anyio.current_time) -> None:
@@ -58,11 +53,7 @@ class Recorder:
         self.moments.append(Moment(self._now(), fact))
 
     async def take(self, stream: AsyncIterable[ServerSentEvent], count: int) -> list[ServerSentEvent]:
-        """
-        Be the consumer of a stream that this recorder observes: ask for so many events, at least one.
-
-        Fewer are returned if the stream ends; what iterating it raises is raised.
-        """
+        """Be the consumer of a stream that this recorder observes: return *count* events, fewer if it ends."""
         if count < 1:
             raise ValueError(f"count must be at least 1, not {count!r}")
         taken: list[ServerSentEvent] = []
@@ -171,9 +162,7 @@ def assert_states(recorder: Recorder, *states: StreamState | str | EllipsisType)
     """
     Check the states that a stream went through, from its first, `"connecting"`, to its last.
 
-    Args:
-        recorder: The record.
-        *states: The states or their values, `ValueError` for others; `...` stands for any number, also for none.
+    They are given as such or by value, `ValueError` for others; `...` stands for any number, also for none.
     """
     __tracebackhide__ = True
     expected = [state if state is ... else StreamState(state).value for state in states]
@@ -192,9 +181,7 @@ def assert_nothing_lost(recorder: Recorder, sent: Iterable[str | int]) -> None:
     """
     Check that every event was delivered, and that no gap was reported.
 
-    Args:
-        recorder: The record.
-        sent: The ids of events that the server had, as `range(1, 21)`, at least one; it may have had more.
+    *sent* has the ids of events that the server had, as `range(1, 21)`, at least one; it may have had more.
     """
     __tracebackhide__ = True
     ids = [str(number) for number in sent]
@@ -229,10 +216,8 @@ def assert_in_order(recorder: Recorder, *, key: Callable[[ServerSentEvent], floa
     """
     Check that events were delivered in the order of their ids.
 
-    Args:
-        recorder: The record.
-        key: Tells the place of an event among the others.  The default is the number that its id is
-            (`ValueError` if it is none), and leaves events without an id out.
+    *key* tells the place of an event among the others.  The default is the number that its id is (`ValueError`
+    if it is none), and leaves events without an id out.
     """
     __tracebackhide__ = True
     events = [event for event in recorder.events if key or event.id]
@@ -246,13 +231,10 @@ def assert_reconnected(
     recorder: Recorder, *, times: int | None = None, reason: Reason | str | None = None
 ) -> None:
     """
-    Check that the stream lost its connection, or failed to get one, and came back.
+    Check that the stream lost its connection, or failed to get one, and came back: *times* often, or once.
 
-    Args:
-        recorder: The record.
-        times: How often; `None` for at least once.
-        reason: Count only those that began for this reason: `"stall"`, `"reset"`, ...  How many attempts it
-            took, and why others of them failed, does not matter.
+    *reason* counts only those that began so: `"stall"`, `"reset"`, ...  How many attempts it took, and why others
+    of them failed, has no part in it.
     """
     __tracebackhide__ = True
     wanted = None if reason is None else Reason(reason)
@@ -281,12 +263,8 @@ def assert_delays_within(recorder: Recorder, *bands: tuple[float, float]) -> Non
     """
     Check the delays between attempts, as they were announced, and that there were at least as many as bands.
 
-    `assert_delays_within(recorder, (0.5, 1), (1, 2), (2, 4))`: the fourth, fifth, ... is within (2, 4) as well.
-
-    Args:
-        recorder: The record.
-        *bands: The least and the most seconds of the first delay, the second, and so on; `ValueError` if there is
-            none, or its ends are the wrong way round.
+    A band is the least and the most seconds, and the last one holds for all further delays; `ValueError` if there
+    is none.  With `(0.5, 1), (1, 2), (2, 4)` the fourth, fifth, ... is within (2, 4) as well.
     """
     __tracebackhide__ = True
     if not bands or any(least > most for least, most in bands):

@@ -386,7 +386,6 @@ class Script:
     Attributes:
         requests: The requests so far, `RecordedRequest`s in the order of arrival.
         max_live: How many connections were open at once, at most.
-        max_requests: As above; it may be changed.
     """
 
     def __init__(self, *, max_requests: int | None = 100_000) -> None:
@@ -454,12 +453,7 @@ class Script:
         self._fallback = step
 
     def expect_no_more(self) -> None:
-        """
-        Declare the script complete: nothing may be added, and a further request is an error.
-
-        Raises:
-            ValueError: The script answers `always`.
-        """
+        """Declare the script complete: nothing may be added, and a further request is an error."""
         if self._fallback is not None:
             raise ValueError("a script with always() never ends")
         self._complete = True
@@ -485,9 +479,8 @@ class Script:
         """
         Raise what a client may have swallowed.
 
-        Raises:
-            UnexpectedRequestError: There was a request beyond the script.
-            Exception: Whatever else a handler raised, assertions above all, but not httpx's errors.
+        That is the `UnexpectedRequestError` of a request beyond the script, or whatever else a handler raised,
+        assertions above all, but not httpx's errors.
         """
         __tracebackhide__ = True
         if self._failures:

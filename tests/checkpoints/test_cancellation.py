@@ -18,8 +18,7 @@ import redis.asyncio
 import sqlalchemy.ext.asyncio
 
 from resilient_sse import ResilientStream
-from resilient_sse._client import backends
-from resilient_sse.checkpoints import Checkpoint, RedisCheckpoint, SQLCheckpoint, SQLiteCheckpoint
+from resilient_sse.checkpoints import Checkpoint, RedisCheckpoint, SQLCheckpoint, SQLiteCheckpoint, sqlite
 from resilient_sse.testing import Reply, Script, event
 from tests.client.support import stepped
 
@@ -146,7 +145,7 @@ async def cut_at(step: int, cut: str, place: Place, key: str) -> tuple[int, list
 )
 async def test_cancelled_at_every_wait(server, tmp_path, monkeypatch, *, kind, cut):
     """Going on delivers each event once, saves each once, and keeps neither lock nor connection (P21)."""
-    monkeypatch.setattr(backends, "_AT_ONCE_SECONDS", 0.0)  # so that each save is a wait
+    monkeypatch.setattr(sqlite, "_AT_ONCE_SECONDS", 0.0)  # so that each save is a wait
     async with opened(kind, str(tmp_path / "positions.db"), server) as place:
         total, wrong = await cut_at(NEVER, cut, place, f"{tmp_path}")
         assert not wrong

@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 from resilient_sse import CheckpointError, ResilientStream
-from resilient_sse.checkpoints import SQLiteCheckpoint, sqlite
+from resilient_sse.checkpoints import SQLCheckpoint, SQLiteCheckpoint, sqlite
 from resilient_sse.testing import Script, event
 from tests.skipping import skip_aloud
 
@@ -104,6 +104,18 @@ async def test_it_cannot_be_used(path, content, says):
         await SQLiteCheckpoint(place).load("a")
     assert raised.value.key == "a"
     assert (path.read_bytes() if path.exists() else None) == content
+
+
+async def test_the_table_is_another_programs(path):
+    """It is told of and left as it is: that of a `SQLCheckpoint`, say, has other columns (P55)."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(SQLCheckpoint(lambda: None).ddl)
+    with closing(SQLiteCheckpoint(path)) as store:
+        for wrong in (store.load("a"), store.save("a", "1", expected=None)):
+            with pytest.raises(CheckpointError, match="is another program's"):
+                await wrong
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT * FROM resilient_sse_positions").fetchall() == []
 
 
 async def test_it_is_damaged(path):

@@ -67,7 +67,7 @@ class TestRedisAsyncio(CheckpointSuite):
     """The same by a client of redis-py's asyncio kind, which the caller closes."""
 
     heals = True
-    test_of_two_processes_one_wins = None  # TestRedis races; such a client cannot be pickled
+    test_of_two_processes_one_wins = None  # TestRedis races
 
     @pytest.fixture
     def open_store(self, server: str, request: pytest.FixtureRequest):
@@ -87,10 +87,14 @@ def with_table(path: Path) -> SQLCheckpoint:
     return store
 
 
-class TestSQL(CheckpointSuite):
-    """Positions in the caller's database, by a sync driver of DB-API (P55)."""
+class Unraced(CheckpointSuite):
+    """A store that cannot be pickled, to be sent to another process; TestPostgreSQL races for it."""
 
-    test_of_two_processes_one_wins = None  # TestPostgreSQL races; this cannot be pickled
+    test_of_two_processes_one_wins = None
+
+
+class TestSQL(Unraced):
+    """Positions in the caller's database, by a sync driver of DB-API (P55)."""
 
     backends = ("asyncio", "trio")
 
@@ -113,10 +117,8 @@ class TestPostgreSQL(CheckpointSuite):
         return partial(SQLCheckpoint, partial(psycopg.connect, postgresql))
 
 
-class TestSQLByCoroutines(CheckpointSuite):
+class TestSQLByCoroutines(Unraced):
     """The same by a driver whose methods are coroutines."""
-
-    test_of_two_processes_one_wins = None  # TestPostgreSQL races; this cannot be pickled
 
     @pytest.fixture
     def open_store(self, tmp_path: Path):
@@ -128,10 +130,8 @@ class TestSQLByCoroutines(CheckpointSuite):
         return lambda: SQLCheckpoint(connect)
 
 
-class TestSQLAlchemy(CheckpointSuite):
+class TestSQLAlchemy(Unraced):
     """The same by an engine of SQLAlchemy."""
-
-    test_of_two_processes_one_wins = None  # TestPostgreSQL races; this cannot be pickled
 
     @pytest.fixture
     def open_store(self, tmp_path: Path):
@@ -141,10 +141,8 @@ class TestSQLAlchemy(CheckpointSuite):
         engine.dispose()
 
 
-class TestSQLAlchemyByCoroutines(CheckpointSuite):
+class TestSQLAlchemyByCoroutines(Unraced):
     """The same by an engine of SQLAlchemy for asyncio."""
-
-    test_of_two_processes_one_wins = None  # TestPostgreSQL races; this cannot be pickled
 
     @pytest.fixture
     def open_store(self, tmp_path: Path):

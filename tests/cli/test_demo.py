@@ -4,19 +4,16 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 
-from resilient_sse import ResilientStream
 from resilient_sse.cli.demo.scenario import REPLY, demo_scenario
 from resilient_sse.testing import memory_server, run_in_virtual_time
 from resilient_sse.testing.report import Judged
-from resilient_sse.testing.scenarios import Follower, Run, VirtualDriver, play
+from resilient_sse.testing.scenarios import Run, VirtualDriver, play
 from resilient_sse.testing.scenarios.stage import VirtualStage
-from resilient_sse.testing.wire import event
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -62,28 +59,10 @@ def with_one_lost(monkeypatch):
     )
 
 
-def with_altered_replays(monkeypatch):
-    """Send another word whenever one is sent again, so that it passes for new."""
-    real, sent = memory_server._Line.send_event, set()
-
-    def send(line, number, block):
-        again = event("WORD", id=str(number)) if number in sent else block
-        sent.add(number)
-        real(line, number, again)
-
-    monkeypatch.setattr(memory_server._Line, "send_event", send)
-    monkeypatch.setattr(
-        sys.modules[Follower.__module__],
-        "ResilientStream",
-        lambda url, **given: ResilientStream(url, **given | {"sequence": None}),
-    )
-
-
 @pytest.mark.parametrize(
     "sabotage, found",
     [
         (with_one_lost, {"message_loss", "received_events", "gaps"}),
-        (with_altered_replays, {"duplicates", "suppressed", "order_breaks", "altered"}),
         (without_the_reset, {"connection_lost_by"}),
     ],
 )

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
-from subprocess import PIPE
 
 import pytest
 
@@ -258,19 +257,6 @@ def test_people_get_words(play, upstream):
     assert lines[1] == "done: loss:share=0.5"
     assert done.out.splitlines()[-1].startswith("accepted 0, refused 0, resets 0, bytes_down 0")
     assert (done.code, done.err) == (130, "")
-
-
-@pytest.mark.e2e
-def test_a_process_that_is_killed_or_interrupted(start, upstream):
-    """As a process: it ends by Ctrl-C while its standard input stays open, and leaves no port."""
-    for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
-        process = start("fault", "--target", f"127.0.0.1:{upstream}", "--json", "--stdin", stdin=PIPE)
-        port = json.loads(process.stdout.readline())["port"]
-        process.send_signal(number)
-        assert process.wait(PATIENCE) == code
-        assert process.stderr.read() == b""
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
 
 def test_what_arguments_are_taken_for():

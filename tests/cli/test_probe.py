@@ -221,6 +221,13 @@ async def test_one_thing_wrong(script, name):
     assert script.requests[-1].at <= 45
 
 
+async def test_credentials(script):
+    """P32: they are sent with each request, as they are given, or as they stand in the address."""
+    await examined(script, serving(), auth=("me", "p"))
+    await examined(script, serving(), {"url": "https://me:p@host/stream"})
+    assert {request.headers["authorization"] for request in script.requests} == {"Basic bWU6cA=="}
+
+
 async def test_one_heartbeat(script):
     """A rhythm takes two; of one is said when it came."""
     found = await examined(script, serving(beats=(pause(14), comment("ping"))))

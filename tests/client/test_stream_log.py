@@ -108,6 +108,14 @@ IN_WORDS = [
         httpx.RemoteProtocolError("Server disconnected without sending a response."),
         "closed without an answer",
     ),
+    (
+        httpx.RemoteProtocolError("illegal header line: bytearray(b'Set-Cookie: secret=1\\x00')"),
+        "(protocol, bad HTTP: illegal header line)",
+    ),
+    (
+        httpx.RemoteProtocolError("malformed chunk footer: b'da'"),
+        "(protocol, bad HTTP: malformed chunk footer)",
+    ),
     (httpx.RemoteProtocolError("<StreamReset stream_id:1, error_code:2>"), "has reset the HTTP/2 stream"),
 ]
 

@@ -392,6 +392,29 @@ async def test_redirects_to_nowhere(script, location):
     assert script.live == 0
 
 
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://[::1",
+        "https://host:port/",
+        "https://1.2.3.999/",
+        "/\x7f",
+        "::::",
+        "/" + "x" * 70_000,
+        "data:,x",
+    ],
+)
+@one_loop
+async def test_redirects_to_what_is_no_url(script, location):
+    """For these httpx itself raises, and loses the answer: a typed error all the same, no retry (P11)."""
+    script.redirect(location)
+    script.expect_no_more()
+    error = await gives_up(make(script), HandshakeError)
+    assert str(error) == "the server's redirect has no usable Location"
+    assert isinstance(error.__cause__, (httpx.RemoteProtocolError, httpx.InvalidURL))
+    assert script.live == 0
+
+
 # --- Credentials
 
 

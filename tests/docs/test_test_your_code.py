@@ -57,7 +57,7 @@ def test_the_tests_of_the_page_pass(tmp_path):
     """
     Each test of the page runs on both event loops and passes.
 
-    In the first, half a minute passes in half a second: virtual time is more than 60 times as fast (P24).
+    In the first, half a minute passes, of which nobody waits for any (P24).
     """
     tests = sum(block.count("async def test_") for block in FILES.values())
     result = run_pytest(tmp_path, files={**FILES, "conftest.py": MEASURE})
@@ -67,8 +67,7 @@ def test_the_tests_of_the_page_pass(tmp_path):
     runs = [json.loads(line) for line in (tmp_path / "figures.jsonl").read_text("utf-8").splitlines()]
     assert len(runs) == 2
     for run in runs:
-        assert run["virtual"] > 30
-        assert run["virtual"] / run["real"] > 60
+        assert run["virtual"] > 30 > run["real"]
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ Shown = Callable[..., float | None]
 
 @pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    """Give asyncio's loop: facts are the same on both; `crowded` has streams of trio as well."""
+    """Give the loop of asyncio: facts are the same on both."""
     return "asyncio" if request.node.get_closest_marker("e2e") else virtual_backend("asyncio")
 
 

@@ -20,7 +20,7 @@ from resilient_sse.metrics.prometheus import PrometheusMetrics
 from resilient_sse.testing import Script, pause
 from tests.client.support import drain, make, numbered, take
 from tests.metrics.test_opentelemetry import Collector
-from tests.metrics.torment import SUMS, crowded, given_up, settle, sums, tormented
+from tests.metrics.torment import SUMS, given_up, settle, sums, tormented
 
 
 class Prometheus:
@@ -237,21 +237,3 @@ def test_an_exporter_that_is_refused(refused, text):
     """It is told where it is made, before there is a stream that would have no figures (bad input)."""
     with pytest.raises((ValueError, OSError), match=text):
         refused()
-
-
-def test_many_threads_and_both_kinds_of_event_loops(exporter):
-    """Streams of several loops at once, asyncio's and trio's, while figures are read: nothing is lost or torn."""
-    metrics = exporter.make()
-    seen = []
-
-    def read(over):
-        while not over.is_set():
-            seen.append(exporter.value("sse_client_events_received_total"))
-
-    streams = crowded(metrics, read)
-    assert exporter.value("sse_streams_started_total") == streams
-    assert exporter.value("sse_client_events_delivered_total") == streams * 21
-    assert exporter.value("sse_duplicate_events_total") == streams
-    assert exporter.value("sse_client_silence_seconds")[0] == streams
-    assert seen == sorted(seen)
-    assert len(seen) > 3

@@ -11,8 +11,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from resilient_sse import Backoff, ResilientSSEError, ResilientStream
 from resilient_sse.metrics.opentelemetry import OpenTelemetryMetrics
-from resilient_sse.testing import Script, event, pause
-from tests.client.support import drain, make, numbered, slow, take
+from resilient_sse.testing import Reply, Script, event, pause
+from tests.client.support import drain, make, numbered, take
 from tests.metrics.test_opentelemetry import Collector
 from tests.metrics.torment import given_up, tormented
 
@@ -116,9 +116,9 @@ async def test_addresses(script, traces, url, host, port):
 
 async def test_a_span_covers_the_attempt(script, traces):
     """From the end of the delay to the answer: two seconds, then three; delays and a day do not count (P29)."""
-    script.play(slow(2, *numbered(1), pause(86_400)))
-    script.play(slow(3, b"no", status=503, content_type="text/plain"))
-    script.play(slow(4, *numbered(2)))
+    script.play(Reply(*numbered(1), pause(86_400), after=2))
+    script.play(Reply(b"no", status=503, content_type="text/plain", after=3))
+    script.play(Reply(*numbered(2), after=4))
     ends = {"until": lambda item: item.id == "2", "stall_timeout": None}
     stream = make(script, observers=[traces.metrics], **ends)
     before, began = time.time(), anyio.current_time()
@@ -135,7 +135,7 @@ async def test_a_span_covers_the_attempt(script, traces):
 
 async def test_times_are_those_of_the_change(script, traces):
     """A callback that holds the news up for a minute does not make the attempt longer, nor later."""
-    script.play(slow(2, *numbered(1)))
+    script.play(Reply(*numbered(1), after=2))
     ends = []
 
     async def dawdle(change):
@@ -223,8 +223,8 @@ HANGS, REFUSES, AT_ONCE = Script.stall_headers, Script.refuse, {"backoff": Backo
 
 
 def plays(*items, **options):
-    """Play a reply that takes two seconds, or as long as it is said."""
-    return lambda script: script.play(slow(options.pop("after", 2), *items, **options))
+    """Play a reply that takes two seconds."""
+    return lambda script: script.play(Reply(*items, after=2, **options))
 
 
 COMES = plays(*numbered(1))

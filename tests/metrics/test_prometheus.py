@@ -3,11 +3,9 @@
 import os
 import signal
 import subprocess
-import urllib.request
 
-import anyio
 import pytest
-from prometheus_client import generate_latest, start_http_server
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
@@ -15,7 +13,7 @@ from resilient_sse import Reason, StreamStats
 from resilient_sse._core.recovery import Recovery
 from resilient_sse.metrics.catalogue import METRICS
 from resilient_sse.metrics.prometheus import PrometheusMetrics
-from resilient_sse.testing import Script, pause, run_in_virtual_time
+from resilient_sse.testing import pause, run_in_virtual_time
 from tests.client.support import URL, drain, make, numbered, take
 from tests.metrics.torment import given_up, tormented
 from tests.monitoring.tools import need
@@ -74,32 +72,6 @@ async def test_the_state_is_live(script, metrics, shown):
     assert ["waiting"] in seen
     assert ["reconnecting"] in seen
     assert all(len(now) <= 1 for now in seen)
-
-
-def test_a_real_scrape(registry, metrics):
-    """Over a socket, while a stream lives (R185)."""
-    script = Script()
-    script.respond(*numbered(1, 2, 3)).hang()
-
-    async def follow() -> bytes:
-        async with make(script, observers=[metrics]) as stream:
-            await take(stream, 3)
-            return await anyio.to_thread.run_sync(scrape)
-
-    def scrape() -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=20) as answer:
-            assert answer.headers["Content-Type"].startswith("text/plain")
-            return answer.read()
-
-    server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
-    try:
-        lines = anyio.run(follow).decode().splitlines()
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-    assert "sse_total_events_received 3.0" in lines
-    assert 'sse_client_streams{state="connected"} 1.0' in lines
 
 
 @pytest.mark.parametrize("wrong", ["x", 9464, CollectorRegistry])

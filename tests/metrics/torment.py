@@ -1,14 +1,12 @@
 """A scripted server that does everything to its clients, and the streams that go through it."""
 
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from resilient_sse import ResilientStream, RetriesExhaustedError, StreamStats, integers
 from resilient_sse.metrics import feeding
-from resilient_sse.testing import Script, comment, event, pause, run_in_virtual_time
+from resilient_sse.testing import Script, comment, event, pause
 from tests.client.support import drain, make, numbered
 
 PARTIAL = b"id: 6\ndata: cut in the mid"
@@ -79,37 +77,6 @@ async def given_up(*observers: Any) -> ResilientStream:
 def sums(*some: StreamStats) -> dict[str, int]:
     """Add up what *some* streams say of themselves, by the names of the counters (P28)."""
     return {name: sum(getattr(stats, figure) for stats in some) for name, figure in SUMS.items()}
-
-
-def crowded(metrics: Any, watch: Callable[[threading.Event], None]) -> int:
-    """
-    Follow streams in four event loops at once, two of asyncio and two of trio, and return how many they were.
-
-    Each is lost once, and delivers 21 events, besides a heartbeat and a repetition.  Meanwhile *watch* runs in a
-    thread of its own; the event tells it when all is over.
-    """
-    rounds, backends = 5, ("asyncio", "trio", "asyncio", "trio")
-
-    async def follow() -> None:
-        for _ in range(rounds):
-            script = Script()
-            script.respond(*numbered(*range(1, 21)), event("", event="heartbeat"), *numbered(20)).drop()
-            script.respond(*numbered(21))
-            await drain(make(script, observers=[metrics], until=lambda item: item.id == "21"))
-
-    over = threading.Event()
-    watching = threading.Thread(target=watch, args=[over])
-    loops = [
-        threading.Thread(target=run_in_virtual_time, args=[follow], kwargs={"backend": name})
-        for name in backends
-    ]
-    for thread in (watching, *loops):
-        thread.start()
-    for thread in loops:
-        thread.join()
-    over.set()
-    watching.join()
-    return rounds * len(backends)
 
 
 def settle() -> None:

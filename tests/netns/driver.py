@@ -18,7 +18,7 @@ from anyio import to_thread
 from anyio.abc import SocketStream
 from httpcore._backends.anyio import AnyIOStream
 
-from resilient_sse.testing.proxy.profiles import profile as profile_of
+from resilient_sse.testing.proxy.toxics import profile as profile_of
 from resilient_sse.testing.scenarios.real import Director, RealStage, reference_server
 from resilient_sse.testing.server import RunningServer
 from tests.netns.network import SERVER, open_network

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
+from string import ascii_letters
 
 import anyio
 import pytest
@@ -47,6 +47,30 @@ def relay(valkey, upstream: str, last: int | None = None, **options) -> Relay:
     return Relay(lambda position: opened(upstream, position, last), RedisLog(valkey.url), "log", **options)
 
 
+def scripted(script: Script, url: str = "http://test/", **options):
+    """Give what opens a scripted stream."""
+    return lambda _: ResilientStream(url, until="done", client=script.client(), **options)
+
+
+ONE = ServerSentEvent(data="1", id="1", last_event_id="1")
+
+
+async def append_to(log: Log, names: str) -> dict[str, object]:
+    """Append an event to each log at once; return how it went for each."""
+    outcomes: dict[str, object] = {}
+
+    async def append(name: str) -> None:
+        try:
+            outcomes[name] = await log.append(name, [ONE], behind=Position())
+        except redis.RedisError as error:
+            outcomes[name] = error
+
+    async with anyio.create_task_group() as tasks:
+        for name in names:
+            tasks.start_soon(append, name)
+    return outcomes
+
+
 async def test_appends_of_many_streams_are_one_step(valkey):
     """What waits while a step is under way goes together: fifty streams cost two round trips, not fifty (P62)."""
     log = RedisLog(valkey.url)
@@ -58,12 +82,9 @@ async def test_appends_of_many_streams_are_one_step(valkey):
         return await ask(command)
 
     log.server.ask = counted
-    one = ServerSentEvent(data="x")
-    async with anyio.create_task_group() as tasks:
-        for n in range(50):
-            tasks.start_soon(partial(log.append, f"log-{n}", [one], behind=Position()))
+    await append_to(log, ascii_letters)
     assert steps <= 2
-    assert {valkey.client.xlen(f"log-{n}") for n in range(50)} == {1}
+    assert {valkey.client.xlen(name) for name in ascii_letters} == {1}
     await log.aclose()
 
 
@@ -71,13 +92,7 @@ async def test_what_an_entry_holds(valkey):
     """The id in force, the type, the data as it came and an ordinal; the position lies beside it."""
     script = Script()
     script.respond(event("one", id="a", event="x"), event("two\nlines"), event("three", id="c", event="done"))
-    relay = Relay(
-        lambda position: ResilientStream(
-            "http://test/", until="done", client=script.client(), decode=str.upper
-        ),
-        RedisLog(valkey.url),
-        "log",
-    )
+    relay = Relay(scripted(script, decode=str.upper), RedisLog(valkey.url), "log")
     await relay.run()
     assert [fields for _, fields in valkey.client.xrange("log")] == [
         {b"id": b"a", b"event": b"x", b"data": b"one", b"ordinal": b"1"},
@@ -93,11 +108,7 @@ async def test_what_streams_log_names_the_log(valkey, caplog):
     caplog.set_level("INFO", "resilient_sse")
     script = Script()
     script.respond(event("one", id="a", event="done"))
-
-    def opened(_):
-        return ResilientStream("http://test/?key=secret", until="done", client=script.client())
-
-    await Relay(opened, RedisLog(valkey.url), "100% eu").run()
+    await Relay(scripted(script, "http://test/?key=secret"), RedisLog(valkey.url), "100% eu").run()
     (line,) = [record for record in caplog.records if "connecting -> connected" in record.getMessage()]
     assert line.getMessage() == "'100% eu', http://test/: connecting -> connected (opened)"
     assert line.sse_stream == "100% eu"
@@ -271,7 +282,7 @@ async def test_an_answer_that_was_lost(valkey, upstream):
 @pytest.mark.parametrize("names", ["a", "abc"], ids=["one", "in one go"])
 async def test_a_server_that_keeps_no_scripts(valkey, names):
     """A proxy may be like that, or a server that restarts: the script goes there in full (P62)."""
-    log, appended = RedisLog(valkey.url), []
+    log = RedisLog(valkey.url)
     asked, at_most = log.server._asked, iter(range(10))
 
     async def forgetful(command):
@@ -279,15 +290,8 @@ async def test_a_server_that_keeps_no_scripts(valkey, names):
         valkey.client.script_flush()
         return await asked(command)
 
-    async def append(name):
-        event = ServerSentEvent(data="1", id="1", last_event_id="1")
-        appended.append(await log.append(name, [event], behind=Position()))
-
     log.server._asked = forgetful
-    async with anyio.create_task_group() as tasks:
-        for name in names:
-            tasks.start_soon(append, name)
-    assert appended == [("done", Position("1", 1))] * len(names)
+    assert await append_to(log, names) == dict.fromkeys(names, ("done", Position("1", 1)))
     assert [valkey.client.xlen(name) for name in names] == [1] * len(names)
     await log.aclose()
 
@@ -306,24 +310,17 @@ async def test_a_node_of_a_cluster(names, error):
                     for command in data.split(b"\r\n*"):
                         await stream.send(f"-{error}\r\n".encode() if b"EVALSHA" in command else b"+OK\r\n")
 
-    async def append(name):
-        event = ServerSentEvent(data="1", id="1", last_event_id="1")
-        with pytest.raises(redis.ResponseError, match="node of a cluster") as raised:
-            await log.append(name, [event], behind=Position())
-        refused.append(raised.value)
-
-    listener, refused = await anyio.create_tcp_listener(local_host="127.0.0.1"), []
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra_attributes[SocketAttribute.local_port]()
     client = redis.Redis(port=port, protocol=2)
     log = RedisLog(client)
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, refuse)
-        async with anyio.create_task_group() as appending:
-            for name in names:
-                appending.start_soon(append, name)
+        outcomes = await append_to(log, names)
         client.close()
         tasks.cancel_scope.cancel()
-    assert len(refused) == len(names)
+    assert outcomes.keys() == {*names}
+    assert all("is a node of a cluster" in str(error) for error in outcomes.values())
 
 
 def test_a_task_that_is_cancelled_in_an_append(valkey):
@@ -331,8 +328,8 @@ def test_a_task_that_is_cancelled_in_an_append(valkey):
 
     async def cancelled(steps):
         await client.flushall()
-        log, event = RedisLog(client), ServerSentEvent(data="1", id="1", last_event_id="1")
-        tasks = [asyncio.create_task(log.append(name, [event], behind=Position())) for name in "abc"]
+        log = RedisLog(client)
+        tasks = [asyncio.create_task(log.append(name, [ONE], behind=Position())) for name in "abc"]
         for _ in range(steps):
             await asyncio.sleep(0)
         tasks[0].cancel()
@@ -382,12 +379,7 @@ async def test_batches_are_bounded(upstream):
     script.respond(
         b"".join(b"id: %d\ndata: x\n\n" % n for n in range(1, 1001)), event("", event="done")
     ).hang()
-    await Relay(
-        lambda position: ResilientStream("http://test/", until="done", client=script.client()),
-        log,
-        "log",
-        batch=40,
-    ).run()
+    await Relay(scripted(script), log, "log", batch=40).run()
     assert sum(log.batches) == 1001
     assert max(log.batches) <= 40
 
@@ -396,9 +388,7 @@ async def test_what_is_read_ahead_is_bounded_in_size():
     """Of large events fewer are read while the log is slow (P62)."""
     script, log = Script(), Slow()
     script.respond(*[event("x" * 600_000, id=str(n)) for n in range(1, 31)], event("", event="done")).hang()
-    relay = Relay(
-        lambda position: ResilientStream("http://test/", until="done", client=script.client()), log, "log"
-    )
+    relay = Relay(scripted(script), log, "log")
     ahead = []
 
     async def append(*arguments, **options):
@@ -474,7 +464,5 @@ async def test_events_without_ids(caplog):
     """The relay cannot keep its promise, and says so once."""
     script, log = Script(), Slow()
     script.respond(event("a"), event("b"), event("", event="done"))
-    await Relay(
-        lambda _: ResilientStream("http://test/", until="done", client=script.client()), log, "log", batch=1
-    ).run()
+    await Relay(scripted(script), log, "log", batch=1).run()
     assert caplog.text.count("have no ids") == 1

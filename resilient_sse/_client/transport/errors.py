@@ -71,6 +71,7 @@ _BY_TEXT = {
     "spoke before the TLS handshake": "no TLS there: the port speaks something else, such as plain HTTP",
     "illegal status line": "no HTTP there: the port speaks something else, such as TLS",
     "without close_notify": "the answer may be cut short: TLS was not ended (no close_notify)",
+    "_SWITCH_UPGRADE": "the server switches to another protocol (status 101)",
     _CUT_SHORT: "closed in the middle of the answer",
     _NO_ANSWER: "closed without an answer",
     _HTTP2_ENDS[0]: "the server has reset the HTTP/2 stream",
@@ -78,7 +79,10 @@ _BY_TEXT = {
 }
 
 # httpx's for a redirect whose target is no URL; it takes it apart even where it is not to follow.
-_NO_TARGET = "Invalid URL in location header"
+_NO_TARGET = ("Invalid URL in location header", "For absolute URLs, path must be empty or begin with '/'")
+
+# What h11 and our own decoder quote of headers and data, which may hold a secret; the cause still has it.
+_QUOTED = re.compile(r":? (?:b|bytearray\(b)['\"].*", re.DOTALL)
 
 
 def raise_translated(exc: Exception, *, opened: bool) -> NoReturn:
@@ -158,10 +162,11 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
             return HandshakeError(
                 f"{_noted(exc, OVER_PROXY) or 'the proxy'} refuses the request: {exc}".removeprefix("over ")
             )
+        case httpx.RemoteProtocolError() | httpx.InvalidURL() if str(exc).startswith(_NO_TARGET):
+            return HandshakeError("the server's redirect has no usable Location")
         case _ if isinstance(known, (*_PROGRAMS, UnicodeError, OverflowError)):
             # Our own request breaks a rule; it would break it again at every attempt.
-            # h11's words quote the header, which may be a secret; the cause still has them.
-            return HandshakeError(f"the request cannot be sent: {_words(exc).partition(' b')[0]}")
+            return HandshakeError(f"the request cannot be sent: {_words(exc)}")
         case httpx.PoolTimeout():
             return ConnectionLostError(
                 Reason.CONNECT,
@@ -172,8 +177,6 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
             return ConnectionLostError(Reason.CONNECT, _words(exc))
         case httpx.RemoteProtocolError() if str(exc).startswith(_HTTP2_ENDS):
             return ConnectionLostError(Reason.RESET if opened else Reason.CONNECT, _words(exc))
-        case httpx.RemoteProtocolError() if not opened and str(exc).startswith(_NO_TARGET):
-            return HandshakeError("the server's redirect has no usable Location")
         case httpx.RemoteProtocolError() | httpx.DecodingError():
             cut = opened and _CUT_SHORT in str(exc)
             return ConnectionLostError(Reason.RESET if cut else Reason.PROTOCOL, _words(exc))
@@ -218,7 +221,7 @@ def _words(exc: BaseException) -> str:
     found = _first(map(_known, _behind(exc)))
     if not found:
         name, text = type(exc).__name__, _first(map(str, _behind(exc)))
-        found = f"{name}: {text}" if text else name
+        found = f"{name}: {_QUOTED.sub('', text)}" if text else name
     proxy = _noted(exc, OVER_PROXY)
     return " ".join(filter(None, (proxy and f"{proxy}:", found, _noted(exc, AFTER_REDIRECT))))
 
@@ -265,6 +268,8 @@ def _known(raised: BaseException) -> str:
         case httpx.ConnectTimeout():
             return text or "no connection in time (connect_timeout)"
         case httpx.TransportError():
-            return next((words for said, words in _BY_TEXT.items() if said in text), "")
+            bad = isinstance(exc, httpx.RemoteProtocolError)
+            unknown = f"bad HTTP: {_QUOTED.sub('', text)}" if bad and text else ""
+            return next((words for said, words in _BY_TEXT.items() if said in text), unknown)
         case _:
             return ""

@@ -4,11 +4,9 @@ from resilient_sse.testing.proxy.link import Link as Link
 from resilient_sse.testing.proxy.link import Shape as Shape
 from resilient_sse.testing.proxy.link import Way as Way
 from resilient_sse.testing.proxy.link import shape as shape
-from resilient_sse.testing.proxy.profiles import PROFILES as PROFILES
-from resilient_sse.testing.proxy.profiles import Profile as Profile
-from resilient_sse.testing.proxy.profiles import profile as profile
 from resilient_sse.testing.proxy.proxy import Counters as Counters
 from resilient_sse.testing.proxy.proxy import FaultProxy as FaultProxy
+from resilient_sse.testing.proxy.toxics import PROFILES as PROFILES
 from resilient_sse.testing.proxy.toxics import TOXICS as TOXICS
 from resilient_sse.testing.proxy.toxics import Action as Action
 from resilient_sse.testing.proxy.toxics import Bandwidth as Bandwidth
@@ -16,6 +14,7 @@ from resilient_sse.testing.proxy.toxics import BlackHole as BlackHole
 from resilient_sse.testing.proxy.toxics import Direction as Direction
 from resilient_sse.testing.proxy.toxics import Latency as Latency
 from resilient_sse.testing.proxy.toxics import LimitBytes as LimitBytes
+from resilient_sse.testing.proxy.toxics import Profile as Profile
 from resilient_sse.testing.proxy.toxics import Refuse as Refuse
 from resilient_sse.testing.proxy.toxics import Reset as Reset
 from resilient_sse.testing.proxy.toxics import SegmentLoss as SegmentLoss
@@ -27,3 +26,4 @@ from resilient_sse.testing.proxy.toxics import Toxic as Toxic
 from resilient_sse.testing.proxy.toxics import Word as Word
 from resilient_sse.testing.proxy.toxics import parse_action as parse_action
 from resilient_sse.testing.proxy.toxics import parse_toxic as parse_toxic
+from resilient_sse.testing.proxy.toxics import profile as profile

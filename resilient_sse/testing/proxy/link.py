@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from resilient_sse.testing.proxy.profiles import Profile
-from resilient_sse.testing.proxy.toxics import Bandwidth, Latency, SegmentLoss, Slicer, Toxic
+from resilient_sse.testing.proxy.toxics import Bandwidth, Latency, Profile, SegmentLoss, Slicer, Toxic
 
 Way: TypeAlias = Literal["down", "up"]
 """`down` is from the server to the client."""

@@ -17,12 +17,11 @@ from anyio.abc import TaskGroup
 from resilient_sse.testing.checks import check, check_seconds, check_whole
 from resilient_sse.testing.proxy.connection import Address, Connection, Port, resolve
 from resilient_sse.testing.proxy.link import Shape, Way, shape
-from resilient_sse.testing.proxy.profiles import Profile
-from resilient_sse.testing.proxy.profiles import profile as known_profile
 from resilient_sse.testing.proxy.toxics import (
     Action,
     BlackHole,
     LimitBytes,
+    Profile,
     Refuse,
     Reset,
     SlowClose,
@@ -31,6 +30,7 @@ from resilient_sse.testing.proxy.toxics import (
     Toxic,
     parse_action,
 )
+from resilient_sse.testing.proxy.toxics import profile as known_profile
 
 _Limited = TypeVar("_Limited", Refuse, Reset, LimitBytes, TLSFailure)
 
@@ -256,12 +256,9 @@ class FaultProxy(Conditions):
         self, times: int, *, down: float | Sequence[float], up: float = 1.0
     ) -> Coroutine[Any, Any, None]:
         """
-        Take the network away and bring it back: reset everything and refuse, then accept again; to be awaited.
+        Take the network away so many *times*: reset everything and refuse, then accept again; to be awaited.
 
-        Args:
-            times: How often.
-            down: Seconds that it stays away; a sequence gives one figure for each time.
-            up: Seconds that it stays after each return.
+        *down* is how many seconds it stays away, or one figure for each time, and *up* how many it then stays.
         """
         check_whole("times", times, least=1)
         downs: list[float] = list(down) if isinstance(down, Sequence) else [down] * times

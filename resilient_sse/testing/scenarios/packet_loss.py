@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resilient_sse.testing.memory_server import Withhold
-from resilient_sse.testing.proxy.profiles import Profile
+from resilient_sse.testing.proxy.toxics import Profile
 from resilient_sse.testing.scenarios.gates import COUNT, SHARE, Figures, Gate, percent
 from resilient_sse.testing.scenarios.log import Run, Stream
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 
 import anyio
 
@@ -18,7 +18,7 @@ from resilient_sse.testing.scenarios.gates import (
     milliseconds,
     percent,
 )
-from resilient_sse.testing.scenarios.log import Run, Stream
+from resilient_sse.testing.scenarios.log import Run
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
 from resilient_sse.testing.scenarios.stage import Setup
 
@@ -73,7 +73,13 @@ async def _play(play: Play) -> None:
 def _figures(run: Run) -> Figures:
     flap, herd = run.part("flap"), run.part("herd")
     announced = [entry for stream in flap for entry in stream.announcements]
-    late = [seconds for stream in flap for seconds in _lateness(stream)]
+    late = [  # by how much the attempt after each announcement was later than was announced
+        next((x.at for x in stream.all("attempt") if x.at >= told.at), math.inf)
+        - told.at
+        - told.facts["delay"]
+        for stream in flap
+        for told in stream.announcements
+    ]
     drawn: dict[int, list[float]] = {}
     for stream in herd:
         for entry in stream.announcements:
@@ -104,15 +110,6 @@ def _figures(run: Run) -> Figures:
             sum(len(set(stream.ids)) for stream in flap), sum(len(stream.published) for stream in flap)
         ),
     }
-
-
-def _lateness(stream: Stream) -> Iterable[float]:
-    """Yield by how much the attempt after each announcement was later than was announced."""
-    attempts = [entry.at for entry in stream.all("attempt")]
-    for announced in stream.announcements:
-        following = [at for at in attempts if at >= announced.at]
-        if following:
-            yield following[0] - announced.at - announced.facts["delay"]
 
 
 RAPID_RECONNECTS = Scenario(

@@ -18,7 +18,7 @@ import httpx
 
 from resilient_sse.testing.memory_server import Answer, MemoryServer
 from resilient_sse.testing.proxy import FaultProxy
-from resilient_sse.testing.proxy.profiles import Profile
+from resilient_sse.testing.proxy.toxics import Profile
 from resilient_sse.testing.scenarios.log import RunLog
 from resilient_sse.testing.script import Script
 

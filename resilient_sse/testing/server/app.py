@@ -177,7 +177,11 @@ class ReferenceServer:
             Route("/api/v1/stats", _answering(lambda: JSONResponse(self.stats())), methods=["GET"]),
             Route(LOOP_PATH, _answering(lambda: RedirectResponse(LOOP_PATH)), methods=["GET"]),
         ]
-        self.app: Starlette = _Application(routes=routes, lifespan=self._lifespan)
+        self.app: Starlette = _Application(
+            routes=routes,
+            lifespan=self._lifespan,
+            exception_handlers={BadRequestError: self._refused, StoreError: self._refused},
+        )
 
     @property
     def live(self) -> int:
@@ -287,11 +291,7 @@ class ReferenceServer:
     # --- Requests
 
     async def _stream(self, request: Request) -> Response:
-        try:
-            record = read_request(request, time.monotonic())
-        except BadRequestError as error:
-            self.counters.bad_requests += 1
-            return _refusal(error.status, str(error))
+        record = read_request(request, time.monotonic())
         response = await self._answer(request, record)
         record.status = response.status_code
         if len(self.requests) >= _MANY_REQUESTS:
@@ -323,7 +323,7 @@ class ReferenceServer:
         except BaseException as error:
             self._leave(reader, channel)
             if isinstance(error, StoreError):
-                return self._unavailable(error)
+                return await self._refused(request, error)
             raise
         encoding = "gzip" if self.gzip and accepts_gzip(request) else None
         compressor = Compressor(window=_GZIP_WINDOW, memory=_GZIP_MEMORY) if encoding else None
@@ -380,15 +380,13 @@ class ReferenceServer:
     async def _publish(self, request: Request) -> Response:
         try:
             return JSONResponse({"id": await self.publish(**await read_publication(request))})
-        except BadRequestError as error:
-            self.counters.bad_requests += 1
-            return _refusal(error.status, str(error))
         except ClientDisconnect:
             return _refusal(400, "the publisher hung up")  # to nobody; uvicorn throws it away
-        except StoreError as error:
-            return self._unavailable(error)
 
-    def _unavailable(self, error: StoreError) -> Response:
+    async def _refused(self, _request: Request, error: Exception) -> Response:
+        if isinstance(error, BadRequestError):
+            self.counters.bad_requests += 1
+            return _refusal(error.status, str(error))
         self.counters.unavailable += 1
         return _refusal(503, f"the event store is out of reach: {error}", _RETRY_LATER)
 

@@ -83,10 +83,6 @@ class Faults:
         """Take the fault for the next request."""
         return self._script.popleft() if self._script else self.then
 
-    def __repr__(self) -> str:
-        """Show what is left."""
-        return f"<Faults {list(self._script)!r}, then {self.then!r}>"
-
 
 # --- Answers that are no stream
 

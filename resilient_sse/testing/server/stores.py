@@ -143,9 +143,6 @@ class MemoryStore:
     async def aclose(self) -> None:
         """Do nothing; the events stay."""
 
-    def __repr__(self) -> str:
-        return f"<MemoryStore of {len(self._streams)} streams>"
-
 
 # --- SQLite: outlives the process, and needs nothing but the standard library
 
@@ -273,9 +270,6 @@ class SQLiteStore:
                 raise
         return stored
 
-    def __repr__(self) -> str:
-        return f"<SQLiteStore at {self._path!r}>"
-
 
 # --- Redis or Valkey: several servers may share it
 
@@ -397,9 +391,6 @@ class RedisStore:
             return await answer
         except self._failures as error:
             raise StoreError(f"Redis: {error}") from error
-
-    def __repr__(self) -> str:
-        return f"<RedisStore {self._prefix!r}>"
 
 
 def _number(row: Any) -> int:  # noqa: ANN401 - redis-py does not say
