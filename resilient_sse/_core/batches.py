@@ -24,6 +24,7 @@ from resilient_sse._core.parser import (
     RetryHint,
     Row,
     any_blocks,
+    are_plain,
     comments_in,
     dataless,
     joined,
@@ -199,6 +200,7 @@ class Batches(Delivery):
         if named and self._looks:
             conflicts, dropped = self._window.remember_run(*zip(*named, strict=True))
             self._stats.id_conflicts += conflicts
+        plain_ids = are_plain([block[3] for block in blocks if block[2]])
         places, hint = iter([*dropped, -1]), ""
         at, next_dropped, events, beats = -1, next(places), 0, 0
         for said, block, has_id, event_id, kind, _, has_data, data, retry, inner in blocks:
@@ -218,8 +220,8 @@ class Batches(Delivery):
                         next_dropped = next(places)
                         self._drop()
                         continue
-                if event_id == self.cursor:
-                    self.last_event_id = event_id
+                if plain_ids or event_id == self.cursor:
+                    self.last_event_id = self.cursor = event_id
                 else:
                     self._set_id(event_id)
                 if plain:

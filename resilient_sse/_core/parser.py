@@ -471,7 +471,7 @@ def _columns(text: str, shape: re.Match[str]) -> Columns | None:
     data: Sequence[str] = parts
     if neck is not None:
         ids, necks, data = zip(*map(str.partition, parts, repeat(f"{neck}{last}")), strict=True)
-        if not (all(necks) and _are_plain(ids)):
+        if not (all(necks) and are_plain(ids)):
             return None
     if "\n" in "".join(data):  # a line more than the first block has
         return None
@@ -497,11 +497,11 @@ def dataless(text: str) -> tuple[list[str], list[str], str] | None:
     if _HAS_DATA(text):
         return None
     ids = _IDS(text)
-    plain = _are_plain([*filter(None, ids)])
+    plain = are_plain([*filter(None, ids)])
     return (ids, _RETRIES(text), "\n".join([*_SAID(text), ""])) if plain else None
 
 
-def _are_plain(ids: Sequence[str]) -> bool:
+def are_plain(ids: Sequence[str]) -> bool:
     """Whether a header can carry each of the *ids*, by the cheap question; none is empty."""
     return not ids or ("" not in ids and _VISIBLE("".join(ids)) is not None and max(map(len, ids)) <= _MAX_ID)
 

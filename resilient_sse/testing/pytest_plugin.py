@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Generator
 from importlib.util import find_spec
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -188,7 +189,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
     """Show what the scripts and recorders of a failed test have seen."""
     if call.excinfo and not (item.config.getoption("fulltrace") or item.config.getoption("usepdb")):
-        _leave_libraries_out(call.excinfo)
+        call.excinfo = _without_libraries(call.excinfo)
     outcome = yield
     report: pytest.TestReport = outcome.get_result()
     if report.when == "call" and report.failed and call.excinfo is not None:
@@ -199,12 +200,23 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
                 report.sections.append((f"SSE {title}", text() or "(nothing happened)"))
 
 
-def _leave_libraries_out(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-    """Of an error that a script has raised through libraries, show the frames of others only."""
-    names = {id(entry): str(entry.frame.f_globals.get("__name__")) for entry in excinfo.traceback}
-    if SCRIPT in names.values():
-        kept = [entry for entry in excinfo.traceback if names[id(entry)].partition(".")[0] not in THROUGH]
-        excinfo.traceback = type(excinfo.traceback)(kept or excinfo.traceback)
+def _without_libraries(excinfo: pytest.ExceptionInfo[BaseException]) -> pytest.ExceptionInfo[BaseException]:
+    """Leave the libraries out of the way of an error that a script has raised through them."""
+    entries: list[TracebackType] = []
+    entry: TracebackType | None = excinfo.tb
+    while entry is not None:
+        entries.append(entry)
+        entry = entry.tb_next
+    rest: TracebackType | None = None
+    through_script = False
+    for entry in reversed(entries):
+        name = str(entry.tb_frame.f_globals.get("__name__"))
+        through_script |= name == SCRIPT
+        if name.partition(".")[0] not in THROUGH:
+            rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    if rest is None or not through_script:
+        return excinfo
+    return excinfo.from_exception(excinfo.value.with_traceback(rest))
 
 
 def _holds(failure: BaseException | None, error: BaseException) -> bool:

@@ -81,9 +81,6 @@ class Reply:
         gzip: Compress, with a flush after each chunk, and say so in `Content-Encoding`.
         after: Seconds from the request to the response headers; `math.inf` for a server that never answers.
         close_takes: Seconds that `aclose()` on the client's side takes.
-
-    Raises:
-        TypeError: An argument has the wrong type.
     """
 
     def __init__(
@@ -382,10 +379,6 @@ class Script:
     Args:
         max_requests: How many requests it answers, so that a client that retries for ever does not do that in
             virtual time; the next one is an error.  `None` for no limit.
-
-    Attributes:
-        requests: The requests so far, `RecordedRequest`s in the order of arrival.
-        max_live: How many connections were open at once, at most.
     """
 
     def __init__(self, *, max_requests: int | None = 100_000) -> None:

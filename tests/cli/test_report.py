@@ -36,7 +36,8 @@ def test_all_six_in_virtual_time(run, tmp_path):
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert "production readiness: YES" in page
-    assert_recounted(document, [json.loads(line) for line in (out / "log.jsonl").open(encoding="utf-8")])
+    log = (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert_recounted(document, [json.loads(line) for line in log])
 
 
 def test_one_scenario_alone(run):

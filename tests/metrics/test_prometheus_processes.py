@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.parser import text_string_to_metric_families
 
+from resilient_sse.metrics.catalogue import RECENT_EXPECTED_EVENTS, RECENT_EXPECTED_EVENTS_RECEIVED
 from resilient_sse.metrics.prometheus import merged_registry
 
 QUIET = ("-W", "error", "-W", "ignore::ResourceWarning")
@@ -158,6 +160,14 @@ def test_a_fork_in_the_midst_of_writing(directory):
     """No child finds a lock held by a thread that it has not got."""
     finish(start("forks", directory))
     assert scraped(directory)["sse_streams_started_total",] == 31
+
+
+def test_a_scrape_in_the_midst_of_a_writing(directory, monkeypatch):
+    """A process may have written what has arrived and not yet what was sent: no rate is above 100 %."""
+    shown = {RECENT_EXPECTED_EVENTS: 10, RECENT_EXPECTED_EVENTS_RECEIVED: 11}
+    families = [GaugeMetricFamily(metric.name, "", value) for metric, value in shown.items()]
+    monkeypatch.setattr(MultiProcessCollector, "collect", lambda _: families)
+    assert merged_registry(str(directory)).get_sample_value("sse_stream_completion_rate") == 100
 
 
 def test_no_directory_to_scrape(tmp_path):

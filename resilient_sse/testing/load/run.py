@@ -58,11 +58,7 @@ class OpenFilesError(OSError):
 
 
 def allow_open_files(connections: int) -> int:
-    """
-    Allow *connections* sockets to be open at once, and return how many files that needs, with a reserve.
-
-    The soft limit is raised up to the hard one, and children inherit it; `OpenFilesError` if that is not enough.
-    """
+    """Allow *connections* sockets to be open at once, up to the hard limit; return how many files that needs."""
     needed = connections + _RESERVE
     if resource is None:  # pragma: no cover - Windows
         return needed
