@@ -86,7 +86,9 @@ async def consume(job: Job) -> None:
         store, ack = SQLCheckpoint(lambda: sqlite3.connect(job.effects)), "manual"
     effects = None if job.store == "sql" else os.open(job.effects, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
     backoff = Backoff(initial=0.01, maximum=0.01)
-    (job.directory / f"begun {job.run}").touch()
+    begun = job.directory / f"begun {job.run}"
+    if job.run % 2:  # the others when they have handled something, however slow the machine is
+        begun.touch()
     async with ResilientStream(
         job.url, checkpoint=store, commit_every=job.every, ack=ack, backoff=backoff, max_retries=None
     ) as stream:
@@ -109,6 +111,8 @@ async def consume(job: Job) -> None:
             steps()
             if number == job.last:
                 break
+            if not begun.exists():
+                begun.touch()
     steps()
     (job.directory / "steps").write_text(str(steps.taken))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,16 +28,19 @@ class Server:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self._port = probe.getsockname()[
-                1
-            ]  # which is told before the server has it, and stays for restarts
-        self.url = f"redis://127.0.0.1:{self._port}/0"
+        # A loopback address of this process: the port of a server of another one that is down for a moment may be
+        # taken here, and its clients would come.
+        number = os.getpid()
+        host = f"127.{number >> 16 & 127 | 64}.{number >> 8 & 255}.{number & 255}"
+        self._host = host if sys.platform == "linux" else "127.0.0.1"
+        with socket.create_server((self._host, 0)) as probe:
+            self._port = probe.getsockname()[1]  # told before the server has it, and stays for restarts
+        self.url = f"redis://{self._host}:{self._port}/0"
         self.client = redis.Redis.from_url(self.url)
 
     def start(self, *options: str) -> None:
         """Start it, and wait until it answers."""
-        command = [binary(), "--port", str(self._port), "--bind", "127.0.0.1", "--save", ""]
+        command = [binary(), "--port", str(self._port), "--bind", self._host, "--save", ""]
         command += ["--dir", str(self._directory), *options]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, **pipes)
