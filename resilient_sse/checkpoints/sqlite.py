@@ -7,6 +7,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
@@ -59,13 +60,15 @@ class WorkerThread:
     A thread of its own for short functions, one after the other; it ends with this object.
 
     On asyncio who calls waits for a millisecond in the event loop, for waking it costs more than most functions
-    take: 15 us a call, and one through `in_thread` 65.  On trio they are the same.
+    take: 15 us a call, and one through `in_thread` 65; behind a function that took longer nobody does.  On trio
+    they are the same.
     """
 
     def __init__(self) -> None:
         self._starting = threading.Lock()
         self._process = 0
         self._late = 0  # calls that take longer, behind which others need not hope
+        self._slow = False  # so did the function of the last one
 
     async def call(self, function: Callable[[], T]) -> T:
         """Call *function* in the thread, and wait for its end, although the caller may be cancelled."""
@@ -74,13 +77,14 @@ class WorkerThread:
         self._start()
         job = _Job(function)
         self._jobs.put(job)
-        if not job.ended.acquire(timeout=0.0 if self._late else _AT_ONCE_SECONDS):
+        if not job.ended.acquire(timeout=0.0 if self._late or self._slow else _AT_ONCE_SECONDS):
             self._late += 1
             with anyio.CancelScope(shield=True):
                 try:
                     await hold(job.wait(), lambda: True)
                 finally:
                     self._late -= 1
+        self._slow = job.took > _AT_ONCE_SECONDS
         return cast("T", job.outcome())
 
     def _start(self) -> None:
@@ -99,7 +103,7 @@ class WorkerThread:
 class _Job:
     """A function that a thread is to call."""
 
-    __slots__ = ("_error", "_function", "_result", "_waiter", "ended")
+    __slots__ = ("_error", "_function", "_result", "_waiter", "ended", "took")
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
@@ -108,13 +112,16 @@ class _Job:
         self.ended.acquire()
         self._result: Any = None
         self._error: BaseException | None = None
+        self.took = 0.0
 
     def run(self) -> None:
         """Call it."""
+        began = time.perf_counter()
         try:
             self._result = self._function()
         except BaseException as exc:  # noqa: BLE001 - it is raised where the call is awaited
             self._error = exc
+        self.took = time.perf_counter() - began
         self.ended.release()
         if self._waiter is not None:
             with contextlib.suppress(RuntimeError):  # the event loop was stopped, and closed, meanwhile

@@ -179,6 +179,18 @@ async def test_the_event_loop_waits_for_one_slow_save_only(monkeypatch):
         assert await first
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_event_loop_does_not_wait_behind_a_slow_save(monkeypatch):
+    """A disk that was slow may be slow again: others get their turn at once (P55)."""
+    thread, go = sqlite.WorkerThread(), threading.Event()
+    await thread.call(lambda: go.wait(0.05))
+    monkeypatch.setattr(sqlite, "_AT_ONCE_SECONDS", 20.0)
+    task = asyncio.create_task(thread.call(lambda: go.wait(10)))
+    await asyncio.sleep(0)
+    go.set()
+    assert await task
+
+
 async def test_a_full_disk(disk):
     """Nothing is saved and nothing is lost; with room again the stream goes on where it was (P55)."""
     store = SQLiteCheckpoint(disk.file)
