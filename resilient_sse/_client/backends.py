@@ -124,6 +124,7 @@ async def outlive(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
             raise
         finally:
             task.cancel()
+            del task  # its error refers to this frame
     raise AssertionError("a shield lets errors through")
 
 

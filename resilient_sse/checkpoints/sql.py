@@ -220,6 +220,12 @@ async def _whole(scope: Any, connect: Callable[[], Any], work: Work[T]) -> T:  #
     try:
         result = await work(connection)
         await _maybe(connection.commit())
+    except BaseException:
+        # To close is not enough: an error keeps cursors alive, and those keep locks.
+        with suppress(Exception):
+            await _maybe(connection.rollback())
+        raise
+    else:
         return result
     finally:
         await _maybe(connection.close())

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,7 +182,7 @@ for line in sys.stdin:
 @pytest.mark.parametrize("how", ["the end", "an error", "cancellation"])
 async def test_a_process_of_a_block(how):
     """It says hello and obeys, and is gone after the block, however that ends."""
-    with suppress(RuntimeError), anyio.CancelScope() as scope:
+    with pytest.raises(ExceptionGroup) if how == "an error" else nullcontext(), anyio.CancelScope() as scope:
         async with child("echo", ["-c", ECHO]) as echo, anyio.create_task_group() as tasks:
             pid = echo.hello["pid"]
             assert psutil.pid_exists(pid)

@@ -121,6 +121,10 @@ KNOWN = {
             Answer(restart=True, live=(BEAT, EVENT, EVENT)),
         )
     ),
+    "an answer comes as its wait is cancelled": Plan(
+        options=Options(dedup="replay", poll=0.2),
+        answers=(Answer(after=0.2), Answer(live=(Live(Does.TWICE),)), Answer()),
+    ),
     "everything at once": Plan(
         options=Options(post=True, token="fresh", raises=2, activity=True, poll=3.0),
         answers=(

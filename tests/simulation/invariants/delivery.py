@@ -45,8 +45,9 @@ def _same(process, event, fact):
 def _once_and_in_order(process):
     mode, numbered = process.options.dedup, process.options.numbered
     sent = Counter(event.ordinal for request in process.requests for event in request.events)
-    opened = [request for request in process.requests if request.opened]
-    first = set(opened[0].events) if opened else set()
+    opened = process.record.opened()
+    begun = (each for number, each in enumerate(process.record.log.requests, 1) if number in opened)
+    first = next((set(each.events) for each in begun if each.process == process.number), set())
     start = 0 if process.start is None else process.start.ordinal
     times, last = Counter(), start
     for seen, _, event in process.delivered:
