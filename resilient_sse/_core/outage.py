@@ -38,7 +38,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS_DIGITS = 10
 
 _TRANSIENT = frozenset({408, 409, 425, 429})  # a 409: the server still holds our dead connection
-# Servers, CDNs and gateways invent what they need from 500 to 599; these two speak of the request for good.
+# Servers, CDNs and gateways invent what they need from 500 on; these two speak of the request for good.
 _PERMANENT = frozenset({501, 505})
 # A deploy answers 404 for a moment; before the stream has ever worked it means a wrong URL.
 _TRANSIENT_ONCE_PROVEN = frozenset({404})

@@ -141,7 +141,7 @@ def recoveries():
 async def test_the_time_of_a_recovery(script, recoveries):
     """From the loss to the first new event, over all attempts in between (R98, R109-R112, X8)."""
     observer, found = recoveries
-    script.respond(*numbered(1), pause(10)).drop()
+    script.respond(pause(5), *numbered(1), pause(10)).drop()
     script.refuse()
     script.respond(comment(), *numbered(1), pause(0.25), *numbered(2, 3)).drop()
     script.reject(503)

@@ -1,5 +1,6 @@
 """A connection of HTTP/2 that streams share: dead as a whole, or one of its streams alone (P51)."""
 
+import re
 import time
 from collections import defaultdict
 
@@ -175,4 +176,4 @@ async def test_a_connection_that_never_answers_is_left(serve, make_client, diary
     assert [number for number, _, _ in site.asked] == [1, 2]
     reconnecting = diary.changes[1]
     assert reconnecting.attempt == 1
-    assert "no response headers after 0.5 s (stall_timeout)" in str(reconnecting.error)
+    assert re.search(r"no response headers after \d\.\d s \(stall_timeout\)", str(reconnecting.error))
