@@ -181,7 +181,7 @@ class Relay:
             self.appended += len(events) if outcome == "done" else 0
             return outcome == "done"
         why = _REFUSALS.get(outcome, "another relay appends to it")
-        raise RelayError(f"the log {self._name!r} cannot be gone on with: {why}")
+        raise RelayError(f"the log {self._name!r} cannot be used: {why}")
 
 
 class _Ahead:

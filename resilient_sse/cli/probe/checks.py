@@ -169,7 +169,7 @@ def buffering(found: Findings) -> Judged:
     if bursts and slow and len(arrivals) == 1 and first.ended == "eof":
         return WARN, f"all of it at once, after {first.headers_at:.1f} s"
     if len(arrivals) < _BURST:
-        return NOT_SEEN, f"too little came to tell: {first}"
+        return NOT_SEEN, f"too few arrivals to tell: {first} in {counted(len(arrivals), 'arrival')}"
     return OK, f"{first} in {counted(len(arrivals), 'arrival')}"
 
 
