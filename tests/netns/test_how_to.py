@@ -40,12 +40,12 @@ def test_the_commands(commands, tmp_path, monkeypatch):
     )
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text("utf-8").splitlines()]
-    assert [event["id"] for event in events] == [str(number) for number in range(1, 102)]
+    assert [event["id"] for event in events] == [str(number) for number in range(1, 152)]
     assert events[-1]["event"] == "done"
     assert events[-1]["connection"] > 1
     assert "Connection lost" in done.stderr
     assert "Connection restored" in done.stderr
-    assert "101 events.jsonl" in done.stdout
+    assert "151 events.jsonl" in done.stdout
     assert int(re.search(r"counter packets (\d+)", done.stdout)[1]) > 0
     assert json.loads((tmp_path / "server.jsonl").read_text("utf-8"))["url"].startswith("http://10.77.0.1:")
     assert list(NAMES.glob(f"sse-*-{os.getpid()}")) == []
