@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["UsualURL", "usual_url"]
+__all__ = ["DEFAULT_PORTS", "MAX_PORT", "UsualURL", "usual_url"]
 
 # What httpx would leave as it is: no user, no dots to resolve, no fragment.
 _BYTE: Final = r"(?:[1-9]?\d|1\d\d|2[0-4]\d|25[0-5])"
@@ -14,8 +14,10 @@ _PATH: Final = r"(?:/(?!\.)[\w.~!$&'()*+,;=:@%-]*)+"
 _QUERY: Final = r"(?:\?[\w.~!$&'()*+,;=:@%/?-]*)?"
 _USUAL: Final = re.compile(rf"(https?)://({_HOST})(?::([1-9]\d{{0,4}}))?({_PATH}{_QUERY})", re.ASCII)
 
-_PORTS: Final = {"http": 80, "https": 443}
-_MAX_PORT: Final = 65535
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+"""By the schemes there are."""
+
+MAX_PORT: Final = 65535
 
 
 class UsualURL(NamedTuple):
@@ -54,6 +56,6 @@ def usual_url(url: str) -> UsualURL | None:
         return None
     scheme, host, digits, path = match.groups()
     port = None if digits is None else int(digits)
-    if port == _PORTS[scheme] or (port or 0) > _MAX_PORT:
+    if port == DEFAULT_PORTS[scheme] or (port or 0) > MAX_PORT:
         return None
     return UsualURL(url, scheme, host, port, path.encode())

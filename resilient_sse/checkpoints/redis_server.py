@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -130,7 +131,6 @@ class RedisServer:
         Raises:
             Exception: As `ask` does.
         """
-        digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
         def send(command: str, name: str) -> Any:  # noqa: ANN401 - sync or async
             if len(calls) == 1:
@@ -142,7 +142,7 @@ class RedisServer:
             return pipeline.execute(raise_on_error=False)
 
         try:
-            answer = await self.ask(lambda: send("EVALSHA", digest))
+            answer = await self.ask(lambda: send("EVALSHA", _digest(script)))
         except self._unknown:
             answer = await self.ask(lambda: send("EVAL", script))
         return [answer] if len(calls) == 1 else answer
@@ -179,6 +179,11 @@ class RedisServer:
             self._waiting = True
             error = None if state.outcome is None else state.outcome.exception()
             logger.warning("Redis does not answer and is tried again: %s", error)
+
+
+@cache
+def _digest(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
 def redis_py(wanted_by: str) -> Any:  # noqa: ANN401 - typed for sync and async at once, it says next to nothing

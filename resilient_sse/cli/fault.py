@@ -53,7 +53,6 @@ def _profiles(_context: click.Context, _parameter: click.Parameter, incomplete: 
 
 _LISTEN = Parsed(host_and_port, "HOST:PORT")
 _MOMENT = Parsed(_moment, "SECONDS=ACTION")
-_TOXIC = "NAME[:KEY=VALUE,...]"
 
 
 @command(

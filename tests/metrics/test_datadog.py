@@ -30,8 +30,6 @@ from tests.metrics.torment import settle
 ROOT = Path(__file__).parents[2]
 NEVER = 3600.0
 """An interval that is longer than any test: what is sent is sent by `flush`."""
-RECOVERY_SECONDS = "sse_client_recovery_seconds"
-"""The same as `sse_reconnect_time_ms`, and so not sent."""
 
 
 class Agent:

@@ -21,6 +21,7 @@ import httpx
 from resilient_sse._client.backends import running
 from resilient_sse._client.transport.body import Chunked, Counted, UntilClosed, body_of
 from resilient_sse._client.transport.sockets import Address, connect
+from resilient_sse._client.urls import DEFAULT_PORTS
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
 
@@ -41,8 +42,6 @@ _MAX_INTERIM: Final = 100
 
 POLL_SECONDS: Final = 0.05
 """What a wait for the head takes at least, however long ago the request was sent."""
-
-_PORTS: Final = {"http": 80, "https": 443}
 
 
 # The heads that nearly all have, out and in: ASCII, a field a line, and what h11 would change or refuse not in it.
@@ -191,14 +190,14 @@ class StreamTransport(httpx.AsyncBaseTransport):
             extensions: As httpx has them, and `patience` for the head of the response.
         """
         url, trace = asked.url, extensions.get("trace")
-        if url.scheme not in _PORTS:
+        if url.scheme not in DEFAULT_PORTS:
             raise httpx.UnsupportedProtocol(f"the scheme {url.scheme!r} is neither http nor https")
         sent = self._unanswered.take(asked)
         socket = (
             sent.socket
             if sent is not None
             else await connect(
-                Address(url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme], self._uds),
+                Address(url.raw_host.decode("ascii"), url.port or DEFAULT_PORTS[url.scheme], self._uds),
                 context=self._context() if url.scheme == "https" else None,
                 server_name=extensions.get("sni_hostname"),
                 timeout=extensions.get("timeout", {}).get("connect"),

@@ -129,11 +129,9 @@ class Transport:
         connection: Connection | None = None
         try:
             response = self._unanswered.answer()
-            if response is not None:
-                pass  # it came in the moment of a cancellation
-            elif isinstance(client, PlainClient) and request.content is None:
+            if response is None and isinstance(client, PlainClient) and request.content is None:
                 response = await self._ask(client, request, url, quiet)
-            else:
+            elif response is None:
                 response = await self._send(client, request, url, quiet)
             if not isinstance(response, Answer):
                 # The response keeps its request for hours; what has done its work must not be kept with it.

@@ -13,6 +13,7 @@ from resilient_sse._client.backends import CLOSE_SECONDS, finish
 from resilient_sse._client.log import redacted
 from resilient_sse._client.transport.clients import AnyClient, PlainClient, library_of, proxy_of
 from resilient_sse._client.transport.errors import AFTER_REDIRECT, OVER_PROXY
+from resilient_sse._client.urls import DEFAULT_PORTS, MAX_PORT
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["exchange"]
 
 _MAX_REDIRECTS = 10
-_MAX_PORT = 65535
 _SEE_OTHER = 303
 _REDIRECTS: Final = frozenset({301, 302, _SEE_OTHER, 307, 308})
 _BECOMES_GET: Final = frozenset({301, 302, _SEE_OTHER})
@@ -189,7 +189,7 @@ def _is_id(name: bytes) -> bool:
 
 
 def _origin(url: httpx.URL | UsualURL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
+    return url.scheme, url.host, url.port or DEFAULT_PORTS.get(url.scheme)
 
 
 def _target(url: httpx.URL | UsualURL, response: httpx.Response) -> httpx.URL:
@@ -200,7 +200,7 @@ def _target(url: httpx.URL | UsualURL, response: httpx.Response) -> httpx.URL:
         target = None
     if target is None:
         raise _refused(response, "has no usable Location")
-    if target.port is not None and not 0 < target.port <= _MAX_PORT:
+    if target.port is not None and not 0 < target.port <= MAX_PORT:
         raise _refused(response, "leads to a port that does not exist")
     if target.scheme not in ("http", "https") or not target.host:
         raise _refused(response, f"leads to the scheme {target.scheme[:20]!r}")
