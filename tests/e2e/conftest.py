@@ -2,10 +2,12 @@
 Real sockets and real time: servers on free ports of the loopback interface, stopped by the test they serve.
 
 All of it runs over our own transport.  What is marked `both` runs over httpx's too, as streams with a client of
-the caller's do; the rest runs so, and all of it over a client of httpx2, as a proof: `pytest -m proof tests/e2e`.
+the caller's do; the rest runs so, and all of it over a client of httpx2 and on uvloop, as a proof:
+`pytest -m proof tests/e2e`.
 """
 
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -18,21 +20,23 @@ from resilient_sse._client.transport.clients import _user_agent, tls_context
 from tests.e2e.raw_server import RawServer
 from tests.e2e.watching import Diary
 
+UVLOOP = pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop", marks=pytest.mark.proof)
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Run async tests on both backends, on their own clocks."""
+
+@pytest.fixture(params=["asyncio", "trio", *([] if sys.platform == "win32" else [UVLOOP])])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """Run async tests on both backends, on their own clocks; and on the event loop that uvicorn brings."""
     return request.param
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test over all transports, but for what is about one of them (`own`)."""
-    if metafunc.definition.get_closest_marker("own") is not None:
-        return
+    own = pytest.param("own", marks=pytest.mark.ci)  # of the proofs
     both = metafunc.definition.get_closest_marker("both") is not None
     httpx = pytest.param("httpx", marks=[] if both else [pytest.mark.proof])
     httpx2 = pytest.param("httpx2", marks=[pytest.mark.proof, *([pytest.mark.ci] if both else [])])
-    metafunc.parametrize("over", ["own", httpx, httpx2], indirect=True)
+    only = metafunc.definition.get_closest_marker("own") is not None
+    metafunc.parametrize("over", [own] if only else [own, httpx, httpx2], indirect=True)
 
 
 def httpx2_client(cookies: Any, uds: str | None = None, unanswered: object = None, **_: object) -> Any:

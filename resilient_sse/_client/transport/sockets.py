@@ -208,6 +208,8 @@ class AsyncioSocket(Socket, asyncio.Protocol):
         self._end_wait(True)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if not self.ended and exc is None:  # uvloop tells of an end without close_notify by this alone
+            self.eof_received()
         self.ended = True
         self.error = self.error or exc
         self._end_wait(True)
