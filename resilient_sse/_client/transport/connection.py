@@ -17,7 +17,7 @@ from resilient_sse._client.transport.body import Inflater, inflater_for
 from resilient_sse._client.transport.clients import Answer
 from resilient_sse._client.transport.errors import raise_translated
 from resilient_sse._client.transport.http1 import ResponseStream
-from resilient_sse._client.transport.reads import Source, Tidying, reads_of
+from resilient_sse._client.transport.reads import Source, reads_of
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
 
@@ -81,8 +81,7 @@ class Connection:
             return stream
         self._token = current_token()
         self._chunks = aiter(httpx.ByteStream(response.content)) if self._is_read else response.aiter_raw()
-        tidying = response.request.extensions["trace"] = Tidying()
-        self.source = reads_of(self._chunks, tidying)
+        self.source = reads_of(response, self._chunks)
         if response.extensions.get("http_version") == b"HTTP/2":
             self.shared = shared(response.extensions.get("network_stream"))
         return None
