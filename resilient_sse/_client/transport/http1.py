@@ -9,7 +9,6 @@ What httpx does above a transport (authentication, cookies, hooks, redirects) is
 from __future__ import annotations
 
 import math
-import re
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self, cast
@@ -19,9 +18,8 @@ import h11
 import httpx
 
 from resilient_sse._client.backends import running
-from resilient_sse._client.transport.body import Chunked, Counted, UntilClosed, body_of
+from resilient_sse._client.transport.body import body_of
 from resilient_sse._client.transport.sockets import Address, connect
-from resilient_sse._client.urls import DEFAULT_PORTS
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
 
@@ -30,9 +28,13 @@ if TYPE_CHECKING:
 
     from resilient_sse._client.transport.body import Body
     from resilient_sse._client.transport.sockets import Socket
-    from resilient_sse._client.urls import UsualURL
 
-__all__ = ["HEAD_BYTES", "ResponseStream", "StreamTransport", "Unanswered"]
+__all__ = ["DEFAULT_PORTS", "HEAD_BYTES", "MAX_PORT", "ResponseStream", "StreamTransport", "Unanswered"]
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+"""By the schemes there are."""
+
+MAX_PORT: Final = 65535
 
 HEAD_BYTES: Final = 100 * 1024
 """The longest head of a response, as in httpcore."""
@@ -44,24 +46,11 @@ POLL_SECONDS: Final = 0.05
 """What a wait for the head takes at least, however long ago the request was sent."""
 
 
-# The heads that nearly all have, out and in: ASCII, a field a line, and what h11 would change or refuse not in it.
-# h11 takes 45 us for the two, these 10 (an opening: 300); whatever does not match is h11's.
-_NAME: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_VALUE: Final = rb"(?:[!-~](?:[\t -~]*[!-~])?)?"
-_OURS: Final = rb"(?!(?i:Host|Content-Length|Transfer-Encoding)\n)"
-_USUAL_REQUEST: Final = re.compile(
-    rb"[A-Z]+ [!-~]+ HTTP/1\.1\rHost\n%b\r(?:%b%b\n%b\r)+" % (_VALUE, _OURS, _NAME, _VALUE)
-)
-_USUAL_ANSWER: Final = re.compile(rb"HTTP/1\.1 200 ([ -~]*)\r\n((?:%b: ?%b\r\n)+)\r\n" % (_NAME, _VALUE))
-_FIELD: Final = re.compile((rb"(%b): ?(%b)\r\n" % (_NAME, _VALUE)).decode())
-_MAX_DIGITS: Final = 15
-
-
 class Asked(NamedTuple):
     """A request as it goes out, but for its body."""
 
     method: str
-    url: httpx.URL | UsualURL
+    url: httpx.URL
     headers: list[tuple[bytes, bytes]]
 
 
@@ -69,7 +58,7 @@ class Head(NamedTuple):
     """The head of a response, the decoder for its body, and what has come of that."""
 
     status_code: int
-    headers: dict[str, str] | list[tuple[bytes, bytes]]
+    headers: list[tuple[bytes, bytes]]
     version: bytes
     reason: bytes
     body: Body
@@ -82,7 +71,7 @@ class _Sent:
 
     asked: Asked
     socket: Socket
-    connection: h11.Connection | None
+    connection: h11.Connection
     since: float
     loop: object
 
@@ -333,20 +322,12 @@ class Patience:
         socket.until = self._deadline
 
 
-async def _send(asked: Asked, content: httpx.AsyncByteStream | None, socket: Socket) -> h11.Connection | None:
-    """Send a request; return h11's view of it, if it is asked."""
-    method, url, headers = asked
-    if content is None:
-        line = b"%b %b HTTP/1.1\r" % (method.encode(), url.raw_path)
-        fields = b"".join([b"%b\n%b\r" % field for field in headers])
-        if _USUAL_REQUEST.fullmatch(
-            line + fields
-        ):  # names and values have neither, so one cannot pass for another
-            data = line + b"\n" + fields.replace(b"\n", b": ").replace(b"\r", b"\r\n") + b"\r\n"
-            await socket.send(data)
-            return None
-    connection, data = _h11(asked)
+async def _send(asked: Asked, content: httpx.AsyncByteStream | None, socket: Socket) -> h11.Connection:
+    """Send a request; return h11's view of it."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
     try:
+        head = h11.Request(method=asked.method, target=asked.url.raw_path, headers=asked.headers)
+        data = connection.send(head) or b""
         if content is not None:
             async for part in content:
                 if part:  # the head may go alone: the body may be long in coming
@@ -359,31 +340,10 @@ async def _send(asked: Asked, content: httpx.AsyncByteStream | None, socket: Soc
     return connection
 
 
-def _h11(asked: Asked) -> tuple[h11.Connection, bytes]:
-    """Have h11 check the head of a request; return its connection, and the bytes to send."""
-    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
-    try:
-        head = h11.Request(method=asked.method, target=asked.url.raw_path, headers=asked.headers)
-        return connection, connection.send(head) or b""
-    except h11.LocalProtocolError as exc:
-        raise httpx.LocalProtocolError(str(exc)) from exc
-
-
 async def _head(sent: _Sent, patience: Patience) -> Head:
     """Read the head of the response, past interim ones."""
     connection, socket, interim = sent.connection, sent.socket, 0
     patience.begin(socket, sent.since)
-    if connection is None:
-        while not socket.ready:
-            await patience.wait(socket)
-        data = socket.take()
-        if head := _usual_head(data, sent.asked.method):
-            return head
-        connection, _ = _h11(sent.asked)
-        connection.send(h11.EndOfMessage())
-        sent.connection = connection
-        if data:
-            connection.receive_data(data)
     while True:
         try:
             event = connection.next_event()
@@ -410,28 +370,6 @@ async def _head(sent: _Sent, patience: Patience) -> Head:
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
         else:
             await patience.wait(socket)
-
-
-def _usual_head(data: bytes, method: str) -> Head | None:
-    """Read the head of a response if it came whole and is as nearly all are; h11 reads any other."""
-    match = _USUAL_ANSWER.match(data)
-    if match is None or method == "HEAD":
-        return None
-    fields: list[tuple[str, str]] = _FIELD.findall(match[2].decode())
-    headers = {name.lower(): value for name, value in fields}
-    coding, length = headers.get("transfer-encoding"), headers.get("content-length")
-    if len(headers) != len(fields):
-        return None
-    body: Body = UntilClosed()
-    if coding is not None:
-        if coding.lower() != "chunked" or length is not None:
-            return None
-        body = Chunked()
-    elif length is not None:
-        if not length.isdigit() or len(length) > _MAX_DIGITS:
-            return None
-        body = Counted(int(length))
-    return Head(200, headers, b"1.1", match[1], body, data[match.end() :])
 
 
 def _raise(socket: Socket) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,7 +28,6 @@ from resilient_sse._client.transport.errors import OVER_PROXY, raise_translated
 from resilient_sse._client.transport.http1 import POLL_SECONDS, Patience, Unanswered
 from resilient_sse._client.transport.reads import WOKEN, waits_for
 from resilient_sse._client.transport.redirects import exchange
-from resilient_sse._client.urls import usual_url
 from resilient_sse._core.errors import (
     BadContentTypeError,
     BadStatusError,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from resilient_sse._client.request import PreparedRequest
-    from resilient_sse._client.urls import UsualURL
 
 __all__ = ["Transport", "check_url"]
 
@@ -65,8 +64,9 @@ _MAKES_STREAM = ("connect_tcp.complete", "connect_unix_socket.complete", "start_
 _AFTER_HTTPCORE = 1.0
 
 
+@lru_cache
 def check_url(url: str) -> httpx.URL:
-    """Raise now what httpx would at the first request."""
+    """Raise now what httpx would at the first request; streams often share a URL, and to parse it takes 13 us."""
     try:
         return httpx.URL(url)
     except httpx.InvalidURL as exc:
@@ -79,7 +79,6 @@ class Transport:
 
     Args:
         client: The caller's client, which is never closed; `None` makes one of our own.
-        url: The stream's URL, parsed: most streams ask no other.
         uds: The path of a Unix socket that a client of our own connects to.
         auth: Credentials as httpx takes them; `None` leaves them to the client.
         compression: Whether to ask for a compressed body.
@@ -92,7 +91,6 @@ class Transport:
         self,
         client: Client | None,
         *,
-        url: tuple[str, httpx.URL | UsualURL],
         uds: str | None,
         auth: Auth | None,
         compression: bool,
@@ -102,7 +100,6 @@ class Transport:
     ) -> None:
         self._injected = client
         self._uds = uds
-        self._url = url
         self._own: AnyClient | None = None
         self._cookies: httpx.Cookies | None = None
         self._auth = auth
@@ -123,9 +120,7 @@ class Transport:
             quiet: Is awaited once, if there is no answer for `waiting_after`.
         """
         client = self._client()
-        if request.url != self._url[0]:
-            self._url = request.url, usual_url(request.url) or httpx.URL(request.url)
-        url = self._url[1]
+        url = check_url(request.url)
         connection: Connection | None = None
         try:
             response = self._unanswered.answer()
@@ -152,7 +147,7 @@ class Transport:
         self,
         client: PlainClient,
         request: PreparedRequest,
-        url: httpx.URL | UsualURL,
+        url: httpx.URL,
         quiet: Callable[[], Awaitable[None]],
     ) -> httpx.Response:
         """Send what has no body over our own transport, where nothing of anybody else's takes a part."""
@@ -174,7 +169,7 @@ class Transport:
         self,
         client: AnyClient,
         request: PreparedRequest,
-        url: httpx.URL | UsualURL,
+        url: httpx.URL,
         quiet: Callable[[], Awaitable[None]],
     ) -> httpx.Response:
         """Send anything over any client."""

@@ -97,7 +97,7 @@ class Below:
     _receive: Callable[[int], Coroutine[Any, Any, bytes]]
 
     def __init__(self, response: httpx.Response | None = None) -> None:
-        self.parts: list[bytes] = []
+        self.parts: list[Any] = []
         self.tells = self.tidies = False
         extensions = {} if response is None else response.extensions
         network: Any = extensions.get("network_stream")
@@ -108,6 +108,12 @@ class Below:
         self._network = lambda: None
         if receive is not None and bare and extensions.get("http_version") != b"HTTP/2":
             self._receive, self._network = receive, ref(network)  # which is to refer to this object
+
+    def take(self) -> Any:  # noqa: ANN401 - bytes, or what other work returns
+        """Hand on what has come."""
+        data = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        self.parts.clear()
+        return data
 
     @types.coroutine
     def _read(self, max_bytes: int, timeout: object = None) -> Generator[Any, Any, bytes]:  # noqa: ARG002 - httpcore's
@@ -163,7 +169,6 @@ class Held:
     def read(self, patience: float, /) -> Generator[Any, Any, Any]:
         read: Any = self._read or self._begin()
         waited, below = self._waited, self._below
-        parts = below.parts
         self._read, self._waited, self.since, self.pending = None, None, None, False
         thrown: BaseException | None = None
         try:
@@ -175,18 +180,14 @@ class Held:
                 except StopIteration as end:
                     if self._kept is not None:
                         break
-                    if not below.tells:
-                        return end.value
-                    parts.append(end.value)
-                    read, waited = None, _PARTED
-                    if len(parts) < _MOST_PARTS:
-                        read, waited = self._begin(), None
-                        continue
+                    below.parts.append(end.value)
+                    if not below.tells or len(below.parts) == _MOST_PARTS:
+                        return below.take()
+                    read, waited = self._begin(), None
+                    continue
                 if waited is _PARTED:
                     self._read = read
-                    data = parts[0] if len(parts) == 1 else b"".join(parts)
-                    parts.clear()
-                    return data
+                    return below.take()
                 if self.since is None:
                     self.since = self._loop.time()
                     self._alarm.set(self.since + patience)
@@ -207,12 +208,10 @@ class Held:
                 if thrown is None and waited is not None and not waited.done():
                     self._read, self._waited, self.pending = read, waited, True
                     return WOKEN
-        except StopAsyncIteration:
-            # The end of chunks: an opening of this kind runs no function of the caller's.
+        except Exception as exc:
             if self._kept is None:
-                return None
-        except Exception:
-            if self._kept is None:
+                if isinstance(exc, StopAsyncIteration):
+                    return None  # the end of chunks: an opening of this kind runs no function of the caller's
                 raise
         finally:  # an error refers to this frame; nothing here may refer back
             self._stand_in = read = waited = thrown = None
