@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resilient_sse._client.transport.body import CHUNK_LINE_BYTES, Chunked
+from resilient_sse._client.transport.body import CHUNK_LINE_BYTES, Chunked, body_of
 from resilient_sse._client.transport.http1 import (
     HEAD_BYTES,
     Asked,
@@ -58,8 +58,9 @@ def run(coroutine):
 def read_head(socket, method):
     """Read a head as our transport does; return it, and what reads the body."""
     asked = Asked(method, httpx.URL("http://h/"), [(b"Host", b"h")])
-    head = run(_head(_Sent(asked, socket, client(method), 0.0, None), Patience()))
-    return head, ResponseStream(socket, head.body, head.rest)
+    sent = _Sent(asked, socket, client(method), 0.0, None)
+    head = run(_head(sent, Patience()))
+    return head, ResponseStream(socket, body_of(head, method.encode()), sent.connection.trailing_data[0])
 
 
 def facts(status_code, version, reason, headers):
@@ -72,7 +73,7 @@ def read_by_us(pieces, method):
     socket, said, got = Arriving(pieces), None, b""
     try:
         head, stream = read_head(socket, method)
-        said = facts(head.status_code, head.version, head.reason, head.headers)
+        said = facts(head.status_code, head.http_version, head.reason, head.headers.raw_items())
         while (data := run(stream.read(float("inf")))) is not None:
             got += data
     except httpx.RemoteProtocolError:

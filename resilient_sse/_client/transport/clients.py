@@ -118,11 +118,11 @@ class PlainClient:
             request = httpx.Request(method, str(url), headers=headers, content=content, cookies=cookies)
             headers, body = request.headers.raw, cast("httpx.AsyncByteStream", request.stream)
         head, stream = await self._transport.ask(Asked(method, url, headers), body, extensions)
-        answer = Answer(head.status_code, dict(httpx.Headers(head.headers).items()), url, stream)
+        answer = Answer(head.status_code, dict(httpx.Headers(head.headers.raw_items()).items()), url, stream)
         if "set-cookie" in answer.headers:
             self.cookies = self.cookies or httpx.Cookies()
             self.cookies.extract_cookies(
-                httpx.Response(200, headers=head.headers, request=httpx.Request(method, str(url)))
+                httpx.Response(200, headers=head.headers.raw_items(), request=httpx.Request(method, str(url)))
             )
         return answer
 

@@ -54,17 +54,6 @@ class Asked(NamedTuple):
     headers: list[tuple[bytes, bytes]]
 
 
-class Head(NamedTuple):
-    """The head of a response, the decoder for its body, and what has come of that."""
-
-    status_code: int
-    headers: list[tuple[bytes, bytes]]
-    version: bytes
-    reason: bytes
-    body: Body
-    rest: bytes
-
-
 @dataclass(slots=True)
 class _Sent:
     """A request that was sent to its end."""
@@ -157,10 +146,10 @@ class StreamTransport(httpx.AsyncBaseTransport):
         )
         return httpx.Response(
             head.status_code,
-            headers=head.headers,
+            headers=head.headers.raw_items(),
             stream=stream,
             extensions={
-                "http_version": b"HTTP/" + head.version,
+                "http_version": b"HTTP/" + head.http_version,
                 "reason_phrase": head.reason,
                 # Around the stream httpx wraps generators, and a generator that is cancelled is at its end.
                 ResponseStream.EXTENSION: stream,
@@ -169,7 +158,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
 
     async def ask(
         self, asked: Asked, content: httpx.AsyncByteStream | None, extensions: Mapping[str, Any]
-    ) -> tuple[Head, ResponseStream]:
+    ) -> tuple[h11.Response, ResponseStream]:
         """
         Send a request, and return the head of the response when it is there.
 
@@ -181,6 +170,8 @@ class StreamTransport(httpx.AsyncBaseTransport):
         url, trace = asked.url, extensions.get("trace")
         if url.scheme not in DEFAULT_PORTS:
             raise httpx.UnsupportedProtocol(f"the scheme {url.scheme!r} is neither http nor https")
+        if trace is not None:
+            await trace("connection.connect_tcp.started", {})
         sent = self._unanswered.take(asked)
         socket = (
             sent.socket
@@ -190,7 +181,6 @@ class StreamTransport(httpx.AsyncBaseTransport):
                 context=self._context() if url.scheme == "https" else None,
                 server_name=extensions.get("sni_hostname"),
                 timeout=extensions.get("timeout", {}).get("connect"),
-                trace=trace,
             )
         )
         try:
@@ -200,7 +190,8 @@ class StreamTransport(httpx.AsyncBaseTransport):
             if sent is None:
                 sent = _Sent(asked, socket, await _send(asked, content, socket), since, running())
             head = await _head(sent, extensions.get("patience") or Patience())
-            stream = ResponseStream(socket, head.body, head.rest)
+            body = body_of(head, asked.method.encode())
+            stream = ResponseStream(socket, body, sent.connection.trailing_data[0])
         except BaseException as exc:
             if sent is not None and isinstance(exc, anyio.get_cancelled_exc_class()):
                 self._unanswered.kept = sent
@@ -279,47 +270,19 @@ class ResponseStream(httpx.AsyncByteStream):
         await self._socket.aclose()
 
 
-class Patience:
+class Patience(NamedTuple):
     """
-    The wait for the head of a response.
+    How the head of a response is waited for.
 
-    Args:
+    Attributes:
         limit: The seconds from the request to its end.
         notice: The seconds to the notice that there is silence.
         quiet: Is awaited then, once.
     """
 
-    __slots__ = ("_deadline", "_limit", "_notice", "_quiet", "_since")
-
-    def __init__(
-        self,
-        limit: float = math.inf,
-        notice: float = math.inf,
-        quiet: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        self._limit = limit
-        self._notice = notice
-        self._quiet = quiet
-
-    def begin(self, socket: Socket, since: float) -> None:
-        """Begin to wait for the answer to a request that was sent at this moment, on the clock of its *socket*."""
-        self._since = since
-        # Who asks again and again may hear of an answer that has come meanwhile.
-        self._deadline = max(since + self._limit, socket.clock() + POLL_SECONDS)
-        socket.until = min(since + self._notice, self._deadline)
-
-    async def wait(self, socket: Socket) -> None:
-        """Wait for more; tell of a silence, and give up in time."""
-        if await socket.wait() or socket.ready or (now := socket.clock()) < socket.until:
-            return
-        if now >= self._deadline:
-            words = f"no response headers after {now - self._since:.1f} s (stall_timeout)"
-            raise ConnectionLostError(Reason.CONNECT, words)
-        quiet, self._quiet = self._quiet, None
-        if quiet is not None:
-            await quiet()
-        self._deadline += socket.clock() - now  # callbacks take no time of ours
-        socket.until = self._deadline
+    limit: float = math.inf
+    notice: float = math.inf
+    quiet: Callable[[], Awaitable[None]] | None = None
 
 
 async def _send(asked: Asked, content: httpx.AsyncByteStream | None, socket: Socket) -> h11.Connection:
@@ -340,24 +303,19 @@ async def _send(asked: Asked, content: httpx.AsyncByteStream | None, socket: Soc
     return connection
 
 
-async def _head(sent: _Sent, patience: Patience) -> Head:
+async def _head(sent: _Sent, patience: Patience) -> h11.Response:
     """Read the head of the response, past interim ones."""
-    connection, socket, interim = sent.connection, sent.socket, 0
-    patience.begin(socket, sent.since)
+    connection, socket, since, interim = sent.connection, sent.socket, sent.since, 0
+    # Who asks again and again may hear of an answer that has come meanwhile.
+    deadline = max(since + patience.limit, socket.clock() + POLL_SECONDS)
+    socket.until = min(since + patience.notice, deadline)
     while True:
         try:
             event = connection.next_event()
         except h11.RemoteProtocolError as exc:
             raise httpx.RemoteProtocolError(str(exc)) from exc
         if isinstance(event, h11.Response):
-            return Head(
-                event.status_code,
-                event.headers.raw_items(),
-                event.http_version,
-                event.reason,
-                body_of(event, sent.asked.method.encode()),
-                connection.trailing_data[0],
-            )
+            return event
         if event is not h11.NEED_DATA:
             interim += 1
             if interim > _MAX_INTERIM or not isinstance(event, h11.InformationalResponse):
@@ -368,8 +326,13 @@ async def _head(sent: _Sent, patience: Patience) -> Head:
             _raise(socket)
         elif socket.ended:
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
-        else:
-            await patience.wait(socket)
+        elif not await socket.wait() and not socket.ready and (now := socket.clock()) >= socket.until:
+            if now >= deadline:
+                words = f"no response headers after {now - since:.1f} s (stall_timeout)"
+                raise ConnectionLostError(Reason.CONNECT, words)
+            if patience.quiet is not None:
+                await patience.quiet()
+            socket.until = deadline = deadline + socket.clock() - now  # callbacks take no time of ours
 
 
 def _raise(socket: Socket) -> NoReturn:

@@ -299,7 +299,6 @@ async def connect(
     context: ssl.SSLContext | None,
     server_name: str | None,
     timeout: float | None,  # noqa: ASYNC109 - one for each of two steps
-    trace: Callable[[str, object], Awaitable[None]] | None,
 ) -> Socket:
     """
     Connect, and make TLS if there is a *context*.
@@ -309,31 +308,21 @@ async def connect(
         context: How to make TLS.
         server_name: Who the server should be, if not the host of the address.
         timeout: Seconds for the connection, and as many for TLS.
-        trace: Is told of both in the words of httpcore.
     """
     make = _connect_asyncio if on_asyncio() else _connect_anyio
-    if trace is not None:
-        await trace("connection.connect_tcp.started", {})
     try:
         socket = await make(address, timeout)
     except (OSError, UnicodeError) as exc:
         raise _in_words(exc, "connection", timeout) from exc
+    if context is None:
+        return socket
     try:
-        if trace is not None:
-            await trace("connection.connect_tcp.complete", {})
-        if context is None:
-            return socket
-        if trace is not None:
-            await trace("connection.start_tls.started", {})
-        try:
-            with anyio.fail_after(timeout):
-                await socket.start_tls(context, server_name or address.host)
-        except (OSError, UnicodeError, anyio.BrokenResourceError) as exc:
-            raise _in_words(exc, "TLS handshake", timeout) from exc
-        if trace is not None:
-            await trace("connection.start_tls.complete", {})
-    except BaseException:
+        with anyio.fail_after(timeout):
+            await socket.start_tls(context, server_name or address.host)
+    except BaseException as exc:
         socket.abort()
+        if isinstance(exc, (OSError, UnicodeError, anyio.BrokenResourceError)):
+            raise _in_words(exc, "TLS handshake", timeout) from exc
         raise
     return socket
 
