@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self, cast
 import anyio
 import h11
 import httpx
+from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.backends import running
 from resilient_sse._client.transport.body import body_of
@@ -282,7 +283,7 @@ class Patience(NamedTuple):
 
     limit: float = math.inf
     notice: float = math.inf
-    quiet: Callable[[], Awaitable[None]] | None = None
+    quiet: Callable[[], Awaitable[None]] = checkpoint
 
 
 async def _send(asked: Asked, content: httpx.AsyncByteStream | None, socket: Socket) -> h11.Connection:
@@ -330,8 +331,7 @@ async def _head(sent: _Sent, patience: Patience) -> h11.Response:
             if now >= deadline:
                 words = f"no response headers after {now - since:.1f} s (stall_timeout)"
                 raise ConnectionLostError(Reason.CONNECT, words)
-            if patience.quiet is not None:
-                await patience.quiet()
+            await patience.quiet()
             socket.until = deadline = deadline + socket.clock() - now  # callbacks take no time of ours
 
 
