@@ -180,7 +180,6 @@ class StreamTransport(httpx.AsyncBaseTransport):
             else await connect(
                 Address(url.raw_host.decode("ascii"), url.port or DEFAULT_PORTS[url.scheme], self._uds),
                 context=self._context() if url.scheme == "https" else None,
-                server_name=extensions.get("sni_hostname"),
                 timeout=extensions.get("timeout", {}).get("connect"),
             )
         )

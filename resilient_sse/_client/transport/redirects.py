@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx
@@ -59,7 +61,7 @@ async def exchange(
         headers, options = own, {**options, "auth": None}
     history: list[httpx.Response] = []
     for hop in count():
-        sender = cast("httpx.AsyncClient", _Sender(client, at_home=at_home))
+        sender: Any = SimpleNamespace(stream=partial(_sent, client, at_home))
         try:
             async with aconnect_sse(
                 sender, method, cast("str", url), headers=headers, content=content, **options
@@ -94,42 +96,36 @@ async def exchange(
     raise AssertionError  # pragma: no cover - count() does not end
 
 
-class _Sender:
+@asynccontextmanager
+async def _sent(
+    client: Any,  # noqa: ANN401 - any of `AnyClient`, whose methods are alike
+    at_home: bool,
+    method: str,
+    url: httpx.URL,
+    *,
+    headers: httpx.Headers,
+    content: Any,  # noqa: ANN401 - as httpx takes it
+    extensions: dict[str, Any],
+    **auth: Any,  # noqa: ANN401 - as httpx takes it, if it is given at all
+) -> AsyncGenerator[httpx.Response]:
     """
-    What `aconnect_sse` needs of a client: `stream`, without what `httpx.AsyncClient.stream` would do beyond it.
+    Send a request for `aconnect_sse`, without what `httpx.AsyncClient.stream` would do beyond it.
 
     Away from the first origin that would add the client's default headers, its cookies and its credentials.  And
     leaving its block would close the response, which belongs to the caller.
     """
-
-    def __init__(self, client: AnyClient, *, at_home: bool) -> None:
-        self._client = client
-        self._at_home = at_home
-
-    @asynccontextmanager
-    async def stream(
-        self,
-        method: str,
-        url: httpx.URL,
-        *,
-        headers: httpx.Headers,
-        content: Any,  # noqa: ANN401 - as httpx takes it
-        extensions: dict[str, Any],
-        **auth: Any,  # noqa: ANN401 - as httpx takes it, if it is given at all
-    ) -> AsyncGenerator[httpx.Response]:
-        raw = headers.raw  # what any library takes, with repeated names and bytes beyond ASCII
-        client: Any = self._client
-        options: dict[str, Any] = {"headers": raw, "content": content, "extensions": extensions}
-        response: Any  # what is used of it is the same in all libraries
-        if isinstance(client, PlainClient):
-            response = await client.ask(method, url, **options, at_home=self._at_home)
-        else:
-            library = library_of(client)
-            target: Any = url if library is httpx else str(url)
-            make = client.build_request if self._at_home else library.Request
-            request: Any = make(method, target, **options)
-            response = await client.send(request, stream=True, follow_redirects=False, **auth)
-        yield response
+    raw = headers.raw  # what any library takes, with repeated names and bytes beyond ASCII
+    options: dict[str, Any] = {"headers": raw, "content": content, "extensions": extensions}
+    response: Any  # what is used of it is the same in all libraries
+    if isinstance(client, PlainClient):
+        response = await client.ask(method, url, **options, at_home=at_home)
+    else:
+        library = library_of(client)
+        target: Any = url if library is httpx else str(url)
+        make = client.build_request if at_home else library.Request
+        request: Any = make(method, target, **options)
+        response = await client.send(request, stream=True, follow_redirects=False, **auth)
+    yield response
 
 
 class _Settled(httpx.Headers):

@@ -297,7 +297,6 @@ async def connect(
     address: Address,
     *,
     context: ssl.SSLContext | None,
-    server_name: str | None,
     timeout: float | None,  # noqa: ASYNC109 - one for each of two steps
 ) -> Socket:
     """
@@ -306,7 +305,6 @@ async def connect(
     Args:
         address: Where to.
         context: How to make TLS.
-        server_name: Who the server should be, if not the host of the address.
         timeout: Seconds for the connection, and as many for TLS.
     """
     make = _connect_asyncio if on_asyncio() else _connect_anyio
@@ -318,7 +316,7 @@ async def connect(
         return socket
     try:
         with anyio.fail_after(timeout):
-            await socket.start_tls(context, server_name or address.host)
+            await socket.start_tls(context, address.host)
     except BaseException as exc:
         socket.abort()
         if isinstance(exc, (OSError, UnicodeError, anyio.BrokenResourceError)):
