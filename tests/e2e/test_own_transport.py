@@ -397,7 +397,7 @@ async def test_a_slow_consumer_holds_the_server_back(serve):
                 before = sent
                 await anyio.sleep(0.3)
         assert sent < 3000 * len(block)
-        waiting = stream._pump.connection._stream._socket._size
+        waiting = stream._pump.connection.source._socket._size
         assert waiting <= HIGH_BYTES + 256 * 1024  # and one more of asyncio's reads
         assert len([None async for _ in stream]) == 2999
 

@@ -75,30 +75,27 @@ class Unanswered:
 
     Attributes:
         kept: The request.
-        late: Its answer instead, which came at the very moment of the cancellation, its stream and event loop.
+        late: Its answer instead, which came at the very moment of the cancellation, and its event loop.
     """
 
     __slots__ = ("kept", "late")
 
     def __init__(self) -> None:
         self.kept: _Sent | None = None
-        self.late: tuple[Any, ResponseStream, object] | None = None
+        self.late: tuple[Any, object] | None = None
 
     async def keep(self, response: Any) -> None:  # noqa: ANN401 - httpx's, or what stands for it
         """Keep the answer; one that is not of our own transport is closed, as each that is cancelled."""
-        stream = response.stream
-        if not isinstance(stream, ResponseStream):
-            stream = response.extensions.get(ResponseStream.EXTENSION)
-        if stream is not None:
-            self.late = response, stream, running()
+        if isinstance(response.stream, ResponseStream):
+            self.late = response, running()
         else:
             await response.aclose()
 
     def answer(self) -> Any:  # noqa: ANN401 - see above
         """Return the answer that was kept, unless its event loop has ended."""
-        if self.late is None or self.late[2] is not running():
+        if self.late is None or self.late[1] is not running():
             return None
-        (response, _, _), self.late = self.late, None
+        (response, _), self.late = self.late, None
         return response
 
     def take(self, asked: Asked) -> _Sent | None:
@@ -114,7 +111,7 @@ class Unanswered:
         if self.kept is not None:
             self.kept.socket.abort()
         if self.late is not None:
-            self.late[1].abort()
+            self.late[0].stream.abort()
         self.kept = self.late = None
 
 
@@ -152,7 +149,6 @@ class StreamTransport(httpx.AsyncBaseTransport):
             extensions={
                 "http_version": b"HTTP/" + head.http_version,
                 "reason_phrase": head.reason,
-                # Around the stream httpx wraps generators, and a generator that is cancelled is at its end.
                 ResponseStream.EXTENSION: stream,
             },
         )

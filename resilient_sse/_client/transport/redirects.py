@@ -14,9 +14,9 @@ from httpx_sse import aconnect_sse
 
 from resilient_sse._client.backends import CLOSE_SECONDS, finish
 from resilient_sse._client.log import redacted
-from resilient_sse._client.transport.clients import AnyClient, PlainClient, library_of, proxy_of
+from resilient_sse._client.transport.clients import Answer, AnyClient, PlainClient, library_of, proxy_of
 from resilient_sse._client.transport.errors import AFTER_REDIRECT, OVER_PROXY
-from resilient_sse._client.transport.http1 import DEFAULT_PORTS, MAX_PORT
+from resilient_sse._client.transport.http1 import DEFAULT_PORTS, MAX_PORT, ResponseStream
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 
 if TYPE_CHECKING:
@@ -125,6 +125,10 @@ async def _sent(
         make = client.build_request if at_home else library.Request
         request: Any = make(method, target, **options)
         response = await client.send(request, stream=True, follow_redirects=False, **auth)
+        stream = response.extensions.get(ResponseStream.EXTENSION)
+        if stream is not None and not response.is_stream_consumed:
+            # Around the stream httpx wraps generators, and a generator that is cancelled is at its end.
+            response = Answer(response.status_code, dict(response.headers.items()), url, stream)
     yield response
 
 
