@@ -17,13 +17,13 @@ from resilient_sse._client.transport.http1 import (
     _head,
     _Sent,
 )
-from resilient_sse._client.transport.sockets import Socket
+from resilient_sse._client.transport.sockets import Arrived
 from tests.properties.sse_grammar import PROFILE
 
 EXAMPLES = int(os.environ.get("HTTP1_EXAMPLES", "0")) or PROFILE.max_examples
 
 
-class Arriving(Socket):
+class Arriving(Arrived):
     """A socket on which one piece after the other arrives, and then the end."""
 
     def __init__(self, pieces):

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Gener
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import ref
 
 import anyio
@@ -29,6 +29,9 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.backends import CLOSE_SECONDS, Alarm, StandIn, finish, hold, is_native, on_asyncio
+
+if TYPE_CHECKING:
+    from resilient_sse._client.transport.http1 import ResponseStream
 
 __all__ = ["WOKEN", "Source", "reads_of", "waits_for"]
 
@@ -48,29 +51,14 @@ _BARE: Final = frozenset({"httpx._transports.default", "httpx2._transports.defau
 _PARTED: Final[Any] = object()
 
 
-class Source(Protocol):
-    """
-    The reads of one response.
+Source: TypeAlias = "ResponseStream | Held | Child"
+"""
+The reads of one response.
 
-    Attributes:
-        since: When the last read began to wait, on the clock of the event loop; `None` if it had not to.
-        pending: Whether a read was woken and is still under way.
-    """
-
-    since: float | None
-    pending: bool
-
-    def read(self, patience: float, /) -> Awaitable[bytes | None]:
-        """Return what has come, `None` at the end; nothing after so many seconds, or after `wake`."""
-        ...
-
-    def wake(self) -> None:
-        """End the present wait."""
-        ...
-
-    async def end(self) -> None:
-        """Cancel a pending read, and see it to its end; in the task that began it."""
-        ...
+`read` returns what has come, `None` at the end, and nothing after so many seconds or after `wake`.  `since` is
+when it began to wait, on the clock of the event loop; `None` if it had not to.  `pending` tells whether a read was
+woken and is still under way; `end` cancels it, and sees it to its end, in the task that began it.
+"""
 
 
 class Below:
