@@ -26,6 +26,8 @@ EXAMPLES = int(os.environ.get("HTTP1_EXAMPLES", "0")) or PROFILE.max_examples
 class Arriving(Arrived):
     """A socket on which one piece after the other arrives, and then the end."""
 
+    wake = abort = None  # nobody asks for them
+
     def __init__(self, pieces):
         super().__init__(lambda: 0.0)
         self._pieces = list(pieces)
