@@ -13,6 +13,7 @@ import warnings
 import anyio
 import anyio.lowlevel
 import httpx
+import httpx2
 import pytest
 
 from resilient_sse import (
@@ -619,3 +620,14 @@ async def test_a_connection_goes_back_to_its_pool_as_it_was(serve):
         with pytest.raises(httpx.ReadTimeout):
             await client.get(server.url, timeout=0.2)
     assert len(server.peers) == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_chunks_over_a_proxy_of_httpx2_all_come(serve):
+    """P58: its proxies hear of no trace behind the request, so nothing tells of the end, and nothing is held."""
+    proxy = serve(burst(b"0\r\n\r\n", stays=False))
+    async with (
+        httpx2.AsyncClient(proxy=proxy.origin) as client,
+        ResilientStream("http://stream.invalid/", client=client, on_eof="complete") as stream,
+    ):
+        assert len([item async for item in stream]) == 100
