@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 from urllib.parse import quote_plus, unquote, unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 
-from resilient_sse._client.urls import UsualURL, usual_url
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 from resilient_sse._core.events import Opened
 from resilient_sse._core.options import SPENT_BODY
@@ -122,11 +121,9 @@ class RequestTemplate:
     json: Any = None
     resume_param: str | None = None
     resume: ResumeFunction | None = None
-    usual: UsualURL | None = field(init=False)
-    """The URL, taken apart, if it is a usual one."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "usual", _check_url(self.url))
+        _check_url(self.url)
         if not isinstance(self.method, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"method must be a string, not {self.method!r}")
         if not self.method.isascii() or not self.method.isalpha():
@@ -163,8 +160,6 @@ class RequestTemplate:
     @property
     def userinfo(self) -> tuple[str, str] | None:
         """The user and password written in the URL; they are not sent as a part of it, nor logged."""
-        if self.usual is not None:
-            return None
         parts = urlsplit(self.url)
         if parts.username is None:
             return None
@@ -310,11 +305,9 @@ def _json_bytes(value: Any) -> bytes:  # noqa: ANN401 - any value that JSON can 
         raise type(exc)(f"json cannot be encoded: {exc}") from None
 
 
-def _check_url(url: str) -> UsualURL | None:
+def _check_url(url: str) -> None:
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"url must be a string, not {type(url).__name__}")
-    if usual := usual_url(url):
-        return usual
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -326,7 +319,6 @@ def _check_url(url: str) -> UsualURL | None:
             "url must be an absolute http:// or https:// URL with a host and no spaces; "
             f"this one begins with {(scheme + colon)[:20]!r}"
         )
-    return None
 
 
 async def _evaluated(value: Any) -> Any:  # noqa: ANN401 - a value, or a function sync or async that returns one

@@ -135,7 +135,7 @@ class Subscription(Generic[Item_co]):
             resume_param=resume_param,
             resume=resume,
         )
-        parsed = request.usual or check_url(url)
+        check_url(url)
         check_client(client, auth, uds)
         if breaker is not None:
             check("breaker", breaker, CircuitBreaker, "a CircuitBreaker or None")
@@ -168,7 +168,7 @@ class Subscription(Generic[Item_co]):
             replayable_body=request.replayable_body,
             fresh_credentials=request.fresh_credentials or auth is not None,
         )
-        self._where = redacted(url) if request.usual is None else request.usual.redacted
+        self._where = redacted(url)
         self._position = position_in(
             checkpoint,
             checkpoint_key,
@@ -193,7 +193,6 @@ class Subscription(Generic[Item_co]):
             self._callbacks.on_gap(on_gap)
         transport = Transport(
             client,
-            url=(url, parsed),
             uds=uds,
             auth=request.userinfo if auth is None else auth,
             compression=compression,

@@ -134,7 +134,7 @@ async def test_a_healthy_connection_is_kept(serve, make_client, whose):
     diary, taken, beside = Diary(), [], []
     async with make_client() as client, anyio.create_task_group() as tasks:
         options = {"client": client, "stall_timeout": STALL, "backoff": QUICK, "on_state_change": diary}
-        tasks.start_soon(numbers, ResilientStream(f"{origin}/a", **options), taken, 20)
+        tasks.start_soon(numbers, ResilientStream(f"{origin}/a", **options), taken, 10**6)
         assert await eventually(lambda: len(taken) > 2, within=20)
 
         async def read():
@@ -150,11 +150,12 @@ async def test_a_healthy_connection_is_kept(serve, make_client, whose):
         site.mute.add("/a")
         assert await eventually(lambda: len(site.asked) > 2, within=20)
         site.mute.clear()
-        assert await eventually(lambda: len(taken) == 20, within=20)
+        before = len(taken)
+        assert await eventually(lambda: len(taken) > before + 5, within=20)
         before = len(beside)
         assert await eventually(lambda: len(beside) > before + 5, within=20)
         tasks.cancel_scope.cancel()
-    assert taken == list(range(20))
+    assert taken == list(range(len(taken)))
     assert [(number, path) for number, path, _ in site.asked] == [(1, "/a"), (1, "/b"), (1, "/a")]
     assert diary.losses == [Reason.STALL]
 

@@ -8,7 +8,6 @@ import pytest
 
 from resilient_sse import HandshakeError, ResilientStream, RetriesExhaustedError
 from resilient_sse.testing import event
-from tests.e2e.raw_server import hello
 from tests.e2e.watching import QUICK, collect
 from tests.skipping import skip_aloud
 
@@ -45,19 +44,6 @@ async def test_a_client_of_httpx2(serve):
         assert peer.request.headers["x-tenant"] == "north"
         assert peer.request.headers["authorization"] == "Bearer token"
         assert peer.request.headers["accept-encoding"] == "identity"
-
-
-async def test_nothing_of_a_client_of_httpx2_leaves_its_origin(serve):
-    """P58, 3.4: a redirect to another origin is followed without the caller's headers."""
-    away = serve(hello)
-
-    def redirect(peer):
-        peer.head(f"Location: {away.url}", "Content-Length: 0", status="302 Found")
-
-    async with httpx2.AsyncClient(headers={"X-Tenant": "north"}, auth=("user", "secret")) as client:
-        stream = ResilientStream(serve(redirect).url, client=client, headers={"X-Own": "1"}, max_retries=0)
-        assert await collect(stream, 1) == ["hello"]
-    assert not {"x-tenant", "authorization", "x-own"} & set(away.peers[0].request.headers)
 
 
 async def test_errors_of_httpx2_are_ours(serve):

@@ -3,6 +3,7 @@
 import socket
 
 import httpx
+import httpx2
 import pytest
 
 from resilient_sse import HandshakeError, ResilientStream, RetriesExhaustedError
@@ -37,16 +38,19 @@ async def test_redirect_to_another_origin_tells_no_secrets(serve, status):
     assert home.requests[1].cursor == "1"
 
 
-async def test_redirect_tells_nothing_of_the_client(serve):
-    """P11, P42, F26: nor does another port learn the credentials, cookies and headers of an injected client."""
+@pytest.mark.own
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+async def test_redirect_tells_nothing_of_the_client(serve, library):
+    """P11, P42, P58, F26: nor does another port learn credentials, cookies and headers of an injected client."""
     elsewhere = serve(hello)
     home = serve(lambda peer: peer.answer("307 Temporary Redirect", f"Location: {elsewhere.url}"))
-    client = httpx.AsyncClient(
+    client = library.AsyncClient(
         auth=("user", "secret"), headers={"X-API-Key": "secret"}, cookies={"session": "secret"}
     )
     async with client:
-        assert await collect(ResilientStream(home.url, client=client), 1) == ["hello"]
-    assert {"authorization", "x-api-key", "cookie"} <= set(home.requests[0].headers)
+        stream = ResilientStream(home.url, client=client, headers={"X-Own": "secret"})
+        assert await collect(stream, 1) == ["hello"]
+    assert {"authorization", "x-api-key", "cookie", "x-own"} <= set(home.requests[0].headers)
     assert "secret" not in str(elsewhere.requests)
 
 

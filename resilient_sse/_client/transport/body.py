@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import h11
 
@@ -28,7 +28,6 @@ __all__ = [
     "Chunked",
     "Counted",
     "Inflater",
-    "UntilClosed",
     "body_of",
     "inflater_for",
 ]
@@ -76,36 +75,39 @@ _RAW_WINDOW = -zlib.MAX_WBITS
 _ZLIB_HEADER_BYTES = 2  # zlib complains of them when both are there
 
 
-class Body(Protocol):
+class Body:
     """
-    Takes the framing off one response body.
+    Takes the framing off one response body; this one ends with its connection.
 
     Attributes:
         ended: Whether the announced end was reached; what comes behind it is not looked at.
         error: What is wrong with what came, to be raised behind what was right; nothing may be fed any more.
     """
 
-    ended: bool
-    error: str
+    __slots__ = ("ended", "error")
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.error = ""
 
     def feed(self, data: bytes) -> bytes:
         """Return what *data* holds of the body, which may be nothing."""
-        ...
+        return data
 
     def finish(self) -> None:
         """Record the end of the connection, which is an error unless the body is complete."""
-        ...
+        self.ended = True
 
 
-class Counted:
+class Counted(Body):
     """A body of an announced length."""
 
-    __slots__ = ("_left", "_length", "ended", "error")
+    __slots__ = ("_left", "_length")
 
     def __init__(self, length: int) -> None:
+        super().__init__()
         self._length = self._left = length
         self.ended = not length
-        self.error = ""
 
     def feed(self, data: bytes) -> bytes:
         data = data[: self._left]
@@ -119,30 +121,13 @@ class Counted:
             self.error = f"{_CUT_SHORT} (received {received} bytes, expected {self._length})"
 
 
-class UntilClosed:
-    """A body that ends with its connection."""
-
-    __slots__ = ("ended", "error")
-
-    def __init__(self) -> None:
-        self.ended = False
-        self.error = ""
-
-    def feed(self, data: bytes) -> bytes:
-        return data
-
-    def finish(self) -> None:
-        self.ended = True
-
-
-class Chunked:
+class Chunked(Body):
     """A body in chunks, each with its size before it."""
 
-    __slots__ = ("_left", "_line", "_trailer", "ended", "error")
+    __slots__ = ("_left", "_line", "_trailer")
 
     def __init__(self) -> None:
-        self.ended = False
-        self.error = ""
+        super().__init__()
         self._left = 0  # of the present chunk, with the line end behind it
         self._line = b""  # of a chunk's size, as far as it has come
         self._trailer: h11.Connection | None = None
@@ -228,7 +213,7 @@ def body_of(response: h11.Response, method: bytes) -> Body:
         return Chunked()
     if b"content-length" in headers:
         return Counted(int(headers[b"content-length"]))
-    return UntilClosed()
+    return Body()
 
 
 class Inflater:

@@ -15,7 +15,7 @@ from urllib.request import getproxies
 import httpcore
 import httpx
 
-from resilient_sse._client.transport.http1 import Asked, StreamTransport, Unanswered
+from resilient_sse._client.transport.http1 import MAX_PORT, Asked, StreamTransport, Unanswered
 from resilient_sse._core.checks import check_callable
 from resilient_sse._core.errors import HandshakeError
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import httpx2
 
     from resilient_sse._client.transport.http1 import ResponseStream
-    from resilient_sse._client.urls import UsualURL
 
 __all__ = [
     "Answer",
@@ -62,7 +61,7 @@ class Answer:
     __slots__ = ("headers", "history", "status_code", "stream", "url")
 
     def __init__(
-        self, status_code: int, headers: Mapping[str, str], url: httpx.URL | UsualURL, stream: ResponseStream
+        self, status_code: int, headers: Mapping[str, str], url: httpx.URL, stream: ResponseStream
     ) -> None:
         self.status_code = status_code
         self.headers = headers
@@ -91,7 +90,7 @@ class PlainClient:
     async def ask(
         self,
         method: str,
-        url: httpx.URL | UsualURL,
+        url: httpx.URL,
         *,
         headers: list[tuple[bytes, bytes]],
         content: Any,  # noqa: ANN401 - as httpx takes it
@@ -119,14 +118,11 @@ class PlainClient:
             request = httpx.Request(method, str(url), headers=headers, content=content, cookies=cookies)
             headers, body = request.headers.raw, cast("httpx.AsyncByteStream", request.stream)
         head, stream = await self._transport.ask(Asked(method, url, headers), body, extensions)
-        told = head.headers
-        answer = Answer(
-            head.status_code, told if isinstance(told, dict) else httpx.Headers(told), url, stream
-        )
+        answer = Answer(head.status_code, dict(httpx.Headers(head.headers.raw_items()).items()), url, stream)
         if "set-cookie" in answer.headers:
             self.cookies = self.cookies or httpx.Cookies()
             self.cookies.extract_cookies(
-                httpx.Response(200, headers=head.headers, request=httpx.Request(method, str(url)))
+                httpx.Response(200, headers=head.headers.raw_items(), request=httpx.Request(method, str(url)))
             )
         return answer
 
@@ -158,14 +154,14 @@ def check_client(client: object, auth: object, uds: object) -> None:
         check_callable("auth", auth, what=what)
 
 
-def proxy_of(client: AnyClient, url: httpx.URL | UsualURL) -> str:
+def proxy_of(client: AnyClient, url: httpx.URL) -> str:
     """
     Name the proxy through which *client* asks *url*, and the setting that says so; `""` if there is none.
 
     There is no public way to ask for it.
     """
     find: Callable[[httpx.URL], object] | None = getattr(client, "_transport_for_url", None)
-    pool = getattr(find and find(httpx.URL(str(url))), "_pool", None)
+    pool = getattr(find and find(url), "_pool", None)
     proxy: Any = getattr(pool, "_proxy_url", None)
     if proxy is None:
         return ""
@@ -188,7 +184,6 @@ _SEAMS: Final[tuple[tuple[type[Any], tuple[str, ...]], ...]] = (
 )
 
 _PROXIES = PROXY_SETTINGS | {"NO_PROXY"}
-_MAX_PORT = 65535
 
 
 @cache
@@ -290,7 +285,7 @@ def _proxies() -> dict[str, str]:
 def _check_proxy(value: str) -> None:
     """Raise for what httpx would take for the name of a host, and ask the network for in vain."""
     url = httpx.URL(value if "://" in value else f"http://{value}")
-    if not re.fullmatch(r"[\w.:-]+", url.host) or (url.port or 0) > _MAX_PORT:
+    if not re.fullmatch(r"[\w.:-]+", url.host) or (url.port or 0) > MAX_PORT:
         raise ValueError("it names no host and port")
 
 

@@ -16,8 +16,7 @@ from resilient_sse._client.log import redacted
 from resilient_sse._client.transport.body import Inflater, inflater_for
 from resilient_sse._client.transport.clients import Answer
 from resilient_sse._client.transport.errors import raise_translated
-from resilient_sse._client.transport.http1 import ResponseStream
-from resilient_sse._client.transport.reads import Source, Tidying, reads_of
+from resilient_sse._client.transport.reads import Source, reads_of
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
 
@@ -49,7 +48,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_chunks", "_inflater", "_is_read", "_response", "_slices", "_stream", "_token", "arrived",
+        "_chunks", "_inflater", "_is_read", "_response", "_slices", "_token", "arrived",
         "headers", "lasting", "redirected_to", "shared", "source", "status", "url",
     )  # fmt: skip
 
@@ -60,32 +59,22 @@ class Connection:
         self.headers: Mapping[str, str] = dict(response.headers.items())
         self.redirected_to = redacted(self.url) if response.history else None
         self._response = response
-        self.shared: Shared | None = None
-        self._is_read = False
-        stream = response.stream if isinstance(response, Answer) else self._in_reads(response)
-        self._stream: ResponseStream | None = stream
-        if stream is not None:
-            self.source: Source = stream
-        self.lasting = stream is not None
-        self.arrived = 0
         self._inflater: Inflater | None = None
         self._slices: Iterator[bytes] | None = None
-
-    def _in_reads(self, response: httpx.Response) -> ResponseStream | None:
-        """Prepare to read a response of httpx's; return the stream of our own transport, if it came over that."""
+        self.arrived = 0
+        self.shared: Shared | None = None
+        self._is_read = False
+        self.lasting = isinstance(response, Answer)
+        if isinstance(response, Answer):
+            self.source: Source = response.stream
+            return
         # A mock, or a hook of the caller's client, may have read the body already, and decoded it.
         self._is_read = response.is_stream_consumed
-        stream: ResponseStream | None = response.extensions.get(ResponseStream.EXTENSION)
-        if stream is not None and not self._is_read:
-            response.request.extensions["trace"] = None
-            return stream
         self._token = current_token()
         self._chunks = aiter(httpx.ByteStream(response.content)) if self._is_read else response.aiter_raw()
-        tidying = response.request.extensions["trace"] = Tidying()
-        self.source = reads_of(self._chunks, tidying)
+        self.source = reads_of(response, self._chunks)
         if response.extensions.get("http_version") == b"HTTP/2":
             self.shared = shared(response.extensions.get("network_stream"))
-        return None
 
     def decode(self) -> None:
         """Undo the content encoding from here on."""
@@ -137,8 +126,8 @@ class Connection:
 
     def abandon(self) -> None:
         """Have the connection closed although nobody can wait for it: its stream was dropped."""
-        if self._stream is not None:
-            self._stream.abort()
+        if isinstance(self._response, Answer):
+            self._response.stream.abort()
         else:
             in_background(self.aclose, self._token)
 
@@ -147,7 +136,7 @@ class Connection:
         await finish(self._close, within=CLOSE_SECONDS)
 
     async def _close(self) -> None:
-        if self._stream is None and not self.source.pending:
+        if not self.lasting and not self.source.pending:
             with contextlib.suppress(Exception):
                 await self._unwind()
             await self.source.end()

@@ -9,7 +9,6 @@ What httpx does above a transport (authentication, cookies, hooks, redirects) is
 from __future__ import annotations
 
 import math
-import re
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self, cast
@@ -17,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self, cast
 import anyio
 import h11
 import httpx
+from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.backends import running
-from resilient_sse._client.transport.body import Chunked, Counted, UntilClosed, body_of
+from resilient_sse._client.transport.body import body_of
 from resilient_sse._client.transport.sockets import Address, connect
-from resilient_sse._client.urls import DEFAULT_PORTS
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
 
@@ -30,9 +29,13 @@ if TYPE_CHECKING:
 
     from resilient_sse._client.transport.body import Body
     from resilient_sse._client.transport.sockets import Socket
-    from resilient_sse._client.urls import UsualURL
 
-__all__ = ["HEAD_BYTES", "ResponseStream", "StreamTransport", "Unanswered"]
+__all__ = ["DEFAULT_PORTS", "HEAD_BYTES", "MAX_PORT", "ResponseStream", "StreamTransport", "Unanswered"]
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+"""By the schemes there are."""
+
+MAX_PORT: Final = 65535
 
 HEAD_BYTES: Final = 100 * 1024
 """The longest head of a response, as in httpcore."""
@@ -44,36 +47,12 @@ POLL_SECONDS: Final = 0.05
 """What a wait for the head takes at least, however long ago the request was sent."""
 
 
-# The heads that nearly all have, out and in: ASCII, a field a line, and what h11 would change or refuse not in it.
-# h11 takes 45 us for the two, these 10 (an opening: 300); whatever does not match is h11's.
-_NAME: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_VALUE: Final = rb"(?:[!-~](?:[\t -~]*[!-~])?)?"
-_OURS: Final = rb"(?!(?i:Host|Content-Length|Transfer-Encoding)\n)"
-_USUAL_REQUEST: Final = re.compile(
-    rb"[A-Z]+ [!-~]+ HTTP/1\.1\rHost\n%b\r(?:%b%b\n%b\r)+" % (_VALUE, _OURS, _NAME, _VALUE)
-)
-_USUAL_ANSWER: Final = re.compile(rb"HTTP/1\.1 200 ([ -~]*)\r\n((?:%b: ?%b\r\n)+)\r\n" % (_NAME, _VALUE))
-_FIELD: Final = re.compile((rb"(%b): ?(%b)\r\n" % (_NAME, _VALUE)).decode())
-_MAX_DIGITS: Final = 15
-
-
 class Asked(NamedTuple):
     """A request as it goes out, but for its body."""
 
     method: str
-    url: httpx.URL | UsualURL
+    url: httpx.URL
     headers: list[tuple[bytes, bytes]]
-
-
-class Head(NamedTuple):
-    """The head of a response, the decoder for its body, and what has come of that."""
-
-    status_code: int
-    headers: dict[str, str] | list[tuple[bytes, bytes]]
-    version: bytes
-    reason: bytes
-    body: Body
-    rest: bytes
 
 
 @dataclass(slots=True)
@@ -82,7 +61,7 @@ class _Sent:
 
     asked: Asked
     socket: Socket
-    connection: h11.Connection | None
+    connection: h11.Connection
     since: float
     loop: object
 
@@ -96,30 +75,27 @@ class Unanswered:
 
     Attributes:
         kept: The request.
-        late: Its answer instead, which came at the very moment of the cancellation, its stream and event loop.
+        late: Its answer instead, which came at the very moment of the cancellation, and its event loop.
     """
 
     __slots__ = ("kept", "late")
 
     def __init__(self) -> None:
         self.kept: _Sent | None = None
-        self.late: tuple[Any, ResponseStream, object] | None = None
+        self.late: tuple[Any, object] | None = None
 
     async def keep(self, response: Any) -> None:  # noqa: ANN401 - httpx's, or what stands for it
         """Keep the answer; one that is not of our own transport is closed, as each that is cancelled."""
-        stream = response.stream
-        if not isinstance(stream, ResponseStream):
-            stream = response.extensions.get(ResponseStream.EXTENSION)
-        if stream is not None:
-            self.late = response, stream, running()
+        if isinstance(response.stream, ResponseStream):
+            self.late = response, running()
         else:
             await response.aclose()
 
     def answer(self) -> Any:  # noqa: ANN401 - see above
         """Return the answer that was kept, unless its event loop has ended."""
-        if self.late is None or self.late[2] is not running():
+        if self.late is None or self.late[1] is not running():
             return None
-        (response, _, _), self.late = self.late, None
+        (response, _), self.late = self.late, None
         return response
 
     def take(self, asked: Asked) -> _Sent | None:
@@ -135,7 +111,7 @@ class Unanswered:
         if self.kept is not None:
             self.kept.socket.abort()
         if self.late is not None:
-            self.late[1].abort()
+            self.late[0].stream.abort()
         self.kept = self.late = None
 
 
@@ -168,19 +144,18 @@ class StreamTransport(httpx.AsyncBaseTransport):
         )
         return httpx.Response(
             head.status_code,
-            headers=head.headers,
+            headers=head.headers.raw_items(),
             stream=stream,
             extensions={
-                "http_version": b"HTTP/" + head.version,
+                "http_version": b"HTTP/" + head.http_version,
                 "reason_phrase": head.reason,
-                # Around the stream httpx wraps generators, and a generator that is cancelled is at its end.
                 ResponseStream.EXTENSION: stream,
             },
         )
 
     async def ask(
         self, asked: Asked, content: httpx.AsyncByteStream | None, extensions: Mapping[str, Any]
-    ) -> tuple[Head, ResponseStream]:
+    ) -> tuple[h11.Response, ResponseStream]:
         """
         Send a request, and return the head of the response when it is there.
 
@@ -192,6 +167,8 @@ class StreamTransport(httpx.AsyncBaseTransport):
         url, trace = asked.url, extensions.get("trace")
         if url.scheme not in DEFAULT_PORTS:
             raise httpx.UnsupportedProtocol(f"the scheme {url.scheme!r} is neither http nor https")
+        if trace is not None:
+            await trace("connection.connect_tcp.started", {})
         sent = self._unanswered.take(asked)
         socket = (
             sent.socket
@@ -199,9 +176,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
             else await connect(
                 Address(url.raw_host.decode("ascii"), url.port or DEFAULT_PORTS[url.scheme], self._uds),
                 context=self._context() if url.scheme == "https" else None,
-                server_name=extensions.get("sni_hostname"),
                 timeout=extensions.get("timeout", {}).get("connect"),
-                trace=trace,
             )
         )
         try:
@@ -211,7 +186,8 @@ class StreamTransport(httpx.AsyncBaseTransport):
             if sent is None:
                 sent = _Sent(asked, socket, await _send(asked, content, socket), since, running())
             head = await _head(sent, extensions.get("patience") or Patience())
-            stream = ResponseStream(socket, head.body, head.rest)
+            body = body_of(head, asked.method.encode())
+            stream = ResponseStream(socket, body, sent.connection.trailing_data[0])
         except BaseException as exc:
             if sent is not None and isinstance(exc, anyio.get_cancelled_exc_class()):
                 self._unanswered.kept = sent
@@ -290,63 +266,27 @@ class ResponseStream(httpx.AsyncByteStream):
         await self._socket.aclose()
 
 
-class Patience:
+class Patience(NamedTuple):
     """
-    The wait for the head of a response.
+    How the head of a response is waited for.
 
-    Args:
+    Attributes:
         limit: The seconds from the request to its end.
         notice: The seconds to the notice that there is silence.
         quiet: Is awaited then, once.
     """
 
-    __slots__ = ("_deadline", "_limit", "_notice", "_quiet", "_since")
-
-    def __init__(
-        self,
-        limit: float = math.inf,
-        notice: float = math.inf,
-        quiet: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        self._limit = limit
-        self._notice = notice
-        self._quiet = quiet
-
-    def begin(self, socket: Socket, since: float) -> None:
-        """Begin to wait for the answer to a request that was sent at this moment, on the clock of its *socket*."""
-        self._since = since
-        # Who asks again and again may hear of an answer that has come meanwhile.
-        self._deadline = max(since + self._limit, socket.clock() + POLL_SECONDS)
-        socket.until = min(since + self._notice, self._deadline)
-
-    async def wait(self, socket: Socket) -> None:
-        """Wait for more; tell of a silence, and give up in time."""
-        if await socket.wait() or socket.ready or (now := socket.clock()) < socket.until:
-            return
-        if now >= self._deadline:
-            words = f"no response headers after {now - self._since:.1f} s (stall_timeout)"
-            raise ConnectionLostError(Reason.CONNECT, words)
-        quiet, self._quiet = self._quiet, None
-        if quiet is not None:
-            await quiet()
-        self._deadline += socket.clock() - now  # callbacks take no time of ours
-        socket.until = self._deadline
+    limit: float = math.inf
+    notice: float = math.inf
+    quiet: Callable[[], Awaitable[None]] = checkpoint
 
 
-async def _send(asked: Asked, content: httpx.AsyncByteStream | None, socket: Socket) -> h11.Connection | None:
-    """Send a request; return h11's view of it, if it is asked."""
-    method, url, headers = asked
-    if content is None:
-        line = b"%b %b HTTP/1.1\r" % (method.encode(), url.raw_path)
-        fields = b"".join([b"%b\n%b\r" % field for field in headers])
-        if _USUAL_REQUEST.fullmatch(
-            line + fields
-        ):  # names and values have neither, so one cannot pass for another
-            data = line + b"\n" + fields.replace(b"\n", b": ").replace(b"\r", b"\r\n") + b"\r\n"
-            await socket.send(data)
-            return None
-    connection, data = _h11(asked)
+async def _send(asked: Asked, content: httpx.AsyncByteStream | None, socket: Socket) -> h11.Connection:
+    """Send a request; return h11's view of it."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
     try:
+        head = h11.Request(method=asked.method, target=asked.url.raw_path, headers=asked.headers)
+        data = connection.send(head) or b""
         if content is not None:
             async for part in content:
                 if part:  # the head may go alone: the body may be long in coming
@@ -359,45 +299,19 @@ async def _send(asked: Asked, content: httpx.AsyncByteStream | None, socket: Soc
     return connection
 
 
-def _h11(asked: Asked) -> tuple[h11.Connection, bytes]:
-    """Have h11 check the head of a request; return its connection, and the bytes to send."""
-    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
-    try:
-        head = h11.Request(method=asked.method, target=asked.url.raw_path, headers=asked.headers)
-        return connection, connection.send(head) or b""
-    except h11.LocalProtocolError as exc:
-        raise httpx.LocalProtocolError(str(exc)) from exc
-
-
-async def _head(sent: _Sent, patience: Patience) -> Head:
+async def _head(sent: _Sent, patience: Patience) -> h11.Response:
     """Read the head of the response, past interim ones."""
-    connection, socket, interim = sent.connection, sent.socket, 0
-    patience.begin(socket, sent.since)
-    if connection is None:
-        while not socket.ready:
-            await patience.wait(socket)
-        data = socket.take()
-        if head := _usual_head(data, sent.asked.method):
-            return head
-        connection, _ = _h11(sent.asked)
-        connection.send(h11.EndOfMessage())
-        sent.connection = connection
-        if data:
-            connection.receive_data(data)
+    connection, socket, since, interim = sent.connection, sent.socket, sent.since, 0
+    # Who asks again and again may hear of an answer that has come meanwhile.
+    deadline = max(since + patience.limit, socket.clock() + POLL_SECONDS)
+    socket.until = min(since + patience.notice, deadline)
     while True:
         try:
             event = connection.next_event()
         except h11.RemoteProtocolError as exc:
             raise httpx.RemoteProtocolError(str(exc)) from exc
         if isinstance(event, h11.Response):
-            return Head(
-                event.status_code,
-                event.headers.raw_items(),
-                event.http_version,
-                event.reason,
-                body_of(event, sent.asked.method.encode()),
-                connection.trailing_data[0],
-            )
+            return event
         if event is not h11.NEED_DATA:
             interim += 1
             if interim > _MAX_INTERIM or not isinstance(event, h11.InformationalResponse):
@@ -408,30 +322,12 @@ async def _head(sent: _Sent, patience: Patience) -> Head:
             _raise(socket)
         elif socket.ended:
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
-        else:
-            await patience.wait(socket)
-
-
-def _usual_head(data: bytes, method: str) -> Head | None:
-    """Read the head of a response if it came whole and is as nearly all are; h11 reads any other."""
-    match = _USUAL_ANSWER.match(data)
-    if match is None or method == "HEAD":
-        return None
-    fields: list[tuple[str, str]] = _FIELD.findall(match[2].decode())
-    headers = {name.lower(): value for name, value in fields}
-    coding, length = headers.get("transfer-encoding"), headers.get("content-length")
-    if len(headers) != len(fields):
-        return None
-    body: Body = UntilClosed()
-    if coding is not None:
-        if coding.lower() != "chunked" or length is not None:
-            return None
-        body = Chunked()
-    elif length is not None:
-        if not length.isdigit() or len(length) > _MAX_DIGITS:
-            return None
-        body = Counted(int(length))
-    return Head(200, headers, b"1.1", match[1], body, data[match.end() :])
+        elif not await socket.wait() and not socket.ready and (now := socket.clock()) >= socket.until:
+            if now >= deadline:
+                words = f"no response headers after {now - since:.1f} s (stall_timeout)"
+                raise ConnectionLostError(Reason.CONNECT, words)
+            await patience.quiet()
+            socket.until = deadline = deadline + socket.clock() - now  # callbacks take no time of ours
 
 
 def _raise(socket: Socket) -> NoReturn:

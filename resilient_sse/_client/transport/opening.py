@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,7 +28,6 @@ from resilient_sse._client.transport.errors import OVER_PROXY, raise_translated
 from resilient_sse._client.transport.http1 import POLL_SECONDS, Patience, Unanswered
 from resilient_sse._client.transport.reads import WOKEN, waits_for
 from resilient_sse._client.transport.redirects import exchange
-from resilient_sse._client.urls import usual_url
 from resilient_sse._core.errors import (
     BadContentTypeError,
     BadStatusError,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from resilient_sse._client.request import PreparedRequest
-    from resilient_sse._client.urls import UsualURL
 
 __all__ = ["Transport", "check_url"]
 
@@ -65,8 +64,9 @@ _MAKES_STREAM = ("connect_tcp.complete", "connect_unix_socket.complete", "start_
 _AFTER_HTTPCORE = 1.0
 
 
+@lru_cache
 def check_url(url: str) -> httpx.URL:
-    """Raise now what httpx would at the first request."""
+    """Raise now what httpx would at the first request; streams often share a URL, and to parse it takes 13 us."""
     try:
         return httpx.URL(url)
     except httpx.InvalidURL as exc:
@@ -79,7 +79,6 @@ class Transport:
 
     Args:
         client: The caller's client, which is never closed; `None` makes one of our own.
-        url: The stream's URL, parsed: most streams ask no other.
         uds: The path of a Unix socket that a client of our own connects to.
         auth: Credentials as httpx takes them; `None` leaves them to the client.
         compression: Whether to ask for a compressed body.
@@ -92,7 +91,6 @@ class Transport:
         self,
         client: Client | None,
         *,
-        url: tuple[str, httpx.URL | UsualURL],
         uds: str | None,
         auth: Auth | None,
         compression: bool,
@@ -102,7 +100,6 @@ class Transport:
     ) -> None:
         self._injected = client
         self._uds = uds
-        self._url = url
         self._own: AnyClient | None = None
         self._cookies: httpx.Cookies | None = None
         self._auth = auth
@@ -123,16 +120,16 @@ class Transport:
             quiet: Is awaited once, if there is no answer for `waiting_after`.
         """
         client = self._client()
-        if request.url != self._url[0]:
-            self._url = request.url, usual_url(request.url) or httpx.URL(request.url)
-        url = self._url[1]
+        limit = math.inf if self._header_timeout is None else self._header_timeout
+        patience = Patience(limit, self._waiting_after, quiet)
+        url = check_url(request.url)
         connection: Connection | None = None
         try:
             response = self._unanswered.answer()
             if response is None and isinstance(client, PlainClient) and request.content is None:
-                response = await self._ask(client, request, url, quiet)
+                response = await self._ask(client, request, url, patience)
             elif response is None:
-                response = await self._send(client, request, url, quiet)
+                response = await self._send(client, request, url, patience)
             if not isinstance(response, Answer):
                 # The response keeps its request for hours; what has done its work must not be kept with it.
                 response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
@@ -149,18 +146,10 @@ class Transport:
         return connection
 
     async def _ask(
-        self,
-        client: PlainClient,
-        request: PreparedRequest,
-        url: httpx.URL | UsualURL,
-        quiet: Callable[[], Awaitable[None]],
+        self, client: PlainClient, request: PreparedRequest, url: httpx.URL, patience: Patience
     ) -> httpx.Response:
         """Send what has no body over our own transport, where nothing of anybody else's takes a part."""
-        limit = math.inf if self._header_timeout is None else self._header_timeout
-        extensions = {
-            "timeout": {"connect": self._connect_timeout},
-            "patience": Patience(limit, self._waiting_after, quiet),
-        }
+        extensions = {"timeout": {"connect": self._connect_timeout}, "patience": patience}
         try:
             return await exchange(
                 client, request, url, encoding=self._encoding, options={"extensions": extensions}
@@ -171,11 +160,7 @@ class Transport:
             del extensions
 
     async def _send(
-        self,
-        client: AnyClient,
-        request: PreparedRequest,
-        url: httpx.URL | UsualURL,
-        quiet: Callable[[], Awaitable[None]],
+        self, client: AnyClient, request: PreparedRequest, url: httpx.URL, patience: Patience
     ) -> httpx.Response:
         """Send anything over any client."""
         pooled = _has_pool(self._injected)
@@ -189,11 +174,9 @@ class Transport:
         kept = self._unanswered.kept
         opening = Opening(
             self._connect_timeout,
-            self._header_timeout,
+            patience,
             pooled=pooled,
             apart=self._injected is not None or self._auth is not None,
-            quiet=quiet,
-            waiting_after=self._waiting_after,
             asked_at=None if kept is None else kept.since,
             before=self._shared,
             late=self._unanswered.keep,
@@ -292,30 +275,26 @@ class Opening:
 
     Args:
         connect_timeout: Seconds for the slot, the connection and TLS, each; the transport enforces it.
-        header_timeout: Seconds from the request to the end of the response headers.
+        patience: How the response headers are waited for.
         pooled: Whether a slot has to be waited for.
         apart: Whether functions of the caller's are a part of it: authentication, hooks.
-        quiet: Is awaited once, after a silence of so many seconds before the headers.
-        waiting_after: These seconds.
         asked_at: When the request was sent, if it was for a wait that was cancelled.
         before: The HTTP/2 connection that the stream had before, which the request goes into if it is still there.
         late: Takes an answer that came at the very moment of a cancellation.
     """
 
     __slots__ = (
-        "_apart", "_asked_at", "_before", "_connect", "_headers", "_late", "_made", "_protects", "_quiet",
-        "_quiet_at", "_scope", "_sent", "_shared", "_waiting_after", "extensions",
+        "_apart", "_asked_at", "_before", "_connect", "_late", "_made", "_patience", "_protects", "_quiet_at",
+        "_scope", "_sent", "_shared", "extensions",
     )  # fmt: skip
 
     def __init__(
         self,
         connect_timeout: float | None,
-        header_timeout: float | None,
+        patience: Patience,
         *,
         pooled: bool,
         apart: bool,
-        quiet: Callable[[], Awaitable[None]],
-        waiting_after: float,
         asked_at: float | None,
         before: Shared | None,
         late: Callable[[httpx.Response], Coroutine[Any, Any, None]],
@@ -325,12 +304,10 @@ class Opening:
         self._apart = apart
         self._made: object = None
         self._shared: Shared | None = None
-        self._quiet = quiet
-        self._waiting_after = waiting_after
+        self._patience = patience
         self._asked_at = asked_at
         self._quiet_at = math.inf
         self._connect = math.inf if connect_timeout is None else connect_timeout
-        self._headers = math.inf if header_timeout is None else header_timeout
         # Without a limit on the wait for a slot, holding cancellation off could last for ever.
         self._protects = pooled and connect_timeout is not None
         self._scope = anyio.CancelScope()
@@ -356,7 +333,7 @@ class Opening:
         began = anyio.current_time()
         with self._scope as scope:
             # Transports that trace nothing (mocks, mostly) are held to the sum of all limits.
-            scope.deadline = began + 2 * self._connect + self._headers
+            scope.deadline = began + 2 * self._connect + self._patience.limit
             try:
                 held = self._protects and on_asyncio()
                 response = await self._response(
@@ -379,7 +356,7 @@ class Opening:
 
     async def _response(self, sending: Awaitable[httpx.Response], began: float) -> httpx.Response:
         """Wait for the response, and tell of a silence in between."""
-        self._quiet_at = (self._asked_at or began) + self._waiting_after
+        self._quiet_at = (self._asked_at or began) + self._patience.notice
         work = waits_for(lambda: sending, apart=self._apart, late=self._late)
         response: httpx.Response
         patience = max(self._quiet_at - began, 0.0)
@@ -391,7 +368,7 @@ class Opening:
                 if is_told:
                     patience = left - CLOSE_SECONDS if self._shared is not None else math.inf
                     if self._shared is not None and patience <= 0:
-                        if not await self._shared.leave(self._headers / 2):
+                        if not await self._shared.leave(self._patience.limit / 2):
                             self._scope.cancel()
                         patience = math.inf  # what was left fails at once
                     continue
@@ -401,7 +378,7 @@ class Opening:
                     )
                     continue
                 is_told, self._scope.deadline = True, math.inf
-                await self._quiet()
+                await self._patience.quiet()
                 self._scope.deadline = anyio.current_time() + left  # callbacks take no time of ours
                 patience = math.inf if self._shared is None else left - CLOSE_SECONDS
         finally:
@@ -426,16 +403,16 @@ class Opening:
             self._sent, self._shared = True, None
             now = anyio.current_time()
             since: float = info.get("since", now)  # of a request that was sent for a wait that was cancelled
-            self._scope.deadline = max(since + self._headers, now + POLL_SECONDS)
-            self._quiet_at = since + self._waiting_after
+            self._scope.deadline = max(since + self._patience.limit, now + POLL_SECONDS)
+            self._quiet_at = since + self._patience.notice
             if name.startswith("http2."):
                 self._shared = self._before if self._made is None else shared(self._made)
-            if self._shared is not None and (self._shared.is_left or self._waiting_after == math.inf):
+            if self._shared is not None and (self._shared.is_left or self._patience.notice == math.inf):
                 self._shared = None  # it is on one that others have made, or nothing wakes it in time
             if self._shared is not None:
                 self._scope.deadline += CLOSE_SECONDS  # to close it in, before the wait is cancelled
         elif name.endswith(_MAY_CANCEL):
-            self._scope.deadline = anyio.current_time() + 2 * self._connect + self._headers
+            self._scope.deadline = anyio.current_time() + 2 * self._connect + self._patience.limit
             self._quiet_at = math.inf  # a connection, and TLS, have limits and words of their own
 
 

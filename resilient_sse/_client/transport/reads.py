@@ -20,15 +20,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Gener
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from weakref import ref
 
 import anyio
+import httpx
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.backends import CLOSE_SECONDS, Alarm, StandIn, finish, hold, is_native, on_asyncio
 
-__all__ = ["WOKEN", "Source", "Tidying", "reads_of", "waits_for"]
+if TYPE_CHECKING:
+    from resilient_sse._client.transport.http1 import ResponseStream
+
+__all__ = ["WOKEN", "Source", "reads_of", "waits_for"]
 
 WOKEN: Final = b""
 """What a read returns if nothing came: an empty chunk."""
@@ -36,61 +41,109 @@ WOKEN: Final = b""
 # Seconds in which a read returns what is there already; being woken at once comes behind that.
 _AT_HAND: Final = 1e-9
 
+# So many chunks come together at most: others want a turn.
+_MOST_PARTS: Final = 64
 
-class Source(Protocol):
+# Where the streams of httpx's own transport come from.
+_BARE: Final = frozenset({"httpx._transports.default", "httpx2._transports.default"})
+
+# What is yielded before a wait, if something is at hand.
+_PARTED: Final[Any] = object()
+
+
+Source: TypeAlias = "ResponseStream | Held | Child"
+"""
+The reads of one response.
+
+`read` returns what has come, `None` at the end, and nothing after so many seconds or after `wake`.  `since` is
+when it began to wait, on the clock of the event loop; `None` if it had not to.  `pending` tells whether a read was
+woken and is still under way; `end` cancels it, and sees it to its end, in the task that began it.
+"""
+
+
+class Below:
     """
-    The reads of one response.
+    What happens below a body of httpx's: how much of it is at hand, and when httpcore tidies up behind it.
+
+    As the trace of the request it knows of the end, at which `Task.cancel` would make httpcore lose the
+    connection's slot for good (encode/httpcore#1093).  In the place of `read` of an HTTP/1.1 connection it parts
+    from the work before there is a wait, if something has come: no scope is open there.  And it opens none for a
+    timeout of reads, which is never asked for and takes httpcore 7 us.
+
+    Args:
+        response: Whose body; `None` for work that is no body.
 
     Attributes:
-        since: When the last read began to wait, on the clock of the event loop; `None` if it had not to.
-        pending: Whether a read was woken and is still under way.
+        parts: What has come and was not handed on.
+        tells: Whether httpcore asks here before it waits.
+        tidies: Whether httpcore has come to the end of the body.
     """
 
-    since: float | None
-    pending: bool
+    __slots__ = ("_network", "_receive", "parts", "tells", "tidies")
 
-    def read(self, patience: float, /) -> Awaitable[bytes | None]:
-        """Return what has come, `None` at the end; nothing after so many seconds, or after `wake`."""
-        ...
+    _network: Callable[[], Any]
+    _receive: Callable[[int], Coroutine[Any, Any, bytes]]
 
-    def wake(self) -> None:
-        """End the present wait."""
-        ...
+    def __init__(self, response: httpx.Response | None = None) -> None:
+        self.parts: list[Any] = []
+        self.tells = self.tidies = False
+        extensions = {} if response is None else response.extensions
+        network: Any = extensions.get("network_stream")
+        receive: Any = getattr(getattr(network, "_stream", None), "receive", None)
+        stream = getattr(response, "stream", None)
+        # Whatever else lies between may hold a scope around each chunk.
+        bare = type(getattr(stream, "_stream", None)).__module__ in _BARE
+        self._network = lambda: None
+        if receive is not None and bare and extensions.get("http_version") != b"HTTP/2":
+            self._receive, self._network = receive, ref(network)  # which is to refer to this object
 
-    async def end(self) -> None:
-        """Cancel a pending read, and see it to its end; in the task that began it."""
-        ...
+    def take(self) -> Any:  # noqa: ANN401 - bytes, or what other work returns
+        """Hand on what has come."""
+        data = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        self.parts.clear()
+        return data
 
-
-class Tidying:
-    """
-    Is traced by httpcore, and so knows when it has come to the end of a body and tidies up.
-
-    `Task.cancel` would make it lose the connection's slot for good (encode/httpcore#1093).
-    """
-
-    __slots__ = ("has_begun",)
-
-    def __init__(self) -> None:
-        self.has_begun = False
+    @types.coroutine
+    def _read(self, max_bytes: int, timeout: object = None) -> Generator[Any, Any, bytes]:  # noqa: ARG002 - httpcore's
+        if self.parts:
+            yield _PARTED
+        try:
+            return (yield from self._receive(max_bytes).__await__())
+        except anyio.EndOfStream:
+            return b""
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
+            raise httpx.ReadError(str(exc)) from exc
 
     async def __call__(self, name: str, _info: object) -> None:
-        self.has_begun = self.has_begun or name.endswith(
-            ("receive_response_body.complete", "receive_response_body.failed")
-        )
+        if name.endswith("receive_response_body.started") and (network := self._network()) is not None:
+            network.read, self.tells = self._read, True
+        elif name.endswith(("receive_response_body.complete", "receive_response_body.failed")):
+            self.tidies = True
+            if self.tells and (network := self._network()) is not None:
+                del network.read  # others may have the connection after us
+            if self.parts:
+                await _parted()
+
+
+@types.coroutine
+def _parted() -> Generator[Any, Any, None]:
+    yield _PARTED
 
 
 class Held:
-    """On asyncio: the work runs in the consumer's task, which waits for a stand-in of what the work waits for."""
+    """
+    On asyncio: the work runs in the consumer's task, which waits for a stand-in of what the work waits for.
+
+    Chunks that are at hand come together.
+    """
 
     __slots__ = (
-        "_alarm", "_begin", "_kept", "_loop", "_read", "_stand_in", "_tidying", "_waited", "pending",
-        "since",
+        "_alarm", "_begin", "_below", "_kept", "_loop", "_read", "_stand_in", "_waited", "pending", "since",
     )  # fmt: skip
 
-    def __init__(self, begin: Callable[[], Awaitable[Any]], tidying: Tidying | None = None) -> None:
+    def __init__(self, begin: Callable[[], Awaitable[Any]], below: Below | None = None) -> None:
         self._begin = begin
-        self._tidying = tidying or Tidying()
+        self._below = below or Below()
         self._kept: asyncio.CancelledError | None = None
         self._loop = asyncio.get_running_loop()
         self._alarm = Alarm(self._loop, self.wake)
@@ -103,26 +156,37 @@ class Held:
     @types.coroutine
     def read(self, patience: float, /) -> Generator[Any, Any, Any]:
         read: Any = self._read or self._begin()
-        waited = self._waited
+        waited, below = self._waited, self._below
         self._read, self._waited, self.since, self.pending = None, None, None, False
         thrown: BaseException | None = None
         try:
             while True:
-                if waited is None or thrown is not None or waited.done():
-                    waited = read.send(None) if thrown is None else read.throw(thrown)
-                    thrown = None
+                try:
+                    if waited is None or thrown is not None or waited.done():
+                        waited = read.send(None) if thrown is None else read.throw(thrown)
+                        thrown = None
+                except StopIteration as end:
+                    if self._kept is not None:
+                        break
+                    below.parts.append(end.value)
+                    if not below.tells or len(below.parts) == _MOST_PARTS:
+                        return below.take()
+                    read, waited = self._begin(), None
+                    continue
+                if waited is _PARTED:
+                    self._read = read
+                    return below.take()
                 if self.since is None:
                     self.since = self._loop.time()
                     self._alarm.set(self.since + patience)
-                tidies = self._tidying.has_begun
                 # Nothing is sleep(0).
                 self._stand_in = waited and StandIn(
-                    waited, partial(self._keep, waited) if tidies else waited.cancel
+                    waited, partial(self._keep, waited) if below.tidies else waited.cancel
                 )
                 try:
                     yield self._stand_in
                 except asyncio.CancelledError as exc:
-                    if waited is None and tidies:
+                    if waited is None and below.tidies:
                         self._kept = exc
                     elif waited is None or not waited.cancelled():
                         thrown = exc
@@ -132,15 +196,10 @@ class Held:
                 if thrown is None and waited is not None and not waited.done():
                     self._read, self._waited, self.pending = read, waited, True
                     return WOKEN
-        except StopIteration as end:
+        except Exception as exc:
             if self._kept is None:
-                return end.value
-        except StopAsyncIteration:
-            # The end of chunks: an opening of this kind runs no function of the caller's.
-            if self._kept is None:
-                return None
-        except Exception:
-            if self._kept is None:
+                if isinstance(exc, StopAsyncIteration):
+                    return None  # the end of chunks: an opening of this kind runs no function of the caller's
                 raise
         finally:  # an error refers to this frame; nothing here may refer back
             self._stand_in = read = waited = thrown = None
@@ -315,11 +374,12 @@ def _own_task() -> Any:  # noqa: ANN401 - what trio calls a task
     return sys.modules["trio"].lowlevel.current_task()
 
 
-def reads_of(chunks: AsyncIterator[bytes], tidying: Tidying) -> Source:
-    """Return the reads that suit the present event loop."""
-    if on_asyncio():
-        return Held(chunks.__anext__, tidying)
-    return Child(partial(anext, chunks, None))
+def reads_of(response: httpx.Response, chunks: AsyncIterator[bytes]) -> Source:
+    """Return the reads of these *chunks*, the body of *response*, that suit the present event loop."""
+    if not on_asyncio():
+        return Child(partial(anext, chunks, None))
+    below = response.request.extensions["trace"] = Below(response)
+    return Held(chunks.__anext__, below)
 
 
 def waits_for(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx
@@ -11,16 +14,13 @@ from httpx_sse import aconnect_sse
 
 from resilient_sse._client.backends import CLOSE_SECONDS, finish
 from resilient_sse._client.log import redacted
-from resilient_sse._client.transport.clients import AnyClient, PlainClient, library_of, proxy_of
+from resilient_sse._client.transport.clients import Answer, AnyClient, PlainClient, library_of, proxy_of
 from resilient_sse._client.transport.errors import AFTER_REDIRECT, OVER_PROXY
-from resilient_sse._client.urls import DEFAULT_PORTS, MAX_PORT
+from resilient_sse._client.transport.http1 import DEFAULT_PORTS, MAX_PORT, ResponseStream
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from resilient_sse._client.request import PreparedRequest
-    from resilient_sse._client.urls import UsualURL
 
 __all__ = ["exchange"]
 
@@ -33,7 +33,7 @@ _BECOMES_GET: Final = frozenset({301, 302, _SEE_OTHER})
 async def exchange(
     client: AnyClient,
     request: PreparedRequest,
-    url: httpx.URL | UsualURL,
+    url: httpx.URL,
     *,
     encoding: str,
     options: dict[str, Any],
@@ -61,7 +61,7 @@ async def exchange(
         headers, options = own, {**options, "auth": None}
     history: list[httpx.Response] = []
     for hop in count():
-        sender = cast("httpx.AsyncClient", _Sender(client, at_home=at_home))
+        sender: Any = SimpleNamespace(stream=partial(_sent, client, at_home))
         try:
             async with aconnect_sse(
                 sender, method, cast("str", url), headers=headers, content=content, **options
@@ -96,64 +96,40 @@ async def exchange(
     raise AssertionError  # pragma: no cover - count() does not end
 
 
-class _Sender:
+@asynccontextmanager
+async def _sent(
+    client: Any,  # noqa: ANN401 - any of `AnyClient`, whose methods are alike
+    at_home: bool,
+    method: str,
+    url: httpx.URL,
+    *,
+    headers: httpx.Headers,
+    content: Any,  # noqa: ANN401 - as httpx takes it
+    extensions: dict[str, Any],
+    **auth: Any,  # noqa: ANN401 - as httpx takes it, if it is given at all
+) -> AsyncGenerator[httpx.Response]:
     """
-    What `aconnect_sse` needs of a client: `stream`, without what `httpx.AsyncClient.stream` would do beyond it.
+    Send a request for `aconnect_sse`, without what `httpx.AsyncClient.stream` would do beyond it.
 
-    That is an async generator, which would stay suspended as long as the response is open; at the end of a
-    program asyncio closes all such generators at once, and nested ones trip over each other.  And away from
-    the first origin it would add the client's default headers, its cookies and its credentials.
+    Away from the first origin that would add the client's default headers, its cookies and its credentials.  And
+    leaving its block would close the response, which belongs to the caller.
     """
-
-    def __init__(self, client: AnyClient, *, at_home: bool) -> None:
-        self._client = client
-        self._at_home = at_home
-
-    def stream(
-        self,
-        method: str,
-        url: httpx.URL | UsualURL,
-        *,
-        headers: httpx.Headers,
-        content: Any,  # noqa: ANN401 - as httpx takes it
-        extensions: dict[str, Any],
-        **auth: Any,  # noqa: ANN401 - as httpx takes it, if it is given at all
-    ) -> _Sent:
-        raw = headers.raw  # what any library takes, with repeated names and bytes beyond ASCII
-        if isinstance(self._client, PlainClient):
-            return _Sent(
-                self._client.ask(
-                    method, url, headers=raw, content=content, extensions=extensions, at_home=self._at_home
-                )
-            )
-        request: Any
-        library = library_of(self._client)
-        target: Any = url if library is httpx and isinstance(url, httpx.URL) else str(url)
-        if self._at_home:
-            request = self._client.build_request(
-                method, target, headers=raw, content=content, extensions=extensions
-            )
-        else:
-            request = library.Request(method, target, headers=raw, extensions=extensions)
-        return _Sent(self._client.send(request, stream=True, follow_redirects=False, **auth))
-
-
-class _Sent:
-    """A request on its way; leaving the block leaves the response open, for it belongs to the caller."""
-
-    def __init__(self, sending: Awaitable[Any]) -> None:
-        self._sending = sending
-
-    async def __aenter__(self) -> httpx.Response:
-        return cast("httpx.Response", await self._sending)  # what is used of it is the same in all libraries
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        return None
+    raw = headers.raw  # what any library takes, with repeated names and bytes beyond ASCII
+    options: dict[str, Any] = {"headers": raw, "content": content, "extensions": extensions}
+    response: Any  # what is used of it is the same in all libraries
+    if isinstance(client, PlainClient):
+        response = await client.ask(method, url, **options, at_home=at_home)
+    else:
+        library = library_of(client)
+        target: Any = url if library is httpx else str(url)
+        make = client.build_request if at_home else library.Request
+        request: Any = make(method, target, **options)
+        response = await client.send(request, stream=True, follow_redirects=False, **auth)
+        stream = response.extensions.get(ResponseStream.EXTENSION)
+        if stream is not None and not response.is_stream_consumed:
+            # Around the stream httpx wraps generators, and a generator that is cancelled is at its end.
+            response = Answer(response.status_code, dict(response.headers.items()), url, stream)
+    yield response
 
 
 class _Settled(httpx.Headers):
@@ -188,14 +164,14 @@ def _is_id(name: bytes) -> bool:
     return name.lower() == b"last-event-id"
 
 
-def _origin(url: httpx.URL | UsualURL) -> tuple[str, str, int | None]:
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port or DEFAULT_PORTS.get(url.scheme)
 
 
-def _target(url: httpx.URL | UsualURL, response: httpx.Response) -> httpx.URL:
+def _target(url: httpx.URL, response: httpx.Response) -> httpx.URL:
     location = response.headers.get("location", "")
     try:
-        target = httpx.URL(str(url)).join(location) if location.strip() else None
+        target = url.join(location) if location.strip() else None
     except httpx.InvalidURL:
         target = None
     if target is None:

@@ -14,7 +14,7 @@ import math
 import socket as sockets
 import ssl
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import anyio
 import httpx
@@ -26,7 +26,7 @@ from resilient_sse._client.backends import Alarm, on_asyncio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["Address", "AnyioSocket", "AsyncioSocket", "Socket", "connect"]
+__all__ = ["Address", "Arrived", "Socket", "connect"]
 
 HIGH_BYTES: Final = 256 * 1024
 LOW_BYTES: Final = 64 * 1024
@@ -50,9 +50,9 @@ _PROBES: Final = tuple(
 )
 
 
-class Socket:
+class Arrived:
     """
-    What has arrived, and the wait for more.
+    What has arrived over a socket.
 
     Attributes:
         ended: Whether the peer has ended its side, or the connection has failed; what arrived before is kept.
@@ -96,36 +96,8 @@ class Socket:
     def resume(self) -> None:
         """Take from the system again what arrives: enough of what was there has been read."""
 
-    def wait(self) -> Awaitable[bool]:
-        """Wait for more; `False` if it was `until` or `wake` that ended the wait."""
-        raise NotImplementedError
 
-    def wake(self) -> None:
-        """End the present wait."""
-        raise NotImplementedError
-
-    async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
-        """Make TLS with the server of this name; nothing may have arrived before."""
-        raise NotImplementedError
-
-    async def send(self, data: bytes) -> None:
-        """
-        Send *data*, as fast as the peer takes it.
-
-        A failure is not told here: a server may refuse a request before it has come to its end.
-        """
-        raise NotImplementedError
-
-    def abort(self) -> None:
-        """Close at once; callable from any thread, and when the event loop has ended."""
-        raise NotImplementedError
-
-    async def aclose(self) -> None:
-        """Close, and return when it is closed."""
-        raise NotImplementedError
-
-
-class AsyncioSocket(Socket, asyncio.Protocol):
+class AsyncioSocket(Arrived, asyncio.Protocol):
     """A socket of asyncio."""
 
     __slots__ = ("_alarm", "_closed", "_loop", "_transport", "_waiter", "_writable")
@@ -140,6 +112,7 @@ class AsyncioSocket(Socket, asyncio.Protocol):
         self._transport: Any = None
 
     def wait(self) -> Awaitable[bool]:
+        """Wait for more; `False` if it was `until` or `wake` that ended the wait."""
         if asyncio.get_running_loop() is not self._loop:
             raise httpx.ReadError("the connection belongs to an event loop that has ended")
         self._waiter = waiter = self._loop.create_future()
@@ -147,24 +120,32 @@ class AsyncioSocket(Socket, asyncio.Protocol):
         return waiter
 
     def wake(self) -> None:
+        """End the present wait."""
         self._end_wait(False)
 
     def resume(self) -> None:
         self._transport.resume_reading()
 
     async def send(self, data: bytes) -> None:
+        """
+        Send *data*, as fast as the peer takes it.
+
+        A failure is not told here: a server may refuse a request before it has come to its end.
+        """
         if not self.ended:
             self._transport.write(data)
             if self._writable is not None:
                 await self._writable
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
+        """Make TLS with the server of this name; nothing may have arrived before."""
         transport = await self._loop.start_tls(self._transport, self, context, server_hostname=name)
         if self.parts or transport is None:
             raise httpx.ConnectError("the server spoke before the TLS handshake")
         self._transport = transport
 
     def abort(self) -> None:
+        """Close at once; callable from any thread, and when the event loop has ended."""
         self._alarm.cancel()
         if self._transport is None or self._loop.is_closed():
             return
@@ -179,6 +160,7 @@ class AsyncioSocket(Socket, asyncio.Protocol):
                 self._loop.call_soon_threadsafe(self._transport.abort)
 
     async def aclose(self) -> None:
+        """Close, and return when it is closed."""
         self.abort()
         if self._transport is not None and asyncio.get_running_loop() is self._loop:
             await asyncio.shield(self._closed)
@@ -231,7 +213,7 @@ class AsyncioSocket(Socket, asyncio.Protocol):
             waiter.set_result(arrived)
 
 
-class AnyioSocket(Socket):
+class AnyioSocket(Arrived):
     """A socket of any other event loop: there a read can be cancelled without losing anything."""
 
     __slots__ = ("_scope", "_stream")
@@ -287,6 +269,9 @@ class AnyioSocket(Socket):
         await self._stream.aclose()
 
 
+Socket: TypeAlias = AsyncioSocket | AnyioSocket
+
+
 class Address(NamedTuple):
     """Where a connection leads: a host and a port, or the path of a Unix socket instead."""
 
@@ -299,9 +284,7 @@ async def connect(
     address: Address,
     *,
     context: ssl.SSLContext | None,
-    server_name: str | None,
     timeout: float | None,  # noqa: ASYNC109 - one for each of two steps
-    trace: Callable[[str, object], Awaitable[None]] | None,
 ) -> Socket:
     """
     Connect, and make TLS if there is a *context*.
@@ -309,33 +292,22 @@ async def connect(
     Args:
         address: Where to.
         context: How to make TLS.
-        server_name: Who the server should be, if not the host of the address.
         timeout: Seconds for the connection, and as many for TLS.
-        trace: Is told of both in the words of httpcore.
     """
     make = _connect_asyncio if on_asyncio() else _connect_anyio
-    if trace is not None:
-        await trace("connection.connect_tcp.started", {})
     try:
         socket = await make(address, timeout)
     except (OSError, UnicodeError) as exc:
         raise _in_words(exc, "connection", timeout) from exc
+    if context is None:
+        return socket
     try:
-        if trace is not None:
-            await trace("connection.connect_tcp.complete", {})
-        if context is None:
-            return socket
-        if trace is not None:
-            await trace("connection.start_tls.started", {})
-        try:
-            with anyio.fail_after(timeout):
-                await socket.start_tls(context, server_name or address.host)
-        except (OSError, UnicodeError, anyio.BrokenResourceError) as exc:
-            raise _in_words(exc, "TLS handshake", timeout) from exc
-        if trace is not None:
-            await trace("connection.start_tls.complete", {})
-    except BaseException:
+        with anyio.fail_after(timeout):
+            await socket.start_tls(context, address.host)
+    except BaseException as exc:
         socket.abort()
+        if isinstance(exc, (OSError, UnicodeError, anyio.BrokenResourceError)):
+            raise _in_words(exc, "TLS handshake", timeout) from exc
         raise
     return socket
 
