@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import Final
+from typing import Final, cast
 
 import click
 from click.shell_completion import shell_complete
 
+from resilient_sse._core.errors import ResilientSSEError
 from resilient_sse.cli.arguments import DEBUG, SETTINGS
 from resilient_sse.cli.demo import demo
-from resilient_sse.cli.exits import Exit, complain
+from resilient_sse.cli.exits import Exit, complain, explain
 from resilient_sse.cli.fault import fault
 from resilient_sse.cli.load import load
 from resilient_sse.cli.probe import probe
@@ -65,8 +66,10 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if context is not None and context.meta.get(DEBUG):
             traceback.print_exc()
+        while isinstance(error, ExceptionGroup):  # of a task group: the first is what it is about
+            error = cast("ExceptionGroup[Exception]", error).exceptions[0]
         if isinstance(error, OSError):
-            raise
+            raise error from None
         return _explain(error)
     return code
 
@@ -78,6 +81,8 @@ def _explain(error: Exception) -> int:
             path = error.ctx.command_path if error.ctx else _PROGRAM
             complain(f"{error.format_message().rstrip('.')}; see '{path} --help'", path)
             return Exit.USAGE
+        case ResilientSSEError():
+            return explain(error)
         case ModuleNotFoundError():
             own = "install" in str(error)  # ours names the extra
             complain(str(error) if own else f"{error}; install it with: pip install 'resilient-sse[cli]'")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
-import signal
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import click
@@ -21,12 +20,12 @@ from resilient_sse.cli.arguments import (
     option,
     seed_option,
 )
-from resilient_sse.cli.exits import Exit, complain, follow_stdin
+from resilient_sse.cli.exits import Exit, at_sigterm, complain, stdin_chunks
 
 if TYPE_CHECKING:
-    from anyio import CancelScope
+    from collections.abc import Iterable
 
-    from resilient_sse.testing.proxy import FaultProxy, Timeline
+    from resilient_sse.testing.proxy import FaultProxy
 
 __all__ = ["fault"]
 
@@ -71,7 +70,7 @@ resilient-sse fault --target 127.0.0.1:8000 --at 30=refuse --at 30=reset --at 36
     "--listen", type=_LISTEN, default="127.0.0.1:0", help="Where clients connect; port 0 takes a free one."
 )
 @json_option
-@option("--stdin", is_flag=True, help="Do the lines of standard input, say which were done, and end with it.")
+@option("--stdin", is_flag=True, help="Do the lines of standard input, and end with it.")
 @option("--profile", default="clean", metavar="NAME", shell_complete=_profiles, help="The line, such as 4g.")
 @option(
     "--toxic", "toxics", metavar="NAME[:KEY=VALUE,...]", multiple=True, help="From the start on; repeatable."
@@ -92,36 +91,49 @@ def fault(
     """Run the proxy until it is told to end."""
     import anyio
 
-    from resilient_sse.testing.proxy import PROFILES, FaultProxy, Timeline, parse_toxic
+    from resilient_sse.testing.proxy import PROFILES, FaultProxy, parse_action, parse_toxic
 
     with checked():
         if profile not in PROFILES:  # the library's own complaint would also offer to make one
             raise ValueError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
-        timeline = Timeline()
-        for at, action in moments:
-            timeline = timeline.at(at, action)
+        for _, action in moments:
+            parse_action(action)
         wrong = [parse_toxic(text) for text in toxics]
         proxy = FaultProxy(*target, profile=profile, toxics=wrong, seed=seed, host=listen[0], port=listen[1])
-    return anyio.run(lambda: _run(proxy, target, timeline, as_json=as_json, stdin=stdin))
+    return anyio.run(lambda: _run(proxy, target, moments, as_json=as_json, stdin=stdin))
 
 
 async def _run(
     proxy: FaultProxy,
     target: tuple[str, int],
-    timeline: Timeline,
+    moments: Iterable[tuple[float, str]],
     *,
     as_json: bool,
     stdin: bool,
 ) -> int:
     import anyio
 
+    async def play() -> None:
+        start = anyio.current_time()
+        for at, action in sorted(moments, key=itemgetter(0)):
+            await anyio.sleep_until(start + at)
+            _do(proxy, action, as_json=as_json)
+
+    def conclude() -> None:
+        counters = proxy.counters.to_dict()
+        words = ", ".join(f"{name} {number}" for name, number in counters.items())
+        print(json.dumps({"counters": counters}) if as_json else words, flush=True)
+
+    scope = anyio.CancelScope()
+    at_sigterm(scope.cancel)
     async with AsyncExitStack() as stack:
-        signals = stack.enter_context(anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM))
+        last = stack.enter_context(ExitStack())
         try:
             await stack.enter_async_context(proxy)
         except OSError as error:
             complain(error.strerror or str(error))
             return Exit.USAGE
+        last.callback(conclude)
         ready = {
             "host": proxy.host,
             "port": proxy.port,
@@ -131,51 +143,35 @@ async def _run(
         }
         words = "listening on {host} port {port} for {0} port {1}: profile {profile}, seed {seed}"
         print(json.dumps(ready) if as_json else words.format(*target, **ready), flush=True)
-        code = Exit.ENDED
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(proxy.play, timeline)
-            if stdin:
-                tasks.start_soon(_obey, proxy, tasks.cancel_scope, as_json)
-            async for number in signals:
-                code = Exit.INTERRUPTED if number == signal.SIGINT else Exit.ENDED
-                tasks.cancel_scope.cancel()
-    counters = proxy.counters.to_dict()
-    words = ", ".join(f"{name} {number}" for name, number in counters.items())
-    print(json.dumps({"counters": counters}) if as_json else words, flush=True)
-    return code
+        with scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(play)
+                if stdin:
+                    await _obey(proxy, as_json=as_json)
+                    scope.cancel()
+                await anyio.sleep_forever()
+    return Exit.ENDED
 
 
-async def _obey(proxy: FaultProxy, scope: CancelScope, as_json: bool) -> None:
-    """Do what each line of standard input says, and end with it."""
-    import anyio
-    from anyio.from_thread import BlockingPortal
-
+async def _obey(proxy: FaultProxy, *, as_json: bool) -> None:
+    """Do what each line of standard input says, until it ends."""
     rest = b""
-    send, receive = anyio.create_memory_object_stream[bytes](math.inf)
-    async with send, receive, BlockingPortal() as portal:
-
-        def tell(data: bytes) -> None:
-            with suppress(Exception):  # the loop has ended
-                portal.call(send.send_nowait, data)
-
-        follow_stdin(tell)
-        async for more in receive:
-            *lines, rest = (rest + more).split(b"\n")
-            for line in lines if more else [rest]:
-                _do(proxy, line.decode(errors="replace").strip(), as_json=as_json)
-            if not more:
-                scope.cancel()
+    async for more in stdin_chunks():
+        *lines, rest = (rest + more).split(b"\n")
+        for line in lines:
+            _do(proxy, line.decode(errors="replace").strip(), as_json=as_json)
+    _do(proxy, rest.decode(errors="replace").strip(), as_json=as_json)
 
 
-def _do(proxy: FaultProxy, line: str, *, as_json: bool) -> None:
-    """Do what a line says, and say so."""
+def _do(proxy: FaultProxy, action: str, *, as_json: bool) -> None:
+    """Do what a text says, and say so."""
     from resilient_sse.testing.proxy import parse_action
 
-    if not line:
+    if not action:
         return
     try:
-        proxy.apply(parse_action(line))
+        proxy.apply(parse_action(action))
     except ValueError as error:
         complain(str(error))
         return
-    print(json.dumps({"done": line}) if as_json else f"done: {line}", flush=True)
+    print(json.dumps({"done": action}) if as_json else f"done: {action}", flush=True)

@@ -8,15 +8,12 @@ import re
 import select
 import stat
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import RenderableType
 
-__all__ = ["Output", "closed", "counted", "escape", "escaped_json", "nowhere", "one_line", "show", "silence"]
+__all__ = ["Output", "counted", "escape", "escaped_json", "one_line", "show", "silence"]
 
 # Nobody else may move the cursor, set the title, answer for the user or turn a line around: C0 but for tab and
 # line feed, DEL, C1, which some terminals obey too, marks of direction; and surrogates, which have no encoding.
@@ -67,16 +64,6 @@ def silence(stream: TextIO) -> None:
         os.close(devnull)
 
 
-def closed() -> TextIO:
-    """Return a stream that refuses every write: the standard output of a process that was started without one."""
-    return open(os.open(os.devnull, os.O_RDONLY), encoding="utf-8", closefd=False)
-
-
-def nowhere() -> TextIO:
-    """Return a stream that takes everything, for a process that was started without standard error."""
-    return Path(os.devnull).open("w", encoding="utf-8")  # it stays open for as long as the process runs
-
-
 class Output:
     """
     Where events go, flushed at each write.
@@ -112,8 +99,8 @@ class Output:
             # A pipe that is ready takes this much without blocking.
             rest = rest[os.write(self._pipe, rest[: select.PIPE_BUF]) :]
 
-    async def watch(self, gone: Callable[[], None]) -> None:
-        """Call *gone* as soon as nobody reads the pipe; on a quiet stream no write would ever find out."""
+    async def watch(self) -> None:
+        """Raise `BrokenPipeError` as soon as nobody reads the pipe; on a quiet stream no write would find out."""
         if self._pipe is None:
             return
         from anyio import wait_readable
@@ -125,7 +112,7 @@ class Output:
         poll = select.poll()
         poll.register(self._pipe, 0)  # errors are reported whether asked for or not
         if poll.poll(0):
-            gone()
+            raise BrokenPipeError
 
 
 def _pipe(stream: TextIO) -> int | None:

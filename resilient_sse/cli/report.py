@@ -6,13 +6,12 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import randbelow
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,7 +20,6 @@ from resilient_sse.cli.exits import Exit, complain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator
-    from types import FrameType
 
 __all__ = ["SCENARIO_NAMES", "report"]
 
@@ -72,38 +70,23 @@ def report(
     log: Path | None,
 ) -> int:
     """Play and judge."""
+    from resilient_sse.testing.extra import require
+
+    with suppress(ValueError):  # signals are the main thread's
+        # Also as the first process of a container, which has no default.  Nothing of a run outlives the process.
+        signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(_TERMINATED))
     wanted = {*scenarios, *more}
     try:
-        with _terminable():
-            from resilient_sse.testing.extra import require
-
-            forms = ("virtual", "real") if form == "both" else (form,)
-            server = "real" in forms
-            require("the report" + " over real sockets" * server, "rich", server=server)
-            files = _files(output, html=html, log=log)
-            return _play(wanted or SCENARIO_NAMES, forms, files, seed=seed, as_json=as_json, plain=plain)
+        forms = ("virtual", "real") if form == "both" else (form,)
+        server = "real" in forms
+        require("the report" + " over real sockets" * server, "rich", server=server)
+        files = _files(output, html=html, log=log)
+        return _play(wanted or SCENARIO_NAMES, forms, files, seed=seed, as_json=as_json, plain=plain)
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.filename is None:
             raise
         complain(f"{error.filename}: {error.strerror}")
         return Exit.OTHER
-
-
-@contextmanager
-def _terminable() -> Generator[None]:
-    """Have SIGTERM end the process with the exit code that shells report, also as the first of a container."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield
-        return
-
-    def end(_number: int, _frame: FrameType | None) -> NoReturn:
-        os._exit(_TERMINATED)  # nothing of a run outlives the process, so there is nothing to wait for
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _files(output: Path | None, **single: Path | None) -> dict[str, Path]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from queue import Empty
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,14 +24,13 @@ from resilient_sse.cli.arguments import (
     refuse,
     stdin_option,
 )
-from resilient_sse.cli.exits import Exit, complain, follow_stdin, hearing_signals
+from resilient_sse.cli.exits import Exit, at_sigterm, complain, stdin_chunks
 
 if TYPE_CHECKING:
     from resilient_sse.testing.server import EventStore, ReferenceServer
 
 __all__ = ["serve"]
 
-_LOOK_SECONDS = 0.5  # Windows hears of Ctrl-C only between two waits
 _MOST_BYTES = 16 * 1024 * 1024  # of an event, for a client that was not told otherwise
 
 
@@ -128,9 +125,19 @@ def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> 
     with checked():
         server = _made(**given)
 
+    import anyio
+
+    return anyio.run(lambda: _serve(server, host, port, as_json=as_json, stdin=stdin))
+
+
+async def _serve(server: ReferenceServer, host: str, port: int, *, as_json: bool, stdin: bool) -> int:
+    """Run it; it has a thread of its own, so this loop only waits."""
+    import anyio
+
     from resilient_sse.testing.server import RunningServer, StoreError
 
-    with hearing_signals() as ended:
+    with anyio.CancelScope() as scope:
+        at_sigterm(scope.cancel)
         try:
             running = RunningServer(server, host, port)
         except OSError as error:
@@ -138,23 +145,18 @@ def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> 
             return Exit.USAGE
         try:
             running.call(server.store.last("default"))  # better to fail now than at the first request
-            told = {
-                "url": running.url,
-                "base_url": running.base_url,
-                "host": running.host,
-                "port": running.port,
-            }
+            told = {name: getattr(running, name) for name in ("url", "base_url", "host", "port")}
             print(json.dumps(told) if as_json else f"serving {running.url}; Ctrl-C ends it", flush=True)
-            if stdin:
-                follow_stdin(lambda data: None if data else ended.put(Exit.ENDED))
-            while True:
-                with suppress(Empty):
-                    return ended.get(timeout=_LOOK_SECONDS)
+            if not stdin:
+                await anyio.sleep_forever()
+            async for _ in stdin_chunks():
+                pass
         except StoreError as error:
             complain(f"the store is out of reach; check --store: {error}")
             return Exit.USAGE
         finally:
             running.stop()
+    return Exit.ENDED
 
 
 def _made(

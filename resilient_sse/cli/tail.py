@@ -23,7 +23,7 @@ from resilient_sse.cli.arguments import (
     command,
     option,
 )
-from resilient_sse.cli.exits import Exit, at_sigterm, complain, explain
+from resilient_sse.cli.exits import Exit, at_sigterm, complain
 from resilient_sse.cli.output import Output, escape, escaped_json, one_line
 from resilient_sse.cli.request import NETWORK, client_of, request_of, request_options
 
@@ -188,41 +188,22 @@ async def _run(
         await anyio.sleep(_END_SECONDS)  # for the event at hand, unless nobody reads the output
         tasks.cancel_scope.cancel()
 
-    ending: Exit | OSError = BrokenPipeError()  # stays if the watch below ends it
+    written = 0
     with anyio.move_on_after(seconds) as clock:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(output.watch, tasks.cancel_scope.cancel)
+            tasks.start_soon(output.watch)
             at_sigterm(lambda: told.append(asyncio.create_task(end())))
-            ending = await _follow(stream, output, form, count)
+            async with stream:
+                async for event in stream:
+                    await output.write(form(event))
+                    written += 1
+                    if written == count:
+                        break
             tasks.cancel_scope.cancel()
     if clock.cancelled_caught:
         complain(f"--timeout: {seconds:g} s have passed")
         return Exit.TIMEOUT
-    if told:
-        return Exit.INTERRUPTED
-    if isinstance(ending, OSError):
-        raise ending
-    return ending
-
-
-async def _follow(stream: ResilientStream, output: Output, form: Form, count: int | None) -> Exit | OSError:
-    """Print events until the stream ends; errors are returned, because a task group would wrap them."""
-    from resilient_sse import ResilientSSEError
-
-    left = count
-    try:
-        async with stream:
-            async for event in stream:
-                await output.write(form(event))
-                if left is not None:
-                    left -= 1
-                    if left == 0:
-                        break
-    except ResilientSSEError as error:
-        return explain(error)
-    except OSError as error:  # of the output: those of the network have become our own
-        return error
-    return Exit.ENDED
+    return Exit.INTERRUPTED if told else Exit.ENDED
 
 
 def _form(*, as_json: bool, raw: bool, timestamps: bool, terminal: bool) -> Form:

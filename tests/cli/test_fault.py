@@ -219,8 +219,9 @@ def test_the_network_goes_and_comes_back(fault):
         assert fault.ask() == b"hello"
 
     away = ("--at", "0.5=refuse", "--at", "0.5=reset", "--at", "1=4g", "--at", "1=accept")
-    done, counters, _ = fault(use, *away)
+    done, counters, told = fault(use, *away)
     assert (done.code, done.err, counters["resets"]) == (0, "", 1)
+    assert told == ["refuse", "reset", "4g", "accept"]
 
 
 @pytest.mark.e2e

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from resilient_sse import ResilientStream, integers
-from resilient_sse.cli.exits import Exit, hearing_signals
+from resilient_sse.cli.exits import Exit
 from tests.cli.parsing import parse
 
 END = 15
@@ -93,24 +93,6 @@ def test_signals_end_it_cleanly(play, number, code):
     done = play(use, "serve", "--port", "0", "--json")
     assert (done.code, done.err) == (code, "")
     assert not listening(ports[0])
-
-
-@pytest.mark.parametrize(
-    "number,code", [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.ENDED)], ids=["int", "term"]
-)
-def test_a_signal_in_a_finalizer_is_heard(number, code):
-    """An exception raised there would be lost; and afterwards a signal does what it did before."""
-
-    class Finalized:
-        def __del__(self):
-            signal.raise_signal(number)
-            signal.getsignal(number)  # the handler runs before this
-
-    before = signal.getsignal(number)
-    with hearing_signals() as told:
-        Finalized()
-        assert told.get(timeout=END) is code
-    assert signal.getsignal(number) is before
 
 
 @pytest.mark.e2e

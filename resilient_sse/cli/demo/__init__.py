@@ -93,7 +93,6 @@ async def _run(seed: int, live: bool) -> Judged:
     console = Console(highlight=False) if live else plain
     followers: list[Follower] = []
     logs: list[RunLog] = []
-    failure: OSError | None = None
     shown = 0
     scenario = demo_scenario(followers.append)
     console.print(f"A reply of {len(REPLY)} messages over a network that misbehaves, seed {seed}.")
@@ -105,21 +104,15 @@ async def _run(seed: int, live: bool) -> Judged:
     with Live(console=console, auto_refresh=False, transient=True) if live else nullcontext() as picture:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(playing)
-            while not logs and failure is None:
+            while not logs:
                 await anyio.sleep(_FRAME)
                 entries = followers[0].log.entries if followers else []
-                try:
-                    if picture is not None and followers:
-                        picture.update(_picture(followers[0], console), refresh=True)
-                    elif not live:
-                        for at, source, text, _ in _rows(entries[shown:], words=True):
-                            print(f"{at:6.2f}  {source:<7}  {text}", flush=True)
-                        shown = len(entries)
-                except OSError as error:  # raised below: a task group would wrap it
-                    failure = error
-            tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+                if picture is not None and followers:
+                    picture.update(_picture(followers[0], console), refresh=True)
+                elif not live:
+                    for at, source, text, _ in _rows(entries[shown:], words=True):
+                        print(f"{at:6.2f}  {source:<7}  {text}", flush=True)
+                    shown = len(entries)
     judged = Judged.of(Run(logs[0].name, logs[0].entries), scenario)
     if live:
         console.print(_reply(followers[0]), _happened(_rows(logs[0].entries)))
