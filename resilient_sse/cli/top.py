@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -91,33 +90,46 @@ def top(*, program: int | Path | tuple[str, int] | None, interval: float, once: 
         if where is None:
             elsewhere = "if it listens elsewhere than usual, give the path or HOST:PORT"
             raise _GoneError(f"process {program} has no console; {elsewhere}")
-        look = _ask(where)
-        if sys.stdout.isatty() and not (once or as_json):
-            look = _draw(where, look, interval)
-        else:
-            while True:
-                time.sleep(interval)
-                try:
-                    look = _with_rates(_ask(where), look)
-                except _GoneError:
-                    break
-                except _TroubleError as error:
-                    if once:
-                        raise
-                    complain(str(error))
-                    continue
-                if as_json:
-                    print(json.dumps({"process": look["process"], "rows": look["rows"]}), flush=True)
-                else:
-                    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
-                    show(_picture(look, width), width=width)
-                if once:
-                    return Exit.ENDED
+        _watch(where, interval, once=once, as_json=as_json)
     except (_TroubleError, PermissionError) as error:
         complain(str(error))
         return Exit.OTHER
-    print(f"process {look['process']['pid']} answers no more: it has ended", file=sys.stderr, flush=True)
     return Exit.ENDED
+
+
+def _watch(where: Path | tuple[str, int], interval: float, *, once: bool, as_json: bool) -> None:
+    """Show look after look until the program has ended, or but *once*."""
+    from rich.console import Console
+    from rich.live import Live
+
+    look, trouble, console = _ask(where), "", Console(highlight=False)
+    width = console.width if sys.stdout.isatty() else _PIPE_WIDTH
+    live = sys.stdout.isatty() and not (once or as_json)
+    with Live(console=console, screen=True, auto_refresh=False) if live else nullcontext() as screen:
+        while True:
+            if screen is not None:
+                screen.update(_picture(look, console.width, console.height, trouble), refresh=True)
+            time.sleep(interval)
+            try:
+                look, trouble = _with_rates(_ask(where), look), ""
+            except _GoneError:
+                break
+            except _TroubleError as error:
+                if once:
+                    raise
+                trouble = str(error)
+                if not live:
+                    complain(trouble)
+                continue
+            if as_json:
+                print(json.dumps({"process": look["process"], "rows": look["rows"]}), flush=True)
+            elif not live:
+                show(_picture(look, width), width=width)
+            if once:
+                return
+    if live:  # the last picture stays
+        show(_picture(look, console.width))
+    print(f"process {look['process']['pid']} answers no more: it has ended", file=sys.stderr, flush=True)
 
 
 def _list(*, as_json: bool) -> int:
@@ -183,26 +195,6 @@ def _with_rates(now: Look, before: Look) -> Look:
             risen = 0 if old is None else max(row["stats"][count] - old["stats"][count], 0)
             row[rate] = None if old is None or seconds <= 0 else risen / seconds
     return now
-
-
-def _draw(where: Path | tuple[str, int], look: Look, interval: float) -> Look:
-    """Draw over the terminal until the program has ended; return the last look."""
-    from rich.console import Console
-    from rich.live import Live
-
-    console, trouble = Console(highlight=False), ""
-    with Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
-            live.update(_picture(look, console.width, console.height, trouble), refresh=True)
-            time.sleep(interval)
-            try:
-                look, trouble = _with_rates(_ask(where), look), ""
-            except _GoneError:
-                break
-            except _TroubleError as error:
-                trouble = str(error)
-    show(_picture(look, console.width))
-    return look
 
 
 def _age(seconds: float | None) -> str:

@@ -16,7 +16,7 @@ from resilient_sse.cli.arguments import command, plain_option, seed_option
 from resilient_sse.cli.exits import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import Console, RenderableType
     from rich.panel import Panel
@@ -33,8 +33,6 @@ _Row: TypeAlias = tuple[float, str, str, str]
 _SEEDS = 10_000
 _FRAME = 0.1
 """Seconds between two drawings."""
-_OTHER_ROWS = 12
-"""Of the picture: everything but the list of what happened, where an entry may take two rows."""
 _PLAIN_COLUMNS = 200
 
 _STYLES = {
@@ -95,7 +93,7 @@ async def _run(seed: int, live: bool) -> Judged:
     logs: list[RunLog] = []
     shown = 0
     scenario = demo_scenario(followers.append)
-    console.print(f"A reply of {len(REPLY)} messages over a network that misbehaves, seed {seed}.")
+    print(f"A reply of {len(REPLY)} messages over a network that misbehaves, seed {seed}.", flush=True)
 
     async def playing() -> None:
         logs.append(await play(scenario, RealDriver(seed)))
@@ -107,15 +105,17 @@ async def _run(seed: int, live: bool) -> Judged:
             while not logs:
                 await anyio.sleep(_FRAME)
                 entries = followers[0].log.entries if followers else []
-                if picture is not None and followers:
-                    picture.update(_picture(followers[0], console), refresh=True)
-                elif not live:
-                    for at, source, text, _ in _rows(entries[shown:], words=True):
+                for at, source, text, style in _rows(entries[shown:], words=not live):
+                    if live:
+                        console.print(_row(at, source, text, style))
+                    else:
                         print(f"{at:6.2f}  {source:<7}  {text}", flush=True)
-                    shown = len(entries)
+                shown = len(entries)
+                if picture is not None and followers:
+                    picture.update(_picture(followers[0]), refresh=True)
     judged = Judged.of(Run(logs[0].name, logs[0].entries), scenario)
     if live:
-        console.print(_reply(followers[0]), _happened(_rows(logs[0].entries)))
+        console.print(_reply(followers[0]))
     _conclude(console, judged, scenario.words, seconds=logs[0].now())
     return judged
 
@@ -142,7 +142,16 @@ def _rows(entries: Sequence[Entry], *, words: bool = False) -> Iterator[_Row]:
                 pass
 
 
-def _picture(follower: Follower, console: Console) -> RenderableType:
+def _row(at: float, source: str, text: str, style: str) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    row = Table.grid(padding=(0, 2, 0, 0))
+    row.add_row(Text(f"{at:6.2f}", "dim"), f"{source:<6}", Text(text, style))
+    return row
+
+
+def _picture(follower: Follower) -> RenderableType:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -152,15 +161,13 @@ def _picture(follower: Follower, console: Console) -> RenderableType:
 
     state, entries = follower.state.value, follower.log.entries
     message = next((x.facts["message"] for x in reversed(entries) if x.kind == "state"), "Connecting...")
-    head = Table.grid(padding=(0, 1), expand=True)
-    head.add_column(ratio=1)
-    head.add_column(justify="right", no_wrap=True)
+    progress = Table.grid(padding=(0, 1), expand=True)
+    progress.add_column(ratio=1)
+    progress.add_column(justify="right", no_wrap=True)
     count = len(_received(follower))
-    head.add_row(ProgressBar(total=len(REPLY), completed=count), f"{count}/{len(REPLY)} messages")
-    room = max((console.height - _OTHER_ROWS) // 2, 3)
-    rows = [*_rows(entries)][-room:]
+    progress.add_row(ProgressBar(total=len(REPLY), completed=count), f"{count}/{len(REPLY)} messages")
     told = Text.assemble((state.upper(), f"bold {_STYLES.get(state, 'cyan')}"), "  ", message)
-    return Group(told, head, _reply(follower), _happened(rows))
+    return Group(_reply(follower), told, progress)
 
 
 def _received(follower: Follower) -> list[int]:
@@ -177,19 +184,6 @@ def _reply(follower: Follower) -> Panel:
     words = " ".join(REPLY[number - 1] for number in _received(follower))
     # Of a fixed height, so that what stands below does not move while the reply grows.
     return Panel(Text(words, style="bold"), height=6, border_style="dim")
-
-
-def _happened(rows: Iterable[_Row]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column()
-    for at, source, text, style in rows:
-        table.add_row(Text(f"{at:5.2f}", "dim"), source, Text(text, style))
-    return table
 
 
 def _conclude(console: Console, judged: Judged, words: Mapping[str, str], *, seconds: float) -> None:
