@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
@@ -218,8 +219,8 @@ def checked() -> Generator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        name, space, rest = str(error).partition(" ")
-        raise click.UsageError(f"{_written(context, name)}{space}{rest}", context) from error
+        name, rest = re.split(r"(?=\W|$)", str(error), maxsplit=1)
+        raise click.UsageError(f"{_written(context, name)}{rest}", context) from error
 
 
 def _written(context: click.Context, name: str) -> str:

@@ -28,8 +28,6 @@ SCENARIO_NAMES = ("slow-3g", "stall", "packet-loss", "handoff", "rapid-reconnect
 
 _SEEDS = 10_000
 _TERMINATED = 128 + signal.SIGTERM  # as shells report it
-_NAME = click.Choice(SCENARIO_NAMES)
-_PATH = click.Path(path_type=Path)
 
 
 @command(
@@ -37,8 +35,7 @@ _PATH = click.Path(path_type=Path)
     "Play six production scenarios on this machine, judge them, and print a report: in virtual time, and over "
     "real sockets through a bad network (about 45 s).  Each SCENARIO plays only that one: "
     f"{', '.join(SCENARIO_NAMES)}.  Needs the extra resilient-sse[testing].",
-    examples="resilient-sse report --output report/\n"
-    "resilient-sse report --form virtual --scenario stall handoff",
+    examples="resilient-sse report --output report/\nresilient-sse report --form virtual stall handoff",
     exits={
         0: "production ready: YES; or every gate of the scenarios that were played was passed",
         1: "production ready: NO; or a gate of the scenarios that were played was not passed",
@@ -46,28 +43,27 @@ _PATH = click.Path(path_type=Path)
         143: "ended by SIGTERM",
     },
 )
-@click.argument("more", metavar="[SCENARIO]...", nargs=-1, type=_NAME)
+@click.argument("scenarios", metavar="[SCENARIO]...", nargs=-1, type=click.Choice(SCENARIO_NAMES))
 @option(
     "--form", type=click.Choice(["virtual", "real", "both"]), default="both", help="Which time and network."
 )
-@option("--scenario", "scenarios", multiple=True, type=_NAME, metavar="NAME...", help="Play only these.")
 @seed_option
 @json_option
 @plain_option
-@option("--output", type=_PATH, metavar="DIR", help="Write report.json, report.html and log.jsonl there.")
-@option("--html", type=_PATH, metavar="FILE", help="Write the page with charts.")
-@option("--log", type=_PATH, metavar="FILE", help="Write the raw log, which everything is computed from.")
+@option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write report.json, report.html and log.jsonl there.",
+)
 def report(
     *,
-    more: tuple[str, ...],
-    form: str,
     scenarios: tuple[str, ...],
+    form: str,
     seed: int | None,
     as_json: bool,
     plain: bool,
     output: Path | None,
-    html: Path | None,
-    log: Path | None,
 ) -> int:
     """Play and judge."""
     from resilient_sse.testing.extra import require
@@ -75,13 +71,12 @@ def report(
     with suppress(ValueError):  # signals are the main thread's
         # Also as the first process of a container, which has no default.  Nothing of a run outlives the process.
         signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(_TERMINATED))
-    wanted = {*scenarios, *more}
     try:
         forms = ("virtual", "real") if form == "both" else (form,)
         server = "real" in forms
         require("the report" + " over real sockets" * server, "rich", server=server)
-        files = _files(output, html=html, log=log)
-        return _play(wanted or SCENARIO_NAMES, forms, files, seed=seed, as_json=as_json, plain=plain)
+        files = {} if output is None else _files(output)
+        return _play(scenarios or SCENARIO_NAMES, forms, files, seed=seed, as_json=as_json, plain=plain)
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.filename is None:
             raise
@@ -89,14 +84,11 @@ def report(
         return Exit.OTHER
 
 
-def _files(output: Path | None, **single: Path | None) -> dict[str, Path]:
+def _files(output: Path) -> dict[str, Path]:
     """Return where to write what; files and directory are made now, so that no run is wasted on a wrong one."""
-    paths: dict[str, Path] = {}
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        names = {"json": "report.json", "html": "report.html", "log": "log.jsonl"}
-        paths = {kind: output / name for kind, name in names.items()}
-    paths |= {name: path for name, path in single.items() if path is not None}
+    output.mkdir(parents=True, exist_ok=True)
+    names = {"json": "report.json", "html": "report.html", "log": "log.jsonl"}
+    paths = {kind: output / name for kind, name in names.items()}
     for path in paths.values():
         path.open("ab").close()  # other than `touch`, it refuses a directory
     return paths
