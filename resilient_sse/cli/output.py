@@ -8,7 +8,7 @@ import re
 import select
 import stat
 import sys
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -43,11 +43,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def show(*drawn: RenderableType, width: int = 80) -> None:
-    """Print what rich draws; *width* is that of a pipe or a file."""
+def show(*drawn: RenderableType, width: int = 80, plain: bool = False) -> None:
+    """Print what rich draws, *plain* without colours; *width* is that of a pipe or a file."""
     from rich.console import Console
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else width)
+    colours: Literal["auto"] | None = None if plain else "auto"
+    console = Console(highlight=False, color_system=colours, width=None if sys.stdout.isatty() else width)
     with console.capture() as capture:  # rich itself ends the process where nobody reads it
         console.print(*drawn, sep="\n")
     print(*(line.rstrip() for line in capture.get().rstrip("\n").split("\n")), sep="\n", flush=True)

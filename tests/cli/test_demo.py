@@ -81,7 +81,7 @@ def test_a_broken_promise_is_the_exit_code(run, monkeypatch):
         return SimpleNamespace(passed=False)
 
     monkeypatch.setenv("no_proxy", "")
-    monkeypatch.setattr("resilient_sse.cli.demo._run", played_badly)
+    monkeypatch.setattr("resilient_sse.cli.demo.view.play_and_show", played_badly)
     assert run("demo").code == 1
 
 
