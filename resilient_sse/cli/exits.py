@@ -10,20 +10,13 @@ from enum import IntEnum
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from resilient_sse._core.errors import (
-    BadStatusError,
-    HandshakeError,
-    ResilientSSEError,
-    RetriesExhaustedError,
-)
 from resilient_sse.cli.output import one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-__all__ = ["Exit", "at_sigterm", "complain", "explain", "stdin_chunks"]
+__all__ = ["Exit", "at_sigterm", "complain", "stdin_chunks"]
 
-_EXCERPT_CHARACTERS = 200
 _READ_BYTES = 65536
 
 
@@ -51,26 +44,6 @@ class Exit(IntEnum):
 def complain(text: str, who: str = "resilient-sse") -> None:
     """Say on standard error, in one line, what went wrong."""
     print(f"{who}: error: {one_line(text)}", file=sys.stderr, flush=True)
-
-
-def explain(error: ResilientSSEError) -> Exit:
-    """Say what *error* means, and return its exit code."""
-    code, text = Exit.OTHER, str(error)
-    if isinstance(error, RetriesExhaustedError):
-        code, noun = Exit.GAVE_UP, "attempt" if error.attempts == 1 else "attempts"
-        text = f"gave up after {error.attempts} failed {noun} in {error.elapsed:.1f} s: {error.__cause__}"
-    elif isinstance(error, HandshakeError):
-        code, text = Exit.REFUSED, text + _excerpt(error)
-    complain(text)
-    return code
-
-
-def _excerpt(error: HandshakeError) -> str:
-    """Quote the start of an error's body: an API tells there what it missed.  A web page tells nothing."""
-    is_page = "html" in error.headers.get("content-type", "").lower()
-    if not isinstance(error, BadStatusError) or is_page or not error.body_excerpt.strip():
-        return ""
-    return f": {error.body_excerpt.strip()[:_EXCERPT_CHARACTERS]}"
 
 
 def at_sigterm(stop: Callable[[], object]) -> None:
