@@ -23,21 +23,6 @@ PATIENCE = 20
 TARGET = ("--target", "127.0.0.1:9")
 
 
-@pytest.mark.parametrize(
-    "arguments,words",
-    [
-        (["--target", "no host:80"], "the host 'no host' is unknown; give an address"),
-        ([*TARGET, "--listen", "192.0.2.1:0"], "cannot listen on 192.0.2.1"),
-    ],
-)
-def test_addresses_that_cannot_be_used(run, arguments, words):
-    """Bad input: the same for what the machine does not know or have."""
-    done = run("fault", *arguments)
-    assert (done.code, done.out) == (2, "")
-    assert words in done.err
-    assert done.err.count("\n") == 1
-
-
 def test_an_occupied_port_is_named(run):
     """Bad input: the line says which port, and what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -585,14 +585,6 @@ def test_what_is_no_stream(run, site, path, code, words):
     assert "\nfail  answer  status" in done.out
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "https://127.0.0.1:9/"])
-def test_nobody_there(run, url):
-    """One line, and no traceback."""
-    done = run("probe", "-q", url)
-    assert (done.code, done.out) == (Exit.OTHER, "")
-    assert done.err == "resilient-sse: error: connection lost: connect (connection refused)\n"
-
-
 def test_no_tls_there(run, site):
     """So it is where TLS fails."""
     done = run("probe", "-q", site.replace("http://", "https://"))

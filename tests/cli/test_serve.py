@@ -159,23 +159,6 @@ def test_the_port_is_taken(run):
 
 
 @pytest.mark.parametrize(
-    "arguments,words",
-    [
-        (["--host", "198.51.100.7"], "cannot listen on 198.51.100.7: "),
-        (["--port", "0", "--store", "sqlite:/nowhere/at/all.db"], "the store is out of reach; check --store"),
-        (["--port", "0", "--store", "redis://127.0.0.1:1/0"], "the store is out of reach; check --store"),
-    ],
-)
-def test_what_cannot_be_done(run, arguments, words):
-    """Bad input: an address that is not ours, a store that does not answer."""
-    done = run("serve", *arguments)
-    assert (done.code, done.out) == (Exit.USAGE, "")
-    assert words in done.err
-    assert done.err.startswith("resilient-sse: error: ")
-    assert done.err.count("\n") == 1
-
-
-@pytest.mark.parametrize(
     "missing,words",
     [
         (

@@ -158,14 +158,6 @@ def test_the_program_ends(run):
     assert "process 7 answers no more: it has ended" in done.err
 
 
-@pytest.mark.parametrize("address", ["999999999", "/nonexistent/x.sock", "127.0.0.1:1"])
-def test_nobody_there(run, address):
-    """One line says what was tried, and the exit code is not that of success."""
-    done = run("top", address, "--once")
-    assert (done.code, done.out, done.err.count("\n")) == (Exit.OTHER, "", 1)
-    assert done.err.startswith("resilient-sse: error: ")
-
-
 BREAKS_OFF = "breaks off; is it a console, and are not many others looking?"
 
 
