@@ -12,7 +12,6 @@ from click.shell_completion import CompletionItem
 
 from resilient_sse.cli.arguments import (
     NOT_NEGATIVE,
-    Parsed,
     checked,
     command,
     host_and_port,
@@ -33,14 +32,14 @@ __all__ = ["fault"]
 def _target(text: str) -> tuple[str, int]:
     host, port = host_and_port(text)
     if port == 0:
-        raise ValueError(f"{text!r} names no port; give the one that the server listens on")
+        raise click.BadParameter(f"{text!r} names no port; give the one that the server listens on")
     return host, port
 
 
 def _moment(text: str) -> tuple[float, str]:
     at, equals, action = text.partition("=")
     if not equals:
-        raise ValueError(f"{text!r} is not SECONDS=ACTION, such as 5=black-hole or 41=flow")
+        raise click.BadParameter(f"{text!r} is not SECONDS=ACTION, such as 5=black-hole or 41=flow")
     return NOT_NEGATIVE.convert(at, None, None), action
 
 
@@ -48,10 +47,6 @@ def _profiles(_context: click.Context, _parameter: click.Parameter, incomplete: 
     from resilient_sse.testing.proxy import PROFILES
 
     return [CompletionItem(name) for name in PROFILES if name.startswith(incomplete)]
-
-
-_LISTEN = Parsed(host_and_port, "HOST:PORT")
-_MOMENT = Parsed(_moment, "SECONDS=ACTION")
 
 
 @command(
@@ -65,9 +60,13 @@ resilient-sse fault --target 127.0.0.1:8000 --at 30=refuse --at 30=reset --at 36
 """,
     exits={0: "ended as asked", 2: "wrong arguments, or a port that cannot be used"},
 )
-@option("--target", type=Parsed(_target, "HOST:PORT"), required=True, help="The server.")
+@option("--target", type=_target, metavar="HOST:PORT", required=True, help="The server.")
 @option(
-    "--listen", type=_LISTEN, default="127.0.0.1:0", help="Where clients connect; port 0 takes a free one."
+    "--listen",
+    type=host_and_port,
+    metavar="HOST:PORT",
+    default="127.0.0.1:0",
+    help="Where clients connect; port 0 takes a free one.",
 )
 @json_option
 @option("--stdin", is_flag=True, help="Do the lines of standard input, and end with it.")
@@ -75,7 +74,14 @@ resilient-sse fault --target 127.0.0.1:8000 --at 30=refuse --at 30=reset --at 36
 @option(
     "--toxic", "toxics", metavar="NAME[:KEY=VALUE,...]", multiple=True, help="From the start on; repeatable."
 )
-@option("--at", "moments", type=_MOMENT, multiple=True, help="An action, profile or toxic, then; repeatable.")
+@option(
+    "--at",
+    "moments",
+    type=_moment,
+    metavar="SECONDS=ACTION",
+    multiple=True,
+    help="An action, profile or toxic, then; repeatable.",
+)
 @seed_option
 def fault(
     *,

@@ -13,7 +13,7 @@ import click
 from resilient_sse.cli.arguments import COUNT, checked, command, option, refuse
 from resilient_sse.cli.exits import Exit, at_sigterm, complain
 from resilient_sse.cli.output import counted
-from resilient_sse.cli.request import HEADER, URL
+from resilient_sse.cli.request import header_option, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -39,10 +39,10 @@ resilient-sse relay --config relay.toml
         4: "Redis cannot be reached or refuses, or the Redis Stream is another relay's, stream's or program's",
     },
 )
-@click.argument("url", type=URL, required=False)
+@click.argument("url", type=url_of, required=False)
 @option("--to", metavar="URL", help="The Redis or Valkey, such as redis://127.0.0.1/0.")
 @option("--stream", "name", metavar="NAME", help="The Redis Stream, made if it does not exist.")
-@option("-H", "--header", "headers", type=HEADER, multiple=True, help="Repeatable.")
+@header_option
 @option("--maxlen", type=COUNT, help="About how many entries are kept; all by default.")
 @option("--any-source", is_flag=True, help="Go on with what was copied from another URL.")
 @option("--batch", type=COUNT, default=500, help="The most events appended in one step.")

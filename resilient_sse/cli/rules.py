@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from resilient_sse.cli.arguments import ABOVE_ZERO, Parsed, checked, command, option, refuse
+from resilient_sse.cli.arguments import ABOVE_ZERO, checked, command, option, refuse
 from resilient_sse.cli.exits import Exit, complain
 
 __all__ = ["FORMATS", "rules"]
@@ -27,7 +27,7 @@ _LISTED: Final = "\n".join(f"  {name:12}{about}" for name, about in FORMATS.item
 
 def _address(text: str) -> str:
     if text.count("*") != 1:
-        raise ValueError(f"{text!r} must have one *, where the name of a runbook belongs")
+        raise click.BadParameter(f"{text!r} must have one *, where the name of a runbook belongs")
     return text
 
 
@@ -41,7 +41,8 @@ def _address(text: str) -> str:
 @option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Standard output by default.")
 @option(
     "--runbooks",
-    type=Parsed(_address, "ADDRESS"),
+    type=_address,
+    metavar="ADDRESS",
     help="Where yours are: https://.../*.html, * being the name of each.",
 )
 @option(

@@ -18,7 +18,6 @@ from resilient_sse.cli.arguments import (
     COUNT,
     COUNT_OR_NONE,
     SECONDS_OR_NONE,
-    Parsed,
     checked,
     command,
     option,
@@ -46,7 +45,7 @@ _INDENT: Final = "    "
 def _types(text: str) -> frozenset[str]:
     types = frozenset(text.split(",")) - {""}
     if not types:
-        raise ValueError("no event type is named")
+        raise click.BadParameter("no event type is named")
     return types
 
 
@@ -82,7 +81,7 @@ resilient-sse tail -H 'Authorization: Bearer TOKEN' -d @prompt.json --until '[DO
     help="Keep the position in this file, and go on from it next time, whatever --last-event-id says.",
 )
 @_stream("--resume-param", metavar="NAME", help="A query parameter that carries the id too.")
-@_stream("--events", type=Parsed(_types, "A,B"), help="Only events of these types.")
+@_stream("--events", type=_types, metavar="A,B", help="Only events of these types.")
 @_stream(
     "--stall-timeout", type=SECONDS_OR_NONE, default=30.0, help="Silence that ends a connection, or none."
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
-from resilient_sse.cli.arguments import Number, Parsed, command, host_and_port, json_option, option
+from resilient_sse.cli.arguments import Number, command, host_and_port, json_option, option
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.output import counted, one_line, show
 
@@ -59,9 +59,11 @@ def _address(text: str) -> int | Path | tuple[str, int]:
         return int(text)
     if os.sep in text or text.endswith(".sock"):
         return Path(text)
-    with suppress(ValueError):
+    with suppress(click.BadParameter):
         return host_and_port(text)
-    raise ValueError(f"{text!r} is not the number of a process, a path such as ./app.sock, or HOST:PORT")
+    raise click.BadParameter(
+        f"{text!r} is not the number of a process, a path such as ./app.sock, or HOST:PORT"
+    )
 
 
 @command(
@@ -73,7 +75,7 @@ def _address(text: str) -> int | Path | tuple[str, int]:
     examples="resilient-sse top\nresilient-sse top 6300\nresilient-sse top 6300 --once --json",
     exits={0: "printed, or the program has ended", 4: "nobody answers, or not as a console does"},
 )
-@click.argument("program", required=False, type=Parsed(_address, "PROGRAM"))
+@click.argument("program", required=False, type=_address)
 @option(
     "--interval", type=Number(0.1, 3600), default=1.0, help="Seconds between two looks; rates are of them."
 )
