@@ -285,8 +285,7 @@ def _picture(look: Look, width: int, height: int | None = None, trouble: str = "
     reasons = width >= 120  # noqa: PLR2004 - the others leave room
     table = Table(box=None, padding=0, header_style="bold reverse", collapse_padding=True)
     table.add_column("NAME", min_width=12, max_width=_LONG_NAME if reasons else None)
-    if width > 24:  # noqa: PLR2004 - it has room beside a name
-        table.add_column(" STATE", width=13)
+    table.add_column(" STATE", width=13)
     for title, room, *_ in columns:
         table.add_column(f" {title}", width=room, justify="right", no_wrap=True)
     if reasons:
@@ -294,7 +293,7 @@ def _picture(look: Look, width: int, height: int | None = None, trouble: str = "
     for row in rows:
         state, name = _standing(row), one_line(row["name"])
         cells = [cut(f"#{row['number']} {name}" if named[row["name"]] > 1 else name)]
-        cells += [cut((f" {state}", _STYLES[state]))] if width > 24 else []  # noqa: PLR2004 - see above
+        cells.append(cut((f" {state}", _STYLES[state])))
         for _, _, _, write, style in columns:
             text = write(row)
             cells.append(Text(text, style if text != "0" else ""))
