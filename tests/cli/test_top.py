@@ -174,10 +174,11 @@ BREAKS_OFF = "breaks off; is it a console, and are not many others looking?"
 )
 def test_what_is_no_answer(run, answer, words):
     """Something else, another release and an answer that is cut short: one line says what it may be."""
-    with Answering(answer) as program:
-        done = run("top", program.address, "--once")
-    assert (done.code, done.out, done.err.count("\n")) == (Exit.OTHER, "", 1)
-    assert words in done.err
+    for answers in ((answer,), (look(), answer)):
+        with Answering(*answers) as program:
+            done = run("top", program.address, "--once", "--interval", "0.1")
+        assert (done.code, done.out, done.err.count("\n")) == (Exit.OTHER, "", 1)
+        assert words in done.err
 
 
 def test_a_program_whose_event_loop_is_held_up(run, monkeypatch):
