@@ -176,13 +176,12 @@ def _made(
 async def _run(
     stream: ResilientStream, output: Output, form: Form, *, count: int | None, seconds: float | None
 ) -> Exit:
-    import asyncio
-
     import anyio
 
-    told: list[asyncio.Task[None]] = []
+    told = anyio.Event()
 
     async def end() -> None:
+        await told.wait()
         await stream.aclose()
         await anyio.sleep(_END_SECONDS)  # for the event at hand, unless nobody reads the output
         tasks.cancel_scope.cancel()
@@ -191,7 +190,8 @@ async def _run(
     with anyio.move_on_after(seconds) as clock:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(output.watch)
-            at_sigterm(lambda: told.append(asyncio.create_task(end())))
+            tasks.start_soon(end)
+            at_sigterm(told.set)
             async with stream:
                 async for event in stream:
                     await output.write(form(event))
@@ -202,7 +202,7 @@ async def _run(
     if clock.cancelled_caught:
         complain(f"--timeout: {seconds:g} s have passed")
         return Exit.TIMEOUT
-    return Exit.INTERRUPTED if told else Exit.ENDED
+    return Exit.INTERRUPTED if told.is_set() else Exit.ENDED
 
 
 def _form(*, as_json: bool, raw: bool, timestamps: bool, terminal: bool) -> Form:
