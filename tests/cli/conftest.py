@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,21 +148,25 @@ def command() -> list[str]:
     return [sys.executable, "-W", "error", "-m", "resilient_sse"]
 
 
-@pytest.fixture(scope="session")
+@contextmanager
+def starting(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Give a function that starts the command as a process; what still runs at the end is ended."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            process = stack.enter_context(subprocess.Popen([*command, *arguments], **{**pipes, **options}))
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+@pytest.fixture
 def start(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start the command as a process, for signals and pipes; what is still running at the end is ended."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen([*command, *arguments], **{**pipes, **options})
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        with process:
-            process.kill()
+    """Start the command as a process, for signals and pipes, until the end of the test."""
+    with starting(command) as start:
+        yield start
 
 
 def finished(process: subprocess.Popen[bytes]) -> Done:

@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +14,7 @@ from resilient_sse.testing import memory_server, run_in_virtual_time
 from resilient_sse.testing.report import Judged
 from resilient_sse.testing.scenarios import Run, VirtualDriver, play
 from resilient_sse.testing.scenarios.stage import VirtualStage
+from tests.cli.conftest import starting
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -89,9 +90,10 @@ def test_a_broken_promise_is_the_exit_code(run, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def plain(start: Start) -> subprocess.Popen[bytes]:
+def plain(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Start it in a pipe; a proxy in the environment must not come between the demo and its own server."""
-    return start("demo", "--seed", "7", env={**os.environ, "http_proxy": "http://127.0.0.1:9"})
+    with starting(command) as start:
+        yield start("demo", "--seed", "7", env={**os.environ, "http_proxy": "http://127.0.0.1:9"})
 
 
 @pytest.mark.e2e
