@@ -6,11 +6,12 @@ It is made with click, which the extra `cli` brings, as do `testing` and `demo`.
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING
 
 from resilient_sse.cli.exits import Exit, complain
-from resilient_sse.cli.output import closed, nowhere, silence
+from resilient_sse.cli.output import silence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +22,10 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with *argv*, or the arguments of the process, and return the exit code, one of `Exit`."""
     if sys.stderr is None:  # the shell's `2>&-`
-        sys.stderr = nowhere()
+        sys.stderr = io.StringIO()
     if sys.stdout is None:  # the shell's `>&-`
-        sys.stdout = closed()
+        complain("the output cannot be written: it is closed")
+        return Exit.OTHER
     try:
         from resilient_sse.cli.commands import run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
@@ -13,7 +14,6 @@ __all__ = ["ABOVE_ZERO", "COUNT", "COUNT_OR_NONE", "DEBUG", "NOT_NEGATIVE", "SEC
 __all__ += [
     "Command",
     "Number",
-    "Parsed",
     "Whole",
     "checked",
     "command",
@@ -174,28 +174,11 @@ class OrNone(Kind):
             self.fail(f"{error.message.removesuffix('.')}, or none.", param, ctx)
 
 
-class Parsed(Kind):
-    """What a function makes of the text, or says in a `ValueError`; the help shows its *form*."""
-
-    def __init__(self, parse: Callable[[str], Any], form: str) -> None:
-        self.name = form
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return what was made of it; a default is one already."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 def host_and_port(text: str) -> tuple[str, int]:
-    """Return the two of `HOST:PORT`, the host without the brackets of IPv6; a `ValueError` says why not."""
+    """Return the two of `HOST:PORT`, the host without the brackets of IPv6."""
     host, _, port = text.rpartition(":")
     if not (host and port.isascii() and port.isdigit()) or int(port) > _MAX_PORT:
-        raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8000")
+        raise click.BadParameter(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8000")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
@@ -218,8 +201,8 @@ def checked() -> Generator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        name, space, rest = str(error).partition(" ")
-        raise click.UsageError(f"{_written(context, name)}{space}{rest}", context) from error
+        name, rest = re.split(r"(?=\W|$)", str(error), maxsplit=1)
+        raise click.UsageError(f"{_written(context, name)}{rest}", context) from error
 
 
 def _written(context: click.Context, name: str) -> str:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import Final
+from typing import Final, cast
 
 import click
 from click.shell_completion import shell_complete
 
+from resilient_sse._core.errors import (
+    BadStatusError,
+    HandshakeError,
+    ResilientSSEError,
+    RetriesExhaustedError,
+)
 from resilient_sse.cli.arguments import DEBUG, SETTINGS
 from resilient_sse.cli.demo import demo
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.fault import fault
 from resilient_sse.cli.load import load
+from resilient_sse.cli.output import counted
 from resilient_sse.cli.probe import probe
 from resilient_sse.cli.relay import relay
 from resilient_sse.cli.report import report
@@ -24,6 +31,7 @@ from resilient_sse.cli.top import top
 
 __all__ = ["group", "run"]
 
+_EXCERPT_CHARACTERS: Final = 200
 _PROGRAM: Final = "resilient-sse"
 _COMPLETE: Final = "_RESILIENT_SSE_COMPLETE"  # click's name for the variable by which a shell asks
 
@@ -65,8 +73,10 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if context is not None and context.meta.get(DEBUG):
             traceback.print_exc()
+        while isinstance(error, ExceptionGroup):  # of a task group: the first is what it is about
+            error = cast("ExceptionGroup[Exception]", error).exceptions[0]
         if isinstance(error, OSError):
-            raise
+            raise error from None
         return _explain(error)
     return code
 
@@ -82,6 +92,23 @@ def _explain(error: Exception) -> int:
             own = "install" in str(error)  # ours names the extra
             complain(str(error) if own else f"{error}; install it with: pip install 'resilient-sse[cli]'")
             return Exit.USAGE
+        case RetriesExhaustedError():
+            failed = counted(error.attempts, "failed attempt")
+            complain(f"gave up after {failed} in {error.elapsed:.1f} s: {error.__cause__}")
+            return Exit.GAVE_UP
+        case HandshakeError():
+            complain(f"{error}{_excerpt(error)}")
+            return Exit.REFUSED
+        case ResilientSSEError():
+            complain(str(error))
         case _:
             complain(f"{type(error).__name__}: {error}; this is a fault of the program, --debug shows where")
-            return Exit.OTHER
+    return Exit.OTHER
+
+
+def _excerpt(error: HandshakeError) -> str:
+    """Quote the start of an error's body: an API tells there what it missed.  A web page tells nothing."""
+    is_page = "html" in error.headers.get("content-type", "").lower()
+    if not isinstance(error, BadStatusError) or is_page or not error.body_excerpt.strip():
+        return ""
+    return f": {error.body_excerpt.strip()[:_EXCERPT_CHARACTERS]}"

@@ -5,26 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from enum import IntEnum
-from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from resilient_sse._core.errors import (
-    BadStatusError,
-    HandshakeError,
-    ResilientSSEError,
-    RetriesExhaustedError,
-)
 from resilient_sse.cli.output import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import AsyncIterator, Callable
 
-__all__ = ["Exit", "at_sigterm", "complain", "explain", "follow_stdin", "hearing_signals"]
+__all__ = ["Exit", "at_sigterm", "complain", "stdin_chunks"]
 
-_EXCERPT_CHARACTERS = 200
 _READ_BYTES = 65536
 
 
@@ -54,26 +46,6 @@ def complain(text: str, who: str = "resilient-sse") -> None:
     print(f"{who}: error: {one_line(text)}", file=sys.stderr, flush=True)
 
 
-def explain(error: ResilientSSEError) -> Exit:
-    """Say what *error* means, and return its exit code."""
-    code, text = Exit.OTHER, str(error)
-    if isinstance(error, RetriesExhaustedError):
-        code, noun = Exit.GAVE_UP, "attempt" if error.attempts == 1 else "attempts"
-        text = f"gave up after {error.attempts} failed {noun} in {error.elapsed:.1f} s: {error.__cause__}"
-    elif isinstance(error, HandshakeError):
-        code, text = Exit.REFUSED, text + _excerpt(error)
-    complain(text)
-    return code
-
-
-def _excerpt(error: HandshakeError) -> str:
-    """Quote the start of an error's body: an API tells there what it missed.  A web page tells nothing."""
-    is_page = "html" in error.headers.get("content-type", "").lower()
-    if not isinstance(error, BadStatusError) or is_page or not error.body_excerpt.strip():
-        return ""
-    return f": {error.body_excerpt.strip()[:_EXCERPT_CHARACTERS]}"
-
-
 def at_sigterm(stop: Callable[[], object]) -> None:
     """Have *stop* called in the present event loop at SIGTERM; a second one ends the process as ever."""
     import asyncio
@@ -88,13 +60,16 @@ def at_sigterm(stop: Callable[[], object]) -> None:
         loop.add_signal_handler(signal.SIGTERM, stopped)
 
 
-def follow_stdin(told: Callable[[bytes], object]) -> None:
+async def stdin_chunks() -> AsyncIterator[bytes]:
     """
-    Have *told* called with what comes on standard input, and with nothing when it ends.
+    Yield what comes on standard input until it ends, as it does, too, when whoever started this process has died.
 
-    It ends, too, when whoever started this process has died.  A thread of our own reads, for a loop waits for its
-    workers at the end; and not by way of the buffered file, whose lock Python would find held at exit.
+    A thread of our own reads, for a loop waits for its workers at the end; and not by way of the buffered file,
+    whose lock Python would find held at exit.
     """
+    import asyncio
+
+    loop, chunks = asyncio.get_running_loop(), asyncio.Queue[bytes]()
 
     def read() -> None:
         data = b"more"
@@ -104,26 +79,9 @@ def follow_stdin(told: Callable[[bytes], object]) -> None:
                 data = b"" if sys.stdin is None else os.read(0, _READ_BYTES)
             except OSError:
                 data = b""
-            told(data)
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(chunks.put_nowait, data)
 
     Thread(target=read, daemon=True).start()
-
-
-@contextmanager
-def hearing_signals() -> Generator[SimpleQueue[Exit]]:
-    """
-    Give a queue that gets an exit code at SIGINT and at SIGTERM, for a command that only waits.
-
-    An exception that a handler raises is lost if it comes while a finalizer runs; what is put is not.  And a
-    handler that sets an event of `threading` may wait for a lock that the code which it interrupts has taken.
-    """
-    told: SimpleQueue[Exit] = SimpleQueue()
-
-    def hear(number: int, _frame: object) -> None:
-        told.put(Exit.INTERRUPTED if number == signal.SIGINT else Exit.ENDED)
-
-    with ExitStack() as stack:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(ValueError):  # signals are the main thread's
-                stack.callback(signal.signal, number, signal.signal(number, hear))
-        yield told
+    while data := await chunks.get():
+        yield data

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
-import signal
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +12,6 @@ from click.shell_completion import CompletionItem
 
 from resilient_sse.cli.arguments import (
     NOT_NEGATIVE,
-    Parsed,
     checked,
     command,
     host_and_port,
@@ -21,12 +19,12 @@ from resilient_sse.cli.arguments import (
     option,
     seed_option,
 )
-from resilient_sse.cli.exits import Exit, complain, follow_stdin
+from resilient_sse.cli.exits import Exit, at_sigterm, complain, stdin_chunks
 
 if TYPE_CHECKING:
-    from anyio import CancelScope
+    from collections.abc import Iterable
 
-    from resilient_sse.testing.proxy import FaultProxy, Timeline
+    from resilient_sse.testing.proxy import FaultProxy
 
 __all__ = ["fault"]
 
@@ -34,14 +32,14 @@ __all__ = ["fault"]
 def _target(text: str) -> tuple[str, int]:
     host, port = host_and_port(text)
     if port == 0:
-        raise ValueError(f"{text!r} names no port; give the one that the server listens on")
+        raise click.BadParameter(f"{text!r} names no port; give the one that the server listens on")
     return host, port
 
 
 def _moment(text: str) -> tuple[float, str]:
     at, equals, action = text.partition("=")
     if not equals:
-        raise ValueError(f"{text!r} is not SECONDS=ACTION, such as 5=black-hole or 41=flow")
+        raise click.BadParameter(f"{text!r} is not SECONDS=ACTION, such as 5=black-hole or 41=flow")
     return NOT_NEGATIVE.convert(at, None, None), action
 
 
@@ -49,10 +47,6 @@ def _profiles(_context: click.Context, _parameter: click.Parameter, incomplete: 
     from resilient_sse.testing.proxy import PROFILES
 
     return [CompletionItem(name) for name in PROFILES if name.startswith(incomplete)]
-
-
-_LISTEN = Parsed(host_and_port, "HOST:PORT")
-_MOMENT = Parsed(_moment, "SECONDS=ACTION")
 
 
 @command(
@@ -66,17 +60,28 @@ resilient-sse fault --target 127.0.0.1:8000 --at 30=refuse --at 30=reset --at 36
 """,
     exits={0: "ended as asked", 2: "wrong arguments, or a port that cannot be used"},
 )
-@option("--target", type=Parsed(_target, "HOST:PORT"), required=True, help="The server.")
+@option("--target", type=_target, metavar="HOST:PORT", required=True, help="The server.")
 @option(
-    "--listen", type=_LISTEN, default="127.0.0.1:0", help="Where clients connect; port 0 takes a free one."
+    "--listen",
+    type=host_and_port,
+    metavar="HOST:PORT",
+    default="127.0.0.1:0",
+    help="Where clients connect; port 0 takes a free one.",
 )
 @json_option
-@option("--stdin", is_flag=True, help="Do the lines of standard input, say which were done, and end with it.")
+@option("--stdin", is_flag=True, help="Do the lines of standard input, and end with it.")
 @option("--profile", default="clean", metavar="NAME", shell_complete=_profiles, help="The line, such as 4g.")
 @option(
     "--toxic", "toxics", metavar="NAME[:KEY=VALUE,...]", multiple=True, help="From the start on; repeatable."
 )
-@option("--at", "moments", type=_MOMENT, multiple=True, help="An action, profile or toxic, then; repeatable.")
+@option(
+    "--at",
+    "moments",
+    type=_moment,
+    metavar="SECONDS=ACTION",
+    multiple=True,
+    help="An action, profile or toxic, then; repeatable.",
+)
 @seed_option
 def fault(
     *,
@@ -92,36 +97,49 @@ def fault(
     """Run the proxy until it is told to end."""
     import anyio
 
-    from resilient_sse.testing.proxy import PROFILES, FaultProxy, Timeline, parse_toxic
+    from resilient_sse.testing.proxy import PROFILES, FaultProxy, parse_action, parse_toxic
 
     with checked():
         if profile not in PROFILES:  # the library's own complaint would also offer to make one
             raise ValueError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
-        timeline = Timeline()
-        for at, action in moments:
-            timeline = timeline.at(at, action)
+        for _, action in moments:
+            parse_action(action)
         wrong = [parse_toxic(text) for text in toxics]
         proxy = FaultProxy(*target, profile=profile, toxics=wrong, seed=seed, host=listen[0], port=listen[1])
-    return anyio.run(lambda: _run(proxy, target, timeline, as_json=as_json, stdin=stdin))
+    return anyio.run(lambda: _run(proxy, target, moments, as_json=as_json, stdin=stdin))
 
 
 async def _run(
     proxy: FaultProxy,
     target: tuple[str, int],
-    timeline: Timeline,
+    moments: Iterable[tuple[float, str]],
     *,
     as_json: bool,
     stdin: bool,
 ) -> int:
     import anyio
 
+    async def play() -> None:
+        start = anyio.current_time()
+        for at, action in sorted(moments, key=itemgetter(0)):
+            await anyio.sleep_until(start + at)
+            _do(proxy, action, as_json=as_json)
+
+    def conclude() -> None:
+        counters = proxy.counters.to_dict()
+        words = ", ".join(f"{name} {number}" for name, number in counters.items())
+        print(json.dumps({"counters": counters}) if as_json else words, flush=True)
+
+    scope = anyio.CancelScope()
+    at_sigterm(scope.cancel)
     async with AsyncExitStack() as stack:
-        signals = stack.enter_context(anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM))
+        last = stack.enter_context(ExitStack())
         try:
             await stack.enter_async_context(proxy)
         except OSError as error:
             complain(error.strerror or str(error))
             return Exit.USAGE
+        last.callback(conclude)
         ready = {
             "host": proxy.host,
             "port": proxy.port,
@@ -131,51 +149,35 @@ async def _run(
         }
         words = "listening on {host} port {port} for {0} port {1}: profile {profile}, seed {seed}"
         print(json.dumps(ready) if as_json else words.format(*target, **ready), flush=True)
-        code = Exit.ENDED
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(proxy.play, timeline)
-            if stdin:
-                tasks.start_soon(_obey, proxy, tasks.cancel_scope, as_json)
-            async for number in signals:
-                code = Exit.INTERRUPTED if number == signal.SIGINT else Exit.ENDED
-                tasks.cancel_scope.cancel()
-    counters = proxy.counters.to_dict()
-    words = ", ".join(f"{name} {number}" for name, number in counters.items())
-    print(json.dumps({"counters": counters}) if as_json else words, flush=True)
-    return code
+        with scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(play)
+                if stdin:
+                    await _obey(proxy, as_json=as_json)
+                    scope.cancel()
+                await anyio.sleep_forever()
+    return Exit.ENDED
 
 
-async def _obey(proxy: FaultProxy, scope: CancelScope, as_json: bool) -> None:
-    """Do what each line of standard input says, and end with it."""
-    import anyio
-    from anyio.from_thread import BlockingPortal
-
+async def _obey(proxy: FaultProxy, *, as_json: bool) -> None:
+    """Do what each line of standard input says, until it ends."""
     rest = b""
-    send, receive = anyio.create_memory_object_stream[bytes](math.inf)
-    async with send, receive, BlockingPortal() as portal:
-
-        def tell(data: bytes) -> None:
-            with suppress(Exception):  # the loop has ended
-                portal.call(send.send_nowait, data)
-
-        follow_stdin(tell)
-        async for more in receive:
-            *lines, rest = (rest + more).split(b"\n")
-            for line in lines if more else [rest]:
-                _do(proxy, line.decode(errors="replace").strip(), as_json=as_json)
-            if not more:
-                scope.cancel()
+    async for more in stdin_chunks():
+        *lines, rest = (rest + more).split(b"\n")
+        for line in lines:
+            _do(proxy, line.decode(errors="replace").strip(), as_json=as_json)
+    _do(proxy, rest.decode(errors="replace").strip(), as_json=as_json)
 
 
-def _do(proxy: FaultProxy, line: str, *, as_json: bool) -> None:
-    """Do what a line says, and say so."""
+def _do(proxy: FaultProxy, action: str, *, as_json: bool) -> None:
+    """Do what a text says, and say so."""
     from resilient_sse.testing.proxy import parse_action
 
-    if not line:
+    if not action:
         return
     try:
-        proxy.apply(parse_action(line))
+        proxy.apply(parse_action(action))
     except ValueError as error:
         complain(str(error))
         return
-    print(json.dumps({"done": line}) if as_json else f"done: {line}", flush=True)
+    print(json.dumps({"done": action}) if as_json else f"done: {action}", flush=True)

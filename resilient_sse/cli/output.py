@@ -8,15 +8,12 @@ import re
 import select
 import stat
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final, Literal, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import RenderableType
 
-__all__ = ["Output", "closed", "counted", "escape", "escaped_json", "nowhere", "one_line", "show", "silence"]
+__all__ = ["Output", "counted", "escape", "escaped_json", "one_line", "show", "silence"]
 
 # Nobody else may move the cursor, set the title, answer for the user or turn a line around: C0 but for tab and
 # line feed, DEL, C1, which some terminals obey too, marks of direction; and surrogates, which have no encoding.
@@ -46,11 +43,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def show(*drawn: RenderableType, width: int = 80) -> None:
-    """Print what rich draws; *width* is that of a pipe or a file."""
+def show(*drawn: RenderableType, width: int = 80, plain: bool = False) -> None:
+    """Print what rich draws, *plain* without colours; *width* is that of a pipe or a file."""
     from rich.console import Console
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else width)
+    colours: Literal["auto"] | None = None if plain else "auto"
+    console = Console(highlight=False, color_system=colours, width=None if sys.stdout.isatty() else width)
     with console.capture() as capture:  # rich itself ends the process where nobody reads it
         console.print(*drawn, sep="\n")
     print(*(line.rstrip() for line in capture.get().rstrip("\n").split("\n")), sep="\n", flush=True)
@@ -65,16 +63,6 @@ def silence(stream: TextIO) -> None:
         pass
     finally:
         os.close(devnull)
-
-
-def closed() -> TextIO:
-    """Return a stream that refuses every write: the standard output of a process that was started without one."""
-    return open(os.open(os.devnull, os.O_RDONLY), encoding="utf-8", closefd=False)
-
-
-def nowhere() -> TextIO:
-    """Return a stream that takes everything, for a process that was started without standard error."""
-    return Path(os.devnull).open("w", encoding="utf-8")  # it stays open for as long as the process runs
 
 
 class Output:
@@ -112,8 +100,8 @@ class Output:
             # A pipe that is ready takes this much without blocking.
             rest = rest[os.write(self._pipe, rest[: select.PIPE_BUF]) :]
 
-    async def watch(self, gone: Callable[[], None]) -> None:
-        """Call *gone* as soon as nobody reads the pipe; on a quiet stream no write would ever find out."""
+    async def watch(self) -> None:
+        """Raise `BrokenPipeError` as soon as nobody reads the pipe; on a quiet stream no write would find out."""
         if self._pipe is None:
             return
         from anyio import wait_readable
@@ -125,7 +113,7 @@ class Output:
         poll = select.poll()
         poll.register(self._pipe, 0)  # errors are reported whether asked for or not
         if poll.poll(0):
-            gone()
+            raise BrokenPipeError
 
 
 def _pipe(stream: TextIO) -> int | None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resilient_sse.cli.arguments import COUNT, checked, command, option, refuse
-from resilient_sse.cli.exits import Exit, at_sigterm, complain, explain
-from resilient_sse.cli.request import HEADER, URL
+from resilient_sse.cli.exits import Exit, at_sigterm, complain
+from resilient_sse.cli.output import counted
+from resilient_sse.cli.request import header_option, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -38,10 +39,10 @@ resilient-sse relay --config relay.toml
         4: "Redis cannot be reached or refuses, or the Redis Stream is another relay's, stream's or program's",
     },
 )
-@click.argument("url", type=URL, required=False)
+@click.argument("url", type=url_of, required=False)
 @option("--to", metavar="URL", help="The Redis or Valkey, such as redis://127.0.0.1/0.")
 @option("--stream", "name", metavar="NAME", help="The Redis Stream, made if it does not exist.")
-@option("-H", "--header", "headers", type=HEADER, multiple=True, help="Repeatable.")
+@header_option
 @option("--maxlen", type=COUNT, help="About how many entries are kept; all by default.")
 @option("--any-source", is_flag=True, help="Go on with what was copied from another URL.")
 @option("--batch", type=COUNT, default=500, help="The most events appended in one step.")
@@ -93,7 +94,13 @@ def relay(
             at_sigterm(scope.cancel)
             # A wrong address is told of; later a server that is away is waited for.
             await first.load(str(name))
-            await Relay(opened, log, str(name), batch=batch, check_source=not any_source).run()
+            copying = Relay(opened, log, str(name), batch=batch, check_source=not any_source)
+            try:
+                await copying.run()
+            finally:
+                print(
+                    f"{counted(copying.appended, 'event')} appended to {name!r}", file=sys.stderr, flush=True
+                )
 
     return anyio.run(_ending, run())
 
@@ -102,14 +109,10 @@ async def _ending(work: Coroutine[Any, Any, int | None]) -> Exit:
     """Do the work, and return how it ended."""
     import redis
 
-    from resilient_sse import ResilientSSEError
-
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("resilient_sse").setLevel(logging.INFO)
     try:
         told = await work
-    except ResilientSSEError as error:
-        return explain(error)
     except (redis.RedisError, OSError) as error:
         complain(f"Redis: {error}")
         return Exit.OTHER

@@ -6,32 +6,25 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
-from contextlib import contextmanager
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import randbelow
-from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from resilient_sse.cli.arguments import command, json_option, option, plain_option, seed_option
 from resilient_sse.cli.exits import Exit, complain
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator
-    from types import FrameType
-
 __all__ = ["SCENARIO_NAMES", "report"]
 
 # Written down again, so that --help needs nothing optional; a test compares the two.
 SCENARIO_NAMES = ("slow-3g", "stall", "packet-loss", "handoff", "rapid-reconnects", "user-experience")
 
+_FILES = ("report.json", "report.html", "log.jsonl")
 _SEEDS = 10_000
 _TERMINATED = 128 + signal.SIGTERM  # as shells report it
-_NAME = click.Choice(SCENARIO_NAMES)
-_PATH = click.Path(path_type=Path)
 
 
 @command(
@@ -39,8 +32,7 @@ _PATH = click.Path(path_type=Path)
     "Play six production scenarios on this machine, judge them, and print a report: in virtual time, and over "
     "real sockets through a bad network (about 45 s).  Each SCENARIO plays only that one: "
     f"{', '.join(SCENARIO_NAMES)}.  Needs the extra resilient-sse[testing].",
-    examples="resilient-sse report --output report/\n"
-    "resilient-sse report --form virtual --scenario stall handoff",
+    examples="resilient-sse report --output report/\nresilient-sse report --form virtual stall handoff",
     exits={
         0: "production ready: YES; or every gate of the scenarios that were played was passed",
         1: "production ready: NO; or a gate of the scenarios that were played was not passed",
@@ -48,124 +40,70 @@ _PATH = click.Path(path_type=Path)
         143: "ended by SIGTERM",
     },
 )
-@click.argument("more", metavar="[SCENARIO]...", nargs=-1, type=_NAME)
+@click.argument("scenarios", metavar="[SCENARIO]...", nargs=-1, type=click.Choice(SCENARIO_NAMES))
 @option(
     "--form", type=click.Choice(["virtual", "real", "both"]), default="both", help="Which time and network."
 )
-@option("--scenario", "scenarios", multiple=True, type=_NAME, metavar="NAME...", help="Play only these.")
 @seed_option
 @json_option
 @plain_option
-@option("--output", type=_PATH, metavar="DIR", help="Write report.json, report.html and log.jsonl there.")
-@option("--html", type=_PATH, metavar="FILE", help="Write the page with charts.")
-@option("--log", type=_PATH, metavar="FILE", help="Write the raw log, which everything is computed from.")
+@option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write report.json, report.html and log.jsonl there.",
+)
 def report(
     *,
-    more: tuple[str, ...],
-    form: str,
     scenarios: tuple[str, ...],
+    form: str,
     seed: int | None,
     as_json: bool,
     plain: bool,
     output: Path | None,
-    html: Path | None,
-    log: Path | None,
 ) -> int:
     """Play and judge."""
-    wanted = {*scenarios, *more}
-    try:
-        with _terminable():
-            from resilient_sse.testing.extra import require
+    from resilient_sse.testing.extra import require
 
-            forms = ("virtual", "real") if form == "both" else (form,)
-            server = "real" in forms
-            require("the report" + " over real sockets" * server, "rich", server=server)
-            files = _files(output, html=html, log=log)
-            return _play(wanted or SCENARIO_NAMES, forms, files, seed=seed, as_json=as_json, plain=plain)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError) or error.filename is None:
-            raise
-        complain(f"{error.filename}: {error.strerror}")
-        return Exit.OTHER
+    with suppress(ValueError):  # signals are the main thread's
+        # Also as the first process of a container, which has no default.  Nothing of a run outlives the process.
+        signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(_TERMINATED))
+    forms = ("virtual", "real") if form == "both" else (form,)
+    server = "real" in forms
+    require("the report" + " over real sockets" * server, "rich", server=server)
 
-
-@contextmanager
-def _terminable() -> Generator[None]:
-    """Have SIGTERM end the process with the exit code that shells report, also as the first of a container."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield
-        return
-
-    def end(_number: int, _frame: FrameType | None) -> NoReturn:
-        os._exit(_TERMINATED)  # nothing of a run outlives the process, so there is nothing to wait for
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _files(output: Path | None, **single: Path | None) -> dict[str, Path]:
-    """Return where to write what; files and directory are made now, so that no run is wasted on a wrong one."""
-    paths: dict[str, Path] = {}
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        names = {"json": "report.json", "html": "report.html", "log": "log.jsonl"}
-        paths = {kind: output / name for kind, name in names.items()}
-    paths |= {name: path for name, path in single.items() if path is not None}
-    for path in paths.values():
-        path.open("ab").close()  # other than `touch`, it refuses a directory
-    return paths
-
-
-def _play(
-    wanted: Collection[str],
-    forms: tuple[str, ...],
-    files: dict[str, Path],
-    *,
-    seed: int | None,
-    as_json: bool,
-    plain: bool,
-) -> int:
     from resilient_sse.testing.report import Report, print_report, render_page
     from resilient_sse.testing.scenarios import SCENARIOS, play_all
 
+    if output is not None:
+        try:  # now, so that no run is wasted on a wrong one
+            output.mkdir(parents=True, exist_ok=True)
+            for name in _FILES:
+                (output / name).open("ab").close()  # other than `touch`, it refuses a directory
+        except OSError as error:
+            complain(f"{error.filename}: {error.strerror}")
+            return Exit.OTHER
     # The server is on this machine: a proxy that the environment names has no part in this.
     os.environ["no_proxy"] = "*"
     seed = randbelow(_SEEDS) if seed is None else seed
-    scenarios = [scenario for name, scenario in SCENARIOS.items() if name in wanted]
-    with _progress(len(scenarios) * len(forms), plain=plain or as_json) as done:
-        entries = play_all(scenarios, forms, seed=seed, done=done)
+    played = [scenario for name, scenario in SCENARIOS.items() if name in (scenarios or SCENARIO_NAMES)]
+    begun = time.monotonic()
+
+    def done(run: str) -> None:
+        print(f"{time.monotonic() - begun:5.1f} s  {run}", file=sys.stderr, flush=True)
+
+    entries = play_all(played, forms, seed=seed, done=done)
     judged = Report(entries, day=datetime.now(UTC).date())
-    document = json.dumps(judged.to_dict(), indent=2)
-    for name, path in files.items():
-        text = document + "\n"
-        if name != "json":
-            text = render_page(judged) if name == "html" else "".join(f"{x.to_json()}\n" for x in entries)
-        path.write_text(text, encoding="utf-8")
+    document = json.dumps(judged.to_dict(), indent=2) + "\n"
+    if output is not None:
+        log = "".join(f"{entry.to_json()}\n" for entry in entries)
+        for name, text in zip(_FILES, (document, render_page(judged), log), strict=True):
+            (output / name).write_text(text, encoding="utf-8")
     if as_json:
-        print(document)
+        print(document, end="")
     else:
         print_report(judged, sys.stdout, plain=plain or not sys.stdout.isatty())
         print(f"seed {seed}")
     # Of a part nobody can say that all is well; that what was played is well, one can.
     kept = judged.ready if judged.complete else judged.kept
     return Exit.ENDED if kept else Exit.GAVE_UP
-
-
-@contextmanager
-def _progress(total: int, *, plain: bool) -> Generator[Callable[[str], None]]:
-    """Show on standard error how many runs are over: as a bar that moves, or as lines where nobody watches."""
-    begun = time.monotonic()
-    if plain or not sys.stderr.isatty():
-        yield lambda run: print(f"{time.monotonic() - begun:5.1f} s  {run}", file=sys.stderr, flush=True)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(24), MofNCompleteColumn(), TextColumn("runs"), TimeElapsedColumn())
-    # It draws in a thread: virtual time leaves the loop no real moment in which it could.
-    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda _run: progress.advance(task)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Final
 
 import click
 
-from resilient_sse.cli.arguments import ABOVE_ZERO, Parsed, checked, command, option, refuse
+from resilient_sse.cli.arguments import ABOVE_ZERO, checked, command, option, refuse
 from resilient_sse.cli.exits import Exit, complain
 
 __all__ = ["FORMATS", "rules"]
@@ -23,32 +22,13 @@ FORMATS: Final = {
 
 # Which options mean something for which format only.
 _MEANT: Final = {"--scale": ("prometheus",), "--runbooks": ("prometheus", "datadog"), "--label": ("grafana",)}
-_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _LISTED: Final = "\n".join(f"  {name:12}{about}" for name, about in FORMATS.items())
 
 
 def _address(text: str) -> str:
-    if "*" not in text:
-        raise ValueError(f"{text!r} has no * where the names of the runbooks belong")
-    if text.count("*") > 1:
-        raise ValueError(f"{text!r} has more than one *: the name of a runbook is put in once")
+    if text.count("*") != 1:
+        raise click.BadParameter(f"{text!r} must have one *, where the name of a runbook belongs")
     return text
-
-
-def _file(text: str) -> Path:
-    if not text:
-        raise ValueError("the name of the file is empty")
-    return Path(text)
-
-
-def _label(text: str) -> str:
-    if not _LABEL.fullmatch(text):
-        raise ValueError(f"{text!r} is not the name of a label")
-    return text
-
-
-_RUNBOOKS = Parsed(_address, "ADDRESS")
-_OWN = Parsed(_label, "NAME")
 
 
 @command(
@@ -58,9 +38,16 @@ _OWN = Parsed(_label, "NAME")
     exits={0: "written", 4: "the file cannot be written"},
 )
 @click.argument("format", metavar="FORMAT", type=click.Choice(list(FORMATS)))
-@option("-o", "--output", type=Parsed(_file, "FILE"), help="Standard output by default.")
-@option("--runbooks", type=_RUNBOOKS, help="Where yours are: https://.../*.html, * being the name of each.")
-@option("--label", "labels", multiple=True, type=_OWN, help="grafana: a label to get a variable; repeatable.")
+@option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Standard output by default.")
+@option(
+    "--runbooks",
+    type=_address,
+    metavar="ADDRESS",
+    help="Where yours are: https://.../*.html, * being the name of each.",
+)
+@option(
+    "--label", "labels", metavar="NAME", multiple=True, help="grafana: a label to get a variable; repeatable."
+)
 @option("--scale", type=ABOVE_ZERO, help="Divide all durations, to rehearse: 60 makes seconds of minutes.")
 def rules(
     *,

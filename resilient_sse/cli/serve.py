@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from queue import Empty
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,7 +15,6 @@ from resilient_sse.cli.arguments import (
     COUNT,
     COUNT_OR_NONE,
     SECONDS_OR_NONE,
-    Parsed,
     Whole,
     checked,
     command,
@@ -26,20 +23,19 @@ from resilient_sse.cli.arguments import (
     refuse,
     stdin_option,
 )
-from resilient_sse.cli.exits import Exit, complain, follow_stdin, hearing_signals
+from resilient_sse.cli.exits import Exit, at_sigterm, complain, stdin_chunks
 
 if TYPE_CHECKING:
     from resilient_sse.testing.server import EventStore, ReferenceServer
 
 __all__ = ["serve"]
 
-_LOOK_SECONDS = 0.5  # Windows hears of Ctrl-C only between two waits
 _MOST_BYTES = 16 * 1024 * 1024  # of an event, for a client that was not told otherwise
 
 
 def _host(text: str) -> str:
     if not text.strip():  # the system takes that for every address that it has
-        raise ValueError("an address is needed, such as 127.0.0.1; 0.0.0.0 is every address")
+        raise click.BadParameter("an address is needed, such as 127.0.0.1; 0.0.0.0 is every address")
     return text
 
 
@@ -48,7 +44,7 @@ def _limit(text: str) -> tuple[int, float]:
     try:
         return COUNT.convert(requests, None, None), ABOVE_ZERO.convert(seconds, None, None)
     except click.BadParameter:
-        raise ValueError(f"{text!r} is not a limit like 10/60: 10 streams in 60 seconds") from None
+        raise click.BadParameter(f"{text!r} is not a limit like 10/60: 10 streams in 60 seconds") from None
 
 
 def _store(text: str) -> str:
@@ -57,28 +53,26 @@ def _store(text: str) -> str:
     if text == "memory":
         return text
     if kind == "sqlite" and rest.startswith(":memory:"):
-        raise ValueError(f"{text!r} names no file; leave --store out to keep events in memory")
+        raise click.BadParameter(f"{text!r} names no file; leave --store out to keep events in memory")
     if kind == "sqlite" and rest.startswith(("//", "file:")):  # which would be taken for the name of a file
         form = "write sqlite:PATH, such as sqlite:events.db or sqlite:/var/lib/events.db"
-        raise ValueError(f"{text!r} is a URL; {form}")
+        raise click.BadParameter(f"{text!r} is a URL; {form}")
     if kind == "sqlite" and rest:
         try:
             return f"sqlite:{Path(rest).expanduser()}"
         except RuntimeError:
-            raise ValueError(f"{text!r}: nobody of that name has a home here") from None
+            raise click.BadParameter(f"{text!r}: nobody of that name has a home here") from None
     if kind in ("redis", "rediss", "unix") and rest.startswith("//"):
         try:
             parts = urlsplit(text)
             _ = parts.port, kind == "unix" or int(parts.path.strip("/") or 0)
         except ValueError:
             form = "redis://HOST:PORT/DB, with a port of 0 to 65535 and a number for DB"
-            raise ValueError(f"a Redis store is {form}") from None
+            raise click.BadParameter(f"a Redis store is {form}") from None
         return text
-    raise ValueError(f"{text!r} is not a store: memory, sqlite:PATH or redis://HOST:PORT/DB")
+    raise click.BadParameter(f"{text!r} is not a store: memory, sqlite:PATH or redis://HOST:PORT/DB")
 
 
-_STORE = Parsed(_store, "STORE")
-_LIMIT = Parsed(_limit, "N/SECONDS")
 _START = click.Choice(["live", "first"])
 
 _streams = partial(option, section="Streams")
@@ -95,10 +89,14 @@ resilient-sse serve --port 0 --store sqlite:events.db --json --stdin
 """,
     exits={0: "ended", 2: "wrong arguments, a port that is taken, or something is not installed"},
 )
-@option("--host", type=Parsed(_host, "ADDRESS"), default="127.0.0.1", help="0.0.0.0 is every address.")
+@option("--host", type=_host, metavar="ADDRESS", default="127.0.0.1", help="0.0.0.0 is every address.")
 @option("--port", type=Whole(0, 65_535), default=8000, help="0 takes a free one.")
 @option(
-    "--store", type=_STORE, default="memory", help="Or sqlite:PATH (~ is your home), redis://HOST:PORT/DB."
+    "--store",
+    type=_store,
+    metavar="STORE",
+    default="memory",
+    help="Or sqlite:PATH (~ is your home), redis://HOST:PORT/DB.",
 )
 @option("--history", type=COUNT, help="How many events of each user are kept; all by default.")
 @json_option
@@ -111,7 +109,10 @@ resilient-sse serve --port 0 --store sqlite:events.db --json --stdin
 @_streams("--retry", type=COUNT_OR_NONE, default=1000, help="The reconnection time in ms, or none.")
 @_streams("--gzip", is_flag=True, help="Compress for clients that accept it.")
 @_streams(
-    "--rate-limit", type=_LIMIT, help="How often one user may open a stream; then 429 with Retry-After."
+    "--rate-limit",
+    type=_limit,
+    metavar="N/SECONDS",
+    help="How often one user may open a stream; then 429 with Retry-After.",
 )
 @_publishing("--publish", type=COUNT, help="Send so many events to a user who opens a stream.")
 @_publishing("--rate", type=ABOVE_ZERO, help="Events a second for each user; 1 by default.")
@@ -128,9 +129,19 @@ def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> 
     with checked():
         server = _made(**given)
 
+    import anyio
+
+    return anyio.run(lambda: _serve(server, host, port, as_json=as_json, stdin=stdin))
+
+
+async def _serve(server: ReferenceServer, host: str, port: int, *, as_json: bool, stdin: bool) -> int:
+    """Run it; it has a thread of its own, so this loop only waits."""
+    import anyio
+
     from resilient_sse.testing.server import RunningServer, StoreError
 
-    with hearing_signals() as ended:
+    with anyio.CancelScope() as scope:
+        at_sigterm(scope.cancel)
         try:
             running = RunningServer(server, host, port)
         except OSError as error:
@@ -138,23 +149,18 @@ def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> 
             return Exit.USAGE
         try:
             running.call(server.store.last("default"))  # better to fail now than at the first request
-            told = {
-                "url": running.url,
-                "base_url": running.base_url,
-                "host": running.host,
-                "port": running.port,
-            }
+            told = {name: getattr(running, name) for name in ("url", "base_url", "host", "port")}
             print(json.dumps(told) if as_json else f"serving {running.url}; Ctrl-C ends it", flush=True)
-            if stdin:
-                follow_stdin(lambda data: None if data else ended.put(Exit.ENDED))
-            while True:
-                with suppress(Empty):
-                    return ended.get(timeout=_LOOK_SECONDS)
+            if not stdin:
+                await anyio.sleep_forever()
+            async for _ in stdin_chunks():
+                pass
         except StoreError as error:
             complain(f"the store is out of reach; check --store: {error}")
             return Exit.USAGE
         finally:
             running.stop()
+    return Exit.ENDED
 
 
 def _made(

@@ -18,12 +18,11 @@ from resilient_sse.cli.arguments import (
     COUNT,
     COUNT_OR_NONE,
     SECONDS_OR_NONE,
-    Parsed,
     checked,
     command,
     option,
 )
-from resilient_sse.cli.exits import Exit, at_sigterm, complain, explain
+from resilient_sse.cli.exits import Exit, at_sigterm, complain
 from resilient_sse.cli.output import Output, escape, escaped_json, one_line
 from resilient_sse.cli.request import NETWORK, client_of, request_of, request_options
 
@@ -46,7 +45,7 @@ _INDENT: Final = "    "
 def _types(text: str) -> frozenset[str]:
     types = frozenset(text.split(",")) - {""}
     if not types:
-        raise ValueError("no event type is named")
+        raise click.BadParameter("no event type is named")
     return types
 
 
@@ -82,7 +81,7 @@ resilient-sse tail -H 'Authorization: Bearer TOKEN' -d @prompt.json --until '[DO
     help="Keep the position in this file, and go on from it next time, whatever --last-event-id says.",
 )
 @_stream("--resume-param", metavar="NAME", help="A query parameter that carries the id too.")
-@_stream("--events", type=Parsed(_types, "A,B"), help="Only events of these types.")
+@_stream("--events", type=_types, metavar="A,B", help="Only events of these types.")
 @_stream(
     "--stall-timeout", type=SECONDS_OR_NONE, default=30.0, help="Silence that ends a connection, or none."
 )
@@ -177,52 +176,33 @@ def _made(
 async def _run(
     stream: ResilientStream, output: Output, form: Form, *, count: int | None, seconds: float | None
 ) -> Exit:
-    import asyncio
-
     import anyio
 
-    told: list[asyncio.Task[None]] = []
+    told = anyio.Event()
 
     async def end() -> None:
+        await told.wait()
         await stream.aclose()
         await anyio.sleep(_END_SECONDS)  # for the event at hand, unless nobody reads the output
         tasks.cancel_scope.cancel()
 
-    ending: Exit | OSError = BrokenPipeError()  # stays if the watch below ends it
+    written = 0
     with anyio.move_on_after(seconds) as clock:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(output.watch, tasks.cancel_scope.cancel)
-            at_sigterm(lambda: told.append(asyncio.create_task(end())))
-            ending = await _follow(stream, output, form, count)
+            tasks.start_soon(output.watch)
+            tasks.start_soon(end)
+            at_sigterm(told.set)
+            async with stream:
+                async for event in stream:
+                    await output.write(form(event))
+                    written += 1
+                    if written == count:
+                        break
             tasks.cancel_scope.cancel()
     if clock.cancelled_caught:
         complain(f"--timeout: {seconds:g} s have passed")
         return Exit.TIMEOUT
-    if told:
-        return Exit.INTERRUPTED
-    if isinstance(ending, OSError):
-        raise ending
-    return ending
-
-
-async def _follow(stream: ResilientStream, output: Output, form: Form, count: int | None) -> Exit | OSError:
-    """Print events until the stream ends; errors are returned, because a task group would wrap them."""
-    from resilient_sse import ResilientSSEError
-
-    left = count
-    try:
-        async with stream:
-            async for event in stream:
-                await output.write(form(event))
-                if left is not None:
-                    left -= 1
-                    if left == 0:
-                        break
-    except ResilientSSEError as error:
-        return explain(error)
-    except OSError as error:  # of the output: those of the network have become our own
-        return error
-    return Exit.ENDED
+    return Exit.INTERRUPTED if told.is_set() else Exit.ENDED
 
 
 def _form(*, as_json: bool, raw: bool, timestamps: bool, terminal: bool) -> Form:

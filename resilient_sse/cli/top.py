@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
-from resilient_sse.cli.arguments import Number, Parsed, command, host_and_port, json_option, option
+from resilient_sse.cli.arguments import Number, command, host_and_port, json_option, option
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.output import counted, one_line, show
 
@@ -60,9 +59,11 @@ def _address(text: str) -> int | Path | tuple[str, int]:
         return int(text)
     if os.sep in text or text.endswith(".sock"):
         return Path(text)
-    with suppress(ValueError):
+    with suppress(click.BadParameter):
         return host_and_port(text)
-    raise ValueError(f"{text!r} is not the number of a process, a path such as ./app.sock, or HOST:PORT")
+    raise click.BadParameter(
+        f"{text!r} is not the number of a process, a path such as ./app.sock, or HOST:PORT"
+    )
 
 
 @command(
@@ -74,7 +75,7 @@ def _address(text: str) -> int | Path | tuple[str, int]:
     examples="resilient-sse top\nresilient-sse top 6300\nresilient-sse top 6300 --once --json",
     exits={0: "printed, or the program has ended", 4: "nobody answers, or not as a console does"},
 )
-@click.argument("program", required=False, type=Parsed(_address, "PROGRAM"))
+@click.argument("program", required=False, type=_address)
 @option(
     "--interval", type=Number(0.1, 3600), default=1.0, help="Seconds between two looks; rates are of them."
 )
@@ -91,33 +92,46 @@ def top(*, program: int | Path | tuple[str, int] | None, interval: float, once: 
         if where is None:
             elsewhere = "if it listens elsewhere than usual, give the path or HOST:PORT"
             raise _GoneError(f"process {program} has no console; {elsewhere}")
-        look = _ask(where)
-        if sys.stdout.isatty() and not (once or as_json):
-            look = _draw(where, look, interval)
-        else:
-            while True:
-                time.sleep(interval)
-                try:
-                    look = _with_rates(_ask(where), look)
-                except _GoneError:
-                    break
-                except _TroubleError as error:
-                    if once:
-                        raise
-                    complain(str(error))
-                    continue
-                if as_json:
-                    print(json.dumps({"process": look["process"], "rows": look["rows"]}), flush=True)
-                else:
-                    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
-                    show(_picture(look, width), width=width)
-                if once:
-                    return Exit.ENDED
+        _watch(where, interval, once=once, as_json=as_json)
     except (_TroubleError, PermissionError) as error:
         complain(str(error))
         return Exit.OTHER
-    print(f"process {look['process']['pid']} answers no more: it has ended", file=sys.stderr, flush=True)
     return Exit.ENDED
+
+
+def _watch(where: Path | tuple[str, int], interval: float, *, once: bool, as_json: bool) -> None:
+    """Show look after look until the program has ended, or but *once*."""
+    from rich.console import Console
+    from rich.live import Live
+
+    look, trouble, console = _ask(where), "", Console(highlight=False)
+    width = console.width if sys.stdout.isatty() else _PIPE_WIDTH
+    live = sys.stdout.isatty() and not (once or as_json)
+    with Live(console=console, screen=True, auto_refresh=False) if live else nullcontext() as screen:
+        while True:
+            if screen is not None:
+                screen.update(_picture(look, console.width, console.height, trouble), refresh=True)
+            time.sleep(interval)
+            try:
+                look, trouble = _with_rates(_ask(where), look), ""
+            except _GoneError:
+                break
+            except _TroubleError as error:
+                if once:
+                    raise
+                trouble = str(error)
+                if not live:
+                    complain(trouble)
+                continue
+            if as_json:
+                print(json.dumps({"process": look["process"], "rows": look["rows"]}), flush=True)
+            elif not live:
+                show(_picture(look, width), width=width)
+            if once:
+                return
+    if live:  # the last picture stays
+        show(_picture(look, console.width))
+    print(f"process {look['process']['pid']} answers no more: it has ended", file=sys.stderr, flush=True)
 
 
 def _list(*, as_json: bool) -> int:
@@ -183,26 +197,6 @@ def _with_rates(now: Look, before: Look) -> Look:
             risen = 0 if old is None else max(row["stats"][count] - old["stats"][count], 0)
             row[rate] = None if old is None or seconds <= 0 else risen / seconds
     return now
-
-
-def _draw(where: Path | tuple[str, int], look: Look, interval: float) -> Look:
-    """Draw over the terminal until the program has ended; return the last look."""
-    from rich.console import Console
-    from rich.live import Live
-
-    console, trouble = Console(highlight=False), ""
-    with Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
-            live.update(_picture(look, console.width, console.height, trouble), refresh=True)
-            time.sleep(interval)
-            try:
-                look, trouble = _with_rates(_ask(where), look), ""
-            except _GoneError:
-                break
-            except _TroubleError as error:
-                trouble = str(error)
-    show(_picture(look, console.width))
-    return look
 
 
 def _age(seconds: float | None) -> str:
@@ -291,8 +285,7 @@ def _picture(look: Look, width: int, height: int | None = None, trouble: str = "
     reasons = width >= 120  # noqa: PLR2004 - the others leave room
     table = Table(box=None, padding=0, header_style="bold reverse", collapse_padding=True)
     table.add_column("NAME", min_width=12, max_width=_LONG_NAME if reasons else None)
-    if width > 24:  # noqa: PLR2004 - it has room beside a name
-        table.add_column(" STATE", width=13)
+    table.add_column(" STATE", width=13)
     for title, room, *_ in columns:
         table.add_column(f" {title}", width=room, justify="right", no_wrap=True)
     if reasons:
@@ -300,7 +293,7 @@ def _picture(look: Look, width: int, height: int | None = None, trouble: str = "
     for row in rows:
         state, name = _standing(row), one_line(row["name"])
         cells = [cut(f"#{row['number']} {name}" if named[row["name"]] > 1 else name)]
-        cells += [cut((f" {state}", _STYLES[state]))] if width > 24 else []  # noqa: PLR2004 - see above
+        cells.append(cut((f" {state}", _STYLES[state])))
         for _, _, _, write, style in columns:
             text = write(row)
             cells.append(Text(text, style if text != "0" else ""))

@@ -1,12 +1,9 @@
 """A real server on a free port of the loopback interface, and the command as a process."""
 
 import asyncio
-import io
 import json
 import os
-import queue
 import re
-import signal
 import socket
 import struct
 import subprocess
@@ -14,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,21 +148,30 @@ def command() -> list[str]:
     return [sys.executable, "-W", "error", "-m", "resilient_sse"]
 
 
-@pytest.fixture(scope="session")
+@contextmanager
+def starting(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Give a function that starts the command as a process; what still runs at the end is ended."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            process = stack.enter_context(subprocess.Popen([*command, *arguments], **{**pipes, **options}))
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+@pytest.fixture
 def start(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start the command as a process, for signals and pipes; what is still running at the end is ended."""
-    started: list[subprocess.Popen[bytes]] = []
+    """Start the command as a process, for signals and pipes, until the end of the test."""
+    with starting(command) as start:
+        yield start
 
-    def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen([*command, *arguments], **{**pipes, **options})
-        started.append(process)
-        return process
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+def finished(process: subprocess.Popen[bytes]) -> Done:
+    """Wait for the end of a process, and return how it was; what has been read already is left out."""
+    return Done(process.wait(PATIENCE), process.stdout.read().decode(), process.stderr.read().decode())
 
 
 @pytest.fixture
@@ -178,91 +184,6 @@ def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Done]:
         return Done(code, out.decode(), err.decode())
 
     return run
-
-
-class Lines(io.StringIO):
-    """A standard output whose lines can be waited for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: queue.Queue[str] = queue.Queue()
-
-    def write(self, text: str) -> int:
-        """Hand on what `print` writes: a line, and its end."""
-        if text != "\n":
-            self.lines.put(text)
-        return super().write(text)
-
-
-class Played:
-    """A command that runs in this process and this thread, as a client in another thread sees it."""
-
-    def __init__(self, output: Lines, stdin: int) -> None:
-        self._output = output
-        self._stdin = stdin
-
-    def line(self) -> str:
-        """Wait for a line of its output."""
-        return self._output.lines.get(timeout=PATIENCE)
-
-    def say(self, text: str) -> None:
-        """Write to its standard input."""
-        os.write(self._stdin, text.encode())
-
-    def end_stdin(self) -> None:
-        """End its standard input."""
-        if self._stdin >= 0:
-            os.close(self._stdin)
-            self._stdin = -1
-
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-        os.kill(os.getpid(), number)
-
-
-@pytest.fixture
-def play(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., Done]]:
-    """
-    Run a command that serves within this process, and a client of it in a thread, until one of them ends it.
-
-    That is what a process of its own would show, without an interpreter to be started.
-    """
-    before, handler = os.dup(0), signal.signal(signal.SIGTERM, lambda *_: None)
-
-    def play(client: Callable[[Played], Any], *arguments: str) -> Done:
-        reader, writer = os.pipe()
-        os.dup2(reader, 0)
-        os.close(reader)
-        output = Lines()
-        monkeypatch.setattr(sys, "stdout", output)
-        played = Played(output, writer)
-        failed: list[BaseException] = []
-
-        def use() -> None:
-            try:
-                client(played)
-            except BaseException as error:  # noqa: BLE001 - it is raised below
-                failed.append(error)
-                played.signal(signal.SIGTERM)
-
-        thread = threading.Thread(target=use)
-        thread.start()
-        try:
-            code = main(arguments)
-        finally:
-            thread.join(PATIENCE)
-            played.end_stdin()
-            monkeypatch.undo()
-        if failed:
-            raise failed[0]
-        return Done(code, output.getvalue(), capsys.readouterr().err)
-
-    yield play
-    os.dup2(before, 0)
-    os.close(before)
-    signal.signal(signal.SIGTERM, handler)
 
 
 class Screen:

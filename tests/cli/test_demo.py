@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +14,7 @@ from resilient_sse.testing import memory_server, run_in_virtual_time
 from resilient_sse.testing.report import Judged
 from resilient_sse.testing.scenarios import Run, VirtualDriver, play
 from resilient_sse.testing.scenarios.stage import VirtualStage
+from tests.cli.conftest import starting
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -81,7 +82,7 @@ def test_a_broken_promise_is_the_exit_code(run, monkeypatch):
         return SimpleNamespace(passed=False)
 
     monkeypatch.setenv("no_proxy", "")
-    monkeypatch.setattr("resilient_sse.cli.demo._run", played_badly)
+    monkeypatch.setattr("resilient_sse.cli.demo.view.play_and_show", played_badly)
     assert run("demo").code == 1
 
 
@@ -89,9 +90,10 @@ def test_a_broken_promise_is_the_exit_code(run, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def plain(start: Start) -> subprocess.Popen[bytes]:
+def plain(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Start it in a pipe; a proxy in the environment must not come between the demo and its own server."""
-    return start("demo", "--seed", "7", env={**os.environ, "http_proxy": "http://127.0.0.1:9"})
+    with starting(command) as start:
+        yield start("demo", "--seed", "7", env={**os.environ, "http_proxy": "http://127.0.0.1:9"})
 
 
 @pytest.mark.e2e
@@ -105,7 +107,7 @@ def test_on_a_terminal(screen, plain):
     assert len(counts) > 8  # a busy machine skips some
     assert "…" not in text
     end = text[text.rindex("╭") :]
-    assert "reconnecting: Connection lost - attempting to reconnect..." in end
+    assert re.search(r"\d  client  reconnecting: Connection lost - attempting to reconnect\.\.\. ", text)
     assert re.search(r"messages lost +0 +ok", end)
     assert "Passed in" in end
     assert "docs/start/first-stream.md" in end

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 from contextlib import suppress
@@ -14,26 +15,12 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 import pytest
 
 from resilient_sse.testing.proxy import TOXICS
+from tests.cli.conftest import finished
 from tests.cli.parsing import parse
 from tests.docs.pages import table, text_of
 
 PATIENCE = 20
 TARGET = ("--target", "127.0.0.1:9")
-
-
-@pytest.mark.parametrize(
-    "arguments,words",
-    [
-        (["--target", "no host:80"], "the host 'no host' is unknown; give an address"),
-        ([*TARGET, "--listen", "192.0.2.1:0"], "cannot listen on 192.0.2.1"),
-    ],
-)
-def test_addresses_that_cannot_be_used(run, arguments, words):
-    """Bad input: the same for what the machine does not know or have."""
-    done = run("fault", *arguments)
-    assert (done.code, done.out) == (2, "")
-    assert words in done.err
-    assert done.err.count("\n") == 1
 
 
 def test_an_occupied_port_is_named(run):
@@ -84,20 +71,21 @@ def upstream():
 class Fault:
     """The command as its client sees it; its port is known once it is ready."""
 
-    def __init__(self, command):
-        self.command = command
-        self.ready = json.loads(command.line())
+    def __init__(self, process):
+        self._process = process
+        self.ready = json.loads(process.stdout.readline())
         self.port = self.ready["port"]
 
     def connect(self):
         """Connect to it."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
-    def ask(self, text=b"hello"):
-        """Have something echoed."""
-        with self.connect() as sock:
-            sock.sendall(text)
-            return sock.recv(65536)
+    def hold(self):
+        """Connect, and know that the connection has reached the server."""
+        held = self.connect()
+        held.sendall(b"a")
+        assert held.recv(1) == b"a"
+        return held
 
     def is_listening(self):
         """Tell whether the system knows a listener on its port, whoever it is."""
@@ -105,26 +93,30 @@ class Fault:
         lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
         return any(line.split()[1].endswith(port) and line.split()[3] == "0A" for line in lines)
 
+    def say(self, text):
+        """Write to its standard input."""
+        self._process.stdin.write(text.encode())
+        self._process.stdin.flush()
+
+    def end(self, number=None):
+        """End it by a signal, or its standard input; return how it ended, the counters, and what it has done."""
+        if number is None:
+            self._process.stdin.close()
+        else:
+            self._process.send_signal(number)
+        done = finished(self._process)
+        *told, last = done.objects
+        assert not self.is_listening()
+        return done, last["counters"], [line["done"] for line in told]
+
 
 @pytest.fixture
-def fault(play, upstream):
-    """Give a function that runs the command and its client; it returns what both of them know at the end."""
+def fault(start, upstream):
+    """Give a function that runs the command before the server."""
 
-    def fault(client, *arguments, end=signal.SIGTERM):
-        faults = []
-
-        def use(command):
-            faults.append(Fault(command))
-            client(faults[0])
-            if end is None:
-                command.end_stdin()
-            else:
-                command.signal(end)
-
-        done = play(use, "fault", "--target", f"127.0.0.1:{upstream}", "--json", *arguments)
-        _, *told, last = done.objects
-        assert not faults[0].is_listening()
-        return done, last["counters"], [line["done"] for line in told]
+    def fault(*arguments):
+        target = ("--target", f"127.0.0.1:{upstream}")
+        return Fault(start("fault", *target, "--json", *arguments, stdin=subprocess.PIPE))
 
     return fault
 
@@ -141,61 +133,38 @@ def soon(condition):
 @pytest.mark.parametrize("end,code", [(None, 0), (signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_it_serves_until_it_is_told_to_stop(fault, upstream, end, code):
     """Ready is one JSON line with the port; at the end no port is open, and no connection."""
-
-    def use(fault):
-        assert fault.ready == {
-            "host": "127.0.0.1",
-            "port": fault.port,
-            "target": f"127.0.0.1:{upstream}",
-            "profile": "wifi",
-            "seed": 7,
-        }
-        assert fault.ask() == b"hello"
-        held = fault.connect()
-        held.sendall(b"a")
-        assert held.recv(1) == b"a"
-        assert fault.is_listening()
-        kept.append(held)
-
-    kept = []
-    done, counters, _ = fault(use, "--stdin", "--profile", "wifi", "--seed", "7", end=end)
-    with kept[0] as held:
+    running = fault("--stdin", "--profile", "wifi", "--seed", "7")
+    assert running.ready == {
+        "host": "127.0.0.1",
+        "port": running.port,
+        "target": f"127.0.0.1:{upstream}",
+        "profile": "wifi",
+        "seed": 7,
+    }
+    running.hold().close()
+    assert running.is_listening()
+    with running.hold() as held:
+        done, counters, _ = running.end(end)
         assert held.recv(1) == b""
     assert (done.code, done.err) == (code, "")
-    assert (counters["accepted"], counters["bytes_down"], counters["live"]) == (2, 6, 0)
-
-
-@pytest.mark.e2e
-def test_without_stdin_its_end_means_nothing(fault):
-    """Only `--stdin` binds the command to its standard input."""
-
-    def use(fault):
-        fault.command.end_stdin()
-        time.sleep(0.2)
-        assert fault.ask() == b"hello"
-
-    assert fault(use)[0].code == 0
+    assert (counters["accepted"], counters["bytes_down"], counters["live"]) == (2, 2, 0)
 
 
 @pytest.mark.e2e
 def test_lines_of_standard_input_are_done_at_once(fault):
     """P24: a person, or a script, breaks the network by hand; what is not understood changes nothing."""
-
-    def use(fault):
-        with fault.connect() as held:
-            held.sendall(b"a")
-            assert held.recv(1) == b"a"
-            fault.command.say("refuse\n")
-            soon(lambda: not fault.is_listening())
-            fault.command.say("explode\nreset\n")
-            with pytest.raises(ConnectionResetError):
-                held.recv(1)
-        fault.command.say("accept\n")
-        soon(fault.is_listening)
-        assert fault.ask() == b"hello"
-        fault.command.say("burst")  # the last line needs no end
-
-    done, counters, told = fault(use, "--stdin", end=None)
+    running = fault("--stdin")
+    with running.hold() as held:
+        running.say("refuse\n")
+        soon(lambda: not running.is_listening())
+        running.say("explode\nreset\n")
+        with pytest.raises(ConnectionResetError):
+            held.recv(1)
+    running.say("accept\n")
+    soon(running.is_listening)
+    running.hold().close()
+    running.say("burst")  # the last line needs no end
+    done, counters, told = running.end()
     assert (done.code, counters["resets"]) == (0, 1)
     assert told == ["refuse", "reset", "accept"]
     assert re.findall(r"unknown action '(\w+)'; choose one of refuse, accept", done.err) == [
@@ -207,55 +176,46 @@ def test_lines_of_standard_input_are_done_at_once(fault):
 
 @pytest.mark.e2e
 def test_the_network_goes_and_comes_back(fault):
-    """R46, R51: connections are reset, new ones refused, and after a while all is well again."""
+    """
+    R46, R51: connections are reset, new ones refused, and after a while all is well again; each is said.
 
-    def use(fault):
-        with fault.connect() as held:
-            held.sendall(b"a")
-            assert held.recv(1) == b"a"
-            with pytest.raises(ConnectionResetError):
-                held.recv(1)
-        soon(fault.is_listening)
-        assert fault.ask() == b"hello"
-
-    away = ("--at", "0.5=refuse", "--at", "0.5=reset", "--at", "1=4g", "--at", "1=accept")
-    done, counters, _ = fault(use, *away)
+    Without `--stdin`, the end of standard input means nothing.
+    """
+    running = fault(*("--at", "1=refuse", "--at", "1=reset", "--at", "1.5=4g", "--at", "1.5=accept"))
+    running._process.stdin.close()
+    with running.hold() as held, pytest.raises(ConnectionResetError):
+        held.recv(1)
+    soon(running.is_listening)
+    running.hold().close()
+    done, counters, told = running.end(signal.SIGTERM)
     assert (done.code, done.err, counters["resets"]) == (0, "", 1)
+    assert told == ["refuse", "reset", "4g", "accept"]
 
 
 @pytest.mark.e2e
 def test_toxics_are_in_force_from_the_start(fault):
     """P25: what `--toxic` says befalls the first connection."""
-
-    def use(fault):
-        with fault.connect() as sock:
-            sock.sendall(b"abcdef")
-            while more := sock.recv(100):
-                got.append(more)
-
-    got = []
-    _, counters, _ = fault(use, "--toxic", "limit-bytes:after=3,times=1", "--toxic", "slicer:size=2")
-    assert (b"".join(got), counters["bytes_down"]) == (b"abc", 3)
+    running, got = fault("--toxic", "limit-bytes:after=3,times=1", "--toxic", "slicer:size=2"), b""
+    with running.connect() as sock:
+        sock.sendall(b"abcdef")
+        while more := sock.recv(100):
+            got += more
+    assert (got, running.end(signal.SIGTERM)[1]["bytes_down"]) == (b"abc", 3)
 
 
 @pytest.mark.e2e
-def test_people_get_words(play, upstream):
+def test_people_get_words(start, upstream):
     """Without `--json` the same is said in words."""
-
-    def use(command):
-        lines.append(command.line())
-        command.say("loss:share=0.5\n")
-        lines.append(command.line())
-        command.signal(signal.SIGINT)
-
-    lines = []
-    done = play(use, "fault", "--target", f"127.0.0.1:{upstream}", "--seed", "7", "--stdin")
+    target = ("--target", f"127.0.0.1:{upstream}", "--seed", "7")
+    process = start("fault", *target, "--at", "0=loss:share=0.5")
+    lines = [process.stdout.readline().decode() for _ in range(2)]
+    process.send_signal(signal.SIGINT)
+    done = finished(process)
     assert re.fullmatch(
-        rf"listening on 127.0.0.1 port \d+ for 127.0.0.1 port {upstream}: profile clean, seed 7",
-        lines[0],
+        rf"listening on 127.0.0.1 port \d+ for 127.0.0.1 port {upstream}: profile clean, seed 7\n", lines[0]
     )
-    assert lines[1] == "done: loss:share=0.5"
-    assert done.out.splitlines()[-1].startswith("accepted 0, refused 0, resets 0, bytes_down 0")
+    assert lines[1] == "done: loss:share=0.5\n"
+    assert done.out.startswith("accepted 0, refused 0, resets 0, bytes_down 0")
     assert (done.code, done.err) == (130, "")
 
 

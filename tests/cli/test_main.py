@@ -201,7 +201,7 @@ def test_no_output_at_all(command, arguments):
         [*shell, *command, *arguments], stderr=subprocess.PIPE, text=True, check=False, timeout=60
     )
     assert done.returncode == Exit.OTHER
-    assert done.stderr == "resilient-sse: error: the output cannot be written: not writable\n"
+    assert done.stderr == "resilient-sse: error: the output cannot be written: it is closed\n"
 
 
 def test_no_errors_among_the_output(command):

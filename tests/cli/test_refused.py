@@ -1,4 +1,4 @@
-"""Arguments that make no sense: each is refused in one line that says what would be right, with exit code 2."""
+"""What makes no sense, or cannot be done: each is told in one line, with the exit code for it."""
 
 import io
 import shlex
@@ -24,8 +24,8 @@ REFUSED = {
     "tail x --max-retries -1": "x>=0, or none",
     "tail x --events ,": "no event type is named",
     "tail x -H 'no colon'": "'no colon' is not 'Name: value'",
-    "tail x -H 'no name: value'": "'no name: value' is not 'Name: value'",
-    "tail x -H 'X-A: line\nend'": "the value of X-A contains a line end",
+    "tail x -H 'no name: value'": "'no name' is no name of a header",
+    "tail x -H 'X-A: line\nend'": "--header: the value of 'X-A' has a line end",
     "tail x -u nobody-to-ask": "USER:PASSWORD is needed where nobody can be asked",
     "tail x -d @no/such/file": "no/such/file cannot be read: No such file",
     "tail x --cacert no/such/file": "'no/such/file' does not exist",
@@ -100,22 +100,21 @@ REFUSED = {
     "rules nagios": "'nagios' is not one of",
     "rules prometheus --scale 0": "'--scale': 0.0 is not in the range x>0",
     "rules prometheus --scale 1e9": "use a smaller scale",
-    "rules prometheus --runbooks https://host/": "has no * where",
-    "rules prometheus --runbooks 'a*b*c'": "more than one *",
+    "rules prometheus --runbooks https://host/": "must have one *",
+    "rules prometheus --runbooks 'a*b*c'": "must have one *",
     "rules grafana --label a --label a": "'a' is there twice",
     "rules grafana --label job": "'job' is taken",
     "rules grafana --label state": "'state' is taken",
     "rules grafana --label=a --label=b --label=c --label=d": "at most 3, not 4",
-    "rules grafana --label a-b": "'a-b' is not the name of a label",
+    "rules grafana --label a-b": "label 'a-b': use lower-case letters",
     "rules grafana --scale 2": "--scale means nothing for grafana; it is for prometheus",
     "rules datadog --scale 2": "--scale means nothing for datadog",
     "rules grafana --runbooks '*'": "--runbooks means nothing for grafana",
     "rules datadog --label a": "--label means nothing for datadog",
-    "rules prometheus -o ''": "'--output': the name of the file is empty",
     "report --form imaginary": "'imaginary' is not one of",
     "report --form netns": "'netns' is not one of",
     "report --form all": "'all' is not one of",
-    "report --scenario flood": "'flood' is not one of",
+    "report flood": "'flood' is not one of",
     "report --seed x": "'x' is not a valid integer",
     "probe ftp://host/": "url must be an absolute",
     "probe --timeout 0 http://host/": "0 is not",
@@ -143,3 +142,38 @@ def test_what_makes_no_sense_is_refused(run, monkeypatch, typed):
     assert done.err.startswith(f"{who}: error: ")
     assert done.err.endswith(f"; see '{who} --help'\n")
     assert "secret" not in done.err
+
+
+STORE = "the store is out of reach; check --store"
+REFUSED_THERE = "connection lost: connect (connection refused)"
+
+FAILED = {
+    "fault --target 'no host:80'": (2, "the host 'no host' is unknown; give an address"),
+    "fault --target 127.0.0.1:9 --listen 192.0.2.1:0": (2, "cannot listen on 192.0.2.1"),
+    "serve --host 198.51.100.7": (2, "cannot listen on 198.51.100.7: "),
+    "serve --port 0 --store sqlite:/nowhere/at/all.db": (2, STORE),
+    "serve --port 0 --store redis://127.0.0.1:1/0": (2, STORE),
+    "tail 127.0.0.1:9 -q -o /nowhere/at/all": (4, "the output cannot be written: "),
+    "tail {site}/reply -q -o /dev/full": (4, "the output cannot be written: "),
+    "tail 127.0.0.1:9 -q --max-retries 0": (1, f"gave up after 1 failed attempt in 0.0 s: {REFUSED_THERE}"),
+    "tail 127.0.0.1:9 -q --max-retries 1": (1, "gave up after 2 failed attempts in "),
+    "probe -q http://127.0.0.1:9/": (4, REFUSED_THERE),
+    "probe -q https://127.0.0.1:9/": (4, REFUSED_THERE),
+    "rules prometheus -o /nowhere/rules.yml": (4, "rules.yml cannot be written: No such file or directory"),
+    "rules prometheus -o ''": (4, ". cannot be written: Is a directory; see --output"),
+    "top 999999999 --once": (4, "process 999999999 has no console"),
+    "top /nonexistent/x.sock --once": (4, "x.sock does not answer: No such file"),
+    "top 127.0.0.1:1 --once": (4, "127.0.0.1:1 does not answer: Connection refused"),
+}
+"""What is typed, and how it ends because of what there is or is not."""
+
+
+@pytest.mark.parametrize("typed", FAILED)
+def test_what_cannot_be_done_is_told(run, site, monkeypatch, tmp_path, typed):
+    """Bad input: in one line, with the exit code for it, and no traceback."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    code, words = FAILED[typed]
+    done = run(*shlex.split(typed.format(site=site)))
+    assert (done.code, done.out, done.err.count("\n")) == (code, "", 1), done
+    assert done.err.startswith("resilient-sse: error: ")
+    assert words in done.err

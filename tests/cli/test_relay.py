@@ -57,6 +57,7 @@ def test_one_stream(valkey, start):
             wait_for(valkey, "trades", length)
             command.send_signal(number)
             assert command.wait() == code
+            assert re.search(rb"^\d+ events appended to 'trades'$", command.stderr.read(), re.MULTILINE)
     assert is_whole(valkey, "trades")
 
 

@@ -51,14 +51,6 @@ def test_a_file_is_written(run, tmp_path):
     assert target.read_text(encoding="utf-8") == prometheus_rules()
 
 
-def test_a_file_that_cannot_be_written(run, tmp_path):
-    """One line that names the file and the option."""
-    done = run("rules", "prometheus", "-o", str(tmp_path / "missing" / "rules.yml"))
-    assert (done.code, done.out) == (Exit.OTHER, "")
-    assert done.err.count("\n") == 1
-    assert "rules.yml cannot be written: No such file or directory; see --output" in done.err
-
-
 def test_the_help_lists_the_formats(run):
     """What each of them is."""
     done = run("rules", "--help")

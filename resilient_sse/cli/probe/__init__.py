@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote_plus, urlsplit
 
 from resilient_sse.cli.arguments import ABOVE_ZERO, checked, command, json_option, option, quiet_option
-from resilient_sse.cli.exits import Exit, complain, explain
+from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.output import one_line, show
 from resilient_sse.cli.request import NETWORK, client_of, request_of, request_options
 
@@ -65,7 +65,6 @@ def probe(
     cast("dict[str, Any]", sys.modules).setdefault("httpx._main", None)  # see `tail`
     import anyio
 
-    from resilient_sse import ResilientSSEError
     from resilient_sse.cli.probe.asking import Probe
     from resilient_sse.cli.probe.checks import check_all
 
@@ -81,12 +80,9 @@ def probe(
         async with client:
             return await doctor.run()
 
-    try:
-        with checked():
-            doctor = Probe(client, request, seconds=timeout, tell=tell, **given)
-        found = anyio.run(run)
-    except ResilientSSEError as error:
-        return explain(error)
+    with checked():
+        doctor = Probe(client, request, seconds=timeout, tell=tell, **given)
+    found = anyio.run(run)
     checks = [check._replace(found=masked(check.found)) for check in check_all(found)]
     figures = _figures(found, masked)
     if as_json:

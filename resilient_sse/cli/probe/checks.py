@@ -19,7 +19,7 @@ __all__ = ["Check", "check_all"]
 
 
 class Check(NamedTuple):
-    """A point of the checklist: its name, verdict, what was seen, and what to change, empty where all is well."""
+    """A point of the checklist: its name, verdict, what was seen, and what to change where it warns or fails."""
 
     id: str
     verdict: str
@@ -49,7 +49,7 @@ def check_all(found: Findings) -> list[Check]:
     points = _POINTS if found.first.is_stream else _POINTS[:1]
     judged = ((name, change, *check(found)) for name, check, change in points)
     return [
-        Check(name, verdict, told[:_LONGEST], change * (verdict != OK))
+        Check(name, verdict, told[:_LONGEST], change * (verdict in (WARN, FAIL)))
         for name, change, verdict, told in judged
     ]
 
@@ -58,7 +58,7 @@ _POINTS: list[tuple[str, Callable[[Findings], Judged], str]] = []
 
 
 def _point(change: str) -> Callable[[Callable[[Findings], Judged]], None]:
-    """Put a function on the list, with what to change where its verdict is not `OK`."""
+    """Put a function on the list, with what to change where it warns or fails."""
     return lambda check: _POINTS.append((check.__name__.replace("_", "-"), check, change))
 
 
