@@ -34,10 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DatadogMetrics", "StatsD"]
 
-MAX_WAITING: Final = 10_000
-"""How many durations may wait to be sent."""
-MANY: Final = 1000
-"""How many waiting durations are worth a sending before its time."""
+MAX_WAITING: Final = 100_000
+"""How many durations may wait to be sent: those of a fleet that reconnects, and ten megabytes."""
 
 
 class StatsD(Protocol):
@@ -77,8 +75,6 @@ class _Sender(Feeder):
             return
         if len(self._waiting) < MAX_WAITING:
             self._waiting.append((metric, labels, value))
-            if len(self._waiting) == MANY:
-                self._wake.set()
             return
         self.dropped += 1
         if self.dropped == 1:

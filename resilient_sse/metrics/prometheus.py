@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import threading
-from itertools import product
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -54,6 +53,7 @@ INTERVAL: Final = 1.0
 MULTIPROCESS = ValueClass is not MutexValue
 """Whether prometheus-client writes its values to files; it decides so when it is imported."""
 
+_HISTOGRAMS: Final = tuple(metric for metric in METRICS if metric.kind is Kind.HISTOGRAM)
 
 # Nobody feeds during a fork: prometheus-client has a lock of its own, which a child would find held for ever by a
 # thread that it has not got.
@@ -80,7 +80,6 @@ class _Shown(Feeder, Collector):
             for metric in METRICS
             if metric is not STREAM_COMPLETION_RATE
         }
-        self._known: set[Values] = set()
         self._rates: dict[Values, float] = {}
 
     def observe(self, metric: Metric, labels: Values, value: float) -> None:
@@ -94,20 +93,19 @@ class _Shown(Feeder, Collector):
 
     def _feed(self, sums: Sums) -> None:
         with _writing:
-            for labels in sums.keys() - self._known:  # as zero, so that the first increase is seen
-                for metric in self._native:
-                    for own in product(*metric.labels.values()) if metric.kind is not Kind.GAUGE else ():
-                        self._series(metric, (*own, *labels))
-                self._known.add(labels)
             for metric, own, labels, rise in self._rises(sums):
                 self._series(metric, (*own, *labels)).inc(rise)
             self._rates = {}
             for labels, known in sums.items():
+                for metric in _HISTOGRAMS:  # as zero, so that the first increase is seen
+                    self._series(metric, labels)
                 for (metric, own), value in known.items():
                     if metric is STREAM_COMPLETION_RATE:
                         self._rates[labels] = value
                     elif metric.kind is Kind.GAUGE:
                         self._series(metric, (*own, *labels)).set(value)
+                    else:
+                        self._series(metric, (*own, *labels))
 
     def describe(self) -> Iterable[Family]:
         """Name the metrics, for the registry to see whether the names are free."""

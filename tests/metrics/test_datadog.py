@@ -344,20 +344,6 @@ async def test_a_client_that_blocks(caplog, monkeypatch):
     assert logged[0].startswith("durations are dropped")
 
 
-@pytest.mark.e2e
-def test_many_durations_do_not_wait_for_their_time(agent):
-    """A crowd of recoveries is sent before the interval is over, and none is dropped."""
-    metrics = DatadogMetrics(agent.statsd, interval=NEVER)
-    observer = metrics.attach(StreamStats(), URL)
-    for _ in range(datadog.MANY // 3 + 1):
-        observer(RECOVERY)
-    line = "sse_reconnect_time_ms:1000|d"
-    many = agent.until(lambda lines: lines.count(line) > datadog.MANY // 3)
-    assert many.count(line) == datadog.MANY // 3 + 1
-    assert metrics.dropped == 0
-    del observer
-
-
 def test_no_more_threads(agent, monkeypatch, caplog):
     """A process at its limit has streams without an exporter rather than none (bad input)."""
 

@@ -4,7 +4,6 @@ import gc
 import threading
 
 import pytest
-from hypothesis import given, settings, strategies
 from prometheus_client import CollectorRegistry
 
 from resilient_sse import Category, Gap, Reason, RetriesExhaustedError, StreamState, StreamStats
@@ -198,32 +197,6 @@ def test_a_value_on_a_bound_lies_in_its_bucket(bench):
         for bound in ("500.0", "1000.0", "1500.0", "4800.0", "5000.0", "6000.0", "+Inf")
     }
     assert list(found.values()) == [0, 1, 2, 2, 3, 4, 5]
-
-
-@settings(deadline=None)
-@given(
-    delivered=strategies.integers(1, 50),
-    filtered=strategies.integers(0, 50),
-    unnumbered=strategies.integers(0, 2),
-    lost=strategies.integers(0, 50),
-    unknown=strategies.integers(0, 1),
-    total=strategies.none() | strategies.integers(1, 120),
-)
-def test_completion_is_what_the_stream_says(unnumbered, unknown, total, **counted):
-    """For one stream the gauge and `stats.completion` agree, and are unknown alike (R93, R126, X12)."""
-    events = counted["delivered"] + counted["filtered"]
-    stats = StreamStats(
-        started_at=0.0,
-        numbered=max(events - unnumbered, 0),
-        unknown_losses=unknown,
-        declared_total=total,
-        **counted,
-    )
-    bench = Bench()
-    kept = bench.metrics.attach(stats, URL)
-    shown = bench[catalogue.STREAM_COMPLETION_RATE]
-    assert shown == (stats.completion if stats.completion is None else pytest.approx(stats.completion))
-    del kept
 
 
 @pytest.mark.parametrize("end, after", [("open", 100 * RECENT), ("closed", 1), ("collected", 11)])

@@ -239,7 +239,7 @@ async def test_adding_and_removing(script):
         app.add(second, "prices")
     await first.aclose()
     app.add(second, "prices")
-    assert [condition.state for condition in app.conditions()] == ["connecting"]
+    assert [row["state"] for row in app.report()[1]["streams"]] == ["connecting"]
     assert second._callbacks._on_state != before
     app.remove(second)
     assert second._callbacks._on_state == before
