@@ -168,9 +168,3 @@ def test_a_scrape_in_the_midst_of_a_writing(directory, monkeypatch):
     families = [GaugeMetricFamily(metric.name, "", value) for metric, value in shown.items()]
     monkeypatch.setattr(MultiProcessCollector, "collect", lambda _: families)
     assert merged_registry(str(directory)).get_sample_value("sse_stream_completion_rate") == 100
-
-
-def test_no_directory_to_scrape(tmp_path):
-    """The text names the variable."""
-    with pytest.raises(ValueError, match="PROMETHEUS_MULTIPROC_DIR is not set or not a directory"):
-        merged_registry(str(tmp_path / "missing"))

@@ -1,21 +1,17 @@
 """The readiness endpoint (F34): when it says yes, what it tells, and that it keeps nothing alive."""
 
 import gc
-import http.client
 import json
-import socket
 import weakref
 from datetime import UTC, datetime
 
 import anyio
 import pytest
-import uvicorn
 from anyio.lowlevel import checkpoint
 
-from resilient_sse import ResilientStream, RetriesExhaustedError, integers
+from resilient_sse import RetriesExhaustedError
 from resilient_sse.monitoring.readiness import Readiness, readiness
 from resilient_sse.testing import Script, comment, event
-from resilient_sse.testing.server import ReferenceServer, serving
 from tests.client.support import drain, make, numbered, take
 
 
@@ -289,50 +285,3 @@ async def test_other_scopes():
     ]
     with pytest.raises(ValueError, match="websocket"):
         await app({"type": "websocket"}, receive, send)
-
-
-def get(port, method="GET"):
-    """Ask a real server."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request(method, "/")
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_under_uvicorn_beside_real_streams(anyio_backend):
-    """F34: one event loop, a real server, real streams: well, then cut off, then well again."""
-    with (
-        serving(ReferenceServer(heartbeat=0.2)) as running,
-        socket.create_server(("127.0.0.1", 0)) as listener,
-    ):
-        port = listener.getsockname()[1]
-        stream = ResilientStream(running.url, sequence=integers, max_retries=None)
-        app = readiness({"events": stream})
-        server = uvicorn.Server(uvicorn.Config(app, ws="none", log_config=None))
-
-        async def until(status):
-            with anyio.fail_after(20):
-                while True:
-                    found = await anyio.to_thread.run_sync(get, port)
-                    if found[0] == status:
-                        return json.loads(found[1])["streams"][0]
-                    await anyio.sleep(0.05)
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server.serve, [listener])
-            tasks.start_soon(drain, stream)
-            assert (await until(200))["state"] == "connected"
-            await anyio.to_thread.run_sync(lambda: running.restart(empty=False, down=1.0))
-            # The restart blocks until the server is back; a stream notices its loss in between.
-            assert await anyio.to_thread.run_sync(get, port, "HEAD") in ((200, b""), (503, b""))
-            assert (await until(200))["last_error"] is not None
-            await anyio.to_thread.run_sync(running.stop)
-            assert (await until(503))["why"] == "it is reconnecting"
-            await stream.aclose()
-            assert (await until(503))["why"] == "it is closed"
-            server.should_exit = True
