@@ -22,8 +22,7 @@ from resilient_sse.metrics.catalogue import (
     STREAM_COMPLETION_RATE,
     Kind,
 )
-from resilient_sse.metrics.feeding import Feeder
-from resilient_sse.metrics.figures import Exporter
+from resilient_sse.metrics.feeding import FedExporter, Feeder
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -131,7 +130,7 @@ class _Shown(Feeder, Collector):
 _registries: WeakKeyDictionary[CollectorRegistry, _Shown] = WeakKeyDictionary()
 
 
-class PrometheusMetrics(Exporter[_Shown]):
+class PrometheusMetrics(FedExporter[_Shown]):
     """
     An instrument for `observers=`: shows the figures of its streams in a registry of prometheus-client.
 
@@ -139,7 +138,7 @@ class PrometheusMetrics(Exporter[_Shown]):
     share their figures, so it may as well be made anew for each stream.
 
     With `PROMETHEUS_MULTIPROC_DIR` in the environment the figures go to that directory instead, once a second and
-    when the process ends; scrape `merged_registry()`.
+    when the process ends; scrape `merged_registry()`.  `failures` and `flush` are about that directory.
 
     Args:
         registry: Where to register; by default prometheus-client's `REGISTRY`.
@@ -160,15 +159,6 @@ class PrometheusMetrics(Exporter[_Shown]):
         # The files of multi-process mode are the process', whatever the registry; two writers would spoil them.
         shared = REGISTRY if registry is None or MULTIPROCESS else registry
         super().__init__(labels, _registries, lambda _: shared, lambda made: _Shown(shared, made))
-
-    @property
-    def failures(self) -> int:
-        """How many times writing to the directory of multi-process mode has failed; it is tried again."""
-        return self._figures.failures
-
-    def flush(self) -> None:
-        """Write the figures to the directory of multi-process mode now; in the usual mode there is none."""
-        self._figures.flush()
 
 
 def _native(metric: Metric, names: Values) -> Any:  # noqa: ANN401 - of one of three types
