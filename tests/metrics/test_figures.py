@@ -301,26 +301,19 @@ def test_sums_hold_in_the_midst_of_counting(bench):
     def count():
         while not over.is_set():
             stats, observer = bench.stream()
-            for number in range(500):
-                stats.received += 1
-                stats.numbered += 1
-                if number % 3:
-                    stats.delivered += 1
-                elif number % 2:
-                    stats.filtered += 1
-                else:
-                    stats.numbered -= 1
-                    stats.duplicates += 1
+            for _ in range(200):
+                stats.received += 3
+                stats.numbered += 2
+                stats.delivered += 1
+                stats.filtered += 1
+                stats.duplicates += 1
             observer(ENDED)
 
-    parts = (
-        *(catalogue.EVENTS_DELIVERED, catalogue.DUPLICATE_EVENTS),
-        *(catalogue.HEARTBEATS, catalogue.EVENTS_FILTERED),
-    )
+    parts = catalogue.EVENTS_DELIVERED, catalogue.DUPLICATE_EVENTS, catalogue.EVENTS_FILTERED
     threads = [threading.Thread(target=count) for _ in range(3)]
     for thread in threads:
         thread.start()
-    last = [0.0] * 4
+    last = [0.0] * 3
     for _ in range(50):
         samples = {sample.name: sample.value for family in bench.collect() for sample in family.samples}
         now = [samples[metric.name] for metric in parts]
