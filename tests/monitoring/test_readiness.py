@@ -1,11 +1,11 @@
 """The readiness endpoint (F34): when it says yes, what it tells, and that it keeps nothing alive."""
 
 import gc
-import json
 import weakref
 from datetime import UTC, datetime
 
 import anyio
+import httpx
 import pytest
 from anyio.lowlevel import checkpoint
 
@@ -16,27 +16,16 @@ from tests.client.support import drain, make, numbered, take
 
 
 async def asked(app, method="GET"):
-    """Ask the application as a server does; return the status, the headers and the body."""
-    sent = []
-
-    async def send(message):
-        sent.append(message)
-
-    async def receive():
-        raise AssertionError("there is no body to be read")
-
-    await app({"type": "http", "method": method, "path": "/", "headers": []}, receive, send)
-    start, end = sent
-    assert (start["type"], end["type"]) == ("http.response.start", "http.response.body")
-    return start["status"], dict(start["headers"]), end["body"]
+    """Ask the application as a probe does."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        return await client.request(method, "/")
 
 
 async def told(app):
     """Return the status and the answer."""
-    status, _, body = await asked(app)
-    answer = json.loads(body)
-    assert answer["ready"] is (status == 200)
-    return status, answer
+    answer = await asked(app)
+    assert answer.json()["ready"] is (answer.status_code == 200)
+    return answer.status_code, answer.json()
 
 
 async def test_ready_while_every_stream_is_up(script):
@@ -101,11 +90,11 @@ async def test_an_error_is_never_ready_and_no_secret_is_told(script):
     app = readiness(stream, complete_is_ready=True)
     with pytest.raises(RetriesExhaustedError):
         await drain(stream)
-    status, _, body = await asked(app)
-    assert status == 503
-    assert json.loads(body)["streams"][0]["last_error"] == "BadStatusError 503"
-    assert b"hunter2" not in body
-    assert b"host" not in body
+    answer = await asked(app)
+    assert answer.status_code == 503
+    assert answer.json()["streams"][0]["last_error"] == "BadStatusError 503"
+    assert "hunter2" not in answer.text
+    assert "host" not in answer.text
 
 
 @pytest.mark.parametrize("fine", [True, False])
@@ -173,15 +162,16 @@ async def test_heartbeats_are_bytes_but_no_events(script):
 async def test_methods(script):
     """F34: GET and HEAD say the same with and without a body; others get 405 and are told."""
     app = Readiness(at_least=0)
-    status, headers, body = await asked(app)
-    assert (status, headers[b"content-type"]) == (200, b"application/json")
-    assert headers[b"content-length"] == str(len(body)).encode()
-    assert headers[b"cache-control"] == b"no-store"
-    assert await asked(app, "HEAD") == (status, headers, b"")
+    answer = await asked(app)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.headers["content-length"] == str(len(answer.content))
+    assert answer.headers["cache-control"] == "no-store"
+    head = await asked(app, "HEAD")
+    assert (head.status_code, head.headers, head.content) == (200, answer.headers, b"")
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
-        status, headers, body = await asked(app, method)
-        assert (status, headers[b"allow"]) == (405, b"GET, HEAD")
-        assert json.loads(body) == {"error": "use GET or HEAD"}
+        answer = await asked(app, method)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+        assert answer.json() == {"error": "use GET or HEAD"}
 
 
 async def test_nothing_to_watch_is_not_ready():
