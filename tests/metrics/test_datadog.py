@@ -61,7 +61,7 @@ def totals(lines):
     """Add up the counters, by name."""
     sums: Counter[str] = Counter()
     for line in lines:
-        name, value, kind = re.match(r"(\w+):([\d.]+)\|(\w)", line).groups()
+        name, value, kind = re.match(r"([^:]+):([^|]+)\|(\w)", line).groups()
         sums[name] += int(value) if kind == "c" else 0
     return sums
 
