@@ -310,7 +310,7 @@ def test_sums_hold_in_the_midst_of_counting(bench):
             observer(ENDED)
 
     parts = catalogue.EVENTS_DELIVERED, catalogue.DUPLICATE_EVENTS, catalogue.EVENTS_FILTERED
-    threads = [threading.Thread(target=count) for _ in range(3)]
+    threads = [threading.Thread(target=count, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     last = [0.0] * 3
