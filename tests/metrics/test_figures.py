@@ -247,13 +247,13 @@ async def test_real_streams_are_not_kept_alive(bench):
         script.respond(*numbered(1, 2))
         stream = make(script, observers=[bench.metrics], on_eof="complete")
         await drain(stream)
-        make(script, observers=[bench.metrics])  # never iterated
+        idle = make(script, observers=[bench.metrics])  # never iterated
     script.reject(500)
     stream = make(script, observers=[bench.metrics], max_retries=0)
     with pytest.raises(RetriesExhaustedError):
         await drain(stream)
     assert bench[catalogue.STREAMS] == {"error": 1}
-    del stream
+    del stream, idle
     gc.collect()
     assert bench[catalogue.STREAMS] == {}
     assert bench[catalogue.EVENTS_DELIVERED] == 10
