@@ -25,7 +25,6 @@ import errno
 import json
 import math
 import os
-import re
 import socket
 import stat
 import sys
@@ -35,7 +34,6 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
@@ -76,7 +74,6 @@ _NAME_LENGTH: Final = 200
 _PATIENCE_SECONDS: Final = 1.0
 
 _COUNTED: Final = tuple(field.name for field in fields(StreamStats) if field.type == "int")
-_counts: Final[Callable[[object], tuple[int, ...]]] = attrgetter(*_COUNTED)
 
 
 class _Followed:
@@ -127,7 +124,7 @@ class _Followed:
             "lag": self._lag,
             **{name: None if then is None else round(now - then, 3) for name, then in begun.items()},
             "completion": stats.completion,
-            "stats": dict(zip(_COUNTED, _counts(stats), strict=True)),
+            "stats": {name: getattr(stats, name) for name in _COUNTED},
         }
 
 
@@ -338,8 +335,8 @@ def sockets() -> dict[int, Path]:
     """Return the sockets of this user's consoles, by process; what ended without taking its socket away, too."""
     if not hasattr(os, "geteuid"):  # elsewhere there are no such sockets
         return {}
-    found = [path for path in directory().glob("*.sock") if re.fullmatch(r"\d+", path.stem)]
-    return {int(path.stem): path for path in sorted(found, key=lambda path: int(path.stem))}
+    found = [path for path in directory().glob("*.sock") if path.stem.isdecimal()]
+    return dict(sorted((int(path.stem), path) for path in found))
 
 
 def _answers(path: Path) -> bool:

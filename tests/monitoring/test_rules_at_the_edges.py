@@ -22,7 +22,6 @@ from resilient_sse.monitoring.alerts import (
     Share,
     Value,
     unit_of,
-    window_of,
 )
 from resilient_sse.monitoring.prometheus_rules import WINDOWS, duration, recorded
 
@@ -271,7 +270,7 @@ def edges(alert):
     """Play what is just past the threshold, just before it, nothing, and what is bad for too short a time."""
     past, before = ALERT_VECTORS[alert.name]
     once = isinstance(alert.measure, Rise)  # it happens once, and is remembered for as long as the window
-    window, hold = round(window_of(alert.measure) / TICK), round(alert.hold / TICK)
+    window, hold = round(alert.measure.window / TICK), round(alert.hold / TICK)
     onset = AFTER if once else 0 if isinstance(alert.measure, Value) else 1  # a rate needs two samples
     due = onset + hold
     over = due + AFTER
