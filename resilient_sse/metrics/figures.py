@@ -19,7 +19,7 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from copy import copy
 from itertools import product
 from operator import attrgetter
@@ -132,7 +132,7 @@ class _StreamFigures:
             case _:
                 pass
 
-    def counters(self) -> dict[Key, float]:
+    def counters(self) -> list[tuple[Key, float]]:
         """
         Return the counters.
 
@@ -144,21 +144,21 @@ class _StreamFigures:
         data = delivered + duplicates + filtered
         # A counter must not fall when a stream's completion becomes unknown: what was known stays.
         sent, arrived = self._known = tuple(map(max, known_events(stats), self._known))
-        return {
-            **dict(zip(_COUNTED.values(), counted, strict=True)),
-            (catalogue.TOTAL_EVENTS_RECEIVED, ()): data,
-            (catalogue.EVENTS_RECEIVED, ()): data + heartbeats,
-            (catalogue.STREAMS_STARTED, ()): int(stats.started_at is not None),
-            (catalogue.STREAMS_WITH_ERRORS, ()): int(any(errors)),
-            (catalogue.REPEATED_STALLS, ()): max(stalls - 1, 0),
-            (catalogue.EXPECTED_EVENTS, ()): sent,
-            (catalogue.EXPECTED_EVENTS_RECEIVED, ()): arrived,
-            **self._told,
-        }
+        return [
+            *zip(_COUNTED.values(), counted, strict=True),
+            ((catalogue.TOTAL_EVENTS_RECEIVED, ()), data),
+            ((catalogue.EVENTS_RECEIVED, ()), data + heartbeats),
+            ((catalogue.STREAMS_STARTED, ()), int(stats.started_at is not None)),
+            ((catalogue.STREAMS_WITH_ERRORS, ()), int(any(errors))),
+            ((catalogue.REPEATED_STALLS, ()), max(stalls - 1, 0)),
+            ((catalogue.EXPECTED_EVENTS, ()), sent),
+            ((catalogue.EXPECTED_EVENTS_RECEIVED, ()), arrived),
+            *self._told.copy().items(),  # of its own, for the event loop may be in another thread
+        ]
 
-    def recent(self) -> dict[Key, float]:
+    def recent(self) -> Iterable[tuple[Key, float]]:
         """Return what makes up the completion rate: how many events were sent, and how many of them arrived."""
-        return dict(zip((_SENT, _ARRIVED), known_events(self.stats), strict=True))
+        return zip((_SENT, _ARRIVED), known_events(self.stats), strict=True)
 
     def _changed(self, change: StateChange) -> None:
         was_up, is_up = change.was_up, change.is_up
@@ -256,15 +256,16 @@ class Figures(ABC):
                 shown = sums[figures.labels]
                 _add(shown, figures.counters())
                 shown[catalogue.STREAMS_HELD_BACK, ()] += figures.held_back
-                if figures.stats.started_at is not None and figures.ended_at is None:
-                    shown[catalogue.STREAMS, (figures.state.value,)] += 1
+                state = figures.state  # read once: another thread may close the stream meanwhile
+                if figures.stats.started_at is not None and state is not StreamState.CLOSED:
+                    shown[catalogue.STREAMS, (state.value,)] += 1
                 if figures.ended_at is None or figures.ended_at >= oldest:
                     _add(shown, figures.recent())
             for (step, labels), known in list(self._ended.items()):
                 if (step + 1) * _STEP < oldest:
                     del self._ended[step, labels]
                 else:
-                    _add(sums[labels], known)
+                    _add(sums[labels], known.items())
         for shown in sums.values():
             if shown[_SENT]:
                 shown[catalogue.STREAM_COMPLETION_RATE, ()] = shown[_ARRIVED] / shown[_SENT] * 100
@@ -277,7 +278,7 @@ class Figures(ABC):
 
     def _bury(self) -> None:
         """Move streams that are gone to the totals; the caller holds the lock."""
-        while self._gone:
+        for _ in range(len(self._gone)):  # and no more: streams may come and go as fast as they are moved
             figures, _ = self._live.pop(self._gone.popleft())
             _add(self._dead[figures.labels], figures.counters())
             ended = time.monotonic() if figures.ended_at is None else figures.ended_at
@@ -288,9 +289,10 @@ def ignore(_fact: Fact, /) -> None:
     """Record nothing."""
 
 
-def _add(some: dict[Key, float], more: dict[Key, float]) -> None:
-    for key, value in more.items():
-        some[key] += value
+def _add(some: dict[Key, float], more: Iterable[tuple[Key, float]]) -> None:
+    for key, value in more:
+        if value:
+            some[key] += value
 
 
 FiguresT = TypeVar("FiguresT", bound=Figures)

@@ -301,7 +301,7 @@ def test_sums_hold_in_the_midst_of_counting(bench):
     def count():
         while not over.is_set():
             stats, observer = bench.stream()
-            for _ in range(200):
+            for _ in range(500):
                 stats.received += 3
                 stats.numbered += 2
                 stats.delivered += 1
