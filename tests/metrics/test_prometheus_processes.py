@@ -108,6 +108,7 @@ def test_a_killed_process_has_written_its_figures(directory):
         process.communicate(timeout=30)
     shown = scraped(directory)
     assert shown["sse_client_streams", "4g", "connected"] == 1
+    assert shown["sse_reconnect_time_ms_count", "4g"] == 0, "so that the first one is seen as a rise"
     assert ("sse_stream_completion_rate", "4g") not in shown, "it is unknown"
     mark_process_dead(process.pid, str(directory))
     shown = scraped(directory)
