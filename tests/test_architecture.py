@@ -34,7 +34,6 @@ LONG_FUNCTIONS = {
     ("testing/load/run.py", "_result"),  # one line a figure
     ("monitoring/grafana.py", "_details"),  # twelve panels, and what each asks for
     ("_core/batches.py", "Batches._judge_blocks"),  # one pass over many blocks of any form, for its speed
-    ("_core/session.py", "Session._move"),  # one change of state, and all that it tells
 }
 
 IMPURE = {

@@ -31,7 +31,7 @@ from resilient_sse._core.parser import Block, Found, Item, Parser, RetryHint, en
 from resilient_sse._core.recovery import Recovery, Resumption
 from resilient_sse._core.sequence import Sequence, State
 from resilient_sse._core.states import Category, Reason, StateChange, StreamState, Verdict
-from resilient_sse._core.stats import StreamHealth, StreamStats
+from resilient_sse._core.stats import StreamHealth, StreamStats, health_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -573,15 +573,8 @@ class Session:
         )
         if not goes_on:
             self._attempted_at = self._attempted_for = None
-        since, last_error = self._health.since, self._health.last_error
-        if new is not old or since is None:
-            since = now
-        if error is not None:
-            last_error = type(error.__cause__ or error).__name__ + (f" {status}" if status else "")
         self.state = new
-        self._health = StreamHealth(
-            state=new, since=since, reason=reason, attempt=change.attempt, last_error=last_error
-        )
+        self._health = health_after(self._health, change)
         if new is _ERROR and isinstance(error, ResilientSSEError) and self._recorder is not None:
             error.wire = self._recorder.lines
         self.stats.connection_errors += change.category is Category.CONNECTION_LOST

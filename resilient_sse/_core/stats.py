@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from resilient_sse._core.states import Reason, StreamState
 
-
-def completion_rate(unique: int, sent: int | None) -> float | None:
-    """Return the share of *sent* events that arrived, in percent, never above 100; `None` if nobody knows it."""
-    return None if not sent else min(unique / sent, 1.0) * 100
+if TYPE_CHECKING:
+    from resilient_sse._core.states import StateChange
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,11 +91,8 @@ class StreamStats:
         What was sent is told by the server (`total`), or shown by ids that count without a break (`sequence`);
         events without a number are then left out.
         """
-        if self.declared_total is not None:  # it counts what came before the completing event
-            return completion_rate(self.delivered + self.filtered - 1, self.declared_total)
-        if self.unknown_losses:
-            return None
-        return completion_rate(self.numbered, self.numbered + self.lost)
+        sent, arrived = known_events(self)
+        return arrived / sent * 100 if sent else None
 
     def to_dict(self) -> dict[str, int | float | None]:
         """Return the figures by name."""
@@ -105,6 +101,14 @@ class StreamStats:
     def to_json(self) -> str:
         """Return the figures as one JSON object."""
         return json.dumps(self.to_dict())
+
+
+def known_events(stats: StreamStats) -> tuple[int, int]:
+    """Return how many events were sent and how many of them arrived; zeros where nobody can know."""
+    total = stats.declared_total
+    if total is not None:  # it counts what came before the completing event
+        return total, max(min(stats.delivered + stats.filtered - 1, total), 0)
+    return (0, 0) if stats.unknown_losses else (stats.numbered + stats.lost, stats.numbered)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,3 +162,16 @@ class StreamHealth:
         facts["state"] = self.state.value
         facts["reason"] = None if self.reason is None else self.reason.value
         return {**facts, "ok": self.ok, "silent_for": self.silent_for, "eventless_for": self.eventless_for}
+
+
+def health_after(health: StreamHealth, change: StateChange) -> StreamHealth:
+    """Return the condition that *change* leads to, as far as a change tells it."""
+    since, last_error = health.since, health.last_error
+    if change.new is not health.state or since is None:
+        since = change.at
+    if change.error is not None:
+        last_error = type(change.error.__cause__ or change.error).__name__
+        last_error += f" {change.status}" if change.status else ""
+    return StreamHealth(
+        state=change.new, since=since, reason=change.reason, attempt=change.attempt, last_error=last_error
+    )

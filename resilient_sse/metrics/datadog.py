@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections import deque
 from math import isfinite
-from typing import TYPE_CHECKING, Final, Protocol
+from types import NoneType
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 from weakref import WeakValueDictionary
 
 from resilient_sse._client.log import logger
 from resilient_sse._core.checks import check
 from resilient_sse.metrics.catalogue import RECOVERY, Kind
-from resilient_sse.metrics.feeding import Feeder
-from resilient_sse.metrics.figures import Exporter
+from resilient_sse.metrics.feeding import FedExporter, Feeder
 
 try:
     from datadog.dogstatsd.base import statsd as default_statsd
@@ -34,12 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DatadogMetrics", "StatsD"]
 
-MAX_WAITING: Final = 10_000
-"""How many durations may wait to be sent."""
-MANY: Final = 1000
-"""How many waiting durations are worth a sending before its time."""
+MAX_WAITING: Final = 100_000
+"""How many durations may wait to be sent: those of a fleet that reconnects, and ten megabytes."""
 
 
+@runtime_checkable
 class StatsD(Protocol):
     """What is asked of a client of DogStatsD; `datadog.DogStatsd` has it."""
 
@@ -77,8 +76,6 @@ class _Sender(Feeder):
             return
         if len(self._waiting) < MAX_WAITING:
             self._waiting.append((metric, labels, value))
-            if len(self._waiting) == MANY:
-                self._wake.set()
             return
         self.dropped += 1
         if self.dropped == 1:
@@ -111,7 +108,7 @@ class _Sender(Feeder):
 _senders: WeakValueDictionary[tuple[int, Labels, float], _Sender] = WeakValueDictionary()
 
 
-class DatadogMetrics(Exporter[_Sender]):
+class DatadogMetrics(FedExporter[_Sender]):
     """
     An instrument for `observers=`: sends the figures of its streams to the agent of Datadog, by DogStatsD.
 
@@ -129,20 +126,15 @@ class DatadogMetrics(Exporter[_Sender]):
     Raises:
         TypeError: *statsd* is no client, *interval* no number, or *labels* is not a mapping of strings to
             collections of strings.
-        ValueError: There are too many labels or values, one of them is not allowed, or *interval* is not positive.
+        ValueError: There are too many labels or values, one of them is not allowed, *statsd* is a class, or
+            *interval* is not positive.
     """
 
     def __init__(
         self, statsd: StatsD | None = None, *, labels: LabelValues | None = None, interval: float = 10.0
     ) -> None:
-        asked = [name for name in vars(StatsD) if not name.startswith("_")]
-        given: object = statsd
-        lacks = isinstance(given, type) or not all(callable(getattr(given, name, None)) for name in asked)
-        if given is not None and lacks:
-            raise TypeError(
-                "statsd must be a client such as datadog.DogStatsd('127.0.0.1', 8125), or None for "
-                f"datadog.statsd, not {statsd!r}"
-            )
+        wanted = "a client such as datadog.DogStatsd('127.0.0.1', 8125), or None for datadog.statsd"
+        check("statsd", statsd, (StatsD, NoneType), wanted, lambda given: not isinstance(given, type))
         positive = "a positive number of seconds"
         check("interval", interval, (int, float), positive, lambda seconds: isfinite(seconds) and seconds > 0)
         client = default_statsd if statsd is None else statsd
@@ -154,20 +146,6 @@ class DatadogMetrics(Exporter[_Sender]):
         )
 
     @property
-    def failures(self) -> int:
-        """How many times sending has failed; what could not be sent is tried again."""
-        return self._figures.failures
-
-    @property
     def dropped(self) -> int:
         """How many durations were dropped because too many were waiting to be sent."""
         return self._figures.dropped
-
-    def flush(self) -> None:
-        """
-        Send what has changed now, in the calling thread, however long the client takes.
-
-        Raises:
-            Exception: What the client raises.
-        """
-        self._figures.flush()

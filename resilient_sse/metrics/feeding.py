@@ -14,12 +14,12 @@ import threading
 import time
 from abc import abstractmethod
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakSet
 
 from resilient_sse._client.log import logger
 from resilient_sse.metrics.catalogue import Kind
-from resilient_sse.metrics.figures import Figures
+from resilient_sse.metrics.figures import Exporter, Figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from resilient_sse.metrics.figures import Key, Sums, Values
     from resilient_sse.metrics.labels import Labels
 
-__all__ = ["EXIT_SECONDS", "Feeder"]
+__all__ = ["EXIT_SECONDS", "FedExporter", "Feeder"]
 
 EXIT_SECONDS: Final = 2.0
 """How long the end of a process waits for the last feeding, all feeders together."""
@@ -114,6 +114,27 @@ class Feeder(Figures):
                 over = over or not self.attached
                 if over:
                     self._thread = None
+
+
+FeederT = TypeVar("FeederT", bound=Feeder)
+
+
+class FedExporter(Exporter[FeederT]):
+    """An instrument whose figures are fed."""
+
+    @property
+    def failures(self) -> int:
+        """How many times the figures could not be handed over; what was not taken is tried again."""
+        return self._figures.failures
+
+    def flush(self) -> None:
+        """
+        Hand over the figures now, in the calling thread, however long that takes.
+
+        Raises:
+            Exception: What takes them raises.
+        """
+        self._figures.flush()
 
 
 _all: Final[WeakSet[Feeder]] = WeakSet()

@@ -18,9 +18,10 @@ import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, MutableMapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from copy import copy
+from itertools import product
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar
 
@@ -29,8 +30,9 @@ from resilient_sse._core.events import Gap, ServerSentEvent
 from resilient_sse._core.outage import reason_of
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.states import Category, Reason, StateChange, StreamState
+from resilient_sse._core.stats import known_events
 from resilient_sse.metrics import catalogue
-from resilient_sse.metrics.catalogue import Metric
+from resilient_sse.metrics.catalogue import Kind, Metric
 from resilient_sse.metrics.labels import Labels
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ Values: TypeAlias = tuple[str, ...]
 """The values of labels, in the order of their names."""
 Key: TypeAlias = tuple[Metric, Values]
 """A metric, and the values of its own labels."""
-Sums: TypeAlias = dict[Values, dict[Key, float]]
+Sums: TypeAlias = Mapping[Values, dict[Key, float]]
 """For each combination of the program's labels, the value of every counter and gauge that is known."""
 
 RECENT: Final = 300.0
@@ -74,24 +76,16 @@ _COUNTED: Final[dict[str, Key]] = {
 }
 _read: Final[Callable[[object], tuple[int, ...]]] = attrgetter(*_COUNTED)
 
-_KINDS: Final = catalogue.GAPS.labels["kind"]
-_REASONS: Final = catalogue.RECONNECTS.labels["reason"]
-_STATES: Final = catalogue.STREAMS.labels["state"]
+_SENT: Final[Key] = (catalogue.RECENT_EXPECTED_EVENTS, ())
+_ARRIVED: Final[Key] = (catalogue.RECENT_EXPECTED_EVENTS_RECEIVED, ())
 
-_COLUMNS: Final[tuple[Key, ...]] = (
-    *_COUNTED.values(),
-    (catalogue.TOTAL_EVENTS_RECEIVED, ()),
-    (catalogue.EVENTS_RECEIVED, ()),
-    (catalogue.STREAMS_STARTED, ()),
-    (catalogue.STREAMS_WITH_ERRORS, ()),
-    (catalogue.OUTAGES, ()),
-    (catalogue.REPEATED_STALLS, ()),
-    (catalogue.EXPECTED_EVENTS, ()),
-    (catalogue.EXPECTED_EVENTS_RECEIVED, ()),
-    *((catalogue.GAPS, (kind,)) for kind in _KINDS),
-    *((catalogue.RECONNECTS, (reason,)) for reason in _REASONS),
-)
-"""What each column of a stream's row is: a counter, and the values of its own labels."""
+_ZERO: Final[dict[Key, float]] = {
+    (metric, own): 0
+    for metric in catalogue.METRICS
+    if metric.kind is not Kind.HISTOGRAM and metric is not catalogue.STREAM_COMPLETION_RATE
+    for own in product(*metric.labels.values())
+}
+"""What is shown of no streams."""
 
 
 class _StreamFigures:
@@ -108,11 +102,12 @@ class _StreamFigures:
         self._opened_at: float | None = None
         self._openings = 0
         self._reason: str | None = None
-        self._outages = 0
         self._out = False  # whether the present outage was shown
-        self._gaps = dict.fromkeys(_KINDS, 0)
-        self._reconnects = dict.fromkeys(_REASONS, 0)
-        self._frozen = self._shown = (0, 0)
+        self._told: defaultdict[Key, float] = defaultdict(int)  # what no counter of the stream's tells
+        self._known: tuple[int, ...] = (
+            0,
+            0,
+        )  # how many events were sent and arrived, the last time that it was known
 
     def take(self, fact: Fact) -> None:
         """Record *fact*."""
@@ -127,9 +122,9 @@ class _StreamFigures:
                 if fact.reason in (Reason.STALL, Reason.EVENT_TIMEOUT):
                     self._tell(catalogue.STALL_RECOVERY, fact.recovery)
             case Gap():
-                self._gaps[fact.kind] += 1
+                self._told[catalogue.GAPS, (fact.kind,)] += 1
                 if fact.missing is None and self.stats.unknown_losses == 1:
-                    self._frozen = _contiguous(self.stats)
+                    self._known = self.stats.numbered + self.stats.lost, self.stats.numbered
             case ServerSentEvent():
                 self.begun = True
                 if self.stats.time_to_first_event is not None:
@@ -137,9 +132,9 @@ class _StreamFigures:
             case _:
                 pass
 
-    def row(self) -> tuple[int, ...]:
+    def counters(self) -> list[tuple[Key, float]]:
         """
-        Return the counters as `_COLUMNS` names them.
+        Return the counters.
 
         What was received is the sum of its parts, so that it agrees with them in the midst of an event, too.
         """
@@ -148,29 +143,22 @@ class _StreamFigures:
         delivered, duplicates, filtered, heartbeats, *errors, stalls = counted[:8]
         data = delivered + duplicates + filtered
         # A counter must not fall when a stream's completion becomes unknown: what was known stays.
-        sent, arrived = map(max, self.known(), self._frozen, self._shown)
-        self._shown = sent, arrived
-        return (
-            *counted,
-            data,
-            data + heartbeats,
-            int(stats.started_at is not None),
-            int(any(errors)),
-            self._outages,
-            max(stalls - 1, 0),
-            sent,
-            arrived,
-            *self._gaps.values(),
-            *self._reconnects.values(),
-        )
+        sent, arrived = self._known = tuple(map(max, known_events(stats), self._known))
+        return [
+            *zip(_COUNTED.values(), counted, strict=True),
+            ((catalogue.TOTAL_EVENTS_RECEIVED, ()), data),
+            ((catalogue.EVENTS_RECEIVED, ()), data + heartbeats),
+            ((catalogue.STREAMS_STARTED, ()), int(stats.started_at is not None)),
+            ((catalogue.STREAMS_WITH_ERRORS, ()), int(any(errors))),
+            ((catalogue.REPEATED_STALLS, ()), max(stalls - 1, 0)),
+            ((catalogue.EXPECTED_EVENTS, ()), sent),
+            ((catalogue.EXPECTED_EVENTS_RECEIVED, ()), arrived),
+            *self._told.copy().items(),  # of its own, for the event loop may be in another thread
+        ]
 
-    def known(self) -> tuple[int, int]:
-        """Return how many events were sent and how many of them arrived; zeros where nobody can know."""
-        stats = self.stats
-        total = stats.declared_total
-        if total is not None:  # the event that declared it is not part of it
-            return total, max(min(stats.delivered + stats.filtered - 1, total), 0)
-        return (0, 0) if stats.unknown_losses else _contiguous(stats)
+    def recent(self) -> Iterable[tuple[Key, float]]:
+        """Return what makes up the completion rate: how many events were sent, and how many of them arrived."""
+        return zip((_SENT, _ARRIVED), known_events(self.stats), strict=True)
 
     def _changed(self, change: StateChange) -> None:
         was_up, is_up = change.was_up, change.is_up
@@ -181,8 +169,8 @@ class _StreamFigures:
         if is_up and not was_up:
             self._opened_at = change.at
             self._openings += 1
-            if self._openings > 1 and self._reason in self._reconnects:
-                self._reconnects[self._reason] += 1
+            if self._openings > 1 and self._reason in catalogue.RECONNECTS.labels["reason"]:
+                self._told[catalogue.RECONNECTS, (self._reason,)] += 1
             self._reason = None
             self._out = False
         elif was_up and not is_up and self._opened_at is not None:
@@ -192,16 +180,11 @@ class _StreamFigures:
             self._reason = lost_by(change).value
         # An outage that the program wanted, by a restart, is shown if the attempts after it fail.
         if change.category is not None and not self._out:
-            self._outages += 1
+            self._told[catalogue.OUTAGES, ()] += 1
             self._out = True
 
     def _tell(self, metric: Metric, value: float) -> None:
         self._owner.observe(metric, self.labels, value)
-
-
-def _contiguous(stats: StreamStats) -> tuple[int, int]:
-    """Return what ids without a break show: how many numbered events were sent, and how many arrived."""
-    return stats.numbered + stats.lost, stats.numbered
 
 
 def lost_by(change: StateChange) -> Reason:
@@ -225,8 +208,12 @@ class Figures(ABC):
         # By the identity of their counters, which are kept as long as the entry.
         self._live: dict[int, tuple[_StreamFigures, weakref.ref[Observer]]] = {}
         self._gone: deque[int] = deque()
-        self._dead: dict[Values, tuple[int, ...]] = dict.fromkeys(self.labels.known, (0,) * len(_COLUMNS))
-        self._ended: dict[tuple[float, Values], tuple[int, int]] = {}
+        self._dead: defaultdict[Values, dict[Key, float]] = defaultdict(_ZERO.copy)
+        self._ended: defaultdict[tuple[float, Values], dict[Key, float]] = defaultdict(
+            lambda: defaultdict(int)
+        )
+        if not self.labels.names:  # else nobody knows yet which values there will be
+            self._dead[()] = _ZERO.copy()
 
     @abstractmethod
     def observe(self, metric: Metric, labels: Values, value: float) -> None:
@@ -261,31 +248,27 @@ class Figures(ABC):
     def sums(self) -> Sums:
         """Return what all counters and gauges show now; a gauge that is not known is left out."""
         self._own()
+        oldest = time.monotonic() - RECENT
         with self._lock:
             self._bury()
-            streams = [figures for figures, _ in list(self._live.values())]
-            rows: defaultdict[Values, list[tuple[int, ...]]] = defaultdict(list)
-            for labels, row in self._dead.items():
-                rows[labels].append(row)
-            for figures in streams:
-                rows[figures.labels].append(figures.row())
-            recent = self._recent(streams)
-        sums: Sums = {labels: dict(zip(_COLUMNS, _added(some), strict=True)) for labels, some in rows.items()}
-        states = Counter(
-            (figures.labels, figures.state.value)
-            for figures in streams
-            if figures.stats.started_at is not None and figures.ended_at is None
-        )
-        held_back = Counter(figures.labels for figures in streams if figures.held_back)
-        for labels, known in sums.items():
-            known[catalogue.STREAMS_HELD_BACK, ()] = held_back[labels]
-            for state in _STATES:
-                known[catalogue.STREAMS, (state,)] = states[labels, state]
-            sent, arrived = recent.get(labels, (0, 0))
-            known[catalogue.RECENT_EXPECTED_EVENTS, ()] = sent
-            known[catalogue.RECENT_EXPECTED_EVENTS_RECEIVED, ()] = arrived
-            if sent:
-                known[catalogue.STREAM_COMPLETION_RATE, ()] = arrived / sent * 100
+            sums = defaultdict(_ZERO.copy, {labels: total.copy() for labels, total in self._dead.items()})
+            for figures, _ in list(self._live.values()):
+                shown = sums[figures.labels]
+                _add(shown, figures.counters())
+                shown[catalogue.STREAMS_HELD_BACK, ()] += figures.held_back
+                state = figures.state  # read once: another thread may close the stream meanwhile
+                if figures.stats.started_at is not None and state is not StreamState.CLOSED:
+                    shown[catalogue.STREAMS, (state.value,)] += 1
+                if figures.ended_at is None or figures.ended_at >= oldest:
+                    _add(shown, figures.recent())
+            for (step, labels), known in list(self._ended.items()):
+                if (step + 1) * _STEP < oldest:
+                    del self._ended[step, labels]
+                else:
+                    _add(sums[labels], known.items())
+        for shown in sums.values():
+            if shown[_SENT]:
+                shown[catalogue.STREAM_COMPLETION_RATE, ()] = shown[_ARRIVED] / shown[_SENT] * 100
         return sums
 
     def _own(self) -> None:
@@ -295,39 +278,21 @@ class Figures(ABC):
 
     def _bury(self) -> None:
         """Move streams that are gone to the totals; the caller holds the lock."""
-        while self._gone:
+        for _ in range(len(self._gone)):  # and no more: streams may come and go as fast as they are moved
             figures, _ = self._live.pop(self._gone.popleft())
-            labels, row = figures.labels, figures.row()
-            self._dead[labels] = _added([self._dead[labels], row]) if labels in self._dead else row
+            _add(self._dead[figures.labels], figures.counters())
             ended = time.monotonic() if figures.ended_at is None else figures.ended_at
-            step = ended // _STEP, labels
-            self._ended[step] = _both(self._ended.get(step, (0, 0)), figures.known())
-
-    def _recent(self, streams: list[_StreamFigures]) -> dict[Values, tuple[int, int]]:
-        """Add up what was sent and what arrived, over the streams that are open or ended lately."""
-        oldest = time.monotonic() - RECENT
-        recent: defaultdict[Values, tuple[int, int]] = defaultdict(lambda: (0, 0))
-        for (step, labels), known in list(self._ended.items()):
-            if (step + 1) * _STEP < oldest:
-                del self._ended[step, labels]
-            else:
-                recent[labels] = _both(recent[labels], known)
-        for figures in streams:
-            if figures.ended_at is None or figures.ended_at >= oldest:
-                recent[figures.labels] = _both(recent[figures.labels], figures.known())
-        return recent
+            _add(self._ended[ended // _STEP, figures.labels], figures.recent())
 
 
 def ignore(_fact: Fact, /) -> None:
     """Record nothing."""
 
 
-def _added(rows: list[tuple[int, ...]]) -> tuple[int, ...]:
-    return tuple(map(sum, zip(*rows, strict=True)))
-
-
-def _both(some: tuple[int, int], more: tuple[int, int]) -> tuple[int, int]:
-    return some[0] + more[0], some[1] + more[1]
+def _add(some: dict[Key, float], more: Iterable[tuple[Key, float]]) -> None:
+    for key, value in more:
+        if value:
+            some[key] += value
 
 
 FiguresT = TypeVar("FiguresT", bound=Figures)
@@ -344,16 +309,16 @@ class Exporter(Generic[FiguresT]):
         key: Callable[[Labels], object],
         make: Callable[[Labels], FiguresT],
     ) -> None:
-        self._labels = labels = Labels(declared)
-        self._values = labels.unset
+        self._labels = labels = Labels.of(declared)
+        self._values = labels.chosen({})
         with _sharing:
             figures = shared.get(key(labels)) or make(labels)
             shared[key(labels)] = figures
         if figures.labels != labels:
-            name = type(self).__name__
+            there = {name: sorted(values) for name, values in figures.labels.declared}
             raise ValueError(
-                f"there are metrics of streams with {figures.labels!r} already: make one {name} and share it, "
-                "or give another registry or provider"
+                f"there are metrics of streams with the labels {there} already: make one "
+                f"{type(self).__name__} and share it, or give another registry or provider"
             )
         self._figures: FiguresT = figures
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Final, TypeAlias, cast
+from dataclasses import dataclass
+from typing import Final, Self, TypeAlias, cast
 
 __all__ = ["MAX_LABELS", "MAX_VALUES", "OTHER", "OURS", "LabelValues", "Labels", "checked_names"]
 
@@ -31,41 +32,36 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _VALUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,63}")
 
 
+@dataclass(frozen=True, slots=True)
 class Labels:
-    """The labels that one program adds to all its metrics, as they are *declared*."""
+    """The labels that one program adds to all its metrics, each with the values that were declared."""
 
-    def __init__(self, declared: LabelValues | None = None) -> None:
-        declared = {} if declared is None else declared
-        if not isinstance(declared, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+    declared: tuple[tuple[str, frozenset[str]], ...]
+
+    @classmethod
+    def of(cls, given: LabelValues | None) -> Self:
+        """Check what was declared."""
+        given = {} if given is None else given
+        if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(
-                f'labels must map names to their values: {{"network": ["4g", "wifi"]}}, not {declared!r:.80}'
+                f'labels must map names to their values: {{"network": ["4g", "wifi"]}}, not {given!r:.80}'
             )
-        self.names: tuple[str, ...] = tuple(checked_names(declared))
+        return cls(tuple((name, _values(name, given[name])) for name in checked_names(given)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
         """The names, in the order of the declaration."""
-        self.unset: tuple[str, ...] = (OTHER,) * len(self.names)
-        """The values of a stream about which nothing was said."""
-        self.known: tuple[tuple[str, ...], ...] = () if self.names else ((),)
-        """The combinations of values that are sure to come: without labels, the empty one."""
-        self._values = {name: _values(name, declared[name]) for name in self.names}
+        return tuple(name for name, _ in self.declared)
 
     def chosen(self, values: Mapping[str, object]) -> tuple[str, ...]:
         """Return the values of one stream, in the order of `names`; what was not declared is `other`."""
-        for name in values.keys() - self._values:
-            known = ", ".join(self._values) or "none"
+        for name in values.keys() - set(self.names):
+            known = ", ".join(self.names) or "none"
             raise ValueError(f"label {name!r:.80} was not declared; declared: {known}; see labels=")
         return tuple(
             value if isinstance(value := values.get(name), str) and value in known else OTHER
-            for name, known in self._values.items()
+            for name, known in self.declared
         )
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Labels) and list(self._values.items()) == list(other._values.items())
-
-    def __hash__(self) -> int:
-        return hash(self.names)
-
-    def __repr__(self) -> str:
-        return f"Labels({ {name: sorted(values) for name, values in self._values.items()} })"
 
 
 def checked_names(names: Collection[object]) -> list[str]:

@@ -16,18 +16,20 @@ from __future__ import annotations
 import threading
 import time
 from importlib.metadata import version
+from types import NoneType
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from resilient_sse._core.checks import check
 from resilient_sse._core.events import Opened, ServerSentEvent
 from resilient_sse._core.states import Reason, StateChange, StreamState
 from resilient_sse.metrics.catalogue import METRICS, RECONNECT_TIME_MS, Kind
 from resilient_sse.metrics.figures import Exporter, Figures, ignore, lost_by
 
 try:
-    from opentelemetry.metrics import Observation, get_meter_provider
-    from opentelemetry.trace import SpanKind, StatusCode, get_tracer_provider
+    from opentelemetry.metrics import MeterProvider, Observation, get_meter_provider
+    from opentelemetry.trace import SpanKind, StatusCode, TracerProvider, get_tracer_provider
 except ModuleNotFoundError as _exc:
     _text = f"metrics for OpenTelemetry need {_exc.name}: pip install 'resilient-sse[otel]'"
     raise ModuleNotFoundError(_text, name=_exc.name) from None
@@ -35,8 +37,8 @@ except ModuleNotFoundError as _exc:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from opentelemetry.metrics import CallbackOptions, MeterProvider
-    from opentelemetry.trace import Tracer, TracerProvider
+    from opentelemetry.metrics import CallbackOptions
+    from opentelemetry.trace import Span, Tracer
 
     from resilient_sse._core.ports import Fact, Observer
     from resilient_sse._core.stats import StreamStats
@@ -79,16 +81,9 @@ class OpenTelemetryMetrics(Exporter["_Instruments"]):
         *,
         labels: LabelValues | None = None,
     ) -> None:
-        given: tuple[tuple[str, object, str], ...] = (
-            ("meter_provider", meter_provider, "get_meter"),
-            ("tracer_provider", tracer_provider, "get_tracer"),
-        )
-        for name, provider, method in given:
-            lacks = isinstance(provider, type) or not callable(getattr(provider, method, None))
-            if provider is not None and lacks:
-                raise TypeError(
-                    f"{name} must be a provider with {method}(), or None for the global one, not {provider!r}"
-                )
+        wanted = "a provider with {}(), or None for the global one"
+        check("meter_provider", meter_provider, (MeterProvider, NoneType), wanted.format("get_meter"))
+        check("tracer_provider", tracer_provider, (TracerProvider, NoneType), wanted.format("get_tracer"))
         key = _GLOBAL if meter_provider is None or meter_provider is get_meter_provider() else meter_provider
         super().__init__(labels, _providers, lambda _: key, lambda made: _Instruments(meter_provider, made))
         tracers = get_tracer_provider() if tracer_provider is None else tracer_provider
@@ -192,7 +187,9 @@ class _StreamObserver:
         self._last_event_id = ""  # in force after the last event, "" for none; never told to anyone
         self._number = 0
         self._reason: Reason | None = None
-        self._accepted: tuple[_Attributes, int, int] | None = None
+        self._accepted: tuple[Span, int, int] | None = (
+            None  # its end and number; whether it resumed is told later
+        )
 
     def __call__(self, fact: Fact, /) -> None:
         """Record *fact*; spans do not depend on the figures, nor the other way round."""
@@ -206,16 +203,21 @@ class _StreamObserver:
             if isinstance(fact, StateChange):
                 self._changed(fact)
             elif isinstance(fact, Opened) and self._accepted is not None:
-                attributes = self._accepted[0]
-                if attributes["sse.client.connection"] == fact.connection:
-                    attributes["sse.client.resume"] = fact.last_event_id is not None
-                    self._tell_accepted()
+                span, end, connection = self._accepted
+                if connection == fact.connection:
+                    span.set_attribute("sse.client.resume", fact.last_event_id is not None)
+                    span.end(end)
+                    self._accepted = None
 
     def _changed(self, change: StateChange) -> None:
         if change.attempted_at is not None:
             self._attempted(change, change.attempted_at)
-        elif not change.is_up:
-            self._tell_accepted()  # without `resume`: the notice of the opening was discarded, or is held back
+        elif not change.is_up and self._accepted is not None:
+            span, end, _ = (
+                self._accepted
+            )  # without `resume`: the notice of the opening was discarded, or is held back
+            span.end(end)
+            self._accepted = None
         if change.new in (StreamState.RECONNECTING, StreamState.ERROR):
             self._number = change.attempt if change.new is StreamState.RECONNECTING else 0
             self._reason = change.reason
@@ -231,14 +233,12 @@ class _StreamObserver:
         # before any callback is awaited: it is `change.at` now.
         begin = time.time_ns() - _nanoseconds(change.at - begun)
         end = begin + _nanoseconds(change.attempted_for or 0.0)
+        if self._last_event_id and not change.is_up:
+            attributes["sse.client.resume"] = True  # without one, only the notice of an opening can tell
         if change.is_up:
             attributes["sse.client.outcome"] = "accepted"
             attributes["sse.client.connection"] = self._stats.connections
-            self._accepted = attributes, begin, end
-            return
-        if self._last_event_id:
-            attributes["sse.client.resume"] = True  # without one, only the notice of an opening can tell
-        if change.reason is Reason.COMPLETE:
+        elif change.reason is Reason.COMPLETE:
             attributes["sse.client.outcome"] = "ended"
         elif change.reason in (Reason.CLOSED, Reason.RESTART):
             attributes["sse.client.outcome"] = "cut"
@@ -247,20 +247,15 @@ class _StreamObserver:
             reason = lost_by(change)
             told = reason in (Reason.STATUS, Reason.SERVER) and change.status is not None
             attributes["error.type"] = str(attributes["http.response.status_code"]) if told else reason.value
-        self._tell(attributes, begin, end)
-
-    def _tell_accepted(self) -> None:
-        accepted, self._accepted = self._accepted, None
-        if accepted is not None:
-            self._tell(*accepted)
-
-    def _tell(self, attributes: _Attributes, begin: int, end: int) -> None:
         span = self._tracer.start_span(
             "SSE connect", kind=SpanKind.CLIENT, attributes=attributes, start_time=begin
         )
         if "error.type" in attributes:
             span.set_status(StatusCode.ERROR)
-        span.end(end)
+        if change.is_up:
+            self._accepted = span, end, self._stats.connections
+        else:
+            span.end(end)
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import threading
-from itertools import product
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -23,8 +22,7 @@ from resilient_sse.metrics.catalogue import (
     STREAM_COMPLETION_RATE,
     Kind,
 )
-from resilient_sse.metrics.feeding import Feeder
-from resilient_sse.metrics.figures import Exporter
+from resilient_sse.metrics.feeding import FedExporter, Feeder
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -54,6 +52,7 @@ INTERVAL: Final = 1.0
 MULTIPROCESS = ValueClass is not MutexValue
 """Whether prometheus-client writes its values to files; it decides so when it is imported."""
 
+_HISTOGRAMS: Final = tuple(metric for metric in METRICS if metric.kind is Kind.HISTOGRAM)
 
 # Nobody feeds during a fork: prometheus-client has a lock of its own, which a child would find held for ever by a
 # thread that it has not got.
@@ -80,7 +79,6 @@ class _Shown(Feeder, Collector):
             for metric in METRICS
             if metric is not STREAM_COMPLETION_RATE
         }
-        self._known: set[Values] = set()
         self._rates: dict[Values, float] = {}
 
     def observe(self, metric: Metric, labels: Values, value: float) -> None:
@@ -94,20 +92,19 @@ class _Shown(Feeder, Collector):
 
     def _feed(self, sums: Sums) -> None:
         with _writing:
-            for labels in sums.keys() - self._known:  # as zero, so that the first increase is seen
-                for metric in self._native:
-                    for own in product(*metric.labels.values()) if metric.kind is not Kind.GAUGE else ():
-                        self._series(metric, (*own, *labels))
-                self._known.add(labels)
             for metric, own, labels, rise in self._rises(sums):
                 self._series(metric, (*own, *labels)).inc(rise)
             self._rates = {}
             for labels, known in sums.items():
+                for metric in _HISTOGRAMS:  # as zero, so that the first increase is seen
+                    self._series(metric, labels)
                 for (metric, own), value in known.items():
                     if metric is STREAM_COMPLETION_RATE:
                         self._rates[labels] = value
                     elif metric.kind is Kind.GAUGE:
                         self._series(metric, (*own, *labels)).set(value)
+                    else:
+                        self._series(metric, (*own, *labels))
 
     def describe(self) -> Iterable[Family]:
         """Name the metrics, for the registry to see whether the names are free."""
@@ -133,7 +130,7 @@ class _Shown(Feeder, Collector):
 _registries: WeakKeyDictionary[CollectorRegistry, _Shown] = WeakKeyDictionary()
 
 
-class PrometheusMetrics(Exporter[_Shown]):
+class PrometheusMetrics(FedExporter[_Shown]):
     """
     An instrument for `observers=`: shows the figures of its streams in a registry of prometheus-client.
 
@@ -141,7 +138,7 @@ class PrometheusMetrics(Exporter[_Shown]):
     share their figures, so it may as well be made anew for each stream.
 
     With `PROMETHEUS_MULTIPROC_DIR` in the environment the figures go to that directory instead, once a second and
-    when the process ends; scrape `merged_registry()`.
+    when the process ends; scrape `merged_registry()`.  `failures` and `flush` are about that directory.
 
     Args:
         registry: Where to register; by default prometheus-client's `REGISTRY`.
@@ -162,15 +159,6 @@ class PrometheusMetrics(Exporter[_Shown]):
         # The files of multi-process mode are the process', whatever the registry; two writers would spoil them.
         shared = REGISTRY if registry is None or MULTIPROCESS else registry
         super().__init__(labels, _registries, lambda _: shared, lambda made: _Shown(shared, made))
-
-    @property
-    def failures(self) -> int:
-        """How many times writing to the directory of multi-process mode has failed; it is tried again."""
-        return self._figures.failures
-
-    def flush(self) -> None:
-        """Write the figures to the directory of multi-process mode now; in the usual mode there is none."""
-        self._figures.flush()
 
 
 def _native(metric: Metric, names: Values) -> Any:  # noqa: ANN401 - of one of three types

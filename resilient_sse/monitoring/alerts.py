@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
 
 from resilient_sse._core.states import StreamState
 from resilient_sse.metrics import catalogue
@@ -39,7 +39,6 @@ __all__ = [
     "Value",
     "conditions",
     "unit_of",
-    "window_of",
 ]
 
 MINUTE: Final = 60.0
@@ -65,6 +64,7 @@ class Value:
     """What the gauge *metric* shows."""
 
     metric: Metric
+    window: ClassVar[float] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +109,6 @@ class Share:
 
 
 Measure: TypeAlias = Value | Rise | Mean | Quantile | Share
-
-
-def window_of(measure: Measure) -> float:
-    """Return over how many seconds *measure* looks back; 0 for one that does not."""
-    return 0.0 if isinstance(measure, Value) else measure.window
 
 
 def unit_of(measure: Measure) -> Unit:

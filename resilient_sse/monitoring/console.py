@@ -25,7 +25,6 @@ import errno
 import json
 import math
 import os
-import re
 import socket
 import stat
 import sys
@@ -35,7 +34,6 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
@@ -44,10 +42,9 @@ from anyio.abc import SocketAttribute
 
 from resilient_sse._client.log import logger
 from resilient_sse._core.checks import check, check_callable
-from resilient_sse._core.errors import HandshakeError
 from resilient_sse._core.events import ServerSentEvent
 from resilient_sse._core.states import StateChange, StreamState
-from resilient_sse._core.stats import StreamStats
+from resilient_sse._core.stats import StreamHealth, StreamStats, health_after
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -77,31 +74,24 @@ _NAME_LENGTH: Final = 200
 _PATIENCE_SECONDS: Final = 1.0
 
 _COUNTED: Final = tuple(field.name for field in fields(StreamStats) if field.type == "int")
-_counts: Final[Callable[[object], tuple[int, ...]]] = attrgetter(*_COUNTED)
 
 
 class _Followed:
     """The observer of one stream, and the latest of what it was told."""
 
-    __slots__ = ("__weakref__", "_console", "_event_time", "_since", "_stats", "_told")
+    __slots__ = ("__weakref__", "_console", "_event_time", "_health", "_lag", "_name", "_number", "_stats")
 
     def __init__(
         self, console: Console, stats: StreamStats, name: str | None, event_time: EventTime | None
     ) -> None:
         console.attached += 1
         self._console = console
+        self._number = console.attached
+        self._name = name or f"stream-{console.attached}"
         self._event_time = event_time
         self._stats = stats
-        self._since: float | None = None
-        self._told: dict[str, Any] = {
-            "number": console.attached,
-            "name": name or f"stream-{console.attached}",
-            "state": StreamState.CONNECTING.value,
-            "attempt": 0,
-            "reason": None,
-            "last_error": None,
-            "lag": None,
-        }
+        self._health = StreamHealth(state=StreamState.CONNECTING)
+        self._lag: float | None = None
         console.streams[console.attached] = self
 
     def __call__(self, fact: Fact, /) -> None:
@@ -109,35 +99,32 @@ class _Followed:
         if isinstance(fact, ServerSentEvent):
             if self._event_time is not None:
                 lag = time.time() - self._event_time(fact)
-                self._told["lag"] = round(lag, 3) if math.isfinite(lag) else None
+                self._lag = round(lag, 3) if math.isfinite(lag) else None
         elif isinstance(fact, StateChange):
-            told = self._told
-            if fact.new.value != told["state"] or self._since is None:
-                self._since = fact.at  # the next attempt of the same outage is no news
-            told |= {"state": fact.new.value, "attempt": fact.attempt, "reason": fact.reason.value}
-            if (
-                fact.error is not None
-            ):  # named as by `StreamHealth`; its text may quote what must not be shown
-                cause = fact.error.__cause__ or fact.error
-                status = cause.status if isinstance(cause, HandshakeError) else fact.status
-                told["last_error"] = type(cause).__name__ + (f" {status}" if status else "")
+            self._health = health_after(self._health, fact)
             if fact.new is StreamState.ERROR:
                 self._console.failed += 1
 
     def describe(self, now: float) -> dict[str, Any]:
         """Return what is told at the time *now* of the loop's clock: figures, names and kinds, ready for JSON."""
-        stats = self._stats
+        health, stats = self._health, self._stats
         begun = {
-            "state_for": self._since,
+            "state_for": health.since,
             "started_for": stats.started_at,
             "silent_for": stats.last_byte_at,
             "eventless_for": stats.last_event_at,
         }
         return {
-            **self._told,
+            "number": self._number,
+            "name": self._name,
+            "state": health.state.value,
+            "attempt": health.attempt,
+            "reason": health.reason and health.reason.value,
+            "last_error": health.last_error,
+            "lag": self._lag,
             **{name: None if then is None else round(now - then, 3) for name, then in begun.items()},
             "completion": stats.completion,
-            "stats": dict(zip(_COUNTED, _counts(stats), strict=True)),
+            "stats": {name: getattr(stats, name) for name in _COUNTED},
         }
 
 
@@ -348,8 +335,8 @@ def sockets() -> dict[int, Path]:
     """Return the sockets of this user's consoles, by process; what ended without taking its socket away, too."""
     if not hasattr(os, "geteuid"):  # elsewhere there are no such sockets
         return {}
-    found = [path for path in directory().glob("*.sock") if re.fullmatch(r"\d+", path.stem)]
-    return {int(path.stem): path for path in sorted(found, key=lambda path: int(path.stem))}
+    found = [path for path in directory().glob("*.sock") if path.stem.isdecimal()]
+    return dict(sorted((int(path.stem), path) for path in found))
 
 
 def _answers(path: Path) -> bool:

@@ -25,7 +25,6 @@ from resilient_sse.monitoring.alerts import (
     Rise,
     Share,
     Value,
-    window_of,
 )
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def _alert(alert: Alert, scale: float, runbooks: str) -> Mapping[str, Plain]:
 
 def expression(alert: Alert, scale: float = 1.0) -> str:
     """Return the expression of a rule, threshold included."""
-    window = window_of(alert.measure)
+    window = alert.measure.window
     scope = Scope(window=duration(window / scale) if window else "", pause=duration(PAUSE / scale))
     measured = promql(alert.measure, scope)
     if isinstance(alert.measure, Rise):
@@ -142,10 +141,7 @@ def duration(seconds: float) -> str:
         raise ValueError(
             f"Prometheus knows no duration below 1 ms, such as {seconds!r} s; use a smaller scale"
         )
-    for unit, size in _UNITS:
-        if milliseconds % size == 0:
-            return f"{milliseconds // size}{unit}"
-    raise AssertionError("every number is a multiple of one")
+    return next(f"{milliseconds // size}{unit}" for unit, size in _UNITS if milliseconds % size == 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -23,7 +22,7 @@ from resilient_sse._core.states import Reason, StateChange, StreamState
 if TYPE_CHECKING:
     from resilient_sse._core.stats import StreamHealth
 
-__all__ = ["Condition", "Readiness", "readiness"]
+__all__ = ["Readiness", "readiness"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -31,33 +30,6 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _TOLERANCE: Final = 1.0
 """By how many seconds a time may lie ahead: what arrives in another thread while the clock is being read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
-    """
-    What the endpoint says of one stream.
-
-    Attributes:
-        name: As it was added, or `stream-1` and so on.
-        why: What is wrong with it, `None` if nothing is.
-        state: Where it stands, or `gone`.
-        since: When it came to stand there, as RFC 3339 has it.
-        silent_for: Seconds since the last byte.
-        eventless_for: Seconds since the last delivered event.
-        attempt: Failed attempts in a row.
-        last_error: The kind of the last failure, never its text.
-    """
-
-    name: str
-    ready: bool
-    why: str | None
-    state: str
-    since: str | None = None
-    silent_for: float | None = None
-    eventless_for: float | None = None
-    attempt: int = 0
-    last_error: str | None = None
 
 
 class _Watched:
@@ -161,16 +133,12 @@ class Readiness:
         for watched in known:
             self._drop(watched)
 
-    def conditions(self) -> list[Condition]:
-        """Return how each stream is, in the order in which they were added; call it in their event loop."""
-        return [self._condition(watched) for watched in list(self._watched.values())]
-
     def report(self) -> tuple[bool, dict[str, Any]]:
-        """Return whether all is well, and what the endpoint answers."""
-        conditions = self.conditions()
-        enough = len(conditions) >= self._at_least
-        ready = enough and all(condition.ready for condition in conditions)
-        body: dict[str, Any] = {"ready": ready, "streams": [asdict(condition) for condition in conditions]}
+        """Return whether all is well, and what the endpoint answers; call it in the event loop of the streams."""
+        rows = [self._row(watched) for watched in list(self._watched.values())]
+        enough = len(rows) >= self._at_least
+        ready = enough and all(row["ready"] for row in rows)
+        body: dict[str, Any] = {"ready": ready, "streams": rows}
         if not enough:
             body["why"] = f"there should be {self._at_least} or more streams"
         return ready, body
@@ -207,35 +175,31 @@ class Readiness:
         if stream is not None:
             stream.remove_callback(watched.changed)
 
-    def _condition(self, watched: _Watched) -> Condition:
+    def _row(self, watched: _Watched) -> dict[str, Any]:
+        """Return how one stream is; of its last failure the kind, never the text."""
         stream = watched.stream()
+        row: dict[str, Any] = {"name": watched.name, "ready": False, "why": None, "state": "gone"}
+        row |= {"since": None, "silent_for": None, "eventless_for": None, "attempt": 0, "last_error": None}
         if stream is None:
-            fine = self._is_complete(watched)
-            why = None if fine else "the program has dropped it"
-            return Condition(name=watched.name, ready=fine, why=why, state="gone")
+            row["why"] = None if self._is_complete(watched) else "the program has dropped it"
+            return row | {"ready": row["why"] is None}
         health, started = stream.health(), stream.stats.started_at
         if health.state is StreamState.CLOSED:
             watched.closed = health.reason  # it may have been so before it was added
+        row |= {"state": health.state.value, "attempt": health.attempt, "last_error": health.last_error}
+        row["why"] = self._why(watched, health, started)
         times = [then for then in (started, health.since, health.last_byte_at) if then is not None]
-        here = all(then <= health.at + _TOLERANCE for then in times)
-        why = self._why(watched, health, started)
-        if not here and why is None and health.ok:
-            why = "it runs in another event loop, by whose clock its times are; ask in its own"
-        since = None
-        if here and health.since is not None:
-            ago = timedelta(seconds=health.at - health.since)
-            since = (datetime.now(UTC) - ago).isoformat(timespec="milliseconds")
-        return Condition(
-            name=watched.name,
-            ready=why is None,
-            why=why,
-            state=health.state.value,
-            since=since,
-            silent_for=_rounded(health.silent_for) if here else None,
-            eventless_for=_rounded(health.eventless_for) if here else None,
-            attempt=health.attempt,
-            last_error=health.last_error,
-        )
+        if all(then <= health.at + _TOLERANCE for then in times):
+            if health.since is not None:
+                since = datetime.now(UTC) - timedelta(seconds=health.at - health.since)
+                row["since"] = since.isoformat(timespec="milliseconds")
+            row |= {
+                "silent_for": _rounded(health.silent_for),
+                "eventless_for": _rounded(health.eventless_for),
+            }
+        elif row["why"] is None and health.ok:
+            row["why"] = "it runs in another event loop, by whose clock its times are; ask in its own"
+        return row | {"ready": row["why"] is None}
 
     def _why(self, watched: _Watched, health: StreamHealth, started: float | None) -> str | None:
         if not health.ok:

@@ -11,14 +11,13 @@ import asyncio
 import re
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from datetime import timedelta
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
-from benchmarks.peers import PEERS, aiohttp_session
+from benchmarks.peers import PEERS
 from benchmarks.worker import enter, start, step
 from resilient_sse import ResilientStream
 from resilient_sse._core.parser import Block
@@ -44,6 +43,9 @@ READERS = {
     "openai": "openai's decoder on httpx2",
     "**here**": "resilient_sse on httpx",
 }
+OVER_A_SOCKET = {"aiohttp-sse-client", "requests-sse"}
+"""The one reads from nothing else; from memory the other would not see the chunks."""
+
 Seen = list[tuple[str, str, str]]
 
 
@@ -82,53 +84,20 @@ async def served(chunks: list[bytes]) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def by_aiohttp(chunks: list[bytes], most: int) -> Seen:
-    """Read with aiohttp-sse-client, which reads from sockets only."""
-    source = import_module("aiohttp_sse_client.client").EventSource
-    seen: Seen = []
-    async with served(chunks) as url, aiohttp_session() as session:
-        opened = source(url, session=session, reconnection_time=timedelta(0), max_connect_retry=0)
-        try:
-            async with opened as events:
-                async for event in events:
-                    seen.append(PEERS["aiohttp-sse-client"].fields(event))
-                    if len(seen) >= most:
-                        break
-        except Exception:  # noqa: BLE001, S110 - what it has shown is judged
-            pass
-    return seen
-
-
-async def by_requests(chunks: list[bytes], most: int) -> Seen:
-    """Read with requests-sse, in a thread, over a socket, for from memory it would not see the chunks."""
-
-    def read(url: str) -> Seen:
-        source = import_module("requests_sse").EventSource
-        seen: Seen = []
-        try:
-            with source(url, reconnection_time=timedelta(0), max_connect_retry=0, timeout=30) as events:
-                for event in events:
-                    seen.append(PEERS["requests-sse"].fields(event))
-                    if len(seen) >= most:
-                        break
-        except Exception:  # noqa: BLE001, S110 - what it has shown is judged
-            pass
-        return seen
-
-    async with served(chunks) as url:
-        return await asyncio.to_thread(read, url)
-
-
-async def from_memory(name: str, chunks: list[bytes], most: int) -> Seen:
+async def read(name: str, chunks: list[bytes], most: int) -> Seen:
     """Read with one of the peers of the benchmarks."""
-    peer = PEERS[name]
+    peer, over_a_socket = PEERS[name], name in OVER_A_SOCKET
     seen: Seen = []
     async with AsyncExitStack() as stack:
-        client = await enter(stack, peer.client(1, chunks))
+        url = "http://host"
+        if over_a_socket:  # served in a thread, for some block this one
+            portal = stack.enter_context(start_blocking_portal())
+            url = stack.enter_context(portal.wrap_async_context_manager(served(chunks)))
+        client = await enter(stack, peer.client(1, None if over_a_socket else chunks))
         if name.startswith("resilient_sse"):
-            opened: Any = ResilientStream("http://host", client=client, on_eof="complete", dedup="off")
+            opened: Any = ResilientStream(url, client=client, on_eof="complete", dedup="off")
         else:
-            opened = peer.open(client, "http://host")
+            opened = peer.open(client, url)
         try:
             items = start(peer, await enter(stack, opened))
             while len(seen) < most:
@@ -146,15 +115,7 @@ def reads(name: str, case: Case) -> bool:
     for chunks in ([case.stream], single_bytes(case.stream)):
         if not case.stream:
             continue
-        most = len(wanted) + 1
-        match name:
-            case "aiohttp-sse-client":
-                seen = asyncio.run(by_aiohttp(chunks, most))
-            case "requests-sse":
-                seen = asyncio.run(by_requests(chunks, most))
-            case _:
-                seen = asyncio.run(from_memory(name, chunks, most))
-        if seen != wanted:
+        if asyncio.run(read(name, chunks, len(wanted) + 1)) != wanted:
             return False
     return True
 

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client import CollectorRegistry
 
 from resilient_sse.metrics.prometheus import PrometheusMetrics
 from resilient_sse.testing import virtual_backend
@@ -33,14 +32,5 @@ def metrics(registry) -> PrometheusMetrics:
 
 @pytest.fixture
 def shown(registry) -> Shown:
-    """Give a function that scrapes the registry and returns one sample of its text, `None` if it is absent."""
-
-    def sample(name: str, **labels: str) -> float | None:
-        text = generate_latest(registry).decode()
-        for family in text_string_to_metric_families(text):
-            for found in family.samples:
-                if found.name == name and found.labels == labels:
-                    return found.value
-        return None
-
-    return sample
+    """Give a function that returns one sample of a scrape, `None` if it is absent."""
+    return lambda name, **labels: registry.get_sample_value(name, labels)

@@ -185,6 +185,7 @@ async def test_made_anew_for_each_stream(exporter, caplog):
     gc.collect()
     assert exporter.value("sse_streams_started_total") == 3
     assert exporter.value("sse_client_events_delivered_total") == 6
+    assert exporter.value("sse_client_time_to_first_event_seconds") == (3, 0)
     assert caplog.records == []
 
 

@@ -4,7 +4,6 @@ import gc
 import threading
 
 import pytest
-from hypothesis import given, settings, strategies
 from prometheus_client import CollectorRegistry
 
 from resilient_sse import Category, Gap, Reason, RetriesExhaustedError, StreamState, StreamStats
@@ -126,16 +125,6 @@ def test_counters_are_summed_up(bench, title):
     del kept
 
 
-def test_a_stream_counts_as_started_once_it_is_iterated(bench):
-    """A stream that is only made counts for nothing (R131)."""
-    stats = StreamStats()
-    kept = bench.metrics.attach(stats, URL)
-    assert (bench[catalogue.STREAMS_STARTED], bench[catalogue.STREAMS]) == (0, {})
-    stats.started_at = 0.0
-    assert (bench[catalogue.STREAMS_STARTED], bench[catalogue.STREAMS]) == (1, {"connecting": 1})
-    del kept
-
-
 @pytest.mark.parametrize(
     "facts, outages",
     [
@@ -200,32 +189,6 @@ def test_a_value_on_a_bound_lies_in_its_bucket(bench):
     assert list(found.values()) == [0, 1, 2, 2, 3, 4, 5]
 
 
-@settings(deadline=None)
-@given(
-    delivered=strategies.integers(1, 50),
-    filtered=strategies.integers(0, 50),
-    unnumbered=strategies.integers(0, 2),
-    lost=strategies.integers(0, 50),
-    unknown=strategies.integers(0, 1),
-    total=strategies.none() | strategies.integers(1, 120),
-)
-def test_completion_is_what_the_stream_says(unnumbered, unknown, total, **counted):
-    """For one stream the gauge and `stats.completion` agree, and are unknown alike (R93, R126, X12)."""
-    events = counted["delivered"] + counted["filtered"]
-    stats = StreamStats(
-        started_at=0.0,
-        numbered=max(events - unnumbered, 0),
-        unknown_losses=unknown,
-        declared_total=total,
-        **counted,
-    )
-    bench = Bench()
-    kept = bench.metrics.attach(stats, URL)
-    shown = bench[catalogue.STREAM_COMPLETION_RATE]
-    assert shown == (stats.completion if stats.completion is None else pytest.approx(stats.completion))
-    del kept
-
-
 @pytest.mark.parametrize("end, after", [("open", 100 * RECENT), ("closed", 1), ("collected", 11)])
 def test_an_ended_stream_counts_for_five_minutes(bench, clock, end, after):
     """So that the alert resolves and short streams are seen, closed or not; the counters stay (R95, R120)."""
@@ -259,15 +222,6 @@ def test_counters_do_not_fall_when_the_server_starts_over(bench, scraped):
     assert bench[catalogue.GAPS] == {"reset": 1}
 
 
-def test_one_stream_is_not_counted_twice(bench):
-    """Two instruments of one registry among the observers of one stream would double everything."""
-    stats, kept = bench.stream(delivered=3)
-    PrometheusMetrics(bench).attach(stats, URL)(OPENED)
-    assert bench[catalogue.EVENTS_DELIVERED] == 3
-    assert bench[catalogue.STREAMS] == {"connecting": 1}
-    del kept
-
-
 # --- Streams come and go
 
 
@@ -287,19 +241,19 @@ def test_streams_leave_nothing_behind_but_their_totals(bench):
 
 
 async def test_real_streams_are_not_kept_alive(bench):
-    """A stream that is dropped is collected, iterated or not, and its totals stay."""
+    """A stream that is dropped is collected, and its totals stay; without iteration it counts nothing (R131)."""
     script = Script()
     for _ in range(5):
         script.respond(*numbered(1, 2))
         stream = make(script, observers=[bench.metrics], on_eof="complete")
         await drain(stream)
-        make(script, observers=[bench.metrics])  # never iterated
+        idle = make(script, observers=[bench.metrics])  # never iterated
     script.reject(500)
     stream = make(script, observers=[bench.metrics], max_retries=0)
     with pytest.raises(RetriesExhaustedError):
         await drain(stream)
     assert bench[catalogue.STREAMS] == {"error": 1}
-    del stream
+    del stream, idle
     gc.collect()
     assert bench[catalogue.STREAMS] == {}
     assert bench[catalogue.EVENTS_DELIVERED] == 10
@@ -347,26 +301,19 @@ def test_sums_hold_in_the_midst_of_counting(bench):
     def count():
         while not over.is_set():
             stats, observer = bench.stream()
-            for number in range(500):
-                stats.received += 1
-                stats.numbered += 1
-                if number % 3:
-                    stats.delivered += 1
-                elif number % 2:
-                    stats.filtered += 1
-                else:
-                    stats.numbered -= 1
-                    stats.duplicates += 1
+            for _ in range(500):
+                stats.received += 3
+                stats.numbered += 2
+                stats.delivered += 1
+                stats.filtered += 1
+                stats.duplicates += 1
             observer(ENDED)
 
-    parts = (
-        *(catalogue.EVENTS_DELIVERED, catalogue.DUPLICATE_EVENTS),
-        *(catalogue.HEARTBEATS, catalogue.EVENTS_FILTERED),
-    )
-    threads = [threading.Thread(target=count) for _ in range(3)]
+    parts = catalogue.EVENTS_DELIVERED, catalogue.DUPLICATE_EVENTS, catalogue.EVENTS_FILTERED
+    threads = [threading.Thread(target=count, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
-    last = [0.0] * 4
+    last = [0.0] * 3
     for _ in range(50):
         samples = {sample.name: sample.value for family in bench.collect() for sample in family.samples}
         now = [samples[metric.name] for metric in parts]

@@ -13,8 +13,8 @@ from resilient_sse import Reason, StreamStats
 from resilient_sse._core.recovery import Recovery
 from resilient_sse.metrics.catalogue import METRICS
 from resilient_sse.metrics.prometheus import PrometheusMetrics
-from resilient_sse.testing import pause, run_in_virtual_time
-from tests.client.support import URL, drain, make, numbered, take
+from resilient_sse.testing import run_in_virtual_time
+from tests.client.support import URL, drain, make, numbered
 from tests.metrics.torment import given_up, tormented
 from tests.monitoring.tools import need
 
@@ -26,7 +26,7 @@ async def test_a_tormented_run(script, registry, metrics):
     P28, R185, R126 to R132, X8; of the values, `test_exporters.py` has those that all exporters share.
     """
     await tormented(script, metrics)
-    failed = await given_up(metrics)
+    await given_up(metrics)
     text = generate_latest(registry).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     for metric in METRICS:
@@ -37,10 +37,6 @@ async def test_a_tormented_run(script, registry, metrics):
         labels = {name: {sample.labels[name] for sample in family.samples} for name in metric.labels}
         assert labels == {name: {*values} for name, values in metric.labels.items()}
     assert families == {}
-    assert f"sse_stream_completion_rate {100 * 14 / 16}" in text
-    assert 'sse_reconnect_time_ms_bucket{le="1000.0"} 4.0' in text
-    assert 'sse_client_reconnects_total{reason="stall"} 3.0' in text
-    assert failed.stats.completion is None
 
 
 def test_promtool_accepts_the_text(registry, metrics):
@@ -52,26 +48,10 @@ def test_promtool_accepts_the_text(registry, metrics):
     assert complaints == "sse_reconnect_time_ms metric names should not contain abbreviated units\n"
 
 
-async def test_the_state_is_live(script, metrics, shown):
-    """The gauge follows the stream from state to state and drops it at its end."""
-
-    def states():
-        names = ("connecting", "connected", "waiting", "reconnecting", "error")
-        return [name for name in names if shown("sse_client_streams", state=name)]
-
-    seen = []
-    script.respond(*numbered(1), pause(26), *numbered(2)).drop()
-    script.respond(*numbered(3)).hang()
-    stream = make(script, observers=[metrics, lambda fact: seen.append(states())])
-    assert states() == []
-    async with stream:
-        await take(stream, 3)
-        assert states() == ["connected"]
-    assert states() == []
-    assert [now for before, now in zip([[]], seen, strict=False) if now != before] == [["connected"]]
-    assert ["waiting"] in seen
-    assert ["reconnecting"] in seen
-    assert all(len(now) <= 1 for now in seen)
+def test_before_there_is_a_stream(metrics, shown):
+    """All counters are there, as zero, so that the first increase is seen."""
+    assert metrics.failures == 0
+    assert shown("sse_user_visible_errors_total", category="server_error") == 0
 
 
 @pytest.mark.parametrize("wrong", ["x", 9464, CollectorRegistry])

@@ -1,23 +1,29 @@
 """A real Prometheus, a real program that it scrapes, and the server that torments it."""
 
-import json
 import socket
 import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
 import httpx
+from anyio.from_thread import start_blocking_portal
+from prometheus_client import CollectorRegistry, start_http_server
 
+from resilient_sse import Backoff, ResilientStream, integers
 from resilient_sse.cli import main
+from resilient_sse.metrics.prometheus import PrometheusMetrics
 from resilient_sse.testing.server import Fault, Faults, ReferenceServer, Reset, serving
 
 SCALE = 60
 """A minute of production takes a second."""
+
+SLOW = 5.5
+"""Seconds that some streams wait before they reconnect: more than the objective allows."""
 
 PUBLISH_EVERY = 0.1
 ENDING = 10
@@ -98,45 +104,46 @@ class Stage:
         return told["data"]
 
 
-@contextmanager
-def ended(process):
-    """Have *process* end in any case."""
-    try:
-        yield process
-    finally:
-        if process.stdin:
-            process.stdin.close()
-        else:
-            process.terminate()
-        try:
-            process.wait(ENDING)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(ENDING)
-        if process.stdout:
-            process.stdout.close()
+async def read(url, user, metrics):
+    """Read one stream for ever: some number their events, some come back late."""
+    delay = SLOW if user.startswith("slow") else 0.3
+    backoff = Backoff(initial=delay, factor=1.0, maximum=delay, jitter=0.0)
+    options = {
+        "backoff": backoff,
+        "sequence": integers if user.startswith("lose") else None,
+        "max_retries": None,
+    }
+    async with ResilientStream(f"{url}?user_id={user}", observers=[metrics], **options) as stream:
+        async for _ in stream:
+            pass
 
 
-@contextmanager
-def publishing(running):
+async def publish(running):
     """Publish to all users, ten times a second."""
-    over = threading.Event()
-
-    async def publish():
+    while True:
         for user in USERS:
-            await running.server.publish("x", user_id=user)
+            await anyio.to_thread.run_sync(partial(running.publish, "x", user_id=user))
+        await anyio.sleep(PUBLISH_EVERY)
 
-    def keep_publishing():
-        while not over.wait(PUBLISH_EVERY):
-            running.call(publish())
 
-    thread = threading.Thread(target=keep_publishing)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+@contextmanager
+def playing(running):
+    """Publish, read what comes, and show the figures on a port, which is given."""
+    registry = CollectorRegistry()
+    metrics = PrometheusMetrics(registry)
+    server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
+    with start_blocking_portal() as portal:
+        tasks = [portal.start_task_soon(read, running.url, user, metrics) for user in USERS]
+        tasks.append(portal.start_task_soon(publish, running))
+        try:
+            yield server.server_port
+            assert not any(task.done() for task in tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
 
 @contextmanager
@@ -144,21 +151,11 @@ def open_stage(prometheus: str, directory: Path):
     """Start everything, and end everything."""
     torment = Torment()
     server = ReferenceServer(retry=None, faults=Faults(then=torment))
-    with serving(server) as running:
-        client = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("live_client.py")), running.url, *USERS],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        with ended(client), publishing(running):
-            (directory / "prometheus.yml").write_text(CONFIG.format(**json.loads(client.stdout.readline())))
-            assert (
-                main(["rules", "prometheus", "--scale", str(SCALE), "-o", str(directory / "rules.yml")]) == 0
-            )
-            with watcher(prometheus, directory) as api:
-                yield Stage(running, torment, api)
-            assert client.poll() is None
-    assert client.returncode == 0
+    with serving(server) as running, playing(running) as port:
+        (directory / "prometheus.yml").write_text(CONFIG.format(port=port))
+        assert main(["rules", "prometheus", "--scale", str(SCALE), "-o", str(directory / "rules.yml")]) == 0
+        with watcher(prometheus, directory) as api:
+            yield Stage(running, torment, api)
 
 
 @contextmanager
@@ -179,9 +176,15 @@ def watcher(prometheus, directory):
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-        with ended(process):
+        try:
             until_ready(process, f"http://127.0.0.1:{port}/-/ready", directory / "prometheus.log")
             yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            try:
+                process.wait(ENDING)
+            finally:
+                process.kill()
     assert process.returncode == 0
 
 

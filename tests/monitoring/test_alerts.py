@@ -5,7 +5,7 @@ import pytest
 from resilient_sse.metrics import catalogue
 from resilient_sse.metrics.catalogue import CONTRACT
 from resilient_sse.monitoring import ALERTS, SLOS, conditions
-from resilient_sse.monitoring.alerts import Share, Unit, window_of
+from resilient_sse.monitoring.alerts import Share, Unit
 from resilient_sse.monitoring.prometheus_rules import alert_annotations, alert_labels, expression
 from tests.monitoring.tools import SERIES, names
 
@@ -74,7 +74,7 @@ def test_queries_read_the_names_of_the_report():
 @pytest.mark.parametrize("alert", ALERTS, ids=BY_NAME)
 def test_a_rule_can_be_read_and_kept(alert):
     """A window of twice the duration, or a fault that strikes once would be forgotten; the value is shown once."""
-    assert window_of(alert.measure) == 0 or window_of(alert.measure) >= 2 * alert.hold
+    assert alert.measure.window == 0 or alert.measure.window >= 2 * alert.hold
     assert alert.summary.count("{value}") == 1
     assert alert.description.endswith(".")
     is_share = isinstance(alert.measure, Share) or alert.name == "SSECompletionRateLow"

@@ -1,10 +1,29 @@
-"""What the rules make of processes that have just begun, of streams that live for days, and of nothing at all."""
+"""
+The rules, judged by promtool against series that are made up.
+
+What is bad by just enough for just long enough, and what is not quite: an alert must fire at the first moment at
+which it may, not one sample before, not for what is just below its threshold, not without traffic, and it must
+resolve.
+Then processes that have just begun, streams that live for days, and nothing at all.
+"""
 
 import json
+from bisect import bisect_left
 
 import pytest
 
 from resilient_sse.metrics import catalogue
+from resilient_sse.monitoring.alerts import (
+    ALERTS,
+    SLOS,
+    Mean,
+    Quantile,
+    Rise,
+    Share,
+    Value,
+    unit_of,
+)
+from resilient_sse.monitoring.prometheus_rules import WINDOWS, duration, recorded
 
 ERRORS = 'sse_user_visible_errors_total{job="api", instance="a", category="connection_lost"}'
 OUTAGES = 'sse_client_outages_total{job="api", instance="a"}'
@@ -178,59 +197,179 @@ CASES = {
 """For each alert what happens, and the times at which it is looked at: with `!` it fires, else it is silent."""
 
 
-def play(rules, judge, test, every):
-    """Have promtool play one test against the rules."""
-    document = {"rule_files": [rules.name], "evaluation_interval": every, "tests": [test]}
+ALERT_VECTORS = {
+    "SSECompletionRateLow": (99.4, 99.5),
+    "SSEReconnectMeanHigh": (5100, 4900),
+    "SSEDuplicateRateHigh": (1.01, 0.99),
+    "SSEMessageLoss": (1, 0),
+    "SSEReconnectLatencyHigh": (5001, 4999),
+    "SSEErrorRateHigh": (6, 5),
+    "SSERepeatedStalls": (1, 0),
+    "SSEStallRecoverySlow": (5.1, 4.9),
+}
+"""For each alert a value just past the threshold, and one just before it."""
+
+SLO_VECTORS = {
+    "sse_stream_completion_rate": (99.9, 99.7),
+    "sse_message_loss_rate": (0, 0.01),
+    "sse_duplicate_rate": (0.99, 1.01),
+    "sse_reconnect_time_mean_ms": (4900, 5100),
+    "sse_reconnect_time_p95_ms": (4199, 4201),
+    "sse_reconnect_time_p99_ms": (4799, 4801),
+}
+"""For each objective a value that meets it, and one that misses it."""
+
+TICK, SLO_TICK = 15, 300
+"""Seconds between two samples, and between two evaluations."""
+AFTER = 4  # samples for which an alert goes on to fire
+MANY = 100_000  # how much happens between two samples: enough for shares of a thousandth of a percent
+
+
+def rises(measure, level):
+    """Yield series: name, own label, and the rise from one sample to the next; a level of `None` is no traffic."""
+    many = 0 if level is None else MANY
+    match measure:
+        case Rise():
+            yield measure.metric.name, "", level or 0
+        case Share():
+            yield measure.part.name, "", many * (level or 0) / 100
+            yield measure.whole.name, "", many
+            for label, values in measure.standing.labels.items() if measure.standing else ():
+                yield from ((measure.standing.name, f', {label}="{value}"', 0) for value in values)
+        case Mean():
+            yield f"{measure.metric.name}_sum", "", many * (level or 0)
+            yield f"{measure.metric.name}_count", "", many
+        case Quantile():  # the bucket of the level and a neighbour, so that interpolation finds the level
+            bounds = measure.metric.buckets
+            at = max(bisect_left(bounds, level or 0), 1)
+            part = ((level or 0) - bounds[at - 1]) / (bounds[at] - bounds[at - 1])
+            below = max(round(many * (measure.share - part) / (1 - part)), 0) if level else 0
+            upto = round(many * measure.share / part) if level and not below else many
+            for number, bound in enumerate(bounds):
+                yield f"{measure.metric.name}_bucket", f', le="{bound!r}"', below if number < at else upto
+            yield f"{measure.metric.name}_bucket", ', le="+Inf"', many
+
+
+def series(measure, phases, labels='job="api", instance="a"'):
+    """Return series of which *measure* makes the level of each phase, one after the other: (samples, level)."""
+    if isinstance(measure, Value):  # the first sample is taken at 0
+        (ticks, level), *more = phases
+        values = [f"_x{ticks + 1}" if level is None else f"{level}x{ticks}"]
+        values += [f"{level}x{ticks - 1}" for ticks, level in more]
+        return {f"{measure.metric.name}{{{labels}}}": " ".join(values)}
+    made = {}
+    for ticks, level in phases:
+        for name, own, step in rises(measure, level):
+            total, values = made.get((name, own), (0, "0"))
+            more = f" {total + step:.12g}+{step:.12g}x{ticks - 1}"
+            made[name, own] = total + step * ticks, values + more
+    return {f"{name}{{{labels}{own}}}": values for (name, own), (_, values) in made.items()}
+
+
+def edges(alert):
+    """Play what is just past the threshold, just before it, nothing, and what is bad for too short a time."""
+    past, before = ALERT_VECTORS[alert.name]
+    once = isinstance(alert.measure, Rise)  # it happens once, and is remembered for as long as the window
+    window, hold = round(alert.measure.window / TICK), round(alert.hold / TICK)
+    onset = AFTER if once else 0 if isinstance(alert.measure, Value) else 1  # a rate needs two samples
+    due = onset + hold
+    over = due + AFTER
+    resolved = onset + window if once else over + window
+
+    def case(title, phases, silent, firing=()):
+        looked = [f"{at * TICK}s" for at in silent] + [f"{at * TICK}s!" for at in firing]
+        return title, series(alert.measure, phases), " ".join(looked)
+
+    def phases(level, bad):
+        good = window + 2 * due
+        if once:
+            return [(onset - 1, None), (1, level), (good, None)]
+        return [(bad, level), (good, 100.0 if alert.relation == "<" else 0.0)]
+
+    yield case("just past", phases(past, over), (0, due - 1, resolved + 1), (due, due + 1))
+    yield case("just before", phases(before, over), (due, over))
+    yield case("no traffic", [(2 * due, None)], (1, due, 2 * due))
+    if not once:
+        # So many good samples bring the window's ratio back below the threshold just before the alert is due.
+        good = 1 + int(window * abs(1 - alert.threshold / past))
+        yield case("just too short", phases(past, due - good), (due, due + window))
+
+
+def play(rules, judge, every, *tests):
+    """Have promtool play tests against the rules."""
+    document = {"rule_files": [rules.name], "evaluation_interval": every, "tests": tests}
     (rules.parent / "tests.yml").write_text(json.dumps(document))
     code, said = judge("test", "rules", "tests.yml")
     assert code == 0, said
+
+
+def story(values, tick, **looks):
+    """Return a test of series with a sample each *tick*."""
+    return {
+        "interval": tick,
+        "input_series": [{"series": of, "values": values[of]} for of in values],
+        **looks,
+    }
+
+
+def equals(expression, labels, value, at):
+    """Return what promtool is to find."""
+    return {"expr": expression, "eval_time": at, "exp_samples": [{"labels": labels, "value": value}]}
+
+
+def watched(name, title, values, looked):
+    """Return the test of an alert: it fires at the times with `!`, and is silent at the others."""
+    firing = f'count(ALERTS{{alertname="{name}", alertstate="firing"}})'
+    silent = [at for at in looked.split() if not at.endswith("!")]
+    return story(
+        *(values, f"{TICK}s"),
+        name=f"{name}: {title}",
+        alert_rule_test=[{"eval_time": at, "alertname": name, "exp_alerts": []} for at in silent],
+        promql_expr_test=[equals(firing, "{}", 1, at[:-1]) for at in looked.split() if at not in silent],
+    )
+
+
+@pytest.mark.proof
+@pytest.mark.ci
+def test_at_the_threshold(rules, judge):
+    """R95, R100, R103, R105, R107, R108, R113, R120-R124: just past, just before, nothing, too short, resolved."""
+    play(rules, judge, "15s", *(watched(alert.name, *edge) for alert in ALERTS for edge in edges(alert)))
 
 
 @pytest.mark.parametrize("name, title", [(name, title) for name, cases in CASES.items() for title in cases])
 @pytest.mark.proof
 def test_at_the_edge(name, title, rules, judge):
     """R107, R113, R122-R124: whether the alert fires, at these times; between two scrapes, too."""
-    values, looked = CASES[name][title]
-    silent = [at for at in looked.split() if not at.endswith("!")]
-    test = {
-        "interval": "15s",
-        "input_series": [{"series": series, "values": numbers} for series, numbers in values.items()],
-        "alert_rule_test": [{"eval_time": at, "alertname": name, "exp_alerts": []} for at in silent],
-        "promql_expr_test": [
-            {
-                "expr": f'count(ALERTS{{alertname="{name}", alertstate="firing"}})',
-                "eval_time": at.removesuffix("!"),
-                "exp_samples": [{"labels": "{}", "value": 1}],
-            }
-            for at in looked.split()
-            if at not in silent
-        ],
-    }
-    play(rules, judge, test, "5s")
+    play(rules, judge, "5s", watched(name, title, *CASES[name][title]))
+
+
+@pytest.mark.proof
+@pytest.mark.ci
+@pytest.mark.parametrize("suffix, window", [(suffix, window) for suffix, window, _ in WINDOWS])
+def test_the_recording_rules(suffix, window, rules, judge):
+    """R94, R96, R99: jobs of two processes each; for each objective one that meets it, and one that misses it."""
+    ticks = round(window / SLO_TICK) + 1
+    at, made, looks = duration(ticks * SLO_TICK), {}, []
+    for slo in SLOS:
+        name = recorded(slo, suffix)
+        looks.append(equals(f"{name}:target", f"{name}:target", slo.target, at))
+        for level, met in zip(SLO_VECTORS[slo.name], (1, 0), strict=True):
+            # Each its own job: objectives that read the same metrics would be in each other's way.
+            job = f'job="{slo.name}-{met}", network="4g"'
+            for instance in ("one", "two"):
+                made |= series(slo.measure, [(ticks, level)], f'{job}, instance="{instance}"')
+            rounded = f"round({name}{{{job}}}, {10.0 ** -unit_of(slo.measure).decimals:g})"
+            looks.append(equals(rounded, f"{{{job}}}", level, at))
+            looks.append(equals(f"{name}:met{{{job}}}", f"{name}:met{{{job}}}", met, at))
+    play(rules, judge, "5m", story(made, "5m", promql_expr_test=looks))
 
 
 def test_the_pods_of_a_job_are_one(rules, judge):
     """R96: on Kubernetes processes differ by `pod` as well as by `instance`; the rate is the job's."""
-    values = {
-        "expected_events": ("0+100x80", "0+100x80"),
-        "expected_events_received": ("0+100x80", "0+90x80"),
-    }
-    test = {
-        "interval": "1m",
-        "input_series": [
-            {
-                "series": f'sse_client_{name}_total{{job="api", instance="{pod}:9100", pod="{pod}"}}',
-                "values": numbers,
-            }
-            for name, of in values.items()
-            for pod, numbers in zip(("one", "two"), of, strict=True)
-        ],
-        "promql_expr_test": [
-            {
-                "expr": "round(job:sse_stream_completion_rate:1h, 0.01)",
-                "eval_time": "65m",
-                "exp_samples": [{"labels": '{job="api"}', "value": 95}],
-            }
-        ],
-    }
-    play(rules, judge, test, "1m")
+    sent, arrived = "sse_client_expected_events_total", "sse_client_expected_events_received_total"
+    values = {}
+    for pod, lost in (("one", 0), ("two", 10)):
+        labels = f'{{job="api", instance="{pod}:9100", pod="{pod}"}}'
+        values |= {sent + labels: "0+100x80", arrived + labels: f"0+{100 - lost}x80"}
+    look = equals("round(job:sse_stream_completion_rate:1h, 0.01)", '{job="api"}', 95, "65m")
+    play(rules, judge, "1m", story(values, "1m", promql_expr_test=[look]))
