@@ -2,6 +2,7 @@
 
 import types
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -12,12 +13,15 @@ import pytest
 
 from resilient_sse import Backoff, ResilientStream, StateChange
 from resilient_sse.checkpoints import MemoryCheckpoint
-from resilient_sse.testing import Script, event
+from resilient_sse.testing import Reply, Script, event
 
 URL = "https://host/stream"
 
 one_loop = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 """For tables of what the core decides, or the request says: no event loop has a part in it."""
+
+END = event("", event="end")
+"""What completes a stream with `until="end"`."""
 
 
 def make(script: Script, url: str = URL, **options: Any) -> ResilientStream:
@@ -38,6 +42,21 @@ def at_once(*ids: int) -> bytes:
     return b"".join(numbered(*ids))
 
 
+def dropped(*ids: int) -> Reply:
+    """Answer with these events, and reset the connection behind them."""
+    return Reply(*numbered(*ids)).drop()
+
+
+def hanging(*ids: int) -> Reply:
+    """Answer with these events, and be silent behind them."""
+    return Reply(*numbered(*ids)).hang()
+
+
+def gaps_in_time(script: Script) -> list[float]:
+    """Return the times between the requests."""
+    return [round(later.at - earlier.at, 6) for earlier, later in pairwise(script.requests)]
+
+
 async def take(stream: Any, count: int) -> list[Any]:
     """Return the next so many things of an iterator."""
     return [await anext(stream) for _ in range(count)]
@@ -52,6 +71,13 @@ async def read(script: Script, count: int, **options: Any) -> list[Any]:
 async def drain(stream: Any) -> list[Any]:
     """Return everything until the iterator ends."""
     return [item async for item in stream]
+
+
+async def gives_up(stream: Any, kind: type[Exception]) -> Any:
+    """Iterate until the stream raises, and return what it raises."""
+    with pytest.raises(kind) as caught:
+        await drain(stream)
+    return caught.value
 
 
 class Record:

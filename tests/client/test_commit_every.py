@@ -3,8 +3,8 @@
 import anyio
 import pytest
 
-from resilient_sse.testing import pause
-from tests.client.support import Store, at_once, make, numbered, take
+from resilient_sse.testing import Reply, pause
+from tests.client.support import at_once, dropped, make, numbered, take
 
 
 async def consume(stream, count, *, fails=False):
@@ -42,8 +42,7 @@ async def test_a_crash(script, store):
 
 async def test_the_end_of_the_stream(script, store):
     """It saves the rest, also without a block."""
-    script.respond(*numbered(1, 2, 3, 4)).drop()
-    script.respond(status=204, content_type=None)
+    script.play(dropped(1, 2, 3, 4), Reply(status=204, content_type=None))
     stream = make(script, checkpoint=store, commit_every=100)
     assert [int(taken.id) async for taken in stream] == [1, 2, 3, 4]
     assert store.saved == ["4"]
@@ -68,21 +67,3 @@ async def test_so_many_seconds_within_a_read(script, store):
         await anyio.sleep(4)
     assert store.saved == ["4"]
     await stream.aclose()
-
-
-@pytest.mark.parametrize(
-    "options, error",
-    [
-        ({"commit_every": 0}, ValueError),
-        ({"commit_every": 1.5}, TypeError),
-        ({"commit_every": None}, TypeError),
-        ({"commit_interval": 0}, ValueError),
-        ({"commit_every": 2, "ack": "manual"}, ValueError),
-        ({"commit_every": 2, "checkpoint": None}, ValueError),
-    ],
-    ids=str,
-)
-def test_wrong_arguments(script, options, error):
-    """They name the argument."""
-    with pytest.raises(error, match="commit_"):
-        make(script, **{"checkpoint": Store(), **options})

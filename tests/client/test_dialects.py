@@ -16,7 +16,7 @@ import pytest
 from resilient_sse import Gap, HandshakeError, NotResumableError, Opened, Resume, ServerSentEvent, resume
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import RecordedRequest, Reply, Script, event
-from tests.client.support import URL, at_once, make, numbered, read, take
+from tests.client.support import URL, at_once, dropped, hanging, make, numbered, read, take
 
 WORDS = ("Once", "upon", "the", "the", "upon", "time")
 """What is sent; words come twice, for a content alone names no event."""
@@ -332,8 +332,7 @@ async def test_a_replay_from_before_the_position_is_dropped(script):
     """P57: a server that overlaps repeats nothing and moves no position back, heartbeats included (R63)."""
     words = [event(str(number)) for number in range(5)]
     beat = event("1", event="heartbeat")
-    script.respond(*words[:4]).drop()
-    script.respond(*words[1:3], beat).drop()
+    script.play(Reply(*words[:4]).drop(), Reply(*words[1:3], beat).drop())
     script.respond(*words[3:], event("5")).hang()
     async with make(script, cursor=by_number) as stream:
         assert [item.data for item in await take(stream, 6)] == ["0", "1", "2", "3", "4", "5"]
@@ -382,9 +381,7 @@ def elsewhere(url: str, **changes: Any) -> Callable[[str | None, Opened | None],
 async def test_a_resumed_url_carries_nothing_to_another_origin(url):
     """P57, 3.4: as with redirects, headers, credentials, cookies and the client's defaults stay at home."""
     script = Script()
-    script.respond(*numbered(1), headers={"Set-Cookie": "session=1"}).drop()
-    script.respond(*numbered(2)).drop()
-    script.respond(*numbered(3)).hang()
+    script.play(Reply(*numbered(1), headers={"Set-Cookie": "session=1"}).drop(), dropped(2), hanging(3))
     ways = {1: elsewhere(url, headers={"X-Key": "k"}), 2: elsewhere("/back")}
     client = script.client(headers={"X-Default": "d"}, params={"key": "k"})
     async with make(
@@ -471,21 +468,10 @@ async def test_the_answer_is_the_last_one_that_was_a_stream(script):
     script.redirect("https://host/moved")
     script.respond(*numbered(1), headers={"X-N": "1"}).drop()
     script.reject(503, headers={"X-N": "2"})
-    script.respond(*numbered(2), headers={"X-N": "3"}).drop()
-    script.respond(*numbered(3)).hang()
+    script.play(Reply(*numbered(2), headers={"X-N": "3"}).drop(), hanging(3))
     await read(script, 3, resume=ask)
     first = ("1", 1, "https://host/moved", "1")
     assert asked == [first, first, ("2", 2, URL, "3")]
-
-
-@pytest.mark.parametrize("function", [7, "since"])
-@pytest.mark.parametrize("name", ["cursor", "resume"])
-def test_wrong_functions_are_named(name, function):
-    """P53: what cannot be called is refused at construction."""
-    with pytest.raises(TypeError, match=name):
-        make(Script(), **{name: function})
-    with pytest.raises(TypeError, match="resume_param"):  # two ways to say the same are a mistake
-        make(Script(), resume_param="since", **resume.query("since"))
 
 
 async def test_a_wrong_answer_is_named(script):

@@ -7,13 +7,8 @@ import anyio
 import httpx
 import pytest
 
-from resilient_sse import RetriesExhaustedError, StreamError, StreamState
-from resilient_sse.testing import comment, event, pause
-from tests.client.support import (
-    drain,
-    make,
-    numbered,
-)
+from resilient_sse import StreamState
+from tests.client.support import make, numbered
 
 # --- A scope of the caller's own
 
@@ -91,37 +86,3 @@ async def test_a_task_that_a_callback_started_closes_the_connection(script, at, 
         assert [item.id async for item in stream] == ([] if at == "connected" else ["1"])
         assert stream.state is StreamState.CLOSED
     assert seen == [(0, True)]
-
-
-# --- A server that answers with an error each time
-
-
-FAILED = event("down", event="error")
-
-
-@pytest.mark.parametrize("options", [{}, {"observers": [lambda _: None]}], ids=["batches", "one-by-one"])
-@pytest.mark.parametrize(
-    "parts",
-    [[FAILED], [comment("hi"), FAILED], [event("hello"), FAILED], [event("a"), event("b"), FAILED]],
-    ids=["error", "comment", "event", "events"],
-)
-async def test_answers_that_end_with_an_error_event_spend_the_budget(script, parts, options):
-    """Events without ids before the error come with each answer, and are no sign of health (3.4)."""
-    for _ in range(4):
-        script.respond(*parts).end()
-    stream = make(script, error_events=["error"], max_retries=3, **options)
-    with pytest.raises(RetriesExhaustedError) as caught:
-        await drain(stream)
-    assert (caught.value.attempts, caught.value.elapsed) == (4, 7)
-    assert isinstance(caught.value.__cause__, StreamError)
-
-
-@pytest.mark.parametrize("case", ["ids", "lasting"])
-async def test_a_stream_that_gets_on_between_error_events_goes_on(script, case):
-    """Events behind the last id, and a connection that has held, are health as ever (3.4)."""
-    for number in range(1, 9):
-        parts = numbered(number) if case == "ids" else [event("a"), pause(6)]
-        script.respond(*parts, FAILED).end()
-    script.respond(event("", event="end"))
-    stream = make(script, error_events=["error"], max_retries=3, until="end")
-    assert len(await drain(stream)) == 9

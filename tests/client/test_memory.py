@@ -13,7 +13,7 @@ import pytest
 
 from resilient_sse import Backoff, ResilientSSEError, ResilientStream, integers
 from resilient_sse._client.attempts import AttemptLoop
-from resilient_sse.testing import event
+from resilient_sse.testing import Reply, event
 from tests.client.support import URL, at_once, drain, make, take
 from tests.skipping import skip_aloud
 
@@ -47,8 +47,7 @@ async def test_a_stream_at_rest_is_small(script):
 async def test_a_full_window_is_small(script):
     """With 1,000 ids that count remembered, a stream takes 26 KiB (R209)."""
     history = at_once(*range(1, 1501))
-    script.respond(history).hang()
-    script.respond(history).hang()
+    script.play(Reply(history).hang(), Reply(history).hang())
     warm = make(script)
     await take(warm, 1500)
     await warm.aclose()

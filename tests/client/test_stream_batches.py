@@ -8,7 +8,7 @@ import pytest
 from resilient_sse import Comment, ServerSentEvent
 from resilient_sse._core.session import Step
 from resilient_sse.checkpoints import Checkpoint
-from resilient_sse.testing import event
+from resilient_sse.testing import Reply, event
 from tests.client.support import at_once, drain, make, numbered, one_loop, read, take
 
 # --- Figures and positions
@@ -134,8 +134,7 @@ async def test_a_switch_is_on_again(script):
 async def test_a_backlog_that_is_replayed_at_every_reconnect(script, length):
     """There is no cliff behind the window of 1,000 events (3.2)."""
     backlog = at_once(*range(1, length + 1))
-    script.respond(backlog).drop()
-    script.respond(backlog).drop()
+    script.play(Reply(backlog).drop(), Reply(backlog).drop())
     script.respond(backlog, *numbered(length + 1)).hang()
     async with make(script) as stream:
         items = await take(stream, length + 1)

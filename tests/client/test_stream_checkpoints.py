@@ -6,10 +6,10 @@ from contextlib import suppress
 import anyio
 import pytest
 
-from resilient_sse import CheckpointError, ResilientStream, StreamState, integers
+from resilient_sse import CheckpointError, StreamState, integers
 from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
 from resilient_sse.testing import ReplayServer, comment, event, pause
-from tests.client.support import URL, Store, drain, make, numbered, one_loop, read, take
+from tests.client.support import URL, Store, drain, dropped, hanging, make, numbered, one_loop, read, take
 
 
 async def stored_at(event_id, script, **options):
@@ -56,8 +56,7 @@ async def test_closing_alone_commits_nothing(script, store):
 
 async def test_activity_commits_as_the_plain_iteration_does(script, store):
     """Notices between the events do not commit earlier or later (section 3.5)."""
-    script.respond(*numbered(1)).drop()
-    script.respond(*numbered(2)).hang()
+    script.play(dropped(1), hanging(2))
     async with make(script, checkpoint=store) as stream:
         activity = stream.activity()
         await take(activity, 2)
@@ -189,27 +188,6 @@ async def test_commit_says_what_is_wrong(script):
         await make(script, checkpoint=Store(), ack="manual").commit("1")
 
 
-MEMORY = MemoryCheckpoint()
-
-
-@pytest.mark.parametrize(
-    "name, options",
-    [
-        ("ack", {"ack": "manual"}),
-        ("start", {"start": "live"}),
-        ("checkpoint_key", {"checkpoint_key": "mailer"}),
-        *(("ack", {"checkpoint": MEMORY, "ack": word}) for word in ("sometimes", None)),
-        ("start", {"checkpoint": MEMORY, "start": "now"}),
-        *(("checkpoint", {"checkpoint": wrong}) for wrong in (MemoryCheckpoint, object(), "position.db")),
-        *(("checkpoint_key", {"checkpoint": MEMORY, "checkpoint_key": key}) for key in ("", 7, b"mailer")),
-    ],
-)
-def test_what_makes_no_sense(script, name, options):
-    """An unknown word, what is no store or no key, and what needs a store, is refused by its name (P55)."""
-    with pytest.raises((TypeError, ValueError), match=rf"\b{name}\b"):
-        make(script, **options)
-
-
 # --- Keys
 
 
@@ -275,24 +253,6 @@ async def test_events_behind_one_that_was_not_committed_do_not_move_the_position
         assert store.saved == []
         await stream.commit(first)
     assert store.saved == ["1", "3"]
-
-
-@pytest.mark.parametrize(
-    "name, hint",
-    [
-        ("timeout", "use stall_timeout for silence, or connect_timeout"),
-        ("read_timeout", "use stall_timeout"),
-        ("retries", "use max_retries"),
-        ("cookies", r"use client=httpx\.AsyncClient"),
-        ("on_error", "use on_state_change"),
-        ("last_event_ids", "use last_event_id$"),
-        ("nonsense", "no argument 'nonsense'$"),
-    ],
-)
-def test_an_argument_that_is_called_otherwise_is_named(name, hint):
-    """Who has used another library is told what the argument is called here (issue 11, kind 13)."""
-    with pytest.raises(TypeError, match=hint):
-        ResilientStream(URL, **{name: 1})
 
 
 # --- A store in trouble

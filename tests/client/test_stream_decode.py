@@ -7,7 +7,7 @@ import pytest
 
 from resilient_sse import DecodeError, ServerSentEvent, integers
 from resilient_sse.checkpoints import MemoryCheckpoint
-from resilient_sse.testing import comment, event
+from resilient_sse.testing import Reply, comment, event
 from tests.client.support import drain, make, numbered, take
 
 BAD = 25
@@ -55,8 +55,7 @@ async def test_raise_names_the_event_and_commits_nothing_of_it(script, options):
     assert stream.stats.invalid == 1
     assert await saved(options["checkpoint"]) == "24"
 
-    script.respond(*orders()[BAD - 1 :]).drop()
-    script.reject(204)
+    script.play(Reply(*orders()[BAD - 1 :]).drop(), Reply(status=204))
     async with make(script, **options) as stream:
         with pytest.raises(DecodeError):
             await anext(stream)
@@ -67,8 +66,7 @@ async def test_raise_names_the_event_and_commits_nothing_of_it(script, options):
 
 async def test_skip_counts_and_goes_on(script, options):
     """The position goes on behind what is left out."""
-    script.respond(*orders()).drop()
-    script.reject(204)
+    script.play(Reply(*orders()).drop(), Reply(status=204))
     async with make(script, on_invalid="skip", **options) as stream:
         assert await drain(stream) == [n for n in ALL if n != BAD]
     assert (stream.stats.delivered, stream.stats.invalid) == (50, 1)
@@ -77,8 +75,7 @@ async def test_skip_counts_and_goes_on(script, options):
 
 async def test_a_function_delivers_the_event_as_it_came(script, options):
     """Or whatever it returns; it is given the error, too."""
-    script.respond(*orders()).drop()
-    script.reject(204)
+    script.play(Reply(*orders()).drop(), Reply(status=204))
     errors = []
     async with make(script, on_invalid=lambda item, error: errors.append(error) or item, **options) as stream:
         got = await drain(stream)
@@ -176,18 +173,3 @@ async def test_functions_that_end_loops_end_none(script, error):
     async with make(script, decode=ends, on_invalid=ends) as stream:
         with pytest.raises(RuntimeError, match=f"on_invalid has raised {error.__name__}"):
             await anext(stream)
-
-
-@pytest.mark.parametrize(
-    "arguments, complaint",
-    [
-        ({"decode": "json"}, "decode must be a function of an event's data, not 'json'"),
-        ({"decode": int, "on_invalid": "ignore"}, "on_invalid must be 'raise', 'skip' or a function"),
-        ({"on_invalid": "skip"}, "give decode="),
-    ],
-    ids=str,
-)
-def test_what_makes_no_sense_is_refused(script, arguments, complaint):
-    """In one line each, when the stream is made."""
-    with pytest.raises((TypeError, ValueError), match=complaint):
-        make(script, **arguments)

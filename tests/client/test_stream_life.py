@@ -19,16 +19,13 @@ from resilient_sse import (
     StreamState,
     integers,
 )
-from resilient_sse.testing import Reply, comment, event, pause
-from tests.client.support import at_once, drain, make, numbered, read, take
+from resilient_sse.testing import Refusal, Reply, comment, event, pause
+from tests.client.support import at_once, drain, dropped, hanging, make, numbered, read, take
 
 
 async def test_texts_of_an_outage_that_ends(script, record):
     """Each transition has its text, to the letter, exactly once (R66-R74, R77-R80)."""
-    script.respond(*numbered(1)).hang()
-    script.refuse()
-    script.respond().hang()
-    script.respond(event("", event="done")).hang()
+    script.play(hanging(1), Refusal(), Reply().hang(), Reply(event("", event="done")).hang())
     assert len(await drain(make(script, until="done", on_state_change=record))) == 2
     assert record.texts == [
         "Connected",
@@ -45,8 +42,7 @@ async def test_texts_of_an_outage_that_ends(script, record):
 
 async def test_translated_texts(script, record):
     """Any text may be replaced; the others fall back (R76)."""
-    script.respond(*numbered(1)).drop()
-    script.respond(*numbered(2)).hang()
+    script.play(dropped(1), hanging(2))
     await read(script, 2, messages={"lost": "weg ({attempt})"}, on_state_change=record)
     assert record.texts[:3] == ["Connected", "weg (1)", "Connection restored - resuming stream..."]
 
@@ -61,8 +57,7 @@ async def test_an_instrument_is_attached_to_each_stream(script):
             attached.append((stats, url))
             return lambda fact: facts.append((fact, stats.delivered))
 
-    script.respond(*numbered(1)).drop()
-    script.respond(*numbered(2, 3)).hang()
+    script.play(dropped(1), hanging(2, 3))
     url = "https://user:secret@host:8443/stream?token=secret#secret"
     async with make(script, url, observers=[Instrument()]) as stream:
         await take(stream, 3)
@@ -94,9 +89,7 @@ async def test_a_change_tells_of_the_attempt_that_it_ends(script):
 
 async def test_health(script):
     """State, attempt, last byte and event, last error, at any moment (F34)."""
-    script.respond(*numbered(1)).drop()
-    script.reject(503)
-    script.respond(comment("ping"), pause(1), *numbered(2)).hang()
+    script.play(dropped(1), Reply(status=503), Reply(comment("ping"), pause(1), *numbered(2)).hang())
     seen = []
     async with make(script) as stream:
         stream.on_state_change(lambda change: seen.append(stream.health()))
@@ -116,8 +109,7 @@ async def test_health(script):
 
 async def test_the_flight_recorder(script):
     """The error that ends a stream shows the last lines, sizes in place of payloads (P31)."""
-    script.respond(b"id: 1\ndata: secret\n\n", b"data: half").drop()
-    script.reject(403)
+    script.play(Reply(b"id: 1\ndata: secret\n\n", b"data: half").drop(), Reply(status=403))
     stream = make(script, flight_recorder=5)
     assert (await anext(stream)).data == "secret"
     with pytest.raises(BadStatusError) as caught:
@@ -141,10 +133,8 @@ def recoveries():
 async def test_the_time_of_a_recovery(script, recoveries):
     """From the loss to the first new event, over all attempts in between (R98, R109-R112, X8)."""
     observer, found = recoveries
-    script.respond(pause(5), *numbered(1), pause(10)).drop()
-    script.refuse()
-    script.respond(comment(), *numbered(1), pause(0.25), *numbered(2, 3)).drop()
-    script.reject(503)
+    script.play(Reply(pause(5), *numbered(1), pause(10)).drop(), Refusal())
+    script.play(Reply(comment(), *numbered(1), pause(0.25), *numbered(2, 3)).drop(), Reply(status=503))
     script.reject(501)
     async with make(script, observers=[observer]) as stream:
         await take(stream, 3)
@@ -161,9 +151,7 @@ async def test_the_time_of_a_recovery(script, recoveries):
 async def test_a_quiet_reconnect_is_no_long_recovery(script, recoveries):
     """A connection that has held counts as well again: an event an hour later recovers nothing (R98)."""
     observer, found = recoveries
-    script.respond(*numbered(1)).drop()
-    script.respond(pause(3600), comment()).drop()
-    script.respond(*numbered(2)).hang()
+    script.play(dropped(1), Reply(pause(3600), comment()).drop(), hanging(2))
     async with make(script, observers=[observer], stall_timeout=None) as stream:
         await take(stream, 2)
     assert [fact.recovery for fact in found] == [1.0]
@@ -214,8 +202,7 @@ async def test_ended_stays_ended(script):
 
 async def test_activity(script):
     """Everything that happens, in order (section 1)."""
-    script.respond(comment("hi"), *numbered(1)).drop()
-    script.respond(event("", event="done")).hang()
+    script.play(Reply(comment("hi"), *numbered(1)).drop(), Reply(event("", event="done")).hang())
     seen = await drain(make(script, until="done").activity())
     kinds = [Opened, Comment, ServerSentEvent, Disconnected, Opened, ServerSentEvent, Closed]
     assert [type(item) for item in seen] == kinds
@@ -227,8 +214,7 @@ async def test_activity(script):
 async def test_logs_hold_no_secrets(script, caplog):
     """No query, header value, id or data is in any record, at any level (P30)."""
     caplog.set_level(logging.DEBUG, logger="resilient_sse")
-    script.respond(event("s3cret-data", id="s3cret-id")).drop()
-    script.refuse(times=2)
+    script.play(Reply(event("s3cret-data", id="s3cret-id")).drop(), *[Refusal()] * 2)
     script.reject(503, headers={"X": "s3cret-answer"}, body=b"s3cret-body")
     script.respond(event("x", event="done")).hang()
     stream = make(

@@ -15,8 +15,8 @@ from resilient_sse import (
     RetriesExhaustedError,
     StreamState,
 )
-from resilient_sse.testing import Script, comment, event, pause, sliced
-from tests.client.support import at_once, drain, make, numbered, read, take
+from resilient_sse.testing import Reply, Script, comment, event, pause, sliced
+from tests.client.support import at_once, drain, hanging, make, numbered, read, take
 
 
 def told(record):
@@ -86,8 +86,7 @@ LIMITS = [
 @pytest.mark.parametrize("parts, options, expected", LIMITS, ids=range(len(LIMITS)))
 async def test_limits_on_silence(script, parts, options, expected, record):
     """When silence behind *parts* is announced and ended, and one second later the stream is back."""
-    script.respond(*numbered(1), *parts).hang()
-    script.respond(*numbered(2)).hang()
+    script.play(Reply(*numbered(1), *parts).hang(), hanging(2))
     async with make(script, on_state_change=record, **options) as stream:
         while (await anext(stream)).id != "2":
             pass
@@ -110,8 +109,7 @@ async def test_a_slow_consumer_is_not_a_stalled_server(script, record):
 
 async def test_the_limit_is_whole_again_for_a_slow_consumer(script, record):
     """The timer begins when the consumer waits, not when the last byte came (section 3.3)."""
-    script.respond(*numbered(1)).hang()
-    script.respond(*numbered(2)).hang()
+    script.play(hanging(1), hanging(2))
     async with make(script, on_state_change=record) as stream:
         await anext(stream)
         await anyio.sleep(100)
@@ -133,8 +131,7 @@ async def test_the_head_of_a_compressed_body_is_life(script, record):
     """The first bytes of gzip, a header that decodes to nothing, come late and count (section 3.3)."""
     head = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
     parts = [part for byte in sliced(head, 2) for part in (pause(20), byte)]
-    script.respond(*parts, headers={"Content-Encoding": "gzip"}).hang()
-    script.respond(*numbered(1)).hang()
+    script.play(Reply(*parts, headers={"Content-Encoding": "gzip"}).hang(), hanging(1))
     await read(script, 1, on_state_change=record)
     assert told(record).startswith("125 waiting, 130 stall, ")
 
@@ -178,8 +175,7 @@ async def test_the_notice_before_the_headers_takes_no_time_of_theirs(script):
 
 async def test_headers_that_come_behind_the_notice(script, record):
     """The answer counts, and is kept while a callback of the notice runs; texts tell a return (section 3.3)."""
-    script.respond(*numbered(1), after=26).drop()
-    script.respond(*numbered(2), after=26).hang()
+    script.play(Reply(*numbered(1), after=26).drop(), Reply(*numbered(2), after=26).hang())
 
     async def slow(change):
         if change.new is StreamState.WAITING:

@@ -17,9 +17,8 @@ from resilient_sse import (
     StreamState,
     integers,
 )
-from resilient_sse.testing import Reply, event, pause
-from resilient_sse.testing.script import Refusal
-from tests.client.support import drain, make, numbered, one_loop, read, take
+from resilient_sse.testing import Refusal, Reply, event, pause
+from tests.client.support import drain, hanging, make, numbered, one_loop, read, take
 
 
 def warnings_in(caplog):
@@ -31,9 +30,7 @@ def warnings_in(caplog):
 async def test_an_outage_behind_a_clean_end_is_loud(script, caplog):
     """A deploy, then down for an hour: a WARNING at the first failed attempt, then each 5 minutes (P54)."""
     caplog.set_level(logging.DEBUG, "resilient_sse")
-    script.respond(*numbered(1)).end()
-    script.refuse(times=120)
-    script.respond(*numbered(2)).hang()
+    script.play(Reply(*numbered(1)), *[Refusal()] * 120, hanging(2))
     await read(script, 2, max_retries=None, backoff=Backoff(30, maximum=30, jitter=0))
     told = [(record.levelno, record.sse_reason) for record in caplog.records]
     assert told[1:3] == [(logging.INFO, "eof"), (logging.WARNING, "connect")]
@@ -140,9 +137,7 @@ async def test_causes_are_told_in_words(script, caplog, record):
 
 async def test_nothing_was_caught_when_the_program_restarts(script, record):
     """`restart()` and a reconnect that heals are no errors, and carry none (P54)."""
-    script.respond(*numbered(1)).hang()
-    script.respond(*numbered(3)).hang()
-    script.respond(*numbered(2, 3)).hang()
+    script.play(hanging(1), hanging(3), hanging(2, 3))
     async with make(script, sequence=integers, on_state_change=record) as stream:
         seen = stream.activity()
         await anext(seen)

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from resilient_sse.testing import ReplayServer, comment, event
-from tests.client.support import URL, at_once, drain, make, numbered, one_loop, read, take
+from resilient_sse.testing import ReplayServer, Reply, comment, event
+from tests.client.support import URL, at_once, drain, dropped, hanging, make, numbered, one_loop, read, take
 
 IDS = [str(number) for number in range(50)]
 
@@ -26,8 +26,7 @@ async def test_the_id_is_sent_in_both_forms(script):
 @one_loop
 async def test_ids_travel_as_utf_8(script, given):
     """Ids go into the header as UTF-8 bytes and into the parameter percent-encoded (P7, R148)."""
-    script.respond(event("a", id=given)).drop()
-    script.respond(event("b", id="n")).hang()
+    script.play(Reply(event("a", id=given)).drop(), Reply(event("b", id="n")).hang())
     await read(script, 2, resume_param="after")
     assert script.requests[1].last_event_id == given
     assert httpx.URL(script.requests[1].url).params["after"] == given
@@ -48,8 +47,7 @@ POSITIONS = [
 @one_loop
 async def test_ids_that_no_header_can_carry(script, parts, position, unusable):
     """No id, an empty one, one alone, one of a filtered event; what cannot be sent leaves the last good one."""
-    script.respond(*parts).drop()
-    script.respond(event("end", event="end")).hang()
+    script.play(Reply(*parts).drop(), Reply(event("end", event="end")).hang())
     async with make(script, events={"message"}, until="end", resume_param="after") as stream:
         seen = [item.data for item in await drain(stream)]
         assert stream.stats.unusable_ids == unusable
@@ -136,8 +134,7 @@ async def test_overlap_thrice(script):
 async def test_an_inherited_id_drops_nothing(script):
     """Only an id written in the block itself counts: `7 a / b / c / 8 d` are four events (section 3.2)."""
     body = event("a", id="7") + event("b") + event("b") + event("d", id="8")
-    script.respond(body).drop()
-    script.respond(body, *numbered(9)).hang()
+    script.play(Reply(body).drop(), Reply(body, *numbered(9)).hang())
     items = await read(script, 7)
     assert [item.data for item in items] == ["a", "b", "b", "d", "b", "b", "9"]
     assert [item.last_event_id for item in items[:4]] == ["7", "7", "7", "8"]
@@ -148,8 +145,7 @@ async def test_an_inherited_id_drops_nothing(script):
 @one_loop
 async def test_dedup_modes(script, mode, expected):
     """Repeats are dropped always, only when resumed, or never (section 3.2)."""
-    script.respond(*numbered(1, 1)).drop()
-    script.respond(*numbered(1, 2)).hang()
+    script.play(dropped(1, 1), hanging(1, 2))
     async with make(script, dedup=mode) as stream:
         count = 0
         while (await anext(stream)).id != "2":
@@ -159,8 +155,7 @@ async def test_dedup_modes(script, mode, expected):
 
 async def test_a_parameter_that_occurs_twice_is_sent_once(script):
     """However often the URL has the resume parameter, the request names one position (R47)."""
-    script.respond(*numbered(5)).drop()
-    script.respond(*numbered(6)).hang()
+    script.play(dropped(5), hanging(6))
     async with make(script, URL + "?after=1&x=%20&after=2", resume_param="after") as stream:
         await take(stream, 2)
     assert script.requests[1].url == URL + "?after=5&x=%20"

@@ -6,7 +6,7 @@ import pytest
 from resilient_sse import BadStatusError, Gap, Reason, RetriesExhaustedError, StreamState, integers
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import Reply, comment, event, pause
-from tests.client.support import Record, at_once, drain, make, numbered, one_loop, take
+from tests.client.support import Record, at_once, drain, hanging, make, numbered, one_loop, take
 
 
 class Watched:
@@ -45,8 +45,7 @@ DONE = event("", event="done")
 
 async def test_a_hole_is_healed_by_a_reconnect(script):
     """The connection is replaced, resumed from the last contiguous id, and order holds (R36, P22)."""
-    script.respond(*numbered(1, 2, 5, 6)).hang()
-    script.respond(*numbered(3, 4, 5, 6, 7), DONE).hang()
+    script.play(hanging(1, 2, 5, 6), Reply(*numbered(3, 4, 5, 6, 7), DONE).hang())
     watched = Watched(script)
     assert await watched.run() == [1, 2, 3, 4, 5, 6, 7]
     assert [request.last_event_id for request in script.requests] == [None, "2"]
@@ -72,8 +71,7 @@ async def test_what_was_held_back_is_not_lost_if_the_replay_stops_before_it(scri
 
 async def test_a_hole_that_is_not_replayed_is_one_gap(script):
     """One `Gap` with what is missing, before the event behind it; the stream goes on (R16, R104, P22)."""
-    script.respond(*numbered(*range(1, 7), 9, 10)).hang()
-    script.respond(*numbered(9, 10), DONE).hang()
+    script.play(hanging(*range(1, 7), 9, 10), Reply(*numbered(9, 10), DONE).hang())
     watched = Watched(script)
     assert await watched.run() == [1, 2, 3, 4, 5, 6, ("hole", 2), 9, 10]
     assert watched.gaps == [Gap(kind="hole", after_id="6", before_id="9", missing=2)]
@@ -84,8 +82,7 @@ async def test_a_hole_that_is_not_replayed_is_one_gap(script):
 
 async def test_a_gap_stands_in_activity_and_among_the_facts(script):
     """The loss is told in every place where the program may look, once in each (section 3.6)."""
-    script.respond(*numbered(1, 3)).hang()
-    script.respond(*numbered(3), DONE).hang()
+    script.play(hanging(1, 3), Reply(*numbered(3), DONE).hang())
     facts, told = [], []
     stream = make(script, sequence=integers, until="done", observers=[facts.append], on_gap=told.append)
     seen = [item for item in await drain(stream.activity()) if isinstance(item, Gap)]
@@ -108,8 +105,7 @@ async def test_a_hole_behind_the_stored_position(script):
     store = MemoryCheckpoint()
     script.respond(*numbered(1, 2), DONE).hang()
     await Watched(script, checkpoint=store).run()
-    script.respond(*numbered(4)).hang()
-    script.respond(*numbered(3, 4), DONE).hang()
+    script.play(hanging(4), Reply(*numbered(3, 4), DONE).hang())
     assert await Watched(script, checkpoint=store).run() == [3, 4]
     assert [request.last_event_id for request in script.requests] == [None, "2", "2"]
 
@@ -299,8 +295,7 @@ async def test_one_absurd_id_spoils_no_figure(script, absurd):
 async def test_a_numbering_that_leaps_and_stays(script):
     """From counting to milliseconds: one gap of unknown size, no loss of billions, and the checks go on (3.6)."""
     high = 10**12
-    script.respond(*numbered(1, high, high + 1)).hang()
-    script.respond(*numbered(high + 1, high + 2), DONE).hang()
+    script.play(hanging(1, high, high + 1), Reply(*numbered(high + 1, high + 2), DONE).hang())
     watched = Watched(script)
     seen = await watched.run()
     assert [item for item in seen if isinstance(item, int)] == [1, high, high + 1, high + 2]

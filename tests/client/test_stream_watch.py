@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from resilient_sse import Reason, StreamState, integers
-from resilient_sse.testing import ReplayServer, Script, comment, pause, run_in_virtual_time
-from tests.client.support import drain, make, numbered, read, take
+from resilient_sse.testing import ReplayServer, Reply, Script, comment, pause, run_in_virtual_time
+from tests.client.support import drain, hanging, make, numbered, read, take
 
 who = contextvars.ContextVar("who", default="nobody")
 
@@ -74,8 +74,7 @@ async def test_an_event_that_ends_the_waiting_comes_behind_the_notice_of_it(scri
 
 async def test_a_stalled_connection_that_is_slow_to_close(script):
     """The new one is opened only when the old one is closed, which takes 2 s at most (section 3.8)."""
-    script.respond(*numbered(1), close_takes=100).hang()
-    script.respond(*numbered(2)).hang()
+    script.play(Reply(*numbered(1), close_takes=100).hang(), hanging(2))
     await read(script, 2)
     assert 30 < script.requests[1].at <= 33
     assert script.max_live == 1
@@ -183,8 +182,7 @@ async def test_a_slow_notice_comes_to_its_end(script, meanwhile, ending, then, r
 @pytest.mark.parametrize("parts", [[], [pause(26), comment()]], ids=["silence", "a byte meanwhile"])
 async def test_cancelling_the_read_cancels_the_notice(script, parts):
     """A read with a timeout is over when its time is, also if a callback of WAITING is under way (P15)."""
-    script.respond(*numbered(1), *parts).hang()
-    script.respond(*numbered(2)).hang()
+    script.play(Reply(*numbered(1), *parts).hang(), hanging(2))
     stream = make(script)
     ended = []
 
@@ -204,24 +202,3 @@ async def test_cancelling_the_read_cancels_the_notice(script, parts):
     assert (await anext(stream)).id == "2"
     assert stream.stats.callback_errors == 0
     await stream.aclose()
-
-
-async def test_what_is_no_exception_comes_out_of_a_notice_as_it_is(script):
-    """It ends the loop with itself, not with a group around it, and leaves the stream usable."""
-
-    class Stop(BaseException):
-        """What a framework may use to end a program."""
-
-    script.respond(*numbered(1), pause(26), *numbered(2)).hang()
-    stream = make(script)
-
-    @stream.on_state_change
-    async def _(change):
-        if change.new is StreamState.WAITING:
-            raise Stop
-
-    await anext(stream)
-    with pytest.raises(Stop):
-        await anext(stream)
-    await stream.aclose()
-    script.closed_all()
