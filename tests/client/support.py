@@ -1,5 +1,6 @@
 """What the tests of the client share: short names, a record of transitions, cancellation by steps, a pool."""
 
+import inspect
 import types
 from collections.abc import Callable
 from itertools import pairwise
@@ -105,6 +106,22 @@ class Record:
     def timetable(self) -> list[tuple[float, str, str]]:
         """When which state was entered and why."""
         return [(round(change.at, 6), change.new.value, change.reason.value) for change in self.changes]
+
+
+class When:
+    """A callback that does something when a state is entered, takes so long, and keeps when it has ended."""
+
+    def __init__(self, state: str, deed: Callable[[], Any] = lambda: None, *, takes: float = 0.0) -> None:
+        self.state, self.deed, self.takes = state, deed, takes
+        self.ended: list[float] = []
+
+    async def __call__(self, change: StateChange) -> None:
+        if change.new.value == self.state:
+            done = self.deed()
+            if inspect.isawaitable(done):
+                await done
+            await anyio.sleep(self.takes)
+            self.ended.append(anyio.current_time())
 
 
 class Store(MemoryCheckpoint):

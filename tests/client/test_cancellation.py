@@ -29,6 +29,7 @@ from tests.client.support import (
     Loopback,
     LoopbackStream,
     Store,
+    When,
     chunked,
     drain,
     make,
@@ -414,12 +415,7 @@ def test_a_goodbye_whose_task_is_cancelled_reaches_everybody(record):
         script = Script()
         script.respond(*numbered(1)).hang()
         stream = make(script)
-
-        @stream.on_state_change
-        async def _(change):
-            if change.new is StreamState.CLOSED:
-                await anyio.sleep(1)
-
+        stream.on_state_change(When("closed", takes=1))
         stream.on_state_change(record)
         await anext(stream)
         with suppress(TimeoutError):

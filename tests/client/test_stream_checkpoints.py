@@ -8,7 +8,7 @@ import pytest
 
 from resilient_sse import CheckpointError, StreamState, integers
 from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
-from resilient_sse.testing import ReplayServer, comment, event, pause
+from resilient_sse.testing import ReplayServer, event, pause
 from tests.client.support import URL, Store, drain, dropped, hanging, make, numbered, one_loop, read, take
 
 
@@ -256,16 +256,6 @@ async def test_events_behind_one_that_was_not_committed_do_not_move_the_position
 
 
 # --- A store in trouble
-
-
-@pytest.mark.parametrize("options", [{}, {"stall_on": "events"}, {"event_timeout": 35}], ids=str)
-async def test_a_slow_store_is_not_a_silent_server(script, options, record):
-    """The time of a save is the program's own: no notice, no stall, whatever counts as life (section 3.3)."""
-    script.respond(*numbered(1), comment(), pause(3600), *numbered(2)).hang()
-    store = Store(before=1800, after=1790)
-    async with make(script, checkpoint=store, on_state_change=record, **options) as stream:
-        await take(stream, 2)
-        assert record.path == ["connected"]
 
 
 @pytest.mark.parametrize("error", [CheckpointError("down", key="k"), OSError("disk")], ids=repr)

@@ -20,7 +20,7 @@ from resilient_sse import (
     integers,
 )
 from resilient_sse.testing import Refusal, Reply, comment, event, pause
-from tests.client.support import at_once, drain, dropped, hanging, make, numbered, read, take
+from tests.client.support import When, at_once, drain, dropped, hanging, make, numbered, read, take
 
 
 async def test_texts_of_an_outage_that_ends(script, record):
@@ -256,11 +256,6 @@ async def test_closing_in_the_callback_of_the_error_does_not_hide_it(script):
     """Retries spent come out of the iterator even if a callback closes the stream upon ERROR (section 3.4)."""
     script.refuse(times=2)
     stream = make(script, max_retries=1)
-
-    @stream.on_state_change
-    async def _(change):
-        if change.new is StreamState.ERROR:
-            await stream.aclose()
-
+    stream.on_state_change(When("error", stream.aclose))
     with pytest.raises(RetriesExhaustedError):
         await drain(stream)

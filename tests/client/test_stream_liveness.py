@@ -11,12 +11,10 @@ import pytest
 from resilient_sse import (
     CONSERVATIVE,
     Reason,
-    ResilientStream,
     RetriesExhaustedError,
-    StreamState,
 )
 from resilient_sse.testing import Reply, Script, comment, event, pause, sliced
-from tests.client.support import at_once, drain, hanging, make, numbered, read, take
+from tests.client.support import Store, When, at_once, drain, hanging, make, numbered, read, take
 
 
 def told(record):
@@ -95,15 +93,19 @@ async def test_limits_on_silence(script, parts, options, expected, record):
     assert script.max_live == 1
 
 
-async def test_a_slow_consumer_is_not_a_stalled_server(script, record):
-    """An hour in the consumer's hands does not count as silence (section 3.3)."""
-    script.respond(*numbered(1), pause(10), *numbered(2), pause(3610), *numbered(3)).hang()
-    async with make(script, on_state_change=record) as stream:
+@pytest.mark.parametrize("options", [{}, {"stall_on": "events"}, {"event_timeout": 35}], ids=str)
+@pytest.mark.parametrize("who", ["consumer", "callback", "store"])
+async def test_an_hour_of_the_program_is_not_a_silent_server(script, who, options, record):
+    """What the consumer, a callback or a save takes is the program's own: no notice, no stall (section 3.3)."""
+    script.respond(*numbered(1), pause(10), comment("ping"), pause(3595), *numbered(2)).hang()
+    store = Store(before=1800, after=1800) if who == "store" else None
+    async with make(script, checkpoint=store, on_state_change=record, **options) as stream:
+        if who == "callback":
+            stream.on_state_change(When("connected", takes=3600))
         await anext(stream)
-        await anyio.sleep(3600)
-        assert (await anext(stream)).id == "2"
-        await anyio.sleep(3600)
-        assert (await anext(stream)).id == "3"
+        if who == "consumer":
+            await anyio.sleep(3600)
+        await anext(stream)
         assert record.path == ["connected"]
 
 
@@ -176,13 +178,8 @@ async def test_the_notice_before_the_headers_takes_no_time_of_theirs(script):
 async def test_headers_that_come_behind_the_notice(script, record):
     """The answer counts, and is kept while a callback of the notice runs; texts tell a return (section 3.3)."""
     script.play(Reply(*numbered(1), after=26).drop(), Reply(*numbered(2), after=26).hang())
-
-    async def slow(change):
-        if change.new is StreamState.WAITING:
-            await anyio.sleep(5)
-
     async with make(script, on_state_change=record) as stream:
-        stream.on_state_change(slow)
+        stream.on_state_change(When("waiting", takes=5))
         await take(stream, 2)
         assert len(script.requests) == 2
         assert record.times == [25, 30, 30, 56, 61]
@@ -207,18 +204,6 @@ async def test_the_timeouts_of_an_injected_client_do_not_count(script):
     client = script.client(timeout=0.001)
     await read(script, 2, client=client)
     assert len(script.requests) == 1
-
-
-async def test_an_hour_in_the_consumer_is_no_time_without_an_event(script):
-    """The limit on events runs only while the stream is asked for one (section 3.3)."""
-    script.respond(event("1", id="1"), pause(3600), comment("here"), pause(5), event("2", id="2")).hang()
-    script.expect_no_more()
-    client = script.client()
-    async with client, ResilientStream("https://host/stream", client=client, event_timeout=10) as stream:
-        assert (await anext(stream)).id == "1"
-        await anyio.sleep(3600)
-        assert (await anext(stream)).id == "2"
-    assert stream.stats.stalls == 0
 
 
 @pytest.mark.parametrize("unit", [b":\n", b"\n", b"id: 1\n\n"], ids=["comments", "blank-lines", "ids"])

@@ -6,7 +6,7 @@ import pytest
 from resilient_sse import BadStatusError, Gap, Reason, RetriesExhaustedError, StreamState, integers
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import Reply, comment, event, pause
-from tests.client.support import Record, at_once, drain, hanging, make, numbered, one_loop, take
+from tests.client.support import Record, When, at_once, drain, hanging, make, numbered, one_loop, take
 
 
 class Watched:
@@ -157,12 +157,7 @@ async def test_closing_while_healing(script):
     script.respond(*numbered(1, 3)).hang()
     script.expect_no_more()
     watched = Watched(script)
-
-    @watched.stream.on_state_change
-    async def _(change):
-        if change.reason is Reason.GAP:
-            await watched.stream.aclose()
-
+    watched.stream.on_state_change(When("reconnecting", watched.stream.aclose))
     assert await watched.run() == [1]
     assert watched.stream.state is StreamState.CLOSED
 

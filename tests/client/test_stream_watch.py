@@ -13,7 +13,7 @@ import trio
 
 from resilient_sse import Reason, StreamState, integers
 from resilient_sse.testing import ReplayServer, Reply, Script, comment, pause, run_in_virtual_time
-from tests.client.support import drain, hanging, make, numbered, read, take
+from tests.client.support import When, drain, hanging, make, numbered, read, take
 
 who = contextvars.ContextVar("who", default="nobody")
 
@@ -164,17 +164,11 @@ async def test_a_slow_notice_comes_to_its_end(script, meanwhile, ending, then, r
     """A callback of WAITING may take longer than the silence; what happens meanwhile is told behind it (R82)."""
     getattr(script.respond(*numbered(1), pause(26), *meanwhile), ending)()
     script.respond(*numbered(2)).hang()
-    ended = []
-
-    async def slow(change):
-        if change.new is StreamState.WAITING:
-            await anyio.sleep(20)
-            ended.append(anyio.current_time())
-
+    slow = When("waiting", takes=20)
     async with make(script, on_state_change=slow) as stream:
         stream.on_state_change(record)
         await take(stream, 2)
-    assert ended == [45]
+    assert slow.ended == [45]
     assert record.changes[2].reason is then
     assert record.times[2] >= 45
 
@@ -183,22 +177,13 @@ async def test_a_slow_notice_comes_to_its_end(script, meanwhile, ending, then, r
 async def test_cancelling_the_read_cancels_the_notice(script, parts):
     """A read with a timeout is over when its time is, also if a callback of WAITING is under way (P15)."""
     script.play(Reply(*numbered(1), *parts).hang(), hanging(2))
-    stream = make(script)
-    ended = []
-
-    @stream.on_state_change
-    async def _(change):
-        if change.new is StreamState.WAITING:
-            try:
-                await anyio.sleep(100)
-            finally:
-                ended.append(anyio.current_time())
-
+    slow = When("waiting", takes=100)
+    stream = make(script, on_state_change=slow)
     await anext(stream)
     with anyio.move_on_after(27) as scope:
         await anext(stream)
     assert scope.cancelled_caught
-    assert (anyio.current_time(), ended) == (27, [27])
+    assert (anyio.current_time(), slow.ended) == (27, [])
     assert (await anext(stream)).id == "2"
     assert stream.stats.callback_errors == 0
     await stream.aclose()
