@@ -132,7 +132,8 @@ class Store(MemoryCheckpoint):
         self.before, self.after = before, after
         self.saved = []
         self.loads = 0
-        self.failures = []
+        self.failures = []  # raised instead of the deed
+        self.lost = []  # raised behind it
 
     async def load(self, key):
         self.loads += 1
@@ -148,6 +149,8 @@ class Store(MemoryCheckpoint):
         result = await super().save(key, last_event_id, expected=expected)
         self.saved.append(last_event_id)
         await anyio.sleep(self.after)
+        if self.lost:
+            raise self.lost.pop(0)
         return result
 
     @property

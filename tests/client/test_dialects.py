@@ -400,23 +400,27 @@ async def test_a_resumed_url_carries_nothing_to_another_origin(url):
     assert {"authorization", "cookie", "x-own"} <= set(script.requests[2].headers)
 
 
-async def test_a_body_is_not_led_to_another_origin(script):
-    """P57: a body is the caller's, too."""
+@pytest.mark.parametrize(
+    "way, error, words",
+    [
+        # A body is the caller's, too.
+        ({"resume": elsewhere("https://other/", content="x")}, HandshakeError, "another origin"),
+        # What a server names to go on at is no error of the program.
+        *(
+            ({"resume": elsewhere(url)}, HandshakeError, "resume: ")
+            for url in ("ftp://host/", "https://host:99999/", "http://[", "a b")
+        ),
+        # What is no `Resume` is one (P52).
+        ({"resume": lambda position, answer: {"url": "x"}}, TypeError, "resume must return"),
+    ],
+    ids=range(6),
+)
+async def test_where_it_cannot_go_on(script, way, error, words):
+    """P57: the error is raised instead of the request."""
     script.respond(*numbered(1)).drop()
-    stream = make(script, method="POST", json=BODY, resume=elsewhere("https://other/", content="x"))
-    async with stream:
+    async with make(script, method="POST", json=BODY, **way) as stream:
         await anext(stream)
-        with pytest.raises(HandshakeError, match="another origin"):
-            await anext(stream)
-
-
-@pytest.mark.parametrize("target", ["ftp://host/", "https://host:99999/", "http://[", "a b"])
-async def test_an_address_that_cannot_be_used(script, target):
-    """P57: what a server names to go on at is no error of the program."""
-    script.respond(*numbered(1), headers={"Location": target}).drop()
-    async with make(script, method="POST", json=BODY, **resume.location()) as stream:
-        await anext(stream)
-        with pytest.raises(HandshakeError, match="resume: "):
+        with pytest.raises(error, match=words):
             await anext(stream)
 
 
@@ -435,25 +439,18 @@ async def test_what_the_next_request_changes(script):
         return next(changes)
 
     script.always(lambda _: Reply(event("x")).drop())
-    options: dict[str, Any] = {
-        "method": "POST",
-        "json": {"a": 1},
-        "params": {"n": 0, "m": 2},
-        "resume": later,
-    }
-    await read(script, 5, headers={"X-A": "old", "X-B": "b"}, **options)
-    seen = [
-        (each.method, each.url.removeprefix(URL), each.headers["x-a"], each.content)
+    request = {"method": "POST", "json": {"a": 1}, "params": {"n": 0, "m": 2}}
+    await read(script, 5, headers={"X-A": "old", "X-B": "b"}, resume=later, **request)
+    assert [
+        (each.method, each.url.removeprefix(URL), each.headers["x-a"], each.headers["x-b"], each.content)
         for each in script.requests
+    ] == [
+        ("POST", "?n=0&m=2", "old", "b", b'{"a":1}'),
+        ("POST", "?n=1&m=2", "new", "b", b'{"b":1}'),
+        ("PUT", "?n=0&m=2", "old", "b", b"text"),
+        ("GET", "?only", "old", "b", b""),
+        ("POST", "?n=0&m=2", "old", "b", b'{"a":1}'),
     ]
-    assert seen == [
-        ("POST", "?n=0&m=2", "old", b'{"a":1}'),
-        ("POST", "?n=1&m=2", "new", b'{"b":1}'),
-        ("PUT", "?n=0&m=2", "old", b"text"),
-        ("GET", "?only", "old", b""),
-        ("POST", "?n=0&m=2", "old", b'{"a":1}'),
-    ]
-    assert {each.headers["x-b"] for each in script.requests} == {"b"}
 
 
 async def test_the_answer_is_the_last_one_that_was_a_stream(script):
@@ -472,12 +469,3 @@ async def test_the_answer_is_the_last_one_that_was_a_stream(script):
     await read(script, 3, resume=ask)
     first = ("1", 1, "https://host/moved", "1")
     assert asked == [first, first, ("2", 2, URL, "3")]
-
-
-async def test_a_wrong_answer_is_named(script):
-    """P52: what is no `Resume` is an error of the program."""
-    script.respond(*numbered(1)).drop()
-    async with make(script, resume=lambda position, answer: {"url": "x"}) as stream:
-        await anext(stream)
-        with pytest.raises(TypeError, match="resume must return"):
-            await anext(stream)

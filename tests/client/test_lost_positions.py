@@ -18,25 +18,20 @@ from resilient_sse import (
 )
 from resilient_sse.checkpoints import Checkpoint
 from resilient_sse.testing import Refusal, Reply, Script, event
-from tests.client.support import make, numbered, one_loop
+from tests.client.support import Store, make, numbered, one_loop
 from tests.docs.pages import table, text_of
 
 
-class Stored:
-    """A store that holds one position, at a version of its own."""
+class Stored(Store):
+    """A store that holds one position, which another consumer may have moved since it was read."""
 
     def __init__(self, position: str, *, moved: bool = False) -> None:
-        self._position = Checkpoint(position, version=1)
-        self._moved = moved
+        super().__init__()
+        self._read, self._held = Checkpoint(position, version=1), Checkpoint(position, version=1 + moved)
 
-    async def load(self, _key: str) -> Checkpoint:
-        return self._position
-
-    async def save(self, key: str, last_event_id: str, *, expected: Checkpoint | None) -> Checkpoint:
-        if self._moved:
-            raise CheckpointError("another consumer has moved this position", key=key)
-        self._position = Checkpoint(last_event_id, version=1 if expected is None else expected.version + 1)
-        return self._position
+    async def load(self, key: str) -> Checkpoint:
+        self._positions[key] = self._held
+        return self._read
 
 
 async def spent() -> AsyncIterator[bytes]:

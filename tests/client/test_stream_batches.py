@@ -7,23 +7,10 @@ import pytest
 
 from resilient_sse import Comment, ServerSentEvent
 from resilient_sse._core.session import Step
-from resilient_sse.checkpoints import Checkpoint
 from resilient_sse.testing import Reply, event
 from tests.client.support import at_once, drain, make, numbered, one_loop, read, take
 
 # --- Figures and positions
-
-
-@pytest.mark.parametrize("lane", [{}, {"observers": [lambda _: None]}], ids=["batches", "one-by-one"])
-async def test_figures_agree_at_every_event(script, lane):
-    """However much was judged ahead, what is told is what was handed over (3.2)."""
-    script.respond(at_once(*range(1, 301))).hang()
-    async with make(script, **lane) as stream:
-        for count in range(1, 301):
-            item = await anext(stream)
-            figures = stream.stats
-            assert figures.delivered == figures.received == count
-            assert stream.last_event_id == item.id == str(count)
 
 
 async def test_a_run_of_any_events_in_one_read(script):
@@ -140,32 +127,6 @@ async def test_a_backlog_that_is_replayed_at_every_reconnect(script, length):
         items = await take(stream, length + 1)
         assert [int(item.id) for item in items] == [*range(1, length + 2)]
         assert stream.stats.duplicates == 2 * length
-
-
-# --- StopAsyncIteration out of the caller's own functions
-
-
-def stops(*_args, **_options):
-    """Raise what ends a loop as if all were well."""
-    raise StopAsyncIteration
-
-
-@pytest.mark.parametrize("method", ["load", "save"])
-async def test_a_store_that_raises_stop_async_iteration(script, method):
-    """Likewise, whether it loads or saves."""
-
-    class Store:
-        async def load(self, key):
-            return stops() if method == "load" else None
-
-        async def save(self, key, last_event_id, *, expected):
-            return stops() if method == "save" else Checkpoint(last_event_id, 1)
-
-    script.respond(*numbered(1, 2)).hang()
-    stream = make(script, checkpoint=Store())
-    with pytest.raises(RuntimeError, match=f"{method}.* raised StopAsyncIteration"):
-        await take(stream, 2)
-    await stream.aclose()
 
 
 # --- Complexity, where time is not asserted

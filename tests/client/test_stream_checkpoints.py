@@ -8,8 +8,20 @@ import pytest
 
 from resilient_sse import CheckpointError, StreamState, integers
 from resilient_sse.checkpoints import Checkpoint, MemoryCheckpoint
-from resilient_sse.testing import ReplayServer, event, pause
-from tests.client.support import URL, Store, drain, dropped, hanging, make, numbered, one_loop, read, take
+from resilient_sse.testing import ReplayServer, Reply, event, pause
+from tests.client.support import (
+    URL,
+    Store,
+    at_once,
+    drain,
+    dropped,
+    hanging,
+    make,
+    numbered,
+    one_loop,
+    read,
+    take,
+)
 
 
 async def stored_at(event_id, script, **options):
@@ -24,34 +36,20 @@ async def stored_at(event_id, script, **options):
 # --- When it moves
 
 
-async def test_an_event_is_committed_when_the_next_one_is_asked_for(script, store):
-    """While the loop works on an event, the position is the one before (section 3.5)."""
-    script.respond(*numbered(1, 2)).hang()
-    async with make(script, checkpoint=store) as stream:
-        await anext(stream)
-        assert store.saved == []
-        await anext(stream)
-        assert (store.saved, stream.last_event_id) == (["1"], "2")
-
-
-async def test_leaving_the_block_cleanly_commits_the_last_event(script, store):
-    """`break` is a way to be done with an event (section 3.10)."""
-    script.respond(*numbered(1, 2, 3)).hang()
+async def test_when_an_event_is_committed(script, store):
+    """When the next one is asked for, or the block is left cleanly; closing alone tells nothing (3.5, 3.10)."""
+    script.play(hanging(1, 2, 3), hanging(3))
     async with make(script, checkpoint=store) as stream:
         async for item in stream:
+            assert (store.position, stream.last_event_id) == (None if item.id == "1" else "1", item.id)
             if item.id == "2":
                 break
     assert store.saved == ["1", "2"]
-    script.closed_all()
-
-
-async def test_closing_alone_commits_nothing(script, store):
-    """`aclose()` does not know whether the loop was done with the event (section 3.5)."""
-    script.respond(*numbered(1)).hang()
     stream = make(script, checkpoint=store)
     await anext(stream)
     await stream.aclose()
-    assert store.saved == []
+    assert store.saved == ["1", "2"]
+    script.closed_all()
 
 
 async def test_activity_commits_as_the_plain_iteration_does(script, store):
@@ -94,11 +92,9 @@ async def test_a_crash_in_the_handler_delivers_the_event_again(script, store):
 
 async def test_the_stored_position_comes_before_the_given_one(script, store):
     """`last_event_id` is for the case that nothing is stored (section 1)."""
+    script.play(hanging(6), hanging(7))
     for _ in range(2):
-        script.respond(*numbered(6)).hang()
-        async with make(script, checkpoint=store, last_event_id="5") as stream:
-            with anyio.move_on_after(1):
-                await anext(stream)
+        await read(script, 1, checkpoint=store, last_event_id="5")
     assert [request.last_event_id for request in script.requests] == ["5", "6"]
 
 
@@ -127,12 +123,10 @@ async def test_a_live_start_ignores_the_position_and_goes_on_storing(script):
 
 async def test_a_cleared_id_is_stored_as_cleared(script, store):
     """After an empty `id:` a restart sends no id, as the connection would not (P8, R175)."""
-    script.respond(*numbered(1), event("fresh start", id="")).hang()
+    script.play(Reply(*numbered(1), event("fresh start", id="")).hang(), hanging(1))
     await read(script, 2, checkpoint=store)
     assert store.saved == ["1", ""]
-    script.respond(*numbered(1)).hang()
-    async with make(script, checkpoint=store) as stream:
-        assert (await anext(stream)).id == "1"
+    await read(script, 1, checkpoint=store)
     assert script.requests[1].last_event_id is None
 
 
@@ -194,22 +188,18 @@ async def test_commit_says_what_is_wrong(script):
 async def test_streams_share_a_store_by_their_keys(script):
     """Method, scheme, host and path name a stream, or a name of the program's; no key has a secret (P30, P55)."""
     store = MemoryCheckpoint()
-    for number, url, options in (
-        (5, URL, {}),
-        (6, URL, {"method": "post", "json": {"ask": "s3cret"}}),
-        (7, "https://me:s3cret@host/other?q=s3cret", {}),
-        (8, URL, {"checkpoint_key": "mailer"}),
-    ):
-        script.respond(*numbered(number)).hang()
-        async with make(script, url, checkpoint=store, **options) as stream:
-            await anext(stream)
-    assert [request.last_event_id for request in script.requests] == [None] * 4
-    assert {key: position.last_event_id for key, position in store._positions.items()} == {
-        URL: "5",
-        f"POST {URL}": "6",
-        "https://host/other": "7",
-        "mailer": "8",
+    keys = {
+        URL: (URL, {}),
+        f"POST {URL}": (URL, {"method": "post", "json": {"ask": "s3cret"}}),
+        "https://host/other": ("https://me:s3cret@host/other?q=s3cret", {}),
+        "mailer": (URL, {"checkpoint_key": "mailer"}),
     }
+    for number, (url, options) in enumerate(keys.values()):
+        script.respond(*numbered(number)).hang()
+        await read(script, 1, url=url, checkpoint=store, **options)
+    assert [request.last_event_id for request in script.requests] == [None] * 4
+    stored = {key: position.last_event_id for key, position in store._positions.items()}
+    assert stored == {key: str(number) for number, key in enumerate(keys)}
 
 
 @pytest.mark.parametrize("key", [None, "mailer"])
@@ -258,15 +248,20 @@ async def test_events_behind_one_that_was_not_committed_do_not_move_the_position
 # --- A store in trouble
 
 
-@pytest.mark.parametrize("error", [CheckpointError("down", key="k"), OSError("disk")], ids=repr)
-async def test_a_store_that_cannot_be_read_is_no_fresh_start(script, error):
-    """The error comes out before any request is made; asking again reads again (section 3.5)."""
+@pytest.mark.parametrize("trouble", [CheckpointError("down", key="k"), OSError("disk"), None], ids=repr)
+async def test_a_store_that_cannot_be_read_is_no_fresh_start(script, trouble):
+    """An error, or a cancelled load, comes before any request; asking again reads again (section 3.5)."""
     store = await stored_at("7", script)
-    store.failures.append(error)
+    store.before = 1
     script.respond(*numbered(8)).hang()
     async with make(script, checkpoint=store) as stream:
-        with pytest.raises(type(error)):
-            await anext(stream)
+        if trouble is None:
+            with anyio.move_on_after(0.5):
+                await anext(stream)
+        else:
+            store.failures.append(trouble)
+            with pytest.raises(type(trouble)):
+                await anext(stream)
         assert (len(script.requests), stream.state) == (1, StreamState.CONNECTING)
         assert (await anext(stream)).id == "8"
     assert script.requests[1].last_event_id == "7"
@@ -288,18 +283,36 @@ async def test_a_stored_id_that_cannot_be_sent_is_no_fresh_start(script, stored,
     assert store.position == "9"
 
 
-@pytest.mark.parametrize("error", [CheckpointError("down", key="k"), OSError("disk")], ids=repr)
-async def test_a_save_that_fails_is_tried_again(script, error, store):
-    """The error comes out of the loop; the connection and the events stay, and asking again saves (3.5)."""
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        ("failures", CheckpointError("down", key="k")),
+        ("failures", OSError("disk")),
+        ("lost", OSError("answer")),
+        0.5,
+        1.5,
+    ],
+    ids=["ours", "theirs", "answer lost", "cut before the deed", "cut behind the deed"],
+)
+async def test_a_save_that_fails_is_tried_again(script, trouble, store):
+    """An error comes out of the loop, connection and events stay, the next call saves without a conflict (3.5)."""
     script.respond(*numbered(1, 2, 3)).hang()
     async with make(script, checkpoint=store) as stream:
         await anext(stream)
-        store.failures.append(error)
-        with pytest.raises(type(error)):
-            await anext(stream)
+        if isinstance(trouble, float):
+            store.before = store.after = 1
+            with anyio.move_on_after(trouble):
+                await anext(stream)
+        else:
+            when, error = trouble
+            getattr(store, when).append(error)
+            with pytest.raises(type(error)):
+                await anext(stream)
         assert stream.state is StreamState.CONNECTED
-        assert [item.id for item in await take(stream, 2)] == ["2", "3"]
-    assert store.saved == ["1", "2", "3"]
+        assert (await anext(stream)).id == "2"
+        assert store.position == "1"
+        assert (await anext(stream)).id == "3"
+    assert store.position == "3"
     assert len(script.requests) == 1
 
 
@@ -316,41 +329,6 @@ async def test_a_save_that_fails_at_the_end_of_the_block_is_told(script, store):
     script.closed_all()
 
 
-async def test_a_save_that_happened_although_it_failed_is_no_conflict(script):
-    """The answer was lost, not the deed: the stream looks before it saves again (section 3.5)."""
-    script.respond(*numbered(1, 2, 3)).hang()
-
-    class Lossy(Store):
-        async def save(self, key, last_event_id, *, expected):
-            result = await super().save(key, last_event_id, expected=expected)
-            if self.saved == ["1"]:
-                raise OSError("answer lost")
-            return result
-
-    store = Lossy()
-    async with make(script, checkpoint=store) as stream:
-        await anext(stream)
-        with pytest.raises(OSError, match="answer lost"):
-            await anext(stream)
-        await take(stream, 2)
-    assert store.position == "3"
-
-
-@pytest.mark.parametrize("limit", [0.5, 1.5], ids=["before-the-deed", "after-the-deed"])
-async def test_a_cancelled_save_loses_no_event_and_is_no_conflict(script, limit, store):
-    """Wherever the save is cut, the next call saves that event and delivers the next one (section 3.5)."""
-    script.respond(*numbered(1, 2, 3)).hang()
-    async with make(script, checkpoint=store) as stream:
-        await take(stream, 2)
-        store.before = store.after = 1
-        with anyio.move_on_after(limit):
-            await anext(stream)
-        assert (await anext(stream)).id == "3"
-        assert store.position == "2"
-    assert store.position == "3"
-    assert len(script.requests) == 1
-
-
 async def test_a_cancelled_commit_can_be_taken_back(script, store):
     """It may have been saved, so committing the position before it is no empty deed (section 3.5)."""
     script.respond(*numbered(1, 2)).hang()
@@ -363,18 +341,6 @@ async def test_a_cancelled_commit_can_be_taken_back(script, store):
         assert store.position == "2"
         await stream.commit(first)
     assert store.position == "1"
-
-
-async def test_a_cancelled_load_is_made_again(script):
-    """A stream that was cancelled before it knew its position does not begin without it (section 3.5)."""
-    store = await stored_at("7", script)
-    store.before = 1
-    script.respond(*numbered(8)).hang()
-    async with make(script, checkpoint=store) as stream:
-        with anyio.move_on_after(0.5):
-            await anext(stream)
-        await anext(stream)
-    assert script.requests[1].last_event_id == "7"
 
 
 async def test_a_conflict_stays_one(script, store):
@@ -409,18 +375,78 @@ async def test_a_position_that_was_moved_during_a_cancelled_save_is_a_conflict(s
     assert store.position == theirs
 
 
+async def text(*_args, **_options):
+    """Return no `Checkpoint`."""
+    return "1"
+
+
+async def stops(*_args, **_options):
+    """Raise what ends a loop as if all were well."""
+    raise StopAsyncIteration
+
+
 @pytest.mark.parametrize("method", ["load", "save"])
-@pytest.mark.parametrize("fault", ["sync", "wrong type"])
+@pytest.mark.parametrize(
+    "fault", [lambda *_, **__: None, text, stops], ids=["not async", "wrong type", "stop"]
+)
 async def test_a_store_that_breaks_its_contract_is_named(script, method, fault, store):
-    """A method that is not async, or returns something else than a `Checkpoint`, is a `TypeError` (R152)."""
-
-    async def returns_text(*args, **options):
-        return "1"
-
+    """A method that is not async, returns no `Checkpoint`, or raises what would end the loop (R152)."""
     script.respond(*numbered(1)).hang()
-    setattr(store, method, returns_text if fault == "wrong type" else lambda *args, **options: None)
-    with pytest.raises(TypeError, match=rf"checkpoint: {method}\(\) must"):
+    setattr(store, method, fault)
+    words = rf"{method}.* raised StopAsyncIteration|checkpoint: {method}\(\) must"
+    error = RuntimeError if fault is stops else TypeError
+    with pytest.raises(error, match=words):
         async with make(script, checkpoint=store) as stream:
             await anext(stream)
-    with suppress(TypeError):
+    with suppress(error):
         await stream.aclose()
+
+
+# --- A position saved now and then
+
+
+async def consume(stream, count, *, fails=False):
+    """Take events in a block, and leave it cleanly or not."""
+    got = []
+    async with stream:
+        async for taken in stream:
+            got.append(int(taken.id))
+            if len(got) == count:
+                if fails:
+                    raise ZeroDivisionError
+                break
+    return got
+
+
+@pytest.mark.parametrize("parts", [numbered, lambda *ids: [at_once(*ids)]], ids=["a read each", "one read"])
+async def test_a_save_for_so_many_events(script, parts, store):
+    """Every third is saved; what is not comes again after a crash; a clean end saves the last (P21, P55)."""
+    script.play(Reply(*parts(*range(1, 10))).hang(), Reply(*parts(*range(4, 10))).hang())
+    with pytest.raises(ZeroDivisionError):
+        await consume(make(script, checkpoint=store, commit_every=3), 6, fails=True)
+    assert store.saved == ["3"]
+    assert await consume(make(script, checkpoint=store, commit_every=3), 5) == [4, 5, 6, 7, 8]
+    assert script.requests[-1].last_event_id == "3"
+    assert store.saved == ["3", "6", "8"]
+
+
+async def test_the_end_of_the_stream_saves_the_rest(script, store):
+    """Also without a block."""
+    script.play(dropped(1, 2, 3, 4), Reply(status=204, content_type=None))
+    assert len(await drain(make(script, checkpoint=store, commit_every=100))) == 4
+    assert store.saved == ["4"]
+
+
+@pytest.mark.parametrize("within", [True, False], ids=["one read", "a read each"])
+async def test_a_save_after_so_many_seconds(script, within, store):
+    """After them the next question saves, also where one read has brought all events."""
+    pieces = (
+        [at_once(*range(1, 7))] if within else [x for one in numbered(*range(1, 7)) for x in (one, pause(4))]
+    )
+    script.respond(*pieces).hang()
+    stream = make(script, checkpoint=store, commit_every=1000, commit_interval=10)
+    for _ in range(6):
+        await anext(stream)
+        await anyio.sleep(4 if within else 0)
+    assert store.saved == ["4"]
+    await stream.aclose()

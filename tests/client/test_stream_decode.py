@@ -31,31 +31,23 @@ async def saved(store):
     return found and found.last_event_id
 
 
-@pytest.fixture(params=[*LANES])
+@pytest.fixture(params=LANES.values(), ids=LANES)
 def options(request):
     """Give a store, and take either lane."""
-    return {
-        "checkpoint": MemoryCheckpoint(),
-        "checkpoint_key": "me",
-        "decode": number,
-        **LANES[request.param],
-    }
+    return {"checkpoint": MemoryCheckpoint(), "checkpoint_key": "me", "decode": number, **request.param}
 
 
 async def test_raise_names_the_event_and_commits_nothing_of_it(script, options):
     """It is not lost: after a restart it comes again; asked for more, the stream goes on behind it."""
-    script.respond(*orders()).hang()
-    with pytest.raises(
-        DecodeError, match=r"JSONDecodeError for the event with the id '25'.*on_invalid"
-    ) as caught:
+    words = r"JSONDecodeError for the event with the id '25'.*on_invalid"
+    script.play(Reply(*orders()).hang(), Reply(*orders()[BAD - 1 :]).drop(), Reply(status=204))
+    with pytest.raises(DecodeError, match=words) as caught:
         async with make(script, **options) as stream:
             await take(stream, 50)
     assert isinstance(caught.value.__cause__, json.JSONDecodeError)
-    assert caught.value.event.data == "{"
-    assert stream.stats.invalid == 1
+    assert (caught.value.event.data, stream.stats.invalid) == ("{", 1)
     assert await saved(options["checkpoint"]) == "24"
 
-    script.play(Reply(*orders()[BAD - 1 :]).drop(), Reply(status=204))
     async with make(script, **options) as stream:
         with pytest.raises(DecodeError):
             await anext(stream)
@@ -64,26 +56,18 @@ async def test_raise_names_the_event_and_commits_nothing_of_it(script, options):
     assert await saved(options["checkpoint"]) == "50"
 
 
-async def test_skip_counts_and_goes_on(script, options):
-    """The position goes on behind what is left out."""
+@pytest.mark.parametrize(
+    "policy", ["skip", lambda item, error: (item.id, item.data, type(error))], ids=["skip", "function"]
+)
+async def test_skip_leaves_it_out_and_a_function_makes_what_is_delivered(script, policy, options):
+    """It counts, and the position goes on behind it."""
     script.play(Reply(*orders()).drop(), Reply(status=204))
-    async with make(script, on_invalid="skip", **options) as stream:
-        assert await drain(stream) == [n for n in ALL if n != BAD]
+    async with make(script, on_invalid=policy, **options) as stream:
+        got = await drain(stream)
+    made = [] if policy == "skip" else [("25", "{", json.JSONDecodeError)]
+    assert got == [*ALL[: BAD - 1], *made, *ALL[BAD:]]
     assert (stream.stats.delivered, stream.stats.invalid) == (50, 1)
     assert await saved(options["checkpoint"]) == "50"
-
-
-async def test_a_function_delivers_the_event_as_it_came(script, options):
-    """Or whatever it returns; it is given the error, too."""
-    script.play(Reply(*orders()).drop(), Reply(status=204))
-    errors = []
-    async with make(script, on_invalid=lambda item, error: errors.append(error) or item, **options) as stream:
-        got = await drain(stream)
-    raw = got.pop(BAD - 1)
-    assert (type(raw), raw.id, raw.data) == (ServerSentEvent, "25", "{")
-    assert got == [n for n in ALL if n != BAD]
-    assert [type(error) for error in errors] == [json.JSONDecodeError]
-    assert (stream.stats.invalid, await saved(options["checkpoint"])) == (1, "50")
 
 
 async def test_the_event_that_completes_the_stream_needs_no_payload(script):
