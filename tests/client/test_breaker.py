@@ -4,6 +4,7 @@ import gc
 import logging
 import threading
 from collections import Counter
+from contextlib import suppress
 from types import SimpleNamespace
 
 import anyio
@@ -23,7 +24,7 @@ from resilient_sse import (
 )
 from resilient_sse._client import breaker as shell
 from resilient_sse.testing import Refusal, Reply, Script, comment, event, pause, run_in_virtual_time
-from tests.client.support import URL, Record, make, one_loop
+from tests.client.support import URL, Record, drain, make, one_loop
 
 CLOSED, OPEN, HALF_OPEN = CircuitState
 ORIGIN = "https://host:443"
@@ -121,42 +122,37 @@ async def test_what_is_retried_for_any_stream_counts(script, breaker, fails):
     assert 30 <= await waits(script, breaker) <= 33
 
 
-@one_loop
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 501])
-async def test_what_is_final_for_one_stream_does_not_count(script, breaker, status):
-    """A wrong URL or token of one stream says nothing about the server."""
-    script.reject(status, times=2)
-    for _ in range(2):
-        with pytest.raises(BadStatusError):
-            await anext(make(script, breaker=breaker))
-    assert breaker.states == {ORIGIN: CLOSED}
-
-
-@one_loop
-@pytest.mark.parametrize("failure", [ValueError, httpx.ConnectError])
-async def test_a_function_of_the_caller_does_not_count(script, breaker, failure):
-    """A token endpoint that is down is another server, and a mistake is the program's own."""
+def broken(error):
+    """Return a function of the caller's that fails, as a token endpoint may."""
 
     def headers():
-        raise failure("no token")
+        raise error("no token")
 
-    for _ in range(2):
-        with pytest.raises((ValueError, RetriesExhaustedError)):
-            await anext(make(script, breaker=breaker, headers=headers, max_retries=0))
-    assert breaker.states == {ORIGIN: CLOSED}
+    return headers
+
+
+WELL = [(event("a"),), (comment("hi"),), (pause(6.0),)]
+NO_FAILURES = [
+    # A wrong URL or token of one stream says nothing about the server.
+    *((Reply(status=status), {}) for status in (400, 401, 403, 404, 410, 501)),
+    # A token endpoint is another server, and a mistake is the program's own.
+    *((Reply(), {"headers": broken(error), "max_retries": 0}) for error in (ValueError, httpx.ConnectError)),
+    # Servers and proxies rotate streams, and some poll: by an event, by a clean end, or by time it was well.
+    *((Reply(*parts), {"max_retries": 0, "on_eof": "complete"}) for parts in WELL),
+    *((Reply(*parts).drop(), {"until": lambda _: True}) for parts in WELL[:1]),
+]
 
 
 @one_loop
-@pytest.mark.parametrize("parts", [(event("a"),), (comment("hi"),), (pause(6.0),)])
-async def test_ends_of_connections_that_were_well_do_not_count(script, parts):
-    """Servers and proxies rotate streams, and some poll: by an event, by a clean end, or by time it was well."""
+@pytest.mark.parametrize("step, options", NO_FAILURES, ids=range(len(NO_FAILURES)))
+async def test_what_does_not_count(script, step, options):
+    """What is final for one stream, fails in the program, or ends a connection that was well."""
     breaker = CircuitBreaker(failures=1)
-    for _ in range(4):
-        script.respond(*parts)
-    script.respond(event("last"))
-    async with make(script, breaker=breaker, until=lambda event: event.data == "last") as stream:
-        async for _ in stream:
-            assert breaker.states == {ORIGIN: CLOSED}
+    script.always(step)
+    for _ in range(2):
+        with suppress(BadStatusError, ValueError, RetriesExhaustedError):
+            await drain(make(script, breaker=breaker, **options))
+        assert breaker.states == {ORIGIN: CLOSED}
 
 
 @one_loop
@@ -221,31 +217,6 @@ async def test_restart_ends_a_wait(script, breaker):
 
         await anext(stream)
         assert anyio.current_time() - began == pytest.approx(5)
-        await anyio.sleep(1)
-        with anyio.move_on_after(0.1):
-            await anext(stream)
-        assert breaker.states == {ORIGIN: CLOSED}
-
-
-async def test_those_who_wait_come_back_soon_after_it_has_closed(script, breaker):
-    """They look again within a tenth of `reset_after`, each at its own moment."""
-    await shut(script, breaker)
-    times = []
-    for _ in range(20):
-        script.respond(event("a")).hang()
-
-    async def follow():
-        async with make(script, breaker=breaker) as stream:
-            await anext(stream)
-            times.append(anyio.current_time())
-            with anyio.move_on_after(10):
-                await anext(stream)
-
-    async with anyio.create_task_group() as group:
-        for _ in range(20):
-            group.start_soon(follow)
-    assert max(times) - min(times) <= 2 * 3.0
-    assert len(set(times)) == 20
 
 
 # --- Every end of a probe

@@ -26,7 +26,7 @@ def exceptions_of(library):
 @pytest.mark.parametrize("opened", [True, False])
 @pytest.mark.parametrize("kind", exceptions_of(httpx), ids=lambda kind: kind.__name__)
 def test_every_exception_is_translated(kind, opened):
-    """Whatever httpx raises about a request is one of ours, and httpx2's twin, alike by name only, too (P5, P58)."""
+    """Whatever httpx raises becomes one of ours, and so does httpx2's twin, alike by name only (P5, P58)."""
     twin = getattr(httpx2, kind.__name__)
     for words in (
         "words",
