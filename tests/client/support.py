@@ -1,4 +1,4 @@
-"""What the tests of the client share: short names, a record of transitions, cancellation by steps, a pool."""
+"""What the tests of the client share: short names, a record of transitions, a store, cancellation by steps."""
 
 import inspect
 import types
@@ -7,9 +7,6 @@ from itertools import pairwise
 from typing import Any
 
 import anyio
-import anyio.lowlevel
-import httpcore
-import httpx
 import pytest
 
 from resilient_sse import Backoff, ResilientStream, StateChange
@@ -176,87 +173,3 @@ def stepped(coroutine: Any, on_step: Callable[[], None]) -> Any:
             value, error = (yield request), None
         except BaseException as exc:  # noqa: BLE001 - handed on, whatever it is
             error = exc
-
-
-class LoopbackStream(httpcore.AsyncNetworkStream):
-    """A connection to a server that is a function of the request head; it speaks when spoken to."""
-
-    def __init__(self, answer: Callable[[str], bytes]) -> None:
-        self._answer = answer
-        self._incoming = b""
-        self._outgoing = b""
-        self._news = anyio.Event()
-        self._closed = False
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
-        await anyio.lowlevel.checkpoint()
-        while not self._incoming:
-            if self._closed:
-                raise httpcore.ReadError
-            self._news = anyio.Event()
-            with anyio.move_on_after(timeout) as scope:
-                await self._news.wait()
-            if scope.cancelled_caught:
-                raise httpcore.ReadTimeout
-        data, self._incoming = self._incoming[:max_bytes], self._incoming[max_bytes:]
-        return data
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
-        await anyio.lowlevel.checkpoint()
-        self._outgoing += buffer
-        head, end, rest = self._outgoing.partition(b"\r\n\r\n")
-        if end:
-            self._outgoing = rest
-            self._incoming += self._answer(head.decode())
-            self._news.set()
-
-    async def aclose(self) -> None:
-        self._closed = True
-        self._news.set()
-        await anyio.lowlevel.checkpoint()
-
-    def get_extra_info(self, info: str) -> None:
-        return None
-
-
-class Loopback(httpcore.AsyncNetworkBackend):
-    """A network where every connection leads to one function."""
-
-    def __init__(self, answer: Callable[[str], bytes], *, connect_takes: float = 0.0) -> None:
-        self._answer = answer
-        self._connect_takes = connect_takes
-        self.connections = 0
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
-        local_address: str | None = None,
-        socket_options: Any = None,
-    ) -> LoopbackStream:
-        with anyio.move_on_after(timeout) as scope:
-            await anyio.sleep(self._connect_takes)
-        if scope.cancelled_caught:
-            raise httpcore.ConnectTimeout
-        self.connections += 1
-        return LoopbackStream(self._answer)
-
-    async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds)
-
-
-def pooled_client(backend: Loopback, slots: int) -> tuple[httpx.AsyncClient, httpcore.AsyncConnectionPool]:
-    """Return a client over httpcore's real pool with so many slots, and the pool."""
-    transport = httpx.AsyncHTTPTransport()
-    pool = httpcore.AsyncConnectionPool(max_connections=slots, network_backend=backend)
-    transport._pool = pool
-    return httpx.AsyncClient(transport=transport), pool
-
-
-STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def chunked(*parts: bytes) -> bytes:
-    """Write the parts as chunks of a body that goes on."""
-    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)

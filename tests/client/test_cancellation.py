@@ -24,20 +24,7 @@ from resilient_sse import (
     integers,
 )
 from resilient_sse.testing import Refusal, Reply, Script, comment, event, pause, run_in_virtual_time
-from tests.client.support import (
-    STREAM_HEAD,
-    Loopback,
-    LoopbackStream,
-    Store,
-    When,
-    chunked,
-    drain,
-    make,
-    numbered,
-    pooled_client,
-    stepped,
-    take,
-)
+from tests.client.support import Store, When, drain, make, numbered, stepped, take
 
 EVENTS = 6
 NEVER = 10**9
@@ -168,17 +155,68 @@ def test_cancelled_at_every_step_nothing_is_lost(backend, cut):
 # --- A pool shared with others: section 3.8, encode/httpcore#1093
 
 
-def answer(head: str) -> bytes:
-    """Serve a stream, and a redirect to it."""
-    path = head.split()[1]
-    if path == "/elsewhere":
-        return b"HTTP/1.1 307 Elsewhere\r\nLocation: /stream\r\nContent-Length: 0\r\n\r\n"
-    return STREAM_HEAD + chunked(*numbered(1))
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+REDIRECT = b"HTTP/1.1 307 Elsewhere\r\nLocation: /stream\r\nContent-Length: 0\r\n\r\n"
+(EVENT,) = numbered(1)
+ENDS = ("reset", "end")
+
+
+class LoopbackStream(httpcore.AsyncNetworkStream):
+    """A connection that answers at once, by an event or a redirect; then it is silent, or ends a second later."""
+
+    def __init__(self, how: str) -> None:
+        self._how = how
+        self._incoming = b""
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
+        await anyio.lowlevel.checkpoint()
+        if buffer.startswith(b"GET /elsewhere"):
+            self._incoming += REDIRECT
+        elif buffer:
+            self._incoming += STREAM_HEAD + b"%x\r\n%s\r\n" % (len(EVENT), EVENT)
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
+        await anyio.lowlevel.checkpoint()
+        with anyio.move_on_after(timeout):
+            if not self._incoming:
+                await anyio.sleep(1 if self._how in ENDS else math.inf)
+                if self._how == "reset":
+                    raise httpcore.ReadError("reset")
+                return b"0\r\n\r\n"
+            data, self._incoming = self._incoming, b""
+            return data
+        raise httpcore.ReadTimeout
+
+    async def aclose(self) -> None:
+        for _ in range(3 if self._how in ENDS else 1):
+            await anyio.lowlevel.checkpoint()
+
+    def get_extra_info(self, info: str) -> None:
+        return None
+
+
+class Loopback(httpcore.AsyncNetworkBackend):
+    """A network of such connections."""
+
+    def __init__(self, how: str) -> None:
+        self._how = how
+
+    async def connect_tcp(self, *_args: Any, **_options: Any) -> LoopbackStream:
+        await anyio.lowlevel.checkpoint()
+        return LoopbackStream(self._how)
+
+
+def pooled_client(how: str) -> tuple[httpx.AsyncClient, httpcore.AsyncConnectionPool]:
+    """Return a client over httpcore's real pool with one slot, and the pool."""
+    transport = httpx.AsyncHTTPTransport()
+    pool = httpcore.AsyncConnectionPool(max_connections=1, network_backend=Loopback(how))
+    transport._pool = pool
+    return httpx.AsyncClient(transport=transport), pool
 
 
 async def race_for_a_slot(steps: Steps, cut: str, path: str) -> str | None:
     """Cancel a stream that waits for the only slot at some step after its holder began to let go of it."""
-    client, pool = pooled_client(Loopback(answer), slots=1)
+    client, pool = pooled_client("silence")
     holder = ResilientStream("http://host/stream", client=client)
     waiting = ResilientStream(f"http://host{path}", client=client)
     scope = anyio.CancelScope()
@@ -236,39 +274,13 @@ def test_a_cancelled_wait_for_a_slot_leaks_none(backend, cut, path, monkeypatch)
         assert wrong_at_any_step(race, seed, backend=backend) == {}, seed
 
 
-class Ending(LoopbackStream):
-    """A connection that says one thing and then ends, and whose closing takes a while."""
-
-    how, _spoken = "reset", False
-
-    async def read(self, max_bytes, timeout=None):  # noqa: ASYNC109 - httpcore's
-        if self._incoming or not self._spoken:
-            self._spoken = True
-            return await super().read(max_bytes, timeout)
-        await anyio.sleep(1)
-        if self.how == "reset":
-            raise httpcore.ReadError("reset")
-        return b"0\r\n\r\n"
-
-    async def aclose(self):
-        await super().aclose()
-        for _ in range(3):
-            await anyio.lowlevel.checkpoint()
-
-
-class EndingNetwork(Loopback):
-    async def connect_tcp(self, *args: Any, **options: Any) -> LoopbackStream:
-        return Ending((await super().connect_tcp(*args, **options))._answer)
-
-
-ENDS = ("reset", "end")
 WAITED = 11.5
 
 
 async def cut_while_leaving(steps: Steps, how: str) -> list[str]:
     """Cancel the task that is leaving a connection at some step; return what the pool holds at the end."""
-    Ending.how, ends = how, how in ENDS
-    client, pool = pooled_client((EndingNetwork if ends else Loopback)(answer), slots=1)
+    ends = how in ENDS
+    client, pool = pooled_client(how)
     limits = {"backoff": Backoff(50, maximum=50)} if ends else {"stall_timeout": 10, "connect_timeout": 5}
     stream = ResilientStream("http://host/stream", client=client, **limits)
     await anext(stream)
