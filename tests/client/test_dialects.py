@@ -4,7 +4,6 @@ import ast
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -29,18 +28,18 @@ def query_of(request: RecordedRequest) -> httpx.QueryParams:
     return httpx.URL(request.url).params
 
 
-def behind(value: str | None, offset: int = 1) -> int:
+def behind(value: str | None) -> int:
     """Return the index behind a number on the wire, or the start."""
-    return 0 if value is None else int(value) + offset
+    return 0 if value is None else int(value) + 1
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Server:
     """A server of one dialect: what it sends for each word, and with which word a request wants to begin."""
 
     blocks: list[list[bytes]]
     start: Callable[[RecordedRequest], int]
-    arguments: Callable[[], Mapping[str, Any]]
+    arguments: Mapping[str, Any]
     answer: Callable[[RecordedRequest, int], dict[str, str]] = lambda _request, _index: {}
     url: str = URL
     anew: int = field(default=0, init=False)
@@ -57,52 +56,30 @@ class Server:
         return Reply(wire[:cut], headers=headers).cut()
 
 
-def with_ids(*, header: bool = True) -> Server:
-    """D1 and D2: ids in blocks; the header, or a query parameter alone."""
-
-    def start(request: RecordedRequest) -> int:
-        return behind(request.last_event_id if header else query_of(request).get("since"))
-
-    return Server(
-        blocks=[[event(word, id=str(number))] for number, word in enumerate(WORDS)],
-        start=start,
-        arguments=lambda: {} if header else resume.query("since", header=False),
-    )
+POST: Mapping[str, Any] = {"method": "POST", "json": BODY}
+WITH_IDS = [[event(word, id=str(number))] for number, word in enumerate(WORDS)]
+WITH_NUMBERS = [
+    [event(json.dumps({"sequence_number": number, "delta": word}))] for number, word in enumerate(WORDS)
+]
 
 
-def with_control_events(*, every: int = 1) -> Server:
+def by_control_events(every: int) -> Server:
     """D3: a control event behind each so many words; offsets are opaque."""
-    blocks: list[list[bytes]] = []
-    for number, word in enumerate(WORDS):
-        blocks.append([event(word, event="data")])
-        if (number + 1) % every == 0:
-            offset = f"0_{number + 1:06}"
-            blocks[-1].append(event(json.dumps({"streamNextOffset": offset}), event="control"))
+    blocks = [[event(word, event="data")] for word in WORDS]
+    for number in range(every, len(WORDS) + 1, every):
+        offset = json.dumps({"streamNextOffset": f"0_{number:06}"})
+        blocks[number - 1].append(event(offset, event="control"))
     return Server(
-        blocks=blocks,
-        start=lambda request: int(query_of(request)["offset"].removeprefix("0_").replace("-1", "0")),
-        arguments=lambda: {**resume.control_event(), "heartbeat_events": {"control"}, "last_event_id": "-1"},
+        blocks,
+        lambda request: int(query_of(request)["offset"].removeprefix("0_").replace("-1", "0")),
+        {**resume.control_event(), "heartbeat_events": {"control"}, "last_event_id": "-1"},
         url=URL + "?live=sse",
     )
 
 
-def with_json_field() -> Server:
-    """D5: a number in the JSON of each event, and a GET with a query parameter."""
-    return Server(
-        blocks=[
-            [event(json.dumps({"sequence_number": number, "delta": word}))]
-            for number, word in enumerate(WORDS)
-        ],
-        start=lambda request: behind(query_of(request).get("starting_after")),
-        arguments=lambda: resume.json_field("sequence_number", "starting_after"),
-    )
-
-
-def with_response() -> Server:
+def by_response() -> Server:
     """D4: a POST, then GETs of the response by its id and a number."""
-    server = with_json_field()
     created = {"type": "response.created", "sequence_number": 0, "response": {"id": "resp_1"}}
-    server.blocks = [[event(json.dumps(created))], *server.blocks[1:]]
 
     def start(request: RecordedRequest) -> int:
         if request.method == "POST":
@@ -112,35 +89,24 @@ def with_response() -> Server:
         assert (url.path, url.params["stream"], request.content) == ("/v1/responses/resp_1", "true", b"")
         return behind(url.params["starting_after"])
 
-    server.start = start
-    server.url = "https://host/v1/responses"
-    server.arguments = lambda: {**resume.response(), "method": "POST", "json": BODY}
-    return server
+    blocks = [[event(json.dumps(created))], *WITH_NUMBERS[1:]]
+    return Server(blocks, start, {**resume.response(), **POST}, url="https://host/v1/responses")
 
 
-def with_location() -> Server:
+def by_location() -> Server:
     """D6: a POST whose answer has a `Location`, then GETs of that with the header."""
-    server = with_ids()
 
     def start(request: RecordedRequest) -> int:
         assert httpx.URL(request.url).path == ("/stream" if request.method == "POST" else "/runs/1")
         return behind(request.last_event_id)
 
-    server.start = start
-    server.answer = lambda request, _: {"Location": "runs/1"} if request.method == "POST" else {}
-    server.arguments = lambda: {**resume.location(), "method": "POST", "json": BODY}
-    return server
+    def answer(request: RecordedRequest, _index: int) -> dict[str, str]:
+        return {"Location": "runs/1"} if request.method == "POST" else {}
+
+    return Server(WITH_IDS, start, {**resume.location(), **POST}, answer)
 
 
-def with_body() -> Server:
-    """D8: the same POST with the position in its JSON body."""
-    server = with_ids()
-    server.start = lambda request: behind(json.loads(request.content).get("since"))
-    server.arguments = lambda: {**resume.json_body("since", BODY), "method": "POST", "json": BODY}
-    return server
-
-
-def with_json_ids() -> Server:
+def by_json_ids() -> Server:
     """Wikimedia: ids are arrays of one timestamp for each partition, and a resume begins at them, not behind."""
     places = [("east", 1), ("west", 1), ("east", 2), ("east", 2), ("west", 4), ("west", 4)]
     latest: dict[str, Any] = {}
@@ -153,16 +119,15 @@ def with_json_ids() -> Server:
         blocks.append([event(json.dumps({"meta": {"id": number}, "delta": WORDS[number]}), id=identifier)])
 
     def start(request: RecordedRequest) -> int:
-        if request.last_event_id is None:
-            return 0
-        asked = {place["topic"]: place.get("timestamp", 0) for place in json.loads(request.last_event_id)}
-        wanted = [time >= asked.get(topic, 0) for topic, time in places]
-        return wanted.index(True)
+        asked = {
+            place["topic"]: place.get("timestamp", 0) for place in json.loads(request.last_event_id or "[]")
+        }
+        return [time >= asked.get(topic, 0) for topic, time in places].index(True)
 
-    return Server(blocks=blocks, start=start, arguments=resume.json_ids)
+    return Server(blocks, start, resume.json_ids())
 
 
-def with_mercure() -> Server:
+def by_mercure() -> Server:
     """Mercure: opaque ids; who names none hears what comes; the answer names the id before its first event."""
     ids = ["urn:uuid:f", "urn:uuid:b", "urn:uuid:9", "urn:uuid:a", "urn:uuid:0", "urn:uuid:c", "urn:uuid:d"]
     live = iter((0, len(WORDS)))
@@ -172,25 +137,36 @@ def with_mercure() -> Server:
         assert asked == request.last_event_id
         return next(live) if asked is None else ids.index(asked)
 
-    return Server(
-        blocks=[[event(word, id=name)] for name, word in zip(ids[1:], WORDS, strict=True)],
-        start=start,
-        answer=lambda _, index: {"Mercure-Last-Event-ID": ids[index]},
-        arguments=resume.mercure,
-    )
+    blocks = [[event(word, id=name)] for name, word in zip(ids[1:], WORDS, strict=True)]
+    return Server(blocks, start, resume.mercure(), lambda _, index: {"Mercure-Last-Event-ID": ids[index]})
 
 
 DIALECTS: Mapping[str, Callable[[], Server]] = {
-    "header": with_ids,
-    "query": partial(with_ids, header=False),
-    "control-event": with_control_events,
-    "control-event-for-two": partial(with_control_events, every=2),
-    "json-field": with_json_field,
-    "response": with_response,
-    "location": with_location,
-    "json-body": with_body,
-    "json-ids": with_json_ids,
-    "mercure": with_mercure,
+    # D1 and D2: ids in blocks; the header, or a query parameter alone.
+    "header": lambda: Server(WITH_IDS, lambda request: behind(request.last_event_id), {}),
+    "query": lambda: Server(
+        WITH_IDS,
+        lambda request: behind(query_of(request).get("since")),
+        resume.query("since", header=False),
+    ),
+    "control-event": lambda: by_control_events(1),
+    "control-event-for-two": lambda: by_control_events(2),
+    # D5: a number in the JSON of each event, and a GET with a query parameter.
+    "json-field": lambda: Server(
+        WITH_NUMBERS,
+        lambda request: behind(query_of(request).get("starting_after")),
+        resume.json_field("sequence_number", "starting_after"),
+    ),
+    "response": by_response,
+    "location": by_location,
+    # D8: the same POST with the position in its JSON body.
+    "json-body": lambda: Server(
+        WITH_IDS,
+        lambda request: behind(json.loads(request.content).get("since")),
+        {**resume.json_body("since", BODY), **POST},
+    ),
+    "json-ids": by_json_ids,
+    "mercure": by_mercure,
 }
 
 
@@ -213,7 +189,7 @@ async def play(dialect: str, *cuts: int) -> tuple[list[str], Server, list[Gap], 
     script.always(server)
     words: list[str] = []
     refused = False
-    async with make(script, server.url, on_gap=gaps.append, **server.arguments()) as stream:
+    async with make(script, server.url, on_gap=gaps.append, **server.arguments) as stream:
         try:
             with anyio.move_on_after(20):  # there is nothing to come after the last word
                 async for item in stream:
@@ -313,10 +289,10 @@ async def test_a_program_that_dies_at_any_event(dialect):
     for handled in range(2, len(WORDS)):
         store, server, script = MemoryCheckpoint(), DIALECTS[dialect](), Script()
         script.always(server)
-        stream = make(script, server.url, checkpoint=store, **server.arguments())
+        stream = make(script, server.url, checkpoint=store, **server.arguments)
         came = [word_of(item) for item in await take(stream, handled)]
         await stream.aclose()  # without the block whose clean end would commit the last
-        async with make(script, server.url, checkpoint=store, **server.arguments()) as stream:
+        async with make(script, server.url, checkpoint=store, **server.arguments) as stream:
             came += [word_of(item) for item in await take(stream, len(WORDS) - handled + 1)]
             with anyio.move_on_after(20):
                 while True:
