@@ -13,70 +13,44 @@ import resilient_sse
 from resilient_sse import Backoff, CircuitBreaker, HandshakeError, ResilientStream, resume
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import Reply, event
-from tests.client.support import URL, Record, drain, make, one_loop
+from tests.client.support import END, URL, Record, drain, make, numbered, one_loop, read
 
 
-async def test_what_changes_later_changes_nothing(script):
-    """Mappings, lists and `json` are copied at construction: the second request is the first again (P53)."""
-    headers, body = {"X-Kind": "first"}, {"list": [1]}
-    params = [("topic", "a")]
-    texts, kinds, heartbeats = {"lost": "first"}, ["tick", "end"], ["beat"]
-    for _ in range(2):
-        script.respond(
-            event("-", event="beat"), event("1", event="other"), event("2", event="tick"), id_of(1)
-        ).drop()
-    script.respond(event("3", event="end")).end()
+@pytest.mark.parametrize("given", [lambda values: values, iter], ids=["lists", "iterators"])
+async def test_what_is_given_is_copied(script, given):
+    """Later changes change nothing, and iterators are not used up: the second request is the first again (P53)."""
+    script.play(
+        *[Reply(event("-", event="beat"), event("1", event="other"), event("2", event="tick", id="7")).drop()]
+        * 2,
+        Reply(END),
+    )
     record, observed = Record(), []
-    observers = [observed.append]
-    async with make(
-        script,
-        headers=headers,
-        params=params,
-        json=body,
-        method="POST",
-        messages=texts,
-        events=kinds,
-        until="end",
-        heartbeat_events=heartbeats,
-        on_state_change=record,
-        observers=observers,
-    ) as stream:
-        headers["X-Kind"], texts["lost"] = "later", "later"
-        params.clear()
-        body["list"].append(2)
-        kinds.append("other")
-        heartbeats.clear()
-        observers.clear()
+    lists = {
+        "headers": [("X-A", "first"), ("X-B", "first")],
+        "params": [("topic", "a"), ("topic", "b")],
+        "events": ["tick", "end"],
+        "heartbeat_events": ["beat"],
+        "observers": [observed.append],
+    }
+    json, messages, id_of = {"list": [1]}, {"lost": "first"}, {"id": given([1, 2]), "set": {3}, "word": "ab"}
+    options = {"method": "POST", "json": json, "messages": messages, "until": "end", "dedup": "off"}
+    stream = make(script, **options, **{name: given(values) for name, values in lists.items()})
+    json["list"].append(2)
+    messages["lost"] = "later"
+    for values in lists.values():
+        values.clear()
+    async with stream:
+        stream.on_state_change(record)
         assert [item.event for item in await drain(stream)] == ["tick", "tick", "end"]
     for request in script.requests:
-        assert request.headers["x-kind"] == "first"
-        assert request.url == f"{URL}?topic=a"
-        assert request.content == b'{"list":[1]}'
+        assert (request.headers["x-a"], request.headers["x-b"]) == ("first", "first")
+        assert (request.url, request.content) == (f"{URL}?topic=a&topic=b", b'{"list":[1]}')
     assert "first" in record.texts
     assert stream.stats.heartbeats == 2
     assert observed
-
-
-def id_of(number):
-    """Write a block that only sets the id."""
-    return f"id: {number}\n\n".encode()
-
-
-async def test_iterators_are_not_used_up(script):
-    """A generator serves as well as a list, for every request (P53)."""
-    script.play(Reply().drop(), Reply(event("", event="beat"), event("x", event="end")))
-    async with make(
-        script,
-        headers=((name, "1") for name in ["X-A", "X-B"]),
-        params={"id": (number for number in [1, 2]), "set": {3}, "word": "ab"},
-        events=(kind for kind in ["end"]),
-        heartbeat_events=iter(["beat"]),
-        until="end",
-    ) as stream:
-        await drain(stream)
-    for request in script.requests:
-        assert (request.headers["x-a"], request.headers["x-b"]) == ("1", "1")
-        assert request.url == f"{URL}?id=1&id=2&set=3&word=ab"
+    script.respond(*numbered(1))
+    await read(script, 1, params=id_of)
+    assert script.requests[-1].url == f"{URL}?id=1&id=2&set=3&word=ab"
 
 
 async def asynchronous(*_):

@@ -13,26 +13,6 @@ from tests.client.support import at_once, drain, make, numbered, one_loop, read,
 # --- Figures and positions
 
 
-async def test_a_run_of_any_events_in_one_read(script):
-    """Types, heartbeats and ids alone between them are told apart as if each came by itself (3.2)."""
-    kinds = [("", "add", "heartbeat", None)[at % 4] for at in range(120)]
-    for among in (kinds, [kind or "" for kind in kinds if kind not in ("heartbeat", None)]):
-        body = [
-            f"id: {at}\n\n"
-            if kind is None
-            else f"{f'event: {kind}{chr(10)}' * bool(kind)}id: {at}\ndata: x\n\n"
-            for at, kind in enumerate(among, 1)
-        ]
-        script.respond("".join(body).encode()).hang()
-        wanted = [(str(at), kind or "message") for at, kind in enumerate(among, 1) if kind in ("", "add")]
-        async with make(script) as stream:
-            assert [(item.id, item.event) for item in await take(stream, len(wanted))] == wanted
-            with anyio.move_on_after(1):
-                await anext(stream)
-            assert stream.stats.heartbeats == among.count("heartbeat")
-            assert stream.last_event_id == str(len(among))
-
-
 async def test_closing_in_the_middle_of_a_batch(script):
     """What was not handed over was not received, as far as anybody can see."""
     script.respond(at_once(*range(1, 251))).hang()

@@ -266,48 +266,41 @@ async def test_a_classifier_must_answer_with_a_verdict(script):
 # --- Redirects
 
 
-@pytest.mark.parametrize("target", ["/there", OTHER], ids=["same", "other"])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    "target",
+    ["https://host/there", OTHER, "http://host/stream", "https://host:8443/stream", "https://HOST.evil/"],
+)
 @one_loop
 async def test_redirects(script, status, target):
-    """Redirects are followed; another origin gets nothing of the caller's, and none is remembered (P11)."""
-    script.play(dropped(1), Reply(status=status, headers={"Location": target}), dropped(2), hanging(3))
+    """Followed; another scheme, host or port gets no secrets, nor does a way back; none is remembered (P11)."""
+    headers = [{"Location": url} for url in (target, URL + "?planted=1")]
+    hops = [Reply(status=status, headers=each) for each in headers]
+    script.play(dropped(1), *hops, dropped(2), hanging(3))
     client = script.client(headers={"X-Default": "d"}, cookies={"session": "c"}, auth=("me", "pw"))
     await read(script, 3, client=client, headers={"X-Secret": "s"})
-    first, again, elsewhere, original = script.requests
+    first, again, elsewhere, back, original = script.requests
     assert first.url == again.url == original.url == URL
-    assert elsewhere.url == ("https://host/there" if target == "/there" else OTHER)
+    assert (elsewhere.url.lower(), back.url) == (target.lower(), URL + "?planted=1")
     assert elsewhere.at == again.at
-    kept = [name for name in SECRETS if name in elsewhere.headers]
-    assert kept == (list(SECRETS) if target == "/there" else [])
+    for request in (elsewhere, back):
+        kept = [name for name in SECRETS if name in request.headers]
+        assert kept == (list(SECRETS) if target == "https://host/there" else [])
+        assert (request.last_event_id, request.headers["accept"]) == ("1", "text/event-stream")
     assert all(name in original.headers for name in SECRETS)
-    assert (elsewhere.last_event_id, elsewhere.headers["accept"]) == ("1", "text/event-stream")
     assert script.max_live == 1
-
-
-@pytest.mark.parametrize("target", ["http://host/stream", "https://host:8443/stream", "https://HOST.evil/"])
-@one_loop
-async def test_scheme_and_port_are_part_of_the_origin(script, target):
-    """Plain HTTP, or another port, is another origin, which gets no secrets, nor do they by a way back (P11)."""
-    script.redirect(target)
-    script.redirect(URL + "?planted=1")
-    script.respond(*numbered(1)).hang()
-    await read(script, 1, auth=("me", "pw"), headers={"X-Secret": "s"})
-    assert [bool(set(SECRETS) & set(request.headers)) for request in script.requests] == [True, False, False]
 
 
 @pytest.mark.parametrize("hops", [10, 11])
 async def test_at_most_ten_redirects(script, hops):
     """The tenth redirect is followed, the eleventh is not (P11)."""
     script.redirect("/next", times=hops)
-    script.respond(*numbered(1)).hang()
-    stream = make(script)
+    script.respond(END)
     if hops == 10:
-        assert (await anext(stream)).id == "1"
+        assert len(await drain(make(script, until="end"))) == 1
     else:
-        assert (await gives_up(stream, HandshakeError)).status == 307
+        assert (await gives_up(make(script), HandshakeError)).status == 307
     assert len(script.requests) == 11
-    await stream.aclose()
 
 
 NO_ANSWER = [
