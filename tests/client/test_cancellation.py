@@ -14,15 +14,7 @@ import httpcore
 import httpx
 import pytest
 
-from resilient_sse import (
-    Backoff,
-    Gap,
-    ResilientSSEError,
-    ResilientStream,
-    StateChange,
-    StreamState,
-    integers,
-)
+from resilient_sse import Backoff, Gap, ResilientSSEError, ResilientStream, StateChange, StreamState, integers
 from resilient_sse.testing import Refusal, Reply, Script, comment, event, pause, run_in_virtual_time
 from tests.client.support import Store, When, drain, make, numbered, stepped, take
 

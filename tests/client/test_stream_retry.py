@@ -1,6 +1,7 @@
 """Failures over the whole client: when the next request comes, and what it says."""
 
 import os
+import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -202,29 +203,86 @@ async def test_servers_that_poll_by_design(script, caplog, record, answer, pace,
 # --- What an answer means
 
 
-@pytest.mark.parametrize("status", [202, 501])
+NOWHERE = ["", "   ", "ftp://host/", "file:///etc/passwd"]
+NO_URL = [
+    "http://[::1",
+    "https://host:port/",
+    "https://1.2.3.999/",
+    "/\x7f",
+    "::::",
+    "/" + "x" * 70_000,
+    "data:,x",
+]
+LOGIN = Reply(status=307, headers={"Location": "https://login.example:8443/sign%20in?next=secret"})
+AT_LOGIN = ", after a redirect to https://login.example:8443/sign%20in$"
+BODY = {"method": "POST", "content": b"secret"}
+FINAL = {
+    # What no retry mends is raised at once; P5.
+    "202": ([Reply(status=202)], {}, "202"),
+    "501": ([Reply(status=501)], {}, "501"),
+    # Who is led to a login page is told where, without the query that may hold a secret; P46.
+    "404 at a login": ([LOGIN, Reply(status=404)], {}, AT_LOGIN),
+    "a login page": ([LOGIN, Reply(content_type="text/html", after=1)], {}, AT_LOGIN),
+    # Without anything that could be fresher a 401 is final; `auth` counts as fresh; 3.10.
+    "401": ([Reply(status=401)], {"headers": {"Authorization": "secret"}}, "401"),
+    "401 with auth": ([Reply(status=401)] * 2, {"auth": ("me", "secret")}, "401"),
+    # Also where httpx itself raises, and loses the answer; a body does not leave its origin; P11.
+    "a redirect without Location": ([Reply(status=302)], {}, "302"),
+    **{
+        f"a redirect to {url!r}": ([Reply(status=302, headers={"Location": url})], {}, "302")
+        for url in NOWHERE
+    },
+    **{
+        f"a redirect to no URL, {url:.20}": (
+            [Reply(status=302, headers={"Location": url})],
+            {},
+            "^the server's redirect has no usable Location$",
+        )
+        for url in NO_URL
+    },
+    **{
+        f"{status} to another origin": ([Reply(status=status, headers={"Location": OTHER})], BODY, "redirect")
+        for status in (307, 308)
+    },
+    # What breaks HTTP's rules on our side would break them again at every attempt; 3.1.
+    "an unsendable request": (
+        [Refusal(httpx.LocalProtocolError("Illegal header value b'secret'"))],
+        {},
+        "sent",
+    ),
+    # 407 to CONNECT comes again at every attempt; a proxy that is busy may not be the next time; P52.
+    "a proxy": (
+        [Refusal(httpx.ProxyError(words)) for words in ("503 Unavailable", "407 Authentication Required")],
+        {},
+        "407",
+    ),
+}
+
+
+@pytest.mark.parametrize("steps, options, words", FINAL.values(), ids=FINAL)
 @one_loop
-async def test_statuses_that_stay(script, status):
-    """What no retry mends is raised at once, with all that is known of it (P5)."""
-    script.reject(status, headers={"X-Why": "because"}, body=b"no \xff" + b"x" * 40_000)
+async def test_what_is_final(script, steps, options, words):
+    """A typed error that names what is wrong and no secret, and no further request; why stands with each."""
+    script.play(*steps)
     script.expect_no_more()
-    stream = make(script)
-    error = await gives_up(stream, BadStatusError)
-    assert (error.status, error.headers["x-why"]) == (status, "because")
+    stream = make(script, **options)
+    error = await gives_up(stream, HandshakeError)
+    assert re.search(words, str(error))
+    assert "secret" not in str(error)
+    script.assert_exhausted()
+    script.closed_all()
+    assert stream.state is StreamState.ERROR
+
+
+async def test_what_is_known_of_an_answer(script):
+    """The status, the headers, the beginning of the body, and where a redirect has led (P5, P46)."""
+    script.play(LOGIN)
+    script.reject(501, headers={"X-Why": "because"}, body=b"no \xff" + b"x" * 40_000)
+    error = await gives_up(make(script), BadStatusError)
+    assert (error.status, error.headers["x-why"]) == (501, "because")
+    assert error.redirected_to == "https://login.example:8443/sign%20in"
     assert error.body_excerpt.startswith("no \ufffd")
     assert 16_000 < len(error.body_excerpt) <= 16 * 1024
-    assert stream.state is StreamState.ERROR
-    assert script.live == 0
-
-
-@pytest.mark.parametrize("answer", [{"status": 404}, {"content_type": "text/html", "after": 1}])
-async def test_a_redirect_is_named_in_the_error(script, answer):
-    """Who is led to a login page is told where, without the query that may hold a secret (P46)."""
-    script.redirect("https://login.example:8443/sign%20in?next=secret")
-    script.respond(**answer)
-    error = await gives_up(make(script), HandshakeError)
-    assert str(error).endswith(", after a redirect to https://login.example:8443/sign%20in")
-    assert error.redirected_to == "https://login.example:8443/sign%20in"
 
 
 # --- Classify
@@ -303,32 +361,6 @@ async def test_at_most_ten_redirects(script, hops):
     assert len(script.requests) == 11
 
 
-NO_ANSWER = [
-    "http://[::1",
-    "https://host:port/",
-    "https://1.2.3.999/",
-    "/\x7f",
-    "::::",
-    "/" + "x" * 70_000,
-    "data:,x",
-]
-
-
-@pytest.mark.parametrize("location", ["", "   ", "ftp://host/", "file:///etc/passwd", None, *NO_ANSWER])
-@one_loop
-async def test_redirects_to_nowhere(script, location):
-    """A typed error without a retry, also where httpx itself raises and loses the answer (P11)."""
-    script.reject(302, headers=None if location is None else {"Location": location})
-    script.expect_no_more()
-    error = await gives_up(make(script), HandshakeError)
-    if location in NO_ANSWER:
-        assert str(error) == "the server's redirect has no usable Location"
-        assert isinstance(error.__cause__, (httpx.RemoteProtocolError, httpx.InvalidURL))
-    else:
-        assert error.status == 302
-    assert script.live == 0
-
-
 # --- Credentials
 
 
@@ -344,15 +376,6 @@ async def test_401_may_come_again_after_a_success(script):
     assert len(await take(stream, 2)) == 2
     assert (await gives_up(stream, BadStatusError)).status == 401
     assert [request.headers["authorization"] for request in script.requests] == [*"abcdefgh"]
-
-
-@pytest.mark.parametrize("auth, requests", [(None, 1), (("me", "pw"), 2)])
-async def test_401_with_fixed_headers(script, auth, requests):
-    """Without anything that could be fresher a 401 is final; `auth` counts as fresh (section 3.10)."""
-    script.reject(401, times=requests)
-    script.expect_no_more()
-    await gives_up(make(script, headers={"Authorization": "x"}, auth=auth), BadStatusError)
-    assert len(script.requests) == requests
 
 
 # --- What each attempt says
@@ -411,7 +434,9 @@ async def test_the_caller_may_overrule_our_headers(script):
 async def test_a_post_that_delivered_is_not_repeated(script, how):
     """Without an id to resume by, sending again would repeat its effect, whatever has ended it (P12)."""
     cleared = [event("", id="7"), event("", id="")] if how == "cleared id" else []
-    reply = script.respond(*cleared, event("a")).hang()
+    reply = Reply(*cleared, event("a"))
+    lost = how in ("drop", "cleared id")
+    script.play(reply.drop() if lost else reply.hang())
     script.expect_no_more()
     stream = make(script, method="POST", content=b"q")
     await take(stream, len(cleared) + 1)
@@ -420,12 +445,10 @@ async def test_a_post_that_delivered_is_not_repeated(script, how):
     elif how == "cancelled read":
         with anyio.move_on_after(1):
             await anext(stream)
-    else:
-        reply.drop()
-    for _ in range(2):  # and not by iterating again, either
-        error = await gives_up(stream, NotResumableError)
-        assert stream.state is StreamState.ERROR
-    assert isinstance(error.__cause__, ConnectionLostError | None)
+    error = await gives_up(stream, NotResumableError)
+    assert not lost or isinstance(error.__cause__, ConnectionLostError)
+    assert stream.state is StreamState.ERROR
+    await gives_up(stream, NotResumableError)  # and not by iterating again, either
 
 
 async def test_a_post_is_resumed_by_id(script):
@@ -434,15 +457,6 @@ async def test_a_post_is_resumed_by_id(script):
     await read(script, 2, method="post", json={"q": "é"})
     sent = [(request.method, request.content, request.last_event_id) for request in script.requests]
     assert sent == [("POST", '{"q":"é"}'.encode(), position) for position in (None, "1")]
-
-
-@pytest.mark.parametrize("status", [307, 308])
-@one_loop
-async def test_a_body_does_not_leave_its_origin(script, status):
-    """A redirect that keeps the method must not carry the body to another origin (P11)."""
-    script.redirect(OTHER, status=status)
-    script.expect_no_more()
-    await gives_up(make(script, method="POST", content=b"secret"), HandshakeError)
 
 
 @pytest.mark.parametrize(
@@ -475,14 +489,6 @@ async def test_a_stream_in_error_may_be_iterated_again(script, record):
     assert record.path[-5:] == ["error", "reconnecting", "reconnecting", "connected", "closed"]
 
 
-async def test_an_unsendable_request_is_not_retried(script):
-    """What breaks HTTP's rules on our side would break them again at every attempt (section 3.1)."""
-    script.refuse(error=httpx.LocalProtocolError("Illegal header value b'hunter2'"))
-    script.expect_no_more()
-    error = await gives_up(make(script), HandshakeError)
-    assert "hunter2" not in str(error)
-
-
 # --- What the environment has wrong
 
 
@@ -506,14 +512,6 @@ async def test_a_setting_that_cannot_be_used_is_named(monkeypatch, name, value):
     error = await gives_up(ResilientStream("https://127.0.0.1:9/", max_retries=None), HandshakeError)
     assert name in str(error)
     assert "secret" not in str(error)
-
-
-async def test_a_proxy_that_wants_credentials_is_not_asked_again(script):
-    """407 to CONNECT comes again at every attempt; a proxy that is busy may not be the next time (P52)."""
-    script.refuse(error=httpx.ProxyError("503 Service Unavailable"))
-    script.refuse(error=httpx.ProxyError("407 Proxy Authentication Required"))
-    error = await gives_up(make(script), HandshakeError)
-    assert "407" in str(error)
 
 
 # --- What the server says of itself in the stream, and what the program asks for
