@@ -69,51 +69,33 @@ def of_tls(kind, **facts):
     return error
 
 
-def unreachable(number):
-    """Make the error of a socket."""
-    return behind(httpx.ConnectError("All connection attempts failed"), OSError(number, "words"))
-
-
 NOT_TRUSTED = of_tls(ssl.SSLCertVerificationError, verify_message="certificate has expired")
+CAUSES = [
+    (OSError(errno.ECONNREFUSED, "words"), "connection refused"),
+    (OSError(errno.ENETUNREACH, "words"), "the network cannot be reached"),
+    (OSError(errno.EPERM, "words"), "a firewall perhaps"),
+    (OSError(errno.EMFILE, "words"), "too many open files"),
+    (OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1')"), "connection refused"),
+    (ExceptionGroup("", [ConnectionRefusedError(errno.ECONNREFUSED, "x")]), "connection refused"),
+    (socket.gaierror(socket.EAI_NONAME, "x"), "no such host"),
+    (socket.gaierror(socket.EAI_AGAIN, "x"), "cannot be looked up now"),
+    (NOT_TRUSTED, "the certificate is not trusted: certificate has expired"),
+    (of_tls(ssl.SSLError, reason="WRONG_VERSION_NUMBER"), "no TLS there"),
+]
+COOKIE = "illegal header line: bytearray(b'Set-Cookie: secret=1\\x00')"
+PROTOCOL = [
+    ("illegal status line: bytearray(b'\\x15\\x03')", "no HTTP there"),
+    ("Server disconnected without sending a response.", "closed without an answer"),
+    (COOKIE, "(protocol, bad HTTP: illegal header line)"),
+    ("malformed chunk footer: b'da'", "(protocol, bad HTTP: malformed chunk footer)"),
+    ("<StreamReset stream_id:1, error_code:2>", "has reset the HTTP/2 stream"),
+]
 IN_WORDS = [
-    (unreachable(errno.ECONNREFUSED), "connection refused"),
-    (unreachable(errno.ENETUNREACH), "the network cannot be reached"),
-    (unreachable(errno.EPERM), "a firewall perhaps"),
-    (unreachable(errno.EMFILE), "too many open files"),
-    (
-        httpx.ConnectError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 111] Connect"),
-        "ConnectError",
-    ),
-    (
-        behind(
-            httpx.ConnectError(""), OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1')")
-        ),
-        "connection refused",
-    ),
-    (
-        behind(httpx.ConnectError(""), ExceptionGroup("", [ConnectionRefusedError(errno.ECONNREFUSED, "x")])),
-        "connection refused",
-    ),
-    (behind(httpx.ConnectError(""), socket.gaierror(socket.EAI_NONAME, "x")), "no such host"),
-    (behind(httpx.ConnectError(""), socket.gaierror(socket.EAI_AGAIN, "x")), "cannot be looked up now"),
-    (behind(httpx.ConnectError(""), NOT_TRUSTED), "the certificate is not trusted: certificate has expired"),
-    (behind(httpx.ConnectError(""), of_tls(ssl.SSLError, reason="WRONG_VERSION_NUMBER")), "no TLS there"),
+    *((behind(httpx.ConnectError("All attempts failed"), cause), words) for cause, words in CAUSES),
+    (httpx.ConnectError("Multiple exceptions: [Errno 111] Connect call failed"), "ConnectError"),
     (httpx.ConnectError("the server spoke before the TLS handshake"), "no TLS there"),
     (httpx.ConnectTimeout("no connection in 10 s"), "no connection in 10 s"),
-    (httpx.RemoteProtocolError("illegal status line: bytearray(b'\\x15\\x03')"), "no HTTP there"),
-    (
-        httpx.RemoteProtocolError("Server disconnected without sending a response."),
-        "closed without an answer",
-    ),
-    (
-        httpx.RemoteProtocolError("illegal header line: bytearray(b'Set-Cookie: secret=1\\x00')"),
-        "(protocol, bad HTTP: illegal header line)",
-    ),
-    (
-        httpx.RemoteProtocolError("malformed chunk footer: b'da'"),
-        "(protocol, bad HTTP: malformed chunk footer)",
-    ),
-    (httpx.RemoteProtocolError("<StreamReset stream_id:1, error_code:2>"), "has reset the HTTP/2 stream"),
+    *((httpx.RemoteProtocolError(text), words) for text, words in PROTOCOL),
 ]
 
 

@@ -57,12 +57,17 @@ def in_seconds(seconds):
 
 
 NOON = {"Date": "Mon, 21 Oct 2024 12:00:00 GMT"}
-NEAR = [
-    "000000000030",
-    "Mon, 21 Oct 2024 12:00:30 GMT",
-    "Monday, 21-Oct-24 12:00:30 GMT",  # RFC 850
-    "Mon Oct 21 12:00:30 2024",  # asctime
-    "Mon, 21 Oct 2024 14:00:30 +0200",
+ASKED = [
+    *(
+        ({"Retry-After": text}, delay)
+        for text, delay in (("3", 3), ("30", 30), ("3600", 60), ("0", 1), ("soon", 1))
+    ),
+    *((in_seconds(seconds), delay) for seconds, delay in ((7, 7), (-7, 1), (7200, 60))),
+    ({"Retry-After": "000000000030"}, 30),
+    ({"Retry-After": "Mon, 21 Oct 2024 12:00:30 GMT"} | NOON, 30),
+    ({"Retry-After": "Monday, 21-Oct-24 12:00:30 GMT"} | NOON, 30),  # RFC 850
+    ({"Retry-After": "Mon Oct 21 12:00:30 2024"} | NOON, 30),  # asctime
+    ({"Retry-After": "Mon, 21 Oct 2024 14:00:30 +0200"} | NOON, 30),
 ]
 RESETTING = [
     (numbered(1), 2),
@@ -82,21 +87,19 @@ FIELDS = [
     *((text, [1, 2, 4]) for text in ("-5", "1e3", "3 000", "\u0663", "", "9" * 400)),
     ("86400000", [60, 60, 60]),
 ]
-ASKED = [("3", 3), ("30", 30), ("3600", 60), ("0", 1), ("soon", 1)]
-
-DELAYS = {
+DELAYS = [
     # Without jitter they grow to the cap, to the tick; R27, R28, R53, R54, R147.
-    "refused": ([Refusal()] * 6, {}, [1, 2, 4, 5, 5]),
+    ([Refusal()] * 6, {}, [1, 2, 4, 5, 5]),
     # A bare 200 is no recovery: servers that accept and close are not stormed; F7.
-    "accepted and closed": ([Reply()] * 6, {}, [1, 2, 4, 5, 5]),
+    ([Reply()] * 6, {}, [1, 2, 4, 5, 5]),
     # A function gives a fresh series for each outage; one that ends goes on with its last delay.
-    "a series of one's own": (
+    (
         [*[Refusal()] * 4, dropped(1), Refusal()],
         {"backoff": lambda: iter([0.5, 7.0])},
         [0.5, 7, 7, 7, 0.5, 7],
     ),
     # A page under 200 is waited out once the stream has worked, whatever its coding and way; P46.
-    "a page of maintenance": (
+    (
         [
             dropped(1),
             Reply(b"\x0b\x02", content_type="text/html", headers={"Content-Encoding": "br"}),
@@ -108,54 +111,39 @@ DELAYS = {
         [1, 2, 0, 4, 5],
     ),
     # Whatever pace the server asks for, a connection that held for half a minute has worked; P48.
-    **{
-        f"a proxy that cuts a quiet stream after {lasts} s, {backoff.maximum:g}": (
-            [Reply(b"retry: 60000\n", pause(lasts)).drop()] * 20,
-            {"backoff": backoff, "stall_timeout": None},
-            [lasts + 60] * 20,
-        )
+    *(
+        ([Reply(b"retry: 60000\n", pause(lasts)).drop()] * 20, {"backoff": backoff}, [lasts + 60] * 20)
         for lasts in (30, 55)
         for backoff in (Backoff(jitter=0), Backoff(maximum=60, jitter=0))
-    },
+    ),
     # A new event, wanted or not, resets them, and so does to stay up for longer than the longest; R163, F7, P17.
-    **{
-        f"reset by {brought}": ([dropped(1), Reply(*brought).drop()], {"events": {"message"}}, [1, delay])
+    *(
+        ([dropped(1), Reply(*brought).drop()], {"events": {"message"}}, [1, delay])
         for brought, delay in RESETTING
-    },
+    ),
     # `retry:` is where the growth begins from then on, within 0.1 and 60 s; only ASCII digits are one; P6, P9.
-    **{
-        f"retry: {field[:10]}{behind!r}": (
+    *(
+        (
             [Reply(f"retry: {field}{behind}data: a\n\n".encode()).drop(), *[Refusal()] * 2, dropped(2)],
             {},
             [*delays, delays[0]],
         )
         for field, delays in FIELDS
         for behind in ("\n", "\n\n")
-    },
+    ),
     # `Retry-After`, in seconds or as a date, is a floor for the next delay only, up to a ceiling; P6.
-    **{
-        f"Retry-After, {headers}": (
-            [Reply(status=503, headers=headers, content_type="text/plain"), Refusal()],
-            {},
-            [delay, 2],
-        )
-        for headers, delay in [
-            *(({"Retry-After": text}, delay) for text, delay in ASKED),
-            *(({"Retry-After": text} | NOON, 30) for text in NEAR),
-            *((in_seconds(seconds), delay) for seconds, delay in ((7, 7), (-7, 1), (7200, 60))),
-        ]
-    },
-}
+    *(([Reply(status=503, headers=headers), Refusal()], {}, [delay, 2]) for headers, delay in ASKED),
+]
 
 
-@pytest.mark.parametrize("steps, options, delays", DELAYS.values(), ids=DELAYS)
+@pytest.mark.parametrize("steps, options, delays", DELAYS, ids=range(len(DELAYS)))
 @one_loop
 async def test_delays(script, steps, options, delays):
     """What the server does, and the seconds until it is asked again; why stands with each."""
     script.play(*steps)
     script.always(Reply(END))
     with suppress(RetriesExhaustedError):
-        await drain(make(script, until="end", **options))
+        await drain(make(script, until="end", stall_timeout=None, **options))
     assert gaps_in_time(script) == delays
 
 
@@ -215,51 +203,42 @@ NO_URL = [
 ]
 LOGIN = Reply(status=307, headers={"Location": "https://login.example:8443/sign%20in?next=secret"})
 AT_LOGIN = ", after a redirect to https://login.example:8443/sign%20in$"
-BODY = {"method": "POST", "content": b"secret"}
-FINAL = {
+LOST = "^the server's redirect has no usable Location$"
+
+
+def led_to(url, status=302):
+    """Redirect."""
+    return Reply(status=status, headers={"Location": url})
+
+
+FINAL = [
     # What no retry mends is raised at once; P5.
-    "202": ([Reply(status=202)], {}, "202"),
-    "501": ([Reply(status=501)], {}, "501"),
+    *(([Reply(status=status)], {}, str(status)) for status in (202, 501)),
     # Who is led to a login page is told where, without the query that may hold a secret; P46.
-    "404 at a login": ([LOGIN, Reply(status=404)], {}, AT_LOGIN),
-    "a login page": ([LOGIN, Reply(content_type="text/html", after=1)], {}, AT_LOGIN),
+    *(
+        ([LOGIN, page], {}, AT_LOGIN)
+        for page in (Reply(status=404), Reply(content_type="text/html", after=1))
+    ),
     # Without anything that could be fresher a 401 is final; `auth` counts as fresh; 3.10.
-    "401": ([Reply(status=401)], {"headers": {"Authorization": "secret"}}, "401"),
-    "401 with auth": ([Reply(status=401)] * 2, {"auth": ("me", "secret")}, "401"),
-    # Also where httpx itself raises, and loses the answer; a body does not leave its origin; P11.
-    "a redirect without Location": ([Reply(status=302)], {}, "302"),
-    **{
-        f"a redirect to {url!r}": ([Reply(status=302, headers={"Location": url})], {}, "302")
-        for url in NOWHERE
-    },
-    **{
-        f"a redirect to no URL, {url:.20}": (
-            [Reply(status=302, headers={"Location": url})],
-            {},
-            "^the server's redirect has no usable Location$",
-        )
-        for url in NO_URL
-    },
-    **{
-        f"{status} to another origin": ([Reply(status=status, headers={"Location": OTHER})], BODY, "redirect")
+    ([Reply(status=401)], {"headers": {"Authorization": "secret"}}, "401"),
+    ([Reply(status=401)] * 2, {"auth": ("me", "secret")}, "401"),
+    # A redirect to nowhere, also where httpx itself raises, and loses the answer; P11.
+    ([Reply(status=302)], {}, "302"),
+    *(([led_to(url)], {}, "302") for url in NOWHERE),
+    *(([led_to(url)], {}, LOST) for url in NO_URL),
+    # A body does not leave its origin; P11.
+    *(
+        ([led_to(OTHER, status)], {"method": "POST", "content": b"secret"}, "redirect")
         for status in (307, 308)
-    },
+    ),
     # What breaks HTTP's rules on our side would break them again at every attempt; 3.1.
-    "an unsendable request": (
-        [Refusal(httpx.LocalProtocolError("Illegal header value b'secret'"))],
-        {},
-        "sent",
-    ),
+    ([Refusal(httpx.LocalProtocolError("Illegal header value b'secret'"))], {}, "sent"),
     # 407 to CONNECT comes again at every attempt; a proxy that is busy may not be the next time; P52.
-    "a proxy": (
-        [Refusal(httpx.ProxyError(words)) for words in ("503 Unavailable", "407 Authentication Required")],
-        {},
-        "407",
-    ),
-}
+    ([Refusal(httpx.ProxyError(words)) for words in ("503 Unavailable", "407 Required")], {}, "407"),
+]
 
 
-@pytest.mark.parametrize("steps, options, words", FINAL.values(), ids=FINAL)
+@pytest.mark.parametrize("steps, options, words", FINAL, ids=range(len(FINAL)))
 @one_loop
 async def test_what_is_final(script, steps, options, words):
     """A typed error that names what is wrong and no secret, and no further request; why stands with each."""
