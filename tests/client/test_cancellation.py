@@ -418,8 +418,7 @@ def test_a_goodbye_whose_task_is_cancelled_reaches_everybody(record):
     async def leave() -> None:
         script = Script()
         script.respond(*numbered(1)).hang()
-        stream = make(script)
-        stream.on_state_change(When("closed", takes=1))
+        stream = make(script, on_state_change=When("closed", takes=1))
         stream.on_state_change(record)
         await anext(stream)
         with suppress(TimeoutError):

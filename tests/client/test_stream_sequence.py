@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from resilient_sse import BadStatusError, Gap, RetriesExhaustedError, integers
+from resilient_sse import BadStatusError, RetriesExhaustedError, integers
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import Refusal, Reply, comment, event, pause
 from tests.client.support import END, When, at_once, drain, dropped, hanging, make, numbered, one_loop, take
@@ -140,16 +140,6 @@ async def test_what_was_held_back_is_not_lost_if_the_replay_stops_before_it(scri
         assert (await anext(stream)).id == "6"
         assert stream.stats.gaps == 0
     assert [request.last_event_id for request in script.requests] == [None, "1"]
-
-
-async def test_a_gap_stands_in_activity_and_among_the_facts(script):
-    """The loss is told in every place where the program may look, once in each (section 3.6)."""
-    script.play(hanging(1, 3), Reply(*numbered(3), END))
-    facts, told = [], []
-    stream = make(script, sequence=integers, until="end", observers=[facts.append], on_gap=told.append)
-    seen = [item for item in await drain(stream.activity()) if isinstance(item, Gap)]
-    assert seen == told == [fact for fact in facts if isinstance(fact, Gap)]
-    assert [gap.missing for gap in seen] == [1]
 
 
 @pytest.mark.parametrize("parts", [[], [comment(), pause(10)] * 100], ids=["quiet", "chatting"])
