@@ -24,12 +24,10 @@ from tests.client.support import (
 )
 
 
-async def stored_at(event_id, script, **options):
-    """Return a store whose position is *event_id*, put there by a stream that has ended."""
+def stored_at(event_id):
+    """Return a store that holds a position."""
     store = Store()
-    script.respond(event("before", id=event_id), event("", event="done")).hang()
-    await drain(make(script, checkpoint=store, until="done", **options))
-    store.saved.clear()
+    store._positions[URL] = Checkpoint(event_id, version=1)
     return store
 
 
@@ -63,28 +61,50 @@ async def test_activity_commits_as_the_plain_iteration_does(script, store):
         assert (store.saved, store.loads) == (["1"], 1)  # a reconnect does not ask the store
 
 
-async def test_events_without_an_id_cost_no_save(script, store):
-    """They share the position of the event before; before the first id there is nothing to save."""
-    script.respond(event("a"), *numbered(1), event("b"), event("c"), *numbered(2)).hang()
-    await read(script, 5, checkpoint=store)
-    assert store.saved == ["1", "2"]
+SAVES = [
+    # Events without an id share the position of the event before; before the first there is nothing to save.
+    ([event("a"), *numbered(1), event("b"), event("c"), *numbered(2)], {}, ["1"], ["1", "2"]),
+    # What no header can carry could not resume anything: the last good one stays until the next; P7, R175.
+    *(
+        ([*numbered(1), event("a", id=poison), event("b"), *numbered(3)], {}, ["1"], ["1", "3"])
+        for poison in ("2 ", "2\x01", "x" * 5000)
+    ),
+    # With `ack="manual"` neither asking for more nor leaving the block moves it; 3.5.
+    (numbered(1, 2, 3), {"ack": "manual"}, [], []),
+    # Every third, and the last at the end of the block, in one read or several; P21, P55.
+    *(
+        (parts, {"commit_every": 3}, ["3", "6"], ["3", "6", "8"])
+        for parts in (numbered(*range(1, 9)), [at_once(*range(1, 9))])
+    ),
+]
+
+
+@pytest.mark.parametrize("parts, options, inside, behind", SAVES, ids=range(len(SAVES)))
+async def test_what_is_saved(script, store, parts, options, inside, behind):  # noqa: PLR0917 - columns
+    """What is in the store when all events were taken, and when the block was left; why stands with each."""
+    script.respond(*parts).hang()
+    async with make(script, checkpoint=store, **options) as stream:
+        await take(stream, b"".join(parts).count(b"data:"))
+        assert store.saved == inside
+    assert store.saved == behind
 
 
 # --- After a restart
 
 
+async def crash(stream, *, at):
+    """Fail while an event is processed."""
+    async with stream:
+        async for item in stream:
+            if item.id == at:
+                raise ZeroDivisionError
+
+
 async def test_a_crash_in_the_handler_delivers_the_event_again(script, store):
     """The event that was being processed comes again, the one before does not (section 3.5, R152)."""
     script.always(ReplayServer([(number, "x") for number in range(1, 6)]))
-
-    async def crash() -> None:
-        async with make(script, checkpoint=store) as stream:
-            async for item in stream:
-                if item.id == "3":
-                    raise ZeroDivisionError
-
     with pytest.raises(ZeroDivisionError):
-        await crash()
+        await crash(make(script, checkpoint=store), at="3")
     assert store.position == "2"
     assert [item.id for item in await read(script, 3, checkpoint=store)] == ["3", "4", "5"]
     assert [request.last_event_id for request in script.requests] == [None, "2"]
@@ -100,9 +120,9 @@ async def test_the_stored_position_comes_before_the_given_one(script, store):
 
 @pytest.mark.parametrize("stored", ["", "opaque"], ids=["cleared", "opaque"])
 @pytest.mark.parametrize("sequence", [None, integers], ids=["opaque", "numbered"])
-async def test_a_given_id_that_the_store_overrules_is_forgotten(script, stored, sequence, store):
+async def test_a_given_id_that_the_store_overrules_is_forgotten(script, stored, sequence):
     """Its event comes like any other: it is neither taken for a repeat nor for a reset (section 3.2, P8)."""
-    store._positions[URL] = Checkpoint(stored, version=1)
+    store = stored_at(stored)
     script.respond(*numbered(4, 5, 6)).hang()
     gaps = []
     stream = make(script, checkpoint=store, last_event_id="5", sequence=sequence, on_gap=gaps.append)
@@ -114,10 +134,10 @@ async def test_a_given_id_that_the_store_overrules_is_forgotten(script, stored, 
 
 async def test_a_live_start_ignores_the_position_and_goes_on_storing(script):
     """`start="live"` sends no stored id, and saves over what is stored without a conflict (section 1)."""
-    store = await stored_at("7", script)
+    store = stored_at("7")
     script.respond(*numbered(90, 91)).hang()
     await read(script, 2, checkpoint=store, start="live")
-    assert script.requests[1].last_event_id is None
+    assert script.requests[0].last_event_id is None
     assert store.saved == ["90", "91"]
 
 
@@ -130,27 +150,15 @@ async def test_a_cleared_id_is_stored_as_cleared(script, store):
     assert script.requests[1].last_event_id is None
 
 
-@pytest.mark.parametrize("poison", ["2 ", "2\x01", "x" * 5000], ids=["edge-space", "control", "long"])
-@one_loop
-async def test_an_id_that_no_header_can_carry_is_not_stored(script, poison, store):
-    """It could not resume anything, so the last good one stays until the next good one (P7, R175)."""
-    script.respond(*numbered(1), event("a", id=poison), event("b"), *numbered(3)).hang()
-    async with make(script, checkpoint=store) as stream:
-        assert len(await take(stream, 4)) == 4
-        assert store.saved == ["1"]
-    assert store.saved == ["1", "3"]
-
-
 # --- Manual acknowledgement
 
 
-async def test_manual_acknowledgement_commits_only_when_told(script, store):
-    """Neither asking for more nor leaving the block moves the position (section 3.5)."""
+async def test_a_batch_can_be_taken_back(script, store):
+    """`commit` saves what it is given, whatever was saved before, but not twice in a row (section 3.5)."""
     script.respond(*numbered(1, 2, 3)).hang()
     async with make(script, checkpoint=store, ack="manual") as stream:
         first, second, third = await take(stream, 3)
-        assert store.saved == []
-        for item in (second, third, first, first):  # a batch can be taken back
+        for item in (second, third, first, first):
             await stream.commit(item)
     assert store.saved == ["2", "3", "1"]
 
@@ -251,7 +259,7 @@ async def test_events_behind_one_that_was_not_committed_do_not_move_the_position
 @pytest.mark.parametrize("trouble", [CheckpointError("down", key="k"), OSError("disk"), None], ids=repr)
 async def test_a_store_that_cannot_be_read_is_no_fresh_start(script, trouble):
     """An error, or a cancelled load, comes before any request; asking again reads again (section 3.5)."""
-    store = await stored_at("7", script)
+    store = stored_at("7")
     store.before = 1
     script.respond(*numbered(8)).hang()
     async with make(script, checkpoint=store) as stream:
@@ -262,16 +270,16 @@ async def test_a_store_that_cannot_be_read_is_no_fresh_start(script, trouble):
             store.failures.append(trouble)
             with pytest.raises(type(trouble)):
                 await anext(stream)
-        assert (len(script.requests), stream.state) == (1, StreamState.CONNECTING)
+        assert (len(script.requests), stream.state) == (0, StreamState.CONNECTING)
         assert (await anext(stream)).id == "8"
-    assert script.requests[1].last_event_id == "7"
+    assert script.requests[0].last_event_id == "7"
 
 
 @pytest.mark.parametrize("stored", ["5\n", " 5", "5\x00", "5" * 5000], ids=["line", "edge", "nul", "long"])
 @one_loop
-async def test_a_stored_id_that_cannot_be_sent_is_no_fresh_start(script, stored, store):
+async def test_a_stored_id_that_cannot_be_sent_is_no_fresh_start(script, stored):
     """A spoilt position is an error and not a stream that begins anywhere, unless that is asked for (P20)."""
-    store._positions[URL] = Checkpoint(stored, version=1)
+    store = stored_at(stored)
     stream = make(script, checkpoint=store)
     with pytest.raises(CheckpointError, match="header can carry") as caught:
         await anext(stream)
@@ -405,29 +413,13 @@ async def test_a_store_that_breaks_its_contract_is_named(script, method, fault, 
 # --- A position saved now and then
 
 
-async def consume(stream, count, *, fails=False):
-    """Take events in a block, and leave it cleanly or not."""
-    got = []
-    async with stream:
-        async for taken in stream:
-            got.append(int(taken.id))
-            if len(got) == count:
-                if fails:
-                    raise ZeroDivisionError
-                break
-    return got
-
-
-@pytest.mark.parametrize("parts", [numbered, lambda *ids: [at_once(*ids)]], ids=["a read each", "one read"])
-async def test_a_save_for_so_many_events(script, parts, store):
-    """Every third is saved; what is not comes again after a crash; a clean end saves the last (P21, P55)."""
-    script.play(Reply(*parts(*range(1, 10))).hang(), Reply(*parts(*range(4, 10))).hang())
+async def test_a_crash_between_two_saves(script, store):
+    """What was not saved comes again, and nothing else (P55)."""
+    script.always(ReplayServer([(number, "x") for number in range(1, 9)]))
     with pytest.raises(ZeroDivisionError):
-        await consume(make(script, checkpoint=store, commit_every=3), 6, fails=True)
+        await crash(make(script, checkpoint=store, commit_every=3), at="6")
     assert store.saved == ["3"]
-    assert await consume(make(script, checkpoint=store, commit_every=3), 5) == [4, 5, 6, 7, 8]
-    assert script.requests[-1].last_event_id == "3"
-    assert store.saved == ["3", "6", "8"]
+    assert [item.id for item in await read(script, 2, checkpoint=store)] == ["4", "5"]
 
 
 async def test_the_end_of_the_stream_saves_the_rest(script, store):
