@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from resilient_sse import StreamState
-from tests.client.support import make, numbered
+from tests.client.support import When, make, numbered
 
 # --- A scope of the caller's own
 
@@ -42,20 +42,19 @@ async def test_a_timeout_in_an_auth_flow_does_not_cancel_a_callback(script, kind
     if kind != "anyio" and anyio_backend_name != "asyncio":
         pytest.skip("only asyncio has it")
     around = kind == "around the request"
-    told = []
-
-    async def tell(change):
-        await anyio.sleep(3)
-        told.append(change.new.value)
-
     if around:
         script.respond(*numbered(1), after=10)
     script.respond(*numbered(1)).hang()
-    stream = make(script, auth=Impatient(kind, 9), waiting_after=1)
-    stream.on_state_change(tell)
-    async with stream:
+    slow = {state: When(state, takes=3) for state in ("waiting", "reconnecting", "connected")}
+    async with make(script, auth=Impatient(kind, 9), waiting_after=1) as stream:
+        for callback in slow.values():
+            stream.on_state_change(callback)
         assert (await anext(stream)).id == "1"
-    assert told == ["waiting", *(["reconnecting"] if around else []), "connected"]
+    assert (
+        [state for state, each in slow.items() if each.ended] == [*slow]
+        if around
+        else ["waiting", "connected"]
+    )
 
 
 # --- Closing from a task that a callback has started
@@ -67,22 +66,21 @@ async def test_a_task_that_a_callback_started_closes_the_connection(script, at, 
     """`aclose()` in a task of a callback's returns when the connection is closed, and soon (3.7)."""
     script.respond(*numbered(1), close_takes=0.5).hang()
     seen = []
+    stream = make(script, waiting_after=1)
+
+    async def close(done: anyio.Event) -> None:
+        began = anyio.current_time()
+        await stream.aclose()
+        seen.append((script.live, anyio.current_time() - began < 1))
+        done.set()
+
+    async def start() -> None:
+        done = anyio.Event()
+        group.start_soon(close, done)
+        await (done.wait() if waits else anyio.sleep(1.5))
+
+    stream.on_state_change(When(at, start))
     async with anyio.create_task_group() as group:
-        stream = make(script, waiting_after=1)
-
-        async def close(done: anyio.Event) -> None:
-            began = anyio.current_time()
-            await stream.aclose()
-            seen.append((script.live, anyio.current_time() - began < 1))
-            done.set()
-
-        @stream.on_state_change
-        async def _(change):
-            if change.new.value == at:
-                done = anyio.Event()
-                group.start_soon(close, done)
-                await (done.wait() if waits else anyio.sleep(1.5))
-
         assert [item.id async for item in stream] == ([] if at == "connected" else ["1"])
         assert stream.state is StreamState.CLOSED
     assert seen == [(0, True)]
