@@ -431,11 +431,12 @@ async def test_a_post_that_delivered_is_not_repeated(script, how):
 
 
 async def test_a_post_is_resumed_by_id(script):
-    """With an id to resume from, a POST is sent again, body included (P12)."""
+    """With an id to resume from, a POST is sent again, body and its media type included (P12)."""
     script.play(dropped(1), hanging(2))
-    await read(script, 2, method="post", json={"q": "é"})
-    sent = [(request.method, request.content, request.last_event_id) for request in script.requests]
-    assert sent == [("POST", '{"q":"é"}'.encode(), position) for position in (None, "1")]
+    await read(script, 2, method="post", json={"q": "é"}, headers={"X-Own": "x"})
+    for request, position in zip(script.requests, (None, "1"), strict=True):
+        assert (request.method, request.content) == ("POST", '{"q":"é"}'.encode())
+        assert (request.headers["content-type"], request.last_event_id) == ("application/json", position)
 
 
 @pytest.mark.parametrize(
