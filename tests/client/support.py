@@ -78,6 +78,14 @@ async def gives_up(stream: Any, kind: type[Exception]) -> Any:
     return caught.value
 
 
+async def later(seconds: float, deed: Callable[[], Any]) -> None:
+    """Do something in so many seconds."""
+    await anyio.sleep(seconds)
+    done = deed()
+    if inspect.isawaitable(done):
+        await done
+
+
 class Record:
     """A callback that keeps what it is told and when it was told."""
 
@@ -114,9 +122,7 @@ class When:
 
     async def __call__(self, change: StateChange) -> None:
         if change.new.value == self.state:
-            done = self.deed()
-            if inspect.isawaitable(done):
-                await done
+            await later(0, self.deed)
             await anyio.sleep(self.takes)
             self.ended.append(anyio.current_time())
 

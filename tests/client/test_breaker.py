@@ -25,7 +25,7 @@ from resilient_sse import (
 )
 from resilient_sse._client import breaker as shell
 from resilient_sse.testing import Refusal, Reply, Script, comment, event, pause, run_in_virtual_time
-from tests.client.support import URL, Record, drain, gives_up, make, one_loop
+from tests.client.support import END, URL, Record, gives_up, later, make, one_loop
 
 CLOSED, OPEN, HALF_OPEN = CircuitState
 ORIGIN = "https://host:443"
@@ -120,15 +120,13 @@ def broken(error):
     return headers
 
 
-WELL = [(event("a"),), (comment("hi"),), (pause(6.0),)]
 NO_FAILURES = [
     # A wrong URL or token of one stream says nothing about the server.
     *((Reply(status=status), {}) for status in (400, 401, 403, 404, 410, 501)),
     # A token endpoint is another server, and a mistake is the program's own.
     *((Reply(), {"headers": broken(error), "max_retries": 0}) for error in (ValueError, httpx.ConnectError)),
     # Servers and proxies rotate streams, and some poll: by an event, by a clean end, or by time it was well.
-    *((Reply(*parts), {"max_retries": 0, "on_eof": "complete"}) for parts in WELL),
-    *((Reply(*parts).drop(), {"until": lambda _: True}) for parts in WELL[:1]),
+    *((Reply(part), {}) for part in (event("a"), comment("hi"), pause(6.0))),
 ]
 
 
@@ -137,11 +135,12 @@ NO_FAILURES = [
 async def test_what_does_not_count(script, step, options):
     """What is final for one stream, fails in the program, or ends a connection that was well."""
     breaker = CircuitBreaker(failures=1)
-    script.always(step)
-    for _ in range(2):
-        with suppress(BadStatusError, ValueError, RetriesExhaustedError):
-            await drain(make(script, breaker=breaker, **options))
-        assert breaker.states == {ORIGIN: CLOSED}
+    script.play(*[step] * 4)
+    script.always(Reply(END))
+    with suppress(BadStatusError, ValueError, RetriesExhaustedError):
+        async for _ in make(script, breaker=breaker, until="end", **options):
+            assert breaker.states == {ORIGIN: CLOSED}
+    assert breaker.states == {ORIGIN: CLOSED}
 
 
 @one_loop
@@ -198,12 +197,7 @@ async def test_restart_ends_a_wait(script, breaker):
     script.respond(event("a")).hang()
     began = anyio.current_time()
     async with make(script, breaker=breaker) as stream, anyio.create_task_group() as group:
-
-        @group.start_soon
-        async def _():
-            await anyio.sleep(5)
-            stream.restart()
-
+        group.start_soon(later, 5, stream.restart)
         await anext(stream)
         assert anyio.current_time() - began == pytest.approx(5)
 
@@ -237,12 +231,7 @@ async def closed(stream, script):
     """Close the stream from another task before there is an answer."""
     script.stall_headers()
     async with anyio.create_task_group() as group:
-
-        @group.start_soon
-        async def _():
-            await anyio.sleep(1)
-            await stream.aclose()
-
+        group.start_soon(later, 1, stream.aclose)
         await anext(stream, None)
 
 

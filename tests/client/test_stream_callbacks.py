@@ -128,30 +128,6 @@ async def test_a_callback_that_always_raises_does_not_fill_the_log(script, caplo
     assert failed[0].exc_info[0] is ZeroDivisionError
 
 
-@pytest.mark.parametrize("kind", ["sync", "async", "observer"])
-async def test_what_raises_costs_no_event_and_no_other_callback(script, kind, record):
-    """Whoever fails, every event comes and the others hear everything (section 3.7)."""
-    script.play(dropped(1), hanging(2, 4), hanging(4))
-    others = []
-
-    def fails(_fact):
-        raise ZeroDivisionError
-
-    async def fails_later(_fact):
-        await anyio.sleep(1)
-        raise ZeroDivisionError
-
-    stream = make(script, observers=[fails, others.append], on_gap=others.append, sequence=integers)
-    if kind != "observer":
-        stream.on_state_change({"sync": fails, "async": fails_later}[kind])
-    stream.on_state_change(record)
-    async with stream:
-        assert [item.id for item in await take(stream, 3)] == ["1", "2", "4"]
-    assert record.path == ["connected", *["reconnecting", "connected"] * 2, "closed"]
-    assert sum(isinstance(fact, Gap) for fact in others) == 2
-    assert stream.stats.callback_errors > 6
-
-
 async def test_iterating_inside_a_callback_is_refused(script):
     """It would wait for itself: a `RuntimeError` inside the callback, and the stream goes on (section 1)."""
     script.respond(*numbered(1)).hang()

@@ -28,6 +28,7 @@ from tests.client.support import (
     dropped,
     gives_up,
     hanging,
+    later,
     make,
     numbered,
     read,
@@ -86,8 +87,7 @@ async def test_a_change_tells_of_the_attempt_that_it_ends(script):
     stream = make(script, on_state_change=seen.append, backoff=Backoff(initial=100, maximum=100, jitter=0))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(drain, stream)
-        await anyio.sleep(2 + 10)
-        stream.restart()
+        await later(2 + 10, stream.restart)
         await anyio.sleep(3 + 0.5)
         await stream.aclose()
     assert [

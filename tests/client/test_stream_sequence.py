@@ -6,7 +6,7 @@ import pytest
 from resilient_sse import BadStatusError, RetriesExhaustedError, integers
 from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import Refusal, Reply, comment, event, pause
-from tests.client.support import END, When, at_once, drain, dropped, hanging, make, numbered, one_loop, take
+from tests.client.support import END, at_once, drain, dropped, hanging, make, numbered, one_loop, take
 
 
 async def watch(script, *, seen=None, **options):
@@ -191,15 +191,6 @@ async def test_giving_up_while_healing_delivers_what_was_held_first(script, reco
         await watch(script, seen=seen, max_retries=2, on_state_change=record)
     assert seen == [1, HOLE, 4, 5]
     assert record.path[-1] == "error"
-
-
-async def test_closing_while_healing(script):
-    """The program's own end delivers nothing more (section 1)."""
-    script.respond(*numbered(1, 3)).hang()
-    script.expect_no_more()
-    stream = make(script, sequence=integers)
-    stream.on_state_change(When("reconnecting", stream.aclose))
-    assert [item.id for item in await drain(stream)] == ["1"]
 
 
 async def test_a_number_of_ones_own(script):
