@@ -18,7 +18,7 @@ from resilient_sse.testing import (
     run_in_virtual_time,
     sliced,
 )
-from tests.client.support import Store, When, at_once, drain, gives_up, hanging, make, numbered, read, take
+from tests.client.support import Store, When, at_once, gives_up, hanging, later, make, numbered, read, take
 
 
 def told(record):
@@ -216,10 +216,7 @@ def suspend(seconds):
 
 async def test_each_connection_has_the_whole_limit(script, record):
     """Silence before a loss is not held against the next connection; each stall counts (R106)."""
-    script.respond(*numbered(1), pause(29)).drop()
-    for number in (2, 3):
-        script.respond(*numbered(number)).hang()
-    script.respond(*numbered(4)).hang()
+    script.play(Reply(*numbered(1), pause(29)).drop(), hanging(2), hanging(3), hanging(4))
     async with make(script, on_state_change=record) as stream:
         await take(stream, 4)
         assert (stream.stats.stalls, stream.stats.reconnects) == (2, 3)
@@ -229,15 +226,29 @@ async def test_each_connection_has_the_whole_limit(script, record):
 # --- While waiting
 
 
-@pytest.mark.parametrize("ending, reason", [("drop", "reset"), ("end", "eof"), ("cut", "reset")])
-async def test_a_connection_that_ends_while_waiting(script, ending, reason, record):
-    """It ends for its own reason and is no stall (R78)."""
-    getattr(script.respond(*numbered(1), pause(27)), ending)()
+@pytest.mark.parametrize(
+    "meanwhile, ending, at, reason",
+    [
+        ([], "hang", 30, Reason.STALL),
+        ([], "drop", 27, Reason.RESET),
+        ([], "end", 27, Reason.EOF),
+        ([], "cut", 27, Reason.RESET),
+        (numbered(2), "hang", 27, Reason.OPENED),
+    ],
+)
+@pytest.mark.parametrize("takes", [0, 20])
+async def test_what_ends_the_waiting(script, record, meanwhile, ending, at, reason, takes):  # noqa: PLR0917
+    """For its own reason; a callback of WAITING may take longer, and what happened is told behind it (R78, R82)."""
+    getattr(script.respond(*numbered(1), pause(27), *meanwhile), ending)()
     script.respond(*numbered(2)).hang()
-    async with make(script, on_state_change=record) as stream:
+    slow = When("waiting", takes=takes)
+    async with make(script, on_state_change=slow) as stream:
+        stream.on_state_change(record)
         await take(stream, 2)
-        assert stream.stats.stalls == 0
-    assert record.timetable[1:3] == [(25, "waiting", "stall"), (27, "reconnecting", reason)]
+        assert stream.stats.stalls == (reason is Reason.STALL)
+    assert slow.ended == [25 + takes]
+    assert record.changes[2].reason is reason
+    assert record.times[2] >= 45 if takes else record.times[2] == at
 
 
 async def test_an_event_that_ends_the_waiting_comes_behind_the_notice_of_it(script):
@@ -265,31 +276,6 @@ async def test_a_stalled_connection_that_is_slow_to_close(script):
 
 
 @pytest.mark.parametrize("moment", [25, 30])
-@pytest.mark.parametrize("deed", ["aclose", "restart", "cancel"])
-async def test_a_limit_in_the_very_moment_of_another_deed(script, moment, deed):
-    """The program closes, restarts or cancels just when a limit strikes: nothing is left open (P15)."""
-    script.always(ReplayServer([(1, "a")]))
-    stream = make(script)
-    scope = anyio.CancelScope()
-
-    async def consume() -> None:
-        with scope:
-            await drain(stream)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(consume)
-        await anyio.sleep(moment)
-        if deed == "cancel":
-            scope.cancel()
-        elif deed == "restart":
-            stream.restart()
-            await anyio.sleep(5)
-        await stream.aclose()
-    assert stream.state is StreamState.CLOSED
-    assert (script.live, script.max_live) == (0, 1)
-
-
-@pytest.mark.parametrize("moment", [25, 30])
 def test_an_event_in_the_very_moment_of_a_limit_is_in_time(moment):
     """What is at hand when the limit strikes has arrived: no connection is given up for it (R25, R106)."""
 
@@ -308,41 +294,14 @@ def test_an_event_in_the_very_moment_of_a_limit_is_in_time(moment):
 async def test_a_process_that_was_suspended_loses_nothing(script, at):
     """After an hour's sleep limits and bytes are due at once: one reconnect at most, every event once (P15)."""
     script.always(ReplayServer([(number, "x") for number in range(1, 8)], every=28))
-    stream = make(script, sequence=integers)
-    got = []
-
-    async def consume() -> None:
-        got.extend([item.id for item in await take(stream, 7)])
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(consume)
-        await anyio.sleep(at)
-        suspend(3600)
-    assert got == [str(number) for number in range(1, 8)]
+    async with make(script, sequence=integers) as stream, anyio.create_task_group() as group:
+        group.start_soon(later, at, lambda: suspend(3600))
+        assert [item.id for item in await take(stream, 7)] == [str(number) for number in range(1, 8)]
     assert stream.stats.reconnects <= 1
     assert stream.stats.lost == 0
-    await stream.aclose()
 
 
 # --- The notice itself
-
-
-@pytest.mark.parametrize(
-    "meanwhile, ending, then",
-    [([], "hang", Reason.STALL), ([], "drop", Reason.RESET), (numbered(2), "hang", Reason.OPENED)],
-    ids=["silence", "a loss", "an event"],
-)
-async def test_a_slow_notice_comes_to_its_end(script, meanwhile, ending, then, record):
-    """A callback of WAITING may take longer than the silence; what happens meanwhile is told behind it (R82)."""
-    getattr(script.respond(*numbered(1), pause(26), *meanwhile), ending)()
-    script.respond(*numbered(2)).hang()
-    slow = When("waiting", takes=20)
-    async with make(script, on_state_change=slow) as stream:
-        stream.on_state_change(record)
-        await take(stream, 2)
-    assert slow.ended == [45]
-    assert record.changes[2].reason is then
-    assert record.times[2] >= 45
 
 
 @pytest.mark.parametrize("parts", [[], [pause(26), comment()]], ids=["silence", "a byte meanwhile"])
