@@ -328,7 +328,7 @@ async def test_cut_reads_are_no_sign_of_a_server_that_cannot_resume(script, by, 
 )
 @pytest.mark.parametrize("deed", ["aclose", "restart", "cancel"])
 async def test_closing_behind_another_deed_in_any_moment(script, at, deed, record):
-    """Whatever the program did, and whatever strikes then, `aclose()` ends the stream for good and says so (P15)."""
+    """Whatever the program did, and whatever strikes then, `aclose()` ends the stream and says so (P15)."""
     script.play(Reply(*numbered(1), pause(10), after=1).drop(), Reply(*numbered(2), after=2).hang())
     script.always(Reply().hang())
     stream = make(script, on_state_change=record, backoff=Backoff(initial=2, jitter=0))

@@ -238,7 +238,7 @@ async def test_each_connection_has_the_whole_limit(script, record):
 )
 @pytest.mark.parametrize("takes", [0, 20])
 async def test_what_ends_the_waiting(script, record, meanwhile, ending, at, reason, takes):  # noqa: PLR0917
-    """For its own reason; a callback of WAITING may take longer, and what happened is told behind it (R78, R82)."""
+    """For its own reason; a callback of WAITING may take longer, and what came is told behind it (R78, R82)."""
     getattr(script.respond(*numbered(1), pause(27), *meanwhile), ending)()
     script.respond(*numbered(2)).hang()
     slow = When("waiting", takes=takes)
