@@ -14,7 +14,7 @@ import pytest
 
 from resilient_sse import Gap, HandshakeError, NotResumableError, Opened, Resume, ServerSentEvent, resume
 from resilient_sse.checkpoints import MemoryCheckpoint
-from resilient_sse.testing import RecordedRequest, Reply, Script, event
+from resilient_sse.testing import RecordedRequest, Refusal, Reply, Script, event
 from tests.client.support import URL, at_once, dropped, hanging, make, numbered, read, take
 
 WORDS = ("Once", "upon", "the", "the", "upon", "time")
@@ -233,19 +233,11 @@ def test_a_preset_is_short():
 async def test_listen_again_and_refetch(method):
     """P57: where nothing can be resumed, each outage is one `Gap` and one snapshot, taken behind the listening."""
     script, log = Script(), []
-    published = [*WORDS]
-
-    def live(first: int, last: int, **options: Any) -> Reply:
-        return Reply(
-            *(event(word, id=str(number)) for number, word in enumerate(published[first:last])), **options
-        )
-
-    script.play(live(0, 2).cut())
-    script.refuse(times=2)
-    script.play(live(4, 6).hang())  # the third and the fourth were published in between
+    first, last = (Reply(*(event(word, id="1") for word in words)) for words in (WORDS[:2], WORDS[4:]))
+    script.play(first.cut(), *[Refusal()] * 2, last.hang())  # two words were published in between
 
     async def snapshot() -> None:
-        log.append(f"snapshot of {len(WORDS)} at {script.live} connection")
+        log.append(f"snapshot at {script.live} connection")
 
     def tell(change: Any) -> None:
         log.append(change.new.value)
@@ -257,7 +249,7 @@ async def test_listen_again_and_refetch(method):
         log += [item.data for item in await take(stream, 2)]
         assert stream.stats.gaps == 1
         assert 6 < anyio.current_time() - began < 11  # three attempts in 7 s, and up to 4 s of jitter
-    outage = [*["reconnecting"] * 3, "connected", "snapshot of 6 at 1 connection"]
+    outage = [*["reconnecting"] * 3, "connected", "snapshot at 1 connection"]
     assert log == ["connected", "Once", "upon", *outage, "upon", "time", "closed"]
     assert [request.last_event_id for request in script.requests] == [None] * 4
     assert script.max_live == 1

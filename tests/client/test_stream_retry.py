@@ -33,6 +33,7 @@ from tests.client.support import (
     gaps_in_time,
     gives_up,
     hanging,
+    later,
     make,
     numbered,
     one_loop,
@@ -562,38 +563,25 @@ async def test_an_error_that_nobody_named_is_an_event(script):
     assert len(script.requests) == 3
 
 
-@pytest.mark.parametrize("state", ["up", "opening", "waiting"])
-async def test_restarting_in_a_loop_is_paced(script, state):
-    """The first restart is at once; who asks every hundredth of a second gets a connection a second (P56)."""
-    step = {"up": Reply().hang(), "opening": Reply(after=60), "waiting": Refusal()}[state]
+@pytest.mark.parametrize(
+    "step", [Reply().hang(), Reply(after=60), Refusal()], ids=["up", "opening", "waiting"]
+)
+@pytest.mark.parametrize("every, times", [(0.01, 1000), (6, 5)], ids=["in a loop", "now and then"])
+async def test_restarting_is_paced(script, step, every, times):
+    """Now and then it is at once; who asks every hundredth of a second gets a connection a second (P56)."""
     script.always(step)
     stream = make(script, max_retries=None, backoff=Backoff(1, 1, jitter=0), stall_timeout=None)
-
-    async def ask():
-        for _ in range(1000):
-            await anyio.sleep(0.01)
-            stream.restart()
-        await stream.aclose()
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(ask)
-        await drain(stream)
-    assert gaps_in_time(script)[0] < 0.02
-    assert 8 <= len(script.requests) <= 12
-
-
-async def test_restarting_now_and_then_is_at_once(script):
-    """A new connection every six seconds, because the program knows why, is not slowed down (P56)."""
-    script.always(Reply().hang())
-    stream = make(script)
     async with anyio.create_task_group() as group:
         group.start_soon(drain, stream)
-        for _ in range(5):
-            await anyio.sleep(6)
-            stream.restart()
-        await anyio.sleep(1)
+        for _ in range(times):
+            await later(every, stream.restart)
         await stream.aclose()
-    assert gaps_in_time(script) == [6] * 5
+    waits = gaps_in_time(script)
+    if every < 1:
+        assert waits[0] < 0.02
+        assert 8 <= len(waits) + 1 <= 12
+    elif not isinstance(step, Refusal):
+        assert waits == [every] * (times - 1)
 
 
 async def test_restarting_from_another_thread_says_how(script):
