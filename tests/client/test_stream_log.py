@@ -11,6 +11,7 @@ import pytest
 
 from resilient_sse import (
     Backoff,
+    BadStatusError,
     Disconnected,
     NotResumableError,
     RetriesExhaustedError,
@@ -18,7 +19,7 @@ from resilient_sse import (
     integers,
 )
 from resilient_sse.testing import Refusal, Reply, event, pause
-from tests.client.support import drain, hanging, make, numbered, one_loop, read, take
+from tests.client.support import drain, gives_up, hanging, make, numbered, one_loop, read, take
 
 
 def warnings_in(caplog):
@@ -26,7 +27,7 @@ def warnings_in(caplog):
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@one_loop
 async def test_an_outage_behind_a_clean_end_is_loud(script, caplog):
     """A deploy, then down for an hour: a WARNING at the first failed attempt, then each 5 minutes (P54)."""
     caplog.set_level(logging.DEBUG, "resilient_sse")
@@ -38,7 +39,7 @@ async def test_an_outage_behind_a_clean_end_is_loud(script, caplog):
     assert "9 more like it since the last warning" in warnings_in(caplog)[-1]
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@one_loop
 async def test_a_loop_of_resets_does_not_fill_the_log(script, caplog):
     """Each connection brings an event and breaks, for an hour; so do gaps: at most 13 warnings of each (P54)."""
     numbers = iter(range(1, 10_000, 2))
@@ -107,8 +108,7 @@ async def test_causes_are_told_in_words(script, caplog, record):
     script.respond(*numbered(1)).drop(httpx.RemoteProtocolError("<ConnectionTerminated error_code:0>"))
     script.reject(501)
     caplog.set_level(logging.DEBUG, "resilient_sse")
-    with pytest.raises(Exception, match="501"):
-        await drain(make(script, max_retries=None, on_state_change=record))
+    await gives_up(make(script, max_retries=None, on_state_change=record), BadStatusError)
     texts = [entry.getMessage() for entry in caplog.records if "-> waiting" not in entry.getMessage()]
     expected = [*(words for _, words in IN_WORDS), "no response headers after 50.0 s"]
     for text, words in zip(texts, expected, strict=False):
@@ -160,7 +160,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize("parts, options, words", ENDS, ids=range(len(ENDS)))
-@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@one_loop
 async def test_an_odd_end_is_told(script, caplog, parts, options, words):
     """What came, and which argument to use: once, however often it comes (issue 11, kind 11)."""
     script.always(Reply(*parts))
@@ -183,8 +183,8 @@ async def test_an_odd_end_is_told(script, caplog, parts, options, words):
 async def test_a_post_that_ends_says_how_to_end_it(script):
     """Tokens came and no id: it cannot be asked again, and the error says what the caller perhaps meant."""
     script.respond(event("a"))
-    with pytest.raises(NotResumableError, match=r'pass on_eof="complete", or until='):
-        await drain(make(script, method="POST"))
+    error = await gives_up(make(script, method="POST"), NotResumableError)
+    assert 'pass on_eof="complete", or until=' in str(error)
 
 
 FAILED, FAILING = "Failed to connect. Please refresh.", "Connection keeps failing. Please refresh."
@@ -205,9 +205,8 @@ async def test_no_backend_is_told_to_refresh(script, caplog, step, text, why, re
     """What is logged or raised is for a program and its operators; only `message` is for people (kind 14)."""
     caplog.set_level(logging.DEBUG, "resilient_sse")
     script.always(step)
-    with pytest.raises(RetriesExhaustedError) as caught:
-        await drain(make(script, on_state_change=record, dedup="always"))
+    error = await gives_up(make(script, on_state_change=record, dedup="always"), RetriesExhaustedError)
     assert record.texts[-1] == text
-    assert why in str(caught.value)
-    assert "refresh" not in f"{caught.value} {caught.value.__cause__} {caplog.text}".lower()
+    assert why in str(error)
+    assert "refresh" not in f"{error} {error.__cause__} {caplog.text}".lower()
     assert round(record.changes[-1].at) == 17
