@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from contextlib import suppress
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import anyio
 import httpx
@@ -111,20 +112,14 @@ async def test_what_is_retried_for_any_stream_counts(script, breaker, step):
     assert 30 <= await waits(script, breaker) <= 33
 
 
-def broken(error):
-    """Return a function of the caller's that fails, as a token endpoint may."""
-
-    def headers():
-        raise error("no token")
-
-    return headers
-
-
 NO_FAILURES = [
     # A wrong URL or token of one stream says nothing about the server.
     *((Reply(status=status), {}) for status in (400, 401, 403, 404, 410, 501)),
     # A token endpoint is another server, and a mistake is the program's own.
-    *((Reply(), {"headers": broken(error), "max_retries": 0}) for error in (ValueError, httpx.ConnectError)),
+    *(
+        (Reply(), {"headers": Mock(side_effect=error), "max_retries": 0})
+        for error in (ValueError("no token"), httpx.ConnectError("no token"))
+    ),
     # Servers and proxies rotate streams, and some poll: by an event, by a clean end, or by time it was well.
     *((Reply(part), {}) for part in (event("a"), comment("hi"), pause(6.0))),
 ]

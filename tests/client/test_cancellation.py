@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -187,22 +188,16 @@ class LoopbackStream(httpcore.AsyncNetworkStream):
         return None
 
 
-class Loopback(httpcore.AsyncNetworkBackend):
-    """A network of such connections."""
-
-    def __init__(self, how: str) -> None:
-        self._how = how
-
-    async def connect_tcp(self, *_args: Any, **_options: Any) -> LoopbackStream:
-        await anyio.lowlevel.checkpoint()
-        return LoopbackStream(self._how)
-
-
 def pooled_client(how: str) -> tuple[httpx.AsyncClient, httpcore.AsyncConnectionPool]:
     """Return a client over httpcore's real pool with one slot, and the pool."""
+
+    async def connect_tcp(*_args: Any, **_options: Any) -> LoopbackStream:
+        await anyio.lowlevel.checkpoint()
+        return LoopbackStream(how)
+
+    network: Any = SimpleNamespace(connect_tcp=connect_tcp)
     transport = httpx.AsyncHTTPTransport()
-    pool = httpcore.AsyncConnectionPool(max_connections=1, network_backend=Loopback(how))
-    transport._pool = pool
+    pool = transport._pool = httpcore.AsyncConnectionPool(max_connections=1, network_backend=network)
     return httpx.AsyncClient(transport=transport), pool
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import suppress
+from unittest.mock import AsyncMock, Mock
 
 import anyio
 import pytest
@@ -372,26 +373,17 @@ async def test_a_position_that_was_moved_during_a_cancelled_save_is_a_conflict(s
     assert store.position == theirs
 
 
-async def text(*_args, **_options):
-    """Return no `Checkpoint`."""
-    return "1"
-
-
-async def stops(*_args, **_options):
-    """Raise what ends a loop as if all were well."""
-    raise StopAsyncIteration
+FAULTS = [Mock(return_value=None), AsyncMock(return_value="1"), AsyncMock(side_effect=StopAsyncIteration)]
 
 
 @pytest.mark.parametrize("method", ["load", "save"])
-@pytest.mark.parametrize(
-    "fault", [lambda *_, **__: None, text, stops], ids=["not async", "wrong type", "stop"]
-)
+@pytest.mark.parametrize("fault", FAULTS, ids=["not async", "wrong type", "stop"])
 async def test_a_store_that_breaks_its_contract_is_named(script, method, fault, store):
     """A method that is not async, returns no `Checkpoint`, or raises what would end the loop (R152)."""
     script.respond(*numbered(1)).hang()
     setattr(store, method, fault)
     words = rf"{method}.* raised StopAsyncIteration|checkpoint: {method}\(\) must"
-    error = RuntimeError if fault is stops else TypeError
+    error = RuntimeError if fault.side_effect else TypeError
     with pytest.raises(error, match=words):
         async with make(script, checkpoint=store) as stream:
             await anext(stream)

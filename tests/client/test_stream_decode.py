@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from unittest.mock import Mock
 
 import pytest
 
@@ -131,10 +132,7 @@ async def test_what_ends_programs_is_no_invalid_data(script, options, error):
 @pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
 async def test_functions_that_end_loops_end_none(script, error):
     """`StopIteration` out of either function is an error like any other, not the end of the stream (3.4)."""
-
-    def ends(*_):
-        raise error
-
+    ends = Mock(side_effect=error)
     script.play(hanging(1), hanging(1))
     async with make(script, decode=ends) as stream:
         assert error.__name__ in str(await gives_up(stream, DecodeError))

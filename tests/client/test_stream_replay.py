@@ -1,5 +1,7 @@
 """Resuming over connections: the header, the parameter, and what a server repeats."""
 
+from unittest.mock import Mock
+
 import httpx
 import pytest
 
@@ -101,13 +103,7 @@ ANSWERS = {"events": True, "until": False, "error_events": False, "sequence": 1,
 async def test_a_function_that_raises_loses_nothing(script, name, answer):
     """The event stays at the head, uncounted, and comes when the consumer asks again (P18)."""
     script.respond(comment("before") + at_once(1)).hang()
-    moods = iter([ZeroDivisionError])
-
-    def moody(_item):
-        for error in moods:
-            raise error
-        return answer
-
+    moody = Mock(side_effect=[ZeroDivisionError, *[answer] * 9])
     async with make(script, **{name: moody}, **({"until": "message"} if name == "total" else {})) as stream:
         with pytest.raises(ZeroDivisionError):
             await anext(stream)
