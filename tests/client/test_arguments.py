@@ -5,6 +5,7 @@ import functools
 import inspect
 import re
 import typing
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -124,15 +125,9 @@ def of_two(_fact, _other):
     """Take two arguments."""
 
 
-class Attaching:
-    """An instrument whose observer is as given."""
-
-    def __init__(self, observer):
-        self.observer = observer
-
-    def attach(self, _stats, _url):
-        """Return it."""
-        return self.observer
+def attaching(observer):
+    """Return an instrument whose observer is as given."""
+    return SimpleNamespace(attach=lambda _stats, _url: observer)
 
 
 STORE = MemoryCheckpoint()
@@ -153,14 +148,14 @@ WRONG_TYPES = [
     # What hears: an observer as it is, or made by an instrument; callbacks may be async.
     *(
         ({"observers": [wrap(observer)]}, f"^observers {words}")
-        for wrap in (lambda observer: observer, Attaching)
+        for wrap in (lambda observer: observer, attaching)
         for observer, words in (
             (3, "must be functions of the fact, not 3"),
             (asynchronous, "must be functions of the fact, and not async"),
             (of_two, r"must take one argument, not \(_fact, _other\)"),
         )
     ),
-    *(({"observers": one}, "a sequence of observers, not one observer") for one in (print, Attaching(print))),
+    *(({"observers": one}, "a sequence of observers, not one observer") for one in (print, attaching(print))),
     *(
         ({name: wrong}, f"^{name} must {words}")
         for name in ("on_state_change", "on_gap")
