@@ -1,23 +1,25 @@
-"""What the tests of the client share: short names, a record of transitions, cancellation by steps, a pool."""
+"""What the tests of the client share: short names, a record of transitions, a store, cancellation by steps."""
 
+import inspect
 import types
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import anyio
-import anyio.lowlevel
-import httpcore
-import httpx
 import pytest
 
 from resilient_sse import Backoff, ResilientStream, StateChange
 from resilient_sse.checkpoints import MemoryCheckpoint
-from resilient_sse.testing import Script, event
+from resilient_sse.testing import Reply, Script, event
 
 URL = "https://host/stream"
 
 one_loop = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 """For tables of what the core decides, or the request says: no event loop has a part in it."""
+
+END = event("", event="end")
+"""What completes a stream with `until="end"`."""
 
 
 def make(script: Script, url: str = URL, **options: Any) -> ResilientStream:
@@ -38,6 +40,21 @@ def at_once(*ids: int) -> bytes:
     return b"".join(numbered(*ids))
 
 
+def dropped(*ids: int) -> Reply:
+    """Answer with these events, and reset the connection behind them."""
+    return Reply(*numbered(*ids)).drop()
+
+
+def hanging(*ids: int) -> Reply:
+    """Answer with these events, and be silent behind them."""
+    return Reply(*numbered(*ids)).hang()
+
+
+def gaps_in_time(script: Script) -> list[float]:
+    """Return the times between the requests."""
+    return [round(later.at - earlier.at, 6) for earlier, later in pairwise(script.requests)]
+
+
 async def take(stream: Any, count: int) -> list[Any]:
     """Return the next so many things of an iterator."""
     return [await anext(stream) for _ in range(count)]
@@ -52,6 +69,21 @@ async def read(script: Script, count: int, **options: Any) -> list[Any]:
 async def drain(stream: Any) -> list[Any]:
     """Return everything until the iterator ends."""
     return [item async for item in stream]
+
+
+async def gives_up(stream: Any, kind: type[Exception]) -> Any:
+    """Iterate until the stream raises, and return what it raises."""
+    with pytest.raises(kind) as caught:
+        await drain(stream)
+    return caught.value
+
+
+async def later(seconds: float, deed: Callable[[], Any]) -> None:
+    """Do something in so many seconds."""
+    await anyio.sleep(seconds)
+    done = deed()
+    if inspect.isawaitable(done):
+        await done
 
 
 class Record:
@@ -81,6 +113,20 @@ class Record:
         return [(round(change.at, 6), change.new.value, change.reason.value) for change in self.changes]
 
 
+class When:
+    """A callback that does something when a state is entered, takes so long, and keeps when it has ended."""
+
+    def __init__(self, state: str, deed: Callable[[], Any] = lambda: None, *, takes: float = 0.0) -> None:
+        self.state, self.deed, self.takes = state, deed, takes
+        self.ended: list[float] = []
+
+    async def __call__(self, change: StateChange) -> None:
+        if change.new.value == self.state:
+            await later(0, self.deed)
+            await anyio.sleep(self.takes)
+            self.ended.append(anyio.current_time())
+
+
 class Store(MemoryCheckpoint):
     """A store that keeps a list of what was saved, and takes its time before and after the deed."""
 
@@ -89,7 +135,8 @@ class Store(MemoryCheckpoint):
         self.before, self.after = before, after
         self.saved = []
         self.loads = 0
-        self.failures = []
+        self.failures = []  # raised instead of the deed
+        self.lost = []  # raised behind it
 
     async def load(self, key):
         self.loads += 1
@@ -105,6 +152,8 @@ class Store(MemoryCheckpoint):
         result = await super().save(key, last_event_id, expected=expected)
         self.saved.append(last_event_id)
         await anyio.sleep(self.after)
+        if self.lost:
+            raise self.lost.pop(0)
         return result
 
     @property
@@ -130,87 +179,3 @@ def stepped(coroutine: Any, on_step: Callable[[], None]) -> Any:
             value, error = (yield request), None
         except BaseException as exc:  # noqa: BLE001 - handed on, whatever it is
             error = exc
-
-
-class LoopbackStream(httpcore.AsyncNetworkStream):
-    """A connection to a server that is a function of the request head; it speaks when spoken to."""
-
-    def __init__(self, answer: Callable[[str], bytes]) -> None:
-        self._answer = answer
-        self._incoming = b""
-        self._outgoing = b""
-        self._news = anyio.Event()
-        self._closed = False
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
-        await anyio.lowlevel.checkpoint()
-        while not self._incoming:
-            if self._closed:
-                raise httpcore.ReadError
-            self._news = anyio.Event()
-            with anyio.move_on_after(timeout) as scope:
-                await self._news.wait()
-            if scope.cancelled_caught:
-                raise httpcore.ReadTimeout
-        data, self._incoming = self._incoming[:max_bytes], self._incoming[max_bytes:]
-        return data
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
-        await anyio.lowlevel.checkpoint()
-        self._outgoing += buffer
-        head, end, rest = self._outgoing.partition(b"\r\n\r\n")
-        if end:
-            self._outgoing = rest
-            self._incoming += self._answer(head.decode())
-            self._news.set()
-
-    async def aclose(self) -> None:
-        self._closed = True
-        self._news.set()
-        await anyio.lowlevel.checkpoint()
-
-    def get_extra_info(self, info: str) -> None:
-        return None
-
-
-class Loopback(httpcore.AsyncNetworkBackend):
-    """A network where every connection leads to one function."""
-
-    def __init__(self, answer: Callable[[str], bytes], *, connect_takes: float = 0.0) -> None:
-        self._answer = answer
-        self._connect_takes = connect_takes
-        self.connections = 0
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
-        local_address: str | None = None,
-        socket_options: Any = None,
-    ) -> LoopbackStream:
-        with anyio.move_on_after(timeout) as scope:
-            await anyio.sleep(self._connect_takes)
-        if scope.cancelled_caught:
-            raise httpcore.ConnectTimeout
-        self.connections += 1
-        return LoopbackStream(self._answer)
-
-    async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds)
-
-
-def pooled_client(backend: Loopback, slots: int) -> tuple[httpx.AsyncClient, httpcore.AsyncConnectionPool]:
-    """Return a client over httpcore's real pool with so many slots, and the pool."""
-    transport = httpx.AsyncHTTPTransport()
-    pool = httpcore.AsyncConnectionPool(max_connections=slots, network_backend=backend)
-    transport._pool = pool
-    return httpx.AsyncClient(transport=transport), pool
-
-
-STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def chunked(*parts: bytes) -> bytes:
-    """Write the parts as chunks of a body that goes on."""
-    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)

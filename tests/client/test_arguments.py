@@ -5,78 +5,53 @@ import functools
 import inspect
 import re
 import typing
+from types import SimpleNamespace
 
 import anyio
 import pytest
 
 import resilient_sse
-from resilient_sse import Backoff, HandshakeError, ResilientStream
-from resilient_sse.testing import event
-from tests.client.support import URL, Record, drain, make, one_loop
+from resilient_sse import Backoff, CircuitBreaker, HandshakeError, ResilientStream, resume
+from resilient_sse.checkpoints import MemoryCheckpoint
+from resilient_sse.testing import Reply, event
+from tests.client.support import END, URL, Record, drain, make, numbered, one_loop, read
 
 
-async def test_what_changes_later_changes_nothing(script):
-    """Mappings, lists and `json` are copied at construction: the second request is the first again (P53)."""
-    headers, body = {"X-Kind": "first"}, {"list": [1]}
-    params = [("topic", "a")]
-    texts, kinds, heartbeats = {"lost": "first"}, ["tick", "end"], ["beat"]
-    for _ in range(2):
-        script.respond(
-            event("-", event="beat"), event("1", event="other"), event("2", event="tick"), id_of(1)
-        ).drop()
-    script.respond(event("3", event="end")).end()
+@pytest.mark.parametrize("given", [lambda values: values, iter], ids=["lists", "iterators"])
+async def test_what_is_given_is_copied(script, given):
+    """Later changes change nothing, and iterators are not used up: the second request is the first again (P53)."""
+    script.play(
+        *[Reply(event("-", event="beat"), event("1", event="other"), event("2", event="tick", id="7")).drop()]
+        * 2,
+        Reply(END),
+    )
     record, observed = Record(), []
-    observers = [observed.append]
-    async with make(
-        script,
-        headers=headers,
-        params=params,
-        json=body,
-        method="POST",
-        messages=texts,
-        events=kinds,
-        until="end",
-        heartbeat_events=heartbeats,
-        on_state_change=record,
-        observers=observers,
-    ) as stream:
-        headers["X-Kind"], texts["lost"] = "later", "later"
-        params.clear()
-        body["list"].append(2)
-        kinds.append("other")
-        heartbeats.clear()
-        observers.clear()
+    lists = {
+        "headers": [("X-A", "first"), ("X-B", "first")],
+        "params": [("topic", "a"), ("topic", "b")],
+        "events": ["tick", "end"],
+        "heartbeat_events": ["beat"],
+        "observers": [observed.append],
+    }
+    json, messages, id_of = {"list": [1]}, {"lost": "first"}, {"id": given([1, 2]), "set": {3}, "word": "ab"}
+    options = {"method": "POST", "json": json, "messages": messages, "until": "end", "dedup": "off"}
+    stream = make(script, **options, **{name: given(values) for name, values in lists.items()})
+    json["list"].append(2)
+    messages["lost"] = "later"
+    for values in lists.values():
+        values.clear()
+    async with stream:
+        stream.on_state_change(record)
         assert [item.event for item in await drain(stream)] == ["tick", "tick", "end"]
     for request in script.requests:
-        assert request.headers["x-kind"] == "first"
-        assert request.url == f"{URL}?topic=a"
-        assert request.content == b'{"list":[1]}'
+        assert (request.headers["x-a"], request.headers["x-b"]) == ("first", "first")
+        assert (request.url, request.content) == (f"{URL}?topic=a&topic=b", b'{"list":[1]}')
     assert "first" in record.texts
     assert stream.stats.heartbeats == 2
     assert observed
-
-
-def id_of(number):
-    """Write a block that only sets the id."""
-    return f"id: {number}\n\n".encode()
-
-
-async def test_iterators_are_not_used_up(script):
-    """A generator serves as well as a list, for every request (P53)."""
-    script.respond().drop()
-    script.respond(event("", event="beat"), event("x", event="end"))
-    async with make(
-        script,
-        headers=((name, "1") for name in ["X-A", "X-B"]),
-        params={"id": (number for number in [1, 2]), "set": {3}, "word": "ab"},
-        events=(kind for kind in ["end"]),
-        heartbeat_events=iter(["beat"]),
-        until="end",
-    ) as stream:
-        await drain(stream)
-    for request in script.requests:
-        assert (request.headers["x-a"], request.headers["x-b"]) == ("1", "1")
-        assert request.url == f"{URL}?id=1&id=2&set=3&word=ab"
+    script.respond(*numbered(1))
+    await read(script, 1, params=id_of)
+    assert script.requests[-1].url == f"{URL}?id=1&id=2&set=3&word=ab"
 
 
 async def asynchronous(*_):
@@ -95,30 +70,20 @@ class Asynchronous:
         """Answer later."""
 
 
-DECIDING = ["until", "events", "total", "sequence", "classify", "messages", "backoff", "auth"]
 FORMS = [asynchronous, Asynchronous(), functools.partial(asynchronous, 1), asynchronous_series]
+DECIDING = ["until", "events", "total", "sequence", "classify", "messages", "backoff", "auth", "decode"]
 
 
-@pytest.mark.parametrize("name", DECIDING)
+@pytest.mark.parametrize("name", [*DECIDING, "on_invalid", "observers"])
 def test_functions_that_answer_at_once_must_not_be_async(name):
     """In whatever form it comes, an async function is refused where its answer would count as true (P53)."""
+    others = {"total": {"until": "end"}, "on_invalid": {"decode": int}}.get(name, {})
     for function in FORMS:
-        others = {"until": "end"} if name == "total" else {}
+        given = [function] if name == "observers" else function
         with pytest.raises(TypeError, match=f"^{name} must be"):
-            ResilientStream(URL, **others, **{name: function})
-
-
-def test_decoders_and_observers_must_not_be_async():
-    """Neither must what looks at values, at facts, and at chance (P53)."""
-    for function in FORMS:
-        with pytest.raises(TypeError, match=r"^observers must be"):
-            ResilientStream(URL, observers=[function])
+            ResilientStream(URL, **others, **{name: given})
         with pytest.raises(TypeError, match=r"^Backoff: random must be"):
             Backoff(random=function)
-        with pytest.raises(TypeError, match=r"^decode must be"):
-            ResilientStream(URL, decode=function)
-        with pytest.raises(TypeError, match=r"^on_invalid must be"):
-            ResilientStream(URL, decode=int, on_invalid=function)
 
 
 @pytest.mark.parametrize("name", ["until", "events", "classify", "decode"])
@@ -156,21 +121,92 @@ async def test_headers_that_cannot_be_sent(script, headers, complaint):
         assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "argument, complaint",
-    [
-        ({"headers": {"Authorization": None}}, "the value of 'Authorization' must be a string, not NoneType"),
-        ({"headers": {"X-Count": 1}}, "the value of 'X-Count' must be a string, not int"),
-        ({"params": {"q": b"bytes"}}, "a value must be a string, a number or several of them, not bytes"),
-        ({"params": {"q": {"a": 1}}}, "not dict"),
-        ({"events": 1}, "events must be a collection"),
-        ({"heartbeat_events": "heartbeat"}, "heartbeat_events must be a collection"),
-    ],
-)
-def test_values_of_the_wrong_type(argument, complaint):
-    """The complaint names the argument and the place in it (P53)."""
-    with pytest.raises(TypeError, match=complaint):
-        ResilientStream(URL, **argument)
+def of_two(_fact, _other):
+    """Take two arguments."""
+
+
+def attaching(observer):
+    """Return an instrument whose observer is as given."""
+    return SimpleNamespace(attach=lambda _stats, _url: observer)
+
+
+STORE = MemoryCheckpoint()
+ABOUT_A_STORE = 'checkpoint with ack="auto"'
+OF_EVENTS = "must be a collection of event types"
+WRONG_TYPES = [
+    ({"headers": {"Authorization": None}}, "the value of 'Authorization' must be a string, not NoneType"),
+    ({"headers": {"X-Count": 1}}, "the value of 'X-Count' must be a string, not int"),
+    ({"params": {"q": b"bytes"}}, "a value must be a string, a number or several of them, not bytes"),
+    ({"params": {"q": {"a": 1}}}, "not dict"),
+    ({"events": 1}, f"events {OF_EVENTS}"),
+    ({"heartbeat_events": "heartbeat"}, f"heartbeat_events {OF_EVENTS}"),
+    ({"decode": "json"}, "decode must be a function of an event's data, not 'json'"),
+    ({"cursor": 7}, "cursor must be a function of the event"),
+    ({"resume": "since"}, "resume must be a function of the position and the last answer, not 'since'"),
+    ({"resume_param": "since", **resume.query("since")}, "resume_param"),  # two ways to say the same
+    ({"breaker": CircuitBreaker}, "breaker must be a CircuitBreaker or None"),
+    # What hears: an observer as it is, or made by an instrument; callbacks may be async.
+    *(
+        ({"observers": [wrap(observer)]}, f"^observers {words}")
+        for wrap in (lambda observer: observer, attaching)
+        for observer, words in (
+            (3, "must be functions of the fact, not 3"),
+            (asynchronous, "must be functions of the fact, and not async"),
+            (of_two, r"must take one argument, not \(_fact, _other\)"),
+        )
+    ),
+    *(({"observers": one}, "a sequence of observers, not one observer") for one in (print, attaching(print))),
+    *(
+        ({name: wrong}, f"^{name} must {words}")
+        for name in ("on_state_change", "on_gap")
+        for wrong, words in ((3, "be callable, not 3"), (of_two, r"take one argument, not \(_fact, _other\)"))
+    ),
+    # The store: P55.
+    *(({"checkpoint": wrong}, "checkpoint") for wrong in (MemoryCheckpoint, object(), "position.db")),
+    *(({"checkpoint": STORE, "checkpoint_key": key}, "checkpoint_key") for key in (7, b"mailer")),
+    *(
+        ({"checkpoint": STORE, "commit_every": wrong}, "commit_every must be an integer")
+        for wrong in (1.5, None)
+    ),
+    # Who has used another library is told what the argument is called here: issue 11, kind 13.
+    ({"timeout": 1}, "use stall_timeout for silence, or connect_timeout"),
+    ({"read_timeout": 1}, "use stall_timeout"),
+    ({"retries": 1}, "use max_retries"),
+    ({"cookies": 1}, r"use client=httpx\.AsyncClient"),
+    ({"on_error": 1}, "use on_state_change"),
+    ({"last_event_ids": 1}, "use last_event_id$"),
+    ({"nonsense": 1}, "no argument 'nonsense'$"),
+]
+URLS = ["", "host/stream", "ftp://host/", "https://", "https://a b/", "https://host:0/"]
+WRONG_VALUES = [
+    *(({"url": url}, "url must be an absolute") for url in URLS),
+    ({"decode": int, "on_invalid": "ignore"}, "on_invalid must be 'raise', 'skip' or a function"),
+    ({"on_invalid": "skip"}, "give decode="),
+    ({"ack": "manual"}, "ack"),
+    ({"start": "live"}, "start"),
+    ({"checkpoint_key": "mailer"}, "checkpoint_key"),
+    *(({"checkpoint": STORE, "ack": word}, "ack must be one of") for word in ("sometimes", None)),
+    ({"checkpoint": STORE, "start": "now"}, "start must be one of"),
+    ({"checkpoint": STORE, "checkpoint_key": ""}, "checkpoint_key"),
+    ({"checkpoint": STORE, "commit_every": 0}, "commit_every must be 1 or more"),
+    ({"checkpoint": STORE, "commit_interval": 0}, "commit_interval must be more than 0 seconds"),
+    ({"checkpoint": STORE, "commit_every": 2, "ack": "manual"}, ABOUT_A_STORE),
+    ({"commit_every": 2}, ABOUT_A_STORE),
+]
+REFUSED = [*((TypeError, *row) for row in WRONG_TYPES), *((ValueError, *row) for row in WRONG_VALUES)]
+
+
+@pytest.mark.parametrize("kind, options, complaint", REFUSED, ids=range(len(REFUSED)))
+def test_what_cannot_be_meant(kind, options, complaint):
+    """It is refused at construction, and the complaint names the argument and the place in it (P53, P55)."""
+    with pytest.raises(kind, match=complaint):
+        ResilientStream(**{"url": URL} | options)
+
+
+def test_what_may_be_meant():
+    """Async callbacks are welcome, and so are functions that do not tell their arguments."""
+    for function in (asynchronous, dict):
+        ResilientStream(URL, on_state_change=function, on_gap=function)
 
 
 @pytest.mark.parametrize(

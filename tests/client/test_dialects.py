@@ -4,10 +4,10 @@ import ast
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import anyio
 import httpx
@@ -15,8 +15,8 @@ import pytest
 
 from resilient_sse import Gap, HandshakeError, NotResumableError, Opened, Resume, ServerSentEvent, resume
 from resilient_sse.checkpoints import MemoryCheckpoint
-from resilient_sse.testing import RecordedRequest, Reply, Script, event
-from tests.client.support import URL, at_once, make, numbered, read, take
+from resilient_sse.testing import RecordedRequest, Refusal, Reply, Script, event
+from tests.client.support import URL, at_once, dropped, hanging, make, numbered, read, take
 
 WORDS = ("Once", "upon", "the", "the", "upon", "time")
 """What is sent; words come twice, for a content alone names no event."""
@@ -29,18 +29,18 @@ def query_of(request: RecordedRequest) -> httpx.QueryParams:
     return httpx.URL(request.url).params
 
 
-def behind(value: str | None, offset: int = 1) -> int:
+def behind(value: str | None) -> int:
     """Return the index behind a number on the wire, or the start."""
-    return 0 if value is None else int(value) + offset
+    return 0 if value is None else int(value) + 1
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Server:
     """A server of one dialect: what it sends for each word, and with which word a request wants to begin."""
 
     blocks: list[list[bytes]]
     start: Callable[[RecordedRequest], int]
-    arguments: Callable[[], Mapping[str, Any]]
+    arguments: Mapping[str, Any]
     answer: Callable[[RecordedRequest, int], dict[str, str]] = lambda _request, _index: {}
     url: str = URL
     anew: int = field(default=0, init=False)
@@ -57,52 +57,30 @@ class Server:
         return Reply(wire[:cut], headers=headers).cut()
 
 
-def with_ids(*, header: bool = True) -> Server:
-    """D1 and D2: ids in blocks; the header, or a query parameter alone."""
-
-    def start(request: RecordedRequest) -> int:
-        return behind(request.last_event_id if header else query_of(request).get("since"))
-
-    return Server(
-        blocks=[[event(word, id=str(number))] for number, word in enumerate(WORDS)],
-        start=start,
-        arguments=lambda: {} if header else resume.query("since", header=False),
-    )
+POST: Mapping[str, Any] = {"method": "POST", "json": BODY}
+WITH_IDS = [[event(word, id=str(number))] for number, word in enumerate(WORDS)]
+WITH_NUMBERS = [
+    [event(json.dumps({"sequence_number": number, "delta": word}))] for number, word in enumerate(WORDS)
+]
 
 
-def with_control_events(*, every: int = 1) -> Server:
+def by_control_events(every: int) -> Server:
     """D3: a control event behind each so many words; offsets are opaque."""
-    blocks: list[list[bytes]] = []
-    for number, word in enumerate(WORDS):
-        blocks.append([event(word, event="data")])
-        if (number + 1) % every == 0:
-            offset = f"0_{number + 1:06}"
-            blocks[-1].append(event(json.dumps({"streamNextOffset": offset}), event="control"))
+    blocks = [[event(word, event="data")] for word in WORDS]
+    for number in range(every, len(WORDS) + 1, every):
+        offset = json.dumps({"streamNextOffset": f"0_{number:06}"})
+        blocks[number - 1].append(event(offset, event="control"))
     return Server(
-        blocks=blocks,
-        start=lambda request: int(query_of(request)["offset"].removeprefix("0_").replace("-1", "0")),
-        arguments=lambda: {**resume.control_event(), "heartbeat_events": {"control"}, "last_event_id": "-1"},
+        blocks,
+        lambda request: int(query_of(request)["offset"].removeprefix("0_").replace("-1", "0")),
+        {**resume.control_event(), "heartbeat_events": {"control"}, "last_event_id": "-1"},
         url=URL + "?live=sse",
     )
 
 
-def with_json_field() -> Server:
-    """D5: a number in the JSON of each event, and a GET with a query parameter."""
-    return Server(
-        blocks=[
-            [event(json.dumps({"sequence_number": number, "delta": word}))]
-            for number, word in enumerate(WORDS)
-        ],
-        start=lambda request: behind(query_of(request).get("starting_after")),
-        arguments=lambda: resume.json_field("sequence_number", "starting_after"),
-    )
-
-
-def with_response() -> Server:
+def by_response() -> Server:
     """D4: a POST, then GETs of the response by its id and a number."""
-    server = with_json_field()
     created = {"type": "response.created", "sequence_number": 0, "response": {"id": "resp_1"}}
-    server.blocks = [[event(json.dumps(created))], *server.blocks[1:]]
 
     def start(request: RecordedRequest) -> int:
         if request.method == "POST":
@@ -112,35 +90,24 @@ def with_response() -> Server:
         assert (url.path, url.params["stream"], request.content) == ("/v1/responses/resp_1", "true", b"")
         return behind(url.params["starting_after"])
 
-    server.start = start
-    server.url = "https://host/v1/responses"
-    server.arguments = lambda: {**resume.response(), "method": "POST", "json": BODY}
-    return server
+    blocks = [[event(json.dumps(created))], *WITH_NUMBERS[1:]]
+    return Server(blocks, start, {**resume.response(), **POST}, url="https://host/v1/responses")
 
 
-def with_location() -> Server:
+def by_location() -> Server:
     """D6: a POST whose answer has a `Location`, then GETs of that with the header."""
-    server = with_ids()
 
     def start(request: RecordedRequest) -> int:
         assert httpx.URL(request.url).path == ("/stream" if request.method == "POST" else "/runs/1")
         return behind(request.last_event_id)
 
-    server.start = start
-    server.answer = lambda request, _: {"Location": "runs/1"} if request.method == "POST" else {}
-    server.arguments = lambda: {**resume.location(), "method": "POST", "json": BODY}
-    return server
+    def answer(request: RecordedRequest, _index: int) -> dict[str, str]:
+        return {"Location": "runs/1"} if request.method == "POST" else {}
+
+    return Server(WITH_IDS, start, {**resume.location(), **POST}, answer)
 
 
-def with_body() -> Server:
-    """D8: the same POST with the position in its JSON body."""
-    server = with_ids()
-    server.start = lambda request: behind(json.loads(request.content).get("since"))
-    server.arguments = lambda: {**resume.json_body("since", BODY), "method": "POST", "json": BODY}
-    return server
-
-
-def with_json_ids() -> Server:
+def by_json_ids() -> Server:
     """Wikimedia: ids are arrays of one timestamp for each partition, and a resume begins at them, not behind."""
     places = [("east", 1), ("west", 1), ("east", 2), ("east", 2), ("west", 4), ("west", 4)]
     latest: dict[str, Any] = {}
@@ -153,16 +120,15 @@ def with_json_ids() -> Server:
         blocks.append([event(json.dumps({"meta": {"id": number}, "delta": WORDS[number]}), id=identifier)])
 
     def start(request: RecordedRequest) -> int:
-        if request.last_event_id is None:
-            return 0
-        asked = {place["topic"]: place.get("timestamp", 0) for place in json.loads(request.last_event_id)}
-        wanted = [time >= asked.get(topic, 0) for topic, time in places]
-        return wanted.index(True)
+        asked = {
+            place["topic"]: place.get("timestamp", 0) for place in json.loads(request.last_event_id or "[]")
+        }
+        return [time >= asked.get(topic, 0) for topic, time in places].index(True)
 
-    return Server(blocks=blocks, start=start, arguments=resume.json_ids)
+    return Server(blocks, start, resume.json_ids())
 
 
-def with_mercure() -> Server:
+def by_mercure() -> Server:
     """Mercure: opaque ids; who names none hears what comes; the answer names the id before its first event."""
     ids = ["urn:uuid:f", "urn:uuid:b", "urn:uuid:9", "urn:uuid:a", "urn:uuid:0", "urn:uuid:c", "urn:uuid:d"]
     live = iter((0, len(WORDS)))
@@ -172,25 +138,36 @@ def with_mercure() -> Server:
         assert asked == request.last_event_id
         return next(live) if asked is None else ids.index(asked)
 
-    return Server(
-        blocks=[[event(word, id=name)] for name, word in zip(ids[1:], WORDS, strict=True)],
-        start=start,
-        answer=lambda _, index: {"Mercure-Last-Event-ID": ids[index]},
-        arguments=resume.mercure,
-    )
+    blocks = [[event(word, id=name)] for name, word in zip(ids[1:], WORDS, strict=True)]
+    return Server(blocks, start, resume.mercure(), lambda _, index: {"Mercure-Last-Event-ID": ids[index]})
 
 
 DIALECTS: Mapping[str, Callable[[], Server]] = {
-    "header": with_ids,
-    "query": partial(with_ids, header=False),
-    "control-event": with_control_events,
-    "control-event-for-two": partial(with_control_events, every=2),
-    "json-field": with_json_field,
-    "response": with_response,
-    "location": with_location,
-    "json-body": with_body,
-    "json-ids": with_json_ids,
-    "mercure": with_mercure,
+    # D1 and D2: ids in blocks; the header, or a query parameter alone.
+    "header": lambda: Server(WITH_IDS, lambda request: behind(request.last_event_id), {}),
+    "query": lambda: Server(
+        WITH_IDS,
+        lambda request: behind(query_of(request).get("since")),
+        resume.query("since", header=False),
+    ),
+    "control-event": lambda: by_control_events(1),
+    "control-event-for-two": lambda: by_control_events(2),
+    # D5: a number in the JSON of each event, and a GET with a query parameter.
+    "json-field": lambda: Server(
+        WITH_NUMBERS,
+        lambda request: behind(query_of(request).get("starting_after")),
+        resume.json_field("sequence_number", "starting_after"),
+    ),
+    "response": by_response,
+    "location": by_location,
+    # D8: the same POST with the position in its JSON body.
+    "json-body": lambda: Server(
+        WITH_IDS,
+        lambda request: behind(json.loads(request.content).get("since")),
+        {**resume.json_body("since", BODY), **POST},
+    ),
+    "json-ids": by_json_ids,
+    "mercure": by_mercure,
 }
 
 
@@ -213,7 +190,7 @@ async def play(dialect: str, *cuts: int) -> tuple[list[str], Server, list[Gap], 
     script.always(server)
     words: list[str] = []
     refused = False
-    async with make(script, server.url, on_gap=gaps.append, **server.arguments()) as stream:
+    async with make(script, server.url, on_gap=gaps.append, **server.arguments) as stream:
         try:
             with anyio.move_on_after(20):  # there is nothing to come after the last word
                 async for item in stream:
@@ -257,19 +234,11 @@ def test_a_preset_is_short():
 async def test_listen_again_and_refetch(method):
     """P57: where nothing can be resumed, each outage is one `Gap` and one snapshot, taken behind the listening."""
     script, log = Script(), []
-    published = [*WORDS]
-
-    def live(first: int, last: int, **options: Any) -> Reply:
-        return Reply(
-            *(event(word, id=str(number)) for number, word in enumerate(published[first:last])), **options
-        )
-
-    script.play(live(0, 2).cut())
-    script.refuse(times=2)
-    script.play(live(4, 6).hang())  # the third and the fourth were published in between
+    first, last = (Reply(*(event(word, id="1") for word in words)) for words in (WORDS[:2], WORDS[4:]))
+    script.play(first.cut(), *[Refusal()] * 2, last.hang())  # two words were published in between
 
     async def snapshot() -> None:
-        log.append(f"snapshot of {len(WORDS)} at {script.live} connection")
+        log.append(f"snapshot at {script.live} connection")
 
     def tell(change: Any) -> None:
         log.append(change.new.value)
@@ -281,7 +250,7 @@ async def test_listen_again_and_refetch(method):
         log += [item.data for item in await take(stream, 2)]
         assert stream.stats.gaps == 1
         assert 6 < anyio.current_time() - began < 11  # three attempts in 7 s, and up to 4 s of jitter
-    outage = [*["reconnecting"] * 3, "connected", "snapshot of 6 at 1 connection"]
+    outage = [*["reconnecting"] * 3, "connected", "snapshot at 1 connection"]
     assert log == ["connected", "Once", "upon", *outage, "upon", "time", "closed"]
     assert [request.last_event_id for request in script.requests] == [None] * 4
     assert script.max_live == 1
@@ -313,10 +282,10 @@ async def test_a_program_that_dies_at_any_event(dialect):
     for handled in range(2, len(WORDS)):
         store, server, script = MemoryCheckpoint(), DIALECTS[dialect](), Script()
         script.always(server)
-        stream = make(script, server.url, checkpoint=store, **server.arguments())
+        stream = make(script, server.url, checkpoint=store, **server.arguments)
         came = [word_of(item) for item in await take(stream, handled)]
         await stream.aclose()  # without the block whose clean end would commit the last
-        async with make(script, server.url, checkpoint=store, **server.arguments()) as stream:
+        async with make(script, server.url, checkpoint=store, **server.arguments) as stream:
             came += [word_of(item) for item in await take(stream, len(WORDS) - handled + 1)]
             with anyio.move_on_after(20):
                 while True:
@@ -332,8 +301,7 @@ async def test_a_replay_from_before_the_position_is_dropped(script):
     """P57: a server that overlaps repeats nothing and moves no position back, heartbeats included (R63)."""
     words = [event(str(number)) for number in range(5)]
     beat = event("1", event="heartbeat")
-    script.respond(*words[:4]).drop()
-    script.respond(*words[1:3], beat).drop()
+    script.play(Reply(*words[:4]).drop(), Reply(*words[1:3], beat).drop())
     script.respond(*words[3:], event("5")).hang()
     async with make(script, cursor=by_number) as stream:
         assert [item.data for item in await take(stream, 6)] == ["0", "1", "2", "3", "4", "5"]
@@ -354,14 +322,7 @@ async def test_what_is_not_replayed_is_not_taken_for_a_replay(script):
 @pytest.mark.parametrize("wrong", [7, ValueError("no position"), KeyboardInterrupt("no position")])
 async def test_a_function_that_fails_loses_nothing(script, wrong):
     """P52: what it raises is raised before its event, which comes again when the stream is asked again."""
-    answers: list[Any] = [None, wrong]
-
-    def cursor(item: ServerSentEvent) -> Any:
-        answer = answers.pop(0) if answers else item.data
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
+    cursor = Mock(side_effect=[None, wrong, "2", "3"])
     script.respond(at_once(1, 2, 3)).hang()
     async with make(script, cursor=cursor) as stream:
         assert (await anext(stream)).data == "1"
@@ -382,9 +343,7 @@ def elsewhere(url: str, **changes: Any) -> Callable[[str | None, Opened | None],
 async def test_a_resumed_url_carries_nothing_to_another_origin(url):
     """P57, 3.4: as with redirects, headers, credentials, cookies and the client's defaults stay at home."""
     script = Script()
-    script.respond(*numbered(1), headers={"Set-Cookie": "session=1"}).drop()
-    script.respond(*numbered(2)).drop()
-    script.respond(*numbered(3)).hang()
+    script.play(Reply(*numbered(1), headers={"Set-Cookie": "session=1"}).drop(), dropped(2), hanging(3))
     ways = {1: elsewhere(url, headers={"X-Key": "k"}), 2: elsewhere("/back")}
     client = script.client(headers={"X-Default": "d"}, params={"key": "k"})
     async with make(
@@ -403,23 +362,27 @@ async def test_a_resumed_url_carries_nothing_to_another_origin(url):
     assert {"authorization", "cookie", "x-own"} <= set(script.requests[2].headers)
 
 
-async def test_a_body_is_not_led_to_another_origin(script):
-    """P57: a body is the caller's, too."""
+@pytest.mark.parametrize(
+    "way, error, words",
+    [
+        # A body is the caller's, too.
+        ({"resume": elsewhere("https://other/", content="x")}, HandshakeError, "another origin"),
+        # What a server names to go on at is no error of the program.
+        *(
+            ({"resume": elsewhere(url)}, HandshakeError, "resume: ")
+            for url in ("ftp://host/", "https://host:99999/", "http://[", "a b")
+        ),
+        # What is no `Resume` is one (P52).
+        ({"resume": lambda position, answer: {"url": "x"}}, TypeError, "resume must return"),
+    ],
+    ids=range(6),
+)
+async def test_where_it_cannot_go_on(script, way, error, words):
+    """P57: the error is raised instead of the request."""
     script.respond(*numbered(1)).drop()
-    stream = make(script, method="POST", json=BODY, resume=elsewhere("https://other/", content="x"))
-    async with stream:
+    async with make(script, method="POST", json=BODY, **way) as stream:
         await anext(stream)
-        with pytest.raises(HandshakeError, match="another origin"):
-            await anext(stream)
-
-
-@pytest.mark.parametrize("target", ["ftp://host/", "https://host:99999/", "http://[", "a b"])
-async def test_an_address_that_cannot_be_used(script, target):
-    """P57: what a server names to go on at is no error of the program."""
-    script.respond(*numbered(1), headers={"Location": target}).drop()
-    async with make(script, method="POST", json=BODY, **resume.location()) as stream:
-        await anext(stream)
-        with pytest.raises(HandshakeError, match="resume: "):
+        with pytest.raises(error, match=words):
             await anext(stream)
 
 
@@ -438,25 +401,18 @@ async def test_what_the_next_request_changes(script):
         return next(changes)
 
     script.always(lambda _: Reply(event("x")).drop())
-    options: dict[str, Any] = {
-        "method": "POST",
-        "json": {"a": 1},
-        "params": {"n": 0, "m": 2},
-        "resume": later,
-    }
-    await read(script, 5, headers={"X-A": "old", "X-B": "b"}, **options)
-    seen = [
-        (each.method, each.url.removeprefix(URL), each.headers["x-a"], each.content)
+    request = {"method": "POST", "json": {"a": 1}, "params": {"n": 0, "m": 2}}
+    await read(script, 5, headers={"X-A": "old", "X-B": "b"}, resume=later, **request)
+    assert [
+        (each.method, each.url.removeprefix(URL), each.headers["x-a"], each.headers["x-b"], each.content)
         for each in script.requests
+    ] == [
+        ("POST", "?n=0&m=2", "old", "b", b'{"a":1}'),
+        ("POST", "?n=1&m=2", "new", "b", b'{"b":1}'),
+        ("PUT", "?n=0&m=2", "old", "b", b"text"),
+        ("GET", "?only", "old", "b", b""),
+        ("POST", "?n=0&m=2", "old", "b", b'{"a":1}'),
     ]
-    assert seen == [
-        ("POST", "?n=0&m=2", "old", b'{"a":1}'),
-        ("POST", "?n=1&m=2", "new", b'{"b":1}'),
-        ("PUT", "?n=0&m=2", "old", b"text"),
-        ("GET", "?only", "old", b""),
-        ("POST", "?n=0&m=2", "old", b'{"a":1}'),
-    ]
-    assert {each.headers["x-b"] for each in script.requests} == {"b"}
 
 
 async def test_the_answer_is_the_last_one_that_was_a_stream(script):
@@ -471,27 +427,7 @@ async def test_the_answer_is_the_last_one_that_was_a_stream(script):
     script.redirect("https://host/moved")
     script.respond(*numbered(1), headers={"X-N": "1"}).drop()
     script.reject(503, headers={"X-N": "2"})
-    script.respond(*numbered(2), headers={"X-N": "3"}).drop()
-    script.respond(*numbered(3)).hang()
+    script.play(Reply(*numbered(2), headers={"X-N": "3"}).drop(), hanging(3))
     await read(script, 3, resume=ask)
     first = ("1", 1, "https://host/moved", "1")
     assert asked == [first, first, ("2", 2, URL, "3")]
-
-
-@pytest.mark.parametrize("function", [7, "since"])
-@pytest.mark.parametrize("name", ["cursor", "resume"])
-def test_wrong_functions_are_named(name, function):
-    """P53: what cannot be called is refused at construction."""
-    with pytest.raises(TypeError, match=name):
-        make(Script(), **{name: function})
-    with pytest.raises(TypeError, match="resume_param"):  # two ways to say the same are a mistake
-        make(Script(), resume_param="since", **resume.query("since"))
-
-
-async def test_a_wrong_answer_is_named(script):
-    """P52: what is no `Resume` is an error of the program."""
-    script.respond(*numbered(1)).drop()
-    async with make(script, resume=lambda position, answer: {"url": "x"}) as stream:
-        await anext(stream)
-        with pytest.raises(TypeError, match="resume must return"):
-            await anext(stream)

@@ -3,7 +3,7 @@
 import gc
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,8 +13,8 @@ import pytest
 
 from resilient_sse import Backoff, ResilientSSEError, ResilientStream, integers
 from resilient_sse._client.attempts import AttemptLoop
-from resilient_sse.testing import event
-from tests.client.support import URL, at_once, drain, make, take
+from resilient_sse.testing import Reply, event
+from tests.client.support import URL, at_once, drain, make, read, take
 from tests.skipping import skip_aloud
 
 STATM = Path("/proc/self/statm")
@@ -27,61 +27,52 @@ def own_memory(snapshot: tracemalloc.Snapshot) -> int:
     return sum(trace.size for trace in ours)
 
 
+@contextmanager
+def traced() -> Iterator[None]:
+    """Trace what is allocated."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        tracemalloc.stop()
+
+
 async def test_a_stream_at_rest_is_small(script):
     """Our own objects for a stream are 12 KiB at rest (R209), integer ids or not."""
     client = script.client()
     make(script, client=client)
     for options in ({}, {"sequence": integers}):
-        gc.collect()
-        tracemalloc.start()
-        try:
+        with traced():
             stream = ResilientStream(URL, client=client, **options)
             gc.collect()
             size = own_memory(tracemalloc.take_snapshot())
-        finally:
-            tracemalloc.stop()
         assert stream.state.value == "connecting"
         assert size <= 12 * 1024
 
 
 async def test_a_full_window_is_small(script):
     """With 1,000 ids that count remembered, a stream takes 26 KiB (R209)."""
-    history = at_once(*range(1, 1501))
-    script.respond(history).hang()
-    script.respond(history).hang()
-    warm = make(script)
-    await take(warm, 1500)
-    await warm.aclose()
-    gc.collect()
-    tracemalloc.start()
-    try:
+    script.play(*[Reply(at_once(*range(1, 1501))).hang()] * 2)
+    await read(script, 1500)
+    with traced():
         stream = make(script)
         await take(stream, 1500)
         gc.collect()
         size = own_memory(tracemalloc.take_snapshot())
-    finally:
-        tracemalloc.stop()
     await stream.aclose()
     assert size <= 26 * 1024
 
 
-class Body(httpx.AsyncByteStream):
-    """A body that is made while it is read."""
+def answering(chunks: Callable[[], Iterator[bytes]]) -> httpx.AsyncClient:
+    """Make a client that gets this body, made while it is read, at each request."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield it."""
-        for chunk in self._chunks:
+    async def body() -> AsyncIterator[bytes]:
+        for chunk in chunks():
             yield chunk
 
-
-def answering(chunks: Callable[[], Iterator[bytes]]) -> httpx.AsyncClient:
-    """Make a client that gets this body at each request."""
-
     async def answer(_request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=Body(chunks()))
+        return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=body())
 
     return httpx.AsyncClient(transport=httpx.MockTransport(answer))
 
@@ -150,15 +141,12 @@ async def test_an_event_of_sixteen_mebibytes_is_held_once():
         yield b"\n\ndata: small\n\n"
 
     async with ResilientStream(URL, client=answering(chunks), on_eof="complete") as stream:
-        tracemalloc.start()
-        try:
+        with traced():
             assert len((await anext(stream)).data) == size
             _, peak = tracemalloc.get_traced_memory()
             assert (await anext(stream)).data == "small"
             gc.collect()
             now, _ = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
     assert peak < 4.5 * size
     assert now < MIB
 
@@ -169,27 +157,22 @@ ENDS: dict[str, Callable[[Any], Any]] = {
     "no content": lambda script: script.reject(204),
     "media type": lambda script: script.respond(b"{}", headers={"Content-Type": "application/json"}),
     "limit": lambda script: script.respond(b"data: " + b"x" * 2000),
-    "cut": lambda script: script.respond(b"data: x\n\n").drop(),
+    "cut": lambda script: script.play(Reply(b"data: x\n\n").drop(), Reply(status=400)),
 }
 
 
 @pytest.mark.parametrize("end", ENDS)
 async def test_a_stream_that_has_ended_is_freed_by_reference_counts(script, end):
     """After an error, or an end, no cycle keeps anything of ours until the garbage collector comes."""
-    ENDS[end](script)
-    if end == "cut":
-        script.reject(400)
 
     async def use() -> None:
+        ENDS[end](script)
         stream = make(script, max_retries=2, max_event_bytes=1000)
         with suppress(ResilientSSEError):
             await drain(stream)
         await stream.aclose()
 
     await use()  # what is made once a process
-    ENDS[end](script)
-    if end == "cut":
-        script.reject(400)
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)

@@ -7,43 +7,10 @@ import pytest
 
 from resilient_sse import Comment, ServerSentEvent
 from resilient_sse._core.session import Step
-from resilient_sse.checkpoints import Checkpoint
-from resilient_sse.testing import event
+from resilient_sse.testing import Reply, event
 from tests.client.support import at_once, drain, make, numbered, one_loop, read, take
 
 # --- Figures and positions
-
-
-@pytest.mark.parametrize("lane", [{}, {"observers": [lambda _: None]}], ids=["batches", "one-by-one"])
-async def test_figures_agree_at_every_event(script, lane):
-    """However much was judged ahead, what is told is what was handed over (3.2)."""
-    script.respond(at_once(*range(1, 301))).hang()
-    async with make(script, **lane) as stream:
-        for count in range(1, 301):
-            item = await anext(stream)
-            figures = stream.stats
-            assert figures.delivered == figures.received == count
-            assert stream.last_event_id == item.id == str(count)
-
-
-async def test_a_run_of_any_events_in_one_read(script):
-    """Types, heartbeats and ids alone between them are told apart as if each came by itself (3.2)."""
-    kinds = [("", "add", "heartbeat", None)[at % 4] for at in range(120)]
-    for among in (kinds, [kind or "" for kind in kinds if kind not in ("heartbeat", None)]):
-        body = [
-            f"id: {at}\n\n"
-            if kind is None
-            else f"{f'event: {kind}{chr(10)}' * bool(kind)}id: {at}\ndata: x\n\n"
-            for at, kind in enumerate(among, 1)
-        ]
-        script.respond("".join(body).encode()).hang()
-        wanted = [(str(at), kind or "message") for at, kind in enumerate(among, 1) if kind in ("", "add")]
-        async with make(script) as stream:
-            assert [(item.id, item.event) for item in await take(stream, len(wanted))] == wanted
-            with anyio.move_on_after(1):
-                await anext(stream)
-            assert stream.stats.heartbeats == among.count("heartbeat")
-            assert stream.last_event_id == str(len(among))
 
 
 async def test_closing_in_the_middle_of_a_batch(script):
@@ -134,39 +101,12 @@ async def test_a_switch_is_on_again(script):
 async def test_a_backlog_that_is_replayed_at_every_reconnect(script, length):
     """There is no cliff behind the window of 1,000 events (3.2)."""
     backlog = at_once(*range(1, length + 1))
-    script.respond(backlog).drop()
-    script.respond(backlog).drop()
+    script.play(Reply(backlog).drop(), Reply(backlog).drop())
     script.respond(backlog, *numbered(length + 1)).hang()
     async with make(script) as stream:
         items = await take(stream, length + 1)
         assert [int(item.id) for item in items] == [*range(1, length + 2)]
         assert stream.stats.duplicates == 2 * length
-
-
-# --- StopAsyncIteration out of the caller's own functions
-
-
-def stops(*_args, **_options):
-    """Raise what ends a loop as if all were well."""
-    raise StopAsyncIteration
-
-
-@pytest.mark.parametrize("method", ["load", "save"])
-async def test_a_store_that_raises_stop_async_iteration(script, method):
-    """Likewise, whether it loads or saves."""
-
-    class Store:
-        async def load(self, key):
-            return stops() if method == "load" else None
-
-        async def save(self, key, last_event_id, *, expected):
-            return stops() if method == "save" else Checkpoint(last_event_id, 1)
-
-    script.respond(*numbered(1, 2)).hang()
-    stream = make(script, checkpoint=Store())
-    with pytest.raises(RuntimeError, match=f"{method}.* raised StopAsyncIteration"):
-        await take(stream, 2)
-    await stream.aclose()
 
 
 # --- Complexity, where time is not asserted

@@ -19,16 +19,26 @@ from resilient_sse import (
     StreamState,
     integers,
 )
-from resilient_sse.testing import Reply, comment, event, pause
-from tests.client.support import at_once, drain, make, numbered, read, take
+from resilient_sse.testing import Refusal, Reply, comment, event, pause
+from tests.client.support import (
+    END,
+    When,
+    at_once,
+    drain,
+    dropped,
+    gives_up,
+    hanging,
+    later,
+    make,
+    numbered,
+    read,
+    take,
+)
 
 
 async def test_texts_of_an_outage_that_ends(script, record):
     """Each transition has its text, to the letter, exactly once (R66-R74, R77-R80)."""
-    script.respond(*numbered(1)).hang()
-    script.refuse()
-    script.respond().hang()
-    script.respond(event("", event="done")).hang()
+    script.play(hanging(1), Refusal(), Reply().hang(), Reply(event("", event="done")).hang())
     assert len(await drain(make(script, until="done", on_state_change=record))) == 2
     assert record.texts == [
         "Connected",
@@ -45,31 +55,26 @@ async def test_texts_of_an_outage_that_ends(script, record):
 
 async def test_translated_texts(script, record):
     """Any text may be replaced; the others fall back (R76)."""
-    script.respond(*numbered(1)).drop()
-    script.respond(*numbered(2)).hang()
+    script.play(dropped(1), hanging(2))
     await read(script, 2, messages={"lost": "weg ({attempt})"}, on_state_change=record)
     assert record.texts[:3] == ["Connected", "weg (1)", "Connection restored - resuming stream..."]
 
 
 async def test_an_instrument_is_attached_to_each_stream(script):
     """It is given the live figures and the address once; its observer is told every fact (P28, R98)."""
-    attached = []
-    facts = []
+    attached, facts = [], []
 
     class Instrument:
         def attach(self, stats, url):
             attached.append((stats, url))
-            return lambda fact: facts.append((fact, stats.delivered))
+            return lambda fact: facts.append((type(fact), stats.delivered))
 
-    script.respond(*numbered(1)).drop()
-    script.respond(*numbered(2, 3)).hang()
+    script.play(dropped(1), hanging(2, 3))
     url = "https://user:secret@host:8443/stream?token=secret#secret"
-    async with make(script, url, observers=[Instrument()]) as stream:
-        await take(stream, 3)
-    (recovery,) = [fact for fact, _ in facts if isinstance(fact, Recovery)]
-    assert (recovery.reason, recovery.attempts, recovery.recovery) == (Reason.RESET, 1, 1.0)
+    await read(script, 3, url=url, observers=[Instrument()])
     ((stats, address),) = attached
-    assert stats.delivered == 3
+    assert (stats.delivered, stats.last_recovery) == (3, 1.0)
+    assert [fact for fact in facts if fact[0] in (Recovery, Closed)] == [(Recovery, 2), (Closed, 3)]
     assert address == "https://host:8443/stream", "what logs show"
 
 
@@ -82,8 +87,7 @@ async def test_a_change_tells_of_the_attempt_that_it_ends(script):
     stream = make(script, on_state_change=seen.append, backoff=Backoff(initial=100, maximum=100, jitter=0))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(drain, stream)
-        await anyio.sleep(2 + 10)
-        stream.restart()
+        await later(2 + 10, stream.restart)
         await anyio.sleep(3 + 0.5)
         await stream.aclose()
     assert [
@@ -94,9 +98,7 @@ async def test_a_change_tells_of_the_attempt_that_it_ends(script):
 
 async def test_health(script):
     """State, attempt, last byte and event, last error, at any moment (F34)."""
-    script.respond(*numbered(1)).drop()
-    script.reject(503)
-    script.respond(comment("ping"), pause(1), *numbered(2)).hang()
+    script.play(dropped(1), Reply(status=503), Reply(comment("ping"), pause(1), *numbered(2)).hang())
     seen = []
     async with make(script) as stream:
         stream.on_state_change(lambda change: seen.append(stream.health()))
@@ -116,13 +118,10 @@ async def test_health(script):
 
 async def test_the_flight_recorder(script):
     """The error that ends a stream shows the last lines, sizes in place of payloads (P31)."""
-    script.respond(b"id: 1\ndata: secret\n\n", b"data: half").drop()
-    script.reject(403)
+    script.play(Reply(b"id: 1\ndata: secret\n\n", b"data: half").drop(), Reply(status=403))
     stream = make(script, flight_recorder=5)
     assert (await anext(stream)).data == "secret"
-    with pytest.raises(BadStatusError) as caught:
-        await anext(stream)
-    assert caught.value.wire == (
+    assert (await gives_up(stream, BadStatusError)).wire == (
         "--- connection 1 ---",
         "id: 1",
         "data: <6 bytes>",
@@ -131,26 +130,25 @@ async def test_the_flight_recorder(script):
     )
 
 
-@pytest.fixture
-def recoveries():
-    """Give an observer, and the recoveries that it is told of."""
-    found = []
-    return (lambda fact: found.append(fact) if isinstance(fact, Recovery) else None), found
+def recoveries(found):
+    """Return an observer that keeps the recoveries."""
+    return {"observers": [lambda fact: found.append(fact) if isinstance(fact, Recovery) else None]}
 
 
-async def test_the_time_of_a_recovery(script, recoveries):
+async def test_the_time_of_a_recovery(script):
     """From the loss to the first new event, over all attempts in between (R98, R109-R112, X8)."""
-    observer, found = recoveries
-    script.respond(pause(5), *numbered(1), pause(10)).drop()
-    script.refuse()
-    script.respond(comment(), *numbered(1), pause(0.25), *numbered(2, 3)).drop()
-    script.reject(503)
-    script.reject(501)
-    async with make(script, observers=[observer]) as stream:
+    script.play(
+        Reply(pause(5), *numbered(1), pause(10)).drop(),
+        Refusal(),
+        Reply(comment(), *numbered(1), pause(0.25), *numbered(2, 3)).drop(),
+        Reply(status=503),
+        Reply(status=501),
+    )
+    found = []
+    async with make(script, **recoveries(found)) as stream:
         await take(stream, 3)
         assert stream.stats.last_recovery == 3.25
-        with pytest.raises(BadStatusError):
-            await anext(stream)
+        await gives_up(stream, BadStatusError)
     (recovery,) = found
     assert (recovery.reason, recovery.attempts) == (Reason.RESET, 2)
     assert (recovery.recovery, recovery.silence, recovery.reconnected) == (3.25, 13.25, 3.0)
@@ -158,25 +156,18 @@ async def test_the_time_of_a_recovery(script, recoveries):
     assert (stats.connection_errors, stats.server_errors, stats.retries_exhausted) == (3, 2, 0)
 
 
-async def test_a_quiet_reconnect_is_no_long_recovery(script, recoveries):
-    """A connection that has held counts as well again: an event an hour later recovers nothing (R98)."""
-    observer, found = recoveries
-    script.respond(*numbered(1)).drop()
-    script.respond(pause(3600), comment()).drop()
-    script.respond(*numbered(2)).hang()
-    async with make(script, observers=[observer], stall_timeout=None) as stream:
-        await take(stream, 2)
+async def test_what_is_no_recovery(script):
+    """An event an hour behind a quiet reconnect, or one that was held back, ends no outage (R98, R163)."""
+    found = []
+    script.play(dropped(1), Reply(pause(3600), comment()).drop(), hanging(2))
+    await read(script, 2, stall_timeout=None, **recoveries(found))
     assert [fact.recovery for fact in found] == [1.0]
-
-
-async def test_what_was_held_back_recovers_nothing(script, recoveries):
-    """Events of a lost connection, released after it, end no outage: nothing has come over a new one (R163)."""
-    observer, found = recoveries
+    found.clear()
     script.respond(at_once(1, 4)).hang()
     script.always(Reply())
-    async with make(script, observers=[observer], sequence=integers, max_retries=9) as stream:
+    async with make(script, sequence=integers, max_retries=9, **recoveries(found)) as stream:
         assert [item.id for item in await take(stream, 2)] == ["1", "4"]
-    assert (found, len(script.requests)) == ([], 4)
+    assert (found, len(script.requests)) == ([], 3 + 4)
 
 
 async def test_the_completion_of_a_reply(script):
@@ -188,8 +179,9 @@ async def test_the_completion_of_a_reply(script):
 
 
 async def test_two_tasks_may_not_iterate_at_once(script):
-    """The second one gets a `RuntimeError` and the first is not disturbed (section 1)."""
+    """The second one gets a `RuntimeError` and the first is not disturbed; ended stays ended (section 1)."""
     script.respond(*numbered(1)).hang()
+    script.expect_no_more()
     stream = make(script)
     await anext(stream)
     async with anyio.create_task_group() as group:
@@ -198,37 +190,40 @@ async def test_two_tasks_may_not_iterate_at_once(script):
         with pytest.raises(RuntimeError, match="another task"):
             await anext(stream)
         await stream.aclose()
-
-
-async def test_ended_stays_ended(script):
-    """A stream that is complete stops at once when it is iterated again (section 1)."""
-    script.respond(*numbered(1), event("", event="done")).hang()
-    script.expect_no_more()
-    stream = make(script, until="done")
-    assert len(await drain(stream)) == 2
     assert await drain(stream) == []
-    await stream.aclose()
     assert stream.state is StreamState.CLOSED
     script.closed_all()
 
 
-async def test_activity(script):
-    """Everything that happens, in order (section 1)."""
-    script.respond(comment("hi"), *numbered(1)).drop()
-    script.respond(event("", event="done")).hang()
-    seen = await drain(make(script, until="done").activity())
+@pytest.mark.parametrize("by", ["complete", "closed"])
+async def test_activity(script, by):
+    """Everything that happens, in order, and `Closed` last, also for observers (section 1)."""
+    script.play(
+        Reply(comment("hi"), *numbered(1)).drop(), Reply(*([END] if by == "complete" else numbered(2))).hang()
+    )
+    facts, seen = [], []
+    stream = make(script, until="end", observers=[facts.append])
+
+    async def watch() -> None:
+        seen.extend(await drain(stream.activity()))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        await anyio.sleep(5)
+        await stream.aclose()
     kinds = [Opened, Comment, ServerSentEvent, Disconnected, Opened, ServerSentEvent, Closed]
     assert [type(item) for item in seen] == kinds
     assert (seen[3].reason, seen[3].attempt, seen[3].delay) == (Reason.RESET, 1, 1)
     assert [seen[0].last_event_id, seen[4].last_event_id] == [None, "1"]
-    assert seen[-1] == Closed(reason=Reason.COMPLETE)
+    assert seen[-1] == Closed(reason=Reason(by))
+    assert seen[-1] in facts
+    assert await drain(stream) == []
 
 
 async def test_logs_hold_no_secrets(script, caplog):
     """No query, header value, id or data is in any record, at any level (P30)."""
     caplog.set_level(logging.DEBUG, logger="resilient_sse")
-    script.respond(event("s3cret-data", id="s3cret-id")).drop()
-    script.refuse(times=2)
+    script.play(Reply(event("s3cret-data", id="s3cret-id")).drop(), *[Refusal()] * 2)
     script.reject(503, headers={"X": "s3cret-answer"}, body=b"s3cret-body")
     script.respond(event("x", event="done")).hang()
     stream = make(
@@ -247,34 +242,10 @@ async def test_logs_hold_no_secrets(script, caplog):
     assert levels[:3] == [logging.INFO, logging.WARNING, logging.INFO]
 
 
-async def test_activity_tells_of_closing_by_the_program(script):
-    """`Closed` is the last thing on `activity()` and for observers, also after `aclose()` (section 1)."""
-    script.respond(*numbered(1)).hang()
-    facts = []
-    stream = make(script, observers=[facts.append])
-    seen = []
-
-    async def watch() -> None:
-        seen.extend(await drain(stream.activity()))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(watch)
-        await anyio.sleep(5)
-        await stream.aclose()
-    assert [type(item) for item in seen] == [Opened, ServerSentEvent, Closed]
-    assert seen[-1] == Closed(reason=Reason.CLOSED)
-    assert seen[-1] in facts
-
-
 async def test_closing_in_the_callback_of_the_error_does_not_hide_it(script):
     """Retries spent come out of the iterator even if a callback closes the stream upon ERROR (section 3.4)."""
     script.refuse(times=2)
     stream = make(script, max_retries=1)
-
-    @stream.on_state_change
-    async def _(change):
-        if change.new is StreamState.ERROR:
-            await stream.aclose()
-
+    stream.on_state_change(When("error", stream.aclose))
     with pytest.raises(RetriesExhaustedError):
         await drain(stream)

@@ -1,22 +1,24 @@
-"""Limits on silence, to the tick."""
+"""Limits on silence, to the tick; where they meet, what happens in the same moment, and what the notice may do."""
 
+import asyncio
 import math
-import time
-import zlib
 
 import anyio
-import anyio.lowlevel
 import pytest
+import trio
 
-from resilient_sse import (
-    CONSERVATIVE,
-    Reason,
-    ResilientStream,
-    RetriesExhaustedError,
-    StreamState,
+from resilient_sse import CONSERVATIVE, Reason, RetriesExhaustedError, StreamState, integers
+from resilient_sse.testing import (
+    ReplayServer,
+    Reply,
+    Script,
+    comment,
+    event,
+    pause,
+    run_in_virtual_time,
+    sliced,
 )
-from resilient_sse.testing import Script, comment, event, pause, sliced
-from tests.client.support import at_once, drain, make, numbered, read, take
+from tests.client.support import Store, When, at_once, gives_up, hanging, later, make, numbered, read, take
 
 
 def told(record):
@@ -86,8 +88,7 @@ LIMITS = [
 @pytest.mark.parametrize("parts, options, expected", LIMITS, ids=range(len(LIMITS)))
 async def test_limits_on_silence(script, parts, options, expected, record):
     """When silence behind *parts* is announced and ended, and one second later the stream is back."""
-    script.respond(*numbered(1), *parts).hang()
-    script.respond(*numbered(2)).hang()
+    script.play(Reply(*numbered(1), *parts).hang(), hanging(2))
     async with make(script, on_state_change=record, **options) as stream:
         while (await anext(stream)).id != "2":
             pass
@@ -96,22 +97,25 @@ async def test_limits_on_silence(script, parts, options, expected, record):
     assert script.max_live == 1
 
 
-async def test_a_slow_consumer_is_not_a_stalled_server(script, record):
-    """An hour in the consumer's hands does not count as silence (section 3.3)."""
-    script.respond(*numbered(1), pause(10), *numbered(2), pause(3610), *numbered(3)).hang()
-    async with make(script, on_state_change=record) as stream:
+@pytest.mark.parametrize("options", [{}, {"stall_on": "events"}, {"event_timeout": 35}], ids=str)
+@pytest.mark.parametrize("who", ["consumer", "callback", "store"])
+async def test_an_hour_of_the_program_is_not_a_silent_server(script, who, options, record):
+    """What the consumer, a callback or a save takes is the program's own: no notice, no stall (section 3.3)."""
+    script.respond(*numbered(1), pause(10), comment("ping"), pause(3595), *numbered(2)).hang()
+    store = Store(before=1800, after=1800) if who == "store" else None
+    async with make(script, checkpoint=store, on_state_change=record, **options) as stream:
+        if who == "callback":
+            stream.on_state_change(When("connected", takes=3600))
         await anext(stream)
-        await anyio.sleep(3600)
-        assert (await anext(stream)).id == "2"
-        await anyio.sleep(3600)
-        assert (await anext(stream)).id == "3"
+        if who == "consumer":
+            await anyio.sleep(3600)
+        await anext(stream)
         assert record.path == ["connected"]
 
 
 async def test_the_limit_is_whole_again_for_a_slow_consumer(script, record):
     """The timer begins when the consumer waits, not when the last byte came (section 3.3)."""
-    script.respond(*numbered(1)).hang()
-    script.respond(*numbered(2)).hang()
+    script.play(hanging(1), hanging(2))
     async with make(script, on_state_change=record) as stream:
         await anext(stream)
         await anyio.sleep(100)
@@ -133,8 +137,7 @@ async def test_the_head_of_a_compressed_body_is_life(script, record):
     """The first bytes of gzip, a header that decodes to nothing, come late and count (section 3.3)."""
     head = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
     parts = [part for byte in sliced(head, 2) for part in (pause(20), byte)]
-    script.respond(*parts, headers={"Content-Encoding": "gzip"}).hang()
-    script.respond(*numbered(1)).hang()
+    script.play(Reply(*parts, headers={"Content-Encoding": "gzip"}).hang(), hanging(1))
     await read(script, 1, on_state_change=record)
     assert told(record).startswith("125 waiting, 130 stall, ")
 
@@ -147,54 +150,39 @@ async def test_headers_that_never_come(script, record):
     script.stall_headers(times=2)
     script.expect_no_more()
     stream = make(script, max_retries=1, connect_timeout=10, on_state_change=record)
-    with pytest.raises(RetriesExhaustedError) as caught:
-        await drain(stream)
-    assert caught.value.__cause__.reason is Reason.CONNECT
+    error = await gives_up(stream, RetriesExhaustedError)
+    assert error.__cause__.reason is Reason.CONNECT
     assert (stream.stats.stalls, stream.stats.failed_attempts) == (0, 2)
     assert record.timetable[0] == (25, "waiting", "stall")
     assert told(record) == "50 connect, 76 waiting, 101 error"
-    assert [record.texts[0], record.texts[2]] == [
-        "Waiting for server response...",
-        "Waiting for server response... (retry 1/1)",
-    ]
+    texts = [text for text in record.texts if "Waiting" in text]
+    assert texts == ["Waiting for server response...", "Waiting for server response... (retry 1/1)"]
 
 
-async def test_the_notice_before_the_headers_takes_no_time_of_theirs(script):
+async def test_the_notice_before_the_headers_takes_no_time_of_theirs(script, record):
     """A callback of it runs in the consumer's task, and is not cut short by the limit (sections 3.3, 3.7)."""
     script.stall_headers()
     script.respond(*numbered(1)).hang()
-    told = []
-
-    async def slow(change):
-        await anyio.sleep(100)
-        told.append((change.new.value, anyio.get_current_task().id, anyio.current_time()))
-
+    tasks = []
+    slow = When("waiting", lambda: tasks.append(anyio.get_current_task().id), takes=100)
     async with make(script, on_state_change=slow, connect_timeout=10) as stream:
+        stream.on_state_change(record)
         await anext(stream)
-    here = anyio.get_current_task().id
-    assert told[:2] == [("waiting", here, 125), ("reconnecting", here, 250)]
+    assert (tasks, slow.ended) == ([anyio.get_current_task().id], [125])
+    assert record.timetable[:2] == [(25, "waiting", "stall"), (125 + 25, "reconnecting", "connect")]
     assert stream.stats.stalls == 0
 
 
 async def test_headers_that_come_behind_the_notice(script, record):
     """The answer counts, and is kept while a callback of the notice runs; texts tell a return (section 3.3)."""
-    script.respond(*numbered(1), after=26).drop()
-    script.respond(*numbered(2), after=26).hang()
-
-    async def slow(change):
-        if change.new is StreamState.WAITING:
-            await anyio.sleep(5)
-
+    script.play(Reply(*numbered(1), after=26).drop(), Reply(*numbered(2), after=26).hang())
     async with make(script, on_state_change=record) as stream:
-        stream.on_state_change(slow)
+        stream.on_state_change(When("waiting", takes=5))
         await take(stream, 2)
         assert len(script.requests) == 2
         assert record.times == [25, 30, 30, 56, 61]
-        assert [record.texts[1], *record.texts[3:]] == [
-            "Connected",
-            "Waiting for server response... (retry 1/5)",
-            "Connection restored - resuming stream...",
-        ]
+        again = "Waiting for server response... (retry 1/5)"
+        assert record.texts[3:] == [again, "Connection restored - resuming stream..."]
 
 
 async def test_connecting_is_bounded(script, record):
@@ -213,38 +201,120 @@ async def test_the_timeouts_of_an_injected_client_do_not_count(script):
     assert len(script.requests) == 1
 
 
-async def test_an_hour_in_the_consumer_is_no_time_without_an_event(script):
-    """The limit on events runs only while the stream is asked for one (section 3.3)."""
-    script.respond(event("1", id="1"), pause(3600), comment("here"), pause(5), event("2", id="2")).hang()
-    script.expect_no_more()
-    client = script.client()
-    async with client, ResilientStream("https://host/stream", client=client, event_timeout=10) as stream:
-        assert (await anext(stream)).id == "1"
-        await anyio.sleep(3600)
-        assert (await anext(stream)).id == "2"
-    assert stream.stats.stalls == 0
+# --- Where limits meet
 
 
-@pytest.mark.parametrize("unit", [b":\n", b"\n", b"id: 1\n\n"], ids=["comments", "blank-lines", "ids"])
-@pytest.mark.slow
-async def test_a_flood_of_nothing_leaves_the_event_loop_alive(unit):
-    """A small compressed body of endless comments does not keep other tasks from running (threat: bomb)."""
-    script = Script()
-    flood = zlib.compress(unit * 500_000 + event("at last"))
-    script.respond(flood, headers={"Content-Encoding": "deflate"}).hang()
-    pauses = []
+def suspend(seconds):
+    """Let time pass for everybody at once, as for a process that was stopped."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        trio.lowlevel.current_clock().jump(seconds)
+    else:
+        loop._clock.now += seconds
 
-    async def heartbeat() -> None:
-        last = time.perf_counter()
-        while True:
-            await anyio.lowlevel.checkpoint()
-            now = time.perf_counter()
-            pauses.append(now - last)
-            last = now
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(heartbeat)
+async def test_each_connection_has_the_whole_limit(script, record):
+    """Silence before a loss is not held against the next connection; each stall counts (R106)."""
+    script.play(Reply(*numbered(1), pause(29)).drop(), hanging(2), hanging(3), hanging(4))
+    async with make(script, on_state_change=record) as stream:
+        await take(stream, 4)
+        assert (stream.stats.stalls, stream.stats.reconnects) == (2, 3)
+    assert [at for at, state, _ in record.timetable if state == "waiting"] == [25, 55, 86]
+
+
+# --- While waiting
+
+
+@pytest.mark.parametrize(
+    "meanwhile, ending, at, reason",
+    [
+        ([], "hang", 30, Reason.STALL),
+        ([], "drop", 27, Reason.RESET),
+        ([], "end", 27, Reason.EOF),
+        ([], "cut", 27, Reason.RESET),
+        (numbered(2), "hang", 27, Reason.OPENED),
+    ],
+)
+@pytest.mark.parametrize("takes", [0, 20])
+async def test_what_ends_the_waiting(script, record, meanwhile, ending, at, reason, takes):  # noqa: PLR0917
+    """For its own reason; a callback of WAITING may take longer, and what came is told behind it (R78, R82)."""
+    getattr(script.respond(*numbered(1), pause(27), *meanwhile), ending)()
+    script.respond(*numbered(2)).hang()
+    slow = When("waiting", takes=takes)
+    async with make(script, on_state_change=slow) as stream:
+        stream.on_state_change(record)
+        await take(stream, 2)
+        assert stream.stats.stalls == (reason is Reason.STALL)
+    assert slow.ended == [25 + takes]
+    assert record.changes[2].reason is reason
+    assert record.times[2] >= 45 if takes else record.times[2] == at
+
+
+async def test_an_event_that_ends_the_waiting_comes_behind_the_notice_of_it(script):
+    """WAITING, CONNECTED, event: the program never gets an event from a stream that says it waits (R30)."""
+    script.respond(*numbered(1), pause(26), *numbered(2)).hang()
+    said = []
+    stream = make(script)
+    stream.on_state_change(lambda change: said.append(change.new.value))
+    async with stream:
+        for _ in range(2):
+            said.append((await anext(stream)).id)
+            assert stream.state is StreamState.CONNECTED
+    assert said == ["connected", "1", "waiting", "connected", "2", "closed"]
+
+
+async def test_a_stalled_connection_that_is_slow_to_close(script):
+    """The new one is opened only when the old one is closed, which takes 2 s at most (section 3.8)."""
+    script.play(Reply(*numbered(1), close_takes=100).hang(), hanging(2))
+    await read(script, 2)
+    assert 30 < script.requests[1].at <= 33
+    assert script.max_live == 1
+
+
+# --- In the same moment
+
+
+@pytest.mark.parametrize("moment", [25, 30])
+def test_an_event_in_the_very_moment_of_a_limit_is_in_time(moment):
+    """What is at hand when the limit strikes has arrived: no connection is given up for it (R25, R106)."""
+
+    async def consume() -> None:
+        script = Script()
+        script.respond(*numbered(1), pause(moment), *numbered(2)).hang()
         async with make(script) as stream:
-            assert (await anext(stream)).data == "at last"
-        group.cancel_scope.cancel()
-    assert len(pauses) > 10
+            assert [item.id for item in await take(stream, 2)] == ["1", "2"]
+            assert (stream.stats.stalls, len(script.requests)) == (0, 1)
+
+    # On asyncio who has waited for longer wakes first, which the test needs; trio draws lots.
+    run_in_virtual_time(consume)
+
+
+@pytest.mark.parametrize("at", [5, 27])
+async def test_a_process_that_was_suspended_loses_nothing(script, at):
+    """After an hour's sleep limits and bytes are due at once: one reconnect at most, every event once (P15)."""
+    script.always(ReplayServer([(number, "x") for number in range(1, 8)], every=28))
+    async with make(script, sequence=integers) as stream, anyio.create_task_group() as group:
+        group.start_soon(later, at, lambda: suspend(3600))
+        assert [item.id for item in await take(stream, 7)] == [str(number) for number in range(1, 8)]
+    assert stream.stats.reconnects <= 1
+    assert stream.stats.lost == 0
+
+
+# --- The notice itself
+
+
+@pytest.mark.parametrize("parts", [[], [pause(26), comment()]], ids=["silence", "a byte meanwhile"])
+async def test_cancelling_the_read_cancels_the_notice(script, parts):
+    """A read with a timeout is over when its time is, also if a callback of WAITING is under way (P15)."""
+    script.play(Reply(*numbered(1), *parts).hang(), hanging(2))
+    slow = When("waiting", takes=100)
+    stream = make(script, on_state_change=slow)
+    await anext(stream)
+    with anyio.move_on_after(27) as scope:
+        await anext(stream)
+    assert scope.cancelled_caught
+    assert (anyio.current_time(), slow.ended) == (27, [])
+    assert (await anext(stream)).id == "2"
+    assert stream.stats.callback_errors == 0
+    await stream.aclose()

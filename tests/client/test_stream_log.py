@@ -11,15 +11,15 @@ import pytest
 
 from resilient_sse import (
     Backoff,
+    BadStatusError,
     Disconnected,
     NotResumableError,
     RetriesExhaustedError,
     StreamState,
     integers,
 )
-from resilient_sse.testing import Reply, event, pause
-from resilient_sse.testing.script import Refusal
-from tests.client.support import drain, make, numbered, one_loop, read, take
+from resilient_sse.testing import Refusal, Reply, event, pause
+from tests.client.support import drain, gives_up, hanging, make, numbered, one_loop, read, take
 
 
 def warnings_in(caplog):
@@ -27,13 +27,11 @@ def warnings_in(caplog):
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@one_loop
 async def test_an_outage_behind_a_clean_end_is_loud(script, caplog):
     """A deploy, then down for an hour: a WARNING at the first failed attempt, then each 5 minutes (P54)."""
     caplog.set_level(logging.DEBUG, "resilient_sse")
-    script.respond(*numbered(1)).end()
-    script.refuse(times=120)
-    script.respond(*numbered(2)).hang()
+    script.play(Reply(*numbered(1)), *[Refusal()] * 120, hanging(2))
     await read(script, 2, max_retries=None, backoff=Backoff(30, maximum=30, jitter=0))
     told = [(record.levelno, record.sse_reason) for record in caplog.records]
     assert told[1:3] == [(logging.INFO, "eof"), (logging.WARNING, "connect")]
@@ -41,7 +39,7 @@ async def test_an_outage_behind_a_clean_end_is_loud(script, caplog):
     assert "9 more like it since the last warning" in warnings_in(caplog)[-1]
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@one_loop
 async def test_a_loop_of_resets_does_not_fill_the_log(script, caplog):
     """Each connection brings an event and breaks, for an hour; so do gaps: at most 13 warnings of each (P54)."""
     numbers = iter(range(1, 10_000, 2))
@@ -72,51 +70,33 @@ def of_tls(kind, **facts):
     return error
 
 
-def unreachable(number):
-    """Make the error of a socket."""
-    return behind(httpx.ConnectError("All connection attempts failed"), OSError(number, "words"))
-
-
 NOT_TRUSTED = of_tls(ssl.SSLCertVerificationError, verify_message="certificate has expired")
+CAUSES = [
+    (OSError(errno.ECONNREFUSED, "words"), "connection refused"),
+    (OSError(errno.ENETUNREACH, "words"), "the network cannot be reached"),
+    (OSError(errno.EPERM, "words"), "a firewall perhaps"),
+    (OSError(errno.EMFILE, "words"), "too many open files"),
+    (OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1')"), "connection refused"),
+    (ExceptionGroup("", [ConnectionRefusedError(errno.ECONNREFUSED, "x")]), "connection refused"),
+    (socket.gaierror(socket.EAI_NONAME, "x"), "no such host"),
+    (socket.gaierror(socket.EAI_AGAIN, "x"), "cannot be looked up now"),
+    (NOT_TRUSTED, "the certificate is not trusted: certificate has expired"),
+    (of_tls(ssl.SSLError, reason="WRONG_VERSION_NUMBER"), "no TLS there"),
+]
+COOKIE = "illegal header line: bytearray(b'Set-Cookie: secret=1\\x00')"
+PROTOCOL = [
+    ("illegal status line: bytearray(b'\\x15\\x03')", "no HTTP there"),
+    ("Server disconnected without sending a response.", "closed without an answer"),
+    (COOKIE, "(protocol, bad HTTP: illegal header line)"),
+    ("malformed chunk footer: b'da'", "(protocol, bad HTTP: malformed chunk footer)"),
+    ("<StreamReset stream_id:1, error_code:2>", "has reset the HTTP/2 stream"),
+]
 IN_WORDS = [
-    (unreachable(errno.ECONNREFUSED), "connection refused"),
-    (unreachable(errno.ENETUNREACH), "the network cannot be reached"),
-    (unreachable(errno.EPERM), "a firewall perhaps"),
-    (unreachable(errno.EMFILE), "too many open files"),
-    (
-        httpx.ConnectError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 111] Connect"),
-        "ConnectError",
-    ),
-    (
-        behind(
-            httpx.ConnectError(""), OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1')")
-        ),
-        "connection refused",
-    ),
-    (
-        behind(httpx.ConnectError(""), ExceptionGroup("", [ConnectionRefusedError(errno.ECONNREFUSED, "x")])),
-        "connection refused",
-    ),
-    (behind(httpx.ConnectError(""), socket.gaierror(socket.EAI_NONAME, "x")), "no such host"),
-    (behind(httpx.ConnectError(""), socket.gaierror(socket.EAI_AGAIN, "x")), "cannot be looked up now"),
-    (behind(httpx.ConnectError(""), NOT_TRUSTED), "the certificate is not trusted: certificate has expired"),
-    (behind(httpx.ConnectError(""), of_tls(ssl.SSLError, reason="WRONG_VERSION_NUMBER")), "no TLS there"),
+    *((behind(httpx.ConnectError("All attempts failed"), cause), words) for cause, words in CAUSES),
+    (httpx.ConnectError("Multiple exceptions: [Errno 111] Connect call failed"), "ConnectError"),
     (httpx.ConnectError("the server spoke before the TLS handshake"), "no TLS there"),
     (httpx.ConnectTimeout("no connection in 10 s"), "no connection in 10 s"),
-    (httpx.RemoteProtocolError("illegal status line: bytearray(b'\\x15\\x03')"), "no HTTP there"),
-    (
-        httpx.RemoteProtocolError("Server disconnected without sending a response."),
-        "closed without an answer",
-    ),
-    (
-        httpx.RemoteProtocolError("illegal header line: bytearray(b'Set-Cookie: secret=1\\x00')"),
-        "(protocol, bad HTTP: illegal header line)",
-    ),
-    (
-        httpx.RemoteProtocolError("malformed chunk footer: b'da'"),
-        "(protocol, bad HTTP: malformed chunk footer)",
-    ),
-    (httpx.RemoteProtocolError("<StreamReset stream_id:1, error_code:2>"), "has reset the HTTP/2 stream"),
+    *((httpx.RemoteProtocolError(text), words) for text, words in PROTOCOL),
 ]
 
 
@@ -128,8 +108,7 @@ async def test_causes_are_told_in_words(script, caplog, record):
     script.respond(*numbered(1)).drop(httpx.RemoteProtocolError("<ConnectionTerminated error_code:0>"))
     script.reject(501)
     caplog.set_level(logging.DEBUG, "resilient_sse")
-    with pytest.raises(Exception, match="501"):
-        await drain(make(script, max_retries=None, on_state_change=record))
+    await gives_up(make(script, max_retries=None, on_state_change=record), BadStatusError)
     texts = [entry.getMessage() for entry in caplog.records if "-> waiting" not in entry.getMessage()]
     expected = [*(words for _, words in IN_WORDS), "no response headers after 50.0 s"]
     for text, words in zip(texts, expected, strict=False):
@@ -140,9 +119,7 @@ async def test_causes_are_told_in_words(script, caplog, record):
 
 async def test_nothing_was_caught_when_the_program_restarts(script, record):
     """`restart()` and a reconnect that heals are no errors, and carry none (P54)."""
-    script.respond(*numbered(1)).hang()
-    script.respond(*numbered(3)).hang()
-    script.respond(*numbered(2, 3)).hang()
+    script.play(hanging(1), hanging(3), hanging(2, 3))
     async with make(script, sequence=integers, on_state_change=record) as stream:
         seen = stream.activity()
         await anext(seen)
@@ -183,7 +160,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize("parts, options, words", ENDS, ids=range(len(ENDS)))
-@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@one_loop
 async def test_an_odd_end_is_told(script, caplog, parts, options, words):
     """What came, and which argument to use: once, however often it comes (issue 11, kind 11)."""
     script.always(Reply(*parts))
@@ -206,8 +183,8 @@ async def test_an_odd_end_is_told(script, caplog, parts, options, words):
 async def test_a_post_that_ends_says_how_to_end_it(script):
     """Tokens came and no id: it cannot be asked again, and the error says what the caller perhaps meant."""
     script.respond(event("a"))
-    with pytest.raises(NotResumableError, match=r'pass on_eof="complete", or until='):
-        await drain(make(script, method="POST"))
+    error = await gives_up(make(script, method="POST"), NotResumableError)
+    assert 'pass on_eof="complete", or until=' in str(error)
 
 
 FAILED, FAILING = "Failed to connect. Please refresh.", "Connection keeps failing. Please refresh."
@@ -228,9 +205,8 @@ async def test_no_backend_is_told_to_refresh(script, caplog, step, text, why, re
     """What is logged or raised is for a program and its operators; only `message` is for people (kind 14)."""
     caplog.set_level(logging.DEBUG, "resilient_sse")
     script.always(step)
-    with pytest.raises(RetriesExhaustedError) as caught:
-        await drain(make(script, on_state_change=record, dedup="always"))
+    error = await gives_up(make(script, on_state_change=record, dedup="always"), RetriesExhaustedError)
     assert record.texts[-1] == text
-    assert why in str(caught.value)
-    assert "refresh" not in f"{caught.value} {caught.value.__cause__} {caplog.text}".lower()
+    assert why in str(error)
+    assert "refresh" not in f"{error} {error.__cause__} {caplog.text}".lower()
     assert round(record.changes[-1].at) == 17

@@ -7,7 +7,6 @@ Where it differs `tests/docs/test_peers.py` counts, over the tables of this fold
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import NamedTuple
 
 import anyio
 import httpx
@@ -18,14 +17,8 @@ from resilient_sse._core.parser import Block
 from tests.conformance.case_table import drive
 from tests.properties.sse_grammar import cut
 
-
-class Seen(NamedTuple):
-    """An event as a consumer of either library sees it."""
-
-    event: str
-    data: str
-    id: str
-    retry: int | None
+Seen = tuple[str, str, str, int | None]
+"""An event as a consumer of either library sees it: type, data, the id in force, and `retry`."""
 
 
 def theirs(*chunks: bytes) -> list[Seen]:
@@ -38,20 +31,20 @@ def theirs(*chunks: bytes) -> list[Seen]:
     async def read() -> list[Seen]:
         response = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=body())
         events = httpx_sse.EventSource(response).aiter_sse()
-        return [Seen(sse.event, sse.data, sse.id, sse.retry) async for sse in events]
+        return [(sse.event, sse.data, sse.id, sse.retry) async for sse in events]
 
     return anyio.run(read)
 
 
 def ours(*chunks: bytes) -> list[Seen]:
     """Let our parser read *chunks*, with the id in force and the default type put in as a session does."""
-    seen = []
+    seen: list[Seen] = []
     last_event_id = ""
     for item in drive(chunks).items:
         if isinstance(item, Block):
             last_event_id = last_event_id if item.id is None else item.id
             if item.data is not None:
-                seen.append(Seen(item.event or "message", item.data, last_event_id, item.retry))
+                seen.append((item.event or "message", item.data, last_event_id, item.retry))
     return seen
 
 

@@ -22,15 +22,8 @@ def expected(case: Case) -> Outcome:
 
 
 @every_case
-def test_whole(group: str) -> None:
-    """The stream in one chunk gives the items of the table."""
-    for case in GROUPS[group]:
-        assert drive([case.stream], case.limit) == expected(case), (case.name, case.rule)
-
-
-@every_case
 def test_cut_in_two_anywhere(group: str) -> None:
-    """No cut, with an empty chunk in it, changes what the stream says."""
+    """Whole or cut, with an empty chunk in the cut, the stream gives the items of the table."""
     for case in GROUPS[group]:
         for chunks in two_way_cuts(case.stream):
             assert drive(chunks, case.limit) == expected(case), (case.name, case.rule, chunks)
