@@ -364,13 +364,13 @@ async def test_nothing_is_left_behind():
     before = open_sockets()
     clients = []
     async with target() as port:
+        inside = open_sockets()
         with anyio.move_on_after(0.1) as scope:
             async with FaultProxy(HOST, port, toxics=[BlackHole()]) as proxy:
                 number = proxy.port
                 await ask(number)
         assert scope.cancelled_caught
         assert not is_open(number)
-        inside = open_sockets()
         with pytest.raises(LookupError, match="bare"):  # in no exception group
             await fail_amidst(port, clients)
         number = clients[0].extra(SocketAttribute.remote_port)  # noqa: S610 - no Django here
