@@ -104,10 +104,8 @@ class _StreamFigures:
         self._reason: str | None = None
         self._out = False  # whether the present outage was shown
         self._told: defaultdict[Key, float] = defaultdict(int)  # what no counter of the stream's tells
-        self._known: tuple[int, ...] = (
-            0,
-            0,
-        )  # how many events were sent and arrived, the last time that it was known
+        # How many events were sent and arrived, the last time that it was known.
+        self._known: tuple[int, ...] = (0, 0)
 
     def take(self, fact: Fact) -> None:
         """Record *fact*."""

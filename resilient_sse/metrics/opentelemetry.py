@@ -187,9 +187,8 @@ class _StreamObserver:
         self._last_event_id = ""  # in force after the last event, "" for none; never told to anyone
         self._number = 0
         self._reason: Reason | None = None
-        self._accepted: tuple[Span, int, int] | None = (
-            None  # its end and number; whether it resumed is told later
-        )
+        # The span of a connection, its end and number: whether it resumed is told later.
+        self._accepted: tuple[Span, int, int] | None = None
 
     def __call__(self, fact: Fact, /) -> None:
         """Record *fact*; spans do not depend on the figures, nor the other way round."""
@@ -203,24 +202,25 @@ class _StreamObserver:
             if isinstance(fact, StateChange):
                 self._changed(fact)
             elif isinstance(fact, Opened) and self._accepted is not None:
-                span, end, connection = self._accepted
+                span, _, connection = self._accepted
                 if connection == fact.connection:
                     span.set_attribute("sse.client.resume", fact.last_event_id is not None)
-                    span.end(end)
-                    self._accepted = None
+                    self._end_accepted()
 
     def _changed(self, change: StateChange) -> None:
         if change.attempted_at is not None:
             self._attempted(change, change.attempted_at)
-        elif not change.is_up and self._accepted is not None:
-            span, end, _ = (
-                self._accepted
-            )  # without `resume`: the notice of the opening was discarded, or is held back
-            span.end(end)
-            self._accepted = None
+        elif not change.is_up:
+            self._end_accepted()  # without `resume`: the notice of the opening was discarded, or is held back
         if change.new in (StreamState.RECONNECTING, StreamState.ERROR):
             self._number = change.attempt if change.new is StreamState.RECONNECTING else 0
             self._reason = change.reason
+
+    def _end_accepted(self) -> None:
+        if self._accepted is not None:
+            span, end, _ = self._accepted
+            span.end(end)
+            self._accepted = None
 
     def _attempted(self, change: StateChange, begun: float) -> None:
         """Record the end of an attempt."""
