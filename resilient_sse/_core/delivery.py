@@ -19,7 +19,7 @@ from resilient_sse._core.cursor import CursorReader, PlacedBlock, usable_as_curs
 from resilient_sse._core.dedup import Deduplicator, Sighting
 from resilient_sse._core.events import Activity, Closed, Comment, Gap, ServerSentEvent, make_event
 from resilient_sse._core.parser import Block
-from resilient_sse._core.sequence import NOTHING, Queued, Sequence
+from resilient_sse._core.sequence import NOTHING, Queued, Sequence, State
 
 if TYPE_CHECKING:
     from resilient_sse._core.options import StreamOptions
@@ -145,6 +145,9 @@ class Delivery:
                 return self._counted(item) if isinstance(item, Gap) else item
             if self._reader is not None and not isinstance(item, PlacedBlock):
                 item = source[0] = self._reader.place(item)
+            if sequence is not None and sequence.state is State.ASKING:
+                sequence.hold()
+                continue
             admitted: Gap | bool = True
             if sequence is not None:
                 number = sequence.numbers.number(item.id)

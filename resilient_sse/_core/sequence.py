@@ -21,9 +21,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import takewhile
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from resilient_sse._core.cursor import PlacedBlock
 from resilient_sse._core.dedup import Deduplicator, Sighting
 from resilient_sse._core.events import Activity, Gap
 from resilient_sse._core.parser import Block
@@ -252,6 +254,10 @@ class Sequence:
             self._front = deque(items)
         return self._front or self._queue
 
+    def _is_placed(self, item: Queued) -> bool:
+        """Whether the caller's *cursor*, which may raise, was asked: that is done when an event's turn comes."""
+        return self._options.cursor is None or isinstance(item, PlacedBlock) or not isinstance(item, Block)
+
     def _numbered(self, item: Queued) -> int | None:
         return self.numbers.number(item.id) if isinstance(item, Block) else None
 
@@ -390,15 +396,17 @@ class Sequence:
         return True
 
     def hold(self) -> None:
-        """Hold back all that is queued: it stands behind a hole."""
+        """Hold back what is queued, up to what has no position yet: it stands behind a hole."""
         held: list[tuple[int, list[Queued]]] = []
-        for item in self._queue:
+        placed = list(takewhile(self._is_placed, self._queue))
+        for item in placed:
             number = self._numbered(item)
             if number is None:
                 (held or self._held)[-1][1].append(item)
             else:
                 held.append((number, [item]))
-        self._queue.clear()
+        for _ in placed:
+            self._queue.popleft()
         if self._held:
             held = sorted(held + self._held, key=itemgetter(0))
         self._held, self._held_on = held, self._connection

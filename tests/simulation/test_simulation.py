@@ -86,6 +86,10 @@ def test_many_plans(half, pytestconfig):
 
 BRING = Answer(live=(EVENT,))
 KNOWN = {
+    "a hole shows in a read of events whose positions a function gives": Plan(
+        options=Options(dialect=Dialect.JSON),
+        answers=(Answer(live=(EVENT, VANISH)), *[Answer()] * 5, Answer(live=(EVENT, SKIP, EVENT), chunk=60)),
+    ),
     "an opaque stream is replayed late": Plan(
         options=Options(ids=Ids.OPAQUE),
         answers=(BRING, Answer(live=(SKIP, EVENT)), Answer(overlap=2, live=(EVENT,))),
