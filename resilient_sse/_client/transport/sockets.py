@@ -4,6 +4,8 @@ The socket under one stream: bytes wait here until they are read, and no read th
 On asyncio they are taken from the system when they arrive: one callback a read, no future where bytes are at
 hand, no pausing and resuming around each wait (two system calls).  Above 256 KiB the socket is left alone until
 the consumer has caught up, and TCP pushes back.  Elsewhere anyio's streams are read when asked.
+
+TLS is made in memory: that of asyncio, and of uvloop, sets 256 KiB aside for each connection, for ever.
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ LOW_BYTES: Final = 64 * 1024
 
 # What one read hands on at most: its bytes are decoded and parsed without a turn for others.
 _STEP_BYTES: Final = 64 * 1024
+
+# The most that one record of TLS can hold.
+_RECORD_BYTES: Final = 16 * 1024
 
 # Probes find a peer that has vanished where no limit on silence does; a minute of silence, then three in a minute.
 # Each system has some of them.
@@ -100,7 +105,9 @@ class Arrived:
 class AsyncioSocket(Arrived, asyncio.Protocol):
     """A socket of asyncio."""
 
-    __slots__ = ("_alarm", "_closed", "_loop", "_transport", "_waiter", "_writable")
+    __slots__ = (
+        "_alarm", "_closed", "_loop", "_received", "_tls", "_to_send", "_transport", "_waiter", "_writable",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -110,6 +117,7 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._transport: Any = None
+        self._tls: ssl.SSLObject | None = None
 
     def wait(self) -> Awaitable[bool]:
         """Wait for more; `False` if it was `until` or `wake` that ended the wait."""
@@ -132,17 +140,27 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
 
         A failure is not told here: a server may refuse a request before it has come to its end.
         """
-        if not self.ended:
+        if self._tls is not None:
+            await self._encrypt(self._tls, data)
+        elif not self.ended:
             self._transport.write(data)
-            if self._writable is not None:
-                await self._writable
+        if self._writable is not None:
+            await self._writable
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
-        """Make TLS with the server of this name; nothing may have arrived before."""
-        transport = await self._loop.start_tls(self._transport, self, context, server_hostname=name)
-        if self.parts or transport is None:
-            raise httpx.ConnectError("the server spoke before the TLS handshake")
-        self._transport = transport
+        """Make TLS with the server of this name."""
+        self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=name)
+        early, self._size = b"".join(self.parts), 0
+        self.parts.clear()
+        self._decrypt(self._tls, early)  # a read begins the handshake, and goes on with it
+        while self._tls.version() is None:
+            if self.ended:
+                try:
+                    raise self.error or ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "EOF in the handshake")
+                finally:
+                    self.error = None  # its traceback leads back here
+            await self.wait()
 
     def abort(self) -> None:
         """Close at once; callable from any thread, and when the event loop has ended."""
@@ -172,26 +190,22 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
         _configure(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
-        self.parts.append(data)
-        self._size += len(data)
+        if self._tls is not None:
+            data = self._decrypt(self._tls, data)
+        if data:
+            self.parts.append(data)
+            self._size += len(data)
         if self._size > HIGH_BYTES and not self._paused:
             self._paused = True
             self._transport.pause_reading()
         self._end_wait(True)
 
     def eof_received(self) -> None:
+        self.cut = self._tls is not None and not self.ended
         self.ended = True
-        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
-        if tls is not None:
-            try:
-                tls.read(1)  # nothing, behind the peer's close_notify
-            except ssl.SSLError as exc:
-                self.cut = not isinstance(exc, ssl.SSLZeroReturnError)
         self._end_wait(True)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.ended and exc is None:  # uvloop tells of an end without close_notify by this alone
-            self.eof_received()
         self.ended = True
         self.error = self.error or exc
         self._end_wait(True)
@@ -206,6 +220,34 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
+
+    def _decrypt(self, tls: ssl.SSLObject, data: bytes) -> bytes:
+        """Return what *data* brings; an end, or a failure, is recorded."""
+        parts: list[bytes] = []
+        try:
+            for begin in range(0, len(data) or 1, _RECORD_BYTES):  # at once, it would keep as much memory
+                self._received.write(data[begin : begin + _RECORD_BYTES])
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    while True:
+                        part = tls.read(_RECORD_BYTES)
+                        parts.append(part)
+                        self.ended = self.ended or not part  # by the peer's close_notify
+                        if not self._received.pending:
+                            break
+        except ssl.SSLError as exc:
+            self.ended, self.error = True, exc.with_traceback(None)  # it would lead back here
+        if self._to_send.pending:
+            self._transport.write(self._to_send.read())
+        return b"".join(parts)
+
+    async def _encrypt(self, tls: ssl.SSLObject, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest and not self.ended:
+            try:
+                rest = rest[tls.write(rest) :]
+            except ssl.SSLWantReadError:  # the server makes the handshake anew
+                await self.wait()
+            self._transport.write(self._to_send.read())
 
     def _end_wait(self, arrived: bool) -> None:
         waiter, self._waiter = self._waiter, None
