@@ -214,9 +214,9 @@ async def test_what_may_change_keeps_the_position(script, caplog, key):
             await anext(stream)
     assert [request.last_event_id for request in script.requests] == [None, "0"]
     told = [text for record in caplog.records if "under the key" in (text := record.getMessage())]
+    begins = "the stream begins at last_event_id if it was given, else where the server begins"
     assert told == [
-        f"no position is stored under the key {key or URL!r}: the stream begins at last_event_id if it was given, "
-        "else where the server begins",
+        f"no position is stored under the key {key or URL!r}: {begins}",
         f"the stream goes on behind the position stored under the key {key or URL!r}",
     ]
 
