@@ -206,10 +206,10 @@ class Deduplicator:
         Returns:
             How many were conflicts, and the places of those that are to be dropped.
         """
-        keys, rising = _keys(ids)
-        contents = array("q", list(map(hash, zip(keys, events, data, strict=False))))
         conflicts, at, before, half = 0, 0, 0, self._window // 2
         dropped: list[int] = []
+        keys, rising = _keys(ids)
+        contents = array("q", list(map(hash, zip(keys, events, data, strict=False))))
         expected = self._resumed_from is not None and self._resumed_from in ids
         if rising and keys[0] > self._top and not self._buckets and not expected:
             self._risen += len(keys)

@@ -8,11 +8,10 @@ again before its end arrives.  The cost is linear in the bytes received, whateve
 *max_event_bytes* bounds what is kept.
 
 Two lanes, one meaning.  `feed` is the standard, line by line: 2.4 us for an id, a type and 100 bytes of data.
-`feed_fast` leaves the text of whole blocks as it is, and only what is cut to `feed`.  Three functions take such a
-text apart.  `usual_blocks` knows plain events: where all have the lines of the first it cuts at what these have in
-common, into `Columns` (0.5 us), and else finds them with an expression, as `Rows` (0.8 us).  `any_blocks` takes
-whatever comes, with another expression (1 us), and `dataless` all blocks without data at once.  Property tests and
-every conformance table hold the lanes equal.
+`feed_fast` leaves the text of whole blocks as it is, and only what is cut to `feed`.  Of such a text `take_apart`
+cuts many plain events that all have the lines of the first at what these have in common, into `Columns` (0.5 us),
+and finds whatever else comes with one expression (1 us); `dataless` takes blocks without data, all at once.  Property
+tests and every conformance table hold the lanes equal.
 
 The parser belongs to one connection.  The id in force outlives connections and is not known here: a `Block`
 says only what that block said.
@@ -64,18 +63,9 @@ class RetryHint:
 
 Item: TypeAlias = Block | Comment | RetryHint
 
-Row: TypeAlias = tuple[str, str, str, str, str, str, str]
-"""Comment lines before the block; its id; its type; its id if it stood behind the type; the first data line; more
-data lines with their names; or, alone, the text of something else: comments, blank lines, blocks without data, or
-one other block."""
-
-
-Rows: TypeAlias = list[Row]
-"""Whole blocks, as the expression found them."""
-
-AnyBlock: TypeAlias = tuple[str, str, str, str, str, str, str, str, str, str]
-"""Comment lines before the block; its text; whether it has an id, and which; its type; whether it has more data
-lines than one, any at all, and which; its time to wait; whether comments stand in it."""
+Pieces: TypeAlias = tuple[str, str, str, str, str, str, str, str, str, str]
+"""Comment lines before the block; its text; whether it has an id, and which; its type; whether its data lines are
+not alike; whether it has any, and what they say; its time to wait; whether comments stand in it."""
 
 
 class Columns:
@@ -94,10 +84,8 @@ Found: TypeAlias = Item | str
 
 _T = TypeVar("_T")
 
-# In a text shorter than this there are too few blocks for columns to be worth while.
-_COLUMNS_FROM = 1024
-# For a block with a line from here to there looking for line ends is faster.
-_LONG_LINE, _LONG_BLOCK = 256, 2048
+# Where the first block is more than such a part of a text, or longer than this, blocks are taken one by one.
+FEW, _LONG_BLOCK = 8, 2048
 
 _MAX_ID = 1024
 _SHAPE = re.compile(
@@ -105,32 +93,25 @@ _SHAPE = re.compile(
 ).match
 _VISIBLE = re.compile("[!-~]*+").fullmatch
 
-# Comments, or their blocks, stand before a block or for themselves; they are taken in one piece in both cases, and
-# nothing is tried twice (the possessive "+"): a flood of them must cost linear time.
-_ID = f"(?! )([ -~]{{1,{_MAX_ID}}}+)(?<! )"  # what a header can carry
-_ROW_FORM = re.compile(
-    rf"((?::.*+\n\n?+)*+)(?:id: ?+{_ID}\n)?+(?:event: ?+(.++)\n)?+(?:id: ?+{_ID}\n)?+"
-    r"data(?:: ?+(.*+))?+\n((?:data:.*+\n)*+)\n"
-    r"|((?::.*+\n\n?+)++|\n++|(?:(?:(?!data[:\n]).++\n)++\n++)++|(?:.++\n)++\n)"
-)
-_ROWS, _ROW = _ROW_FORM.findall, _ROW_FORM.match
-# A group keeps what the last line of its kind said, as the standard does.  No possessive "+" around groups: Python
-# 3.11 and 3.12 lose track of them.
-_ANY_BLOCKS = re.compile(
+# A group keeps what the last line of its kind said, as the standard does.  Comments, or their blocks, are taken in
+# one piece, and nothing is tried twice (the possessive "+"): a flood of them must cost linear time.  No possessive
+# "+" around groups: Python 3.11 and 3.12 lose track of them.
+_BLOCK_FORM = re.compile(
     r"((?::.*+\n\n?+)*+)((?:(i)d(?:: ?+|(?=\n))([^\0\n]*+)\n|event(?:: ?+|(?=\n))(.*+)\n"
-    r"|(?(7)(data)(?:: ?+.*+)?+\n|(d)ata(?:: ?+|(?=\n))(.*+)\n)"
+    r"|(?(7)(data)(?:: ?+.*+)?+\n|(d)ata(?:: ?+|(?=\n))(.*+(?:\ndata: .*+)*+)\n)"
     rf"|retry: ?+([0-9]{{1,{_MAX_RETRY_DIGITS}}}+)\n|(:).*+\n|.++\n)*(?:\n|\Z))"
-).findall
+)
+_BLOCKS, _BLOCK = _BLOCK_FORM.findall, _BLOCK_FORM.match
+_SILENT = re.compile(r"\n*+(?::.*+\n++)*+").fullmatch
 _COMMENTS = re.compile(rb"(?::.*+\n)++").match
 _BEGUN = re.compile(rb"(?:(?:id|event): .*+\n)*+data: ").match
-_HEAD = re.compile(rf"(?:id: {_ID}\n)?+(?:event: (.++)\n)?+data: ").match
+_HEAD = re.compile(rf"(?:id: (?! )([ -~]{{1,{_MAX_ID}}}+)(?<! )\n)?+(?:event: (.++)\n)?+data: ").match
 
 # What lines of one kind say, all of them at once: 5 ns a byte of a flood, where a line by itself costs 400 ns.
 _DATA, _EVENTS, _IDS = (
     re.compile(rf"\n{name}(?:: ?+(.*+))?+(?=\n)").findall for name in ("data", "event", "id")
 )
 _RETRIES = re.compile(rf"\nretry: ?+([0-9]{{1,{_MAX_RETRY_DIGITS}}}+)(?=\n)").findall
-_HAS_DATA = re.compile(r"\ndata[:\n]").search
 _SAID = re.compile(r"\n(:.*+)").findall
 _SAID_BYTES = re.compile(rb"\n(:.*+)").findall
 # A text of fewer lines, or shorter, is interpreted line by line.
@@ -179,7 +160,7 @@ class Parser:
         if self._at_start or self._swallow_lf or b"\r" in chunk:
             chunk = self._normalised(chunk)
         elif (  # one read, one event or a few: a live stream
-            not self._fields and len(chunk) < _COLUMNS_FROM and chunk.endswith(b"\n\n") and not self._tail
+            not self._fields and chunk.endswith(b"\n\n") and not self._tail
         ) and (self._limit is None or len(chunk) <= self._limit):
             return [chunk.decode("utf-8", "replace")]
         items: list[Found] = []
@@ -413,51 +394,43 @@ def _has_many_lines(text: str) -> bool:
     return at >= 0
 
 
-def usual_blocks(text: str) -> Rows | Columns | None:
-    """Take whole blocks apart as usual events; `None` if they are many, and others than these and comments."""
-    if len(text) < _COLUMNS_FROM:
-        return _ROWS(text)
-    if text[0] == ":" and not text.endswith("\n\n"):
-        return [("", "", "", "", "", "", text)]  # nothing but comments
-    if text.find("\n", _LONG_LINE, _LONG_BLOCK) < 0:
-        return _long_rows(text)
-    shape = _SHAPE(text, 0, _LONG_BLOCK)
+def take_apart(text: str) -> Columns | list[Pieces]:
+    """Take whole blocks apart: by columns if they are many and all have the lines of the first."""
+    head = _HEAD(text)
+    first = text.find("\n", head.end()) if head else text.find("\n\n", 0, _LONG_BLOCK)
+    if not 0 <= first <= min(_LONG_BLOCK, len(text) // FEW):
+        return _few_blocks(text)
+    shape = _SHAPE(text, 0, first + 2)
     columns = shape and _columns(text, shape)
     if columns:
         return columns
-    sample = text.find("\n\n", _COLUMNS_FROM // 2) + 2
-    return _rows(text, sample) and _rows(text, len(text))
-
-
-def _rows(text: str, end: int) -> Rows | None:
-    rows: Rows = _ROWS(text, 0, end)
-    odd = any([row[6] and row[6][0] not in ":\n" for row in rows])  # noqa: C419 - faster so
-    return None if odd else rows
-
-
-def any_blocks(text: str) -> list[AnyBlock]:
-    """Take whole blocks of any form apart; of a time to wait that is said twice the last is told."""
-    blocks: list[AnyBlock] = _ANY_BLOCKS(text)
-    if any([block[5] for block in blocks]):  # noqa: C419 - faster so
-        return [(*b[:7], "\n".join(_DATA(f"\n{b[1]}")), *b[8:]) if b[5] else b for b in blocks]
+    blocks: list[Pieces] = _BLOCKS(text)
+    if any([block[5] or "\n" in block[7] for block in blocks]):  # noqa: C419 - faster so
+        return [_with_data(block) for block in blocks]
     return blocks
 
 
-def _long_rows(text: str) -> Rows:
-    """Take whole blocks apart at their line ends, by memchr(): the expression looks at each character."""
-    rows: Rows = []
+def _few_blocks(text: str) -> list[Pieces]:
+    """Take whole blocks apart, usual ones at their line ends: memchr() is fast where the expression is not."""
+    blocks: list[Pieces] = []
     start = 0
     while start < len(text):
         head = _HEAD(text, start)
         end = text.find("\n", head.end()) if head else -1
         if head and text.startswith("\n", end + 1):
             event_id, kind = head.groups("")
-            rows.append(("", event_id, kind, "", text[head.end() : end], "", ""))
+            blocks.append(("", "", event_id, event_id, kind, "", "d", text[head.end() : end], "", ""))
             start = end + 2
-        elif row := _ROW(text, start):
-            rows.append(cast("Row", row.groups("")))
-            start = row.end()
-    return rows
+        elif block := _BLOCK(text, start):
+            blocks.append(_with_data(cast("Pieces", block.groups(""))))
+            start = block.end()
+    return blocks
+
+
+def _with_data(block: Pieces) -> Pieces:
+    """Join the data lines of a block."""
+    data = "\n".join(_DATA(f"\n{block[1]}")) if block[5] else block[7].replace("\ndata: ", "\n")
+    return (*block[:7], data, *block[8:])
 
 
 def _columns(text: str, shape: re.Match[str]) -> Columns | None:
@@ -493,9 +466,11 @@ def _split(text: str) -> list[str]:
 
 def dataless(text: str) -> tuple[list[str], list[str], str] | None:
     """Return ids, times to wait and comments of whole blocks without data; `None` if there are data or odd ids."""
-    text = f"\n{text}"
-    if _HAS_DATA(text):
+    if "\ndata" in text or text.startswith("data"):
         return None
+    if text[0] in ":\n" and _SILENT(text):
+        return [], [], text if ":" in text else ""
+    text = f"\n{text}"
     ids = _IDS(text)
     plain = are_plain([*filter(None, ids)])
     return (ids, _RETRIES(text), "\n".join([*_SAID(text), ""])) if plain else None
@@ -504,14 +479,6 @@ def dataless(text: str) -> tuple[list[str], list[str], str] | None:
 def are_plain(ids: Sequence[str]) -> bool:
     """Whether a header can carry each of the *ids*, by the cheap question; none is empty."""
     return not ids or ("" not in ids and _VISIBLE("".join(ids)) is not None and max(map(len, ids)) <= _MAX_ID)
-
-
-def joined(first: str, more: str) -> str:
-    """Join the first data line and the further ones of a row."""
-    lines = f"{first}\n{more[:-1]}".replace("\ndata: ", "\n")
-    if "\ndata:" in lines:  # a line without the space, or one that says this itself
-        lines = "\n".join([first, *[line[5:].removeprefix(" ") for line in more[:-1].split("\n")]])
-    return lines
 
 
 def comments_in(text: str) -> list[Comment]:
