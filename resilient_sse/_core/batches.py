@@ -20,6 +20,7 @@ from resilient_sse._core.parser import (
     FEW,
     Block,
     Columns,
+    Comments,
     Found,
     Item,
     Pieces,
@@ -123,7 +124,9 @@ class Batches(Delivery):
         batch: list[Judged] = []
         dispatched = False
         for item in found:
-            if isinstance(item, str):
+            if isinstance(item, Comments):
+                batch.append(item)
+            elif isinstance(item, str):
                 dispatched |= self._judge_text(item, batch)
             elif self._judge_item(item, batch):
                 dispatched = True

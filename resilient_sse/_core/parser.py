@@ -10,8 +10,8 @@ again before its end arrives.  The cost is linear in the bytes received, whateve
 Two lanes, one meaning.  `feed` is the standard, line by line: 2.4 us for an id, a type and 100 bytes of data.
 `feed_fast` leaves the text of whole blocks as it is, and only what is cut to `feed`.  Of such a text `take_apart`
 cuts many plain events that all have the lines of the first at what these have in common, into `Columns` (0.5 us),
-and finds whatever else comes with one expression (1 us); `dataless` takes blocks without data, all at once.  Property
-tests and every conformance table hold the lanes equal.
+and finds whatever else comes with one expression (1 us); `dataless` takes blocks without data, all at once.
+Property tests and every conformance table hold the lanes equal.
 
 The parser belongs to one connection.  The id in force outlives connections and is not known here: a `Block`
 says only what that block said.
@@ -79,8 +79,14 @@ class Columns:
         self.data = data
 
 
+class Comments(str):
+    """Lines, some of which are comments; these are made only if somebody asks for them."""
+
+    __slots__ = ()
+
+
 Found: TypeAlias = Item | str
-"""An item, or the text of whole blocks or comment lines."""
+"""An item, comments, or the text of whole blocks."""
 
 _T = TypeVar("_T")
 
@@ -103,7 +109,6 @@ _BLOCK_FORM = re.compile(
 )
 _BLOCKS, _BLOCK = _BLOCK_FORM.findall, _BLOCK_FORM.match
 _SILENT = re.compile(r"\n*+(?::.*+\n++)*+").fullmatch
-_COMMENTS = re.compile(rb"(?::.*+\n)++").match
 _BEGUN = re.compile(rb"(?:(?:id|event): .*+\n)*+data: ").match
 _HEAD = re.compile(rf"(?:id: (?! )([ -~]{{1,{_MAX_ID}}}+)(?<! )\n)?+(?:event: (.++)\n)?+data: ").match
 
@@ -112,7 +117,7 @@ _DATA, _EVENTS, _IDS = (
     re.compile(rf"\n{name}(?:: ?+(.*+))?+(?=\n)").findall for name in ("data", "event", "id")
 )
 _RETRIES = re.compile(rf"\nretry: ?+([0-9]{{1,{_MAX_RETRY_DIGITS}}}+)(?=\n)").findall
-_SAID = re.compile(r"\n(:.*+)").findall
+_SAID = re.compile(r"(?::.*+\n)++").fullmatch
 _SAID_BYTES = re.compile(rb"\n(:.*+)").findall
 # A text of fewer lines, or shorter, is interpreted line by line.
 _MANY_LINES, _MANY_CHARACTERS = 16, 64
@@ -169,16 +174,6 @@ class Parser:
             return items
         if self._limit is not None and len(chunk) > self._limit:
             return items + self._lines(chunk[start:], self.read)
-        if self._tail.startswith(b":") and (said_to := chunk.find(b"\n") + 1):
-            items += self._lines(chunk[:said_to], self.read)
-            if self.overflow is not None:
-                return items
-            chunk = chunk[said_to:]
-        if not (start or self._tail) and chunk.startswith(b":") and self._fits(chunk):
-            said = _COMMENTS(chunk)
-            if said is not None:
-                items.append(str(said[0], "utf-8", "replace"))
-                chunk = chunk[said.end() :]
         if self._tail or self._fields:
             start = _end_of_block(chunk, after_line_end=not self._tail)
             items += self._lines(chunk[:start] if start else chunk, self.read)
@@ -241,7 +236,7 @@ class Parser:
         text = frame.decode("utf-8", "replace")
         items = read(text) if self._fits(frame) else self.interpret(self._up_to_limit(_split(text), frame))
         if self.overflow is None:
-            self._block_bytes = self._pending_bytes(frame)
+            self._block_bytes = self._pending_bytes(frame) if self._fields else 0
             self._check_tail()
         return items
 
@@ -262,19 +257,23 @@ class Parser:
         """Interpret whole lines like `interpret`; of many `retry` fields in one block only the last is told."""
         if not _has_many_lines(text) or "\n\n" in text[:-1] or text[0] == "\n":
             return [*self._line_by_line(text)]
+        if text[0] == ":" and _SAID(text):
+            return [Comments(text)]
         found: list[Found] = []
         ended = text.endswith("\n\n")
         text = f"\n{text}"
-        said = _SAID(text)
-        if said:
-            found.append("\n".join([*said, ""]))
-        self._data += _DATA(text)
-        self._event = [self._event, *_EVENTS(text)][-1]
-        self._id = [self._id, *[each for each in _IDS(text) if "\0" not in each]][-1]
-        if retries := _RETRIES(text):
+        if "\n:" in text:
+            found.append(Comments(text))
+        if "\ndata" in text:
+            self._data += _DATA(text)
+        if "\nevent" in text:
+            self._event = [self._event, *_EVENTS(text)][-1]
+        if "\nid" in text:
+            self._id = [self._id, *[each for each in _IDS(text) if "\0" not in each]][-1]
+        if "\nretry" in text and (retries := _RETRIES(text)):
             self._retry = int(retries[-1])
             found.append(RetryHint(self._retry))
-        self._fields = self._fields or len(said) < text.count("\n") - 1 - ended
+        self._fields = self._fields or _SAID(text, 1, len(text) - ended) is None
         if ended:
             items: list[Item] = []
             self._dispatch(items)
@@ -468,12 +467,12 @@ def dataless(text: str) -> tuple[list[str], list[str], str] | None:
     """Return ids, times to wait and comments of whole blocks without data; `None` if there are data or odd ids."""
     if "\ndata" in text or text.startswith("data"):
         return None
+    said = text if ":" in text else ""
     if text[0] in ":\n" and _SILENT(text):
-        return [], [], text if ":" in text else ""
+        return [], [], said
     text = f"\n{text}"
     ids = _IDS(text)
-    plain = are_plain([*filter(None, ids)])
-    return (ids, _RETRIES(text), "\n".join([*_SAID(text), ""])) if plain else None
+    return (ids, _RETRIES(text), said) if are_plain([*filter(None, ids)]) else None
 
 
 def are_plain(ids: Sequence[str]) -> bool:

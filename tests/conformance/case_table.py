@@ -11,6 +11,7 @@ from resilient_sse._core.events import Comment
 from resilient_sse._core.parser import (
     Block,
     Columns,
+    Comments,
     Item,
     Parser,
     RetryHint,
@@ -79,6 +80,8 @@ def drive(chunks: Iterable[bytes], limit: int | None = None) -> Outcome:
 
 def whatever(text: str) -> list[Item]:
     """Write out what *text* stands for, whatever the form of its blocks."""
+    if isinstance(text, Comments):
+        return [*comments_in(text)]
     found = take_apart(text)
     if isinstance(found, Columns):
         ids = found.ids or [None] * len(found.data)
