@@ -68,16 +68,18 @@ class Deduplicator:
         window: How many events to remember, at least 1.
         mode: `always` drops every known event, `replay` on connections after the first and on those that were
             asked to resume, `off` none.
+        beyond: Whether ids that rise are known when they have left the window, too.  A `Sequence` knows more.
     """
 
     __slots__ = (
-        "_buckets", "_contents", "_count", "_dropping", "_first", "_first_contents", "_gone", "_keys", "_mode",
-        "_older", "_on_this_connection", "_only_rose", "_replaying", "_replays_all", "_risen", "_top", "_window",
-        "meaningless",
+        "_beyond", "_buckets", "_contents", "_count", "_dropping", "_first", "_first_contents", "_gone", "_keys",
+        "_mode", "_older", "_on_this_connection", "_only_rose", "_replaying", "_replays_all", "_risen", "_top",
+        "_window", "meaningless",
     )  # fmt: skip
 
-    def __init__(self, window: int, mode: Dedup = "always") -> None:
+    def __init__(self, window: int, mode: Dedup = "always", *, beyond: bool = True) -> None:
         self._window = window
+        self._beyond = beyond
         self._mode = mode
         self.meaningless = False
         """Whether ids were shown not to name events, and nothing is dropped for that reason (`auto` only)."""
@@ -121,11 +123,12 @@ class Deduplicator:
         return self._dropping or (self._only_rose and self._risen > 1)
 
     def resume_from(self, event_id: str) -> None:
-        """Begin with the event that has this id, whatever its content, from a server that replays inclusively."""
+        """Begin anew, with the event that has this id, whatever its content, if the server replays inclusively."""
         self.clear()
-        key = _key(event_id)
-        self._top = max(key, 0)
-        self._put(key, _ANY)
+        if event_id:
+            key = _key(event_id)
+            self._top = max(key, 0)
+            self._put(key, _ANY)
 
     def look(self, event_id: str, event: str, data: str) -> Sighting:
         """Return what is known of an event, and remember nothing."""
@@ -197,6 +200,11 @@ class Deduplicator:
         """Return how many events are remembered."""
         return len(self._contents)
 
+    @property
+    def full(self) -> bool:
+        """Whether events have left the window, or are about to."""
+        return len(self._contents) == self._window
+
     def _look(self, event_id: str, key: int, content: int, slot: int | None) -> Sighting:
         if slot is None:
             return self._look_beyond(event_id, key, content)
@@ -226,7 +234,8 @@ class Deduplicator:
         numbers anew: losing a real event is worse than repeating one.
         """
         first = self._first
-        if not (self._replaying and not self._buckets and first and first[0] <= key <= self._gone):
+        looks = self._beyond and self._replaying and not self._buckets
+        if not (looks and first and first[0] <= key <= self._gone):
             return Sighting.NEW
         if event_id[0] == "0" and _SHORTER[len(event_id)] > first[0]:
             return Sighting.NEW  # no number of this run: the first one was written with fewer digits

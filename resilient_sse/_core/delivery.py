@@ -48,7 +48,7 @@ class Delivery:
         """Whether the consumer has asked for more than was there, so that it may see the id in force."""
         self.tells_comments = False
         """Whether `Batches` shows comments: to make one of each costs 20 times as much as to pass it."""
-        self._window = Deduplicator(options.dedup_window, options.dedup)
+        self._window = Deduplicator(options.dedup_window, options.dedup, beyond=options.sequence is None)
         self.sequence = Sequence(options, self._queue, self._window, stats) if options.sequence else None
         """What checks order and gaps, `None` where ids are no numbers."""
         self._reader = CursorReader(options.cursor, options.dedup_window) if options.cursor else None
@@ -76,11 +76,10 @@ class Delivery:
     def resume_from(self, event_id: str) -> None:
         """Start from a given or stored id; of one given before, nothing is left."""
         self._whole = False
-        self._window.clear()
-        numbered = self.sequence is not None and self.sequence.resume_from(event_id)
+        self._window.resume_from(event_id)
+        if self.sequence is not None:
+            self.sequence.resume_from(event_id)
         self._set_id(event_id, of_event=True)
-        if event_id and not numbered:
-            self._window.resume_from(event_id)
 
     def connected(self, connection: int, *, resumed: bool) -> None:
         """Begin a connection; *resumed* tells whether it was asked to resume after an id."""
@@ -186,7 +185,7 @@ class Delivery:
         if self._once:
             sighting = self._window.remember(block.id, kind, data) if block.id else Sighting.NEW
         else:
-            sighting = Sighting.DUPLICATE if again else self._look(block.id, number, kind, data)
+            sighting = Sighting.DUPLICATE if again else self._look(block.id, kind, data)
         own_id = block.own_id if isinstance(block, PlacedBlock) else block.id
         in_force = self.last_event_id if block.id is None else block.id
         connection = self._connection if self.sequence is None else self.sequence.origin
@@ -236,19 +235,15 @@ class Delivery:
         self._stats.received += 1
         self._stats.duplicates += 1
 
-    def _look(self, event_id: str | None, number: int | None, kind: str, data: str) -> Sighting:
-        """Ask the sequence about numbered events and the window about others; no id of its own, no question."""
-        if not event_id:
-            return Sighting.NEW
-        if self.sequence is None or number is None:
-            return self._window.look(event_id, kind, data)
-        return self.sequence.look(event_id, number, kind, data)
+    def _look(self, event_id: str | None, kind: str, data: str) -> Sighting:
+        """Return what is known of an event; no id of its own, no question."""
+        return self._window.look(event_id, kind, data) if event_id else Sighting.NEW
 
     def _fell_back(self, reader: CursorReader, block: Block) -> Gap | None:
         """Report a position that the caller's function gives and that lies before the last one."""
         if not block.id or not self._is_data(block):
             return None
-        sighting = self._look(block.id, None, block.event or "message", block.data or "")
+        sighting = self._look(block.id, block.event or "message", block.data or "")
         before = reader.falls_back(block.id, conflicts=sighting is Sighting.CONFLICT)
         if sighting is Sighting.DUPLICATE or before is None:
             return None
