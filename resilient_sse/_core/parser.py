@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from resilient_sse._core.errors import LimitExceededError
 from resilient_sse._core.events import Comment, make_comment
@@ -64,8 +64,8 @@ class RetryHint:
 Item: TypeAlias = Block | Comment | RetryHint
 
 Pieces: TypeAlias = tuple[str, str, str, str, str, str, str, str, str, str]
-"""Comment lines before the block; its text; whether it has an id, and which; its type; whether its data lines are
-not alike; whether it has any, and what they say; its time to wait; whether comments stand in it."""
+"""Comment lines before the block; its text; whether it has an id, and which; its type; whether it has more data
+lines than one, any at all, and which; its time to wait; whether comments stand in it."""
 
 
 class Columns:
@@ -90,8 +90,8 @@ Found: TypeAlias = Item | str
 
 _T = TypeVar("_T")
 
-# Where the first block is more than such a part of a text, or longer than this, blocks are taken one by one.
-FEW, _LONG_BLOCK = 8, 2048
+# Where the first block is more than such a part of a text, there are too few for columns to be worth while.
+FEW = 8
 
 _MAX_ID = 1024
 _SHAPE = re.compile(
@@ -102,12 +102,11 @@ _VISIBLE = re.compile("[!-~]*+").fullmatch
 # A group keeps what the last line of its kind said, as the standard does.  Comments, or their blocks, are taken in
 # one piece, and nothing is tried twice (the possessive "+"): a flood of them must cost linear time.  No possessive
 # "+" around groups: Python 3.11 and 3.12 lose track of them.
-_BLOCK_FORM = re.compile(
+_BLOCKS = re.compile(
     r"((?::.*+\n\n?+)*+)((?:(i)d(?:: ?+|(?=\n))([^\0\n]*+)\n|event(?:: ?+|(?=\n))(.*+)\n"
-    r"|(?(7)(data)(?:: ?+.*+)?+\n|(d)ata(?:: ?+|(?=\n))(.*+(?:\ndata: .*+)*+)\n)"
+    r"|(?(7)(data)(?:: ?+.*+)?+\n|(d)ata(?:: ?+|(?=\n))(.*+)\n)"
     rf"|retry: ?+([0-9]{{1,{_MAX_RETRY_DIGITS}}}+)\n|(:).*+\n|.++\n)*(?:\n|\Z))"
-)
-_BLOCKS, _BLOCK = _BLOCK_FORM.findall, _BLOCK_FORM.match
+).findall
 _SILENT = re.compile(r"\n*+(?::.*+\n++)*+").fullmatch
 _BEGUN = re.compile(rb"(?:(?:id|event): .*+\n)*+data: ").match
 _HEAD = re.compile(rf"(?:id: (?! )([ -~]{{1,{_MAX_ID}}}+)(?<! )\n)?+(?:event: (.++)\n)?+data: ").match
@@ -121,10 +120,6 @@ _SAID = re.compile(r"(?::.*+\n)++").fullmatch
 _SAID_BYTES = re.compile(rb"\n(:.*+)").findall
 # A text of fewer lines, or shorter, is interpreted line by line.
 _MANY_LINES, _MANY_CHARACTERS = 16, 64
-
-# Where a block ends is looked for line by line in so many lines: bytes.rfind() of one byte is memrchr(), and of
-# two a loop that is 20 times slower.
-_NEAR_LINES = 12
 
 
 class Parser:
@@ -234,7 +229,11 @@ class Parser:
             frame = self._tail
         self._tail = bytearray(memoryview(chunk)[end:])
         text = frame.decode("utf-8", "replace")
-        items = read(text) if self._fits(frame) else self.interpret(self._up_to_limit(_split(text), frame))
+        items = (
+            read(text)
+            if self._fits(frame)
+            else self.interpret(self._up_to_limit(text.split("\n")[:-1], frame))
+        )
         if self.overflow is None:
             self._block_bytes = self._pending_bytes(frame) if self._fields else 0
             self._check_tail()
@@ -251,7 +250,7 @@ class Parser:
         return self._fields or (bool(tail) and not tail.startswith(b":"))
 
     def _line_by_line(self, text: str) -> list[Item]:
-        return self.interpret(_split(text))
+        return self.interpret(text.split("\n")[:-1])
 
     def read(self, text: str) -> list[Found]:
         """Interpret whole lines like `interpret`; of many `retry` fields in one block only the last is told."""
@@ -396,44 +395,35 @@ def _has_many_lines(text: str) -> bool:
 def take_apart(text: str) -> Columns | list[Pieces]:
     """Take whole blocks apart: by columns if they are many and all have the lines of the first."""
     head = _HEAD(text)
-    first = text.find("\n", head.end()) if head else text.find("\n\n", 0, _LONG_BLOCK)
-    if not 0 <= first <= min(_LONG_BLOCK, len(text) // FEW):
-        return _few_blocks(text)
-    shape = _SHAPE(text, 0, first + 2)
-    columns = shape and _columns(text, shape)
-    if columns:
+    first = text.find("\n", head.end()) if head else 0
+    if first * FEW < len(text) and (columns := _columns(text)):
         return columns
-    blocks: list[Pieces] = _BLOCKS(text)
-    if any([block[5] or "\n" in block[7] for block in blocks]):  # noqa: C419 - faster so
-        return [_with_data(block) for block in blocks]
-    return blocks
-
-
-def _few_blocks(text: str) -> list[Pieces]:
-    """Take whole blocks apart, usual ones at their line ends: memchr() is fast where the expression is not."""
     blocks: list[Pieces] = []
     start = 0
-    while start < len(text):
+    while head:
+        end = text.find("\n", head.end())  # memchr(), where an expression looks at each character
+        if text.startswith("\n", end + 1):
+            data = text[head.end() : end]
+        else:
+            end = text.find("\n\n", end)
+            data = text[head.end() : end].replace("\ndata: ", "\n")
+            if 6 * data.count("\n") != end - head.end() - len(data):
+                break  # other lines stand behind the first data line
+        event_id, kind = head.groups("")
+        blocks.append(("", "", event_id, event_id, kind, "", "d", data, "", ""))
+        start = end + 2
         head = _HEAD(text, start)
-        end = text.find("\n", head.end()) if head else -1
-        if head and text.startswith("\n", end + 1):
-            event_id, kind = head.groups("")
-            blocks.append(("", "", event_id, event_id, kind, "", "d", text[head.end() : end], "", ""))
-            start = end + 2
-        elif block := _BLOCK(text, start):
-            blocks.append(_with_data(cast("Pieces", block.groups(""))))
-            start = block.end()
-    return blocks
+    rest: list[Pieces] = _BLOCKS(text, start) if start < len(text) else []
+    if any([block[5] for block in rest]):  # noqa: C419 - faster so
+        rest = [(*b[:7], "\n".join(_DATA(f"\n{b[1]}")), *b[8:]) if b[5] else b for b in rest]
+    return blocks + rest if blocks else rest
 
 
-def _with_data(block: Pieces) -> Pieces:
-    """Join the data lines of a block."""
-    data = "\n".join(_DATA(f"\n{block[1]}")) if block[5] else block[7].replace("\ndata: ", "\n")
-    return (*block[:7], data, *block[8:])
-
-
-def _columns(text: str, shape: re.Match[str]) -> Columns | None:
+def _columns(text: str) -> Columns | None:
     """Take whole blocks apart at what they have in common, if they all have the lines of the first."""
+    shape = _SHAPE(text, 0, len(text) // FEW)
+    if shape is None:
+        return None
     head, event, name, neck, event_behind, last = shape.groups()
     head += last if neck is None else name
     if last == "data:" and "\ndata: " in text:
@@ -448,19 +438,6 @@ def _columns(text: str, shape: re.Match[str]) -> Columns | None:
     if "\n" in "".join(data):  # a line more than the first block has
         return None
     return Columns(event_behind or event or "", ids, data)
-
-
-def _split(text: str) -> list[str]:
-    """Split whole lines; while they are long, by memchr(): str.split() looks at each character."""
-    lines: list[str] = []
-    start = 0
-    while len(text) - start > 1024 * (len(lines) + 1):
-        end = text.find("\n", start)
-        lines.append(text[start:end])
-        start = end + 1
-    lines += text[start:].split("\n")
-    del lines[-1]  # what split() finds after the last line end: always empty
-    return lines
 
 
 def dataless(text: str) -> tuple[list[str], list[str], str] | None:
@@ -490,24 +467,12 @@ def _end_of_block(chunk: bytes, *, after_line_end: bool) -> int:
     """Return where the first blank line of *chunk* ends, 0 if there is none."""
     if after_line_end and chunk.startswith(b"\n"):
         return 1
-    at = -1
-    for _ in range(_NEAR_LINES):
-        at = chunk.find(b"\n", at + 1)
-        if at < 0:
-            return 0
-        if chunk.startswith(b"\n", at + 1):
-            return at + 2
-    at = chunk.find(b"\n\n", at + 1)
+    # To find one byte is memchr(), and to find two a loop that is 20 times slower: not over a long line.
+    at = chunk.find(b"\n\n", chunk.find(b"\n")) if b"\n" in chunk else -1
     return at + 2 if at >= 0 else 0
 
 
 def end_of_last_block(chunk: bytes, end: int) -> int:
     """Return where the last blank line before *end* ends, 0 if there is none; line ends are LF."""
-    for _ in range(_NEAR_LINES):
-        end = chunk.rfind(b"\n", 0, end)
-        if end <= 0:
-            return end + 1  # a chunk that begins with a line end begins with a blank line
-        if chunk.startswith(b"\n", end - 1):
-            return end + 1
-    at = chunk.rfind(b"\n\n", 0, end)
-    return at + 2 if at >= 0 else int(chunk.startswith(b"\n"))
+    at = chunk.rfind(b"\n\n", 0, chunk.rfind(b"\n", 0, end) + 1)  # as above
+    return at + 2 if at >= 0 else int(chunk.startswith(b"\n", 0, end))
