@@ -184,12 +184,15 @@ class Deduplicator:
         """
         keys, rising = _keys(ids)
         contents = array("q", list(map(hash, zip(keys, events, data, strict=False))))
-        conflicts, dropped = 0, list[int]()
+        conflicts, before, dropped = 0, 0, list[int]()
         if rising and keys[0] > self._top and not self._buckets:
             self._add(keys, contents)
             return 0, dropped
         for at, key in enumerate(keys):
-            sighting = self._remember(ids[at], key, contents[at])
+            content = contents[at]
+            again = content == before  # which spares a flood of one event most of its cost
+            sighting = Sighting.DUPLICATE if again else self._remember(ids[at], key, content)
+            before = content
             if sighting is Sighting.CONFLICT:
                 conflicts += 1
             elif sighting is Sighting.DUPLICATE and self.drops:

@@ -95,7 +95,7 @@ FEW = 8
 
 _MAX_ID = 1024
 _SHAPE = re.compile(
-    r"((?:event: ?+(.++)\n)?+)(?:(id: ?+)[!-~]++(\n(?:event: ?+(.++)\n)?+))?+(data: ?+).*+\n\n"
+    r"((?:event: ?+(.++)\n)?+)(?:(id: ?+)[!-~]++(\n(?:event: ?+(.++)\n)?+))?+(data: ?+).*+\n(?:data: .*+\n)*+\n"
 ).match
 _VISIBLE = re.compile("[!-~]*+").fullmatch
 
@@ -395,22 +395,14 @@ def _has_many_lines(text: str) -> bool:
 def take_apart(text: str) -> Columns | list[Pieces]:
     """Take whole blocks apart: by columns if they are many and all have the lines of the first."""
     head = _HEAD(text)
-    first = text.find("\n", head.end()) if head else 0
+    first = text.find("\n", head.end()) if head else 0  # memchr(): the expressions look at each character
     if first * FEW < len(text) and (columns := _columns(text)):
         return columns
     blocks: list[Pieces] = []
     start = 0
-    while head:
-        end = text.find("\n", head.end())  # memchr(), where an expression looks at each character
-        if text.startswith("\n", end + 1):
-            data = text[head.end() : end]
-        else:
-            end = text.find("\n\n", end)
-            data = text[head.end() : end].replace("\ndata: ", "\n")
-            if 6 * data.count("\n") != end - head.end() - len(data):
-                break  # other lines stand behind the first data line
+    while head and text.startswith("\n", (end := text.find("\n", head.end())) + 1):
         event_id, kind = head.groups("")
-        blocks.append(("", "", event_id, event_id, kind, "", "d", data, "", ""))
+        blocks.append(("", "", event_id, event_id, kind, "", "d", text[head.end() : end], "", ""))
         start = end + 2
         head = _HEAD(text, start)
     rest: list[Pieces] = _BLOCKS(text, start) if start < len(text) else []
@@ -426,8 +418,6 @@ def _columns(text: str) -> Columns | None:
         return None
     head, event, name, neck, event_behind, last = shape.groups()
     head += last if neck is None else name
-    if last == "data:" and "\ndata: " in text:
-        return None  # a space that is not for the data
     parts = text[len(head) : -2].split(f"\n\n{head}")
     ids: Sequence[str] = ()
     data: Sequence[str] = parts
@@ -435,8 +425,12 @@ def _columns(text: str) -> Columns | None:
         ids, necks, data = zip(*map(str.partition, parts, repeat(f"{neck}{last}")), strict=True)
         if not (all(necks) and are_plain(ids)):
             return None
-    if "\n" in "".join(data):  # a line more than the first block has
-        return None
+    lines = "\r".join(data)  # there are no others of these any more
+    if "\n" in lines or last == "data:":
+        values = lines.replace("\ndata: ", "\n")
+        if 6 * values.count("\n") != len(lines) - len(values) or (last == "data:" and "\ndata: " in text):
+            return None  # there are other lines, or spaces that are not for the data
+        data = values.split("\r")
     return Columns(event_behind or event or "", ids, data)
 
 
