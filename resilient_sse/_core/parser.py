@@ -382,11 +382,13 @@ def take_apart(text: str) -> Columns | list[Pieces]:
         event_id, kind = head.groups("")
         blocks.append(("", "", event_id, event_id, kind, "", "d", text[head.end() : end], "", ""))
         start = end + 2
+        if start == len(text):
+            return blocks
         head = _HEAD(text, start)
-    rest: list[Pieces] = _BLOCKS(text, start) if start < len(text) else []
+    rest: list[Pieces] = _BLOCKS(text, start)
     if any([block[5] for block in rest]):  # noqa: C419 - faster so
         rest = [(*b[:7], "\n".join(_DATA(f"\n{b[1]}")), *b[8:]) if b[5] else b for b in rest]
-    return blocks + rest if blocks else rest
+    return blocks + rest
 
 
 def _columns(text: str) -> Columns | None:
