@@ -173,7 +173,7 @@ class Batches(Delivery):
             return True
         kind = columns.event or "message"
         if ids and self._looks:
-            conflicts, dropped = self._window.remember_run(ids, repeat(kind), data)
+            conflicts, dropped = self.window.remember_run(ids, repeat(kind), data)
             stats.id_conflicts += conflicts
             if dropped:
                 stats.received -= len(dropped)
@@ -194,7 +194,7 @@ class Batches(Delivery):
 
     def _judge_blocks(self, blocks: list[Pieces], batch: list[Judged]) -> bool:
         """Judge blocks of any form, 1 us for each."""
-        silent, connection, window, stats = self._heartbeats, self._connection, self._window, self._stats
+        silent, connection, window, stats = self._heartbeats, self._connection, self.window, self._stats
         looks, plain_ids = self._looks, False
         known: set[int] | None = None  # which are to be dropped, where all were looked at together
         if len(blocks) >= FEW:

@@ -398,7 +398,9 @@ def _columns(text: str) -> Columns | None:
         return None
     head, event, name, neck, event_behind, last = shape.groups()
     head += last if neck is None else name
-    parts = text[len(head) : -2].split(f"\n\n{head}")
+    parts = text.split(f"\n\n{head}")
+    parts[0] = parts[0][len(head) :]
+    parts[-1] = parts[-1][:-2]
     ids: Sequence[str] = ()
     data: Sequence[str] = parts
     if neck is not None:
