@@ -244,6 +244,7 @@ served = st.tuples(st.booleans(), st.booleans(), runs, contents)
     st.one_of(st.none(), few, st.integers(0, 30).map(str)),
 )
 @example(20, "auto", [(False, False, [["010", "013"]], ["x", "y"]), (True, True, [["011"]], ["x"])], None)
+@example(20, "auto", [(True, False, [["a"], ["a"]], ["x"]), (True, False, [["a"]], ["y"])], "a")
 def test_the_window_is_the_last_of_all_events(size, mode, connections, resumed_from):
     """Rings of hashes judge like a list of everything of which the last part counts, in runs too (R150, X17)."""
     window, naive = Deduplicator(size, mode), NaiveWindow(size, mode)
