@@ -178,12 +178,12 @@ class Parser:
         end = end_of_last_block(chunk, len(chunk))
         if end > start:
             items.append(str(memoryview(chunk)[start:end], "utf-8", "replace"))  # spares a copy
-        rest = chunk[max(start, end) :]
+        rest = memoryview(chunk)[max(start, end) :]
         begun = _BEGUN(rest)
-        if begun and rest.find(b"\n", begun.end()) < 0 and self._fits(rest):
+        if begun and chunk.find(b"\n", len(chunk) - len(rest) + begun.end()) < 0 and self._fits(rest):
             self._tail, self._begun = bytearray(rest), True
         elif rest:
-            items += self._lines(rest, self.read)
+            items += self._lines(bytes(rest), self.read)
         return items
 
     def _normalised(self, chunk: bytes) -> bytes:
@@ -318,7 +318,7 @@ class Parser:
         self._at_start = False
         return head.removeprefix(_BOM)
 
-    def _fits(self, frame: bytes | bytearray, before: bytes | bytearray = b"") -> bool:
+    def _fits(self, frame: bytes | bytearray | memoryview, before: bytes | bytearray = b"") -> bool:
         """Whether no block in *frame* can pass the limit; the usual case, and the cheap question."""
         return self._limit is None or self._block_bytes + len(before) + len(frame) <= self._limit
 
