@@ -420,7 +420,7 @@ def dataless(text: str) -> tuple[list[str], list[str], str] | None:
     """Return ids, times to wait and comments of whole blocks without data; `None` if there are data or odd ids."""
     if "\ndata" in text or text.startswith("data"):
         return None
-    said = text if ":" in text else ""
+    said = text if text[0] == ":" or "\n:" in text else ""
     if text[0] in ":\n" and _SILENT(text):
         return [], [], said
     text = f"\n{text}"
