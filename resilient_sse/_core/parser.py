@@ -22,10 +22,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from resilient_sse._core.errors import LimitExceededError
-from resilient_sse._core.events import Comment, make_comment
+from resilient_sse._core.events import Comment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -68,15 +68,12 @@ Pieces: TypeAlias = tuple[str, str, str, str, str, str, str, str, str, str]
 lines than one, any at all, and which; its time to wait; whether comments stand in it."""
 
 
-class Columns:
+class Columns(NamedTuple):
     """Whole blocks that have the same lines: their type, `""` for none, their ids, or none, and their data."""
 
-    __slots__ = ("data", "event", "ids")
-
-    def __init__(self, event: str, ids: Sequence[str], data: Sequence[str]) -> None:
-        self.event = event
-        self.ids = ids
-        self.data = data
+    event: str
+    ids: Sequence[str]
+    data: Sequence[str]
 
 
 class Comments(str):
@@ -272,13 +269,13 @@ class Parser:
                 continue
             if ":" in name or name == line:
                 if line[0] == ":":
-                    items.append(make_comment(line[1:]))
+                    items.append(Comment(line[1:]))
                     continue
                 # "If value starts with a U+0020 SPACE character, remove it": a colon without a space, or none.
                 name, _, value = line.partition(":")
                 value = value.removeprefix(" ")
             elif not name:
-                items.append(make_comment(value))
+                items.append(Comment(value))
                 continue
             self._field(name, value, items)
         return items
@@ -436,7 +433,7 @@ def are_plain(ids: Sequence[str]) -> bool:
 def comments_in(text: str) -> list[Comment]:
     """Return the comments among the lines of *text*, in their order."""
     lines = text.split("\n")
-    return [make_comment(line[1:].removeprefix(" ")) for line in lines if line.startswith(":")]
+    return [Comment(line[1:].removeprefix(" ")) for line in lines if line.startswith(":")]
 
 
 def _end_of_block(chunk: bytes, *, after_line_end: bool) -> int:
