@@ -203,11 +203,6 @@ class Deduplicator:
         """Return how many events are remembered."""
         return len(self._contents)
 
-    @property
-    def full(self) -> bool:
-        """Whether events have left the window, or are about to."""
-        return len(self._contents) == self._window
-
     def _look(self, event_id: str, key: int, content: int, slot: int | None) -> Sighting:
         if slot is None:
             return self._look_beyond(event_id, key, content)
@@ -277,10 +272,10 @@ class Deduplicator:
         else:
             self._gone = keys[slot]
             keys[slot], contents[slot] = key, content
-        if len(keys) > len(self._buckets) > 0 or self._count > _LAST_PLACE:
-            self._make_index()
-        elif self._buckets:
+        if self._buckets and len(keys) <= len(self._buckets) and self._count <= _LAST_PLACE:
             self._link(key, self._count)
+        elif self._buckets:
+            self._make_index()
 
     def _add(self, keys: array[int], contents: array[int]) -> None:
         """Put events of rising ids into the ring: 0.05 us for each."""

@@ -292,7 +292,8 @@ class Sequence:
         # A server that replays all it has and one that begins its numbering anew both start with numbers whose
         # contents nobody knows.  A replay goes on, number by number, to an event that is known.
         first = numbers.first
-        forgotten = first is not None and (number < first or (known is Sighting.NEW and self._window.full))
+        full = len(self._window) >= self._options.dedup_window
+        forgotten = first is not None and (number < first or (known is Sighting.NEW and full))
         older = forgotten and self._connection > self._joined_on
         begins = numbers.look_at_beginning(number, kind, text)
         older = older and begins is not Sighting.CONFLICT and self._options.dedup != "off"
@@ -305,9 +306,9 @@ class Sequence:
                 return False
             self._proved = begins is Sighting.DUPLICATE or (self._proved and goes_on)
             # Memory is bounded, however long a replay: of a new numbering, the rest is a hole that is asked for.
-            full = len(self._apart) >= self._options.dedup_window
-            self._apart_last, self._apart_more = number, self._apart_more + full
-            if not full:
+            fits = len(self._apart) < self._options.dedup_window
+            self._apart_last, self._apart_more = number, self._apart_more + (not fits)
+            if fits:
                 self._apart.append((number, block))
             self.source().popleft()
             return False
