@@ -141,7 +141,7 @@ class Pump:
                         batches.portion = min(batches.portion, self._position.room)
                 item = self._unhanded or (session.take(self._clock()) if batches is None else batches.take())
                 if session.stats.id_conflicts:
-                    self._callbacks.conflict(meaningless=session.delivery.ids_are_meaningless)
+                    self._callbacks.conflict(meaningless=session.delivery.window.meaningless)
                 if item is not None:
                     if batches is None or isinstance(item, Gap):
                         await self._tell(item)
