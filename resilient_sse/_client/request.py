@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 from urllib.parse import quote_plus, unquote, unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 
+from resilient_sse._client.log import origin
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 from resilient_sse._core.events import Opened
 from resilient_sse._core.options import SPENT_BODY
@@ -22,7 +23,6 @@ __all__ = [
     "RequestTemplate",
     "Resume",
     "ResumeFunction",
-    "origin",
 ]
 
 HeaderValues: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -266,14 +266,6 @@ class RequestTemplate:
             if again and isinstance(content, AsyncIterable):
                 raise NotResumableError(SPENT_BODY)
         return content.encode() if isinstance(content, str) else content
-
-
-def origin(url: str) -> str:
-    """Return scheme, host and port, which is always written."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{host}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
 
 
 def _merged(url: str, params: list[tuple[str, str]]) -> str:
