@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from anyio import current_time, get_current_task
+from anyio import current_time
 
 from resilient_sse._client.backends import on_asyncio
 from resilient_sse._client.log import Quiet, log_change, logger
@@ -29,7 +29,7 @@ CallbackT = TypeVar("CallbackT", bound=Callable[..., Any])
 
 # Whose callbacks the present code runs in, or have started the present task.  Ids, for a context may outlive the
 # stream, and would keep it alive.
-_started_by: ContextVar[tuple[int, ...]] = ContextVar("resilient_sse_started_by_callbacks", default=())
+_callers: ContextVar[tuple[int, ...]] = ContextVar("resilient_sse_callers", default=())
 
 
 _MEANINGLESS = (
@@ -61,20 +61,15 @@ class Callbacks:
         self._quiet, self._quiet_gaps, self._quiet_ends = Quiet(), Quiet(), Quiet()
         self._on_state: list[StateCallback] = []
         self._on_gap: list[GapCallback] = []
-        self._runs_in: int | None = None
+        self._calling = False
         self._failures: dict[int, int] = {}  # by identity: a callback need not be hashable
         self.pending: list[tuple[Callable[[Any], Any], Fact]] = []
         """What was cancelled before it was called."""
 
     @property
     def inside(self) -> bool:
-        """Whether the present code runs inside one of this stream's callbacks."""
-        return self._runs_in == get_current_task().id
-
-    @property
-    def started_this_task(self) -> bool:
-        """Whether the callback that is running has started the present task, and may be waiting for it."""
-        return self._runs_in is not None and id(self) in _started_by.get() and not self.inside
+        """Whether a callback is running, and the present code in it or in a task that a callback has started."""
+        return self._calling and id(self) in _callers.get()
 
     def on_state(self, callback: StateCallback) -> None:
         self._on_state.append(_checked("on_state_change", callback))
@@ -155,8 +150,8 @@ class Callbacks:
         """Call what is still to be called; a callback that was cancelled is not called again, the rest are."""
         while self.pending:
             callback, fact = self.pending.pop(0)
-            token = _started_by.set((*_started_by.get(), id(self)))
-            self._runs_in = get_current_task().id
+            token = _callers.set((*_callers.get(), id(self)))
+            self._calling = True
             try:
                 result = self._call(callback, fact) if self._call else callback(fact)
                 if inspect.isawaitable(result):
@@ -168,8 +163,8 @@ class Callbacks:
                     raise
                 self._failed(callback)
             finally:
-                self._runs_in = None
-                _started_by.reset(token)
+                self._calling = False
+                _callers.reset(token)
 
     def _failed(self, callback: object) -> None:
         self._stats.callback_errors += 1

@@ -280,8 +280,7 @@ class Subscription(Generic[Item_co]):
     async def _leave(self, *, commits: bool) -> None:
         try:
             if commits and self._position is not None:
-                self._pump.hand_over()
-                await self._position.settle()
+                await self._pump.settle(last=True)
                 if self._session.delivery.caught_up:
                     await self._position.passed(self._session.delivery.last_event_id, now=math.inf)
         finally:
