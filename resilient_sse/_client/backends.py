@@ -14,6 +14,7 @@ import math
 import sys
 import types
 from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import anyio
@@ -99,13 +100,6 @@ async def finish(work: Callable[[], Coroutine[Any, Any, None]], *, within: float
             await work()
 
 
-async def in_thread(function: Callable[[], T]) -> T:
-    """Call *function* in a thread, and wait for its end, although the caller may be cancelled."""
-    # anyio does so for cancellations of its own.  After a `Task.cancel` the thread would go on unseen.
-    work = to_thread.run_sync(function)
-    return await (hold(work, lambda: True) if on_asyncio() else work)
-
-
 async def outlive(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """
     Run *work* to its end although the caller may be cancelled; behind a `Task.cancel` for `CLOSE_SECONDS` at most.
@@ -125,6 +119,11 @@ async def outlive(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
             task.cancel()
             del task  # its error refers to this frame
     raise AssertionError("a shield lets errors through")
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """Call *function* in a thread, and wait for its end as `outlive` does."""
+    return await outlive(partial(to_thread.run_sync, function))
 
 
 def in_background(work: Callable[[], Coroutine[Any, Any, None]], token: EventLoopToken) -> None:
@@ -190,7 +189,7 @@ class StandIn:
 
 
 @types.coroutine
-def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool]) -> Generator[Any, Any, T]:
+def hold(work: Coroutine[Any, Any, T], held: Callable[[], bool] = lambda: True) -> Generator[Any, Any, T]:
     """
     Run *work* in the present task of asyncio, and keep `Task.cancel` from it as long as *held* is true.
 

@@ -344,7 +344,7 @@ class Pump:
         """Tell all callbacks of the end; one that takes too long is cut short, for the sake of those behind it."""
         untold, left = self._session.untold, CLOSE_SECONDS
         while untold or self._callbacks.pending:
-            with anyio.move_on_after(left, shield=True):
+            with anyio.move_on_after(left):
                 await self._callbacks.announce(untold)
             left = 0.0
 
