@@ -12,7 +12,6 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
-
 from resilient_sse._client.backends import in_thread, on_asyncio, outlive
 from resilient_sse._core.errors import CheckpointError, moved
 from resilient_sse._core.ports import Checkpoint
