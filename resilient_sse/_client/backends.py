@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import anyio
 from anyio import to_thread
-from anyio.lowlevel import current_token
+from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -106,6 +106,7 @@ async def outlive(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
     On asyncio it has a task of its own: a driver that is cancelled in its midst may keep a connection, or a lock.
     """
+    await checkpoint_if_cancelled()  # which a loop around this would not find otherwise
     with anyio.CancelScope(shield=True):
         if not on_asyncio():
             return await work()

@@ -488,7 +488,7 @@ class Pump:
             return
         # Told to the session when the stream is asked again: a stream that is closed now has lost nothing.
         self._was_cancelled = True
-        if session.delivery.cursor is None and not self._request.resumes and not self._warned:
+        if session.delivery.cursor is None and self._request.resume is None and not self._warned:
             self._warned = True
             session.unresumable()
         await self._drop()

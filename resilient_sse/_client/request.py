@@ -7,10 +7,12 @@ import json as jsonlib
 import re
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, TypeAlias, cast
 from urllib.parse import quote_plus, unquote, unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 
 from resilient_sse._client.log import origin
+from resilient_sse._core.checks import check
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 from resilient_sse._core.events import Opened
 from resilient_sse._core.options import SPENT_BODY
@@ -124,10 +126,8 @@ class RequestTemplate:
 
     def __post_init__(self) -> None:
         _check_url(self.url)
-        if not isinstance(self.method, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"method must be a string, not {self.method!r}")
-        if not self.method.isascii() or not self.method.isalpha():
-            raise ValueError(f"method must be an HTTP method such as GET, not {self.method!r}")
+        method = "an HTTP method such as GET"
+        check("method", self.method, str, method, lambda name: name.isascii() and name.isalpha())
         if self.content is not None and self.json is not None:
             raise TypeError("give content or json, not both")
         content = self.content
@@ -138,12 +138,8 @@ class RequestTemplate:
                 "content must be bytes, a string, an async iterable of bytes, or a function that returns bytes, "
                 f"not {type(content).__name__}; for a JSON value use json="
             )
-        if not isinstance(self.resume_param, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(
-                f"resume_param must be the name of a query parameter or None, not {self.resume_param!r}"
-            )
-        if self.resume_param is not None and not self.resume_param:
-            raise ValueError("resume_param must be the name of a query parameter or None, not ''")
+        parameter = "the name of a query parameter or None"
+        check("resume_param", self.resume_param, (str, NoneType), parameter, lambda name: name != "")
         if self.resume is not None and self.resume_param is not None:
             raise TypeError("give resume or resume_param, not both")
         if self.resume is not None and not callable(self.resume):
@@ -171,19 +167,9 @@ class RequestTemplate:
         return self.method.upper() in _SAFE_METHODS
 
     @property
-    def resumes(self) -> bool:
-        """Whether the caller's own function says how to resume."""
-        return self.resume is not None
-
-    @property
     def replayable_body(self) -> bool:
         """Whether the body can be produced more than once."""
         return not isinstance(self.content, AsyncIterable)
-
-    @property
-    def fresh_credentials(self) -> bool:
-        """Whether the headers are evaluated anew at each attempt."""
-        return callable(self.headers)
 
     async def prepare(self, cursor: str | None, answer: Opened | None = None) -> PreparedRequest:
         """
@@ -200,7 +186,7 @@ class RequestTemplate:
             raise TypeError("resume: give content or json, not both")
         headers: Any = await _evaluated(self.headers)
         try:
-            headers = _header_list(headers) if self.fresh_credentials else headers
+            headers = _header_list(headers) if callable(self.headers) else headers
             added = _header_list(change.headers)
         except ValueError as exc:
             raise HandshakeError(f"the request cannot be sent: {exc}") from None
@@ -219,11 +205,7 @@ class RequestTemplate:
         headers = [*(pair for pair in headers if pair[0].lower() not in replaced), *added]
         content = await self._body(change, again=answer is not None)
         is_json = change.json is not None or (change.content is None and self.json is not None)
-        if (
-            content is not None
-            and is_json
-            and not any(name.lower() == b"content-type" for name, _ in headers)
-        ):
+        if is_json and content is not None and b"content-type" not in {name.lower() for name, _ in headers}:
             headers.insert(0, (b"Content-Type", b"application/json"))
         return PreparedRequest(
             method=(change.method or self.method).upper(),

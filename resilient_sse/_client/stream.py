@@ -163,10 +163,10 @@ class Subscription(Generic[Item_co]):
             max_event_bytes=max_event_bytes,
             messages=messages,
             flight_recorder=flight_recorder,
-            resumes=request.resumes,
+            resumes=resume is not None,
             repeatable=request.repeatable,
             replayable_body=request.replayable_body,
-            fresh_credentials=request.fresh_credentials or auth is not None,
+            fresh_credentials=callable(headers) or auth is not None,
         )
         self._where = redacted(url)
         self._position = position_in(
