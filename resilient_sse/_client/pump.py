@@ -130,8 +130,12 @@ class Pump:
                 if session.stats.id_conflicts:
                     self._callbacks.conflict(meaningless=session.delivery.ids_are_meaningless)
                 if item is not None:
-                    if batches is None or isinstance(item, Gap):
-                        await self._tell(item)
+                    if item is not self._unhanded and (batches is None or isinstance(item, Gap)):
+                        self._unhanded = item  # which must not be lost if a callback is cancelled
+                        self._callbacks.tell(item)
+                        if pending:
+                            await self._announce()
+                    self._unhanded = None
                     if isinstance(item, ServerSentEvent):
                         self._given = 1 + len(session.delivery.ready)
                         self._left -= self._given
@@ -270,12 +274,6 @@ class Pump:
         self._turn_at = self._clock()
         session.resume_at = self._turn_at + max(left, 0.0)
 
-    async def _tell(self, item: Activity) -> None:
-        """Tell those who listen; a read that is cancelled in a callback must not lose the item."""
-        self._unhanded = item
-        await self._callbacks.tell(item)
-        self._unhanded = None
-
     async def aclose(self) -> None:
         """End the stream, whoever is iterating: `ResilientStream.aclose`."""
         self.closing = True
@@ -338,7 +336,7 @@ class Pump:
                 await self._say_goodbye()
                 self._unhanded = notice = session.take(self._clock())
                 if notice is not None:
-                    self._callbacks.observe(notice)
+                    self._callbacks.tell(notice)
 
     async def _say_goodbye(self) -> None:
         """Tell all callbacks of the end; one that takes too long is cut short, for the sake of those behind it."""
