@@ -6,6 +6,7 @@ import inspect
 import json as jsonlib
 import re
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, TypeAlias, cast
@@ -303,16 +304,11 @@ async def _evaluated(value: Any) -> Any:  # noqa: ANN401 - a value, or a functio
 
 
 def _header_list(headers: HeaderValues | None) -> list[tuple[bytes, bytes]]:
-    if headers is None:
-        return []
-    given: Any = headers
-    pairs = given.items() if isinstance(headers, Mapping) else given
     rendered: list[tuple[bytes, bytes]] = []
-    for key, text in _pairs("headers", pairs):
-        name = _header_bytes(key, "a name")
+    for key, text in _pairs("headers", headers):
+        name, value = _header_bytes(key, "a name"), _header_bytes(text, f"the value of {key!r}")
         if not _TOKEN.fullmatch(name):
             raise ValueError(f"headers: {key!r} is no name of a header")
-        value = _header_bytes(text, f"the value of {key!r}")
         if _UNSENDABLE.search(value):  # not shown: it may be a secret
             raise ValueError(
                 f"headers: the value of {key!r} has a line end, a control character or a space at an end"
@@ -322,12 +318,8 @@ def _header_list(headers: HeaderValues | None) -> list[tuple[bytes, bytes]]:
 
 
 def _param_list(params: ParamValues | None) -> list[tuple[str, str]]:
-    if params is None:
-        return []
-    given: Any = params
-    pairs = given.items() if isinstance(params, Mapping) else given
     rendered: list[tuple[str, str]] = []
-    for name, value in _pairs("params", pairs):
+    for name, value in _pairs("params", params):
         kept: object = value
         several = isinstance(kept, Iterable) and not isinstance(kept, (str, bytes, Mapping))
         values: Iterable[Any] = value if several else (value,)  # as in httpx, several repeat the name
@@ -335,15 +327,14 @@ def _param_list(params: ParamValues | None) -> list[tuple[str, str]]:
     return rendered
 
 
-def _pairs(name: str, values: Iterable[Any]) -> list[tuple[Any, Any]]:
-    if isinstance(values, (str, bytes)):
-        raise TypeError(f"{name} must be a mapping, a sequence of pairs, or a function that returns one")
-    try:
-        return [(key, value) for key, value in values]
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"{name} must be a mapping, a sequence of pairs, or a function that returns one"
-        ) from None
+def _pairs(name: str, values: object) -> list[tuple[Any, Any]]:
+    """Return the pairs of a mapping, or of what holds pairs; none of `None`."""
+    given: Any = () if values is None else values
+    pairs = given.items() if isinstance(values, Mapping) else given
+    with suppress(TypeError, ValueError):
+        if not isinstance(pairs, (str, bytes)):
+            return [(key, value) for key, value in pairs]
+    raise TypeError(f"{name} must be a mapping, a sequence of pairs, or a function that returns one")
 
 
 def _header_bytes(value: object, what: str) -> bytes:
