@@ -50,14 +50,13 @@ def sse_script(request: pytest.FixtureRequest) -> Generator[Script]:
     After the test, an unexpected request that the code under test has swallowed is raised, and so is a step
     that no request came for, unless the test has failed already.
     """
-    from resilient_sse.testing.script import Script, shortened  # noqa: PLC0415 - see the top of the module
+    from resilient_sse.testing.script import Script  # noqa: PLC0415 - see the top of the module
+    from resilient_sse.testing.wire import shortened  # noqa: PLC0415
 
     script = Script(max_requests=MAX_REQUESTS)
-
-    def conversation() -> str:
-        return "\n".join(shortened(script.transcript.splitlines())) if script.transcript else ""
-
-    _show_on_failure(request.node, "conversation", conversation)
+    _show_on_failure(
+        request.node, "conversation", lambda: "\n".join(shortened(script.transcript.splitlines()))
+    )
     yield script
     failure: BaseException | None = request.node.stash.get(_failure, None)
     try:
