@@ -76,4 +76,6 @@ def counted(number: int, noun: str) -> str:
 def shortened(lines: Sequence[str], first: int = 10, last: int = 30) -> list[str]:
     """Return the lines that an error shows of a long account: how it began, and how it ended."""
     left_out = len(lines) - first - last
-    return [*lines] if left_out <= 1 else [*lines[:first], f"... {left_out:,} more", *lines[-last:]]
+    return (
+        [*lines] if left_out <= 1 else [*lines[:first], f"... {left_out:,} more", *lines[first + left_out :]]
+    )

@@ -133,7 +133,7 @@ async def test_a_loss_and_an_end_with_an_error_are_in_the_record(script):
         (gap,) = recorder.gaps
         assert gap.missing == 1
         assert "gap (hole) after 1, before 3, 1 missing" in recorder.timeline
-        with pytest.raises(AssertionError, match="the stream reported 1 gap"):
+        with pytest.raises(AssertionError, match=r"^reported as lost: gap \(hole\) after 1, before 3, 1 missing\n"):
             assert_nothing_lost(recorder, sent=[1, 3])
         script.refuse(times=3)
         recorder = Recorder()
@@ -254,9 +254,9 @@ def test_nothing_lost():
     assert_nothing_lost(events("1", "2", None, "3"), sent=range(1, 4))
     assert_nothing_lost(events("a", "b"), sent=["b"])
     assert events("1", None, "").ids == ["1"]
-    with pytest.raises(AssertionError, match=r"^2 of 3 events were not delivered: 1, 3\n"):
+    with pytest.raises(AssertionError, match=r"^2 of 3 not delivered: 1, 3\n"):
         assert_nothing_lost(events("2"), sent=range(1, 4))
-    with pytest.raises(AssertionError, match=r"^20 of 20 .*: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 10 more\n"):
+    with pytest.raises(AssertionError, match=r"^20 of 20 .*: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... 10 more\n"):
         assert_nothing_lost(events("x"), sent=range(20))
 
 
@@ -265,7 +265,7 @@ def test_no_duplicates():
     assert_no_duplicates(events("1", "2", None, None, "", ""))
     conflict = (ServerSentEvent(id="1", data="a"), ServerSentEvent(id="1", data="b"))
     assert_no_duplicates(recorded(*conflict))
-    with pytest.raises(AssertionError, match=r"^1 event was delivered more than once: 1\n"):
+    with pytest.raises(AssertionError, match=r"^delivered more than once: 1\n"):
         assert_no_duplicates(recorded(*conflict, conflict[0]))
 
 
@@ -301,11 +301,11 @@ def test_reconnected():
         assert_reconnected(UPS_AND_DOWNS, times=3, reason="reset")
     assert str(caught.value).startswith(
         "reconnects because of reset\n"
-        "    expected: 3 times\n"
-        "         got: 2 times; reconnects: 'reset', 'stall', 'reset'\n"
+        "    expected: 3\n"
+        "         got: 2; reconnects: 'reset', 'stall', 'reset'\n"
         "    timeline:\n"
     )
-    with pytest.raises(AssertionError, match=r"expected: at least once\n +got: 0 times"):
+    with pytest.raises(AssertionError, match=r"expected: 1 or more\n +got: 0"):
         assert_reconnected(UPS_AND_DOWNS, reason="eof")
 
 
@@ -357,5 +357,5 @@ def test_a_failure_points_at_the_test(check):
     with pytest.raises(AssertionError) as caught:
         check()
     ours = [entry for entry in caught.traceback if entry.path.name == "recorder.py"]
-    assert len(ours) == 2
+    assert ours
     assert all(entry.ishidden(caught) for entry in ours)
