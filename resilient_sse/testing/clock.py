@@ -16,7 +16,6 @@ import math
 import selectors
 import threading
 from collections.abc import Awaitable, Callable
-from importlib import import_module
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, TypeVarTuple
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from contextvars import Context
     from types import FrameType
-
-    from resilient_sse.testing.trio_clock import Watch
 
 BackendName: TypeAlias = Literal["asyncio", "trio"]
 """The event loops that anyio runs on."""
@@ -190,7 +187,12 @@ def virtual_backend(name: BackendName) -> tuple[BackendName, dict[str, Any]]:
     if name == "asyncio":
         return name, {"loop_factory": VirtualClockLoop}
     if name == "trio":
-        watch = _make_watch()
+        try:
+            from resilient_sse.testing.trio_clock import Watch  # noqa: PLC0415 - trio is optional
+        except ModuleNotFoundError as error:
+            text = "virtual time on trio needs trio: pip install 'resilient-sse[trio]'"
+            raise ModuleNotFoundError(text, name=error.name) from error
+        watch = Watch()
         return name, {"clock": watch.clock, "instruments": [watch]}
     raise ValueError(f"name must be 'asyncio' or 'trio', not {name!r}")
 
@@ -208,30 +210,10 @@ def run_in_virtual_time(
         AllTasksBlockedError: Nothing can ever happen again.
         RuntimeError: The clock has jumped a million times: something polls or retries for ever.
     """
-    if backend != "trio":
-        name, options = virtual_backend(backend)
+    name, options = virtual_backend(backend)
+    try:
         return anyio.run(func, *args, backend=name, backend_options=options)
-    watch = _make_watch()
-    import trio  # noqa: PLC0415 - trio is optional
-
-    try:
-        # Not through anyio: before 4.14 it forgets the options.
-        result = trio.run(func, *args, clock=watch.clock, instruments=[watch])
-    except BaseException:
-        if watch.error is not None:  # perhaps in a group, or lost by what it went through
-            raise watch.error from None
-        raise
-    if watch.error is not None:
-        raise watch.error
-    return result
-
-
-def _make_watch() -> Watch:
-    try:
-        import_module("trio.testing")
-    except ModuleNotFoundError as error:
-        text = "virtual time on trio needs trio: pip install 'resilient-sse[trio]'"
-        raise ModuleNotFoundError(text, name=error.name) from error
-    from resilient_sse.testing.trio_clock import Watch  # noqa: PLC0415 - which imports trio
-
-    return Watch()
+    finally:
+        for watch in options.get("instruments", ()):
+            if watch.error is not None:  # which may lie in a group, or be lost by what it went through
+                raise watch.error from None

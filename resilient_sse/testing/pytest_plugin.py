@@ -187,8 +187,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
     """Show what the scripts and recorders of a failed test have seen."""
-    if call.excinfo and not (item.config.getoption("fulltrace") or item.config.getoption("usepdb")):
-        call.excinfo = _without_libraries(call.excinfo)
+    whole = item.config.getoption("fulltrace") or item.config.getoption("usepdb")
+    excinfo = None if whole else call.excinfo
+    if excinfo and any(entry.frame.f_globals.get("__name__") == SCRIPT for entry in excinfo.traceback):
+        # What a script raises has come through libraries.
+        call.excinfo = excinfo.from_exception(excinfo.value.with_traceback(_without_libraries(excinfo.tb)))
     outcome = yield
     report: pytest.TestReport = outcome.get_result()
     if report.when == "call" and report.failed and call.excinfo is not None:
@@ -199,23 +202,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
                 report.sections.append((f"SSE {title}", text() or "(nothing happened)"))
 
 
-def _without_libraries(excinfo: pytest.ExceptionInfo[BaseException]) -> pytest.ExceptionInfo[BaseException]:
-    """Leave the libraries out of the way of an error that a script has raised through them."""
-    entries: list[TracebackType] = []
-    entry: TracebackType | None = excinfo.tb
-    while entry is not None:
-        entries.append(entry)
-        entry = entry.tb_next
-    rest: TracebackType | None = None
-    through_script = False
-    for entry in reversed(entries):
-        name = str(entry.tb_frame.f_globals.get("__name__"))
-        through_script |= name == SCRIPT
-        if name.partition(".")[0] not in THROUGH:
-            rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
-    if rest is None or not through_script:
-        return excinfo
-    return excinfo.from_exception(excinfo.value.with_traceback(rest))
+def _without_libraries(entry: TracebackType | None) -> TracebackType | None:
+    if entry is None:
+        return None
+    rest = _without_libraries(entry.tb_next)
+    if str(entry.tb_frame.f_globals.get("__name__")).partition(".")[0] in THROUGH:
+        return rest
+    return TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
 
 
 def _holds(failure: BaseException | None, error: BaseException) -> bool:
@@ -241,10 +234,8 @@ def _virtual(name: str) -> tuple[str, dict[str, Any]]:
 
     try:
         return virtual_backend(cast("BackendName", name))  # which is checked there
-    except ValueError as error:
+    except (ValueError, ModuleNotFoundError) as error:
         pytest.fail(f"{VIRTUAL_TIME}: {error}", pytrace=False)
-    except ModuleNotFoundError:
-        pytest.fail(f"{VIRTUAL_TIME}: trio is missing: pip install 'resilient-sse[trio]'", pytrace=False)
 
 
 def _arguments(request: pytest.FixtureRequest, name: str) -> dict[str, Any]:

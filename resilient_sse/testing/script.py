@@ -552,9 +552,9 @@ class Script:
             )
         if isinstance(step, Reply | Refusal):
             return step
-        answer: object = step(record)
+        answer = step(record)
         answer = await answer if inspect.isawaitable(answer) else answer
-        if not isinstance(answer, Reply | Refusal):
+        if not isinstance(answer, Reply | Refusal):  # pyright: ignore[reportUnnecessaryIsInstance] - it may not
             raise TypeError(f"{_described(step)} must be a Reply or a Refusal, not {answer!r}")
         return answer
 

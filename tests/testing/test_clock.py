@@ -275,6 +275,6 @@ def test_backends_that_are_not_there(monkeypatch):
     """Bad input: a wrong name is named; without trio installed, the error says what to install."""
     with pytest.raises(ValueError, match="'curio'"):
         virtual_backend("curio")
-    monkeypatch.setitem(sys.modules, "trio.testing", None)
+    monkeypatch.setitem(sys.modules, "resilient_sse.testing.trio_clock", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'resilient-sse\[trio\]'"):
         virtual_backend("trio")

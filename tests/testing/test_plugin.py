@@ -224,7 +224,7 @@ def test_it_does_without_trio(project):
     code, output = project.run(*others, "test_trio.py")
     assert code == 1
     assert "1 passed, 1 error" in output  # nothing but that test
-    assert "sse_virtual_time: trio is missing: pip install 'resilient-sse[trio]'" in output
+    assert "sse_virtual_time: virtual time on trio needs trio: pip install 'resilient-sse[trio]'" in output
 
 
 @pytest.mark.slow
