@@ -6,12 +6,13 @@ Servers in memory that keep events by id and replay them: handlers for `Script.a
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import pairwise
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import anyio
 import httpx
@@ -97,39 +98,25 @@ class ReplayServer:
 # --- A server that is live
 
 
-@dataclass(frozen=True, slots=True)
-class Withhold:
-    """The connection brings everything but the events with these *ids*, as if the server had dropped them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one request gets: all that its client lacks, unless something else is said here."""
 
-    ids: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class HoldAfter:
-    """The connection brings so many events and then no more, until it breaks."""
-
-    events: int
-
-
-@dataclass(frozen=True, slots=True)
-class Busy:
-    """The request is answered with an error, and perhaps with seconds for which to leave the server alone."""
-
-    status: int = 503
-    retry_after: int | None = None
+    status: int = HTTPStatus.OK  # any other is an error
+    retry_after: int | None = None  # seconds for which an error asks to be left alone
+    withhold: frozenset[int] = (
+        frozenset()
+    )  # ids of events that are not sent, as if the server had dropped them
+    at_most: float = math.inf  # events; then none is sent until the connection breaks
 
     @property
     def headers(self) -> dict[str, str]:
-        """What says so in the answer."""
+        """What an error says besides."""
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 
-Answer: TypeAlias = Withhold | HoldAfter | Busy
-"""What the server does wrong with one request."""
-
-
 class Orders:
-    """What a server is to do wrong, request by request; what comes of it is told to *record*."""
+    """What a server is to answer, request by request; what comes of it is told to *record*."""
 
     def __init__(self, record: Callable[..., None]) -> None:
         self._record = record
@@ -137,21 +124,21 @@ class Orders:
         self._requests: Counter[str] = Counter()
 
     def add(self, stream: str, *answers: Answer) -> None:
-        """Do wrong with the next requests of *stream*, one after the other."""
+        """Give these answers to the next requests of *stream*, one after the other."""
         self._answers[stream].extend(answers)
 
     def take(self, stream: str, header: str | None, query: Sequence[tuple[str, str]]) -> Order:
         """Record a request, with its `Last-Event-ID` and its query, and return what is to come of it."""
         self._requests[stream] += 1
-        answer = self._answers[stream].popleft() if self._answers[stream] else None
-        order = Order(self._record, stream, self._requests[stream], answer)
-        cursors, params = (
-            [[*x] for x in query if (x[0] == "last_event_id") is cursor] for cursor in (True, False)
-        )
-        status = answer.status if isinstance(answer, Busy) else 200
-        facts = {"query": [value for _, value in cursors], "params": params, "status": status}
-        self._record("request", stream, number=order.number, header=header, **facts)
-        return order
+        number = self._requests[stream]
+        answer = self._answers[stream].popleft() if self._answers[stream] else Answer()
+        facts = {
+            "query": [value for name, value in query if name == "last_event_id"],
+            "params": [[*pair] for pair in query if pair[0] != "last_event_id"],
+            "status": int(answer.status),
+        }
+        self._record("request", stream, number=number, header=header, **facts)
+        return Order(self._record, stream, number, answer)
 
 
 @dataclass(slots=True)
@@ -161,14 +148,14 @@ class Order:
     record: Callable[..., None]
     stream: str
     number: int
-    answer: Answer | None
+    answer: Answer
     sent: int = 0
 
     def passes(self, event_id: int) -> bool:
         """Tell whether an event is to be sent, and record that it is, or that it is withheld."""
-        if isinstance(self.answer, HoldAfter) and self.sent >= self.answer.events:
+        if self.sent >= self.answer.at_most:
             return False
-        if isinstance(self.answer, Withhold) and event_id in self.answer.ids:
+        if event_id in self.answer.withhold:
             self.record("fault", self.stream, name="withhold", id=event_id)
             return False
         self.record("sent", self.stream, number=self.number, id=event_id)
@@ -270,8 +257,8 @@ class MemoryServer:
         params = httpx.URL(request.url).params
         stream = params["user_id"]
         order = self.orders.take(stream, request.last_event_id, params.multi_items())
-        if isinstance(busy := order.answer, Busy):
-            return Reply(b"busy", status=busy.status, headers=busy.headers, content_type="text/plain")
+        if (answer := order.answer).status != HTTPStatus.OK:
+            return Reply(b"busy", status=answer.status, headers=answer.headers, content_type="text/plain")
         return _Line(self, order, self._link("down"), request.last_event_id or params.get("last_event_id"))
 
     def connect(self, line: _Line, connection: Connection) -> float:

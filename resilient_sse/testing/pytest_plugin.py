@@ -86,12 +86,8 @@ def sse_server(request: pytest.FixtureRequest) -> Generator[RunningServer]:
     `@pytest.mark.sse_server(heartbeat=1.0)` passes arguments to `ReferenceServer`.
     """
     _need_real_time(request, "sse_server")
-    try:
-        from resilient_sse.testing.server import ReferenceServer, serving  # noqa: PLC0415 - needs an extra
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("resilient_sse"):
-            raise
-        pytest.fail(f"sse_server: {error}", pytrace=False)  # it names the extra
+    from resilient_sse.testing.server import ReferenceServer, serving  # noqa: PLC0415 - its error names the extra
+
     with serving(ReferenceServer(**_arguments(request, "sse_server"))) as running:
         yield running
 

@@ -5,14 +5,12 @@ import pytest
 
 from resilient_sse.testing.scenarios import (
     SCENARIOS,
-    Busy,
-    HoldAfter,
+    Answer,
     RunLog,
     Scenario,
     Settings,
     Setup,
     VirtualDriver,
-    Withhold,
     play,
     play_all,
     play_at_once,
@@ -27,7 +25,8 @@ def connected(stream):
 async def every_answer(play):
     """Have the server do wrong in each way, and the network, too."""
     async with play.scene(Setup(part="all", profile="wifi", first_id=5, overlap=1, heartbeat=0.2)) as scene:
-        await scene.stage.answer("a", Withhold(frozenset({6})), Busy(), HoldAfter(2))
+        answers = (Answer(withhold=frozenset({6})), Answer(status=503, retry_after=0), Answer(at_most=2))
+        await scene.stage.answer("a", *answers)
         scene.follow("a", Settings(part="all", jitter=0.0, initial=0.1, params={"x": "1"}))
         await scene.all(connected)
         await scene.publish(count=3)

@@ -1,5 +1,6 @@
 """A proxy in a thread, for tests of any kind: sync, asyncio, trio (P24, P25)."""
 
+import inspect
 import socket
 import threading
 import time
@@ -8,8 +9,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from resilient_sse.testing.background import proxying
-from resilient_sse.testing.proxy import Latency, Timeline
+from resilient_sse.testing.background import RunningProxy, proxying
+from resilient_sse.testing.proxy import FaultProxy, Latency, Timeline
 from tests.e2e.raw_server import RawServer
 from tests.e2e.watching import soon
 
@@ -49,6 +50,16 @@ def test_the_handle_leads_through_the_proxy(echo):
         assert proxy.counters.accepted == 1
     with pytest.raises(ConnectionRefusedError):
         ask(proxy)
+
+
+def test_it_has_the_methods_of_the_proxy():
+    """All of them, with the arguments that they have there."""
+    methods = {name: method for name, method in vars(FaultProxy).items() if inspect.isfunction(method)}
+    methods |= {name: getattr(FaultProxy, name) for name in ("use", "add", "remove", "clear")}
+    for name, method in methods.items():
+        if not name.startswith("_"):
+            ours = inspect.signature(getattr(RunningProxy, name)).parameters
+            assert ours == inspect.signature(method).parameters, name
 
 
 def test_what_takes_no_time_is_done_at_once(echo):

@@ -155,5 +155,5 @@ def test_a_missing_extra_names_the_remedy(project, missing):
     )
     assert code == 1, output
     assert "1 passed, 1 error" in output
-    assert f"sse_server: the reference server needs {missing.replace('_', '-')}" in output
+    assert f"MissingExtraError: the reference server needs {missing.replace('_', '-')}" in output
     assert "pip install 'resilient-sse[testing]'" in output
