@@ -96,7 +96,7 @@ async def test_time_waits_for_executors(anyio_backend):
     async with asyncio.timeout(0.001):
         await loop.run_in_executor(None, time.sleep, 0.02)
     assert loop.time() == 0
-    assert loop._clock.jobs == 0
+    assert not loop._clock.jobs
     await asyncio.sleep(1)
     assert loop.time() == 1
 
