@@ -39,7 +39,6 @@ BACKEND = "anyio_backend"
 """The fixture by which anyio's plugin is told on what to run an async test."""
 
 _failure = pytest.StashKey[BaseException]()
-_notes = pytest.StashKey["dict[str, Callable[[], str]]"]()
 
 
 @pytest.fixture
@@ -51,12 +50,8 @@ def sse_script(request: pytest.FixtureRequest) -> Generator[Script]:
     that no request came for, unless the test has failed already.
     """
     from resilient_sse.testing.script import Script  # noqa: PLC0415 - see the top of the module
-    from resilient_sse.testing.wire import shortened  # noqa: PLC0415
 
     script = Script(max_requests=MAX_REQUESTS)
-    _show_on_failure(
-        request.node, "conversation", lambda: "\n".join(shortened(script.transcript.splitlines()))
-    )
     yield script
     failure: BaseException | None = request.node.stash.get(_failure, None)
     try:
@@ -69,13 +64,11 @@ def sse_script(request: pytest.FixtureRequest) -> Generator[Script]:
 
 
 @pytest.fixture
-def sse_recorder(request: pytest.FixtureRequest) -> Recorder:
+def sse_recorder() -> Recorder:
     """Give a recorder, to be passed to one stream in `observers=`; a test that fails shows its timeline."""
     from resilient_sse.testing.recorder import Recorder  # noqa: PLC0415 - see the top of the module
 
-    recorder = Recorder()
-    _show_on_failure(request.node, "timeline", lambda: recorder.timeline)
-    return recorder
+    return Recorder()
 
 
 @pytest.fixture
@@ -85,7 +78,7 @@ def sse_server(request: pytest.FixtureRequest) -> Generator[RunningServer]:
 
     `@pytest.mark.sse_server(heartbeat=1.0)` passes arguments to `ReferenceServer`.
     """
-    _need_real_time(request, "sse_server")
+    _need_real_time(request)
     from resilient_sse.testing.server import ReferenceServer, serving  # noqa: PLC0415 - its error names the extra
 
     with serving(ReferenceServer(**_arguments(request, "sse_server"))) as running:
@@ -192,10 +185,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report: pytest.TestReport = outcome.get_result()
     if report.when == "call" and report.failed and call.excinfo is not None:
         item.stash[_failure] = call.excinfo.value
-        notes = item.stash.setdefault(_notes, {})
-        for title, text in notes.items():
-            if f"{title}:" not in report.longreprtext:  # a failed assertion of ours has shown it
-                report.sections.append((f"SSE {title}", text() or "(nothing happened)"))
+        given: dict[str, Any] = getattr(item, "funcargs", {})
+        if "sse_script" in given:
+            from resilient_sse.testing.wire import shortened  # noqa: PLC0415 - see the top of the module
+
+            lines = shortened(given["sse_script"].transcript.splitlines()) or ["(nothing happened)"]
+            report.sections.append(("SSE conversation", "\n".join(lines)))
+        if "sse_recorder" in given and "timeline:" not in report.longreprtext:  # of an assertion of ours
+            report.sections.append(("SSE timeline", given["sse_recorder"].timeline))
 
 
 def _without_libraries(entry: TracebackType | None) -> TracebackType | None:
@@ -216,10 +213,6 @@ def _holds(failure: BaseException | None, error: BaseException) -> bool:
         if any(_holds(inner, error) for inner in group.exceptions):
             return True
     return _holds(failure.__cause__ or failure.__context__, error)
-
-
-def _show_on_failure(item: pytest.Item, title: str, text: Callable[[], str]) -> None:
-    item.stash.setdefault(_notes, {})[title] = text
 
 
 # --- The inside
@@ -244,7 +237,7 @@ def _arguments(request: pytest.FixtureRequest, name: str) -> dict[str, Any]:
     return dict(mark.kwargs)
 
 
-def _need_real_time(request: pytest.FixtureRequest, name: str) -> None:
+def _need_real_time(request: pytest.FixtureRequest) -> None:
     if BACKEND not in request.fixturenames:
         return
     from resilient_sse.testing.clock import VirtualClockLoop  # noqa: PLC0415 - see the top of the module
@@ -253,7 +246,7 @@ def _need_real_time(request: pytest.FixtureRequest, name: str) -> None:
     options = {} if isinstance(backend, str) else backend[1]
     if options.get("loop_factory") is VirtualClockLoop or "clock" in options:
         pytest.fail(
-            f"{name} has real sockets and needs real time, and this test runs in virtual time: use sse_script,"
+            "sse_server has real sockets and needs real time, and this test runs in virtual time: use sse_script,"
             " or give the test an anyio_backend without a virtual clock",
             pytrace=False,
         )
