@@ -16,6 +16,7 @@ from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opene
 from resilient_sse._core.ports import Fact
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.states import Reason, StateChange, StreamState
+from resilient_sse.testing.checks import check_whole
 from resilient_sse.testing.wire import shortened
 
 FactT = TypeVar("FactT")
@@ -51,8 +52,7 @@ class Recorder:
 
     async def take(self, stream: AsyncIterable[ServerSentEvent], count: int) -> list[ServerSentEvent]:
         """Be the consumer of a stream that this recorder observes: return *count* events, fewer if it ends."""
-        if count < 1:
-            raise ValueError(f"count must be at least 1, not {count!r}")
+        check_whole("count", count, least=1)
         taken: list[ServerSentEvent] = []
         async for event in stream:
             taken.append(event)

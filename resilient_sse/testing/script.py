@@ -24,7 +24,8 @@ import anyio.lowlevel
 import httpx
 
 from resilient_sse._client.backends import on_asyncio
-from resilient_sse.testing.checks import check
+from resilient_sse._core.checks import check_count
+from resilient_sse.testing.checks import check, check_whole
 from resilient_sse.testing.wire import Compressor, Pause, counted, shortened
 
 CUT_SHORT = "peer closed connection without sending complete message body (incomplete chunked read)"
@@ -390,8 +391,7 @@ class Script:
     """
 
     def __init__(self, *, max_requests: int | None = 100_000) -> None:
-        if max_requests is not None and max_requests < 1:
-            raise ValueError(f"max_requests must be at least 1, or None for no limit, not {max_requests!r}")
+        check_count("max_requests", max_requests, least=1)
         self.max_requests: int | None = max_requests
         self.requests: list[RecordedRequest] = []
         self.max_live: int = 0
@@ -504,9 +504,7 @@ class Script:
             raise ValueError("nothing can be added after expect_no_more()")
 
     def _add(self, step: StepT, times: int = 1) -> StepT:
-        check("times", times, int, "a whole number")
-        if times < 1:
-            raise ValueError(f"times must be at least 1, not {times!r}")
+        check_whole("times", times, least=1)
         self.play(*[step] * times)
         return step
 

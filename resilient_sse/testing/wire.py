@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resilient_sse._core.wire import LINE_END, event
-from resilient_sse.testing.checks import check, check_seconds
+from resilient_sse.testing.checks import check, check_seconds, check_whole
 
 __all__ = ["Pause", "comment", "event", "gzipped", "pause", "sliced"]
 
@@ -38,8 +38,7 @@ def comment(text: str = "") -> bytes:
 
 def sliced(data: bytes, size: int) -> list[bytes]:
     """Cut *data* into chunks of *size* bytes, the last one shorter: `script.respond(*sliced(body, 1))`."""
-    if size < 1:
-        raise ValueError(f"size must be at least 1, not {size!r}")
+    check_whole("size", size, least=1)
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 

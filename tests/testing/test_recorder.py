@@ -155,7 +155,7 @@ async def test_the_recorder_takes_what_is_asked_for(script):
         assert [item.data for item in await recorder.take(stream, 2)] == ["a", "b"]
         assert stream.state is StreamState.CONNECTED
         assert [item.data for item in await recorder.take(stream, 2)] == ["c"]
-        with pytest.raises(ValueError, match="count must be at least 1, not 0"):
+        with pytest.raises(ValueError, match="count must be a whole number, at least 1, not 0"):
             await recorder.take(stream, 0)
 
 
