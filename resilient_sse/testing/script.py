@@ -258,15 +258,16 @@ class Connection(httpx.AsyncByteStream):
         """
         limit = anyio.current_time() + self._read_timeout
         await anyio.lowlevel.checkpoint()
-        while True:
-            if self.closed:
-                raise httpx.ReadError("")
+        while not self.closed:
+            now = anyio.current_time()
             due = self._under_way[0][0] if self._under_way and not self.dark else math.inf
-            if anyio.current_time() >= due:
+            if due <= now:
                 break
-            if anyio.current_time() >= limit:
+            if limit <= now:
                 raise httpx.ReadTimeout("")  # httpx's own have no text either
             await self._news_until(min(due, limit))
+        else:
+            raise httpx.ReadError("")
         _, item = self._under_way.popleft()
         if not isinstance(item, BaseException):
             return item

@@ -166,24 +166,13 @@ async def test_the_timeouts_of_the_request_strike(script):
 
 
 async def test_silence_lasts_until_the_client_lets_go(script, client):
-    """By cancellation, or by another task that closes: a pending read then fails, as in httpcore."""
+    """By cancellation; that a close by another task ends a pending read, `test_fidelity` shows."""
     script.respond(b"a").hang()
     async with client.stream("GET", URL) as response:
         with anyio.move_on_after(1_000_000) as scope:
             await arrivals(response)
         assert scope.cancelled_caught
         assert script.live == 0
-    script.respond(b"a").hang()
-
-    async def close_later(response):
-        await anyio.sleep(7)
-        await response.aclose()
-
-    async with client.stream("GET", URL) as response, anyio.create_task_group() as group:
-        group.start_soon(close_later, response)
-        with pytest.raises(httpx.ReadError):
-            await arrivals(response)
-    assert anyio.current_time() == 1_000_007
     script.stall_headers()
     with anyio.move_on_after(5):
         await client.get(URL)
