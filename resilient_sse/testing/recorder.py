@@ -38,17 +38,15 @@ class Recorder:
     An observer that keeps what it is told: `ResilientStream(url, observers=[recorder])`.
 
     One recorder is for one stream.  What the client keeps from the consumer (duplicates, heartbeats, filtered
-    events) it keeps from observers as well; `stream.stats` counts it.  *now* is the clock, in seconds; the event
-    loop's by default.  `moments` has everything, in order.
+    events) it keeps from observers as well; `stream.stats` counts it.  `moments` has everything, in order.
     """
 
-    def __init__(self, *, now: Callable[[], float] = anyio.current_time) -> None:
+    def __init__(self) -> None:
         self.moments: list[Moment] = []
-        self._now = now
 
     def __call__(self, fact: Fact, /) -> None:
         """Record *fact*."""
-        self.moments.append(Moment(self._now(), fact))
+        self.moments.append(Moment(anyio.current_time(), fact))
 
     async def take(self, stream: AsyncIterable[ServerSentEvent], count: int) -> list[ServerSentEvent]:
         """Be the consumer of a stream that this recorder observes: return *count* events, fewer if it ends."""
