@@ -114,18 +114,18 @@ class RunningProxy:
         for future in self._started:
             future.cancel()
 
+    def check(self) -> None:
+        """Raise the first error of what went on in the background."""
+        for future in self._started:
+            if not future.cancelled():
+                future.result()
+
     def _running(self) -> BlockingPortal:
         if self._portal is None:
             raise RuntimeError(
                 "the proxy has been stopped: it runs until the end of its test, or of 'with proxying(...)'"
             )
         return self._portal
-
-    def check(self) -> None:
-        """Raise the first error of what went on in the background."""
-        for future in self._started:
-            if not future.cancelled():
-                future.result()
 
 
 @contextmanager

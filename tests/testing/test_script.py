@@ -11,7 +11,6 @@ import pytest
 
 from resilient_sse.testing import (
     Ending,
-    RecordedRequest,
     Refusal,
     ReplayServer,
     Reply,
@@ -381,11 +380,6 @@ def test_steps_left_over_are_named():
         endless.expect_no_more()
 
 
-def recorded(*headers):
-    """Make a request with these headers."""
-    return RecordedRequest(method="GET", url=URL, headers=httpx.Headers(headers), content=b"", at=1.5)
-
-
 def test_descriptions():
     """What stands in the transcript; an ending said later replaces the one before."""
     for step, text in (
@@ -395,8 +389,6 @@ def test_descriptions():
         (Reply(after=math.inf), "no answer"),
         (Refusal(), "no connection"),
         (Refusal(httpx.ConnectError("down")), "no connection: ConnectError('down')"),
-        (recorded(), "GET https://host/stream at 1.5 s"),
-        (recorded((b"Last-Event-ID", b"7")), "GET https://host/stream at 1.5 s (Last-Event-ID: 7)"),
     ):
         assert str(step) == text
     assert Reply().drop().end().ending is Ending.END
