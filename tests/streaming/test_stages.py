@@ -5,14 +5,12 @@ import pytest
 
 from resilient_sse.testing.scenarios import (
     SCENARIOS,
-    Busy,
-    HoldAfter,
+    Answer,
     RunLog,
     Scenario,
     Settings,
     Setup,
     VirtualDriver,
-    Withhold,
     play,
     play_all,
     play_at_once,
@@ -27,7 +25,8 @@ def connected(stream):
 async def every_answer(play):
     """Have the server do wrong in each way, and the network, too."""
     async with play.scene(Setup(part="all", profile="wifi", first_id=5, overlap=1, heartbeat=0.2)) as scene:
-        await scene.stage.answer("a", Withhold(frozenset({6})), Busy(), HoldAfter(2))
+        answers = (Answer(withhold=frozenset({6})), Answer(status=503, retry_after=0), Answer(at_most=2))
+        await scene.stage.answer("a", *answers)
         scene.follow("a", Settings(part="all", jitter=0.0, initial=0.1, params={"x": "1"}))
         await scene.all(connected)
         await scene.publish(count=3)
@@ -69,7 +68,9 @@ async def test_both_drivers_mean_the_same():
 
     real, memory = await play(STRESS, RealDriver(1)), await play(STRESS, VirtualDriver(1))
     assert summary(real) == summary(memory)
-    assert [request["status"] for request in summary(memory)[1]] == [200, 503, 200, 200]
+    _, requests, sent, _ = summary(memory)
+    assert [request["status"] for request in requests] == [200, 503, 200, 200]
+    assert sent == [(1, 5), (1, 7), (3, 5), (3, 6), (4, 7), (4, 8)]  # without 6, then two events at most
 
 
 async def test_a_run_that_lasts_too_long():

@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from resilient_sse.testing.memory_server import Answer as Answer
-from resilient_sse.testing.memory_server import Busy as Busy
-from resilient_sse.testing.memory_server import HoldAfter as HoldAfter
-from resilient_sse.testing.memory_server import Withhold as Withhold
 from resilient_sse.testing.scenarios.gates import Figures as Figures
 from resilient_sse.testing.scenarios.gates import Gate as Gate
 from resilient_sse.testing.scenarios.gates import Verdict as Verdict
