@@ -7,6 +7,7 @@ anyio is used to wait only: its own streams send FIN before they close, and so c
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 import struct
@@ -23,8 +24,6 @@ from resilient_sse.testing.proxy.toxics import LimitBytes, Refuse, Reset, TLSFai
 
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
-
-    from anyio.abc import TaskGroup
 
     from resilient_sse.testing.proxy.link import Way
     from resilient_sse.testing.proxy.proxy import Conditions, Counters
@@ -160,7 +159,6 @@ class Connection:
         self._target = target
         self._upstream: socket.socket | None = None
         self._scope = anyio.CancelScope()
-        self._ways_left = 2
 
     async def run(self) -> None:
         """Relay until the connection ends; then both sockets are closed."""
@@ -169,17 +167,11 @@ class Connection:
             with self._scope:
                 _prepare(self._client)
                 await self._serve()
-        except (OSError, anyio.ClosedResourceError):
+        except* (OSError, anyio.ClosedResourceError):
             self.close(reset=True)
         finally:
             self.counters.live -= 1
             self.close(reset=False)
-
-    def finished(self) -> None:
-        """Record that one direction has come to its end; the other may go on."""
-        self._ways_left -= 1
-        if not self._ways_left:
-            self._scope.cancel()
 
     def cut(self, *, reset: bool) -> None:
         """End the connection on purpose, with RST or with FIN; harmless when it has ended."""
@@ -205,14 +197,13 @@ class Connection:
                 pass
         else:
             await self.conditions.passable("up")
-            try:
-                upstream = self._upstream = await _connect(self._target)
-            except OSError:
+            self._upstream = await _connect(self._target)
+            if self._upstream is None:
                 await self._turn_away()
                 return
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_Direction(self, "up", self._client, upstream, tasks).run)
-                await _Direction(self, "down", upstream, self._client, tasks).run()
+                tasks.start_soon(_Direction(self, "up", self._client, self._upstream).run)
+                tasks.start_soon(_Direction(self, "down", self._upstream, self._client).run)
 
     async def _turn_away(self) -> None:
         """Reset at the first word: a client whose word is cut off may take the reset for an end in good form."""
@@ -226,118 +217,78 @@ class _Direction:
     """
     One direction of a connection: reads, waits as the link says, and passes on.
 
-    What can pass at once is sent on by the same task; a second one, which waits, is started by the first segment
-    that has to.  What is under way is bounded: a sender whose bytes do not get away is no longer read from.
+    What is under way is bounded: a sender whose bytes do not get away is no longer read from.
     """
 
-    def __init__(
-        self, owner: Connection, way: Way, source: socket.socket, sink: socket.socket, tasks: TaskGroup
-    ) -> None:
-        self._owner = owner
+    def __init__(self, owner: Connection, way: Way, source: socket.socket, sink: socket.socket) -> None:
+        self._counters = owner.counters
         self._conditions = owner.conditions
+        self._cut = owner.cut
         self._way: Way = way
         self._source = source
         self._sink = sink
-        self._tasks = tasks
-        self._link: Link | None = None
+        # The same for the same seed, connection and direction.
+        chance = Random(f"{owner.seed}:{way}")  # noqa: S311 - repeatable, not secret
+        self._link = Link(self._conditions.profile, chance.random)
         self._queue: deque[tuple[float, memoryview]] = deque()
         self._under_way = 0
-        self._changed = anyio.Event()
         self._delivered = 0
-        self._has_waiting_task = False
 
     async def run(self) -> None:
-        """Pass on until the source ends or either side is lost."""
-        try:
-            while data := await _receive(self._source):
-                shape = self._conditions.shapes[self._way]
-                if not self._queue and shape.is_clear:
-                    await self._deliver(memoryview(data))
-                    continue
-                self._schedule(data)
-                while self._under_way >= max(shape.queue_bytes, 1):
-                    await self._change()
-            await self._finish()
-        except (OSError, anyio.ClosedResourceError):
-            self._owner.close(reset=True)
-        else:
-            self._owner.finished()
+        """Pass on until the source ends; what is raised says that a side is lost."""
+        ended = False
+        while self._queue or not ended:
+            due = self._queue[0][0] if self._queue else math.inf
+            if due <= anyio.current_time():
+                _, data = self._queue.popleft()
+                await self._deliver(data)
+                self._under_way -= len(data)
+            elif ended or self._under_way >= max(self._conditions.shapes[self._way].queue_bytes, 1):
+                await anyio.sleep_until(due)
+            else:
+                with anyio.CancelScope(deadline=due):
+                    received = await _receive(self._source)
+                    ended = not received
+                    if received and not self._queue and self._conditions.shapes[self._way].is_clear:
+                        await self._deliver(memoryview(received))
+                    else:  # the end travels as well: behind everything else, and as late as that
+                        self._schedule(received)
+        await anyio.sleep(self._conditions.closing_delay(self._way))
+        await self._conditions.passable(self._way)
+        _end_sending(self._sink)
 
     def _schedule(self, data: bytes) -> None:
-        link = self._link
-        if link is None:
-            # The same for the same seed, connection and direction.
-            chance = Random(f"{self._owner.seed}:{self._way}")  # noqa: S311 - repeatable, not secret
-            link = self._link = Link(self._conditions.profile, chance.random)
-        link.shape = self._conditions.shapes[self._way]
-        lost = link.dropped
-        arrivals = link.schedule(len(data) or 1, anyio.current_time())  # an end travels, too
-        self._owner.counters.dropped += link.dropped - lost
+        self._link.shape = self._conditions.shapes[self._way]
+        lost = self._link.dropped
+        arrivals = self._link.schedule(len(data) or 1, anyio.current_time())
+        self._counters.dropped += self._link.dropped - lost
         rest = memoryview(data)
         for at, size in arrivals:
             self._queue.append((at, rest[:size]))
             rest = rest[size:]
         self._under_way += len(data)
-        if self._has_waiting_task:
-            self._changed.set()
-        else:
-            self._has_waiting_task = True
-            self._tasks.start_soon(self._wait_and_deliver)
-
-    async def _wait_and_deliver(self) -> None:
-        try:
-            while True:
-                while not self._queue:
-                    await self._change()
-                at, data = self._queue[0]
-                delay = at - anyio.current_time()
-                if delay > 0:
-                    await anyio.sleep(delay)
-                await self._deliver(data)
-                self._queue.popleft()
-                self._under_way -= len(data)
-                self._changed.set()
-        except (OSError, anyio.ClosedResourceError):
-            self._owner.close(reset=True)
-
-    async def _change(self) -> None:
-        if self._changed.is_set():
-            self._changed = anyio.Event()
-        await self._changed.wait()
 
     async def _deliver(self, data: memoryview) -> None:
         await self._conditions.passable(self._way)
-        counters = self._owner.counters
-        if self._way == "up":
-            if data:
-                await _send(self._sink, data)
-            counters.bytes_up += len(data)
-            return
-        reach = self._delivered + len(data)
-        struck = self._conditions.strike(Reset, at=reach) or self._conditions.strike(LimitBytes, at=reach)
+        struck: Reset | LimitBytes | None = None
+        if self._way == "down":
+            reach = self._delivered + len(data)
+            struck = self._conditions.strike(Reset, at=reach) or self._conditions.strike(LimitBytes, at=reach)
         if struck is not None:
             data = data[: max(0, struck.after - self._delivered)]
         if data:
             await _send(self._sink, data)
         self._delivered += len(data)
-        counters.bytes_down += len(data)
+        if self._way == "down":
+            self._counters.bytes_down += len(data)
+        else:
+            self._counters.bytes_up += len(data)
         if struck is not None:
-            self._owner.cut(reset=isinstance(struck, Reset))
-
-    async def _finish(self) -> None:
-        """Pass the end on: behind everything else, and as late as that."""
-        if self._link is not None or not self._conditions.shapes[self._way].is_clear:
-            self._schedule(b"")
-        while self._queue:
-            await self._change()
-        await anyio.sleep(self._conditions.closing_delay(self._way))
-        await self._conditions.passable(self._way)
-        _end_sending(self._sink)
+            self._cut(reset=isinstance(struck, Reset))
 
 
-async def _connect(addresses: list[Address]) -> socket.socket:
-    """Connect to the first address that answers; `OSError` if none does."""
-    failure: OSError | None = None
+async def _connect(addresses: list[Address]) -> socket.socket | None:
+    """Connect to the first address that answers; `None` if none does."""
     for address in addresses:
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         try:
@@ -346,16 +297,13 @@ async def _connect(addresses: list[Address]) -> socket.socket:
                 sock.connect(address.where)
             await anyio.wait_writable(sock)
             sock.getpeername()  # raises unless connected
-        except OSError as error:
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            failure = OSError(code, "the target cannot be reached") if code else error
+        except BaseException as error:
             _close(sock)
-        except BaseException:
-            _close(sock)
-            raise
+            if not isinstance(error, OSError):
+                raise
         else:
             return sock
-    raise failure or OSError("the target has no address")
+    return None
 
 
 def _prepare(sock: socket.socket) -> None:
