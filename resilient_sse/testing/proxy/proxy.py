@@ -66,10 +66,10 @@ class Conditions:
     """What the network is like at the moment, for all connections: a profile and the toxics in force."""
 
     def __init__(self, profile: str | Profile, toxics: Iterable[Toxic]) -> None:
-        self.shapes: dict[Way, Shape] = {}
+        self.shapes: dict[Way, Shape]
         """What is in force in each direction."""
         self._entries: list[_Entry] = []
-        self._gates: dict[Way, anyio.Event | None] = {"down": None, "up": None}
+        self._changed = anyio.Event()
         self.use(profile)
         for toxic in toxics:
             self.add(toxic)
@@ -111,8 +111,8 @@ class Conditions:
 
     async def passable(self, way: Way) -> None:
         """Wait until no black hole is in the way."""
-        while (gate := self._gates[way]) is not None:
-            await gate.wait()
+        while any(isinstance(toxic, BlackHole) for toxic in self._toxics(way)):
+            await self._changed.wait()
 
     def strike(self, kind: type[_Limited], *, at: float = 0) -> _Limited | None:
         """Count and return a toxic of the kind that strikes a connection whose client will have *at* bytes."""
@@ -126,20 +126,17 @@ class Conditions:
 
     def closing_delay(self, way: Way) -> float:
         """Return by how many seconds the end of a direction is late."""
-        closes = [toxic for toxic in self.toxics if isinstance(toxic, SlowClose)]
-        return max((toxic.delay for toxic in closes if toxic.direction in (way, "both")), default=0.0)
+        delays = (toxic.delay for toxic in self._toxics(way) if isinstance(toxic, SlowClose))
+        return max(delays, default=0.0)
+
+    def _toxics(self, way: Way) -> list[Toxic]:
+        return [toxic for toxic in self.toxics if getattr(toxic, "direction", None) in (way, "both")]
 
     def _reshape(self) -> None:
-        holes = [toxic for toxic in self.toxics if isinstance(toxic, BlackHole)]
         ways: tuple[Way, ...] = ("down", "up")
-        for way in ways:
-            self.shapes[way] = shape(self._profile, self.toxics, direction=way)
-            gate = self._gates[way]
-            if any(hole.direction in (way, "both") for hole in holes):
-                self._gates[way] = gate or anyio.Event()
-            elif gate is not None:
-                self._gates[way] = None
-                gate.set()
+        self.shapes = {way: shape(self._profile, self.toxics, direction=way) for way in ways}
+        self._changed.set()
+        self._changed = anyio.Event()
 
 
 _OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})

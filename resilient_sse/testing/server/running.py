@@ -132,9 +132,7 @@ class RunningServer:
             return
         self._uvicorn = self._serving = None
         # asyncio loses a socket that was accepted just before its listener is closed: let such ones arrive first.
-        for listening in running.servers:
-            for sock in listening.sockets:
-                asyncio.get_running_loop().remove_reader(sock.fileno())
+        asyncio.get_running_loop().remove_reader(self._port.open())
         await _turns()
         for listening in running.servers:
             listening.close()
