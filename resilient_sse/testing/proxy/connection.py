@@ -15,7 +15,7 @@ import sys
 from collections import deque
 from contextlib import suppress
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
@@ -48,11 +48,8 @@ _PORTAL = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nplain HTTP is s
 _FIRST_WORD_SECONDS = 1.0
 
 
-class Address(NamedTuple):
-    """Where to connect or to listen; `where` is the address as the socket module has it."""
-
-    family: socket.AddressFamily
-    where: tuple[str | int, ...]
+Address: TypeAlias = tuple[socket.AddressFamily, tuple[str | int, ...]]
+"""Where to connect to, as the socket module has it."""
 
 
 async def resolve(host: str, port: int) -> list[Address]:
@@ -62,7 +59,7 @@ async def resolve(host: str, port: int) -> list[Address]:
     except (OSError, UnicodeError) as error:
         code = error.errno if isinstance(error, OSError) else None
         raise OSError(code, f"the host {host!r} is unknown; give an address, such as 127.0.0.1") from error
-    return [Address(family, where) for family, _, _, _, where in found]
+    return [(family, where) for family, _, _, _, where in found]
 
 
 class Port:
@@ -70,31 +67,26 @@ class Port:
     A port that can be closed, so that the system refuses connections to it, and opened again; open at first.
 
     While it is closed it must not become somebody else's.  On Linux a second socket, bound but never listening,
-    keeps it; elsewhere nothing can, and it may be lost.  `OSError` says what is wrong with the *address*.
+    keeps it; elsewhere nothing can, and it may be lost.  `OSError` says what is wrong with *host* or *port*.
     """
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
+    def __init__(self, host: str, port: int) -> None:
+        self.number: int = port
+        """The number; 0 becomes that of a free port."""
+        self._host = host
         self._keeper: socket.socket | None = None
         self._listener: socket.socket | None = None
         try:
             if sys.platform == "linux":
                 self._keeper = self._bind()
-                self._address = Address(address.family, self._keeper.getsockname())
-            self._address = Address(address.family, self.open().getsockname())
-        except OSError as error:
+            self.open()
+        except (OSError, UnicodeError) as error:
             self.release()
-            host, port = address.where[:2]
-            text = f"cannot listen on {host}: {error.strerror}; give an address of this machine, such as 127.0.0.1"
-            if error.errno in _TAKEN and port:
-                what = f"port {port} of {host} cannot be used ({error.strerror})"
-                text = f"{what}; choose another, or 0 for a free one"
-            raise OSError(error.errno, text) from error
-
-    @property
-    def number(self) -> int:
-        """The number."""
-        return int(self._address.where[1])
+            code, why = (error.errno, error.strerror) if isinstance(error, OSError) else (None, error)
+            text = f"cannot listen on {host}: {why}; give an address of this machine, such as 127.0.0.1"
+            if code in _TAKEN and port:
+                text = f"port {port} of {host} cannot be used ({why}); choose another, or 0 for a free one"
+            raise OSError(code, text) from error
 
     @property
     def is_shut(self) -> bool:
@@ -129,12 +121,14 @@ class Port:
     def _bind(self) -> socket.socket:
         # With the protocol named, asyncio turns Nagle's algorithm off for what is accepted here; with it on, every
         # second small event waits 40 ms for a delayed acknowledgement.
-        sock = socket.socket(self._address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             sock.setblocking(False)
             if os.name == "posix":  # on Windows it would let anybody share the port
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(self._address.where)
+            sock.bind((self._host, self.number))
+            self.number = sock.getsockname()[1]
         except BaseException:
             sock.close()
             raise
@@ -289,12 +283,12 @@ class _Direction:
 
 async def _connect(addresses: list[Address]) -> socket.socket | None:
     """Connect to the first address that answers; `None` if none does."""
-    for address in addresses:
-        sock = socket.socket(address.family, socket.SOCK_STREAM)
+    for family, where in addresses:
+        sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             _prepare(sock)
             with suppress(BlockingIOError):
-                sock.connect(address.where)
+                sock.connect(where)
             await anyio.wait_writable(sock)
             sock.getpeername()  # raises unless connected
         except BaseException as error:

@@ -184,8 +184,7 @@ class FaultProxy(Conditions):
         if self._tasks is not None:
             raise RuntimeError("the proxy is already running; make another FaultProxy for another port")
         self._addresses = await resolve(*self._target)
-        where, *_ = await resolve(self.host, self._wanted)
-        self._port = Port(where)
+        self._port = Port(self.host, self._wanted)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._listen, self._port.open())
