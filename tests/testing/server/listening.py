@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+import anyio
+
+from resilient_sse.testing.server import ReferenceServer
+
 PATIENCE = 20.0
 _ESTABLISHED = "01"
 
@@ -129,6 +133,30 @@ class Deaf:
         except ConnectionResetError:
             parts.append(b"<reset>")
         return b"".join(parts)
+
+
+async def asked(
+    method: str, path: str, message: dict[str, Any], *, version: str = "1.1"
+) -> tuple[list[Any], int]:
+    """Ask a server without a network; return what it sends, and how often it has received *message*."""
+    sent: list[Any] = []
+    times = 0
+    begun = anyio.Event()
+
+    async def receive() -> dict[str, Any]:
+        nonlocal times
+        times += 1
+        if message["type"] == "http.disconnect":
+            await begun.wait()
+        return message
+
+    async def send(said: Any) -> None:
+        sent.append(said)
+        begun.set()
+
+    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b""}
+    await ReferenceServer().app({**scope, "http_version": version, "headers": []}, receive, send)
+    return sent, times
 
 
 def established(port: int) -> int:
