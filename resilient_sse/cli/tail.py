@@ -202,7 +202,7 @@ async def _run(
                         break
             tasks.cancel_scope.cancel()
     if clock.cancelled_caught:
-        complain(f"--timeout: {seconds:g} s have passed")
+        complain(f"ended by --timeout, after {seconds:g} s")
         return Exit.TIMEOUT
     return Exit.INTERRUPTED if told.is_set() else Exit.ENDED
 

@@ -159,7 +159,7 @@ async def test_which_stream(shop):
     async with stream(shop.store, script, checkpoint_key="a") as events:
         taken = await anext(events)
         with closing(shop.connect()) as database:
-            with pytest.raises(CheckpointError, match="none"):
+            with pytest.raises(CheckpointError, match="iterate a stream"):
                 SQLCheckpoint(shop.connect).record(database, taken)
             await shop.store.load("b")
             with pytest.raises(CheckpointError, match="'a', 'b'"):

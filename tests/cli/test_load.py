@@ -184,7 +184,7 @@ def test_table(run, outcome):
     outcome(judged(GOOD))
     shown = run("load", "-q").out
     for text in (
-        "100 streams, 50 messages each at 1/s, on 4g:1, 300 resets a minute, seed 1",
+        "100 streams, 50 messages each at 1/s, on 4g, 300 resets a minute, seed 1",
         "Python 3.11.9 on Linux x86_64, 2 cores, load 0.5, asyncio, 60.0 s",
         "5000 of 5000, 100.000 %",
         "99.950 %",

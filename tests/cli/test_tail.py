@@ -304,7 +304,7 @@ def test_timeout_and_stall(run, site):
     lines = done.err.splitlines()
     assert lines[:2] == ["* Connected", "* Waiting for server response..."]
     assert "[stall; retry 1/5 in " in lines[2]
-    assert lines[-1] == "resilient-sse: error: --timeout: 1 s have passed"
+    assert lines[-1] == "resilient-sse: error: ended by --timeout, after 1 s"
 
 
 def test_no_limits(run, site):
