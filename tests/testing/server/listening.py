@@ -6,7 +6,6 @@ import http.client
 import json
 import socket
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -17,21 +16,6 @@ from resilient_sse.testing.server import ReferenceServer
 
 PATIENCE = 20.0
 _ESTABLISHED = "01"
-
-
-@dataclass(frozen=True)
-class Heard:
-    """One block, as it came."""
-
-    fields: dict[str, str]
-
-    @property
-    def id(self) -> int | None:
-        return int(self.fields["id"]) if "id" in self.fields else None
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.fields["data"])
 
 
 class Listener:
@@ -88,16 +72,14 @@ class Listener:
             self._rest += self._inflate.decompress(data) if self._inflate else data
         return taken
 
-    def hear(self, count: int) -> list[Heard]:
+    def hear(self, count: int) -> list[dict[str, str]]:
         """Read so many blocks, as fields."""
-        return [
-            Heard(dict(line.split(": ", 1) for line in block.decode().splitlines() if line))
-            for block in self.blocks(count)
-        ]
+        blocks = [block.decode().splitlines() for block in self.blocks(count)]
+        return [dict(line.split(": ", 1) for line in block if line) for block in blocks]
 
     def ids(self, count: int) -> list[int | None]:
         """Read the ids of so many blocks."""
-        return [heard.id for heard in self.hear(count)]
+        return [int(heard["id"]) if "id" in heard else None for heard in self.hear(count)]
 
     def ends(self) -> bytes:
         """Read until the clean end; an end that is not clean raises `http.client.IncompleteRead`."""

@@ -248,6 +248,7 @@ def test_a_store_out_of_reach(start, listen):
     with pytest.raises(StoreError):
         running.publish("x")
     assert (running.server.counters.unavailable, running.server.live) == (1, 0)
+    assert [record.status for record in running.server.requests] == [503]
 
 
 # --- Slow readers
