@@ -49,10 +49,6 @@ _MANY_REQUESTS = 100_000
 _RETRY_LATER = "1"
 _PEER = "resilient_sse.peer"
 
-# 20 KiB for each stream instead of zlib's usual 256: events are small, and a thousand streams are many.
-_GZIP_WINDOW = 16 + 11
-_GZIP_MEMORY = 4
-
 _log = logging.getLogger("resilient_sse")
 
 
@@ -334,7 +330,7 @@ class ReferenceServer:
             reader.leave()
             raise
         encoding = "gzip" if self.gzip and accepts_gzip(request) else None
-        compressor = Compressor(window=_GZIP_WINDOW, memory=_GZIP_MEMORY) if encoding else None
+        compressor = Compressor() if encoding else None
         blocks: AsyncIterator[Block] = reader.blocks()
         if fault is not None:
             blocks = fault.shape(blocks, peer, record.user)
