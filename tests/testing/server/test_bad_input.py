@@ -149,7 +149,7 @@ async def test_a_large_body_without_an_end():
     sent, taken = await asked(
         "POST", PATH, {"type": "http.request", "body": bytes(1 << 20), "more_body": True}
     )
-    assert (sent[0]["status"], 64 <= taken <= 70) == (413, True)
+    assert (sent[0]["status"], taken) == (413, 2)
 
 
 @pytest.mark.parametrize("sent", [100, 3_000_000], ids=["short", "too large"])
