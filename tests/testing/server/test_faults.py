@@ -232,15 +232,17 @@ def test_the_reference_shows_this_table():
 
 
 def test_the_same_seed_drops_the_same(start, listen):
-    """P25: faults that are drawn can be drawn again."""
+    """P25: faults that are drawn can be drawn again; what was due once is sent when it is due again."""
     dropped = []
     for _ in range(2):
         drop = Drop(rate=0.5, seed=5)
         running = start(start="first", faults=Faults(then=drop))
         for number in range(40):
             running.publish(str(number))
-        listen(running.url).ids(10)
+        taken = listen(running.url).ids(10)
         dropped.append(drop.dropped[:5])
+        again = listen(running.url).ids(taken[-1])
+        assert again == list(range(1, taken[-1] + 1))
     assert dropped[0] == dropped[1]
     assert len(dropped[0]) == 5
 
