@@ -327,10 +327,12 @@ async def test_whom_the_target_refuses_the_proxy_refuses():
 
 async def test_a_captive_portal_answers_in_plain_text():
     """P25: whatever the client speaks."""
-    async with FaultProxy(HOST, 9, toxics=[TLSFailure()]) as proxy:
-        async with await anyio.connect_tcp(HOST, proxy.port) as client:
-            await client.send(b"\x16\x03\x01")
-            assert (await everything(client)).startswith(b"HTTP/1.1 400 ")
+    async with (
+        FaultProxy(HOST, 9, toxics=[TLSFailure()]) as proxy,
+        await anyio.connect_tcp(HOST, proxy.port) as client,
+    ):
+        await client.send(b"\x16\x03\x01")
+        assert (await everything(client)).startswith(b"HTTP/1.1 400 ")
 
 
 async def test_a_timeline_is_played_in_time():
