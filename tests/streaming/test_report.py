@@ -23,7 +23,6 @@ from resilient_sse.testing.report import (
     report_schema,
 )
 from resilient_sse.testing.report.document import AGGREGATES
-from resilient_sse.testing.report.page import wanted
 from resilient_sse.testing.scenarios import SCENARIOS, Entry
 from tests.streaming.recount import assert_recounted, recount
 
@@ -322,4 +321,4 @@ def test_the_reference_lists_every_gate():
     rows = re.findall(
         r"^\| \S.*? \| `(\w+)` \| (.+?) \| ([a-z, ]+) \|$", PAGE.read_text("utf-8"), re.MULTILINE
     )
-    assert rows == [(gate.figure, wanted(gate), ", ".join(gate.forms) or "all") for gate in GATES]
+    assert rows == [(gate.figure, gate.wanted, ", ".join(gate.forms) or "all") for gate in GATES]

@@ -17,8 +17,9 @@ from rich.text import Text
 from resilient_sse.cli.demo.scenario import REPLY, demo_scenario
 from resilient_sse.cli.output import counted, show
 from resilient_sse.testing.report import Judged
-from resilient_sse.testing.report.page import figure_name, written
+from resilient_sse.testing.report.page import figure_name
 from resilient_sse.testing.scenarios import Entry, Follower, Run, RunLog, play
+from resilient_sse.testing.scenarios.gates import written
 from resilient_sse.testing.scenarios.real import RealDriver
 
 __all__ = ["play_and_show"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from resilient_sse.testing.scenarios.gates import COUNT, TIME, Figures, Gate, milliseconds
+from resilient_sse.testing.scenarios.gates import Figures, Gate, milliseconds
 from resilient_sse.testing.scenarios.log import Run, Stream
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
 from resilient_sse.testing.scenarios.stage import Setup
@@ -62,7 +62,7 @@ HANDOFF = Scenario(
     promise="Twenty messages before, thirty after; the reconnect names the last one (last_event_id=19).",
     play=_play,
     figures=_figures,
-    fields={"total_events": COUNT, "received_events": COUNT, "recovery_ms": TIME},
+    fields=("total_events", "received_events", "recovery_ms"),
     gates=(
         Gate(_KEY, "total_events", "==", 50, "R43"),
         Gate(_KEY, "received_events", "==", 50, "R43"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resilient_sse.testing.memory_server import Withhold
 from resilient_sse.testing.proxy.toxics import Profile
-from resilient_sse.testing.scenarios.gates import COUNT, SHARE, Figures, Gate, percent
+from resilient_sse.testing.scenarios.gates import Figures, Gate, percent
 from resilient_sse.testing.scenarios.log import Run, Stream
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
 from resilient_sse.testing.scenarios.stage import Setup
@@ -82,14 +82,7 @@ PACKET_LOSS = Scenario(
     promise="Lost segments only delay; five of fifty events that the server dropped are noticed and replayed.",
     play=_play,
     figures=_figures,
-    fields={
-        "initial_delivery_percent": {
-            **SHARE,
-            "description": "What the first connection brought, of the events that the server dropped some of.",
-        },
-        "completion_after_replay_percent": SHARE,
-        "gaps": COUNT,
-    },
+    fields=("initial_delivery_percent", "completion_after_replay_percent", "gaps"),
     gates=(
         Gate(_KEY, "withheld", "==", 5, "R32"),
         Gate(_KEY, "initial_delivery_percent", "within", (84.0, 96.0), "R33"),

@@ -18,7 +18,7 @@ from resilient_sse._core.errors import ResilientSSEError
 from resilient_sse._core.sequence import integers
 from resilient_sse._core.states import StateChange, StreamState
 from resilient_sse.testing.clock import BackendName, run_in_virtual_time
-from resilient_sse.testing.scenarios.gates import Figures, Gate, Schema
+from resilient_sse.testing.scenarios.gates import Figures, Gate
 from resilient_sse.testing.scenarios.log import Entry, Run, RunLog
 from resilient_sse.testing.scenarios.stage import Driver, Setup, Stage, VirtualDriver
 
@@ -251,9 +251,7 @@ class Scenario:
         False  # whether it compares times, so that in real time nothing else may be played meanwhile
     )
     figures: Callable[[Run], Figures] = lambda _: {}  # that it has of its own, from the log of a run
-    fields: Mapping[str, Schema] = field(
-        default_factory=dict[str, Schema]
-    )  # in the report, with their schemas
+    fields: Sequence[str] = ()  # those that `report.json` has; its schema names them as well
     gates: Sequence[Gate] = ()
     charts: Sequence[Chart] = ()
     words: Mapping[str, str] = field(default_factory=dict[str, str])  # for figures whose names do not say it

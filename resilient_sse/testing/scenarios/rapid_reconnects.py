@@ -9,9 +9,7 @@ import anyio
 from resilient_sse._core.states import StreamState
 from resilient_sse.testing.memory_server import HoldAfter
 from resilient_sse.testing.scenarios.gates import (
-    COUNT,
     REAL,
-    SHARE,
     VIRTUAL,
     Figures,
     Gate,
@@ -119,19 +117,7 @@ RAPID_RECONNECTS = Scenario(
     promise="Attempts after 1, 2 and 4 s; nothing lost, nothing twice though the server repeats; no herd.",
     play=_play,
     figures=_figures,
-    fields={
-        "reconnect_attempts": COUNT,
-        "backoff_sequence": {
-            "type": ["array", "null"],
-            "items": {"type": "integer", "minimum": 0},
-            "description": "The announced delays in milliseconds, jitter off.",
-        },
-        "jitter_diversity_percent": {
-            **SHARE,
-            "description": "Distinct delays of 100 clients, to a tenth of a millisecond, where they are fewest.",
-        },
-        "final_completion_percent": SHARE,
-    },
+    fields=("reconnect_attempts", "backoff_sequence", "jitter_diversity_percent", "final_completion_percent"),
     gates=(
         Gate(_KEY, "reconnect_attempts", "==", 3, "R51 R52"),
         Gate(_KEY, "last_attempt", "==", 3, "R52"),

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from resilient_sse.testing.scenarios.gates import (
-    COUNT,
     REAL,
-    SHARE,
-    TIME,
     VIRTUAL,
     Figures,
     Gate,
@@ -70,12 +67,7 @@ SLOW_3G = Scenario(
     limit=30.0,
     alone=True,
     figures=_figures,
-    fields={
-        "completion_rate_percent": SHARE,
-        "duplicates": COUNT,
-        "message_loss": COUNT,
-        "duration_ms": TIME,
-    },
+    fields=("completion_rate_percent", "duplicates", "message_loss", "duration_ms"),
     gates=(
         Gate(_KEY, "total_events", "==", 200, "R12: fifty over each of four lines"),
         Gate(_KEY, "smallest_message_bytes", "==", 100, "R12"),

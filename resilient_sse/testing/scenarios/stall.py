@@ -9,7 +9,7 @@ from statistics import median
 
 import anyio
 
-from resilient_sse.testing.scenarios.gates import REAL, TIME, VIRTUAL, Figures, Gate, milliseconds, seconds
+from resilient_sse.testing.scenarios.gates import REAL, VIRTUAL, Figures, Gate, milliseconds, seconds
 from resilient_sse.testing.scenarios.log import Run, Stream
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
 from resilient_sse.testing.scenarios.stage import Setup
@@ -139,11 +139,7 @@ STALL = Scenario(
     play=_play,
     limit=700.0,
     figures=_figures,
-    fields={
-        "stall_recovery_ms": {**TIME, "description": "The slowest: from the detection to the next event."},
-        "ui_feedback": {"enum": ["Visible", "Missing", None]},
-        "auto_reconnect": {"type": ["boolean", "null"]},
-    },
+    fields=("stall_recovery_ms", "ui_feedback", "auto_reconnect"),
     gates=(
         Gate(_KEY, "earliest_notice_s", "within", (25.0, 25.5), "R22 R30, X2", forms=VIRTUAL),
         Gate(_KEY, "latest_notice_s", "within", (25.0, 25.5), "R22 R30, R176, X2 X3"),
