@@ -66,9 +66,7 @@ class LoadPlan:
     seed: int | None = None  # decides which connections are reset; `None` draws one
     proxy: bool = True  # whether there is a network at all; without it there are no profiles and no drops
     target: str | None = None  # a server of the user's own; `{user}` in it becomes the number of the user
-    deadline: float | None = (
-        None  # seconds after which the run is ended; `None` allows a minute and a half more
-    )
+    deadline: float | None = None  # seconds after which it is ended; `None` allows a minute and a half more
     dedup_window: int = 1000  # how many events each stream remembers
     heartbeat: float | None = 10.0  # seconds between those of the reference server, or `None` for none
     limits: Limits = Limits()
