@@ -16,14 +16,13 @@ import pytest
 from resilient_sse.monitoring.alerts import conditions
 from resilient_sse.testing.report import (
     GATES,
-    Gate,
     Report,
     print_report,
     render_page,
     report_schema,
 )
 from resilient_sse.testing.report.document import AGGREGATES
-from resilient_sse.testing.scenarios import SCENARIOS, Entry
+from resilient_sse.testing.scenarios import SCENARIOS, Entry, Gate
 from tests.streaming.recount import assert_recounted, recount
 
 HERE = Path(__file__).parent

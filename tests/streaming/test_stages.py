@@ -3,16 +3,14 @@
 import anyio
 import pytest
 
+from resilient_sse.testing.memory_server import Busy, HoldAfter, Withhold
 from resilient_sse.testing.scenarios import (
     SCENARIOS,
-    Busy,
-    HoldAfter,
     RunLog,
     Scenario,
     Settings,
     Setup,
     VirtualDriver,
-    Withhold,
     play,
     play_all,
     play_at_once,
@@ -28,7 +26,7 @@ async def every_answer(play):
     """Have the server do wrong in each way, and the network, too."""
     async with play.scene(Setup(part="all", profile="wifi", first_id=5, overlap=1, heartbeat=0.2)) as scene:
         await scene.stage.answer("a", Withhold(frozenset({6})), Busy(), HoldAfter(2))
-        scene.follow("a", Settings(part="all", jitter=0.0, initial=0.1, params={"x": "1"}))
+        scene.follow("a", Settings(jitter=0.0, params={"x": "1"}))
         await scene.all(connected)
         await scene.publish(count=3)
         await scene.all(lambda stream: stream.duplicates >= 1 and stream.received >= 2)

@@ -38,7 +38,7 @@ _OVERLAP = 5
 """How many messages the server repeats whenever the client comes back."""
 _RETRY_AFTER = 2
 """Seconds for which the restarting server asks to be left alone."""
-_SETTINGS = Settings(stall_timeout=3.0, waiting_after=2.0, part="demo")
+_SETTINGS = Settings(stall_timeout=3.0, waiting_after=2.0)
 """A tenth of the default limit on silence, to save half a minute of everybody's time."""
 
 

@@ -70,9 +70,8 @@ GATES: Sequence[Gate] = (
 def common(run: Run) -> Figures:
     """Return the figures that every scenario has."""
     streams = run.streams
-    total = sum(len(stream.published) for stream in streams)
+    unique, total = run.delivery
     received = sum(len(stream.received) for stream in streams)
-    unique = sum(len(set(stream.ids) & stream.published.keys()) for stream in streams)
     known = sum(number in stream.published for stream in streams for number in stream.ids)
     stats = [stream.all("stats")[0].facts for stream in streams if stream.all("stats")]
     return {

@@ -16,7 +16,7 @@ _GAP = 1.25
 
 async def _play(play: Play) -> None:
     setup = Setup(part="handoff", profile="wifi", first_id=0)
-    settings = Settings(part="handoff", jitter=0.0, params={"device": "phone", "lang": "en"})
+    settings = Settings(jitter=0.0, params={"device": "phone", "lang": "en"})
     async with play.scene(setup) as scene:
         scene.follow("handoff", settings)
         await scene.connected()

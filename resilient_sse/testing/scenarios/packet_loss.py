@@ -20,7 +20,7 @@ _FAR = Profile(name="far", latency=0.5)
 async def _delayed(play: Play) -> None:
     """Lose segments: they come late, and everything behind them waits."""
     async with play.scene(Setup(part="delayed", profile=_LOSSY)) as scene:
-        scene.follow("delayed", Settings(part="delayed"))
+        scene.follow("delayed")
         await scene.connected()
         await scene.deliver(count=_MESSAGES, every=0.02)
         await scene.complete()
@@ -31,7 +31,7 @@ async def _dropped(play: Play) -> None:
     withheld = frozenset(play.random.sample(range(2, _MESSAGES), _WITHHELD))
     async with play.scene(Setup(part="dropped", profile=_FAR)) as scene:
         await scene.stage.answer("dropped", Withhold(withheld))
-        scene.follow("dropped", Settings(part="dropped", jitter=0.0))
+        scene.follow("dropped", Settings(jitter=0.0))
         await scene.connected()
         await scene.stage.black_hole()  # a busy machine takes its time to publish
         await scene.publish(count=_MESSAGES)
@@ -52,10 +52,7 @@ def _figures(run: Run) -> Figures:
     )
     return {
         "initial_delivery_percent": percent(first, sum(len(stream.published) for stream in dropped)),
-        "completion_after_replay_percent": percent(
-            sum(len(set(stream.ids)) for stream in run.streams),
-            sum(len(stream.published) for stream in run.streams),
-        ),
+        "completion_after_replay_percent": percent(*run.delivery),
         "withheld": sum(len(stream.all("fault", name="withhold")) for stream in dropped),
         "replays": sum(len(stream.all("request")) - 1 for stream in dropped),
         "resume_mismatches": sum(map(_resume_mismatches, dropped)),

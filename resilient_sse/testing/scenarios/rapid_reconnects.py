@@ -34,7 +34,7 @@ async def _flap(play: Play) -> None:
     setup = Setup(part="flap", profile="4g", overlap=_OVERLAP)
     async with play.scene(setup) as scene:
         await scene.stage.answer("flap", HoldAfter(10**9), *[HoldAfter(_OVERLAP)] * (_TIMES - 1))
-        follower = scene.follow("flap", Settings(part="flap", jitter=0.0))
+        follower = scene.follow("flap", Settings(jitter=0.0))
         await scene.connected()
         await scene.deliver(count=20)
         for time in range(_TIMES):
@@ -59,7 +59,7 @@ async def _herd(play: Play) -> None:
     async with play.scene(Setup(part="herd")) as scene:
         await scene.stage.refuse()
         for number in range(_CLIENTS):
-            scene.follow(f"herd-{number + 1:03}", Settings(part="herd"))
+            scene.follow(f"herd-{number + 1:03}")
         scene.fault("no server")
         await scene.all(lambda stream: stream.over)
 
@@ -90,13 +90,7 @@ def _figures(run: Run) -> Figures:
         "earliest_attempt_ms": milliseconds(min(late, default=None)),
         "latest_attempt_ms": milliseconds(max(late, default=None)),
         # Of delays to a tenth of a millisecond, at the attempt where the fewest are distinct.
-        "jitter_diversity_percent": min(
-            (
-                percent(len({round(delay, 4) for delay in delays}), len(delays)) or 0.0
-                for delays in drawn.values()
-            ),
-            default=None,
-        ),
+        "jitter_diversity_percent": min((_distinct(delays) for delays in drawn.values()), default=None),
         "herd_clients": len(herd),
         "herd_out_of_band": sum(
             not 0.9 * nominal - 1e-9 <= delay <= min(1.1 * nominal, 5.0) + 1e-9
@@ -104,10 +98,12 @@ def _figures(run: Run) -> Figures:
             for delay in delays
         ),
         "herd_wrong_budget": sum(len(stream.all("attempt")) != _ATTEMPTS for stream in herd),
-        "final_completion_percent": percent(
-            sum(len(set(stream.ids)) for stream in flap), sum(len(stream.published) for stream in flap)
-        ),
+        "final_completion_percent": percent(*run.delivery),
     }
+
+
+def _distinct(delays: list[float]) -> float:
+    return percent(len({round(delay, 4) for delay in delays}), len(delays)) or 0.0
 
 
 RAPID_RECONNECTS = Scenario(

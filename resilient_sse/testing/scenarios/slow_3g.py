@@ -10,7 +10,7 @@ from resilient_sse.testing.scenarios.gates import (
     milliseconds,
 )
 from resilient_sse.testing.scenarios.log import MESSAGE, Run
-from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
+from resilient_sse.testing.scenarios.play import Chart, Play, Scenario
 from resilient_sse.testing.scenarios.stage import Setup
 
 _KEY = "scenario_1_slow_3g"
@@ -23,7 +23,7 @@ _CLEAN_LINES = 3
 
 async def _stream(play: Play, name: str, part: str, profile: str) -> None:
     async with play.scene(Setup(part=part, profile=profile)) as scene:
-        scene.follow(name, Settings(part=part))
+        scene.follow(name)
         await scene.connected()
         await scene.deliver(count=_MESSAGES, every=_EVERY)
         await scene.complete()

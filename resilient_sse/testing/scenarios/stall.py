@@ -11,7 +11,7 @@ import anyio
 
 from resilient_sse.testing.scenarios.gates import REAL, VIRTUAL, Figures, Gate, milliseconds, seconds
 from resilient_sse.testing.scenarios.log import Run, Stream
-from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
+from resilient_sse.testing.scenarios.play import Chart, Play, Scenario
 from resilient_sse.testing.scenarios.stage import Setup
 
 _KEY = "scenario_2_stall_detection"
@@ -23,7 +23,7 @@ async def _stall(play: Play) -> None:
     """Let connections fall silent while the server is well; new ones are."""
     async with play.scene(Setup(part="stall", profile="4g")) as scene:
         for number in range(play.by_form(virtual=50, real=10)):
-            scene.follow(f"stall-{number + 1}", Settings(part="stall"))
+            scene.follow(f"stall-{number + 1}")
         await scene.connected()
         await scene.deliver(count=20)
         scene.fault("black-hole")
@@ -40,7 +40,7 @@ async def _stall(play: Play) -> None:
 async def _offline(play: Play) -> None:
     """Lose the network for 36 s: nothing passes, and no new connection is made either."""
     async with play.scene(Setup(part="offline", profile="slow-3g")) as scene:
-        scene.follow("offline", Settings(part="offline"))
+        scene.follow("offline")
         await scene.connected()
         await scene.deliver(count=20)
         scene.fault("offline")
@@ -59,7 +59,7 @@ async def _offline(play: Play) -> None:
 async def _quiet(play: Play, part: str, seconds: float, heartbeat: float | None = None) -> None:
     """Publish nothing for a while: for almost too long, or while there are heartbeats."""
     async with play.scene(Setup(part=part, heartbeat=heartbeat)) as scene:
-        scene.follow(part, Settings(part=part))
+        scene.follow(part)
         await scene.connected()
         await scene.deliver(count=20)
         await anyio.sleep(seconds)
