@@ -109,7 +109,7 @@ async def test_resets():
 
 @pytest.mark.slow
 async def test_server_that_loses_an_event(monkeypatch):
-    """R5, R16: one message that a server never sends is missed by the client and the figures; without a network."""
+    """R5, R16: one message that a server never sends is missed by client and figures; here without a network."""
     sabotage(monkeypatch, "lose")
     result = await run_load(replace(SMALL, users=3, proxy=False))
     assert broken(result) == ["completion", "gaps"]

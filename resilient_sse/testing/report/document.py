@@ -80,7 +80,7 @@ def common(run: Run) -> Figures:
         "completion_rate_percent": percent(unique, total),
         "duplicates": known - unique,
         "duplicate_rate_percent": percent(received - unique, received) or 0.0,
-        "message_loss": sum(len(stream.published.keys() - set(stream.ids)) for stream in streams),
+        "message_loss": total - unique,
         "gaps": sum(len(stream.all("gap")) for stream in streams),
         "order_breaks": sum(b <= a for stream in streams for a, b in pairwise(stream.ids)),
         # Messages that nobody published, or that were published with another content.
@@ -98,24 +98,26 @@ def common(run: Run) -> Figures:
     }
 
 
-def aggregate(runs: Iterable[tuple[Run, Figures]]) -> Figures:
+def aggregate(judged: Sequence[Judged]) -> Figures:
     """Return the figures over several runs; times are of prompt outages only."""
-    judged = list(runs)
-    recoveries = [recovery for run, _ in judged for recovery in run.recoveries()]
+    recoveries = [recovery for one in judged for recovery in one.run.recoveries()]
     # Those that measure the client: with a prompt end, and something to send.
     times = [
         recovery.reconnect
         for recovery in recoveries
         if recovery.reconnect is not None and recovery.attempts <= PROMPT_ATTEMPTS and not recovery.idle
     ]
-    rates = [float(str(figures["completion_rate_percent"])) for _, figures in judged]
+    rates = [rate for one in judged if (rate := percent(*one.run.delivery)) is not None]
+    loss, duplicates = (
+        sum(int(str(one.figures[name])) for one in judged) for name in ("message_loss", "duplicates")
+    )
     return {
         "mean_completion_rate_percent": round(fmean(rates), 2) if rates else None,
         "mean_reconnect_time_ms": milliseconds(fmean(times)) if times else None,
         "p95_reconnect_time_ms": milliseconds(percentile(times, 95)),
         "p99_reconnect_time_ms": milliseconds(percentile(times, 99)),
-        "total_message_loss": sum(int(str(figures["message_loss"])) for _, figures in judged),
-        "total_duplicates": sum(int(str(figures["duplicates"])) for _, figures in judged),
+        "total_message_loss": loss,
+        "total_duplicates": duplicates,
         "max_reconnect_time_ms": milliseconds(percentile(times, 100)),
         "reconnects_measured": len(times),
         "reconnects_never": sum(recovery.t4 is None for recovery in recoveries),
@@ -124,14 +126,12 @@ def aggregate(runs: Iterable[tuple[Run, Figures]]) -> Figures:
 
 def _reconciles(stream: Stream) -> bool:
     """Return whether the client's own count adds up and agrees with what was seen of it."""
-    stats = next((entry.facts for entry in stream.all("stats")), None)
-    if stats is None:
-        return False
-    parts = stats["delivered"] + stats["duplicates"] + stats["heartbeats"] + stats["filtered"]
-    delivered = len(stream.all("received"))
-    return bool(
-        stats["received"] == parts and stats["delivered"] == delivered and stats["callback_errors"] == 0
-    )
+    for entry in stream.all("stats"):
+        stats = entry.facts
+        parts = stats["delivered"] + stats["duplicates"] + stats["heartbeats"] + stats["filtered"]
+        seen = stats["delivered"] == len(stream.all("received"))
+        return bool(stats["received"] == parts and seen and stats["callback_errors"] == 0)
+    return False
 
 
 # --- The report
@@ -196,7 +196,7 @@ class Report:
         self.judged: list[Judged] = [Judged.of(run, by_key[run.scenario]) for run in runs]
         self.form: str = next(form for form in FORMS if any(run.form == form for run in runs))
         self.shown: Mapping[str, Judged] = {x.run.scenario: x for x in self.judged if x.run.form == self.form}
-        self.figures: Figures = aggregate((judged.run, judged.figures) for judged in self.shown.values())
+        self.figures: Figures = aggregate([*self.shown.values()])
         self.together: Sequence[Verdict] = (
             judge(TOGETHER, self.form, self.figures, TOGETHER_GATES) if self.complete else ()
         )

@@ -20,13 +20,13 @@ from resilient_sse.monitoring.alerts import conditions
 from resilient_sse.testing.report.document import ALL, FORMS, Judged, Report
 from resilient_sse.testing.scenarios.gates import Verdict, split, written
 from resilient_sse.testing.scenarios.log import Stream
+from resilient_sse.testing.scenarios.rapid_reconnects import LONGEST_DELAY, band
 
 _WIDTH, _LEFT, _RIGHT = 460, 30, 450
 """A drawing in its own units; a browser stretches it to the width there is."""
 _TOP, _FLOOR, _BAND = 22, 84, 14
 _LETTER = 5.2
 """What a letter of a label takes."""
-_LONGEST_DELAY = 5.0
 
 
 class _Scale(NamedTuple):
@@ -90,12 +90,11 @@ def delays(streams: Sequence[Stream]) -> str:
     announced = [entry.facts for stream in streams for entry in stream.announcements]
     attempts = max((facts["attempt"] for facts in announced), default=1)
     row, bottom = 20, _TOP + 20 * attempts
-    x = _Scale(0, 1.05 * _LONGEST_DELAY, _LEFT, _RIGHT)
+    x = _Scale(0, 1.05 * LONGEST_DELAY, _LEFT, _RIGHT)
     content = [*_seconds(x, bottom + 2, top=_TOP - 6)]
     for attempt in range(1, attempts + 1):
         middle = _TOP + row * (attempt - 0.5)
-        nominal = min(2.0 ** (attempt - 1), _LONGEST_DELAY)
-        low, high = x(0.9 * nominal), x(min(1.1 * nominal, _LONGEST_DELAY))
+        low, high = (x(bound) for bound in band(attempt))
         content.append(
             _tag("rect", x=low, y=middle - 7, width=round(high - low, 2), height=14, rx=3, class_="allowed")
         )

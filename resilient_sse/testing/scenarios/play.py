@@ -273,26 +273,24 @@ async def play_at_once(
     scenarios: Iterable[Scenario], driver: Driver, *, done: Callable[[str], None] | None = None
 ) -> list[RunLog]:
     """
-    Play scenarios in the present event loop, at the same time, and return their logs in their order.
+    Play scenarios in the present event loop, at the same time, and return their logs in the order they end.
 
     Those that compare times are played first, one after the other.  *done* is told the name of each that is over.
     """
-    wanted = list(scenarios)
-    logs: dict[str, RunLog] = {}
+    logs: list[RunLog] = []
 
     async def one(scenario: Scenario) -> None:
-        logs[scenario.key] = log = await play(scenario, driver)
+        logs.append(await play(scenario, driver))
         if done is not None:
-            done(log.name)
+            done(logs[-1].name)
 
-    for scenario in wanted:
-        if scenario.alone:
-            await one(scenario)
     async with anyio.create_task_group() as tasks:
-        for scenario in wanted:
-            if not scenario.alone:
+        for scenario in sorted(scenarios, key=lambda scenario: not scenario.alone):
+            if scenario.alone:
+                await one(scenario)
+            else:
                 tasks.start_soon(one, scenario)
-    return [logs[scenario.key] for scenario in wanted]
+    return logs
 
 
 def play_all(

@@ -27,6 +27,7 @@ _OFF_SECONDS = 0.5
 _CLIENTS = 100
 _ATTEMPTS = 1 + 5
 _LOOK = 0.02
+LONGEST_DELAY = 5.0
 
 
 async def _flap(play: Play) -> None:
@@ -93,13 +94,19 @@ def _figures(run: Run) -> Figures:
         "jitter_diversity_percent": min((_distinct(delays) for delays in drawn.values()), default=None),
         "herd_clients": len(herd),
         "herd_out_of_band": sum(
-            not 0.9 * nominal - 1e-9 <= delay <= min(1.1 * nominal, 5.0) + 1e-9
-            for nominal, delays in ((min(2.0 ** (attempt - 1), 5.0), drawn[attempt]) for attempt in drawn)
+            not low - 1e-9 <= delay <= high + 1e-9
+            for low, high, delays in ((*band(attempt), drawn[attempt]) for attempt in drawn)
             for delay in delays
         ),
         "herd_wrong_budget": sum(len(stream.all("attempt")) != _ATTEMPTS for stream in herd),
         "final_completion_percent": percent(*run.delivery),
     }
+
+
+def band(attempt: int) -> tuple[float, float]:
+    """Return the shortest and the longest delay allowed before an attempt: 1, 2, 4, 5 s, give or take a tenth."""
+    nominal = min(2.0 ** (attempt - 1), LONGEST_DELAY)
+    return 0.9 * nominal, min(1.1 * nominal, LONGEST_DELAY)
 
 
 def _distinct(delays: list[float]) -> float:
