@@ -43,9 +43,7 @@ class Limits:
     p95: float | None = 4.2  # seconds from a loss to the first new event, for 95 % of the reconnects
     p99: float | None = 4.8
     longest: float | None = 5.0
-    handling: float | None = (
-        None  # seconds from the arrival of bytes to the delivery of their event, for 99 %
-    )
+    handling: float | None = None  # seconds from the arrival of bytes to their event, for 99 % of them
     cpu: float | None = 0.7  # of one core
     resident: int | None = 2 * 1024**3  # bytes
     growth: float | None = 1.0  # per cent of resident memory each ten minutes after the warm-up

@@ -73,9 +73,7 @@ class Times:
     """How long things took."""
 
     opening: Spread  # from the start of a stream to its first connection
-    recovery: (
-        Spread  # the reconnect time: from the notice of a loss to the first new event after it (t4 - t2)
-    )
+    recovery: Spread  # the reconnect time: from the notice of a loss to the next new event (t4 - t2)
     reopening: Spread  # from the same notice to the connection that brought that event (t3 - t2)
     silence: Spread  # from the last byte before the loss to that event (t4 - t1)
     handling: Spread  # from the arrival of bytes to the delivery of their event; what the client adds
@@ -91,9 +89,7 @@ class Process:
     resident_before: int  # bytes, before the first stream
     resident_peak: int
     resident_per_stream: int
-    growth: (
-        float | None
-    )  # per cent each ten minutes after the warm-up; `None` if that was watched too briefly
+    growth: float | None  # per cent each ten minutes after the warm-up; `None` if watched too briefly
     watched: float  # seconds for which memory was watched after the warm-up
 
 
