@@ -259,7 +259,7 @@ def test_the_tables(good, plain):
         assert f"{scenario.title}, virtual time: PASS" in text
     assert re.search(r"pass\W+mean reconnect time\W+[\d,.]+ ms\W+at most 2,500 ms", text)
     assert not re.search(r"\bR\d", text)  # the numbers of our own demands
-    assert re.search(r"messages lost\W+0\W+0\W", text)
+    assert re.search(r"message loss\W+0\W+0\W", text)
     assert re.search(r"auto reconnect\W+yes\W+yes", text)
     assert "1000, 2000, 4000" in text
     assert "production readiness: YES" in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from itertools import pairwise
@@ -138,18 +138,6 @@ def _drawing(content: Iterable[str], label: str, *, height: float) -> str:
 
 _PAGE_COLUMNS, _PLAIN_COLUMNS = 96, 200
 
-_WORDS = {
-    "in_time": "came to its end",
-    "announcements": "reconnects announced",
-    "suppressed": "repeated events suppressed",
-    "unreconciled": "streams whose own count is off",
-    "unrecovered": "outages not recovered from",
-    "order_breaks": "events out of order",
-    "altered": "events altered",
-    "message_loss": "messages lost",
-    "max_live_connections": "connections of a stream at once",
-    "reconnects_never": "outages not recovered from",
-}
 _TELLING = ("completion_rate_percent", "duplicates", "message_loss")
 """Of the figures that all scenarios share, those that are worth a row if all is well."""
 
@@ -165,9 +153,9 @@ def print_report(report: Report, file: IO[str], *, plain: bool = False) -> None:
         telling = [
             x for x in judged.verdicts if x.gate.scenario != ALL or not x.passed or x.gate.figure in _TELLING
         ]
-        _print_table(console, f"\n{title}", telling, judged.scenario.words, plain=plain)
+        _print_table(console, f"\n{title}", telling, plain=plain)
     if report.together:
-        _print_table(console, f"\nAll scenarios, {FORMS[report.form]}", report.together, {}, plain=plain)
+        _print_table(console, f"\nAll scenarios, {FORMS[report.form]}", report.together, plain=plain)
     _print_answer(console, report)
     file.writelines(f"{line.rstrip()}\n" for line in lines.getvalue().splitlines())
 
@@ -181,7 +169,7 @@ def render_page(report: Report) -> str:
             f"<section><h2>All scenarios: back after a loss <b class='{status}'>{status}</b></h2>"
             "<p>From the loss that was noticed to the next event; outages that took more than two attempts, or"
             " after which the server had nothing to send, are left out.</p>"
-            + _exported(lambda console: _print_table(console, FORMS[report.form], report.together, {}))
+            + _exported(lambda console: _print_table(console, FORMS[report.form], report.together))
             + "</section>"
         )
     played = ", ".join(FORMS[form] for form in FORMS if any(x.run.form == form for x in report.judged))
@@ -210,7 +198,7 @@ def _section(report: Report, shown: Judged) -> str:
     def tables(console: Console) -> None:
         for judged in report.judged:
             if judged.scenario is scenario:
-                _print_table(console, FORMS[judged.run.form], judged.verdicts, scenario.words)
+                _print_table(console, FORMS[judged.run.form], judged.verdicts)
 
     return (
         f"<section><h2>{escape(scenario.title)} <b class='{status}'>{status}</b></h2>"
@@ -237,7 +225,6 @@ def _print_table(
     console: Console,
     title: str,
     verdicts: Iterable[Verdict],
-    words: Mapping[str, str],
     *,
     plain: bool = False,
 ) -> None:
@@ -249,7 +236,7 @@ def _print_table(
     for verdict in verdicts:
         table.add_row(
             Text("pass", "green") if verdict.passed else Text("FAIL", "bold red"),
-            Text(figure_name(verdict.gate.figure, words)),
+            Text(split(verdict.gate.figure)[0].replace("_", " ")),
             Text(written(verdict.gate.figure, verdict.value)),
             Text(verdict.gate.wanted),
         )
@@ -263,8 +250,3 @@ def _print_answer(console: Console, report: Report) -> None:
     console.print(f"\n{answer} ({passed} of {len(report.verdicts)} gates passed)", style="bold", markup=False)
     for reason in report.reasons:
         console.print(f"  {reason}", markup=False, style=None if console.record else "red")
-
-
-def figure_name(figure: str, words: Mapping[str, str]) -> str:
-    """Return what people call a figure: as *words* say, or by its name."""
-    return words.get(figure) or _WORDS.get(figure) or split(figure)[0].replace("_", " ")

@@ -77,10 +77,4 @@ HANDOFF = Scenario(
         Gate(_KEY, "recovery_ms", "<", 5000.0, "R49"),
     ),
     charts=(Chart("handoff", "Wi-Fi, nothing, 4G"),),
-    words={
-        "url_cursor": "last_event_id in the URL",
-        "header_cursor": "Last-Event-ID header",
-        "parameters_kept": "other parameters kept",
-        "error": "error seen by the consumer",
-    },
 )

@@ -90,9 +90,4 @@ PACKET_LOSS = Scenario(
         Gate(_KEY, "delayed_reconnects", "==", 0, "R32, X18"),
     ),
     charts=(Chart("delayed", "Segments lost"), Chart("dropped", "Events dropped by the server")),
-    words={
-        "replays": "reconnects until all was there",
-        "resume_mismatches": "requests that did not resume exactly",
-        "withheld": "events dropped by the server",
-    },
 )

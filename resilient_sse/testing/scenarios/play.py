@@ -243,7 +243,6 @@ class Scenario:
     fields: Sequence[str] = ()  # those that `report.json` has; its schema names them as well
     gates: Sequence[Gate] = ()
     charts: Sequence[Chart] = ()
-    words: Mapping[str, str] = field(default_factory=dict[str, str])  # for figures whose names do not say it
 
 
 async def play(scenario: Scenario, driver: Driver) -> RunLog:

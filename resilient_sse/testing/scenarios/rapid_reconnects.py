@@ -141,8 +141,4 @@ RAPID_RECONNECTS = Scenario(
         Chart("flap", "Off and on three times"),
         Chart("herd", "Delay before each attempt: a hundred clients that lost the server at once", "delays"),
     ),
-    words={
-        "herd_out_of_band": "delays outside of their band",
-        "herd_wrong_budget": "clients with other than 1 + 5 attempts",
-    },
 )

@@ -81,5 +81,4 @@ SLOW_3G = Scenario(
         Gate(_KEY, "duplicate_rate_percent", "==", 0.0, "R89"),
     ),
     charts=(Chart("slow", "100 kbps, 150 ms"), Chart("clean", "the same, unhindered")),
-    words={"drops": "segments dropped by the network"},
 )

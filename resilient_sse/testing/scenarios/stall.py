@@ -155,10 +155,4 @@ STALL = Scenario(
         Chart("late", "Almost too long a silence"),
         Chart("heartbeats", "Nothing but heartbeats"),
     ),
-    words={
-        "late_notices": "notices in an almost too long silence",
-        "late_reconnects": "reconnects in an almost too long silence",
-        "heartbeat_false_alarms": "false alarms while there are heartbeats",
-        "stalls_missed": "stalls not counted",
-    },
 )

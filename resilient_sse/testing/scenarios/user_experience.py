@@ -212,9 +212,4 @@ USER_EXPERIENCE = Scenario(
         Chart("refused", "No server at all"),
         Chart("faults", "Two hundred faults"),
     ),
-    words={
-        "texts_missing": "agreed texts never shown",
-        "texts_wrong": "texts that are not the agreed ones",
-        "without_an_end": "streams without an end",
-    },
 )
