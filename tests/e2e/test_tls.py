@@ -3,13 +3,11 @@
 import ssl
 import time
 
-import anyio
 import httpx
 import pytest
 
 from resilient_sse import ConnectionLostError, Reason, ResilientStream, RetriesExhaustedError
 from resilient_sse._client.transport.clients import tls_context
-from resilient_sse._client.transport.errors import translated
 from resilient_sse.testing import event
 from tests.e2e.raw_server import CHUNKED, EVENT_STREAM, hello
 from tests.e2e.watching import QUICK, Diary, causes, collect
@@ -80,14 +78,6 @@ async def test_a_handshake_that_the_server_cuts(serve, hello_bytes):
         await collect(stream, 1)
     assert str(raised.value.__cause__) == "connection lost: connect (closed in the TLS handshake)"
     assert len(server.peers) == 2
-
-
-@pytest.mark.own
-def test_a_connection_that_breaks_in_a_send_has_words():
-    """P54: on trio, a server that refuses the client in TLS, and hangs up before the request has come."""
-    failed = httpx.ReadError("")
-    failed.__cause__ = anyio.BrokenResourceError()
-    assert str(translated(failed, opened=False)) == "connection lost: connect (reset by the server)"
 
 
 @pytest.mark.own
