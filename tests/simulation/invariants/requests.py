@@ -134,6 +134,7 @@ def _verdict(options, request, change):
             return Verdict.STOP
         told = request.retry_after is not None and request.status != _GONE
         return Verdict.RETRY if told or request.status in _TRANSIENT else Verdict.RAISE
-    done = any(event.what is What.DONE for event in request.events) and options.watched
+    # One that is held back behind a hole is looked at when its connection is over.
+    done = change.new is StreamState.CLOSED and any(event.what is What.DONE for event in request.events)
     whole = options.on_eof == "complete" and change.reason in (Reason.EOF, Reason.COMPLETE)
     return Verdict.STOP if done or whole else Verdict.RETRY
