@@ -9,22 +9,13 @@ import pytest
 from resilient_sse import CircuitBreaker, CircuitState, ResilientStream, RetriesExhaustedError
 from resilient_sse.testing import event
 from tests.e2e.raw_server import Peer
-from tests.e2e.watching import eventually
+from tests.e2e.watching import cut_when_sent, eventually
 
 pytestmark = pytest.mark.own
 
 
 def say_no(peer):
     """Close the connection without an answer."""
-
-
-async def cancelled(stream, server):
-    """Ask for an event, and give up before there is an answer."""
-    async with anyio.create_task_group() as tasks:
-        asked = len(server.served) + 1
-        tasks.start_soon(anext, stream)
-        assert await eventually(lambda: len(server.served) == asked, within=20)
-        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.filterwarnings("ignore:unclosed")
@@ -35,7 +26,7 @@ async def test_it_is_given_back_when_the_stream_ends(serve, end):
     with pytest.raises(RetriesExhaustedError):
         await anext(ResilientStream(server.url, breaker=breaker, max_retries=0))
     stream = ResilientStream(server.url, breaker=breaker)
-    await cancelled(stream, server)
+    await cut_when_sent(stream, server)
     assert breaker.states == {server.origin: CircuitState.HALF_OPEN}
     if end == "closed":
         await stream.aclose()
@@ -57,7 +48,7 @@ async def test_a_request_that_is_under_way_is_not_held_back(serve):
     server = serve(late, say_no)
     breaker = CircuitBreaker(failures=1, reset_after=300)
     async with ResilientStream(server.url, breaker=breaker) as stream:
-        await cancelled(stream, server)
+        await cut_when_sent(stream, server)
         with pytest.raises(RetriesExhaustedError):
             await anext(ResilientStream(server.url, breaker=breaker, max_retries=0))
         assert breaker.states == {server.origin: CircuitState.OPEN}

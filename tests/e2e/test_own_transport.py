@@ -27,7 +27,7 @@ from resilient_sse._client.transport.sockets import HIGH_BYTES
 from resilient_sse._core.session import Session
 from resilient_sse.testing import event
 from tests.e2e.raw_server import PATIENCE, hello
-from tests.e2e.watching import QUICK, collect, eventually
+from tests.e2e.watching import QUICK, collect, cut_when_sent, eventually
 
 pytestmark = pytest.mark.own
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.own
 
 
 def sticky(peer):
-    """Set a cookie and go."""
+    """Set a cookie."""
     peer.open("Set-Cookie: node=7; Path=/")
     peer.chunk(event("hello", id=str(peer.number)))
 
@@ -138,19 +138,6 @@ async def test_polling_with_a_timeout_loses_nothing(serve, ids, ask):
     assert [one.data for one in taken if one] == [str(number) for number in range(20)]
     assert taken.count(None) > 5
     assert len(server.peers) == 1
-
-
-async def cut_when_sent(stream, server):
-    """Ask for an event, and give up as soon as the request has come; connecting may take its time."""
-    async with anyio.create_task_group() as group:
-
-        async def cut():
-            assert await eventually(lambda: server.requests, within=10)
-            await anyio.sleep(0.05)
-            group.cancel_scope.cancel()
-
-        group.start_soon(cut)
-        await anext(stream)
 
 
 @pytest.mark.parametrize("method, auth", [("GET", None), ("POST", ("user", "secret"))], ids=["plain", "auth"])

@@ -52,6 +52,20 @@ async def each(stream, handle):
         handle(event.data)
 
 
+async def cut_when_sent(stream, server):
+    """Ask for an event, and give up as soon as the request has come; connecting may take its time."""
+    asked = len(server.served)
+    async with anyio.create_task_group() as tasks:
+
+        async def cut():
+            assert await eventually(lambda: len(server.served) > asked, within=20)
+            await anyio.sleep(0.05)
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(cut)
+        await anext(stream)
+
+
 async def eventually(condition, *, within):
     """Wait until *condition* holds; return whether it did in time."""
     deadline = time.monotonic() + within
