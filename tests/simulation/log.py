@@ -54,9 +54,7 @@ class Sent:
         brought: Whether the client has read anything of it to its end, be it a comment.
         heartbeats: How many heartbeats it has, those without a number of their own.
         retries: The `retry` fields that it has, in milliseconds, and when they arrived.
-        retry_after: The seconds of the `Retry-After` header, if there was one.
         unresumable: The answer says that the position cannot be resumed from.
-        status: The status of the answer; `None` if there was none.
     """
 
     at: float
@@ -71,9 +69,7 @@ class Sent:
     heartbeats: int = 0
     brought: bool = False
     retries: list[tuple[float, int]] = field(default_factory=list)
-    retry_after: float | None = None
     unresumable: bool = False
-    status: int | None = None
 
     @property
     def behind(self):

@@ -106,9 +106,7 @@ class Server:
     def _refusal(self, sent):
         answer, headers = sent.answer, {}
         if answer.retry_after is not None:
-            sent.retry_after = float(answer.retry_after)
             headers["Retry-After"] = str(answer.retry_after)
-        sent.status = answer.status
         sent.unresumable = answer.status == _GONE and sent.cursor is not None
         return Reply(b"not now", status=answer.status, headers=headers, content_type="text/plain")
 
@@ -124,8 +122,7 @@ class Server:
                 self._finished = True
                 pieces.append(self.write(self.log.publish(What.DONE)))
         chunk = answer.chunk * (1 if self.plan.options.watched else 60)  # those events are large
-        parts, _ = self._bodies[number] = cut(pieces, answer, chunk=chunk, seed=self.plan.seed)
-        sent.status = 200
+        parts, _ = self._bodies[number] = cut(pieces, answer, chunk=chunk)
         headers["X-Answer"] = str(number)
         if self.plan.options.dialect is Dialect.LOCATION and sent.hops[-1].method == "POST":
             headers["Location"] = MADE

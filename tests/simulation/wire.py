@@ -2,9 +2,9 @@
 
 import json
 from dataclasses import dataclass, replace
-from random import Random
+from itertools import groupby
 
-from resilient_sse.testing import Pause, event
+from resilient_sse.testing import Pause, event, sliced
 from tests.simulation.log import Published
 
 
@@ -37,7 +37,7 @@ def beat(event_id, *, json_ids):
     return Piece(event(data, event="heartbeat", id=None if json_ids else event_id), heartbeat=True)
 
 
-def cut(pieces, answer, *, chunk, seed):
+def cut(pieces, answer, *, chunk):
     """
     Cut a body off where its connection ends, and into reads.
 
@@ -64,21 +64,11 @@ def cut(pieces, answer, *, chunk, seed):
             marks.append((whole, each))
         if at >= keep:
             break
-    return list(_reads(parts, chunk, Random(seed)) if chunk else parts), marks
+    return list(_reads(parts, chunk) if chunk else parts), marks
 
 
-def _reads(parts, size, random):
-    """Join and cut at random places: reads of *size* bytes on average that heed no block's borders."""
-    pending = b""
-    for part in parts:
-        if isinstance(part, Pause):
-            yield pending
-            pending = b""
-            yield part
-            continue
-        pending += part
-        while len(pending) >= 2 * size:
-            at = random.randint(1, 2 * size - 1)
-            yield pending[:at]
-            pending = pending[at:]
-    yield pending
+def _reads(parts, size):
+    """Join and cut into reads of so many bytes, which heed no block's borders."""
+    for is_pause, group in groupby(parts, lambda part: isinstance(part, Pause)):
+        run = list(group)
+        yield from run if is_pause else sliced(b"".join(run), size)

@@ -18,7 +18,6 @@ def check_delivery(process):
         _wire_order,
         _plain,
         _read,
-        _tail,
         _position,
         _cursors,
     ):
@@ -125,16 +124,22 @@ def _read(process):
     What was read is delivered, unless a cancelled read, `aclose()` or the death of the process took it along.
 
     No replay brings an event without an id again.  Of the others, those with numbers are held back, asked for
-    again and accounted for as loss; any other is delivered when it comes, on healthy connections too.
+    again and accounted for as loss, but for what the last connection of a stream that ends brings; any other is
+    delivered when it comes, on healthy connections too.
     """
+    record, numbered = process.record, process.options.numbered
     start = 0 if process.start is None else process.start.ordinal
-    for number, request in enumerate(process.record.log.requests, 1):
-        if request.process != process.number or _taken_along(process, number):
+    ended = record.outcome is Outcome.DONE and process.seen[-1:] == record.seen[-1:]
+    top = max((event.ordinal for _, _, event in process.delivered), default=process.origin)
+    for number, request in enumerate(record.log.requests, 1):
+        if request.process != process.number:
             continue
-        if request.answer.close_takes:
-            continue  # what arrives while a connection that was given up is being closed is nobody's
+        # What arrives while a connection that was given up is being closed is nobody's.
+        sure = not (request.answer.close_takes or _taken_along(process, number))
+        last = ended and request is process.requests[-1]
         for event in request.events:
-            demanded = event.id is None or (not process.options.numbered and event.ordinal > start)
+            demanded = sure and (event.id is None or (not numbered and event.ordinal > start))
+            demanded |= last and event.ordinal > top
             if demanded and process.wanted(event) and not process.times[event.ordinal]:
                 yield Promise.LOST(request.at, f"event {event.ordinal} was read, but not delivered")
             if event.what is What.DONE and process.options.watched:
@@ -151,17 +156,6 @@ def _taken_along(process, number):
         return False
     # What stands behind a hole is held back beyond the connection.
     return process.options.numbered or all(at <= number for at, _ in notes)
-
-
-def _tail(process):
-    """A stream that ended by itself has delivered all that its last connection brought."""
-    record = process.record
-    if record.outcome is not Outcome.DONE or not process.seen or process.seen[-1] is not record.seen[-1]:
-        return
-    top = max((event.ordinal for _, _, event in process.delivered), default=process.origin)
-    for event in process.requests[-1].events:
-        if process.wanted(event) and event.ordinal > top:
-            yield Promise.LOST(process.seen[-1].at, f"event {event.ordinal} was sent, and the stream ended")
 
 
 def _position(process):

@@ -85,7 +85,11 @@ def _changed(record, seen, outage):
             yield Promise.PACE(seen.at, f"gave up after {outage.failures} retries of {options.max_retries}")
         outage.failures = 0  # whoever iterates again begins anew
     else:
-        after = None if request is None or opened or change.reason is Reason.RESTART else request.retry_after
+        after = (
+            None
+            if request is None or not request.met or opened or change.reason is Reason.RESTART
+            else request.answer.retry_after
+        )
         # Others are wanted by the program, or by a server that polls by design.
         failed = change.reason is not Reason.RESTART and not answered
         yield from _reconnects(options, seen, outage, failed=failed, retry_after=after)

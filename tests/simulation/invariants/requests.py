@@ -86,7 +86,7 @@ def _failures(record):
         if request is None or request.process != seen.process or seen.requests in told:
             continue
         told.add(seen.requests)
-        name = f"{request.answer.kind} ({request.status or request.answer.end})"
+        name = repr(request.answer)
         if change.reason not in _reasons(options, request):
             yield Promise.STATES(seen.at, f"{name} was told as {change.reason}")
         made, must_not = _verdict_on(request, change), obstructed(options, seen)
@@ -106,7 +106,7 @@ def _reasons(options, request):
         legs = _legs(options, answer, URL, "POST" if options.post else "GET")
         return ALWAYS if len(legs) > len(answer.redirects) else ALWAYS | {Reason.PROTOCOL}
     if answer.kind is Kind.STATUS:
-        return ALWAYS | {Reason.SERVER if request.status >= _SERVER_ERRORS else Reason.STATUS}
+        return ALWAYS | {Reason.SERVER if answer.status >= _SERVER_ERRORS else Reason.STATUS}
     if not request.opened:
         return ALWAYS | {Reason.CONNECT}
     paused = options.event_timeout is not None or any(each.does is Does.PAUSE for each in answer.live)
@@ -130,10 +130,10 @@ def _verdict(options, request, change):
     if not request.met:
         return Verdict.RAISE  # of a redirect that cannot be followed
     if request.answer.kind is Kind.STATUS:
-        if request.status == _NO_CONTENT:
+        if request.answer.status == _NO_CONTENT:
             return Verdict.STOP
-        told = request.retry_after is not None and request.status != _GONE
-        return Verdict.RETRY if told or request.status in _TRANSIENT else Verdict.RAISE
+        told = request.answer.retry_after is not None and request.answer.status != _GONE
+        return Verdict.RETRY if told or request.answer.status in _TRANSIENT else Verdict.RAISE
     # One that is held back behind a hole is looked at when its connection is over.
     done = change.new is StreamState.CLOSED and any(event.what is What.DONE for event in request.events)
     whole = options.on_eof == "complete" and change.reason in (Reason.EOF, Reason.COMPLETE)
