@@ -4,7 +4,7 @@ The plan of one run, as data: what the server does, request by request, and what
 Hypothesis draws plans, makes those that fail small, and prints them as Python that can be pasted into a test.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -106,6 +106,11 @@ class Data:
         printer.text(repr(self))  # what Hypothesis prints
 
 
+def drawn(default, *others):
+    """Declare a field that is at its default or at one of these, as often as they are listed."""
+    return field(default=default, metadata={"others": others})
+
+
 @dataclass(frozen=True, repr=False)
 class Live(Data):
     """One thing that happens while a connection is up."""
@@ -129,24 +134,26 @@ class Options(Data):
     ids: Ids = Ids.NUMBERS
     dialect: Dialect = Dialect.HEADER
     watched: bool = True
-    dedup: str = "auto"
-    dedup_window: int = 1000
-    checkpoint: bool = True
-    ack: str = "auto"
-    stall_timeout: float = 30.0
-    event_timeout: float | None = None
-    stall_on: str = "bytes"
-    on_eof: str = "reconnect"
-    max_retries: int | None = 5
-    max_server_delay: float = 60.0
-    backoff: tuple = (1.0, 2.0, 5.0, 0.1)
-    compression: bool = False
-    filtered: bool = False
-    again: int = 3
-    post: bool = False
+    dedup: str = drawn("auto", "always", "always", "always", "replay", "off")
+    dedup_window: int = drawn(1000, 12)
+    checkpoint: bool = drawn(True, False)
+    ack: str = drawn("auto", "manual")
+    stall_timeout: float = drawn(30.0, 10.0)
+    event_timeout: float | None = drawn(None, 20.0, 45.0)
+    stall_on: str = drawn("bytes", "frames", "events")
+    on_eof: str = drawn("reconnect", "complete")
+    max_retries: int | None = drawn(5, 3, 2, 1, 0, None, None)
+    max_server_delay: float = drawn(60.0, 7.0)
+    backoff: tuple = drawn(
+        (1.0, 2.0, 5.0, 0.1), (0.5, 3.0, 8.0, 0.5), (2.0, 1.0, 2.0, 1.0), (0.1, 2.0, 1.0, 0.0)
+    )
+    compression: bool = drawn(False, True)
+    filtered: bool = drawn(False, True, True)
+    again: int = drawn(3, 0, 2, 5)
+    post: bool = drawn(False, True, True)
     once: bool = False
-    activity: bool = False
-    poll: float | None = None
+    activity: bool = drawn(False, True, True)
+    poll: float | None = drawn(None, 0.2, 3.0, 11.0)
 
     @property
     def pace(self):
@@ -171,24 +178,24 @@ class Answer(Data):
     """
 
     kind: Kind = Kind.STREAM
-    redirects: tuple = ()
-    restart: bool = False
-    away: int = 0
-    expire: int = 0
+    redirects: tuple = drawn((), (301,), (303, 308, 307), (308,) * 10, (302,) * 11)
+    restart: bool = drawn(False, True)
+    away: int = drawn(0, 1, 1, 2, 2, 4)
+    expire: int = drawn(0, 1)
     status: int = 503
-    retry_after: int | None = None
+    retry_after: int | None = drawn(None, 0, 1, 3, 12, 100)
     announce: bool = False
-    after: float = 0.0
-    overlap: int = 0
-    page: int | None = None
-    omit: int = 0
+    after: float = drawn(0.0, 0.2, 8.0)
+    overlap: int = drawn(0, 1, 2, 3, 4, 4)
+    page: int | None = drawn(None, 1, 3)
+    omit: int = drawn(0, 1)
     live: tuple = ()
     keep: float = 1.0
     end: End = End.DROP
     chunk: int = 0
-    crlf: bool = False
-    gzip: bool = False
-    close_takes: float = 0.0
+    crlf: bool = drawn(False, True, True)
+    gzip: bool = drawn(False, True)
+    close_takes: float = drawn(0.0, 1.5, 30.0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -221,33 +228,15 @@ def often(weights):
     return st.sampled_from([each for each, weight in weights.items() for _ in range(weight)])
 
 
-def some(most, *changes, **values):
-    """Draw some of many changes, of one field each or of several: simple plans take few draws, or none."""
-    changes += tuple({name: value} for name, each in values.items() for value in each)
+def some(part, names, most, *changes):
+    """Draw some of many changes, of one field of *part* each or of several: simple plans take few draws, or none."""
+    for each in fields(part):
+        values = each.metadata.get("others", ()) if each.name in names else ()
+        changes += tuple({each.name: value} for value in values)
     return st.lists(st.sampled_from(changes), max_size=most)
 
 
-_OPTIONS = some(
-    9,
-    {"post": True, "once": True},
-    post=(True, True),
-    dedup=("always", "always", "always", "replay", "off"),
-    dedup_window=(12,),
-    checkpoint=(False,),
-    ack=("manual",),
-    stall_timeout=(10.0,),
-    event_timeout=(20.0, 45.0),
-    stall_on=("frames", "events"),
-    on_eof=("complete",),
-    compression=(True,),
-    filtered=(True, True),
-    max_retries=(3, 2, 1, 0, None, None),
-    again=(0, 2, 5),
-    max_server_delay=(7.0,),
-    backoff=((0.5, 3.0, 8.0, 0.5), (2.0, 1.0, 2.0, 1.0), (0.1, 2.0, 1.0, 0.0)),
-    activity=(True, True),
-    poll=(0.2, 3.0, 11.0),
-)
+_OPTIONS = some(Options, {each.name for each in fields(Options)}, 9, {"post": True, "once": True})
 _IDS = often({Ids.NUMBERS: 5, Ids.OPAQUE: 3, Ids.RISING: 2, Ids.THINGS: 1})
 _DIALECTS = often({Dialect.HEADER: 7, Dialect.QUERY: 1, Dialect.JSON: 1, Dialect.LOCATION: 1})
 _WATCHED = often({True: 3, False: 1})
@@ -274,25 +263,16 @@ def options(draw):
 _KINDS = often(
     {Kind.STREAM: 66, Kind.STATUS: 18, Kind.REFUSED: 8, Kind.CONNECT_TIMEOUT: 4, Kind.NO_HEADERS: 4}
 )
-_ANY = {"away": (1, 1, 2, 2, 4), "redirects": ((301,), (303, 308, 307), (308,) * 10, (302,) * 11)}
 _STATUSES = often({503: 12, 500: 2, 502: 2, 429: 8, 409: 4, 408: 2, 410: 2, 204: 1, 403: 3})
-_REFUSALS = some(3, retry_after=(0, 1, 3, 12, 100), **_ANY)
+_OTHERS = some(Answer, {"away", "redirects"}, 1)
+_REFUSALS = some(Answer, {"away", "redirects", "retry_after"}, 3)
 _STREAMS = some(
+    Answer,
+    {each.name for each in fields(Answer)} - {"retry_after"},
     4,
     {"expire": 3, "announce": True},
     {"restart": True, "announce": True},
-    overlap=(1, 2, 3, 4, 4),
-    page=(1, 3),
-    omit=(1,),
-    expire=(1,),
-    restart=(True,),
-    crlf=(True, True),
-    gzip=(True,),
-    after=(0.2, 8.0),
-    close_takes=(1.5, 30.0),
-    **_ANY,
 )
-_OTHERS = some(1, **_ANY)
 _WORDS = {Does.EVENT: 40, Does.OTHER: 5, Does.PLAIN: 8, Does.TWICE: 4, Does.SKIP: 3, Does.VANISH: 3}
 _WORDS |= {Does.HEARTBEAT: 4, Does.ECHO: 3, Does.BEAT: 3, Does.COMMENT: 4}
 _LIVES = often(
