@@ -229,7 +229,7 @@ def often(weights):
 
 
 def some(part, names, most, *changes):
-    """Draw some of many changes, of one field of *part* each or of several: simple plans take few draws, or none."""
+    """Draw some changes of *part*, of one field each or of several: simple plans take few draws, or none."""
     for each in fields(part):
         values = each.metadata.get("others", ()) if each.name in names else ()
         changes += tuple({each.name: value} for value in values)
