@@ -7,7 +7,6 @@ kernel's own.
 
 import asyncio
 import socket
-import time
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 
@@ -20,7 +19,7 @@ from httpcore._backends.anyio import AnyIOStream
 from httpcore._exceptions import map_exceptions
 
 from resilient_sse.testing.proxy.toxics import profile as profile_of
-from resilient_sse.testing.scenarios.real import Director, RealStage, reference_server
+from resilient_sse.testing.scenarios.real import Director, RealDriver, RealStage, reference_server
 from resilient_sse.testing.server import RunningServer
 from tests.netns.network import SERVER, open_network
 
@@ -71,17 +70,8 @@ class Stage(RealStage):
         return await to_thread.run_sync(lambda: self._server.call(_end_streams(self._server.server)))
 
 
-class Driver:
-    """Makes stages in namespaces of their own; *seed* is the server's, the kernel's cannot be told."""
-
-    form = "real"
-
-    def __init__(self, seed):
-        self.seed = seed
-
-    def now(self):
-        """Return the time of the clock that the server's thread and the client share."""
-        return time.monotonic()
+class Driver(RealDriver):
+    """Makes stages in namespaces of their own; the seed is the server's, the kernel's cannot be told."""
 
     @asynccontextmanager
     async def stage(self, log, setup):

@@ -213,7 +213,7 @@ class Plan(Data):
     A whole run.
 
     When the answers are used up, the server is well again and sends what is left and an end.  *seed* is that of
-    the jitter.
+    the jitter, and of where reads end.
     """
 
     options: Options = Options()

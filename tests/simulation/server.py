@@ -122,7 +122,7 @@ class Server:
                 self._finished = True
                 pieces.append(self.write(self.log.publish(What.DONE)))
         chunk = answer.chunk * (1 if self.plan.options.watched else 60)  # those events are large
-        parts, _ = self._bodies[number] = cut(pieces, answer, chunk=chunk)
+        parts, _ = self._bodies[number] = cut(pieces, answer, chunk=chunk, seed=self.plan.seed)
         headers["X-Answer"] = str(number)
         if self.plan.options.dialect is Dialect.LOCATION and sent.hops[-1].method == "POST":
             headers["Location"] = MADE

@@ -3,8 +3,9 @@
 import json
 from dataclasses import dataclass, replace
 from itertools import groupby
+from random import Random
 
-from resilient_sse.testing import Pause, event, sliced
+from resilient_sse.testing import Pause, event
 from tests.simulation.log import Published
 
 
@@ -37,7 +38,7 @@ def beat(event_id, *, json_ids):
     return Piece(event(data, event="heartbeat", id=None if json_ids else event_id), heartbeat=True)
 
 
-def cut(pieces, answer, *, chunk):
+def cut(pieces, answer, *, chunk, seed):
     """
     Cut a body off where its connection ends, and into reads.
 
@@ -64,11 +65,19 @@ def cut(pieces, answer, *, chunk):
             marks.append((whole, each))
         if at >= keep:
             break
-    return list(_reads(parts, chunk) if chunk else parts), marks
+    return list(_reads(parts, chunk, Random(seed)) if chunk else parts), marks
 
 
-def _reads(parts, size):
-    """Join and cut into reads of so many bytes, which heed no block's borders."""
+def _reads(parts, size, random):
+    """Join and cut at random places: reads of *size* bytes on average that heed no block's borders."""
     for is_pause, group in groupby(parts, lambda part: isinstance(part, Pause)):
         run = list(group)
-        yield from run if is_pause else sliced(b"".join(run), size)
+        if is_pause:
+            yield from run
+            continue
+        data = b"".join(run)
+        while len(data) >= 2 * size:
+            at = random.randint(1, 2 * size - 1)
+            yield data[:at]
+            data = data[at:]
+        yield data
