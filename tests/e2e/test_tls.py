@@ -11,7 +11,6 @@ import pytest
 from resilient_sse import ConnectionLostError, Reason, ResilientStream, RetriesExhaustedError
 from resilient_sse._client.transport import sockets
 from resilient_sse._client.transport.clients import tls_context
-from resilient_sse._client.transport.errors import translated
 from resilient_sse._client.transport.sockets import _connect_asyncio
 from resilient_sse.testing import event
 from tests.e2e.raw_server import CHUNKED, EVENT_STREAM, hello
@@ -83,14 +82,6 @@ async def test_a_handshake_that_the_server_cuts(serve, hello_bytes):
         await collect(stream, 1)
     assert str(raised.value.__cause__) == "connection lost: connect (closed in the TLS handshake)"
     assert len(server.peers) == 2
-
-
-@pytest.mark.own
-def test_a_connection_that_breaks_in_a_send_has_words():
-    """P54: on trio, a server that refuses the client in TLS, and hangs up before the request has come."""
-    failed = httpx.ReadError("")
-    failed.__cause__ = anyio.BrokenResourceError()
-    assert str(translated(failed, opened=False)) == "connection lost: connect (reset by the server)"
 
 
 @pytest.mark.own
