@@ -20,18 +20,6 @@ from tests.cli.parsing import parse
 from tests.docs.pages import table, text_of
 
 PATIENCE = 20
-TARGET = ("--target", "127.0.0.1:9")
-
-
-def test_an_occupied_port_is_named(run):
-    """Bad input: the line says which port, and what to do."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        done = run("fault", *TARGET, "--listen", f"127.0.0.1:{port}")
-    assert done.code == 2
-    assert re.search(
-        rf"port {port} of 127.0.0.1 cannot be used .*choose another, or 0 for a free one\n$", done.err
-    )
 
 
 def test_the_reference_lists_the_options(run):

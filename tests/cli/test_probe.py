@@ -574,14 +574,6 @@ def test_what_is_no_stream(run, site, path, code, words):
     assert "\nfail  answer  status" in done.out
 
 
-def test_no_tls_there(run, site):
-    """So it is where TLS fails."""
-    done = run("probe", "-q", site.replace("http://", "https://"))
-    assert (done.code, done.out) == (Exit.OTHER, "")
-    assert "no TLS there" in done.err
-    assert done.err.count("\n") == 1
-
-
 @pytest.mark.e2e
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_redirects_without_end(anyio_backend):

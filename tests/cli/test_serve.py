@@ -148,16 +148,6 @@ def test_for_people(start):
     assert said.endswith(b"; Ctrl-C ends it\n")
 
 
-def test_the_port_is_taken(run):
-    """Bad input: one line that names the fix, and the exit code for it."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        done = run("serve", "--port", str(port))
-    assert (done.code, done.out) == (Exit.USAGE, "")
-    assert done.err.startswith(f"resilient-sse: error: port {port} of 127.0.0.1 cannot be used (")
-    assert done.err.endswith("; choose another, or 0 for a free one\n")
-
-
 @pytest.mark.parametrize(
     "missing,words",
     [

@@ -270,19 +270,6 @@ def test_verbose(run, site):
     assert "< :comment" in lines
 
 
-def test_what_is_no_stream(run, site):
-    """A status that cannot be mended is exit code 3, quoted harmlessly if it is no web page; so is a page."""
-    said = "resilient-sse: error: the server answered with status 404 instead of an event stream"
-    done = run("tail", f"{site}/missing")
-    assert (done.code, done.out) == (3, "")
-    assert done.err == f'{said}: {{"error":"no such\\nstream \\u001b[2J"}}\n'
-    assert run("tail", f"{site}/missing?page").err == f"{said}\n"
-    done = run("tail", f"{site}/page")
-    assert done.code == 3
-    expected = "expected text/event-stream, the server sent 'text/html; charset=utf-8'"
-    assert done.err == f"resilient-sse: error: {expected}\n"
-
-
 def test_a_loss_is_told(run, site):
     """What the server cannot give again is news (P61)."""
     done = run("tail", f"{site}/gone", "--last-event-id", "9")
