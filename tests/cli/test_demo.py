@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -134,27 +133,3 @@ def test_in_a_pipe(plain: subprocess.Popen[bytes]):
     ]
     assert [line.split()[-1] for line in lines[lines.index("What was promised") + 1 :][:9]] == ["ok"] * 9
     assert any(line.startswith("Passed in ") for line in lines)
-
-
-@pytest.mark.e2e
-def test_interrupt(start: Start):
-    """Ctrl-C is exit code 130 without a traceback."""
-    process = start("demo", "--plain")
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith(b"A reply of 50 messages")
-    assert b"connected" in process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    assert process.communicate()[1] == b""
-
-
-@pytest.mark.e2e
-def test_reader_gone(start: Start):
-    """`| head -1` ends the demo, too."""
-    process = start("demo", "--plain")
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.wait(60) == 141
-    assert process.stderr is not None
-    assert process.stderr.read() == b""

@@ -148,29 +148,6 @@ def test_for_people(start):
     assert said.endswith(b"; Ctrl-C ends it\n")
 
 
-@pytest.mark.parametrize(
-    "missing,words",
-    [
-        (
-            "uvicorn",
-            "the reference server needs uvicorn; install it with: pip install 'resilient-sse[testing]'",
-        ),
-        ("redis", "RedisStore needs redis: pip install 'resilient-sse[redis]'"),
-    ],
-)
-def test_a_missing_extra(missing, words):
-    """Bad input: what is missing is named, and how to get it."""
-    code = (
-        f"import sys; sys.modules[{missing!r}] = sys.modules['{missing}.asyncio'] = None\n"
-        "from resilient_sse.cli import main\n"
-        "sys.exit(main(['serve', '--port', '0', '--store', 'redis://127.0.0.1/0']))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
-    assert (done.returncode, done.stdout) == (Exit.USAGE, b"")
-    assert words in done.stderr.decode()
-    assert done.stderr.count(b"\n") == 1
-
-
 def test_stores(monkeypatch):
     """R192: each form of a store is taken as it is, but for `~`, which is one's home."""
     monkeypatch.setenv("HOME", "/home/ada")

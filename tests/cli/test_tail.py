@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import sqlite3
@@ -12,7 +11,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
@@ -309,32 +307,6 @@ def test_events_that_are_larger_than_a_pipe(start, site):
     assert process.wait(60) == 0
 
 
-@pytest.mark.parametrize("path", ["endless", "quiet"])
-def test_broken_pipe(command, site, path):
-    """`| head -1` ends it at once and quietly, also where no further event would find out."""
-    bash = shutil.which("bash") or pytest.skip("needs bash")
-    script = '"$@" | head -1 | wc -l; echo "${PIPESTATUS[@]}" >&2'
-    done = subprocess.run(
-        [bash, "-c", script, "bash", *command, "tail", "-q", f"{site}/{path}"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.stdout.strip(), done.stderr) == ("1", "141 0 0\n")
-
-
-@pytest.mark.parametrize("path", ["quiet", "endless"])
-def test_interrupt(start, site, path):
-    """Ctrl-C is exit code 130 and no traceback, also while a reader that does not read blocks the output."""
-    process = start("tail", f"{site}/{path}", "--json")
-    assert process.stdout.readline().startswith(b"{")
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    assert process.communicate()[1] == b"* Connected\n"
-
-
 def test_sigterm(start, site, tmp_path):
     """SIGTERM saves the position of what was printed, and ends as Ctrl-C does."""
     keeping = ["tail", f"{site}/quiet", "--checkpoint", str(tmp_path / "position"), "--json"]
@@ -345,14 +317,6 @@ def test_sigterm(start, site, tmp_path):
     assert process.communicate() == (b"", b"* Connected\n")
     with closing(sqlite3.connect(tmp_path / "position")) as database:
         assert database.execute("SELECT last_event_id FROM resilient_sse_positions").fetchall() == [("1",)]
-
-
-def test_sigterm_while_nobody_reads(start, site):
-    """A reader that does not read holds the end up for a moment only."""
-    process = start("tail", f"{site}/endless", "--json")
-    assert process.stdout.readline().startswith(b"{")
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 130
 
 
 @pytest.mark.slow
