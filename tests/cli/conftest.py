@@ -84,7 +84,7 @@ async def echo(request: Request) -> Response:
 async def hostile(request: Request) -> Response:
     """Send control characters wherever there is room for them."""
     block = "id: a\x1bb\nevent: e\x9b2J\ndata: \x1b[31mred\x07\ndata: \x7f\ttab é\n\n"
-    return Response(block, media_type=SSE, headers={"set-cookie": "session=secret"})
+    return Response(block, media_type=SSE)
 
 
 async def missing(request: Request) -> Response:
@@ -97,8 +97,12 @@ async def missing(request: Request) -> Response:
 async def mirror(request: Request) -> Response:
     """Send back what the request says, in headers, an id and a type."""
     told = f"{request.url.query} {request.query_params['key']} {request.headers['authorization']} u:hunter2 Zorro"
-    headers = {"x-mirror": told, "cache-control": told}
-    return Response(f"id: {told}\ndata: x\n\n", media_type=f"{SSE}; charset={told[:9]}", headers=headers)
+    headers = {"x-mirror": told, "cache-control": told, "set-cookie": "session=secret"}
+    return Response(
+        f"id: \x1b{told}\nevent: \x9b2J\ndata: x\n\n",
+        media_type=f"{SSE}; charset={told[:9]}",
+        headers=headers,
+    )
 
 
 async def gone(request: Request) -> Response:
