@@ -132,40 +132,29 @@ def test_the_options_reach_the_server(serve):
 
 
 @pytest.mark.e2e
-def test_no_standard_input(start):
-    """`<&-` with --stdin: it has ended before anything was said."""
-    process = start("serve", "--port", "0", "--stdin", preexec_fn=lambda: os.close(0))
-    out, err = process.communicate(timeout=END)
-    assert (process.returncode, out.count(b"\n"), err) == (0, 1, b"")
-
-
-@pytest.mark.e2e
-def test_for_people(start):
-    """Without --json, one line says where it is and how to end it."""
-    process = start("serve", "--port", "0")
+@pytest.mark.parametrize("option", [(), ("--stdin",)])
+def test_for_people(start, option):
+    """Without --json, one line says where it is and how to end it; `<&-` with --stdin has ended already."""
+    process = start("serve", "--port", "0", *option, preexec_fn=lambda: os.close(0))
     said = process.stdout.readline()
     assert said.startswith(b"serving http://127.0.0.1:")
     assert said.endswith(b"; Ctrl-C ends it\n")
+    if option:
+        assert finished(process) == Done(0, "", "")
 
 
-def test_stores(monkeypatch):
-    """R192: each form of a store is taken as it is, but for `~`, which is one's home."""
+def test_arguments(monkeypatch):
+    """R192, R26, R137: a store is taken as it is, but for `~`, which is one's home; `none` switches off."""
     monkeypatch.setenv("HOME", "/home/ada")
-    for given, taken in (
-        ("memory", "memory"),
-        ("sqlite:events.db", "sqlite:events.db"),
-        ("sqlite:~/events.db", "sqlite:/home/ada/events.db"),
-        ("redis://:secret@127.0.0.1:6379/0", "redis://:secret@127.0.0.1:6379/0"),
-        ("rediss://[::1]:6379", "rediss://[::1]:6379"),
-        ("unix:///run/valkey.sock?db=1", "unix:///run/valkey.sock?db=1"),
+    for store in (
+        "sqlite:~/events.db",
+        "redis://:secret@127.0.0.1:6379/0",
+        "rediss://[::1]:6379",
+        "unix:///run/s?db=1",
     ):
-        assert parse(["serve", "--store", given]).store == taken
-
-
-def test_the_defaults():
-    """R26, R137: what `serve` does when it is told nothing; `none` switches off."""
+        assert parse(["serve", "--store", store]).store == store.replace("~", "/home/ada")
     given = parse(["serve"])
-    assert (given.host, given.port, given.start) == ("127.0.0.1", 8000, "live")
+    assert (given.host, given.port, given.start, given.store) == ("127.0.0.1", 8000, "live", "memory")
     assert (given.heartbeat, given.retry) == (10.0, 1000)
     given = parse(["serve", "--heartbeat", "none", "--retry", "none"])
     assert (given.heartbeat, given.retry) == (None, None)

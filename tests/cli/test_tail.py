@@ -56,12 +56,9 @@ def test_json(run, site):
 
 def test_control_characters(run, site):
     """They are escaped, even in a file that somebody will look at; `--raw` is byte for byte."""
-    done = run("tail", f"{site}/hostile", "--no-reconnect", "-q")
-    assert done.out == "[e\\x9b2J a\\x1bb] \\x1b[31mred\\x07\n    \\x7f\ttab é\n"
-    assert (
-        run("tail", f"{site}/hostile", "--no-reconnect", "-q", "--raw").out
-        == "\x1b[31mred\x07\n\x7f\ttab é\n"
-    )
+    hostile = ("tail", f"{site}/hostile", "--no-reconnect", "-q")
+    assert run(*hostile).out == "[e\\x9b2J a\\x1bb] \\x1b[31mred\\x07\n    \\x7f\ttab é\n"
+    assert run(*hostile, "--raw").out == "\x1b[31mred\x07\n\x7f\ttab é\n"
 
 
 def test_escape():
@@ -110,13 +107,6 @@ def test_timestamps(run, site):
     assert re.fullmatch(stamp, first["at"] + " ")
 
 
-def test_a_file(run, site, tmp_path):
-    """-o writes events to a file."""
-    target = tmp_path / "events"
-    done = run("tail", f"{site}/reply", "--until", "done", "--raw", "-o", str(target))
-    assert (done.code, done.out, target.read_text()) == (0, "", "one\ntwo\nlines\nthree\nbye\n")
-
-
 def test_reconnects(run, site):
     """A clean end is a drop: it resumes, and ends when the server says that there is nothing more."""
     done = run("tail", f"{site}/reply")
@@ -128,26 +118,25 @@ def test_reconnects(run, site):
     assert complete == "* Response complete"
 
 
-@pytest.mark.parametrize("option", ["--complete-on-eof", "--no-reconnect"])
-def test_clean_end(run, site, option):
-    """Both options take a clean end as the end; without them, it is no failure, whatever the budget (P48)."""
-    done = run("tail", f"{site}/reply", option, "--raw")
-    assert (done.code, done.out) == (0, "one\ntwo\nlines\nthree\nbye\n")
-    assert run("tail", f"{site}/reply", "--max-retries", "0").code == 0
-
-
-def test_where_it_begins_and_ends(run, site):
-    """--last-event-id resumes; --count ends, and --until also by the data."""
-    done = run("tail", f"{site}/reply", "--last-event-id", "1", "--count", "2", "-q")
-    assert (done.code, done.out, done.err) == (0, "[message 2] two\n    lines\n[news 3] three\n", "")
-    assert run("tail", f"{site}/reply", "--until", "three", "-q", "--raw").out == "one\ntwo\nlines\nthree\n"
-
-
-def test_events(run, site):
-    """--events filters, and shows heartbeats if they are asked for, as --until does."""
-    done = run("tail", f"{site}/reply", "--events", "news,heartbeat,", "--no-reconnect", "--raw")
-    assert done.out == "beat\nthree\n"
-    assert run("tail", f"{site}/reply", "--until", "heartbeat", "--raw").out == "one\ntwo\nlines\nbeat\n"
+@pytest.mark.parametrize(
+    "arguments, out",
+    [
+        ("--complete-on-eof", "one two lines three bye"),  # both options take a clean end as the end
+        ("--no-reconnect", "one two lines three bye"),
+        ("--max-retries 0", "one two lines three bye"),  # it is no failure, whatever the budget (P48)
+        ("--last-event-id 1 --count 2", "two lines three"),
+        ("--until three", "one two lines three"),  # also by the data
+        ("--events news,heartbeat, --no-reconnect", "beat three"),  # heartbeats if they are asked for
+        ("--until heartbeat", "one two lines beat"),
+    ],
+)
+def test_where_it_begins_and_ends(run, site, tmp_path, arguments, out):
+    """What is printed, or with -o written to a file."""
+    said = [*["tail", "-q", "--raw"], f"{site}/reply", *arguments.split()]
+    done = run(*said)
+    assert (done.code, done.out.split(), done.err) == (0, out.split(), "")
+    done = run(*said, "-o", str(tmp_path / "events"))
+    assert (done.out, (tmp_path / "events").read_text().split()) == ("", out.split())
 
 
 def test_request(run, site):
@@ -340,16 +329,7 @@ def test_memory_is_flat(command, site):
 
 
 def test_a_position_in_a_file(site, run, tmp_path):
-    """A second run goes on behind what the first has printed (P55)."""
-    file = str(tmp_path / "position.db")
-    first = run("tail", f"{site}/reply", "--checkpoint", file, "--raw", "--count", "2")
-    second = run("tail", f"{site}/reply", "--checkpoint", file, "--raw", "--count", "2")
-    assert (first.code, second.code) == (0, 0)
-    assert first.out + second.out == "one\ntwo\nlines\nthree\nbye\n"
-
-
-def test_a_position_is_that_of_one_stream(site, run, tmp_path):
-    """Another query is another stream, and a file of output is gone on with (P55)."""
+    """A second run goes on behind the first, and a file of output too; another query is another stream (P55)."""
     file, output = str(tmp_path / "position.db"), tmp_path / "out.txt"
     for query in ("?a", "?a", "?b"):
         arguments = ("--checkpoint", file, "-o", str(output), "--raw", "--count", "1")
