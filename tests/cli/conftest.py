@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from resilient_sse.cli import main
+from resilient_sse.cli.commands import group
 
 PATIENCE = 60
 
@@ -152,9 +154,9 @@ def command() -> list[str]:
     return [sys.executable, "-W", "error", "-m", "resilient_sse"]
 
 
-@contextmanager
-def starting(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Give a function that starts the command as a process; what still runs at the end is ended."""
+@pytest.fixture
+def start(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start the command as a process, for signals and pipes; what still runs at the end of the test is ended."""
     with ExitStack() as stack:
 
         def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -163,13 +165,6 @@ def starting(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[byte
             stack.callback(process.kill)
             return process
 
-        yield start
-
-
-@pytest.fixture
-def start(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start the command as a process, for signals and pipes, until the end of the test."""
-    with starting(command) as start:
         yield start
 
 
@@ -188,6 +183,13 @@ def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Done]:
         return Done(code, out.decode(), err.decode())
 
     return run
+
+
+def parse(arguments: Sequence[str]) -> SimpleNamespace:
+    """Return the values of a command's arguments by name, or raise what click raises; nothing is run."""
+    name, *rest = arguments
+    command = group.get_command(None, name)
+    return SimpleNamespace(**command.make_context(name, rest).params)
 
 
 class Screen:

@@ -18,7 +18,7 @@ import resilient_sse
 from resilient_sse.cli import main
 from resilient_sse.cli.commands import group
 from resilient_sse.cli.exits import Exit
-from tests.cli.parsing import parse
+from tests.cli.conftest import parse
 from tests.docs.pages import PAGES, ROOT, fences
 
 COMMANDS = ["demo", "tail", "probe", "relay", "top", "rules", "serve", "fault", "report", "load"]
@@ -202,24 +202,26 @@ def test_exit_codes(run):
     assert [int(code) for code in re.findall(r"^\| (\d+) \|", PAGE.read_text(), re.MULTILINE)] == codes
 
 
-@pytest.mark.parametrize("arguments", [["rules", "prometheus"], ["tail", "--help"]])
-def test_no_output_at_all(command, arguments):
-    """`>&-`: one line says why, and no traceback."""
-    shell = ["sh", "-c", 'exec "$@" >&-', "sh"]
+@pytest.mark.parametrize(
+    "typed, closed, code, told",
+    [
+        (
+            "rules prometheus",
+            1,
+            Exit.OTHER,
+            "resilient-sse: error: the output cannot be written: it is closed\n",
+        ),
+        ("tail --help", 1, Exit.OTHER, "resilient-sse: error: the output cannot be written: it is closed\n"),
+        ("tail", 2, Exit.USAGE, ""),  # complaints do not turn up in the output
+    ],
+)
+def test_no_output_at_all(command, typed, closed, code, told):
+    """`>&-` and `2>&-`: one line says why, and no traceback."""
+    shell = ["/bin/sh", "-c", f'exec "$@" {closed}>&-', "sh"]
     done = subprocess.run(
-        [*shell, *command, *arguments], stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        [*shell, *command, *typed.split()], capture_output=True, text=True, check=False, timeout=60
     )
-    assert done.returncode == Exit.OTHER
-    assert done.stderr == "resilient-sse: error: the output cannot be written: it is closed\n"
-
-
-def test_no_errors_among_the_output(command):
-    """With standard error closed, complaints do not turn up in the output."""
-    shell = ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh"]
-    done = subprocess.run(
-        [*shell, *command, "tail"], stdout=subprocess.PIPE, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", told)
 
 
 @pytest.mark.e2e

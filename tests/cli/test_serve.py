@@ -14,8 +14,7 @@ import pytest
 
 from resilient_sse import ResilientStream, integers
 from resilient_sse.cli.exits import Exit
-from tests.cli.conftest import Done, finished
-from tests.cli.parsing import parse
+from tests.cli.conftest import Done, finished, parse
 
 END = 15
 
