@@ -70,49 +70,32 @@ def test_presets(run):
     assert PRESETS["ci"].drops == 360
 
 
-@pytest.mark.parametrize(
-    "given,expected",
-    [
-        ([], LoadPlan(messages=50)),
-        (["--users", "7", "--messages", "3", "--rate", "2"], LoadPlan(users=7, messages=3, rate=2.0)),
-        (["--duration", "9"], LoadPlan(duration=9.0)),
-        (
-            ["--profiles", "slow-3g:20,4g:80", "--drops", "60", "--seed", "4", "--ramp", "0"],
-            LoadPlan(
-                messages=50, profiles=(Share("slow-3g", 20), Share("4g", 80)), drops=60.0, seed=4, ramp=0.0
-            ),
-        ),
-        (
-            ["--no-proxy", "--dedup-window", "9"],
-            LoadPlan(messages=50, proxy=False, dedup_window=9, limits=LoadPlan().limits),
-        ),
-        (["--preset", "ci"], PRESETS["ci"]),
-        (
-            ["--preset", "ci", "--users", "5", "--duration", "30"],
-            replace(PRESETS["ci"], users=5, messages=None, duration=30.0, deadline=None),
-        ),
-        (
-            ["--preset", "ci", "--no-proxy"],
-            replace(
-                PRESETS["ci"],
-                proxy=False,
-                drops=0.0,
-                deadline=None,
-                limits=replace(PRESETS["ci"].limits, reconnects=None),
-            ),
-        ),
-        (
-            ["--target", "http://127.0.0.1:1/{user}", "--no-proxy"],
-            LoadPlan(messages=50, proxy=False, target="http://127.0.0.1:1/{user}"),
-        ),
-    ],
-    ids=str,
-)
-def test_plans(run, outcome, given, expected):
+PLAN, CI = LoadPlan(messages=50), PRESETS["ci"]
+PLANS = {
+    "": PLAN,
+    "--users 7 --messages 3 --rate 2": LoadPlan(users=7, messages=3, rate=2.0),
+    "--duration 9": LoadPlan(duration=9.0),
+    "--profiles slow-3g:20,4g:80 --drops 60 --seed 4 --ramp 0": replace(
+        PLAN, profiles=(Share("slow-3g", 20), Share("4g", 80)), drops=60.0, seed=4, ramp=0.0
+    ),
+    "--no-proxy --dedup-window 9": replace(PLAN, proxy=False, dedup_window=9),
+    "--target http://127.0.0.1:1/{user} --no-proxy": replace(
+        PLAN, proxy=False, target="http://127.0.0.1:1/{user}"
+    ),
+    "--preset ci": CI,
+    "--preset ci --users 5 --duration 30": replace(CI, users=5, messages=None, duration=30.0, deadline=None),
+    "--preset ci --no-proxy": replace(
+        CI, proxy=False, drops=0.0, deadline=None, limits=replace(CI.limits, reconnects=None)
+    ),
+}
+
+
+@pytest.mark.parametrize("given", PLANS)
+def test_plans(run, outcome, given):
     """R168, R169: arguments become a plan; what is given replaces a part of a preset, and its deadline goes."""
     plans = outcome(judged(GOOD))
-    assert run("load", "-q", *given).code == 0
-    assert plans == [expected]
+    assert run("load", "-q", *given.split()).code == 0
+    assert plans == [PLANS[given]]
 
 
 def test_passed(run, outcome):
