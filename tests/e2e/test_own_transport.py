@@ -367,6 +367,32 @@ async def test_a_slow_consumer_holds_the_server_back(serve):
 # --- Faults that are gone
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("how", ["silence", "restart"])
+async def test_arrivals_without_bytes_hold_nothing_up(serve, how):
+    """R78, P15: no end of what brings nothing, as TLS's tickets do, and no wake-up is lost to any of it."""
+    server = serve(hello)
+    async with (
+        ResilientStream(server.url, stall_timeout=0.2 if how == "silence" else None, backoff=QUICK) as stream,
+        anyio.create_task_group() as group,
+    ):
+        await anext(stream)
+        socket = stream._pump.connection.source._socket
+
+        async def trickle():
+            for turn in range(1_000_000):
+                socket.data_received(b"")
+                if how == "restart" and turn == 10:
+                    stream.restart()
+                    return
+                await asyncio.sleep(0)
+
+        group.start_soon(trickle)
+        with anyio.fail_after(10):
+            assert (await anext(stream)).id == "2"
+        group.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("injected", [False, True], ids=["own", "injected"])
 async def test_break_while_warnings_are_recorded(serve, injected):
     """P16: a recorded warning keeps the stream, but not its socket; one warning, none of generators."""
