@@ -10,7 +10,7 @@ import anyio.to_thread
 import pytest
 
 from resilient_sse.testing.background import RunningProxy, proxying
-from resilient_sse.testing.proxy import FaultProxy, Latency, Timeline
+from resilient_sse.testing.proxy import FaultProxy, Latency, Slicer, Timeline
 from tests.e2e.raw_server import RawServer
 from tests.e2e.watching import soon
 
@@ -86,6 +86,8 @@ def test_what_takes_no_time_is_done_at_once(echo):
         assert time.perf_counter() - start >= 0.5
         proxy.remove(slow)
         proxy.add(slow)
+        proxy.clear(Slicer)
+        assert proxy.toxics == (slow,)
         proxy.clear()
         proxy.apply("refuse")
         assert refused(proxy)
