@@ -10,7 +10,6 @@ from tests.testing.users_project import PLUGIN, Project, section
 
 HEAVY = (
     "anyio",
-    "asyncio",
     "httpx",
     "httpcore",
     "trio",
