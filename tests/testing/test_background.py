@@ -53,13 +53,11 @@ def test_the_handle_leads_through_the_proxy(echo):
 
 
 def test_it_has_the_methods_of_the_proxy():
-    """All of them, with the arguments that they have there."""
-    methods = {name: method for name, method in vars(FaultProxy).items() if inspect.isfunction(method)}
-    methods |= {name: getattr(FaultProxy, name) for name in ("use", "add", "remove", "clear")}
-    for name, method in methods.items():
-        if not name.startswith("_"):
-            ours = inspect.signature(getattr(RunningProxy, name)).parameters
-            assert ours == inspect.signature(method).parameters, name
+    """Those of the reference, with the arguments that they have there."""
+    at_once = "use add remove clear refuse accept black_hole flow reset_all close_all apply url_for"
+    for name in f"{at_once} flap handoff play".split():
+        ours, theirs = (inspect.signature(getattr(kind, name)) for kind in (RunningProxy, FaultProxy))
+        assert ours.parameters == theirs.parameters, name
 
 
 def test_what_takes_no_time_is_done_at_once(echo):
