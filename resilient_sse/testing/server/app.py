@@ -327,7 +327,7 @@ class ReferenceServer:
         try:
             await reader.begin(record.cursor)
         except BaseException:
-            reader.leave()
+            self.forget(reader)
             raise
         encoding = "gzip" if self.gzip and accepts_gzip(request) else None
         compressor = Compressor() if encoding else None
