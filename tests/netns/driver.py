@@ -18,6 +18,7 @@ from anyio import to_thread
 from anyio.abc import SocketStream
 from httpcore._backends.anyio import AnyIOStream
 
+from resilient_sse.testing.memory_server import Orders
 from resilient_sse.testing.proxy.toxics import profile as profile_of
 from resilient_sse.testing.scenarios.real import Director, RealStage, reference_server
 from resilient_sse.testing.server import RunningServer
@@ -85,7 +86,7 @@ class Driver:
     @asynccontextmanager
     async def stage(self, log, setup):
         """Set up a network and a server for the time of a block."""
-        director = Director(log=log)
+        director = Director(orders=Orders(log.add))
         server = reference_server(setup, director)
         spaces = ExitStack()
         try:
