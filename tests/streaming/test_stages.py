@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from resilient_sse.testing.memory_server import Busy, HoldAfter, Withhold
+from resilient_sse.testing.memory_server import Answer
 from resilient_sse.testing.scenarios import (
     SCENARIOS,
     RunLog,
@@ -25,7 +25,8 @@ def connected(stream):
 async def every_answer(play):
     """Have the server do wrong in each way, and the network, too."""
     async with play.scene(Setup(part="all", profile="wifi", first_id=5, overlap=1, heartbeat=0.2)) as scene:
-        await scene.stage.answer("a", Withhold(frozenset({6})), Busy(), HoldAfter(2))
+        answers = (Answer(withhold=frozenset({6})), Answer(status=503, retry_after=0), Answer(at_most=2))
+        await scene.stage.answer("a", *answers)
         scene.follow("a", Settings(jitter=0.0, params={"x": "1"}))
         await scene.all(connected)
         await scene.publish(count=3)

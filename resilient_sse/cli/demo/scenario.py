@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from resilient_sse.testing.memory_server import Busy
+from resilient_sse.testing.memory_server import Answer
 from resilient_sse.testing.scenarios import (
     Figures,
     Follower,
@@ -75,7 +75,7 @@ async def _strike(scene: Scene, fault: str, under_way: Sequence[str]) -> None:
     """Do wrong with messages under way, and stop once the client has noticed."""
     stage, losses = scene.stage, scene.followers[0].losses
     if fault == "restart":
-        await stage.answer("demo", Busy(503, retry_after=_RETRY_AFTER))
+        await stage.answer("demo", Answer(status=503, retry_after=_RETRY_AFTER))
     scene.fault(fault)
     if fault == "silence":
         await stage.black_hole()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resilient_sse.testing.memory_server import Withhold
+from resilient_sse.testing.memory_server import Answer
 from resilient_sse.testing.proxy.toxics import Profile
 from resilient_sse.testing.scenarios.gates import Figures, Gate, percent
 from resilient_sse.testing.scenarios.log import Run, Stream
@@ -30,7 +30,7 @@ async def _dropped(play: Play) -> None:
     """Have the server drop events; the client sees the holes and asks again."""
     withheld = frozenset(play.random.sample(range(2, _MESSAGES), _WITHHELD))
     async with play.scene(Setup(part="dropped", profile=_FAR)) as scene:
-        await scene.stage.answer("dropped", Withhold(withheld))
+        await scene.stage.answer("dropped", Answer(withhold=withheld))
         scene.follow("dropped", Settings(jitter=0.0))
         await scene.connected()
         await scene.stage.black_hole()  # a busy machine takes its time to publish

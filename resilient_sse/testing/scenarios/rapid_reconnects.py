@@ -7,7 +7,7 @@ import math
 import anyio
 
 from resilient_sse._core.states import StreamState
-from resilient_sse.testing.memory_server import HoldAfter
+from resilient_sse.testing.memory_server import Answer
 from resilient_sse.testing.scenarios.gates import (
     REAL,
     VIRTUAL,
@@ -34,7 +34,7 @@ async def _flap(play: Play) -> None:
     """Go off and on; at first just long enough for what the client has: a new event would end the outage."""
     setup = Setup(part="flap", profile="4g", overlap=_OVERLAP)
     async with play.scene(setup) as scene:
-        await scene.stage.answer("flap", HoldAfter(10**9), *[HoldAfter(_OVERLAP)] * (_TIMES - 1))
+        await scene.stage.answer("flap", Answer(), *[Answer(at_most=_OVERLAP)] * (_TIMES - 1))
         follower = scene.follow("flap", Settings(jitter=0.0))
         await scene.connected()
         await scene.deliver(count=20)

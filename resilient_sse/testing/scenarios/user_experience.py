@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from resilient_sse._core.states import StreamState
-from resilient_sse.testing.memory_server import Busy
+from resilient_sse.testing.memory_server import Answer
 from resilient_sse.testing.scenarios.gates import Figures, Gate, milliseconds
 from resilient_sse.testing.scenarios.log import Run, Stream
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Scene, Settings
@@ -75,7 +75,7 @@ async def _strike(scene: Scene, kind: str, done: int) -> None:
     stage = scene.stage
     if kind == "busy":
         for follower in scene.followers:
-            await stage.answer(follower.name, Busy())
+            await stage.answer(follower.name, Answer(status=503))
     scene.fault(kind)
     match kind:
         case "silence":
