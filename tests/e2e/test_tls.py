@@ -1,11 +1,13 @@
 """TLS: the right certificate works, a wrong one is a typed failure that says what is wrong."""
 
 import contextlib
+import gc
 import ssl
 import time
 import tracemalloc
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -254,6 +256,29 @@ async def test_a_server_that_has_left_before_the_handshake(serve, monkeypatch):
     with pytest.raises(RetriesExhaustedError) as raised:
         await collect(ResilientStream(server.origin.replace("http:", "https:"), max_retries=0), 1)
     assert str(raised.value.__cause__) == "connection lost: connect (closed in the TLS handshake)"
+
+
+@pytest.mark.own
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # on trio, anyio's own TLS makes a circle
+async def test_a_handshake_that_takes_too_long_leaves_no_circle(serve):
+    """P16: what TLS has taken is free at once, though its error is kept."""
+
+    def sockets_left():
+        return sum(isinstance(each, sockets.AsyncioSocket) for each in gc.get_objects())
+
+    server = serve(lambda peer: peer.hold(), unread=True)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sockets_left()
+        with pytest.raises(RetriesExhaustedError, match=r"no TLS handshake in 0\.05 s"):
+            await anext(
+                ResilientStream(f"https://127.0.0.1:{server.port}/", connect_timeout=0.05, max_retries=0)
+            )
+        await anyio.lowlevel.checkpoint()
+        assert sockets_left() == before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.own

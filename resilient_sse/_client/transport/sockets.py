@@ -358,13 +358,18 @@ async def connect(
     if context is None:
         return socket
     try:
-        with anyio.fail_after(timeout):
+        with anyio.move_on_after(
+            timeout
+        ) as scope:  # the error of fail_after would keep the socket, in a circle
             await socket.start_tls(context, address.host)
     except BaseException as exc:
         socket.abort()
-        if isinstance(exc, (OSError, UnicodeError, anyio.BrokenResourceError)):
+        if isinstance(exc, (OSError, ValueError, anyio.BrokenResourceError)):  # a name that is none
             raise _in_words(exc, "TLS handshake", timeout) from exc
         raise
+    if scope.cancelled_caught:
+        socket.abort()
+        raise _in_words(TimeoutError(), "TLS handshake", timeout)
     return socket
 
 
