@@ -374,16 +374,16 @@ async def connect(
 
 
 async def _connect_asyncio(address: Address, timeout: float | None) -> Socket:  # noqa: ASYNC109 - its caller's
-    loop, socket = asyncio.get_running_loop(), AsyncioSocket()
+    loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout):  # anyio's takes three times as long
         if address.uds is not None:
-            await loop.create_unix_connection(lambda: socket, address.uds)
+            _, socket = await loop.create_unix_connection(AsyncioSocket, address.uds)
         elif isinstance(loop, asyncio.BaseEventLoop):
-            await loop.create_connection(
-                lambda: socket, address.host, address.port, happy_eyeballs_delay=_head_start(address.host)
+            _, socket = await loop.create_connection(
+                AsyncioSocket, address.host, address.port, happy_eyeballs_delay=_head_start(address.host)
             )
         else:  # uvloop knows no race between addresses, and tries one after the other
-            await loop.create_connection(lambda: socket, address.host, address.port)
+            _, socket = await loop.create_connection(AsyncioSocket, address.host, address.port)
     return socket
 
 
