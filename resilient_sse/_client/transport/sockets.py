@@ -213,6 +213,7 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ended:  # a reset behind the end takes nothing back
             self.ended, self.error = True, exc
+        self._alarm.cancel()  # who was to abort it may have been cancelled
         self._end_wait()
         self.resume_writing()
         if not self._closed.done():
