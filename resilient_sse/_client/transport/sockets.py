@@ -359,9 +359,8 @@ async def connect(
     if context is None:
         return socket
     try:
-        with anyio.move_on_after(
-            timeout
-        ) as scope:  # the error of fail_after would keep the socket, in a circle
+        # The error of fail_after would keep the socket, in a circle.
+        with anyio.move_on_after(timeout) as scope:
             await socket.start_tls(context, address.host)
     except BaseException as exc:
         socket.abort()
