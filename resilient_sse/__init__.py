@@ -8,7 +8,6 @@ async for event in ResilientStream("https://host/stream"):
 """
 
 from resilient_sse._core.backoff import Backoff, Delays
-from resilient_sse._core.circuit import CircuitState
 from resilient_sse._core.cursor import CursorFunction
 from resilient_sse._core.dedup import Dedup
 from resilient_sse._core.errors import (
@@ -52,7 +51,7 @@ from resilient_sse._core.stats import StreamHealth, StreamStats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from resilient_sse._client.breaker import CircuitBreaker
+    from resilient_sse._client.breaker import CircuitBreaker, CircuitState
     from resilient_sse._client.callbacks import GapCallback, StateCallback
     from resilient_sse._client.checkpointing import Ack, Start
     from resilient_sse._client.payloads import OnInvalid
@@ -130,8 +129,8 @@ __all__ = [
 
 
 _ON_DEMAND = {
-    *("Ack", "Auth", "CircuitBreaker", "Client", "Content", "GapCallback", "HeaderValues", "OnInvalid"),
-    *("ParamValues", "ResilientStream", "Resume", "ResumeFunction", "Start", "StateCallback"),
+    *("Ack", "Auth", "CircuitBreaker", "CircuitState", "Client", "Content", "GapCallback", "HeaderValues"),
+    *("OnInvalid", "ParamValues", "ResilientStream", "Resume", "ResumeFunction", "Start", "StateCallback"),
 }
 
 if not TYPE_CHECKING:  # type checkers know both names from above, and a misspelt one must not pass
@@ -140,9 +139,11 @@ if not TYPE_CHECKING:  # type checkers know both names from above, and a misspel
         # On demand: pytest imports this package at the start of every run, for the plugin's sake, and the HTTP
         # client takes a fifth of a second; looking up metadata takes milliseconds.
         if name in _ON_DEMAND:
-            from resilient_sse._client import request, stream, transport  # noqa: PLC0415 - see above
+            from resilient_sse._client import breaker, request, stream, transport  # noqa: PLC0415 - see above
 
-            place = next(module for module in (transport, request, stream) if name in module.__dict__)
+            place = next(
+                module for module in (breaker, transport, request, stream) if name in module.__dict__
+            )
             globals()[name] = found = place.__dict__[name]
             return found
         if name == "__version__":

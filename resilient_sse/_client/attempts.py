@@ -1,61 +1,41 @@
-"""tenacity, at arm's length: it paces one outage, and every number and decision it is fed is ours."""
+"""tenacity, at arm's length: it paces outages, and every number and decision it is fed is ours."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import cast
 
-from tenacity import AsyncRetrying, RetryCallState, retry_always
+from tenacity import RetryCallState, Retrying, retry_always
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+# One for all: it keeps nothing of those who ask, and what an outage has come to is in its `RetryCallState`.
+_ENGINE = Retrying(
+    retry=retry_always,  # it is asked about failures only: a success ends the outage unfinished
+    wait=lambda outage: outage.kwargs["delay"],
+    stop=lambda outage: outage.kwargs["over"],
+    retry_error_callback=lambda _: None,
+)
 
 
-@dataclass(eq=False)
-class AttemptLoop:
+class Attempts:
     """
-    A series of attempts, which ends when one succeeds or the session decides that there shall be no other.
+    The failed attempts of one stream.
 
-    A stream that is dropped must free its socket at once, by its reference count, but the engine refers to
-    itself in circles.  Therefore failures travel as results, for an exception would lead through its frames to
-    the stream, and `end` lets go of the functions given here.
-
-    *go_on* tells whether another attempt follows a failure, and *delay* after how many seconds; *sleep* waits so
-    long, and may be woken early.
+    The session decides whether another follows, and when; a failure is told by result, for an exception would lead
+    through its frames to the stream, which must be freed at once when it is dropped.
     """
 
-    go_on: Callable[[], bool]
-    delay: Callable[[], float]
-    sleep: Callable[[float], Awaitable[None]]
-    _engine: AsyncRetrying | None = None
-    _state: RetryCallState | None = None
+    def __init__(self) -> None:
+        self._outage: RetryCallState | None = None
 
-    async def next(self) -> bool:
-        """Wait for the next attempt; return whether there is one."""
-        if self._engine is None:
-            return True  # the first: there is nothing to pace
-        try:
-            if self._state is None:
-                self._state = (await anext(self._engine)).retry_state
-                self._state.set_result(None)  # that one has failed
-            self._state = (await anext(self._engine)).retry_state
-        except StopAsyncIteration:
-            return False
-        return True
+    def failed(self, delay: float, *, over: bool) -> float | None:
+        """Record a failure; return the seconds until the next attempt, `None` if there is none."""
+        self._outage = outage = self._outage or RetryCallState(_ENGINE, None, (), {})
+        outage.kwargs.update(delay=delay, over=over)
+        outage.set_result(None)
+        _ENGINE.begin()  # figures of this thread, which it counts and nobody reads
+        sleep = cast("float | None", _ENGINE.iter(outage))
+        outage.prepare_for_next_attempt()
+        return sleep
 
-    def failed(self) -> None:
-        """Record that the attempt has failed; the session has been told why."""
-        if self._engine is None:
-            self._engine = AsyncRetrying(
-                retry=retry_always,  # it is asked about failures only: a success ends the outage unfinished
-                wait=lambda _: self.delay(),
-                stop=lambda _: not self.go_on(),
-                sleep=lambda seconds: self.sleep(seconds),  # noqa: PLW0108 - a bound method would not let go
-                retry_error_callback=lambda _: None,
-            ).__aiter__()
-        elif self._state is not None:
-            self._state.set_result(None)
-
-    def end(self) -> None:
-        """Let go of the stream; nothing else may be called afterwards."""
-        del self.go_on, self.delay, self.sleep
+    def succeeded(self) -> None:
+        """Record that there is a connection."""
+        self._outage = None

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from threading import RLock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import anyio
 
 from resilient_sse._client.backends import running
-from resilient_sse._client.log import logger
-from resilient_sse._client.request import origin
+from resilient_sse._client.log import logger, origin
 from resilient_sse._core.checks import check_count, check_seconds
-from resilient_sse._core.circuit import Circuit, CircuitState
 from resilient_sse._core.outage import is_of_the_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from resilient_sse._core.session import Session
 
-T = TypeVar("T")
-
 # Who waits looks again within this part of `reset_after`; so all come back within it, and not at once.
 _SPREAD = 0.1
+
+
+class CircuitState(Enum):
+    """What a `CircuitBreaker` does with the attempts to one origin."""
+
+    CLOSED = "closed"
+    """All are made."""
+    OPEN = "open"
+    """None is made."""
+    HALF_OPEN = "half_open"
+    """One is being made, or its connection is proving itself; the others wait."""
 
 
 class CircuitBreaker:
@@ -52,7 +61,7 @@ class CircuitBreaker:
         self._failures = failures
         self._reset_after = reset_after
         self._lock = RLock()  # a stream that is collected while this thread holds it leaves, too
-        self._circuits: dict[str, Circuit] = {}  # 0.2 KiB for each origin that a stream has led to
+        self._circuits: dict[str, _Circuit] = {}  # 0.2 KiB for each origin that a stream has led to
         self._offsets: WeakKeyDictionary[object, float] = WeakKeyDictionary()
 
     @property
@@ -65,8 +74,8 @@ class CircuitBreaker:
     def _gate(self, url: str, random: Callable[[], float]) -> Gate:
         where = origin(url)
         with self._lock:
-            circuit = self._circuits.setdefault(where, Circuit(self._failures, self._reset_after))
-        return Gate(where, circuit, self._lock, self._now, random)
+            circuit = self._circuits.setdefault(where, _Circuit(where, self._failures, self._reset_after))
+        return Gate(circuit, self._lock, self._now, random)
 
     def _now(self) -> float:
         """Return the time on one clock for all event loops, whose own may differ, as trio's do."""
@@ -81,12 +90,50 @@ class CircuitBreaker:
 gate = CircuitBreaker._gate  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
-@dataclass(eq=False)
-class Gate:
-    """One stream's way through a circuit breaker, which tells the log when the circuit opens and closes."""
+@dataclass(eq=False, slots=True)
+class _Circuit:
+    """
+    What became of the attempts to one origin, over all streams.
+
+    It opens after *limit* failures in a row.  Then one attempt is let through now and then, the probe, and what
+    becomes of it decides.  A probe of which nothing is heard loses its place by time, so no end of a stream can
+    keep the others waiting for ever.
+    """
 
     where: str
-    circuit: Circuit
+    limit: int
+    reset_after: float
+    failures: int = 0
+    watched: Gate | None = None  # the probe; while closed, whose connection may end the row of failures
+    accepted: bool = False  # whether it has a connection; then it is proven
+    until: float = 0.0  # then, and else another probe may be made
+    told: bool = False  # that it is not closed
+
+    def state(self, now: float) -> CircuitState:
+        """Return the state; a connection that has held for long enough closes the circuit."""
+        if self.accepted and now >= self.until:
+            self.close()
+        if self.failures < self.limit:
+            return CircuitState.CLOSED
+        return CircuitState.OPEN if self.watched is None else CircuitState.HALF_OPEN
+
+    def watch(self, who: Gate | None, until: float, *, accepted: bool = False) -> None:
+        self.watched, self.until, self.accepted = who, until, accepted
+
+    def close(self) -> None:
+        self.failures = 0
+        self.watch(None, 0.0)
+
+    def heeds(self, who: Gate, now: float) -> bool:
+        """Whether news of *who* count: not if it began before the circuit opened, or has lost its place."""
+        return self.state(now) is CircuitState.CLOSED or self.watched is who
+
+
+@dataclass(eq=False)
+class Gate:
+    """One stream's way through a circuit."""
+
+    circuit: _Circuit
     lock: RLock
     clock: Callable[[], float]
     random: Callable[[], float]
@@ -96,43 +143,55 @@ class Gate:
     def wait(self, *, forced: bool) -> float:
         """Return how long to wait before asking again, 0 to go; *forced* goes at once, as the probe."""
         self.unproven = False
-        left = self._tell(Circuit.wait, forced=forced)
-        if not left:
-            return 0.0
-        spread = self.circuit.reset_after * _SPREAD
-        if self.circuit.probed:  # nobody knows for how long
-            return spread * (1 + self.random()) / 2
-        return left + spread * self.random()
+        with self._told() as (circuit, now):
+            if circuit.state(now) is CircuitState.CLOSED:
+                return 0.0
+            if now >= circuit.until or circuit.watched is self or forced:
+                circuit.watch(self, now + circuit.reset_after)
+                return 0.0
+            spread = circuit.reset_after * _SPREAD
+            if circuit.watched is not None:  # nobody knows for how long
+                return spread * (1 + self.random()) / 2
+            return circuit.until - now + spread * self.random()
 
     def opened(self, settle_after: float) -> None:
         """Record that there is a connection, which is proven if it holds for *settle_after* seconds."""
         self.unproven = True
-        self._tell(Circuit.opened, settle_after=settle_after)
+        with self._told() as (circuit, now):
+            if circuit.watched in (None, self) and circuit.heeds(self, now):
+                circuit.watch(self, now + settle_after, accepted=True)
 
     def judge(self, session: Session, now: float) -> None:
         """Tell if the connection has proved itself; *now* is on the clock of the event loop."""
         if self.unproven and session.is_proven(now):
             self.unproven = False
-            self._tell(Circuit.proved)
+            with self._told() as (circuit, at):
+                if circuit.heeds(self, at):
+                    circuit.close()
 
     def ended(self, error: Exception | None = None) -> None:
         """Record that the attempt, or its unproven connection, has ended; by *error*, if that is the server's."""
         self.unproven = False
-        self._tell(Circuit.left if error is None or not is_of_the_server(error) else Circuit.failed)
+        failed = error is not None and is_of_the_server(error)
+        with self._told() as (circuit, now):
+            if failed and circuit.heeds(self, now):
+                circuit.failures += 1
+                if circuit.failures >= circuit.limit:
+                    circuit.watch(None, now + circuit.reset_after)
+            if circuit.watched is self:  # the next may try at once
+                circuit.watch(None, now)
 
-    def _tell(self, what: Callable[..., T], **facts: float) -> T:
+    @contextmanager
+    def _told(self) -> Generator[tuple[_Circuit, float]]:
+        """Hold the lock, and tell the log behind it if the circuit has opened or closed."""
         circuit = self.circuit
         with self.lock:
             now = self.clock()
-            result = what(circuit, self, now, **facts)
-            turned = circuit.turned(now)
-        if turned:
-            logger.warning(
-                "%s: circuit open, %d attempts in a row have failed; one is made each %g s",
-                self.where,
-                circuit.limit,
-                circuit.reset_after,
-            )
-        elif turned is False:
-            logger.info("%s: circuit closed", self.where)
-        return result
+            yield circuit, now
+            told, circuit.told = circuit.told, circuit.state(now) is not CircuitState.CLOSED
+            turned = circuit.told is not told
+        if turned and not told:
+            words = "%s: circuit open, %d attempts in a row have failed; one is made each %g s"
+            logger.warning(words, circuit.where, circuit.limit, circuit.reset_after)
+        elif turned:
+            logger.info("%s: circuit closed", circuit.where)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from anyio import current_time, get_current_task
+from anyio import current_time
 
 from resilient_sse._client.backends import on_asyncio
 from resilient_sse._client.log import Quiet, log_change, logger
@@ -19,7 +19,6 @@ from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.states import StateChange
 
 if TYPE_CHECKING:
-    from resilient_sse._core.events import Activity
     from resilient_sse._core.ports import Fact, Instrument, Observer
     from resilient_sse._core.stats import StreamStats
 
@@ -29,7 +28,7 @@ CallbackT = TypeVar("CallbackT", bound=Callable[..., Any])
 
 # Whose callbacks the present code runs in, or have started the present task.  Ids, for a context may outlive the
 # stream, and would keep it alive.
-_started_by: ContextVar[tuple[int, ...]] = ContextVar("resilient_sse_started_by_callbacks", default=())
+_callers: ContextVar[tuple[int, ...]] = ContextVar("resilient_sse_callers", default=())
 
 
 _MEANINGLESS = (
@@ -57,24 +56,18 @@ class Callbacks:
         self._where = where
         self._call = call
         self._told_conflicts: set[bool] = set()
-        self._told_gap: Gap | None = None
         self._quiet, self._quiet_gaps, self._quiet_ends = Quiet(), Quiet(), Quiet()
         self._on_state: list[StateCallback] = []
         self._on_gap: list[GapCallback] = []
-        self._runs_in: int | None = None
+        self._calling = False
         self._failures: dict[int, int] = {}  # by identity: a callback need not be hashable
         self.pending: list[tuple[Callable[[Any], Any], Fact]] = []
         """What was cancelled before it was called."""
 
     @property
     def inside(self) -> bool:
-        """Whether the present code runs inside one of this stream's callbacks."""
-        return self._runs_in == get_current_task().id
-
-    @property
-    def started_this_task(self) -> bool:
-        """Whether the callback that is running has started the present task, and may be waiting for it."""
-        return self._runs_in is not None and id(self) in _started_by.get() and not self.inside
+        """Whether a callback is running, and the present code in it or in a task that a callback has started."""
+        return self._calling and id(self) in _callers.get()
 
     def on_state(self, callback: StateCallback) -> None:
         self._on_state.append(_checked("on_state_change", callback))
@@ -91,38 +84,33 @@ class Callbacks:
             registered.remove(callback)
         self.pending[:] = [waiting for waiting in self.pending if waiting[0] != callback]
 
-    def observe(self, fact: Fact) -> None:
+    def tell(self, fact: Fact) -> None:
+        """Tell observers, and have callbacks called with the next announcement."""
+        if isinstance(fact, Gap):
+            level, unsaid = logging.DEBUG, ""
+            if self._quiet_gaps.may_speak(current_time()):
+                level, unsaid = logging.WARNING, self._quiet_gaps.unsaid
+            text = "%s: gap (%s), missing: %s%s"
+            logger.log(level, text, self._where, fact.kind, fact.missing, unsaid)
         for observer in self._observers:
             try:
                 observer(fact)
             except Exception:  # noqa: BLE001 - whatever it is, the stream goes on
                 self._failed(observer)
+        if isinstance(fact, StateChange):
+            self.pending += [(callback, fact) for callback in self._on_state]
+        elif isinstance(fact, Gap):
+            self.pending += [(callback, fact) for callback in self._on_gap]
 
     async def announce(self, untold: list[StateChange | Recovery]) -> None:
-        """Tell everything that was not told yet, and take it from *untold*."""
+        """Tell everything that was not told yet, and take it from *untold*; wait for callbacks, one by one."""
         await self._flush()
         while untold:
             notice = untold.pop(0)
-            if isinstance(notice, Recovery):
-                self.observe(notice)
-                continue
-            log_change(notice, self._where, self._quiet)
-            await self._tell(notice)
-
-    async def tell(self, item: Activity) -> None:
-        """Tell what is about to be handed to the consumer; a gap whose callback was cancelled is told already."""
-        if isinstance(item, Gap):
-            if item is self._told_gap:
-                return
-            self._told_gap = item
-            level, unsaid = logging.DEBUG, ""
-            if self._quiet_gaps.may_speak(current_time()):
-                level, unsaid = logging.WARNING, self._quiet_gaps.unsaid
-            text = "%s: gap (%s), missing: %s%s"
-            logger.log(level, text, self._where, item.kind, item.missing, unsaid)
-            await self._tell(item)
-            return
-        self.observe(item)
+            if isinstance(notice, StateChange):
+                log_change(notice, self._where, self._quiet)
+            self.tell(notice)
+            await self._flush()
 
     def conflict(self, *, meaningless: bool) -> None:
         """Tell, once of each kind, that an id came again with other content: over two connections, or over one."""
@@ -144,32 +132,25 @@ class Callbacks:
             self._where,
         )
 
-    async def _tell(self, fact: StateChange | Gap) -> None:
-        """Tell observers and callbacks, one after the other, and wait for those that are coroutines."""
-        self.observe(fact)
-        registered = self._on_state if isinstance(fact, StateChange) else self._on_gap
-        self.pending.extend((callback, fact) for callback in registered)
-        await self._flush()
-
     async def _flush(self) -> None:
         """Call what is still to be called; a callback that was cancelled is not called again, the rest are."""
         while self.pending:
             callback, fact = self.pending.pop(0)
-            token = _started_by.set((*_started_by.get(), id(self)))
-            self._runs_in = get_current_task().id
+            token = _callers.set((*_callers.get(), id(self)))
+            self._calling = True
             try:
                 result = self._call(callback, fact) if self._call else callback(fact)
                 if inspect.isawaitable(result):
                     await result
-            except Exception:  # noqa: BLE001 - see observe
+            except Exception:  # noqa: BLE001 - see tell
                 self._failed(callback)
             except asyncio.CancelledError:
                 if not _misread_cancellation():
                     raise
                 self._failed(callback)
             finally:
-                self._runs_in = None
-                _started_by.reset(token)
+                self._calling = False
+                _callers.reset(token)
 
     def _failed(self, callback: object) -> None:
         self._stats.callback_errors += 1

@@ -36,6 +36,13 @@ def redacted(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
+def origin(url: str) -> str:
+    """Return scheme, host and port, which is always written."""
+    parts = urlsplit(redacted(url))
+    port = "" if parts.port else ":80" if parts.scheme == "http" else ":443"
+    return f"{parts.scheme}://{parts.netloc}{port}"
+
+
 class Quiet:
     """Lets one thing be said every five minutes, and counts what was not said meanwhile."""
 

@@ -17,10 +17,10 @@ from threading import get_ident
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.lowlevel import checkpoint, current_token
+from anyio.lowlevel import checkpoint
 
-from resilient_sse._client.attempts import AttemptLoop
-from resilient_sse._client.backends import CLOSE_SECONDS, asks_for_loop, clock, finish, running
+from resilient_sse._client.attempts import Attempts
+from resilient_sse._client.backends import CLOSE_SECONDS, clock, finish, running
 from resilient_sse._client.transport import of_callers
 from resilient_sse._core.batches import PORTION
 from resilient_sse._core.errors import ConnectionLostError, ResilientSSEError
@@ -31,8 +31,6 @@ from resilient_sse._core.states import Reason, StreamState
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from anyio.lowlevel import EventLoopToken
-
     from resilient_sse._client.breaker import Gate
     from resilient_sse._client.callbacks import Callbacks
     from resilient_sse._client.checkpointing import Position
@@ -42,12 +40,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Pump"]
 
-# Others get a turn after so many events (`PORTION`), or so much time; a read and a part of a large one count as so
-# many.  A read that has waited has given them one.
-_SECONDS_A_TURN = 0.005
+# Others get a turn after `PORTION` events, of which a read counts as so many, or after so much time.  A read that
+# has waited has given them one.
 _EVENTS_A_READ = 3
-_EVENTS_A_PART = 50
-
+_SECONDS_A_TURN = 0.005
 
 # So many attempts that the program has cancelled in a row are told of.
 _TOO_SHORT = 3
@@ -72,28 +68,23 @@ class Pump:
         self._transport = transport
         self._callbacks = callbacks
         self._position = position
-        self._loaded = position is None
-        self._attempts: AttemptLoop | None = None  # of the present outage
+        self._attempts = Attempts()
         self._prepared: PreparedRequest | None = None
-        self._scope: anyio.CancelScope | None = None
+        self._scope: anyio.CancelScope | None = None  # of the present wait for anything but bytes
         self._iterating = False
         self._idle: anyio.Event | None = None
         self._closed: anyio.Event | None = None
-        self._loop: EventLoopToken | None = None
-        self._running: Callable[[], object] = running
-        self._runs_on: object = None  # the event loop of the connection
+        self._loop: object = None  # the last event loop, its thread and its clock
         self._thread = 0
-        self._announced = 0.0
         self._clock: Callable[[], float] = anyio.current_time
         self._restart = False
         self._was_cancelled = self._warned = False
         self._cut_attempts = 0  # in a row
-        self._read_at: float | None = None
+        self._waits_since = 0.0  # the consumer, or since the read before
         self._turn_at = 0.0
         self._left = self._portion = PORTION
         self._given = 0  # so many events, and the position has not been told yet
-        self._farewell: Activity | None = None
-        self._unhanded: Activity | None = None
+        self._unhanded: Activity | None = None  # told of, or being told of, and not returned yet
         self.connection: Connection | None = None
         """The open connection, if there is one."""
         self.closing = False
@@ -111,62 +102,62 @@ class Pump:
         if self._iterating:
             raise RuntimeError("the stream is being iterated by another task or from inside a callback")
         self._iterating = True
-        session, batches = self._session, self._session.batches
+        session, batches, position = self._session, self._session.batches, self._position
         untold, pending = session.untold, self._callbacks.pending
-        if asked:
-            self._read_at = None
         try:
-            if self.connection is not None and self._runs_on is not self._running():
-                await self._lose(
-                    ConnectionLostError(Reason.RESET, "the stream goes on in another event loop")
-                )
-            if self._position is not None:
-                await self._settle()
+            if self._loop is not running():
+                await self._move()
+            if position is not None:
+                await self.settle()
             if self.connection is None:
                 await self._begin()
-            if (batches is None or batches.taken) and self._is_slow():
-                self._left = 0
             while True:
                 if untold or pending:
                     await self._announce()
                 if self.closing:
-                    await self._settle(last=True)
+                    await self.settle(last=True)
                     return await self._last_word()
-                if self._left <= 0:
-                    await self._give_turn()
+                now = self._clock()
+                if asked:
+                    self._waits_since, asked = now, False
+                if self._left <= 0 or now - self._turn_at >= _SECONDS_A_TURN:
+                    await self._give_turn(now - self._turn_at)
                     continue
                 if batches is not None:
-                    batches.portion = min(self._left, self._portion)
-                    if self._position is not None:
-                        batches.portion = min(batches.portion, self._position.room)
-                item = self._unhanded or (session.take(self._clock()) if batches is None else batches.take())
+                    most = self._left if position is None else min(self._left, position.room)
+                    batches.portion = min(most, self._portion)
+                item = self._unhanded or session.take(now)
                 if session.stats.id_conflicts:
-                    self._callbacks.conflict(meaningless=session.delivery.ids_are_meaningless)
+                    self._callbacks.conflict(meaningless=session.delivery.window.meaningless)
                 if item is not None:
-                    if batches is None or isinstance(item, Gap):
-                        await self._tell(item)
+                    if item is not self._unhanded and (batches is None or isinstance(item, Gap)):
+                        self._unhanded = item  # which must not be lost if a callback is cancelled
+                        self._callbacks.tell(item)
+                        if pending:
+                            await self._announce()
+                    self._unhanded = None
                     if isinstance(item, ServerSentEvent):
                         self._given = 1 + len(session.delivery.ready)
                         self._left -= self._given
                         self.handed = item
-                        if self._position is not None and self._position.manual:
-                            self.hand_over()  # before the program can commit it
+                        if position is not None and position.manual:
+                            self._hand_over()  # before the program can commit it
                     else:
                         self._left -= 1  # a flood of comments must not hold the event loop
                     return item
                 step, connection = session.next_step(), self.connection
                 if step is Step.READ and connection is not None and not self._restart:
-                    if self._position is not None:
-                        await self._position.passed(session.delivery.last_event_id, now=self._clock())
-                        self._read_at = None  # the time of a save is the program's own
+                    if position is not None:
+                        await position.passed(session.delivery.last_event_id, now=now)
+                        self._waits_since = self._clock()  # the time of a save is the program's own
                     if self._gate is not None:
-                        self._gate.judge(session, self._clock())
+                        self._gate.judge(session, now)
                     if await self._read(connection):
                         await self._stay(connection)
                 else:
                     await self._proceed(step)
                     if step is Step.END:
-                        await self._settle(last=True)
+                        await self.settle(last=True)
                         return None
                     del step  # an error refers to this frame
         except StopAsyncIteration as exc:  # it would end the caller's loop as if all were well
@@ -178,13 +169,13 @@ class Pump:
                 self._idle.set()
                 self._idle = None
 
-    async def _settle(self, *, last: bool = False) -> None:
+    async def settle(self, *, last: bool = False) -> None:
         """Commit what the consumer has got, for it asks for more, or is to get no more."""
         if self._position is not None:
-            self.hand_over()
+            self._hand_over()
             await self._position.settle(None if last else self._clock)
 
-    def hand_over(self) -> None:
+    def _hand_over(self) -> None:
         """Tell the position what the consumer has got, which in batches happens unseen."""
         if self._position is not None and self._given and self.handed is not None:
             self._position.handed_over(self.handed, self._given)
@@ -192,19 +183,18 @@ class Pump:
 
     async def _begin(self) -> None:
         """Begin to iterate without a connection: for the first time, or again."""
-        if self._position is not None and not self._loaded:
+        if self._position is not None and self._session.stats.started_at is None:
             stored = await self._position.load()
             if stored is not None:
                 self._session.delivery.resume_from(stored)
-            self._loaded = True
-        self._session.start(anyio.current_time())
+        self._session.start(self._clock())
         if self._was_cancelled and not self.closing:
             self._was_cancelled = False
-            self._session.interrupted(now=anyio.current_time(), at_once=False)
+            self._session.interrupted(now=self._clock(), at_once=False)
 
     async def _read(self, connection: Connection) -> bool:
         """Wait for bytes, and give them to the session; return whether it was woken, and nothing came."""
-        session, silence, source = self._session, self._session.silence, connection.source
+        session, silence = self._session, self._session.silence
         patience, reason = silence.left
         if patience <= 0:
             what = "no event" if reason is Reason.EVENT_TIMEOUT else "nothing"
@@ -223,13 +213,11 @@ class Pump:
             await self._was_cut(connection)
             raise
         now = self._clock()
-        waited = self._waited(connection, now)
-        if source.since is not None:
-            self._turn_at, self._left = now, PORTION
-        elif not connection.arrived or now - self._turn_at > _SECONDS_A_TURN:
-            self._left = 0  # a bomb, or a flood, must not hold the event loop
-        else:
+        waited, self._waits_since = now - self._waits_since, now
+        if connection.source.since is None:
             self._left -= _EVENTS_A_READ
+        else:
+            self._turn_at, self._left = now, PORTION
         if data is None:
             await self._lose(ConnectionLostError(Reason.EOF))
             return False
@@ -265,34 +253,26 @@ class Pump:
 
     async def _announce(self) -> None:
         await self._callbacks.announce(self._session.untold)
-        self._read_at = None  # the time of a callback is the program's own
+        self._waits_since = self._clock()  # the time of a callback is the program's own
 
-    def _waited(self, connection: Connection, now: float) -> float:
-        """Return for how long the consumer has waited since it asked, or since the read before."""
-        since, before, self._read_at = connection.source.since, self._read_at, now
-        if since is None and not connection.arrived:
-            return 0.0  # a further slice of what one read has brought
-        return now - before if before is not None else 0.0 if since is None else now - since
-
-    def _is_slow(self) -> bool:
-        """Whether others have waited long while a large read is handed over; such portions become smaller."""
-        spent = self._clock() - self._turn_at
-        slow = spent >= _SECONDS_A_TURN
-        if slow:
+    async def _give_turn(self, spent: float) -> None:
+        """Let others have their turn; portions become smaller where they had to wait for long."""
+        if spent >= _SECONDS_A_TURN:
             self._portion = max(int(self._portion * _SECONDS_A_TURN / spent), 1)
         else:
             self._portion = min(2 * self._portion, PORTION)
-        return slow and self._left < PORTION
-
-    async def _give_turn(self) -> None:
         await checkpoint()
         self._turn_at, self._left = self._clock(), PORTION
 
-    async def _tell(self, item: Activity) -> None:
-        """Tell those who listen; a read that is cancelled in a callback must not lose the item."""
-        self._unhanded = item
-        await self._callbacks.tell(item)
-        self._unhanded = None
+    async def _move(self) -> None:
+        """Begin to iterate in this event loop, or go on here behind another one, whose clock was another."""
+        session = self._session
+        if self.connection is not None:
+            await self._lose(ConnectionLostError(Reason.RESET, "the stream goes on in another event loop"))
+        left = session.resume_at - self._clock()
+        self._loop, self._thread, self._clock = running(), get_ident(), clock()
+        self._turn_at = self._clock()
+        session.resume_at = self._turn_at + max(left, 0.0)
 
     async def aclose(self) -> None:
         """End the stream, whoever is iterating: `ResilientStream.aclose`."""
@@ -301,15 +281,12 @@ class Pump:
         inside = self._callbacks.inside
         if self._iterating or inside:
             self.wake()
-        if inside:
-            return  # whoever waits for the callback closes the stream behind it
-        started_here = self._callbacks.started_this_task
-        if started_here and (self.connection is not None or self._closed is not None):
+        if inside:  # the stream waits for the callback, which may wait for this task
             await self._drop()
-            return  # the callback may be waiting for this task, and the stream waits for the callback
+            return
         if self._iterating:
             self._idle = self._idle or anyio.Event()
-            with anyio.move_on_after(CLOSE_SECONDS if started_here else 2 * CLOSE_SECONDS):
+            with anyio.move_on_after(2 * CLOSE_SECONDS):
                 await self._idle.wait()
         if self._iterating:
             await self._drop()  # who is iterating, and is kept by a callback, is to end the stream
@@ -347,26 +324,25 @@ class Pump:
         return self.connection is not None or self._transport.is_asking
 
     async def _end(self) -> None:
-        session = self._session
-        if self._gate is not None:
-            self._gate.judge(session, anyio.current_time())
-            self._gate.ended()
+        session, self._unhanded = self._session, None
         try:
             await self._drop()
         finally:
+            if self._gate is not None:
+                self._gate.ended()
             # A stream that has given up stays in ERROR: its text is the one to be read last.
             if session.state not in (StreamState.CLOSED, StreamState.ERROR):
-                session.close(anyio.current_time())
+                session.close(self._clock())
                 await self._say_goodbye()
-                self._farewell = session.take(anyio.current_time())
-                if self._farewell is not None:
-                    self._callbacks.observe(self._farewell)
+                self._unhanded = notice = session.take(self._clock())
+                if notice is not None:
+                    self._callbacks.tell(notice)
 
     async def _say_goodbye(self) -> None:
         """Tell all callbacks of the end; one that takes too long is cut short, for the sake of those behind it."""
         untold, left = self._session.untold, CLOSE_SECONDS
         while untold or self._callbacks.pending:
-            with anyio.move_on_after(left, shield=True):
+            with anyio.move_on_after(left):
                 await self._callbacks.announce(untold)
             left = 0.0
 
@@ -392,24 +368,21 @@ class Pump:
         await self.close()
         if error is not None:
             raise error
-        farewell, self._farewell = self._farewell, None
-        return farewell
+        notice, self._unhanded = self._unhanded, None
+        return notice
 
     async def _proceed(self, step: Step | ResilientSSEError) -> None:
         """Do what the session says is next; only a wish to restart comes before a read."""
         if isinstance(step, ResilientSSEError):
             await self._lose(step)
         elif step is Step.GO_ON:
-            self._left -= _EVENTS_A_PART
-            now = self._clock()
-            if self._left <= 0 or now - self._turn_at >= _SECONDS_A_TURN / 2:
-                await self._give_turn()
-            self._session.go_on(now)
+            self._session.go_on(self._clock())
+            self._left = 0
         elif step is Step.COMPLETE:
             try:
                 await self._drop()
             finally:
-                self._session.complete(anyio.current_time())
+                self._session.complete(self._clock())
         elif step is Step.END:
             await self.close()  # this frees what our own client holds
         elif step is Step.CONNECT or self.connection is None:
@@ -420,11 +393,6 @@ class Pump:
     async def _connect(self) -> None:
         """Make the next attempt of the present outage."""
         session = self._session
-        if self._attempts is None:
-            self._attempts = AttemptLoop(go_on=self._goes_on, delay=self._delay, sleep=self._pause)
-        if not await self._attempts.next():
-            self._end_attempts()
-            return
         await self._pause()
         gate = self._gate
         if gate is not None and not self._transport.is_asking:
@@ -434,21 +402,21 @@ class Pump:
         self._restart = False
         if not self._transport.is_asking:
             self._prepared = None
-            session.attempting(anyio.current_time())
+            session.attempting(self._clock())
         try:
-            opened = await self._open()
+            connection = await self._open()
         except Exception as exc:  # noqa: BLE001 - the caller's own functions raise what they like; it is raised below
             if gate is not None:
                 asked = self._prepared is not None and self._prepared.at_home
                 gate.ended(exc if asked else None)
+            now = self._clock()
             if isinstance(exc, ResilientSSEError):
-                session.refused(exc, now=anyio.current_time(), wall=datetime.now(UTC))
+                session.refused(exc, now=now, wall=datetime.now(UTC))
             else:
-                session.failed(exc, now=anyio.current_time())
-            if session.state is StreamState.RECONNECTING:
-                self._attempts.failed()
-            else:
-                self._end_attempts()
+                session.failed(exc, now=now)
+            over = session.state is not StreamState.RECONNECTING
+            wait = self._attempts.failed(max(session.resume_at - now, 0.0), over=over)
+            session.resume_at = session.resume_at if wait is None else now + wait
             return
         except BaseException as exc:
             if self._transport.is_asking:
@@ -460,22 +428,18 @@ class Pump:
             self._cut_attempts += self._was_cancelled
             if self._cut_attempts == _TOO_SHORT:
                 self._callbacks.cut_short()
-            session.attempted(anyio.current_time())
+            session.attempted(self._clock())
             raise
-        if opened is None:
+        request = self._prepared
+        if connection is None or request is None:
             if not self.closing:
                 await self._interrupted()
             return
-        request, connection = opened
         self._cut_attempts = 0
-        self._end_attempts()
+        self._attempts.succeeded()
         self.connection = connection
-        self._running = asks_for_loop()
-        self._runs_on = self._running()
-        self._clock = clock()
-        self._read_at = now = self._clock()
-        if connection.lasting:  # to open it over our own transport took waits, in which others had their turn
-            self._turn_at, self._left = now, PORTION
+        self._waits_since = self._turn_at = now = self._clock()
+        self._left = 0
         session.opened(
             connection.status,
             connection.headers,
@@ -493,42 +457,36 @@ class Pump:
         """Wait until the circuit breaker lets the stream through; `restart` ends this wait as any other."""
         session, forced = self._session, False
         while not self.closing and (left := gate.wait(forced=forced)):
-            session.held_back(left, anyio.current_time())
+            session.held_back(left, self._clock())
             due = session.resume_at
             await self._announce()
             await self._pause()
             forced = session.resume_at < due
 
-    def _end_attempts(self) -> None:
-        if self._attempts is not None:
-            self._attempts.end()
-            self._attempts = None
-
-    async def _open(self) -> tuple[PreparedRequest, Connection] | None:
+    async def _open(self) -> Connection | None:
         """Open a connection; `None` if `wake` was called meanwhile."""
+        session = self._session
         with self._interruptible():
-            try:
-                request = self._prepared or await self._request.prepare(
-                    self._session.delivery.cursor, self._session.answer
-                )
-            except Exception as exc:
-                failure = of_callers(exc)
-                if failure is exc:
-                    raise
-                raise failure from exc
-            self._prepared = request
-            return request, await self._transport.open(request, self._quiet)
+            if self._prepared is None:
+                try:
+                    self._prepared = await self._request.prepare(session.delivery.cursor, session.answer)
+                except Exception as exc:
+                    failure = of_callers(exc)
+                    if failure is exc:
+                        raise
+                    raise failure from exc
+            return await self._transport.open(self._prepared, self._quiet)
         return None
 
     async def _was_cut(self, connection: Connection) -> None:
         """The program has cancelled a read.  A connection that lasts goes on; any other was closed by it."""
         session, now = self._session, self._clock()
         if connection.lasting:  # many short waits are one long silence
-            session.receive(b"", raw_size=0, waited=self._waited(connection, now), now=now)
+            session.receive(b"", raw_size=0, waited=now - self._waits_since, now=now)
             return
         # Told to the session when the stream is asked again: a stream that is closed now has lost nothing.
         self._was_cancelled = True
-        if session.delivery.cursor is None and not self._request.resumes and not self._warned:
+        if session.delivery.cursor is None and self._request.resume is None and not self._warned:
             self._warned = True
             session.unresumable()
         await self._drop()
@@ -543,12 +501,10 @@ class Pump:
 
     async def _lose(self, error: ResilientSSEError) -> None:
         gate = self._gate
-        if gate is not None:
-            gate.judge(self._session, anyio.current_time())
         try:
             await self._drop()
         finally:  # cancelled or not, the connection is gone, and the session must know
-            self._session.lost(error, now=anyio.current_time(), wall=datetime.now(UTC))
+            self._session.lost(error, now=self._clock(), wall=datetime.now(UTC))
             if gate is not None and gate.unproven:  # an answer that ended well begins no outage
                 gate.ended(None if self._session.outage.began_at is None else error)
             if self._session.oddity:
@@ -561,33 +517,33 @@ class Pump:
         try:
             await self._drop()
         finally:
-            self._session.interrupted(now=anyio.current_time(), at_once=True)
+            self._session.interrupted(now=self._clock(), at_once=True)
 
     async def _drop(self) -> None:
         """Close the connection before anything else is opened: a stream holds one at most."""
         connection, self.connection = self.connection, None
         self._transport.forget()
-        if connection is not None and self._runs_on is not self._running():
+        if connection is None:
+            return
+        if self._gate is not None:
+            self._gate.judge(self._session, self._clock())
+        if self._loop is not running():
             connection.abandon()  # only its own event loop could wait for it
             self._transport.abandon()
-        elif connection is not None:
-            try:
-                await connection.aclose()
-            finally:
-                await self._transport.aclose()
+            return
+        try:
+            await connection.aclose()
+        finally:
+            await self._transport.aclose()
 
-    async def _pause(self, _delay: float = 0.0) -> None:
+    async def _pause(self) -> None:
         """Sleep until the next attempt is due, whoever has slept a part of it before."""
-        session, loop, now = self._session, current_token(), anyio.current_time()
-        if self._loop not in (None, loop):  # the moment to resume at is on the clock of another event loop
-            session.resume_at = now + self._announced
-        self._thread = get_ident()
-        self._loop, self._announced = loop, max(session.resume_at - now, 0.0)
+        session = self._session
         while not self.closing:
             if self._restart:
                 self._restart = False
-                session.hurry(anyio.current_time())
-            left = session.resume_at - anyio.current_time()
+                session.hurry(self._clock())
+            left = session.resume_at - self._clock()
             if left <= 0:
                 return
             with self._interruptible():
@@ -595,7 +551,7 @@ class Pump:
 
     async def _quiet(self) -> None:
         """Tell that there is no answer yet; whoever is told may close or restart the stream, and goes on."""
-        self._session.quiet(anyio.current_time())
+        self._session.quiet(self._clock())
         scope, self._scope = self._scope, None
         try:
             await self._announce()
@@ -603,12 +559,6 @@ class Pump:
             self._scope = scope
         if self.closing or self._restart:
             self.wake()
-
-    def _goes_on(self) -> bool:
-        return self._session.state is StreamState.RECONNECTING and not self.closing
-
-    def _delay(self) -> float:
-        return max(self._session.resume_at - anyio.current_time(), 0.0)
 
     @contextmanager
     def _interruptible(self) -> Generator[None]:

@@ -6,10 +6,14 @@ import inspect
 import json as jsonlib
 import re
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, TypeAlias, cast
 from urllib.parse import quote_plus, unquote, unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 
+from resilient_sse._client.log import origin
+from resilient_sse._core.checks import check
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 from resilient_sse._core.events import Opened
 from resilient_sse._core.options import SPENT_BODY
@@ -22,7 +26,6 @@ __all__ = [
     "RequestTemplate",
     "Resume",
     "ResumeFunction",
-    "origin",
 ]
 
 HeaderValues: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -124,10 +127,8 @@ class RequestTemplate:
 
     def __post_init__(self) -> None:
         _check_url(self.url)
-        if not isinstance(self.method, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"method must be a string, not {self.method!r}")
-        if not self.method.isascii() or not self.method.isalpha():
-            raise ValueError(f"method must be an HTTP method such as GET, not {self.method!r}")
+        method = "an HTTP method such as GET"
+        check("method", self.method, str, method, lambda name: name.isascii() and name.isalpha())
         if self.content is not None and self.json is not None:
             raise TypeError("give content or json, not both")
         content = self.content
@@ -138,12 +139,8 @@ class RequestTemplate:
                 "content must be bytes, a string, an async iterable of bytes, or a function that returns bytes, "
                 f"not {type(content).__name__}; for a JSON value use json="
             )
-        if not isinstance(self.resume_param, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(
-                f"resume_param must be the name of a query parameter or None, not {self.resume_param!r}"
-            )
-        if self.resume_param is not None and not self.resume_param:
-            raise ValueError("resume_param must be the name of a query parameter or None, not ''")
+        parameter = "the name of a query parameter or None"
+        check("resume_param", self.resume_param, (str, NoneType), parameter, lambda name: name != "")
         if self.resume is not None and self.resume_param is not None:
             raise TypeError("give resume or resume_param, not both")
         if self.resume is not None and not callable(self.resume):
@@ -171,19 +168,9 @@ class RequestTemplate:
         return self.method.upper() in _SAFE_METHODS
 
     @property
-    def resumes(self) -> bool:
-        """Whether the caller's own function says how to resume."""
-        return self.resume is not None
-
-    @property
     def replayable_body(self) -> bool:
         """Whether the body can be produced more than once."""
         return not isinstance(self.content, AsyncIterable)
-
-    @property
-    def fresh_credentials(self) -> bool:
-        """Whether the headers are evaluated anew at each attempt."""
-        return callable(self.headers)
 
     async def prepare(self, cursor: str | None, answer: Opened | None = None) -> PreparedRequest:
         """
@@ -200,7 +187,7 @@ class RequestTemplate:
             raise TypeError("resume: give content or json, not both")
         headers: Any = await _evaluated(self.headers)
         try:
-            headers = _header_list(headers) if self.fresh_credentials else headers
+            headers = _header_list(headers) if callable(self.headers) else headers
             added = _header_list(change.headers)
         except ValueError as exc:
             raise HandshakeError(f"the request cannot be sent: {exc}") from None
@@ -219,11 +206,7 @@ class RequestTemplate:
         headers = [*(pair for pair in headers if pair[0].lower() not in replaced), *added]
         content = await self._body(change, again=answer is not None)
         is_json = change.json is not None or (change.content is None and self.json is not None)
-        if (
-            content is not None
-            and is_json
-            and not any(name.lower() == b"content-type" for name, _ in headers)
-        ):
+        if is_json and content is not None and b"content-type" not in {name.lower() for name, _ in headers}:
             headers.insert(0, (b"Content-Type", b"application/json"))
         return PreparedRequest(
             method=(change.method or self.method).upper(),
@@ -266,14 +249,6 @@ class RequestTemplate:
             if again and isinstance(content, AsyncIterable):
                 raise NotResumableError(SPENT_BODY)
         return content.encode() if isinstance(content, str) else content
-
-
-def origin(url: str) -> str:
-    """Return scheme, host and port, which is always written."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{host}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
 
 
 def _merged(url: str, params: list[tuple[str, str]]) -> str:
@@ -329,16 +304,11 @@ async def _evaluated(value: Any) -> Any:  # noqa: ANN401 - a value, or a functio
 
 
 def _header_list(headers: HeaderValues | None) -> list[tuple[bytes, bytes]]:
-    if headers is None:
-        return []
-    given: Any = headers
-    pairs = given.items() if isinstance(headers, Mapping) else given
     rendered: list[tuple[bytes, bytes]] = []
-    for key, text in _pairs("headers", pairs):
-        name = _header_bytes(key, "a name")
+    for key, text in _pairs("headers", headers):
+        name, value = _header_bytes(key, "a name"), _header_bytes(text, f"the value of {key!r}")
         if not _TOKEN.fullmatch(name):
             raise ValueError(f"headers: {key!r} is no name of a header")
-        value = _header_bytes(text, f"the value of {key!r}")
         if _UNSENDABLE.search(value):  # not shown: it may be a secret
             raise ValueError(
                 f"headers: the value of {key!r} has a line end, a control character or a space at an end"
@@ -348,12 +318,8 @@ def _header_list(headers: HeaderValues | None) -> list[tuple[bytes, bytes]]:
 
 
 def _param_list(params: ParamValues | None) -> list[tuple[str, str]]:
-    if params is None:
-        return []
-    given: Any = params
-    pairs = given.items() if isinstance(params, Mapping) else given
     rendered: list[tuple[str, str]] = []
-    for name, value in _pairs("params", pairs):
+    for name, value in _pairs("params", params):
         kept: object = value
         several = isinstance(kept, Iterable) and not isinstance(kept, (str, bytes, Mapping))
         values: Iterable[Any] = value if several else (value,)  # as in httpx, several repeat the name
@@ -361,15 +327,14 @@ def _param_list(params: ParamValues | None) -> list[tuple[str, str]]:
     return rendered
 
 
-def _pairs(name: str, values: Iterable[Any]) -> list[tuple[Any, Any]]:
-    if isinstance(values, (str, bytes)):
-        raise TypeError(f"{name} must be a mapping, a sequence of pairs, or a function that returns one")
-    try:
-        return [(key, value) for key, value in values]
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"{name} must be a mapping, a sequence of pairs, or a function that returns one"
-        ) from None
+def _pairs(name: str, values: object) -> list[tuple[Any, Any]]:
+    """Return the pairs of a mapping, or of what holds pairs; none of `None`."""
+    given: Any = () if values is None else values
+    pairs = given.items() if isinstance(values, Mapping) else given
+    with suppress(TypeError, ValueError):
+        if not isinstance(pairs, (str, bytes)):
+            return [(key, value) for key, value in pairs]
+    raise TypeError(f"{name} must be a mapping, a sequence of pairs, or a function that returns one")
 
 
 def _header_bytes(value: object, what: str) -> bytes:

@@ -163,10 +163,10 @@ class Subscription(Generic[Item_co]):
             max_event_bytes=max_event_bytes,
             messages=messages,
             flight_recorder=flight_recorder,
-            resumes=request.resumes,
+            resumes=resume is not None,
             repeatable=request.repeatable,
             replayable_body=request.replayable_body,
-            fresh_credentials=request.fresh_credentials or auth is not None,
+            fresh_credentials=callable(headers) or auth is not None,
         )
         self._where = redacted(url)
         self._position = position_in(
@@ -280,8 +280,7 @@ class Subscription(Generic[Item_co]):
     async def _leave(self, *, commits: bool) -> None:
         try:
             if commits and self._position is not None:
-                self._pump.hand_over()
-                await self._position.settle()
+                await self._pump.settle(last=True)
                 if self._session.delivery.caught_up:
                     await self._position.passed(self._session.delivery.last_event_id, now=math.inf)
         finally:

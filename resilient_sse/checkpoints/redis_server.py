@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 from anyio import to_thread
-from anyio.lowlevel import checkpoint_if_cancelled
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, stop_never, wait_random_exponential
 
 from resilient_sse._client.backends import in_thread, on_asyncio, outlive
@@ -150,7 +149,6 @@ class RedisServer:
     async def _asked(self, command: Callable[[], Any]) -> Any:  # noqa: ANN401
         if not self._asyncio:
             return await in_thread(command)
-        await checkpoint_if_cancelled()  # which a loop around this would not find otherwise
 
         async def ask() -> Any:  # noqa: ANN401
             answer = command()

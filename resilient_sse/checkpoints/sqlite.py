@@ -12,9 +12,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
-import anyio
-
-from resilient_sse._client.backends import hold, in_thread, on_asyncio
+from resilient_sse._client.backends import in_thread, on_asyncio, outlive
 from resilient_sse._core.errors import CheckpointError, moved
 from resilient_sse._core.ports import Checkpoint
 
@@ -79,11 +77,10 @@ class WorkerThread:
         self._jobs.put(job)
         if not job.ended.acquire(timeout=0.0 if self._late or self._slow else _AT_ONCE_SECONDS):
             self._late += 1
-            with anyio.CancelScope(shield=True):
-                try:
-                    await hold(job.wait(), lambda: True)
-                finally:
-                    self._late -= 1
+            try:
+                await outlive(job.wait)
+            finally:
+                self._late -= 1
         self._slow = job.took > _AT_ONCE_SECONDS
         return cast("T", job.outcome())
 
@@ -125,7 +122,7 @@ class _Job:
         self.ended.release()
         if self._waiter is not None:
             with contextlib.suppress(RuntimeError):  # the event loop was stopped, and closed, meanwhile
-                self._waiter.get_loop().call_soon_threadsafe(self._waiter.set_result, None)
+                self._waiter.get_loop().call_soon_threadsafe(_wake, self._waiter)
 
     async def wait(self) -> None:
         """Wait for its end."""
@@ -142,6 +139,11 @@ class _Job:
         finally:
             del error  # it refers to this frame
         return self._result
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _work(jobs: SimpleQueue[_Job | None]) -> None:

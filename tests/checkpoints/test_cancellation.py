@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 import aiosqlite
 import anyio
+import anyio.from_thread
 import pytest
 import redis.asyncio
 import sqlalchemy.ext.asyncio
@@ -127,6 +129,33 @@ async def cut_at(step: int, cut: str, place: Place, key: str) -> tuple[int, list
         if not held
     ]
     return steps, wrong
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("kind", ["sql", "aiosqlite"])
+async def test_a_save_that_has_begun_ends(tmp_path, kind):
+    """`Task.cancel` reaches neither a thread nor a driver in its midst: what was begun is saved (3.5, P15)."""
+    begun, path = anyio.Event(), str(tmp_path / "positions.db")
+    async with opened(kind, path, "") as place:
+        connect = place.store._connect
+
+        def connect_late() -> Any:
+            anyio.from_thread.run_sync(begun.set)
+            time.sleep(0.05)
+            return connect()
+
+        async def connect_late_by_coroutine() -> Any:
+            begun.set()
+            await anyio.sleep(0.05)
+            return await connect()
+
+        store = SQLCheckpoint(connect_late if kind == "sql" else connect_late_by_coroutine)
+        saving = asyncio.create_task(store.save("key", "1", expected=None))
+        await begun.wait()
+        saving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await saving
+        assert await place.store.load("key") == Checkpoint("1", 1)
 
 
 @pytest.mark.parametrize(

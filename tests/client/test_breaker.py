@@ -18,6 +18,7 @@ from resilient_sse import (
     BadStatusError,
     CircuitBreaker,
     CircuitState,
+    ConnectionLostError,
     Reason,
     ResilientStream,
     Resume,
@@ -290,6 +291,75 @@ async def test_a_probe_that_hears_nothing_closes_it_when_it_has_held(script, bre
         assert 4 <= await waits(script, breaker, on_state_change=record) <= 4 + 3
         assert [change.reason for change in record.changes].count(Reason.CIRCUIT) == 1
         group.cancel_scope.cancel()
+
+
+# --- News that come late
+
+
+PROVEN = SimpleNamespace(is_proven=lambda _: True)
+
+
+class Clock:
+    """The ways of streams through one circuit, at moments that are set."""
+
+    def __init__(self, limit: int) -> None:
+        self.now = 0.0
+        self.breaker = CircuitBreaker(failures=limit)
+        self.breaker._now = lambda: self.now
+
+    @property
+    def state(self) -> CircuitState:
+        """What the circuit does with attempts."""
+        return self.breaker.states[ORIGIN]
+
+    def gate(self, *, fails: bool = False) -> shell.Gate:
+        """Return the way of a new stream, whose first attempt may have failed."""
+        gate = shell.gate(self.breaker, URL, lambda: 0.0)
+        if fails:
+            gate.ended(ConnectionLostError(Reason.RESET))
+        return gate
+
+
+@pytest.mark.parametrize("later, state", [(4.9, OPEN), (5.0, CLOSED)])
+def test_a_connection_that_holds_ends_the_row(later, state):
+    """P35: a bare 200 proves nothing; one that holds for as long as the retry budget asks does so silently."""
+    clock = Clock(2)
+    clock.gate(fails=True)
+    clock.gate().opened(settle_after=5.0)
+    clock.now = later
+    clock.gate(fails=True)
+    assert clock.state is state
+
+
+def test_a_probe_of_which_nothing_is_heard_loses_its_place():
+    """R196: the next one gets it, and what the first tells at last decides nothing."""
+    clock = Clock(3)
+    gates = [clock.gate(fails=True) for _ in range(3)]
+    probe, other, third = gates
+    clock.now = 30.0
+    assert probe.wait(forced=False) == 0
+    assert probe.wait(forced=False) == 0  # a stream has one attempt at a time, so its first is over
+    clock.now = 59.0
+    assert other.wait(forced=False) == 1.5  # half of the tenth in which it looks again
+    clock.now = 60.0
+    assert other.wait(forced=False) == 0
+    clock.now = 61.0
+    probe.opened(5.0)
+    for late in (lambda: probe.judge(PROVEN, 0.0), lambda: clock.gate(fails=True), probe.ended):
+        late()
+        assert clock.state is HALF_OPEN
+        assert third.wait(forced=False) == 1.5
+
+
+def test_attempts_from_before_the_opening_decide_nothing():
+    """P35: what was under way neither closes the circuit nor keeps it open for longer."""
+    clock = Clock(3)
+    first, *_ = [clock.gate(fails=True) for _ in range(3)]
+    clock.now = 20.0
+    late = clock.gate(fails=True)
+    late.opened(settle_after=5.0)
+    late.judge(PROVEN, 0.0)
+    assert first.wait(forced=False) == 10.0
 
 
 # --- Told

@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from resilient_sse import Backoff, ResilientSSEError, ResilientStream, integers
-from resilient_sse._client.attempts import AttemptLoop
 from resilient_sse.testing import Reply, event
 from tests.client.support import URL, at_once, drain, make, read, take
 from tests.skipping import skip_aloud
@@ -194,5 +193,4 @@ def is_ours(thing: object) -> bool:
     """Whether an object is an instance of a class of the client, or a call of its code."""
     if isinstance(thing, FrameType):
         return "/resilient_sse/_" in thing.f_code.co_filename
-    # The engine of tenacity refers to itself in circles, and to the functions of what drives it.
-    return type(thing).__module__.startswith(OURS) and not isinstance(thing, AttemptLoop)
+    return type(thing).__module__.startswith(OURS)

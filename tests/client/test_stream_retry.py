@@ -24,7 +24,7 @@ from resilient_sse import (
     integers,
 )
 from resilient_sse._client.transport import clients
-from resilient_sse.testing import Refusal, Reply, comment, event, pause
+from resilient_sse.testing import Refusal, Reply, Script, comment, event, pause, run_in_virtual_time
 from tests.client.support import (
     END,
     URL,
@@ -588,6 +588,30 @@ async def test_restarting_from_another_thread_says_how(script):
         await anext(stream)
         with pytest.raises(RuntimeError, match="call_soon_threadsafe"):
             await anyio.to_thread.run_sync(stream.restart)
+
+
+@pytest.mark.parametrize("first", ["asyncio", "trio"])
+@pytest.mark.parametrize("then", ["asyncio", "trio"])
+def test_a_wait_goes_on_in_another_event_loop(first, then):
+    """Their clocks begin where they like; what is left of the wait is the same by each (P15)."""
+    script = Script()
+    script.refuse()
+    script.respond(*numbered(1)).hang()
+    stream = make(script, backoff=Backoff(5, jitter=0))
+
+    async def leave():
+        await anyio.sleep(1000)
+        with anyio.move_on_after(2):
+            await anext(stream)
+
+    async def go_on():
+        began = anyio.current_time()
+        await anext(stream)
+        assert anyio.current_time() - began == pytest.approx(3)
+        await stream.aclose()
+
+    run_in_virtual_time(leave, backend=first)
+    run_in_virtual_time(go_on, backend=then)
 
 
 # --- Functions that fail, bodies and causes

@@ -11,13 +11,12 @@ from resilient_sse._core.events import Comment
 from resilient_sse._core.parser import (
     Block,
     Columns,
+    Comments,
     Item,
     Parser,
     RetryHint,
-    any_blocks,
     comments_in,
-    joined,
-    usual_blocks,
+    take_apart,
 )
 
 if TYPE_CHECKING:
@@ -81,7 +80,6 @@ def drive(chunks: Iterable[bytes], limit: int | None = None) -> Outcome:
     """Feed *chunks* to a fresh parser, by either lane, until they end or the limit trips."""
     chunks = list(chunks)
     outcome = _drive(chunks, limit)
-    assert _drive(chunks, limit, usual) == outcome, "the two lanes of the parser disagree"
     told = _drive(chunks, limit, whatever)
     told.items[:] = [item for item in told.items if not isinstance(item, RetryHint)]
     known = [
@@ -91,26 +89,16 @@ def drive(chunks: Iterable[bytes], limit: int | None = None) -> Outcome:
     return outcome
 
 
-def usual(text: str) -> list[Item]:
-    """Write out what *text* stands for if its blocks are usual ones, and else interpret it."""
-    found = usual_blocks(text)
+def whatever(text: str) -> list[Item]:
+    """Write out what *text* stands for, whatever the form of its blocks."""
+    if isinstance(text, Comments):
+        return [*comments_in(text)]
+    found = take_apart(text)
     if isinstance(found, Columns):
         ids = found.ids or [None] * len(found.data)
         return [Block(found.event, data, own) for own, data in zip(ids, found.data, strict=True)]
     items: list[Item] = []
-    for comments, before, event, behind, data, more, other in found or [(*[""] * 6, text)]:
-        if other:
-            items += Parser(max_event_bytes=None).interpret(other.split("\n")[:-1])
-            continue
-        items += comments_in(comments)
-        items.append(Block(event, joined(data, more) if more else data, behind or before or None))
-    return items
-
-
-def whatever(text: str) -> list[Item]:
-    """Write out what *text* stands for, whatever the form of its blocks."""
-    items: list[Item] = []
-    for said, block, has_id, event_id, event, _, has_data, data, retry, inner in any_blocks(text):
+    for said, block, has_id, event_id, event, _, has_data, data, retry, inner in found:
         items += comments_in(said) + (comments_in(block) if inner else [])
         if has_id or has_data or retry:
             wait = int(retry) if retry else None

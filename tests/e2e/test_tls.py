@@ -1,5 +1,6 @@
 """TLS: the right certificate works, a wrong one is a typed failure that says what is wrong."""
 
+import contextlib
 import ssl
 import time
 import tracemalloc
@@ -11,11 +12,10 @@ import pytest
 from resilient_sse import ConnectionLostError, Reason, ResilientStream, RetriesExhaustedError
 from resilient_sse._client.transport import sockets
 from resilient_sse._client.transport.clients import tls_context
-from resilient_sse._client.transport.errors import translated
 from resilient_sse._client.transport.sockets import _connect_asyncio
 from resilient_sse.testing import event
 from tests.e2e.raw_server import CHUNKED, EVENT_STREAM, hello
-from tests.e2e.watching import QUICK, Diary, causes, collect
+from tests.e2e.watching import QUICK, Diary, causes, collect, eventually
 
 
 async def test_right_certificate(serve, trust):
@@ -86,14 +86,6 @@ async def test_a_handshake_that_the_server_cuts(serve, hello_bytes):
 
 
 @pytest.mark.own
-def test_a_connection_that_breaks_in_a_send_has_words():
-    """P54: on trio, a server that refuses the client in TLS, and hangs up before the request has come."""
-    failed = httpx.ReadError("")
-    failed.__cause__ = anyio.BrokenResourceError()
-    assert str(translated(failed, opened=False)) == "connection lost: connect (reset by the server)"
-
-
-@pytest.mark.own
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("framing, whole", [("Connection: close", False), (CHUNKED, True)])
 async def test_an_answer_that_ends_without_the_end_of_tls(serve, trust, framing, whole):
@@ -143,6 +135,12 @@ class InMemory:
         for begin in range(0, len(data), self.size):
             self.peer.send(data[begin : begin + self.size])
 
+    def end(self):
+        """Send `close_notify`."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        self.flush()
+
     def answer(self, *data):
         """Write the whole before any of it is sent."""
         for part in (f"HTTP/1.1 200 OK\r\n{EVENT_STREAM}\r\n\r\n".encode(), *data):
@@ -162,15 +160,43 @@ async def test_records_in_pieces(serve, trust, size, length):
     def behave(peer):
         wire = InMemory(peer, context, size)
         wire.answer(*(event(text, id=text[0]) for text in texts))
-        with pytest.raises(ssl.SSLWantReadError):
-            wire.tls.unwrap()
-        wire.flush()
+        wire.end()
         peer.hold()
 
     server, diary = serve(behave, unread=True), Diary()
     url = server.origin.replace("http:", "https:")
     async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=diary) as stream:
         assert [each.data async for each in stream] == texts
+    assert diary.losses == []
+
+
+@pytest.mark.own
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("how", ["junk", "reset"])
+async def test_nothing_counts_behind_the_end_of_tls(serve, trust, how, anyio_backend_name):
+    """R71, R74: the body ends with `close_notify`, whatever stands behind it, and the connection with it."""
+    context = trust.server("127.0.0.1")
+
+    def behave(peer):
+        wire = InMemory(peer, context, 10_000_000)
+        wire.answer(event("whole", id="1"), event("gone", id="2"))
+        send, sent = peer.send, []
+        peer.send = sent.append
+        wire.end()
+        send(sent[0] + bytes(100_000) * (how == "junk"))
+        if how == "reset":
+            peer.reset()
+        else:
+            peer.hold()
+
+    server, diary = serve(behave, unread=True), Diary()
+    url = server.origin.replace("http:", "https:")
+    async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=diary) as stream:
+        assert (await anext(stream)).data == "whole"
+        if anyio_backend_name == "asyncio":
+            socket = stream._pump.connection.source._socket
+            assert await eventually(socket._closed.done, within=5)
+        assert [each.data async for each in stream] == ["gone"]
     assert diary.losses == []
 
 
@@ -211,6 +237,23 @@ async def test_a_server_that_speaks_first(serve, monkeypatch, late):
     with pytest.raises(RetriesExhaustedError) as raised:
         await collect(ResilientStream(server.origin.replace("http:", "https:"), max_retries=0), 1)
     assert "no TLS there" in str(raised.value.__cause__)
+
+
+@pytest.mark.own
+async def test_a_server_that_has_left_before_the_handshake(serve, monkeypatch):
+    """P54: uvloop refuses a write to what it has closed, with an error that is none of the network's."""
+
+    async def connected(*given):
+        socket = await _connect_asyncio(*given)
+        while not socket.ended:  # noqa: ASYNC110 - no event tells
+            await anyio.sleep(0.01)
+        return socket
+
+    monkeypatch.setattr(sockets, "_connect_asyncio", connected)
+    server = serve(lambda _: None, unread=True)
+    with pytest.raises(RetriesExhaustedError) as raised:
+        await collect(ResilientStream(server.origin.replace("http:", "https:"), max_retries=0), 1)
+    assert str(raised.value.__cause__) == "connection lost: connect (closed in the TLS handshake)"
 
 
 @pytest.mark.own

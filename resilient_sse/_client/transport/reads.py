@@ -223,7 +223,7 @@ class Held:
         self._alarm.cancel()
         read, self._read, self._waited, self.pending = self._read, None, None, False
         if read is not None:
-            await hold(_unwound(read), lambda: True)
+            await hold(_unwound(read))
 
 
 async def _unwound(read: Any) -> None:  # noqa: ANN401 - what an asynchronous iterator returns
@@ -286,7 +286,7 @@ class Apart:
         if task is not None:
             task.cancel()
             with anyio.CancelScope(shield=True):
-                await hold(self._given_back(task), lambda: True)
+                await hold(self._given_back(task))
 
     async def _given_back(self, opening: asyncio.Task[Any]) -> None:
         """Wait for the end of what was cancelled, and hand on what it has opened all the same."""

@@ -13,10 +13,10 @@ import httpx
 from httpx_sse import aconnect_sse
 
 from resilient_sse._client.backends import CLOSE_SECONDS, finish
-from resilient_sse._client.log import redacted
+from resilient_sse._client.log import origin, redacted
 from resilient_sse._client.transport.clients import Answer, AnyClient, PlainClient, library_of, proxy_of
 from resilient_sse._client.transport.errors import AFTER_REDIRECT, OVER_PROXY
-from resilient_sse._client.transport.http1 import DEFAULT_PORTS, MAX_PORT, ResponseStream
+from resilient_sse._client.transport.http1 import MAX_PORT, ResponseStream
 from resilient_sse._core.errors import HandshakeError, NotResumableError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ async def exchange(
                 "the server redirects the request, and its body was an iterator and is spent; "
                 "pass bytes or a function that returns them"
             )
-        if at_home and _origin(url) != _origin(first):
+        if at_home and origin(str(url)) != origin(str(first)):
             if content is not None:
                 raise _refused(response, "leads the request's body to another origin")
             # From here on nothing of the caller's is sent, not even back to the first origin.
@@ -162,10 +162,6 @@ def _merged(own: httpx.Headers, caller: list[tuple[bytes, bytes]]) -> httpx.Head
 
 def _is_id(name: bytes) -> bool:
     return name.lower() == b"last-event-id"
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port or DEFAULT_PORTS.get(url.scheme)
 
 
 def _target(url: httpx.URL, response: httpx.Response) -> httpx.URL:

@@ -63,7 +63,7 @@ class Arrived:
         ended: Whether the peer has ended its side, or the connection has failed; what arrived before is kept.
         error: Why it failed.
         cut: Whether it has ended without the end of TLS: somebody may have cut the answer short.
-        until: The moment at which a wait ends without anything, on `clock`.
+        until: The moment at which a wait ends without anything, on `clock`; `wake` makes it the past.
         clock: The clock of the event loop.
         parts: What has arrived, as it did.
     """
@@ -113,14 +113,18 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         super().__init__(self._loop.time)
         self._alarm = Alarm(self._loop, self.wake)
-        self._waiter: asyncio.Future[bool] | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._transport: Any = None
         self._tls: ssl.SSLObject | None = None
 
-    def wait(self) -> Awaitable[bool]:
-        """Wait for more; `False` if it was `until` or `wake` that ended the wait."""
+    def wait(self) -> Awaitable[None]:
+        """
+        Wait for more, and until `until` at most.
+
+        A part of a record, or one that brings no bytes, ends a wait as well; whoever waits on looks at the clock.
+        """
         if asyncio.get_running_loop() is not self._loop:
             raise httpx.ReadError("the connection belongs to an event loop that has ended")
         self._waiter = waiter = self._loop.create_future()
@@ -128,8 +132,9 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
         return waiter
 
     def wake(self) -> None:
-        """End the present wait."""
-        self._end_wait(False)
+        """End the present wait, and those of the same read."""
+        self.until = -math.inf
+        self._end_wait()
 
     def resume(self) -> None:
         self._transport.resume_reading()
@@ -198,17 +203,17 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
         if self._size > HIGH_BYTES and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        self._end_wait(True)
+        self._end_wait()
 
     def eof_received(self) -> None:
         self.cut = self._tls is not None and not self.ended
         self.ended = True
-        self._end_wait(True)
+        self._end_wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.ended = True
-        self.error = self.error or exc
-        self._end_wait(True)
+        if not self.ended:  # a reset behind the end takes nothing back
+            self.ended, self.error = True, exc
+        self._end_wait()
         self.resume_writing()
         if not self._closed.done():
             self._closed.set_result(None)
@@ -228,16 +233,17 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
             for begin in range(0, len(data) or 1, _RECORD_BYTES):  # at once, it would keep as much memory
                 self._received.write(data[begin : begin + _RECORD_BYTES])
                 with contextlib.suppress(ssl.SSLWantReadError):
-                    while True:
+                    while not self.ended:
                         part = tls.read(_RECORD_BYTES)
                         parts.append(part)
-                        self.ended = self.ended or not part  # by the peer's close_notify
+                        self.ended = not part  # by the peer's close_notify, behind which nothing counts
                         if not self._received.pending:
                             break
         except ssl.SSLError as exc:
-            self.ended, self.error = True, exc.with_traceback(None)  # it would lead back here
-        if self._to_send.pending:
-            self._transport.write(self._to_send.read())
+            self._fail(exc)
+        self._flush()
+        if self.ended:
+            self._transport.close()  # or what is still sent would be kept
         return b"".join(parts)
 
     async def _encrypt(self, tls: ssl.SSLObject, data: bytes) -> None:
@@ -245,14 +251,25 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
         while rest and not self.ended:
             try:
                 rest = rest[tls.write(rest) :]
+                self._flush()
             except ssl.SSLWantReadError:  # the server makes the handshake anew
+                self._flush()
                 await self.wait()
-            self._transport.write(self._to_send.read())
+            except ssl.SSLError as exc:
+                self._fail(exc)
 
-    def _end_wait(self, arrived: bool) -> None:
+    def _flush(self) -> None:
+        data = self._to_send.read()
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _fail(self, exc: Exception) -> None:
+        self.ended, self.error = True, exc.with_traceback(None)  # it would lead back here
+
+    def _end_wait(self) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
-            waiter.set_result(arrived)
+            waiter.set_result(None)
 
 
 class AnyioSocket(Arrived):
@@ -265,7 +282,7 @@ class AnyioSocket(Arrived):
         self._stream = stream
         self._scope: anyio.CancelScope | None = None
 
-    async def wait(self) -> bool:
+    async def wait(self) -> None:
         try:
             with anyio.CancelScope(deadline=self.until) as self._scope:
                 try:
@@ -277,19 +294,16 @@ class AnyioSocket(Arrived):
                     raise
                 self.parts.append(data)
                 self._size += len(data)
-                return True
         except anyio.EndOfStream:
             self.ended = True
-            return True
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as exc:
             self.cut = isinstance(exc.__cause__, ssl.SSLEOFError)
             self.ended, self.error = True, None if self.cut else exc
-            return True
         finally:
             self._scope = None
-        return False
 
     def wake(self) -> None:
+        self.until = -math.inf
         if self._scope is not None:
             self._scope.cancel()
 
