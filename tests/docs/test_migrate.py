@@ -57,14 +57,13 @@ def test_both_sides_show_the_same(name):
     shown = []
     with RawServer(answer) as server:
         command = [sys.executable, "-u", "-c", before.replace("https://host", server.origin)]
-        peer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        watchdog = threading.Timer(PATIENCE, peer.kill)  # some peers never end, and none may hang
-        watchdog.start()
-        for line in peer.stdout:
-            shown.append(line.strip())
-            if len(shown) >= len(wanted):
-                break
-        peer.kill()
-        peer.communicate()
-        watchdog.cancel()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as peer:
+            watchdog = threading.Timer(PATIENCE, peer.kill)  # some peers never end, and none may hang
+            watchdog.start()
+            for line in peer.stdout:
+                shown.append(line.strip())
+                if len(shown) >= len(wanted):
+                    break
+            peer.kill()
+            watchdog.cancel()
     assert shown == wanted
