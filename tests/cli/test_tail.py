@@ -114,6 +114,7 @@ def test_reconnects(run, site):
     assert connected == "* Connected"
     assert lost.startswith("* Connection lost - attempting to reconnect... [eof; retry 1/5 in ")
     assert complete == "* Response complete"
+    assert "lost" not in run("tail", f"{site}/reply", "--complete-on-eof").err
 
 
 @pytest.mark.parametrize(
