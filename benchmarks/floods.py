@@ -2,7 +2,7 @@
 What a byte of a hostile stream costs, beside a byte of ordinary events: `python -m benchmarks.floods`.
 
 Each flood is cut like the ordinary stream it is compared with, and judged in this process without a socket.  No
-flood of lines that bring no event may cost much more than three times as much (six where fields and comments take
+flood of lines that bring no event may cost much more than three times as much (four where fields and comments take
 turns).  An event has a price of its own, however small it is.  So beside each flood stands its *floor*: to cut
 blocks at blank lines and to make an event object for each that brings one, and nothing else.  There also stands
 what other clients take for the same bytes in chunks of 64 KiB.  Floods of odd forms are the worst of thousands

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resilient_sse.testing.report import GATES, Gate
+from resilient_sse.testing.report import GATES
+from resilient_sse.testing.scenarios import Gate
 
 __all__ = ["PROMISES", "REPORT", "TESTS", "Claim", "Promise", "table", "updated"]
 

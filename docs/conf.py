@@ -62,7 +62,7 @@ nitpick_ignore_regex = [
     ),
     (
         r"py:class",
-        r"Redis|CollectorRegistry|MeterProvider|Path|TracerProvider",
+        r"Redis|CollectorRegistry|DogStatsd|MeterProvider|Path|TracerProvider",
     ),  # redis-py publishes no inventory
     (
         r"py:class",

@@ -19,7 +19,6 @@ REAL_TIME = HERE / "e2e"
 
 SET_UP_ONCE = (
     "tests/streaming/",
-    "tests/cli/test_demo.py",
     "tests/examples/",
 )
 """What takes long to set up; each of these stays in one process."""

@@ -63,10 +63,11 @@ class Position:
         """Return the stored id, or `None` if there is none or it is to be ignored."""
         self._known = await self._loaded()
         if self._known is None:
-            begins = "the stream begins where the server begins, or at last_event_id"
-            logger.info(f"no position is stored under the key %r: {begins}", self.key)
+            begins = "at last_event_id if it was given, else where the server begins"
+            logger.info(f"no position is stored under the key %r: the stream begins {begins}", self.key)
         if self._known is None or self.start == "live":
             return None
+        logger.info("the stream goes on behind the position stored under the key %r", self.key)
         stored = self._known.last_event_id
         if stored and not usable_as_cursor(stored):  # no stream has saved it; beginning elsewhere is loss
             raise CheckpointError("the stored position is no id that a header can carry", key=self.key)

@@ -128,7 +128,7 @@ class Pump:
                     batches.portion = min(most, self._portion)
                 item = self._unhanded or session.take(now)
                 if session.stats.id_conflicts:
-                    self._callbacks.conflict(meaningless=session.delivery.ids_are_meaningless)
+                    self._callbacks.conflict(meaningless=session.delivery.window.meaningless)
                 if item is not None:
                     if item is not self._unhanded and (batches is None or isinstance(item, Gap)):
                         self._unhanded = item  # which must not be lost if a callback is cancelled

@@ -31,8 +31,10 @@ _MAX_DIGITS = 19
 _SHORTER: list[int] = [10**digits // 9 for digits in range(_MAX_DIGITS + 1)]
 _HIGHEST = str(2**63 - 1 - _SHORTER[_MAX_DIGITS])  # the last one whose rank fits into 64 bits with a sign
 
-_NO_RANK = 0
 _OPAQUE = -(2**63)  # or-ed to a hash it makes it negative: no rank
+
+# The content of the event that the stream started behind, which nobody knows; no hash is likely to be this.
+_ANY = 0
 
 # So many events from the beginning of a run of rising ids are known for good: they tell a server that replays all
 # it has from one that begins its numbering anew.
@@ -40,20 +42,6 @@ _FIRST = 16
 
 _FEWEST_BUCKETS = 64
 _LAST_PLACE = 2**32 - 1
-
-
-def rank(event_id: str) -> int:
-    """
-    Return the place of an id among all texts of ASCII digits, shorter ones first; 0 if it is none of them.
-
-    Numbers rise by it, whether or not zeros keep them at one width, and no two texts have the same.
-    """
-    if not (event_id.isdecimal() and event_id.isascii()):
-        return _NO_RANK
-    digits = len(event_id)
-    if digits < _MAX_DIGITS or (digits == _MAX_DIGITS and event_id <= _HIGHEST):
-        return int(event_id) + _SHORTER[digits]
-    return _NO_RANK
 
 
 class Sighting(Enum):
@@ -80,16 +68,18 @@ class Deduplicator:
         window: How many events to remember, at least 1.
         mode: `always` drops every known event, `replay` on connections after the first and on those that were
             asked to resume, `off` none.
+        beyond: Whether ids that rise are known when they have left the window, too.  A `Sequence` knows more.
     """
 
     __slots__ = (
-        "_buckets", "_contents", "_count", "_dropping", "_first", "_first_contents", "_gone", "_keys", "_mode",
-        "_older", "_on_this_connection", "_only_rose", "_replaying", "_replays_all", "_resumed_for",
-        "_resumed_from", "_risen", "_top", "_window", "meaningless",
+        "_beyond", "_buckets", "_contents", "_count", "_dropping", "_first", "_first_contents", "_gone", "_keys",
+        "_mode", "_older", "_on_this_connection", "_only_rose", "_replaying", "_replays_all", "_risen", "_top",
+        "_window", "meaningless",
     )  # fmt: skip
 
-    def __init__(self, window: int, mode: Dedup = "always") -> None:
+    def __init__(self, window: int, mode: Dedup = "always", *, beyond: bool = True) -> None:
         self._window = window
+        self._beyond = beyond
         self._mode = mode
         self.meaningless = False
         """Whether ids were shown not to name events, and nothing is dropped for that reason (`auto` only)."""
@@ -101,22 +91,19 @@ class Deduplicator:
         """Forget everything: the server has started its numbering anew."""
         self._keys, self._contents = array("q"), array("q")
         self._count = 0  # the event at place n, counted from 1, is in slot n - 1 of the ring, modulo its size
-        self._top = _NO_RANK
+        self._top = 0
         self._only_rose = True
         self._risen = 0
         self._on_this_connection = 0
-        self._resumed_from: str | None = None
-        self._resumed_for = 0
         self._begin_run()
 
     def _begin_run(self) -> None:
         """Begin a run of rising ids, which needs no index."""
-        self._buckets = array(
-            "I"
-        )  # the place of the youngest event in each, 0 for none; empty without an index
+        # The place of the youngest event in each bucket, 0 for none; empty without an index.
+        self._buckets = array("I")
         self._older = array("I")  # for each slot, the place of the next older event in the same bucket
         self._first, self._first_contents = array("q"), array("q")
-        self._gone = _NO_RANK
+        self._gone = 0
 
     def connected(self, connection: int, *, resumed: bool) -> None:
         """Begin a connection; *resumed* tells whether it was asked to resume after an id."""
@@ -136,14 +123,15 @@ class Deduplicator:
         return self._dropping or (self._only_rose and self._risen > 1)
 
     def resume_from(self, event_id: str) -> None:
-        """Expect the event with this id, whose content is not known, from a server that replays inclusively."""
-        if self._find(_key(event_id)) is None:
-            self._resumed_from, self._resumed_for = event_id, self._window
+        """Begin anew, with the event that has this id, whatever its content, if the server replays inclusively."""
+        self.clear()
+        if event_id:
+            key = _key(event_id)
+            self._top = max(key, 0)
+            self._put(key, _ANY)
 
     def look(self, event_id: str, event: str, data: str) -> Sighting:
         """Return what is known of an event, and remember nothing."""
-        if event_id == self._resumed_from:
-            return Sighting.DUPLICATE
         key = _key(event_id)
         if key > self._top:
             return Sighting.NEW
@@ -155,126 +143,61 @@ class Deduplicator:
         return self._remember(event_id, key, hash((key, event, data)))
 
     def _remember(self, event_id: str, key: int, content: int) -> Sighting:
-        expected = event_id == self._resumed_from
+        sighting = Sighting.NEW
         if key > self._top:
             self._risen += 1
             self._top = key
-            sighting = Sighting.NEW
         else:
             slot = self._find(key)
-            sighting = self._look(event_id, key, content, slot)
+            if slot is not None or not self._buckets:
+                sighting = self._look(event_id, key, content, slot)
             if sighting is Sighting.DUPLICATE:
-                self._replays_all |= slot is None
-                if expected:
-                    self._resumed_from = None
+                if slot is None:
+                    self._replays_all = True
+                elif self._contents[slot] == _ANY:
+                    self._contents[slot] = content
                 return sighting
-            self.meaningless |= slot is not None and self._came_on_this_connection(slot)
+            if slot is not None and self._came_on_this_connection(slot):
+                self.meaningless = True
             self._risen = 0
             self._only_rose = False
             if not self._buckets:
                 self._make_index()
-        if expected:
-            self._resumed_from = None
-            sighting = Sighting.DUPLICATE
-        keys, slot = self._keys, self._count % self._window
-        if len(keys) < self._window:
-            keys.append(key)
-            self._contents.append(content)
-        else:
-            self._gone = keys[slot]
-            keys[slot] = key
-            self._contents[slot] = content
-        self._count += 1
+        self._put(key, content)
         self._on_this_connection += 1
-        if self._resumed_from is not None:
-            self._pass_resumed(1)
-        if self._buckets:
-            self._chain(1)
-            if self._risen >= self._window:
-                self._begin_run()  # a whole window has risen: the ring is in order, as if it had begun here
-        elif len(self._first) < _FIRST:
-            self._first.append(key)
-            self._first_contents.append(content)
+        if not self._buckets:
+            if len(self._first) < _FIRST:
+                self._first.append(key)
+                self._first_contents.append(content)
+        elif self._risen >= self._window:
+            self._begin_run()  # a whole window has risen: the ring is in order, as if it had begun here
         return sighting
 
     def remember_run(
         self, ids: Sequence[str], events: Iterable[str], data: Iterable[str]
     ) -> tuple[int, list[int]]:
         """
-        Remember events at once: 0.4 us for each while ids rise, and 1 us for others.
+        Remember events at once: 0.4 us for each while ids rise, and 2 us for others.
 
         Returns:
             How many were conflicts, and the places of those that are to be dropped.
         """
         keys, rising = _keys(ids)
         contents = array("q", list(map(hash, zip(keys, events, data, strict=False))))
-        conflicts, at, before, half = 0, 0, 0, self._window // 2
-        dropped: list[int] = []
-        expected = self._resumed_from is not None and self._resumed_from in ids
-        if rising and keys[0] > self._top and not self._buckets and not expected:
-            self._risen += len(keys)
-            self._top = keys[-1]
+        conflicts, before, dropped = 0, 0, list[int]()
+        if rising and keys[0] > self._top and not self._buckets:
             self._add(keys, contents)
             return 0, dropped
-        drops = self.drops
-        while at < len(keys):
-            if self._buckets and self._risen < half and self._resumed_from is None:
-                end = min(at + half, len(keys))
-                conflicts += self._remember_any(keys, contents, range(at, end), dropped)
-                at = end
-                continue
-            if contents[at] != before:
-                sighting, before = self._remember(ids[at], keys[at], contents[at]), contents[at]
-                drops = self.drops
-            else:
-                sighting = Sighting.DUPLICATE
+        for at, key in enumerate(keys):
+            content = contents[at]
+            again = content == before  # which spares a flood of one event most of its cost
+            sighting = Sighting.DUPLICATE if again else self._remember(ids[at], key, content)
+            before = content
             if sighting is Sighting.CONFLICT:
                 conflicts += 1
-            elif drops and sighting is Sighting.DUPLICATE:
+            elif sighting is Sighting.DUPLICATE and self.drops:
                 dropped.append(at)
-            at += 1
         return conflicts, dropped
-
-    def _remember_any(self, keys: array[int], contents: array[int], run: range, dropped: list[int]) -> int:
-        """Do what `_remember` does with fewer events than begin a new run of rising ids; return the conflicts."""
-        ring, ring_contents = self._keys, self._contents
-        if len(ring) + len(run) > len(self._buckets) < self._window or self._count + len(run) > _LAST_PLACE:
-            self._make_index(room=len(run))
-        buckets, older, window, count = self._buckets, self._older, self._window, self._count
-        last, drops, conflicts = len(buckets) - 1, self.drops, 0
-        before = count - self._on_this_connection if self._mode == "auto" else _LAST_PLACE
-        for at in run:
-            key, content = keys[at], contents[at]
-            bucket = (key if key < 0 else hash(str(key))) & last
-            place = youngest = buckets[bucket]
-            gone = count - len(ring)
-            while place > gone and ring[(place - 1) % window] != key:
-                place = older[(place - 1) % window]
-            if place > gone:
-                if ring_contents[(place - 1) % window] == content or (
-                    place <= before and not self.meaningless and self._has(content)
-                ):
-                    if drops:
-                        dropped.append(at)
-                    continue
-                conflicts += 1
-                if place > before:
-                    self.meaningless, drops = True, False
-            if key > self._top:
-                self._top = key
-                self._risen += 1
-            else:
-                self._risen = 0
-            slot = count % window
-            if slot == len(ring):
-                ring.append(key)
-                ring_contents.append(content)
-            ring[slot], ring_contents[slot], older[slot] = key, content, youngest
-            count += 1
-            buckets[bucket] = count
-        self._on_this_connection += count - self._count
-        self._count = count
-        return conflicts
 
     def __len__(self) -> int:
         """Return how many events are remembered."""
@@ -283,7 +206,7 @@ class Deduplicator:
     def _look(self, event_id: str, key: int, content: int, slot: int | None) -> Sighting:
         if slot is None:
             return self._look_beyond(event_id, key, content)
-        known = self._contents[slot] == content
+        known = self._contents[slot] in (content, _ANY)
         if not known and self._came_on_this_connection(slot):
             return Sighting.CONFLICT  # an id that came twice here names no event, whatever came before
         if not known and self._buckets and not self.meaningless:
@@ -309,7 +232,8 @@ class Deduplicator:
         numbers anew: losing a real event is worse than repeating one.
         """
         first = self._first
-        if not (self._replaying and not self._buckets and first and first[0] <= key <= self._gone):
+        looks = self._beyond and self._replaying and not self._buckets
+        if not (looks and first and first[0] <= key <= self._gone):
             return Sighting.NEW
         if event_id[0] == "0" and _SHORTER[len(event_id)] > first[0]:
             return Sighting.NEW  # no number of this run: the first one was written with fewer digits
@@ -339,22 +263,35 @@ class Deduplicator:
             slot = bisect_right(keys, key, oldest, len(keys)) - 1
         return slot if slot >= 0 and keys[slot] == key else None
 
+    def _put(self, key: int, content: int) -> None:
+        keys, contents, slot = self._keys, self._contents, self._count % self._window
+        self._count += 1
+        if slot == len(keys):
+            keys.append(key)
+            contents.append(content)
+        else:
+            self._gone = keys[slot]
+            keys[slot], contents[slot] = key, content
+        if self._buckets and len(keys) <= len(self._buckets) and self._count <= _LAST_PLACE:
+            self._link(key, self._count)
+        elif self._buckets:
+            self._make_index()
+
     def _add(self, keys: array[int], contents: array[int]) -> None:
         """Put events of rising ids into the ring: 0.05 us for each."""
+        self._risen += len(keys)
+        self._top = keys[-1]
         self._on_this_connection += len(keys)
-        if self._resumed_from is not None:
-            self._pass_resumed(len(keys))
         first = _FIRST - len(self._first)
         if first:
             self._first.extend(keys[:first])
             self._first_contents.extend(contents[:first])
-        room = self._window - len(self._keys)
+        done = room = self._window - len(self._keys)
         if room:
             self._keys.extend(keys[:room])
             self._contents.extend(contents[:room])
             if len(self._keys) == self._window:  # without what arrays keep in reserve
                 self._keys, self._contents = array("q", self._keys), array("q", self._contents)
-        done = room
         while done < len(keys):
             start = (self._count + done) % self._window
             stop = min(start + len(keys) - done, self._window)
@@ -364,42 +301,37 @@ class Deduplicator:
             done += stop - start
         self._count += len(keys)
 
-    def _pass_resumed(self, events: int) -> None:
-        """Let the id to resume from grow older, and leave the window in its turn."""
-        self._resumed_for -= events
-        if self._resumed_for <= 0:
-            self._resumed_from = None
-
-    def _make_index(self, room: int = 0) -> None:
-        size = _FEWEST_BUCKETS
-        while size < min(len(self._keys) + room, self._window):
+    def _make_index(self) -> None:
+        keys, size = self._keys, _FEWEST_BUCKETS
+        while size < min(2 * len(keys), self._window):
             size *= 2
-        self._buckets, self._older = array("I", bytes(4 * size)), array("I", bytes(4 * size))
-        if self._keys:  # the places begin anew
-            self._count = len(self._keys) + self._count % len(self._keys)
-        self._chain(len(self._keys))
+        self._buckets, self._older = (
+            array("I", bytes(4 * size)),
+            array("I", bytes(4 * min(size, self._window))),
+        )
+        if keys:  # the places begin anew
+            self._count = len(keys) + self._count % len(keys)
+        for place in range(self._count - len(keys), self._count):
+            self._link(keys[place % self._window], place + 1)
 
-    def _chain(self, events: int) -> None:
-        """Put the last *events* into the index."""
-        keys, buckets, older, window = self._keys, self._buckets, self._older, self._window
-        if len(keys) > len(buckets) or self._count > _LAST_PLACE:
-            self._make_index()
-            return
-        last = len(buckets) - 1
-        for place in range(self._count - min(events, window), self._count):
-            slot = place % window
-            key = keys[slot]
-            bucket = (key if key < 0 else hash(str(key))) & last
-            older[slot] = buckets[bucket]
-            buckets[bucket] = place + 1
+    def _link(self, key: int, place: int) -> None:
+        """Put an event at the head of the chain of its bucket."""
+        bucket = (key if key < 0 else hash(str(key))) & len(self._buckets) - 1
+        self._older[(place - 1) % self._window] = self._buckets[bucket]
+        self._buckets[bucket] = place
 
 
 def _key(event_id: str) -> int:
-    """Return an id's rank, or a hash of it, which is negative."""
+    """
+    Return the rank of an id: its place among all texts of ASCII digits, shorter ones first; or a negative hash.
+
+    Numbers rise by it, whether or not zeros keep them at one width, and no two texts have the same.
+    """
     digits = len(event_id)
-    if digits < _MAX_DIGITS and event_id.isdecimal() and event_id.isascii():
-        return int(event_id) + _SHORTER[digits]  # which spares most a call
-    return rank(event_id) or hash(event_id) | _OPAQUE
+    fits = digits < _MAX_DIGITS or (digits == _MAX_DIGITS and event_id <= _HIGHEST)
+    if fits and event_id.isdecimal() and event_id.isascii():
+        return int(event_id) + _SHORTER[digits]
+    return hash(event_id) | _OPAQUE
 
 
 def _keys(ids: Sequence[str]) -> tuple[array[int], bool]:
@@ -409,7 +341,7 @@ def _keys(ids: Sequence[str]) -> tuple[array[int], bool]:
         if not any(map(str.isdecimal, ids)):
             return array("q", list(map(_OPAQUE.__or__, map(hash, ids)))), False
     elif digits < _MAX_DIGITS and set(map(len, ids)) == {digits}:
-        first, last = rank(ids[0]), rank(ids[-1])
+        first, last = _key(ids[0]), _key(ids[-1])
         rising = all(map(lt, ids, ids[1:]))
         if rising and last - first == len(ids) - 1:
             # As many texts of one width as there are numbers between the ends: to convert them takes 0.25 us each.

@@ -33,9 +33,9 @@ class Delivery:
     """The queue between the wire and the consumer, and every judgement on the way, one event at a time."""
 
     __slots__ = (
-        "_connection", "_event_id", "_once", "_options", "_queue", "_reader", "_stats", "_whole", "_window",
+        "_connection", "_event_id", "_once", "_options", "_queue", "_reader", "_stats", "_whole",
         "caught_up", "cursor", "done", "failure", "fresh", "last_event_id", "ready", "sequence", "tells_comments",
-        "unfinished",
+        "unfinished", "window",
     )  # fmt: skip
 
     def __init__(self, options: StreamOptions, stats: StreamStats) -> None:
@@ -48,8 +48,8 @@ class Delivery:
         """Whether the consumer has asked for more than was there, so that it may see the id in force."""
         self.tells_comments = False
         """Whether `Batches` shows comments: to make one of each costs 20 times as much as to pass it."""
-        self._window = Deduplicator(options.dedup_window, options.dedup)
-        self.sequence = Sequence(options, self._queue, self._window, stats) if options.sequence else None
+        self.window = Deduplicator(options.dedup_window, options.dedup, beyond=options.sequence is None)
+        self.sequence = Sequence(options, self._queue, self.window, stats) if options.sequence else None
         """What checks order and gaps, `None` where ids are no numbers."""
         self._reader = CursorReader(options.cursor, options.dedup_window) if options.cursor else None
         # Where no function of the user's can raise and nothing is held back, an event is looked at only once.
@@ -76,16 +76,15 @@ class Delivery:
     def resume_from(self, event_id: str) -> None:
         """Start from a given or stored id; of one given before, nothing is left."""
         self._whole = False
-        self._window.clear()
-        numbered = self.sequence is not None and self.sequence.resume_from(event_id)
+        self.window.resume_from(event_id)
+        if self.sequence is not None:
+            self.sequence.resume_from(event_id)
         self._set_id(event_id, of_event=True)
-        if event_id and not numbered:
-            self._window.resume_from(event_id)
 
     def connected(self, connection: int, *, resumed: bool) -> None:
         """Begin a connection; *resumed* tells whether it was asked to resume after an id."""
         self._connection = connection
-        self._window.connected(connection, resumed=resumed)
+        self.window.connected(connection, resumed=resumed)
         if self.sequence is not None:
             self.sequence.connected(connection)
         if self._reader is not None:
@@ -124,11 +123,6 @@ class Delivery:
     def waiting(self) -> int:
         """How many finished events were counted and not handed over yet."""
         return 0
-
-    @property
-    def ids_are_meaningless(self) -> bool:
-        """Whether ids were shown not to name events here."""
-        return self._window.meaningless
 
     def take(self) -> Activity | None:
         """Judge items until one is for the consumer; `None` when there is none that may be judged, or `done`."""
@@ -184,9 +178,9 @@ class Delivery:
         reader = self._reader if self._options.dedup != "off" else None
         again = reader is not None and reader.comes_again(block.id, kind, data)
         if self._once:
-            sighting = self._window.remember(block.id, kind, data) if block.id else Sighting.NEW
+            sighting = self.window.remember(block.id, kind, data) if block.id else Sighting.NEW
         else:
-            sighting = Sighting.DUPLICATE if again else self._look(block.id, number, kind, data)
+            sighting = Sighting.DUPLICATE if again else self._look(block.id, kind, data)
         own_id = block.own_id if isinstance(block, PlacedBlock) else block.id
         in_force = self.last_event_id if block.id is None else block.id
         connection = self._connection if self.sequence is None else self.sequence.origin
@@ -197,10 +191,10 @@ class Delivery:
             return None
         # Where numbers count without a break, `auto` needs no other reason to drop a repetition.
         if sighting is Sighting.DUPLICATE and (
-            again or self._window.drops or (number is not None and self._options.dedup == "auto")
+            again or self.window.drops or (number is not None and self._options.dedup == "auto")
         ):
             if block.id and number is None and not (again or self._once):
-                self._window.remember(block.id, kind, data)
+                self.window.remember(block.id, kind, data)
             self._drop()
             return None
         # The user's functions may raise: nothing was changed so far, and the block is still at the head.
@@ -236,19 +230,15 @@ class Delivery:
         self._stats.received += 1
         self._stats.duplicates += 1
 
-    def _look(self, event_id: str | None, number: int | None, kind: str, data: str) -> Sighting:
-        """Ask the sequence about numbered events and the window about others; no id of its own, no question."""
-        if not event_id:
-            return Sighting.NEW
-        if self.sequence is None or number is None:
-            return self._window.look(event_id, kind, data)
-        return self.sequence.look(event_id, number, kind, data)
+    def _look(self, event_id: str | None, kind: str, data: str) -> Sighting:
+        """Return what is known of an event; no id of its own, no question."""
+        return self.window.look(event_id, kind, data) if event_id else Sighting.NEW
 
     def _fell_back(self, reader: CursorReader, block: Block) -> Gap | None:
         """Report a position that the caller's function gives and that lies before the last one."""
         if not block.id or not self._is_data(block):
             return None
-        sighting = self._look(block.id, None, block.event or "message", block.data or "")
+        sighting = self._look(block.id, block.event or "message", block.data or "")
         before = reader.falls_back(block.id, conflicts=sighting is Sighting.CONFLICT)
         if sighting is Sighting.DUPLICATE or before is None:
             return None
@@ -268,7 +258,7 @@ class Delivery:
             if not self.sequence.accept(block.id, number, content):
                 return
         elif block.id and content and self._options.dedup != "off":
-            self._window.remember(block.id, *content)
+            self.window.remember(block.id, *content)
         self._set_id(block.id, of_event=content is not None)
 
     def _set_id(self, event_id: str, *, of_event: bool = False) -> None:

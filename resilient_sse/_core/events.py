@@ -89,20 +89,6 @@ class Comment:
     text: str
 
 
-class _UnfrozenComment:
-    """A `Comment` in the making; see `_Unfrozen`."""
-
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.__class__ = Comment  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: PLE0237
-
-
-make_comment = cast("Callable[[str], Comment]", _UnfrozenComment)
-"""Make a `Comment` at the cost of a plain store."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
     """

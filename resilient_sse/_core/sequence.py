@@ -1,8 +1,8 @@
 """
 Order and gap checks over ids that are numbers.
 
-Theory of operation.  `Numbers` knows the last contiguous number and hashes of the events before it; `Sequence`
-holds each block against that, and is in one of three states (`State`).
+Theory of operation.  `Numbers` knows the last contiguous number, and `dedup.Deduplicator` the events before it;
+`Sequence` holds each block against that, and is in one of three states (`State`).
 
 A hole is met by asking again from the last contiguous id: the block that showed it and what followed it are held
 back, and the connection is to be replaced.  What the new one does not bring becomes one `Gap` for each run of
@@ -16,7 +16,6 @@ is told by a `Gap`.  Where nobody knows the content, blocks are kept apart until
 from __future__ import annotations
 
 import sys
-from array import array
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,8 +38,6 @@ _MAX_DIGITS = 40
 
 # Holes that were reported, so that their events are not taken for a new numbering if they come after all.
 _REMEMBERED_HOLES = 100
-
-_UNKNOWN = 0
 
 # So many events from the beginning of a numbering are known for good: they tell a server that replays all it has
 # from one that begins its numbering anew, if more than half of them differ from each other.
@@ -73,15 +70,9 @@ def integers(event_id: str) -> int:
 
 @dataclass(eq=False)
 class Numbers:
-    """
-    The last contiguous number of a stream, and hashes of the events before it.
-
-    One hash of 8 bytes for each number is enough to tell a replay, which brings the same contents again, from a
-    numbering that starts anew.  `dedup.Deduplicator` says why hashes will do.  *window* of them are remembered.
-    """
+    """The last contiguous number of a stream, where it began, and what of it is lost."""
 
     numbering: Numbering
-    window: int = 1
     high: int | None = None
     """The last contiguous number, `None` before the first."""
     high_id: str | None = None
@@ -89,12 +80,11 @@ class Numbers:
     """The first number that came: what is lower is older than the subscription."""
     _leapt: int | None = None
     _resumed: int | None = None
-    _contents: array[int] = field(default_factory=lambda: array("q"))
     _beginning: dict[int, int] = field(default_factory=dict[int, int])
     _lost: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_HOLES))
 
     def restarted(self) -> Numbers:
-        return Numbers(self.numbering, self.window)
+        return Numbers(self.numbering)
 
     def resume_from(self, number: int, event_id: str) -> None:
         """Start behind a given or stored number; its event counts as seen, whatever its content, if it comes."""
@@ -120,33 +110,15 @@ class Numbers:
         """Return how many numbers are missing before *number*; less than 0 if it was passed already."""
         return 0 if self.high is None else number - self.high - 1
 
-    def look(self, number: int, event: str, data: str) -> Sighting:
-        """Return what is known of an event that stands behind the last contiguous number."""
-        if self.ahead(number) >= 0:
-            return Sighting.NEW
-        if self.is_resumed(number):
-            return Sighting.DUPLICATE
-        at = len(self._contents) + self.ahead(number)
-        known = self._contents[at] if at >= 0 else _UNKNOWN
-        if known == _UNKNOWN:
-            return Sighting.NEW
-        return Sighting.DUPLICATE if known == _content(event, data) else Sighting.CONFLICT
-
     def look_at_beginning(self, number: int, event: str, data: str) -> Sighting:
         """Return what the first events tell of one beyond the window; alone they are no reason to drop it."""
         known = self._beginning.get(number)
         if known is None:
             return Sighting.NEW
-        if known != _content(event, data):
+        if known != hash((event, data)):
             return Sighting.CONFLICT
         differ = len(set(self._beginning.values())) > _FIRST // 2
         return Sighting.DUPLICATE if differ else Sighting.NEW
-
-    def forgotten(self, number: int) -> bool:
-        """Whether *number* lies before the window, or before the first number that came."""
-        if self.first is None or self.high is None:
-            return False
-        return number < self.first or number <= self.high - len(self._contents)
 
     def reported(self, number: int) -> bool:
         """Whether *number* belongs to a hole that was given up."""
@@ -161,32 +133,19 @@ class Numbers:
         self.high, self.high_id = number, event_id
         if self.first is None:
             self.first = number
-        known = _content(*content) if content else _UNKNOWN
-        if known != _UNKNOWN and len(self._beginning) < _FIRST:
-            self._beginning[number] = known
-        self._push(known)
+        if content and len(self._beginning) < _FIRST:
+            self._beginning[number] = hash(content)
 
     def lose(self, before: int) -> int | None:
         """Give up the numbers before *before*; return how many they are, `None` if that cannot be believed."""
         missing = self.ahead(before)
         self._lost.append((before - missing, before - 1))
         self.high = before - 1
-        for _ in range(min(missing, self.window)):
-            self._push(_UNKNOWN)
         return missing if missing <= _LEAP else None
 
     def is_resumed(self, number: int) -> bool:
-        """Whether *number* is the one the stream started behind, and still in the window."""
-        return number == self._resumed and len(self._contents) < self.window
-
-    def _push(self, content: int) -> None:
-        self._contents.append(content)
-        if len(self._contents) > self.window:
-            del self._contents[0]
-
-
-def _content(event: str, data: str) -> int:
-    return hash((event, data)) or 1
+        """Whether *number* is the one the stream started behind."""
+        return number == self._resumed
 
 
 class State(Enum):
@@ -211,7 +170,7 @@ class Sequence:
         self, options: StreamOptions, queue: deque[Queued], window: Deduplicator, stats: StreamStats
     ) -> None:
         self._options, self._queue, self._window, self._stats = options, queue, window, stats
-        self.numbers = Numbers(options.sequence or integers, options.dedup_window)
+        self.numbers = Numbers(options.sequence or integers)
         self.state = State.FOLLOWING
         self._front: deque[Queued] = NOTHING  # was held, and goes before the queue
         self._held: list[tuple[int, list[Queued]]] = []  # by numbers; what has none stays behind its block
@@ -223,13 +182,12 @@ class Sequence:
         # and the last one on which a numbering has begun, so that a lower number is no replay.
         self._connection = self._held_on = self._gap_on = self._reached_on = self._joined_on = 0
 
-    def resume_from(self, event_id: str) -> bool:
-        """Start behind an id, and know nothing of one given before; return whether it has a number."""
+    def resume_from(self, event_id: str) -> None:
+        """Start behind an id, and know nothing of one given before."""
         self.numbers = self.numbers.restarted()
         number = self.numbers.number(event_id)
         if number is not None:
             self.numbers.resume_from(number, event_id)
-        return number is not None
 
     def connected(self, connection: int) -> None:
         """Begin a connection, which was asked for what is missing."""
@@ -249,7 +207,7 @@ class Sequence:
             block = items[0]
             if ahead < 0 and isinstance(block, Block):  # its number came once more
                 kind, data = block.event or "message", block.data
-                if data is None or self.look(block.id or "", number, kind, data) is not Sighting.CONFLICT:
+                if data is None or self._window.look(block.id or "", kind, data) is not Sighting.CONFLICT:
                     del items[0]  # but another event does not take its place
             self._front = deque(items)
         return self._front or self._queue
@@ -323,7 +281,7 @@ class Sequence:
         if last and self._reached_on == self._connection:
             return True  # an id used twice in a row
         kind, text = block.event or "message", block.data or ""
-        known = self.look(block.id or "", number, kind, text)
+        known = self._window.look(block.id or "", kind, text)
         # Nobody knows the content of the event that the stream started behind: it proves no replay.
         if known is Sighting.DUPLICATE and not (self._apart and numbers.is_resumed(number)):
             self._end_apart(repeated=True)
@@ -333,7 +291,10 @@ class Sequence:
         late = numbers.reported(number) and self._connection != self._gap_on
         # A server that replays all it has and one that begins its numbering anew both start with numbers whose
         # contents nobody knows.  A replay goes on, number by number, to an event that is known.
-        older = self._connection > self._joined_on and numbers.forgotten(number)
+        first = numbers.first
+        full = len(self._window) >= self._options.dedup_window
+        forgotten = first is not None and (number < first or (known is Sighting.NEW and full))
+        older = forgotten and self._connection > self._joined_on
         begins = numbers.look_at_beginning(number, kind, text)
         older = older and begins is not Sighting.CONFLICT and self._options.dedup != "off"
         if late and self._options.dedup == "off":
@@ -345,9 +306,9 @@ class Sequence:
                 return False
             self._proved = begins is Sighting.DUPLICATE or (self._proved and goes_on)
             # Memory is bounded, however long a replay: of a new numbering, the rest is a hole that is asked for.
-            full = len(self._apart) >= self._options.dedup_window
-            self._apart_last, self._apart_more = number, self._apart_more + full
-            if not full:
+            fits = len(self._apart) < self._options.dedup_window
+            self._apart_last, self._apart_more = number, self._apart_more + (not fits)
+            if fits:
                 self._apart.append((number, block))
             self.source().popleft()
             return False
@@ -381,16 +342,11 @@ class Sequence:
         self._apart_more = 0
         self._apart.clear()
 
-    def look(self, event_id: str, number: int, event: str, data: str) -> Sighting:
-        sightings = self.numbers.look(number, event, data), self._window.look(event_id, event, data)
-        # The window knows what stands behind the first of several events with this id.
-        return Sighting.DUPLICATE if Sighting.DUPLICATE in sightings else sightings[0]
-
     def accept(self, event_id: str, number: int, content: tuple[str, str] | None) -> bool:
         """Make an admitted number the last contiguous one; return whether its id is to be put in force."""
-        if self.numbers.ahead(number) < 0:
-            if content:  # an id used twice: the sequence knows one content, the window the others
-                self._window.remember(event_id, *content)
+        if content:
+            self._window.remember(event_id, *content)
+        if self.numbers.ahead(number) < 0:  # an id used twice
             return False
         self.numbers.advance(number, event_id, content)
         return True

@@ -90,7 +90,7 @@ class SQLCheckpoint:
             connection: A connection of a sync DB-API driver, or a `Connection` or `Session` of SQLAlchemy.  Commit
                 it together with the results; after a rollback just go on.
             event: The event.
-            key: The key of the position; `None` is that of the only stream that uses this store.
+            key: The `checkpoint_key` of the stream; `None` while only streams of one key have used this store.
 
         Raises:
             CheckpointError: Another consumer has moved the position, or no stream has loaded it yet; roll back.
@@ -102,11 +102,9 @@ class SQLCheckpoint:
         if key is None and len(self._known) == 1:
             (key,) = self._known
         if key is None or key not in self._known:
-            begun = ", ".join(map(repr, self._known)) or "none"
-            raise CheckpointError(
-                f"pass the key of a stream that has loaded its position from this store; these have: {begun}",
-                key=key or "",
-            )
+            begun = ", ".join(map(repr, self._known))
+            wanted = f"pass key=, one of {begun}" if begun else "iterate a stream that uses this store first"
+            raise CheckpointError(f"it is not known which position to record: {wanted}", key=key or "")
         if key in self._saved:
             raise CheckpointError(
                 'record() replaces all other saves: give the stream ack="manual", and do not call its commit()',

@@ -165,7 +165,8 @@ def _described(result: LoadResult) -> str:
     """Describe a result in three tables and a sentence."""
     setup, machine, times = result.setup, result.machine, result.times
     delivery, streams, process, seen = result.delivery, result.streams, result.process, result.connections
-    networks = ",".join(f"{part.profile}:{part.weight:g}" for part in setup.profiles)
+    shares = ",".join(f"{part.profile}:{part.weight:g}" for part in setup.profiles)
+    networks = shares if len(setup.profiles) > 1 else shares.partition(":")[0]
     where = setup.target or (f"on {networks}" if setup.proxy else "without a network")
     heading = (
         f"{setup.users} streams, {setup.messages_each} messages each at {setup.rate:g}/s, {escape(where)}, "

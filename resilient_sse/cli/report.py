@@ -99,6 +99,7 @@ def report(
         log = "".join(f"{entry.to_json()}\n" for entry in entries)
         for name, text in zip(_FILES, (document, render_page(judged), log), strict=True):
             (output / name).write_text(text, encoding="utf-8")
+        print(f"written to {output}: {', '.join(_FILES)}", file=sys.stderr)
     if as_json:
         print(document, end="")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Callable
@@ -154,7 +155,8 @@ def _made(
     from resilient_sse.checkpoints import SQLiteCheckpoint
 
     if given["checkpoint"]:
-        given["checkpoint"] = SQLiteCheckpoint(given["checkpoint"])
+        given["checkpoint"] = store = SQLiteCheckpoint(given["checkpoint"])
+        atexit.register(store.close)
         # All that tells streams apart; a query may hold secrets, so it is not written down.
         asked = "\0".join((given["method"] or "", url, *map(repr, data)))
         given["checkpoint_key"] = sha256(asked.encode()).hexdigest()
@@ -200,7 +202,7 @@ async def _run(
                         break
             tasks.cancel_scope.cancel()
     if clock.cancelled_caught:
-        complain(f"--timeout: {seconds:g} s have passed")
+        complain(f"ended by --timeout, after {seconds:g} s")
         return Exit.TIMEOUT
     return Exit.INTERRUPTED if told.is_set() else Exit.ENDED
 

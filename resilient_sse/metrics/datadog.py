@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from math import isfinite
 from types import NoneType
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from resilient_sse._client.log import logger
@@ -22,6 +22,7 @@ from resilient_sse.metrics.catalogue import RECOVERY, Kind
 from resilient_sse.metrics.feeding import FedExporter, Feeder
 
 try:
+    from datadog.dogstatsd.base import DogStatsd
     from datadog.dogstatsd.base import statsd as default_statsd
 except ModuleNotFoundError as _exc:
     _text = f"metrics for Datadog need {_exc.name}: pip install 'resilient-sse[datadog]'"
@@ -32,36 +33,16 @@ if TYPE_CHECKING:
     from resilient_sse.metrics.figures import Sums, Values
     from resilient_sse.metrics.labels import Labels, LabelValues
 
-__all__ = ["DatadogMetrics", "StatsD"]
+__all__ = ["DatadogMetrics"]
 
 MAX_WAITING: Final = 100_000
 """How many durations may wait to be sent: those of a fleet that reconnects, and ten megabytes."""
 
 
-@runtime_checkable
-class StatsD(Protocol):
-    """What is asked of a client of DogStatsD; `datadog.DogStatsd` has it."""
-
-    def count(self, metric: str, value: float, tags: list[str] | None = None) -> object:
-        """Send an increment."""
-
-    def gauge(self, metric: str, value: float, tags: list[str] | None = None) -> object:
-        """Send a value."""
-
-    def distribution(self, metric: str, value: float, tags: list[str] | None = None) -> object:
-        """Send one value of a distribution."""
-
-    def open_buffer(self) -> object:
-        """Begin to pack what is sent."""
-
-    def close_buffer(self) -> object:
-        """Send what was packed."""
-
-
 class _Sender(Feeder):
     """The figures of many streams on their way to one client."""
 
-    def __init__(self, statsd: StatsD, labels: Labels, interval: float) -> None:
+    def __init__(self, statsd: DogStatsd, labels: Labels, interval: float) -> None:
         super().__init__("DatadogMetrics", labels, interval)
         self._statsd = statsd
         self.dropped: int = 0
@@ -84,8 +65,7 @@ class _Sender(Feeder):
             )
 
     def _feed(self, sums: Sums) -> None:
-        self._statsd.open_buffer()
-        try:
+        with self._statsd:  # packs what is sent
             for metric, own, labels, rise in self._rises(sums):
                 self._statsd.count(metric.name, int(rise), self._tags(metric, own, labels))
             for labels, known in sums.items():
@@ -96,8 +76,6 @@ class _Sender(Feeder):
                 metric, labels, value = self._waiting[0]
                 self._statsd.distribution(metric.name, value, self._tags(metric, (), labels))
                 self._waiting.popleft()
-        finally:
-            self._statsd.close_buffer()
 
     def _tags(self, metric: Metric, own: Values, labels: Values) -> list[str] | None:
         names = (*metric.labels, *self.labels.names) if own else self.labels.names
@@ -126,15 +104,14 @@ class DatadogMetrics(FedExporter[_Sender]):
     Raises:
         TypeError: *statsd* is no client, *interval* no number, or *labels* is not a mapping of strings to
             collections of strings.
-        ValueError: There are too many labels or values, one of them is not allowed, *statsd* is a class, or
-            *interval* is not positive.
+        ValueError: There are too many labels or values, one of them is not allowed, or *interval* is not positive.
     """
 
     def __init__(
-        self, statsd: StatsD | None = None, *, labels: LabelValues | None = None, interval: float = 10.0
+        self, statsd: DogStatsd | None = None, *, labels: LabelValues | None = None, interval: float = 10.0
     ) -> None:
         wanted = "a client such as datadog.DogStatsd('127.0.0.1', 8125), or None for datadog.statsd"
-        check("statsd", statsd, (StatsD, NoneType), wanted, lambda given: not isinstance(given, type))
+        check("statsd", statsd, (DogStatsd, NoneType), wanted)
         positive = "a positive number of seconds"
         check("interval", interval, (int, float), positive, lambda seconds: isfinite(seconds) and seconds > 0)
         client = default_statsd if statsd is None else statsd

@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from resilient_sse.testing.proxy import Counters, FaultProxy, Profile, Toxic
+from resilient_sse.testing.proxy import Counters, FaultProxy, Profile, Timeline, Toxic
+from resilient_sse.testing.proxy.toxics import Action
 
-P = ParamSpec("P")
 T = TypeVar("T")
-
-_STOPPED = (
-    "the proxy has been stopped: it runs until the end of its test, or of the block of 'with proxying(...)'"
-)
-
-
-def _at_once(
-    method: Callable[Concatenate[FaultProxy, P], T],
-) -> Callable[[object], Callable[Concatenate[RunningProxy, P], T]]:
-    """Make of a stub what does *method* in the proxy's thread, and waits for it."""
-
-    @wraps(method)
-    def call(self: RunningProxy, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self.call(lambda proxy: method(proxy, *args, **kwargs))
-
-    return lambda _: call  # assigned in a class, it would have no declared type
-
-
-def _in_background(
-    method: Callable[Concatenate[FaultProxy, P], Coroutine[Any, Any, None]],
-) -> Callable[[object], Callable[Concatenate[RunningProxy, P], Future[None]]]:
-    """Make of a stub what does so in the background: it checks its arguments, and returns a future."""
-
-    @wraps(method)
-    def start(self: RunningProxy, /, *args: P.args, **kwargs: P.kwargs) -> Future[None]:
-        return self.start(lambda proxy: method(proxy, *args, **kwargs))
-
-    return lambda _: start
 
 
 class RunningProxy:
@@ -79,60 +50,62 @@ class RunningProxy:
         """Return the address *url*, through the proxy."""
         return self._proxy.url_for(url)
 
-    @_at_once(FaultProxy.use)
-    def use(self) -> None: ...
+    # --- What takes no time: see `FaultProxy`
 
-    @_at_once(FaultProxy.add)
-    def add(self) -> None: ...
+    def use(self, profile: str | Profile) -> None:
+        self.call(lambda proxy: proxy.use(profile))
 
-    @_at_once(FaultProxy.remove)
-    def remove(self) -> None: ...
+    def add(self, toxic: Toxic) -> None:
+        self.call(lambda proxy: proxy.add(toxic))
 
-    @_at_once(FaultProxy.clear)
-    def clear(self) -> None: ...
+    def remove(self, toxic: Toxic) -> None:
+        self.call(lambda proxy: proxy.remove(toxic))
 
-    @_at_once(FaultProxy.refuse)
-    def refuse(self) -> None: ...
+    def clear(self, kind: type[Toxic] | None = None) -> None:
+        self.call(lambda proxy: proxy.clear(kind))
 
-    @_at_once(FaultProxy.accept)
-    def accept(self) -> None: ...
+    def refuse(self) -> None:
+        self.call(FaultProxy.refuse)
 
-    @_at_once(FaultProxy.black_hole)
-    def black_hole(self) -> None: ...
+    def accept(self) -> None:
+        self.call(FaultProxy.accept)
 
-    @_at_once(FaultProxy.flow)
-    def flow(self) -> None: ...
+    def black_hole(self) -> None:
+        self.call(FaultProxy.black_hole)
 
-    @_at_once(FaultProxy.reset_all)
-    def reset_all(self) -> None: ...
+    def flow(self) -> None:
+        self.call(FaultProxy.flow)
 
-    @_at_once(FaultProxy.close_all)
-    def close_all(self) -> None: ...
+    def reset_all(self) -> int:
+        return self.call(FaultProxy.reset_all)
 
-    @_at_once(FaultProxy.apply)
-    def apply(self) -> None: ...
+    def close_all(self) -> int:
+        return self.call(FaultProxy.close_all)
 
-    @_in_background(FaultProxy.flap)
-    def flap(self) -> None: ...
+    def apply(self, action: Action) -> None:
+        self.call(lambda proxy: proxy.apply(action))
 
-    @_in_background(FaultProxy.handoff)
-    def handoff(self) -> None: ...
+    # --- What goes on in the background
 
-    @_in_background(FaultProxy.play)
-    def play(self) -> None: ...
+    def flap(self, times: int, *, down: float | Sequence[float], up: float = 1.0) -> Future[None]:
+        return self.start(lambda proxy: proxy.flap(times, down=down, up=up))
+
+    def handoff(self, before: str | Profile, after: str | Profile, gap: float) -> Future[None]:
+        return self.start(lambda proxy: proxy.handoff(before, after, gap))
+
+    def play(self, timeline: Timeline) -> Future[None]:
+        return self.start(lambda proxy: proxy.play(timeline))
+
+    # --- The inside
 
     def call(self, function: Callable[[FaultProxy], T]) -> T:
         """Call *function* in the proxy's thread, and return what it returns; `RuntimeError` if it was stopped."""
-        if self._portal is None:
-            raise RuntimeError(_STOPPED)
-        return self._portal.call(function, self._proxy)
+        return self._running().call(function, self._proxy)
 
     def start(self, function: Callable[[FaultProxy], Coroutine[Any, Any, None]]) -> Future[None]:
         """Call *function* here, and run what it returns in the proxy's thread; errors as of `call`."""
-        if self._portal is None:
-            raise RuntimeError(_STOPPED)
-        work = function(self._proxy)
-        self._started.append(self._portal.start_task_soon(lambda: work))
+        portal, work = self._running(), function(self._proxy)
+        self._started.append(portal.start_task_soon(lambda: work))
         return self._started[-1]
 
     def end(self) -> None:
@@ -146,6 +119,13 @@ class RunningProxy:
         for future in self._started:
             if not future.cancelled():
                 future.result()
+
+    def _running(self) -> BlockingPortal:
+        if self._portal is None:
+            raise RuntimeError(
+                "the proxy has been stopped: it runs until the end of its test, or of 'with proxying(...)'"
+            )
+        return self._portal
 
 
 @contextmanager

@@ -16,7 +16,6 @@ import math
 import selectors
 import threading
 from collections.abc import Awaitable, Callable
-from importlib import import_module
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, TypeVarTuple
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from contextvars import Context
     from types import FrameType
-
-    from resilient_sse.testing.trio_clock import Watch
 
 BackendName: TypeAlias = Literal["asyncio", "trio"]
 """The event loops that anyio runs on."""
@@ -60,10 +57,8 @@ class AllTasksBlockedError(RuntimeError):
 
 def endless(now: float, tasks: tuple[str, ...]) -> RuntimeError:
     """Make the error of a clock that has jumped `MOST_JUMPS` times, with where each task is waiting."""
-    what = (
-        f"virtual time has jumped {MOST_JUMPS:,} times, to {now:,.0f} s: something polls or retries for ever"
-    )
-    return RuntimeError("\n    ".join((what, *tasks)))
+    what = f"virtual time has jumped {MOST_JUMPS:,} times, to {now:,.0f} s"
+    return RuntimeError("\n    ".join((f"{what}: something polls or retries for ever", *tasks)))
 
 
 def place(step: object) -> str:
@@ -74,9 +69,8 @@ def place(step: object) -> str:
         frame: FrameType | None = getattr(step, "cr_frame", None) or getattr(step, "gi_frame", None)
         if frame is not None:
             # The file's name alone: the message may end up in a report, and directories are nobody's business.
-            calls.append(
-                f"{frame.f_code.co_name} ({PurePath(frame.f_code.co_filename).name}:{frame.f_lineno})"
-            )
+            where = PurePath(frame.f_code.co_filename).name
+            calls.append(f"{frame.f_code.co_name} ({where}:{frame.f_lineno})")
         step = getattr(step, "cr_await", None) or getattr(step, "gi_yieldfrom", None)
     return " > ".join(calls) or "nowhere"
 
@@ -88,7 +82,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         super().__init__()
         self.now = 0.0
         self.jumps = 0
-        self.jobs = 0  # given to executors and not yet finished
+        self.jobs: set[object] = set()  # given to executors and not yet finished
         self.own_files = 0  # the loop's self-pipe: it wakes the loop, but nobody waits for it
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -161,20 +155,15 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.Future[ResultT]:
         """Run *func* in a thread (or whatever *executor* offers), while virtual time stands still."""
         future = super().run_in_executor(executor, func, *args)
-        self._clock.jobs += 1
-        future.add_done_callback(self._job_done)
+        self._clock.jobs.add(future)
+        future.add_done_callback(self._clock.jobs.discard)
         return future
-
-    def _job_done(self, _future: asyncio.Future[ResultT]) -> None:
-        self._clock.jobs -= 1
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - asyncio's
         """Join the executor's threads; *timeout* is ignored, since virtual time would be up at once."""
-        self._clock.jobs += 1
-        try:
-            await super().shutdown_default_executor()
-        finally:
-            self._clock.jobs -= 1
+        self._clock.jobs.add(self)
+        await super().shutdown_default_executor()
+        self._clock.jobs.discard(self)
 
 
 def virtual_backend(name: BackendName) -> tuple[BackendName, dict[str, Any]]:
@@ -190,7 +179,12 @@ def virtual_backend(name: BackendName) -> tuple[BackendName, dict[str, Any]]:
     if name == "asyncio":
         return name, {"loop_factory": VirtualClockLoop}
     if name == "trio":
-        watch = _make_watch()
+        try:
+            from resilient_sse.testing.trio_clock import Watch  # noqa: PLC0415 - trio is optional
+        except ModuleNotFoundError as error:
+            text = "virtual time on trio needs trio: pip install 'resilient-sse[trio]'"
+            raise ModuleNotFoundError(text, name=error.name) from error
+        watch = Watch()
         return name, {"clock": watch.clock, "instruments": [watch]}
     raise ValueError(f"name must be 'asyncio' or 'trio', not {name!r}")
 
@@ -208,30 +202,10 @@ def run_in_virtual_time(
         AllTasksBlockedError: Nothing can ever happen again.
         RuntimeError: The clock has jumped a million times: something polls or retries for ever.
     """
-    if backend != "trio":
-        name, options = virtual_backend(backend)
+    name, options = virtual_backend(backend)
+    try:
         return anyio.run(func, *args, backend=name, backend_options=options)
-    watch = _make_watch()
-    import trio  # noqa: PLC0415 - trio is optional
-
-    try:
-        # Not through anyio: before 4.14 it forgets the options.
-        result = trio.run(func, *args, clock=watch.clock, instruments=[watch])
-    except BaseException:
-        if watch.error is not None:  # perhaps in a group, or lost by what it went through
-            raise watch.error from None
-        raise
-    if watch.error is not None:
-        raise watch.error
-    return result
-
-
-def _make_watch() -> Watch:
-    try:
-        import_module("trio.testing")
-    except ModuleNotFoundError as error:
-        text = "virtual time on trio needs trio: pip install 'resilient-sse[trio]'"
-        raise ModuleNotFoundError(text, name=error.name) from error
-    from resilient_sse.testing.trio_clock import Watch  # noqa: PLC0415 - which imports trio
-
-    return Watch()
+    finally:
+        for watch in options.get("instruments", ()):
+            if watch.error is not None:  # which may lie in a group, or be lost by what it went through
+                raise watch.error from None

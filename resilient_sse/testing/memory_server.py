@@ -6,12 +6,13 @@ Servers in memory that keep events by id and replay them: handlers for `Script.a
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import pairwise
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import anyio
 import httpx
@@ -97,39 +98,25 @@ class ReplayServer:
 # --- A server that is live
 
 
-@dataclass(frozen=True, slots=True)
-class Withhold:
-    """The connection brings everything but the events with these *ids*, as if the server had dropped them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one request gets: all that its client lacks, unless something else is said here."""
 
-    ids: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class HoldAfter:
-    """The connection brings so many events and then no more, until it breaks."""
-
-    events: int
-
-
-@dataclass(frozen=True, slots=True)
-class Busy:
-    """The request is answered with an error, and perhaps with seconds for which to leave the server alone."""
-
-    status: int = 503
-    retry_after: int | None = None
+    status: int = HTTPStatus.OK  # any other is an error
+    retry_after: int | None = None  # seconds for which an error asks to be left alone
+    withhold: frozenset[int] = (
+        frozenset()
+    )  # ids of events that are not sent, as if the server had dropped them
+    at_most: float = math.inf  # events; then none is sent until the connection breaks
 
     @property
     def headers(self) -> dict[str, str]:
-        """What says so in the answer."""
+        """What an error says besides."""
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 
-Answer: TypeAlias = Withhold | HoldAfter | Busy
-"""What the server does wrong with one request."""
-
-
 class Orders:
-    """What a server is to do wrong, request by request; what comes of it is told to *record*."""
+    """What a server is to answer, request by request; what comes of it is told to *record*."""
 
     def __init__(self, record: Callable[..., None]) -> None:
         self._record = record
@@ -137,21 +124,21 @@ class Orders:
         self._requests: Counter[str] = Counter()
 
     def add(self, stream: str, *answers: Answer) -> None:
-        """Do wrong with the next requests of *stream*, one after the other."""
+        """Give these answers to the next requests of *stream*, one after the other."""
         self._answers[stream].extend(answers)
 
     def take(self, stream: str, header: str | None, query: Sequence[tuple[str, str]]) -> Order:
         """Record a request, with its `Last-Event-ID` and its query, and return what is to come of it."""
         self._requests[stream] += 1
-        answer = self._answers[stream].popleft() if self._answers[stream] else None
-        order = Order(self._record, stream, self._requests[stream], answer)
-        cursors, params = (
-            [[*x] for x in query if (x[0] == "last_event_id") is cursor] for cursor in (True, False)
-        )
-        status = answer.status if isinstance(answer, Busy) else 200
-        facts = {"query": [value for _, value in cursors], "params": params, "status": status}
-        self._record("request", stream, number=order.number, header=header, **facts)
-        return order
+        number = self._requests[stream]
+        answer = self._answers[stream].popleft() if self._answers[stream] else Answer()
+        facts = {
+            "query": [value for name, value in query if name == "last_event_id"],
+            "params": [[*pair] for pair in query if pair[0] != "last_event_id"],
+            "status": int(answer.status),
+        }
+        self._record("request", stream, number=number, header=header, **facts)
+        return Order(self._record, stream, number, answer)
 
 
 @dataclass(slots=True)
@@ -161,14 +148,14 @@ class Order:
     record: Callable[..., None]
     stream: str
     number: int
-    answer: Answer | None
+    answer: Answer
     sent: int = 0
 
     def passes(self, event_id: int) -> bool:
         """Tell whether an event is to be sent, and record that it is, or that it is withheld."""
-        if isinstance(self.answer, HoldAfter) and self.sent >= self.answer.events:
+        if self.sent >= self.answer.at_most:
             return False
-        if isinstance(self.answer, Withhold) and event_id in self.answer.ids:
+        if event_id in self.answer.withhold:
             self.record("fault", self.stream, name="withhold", id=event_id)
             return False
         self.record("sent", self.stream, number=self.number, id=event_id)
@@ -202,8 +189,7 @@ class MemoryServer:
         self._random = random
         self._record = record
         self._refusing = False
-        self.dark: bool = False
-        """Whether nothing passes."""
+        self._dark = False  # whether nothing passes
         self._events: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
         self.orders: Orders = Orders(record)
         self._lines: defaultdict[str, list[_Line]] = defaultdict(list)
@@ -271,53 +257,57 @@ class MemoryServer:
         params = httpx.URL(request.url).params
         stream = params["user_id"]
         order = self.orders.take(stream, request.last_event_id, params.multi_items())
-        if isinstance(busy := order.answer, Busy):
-            return Reply(b"busy", status=busy.status, headers=busy.headers, content_type="text/plain")
-        line = _Line(self, order)
+        if (answer := order.answer).status != HTTPStatus.OK:
+            return Reply(b"busy", status=answer.status, headers=answer.headers, content_type="text/plain")
+        return _Line(self, order, self._link("down"), request.last_event_id or params.get("last_event_id"))
+
+    def connect(self, line: _Line, connection: Connection) -> float:
+        """Send over *line* from now on, first what its client has missed; return when the headers arrive."""
+        stream = line.order.stream
+        line.connection = connection
+        connection.dark = self._dark
         self._lines[stream].append(line)
         self.max_live = max(self.max_live, len(self._open(stream)))
-        cursor = request.last_event_id or params.get("last_event_id")
-        for number, block in _after(self._events[stream], cursor, self._overlap):
+        for number, block in _after(self._events[stream], line.cursor, self._overlap):
             line.send_event(number, block)
-        return line
-
-    def link(self, direction: Way) -> Link:
-        """Make one direction of a new connection."""
-        return Link(self._profile, self._random, direction=direction)
+        asked = self._link("up").schedule(_REQUEST_BYTES, anyio.current_time())[-1][0]
+        return line.down.schedule(_HEADER_BYTES, asked)[-1][0]
 
     def _darken(self, *, dark: bool) -> None:
-        self.dark = dark
+        self._dark = dark
         for line in self._open():
-            line.wake()
+            line.connection.dark = dark
+            line.connection.wake()
 
     def _break_all(self, error: Exception) -> int:
         broken = self._open()
         for line in broken:
-            line.fail(error)
+            line.connection.fail(error)
         return len(broken)
 
     def _open(self, stream: str | None = None) -> list[_Line]:
         every = self._lines.values() if stream is None else [self._lines[stream]]
-        return [line for lines in every for line in lines if line.is_open]
+        return [line for lines in every for line in lines if line.connection.is_open]
+
+    def _link(self, direction: Way) -> Link:
+        return Link(self._profile, self._random, direction=direction)
 
 
-class _Line(Reply, httpx.AsyncByteStream):
-    """One connection as the network sees it, and the body that comes over it; reads wait for what is under way."""
+class _Line(Reply):
+    """A stream that is sent live, over one direction of the network, to a client that has it up to *cursor*."""
 
-    def __init__(self, server: MemoryServer, order: Order) -> None:
+    connection: Connection
+
+    def __init__(self, server: MemoryServer, order: Order, down: Link, cursor: str | None) -> None:
         super().__init__()
         self.order = order
-        self.down: Link = server.link("down")
+        self.down = down
+        self.cursor = cursor
         self._server = server
-        self._connection: Connection | None = None
-        self._broken: Exception | None = None
-        self._queue: deque[tuple[float, bytes]] = deque()
-        self._changed = anyio.Event()
 
-    @property
-    def is_open(self) -> bool:
-        """Whether neither side has given it up."""
-        return self._broken is None and (self._connection is None or not self._connection.closed)
+    async def play(self, connection: Connection) -> httpx.Response:
+        await connection.head(self._server.connect(self, connection))
+        return httpx.Response(self.status, headers=self.headers, stream=connection)
 
     def send_event(self, number: int, block: bytes) -> None:
         """Put an event on the way, if it is to be sent."""
@@ -326,53 +316,5 @@ class _Line(Reply, httpx.AsyncByteStream):
 
     def send(self, block: bytes) -> None:
         """Put a block on the way."""
-        arrival = self.down.schedule(len(block) + _CHUNK_BYTES, anyio.current_time())[-1][0]
-        self._queue.append((arrival, block))
-        self.wake()
-
-    def fail(self, error: Exception) -> None:
-        """Break: what is under way is lost, and the client's read raises *error*."""
-        self._broken = error
-        self._queue.clear()
-        self.wake()
-
-    def wake(self) -> None:
-        """Have a waiting read look again."""
-        self._changed.set()
-        self._changed = anyio.Event()
-
-    async def play(self, connection: Connection) -> httpx.Response:
-        self._connection = connection
-        asked = self._server.link("up").schedule(_REQUEST_BYTES, anyio.current_time())[-1][0]
-        await self._pass(self.down.schedule(_HEADER_BYTES, asked)[-1][0])
-        return httpx.Response(self.status, headers=self.headers, stream=self)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            while True:
-                while not self._queue:
-                    self._check()
-                    await self._changed.wait()
-                await self._pass(self._queue[0][0])
-                yield self._queue.popleft()[1]
-        except BaseException:
-            await self.aclose()
-            raise
-
-    async def aclose(self) -> None:
-        """Let go of the connection."""
-        if self._connection is not None:
-            self._connection.close()
-
-    async def _pass(self, arrival: float) -> None:
-        """Wait until what arrives at *arrival* is there: not while the network is dark."""
-        while self._server.dark or anyio.current_time() < arrival:
-            changed = self._changed
-            with anyio.move_on_after(None if self._server.dark else arrival - anyio.current_time()):
-                await changed.wait()
-            self._check()
-        self._check()
-
-    def _check(self) -> None:
-        if self._broken is not None:
-            raise self._broken
+        arrivals = self.down.schedule(len(block) + _CHUNK_BYTES, anyio.current_time())
+        self.connection.send(arrivals[-1][0], block)

@@ -39,7 +39,6 @@ BACKEND = "anyio_backend"
 """The fixture by which anyio's plugin is told on what to run an async test."""
 
 _failure = pytest.StashKey[BaseException]()
-_notes = pytest.StashKey["dict[str, Callable[[], str]]"]()
 
 
 @pytest.fixture
@@ -50,14 +49,9 @@ def sse_script(request: pytest.FixtureRequest) -> Generator[Script]:
     After the test, an unexpected request that the code under test has swallowed is raised, and so is a step
     that no request came for, unless the test has failed already.
     """
-    from resilient_sse.testing.script import Script, shortened  # noqa: PLC0415 - see the top of the module
+    from resilient_sse.testing.script import Script  # noqa: PLC0415 - see the top of the module
 
     script = Script(max_requests=MAX_REQUESTS)
-
-    def conversation() -> str:
-        return "\n".join(shortened(script.transcript.splitlines())) if script.transcript else ""
-
-    _show_on_failure(request.node, "conversation", conversation)
     yield script
     failure: BaseException | None = request.node.stash.get(_failure, None)
     try:
@@ -70,13 +64,11 @@ def sse_script(request: pytest.FixtureRequest) -> Generator[Script]:
 
 
 @pytest.fixture
-def sse_recorder(request: pytest.FixtureRequest) -> Recorder:
+def sse_recorder() -> Recorder:
     """Give a recorder, to be passed to one stream in `observers=`; a test that fails shows its timeline."""
     from resilient_sse.testing.recorder import Recorder  # noqa: PLC0415 - see the top of the module
 
-    recorder = Recorder()
-    _show_on_failure(request.node, "timeline", lambda: recorder.timeline)
-    return recorder
+    return Recorder()
 
 
 @pytest.fixture
@@ -86,13 +78,9 @@ def sse_server(request: pytest.FixtureRequest) -> Generator[RunningServer]:
 
     `@pytest.mark.sse_server(heartbeat=1.0)` passes arguments to `ReferenceServer`.
     """
-    _need_real_time(request, "sse_server")
-    try:
-        from resilient_sse.testing.server import ReferenceServer, serving  # noqa: PLC0415 - needs an extra
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("resilient_sse"):
-            raise
-        pytest.fail(f"sse_server: {error}", pytrace=False)  # it names the extra
+    _need_real_time(request)
+    from resilient_sse.testing.server import ReferenceServer, serving  # noqa: PLC0415 - its error names the extra
+
     with serving(ReferenceServer(**_arguments(request, "sse_server"))) as running:
         yield running
 
@@ -188,35 +176,32 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
     """Show what the scripts and recorders of a failed test have seen."""
-    if call.excinfo and not (item.config.getoption("fulltrace") or item.config.getoption("usepdb")):
-        call.excinfo = _without_libraries(call.excinfo)
+    whole = item.config.getoption("fulltrace") or item.config.getoption("usepdb")
+    excinfo = None if whole else call.excinfo
+    if excinfo and any(entry.frame.f_globals.get("__name__") == SCRIPT for entry in excinfo.traceback):
+        # What a script raises has come through libraries.
+        call.excinfo = excinfo.from_exception(excinfo.value.with_traceback(_without_libraries(excinfo.tb)))
     outcome = yield
     report: pytest.TestReport = outcome.get_result()
     if report.when == "call" and report.failed and call.excinfo is not None:
         item.stash[_failure] = call.excinfo.value
-        notes = item.stash.setdefault(_notes, {})
-        for title, text in notes.items():
-            if f"{title}:" not in report.longreprtext:  # a failed assertion of ours has shown it
-                report.sections.append((f"SSE {title}", text() or "(nothing happened)"))
+        given: dict[str, Any] = getattr(item, "funcargs", {})
+        if "sse_script" in given:
+            from resilient_sse.testing.wire import shortened  # noqa: PLC0415 - see the top of the module
+
+            lines = shortened(given["sse_script"].transcript.splitlines()) or ["(nothing happened)"]
+            report.sections.append(("SSE conversation", "\n".join(lines)))
+        if "sse_recorder" in given and "timeline:" not in report.longreprtext:  # of an assertion of ours
+            report.sections.append(("SSE timeline", given["sse_recorder"].timeline))
 
 
-def _without_libraries(excinfo: pytest.ExceptionInfo[BaseException]) -> pytest.ExceptionInfo[BaseException]:
-    """Leave the libraries out of the way of an error that a script has raised through them."""
-    entries: list[TracebackType] = []
-    entry: TracebackType | None = excinfo.tb
-    while entry is not None:
-        entries.append(entry)
-        entry = entry.tb_next
-    rest: TracebackType | None = None
-    through_script = False
-    for entry in reversed(entries):
-        name = str(entry.tb_frame.f_globals.get("__name__"))
-        through_script |= name == SCRIPT
-        if name.partition(".")[0] not in THROUGH:
-            rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
-    if rest is None or not through_script:
-        return excinfo
-    return excinfo.from_exception(excinfo.value.with_traceback(rest))
+def _without_libraries(entry: TracebackType | None) -> TracebackType | None:
+    if entry is None:
+        return None
+    rest = _without_libraries(entry.tb_next)
+    if str(entry.tb_frame.f_globals.get("__name__")).partition(".")[0] in THROUGH:
+        return rest
+    return TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
 
 
 def _holds(failure: BaseException | None, error: BaseException) -> bool:
@@ -230,10 +215,6 @@ def _holds(failure: BaseException | None, error: BaseException) -> bool:
     return _holds(failure.__cause__ or failure.__context__, error)
 
 
-def _show_on_failure(item: pytest.Item, title: str, text: Callable[[], str]) -> None:
-    item.stash.setdefault(_notes, {})[title] = text
-
-
 # --- The inside
 
 
@@ -242,10 +223,8 @@ def _virtual(name: str) -> tuple[str, dict[str, Any]]:
 
     try:
         return virtual_backend(cast("BackendName", name))  # which is checked there
-    except ValueError as error:
+    except (ValueError, ModuleNotFoundError) as error:
         pytest.fail(f"{VIRTUAL_TIME}: {error}", pytrace=False)
-    except ModuleNotFoundError:
-        pytest.fail(f"{VIRTUAL_TIME}: trio is missing: pip install 'resilient-sse[trio]'", pytrace=False)
 
 
 def _arguments(request: pytest.FixtureRequest, name: str) -> dict[str, Any]:
@@ -258,7 +237,7 @@ def _arguments(request: pytest.FixtureRequest, name: str) -> dict[str, Any]:
     return dict(mark.kwargs)
 
 
-def _need_real_time(request: pytest.FixtureRequest, name: str) -> None:
+def _need_real_time(request: pytest.FixtureRequest) -> None:
     if BACKEND not in request.fixturenames:
         return
     from resilient_sse.testing.clock import VirtualClockLoop  # noqa: PLC0415 - see the top of the module
@@ -267,7 +246,7 @@ def _need_real_time(request: pytest.FixtureRequest, name: str) -> None:
     options = {} if isinstance(backend, str) else backend[1]
     if options.get("loop_factory") is VirtualClockLoop or "clock" in options:
         pytest.fail(
-            f"{name} has real sockets and needs real time, and this test runs in virtual time: use sse_script,"
+            "sse_server has real sockets and needs real time, and this test runs in virtual time: use sse_script,"
             " or give the test an anyio_backend without a virtual clock",
             pytrace=False,
         )

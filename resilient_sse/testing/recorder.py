@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,13 +16,10 @@ from resilient_sse._core.events import Closed, Comment, Disconnected, Gap, Opene
 from resilient_sse._core.ports import Fact
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.states import Reason, StateChange, StreamState
-from resilient_sse.testing.wire import counted
+from resilient_sse.testing.checks import check_whole
+from resilient_sse.testing.wire import shortened
 
 FactT = TypeVar("FactT")
-
-_SHOWN_FIRST = 20
-_SHOWN_LAST = 40
-"""How much of a long timeline is shown: how it began, and what led to the failure."""
 
 _SHOWN_DATA = 60
 """Characters of an event's data that a line shows."""
@@ -40,22 +38,19 @@ class Recorder:
     An observer that keeps what it is told: `ResilientStream(url, observers=[recorder])`.
 
     One recorder is for one stream.  What the client keeps from the consumer (duplicates, heartbeats, filtered
-    events) it keeps from observers as well; `stream.stats` counts it.  *now* is the clock, in seconds; the event
-    loop's by default.  `moments` has everything, in order.
+    events) it keeps from observers as well; `stream.stats` counts it.  `moments` has everything, in order.
     """
 
-    def __init__(self, *, now: Callable[[], float] = anyio.current_time) -> None:
+    def __init__(self) -> None:
         self.moments: list[Moment] = []
-        self._now = now
 
     def __call__(self, fact: Fact, /) -> None:
         """Record *fact*."""
-        self.moments.append(Moment(self._now(), fact))
+        self.moments.append(Moment(anyio.current_time(), fact))
 
     async def take(self, stream: AsyncIterable[ServerSentEvent], count: int) -> list[ServerSentEvent]:
         """Be the consumer of a stream that this recorder observes: return *count* events, fewer if it ends."""
-        if count < 1:
-            raise ValueError(f"count must be at least 1, not {count!r}")
+        check_whole("count", count, least=1)
         taken: list[ServerSentEvent] = []
         async for event in stream:
             taken.append(event)
@@ -114,10 +109,7 @@ class Recorder:
             return "(nothing happened)"
         start = self.moments[0].at
         lines = [f"{moment.at - start:10.3f} s  {describe(moment.fact)}" for moment in self.moments]
-        left_out = len(lines) - _SHOWN_FIRST - _SHOWN_LAST
-        if left_out > 1:
-            lines[_SHOWN_FIRST:-_SHOWN_LAST] = [f"{'...':>10}    {left_out} more"]
-        return "\n".join(lines)
+        return "\n".join(shortened(lines, 20, 40))
 
 
 def describe(fact: Fact) -> str:
@@ -128,7 +120,7 @@ def describe(fact: Fact) -> str:
             return f"{fact.old.value} -> {fact.new.value} ({fact.reason.value}{retry}): {fact.message}"
         case ServerSentEvent():
             name = fact.event if fact.id is None else f"{fact.event} {fact.id}"
-            return f"event {name}: {_shortened(fact.data)}"
+            return f"event {name}: {_excerpt(fact.data)}"
         case Opened():
             resumed = "" if fact.last_event_id is None else f", to resume after {fact.last_event_id}"
             return f"connection {fact.connection} opened with status {fact.status}{resumed}"
@@ -140,22 +132,19 @@ def describe(fact: Fact) -> str:
         case Recovery():
             return f"recovered from {fact.reason.value}: {fact.recovery:.3f} s, attempts: {fact.attempts}"
         case Comment():
-            return f"comment: {_shortened(fact.text)}"
+            return f"comment: {_excerpt(fact.text)}"
         case Closed():
             return f"end of the stream ({fact.reason.value})"
         case _:  # of what a later version may tell as well
             return repr(fact)
 
 
-def _shortened(text: str) -> str:
+def _excerpt(text: str) -> str:
     shown = repr(text)
     return shown if len(shown) <= _SHOWN_DATA else f"{shown[:_SHOWN_DATA]}... ({len(text)} characters)"
 
 
 # --- Assertions
-
-_NAMED = 10
-"""How many ids a message names."""
 
 
 def assert_states(recorder: Recorder, *states: StreamState | str | EllipsisType) -> None:
@@ -166,15 +155,13 @@ def assert_states(recorder: Recorder, *states: StreamState | str | EllipsisType)
     """
     __tracebackhide__ = True
     expected = [state if state is ... else StreamState(state).value for state in states]
-    if not _matches(recorder.states, expected):
-        _fail(recorder, "states", expected=_words(expected), got=_words(recorder.states))
+    _compare(recorder, "states", expected, recorder.states)
 
 
 def assert_messages(recorder: Recorder, *messages: str | EllipsisType) -> None:
     """Check the texts for people, one for each change of state; `...` stands for any number of them."""
     __tracebackhide__ = True
-    if not _matches(recorder.messages, messages):
-        _fail(recorder, "messages", expected=_words(messages), got=_words(recorder.messages))
+    _compare(recorder, "messages", messages, recorder.messages)
 
 
 def assert_nothing_lost(recorder: Recorder, sent: Iterable[str | int]) -> None:
@@ -190,11 +177,9 @@ def assert_nothing_lost(recorder: Recorder, sent: Iterable[str | int]) -> None:
     delivered = set(recorder.ids)
     missing = [event_id for event_id in ids if event_id not in delivered]
     if missing:
-        were = "was" if len(missing) == 1 else "were"
-        what = f"{len(missing)} of {counted(len(ids), 'event')} {were} not delivered"
-        _fail(recorder, f"{what}: {_named(missing)}")
+        _fail(recorder, f"{len(missing)} of {len(ids)} not delivered: {_named(missing)}")
     if recorder.gaps:
-        _fail(recorder, f"the stream reported {counted(len(recorder.gaps), 'gap')}: {recorder.gaps[0]}")
+        _fail(recorder, f"reported as lost: {describe(recorder.gaps[0])}")
 
 
 def assert_no_duplicates(recorder: Recorder) -> None:
@@ -207,9 +192,7 @@ def assert_no_duplicates(recorder: Recorder) -> None:
     seen = Counter((event.id, event.event, event.data) for event in recorder.events if event.id)
     repeated = [str(event_id) for (event_id, _, _), times in seen.items() if times > 1]
     if repeated:
-        were = "was" if len(repeated) == 1 else "were"
-        what = f"{counted(len(repeated), 'event')} {were} delivered more than once"
-        _fail(recorder, f"{what}: {_named(repeated)}")
+        _fail(recorder, f"delivered more than once: {_named(repeated)}")
 
 
 def assert_in_order(recorder: Recorder, *, key: Callable[[ServerSentEvent], float] | None = None) -> None:
@@ -237,26 +220,21 @@ def assert_reconnected(
     of them failed, has no part in it.
     """
     __tracebackhide__ = True
-    wanted = None if reason is None else Reason(reason)
-    reasons: list[Reason] = []  # how each outage began that ended with a connection
-    began: Reason | None = None
+    wanted = None if reason is None else Reason(reason).value
+    reasons: list[str] = []  # how each outage began that ended with a connection
+    began: str | None = None
     for change in recorder.changes:
         if change.new is StreamState.RECONNECTING:
-            began = began or change.reason
+            began = began or change.reason.value
         else:
             if change.new is StreamState.CONNECTED and began is not None:
                 reasons.append(began)
             began = None
     count = len(reasons) if wanted is None else reasons.count(wanted)
-    if count == times or (times is None and count):
-        return
-    all_of_them = _words([found.value for found in reasons])
-    _fail(
-        recorder,
-        "reconnects" if wanted is None else f"reconnects because of {wanted.value}",
-        expected="at least once" if times is None else counted(times, "time"),
-        got=f"{counted(count, 'time')}; reconnects: {all_of_them}",
-    )
+    if count != times and (times is not None or not count):
+        what = "reconnects" if wanted is None else f"reconnects because of {wanted}"
+        often = "1 or more" if times is None else str(times)
+        _fail(recorder, what, expected=often, got=f"{count}; reconnects: {_words(reasons)}")
 
 
 def assert_delays_within(recorder: Recorder, *bands: tuple[float, float]) -> None:
@@ -290,8 +268,7 @@ def _words(items: Sequence[str | float | EllipsisType]) -> str:
 
 
 def _named(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return ", ".join(ids[:_NAMED]) + more
+    return ", ".join(shortened(ids, 10, 0))
 
 
 def _number(event: ServerSentEvent) -> int:
@@ -301,12 +278,11 @@ def _number(event: ServerSentEvent) -> int:
         raise ValueError(f"the id {event.id!r} is no number: pass key=") from None
 
 
-def _matches(got: Sequence[str], expected: Sequence[str | EllipsisType]) -> bool:
+def _compare(
+    recorder: Recorder, what: str, expected: Sequence[str | EllipsisType], got: Sequence[str]
+) -> None:
     """Hold a sequence against another in which `...` stands for any number of items."""
-    reached = {0}
-    for item in expected:
-        if item is ...:
-            reached = set(range(min(reached), len(got) + 1)) if reached else reached
-        else:
-            reached = {place + 1 for place in reached if place < len(got) and got[place] == item}
-    return len(got) in reached
+    __tracebackhide__ = True
+    pattern = "".join(r"(.*\n)*" if item is ... else re.escape(f"{item!r}\n") for item in expected)
+    if not re.fullmatch(pattern, "".join(f"{item!r}\n" for item in got)):
+        _fail(recorder, what, expected=_words(expected), got=_words(got))

@@ -24,8 +24,9 @@ import anyio.lowlevel
 import httpx
 
 from resilient_sse._client.backends import on_asyncio
-from resilient_sse.testing.checks import check
-from resilient_sse.testing.wire import Pause, counted, encoded
+from resilient_sse._core.checks import check_count
+from resilient_sse.testing.checks import check, check_whole
+from resilient_sse.testing.wire import Compressor, Pause, counted, shortened
 
 CUT_SHORT = "peer closed connection without sending complete message body (incomplete chunked read)"
 """How httpcore words a body that ends in the middle."""
@@ -129,8 +130,22 @@ class Reply:
 
     async def play(self, connection: Connection) -> httpx.Response:
         """Send the headers over *connection* and return the response whose body is still to come."""
-        await connection.wait_until(anyio.current_time() + self.after)
-        return httpx.Response(self.status, headers=self.headers, stream=_Body(connection, self))
+        await connection.head(anyio.current_time() + self.after)
+        due = anyio.current_time()
+        compressor = Compressor() if self.gzip else None
+        # The server keeps its own time: a chunk after `pause(10)` is sent ten seconds after the one before it,
+        # even if the client is slow to ask.  A slow reader finds waiting what was sent meanwhile.
+        for part in self.parts:
+            if isinstance(part, Pause):
+                due += part.seconds
+            elif part:  # an empty read would mean the end of the connection
+                connection.send(due, compressor.compress(part) if compressor else part)
+        if compressor and self.ending is Ending.END:
+            connection.send(due, compressor.finish())
+        if self.ending is not Ending.HANG:
+            connection.send(due, self.failure)
+        connection.close_takes = self.close_takes
+        return httpx.Response(self.status, headers=self.headers, stream=connection)
 
     def __str__(self) -> str:
         if self.after == math.inf:
@@ -179,121 +194,123 @@ Handler: TypeAlias = Callable[[RecordedRequest], Step | Awaitable[Step]]
 """Looks at a request, perhaps asserts something about it, and returns a step or raises an error of httpx."""
 
 
-class Connection:
+class Connection(httpx.AsyncByteStream):
     """
     An accepted connection, from its request to the moment when the client lets go of it: *on_close* hears of that.
 
-    *timeouts* is what httpx sends along with a request: seconds, or `None`, under `connect`, `read`, ...
+    What is under way on it arrives in its order.  *timeouts* is what httpx sends along with a request: seconds, or
+    `None`, under `connect`, `read`, ...
     """
 
     def __init__(
         self, name: str, timeouts: Mapping[str, float | None], on_close: Callable[[Connection], None]
     ) -> None:
         self.name = name
+        self.close_takes: float = 0.0
+        self.closed: bool = False
+        """Whether the client has let go of it."""
+        self.dark: bool = False
+        """Whether nothing passes."""
         limit = timeouts.get("read")
         self._read_timeout = math.inf if limit is None else limit
         self._on_close = on_close
+        self._under_way: deque[tuple[float, bytes | BaseException | None]] = deque()
         self._news = anyio.Event()
-        self._closed = False
+        self._closing = self._broken = False
 
     @property
-    def closed(self) -> bool:
-        """Whether the client has let go of it."""
-        return self._closed
+    def is_open(self) -> bool:
+        """Whether neither side has given it up."""
+        return not (self.closed or self._broken)
+
+    def send(self, due: float, item: bytes | BaseException | None) -> None:
+        """Have a chunk arrive at *due* on the event loop's clock, or an error, or with `None` the end."""
+        self._under_way.append((due, item))
+        self.wake()
+
+    def fail(self, error: Exception) -> None:
+        """Break: what is under way is lost, and the client's read raises *error*, also in the dark."""
+        self._under_way.clear()
+        self._broken, self.dark = True, False
+        self.send(-math.inf, error)
+
+    def wake(self) -> None:
+        """Have a waiting read look again."""
+        self._news.set()
 
     def close(self) -> None:
         """Let go of the connection; a read that is pending on it fails.  Doing it twice is doing it once."""
         if not self.closed:
-            self._closed = True
-            self._news.set()
+            self.closed = True
+            self.wake()
             self._on_close(self)
 
-    async def wait_until(self, moment: float) -> None:
-        """
-        Wait as a read does for bytes that arrive at *moment*, on the event loop's clock.
+    async def head(self, due: float) -> None:
+        """Wait for the headers, which arrive at *due*, before all else; errors as in `_read`."""
+        self._under_way.appendleft((due, b""))
+        await self._read()
 
-        `httpx.ReadTimeout`: they come too late for the request's timeout.  `httpx.ReadError`: it is closed.
+    async def _read(self) -> bytes | None:
         """
-        delay = moment - anyio.current_time()
-        patience = min(delay, self._read_timeout)
-        if patience > 0:
-            await self._arrival(patience)
+        Wait as a socket's reader does for what arrives next.
+
+        `httpx.ReadTimeout`: it comes too late for the request's timeout.  `httpx.ReadError`: it is closed.
+        """
+        limit = anyio.current_time() + self._read_timeout
+        await anyio.lowlevel.checkpoint()
+        while not self.closed:
+            now = anyio.current_time()
+            due = self._under_way[0][0] if self._under_way and not self.dark else math.inf
+            if due <= now:
+                break
+            if limit <= now:
+                raise httpx.ReadTimeout("")  # httpx's own have no text either
+            await self._news_until(min(due, limit))
         else:
-            await anyio.lowlevel.checkpoint()
-        if self.closed:
             raise httpx.ReadError("")
-        if patience < delay:
-            raise httpx.ReadTimeout("")  # httpx's own have no text either
+        _, item = self._under_way.popleft()
+        if not isinstance(item, BaseException):
+            return item
+        try:
+            raise item
+        finally:
+            del item  # it refers to this frame
 
-    async def _arrival(self, patience: float) -> None:
-        # Like httpcore's reads under no scope that has a deadline.
+    async def _news_until(self, moment: float) -> None:
         news = self._news = anyio.Event()
         if not on_asyncio():
-            with anyio.move_on_after(patience):
+            with anyio.CancelScope(deadline=moment):
                 await news.wait()
             return
-        timer = None if patience == math.inf else asyncio.get_running_loop().call_later(patience, news.set)
+        # Under no scope with a deadline: while a read waits, the client may have callbacks run in its task.
+        timer = asyncio.get_running_loop().call_at(moment, news.set)
         try:
             await news.wait()
         finally:
-            if timer is not None:
-                timer.cancel()
-
-
-class _Body(httpx.AsyncByteStream):
-    """
-    The body of a reply.
-
-    The server keeps its own time: a chunk after `pause(10)` is sent ten seconds after the one before it, even
-    if the client is slow to ask.  A slow reader finds waiting what was sent meanwhile.
-    """
-
-    def __init__(self, connection: Connection, reply: Reply) -> None:
-        self._connection = connection
-        self._parts = encoded(reply.parts, gzip=reply.gzip, complete=reply.ending is Ending.END)
-        self._failure = reply.failure
-        self._hang: bool = reply.ending is Ending.HANG
-        self._close_takes = reply.close_takes
-        self._due = anyio.current_time()
-        self._closing = False
+            timer.cancel()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            for part in self._parts:
-                if isinstance(part, Pause):
-                    self._due += part.seconds
-                else:
-                    await self._connection.wait_until(self._due)
-                    yield part
-            await self._connection.wait_until(math.inf if self._hang else self._due)
-            failure, self._failure = self._failure, None
-            if failure is not None:
-                try:
-                    raise failure
-                finally:
-                    del failure  # it refers to this frame
+            while (chunk := await self._read()) is not None:
+                yield chunk
         except BaseException:
             # httpcore gives up a connection whose body failed or was abandoned, cancellation included.
-            self._connection.close()
+            self.close()
             raise
 
     async def aclose(self) -> None:
-        """Close the connection; only the first call does."""
-        if self._closing or self._connection.closed:
+        """Close the connection, in as long as that takes; only the first call does."""
+        if self._closing or self.closed:
             return
         self._closing = True
         try:
-            if self._close_takes:
-                await anyio.sleep(self._close_takes)
+            if self.close_takes:
+                await anyio.sleep(self.close_takes)
         finally:
-            self._connection.close()
+            self.close()
 
 
 StepT = TypeVar("StepT", bound=Step)
-
-_SHOWN_FIRST = 10
-_SHOWN_LAST = 30
-"""How much of a long conversation an error shows."""
 
 
 class UnexpectedRequestError(AssertionError):
@@ -311,16 +328,9 @@ class UnexpectedRequestError(AssertionError):
         what = "unexpected request"
         if self.limit is not None:
             what = f"more than {self.limit:,} requests (max_requests), does something retry for ever? last"
-        return "\n    ".join((f"{what}: {self.request}; before it:", *shortened(self.conversation)))
-
-
-def shortened(conversation: Sequence[str]) -> list[str]:
-    """Return the lines of a conversation to be shown: how it began, and how it ended."""
-    lines = list(conversation) or ["(nothing)"]
-    left_out = len(lines) - _SHOWN_FIRST - _SHOWN_LAST
-    if left_out > 1:
-        lines[_SHOWN_FIRST:-_SHOWN_LAST] = [f"... {left_out:,} more"]
-    return lines
+        return "\n    ".join(
+            (f"{what}: {self.request}; before it:", *(shortened(self.conversation) or ["(nothing)"]))
+        )
 
 
 class ReplyOptions(TypedDict, total=False):
@@ -382,8 +392,7 @@ class Script:
     """
 
     def __init__(self, *, max_requests: int | None = 100_000) -> None:
-        if max_requests is not None and max_requests < 1:
-            raise ValueError(f"max_requests must be at least 1, or None for no limit, not {max_requests!r}")
+        check_count("max_requests", max_requests, least=1)
         self.max_requests: int | None = max_requests
         self.requests: list[RecordedRequest] = []
         self.max_live: int = 0
@@ -481,26 +490,22 @@ class Script:
 
     def assert_exhausted(self) -> None:
         """Check that every step was played, but for `always`; `AssertionError` if some are left."""
-        self._check(not self._steps, "steps that no request came for:", map(_described, self._steps))
+        __tracebackhide__ = True
+        _demand_none("steps that no request came for:", map(_described, self._steps))
 
     def closed_all(self) -> None:
         """Check that the client has closed every response; `AssertionError` if some are open."""
-        self._check(not self._open, "connections left open:", (connection.name for connection in self._open))
+        __tracebackhide__ = True
+        _demand_none("connections left open:", (connection.name for connection in self._open))
 
     # --- The inside
-
-    def _check(self, held: bool, what: str, details: Iterable[str]) -> None:
-        if not held:
-            raise AssertionError("\n    ".join((what, *details)))
 
     def _check_open(self) -> None:
         if self._complete:
             raise ValueError("nothing can be added after expect_no_more()")
 
     def _add(self, step: StepT, times: int = 1) -> StepT:
-        check("times", times, int, "a whole number")
-        if times < 1:
-            raise ValueError(f"times must be at least 1, not {times!r}")
+        check_whole("times", times, least=1)
         self.play(*[step] * times)
         return step
 
@@ -515,7 +520,15 @@ class Script:
         )
         self.requests.append(record)
         timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
-        step = await self._next_step(record)
+        try:
+            step = await self._step_for(record)
+        except httpx.HTTPError as error:
+            self._conversation.append(f"{record}: {error!r}")
+            raise
+        except Exception as error:
+            self._failures.append(error)
+            raise
+        self._conversation.append(f"{record}: {step}")
         if isinstance(step, Refusal):
             await step.play(timeouts)
         connection = Connection(str(record), timeouts, self._open.remove)
@@ -528,30 +541,21 @@ class Script:
             connection.close()
             raise
 
-    async def _next_step(self, record: RecordedRequest) -> Step:
+    async def _step_for(self, record: RecordedRequest) -> Step:
         __tracebackhide__ = True
-        try:
-            step = await self._resolve(record)
-        except httpx.HTTPError as error:
-            self._conversation.append(f"{record}: {error!r}")
-            raise
-        except Exception as error:
-            self._failures.append(error)
-            raise
-        self._conversation.append(f"{record}: {step}")
-        return step
-
-    async def _resolve(self, record: RecordedRequest) -> Step:
-        __tracebackhide__ = True
-        if self.max_requests is not None and len(self.requests) > self.max_requests:
-            raise UnexpectedRequestError(record, tuple(self._conversation), self.max_requests)
-        step = self._steps.popleft() if self._steps else self._fallback
+        too_many = self.max_requests is not None and len(self.requests) > self.max_requests
+        step = None if too_many else self._steps.popleft() if self._steps else self._fallback
         if step is None:
-            raise UnexpectedRequestError(record, tuple(self._conversation))
+            raise UnexpectedRequestError(
+                record, tuple(self._conversation), self.max_requests if too_many else None
+            )
         if isinstance(step, Reply | Refusal):
             return step
-        returned = step(record)
-        return _checked(step, await returned if inspect.isawaitable(returned) else returned)
+        answer = step(record)
+        answer = await answer if inspect.isawaitable(answer) else answer
+        if not isinstance(answer, Reply | Refusal):  # pyright: ignore[reportUnnecessaryIsInstance] - it may not
+            raise TypeError(f"{_described(step)} must be a Reply or a Refusal, not {answer!r}")
+        return answer
 
 
 def _check_step(name: str, step: object) -> None:
@@ -559,11 +563,11 @@ def _check_step(name: str, step: object) -> None:
         raise TypeError(f"{name} must be a Reply, a Refusal, or a function that returns one, not {step!r}")
 
 
-def _checked(handler: Handler, answer: object) -> Step:
-    if not isinstance(answer, Reply | Refusal):
-        raise TypeError(f"{_described(handler)} must be a Reply or a Refusal, not {answer!r}")
-    return answer
-
-
 def _described(step: Step | Handler) -> str:
     return str(step) if isinstance(step, Reply | Refusal) else f"what {step!r} says"
+
+
+def _demand_none(what: str, left: Iterable[str]) -> None:
+    __tracebackhide__ = True
+    if lines := [*left]:
+        raise AssertionError("\n    ".join((what, *lines)))

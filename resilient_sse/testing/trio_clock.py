@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import trio
@@ -21,9 +20,6 @@ from resilient_sse.testing.clock import AllTasksBlockedError, endless, place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import NoReturn
-
-_QUIET_ROUNDS = 3
-"""Rounds of the loop without a step of any task; a jump of the clock alone takes two."""
 
 
 class Watch(trio.abc.Instrument):
@@ -38,49 +34,37 @@ class Watch(trio.abc.Instrument):
     def __init__(self) -> None:
         self.clock: trio.testing.MockClock = trio.testing.MockClock(autojump_threshold=0)
         self.error: Exception | None = None
-        self._rounds = 0  # since the last step
         self._jumps = 0
-        self._alone_since: float | None = None
+        # Trio calls it when all has been quiet for the threshold.  There is no public way to hear of that.
+        setattr(self.clock, "_autojump", self._quiet)  # noqa: B010 - private
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002 - trio's
-        """Count a step, and hold the clock if a thread works."""
-        if self._rounds > 1:
-            self._jumps += 1
-            self._alone_since = None
-        self._rounds = 0
-        working = trio.to_thread.current_default_thread_limiter().borrowed_tokens
-        self._hold(clock.THREAD_PATIENCE if working else 0.0)
+        """End the waiting for threads and sockets: something has happened."""
+        self._hold(0.0)
 
-    def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002 - trio's
-        """Look closer when nothing happens."""
-        self._rounds += 1
-        is_long = self._jumps > clock.MOST_JUMPS
-        if self._rounds >= _QUIET_ROUNDS or (is_long and self._rounds > 1):
-            self._look()
-
-    def _look(self) -> None:
+    def _quiet(self) -> None:
         statistics = trio.lowlevel.current_statistics()
-        if statistics.tasks_runnable or trio.to_thread.current_default_thread_limiter().borrowed_tokens:
-            return
-        if self._jumps > clock.MOST_JUMPS:
-            self._jumps = 0  # what cleans up may take its time as well
-            self._fail(endless(self.clock.current_time(), _places()))
-        elif statistics.seconds_to_next_deadline == math.inf:
+        jump = statistics.seconds_to_next_deadline
+        patience = 0.0
+        if trio.to_thread.current_default_thread_limiter().borrowed_tokens:
+            patience = clock.THREAD_PATIENCE if jump < math.inf else math.inf
+        elif jump == math.inf:
             io = statistics.io_statistics
             waiting = sum(int(getattr(io, name)) for name in dir(io) if name.startswith("tasks_waiting"))
-            # One is trio's own.
-            self._wait_for_others(math.inf if waiting > 1 else clock.STRANGER_PATIENCE)
-
-    def _wait_for_others(self, patience: float) -> None:
-        """Really wait, for a socket or a thread that nobody here knows of, before all is called stuck."""
-        if self._alone_since is None:
-            self._alone_since = time.monotonic()
-        is_alone = patience < math.inf and threading.active_count() == 1
-        if is_alone or time.monotonic() - self._alone_since >= patience:
-            self._alone_since = None
-            self._fail(AllTasksBlockedError(_places()))
-        else:
+            if waiting > 1:  # one is trio's own
+                patience = math.inf
+            elif threading.active_count() > 1:
+                patience = clock.STRANGER_PATIENCE
+        if self.clock.autojump_threshold < patience:
             self._hold(patience)
+        elif jump == math.inf:
+            self._fail(AllTasksBlockedError(_places()))
+        elif self._jumps >= clock.MOST_JUMPS:
+            self._jumps = 0  # what cleans up may take its time as well
+            self._fail(endless(self.clock.current_time(), _places()))
+        else:
+            self._jumps += 1
+            self.clock.jump(max(jump, 0))
 
     def _hold(self, threshold: float) -> None:
         if threshold != self.clock.autojump_threshold:
@@ -106,15 +90,10 @@ def _places() -> tuple[str, ...]:
 
 
 def _tasks() -> Iterator[trio.lowlevel.Task]:
-    """Yield the main task and all that descend from it; trio's own are in other nurseries."""
+    """Yield the main task and all that descend from it; trio's own are in the first two nurseries."""
     root = trio.lowlevel.current_root_task()
-    nurseries = root.child_nurseries if root else []
-    if len(nurseries) > 2:  # noqa: PLR2004 - run_sync_soon's, the system tasks' and the main task's
-        yield from _below(nurseries[-1])
-
-
-def _below(nursery: trio.Nursery) -> Iterator[trio.lowlevel.Task]:
-    for task in nursery.child_tasks:
-        yield task
-        for inner in task.child_nurseries:
-            yield from _below(inner)
+    nurseries = root.child_nurseries[2:] if root else []
+    while nurseries:
+        for task in nurseries.pop().child_tasks:
+            yield task
+            nurseries += task.child_nurseries

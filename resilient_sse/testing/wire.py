@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resilient_sse._core.wire import LINE_END, event
-from resilient_sse.testing.checks import check, check_seconds
+from resilient_sse.testing.checks import check, check_seconds, check_whole
 
 __all__ = ["Pause", "comment", "event", "gzipped", "pause", "sliced"]
 
-GZIP_WINDOW = 31
-"""zlib's word for a gzip wrapper around the largest window."""
+# 20 KiB for each stream instead of zlib's usual 256: events are small, and a thousand streams are many.
+_GZIP_WINDOW = 16 + 11
+_GZIP_MEMORY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,7 @@ def comment(text: str = "") -> bytes:
 
 def sliced(data: bytes, size: int) -> list[bytes]:
     """Cut *data* into chunks of *size* bytes, the last one shorter: `script.respond(*sliced(body, 1))`."""
-    if size < 1:
-        raise ValueError(f"size must be at least 1, not {size!r}")
+    check_whole("size", size, least=1)
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
@@ -54,10 +54,10 @@ def gzipped(*chunks: bytes) -> list[bytes]:
 
 
 class Compressor:
-    """One gzip stream, flushed after every chunk; *window* and *memory* are zlib's words."""
+    """One gzip stream, flushed after every chunk."""
 
-    def __init__(self, *, window: int = GZIP_WINDOW, memory: int = zlib.DEF_MEM_LEVEL) -> None:
-        self._deflate = zlib.compressobj(wbits=window, memLevel=memory)
+    def __init__(self) -> None:
+        self._deflate = zlib.compressobj(wbits=_GZIP_WINDOW, memLevel=_GZIP_MEMORY)
 
     def compress(self, chunk: bytes) -> bytes:
         """Return *chunk* compressed, so that a reader can decode all of it at once."""
@@ -68,18 +68,14 @@ class Compressor:
         return self._deflate.flush(zlib.Z_FINISH)
 
 
-def encoded(parts: tuple[bytes | Pause, ...], *, gzip: bool, complete: bool) -> Iterator[bytes | Pause]:
-    """Yield what goes over the wire for *parts*; a compressed body that is *complete* gets its trailer."""
-    compressor = Compressor() if gzip else None
-    for part in parts:
-        if isinstance(part, Pause):
-            yield part
-        elif part:  # an empty read would mean the end of the connection
-            yield compressor.compress(part) if compressor else part
-    if compressor and complete:
-        yield compressor.finish()
-
-
 def counted(number: int, noun: str) -> str:
     """Return the number with its noun, in the plural unless it is 1."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def shortened(lines: Sequence[str], first: int = 10, last: int = 30) -> list[str]:
+    """Return the lines that an error shows of a long account: how it began, and how it ended."""
+    left_out = len(lines) - first - last
+    return (
+        [*lines] if left_out <= 1 else [*lines[:first], f"... {left_out:,} more", *lines[first + left_out :]]
+    )

@@ -25,21 +25,20 @@ EVENTS = 50
 
 @dataclass(frozen=True)
 class Job:
-    """What a run does: which store, where it lies, and at which of its steps it kills itself."""
+    """What a run does: which store, where its files lie, and at which of its steps it kills itself."""
 
     store: str
-    place: str
+    redis: str
     url: str
     directory: Path
-    run: int
+    run: int = 1
     every: int = 1
     kill_at: int | None = None
     last: int | None = EVENTS
 
-    @property
-    def effects(self) -> Path:
-        """The file, or for `sql` the database, that holds what was done."""
-        return self.directory / "effects"
+    def database(self) -> sqlite3.Connection:
+        """Connect to the database that holds what was done, and for `sql` the position."""
+        return sqlite3.connect(self.directory / "effects.db")
 
 
 class Steps:
@@ -77,14 +76,12 @@ def run(job: Job) -> None:
 async def consume(job: Job) -> None:
     """Handle events one by one, up to the last."""
     steps = Steps(job.kill_at)
-    ack = "auto"
+    store: Any = SQLCheckpoint(job.database)
     if job.store == "sqlite":
-        store = stepping(SQLiteCheckpoint(job.place), steps)
+        store = stepping(SQLiteCheckpoint(job.directory / "positions.db"), steps)
     elif job.store == "redis":
-        store = stepping(RedisCheckpoint(job.place), steps)
-    else:
-        store, ack = SQLCheckpoint(lambda: sqlite3.connect(job.effects)), "manual"
-    effects = None if job.store == "sql" else os.open(job.effects, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+        store = stepping(RedisCheckpoint(job.redis), steps)
+    ack = "manual" if job.store == "sql" else "auto"
     backoff = Backoff(initial=0.01, maximum=0.01)
     begun = job.directory / f"begun {job.run}"
     if job.run % 2:  # the others when they have handled something, however slow the machine is
@@ -99,15 +96,14 @@ async def consume(job: Job) -> None:
             number = int(event.data)
             if job.last is not None and number > job.last:
                 break  # the run before was killed when all was done
-            if effects is not None:
-                os.write(effects, f"{job.run} {number}\n".encode())
-            else:
-                with closing(sqlite3.connect(job.effects)) as database:
-                    database.execute("INSERT INTO effects (run, event) VALUES (?, ?)", (job.run, number))
-                    steps()
+            with closing(job.database()) as database:
+                database.execute("PRAGMA synchronous = OFF")  # a killed process loses nothing by it
+                database.execute("INSERT INTO effects (run, event) VALUES (?, ?)", (job.run, number))
+                steps()
+                if job.store == "sql":
                     store.record(database, event)
                     steps()
-                    database.commit()
+                database.commit()
             steps()
             if number == job.last:
                 break
@@ -124,21 +120,16 @@ def start(job: Job) -> Any:
     return process
 
 
-def prepare(job: Job) -> None:
-    """Make the tables of `sql`."""
-    if job.store == "sql":
-        with closing(sqlite3.connect(job.effects)) as database:
-            database.execute(SQLCheckpoint(lambda: None).ddl)
-            database.execute("CREATE TABLE effects (number INTEGER PRIMARY KEY, run INTEGER, event INTEGER)")
+def prepare(job: Job) -> Job:
+    """Make the tables."""
+    job.directory.mkdir(exist_ok=True)
+    with closing(job.database()) as database:
+        database.execute(SQLCheckpoint(job.database).ddl)
+        database.execute("CREATE TABLE effects (number INTEGER PRIMARY KEY, run INTEGER, event INTEGER)")
+    return job
 
 
 def history(job: Job) -> list[Handled]:
     """Read what was done, by all runs."""
-    if job.store == "sql":
-        with closing(sqlite3.connect(job.effects)) as database:
-            rows = database.execute("SELECT run, event FROM effects ORDER BY number").fetchall()
-    elif job.effects.exists():
-        rows = [line.split() for line in job.effects.read_text().splitlines()]
-    else:
-        rows = []
-    return [Handled(int(run), int(event)) for run, event in rows]
+    with closing(job.database()) as database:
+        return [Handled(*row) for row in database.execute("SELECT run, event FROM effects ORDER BY number")]

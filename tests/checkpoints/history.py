@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
-__all__ = ["Handled", "violations"]
 
-
-@dataclass(frozen=True)
-class Handled:
+class Handled(NamedTuple):
     """One effect: the run of the program that had it, and the number of the event."""
 
     run: int
@@ -25,27 +23,16 @@ def violations(history: list[Handled], *, window: int, last: int | None = None) 
         last: The number of the last event, if the last run came to its end.
     """
     found: list[str] = []
-    done = 0  # the highest event that was handled
-    run = 0
-    before: int | None = None  # the event before, in the same run
-    for number, handled in enumerate(history):
-        event = handled.event
-        if event < 1 or (last is not None and event > last):
-            found.append(f"effect {number}: there is no event {event}")
-        if handled.run < run:
-            found.append(f"effect {number}: run {handled.run} works after run {run} has begun")
-        if handled.run != run:
-            run, before = handled.run, None
-        if before is not None and event != before + 1:
-            found.append(f"effect {number}: {event} follows {before} in run {run}")
-        if event > done + 1:
-            found.append(f"effect {number}: {done + 1} to {event - 1} were not handled before {event}")
-        if before is None and event <= done - window:
-            found.append(
-                f"effect {number}: run {run} repeats from {event}, more than {window} before {done + 1}"
-            )
-        before = event
-        done = max(done, event)
-    if last is not None and done < last:
-        found.append(f"{done + 1} to {last} were never handled")
+    before = done = 0  # the run before, and the highest event that was handled
+    for run, effects in groupby(history, key=lambda handled: handled.run):
+        events = [handled.event for handled in effects]
+        if run < before:
+            found.append(f"run {run} works after run {before} has begun")
+        if events != list(range(events[0], events[0] + len(events))):
+            found.append(f"run {run} leaves out or repeats some of {events}")
+        if not max(0, done - window) < events[0] <= done + 1:
+            found.append(f"run {run} begins at {events[0]}, behind {done} and a window of {window}")
+        before, done = run, max(done, *events)
+    if last is not None and done != last:
+        found.append(f"{done} is the end, and not {last}")
     return found

@@ -1,45 +1,41 @@
-"""A server for consumers that are killed: it sends whatever lies behind the given event, for ever."""
+"""A server of numbered events for consumers that are killed: it sends what lies behind the given one, for ever."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class Replaying(BaseHTTPRequestHandler):
-    """Sends the events behind the given one, for ever or up to the last."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        number = int(self.headers.get("Last-Event-ID", "0"))
-        pause = threading.Event()
-        try:
-            while number < 1_000_000:
-                number += 1
-                self.wfile.write(b"id: %d\ndata: %d\n\n" % (number, number))
-                pause.wait(0.0005)
-        except OSError:
-            self.close_connection = True
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @contextmanager
-def replaying() -> Iterator[str]:
-    """Run the server, and give its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Replaying)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/events"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def replaying(pause: float = 0.0005) -> Iterator[str]:
+    """Run the server, whose every path is a stream of an event in each pause, and give its URL."""
+
+    class Replaying(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            number = int(self.headers.get("Last-Event-ID", "0"))
+            try:
+                self.end_headers()
+                while True:
+                    number += 1
+                    self.wfile.write(b"id: %d\ndata: %d\n\n" % (number, number))
+                    time.sleep(pause)
+            except OSError:
+                pass  # the client has gone
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 1024  # hundreds of streams are opened at once
+
+    with Server(("127.0.0.1", 0), Replaying) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/events"
+        server.shutdown()
+        thread.join()

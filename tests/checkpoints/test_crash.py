@@ -30,12 +30,8 @@ def url() -> Iterator[str]:
 def job(request: pytest.FixtureRequest, tmp_path: Path, url: str) -> Job:
     """Give a job over each store, and how many events it lets pass between saves."""
     store, every = request.param.split()
-    place = str(tmp_path / "positions.db")
-    if store == "redis":
-        place = request.getfixturevalue("server")
-    return Job(
-        store, place, f"{url}/{request.node.name.replace(' ', '-')}", tmp_path, run=1, every=int(every)
-    )
+    server = request.getfixturevalue("server") if store == "redis" else ""
+    return Job(store, server, f"{url}/{request.node.name.replace(' ', '-')}", tmp_path, every=int(every))
 
 
 def window(job: Job) -> int:
@@ -50,10 +46,14 @@ def finished(job: Job, *, killed: bool = False) -> None:
     assert process.exitcode == (-9 if killed else 0)
 
 
+def at(job: Job, name: object) -> Job:
+    """Give a job a place of its own."""
+    return replace(job, directory=job.directory / str(name), url=f"{job.url}/{name}")
+
+
 def killed_at(job: Job, point: int) -> list[str]:
     """Kill a run at a step, let another come to the end, and list what the history of both breaks."""
-    job.directory.mkdir()
-    consumer.prepare(job)
+    job = consumer.prepare(at(job, point))
     finished(replace(job, kill_at=point), killed=True)
     finished(replace(job, run=2))
     return violations(consumer.history(job), window=window(job), last=EVENTS)
@@ -61,13 +61,7 @@ def killed_at(job: Job, point: int) -> list[str]:
 
 def points(job: Job) -> int:
     """Count the steps of a whole run."""
-    whole = replace(
-        job, directory=job.directory / "whole", place=f"{job.place}.whole", url=f"{job.url}/whole"
-    )
-    if job.store == "redis":
-        whole = replace(whole, place=job.place)
-    whole.directory.mkdir()
-    consumer.prepare(whole)
+    whole = consumer.prepare(at(job, "whole"))
     finished(whole)
     assert violations(consumer.history(whole), window=0, last=EVENTS) == []
     return int((whole.directory / "steps").read_text())
@@ -81,18 +75,12 @@ def tell(job: Job, kills: int, histories: list[list[Handled]]) -> None:
     print(f"\n{job.store}, commit_every={job.every}: {found}")  # noqa: T201
 
 
-def at(job: Job, point: int) -> Job:
-    """Give the job for a point a place of its own."""
-    place = job.place if job.store == "redis" else f"{job.place}.{point}"
-    return replace(job, directory=job.directory / str(point), place=place, url=f"{job.url}/{point}")
-
-
 def test_killed_at_some_points(job):
     """A run killed before or behind a fetch, an effect, a save or a commit loses nothing (R152, P20, P21, P55)."""
     number = points(job)
     assert number >= (3 if job.every > 1 else 5) * EVENTS
     for point in range(7, number, number // 8):  # not a multiple of the steps of an event: each kind is met
-        assert killed_at(at(job, point), point) == []
+        assert killed_at(job, point) == []
 
 
 @pytest.mark.proof
@@ -100,7 +88,7 @@ def test_killed_at_some_points(job):
 def test_killed_at_every_point(job):
     """All of them, once each (R152, P55)."""
     killed = range(1, points(job) + 1)
-    broken = {point: found for point in killed if (found := killed_at(at(job, point), point))}
+    broken = {point: found for point in killed if (found := killed_at(job, point))}
     assert broken == {}
     tell(job, len(killed), [consumer.history(at(job, point)) for point in killed])
 

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from resilient_sse.cli import main
+from resilient_sse.cli.commands import group
 
 PATIENCE = 60
 
@@ -84,7 +86,7 @@ async def echo(request: Request) -> Response:
 async def hostile(request: Request) -> Response:
     """Send control characters wherever there is room for them."""
     block = "id: a\x1bb\nevent: e\x9b2J\ndata: \x1b[31mred\x07\ndata: \x7f\ttab é\n\n"
-    return Response(block, media_type=SSE, headers={"set-cookie": "session=secret"})
+    return Response(block, media_type=SSE)
 
 
 async def missing(request: Request) -> Response:
@@ -97,8 +99,12 @@ async def missing(request: Request) -> Response:
 async def mirror(request: Request) -> Response:
     """Send back what the request says, in headers, an id and a type."""
     told = f"{request.url.query} {request.query_params['key']} {request.headers['authorization']} u:hunter2 Zorro"
-    headers = {"x-mirror": told, "cache-control": told}
-    return Response(f"id: {told}\ndata: x\n\n", media_type=f"{SSE}; charset={told[:9]}", headers=headers)
+    headers = {"x-mirror": told, "cache-control": told, "set-cookie": "session=secret"}
+    return Response(
+        f"id: \x1b{told}\nevent: \x9b2J\ndata: x\n\n",
+        media_type=f"{SSE}; charset={told[:9]}",
+        headers=headers,
+    )
 
 
 async def gone(request: Request) -> Response:
@@ -148,9 +154,9 @@ def command() -> list[str]:
     return [sys.executable, "-W", "error", "-m", "resilient_sse"]
 
 
-@contextmanager
-def starting(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Give a function that starts the command as a process; what still runs at the end is ended."""
+@pytest.fixture
+def start(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start the command as a process, for signals and pipes; what still runs at the end of the test is ended."""
     with ExitStack() as stack:
 
         def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -159,13 +165,6 @@ def starting(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[byte
             stack.callback(process.kill)
             return process
 
-        yield start
-
-
-@pytest.fixture
-def start(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start the command as a process, for signals and pipes, until the end of the test."""
-    with starting(command) as start:
         yield start
 
 
@@ -184,6 +183,13 @@ def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Done]:
         return Done(code, out.decode(), err.decode())
 
     return run
+
+
+def parse(arguments: Sequence[str]) -> SimpleNamespace:
+    """Return the values of a command's arguments by name, or raise what click raises; nothing is run."""
+    name, *rest = arguments
+    command = group.get_command(None, name)
+    return SimpleNamespace(**command.make_context(name, rest).params)
 
 
 class Screen:

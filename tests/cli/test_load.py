@@ -1,6 +1,5 @@
 """The command `load`: its arguments, its plan, its output and its exit codes."""
 
-import json
 import os
 from dataclasses import replace
 
@@ -25,20 +24,17 @@ def judged(result):
     return replace(result, gates=judge(result))
 
 
-def progress(**changes):
-    """Make a progress."""
-    facts = {
-        "seconds": 12.0,
-        "users": 100,
-        "open": 97,
-        "reconnecting": 3,
-        "ended": 2,
-        "received": 1200,
-        "expected": 5000,
-        "cpu": 0.125,
-        "resident": 50 * 1024 * 1024,
-    }
-    return Progress(**{**facts, **changes})
+PROGRESS = Progress(
+    seconds=12.0,
+    users=100,
+    open=97,
+    reconnecting=3,
+    ended=2,
+    received=1200,
+    expected=5000,
+    cpu=0.125,
+    resident=50 * 1024 * 1024,
+)
 
 
 @pytest.fixture
@@ -74,54 +70,37 @@ def test_presets(run):
     assert PRESETS["ci"].drops == 360
 
 
-@pytest.mark.parametrize(
-    "given,expected",
-    [
-        ([], LoadPlan(messages=50)),
-        (["--users", "7", "--messages", "3", "--rate", "2"], LoadPlan(users=7, messages=3, rate=2.0)),
-        (["--duration", "9"], LoadPlan(duration=9.0)),
-        (
-            ["--profiles", "slow-3g:20,4g:80", "--drops", "60", "--seed", "4", "--ramp", "0"],
-            LoadPlan(
-                messages=50, profiles=(Share("slow-3g", 20), Share("4g", 80)), drops=60.0, seed=4, ramp=0.0
-            ),
-        ),
-        (
-            ["--no-proxy", "--dedup-window", "9"],
-            LoadPlan(messages=50, proxy=False, dedup_window=9, limits=LoadPlan().limits),
-        ),
-        (["--preset", "ci"], PRESETS["ci"]),
-        (
-            ["--preset", "ci", "--users", "5", "--duration", "30"],
-            replace(PRESETS["ci"], users=5, messages=None, duration=30.0, deadline=None),
-        ),
-        (
-            ["--preset", "ci", "--no-proxy"],
-            replace(
-                PRESETS["ci"],
-                proxy=False,
-                drops=0.0,
-                deadline=None,
-                limits=replace(PRESETS["ci"].limits, reconnects=None),
-            ),
-        ),
-        (
-            ["--target", "http://127.0.0.1:1/{user}", "--no-proxy"],
-            LoadPlan(messages=50, proxy=False, target="http://127.0.0.1:1/{user}"),
-        ),
-    ],
-    ids=str,
-)
-def test_plans(run, outcome, given, expected):
+PLAN, CI = LoadPlan(messages=50), PRESETS["ci"]
+PLANS = {
+    "": PLAN,
+    "--users 7 --messages 3 --rate 2": LoadPlan(users=7, messages=3, rate=2.0),
+    "--duration 9": LoadPlan(duration=9.0),
+    "--profiles slow-3g:20,4g:80 --drops 60 --seed 4 --ramp 0": replace(
+        PLAN, profiles=(Share("slow-3g", 20), Share("4g", 80)), drops=60.0, seed=4, ramp=0.0
+    ),
+    "--no-proxy --dedup-window 9": replace(PLAN, proxy=False, dedup_window=9),
+    "--target http://127.0.0.1:1/{user} --no-proxy": replace(
+        PLAN, proxy=False, target="http://127.0.0.1:1/{user}"
+    ),
+    "--preset ci": CI,
+    "--preset ci --users 5 --duration 30": replace(CI, users=5, messages=None, duration=30.0, deadline=None),
+    "--preset ci --no-proxy": replace(
+        CI, proxy=False, drops=0.0, deadline=None, limits=replace(CI.limits, reconnects=None)
+    ),
+}
+
+
+@pytest.mark.parametrize("given", PLANS)
+def test_plans(run, outcome, given):
     """R168, R169: arguments become a plan; what is given replaces a part of a preset, and its deadline goes."""
     plans = outcome(judged(GOOD))
-    assert run("load", "-q", *given).code == 0
-    assert plans == [expected]
+    assert run("load", "-q", *given.split()).code == 0
+    assert plans == [PLANS[given]]
 
 
 def test_passed(run, outcome):
     """A run that passed ends with 0 and says so; progress is a line every ten seconds."""
-    outcome(judged(GOOD), *(progress(seconds=float(second)) for second in range(25)))
+    outcome(judged(GOOD), *(replace(PROGRESS, seconds=float(second)) for second in range(25)))
     done = run("load")
     assert done.code == 0
     assert "gates passed." in done.out
@@ -129,7 +108,7 @@ def test_passed(run, outcome):
     assert done.err.splitlines()[0].endswith(
         "97/100 open, 3 reconnecting, 2 ended, 1200/5000 messages, CPU 12%, 50 MiB"
     )
-    bare = progress(reconnecting=0, ended=0, expected=None, cpu=None)
+    bare = replace(PROGRESS, reconnecting=0, ended=0, expected=None, cpu=None)
     outcome(judged(GOOD), bare)
     assert run("load").err.endswith("  97/100 open, 1200 messages, 50 MiB\n")
 
@@ -149,7 +128,6 @@ def test_json(run, outcome, tmp_path):
     file = tmp_path / "result.json"
     shown = run("load", "--json", "-q", "--output", str(file)).out
     assert shown == file.read_text() == judged(GOOD).to_json() + "\n"
-    assert json.loads(shown)["passed"] is True
 
 
 @pytest.mark.parametrize(
@@ -184,7 +162,7 @@ def test_table(run, outcome):
     outcome(judged(GOOD))
     shown = run("load", "-q").out
     for text in (
-        "100 streams, 50 messages each at 1/s, on 4g:1, 300 resets a minute, seed 1",
+        "100 streams, 50 messages each at 1/s, on 4g, 300 resets a minute, seed 1",
         "Python 3.11.9 on Linux x86_64, 2 cores, load 0.5, asyncio, 60.0 s",
         "5000 of 5000, 100.000 %",
         "99.950 %",
@@ -200,18 +178,9 @@ def test_table(run, outcome):
 
 def test_table_of_little(run, outcome):
     """What is not known is a dash."""
-    outcome(
-        judged(
-            spoilt(
-                delivery__sent=None,
-                delivery__completion=None,
-                streams__availability=None,
-                process__growth=None,
-                process__cpu=None,
-                setup=LoadPlan(proxy=False, target="http://host/\x07"),
-            )
-        )
-    )
+    little = {"delivery__sent": None, "delivery__completion": None, "streams__availability": None}
+    little |= {"process__growth": None, "process__cpu": None}
+    outcome(judged(spoilt(**little, setup=LoadPlan(proxy=False, target="http://host/\x07"))))
     shown = run("load", "-q").out
     assert "5000, -" in shown
     assert "too short a run to tell" in shown

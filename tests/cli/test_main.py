@@ -4,8 +4,12 @@ import itertools
 import json
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ import resilient_sse
 from resilient_sse.cli import main
 from resilient_sse.cli.commands import group
 from resilient_sse.cli.exits import Exit
-from tests.cli.parsing import parse
+from tests.cli.conftest import parse
 from tests.docs.pages import PAGES, ROOT, fences
 
 COMMANDS = ["demo", "tail", "probe", "relay", "top", "rules", "serve", "fault", "report", "load"]
@@ -38,37 +42,25 @@ def test_help(run):
         assert f"Examples:\n    resilient-sse {name}" in shown.out
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_examples_of_the_help_are_accepted(name, monkeypatch, tmp_path):
-    """What help shows can be typed."""
+def test_what_is_shown_can_be_typed(monkeypatch, tmp_path):
+    """The examples of the help, and what stands on the pages."""
     monkeypatch.chdir(tmp_path)
     for file in ("prompt.json", "relay.toml"):
         (tmp_path / file).write_text("{}")
-    command = group.get_command(None, name)
-    lines = [line.strip() for line in command.epilog.splitlines() if line.strip().startswith("resilient-sse")]
-    assert lines
-    for line in lines:
-        _, said, *arguments = shlex.split(line)
-        assert said == name
-        command.make_context(name, arguments)
-
-
-def test_the_commands_of_the_docs_are_accepted(monkeypatch, tmp_path):
-    """So can what stands on the pages."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "relay.toml").write_text("")
-    found = 0
+    texts = [textwrap.dedent(group.get_command(None, name).epilog.replace("\b", "")) for name in COMMANDS]
     for page in [*PAGES, ROOT / "README.md"]:
         text = page.read_text(encoding="utf-8")
-        for block in [block for language in ("sh", "text", "console") for block in fences(text, language)]:
-            lines = re.findall(r"^(?:\$ |ip netns exec \S+ )?resilient-sse (.*)$", block, re.MULTILINE)
-            for line in lines:
-                words = itertools.takewhile(lambda word: word not in "|>&#", shlex.split(line, comments=True))
-                arguments = ["a file" if word.startswith("@") else word for word in words]
-                if arguments[0] in COMMANDS:
-                    parse(arguments)
-                    found += 1
-    assert found >= 30
+        texts += [block for language in ("sh", "text", "console") for block in fences(text, language)]
+    found = set()
+    for text in texts:
+        for line in re.findall(r"^ *(?:\$ |ip netns exec \S+ )?resilient-sse (.*)$", text, re.MULTILINE):
+            words = itertools.takewhile(lambda word: word not in "|>&#", shlex.split(line, comments=True))
+            arguments = ["a file" if word.startswith("@") else word for word in words]
+            if arguments[0] in COMMANDS:
+                parse(arguments)
+                found.add(line)
+    assert len(found) >= 30
+    assert {line.split()[0] for line in found} == {*COMMANDS}
 
 
 def test_version(run):
@@ -89,15 +81,32 @@ def test_what_is_no_command(run, arguments, words):
     assert done.err.count("\n") == 1
 
 
-def test_without_click():
-    """A bare install says in one line which extra to add."""
+@pytest.mark.parametrize(
+    "missing, typed, words",
+    [
+        ("click", "", "the command line needs click; install it with: pip install 'resilient-sse[cli]'\n"),
+        (
+            "uvicorn",
+            "serve --port 0",
+            "the reference server needs uvicorn; install it with: pip install 'resilient-sse[testing]'",
+        ),
+        (
+            "redis",
+            "serve --port 0 --store redis://127.0.0.1/0",
+            "RedisStore needs redis: pip install 'resilient-sse[redis]'",
+        ),
+    ],
+)
+def test_what_is_not_installed(missing, typed, words):
+    """Bad input: one line says what is missing, and which extra to add."""
     done = python(
-        "import sys; sys.modules['click'] = None; from resilient_sse.cli import main; sys.exit(main())"
+        f"import sys; sys.modules[{missing!r}] = sys.modules['{missing}.asyncio'] = None\n"
+        "from resilient_sse.cli import main; sys.exit(main(sys.argv[1:]))",
+        *typed.split(),
     )
-    assert (done.returncode, done.stdout) == (Exit.USAGE, "")
-    assert done.stderr == (
-        "resilient-sse: error: the command line needs click; install it with: pip install 'resilient-sse[cli]'\n"
-    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (Exit.USAGE, "", 1)
+    assert done.stderr.startswith("resilient-sse: error: ")
+    assert words in done.stderr
 
 
 def test_what_is_not_imported():
@@ -193,21 +202,59 @@ def test_exit_codes(run):
     assert [int(code) for code in re.findall(r"^\| (\d+) \|", PAGE.read_text(), re.MULTILINE)] == codes
 
 
-@pytest.mark.parametrize("arguments", [["rules", "prometheus"], ["tail", "--help"]])
-def test_no_output_at_all(command, arguments):
-    """`>&-`: one line says why, and no traceback."""
-    shell = ["sh", "-c", 'exec "$@" >&-', "sh"]
+@pytest.mark.parametrize(
+    "typed, closed, code, told",
+    [
+        (
+            "rules prometheus",
+            1,
+            Exit.OTHER,
+            "resilient-sse: error: the output cannot be written: it is closed\n",
+        ),
+        ("tail --help", 1, Exit.OTHER, "resilient-sse: error: the output cannot be written: it is closed\n"),
+        ("tail", 2, Exit.USAGE, ""),  # complaints do not turn up in the output
+    ],
+)
+def test_no_output_at_all(command, typed, closed, code, told):
+    """`>&-` and `2>&-`: one line says why, and no traceback."""
+    shell = ["/bin/sh", "-c", f'exec "$@" {closed}>&-', "sh"]
     done = subprocess.run(
-        [*shell, *command, *arguments], stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        [*shell, *command, *typed.split()], capture_output=True, text=True, check=False, timeout=60
     )
-    assert done.returncode == Exit.OTHER
-    assert done.stderr == "resilient-sse: error: the output cannot be written: it is closed\n"
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", told)
 
 
-def test_no_errors_among_the_output(command):
-    """With standard error closed, complaints do not turn up in the output."""
-    shell = ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh"]
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    "typed, number, told",
+    [
+        ("tail {site}/quiet --json", signal.SIGINT, b"* Connected\n"),
+        ("tail {site}/endless --json", signal.SIGINT, b"* Connected\n"),
+        ("tail {site}/endless --json", signal.SIGTERM, b"* Connected\n"),
+        ("demo --plain", signal.SIGINT, b""),
+    ],
+)
+def test_signals(start, site, typed, number, told):
+    """Exit code 130 and no traceback, also while a reader that does not read blocks the output."""
+    process = start(*typed.format(site=site).split())
+    assert process.stdout.readline()
+    time.sleep(0.3)
+    process.send_signal(number)
+    assert process.wait(60) == Exit.INTERRUPTED
+    assert process.communicate()[1] == told
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("typed", ["tail -q {site}/endless", "tail -q {site}/quiet", "demo --plain"])
+def test_broken_pipe(command, site, typed):
+    """`| head -1` ends it at once and quietly, also where no further event would find out."""
+    bash = shutil.which("bash") or pytest.skip("needs bash")
+    script = '"$@" | head -1 | wc -l; echo "${PIPESTATUS[@]}" >&2'
     done = subprocess.run(
-        [*shell, *command, "tail"], stdout=subprocess.PIPE, text=True, timeout=60, check=False
+        [bash, "-c", script, "bash", *command, *typed.format(site=site).split()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.stdout.strip(), done.stderr) == ("1", "141 0 0\n")

@@ -307,49 +307,37 @@ async def test_a_refused_resume(script):
 
 
 @pytest.mark.parametrize(
-    "got,ended,silence,verdict",
+    "named,got,status,ended,silence,verdict",
     [
-        ("456", "", 0, "ok"),
-        ("3456", "", 0, "ok"),
-        ("123456", "", 0, "fail"),
-        ("56", "", 0, "fail"),
-        ("46", "", 0, "fail"),
-        ("4956", "", 0, "fail"),
-        ("9456", "", 0, "fail"),
-        ("9", "", 0, "fail"),
-        ("", "", 5, "fail"),
-        ("4", "eof", 0, "fail"),
-        ("4", "", 5, "warn"),
-        ("4", "", 0.5, "ok"),
-        ("3", "", 5, "fail"),
+        (3, "46", 200, "", 0, "fail"),
+        (3, "4956", 200, "", 0, "fail"),
+        (3, "9456", 200, "", 0, "fail"),
+        (3, "9", 200, "", 0, "fail"),
+        (3, "4", 200, "eof", 0, "fail"),
+        (3, "4", 200, "", 0.5, "ok"),
+        (3, "3", 200, "", 5, "fail"),
+        (3, "", 204, "", 0, "fail"),
+        (3, "", 410, "", 0, "fail"),
+        (3, "", 0, "", 0, "not seen"),
+        (6, "", 204, "", 0, "ok"),
+        (6, "", 200, "", 0, "not seen"),
+        (6, "", 410, "", 0, "fail"),
     ],
 )
-def test_what_resuming_came_to(got, ended, silence, verdict):
-    """P32, R142: of six events the third was named; what comes decides."""
-    seen = Seen(status=200, headers=GOOD_LOWER, ended=ended, seconds=1 + silence)
+def test_what_resuming_came_to(*, named, got, status, ended, silence, verdict):
+    """P32, R142: of six events one was named; what comes decides, and whether anything had to."""
+    seen = Seen(status=status, headers=GOOD_LOWER, ended=ended, seconds=1 + silence)
     for name in got:
         seen.take(event(f"event {name}", id=name), 1)
     known = [Item("message", f"event {name}", name) for name in "123456"]
-    assert compare(Way("it", {}, known, 2, "3"), seen)[0] == verdict
-
-
-@pytest.mark.parametrize("status,verdict", [(204, "fail"), (410, "fail"), (0, "not seen"), (200, "fail")])
-def test_an_answer_without_events(status, verdict):
-    """A server that says that nothing follows is wrong where something did."""
-    known = [Item("message", name, name) for name in "12"]
-    seen = Seen(status=status, headers=GOOD_LOWER)
-    assert compare(Way("it", {}, known, 0, "1"), seen)[0] == verdict
-    alone = compare(Way("it", {}, known, 1, "2"), seen)[0]
-    assert alone == {204: "ok", 200: "not seen"}.get(status, verdict)
+    assert compare(Way("it", {}, known, named - 1, str(named)), seen)[0] == verdict
 
 
 @pytest.mark.parametrize(
     "beats,events,every",
     [
-        ([10, 20, 30], [], 10),
         ([2, 4, 6], [0.5, 1, 3.2, 5.9], 2),  # by the clock, whatever else is sent
         ([11, 24], [1, 14], 10),  # after so long a silence
-        ([12], [], None),
         ([0.1, 12], [], None),  # a greeting, and one
     ],
 )
@@ -362,16 +350,6 @@ def test_cadence(beats, events, every):
 
 
 # --- Real sockets
-
-
-def real(found):
-    """Return the complaints, without that of a machine which is slow to answer."""
-    return {name: verdict for name, verdict in complaints(found).items() if name != "headers"}
-
-
-async def ask(client, url, results, name, seconds):
-    """Probe, and keep what was found."""
-    results[name] = await Probe(client, {"url": url}, seconds=seconds).run()
 
 
 @asynccontextmanager
@@ -466,9 +444,16 @@ async def test_nginx(anyio_backend):
             httpx.AsyncClient(transport=transport) as client,
             anyio.create_task_group() as tasks,
         ):
+
+            async def ask(name):
+                results[name] = await Probe(client, {"url": f"http://nginx/{name}"}, seconds=6.0).run()
+
             for name in expected:
-                tasks.start_soon(ask, client, f"http://nginx/{name}", results, name, 6.0)
-    assert {name: real(found) for name, found in results.items()} == expected
+                tasks.start_soon(ask, name)
+    told = {name: complaints(found) for name, found in results.items()}
+    for complaint in told.values():
+        complaint.pop("headers", None)  # of a machine that is slow to answer
+    assert told == expected
     assert said(results["flushed"], "compression")[1].startswith("gzip for a client that takes it")
     assert "silence" in said(results["idle"], "end")[1]
 
@@ -502,11 +487,10 @@ ACCEPTED = b" 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 )
 async def test_hostile_servers(anyio_backend, server, fails):
     """The probe ends in its time whatever a server sends without end."""
-    results = {}
     async with listening(server) as url, httpx.AsyncClient() as client:
-        await ask(client, url, results, "it", 1.0)
-    assert {name for name, verdict in complaints(results["it"]).items() if verdict == "fail"} == fails
-    assert results["it"].first.size < 2 * 2**20
+        found = await Probe(client, {"url": url}, seconds=1.0).run()
+    assert {name for name, verdict in complaints(found).items() if verdict == "fail"} == fails
+    assert found.first.size < 2 * 2**20
 
 
 # --- The command
@@ -538,16 +522,9 @@ def test_json(run, site):
     assert 0 <= told["headers_at"] <= told["first_byte_at"] <= told["first_event_at"] <= told["seconds"]
 
 
-def test_nothing_plays_tricks_on_a_terminal(run, site):
-    """Control characters and marks of direction of a server are written out; nor is a cookie printed."""
-    done = run("probe", "--timeout", "2", f"{site}/hostile")
-    assert "\x1b" not in done.out + done.err
-    assert "  set-cookie: ...\n" in done.out
-
-
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_what_a_server_echoes(run, site, form):
-    """Our query, user, password and headers are not printed, in whatever form the server sends them back."""
+    """No control character or cookie is printed, nor our query, user, password and headers, however sent back."""
     secrets = ["tok/en", "Bearer", "hunter2", "dTpodW50ZXIy", "Zorro"]
     query = "key=tok%2Fen&echo=" + "+".join(secrets)
     done = run(
@@ -555,31 +532,24 @@ def test_what_a_server_echoes(run, site, form):
         f"{site}/mirror?{query}",
     )
     assert "x-mirror" in done.out
+    assert "\x1b" not in done.out + done.err
+    assert form or "  set-cookie: ...\n" in done.out
     assert [secret for secret in [*secrets, "tok%2Fen"] if secret in done.out + done.err] == []
 
 
 @pytest.mark.parametrize(
-    "path,code,words",
+    "path,words",
     [
-        ("missing", Exit.REFUSED, "the answer is no event stream: status 404, content type application/json"),
-        ("page", Exit.REFUSED, "the answer is no event stream: status 200, content type text/html"),
+        ("missing", "status 404, content type application/json"),
+        ("page", "status 200, content type text/html"),
     ],
 )
-def test_what_is_no_stream(run, site, path, code, words):
+def test_what_is_no_stream(run, site, path, words):
     """The verdict on the answer, and one line on standard error."""
     done = run("probe", "-q", f"{site}/{path}")
-    assert done.code == code
-    assert words in done.err
-    assert done.err.count("\n") == 1
+    assert (done.code, done.err.count("\n")) == (Exit.REFUSED, 1)
+    assert f"the answer is no event stream: {words}" in done.err
     assert "\nfail  answer  status" in done.out
-
-
-def test_no_tls_there(run, site):
-    """So it is where TLS fails."""
-    done = run("probe", "-q", site.replace("http://", "https://"))
-    assert (done.code, done.out) == (Exit.OTHER, "")
-    assert "no TLS there" in done.err
-    assert done.err.count("\n") == 1
 
 
 @pytest.mark.e2e

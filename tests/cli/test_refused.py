@@ -150,15 +150,36 @@ REFUSED_THERE = "connection lost: connect (connection refused)"
 FAILED = {
     "fault --target 'no host:80'": (2, "the host 'no host' is unknown; give an address"),
     "fault --target 127.0.0.1:9 --listen 192.0.2.1:0": (2, "cannot listen on 192.0.2.1"),
+    "fault --target 127.0.0.1:9 --listen {site}": (
+        2,
+        "cannot be used (Address already in use); choose another, or 0",
+    ),
+    "serve --port {port}": (
+        2,
+        "cannot be used (Address already in use); choose another, or 0 for a free one",
+    ),
     "serve --host 198.51.100.7": (2, "cannot listen on 198.51.100.7: "),
     "serve --port 0 --store sqlite:/nowhere/at/all.db": (2, STORE),
     "serve --port 0 --store redis://127.0.0.1:1/0": (2, STORE),
     "tail 127.0.0.1:9 -q -o /nowhere/at/all": (4, "the output cannot be written: "),
-    "tail {site}/reply -q -o /dev/full": (4, "the output cannot be written: "),
+    "tail http://{site}/reply -q -o /dev/full": (4, "the output cannot be written: "),
+    "tail http://{site}/missing": (
+        3,
+        'status 404 instead of an event stream: {"error":"no such\\nstream \\u001b[2J"}\n',
+    ),
+    "tail http://{site}/missing?page": (
+        3,
+        "the server answered with status 404 instead of an event stream\n",
+    ),
+    "tail http://{site}/page": (
+        3,
+        "expected text/event-stream, the server sent 'text/html; charset=utf-8'\n",
+    ),
     "tail 127.0.0.1:9 -q --max-retries 0": (1, f"gave up after 1 failed attempt in 0.0 s: {REFUSED_THERE}"),
     "tail 127.0.0.1:9 -q --max-retries 1": (1, "gave up after 2 failed attempts in "),
     "probe -q http://127.0.0.1:9/": (4, REFUSED_THERE),
     "probe -q https://127.0.0.1:9/": (4, REFUSED_THERE),
+    "probe -q https://{site}/": (4, "no TLS there"),
     "rules prometheus -o /nowhere/rules.yml": (4, "rules.yml cannot be written: No such file or directory"),
     "rules prometheus -o ''": (4, ". cannot be written: Is a directory; see --output"),
     "top 999999999 --once": (4, "process 999999999 has no console"),
@@ -173,7 +194,8 @@ def test_what_cannot_be_done_is_told(run, site, monkeypatch, tmp_path, typed):
     """Bad input: in one line, with the exit code for it, and no traceback."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     code, words = FAILED[typed]
-    done = run(*shlex.split(typed.format(site=site)))
+    site = site.removeprefix("http://")
+    done = run(*shlex.split(typed.format(site=site, port=site.rpartition(":")[2])))
     assert (done.code, done.out, done.err.count("\n")) == (code, "", 1), done
     assert done.err.startswith("resilient-sse: error: ")
     assert words in done.err

@@ -14,8 +14,7 @@ import pytest
 
 from resilient_sse import ResilientStream, integers
 from resilient_sse.cli.exits import Exit
-from tests.cli.conftest import Done, finished
-from tests.cli.parsing import parse
+from tests.cli.conftest import Done, finished, parse
 
 END = 15
 
@@ -132,73 +131,29 @@ def test_the_options_reach_the_server(serve):
 
 
 @pytest.mark.e2e
-def test_no_standard_input(start):
-    """`<&-` with --stdin: it has ended before anything was said."""
-    process = start("serve", "--port", "0", "--stdin", preexec_fn=lambda: os.close(0))
-    out, err = process.communicate(timeout=END)
-    assert (process.returncode, out.count(b"\n"), err) == (0, 1, b"")
-
-
-@pytest.mark.e2e
-def test_for_people(start):
-    """Without --json, one line says where it is and how to end it."""
-    process = start("serve", "--port", "0")
+@pytest.mark.parametrize("option", [(), ("--stdin",)])
+def test_for_people(start, option):
+    """Without --json, one line says where it is and how to end it; `<&-` with --stdin has ended already."""
+    process = start("serve", "--port", "0", *option, preexec_fn=lambda: os.close(0))
     said = process.stdout.readline()
     assert said.startswith(b"serving http://127.0.0.1:")
     assert said.endswith(b"; Ctrl-C ends it\n")
+    if option:
+        assert finished(process) == Done(0, "", "")
 
 
-def test_the_port_is_taken(run):
-    """Bad input: one line that names the fix, and the exit code for it."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        done = run("serve", "--port", str(port))
-    assert (done.code, done.out) == (Exit.USAGE, "")
-    assert done.err.startswith(f"resilient-sse: error: port {port} of 127.0.0.1 cannot be used (")
-    assert done.err.endswith("; choose another, or 0 for a free one\n")
-
-
-@pytest.mark.parametrize(
-    "missing,words",
-    [
-        (
-            "uvicorn",
-            "the reference server needs uvicorn; install it with: pip install 'resilient-sse[testing]'",
-        ),
-        ("redis", "RedisStore needs redis: pip install 'resilient-sse[redis]'"),
-    ],
-)
-def test_a_missing_extra(missing, words):
-    """Bad input: what is missing is named, and how to get it."""
-    code = (
-        f"import sys; sys.modules[{missing!r}] = sys.modules['{missing}.asyncio'] = None\n"
-        "from resilient_sse.cli import main\n"
-        "sys.exit(main(['serve', '--port', '0', '--store', 'redis://127.0.0.1/0']))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
-    assert (done.returncode, done.stdout) == (Exit.USAGE, b"")
-    assert words in done.stderr.decode()
-    assert done.stderr.count(b"\n") == 1
-
-
-def test_stores(monkeypatch):
-    """R192: each form of a store is taken as it is, but for `~`, which is one's home."""
+def test_arguments(monkeypatch):
+    """R192, R26, R137: a store is taken as it is, but for `~`, which is one's home; `none` switches off."""
     monkeypatch.setenv("HOME", "/home/ada")
-    for given, taken in (
-        ("memory", "memory"),
-        ("sqlite:events.db", "sqlite:events.db"),
-        ("sqlite:~/events.db", "sqlite:/home/ada/events.db"),
-        ("redis://:secret@127.0.0.1:6379/0", "redis://:secret@127.0.0.1:6379/0"),
-        ("rediss://[::1]:6379", "rediss://[::1]:6379"),
-        ("unix:///run/valkey.sock?db=1", "unix:///run/valkey.sock?db=1"),
+    for store in (
+        "sqlite:~/events.db",
+        "redis://:secret@127.0.0.1:6379/0",
+        "rediss://[::1]:6379",
+        "unix:///run/s?db=1",
     ):
-        assert parse(["serve", "--store", given]).store == taken
-
-
-def test_the_defaults():
-    """R26, R137: what `serve` does when it is told nothing; `none` switches off."""
+        assert parse(["serve", "--store", store]).store == store.replace("~", "/home/ada")
     given = parse(["serve"])
-    assert (given.host, given.port, given.start) == ("127.0.0.1", 8000, "live")
+    assert (given.host, given.port, given.start, given.store) == ("127.0.0.1", 8000, "live", "memory")
     assert (given.heartbeat, given.retry) == (10.0, 1000)
     given = parse(["serve", "--heartbeat", "none", "--retry", "none"])
     assert (given.heartbeat, given.retry) == (None, None)

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import sqlite3
@@ -12,7 +11,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
@@ -58,12 +56,9 @@ def test_json(run, site):
 
 def test_control_characters(run, site):
     """They are escaped, even in a file that somebody will look at; `--raw` is byte for byte."""
-    done = run("tail", f"{site}/hostile", "--no-reconnect", "-q")
-    assert done.out == "[e\\x9b2J a\\x1bb] \\x1b[31mred\\x07\n    \\x7f\ttab é\n"
-    assert (
-        run("tail", f"{site}/hostile", "--no-reconnect", "-q", "--raw").out
-        == "\x1b[31mred\x07\n\x7f\ttab é\n"
-    )
+    hostile = ("tail", f"{site}/hostile", "--no-reconnect", "-q")
+    assert run(*hostile).out == "[e\\x9b2J a\\x1bb] \\x1b[31mred\\x07\n    \\x7f\ttab é\n"
+    assert run(*hostile, "--raw").out == "\x1b[31mred\x07\n\x7f\ttab é\n"
 
 
 def test_escape():
@@ -112,13 +107,6 @@ def test_timestamps(run, site):
     assert re.fullmatch(stamp, first["at"] + " ")
 
 
-def test_a_file(run, site, tmp_path):
-    """-o writes events to a file."""
-    target = tmp_path / "events"
-    done = run("tail", f"{site}/reply", "--until", "done", "--raw", "-o", str(target))
-    assert (done.code, done.out, target.read_text()) == (0, "", "one\ntwo\nlines\nthree\nbye\n")
-
-
 def test_reconnects(run, site):
     """A clean end is a drop: it resumes, and ends when the server says that there is nothing more."""
     done = run("tail", f"{site}/reply")
@@ -130,26 +118,25 @@ def test_reconnects(run, site):
     assert complete == "* Response complete"
 
 
-@pytest.mark.parametrize("option", ["--complete-on-eof", "--no-reconnect"])
-def test_clean_end(run, site, option):
-    """Both options take a clean end as the end; without them, it is no failure, whatever the budget (P48)."""
-    done = run("tail", f"{site}/reply", option, "--raw")
-    assert (done.code, done.out) == (0, "one\ntwo\nlines\nthree\nbye\n")
-    assert run("tail", f"{site}/reply", "--max-retries", "0").code == 0
-
-
-def test_where_it_begins_and_ends(run, site):
-    """--last-event-id resumes; --count ends, and --until also by the data."""
-    done = run("tail", f"{site}/reply", "--last-event-id", "1", "--count", "2", "-q")
-    assert (done.code, done.out, done.err) == (0, "[message 2] two\n    lines\n[news 3] three\n", "")
-    assert run("tail", f"{site}/reply", "--until", "three", "-q", "--raw").out == "one\ntwo\nlines\nthree\n"
-
-
-def test_events(run, site):
-    """--events filters, and shows heartbeats if they are asked for, as --until does."""
-    done = run("tail", f"{site}/reply", "--events", "news,heartbeat,", "--no-reconnect", "--raw")
-    assert done.out == "beat\nthree\n"
-    assert run("tail", f"{site}/reply", "--until", "heartbeat", "--raw").out == "one\ntwo\nlines\nbeat\n"
+@pytest.mark.parametrize(
+    "arguments, out",
+    [
+        ("--complete-on-eof", "one two lines three bye"),  # both options take a clean end as the end
+        ("--no-reconnect", "one two lines three bye"),
+        ("--max-retries 0", "one two lines three bye"),  # it is no failure, whatever the budget (P48)
+        ("--last-event-id 1 --count 2", "two lines three"),
+        ("--until three", "one two lines three"),  # also by the data
+        ("--events news,heartbeat, --no-reconnect", "beat three"),  # heartbeats if they are asked for
+        ("--until heartbeat", "one two lines beat"),
+    ],
+)
+def test_where_it_begins_and_ends(run, site, tmp_path, arguments, out):
+    """What is printed, or with -o written to a file."""
+    said = [*["tail", "-q", "--raw"], f"{site}/reply", *arguments.split()]
+    done = run(*said)
+    assert (done.code, done.out.split(), done.err) == (0, out.split(), "")
+    done = run(*said, "-o", str(tmp_path / "events"))
+    assert (done.out, (tmp_path / "events").read_text().split()) == ("", out.split())
 
 
 def test_request(run, site):
@@ -270,19 +257,6 @@ def test_verbose(run, site):
     assert "< :comment" in lines
 
 
-def test_what_is_no_stream(run, site):
-    """A status that cannot be mended is exit code 3, quoted harmlessly if it is no web page; so is a page."""
-    said = "resilient-sse: error: the server answered with status 404 instead of an event stream"
-    done = run("tail", f"{site}/missing")
-    assert (done.code, done.out) == (3, "")
-    assert done.err == f'{said}: {{"error":"no such\\nstream \\u001b[2J"}}\n'
-    assert run("tail", f"{site}/missing?page").err == f"{said}\n"
-    done = run("tail", f"{site}/page")
-    assert done.code == 3
-    expected = "expected text/event-stream, the server sent 'text/html; charset=utf-8'"
-    assert done.err == f"resilient-sse: error: {expected}\n"
-
-
 def test_a_loss_is_told(run, site):
     """What the server cannot give again is news (P61)."""
     done = run("tail", f"{site}/gone", "--last-event-id", "9")
@@ -304,7 +278,7 @@ def test_timeout_and_stall(run, site):
     lines = done.err.splitlines()
     assert lines[:2] == ["* Connected", "* Waiting for server response..."]
     assert "[stall; retry 1/5 in " in lines[2]
-    assert lines[-1] == "resilient-sse: error: --timeout: 1 s have passed"
+    assert lines[-1] == "resilient-sse: error: ended by --timeout, after 1 s"
 
 
 def test_no_limits(run, site):
@@ -322,32 +296,6 @@ def test_events_that_are_larger_than_a_pipe(start, site):
     assert process.wait(60) == 0
 
 
-@pytest.mark.parametrize("path", ["endless", "quiet"])
-def test_broken_pipe(command, site, path):
-    """`| head -1` ends it at once and quietly, also where no further event would find out."""
-    bash = shutil.which("bash") or pytest.skip("needs bash")
-    script = '"$@" | head -1 | wc -l; echo "${PIPESTATUS[@]}" >&2'
-    done = subprocess.run(
-        [bash, "-c", script, "bash", *command, "tail", "-q", f"{site}/{path}"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.stdout.strip(), done.stderr) == ("1", "141 0 0\n")
-
-
-@pytest.mark.parametrize("path", ["quiet", "endless"])
-def test_interrupt(start, site, path):
-    """Ctrl-C is exit code 130 and no traceback, also while a reader that does not read blocks the output."""
-    process = start("tail", f"{site}/{path}", "--json")
-    assert process.stdout.readline().startswith(b"{")
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    assert process.communicate()[1] == b"* Connected\n"
-
-
 def test_sigterm(start, site, tmp_path):
     """SIGTERM saves the position of what was printed, and ends as Ctrl-C does."""
     keeping = ["tail", f"{site}/quiet", "--checkpoint", str(tmp_path / "position"), "--json"]
@@ -358,14 +306,6 @@ def test_sigterm(start, site, tmp_path):
     assert process.communicate() == (b"", b"* Connected\n")
     with closing(sqlite3.connect(tmp_path / "position")) as database:
         assert database.execute("SELECT last_event_id FROM resilient_sse_positions").fetchall() == [("1",)]
-
-
-def test_sigterm_while_nobody_reads(start, site):
-    """A reader that does not read holds the end up for a moment only."""
-    process = start("tail", f"{site}/endless", "--json")
-    assert process.stdout.readline().startswith(b"{")
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 130
 
 
 @pytest.mark.slow
@@ -389,16 +329,7 @@ def test_memory_is_flat(command, site):
 
 
 def test_a_position_in_a_file(site, run, tmp_path):
-    """A second run goes on behind what the first has printed (P55)."""
-    file = str(tmp_path / "position.db")
-    first = run("tail", f"{site}/reply", "--checkpoint", file, "--raw", "--count", "2")
-    second = run("tail", f"{site}/reply", "--checkpoint", file, "--raw", "--count", "2")
-    assert (first.code, second.code) == (0, 0)
-    assert first.out + second.out == "one\ntwo\nlines\nthree\nbye\n"
-
-
-def test_a_position_is_that_of_one_stream(site, run, tmp_path):
-    """Another query is another stream, and a file of output is gone on with (P55)."""
+    """A second run goes on behind the first, and a file of output too; another query is another stream (P55)."""
     file, output = str(tmp_path / "position.db"), tmp_path / "out.txt"
     for query in ("?a", "?a", "?b"):
         arguments = ("--checkpoint", file, "-o", str(output), "--raw", "--count", "1")

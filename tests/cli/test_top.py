@@ -1,5 +1,6 @@
 """`resilient-sse top`: what it shows of a program, and that nothing in it harms a terminal."""
 
+import io
 import json
 import os
 import socket
@@ -40,63 +41,47 @@ def program(*names, address=None):
         del streams
 
 
-TOLD = {
-    "number": 1,
-    "state_for": 1.0,
-    "started_for": 2.0,
-    "silent_for": 0.5,
-    "eventless_for": 0.5,
-    "attempt": 0,
-}
-UNTOLD = dict.fromkeys(("lag", "reason", "last_error", "completion"))
-PROCESS = {"pid": 7, "program": "app.py", "up": 60.0, "at": 100.0, "failed": 0}
-
-
 def told(name="prices", state="connected", stats=(), **other):
     """Describe a stream as a console does."""
+    facts = dict.fromkeys(("lag", "reason", "last_error", "completion"))
+    facts |= {"number": 1, "attempt": 0, "state_for": 1.0, "started_for": 2.0}
+    facts |= {"silent_for": 0.5, "eventless_for": 0.5}
     figures = {**dict.fromkeys(("received", "bytes_received", "lost", "reconnects"), 0), **dict(stats)}
-    return {"name": name, "state": state, **UNTOLD, **TOLD, **other, "stats": figures}
+    return {"name": name, "state": state, **facts, **other, "stats": figures}
 
 
 def look(*rows, **process):
     """Describe a program as a console does."""
-    facts = {**PROCESS, "streams": len(rows), "attached": len(rows), **process}
+    facts = {"pid": 7, "program": "app.py", "up": 60.0, "at": 100.0, "failed": 0}
+    facts |= {"streams": len(rows), "attached": len(rows), **process}
     return {"console": VERSION, "process": facts, "rows": [*rows]}
 
 
 def drawn(seen, width, *options):
     """Return the lines of the picture as text."""
-    canvas = Canvas(width=width, color_system=None)
-    with canvas.capture() as capture:
-        canvas.print(top._picture(seen, width, *options))
-    return capture.get().splitlines()
+    canvas = Canvas(width=width, color_system=None, file=io.StringIO())
+    canvas.print(top._picture(seen, width, *options))
+    return canvas.file.getvalue().splitlines()
 
 
-class Answering:
-    """A console that says what it was told to say, one answer a question."""
+@contextmanager
+def answering(*answers):
+    """Run a console that says what it was told to, one answer a question; give its address, and its listener."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-    def __init__(self, *answers):
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._answers = answers
-        self._thread = threading.Thread(target=self._serve)
-        self.address = "{}:{}".format(*self._listener.getsockname())
+        def serve():
+            for answer in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(
+                        answer if isinstance(answer, bytes) else json.dumps(answer).encode() + b"\n"
+                    )
 
-    def _serve(self):
-        for answer in self._answers:
-            connection, _ = self._listener.accept()
-            with connection:
-                connection.recv(1000)
-                connection.sendall(
-                    answer if isinstance(answer, bytes) else json.dumps(answer).encode() + b"\n"
-                )
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._thread.join(END)
-        self._listener.close()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield "{}:{}".format(*listener.getsockname()), listener
+        thread.join(END)
 
 
 def test_it_lists_the_programs(run, home):
@@ -141,8 +126,8 @@ def test_rates(run):
     new = told("new", number=2, stats={"received": 5})
     now = look(told(stats={"received": 30, "bytes_received": 5000}), new, at=102.0)
     for first, rates in ((before, (10.0, 2000.0)), (look(told(), pid=8), (None, None))):
-        with Answering(first, now) as program:
-            (seen,) = run("top", program.address, "--once", "--json", "--interval", "0.1").objects
+        with answering(first, now) as (address, _):
+            (seen,) = run("top", address, "--once", "--json", "--interval", "0.1").objects
         old, fresh = seen["rows"]
         assert (old["events_per_second"], old["bytes_per_second"]) == rates
         assert fresh["events_per_second"] is None
@@ -150,9 +135,9 @@ def test_rates(run):
 
 def test_the_program_ends(run):
     """Looking goes on until then; that it has ended is said, and is no failure."""
-    with Answering(look(told()), look(told()), look(told(), at=101.0)) as program:
-        threading.Timer(0.8, program._listener.close).start()
-        done = run("top", program.address, "--interval", "0.1")
+    with answering(look(told()), look(told()), look(told(), at=101.0)) as (address, listener):
+        threading.Timer(0.8, listener.close).start()
+        done = run("top", address, "--interval", "0.1")
     assert done.code == Exit.ENDED
     assert done.out.count("1 stream  1 connected") == 2
     assert "process 7 answers no more: it has ended" in done.err
@@ -175,8 +160,8 @@ BREAKS_OFF = "breaks off; is it a console, and are not many others looking?"
 def test_what_is_no_answer(run, answer, words):
     """Something else, another release and an answer that is cut short: one line says what it may be."""
     for answers in ((answer,), (look(), answer)):
-        with Answering(*answers) as program:
-            done = run("top", program.address, "--once", "--interval", "0.1")
+        with answering(*answers) as (address, _):
+            done = run("top", address, "--once", "--interval", "0.1")
         assert (done.code, done.out, done.err.count("\n")) == (Exit.OTHER, "", 1)
         assert words in done.err
 
@@ -251,21 +236,22 @@ def test_trouble_comes_first():
 
 
 @pytest.mark.parametrize("width", [26, 40, 79, 80, 100, 140, 250])
-def test_no_line_is_wider_than_the_terminal(width):
-    """From narrow to wide, with characters of two cells."""
+def test_what_there_is_room_for(width):
+    """No line is wider than the terminal; at 80 there is what matters, at 140 also the lag and why."""
     long = told("日本語" * 30, "reconnecting", attempt=3, last_error="E" * 99, reason="server")
     lines = drawn(look(long, told(lag=1.0)), width)
     assert max(map(cell_len, lines)) <= width
     assert len(lines) == 5
-
-
-def test_80_columns_and_140():
-    """At 80 there is what matters, at 140 also the lag and why; a long name leaves room for it."""
-    narrow = drawn(look(told()), 80)[2].split()
-    assert narrow == ["NAME", "STATE", "FOR", "TRY", "EVENT", "BYTE", "EV/S", "RECON", "LOST", "DUPS"]
-    *_, titles, row = drawn(look(told("n" * 28)), 140)
-    assert row.startswith("n" * 28)
-    assert {*narrow, "LAG", "GAPS", "STALLS", "WHY"} == {*titles.split()}
+    matters, more = (
+        ["NAME", "STATE", "FOR", "TRY", "EVENT", "BYTE", "EV/S", "RECON", "LOST", "DUPS"],
+        {"LAG", "GAPS", "STALLS", "WHY"},
+    )
+    if width == 80:
+        assert lines[2].split() == matters
+    if width == 140:
+        *_, titles, row = drawn(look(told("n" * 28)), width)
+        assert {*titles.split()} == {*matters, *more}
+        assert row.startswith("n" * 28)
 
 
 def test_what_a_row_says():
@@ -294,28 +280,20 @@ def test_streams_that_share_a_name():
     assert [first for first, _ in lines] == ["b", "#7", "#12"]
 
 
-def test_a_stream_that_nobody_iterates():
-    """It is said to be not started, not to be connecting for ever."""
-    lines = drawn(look(told(state="connecting", started_for=None, state_for=None)), 80)
-    assert "1 not started" in lines[1]
-    assert "not started" in lines[3]
-    assert "connecting" not in "".join(lines)
-
-
-def test_more_streams_than_lines():
-    """The worst are shown, and all are counted."""
+def test_what_is_not_shown_is_counted():
+    """Streams that are not started, that there is no room for, or that ended before anybody looked."""
+    _, tally, _, row = drawn(look(told(state="connecting", started_for=None, state_for=None)), 80)
+    assert "1 not started" in tally
+    assert "not started" in row
+    assert "connecting" not in tally + row
     rows = [told(f"n{number:02}", number=number) for number in range(20)]
     lines = drawn(look(*rows, told("ill", "error", number=99), streams=30_000), 80, 10)
     assert len(lines) == 13
     assert lines[1].startswith("30,000 streams  1 error  20 connected")
     assert lines[3].startswith("ill")
-
-
-def test_what_is_gone_and_what_gave_up():
-    """Streams that ended before anybody looked are counted above; trouble takes the place of the first line."""
     lines = drawn(look(told(), attached=5, failed=2), 80, 9, "held\x1b up")
     assert "gave up 2 times  4 gone" in lines[1]
-    assert lines[0].rstrip() == "held\\x1b up"
+    assert lines[0].rstrip() == "held\\x1b up"  # trouble takes the place of the first line
 
 
 @pytest.mark.parametrize(
@@ -340,21 +318,17 @@ def test_names_cannot_harm_a_terminal(hostile, shown):
     "".join(lines).encode()
 
 
-def test_ages():
-    """Six characters at most, and never sixty seconds."""
+def test_figures():
+    """Ages: six characters at most, never sixty seconds; amounts: five, and no fraction of a small count."""
     ages = {None: "-", -0.1: "0.0s", 9.94: "9.9s", 9.96: "10s", 59.4: "59s", 59.6: "1m00s", 3599.4: "59m59s"}
     ages |= {3600: "1h00m", 86_399: "23h59m", 86_400: "1d00h", 86_400 * 99: "99d00h"}
-    for seconds, text in ages.items():
-        assert drawn(look(told(eventless_for=seconds)), 80)[3].split()[3] == text
-
-
-def test_amounts():
-    """Five characters at most; a count has no fraction while it is small."""
     rates = {None: "-", 0.0: "0", 7.0: "7.0", 99.96: "100", 999.6: "1.0k", 12_345.0: "12.3k", 5e9: "5.0G"}
-    for rate, text in rates.items():
-        assert drawn(look(told(events_per_second=rate)), 80)[3].split()[5] == text
-    for count, text in {7: "7", 999: "999", 1000: "1.0k", 999_999: "1.0M"}.items():
-        assert drawn(look(told(stats={"reconnects": count})), 80)[3].split()[6] == text
+    counts = {7: "7", 999: "999", 1000: "1.0k", 999_999: "1.0M"}
+    rows = [(3, told(eventless_for=seconds), text) for seconds, text in ages.items()]
+    rows += [(5, told(events_per_second=rate), text) for rate, text in rates.items()]
+    rows += [(6, told(stats={"reconnects": count}), text) for count, text in counts.items()]
+    for column, row, text in rows:
+        assert drawn(look(row), 80)[3].split()[column] == text
 
 
 @pytest.mark.e2e

@@ -8,6 +8,8 @@ import typing
 from types import SimpleNamespace
 
 import anyio
+import httpx
+import httpx2
 import pytest
 
 import resilient_sse
@@ -168,6 +170,17 @@ WRONG_TYPES = [
         ({"checkpoint": STORE, "commit_every": wrong}, "commit_every must be an integer")
         for wrong in (1.5, None)
     ),
+    # What is no client, or not of its library: P25, P58.
+    *(({"client": wrong}, "AsyncClient of httpx or httpx2") for wrong in (httpx.Client, object(), httpx2)),
+    (
+        {"client": httpx.AsyncClient(transport=httpx.MockTransport(print)), "auth": httpx2.Auth()},
+        r"auth must be an httpx\.Auth",
+    ),
+    (
+        {"client": httpx2.AsyncClient(transport=httpx2.MockTransport(print)), "auth": httpx.Auth()},
+        r"auth must be an httpx2\.Auth",
+    ),
+    ({"uds": 1}, "uds must be the path"),
     # Who has used another library is told what the argument is called here: issue 11, kind 13.
     ({"timeout": 1}, "use stall_timeout for silence, or connect_timeout"),
     ({"read_timeout": 1}, "use stall_timeout"),
@@ -180,6 +193,10 @@ WRONG_TYPES = [
 URLS = ["", "host/stream", "ftp://host/", "https://", "https://a b/", "https://host:0/"]
 WRONG_VALUES = [
     *(({"url": url}, "url must be an absolute") for url in URLS),
+    (
+        {"client": httpx.AsyncClient(transport=httpx.MockTransport(print)), "uds": "/s"},
+        "uds is for streams without client=",
+    ),
     ({"decode": int, "on_invalid": "ignore"}, "on_invalid must be 'raise', 'skip' or a function"),
     ({"on_invalid": "skip"}, "give decode="),
     ({"ack": "manual"}, "ack"),

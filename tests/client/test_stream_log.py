@@ -94,7 +94,6 @@ PROTOCOL = [
 IN_WORDS = [
     *((behind(httpx.ConnectError("All attempts failed"), cause), words) for cause, words in CAUSES),
     (httpx.ConnectError("Multiple exceptions: [Errno 111] Connect call failed"), "ConnectError"),
-    (httpx.ConnectError("the server spoke before the TLS handshake"), "no TLS there"),
     (httpx.ConnectTimeout("no connection in 10 s"), "no connection in 10 s"),
     *((httpx.RemoteProtocolError(text), words) for text, words in PROTOCOL),
 ]

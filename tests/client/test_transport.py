@@ -3,6 +3,7 @@
 import gzip
 import zlib
 
+import anyio
 import httpx
 import httpx2
 import pytest
@@ -43,6 +44,13 @@ def test_every_exception_is_translated(kind, opened):
             facts = {name: value for name, value in vars(found).items() if name != "response"}
             seen.append((type(found).__name__, str(found), facts))
         assert seen[0] == seen[1]
+
+
+def test_a_connection_that_breaks_in_a_send_has_words():
+    """On trio, a server that refuses the client in TLS, and hangs up before the request has come (P54)."""
+    failed = httpx.ReadError("")
+    failed.__cause__ = anyio.BrokenResourceError()
+    assert str(translated(failed, opened=False)) == "connection lost: connect (reset by the server)"
 
 
 def test_one_tls_context_for_all_streams(monkeypatch):

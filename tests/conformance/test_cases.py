@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator
 
+import httpx
+import httpx_sse
 import pytest
 
 from tests.conformance import reference_parser
@@ -48,6 +51,21 @@ def test_reference_parser(group: str) -> None:
             case.name,
             case.rule,
         )
+
+
+@pytest.mark.parametrize("group", ["fields", "line-ends", "utf-8"])
+async def test_a_second_implementation(group: str) -> None:
+    """httpx-sse reads these as the tables say; `tests/docs/test_peers.py` counts how many others it does."""
+    for case in GROUPS[group]:
+        for chunks in ([case.stream], single_bytes(case.stream)):
+
+            async def body(chunks: list[bytes] = chunks) -> AsyncIterator[bytes]:
+                for chunk in chunks:
+                    yield chunk
+
+            response = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=body())
+            events = httpx_sse.EventSource(response).aiter_sse()
+            assert [(sse.event, sse.data, sse.id) async for sse in events] == case.events, case.name
 
 
 def test_table_is_large_and_well_named() -> None:

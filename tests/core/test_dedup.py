@@ -1,35 +1,7 @@
 from __future__ import annotations
 
-import random
-
-import pytest
-
 from resilient_sse._core import dedup
 from resilient_sse._core.dedup import Deduplicator, Sighting
-
-# Ids that count
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_a_run_is_remembered_like_its_events(seed):
-    """Rising, falling, known and in turn, over reconnects: nobody sees which way was taken (3.2)."""
-    draw = random.Random(seed)
-    mode = draw.choice(["auto", "auto", *dedup.DEDUP_MODES])
-    whole, single = Deduplicator(9, mode), Deduplicator(9, mode)
-    for connection in range(1, 40):
-        if draw.random() < 0.7:
-            resumed = draw.random() < 0.7
-            for window in (whole, single):
-                window.connected(connection, resumed=resumed)
-        start, count, step = draw.randrange(30), draw.randrange(1, 9), draw.choice([0, 0, 1, 1, 3, -1])
-        pool = draw.choice([["a", "b", "7"], [*"cdefgh"]])
-        ids = [draw.choice(pool) if step == 0 else str(start + 9 + step * at) for at in range(count)]
-        run = [(each, "m", draw.choice("xxxxxy")) for each in ids]
-        judged = [(single.remember(*event), single.drops) for event in run]
-        dropped = [at for at, each in enumerate(judged) if each == (Sighting.DUPLICATE, True)]
-        conflicts = [each for each, _ in judged].count(Sighting.CONFLICT)
-        assert whole.remember_run(*zip(*run, strict=True)) == (conflicts, dropped)
-        assert [getattr(whole, name) for name in STATE] == [getattr(single, name) for name in STATE]
 
 
 def test_places_in_the_index_begin_anew_before_they_overflow(monkeypatch):
@@ -51,8 +23,3 @@ def test_ids_cannot_be_chosen_so_that_they_cost_much():
         for n in range(1000, 0, -1):
             window.remember(str(n * step), "m", "x")
         assert len(set(window._buckets)) > 400  # about 640 of 1,024
-
-
-STATE = ("_keys", "_contents", "_risen", "_top", "_only_rose", "meaningless", "drops", "_on_this_connection")
-
-# What is dropped

@@ -82,6 +82,3 @@ def test_what_is_refused(kind, name, wrong):
     """What cannot be meant is refused at construction, by name; a notice at the stall is one such (R20, R31)."""
     with pytest.raises(kind, match=rf"^{name}\b"):
         StreamOptions(**{name: wrong})
-
-
-# What is accepted

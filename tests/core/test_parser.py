@@ -89,6 +89,3 @@ def test_an_overflow_comes_after_what_was_complete():
     with pytest.raises(LimitExceededError) as caught:
         parser.feed(b"\n\ndata: c\n\n")
     assert caught.value is parser.overflow
-
-
-# Size and cost

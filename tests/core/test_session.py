@@ -214,4 +214,4 @@ def test_a_flood_takes_time_in_proportion_to_its_bytes(flood):
 def test_blocks_of_odd_forms_are_judged_in_one_pass(flood):
     """A hostile server chooses the form: none costs the 40 to 60 calls a block that one by one they take (5)."""
     stream = (flood * (12_000 // len(flood))).encode()
-    assert calls_to_judge(stream, 16_000) < 22 * stream.count(b"\n\n")
+    assert calls_to_judge(stream, 16_000) < 28 * stream.count(b"\n\n")

@@ -214,11 +214,3 @@ async def test_errors_of_the_callers_functions(function, nth, caplog):
             assert stream.state is record.changes[-1].new is StreamState.ERROR, where
             assert caplog.records[-1].levelname == "ERROR", where
             assert [item.data for item in await drain(stream)] == ["next"], where
-
-
-def test_the_rows_are_all_there():
-    """No row of the page is left unplayed, and every outcome it names is known."""
-    assert len(SITUATIONS) > 2 * len(STATUSES)
-    for _, _, words, _ in SITUATIONS:
-        if words.startswith("`"):
-            assert hasattr(resilient_sse, headers_in(words)), words

@@ -33,28 +33,17 @@ def test_the_spread_of_a_fleet(row):
         assert max(slots.values()) / CLIENTS <= float(most.removesuffix(" %")) / 100
 
 
-@pytest.mark.parametrize("attempt", [4, 5, 50])
-def test_the_cap_is_reached_at_the_fourth_attempt(attempt):
-    """The rows that say "4 and later" hold for the later ones."""
-    assert Backoff().band(attempt) == (4.5, 5.0)
-
-
 def test_the_series_of_the_pages():
     """About 1, 2, 4, 5, 5 seconds."""
     assert [Backoff().nominal(attempt) for attempt in range(1, 6)] == [1.0, 2.0, 4.0, 5.0, 5.0]
     assert "about 1, 2, 4, 5, 5" in text_of("explanation/backoff.md")
 
 
-def test_the_window():
-    """The page of guarantees names the default window."""
-    assert ResilientStream.__init__.__kwdefaults__["dedup_window"] == 1000
-    assert "1,000 such events" in text_of("explanation/delivery-guarantees.md")
-
-
-def test_the_marks_of_silence():
-    """The page of liveness names the default limits and the preset's."""
+def test_the_window_and_the_marks_of_silence():
+    """The pages of guarantees and of liveness name the default limits, and the preset's."""
     text = text_of("explanation/liveness.md")
     defaults = ResilientStream.__init__.__kwdefaults__
+    assert f"{defaults['dedup_window']:,} such events" in text_of("explanation/delivery-guarantees.md")
     assert f"At {defaults['stall_timeout']:.0f} seconds the connection is replaced" in text
     assert f"At {defaults['stall_timeout'] * 5 / 6:.0f} seconds of silence" in text
     assert "to 35 seconds" in text

@@ -12,7 +12,6 @@ from resilient_sse import (
     StreamState,
     compact_messages,
 )
-from resilient_sse._core.messages import message_key
 from tests.docs.pages import code, table, text_of
 
 PAGE = text_of("reference/messages.md")
@@ -58,16 +57,3 @@ def test_the_compact_texts():
     ] == rows
     assert compact_messages(change(RECONNECTING, attempt=1)) == rows[2].format(attempt=1)
     assert compact_messages(change(RECONNECTING, attempt=5)) == rows[3]
-
-
-def test_every_key_is_used():
-    """A text that no transition has would not belong on the page."""
-    keys = {
-        message_key(StateChange(old=old, new=new, reason=reason, attempt=attempt, max_retries=limit))
-        for old in StreamState
-        for new in StreamState
-        for reason in (Reason.COMPLETE, Reason.CLOSED, Reason.RETRIES, Reason.EOF, Reason.CIRCUIT)
-        for attempt in (0, 1)
-        for limit in (None, 5)
-    }
-    assert keys == set(DEFAULT_MESSAGES)

@@ -20,7 +20,6 @@ from anyio.from_thread import start_blocking_portal
 from benchmarks.peers import PEERS
 from benchmarks.worker import enter, start, step
 from resilient_sse import ResilientStream
-from resilient_sse._core.parser import Block
 from tests.conformance.case_table import load, single_bytes
 from tests.docs.pages import tables, text_of
 from tests.skipping import skip_aloud
@@ -47,18 +46,6 @@ OVER_A_SOCKET = {"aiohttp-sse-client", "requests-sse"}
 """The one reads from nothing else; from memory the other would not see the chunks."""
 
 Seen = list[tuple[str, str, str]]
-
-
-def expected(case: Case) -> Seen:
-    """Return the events that a browser would show, each with the id in force."""
-    events: Seen = []
-    last = ""
-    for item in case.items:
-        if isinstance(item, Block):
-            last = last if item.id is None else item.id
-            if item.data is not None:
-                events.append((item.event or "message", item.data, last))
-    return events
 
 
 @asynccontextmanager
@@ -111,7 +98,7 @@ async def read(name: str, chunks: list[bytes], most: int) -> Seen:
 
 def reads(name: str, case: Case) -> bool:
     """Say whether a client reads *case* as the standard says, in one piece and byte by byte."""
-    wanted = expected(case)
+    wanted = case.events
     for chunks in ([case.stream], single_bytes(case.stream)):
         if not case.stream:
             continue

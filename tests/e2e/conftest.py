@@ -8,9 +8,7 @@ the caller's do; the rest runs so, and all of it over a client of httpx2 and on 
 
 import ssl
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import httpx2
 import pytest
@@ -24,12 +22,12 @@ UVLOOP = pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop", marks=pyte
 
 
 @pytest.fixture(params=["asyncio", "trio", *([] if sys.platform == "win32" else [UVLOOP])])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
+def anyio_backend(request):
     """Run async tests on both backends, on their own clocks; and on the event loop that uvicorn brings."""
     return request.param
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+def pytest_generate_tests(metafunc):
     """Run each test over all transports, but for what is about one of them (`own`)."""
     own = pytest.param("own", marks=pytest.mark.ci)  # of the proofs
     both = metafunc.definition.get_closest_marker("both") is not None
@@ -39,7 +37,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("over", [own] if only else [own, httpx, httpx2], indirect=True)
 
 
-def httpx2_client(cookies: Any, uds: str | None = None, unanswered: object = None, **_: object) -> Any:
+def httpx2_client(cookies, uds=None, unanswered=None, **_):
     """Make a client of httpx2 for one connection, as `own_client` does of httpx."""
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
     options = {"verify": tls_context(), "limits": limits}
@@ -52,7 +50,7 @@ def httpx2_client(cookies: Any, uds: str | None = None, unanswered: object = Non
 
 
 @pytest.fixture(autouse=True)
-def over(request: pytest.FixtureRequest) -> Iterator[str]:
+def over(request):
     """Choose the transport of streams that are given no client."""
     name = getattr(request, "param", "own")
     with pytest.MonkeyPatch.context() as patch:
@@ -64,14 +62,14 @@ def over(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., RawServer]]:
+def serve():
     """Give a function that starts a `RawServer`."""
     with ExitStack() as servers:
         yield lambda *behaviours, **options: servers.enter_context(RawServer(*behaviours, **options))
 
 
 @pytest.fixture
-def diary() -> Diary:
+def diary():
     """Give something that keeps what a stream says."""
     return Diary()
 
@@ -79,12 +77,12 @@ def diary() -> Diary:
 class Trust:
     """An authority that no system knows, servers it vouches for, and clients that believe it."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self._authority = trustme.CA()
         self.client = ssl.create_default_context()
         self._authority.configure_trust(self.client)
 
-    def server(self, name: str) -> ssl.SSLContext:
+    def server(self, name):
         """Give the context of a server with this name or address."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._authority.issue_cert(name).configure_cert(context)
@@ -92,6 +90,6 @@ class Trust:
 
 
 @pytest.fixture(scope="session")
-def trust() -> Trust:
+def trust():
     """Give certificates, and somebody who believes them."""
     return Trust()

@@ -5,17 +5,15 @@ Each connection has a thread of its own, in which a behaviour runs: a function o
 behaviour waits for is bounded, and ends when the server is stopped.
 """
 
-from __future__ import annotations
-
 import contextlib
+import os
 import socket
-import ssl
+import socketserver
 import struct
+import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self, TypeAlias
 
 from resilient_sse.testing import event
 
@@ -40,7 +38,7 @@ class Request:
     body: bytes = b""
 
     @property
-    def cursor(self) -> str | None:
+    def cursor(self):
         """The id to resume after."""
         return self.headers.get("last-event-id")
 
@@ -48,47 +46,47 @@ class Request:
 class Peer:
     """The server's end of one connection; `number` counts the server's connections from 1."""
 
-    def __init__(self, sock: socket.socket, number: int) -> None:
+    def __init__(self, sock, number):
         self.number = number
         self.request = Request(method="", target="")
-        self.left_at: float | None = None
+        self.left_at = None
         self._sock = sock
 
-    def send(self, data: bytes) -> None:
+    def send(self, data):
         """Send bytes as they are."""
         self._sock.sendall(data)
 
-    def head(self, *headers: str, status: str = "200 OK", version: str = "1.1") -> None:
+    def head(self, *headers, status="200 OK", version="1.1"):
         """Send the status line and the headers."""
         self.send("\r\n".join((f"HTTP/{version} {status}", *headers, "", "")).encode())
 
-    def open(self, *headers: str) -> None:
+    def open(self, *headers):
         """Begin an event stream in chunks."""
         self.head(EVENT_STREAM, CHUNKED, *headers)
 
-    def chunk(self, data: bytes) -> None:
+    def chunk(self, data):
         """Send one chunk."""
         self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
-    def end(self) -> None:
+    def end(self):
         """End a chunked body as it should end; the connection stays open."""
         self.send(b"0\r\n\r\n")
 
-    def answer(self, status: str, *headers: str, body: bytes = b"") -> None:
+    def answer(self, status, *headers, body=b""):
         """Send a complete answer."""
         self.head(*headers, f"Content-Length: {len(body)}", status=status)
         self.send(body)
 
-    def half_close(self) -> None:
+    def half_close(self):
         """Close this direction only."""
         self._sock.shutdown(socket.SHUT_WR)
 
-    def reset(self) -> None:
+    def reset(self):
         """Close with RST instead of FIN."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._sock.close()
 
-    def hold(self) -> bool:
+    def hold(self):
         """Keep silent until the client has closed its end; return whether it did."""
         try:
             while self._sock.recv(65536):
@@ -100,7 +98,7 @@ class Peer:
         self.left_at = time.monotonic()
         return True
 
-    def is_live(self) -> bool:
+    def is_live(self):
         """Tell whether the client still holds the connection, after a short wait for its farewell."""
         sock = self._sock
         if self.left_at is not None or sock.fileno() < 0:
@@ -116,7 +114,7 @@ class Peer:
                 return False
         return True
 
-    def begin(self, tls: ssl.SSLContext | None) -> None:
+    def begin(self, tls):
         """Make TLS, if wanted, and read the request."""
         if tls is not None:
             self._sock = tls.wrap_socket(self._sock, server_side=True)
@@ -134,24 +132,21 @@ class Peer:
             body += self._sock.recv(65536)
         self.request = Request(method=method, target=target, headers=headers, body=body)
 
-    def close(self) -> None:
+    def close(self):
         """Close the connection, whatever waits for it."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
 
 
-Behaviour: TypeAlias = Callable[[Peer], object]
-
-
-def hello(peer: Peer) -> None:
+def hello(peer):
     """Send one event and stay."""
     peer.open()
     peer.chunk(event("hello", id=str(peer.number)))
     peer.hold()
 
 
-class RawServer:
+class RawServer(socketserver.ThreadingTCPServer):
     """
     A listening socket whose n-th connection is served by the n-th behaviour; the last one serves the rest.
 
@@ -163,93 +158,68 @@ class RawServer:
         unread: Run the behaviours at once, without TLS or a request.
     """
 
-    def __init__(
-        self,
-        *behaviours: Behaviour,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        tls: ssl.SSLContext | None = None,
-        unread: bool = False,
-    ) -> None:
-        self._behaviours = behaviours
-        self._tls = tls
-        self._unread = unread
-        self._stopping = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._failures: list[Exception] = []
-        self._listener = socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512
-        )
-        self._listener.settimeout(_POLL)
-        self.port: int = self._listener.getsockname()[1]
+    request_queue_size = 512
+    allow_reuse_address = os.name == "posix"
+
+    def __init__(self, *behaviours, host="127.0.0.1", port=0, tls=None, unread=False):
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), socketserver.BaseRequestHandler)
+        self._behaviours, self._tls, self._unread = behaviours, tls, unread
+        self._failures = []
+        self.port = self.socket.getsockname()[1]
         name = f"[{host}]" if ":" in host else host
         self.origin = f"{'https' if tls else 'http'}://{name}:{self.port}"
         self.url = f"{self.origin}/stream"
-        self.peers: list[Peer] = []
+        self.peers = []
         """Every connection, in the order of acceptance."""
-        self.served: list[Peer] = []
+        self.served = []
         """Those over which a request came."""
-        self.overlaps = 0
-        """Connections that were accepted while an earlier one was still held by its client."""
-        self.watch_overlaps = False
 
     @property
-    def requests(self) -> list[Request]:
+    def requests(self):
         """Every request so far."""
         return [peer.request for peer in self.served]
 
-    def __enter__(self) -> Self:
+    def __enter__(self):
         """Begin to accept connections."""
-        self._start(self._accept)
+        threading.Thread(target=self.serve_forever, args=(_POLL,)).start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_):
         """Stop, and fail if a behaviour has failed."""
         self.stop()
-        if self._failures:
-            raise self._failures[0]
+        for failure in self._failures:
+            raise failure or AssertionError
 
-    def stop(self) -> None:
+    def stop(self):
         """Close the port and every connection, and wait for the threads; harmless when done before."""
-        self._stopping.set()
-        for peer in list(self.peers):
+        self.shutdown()
+        for peer in self.peers:
             peer.close()
-        for thread in self._threads:
-            thread.join(PATIENCE)
-            assert not thread.is_alive(), "a behaviour did not end"
-        self._listener.close()
+        self.server_close()
 
-    def _start(self, target: Callable[..., None], *args: object) -> None:
-        thread = threading.Thread(target=target, args=args)
-        self._threads.append(thread)
-        thread.start()
+    # What socketserver calls: the last three in a thread of the connection's
 
-    def _accept(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                sock, _ = self._listener.accept()
-            except TimeoutError:
-                continue
-            sock.settimeout(PATIENCE)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            peer = Peer(sock, len(self.peers) + 1)
-            if self.watch_overlaps:
-                self.overlaps += any(earlier.is_live() for earlier in self.peers)
-            self.peers.append(peer)
-            self._start(self._serve, peer)
-        for peer in self.peers:  # one may have come after `stop` went through them
-            peer.close()
+    def process_request(self, request, client_address):
+        """Begin to serve a connection."""
+        request.settimeout(PATIENCE)
+        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.peers.append(Peer(request, len(self.peers) + 1))
+        super().process_request(self.peers[-1], client_address)  # type: ignore[arg-type]
 
-    def _serve(self, peer: Peer) -> None:
-        behaviour = self._behaviours[min(peer.number, len(self._behaviours)) - 1]
-        try:
+    def finish_request(self, request, client_address):
+        """Serve it; it is no failure if the client has left, or the server was stopped."""
+        peer = request
+        with contextlib.suppress(OSError):
             if not self._unread:
                 peer.begin(self._tls)
                 self.served.append(peer)
-            behaviour(peer)
-        except OSError:
-            pass  # the client has left, or the server was stopped
-        except Exception as exc:  # noqa: BLE001 - carried to the test
-            self._failures.append(exc)
-        finally:
-            peer.close()
+            self._behaviours[min(peer.number, len(self._behaviours)) - 1](peer)
+
+    def shutdown_request(self, request):
+        """Close it."""
+        request.close()
+
+    def handle_error(self, request, client_address):
+        """Keep what a behaviour has raised for the test."""
+        self._failures.append(sys.exception())

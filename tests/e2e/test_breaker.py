@@ -9,7 +9,7 @@ import pytest
 from resilient_sse import CircuitBreaker, CircuitState, ResilientStream, RetriesExhaustedError
 from resilient_sse.testing import event
 from tests.e2e.raw_server import Peer
-from tests.e2e.watching import eventually
+from tests.e2e.watching import cut_when_sent, eventually
 
 pytestmark = pytest.mark.own
 
@@ -18,39 +18,18 @@ def say_no(peer):
     """Close the connection without an answer."""
 
 
-async def cancelled(stream, server):
-    """Ask for an event, and give up before there is an answer."""
-    async with anyio.create_task_group() as tasks:
-        asked = len(server.served) + 1
-        tasks.start_soon(anext, stream)
-        assert await eventually(lambda: len(server.served) == asked, within=20)
-        tasks.cancel_scope.cancel()
-
-
-async def probing(server):
-    """Return a stream that was the probe, and was cancelled before there was an answer."""
-    breaker = CircuitBreaker(failures=1, reset_after=0.05)
+@pytest.mark.filterwarnings("ignore:unclosed")
+@pytest.mark.parametrize("end", ["closed", "collected"])
+async def test_it_is_given_back_when_the_stream_ends(serve, end):
+    """R196: every end of a cancelled probe gives its place to the next; also if nobody holds its stream."""
+    server, breaker = serve(say_no, Peer.hold), CircuitBreaker(failures=1, reset_after=0.05)
     with pytest.raises(RetriesExhaustedError):
         await anext(ResilientStream(server.url, breaker=breaker, max_retries=0))
     stream = ResilientStream(server.url, breaker=breaker)
-    await cancelled(stream, server)
+    await cut_when_sent(stream, server)
     assert breaker.states == {server.origin: CircuitState.HALF_OPEN}
-    return breaker, stream
-
-
-async def test_it_is_given_back_when_the_stream_is_closed(serve):
-    """R196: every end of a probe gives its place to the next."""
-    server = serve(say_no, Peer.hold)
-    breaker, stream = await probing(server)
-    await stream.aclose()
-    assert breaker.states == {server.origin: CircuitState.OPEN}
-
-
-@pytest.mark.filterwarnings("ignore:unclosed")
-async def test_it_is_given_back_when_the_stream_is_collected(serve):
-    """R196: also that of a stream which nobody holds any more."""
-    server = serve(say_no, Peer.hold)
-    breaker, stream = await probing(server)
+    if end == "closed":
+        await stream.aclose()
     del stream
     is_open = {server.origin: CircuitState.OPEN}
     assert await eventually(lambda: gc.collect() is None or breaker.states == is_open, within=20)
@@ -69,7 +48,7 @@ async def test_a_request_that_is_under_way_is_not_held_back(serve):
     server = serve(late, say_no)
     breaker = CircuitBreaker(failures=1, reset_after=300)
     async with ResilientStream(server.url, breaker=breaker) as stream:
-        await cancelled(stream, server)
+        await cut_when_sent(stream, server)
         with pytest.raises(RetriesExhaustedError):
             await anext(ResilientStream(server.url, breaker=breaker, max_retries=0))
         assert breaker.states == {server.origin: CircuitState.OPEN}

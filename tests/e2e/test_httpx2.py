@@ -2,7 +2,6 @@
 
 import importlib.util
 
-import httpx
 import httpx2
 import pytest
 
@@ -58,22 +57,6 @@ async def test_errors_of_httpx2_are_ours(serve):
             await anext(broken)
 
 
-@pytest.mark.parametrize(
-    "client, auth", [(httpx2.AsyncClient, httpx.Auth()), (httpx.AsyncClient, httpx2.Auth())]
-)
-def test_auth_of_the_other_library_is_refused(client, auth):
-    """P58: it would fail at the first request, in words that do not tell why."""
-    with pytest.raises(TypeError, match=rf"auth must be an {client.__module__}\.Auth"):
-        ResilientStream("https://host/", client=client(), auth=auth)
-
-
-@pytest.mark.parametrize("client", [httpx2.Client(), httpx.Client(), object(), httpx2])
-def test_what_is_no_async_client_is_refused(client):
-    """P58: the message names both libraries."""
-    with pytest.raises(TypeError, match="AsyncClient of httpx or httpx2"):
-        ResilientStream("https://host/", client=client)
-
-
 @pytest.mark.proof
 @pytest.mark.ci
 @pytest.mark.parametrize("vendor", ["openai", "anthropic"])
@@ -82,15 +65,8 @@ async def test_the_client_of_a_vendor(serve, vendor):
     server = serve(resumed)
     if importlib.util.find_spec(vendor) is None:
         skip_aloud(f"{vendor} is not installed: the dependency group vendors has it")
-    if vendor == "openai":
-        from openai import AsyncOpenAI  # noqa: PLC0415 - it takes a second
-
-        made = AsyncOpenAI(api_key="none", base_url=server.url)
-    else:
-        from anthropic import AsyncAnthropic  # noqa: PLC0415 - see above
-
-        made = AsyncAnthropic(api_key="none", base_url=server.url)
-    async with made:
+    kind = {"openai": "AsyncOpenAI", "anthropic": "AsyncAnthropic"}[vendor]
+    async with getattr(importlib.import_module(vendor), kind)(api_key="none", base_url=server.url) as made:
         stream = ResilientStream(server.url, client=made._client, backoff=QUICK)
         assert await collect(stream, 3) == ["0", "1", "2"]
         assert not made.is_closed()

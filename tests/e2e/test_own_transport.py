@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import contextvars
 import gc
-import socket
 import sys
 import threading
 import time
@@ -28,33 +27,16 @@ from resilient_sse._client.transport.sockets import HIGH_BYTES
 from resilient_sse._core.session import Session
 from resilient_sse.testing import event
 from tests.e2e.raw_server import PATIENCE, hello
-from tests.e2e.watching import QUICK, collect, eventually
+from tests.e2e.watching import QUICK, collect, cut_when_sent, eventually
 
 pytestmark = pytest.mark.own
-
-
-def dribble(count, every=0.03, *, ids):
-    """Return a behaviour that sends so many events, each cut in two in the middle of its chunk."""
-
-    def behave(peer):
-        peer.open()
-        for number in range(count):
-            block = event(str(number), id=str(number) if ids else None)
-            whole = b"%x\r\n%b\r\n" % (len(block), block)
-            peer.send(whole[:7])
-            time.sleep(every / 2)
-            peer.send(whole[7:])
-            time.sleep(every / 2)
-        peer.hold()
-
-    return behave
 
 
 # --- What an opening takes
 
 
 def sticky(peer):
-    """Set a cookie and go."""
+    """Set a cookie."""
     peer.open("Set-Cookie: node=7; Path=/")
     peer.chunk(event("hello", id=str(peer.number)))
 
@@ -105,68 +87,62 @@ async def test_a_usual_opening_asks_little_of_httpx(serve, monkeypatch, method, 
 # --- A cancelled read (P50)
 
 
-@pytest.mark.parametrize("cut", ["scope", "wait_for"])
-@pytest.mark.parametrize("ids", [True, False], ids=["ids", "no-ids"])
-async def test_polling_with_a_timeout_loses_nothing(serve, ids, cut, anyio_backend_name):
-    """P50: reads that are cut again and again lose no event, repeat none, and keep the one connection."""
-    if cut == "wait_for" and anyio_backend_name != "asyncio":
+@pytest.fixture(params=["scope", "wait_for"])
+def ask(request, anyio_backend_name):
+    """Give a way to ask for an event for so many seconds at most; `None` is that there was none."""
+    if request.param == "wait_for" and anyio_backend_name != "asyncio":
         pytest.skip("only asyncio has it")
-    server = serve(dribble(20, ids=ids))
-    taken, cuts = [], 0
+
+    async def ask(stream, seconds):
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(anext(stream), seconds)
+
+    return ask if request.param == "wait_for" else within
+
+
+async def within(stream, seconds):
+    """Ask for an event for so many seconds at most."""
+    with anyio.move_on_after(seconds):
+        return await anext(stream)
+
+
+async def poll(stream, seconds):
+    """Ask again and again."""
+    with anyio.fail_after(20):
+        while (got := await within(stream, seconds)) is None:
+            pass
+    return got
+
+
+@pytest.mark.parametrize("ids", [True, False], ids=["ids", "no-ids"])
+async def test_polling_with_a_timeout_loses_nothing(serve, ids, ask):
+    """P50: reads that are cut again and again lose no event, repeat none, and keep the one connection."""
+
+    def dribble(peer):
+        peer.open()
+        for number in range(20):
+            block = event(str(number), id=str(number) if ids else None)
+            whole = b"%x\r\n%b\r\n" % (len(block), block)
+            for half in (whole[:7], whole[7:]):  # cut in the middle of the chunk
+                peer.send(half)
+                time.sleep(0.015)
+        peer.hold()
+
+    server = serve(dribble)
     async with ResilientStream(server.url, max_retries=0) as stream:
         with anyio.fail_after(20):
-            taken.append((await anext(stream)).data)  # an attempt to connect that is cut is given up
-            while len(taken) < 20:
-                got = None
-                if cut == "scope":
-                    with anyio.move_on_after(0.01):
-                        got = await anext(stream)
-                else:
-                    with contextlib.suppress(TimeoutError):
-                        got = await asyncio.wait_for(anext(stream), 0.01)
-                if got is None:
-                    cuts += 1
-                else:
-                    taken.append(got.data)
+            taken = [await anext(stream)]  # an attempt to connect that is cut is given up
+            while sum(one is not None for one in taken) < 20:
+                taken.append(await ask(stream, 0.01))
         assert stream.stats.connections == 1
-    assert taken == [str(number) for number in range(20)]
-    assert cuts > 5
+    assert [one.data for one in taken if one] == [str(number) for number in range(20)]
+    assert taken.count(None) > 5
     assert len(server.peers) == 1
 
 
-async def poll(stream, seconds=0.2, *, cut="scope", most=100):
-    """Ask for an event again and again, never for longer than so many seconds."""
-    for polls in range(most):
-        if cut == "scope":
-            with anyio.move_on_after(seconds):
-                return await anext(stream), polls
-        else:
-            with contextlib.suppress(TimeoutError):
-                return await asyncio.wait_for(anext(stream), seconds), polls
-    return None, most
-
-
-async def cut_when_sent(stream, server):
-    """Ask for an event, and give up as soon as the request has come; connecting may take its time."""
-    async with anyio.create_task_group() as group:
-
-        async def cut():
-            assert await eventually(lambda: server.requests, within=10)
-            await anyio.sleep(0.05)
-            group.cancel_scope.cancel()
-
-        group.start_soon(cut)
-        await anext(stream)
-
-
 @pytest.mark.parametrize("method, auth", [("GET", None), ("POST", ("user", "secret"))], ids=["plain", "auth"])
-@pytest.mark.parametrize("cut", ["scope", "wait_for"])
-async def test_polls_shorter_than_an_answer_takes_get_it_all_the_same(  # noqa: PLR0917 - fixtures
-    serve, cut, auth, method, anyio_backend_name, caplog
-):
+async def test_polls_shorter_than_an_answer_takes_get_it_all_the_same(serve, ask, method, auth, caplog):
     """P50: the request is sent once, its headers are made once, and nothing is announced but the connection."""
-    if cut == "wait_for" and anyio_backend_name != "asyncio":
-        pytest.skip("only asyncio has it")
     answered, made, told = threading.Event(), [], []
     server = serve(lambda peer: answered.wait(20) and hello(peer))
     stream = ResilientStream(
@@ -179,7 +155,7 @@ async def test_polls_shorter_than_an_answer_takes_get_it_all_the_same(  # noqa: 
     )
     async with stream:
         await cut_when_sent(stream, server)
-        assert await poll(stream, 0.05, cut=cut, most=3) == (None, 3)
+        assert [await ask(stream, 0.05) for _ in range(3)] == [None] * 3
         answered.set()
         with anyio.fail_after(20):
             got = await anext(stream)
@@ -203,8 +179,7 @@ async def test_polls_hear_of_a_silence_before_the_answer(serve):
     server = serve(behave)
     async with ResilientStream(server.url, waiting_after=0.3, on_state_change=note) as stream:
         await cut_when_sent(stream, server)
-        got, _ = await poll(stream, 0.1)
-    assert got.data == "hello"
+        assert (await poll(stream, 0.1)).data == "hello"
     assert told == [StreamState.WAITING, StreamState.CONNECTED, StreamState.CLOSED]
     assert len(server.requests) == 1
 
@@ -275,7 +250,7 @@ async def test_a_request_that_nobody_waits_for_is_given_up(serve, how):
     server = serve(lambda peer: peer.hold() if peer.number == 1 else hello(peer))
     stream = ResilientStream(server.url)
     await cut_when_sent(stream, server)
-    assert await poll(stream, 0.05, most=2) == (None, 2)
+    assert [await within(stream, 0.05) for _ in range(2)] == [None, None]
     await anyio.lowlevel.checkpoint()  # asyncio has the cancellation, and its traceback, until the next wait
     if how == "aclose":
         await stream.aclose()
@@ -284,7 +259,7 @@ async def test_a_request_that_nobody_waits_for_is_given_up(serve, how):
             stream = None
     else:
         stream.restart()
-        assert (await poll(stream, 1))[0].data == "hello"
+        assert (await anext(stream)).data == "hello"
     assert await eventually(lambda: server.peers[0].left_at is not None, within=2)
     if stream is not None:
         await stream.aclose()
@@ -295,7 +270,7 @@ async def test_polls_find_out_that_no_answer_comes(serve):
     server = serve(lambda peer: peer.hold())
     stream = ResilientStream(server.url, stall_timeout=0.3, max_retries=1, backoff=QUICK)
     with pytest.raises(RetriesExhaustedError, match="no response headers"):
-        await poll(stream)
+        await poll(stream, 0.2)
     assert len(server.requests) == 2
 
 
@@ -327,32 +302,18 @@ async def test_a_unix_socket(tmp_path, monkeypatch, patched):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     if patched:
         monkeypatch.setattr("resilient_sse._client.transport.clients.is_patched", lambda: True)
-    path = str(tmp_path / "s")
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen()
-    asked = []
+    path, asked = str(tmp_path / "s"), []
 
-    def answer():
-        peer, _ = listener.accept()
-        with peer:
-            asked.append(peer.recv(65536))
-            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + event("local"))
+    async def answer(peer):
+        async with peer:
+            asked.append(await peer.receive())
+            await peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + event("local"))
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(anyio.to_thread.run_sync, answer)
+    async with await anyio.create_unix_listener(path) as listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, answer)
         assert await collect(ResilientStream("http://local/x", uds=path), 1) == ["local"]
-    listener.close()
+        group.cancel_scope.cancel()
     assert asked[0].startswith(b"GET /x HTTP/1.1\r\nHost: local\r\n")
-
-
-async def test_a_unix_socket_of_a_client():
-    """A client that is given leads where it leads: two answers to one question are refused."""
-    async with httpx.AsyncClient() as client:
-        with pytest.raises(ValueError, match="uds"):
-            ResilientStream("http://local/", client=client, uds="/s")
-    with pytest.raises(TypeError, match="uds"):
-        ResilientStream("http://local/", uds=1)
 
 
 @pytest.mark.parametrize(
@@ -404,6 +365,32 @@ async def test_a_slow_consumer_holds_the_server_back(serve):
 
 
 # --- Faults that are gone
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("how", ["silence", "restart"])
+async def test_arrivals_without_bytes_hold_nothing_up(serve, how):
+    """R78, P15: no end of what brings nothing, as TLS's tickets do, and no wake-up is lost to any of it."""
+    server = serve(hello)
+    async with (
+        ResilientStream(server.url, stall_timeout=0.2 if how == "silence" else None, backoff=QUICK) as stream,
+        anyio.create_task_group() as group,
+    ):
+        await anext(stream)
+        socket = stream._pump.connection.source._socket
+
+        async def trickle():
+            for turn in range(1_000_000):
+                socket.data_received(b"")
+                if how == "restart" and turn == 10:
+                    stream.restart()
+                    return
+                await asyncio.sleep(0)
+
+        group.start_soon(trickle)
+        with anyio.fail_after(10):
+            assert (await anext(stream)).id == "2"
+        group.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("injected", [False, True], ids=["own", "injected"])

@@ -1,5 +1,6 @@
 """What is asked of real servers: redirects, credentials, bodies, proxies, and where connections lead."""
 
+import re
 import socket
 
 import httpx
@@ -89,21 +90,16 @@ async def test_credentials(serve, auth, scheme, over):
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
 async def test_proxy_of_the_environment(serve, monkeypatch, variable):
-    """P4, R201: the default client goes through the proxy that the environment names, at each attempt."""
-    proxy = serve(greet_and_end)
+    """P4, R201: our client goes through the proxy that the environment names, but to where `NO_PROXY` says."""
+    proxy, server = serve(greet_and_end), serve(hello)
     monkeypatch.setenv(variable, proxy.origin)
     stream = ResilientStream("http://stream.invalid/events?topic=a", backoff=QUICK)
     assert await collect(stream, 2) == ["hello", "hello"]
     assert [request.target for request in proxy.requests] == ["http://stream.invalid/events?topic=a"] * 2
     assert proxy.requests[1].cursor == "1"
-
-
-async def test_no_proxy_for_this_host(serve, monkeypatch):
-    """P4: `NO_PROXY` is honoured, too."""
-    server = serve(hello)
-    monkeypatch.setenv("HTTP_PROXY", "http://stream.invalid:1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert await collect(ResilientStream(server.url, max_retries=0), 1) == ["hello"]
+    assert len(proxy.requests) == 2
 
 
 def has_ipv6():
@@ -121,6 +117,11 @@ async def test_ipv6(serve):
     server = serve(hello, host="::1")
     assert await collect(ResilientStream(server.url, max_retries=0), 1) == ["hello"]
     assert server.requests[0].headers["host"] == f"[::1]:{server.port}"
+
+
+def ask_for_credentials(peer):
+    """Refuse as a proxy."""
+    peer.answer("407 Proxy Authentication Required", body=b"who are you?")
 
 
 DEAD = {
@@ -149,24 +150,34 @@ async def test_a_dead_proxy_is_named(monkeypatch, dead, scheme, injected):
 
 
 @pytest.mark.own
-async def test_a_proxy_that_never_answers_is_named(serve, monkeypatch):
-    """3.9: a proxy that takes the connection and keeps silent is named with the limit that struck."""
-    proxy = serve(lambda peer: peer.hold())
-    monkeypatch.setenv("HTTP_PROXY", proxy.origin)
-    stream = ResilientStream("http://stream.invalid/", max_retries=0, stall_timeout=0.2)
-    with pytest.raises(RetriesExhaustedError, match=r"over the proxy 127.0.0.1:\d+ \(HTTP_PROXY\)") as caught:
-        await anext(stream)
-    assert "stall_timeout" in str(caught.value)
-
-
-@pytest.mark.own
-@pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_that_asks_for_credentials_names_the_setting(serve, monkeypatch, scheme):
-    """3.4: a 407 is the proxy's, whether it was asked to pass the request on or to open a tunnel."""
-    proxy = serve(lambda peer: peer.answer("407 Proxy Authentication Required", body=b"who are you?"))
+@pytest.mark.parametrize(
+    "scheme, behave, kind, words",
+    [
+        (
+            "http",
+            lambda peer: peer.hold(),
+            RetriesExhaustedError,
+            r"over the proxy {} \(ALL_PROXY\).*stall_timeout",
+        ),
+        (
+            "http",
+            ask_for_credentials,
+            HandshakeError,
+            r"^the proxy {} \(ALL_PROXY\) refuses the request: .*407",
+        ),
+        (
+            "https",
+            ask_for_credentials,
+            HandshakeError,
+            r"^the proxy {} \(ALL_PROXY\) refuses the request: .*407",
+        ),
+    ],
+    ids=["silence", "407", "407 to a tunnel"],
+)
+async def test_a_proxy_that_fails_is_named(serve, monkeypatch, scheme, behave, kind, words):  # noqa: PLR0917 - fixtures
+    """3.4, 3.9: with the setting, and the limit that struck; a 407 is the proxy's, to a request or a tunnel."""
+    proxy = serve(behave)
     monkeypatch.setenv("ALL_PROXY", proxy.origin)
-    with pytest.raises(HandshakeError) as caught:
-        await anext(ResilientStream(f"{scheme}://stream.invalid/"))
-    where = proxy.origin.removeprefix("http://")
-    assert str(caught.value).startswith(f"the proxy {where} (ALL_PROXY) refuses the request: ")
-    assert "407" in str(caught.value)
+    stream = ResilientStream(f"{scheme}://stream.invalid/", max_retries=0, stall_timeout=0.5)
+    with pytest.raises(kind, match=words.format(re.escape(proxy.origin.removeprefix("http://")))):
+        await anext(stream)

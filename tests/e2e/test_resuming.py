@@ -54,15 +54,16 @@ async def test_two_hundred_drops(serve, diary, ending):
 )
 async def test_one_connection_at_a_time(serve, diary, ending, restarting, reason):
     """R149, F14, F15, F27: over many reconnects the server never sees a second connection beside the first."""
+    overlaps = []
 
     def brief(peer):
+        overlaps.append(any(earlier.is_live() for earlier in server.peers[: peer.number - 1]))
         peer.open()
         peer.chunk(event("hello", id=str(peer.number)))
         ending(peer)
         peer.hold()
 
     server = serve(brief)
-    server.watch_overlaps = True
     most = 4 if reason is Reason.STALL else 21
     stream = ResilientStream(server.url, stall_timeout=0.5, backoff=QUICK, on_state_change=diary)
     count = 0
@@ -74,8 +75,7 @@ async def test_one_connection_at_a_time(serve, diary, ending, restarting, reason
             if restarting:
                 stream.restart()
     assert diary.losses == [reason] * (most - 1)
-    assert len(server.peers) == most
-    assert server.overlaps == 0
+    assert overlaps == [False] * most
 
 
 # --- Connections cut by the client while bytes are arriving: told as what they are, and cost nothing
@@ -86,15 +86,6 @@ def chatter(peer):
     peer.open()
     for _ in range(10_000):
         peer.chunk(comment())
-        time.sleep(0.001)
-
-
-def count_on(peer):
-    """Send numbered events at a quick pace, from where the client has got to."""
-    peer.open()
-    number = int(peer.request.cursor or 0)
-    for later in range(number + 1, number + 10_000):
-        peer.chunk(event(str(later), id=str(later)))
         time.sleep(0.001)
 
 
@@ -120,20 +111,3 @@ async def test_giving_up_on_a_talkative_connection(serve, diary, limits):
     assert len(diary.losses) >= 8
     assert set(diary.losses) == {reason}
     assert stream.stats.stalls >= 8
-
-
-async def test_restarting_in_mid_flow(serve, diary):
-    """P15, F33: `restart()` while events arrive is no loss; nothing is lost and nothing comes twice."""
-    taken = []
-    stream = ResilientStream(serve(count_on).url, backoff=QUICK, on_state_change=diary)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(each, stream, taken.append)
-        for connection in range(1, 21):
-            assert await eventually(lambda: stream.stats.connections == connection, within=5)  # noqa: B023 - awaited
-            before = len(taken)
-            assert await eventually(lambda: len(taken) > before + 3, within=5)  # noqa: B023 - awaited
-            stream.restart()
-        assert await eventually(lambda: stream.stats.connections == 21, within=5)
-        await stream.aclose()
-    assert diary.losses == [Reason.RESTART] * 20
-    assert taken == [str(number) for number in range(1, len(taken) + 1)]

@@ -1,18 +1,21 @@
 """TLS: the right certificate works, a wrong one is a typed failure that says what is wrong."""
 
+import contextlib
 import ssl
 import time
+import tracemalloc
 
 import anyio
 import httpx
 import pytest
 
 from resilient_sse import ConnectionLostError, Reason, ResilientStream, RetriesExhaustedError
+from resilient_sse._client.transport import sockets
 from resilient_sse._client.transport.clients import tls_context
-from resilient_sse._client.transport.errors import translated
+from resilient_sse._client.transport.sockets import _connect_asyncio
 from resilient_sse.testing import event
 from tests.e2e.raw_server import CHUNKED, EVENT_STREAM, hello
-from tests.e2e.watching import QUICK, Diary, causes, collect
+from tests.e2e.watching import QUICK, Diary, causes, collect, eventually
 
 
 async def test_right_certificate(serve, trust):
@@ -83,14 +86,6 @@ async def test_a_handshake_that_the_server_cuts(serve, hello_bytes):
 
 
 @pytest.mark.own
-def test_a_connection_that_breaks_in_a_send_has_words():
-    """P54: on trio, a server that refuses the client in TLS, and hangs up before the request has come."""
-    failed = httpx.ReadError("")
-    failed.__cause__ = anyio.BrokenResourceError()
-    assert str(translated(failed, opened=False)) == "connection lost: connect (reset by the server)"
-
-
-@pytest.mark.own
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("framing, whole", [("Connection: close", False), (CHUNKED, True)])
 async def test_an_answer_that_ends_without_the_end_of_tls(serve, trust, framing, whole):
@@ -113,3 +108,179 @@ async def test_an_answer_that_ends_without_the_end_of_tls(serve, trust, framing,
         got = [each.data async for each in stream]
     assert got == (["first"] if whole else ["first", "second"])
     assert diary.losses == ([] if whole else [Reason.RESET])
+
+
+class InMemory:
+    """The server's end of TLS, whose records go over the wire in pieces."""
+
+    def __init__(self, peer, context, size):
+        self.peer, self.size = peer, size
+        self.received, self.to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.received, self.to_send, server_side=True)
+        self.do(self.tls.do_handshake)
+        self.do(self.tls.read)
+
+    def do(self, step, *given):
+        while True:
+            try:
+                return step(*given)
+            except ssl.SSLWantReadError:
+                self.flush()
+                self.received.write(self.peer._sock.recv(65536))
+            finally:
+                self.flush()
+
+    def flush(self):
+        data = self.to_send.read()
+        for begin in range(0, len(data), self.size):
+            self.peer.send(data[begin : begin + self.size])
+
+    def end(self):
+        """Send `close_notify`."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        self.flush()
+
+    def answer(self, *data):
+        """Write the whole before any of it is sent."""
+        for part in (f"HTTP/1.1 200 OK\r\n{EVENT_STREAM}\r\n\r\n".encode(), *data):
+            for begin in range(0, len(part), 16384):
+                self.tls.write(part[begin : begin + 16384])
+        self.flush()
+
+
+@pytest.mark.own
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("size, length", [(1, 10), (7, 10), (1400, 300_000), (10_000_000, 300_000)])
+async def test_records_in_pieces(serve, trust, size, length):
+    """R71, R74: however the network cuts the records of TLS; `close_notify` is the end, though nobody hangs up."""
+    context = trust.server("127.0.0.1")
+    texts = [letter * length for letter in "abc"]
+
+    def behave(peer):
+        wire = InMemory(peer, context, size)
+        wire.answer(*(event(text, id=text[0]) for text in texts))
+        wire.end()
+        peer.hold()
+
+    server, diary = serve(behave, unread=True), Diary()
+    url = server.origin.replace("http:", "https:")
+    async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=diary) as stream:
+        assert [each.data async for each in stream] == texts
+    assert diary.losses == []
+
+
+@pytest.mark.own
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("how", ["junk", "reset"])
+async def test_nothing_counts_behind_the_end_of_tls(serve, trust, how, anyio_backend_name):
+    """R71, R74: the body ends with `close_notify`, whatever stands behind it, and the connection with it."""
+    context = trust.server("127.0.0.1")
+
+    def behave(peer):
+        wire = InMemory(peer, context, 10_000_000)
+        wire.answer(event("whole", id="1"), event("gone", id="2"))
+        send, sent = peer.send, []
+        peer.send = sent.append
+        wire.end()
+        send(sent[0] + bytes(100_000) * (how == "junk"))
+        if how == "reset":
+            peer.reset()
+        else:
+            peer.hold()
+
+    server, diary = serve(behave, unread=True), Diary()
+    url = server.origin.replace("http:", "https:")
+    async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=diary) as stream:
+        assert (await anext(stream)).data == "whole"
+        if anyio_backend_name == "asyncio":
+            socket = stream._pump.connection.source._socket
+            assert await eventually(socket._closed.done, within=5)
+        assert [each.data async for each in stream] == ["gone"]
+    assert diary.losses == []
+
+
+@pytest.mark.own
+@pytest.mark.usefixtures("trusted")
+async def test_a_record_that_was_tampered_with(serve, trust):
+    """R71: what is not what the server has sent ends the connection, and the stream goes on from its last id."""
+    context = trust.server("127.0.0.1")
+
+    def spoil(peer):
+        InMemory(peer, context, 1400).answer(event("first", id="1"))
+        peer.send(b"\x17\x03\x03\x00\x40" + bytes(64))
+        peer.hold()
+
+    def go_on(peer):
+        InMemory(peer, context, 1400).answer(event("second", id="2"))
+        peer.hold()
+
+    server, diary = serve(spoil, go_on, unread=True), Diary()
+    stream = ResilientStream(server.origin.replace("http:", "https:"), backoff=QUICK, on_state_change=diary)
+    assert await collect(stream, 2) == ["first", "second"]
+    assert diary.losses == [Reason.RESET]
+
+
+@pytest.mark.own
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_server_that_speaks_first(serve, monkeypatch, late):
+    """P54: what is said before the handshake is no TLS, though it came before the handshake began."""
+
+    async def connected(*given):
+        socket = await _connect_asyncio(*given)
+        while late and not socket.parts:  # noqa: ASYNC110 - no event tells
+            await anyio.sleep(0.01)
+        return socket
+
+    monkeypatch.setattr(sockets, "_connect_asyncio", connected)
+    server = serve(lambda peer: (peer.send(b"SSH-2.0-OpenSSH_9.2\r\n"), peer.hold()), unread=True)
+    with pytest.raises(RetriesExhaustedError) as raised:
+        await collect(ResilientStream(server.origin.replace("http:", "https:"), max_retries=0), 1)
+    assert "no TLS there" in str(raised.value.__cause__)
+
+
+@pytest.mark.own
+async def test_a_server_that_has_left_before_the_handshake(serve, monkeypatch):
+    """P54: uvloop refuses a write to what it has closed, with an error that is none of the network's."""
+
+    async def connected(*given):
+        socket = await _connect_asyncio(*given)
+        while not socket.ended:  # noqa: ASYNC110 - no event tells
+            await anyio.sleep(0.01)
+        return socket
+
+    monkeypatch.setattr(sockets, "_connect_asyncio", connected)
+    server = serve(lambda _: None, unread=True)
+    with pytest.raises(RetriesExhaustedError) as raised:
+        await collect(ResilientStream(server.origin.replace("http:", "https:"), max_retries=0), 1)
+    assert str(raised.value.__cause__) == "connection lost: connect (closed in the TLS handshake)"
+
+
+@pytest.mark.own
+@pytest.mark.usefixtures("trusted")
+async def test_a_long_body(serve, trust):
+    """P25: a request goes out whole, over as many records as it takes."""
+    body = b"x" * 1_000_000
+    server = serve(hello, tls=trust.server("127.0.0.1"))
+    stream = ResilientStream(server.url, method="POST", content=body, max_retries=0)
+    assert await collect(stream, 1) == ["hello"]
+    assert server.requests[0].body == body
+
+
+@pytest.mark.own
+@pytest.mark.usefixtures("trusted")
+async def test_memory_of_a_connection(serve, trust):
+    """R209: TLS takes no more of Python's memory than the rest; that of asyncio takes 256 KiB a connection."""
+    server = serve(hello, tls=trust.server("127.0.0.1"))
+    streams = [ResilientStream(server.url, max_retries=0) for _ in range(11)]
+    await anext(streams[0])
+    tracemalloc.start()
+    try:
+        for stream in streams[1:]:
+            await anext(stream)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    for stream in streams:
+        await stream.aclose()
+    assert size / 10 < 100_000

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import anyio
 
-from resilient_sse import Backoff, Reason, ResilientStream, StateChange, StreamState
+from resilient_sse import Backoff, StateChange, StreamState
 
 QUICK = Backoff(initial=0.01, maximum=0.05)
 """Delays that nobody notices."""
@@ -20,22 +19,22 @@ class Diary:
 
     changes: list[StateChange] = field(default_factory=list)
 
-    def __call__(self, change: StateChange) -> None:
+    def __call__(self, change):
         """Keep one."""
         self.changes.append(change)
 
     @property
-    def states(self) -> list[StreamState]:
+    def states(self):
         """The states entered, in order."""
         return [change.new for change in self.changes]
 
     @property
-    def losses(self) -> list[Reason]:
+    def losses(self):
         """Why the stream began to reconnect, in order."""
         return [change.reason for change in self.changes if change.new is StreamState.RECONNECTING]
 
 
-async def collect(stream: ResilientStream, count: int) -> list[str]:
+async def collect(stream, count):
     """Return the data of the next *count* events, within reason; then the stream is closed."""
     taken = []
     with anyio.fail_after(20):
@@ -47,13 +46,27 @@ async def collect(stream: ResilientStream, count: int) -> list[str]:
     return taken
 
 
-async def each(stream: ResilientStream, handle: Callable[[str], object]) -> None:
+async def each(stream, handle):
     """Give the data of every event to *handle*, until the stream ends."""
     async for event in stream:
         handle(event.data)
 
 
-async def eventually(condition: Callable[[], object], *, within: float) -> bool:
+async def cut_when_sent(stream, server):
+    """Ask for an event, and give up as soon as the request has come; connecting may take its time."""
+    asked = len(server.served)
+    async with anyio.create_task_group() as tasks:
+
+        async def cut():
+            assert await eventually(lambda: len(server.served) > asked, within=20)
+            await anyio.sleep(0.05)
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(cut)
+        await anext(stream)
+
+
+async def eventually(condition, *, within):
     """Wait until *condition* holds; return whether it did in time."""
     deadline = time.monotonic() + within
     while not condition():
@@ -63,7 +76,7 @@ async def eventually(condition: Callable[[], object], *, within: float) -> bool:
     return True
 
 
-def soon(condition: Callable[[], object], *, within: float = 15.0) -> bool:
+def soon(condition, *, within=15.0):
     """Wait until *condition* holds, where nothing is async; return whether it did in time."""
     deadline = time.monotonic() + within
     while not condition() and time.monotonic() < deadline:
@@ -71,9 +84,9 @@ def soon(condition: Callable[[], object], *, within: float = 15.0) -> bool:
     return bool(condition())
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error):
     """Go down the chain of causes, beginning with the error itself; httpcore hides the last link, the system's."""
-    link: BaseException | None = error
+    link = error
     while link is not None:
         yield link
         link = link.__cause__ or link.__context__

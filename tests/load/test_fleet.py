@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import textwrap
-from types import SimpleNamespace
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -17,19 +17,19 @@ from resilient_sse import (
     StreamState,
     StreamStats,
 )
-from resilient_sse.testing.load import PRESETS, LoadPlan, Spread, fleet
+from resilient_sse.testing.load import PRESETS, LoadPlan, Progress, Spread, fleet
 from resilient_sse.testing.load.fleet import Fleet, Follower
-from resilient_sse.testing.load.run import Reading, Sampler, growth, server_command
+from resilient_sse.testing.load.run import Running, _result, growth, server_command
 from resilient_sse.testing.scenarios.gates import percentile
 
 
 class FakeStream:
     """Opens, fails and ends when told to."""
 
-    def __init__(self, url, options):
+    def __init__(self, _url, *, observers, **_options):
         self.made_at = anyio.current_time()
         self.stats = StreamStats()
-        (self._tell,) = options["observers"]
+        (self._tell,) = observers
         self._over = anyio.Event()
         self._error = None
 
@@ -56,43 +56,20 @@ class FakeStream:
         yield ServerSentEvent(event="done", data='{"total": 0}')
 
 
-@pytest.fixture
-def streams(monkeypatch):
-    """Have the fleet use such streams, and give those that it makes."""
-    made = []
-
-    def make(url, **options):
-        made.append(FakeStream(url, options))
-        return made[-1]
-
-    monkeypatch.setattr(fleet, "ResilientStream", make)
-    return made
-
-
-def fleet_of(users, **options):
-    """Make a fleet."""
-    plan = LoadPlan(users=users, messages=100, **options)
-    return Fleet(plan, [f"http://host/{user}" for user in range(users)])
-
-
-async def test_ramp(streams):
-    """Streams are started evenly over the time of the ramp."""
-    fleet = fleet_of(10, ramp=5.0)
+async def test_streams_are_opened_bit_by_bit(monkeypatch):
+    """Evenly over the ramp, and a hundred at most wait for a connection; one that has it or fails makes room."""
+    streams = []
+    monkeypatch.setattr(
+        fleet,
+        "ResilientStream",
+        lambda *given, **options: streams.append(FakeStream(*given, **options)) or streams[-1],
+    )
+    made = Fleet(LoadPlan(users=150, messages=100, ramp=1.5))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(fleet.run)
-        await anyio.sleep(6)
-        tasks.cancel_scope.cancel()
-    began = streams[0].made_at
-    assert [stream.made_at - began for stream in streams] == pytest.approx([n * 0.5 for n in range(10)])
-
-
-async def test_openings_at_once(streams):
-    """A hundred at most wait for their first connection; one that opens or fails makes room for another."""
-    fleet = fleet_of(150, ramp=0.0)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(fleet.run)
-        await anyio.sleep(1)
-        assert len(streams) == 100
+        tasks.start_soon(made.run, ["http://host/"] * 150)
+        await anyio.sleep(2)
+        began = streams[0].made_at
+        assert [stream.made_at - began for stream in streams] == pytest.approx([n * 0.01 for n in range(100)])
         for stream in streams[:20]:
             stream.change(StreamState.CONNECTED)
         await anyio.sleep(1)
@@ -101,11 +78,11 @@ async def test_openings_at_once(streams):
         streams[0].end()  # had its connection, and so makes no room a second time
         await anyio.sleep(1)
         assert len(streams) == 121
-        assert not fleet.all_open.is_set()
+        assert not made.all_open.is_set()
         tasks.cancel_scope.cancel()
-    assert fleet.count("ended") == 121
-    assert (fleet.followers[20].failure or "").startswith("BadStatusError")
-    assert fleet.followers[0].complete
+    assert made.count("ended") == 121
+    assert made.followers[20].failure.startswith("BadStatusError")
+    assert made.followers[0].complete
 
 
 C, W, R, E, X = (
@@ -119,7 +96,7 @@ C, W, R, E, X = (
 
 def play(*changes):
     """Play changes of state, in seconds from now, and return the follower and its fleet's durations."""
-    fleet = Fleet(LoadPlan(), ["http://host/"])
+    fleet = Fleet(LoadPlan())
     made, began = Follower(fleet), anyio.current_time()
     for new, at in changes:
         made(StateChange(old=C, new=new, reason=Reason.RESET, at=began + at))
@@ -161,16 +138,19 @@ async def test_an_outage_without_an_end():
 
 
 def test_spread():
-    """R85-R88: mean, percentiles and maximum of the same values; of nothing there is none."""
+    """R85-R88: mean, percentiles and maximum of the same values, exactly; of nothing there is none."""
     assert Spread.of([3.0, 1.0, 2.0]) == Spread(count=3, mean=2.0, p50=2.0, p95=3.0, p99=3.0, maximum=3.0)
     assert Spread.of([]) == Spread()
+    # 7 % of 100 is the seventh, although 0.07 * 100 is a little more than 7 in floating point.
+    assert [percentile(range(1, 101), percent) for percent in range(1, 101)] == list(range(1, 101))
+    assert [percentile([4.0], percent) for percent in (0, 50, 100)] == [4.0] * 3
 
 
 def test_samples_are_bounded():
     """R206: of very many messages so few are measured that what is kept does not grow with the run."""
-    assert Fleet(LoadPlan(users=1, messages=9), ["http://host/"])._sample_every == 16
+    assert Fleet(LoadPlan(users=1, messages=9))._sample_every == 16
     soak = PRESETS["soak"]
-    assert soak.users * soak.messages_each / Fleet(soak, ["http://host/"])._sample_every < 20_001
+    assert soak.users * soak.messages_each / Fleet(soak)._sample_every < 20_001
 
 
 def test_growth():
@@ -183,43 +163,50 @@ def test_growth():
     assert growth([], []) is None
 
 
-def test_cpu():
-    """R171: the share of one core; of no time there is none."""
-    first, last = Reading(at=10.0, cpu=1.0, resident=0, received=0), Reading(12.0, 1.5, 0, 0)
-    assert last.share_since(first) == 0.25
-    assert first.share_since(first) is None
+async def test_readings(monkeypatch):
+    """R171-R173: progress is told regularly; the server is asked and memory watched while all streams are open."""
+    told, answers = [], iter([2, 4, 1])
 
-
-async def test_a_sampler_takes_readings(monkeypatch):
-    """R171-R173: progress is told regularly, and the server is asked only while all streams are open."""
-    plan = LoadPlan(users=2, messages=5, deadline=60)
-    fleet = Fleet(plan, ["http://host/1", "http://host/2"])
-    told, answers = [], iter([2, 2, 4, 1])
-
-    async def live():
+    async def live(_running):
         return next(answers)
 
-    monkeypatch.setattr(LoadPlan, "warming", 3)
-    sampler = Sampler(plan, fleet, SimpleNamespace(live=live), told.append)
+    monkeypatch.setattr(Running, "live", live)
+    monkeypatch.setattr(LoadPlan, "warming", 0)
+    running = Running(LoadPlan(users=2, messages=5, deadline=60), told.append)
+    running.read()
+    fleet = running.fleet
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(sampler.run)
-        await anyio.sleep(2.2)
-        assert list(sampler.seen) == []
+        tasks.start_soon(running.read_all)
+        await anyio.sleep(1.2)
         fleet.all_open.set()
         fleet.received = 7
-        block = bytearray(b"x") * (64 * 1024 * 1024)
-        await anyio.sleep(2)
-        del block
+        await anyio.sleep(1.5)
         fleet.first_end = anyio.current_time()
-        await anyio.sleep(2)
+        await anyio.sleep(0.4)
         tasks.cancel_scope.cancel()
-    assert [round(progress.seconds, 1) for progress in told[:5]] == [0, 0.5, 1, 1.5, 2]
+    assert running.readings[1:] == told
+    assert [progress.live for progress in told] == [None, None, 2, 4, 1, None]
+    assert [progress.steady for progress in told] == [False, False, True, True, True, False]
     assert (told[-1].users, told[-1].received, told[-1].expected) == (2, 7, 10)
-    assert (list(sampler.seen), sampler.excess) == ([2, 2, 4, 1], 2)
-    assert sampler.peak - sampler.first.resident > 60e6
-    assert sampler.peak - sampler.last.resident > 50e6
-    assert len(sampler.warm) == 3
-    assert sampler.steady[0].at < sampler.steady[1].at < sampler.last.at
+    memory = [reading.resident for reading in running.readings]
+    running.readings[3] = replace(told[2], resident=10**10)
+    result = _result(running, seconds=3.0, load=None)
+    seen, process = result.connections, result.process
+    assert (seen.mean, seen.most, seen.excess) == (pytest.approx(7 / 3), 4, 2)
+    assert (process.resident_before, process.resident_peak) == (memory[0], 10**10)
+    assert process.watched == told[4].seconds - told[2].seconds
+
+
+def test_cpu():
+    """R171: the share of one core; of no time there is none."""
+    first, last = (
+        Progress(
+            users=1, open=1, reconnecting=0, ended=0, received=0, expected=1, cpu=None, resident=0, **spent
+        )
+        for spent in ({"seconds": 10.0, "cpu_seconds": 1.0}, {"seconds": 12.0, "cpu_seconds": 1.5})
+    )
+    assert last.share_since(first) == 0.25
+    assert first.share_since(first) is None
 
 
 @pytest.mark.parametrize(
@@ -251,10 +238,3 @@ def test_heartbeat():
         arguments = server_command(LoadPlan(heartbeat=heartbeat))
         assert arguments[arguments.index("--heartbeat") + 1] == expected
     assert LoadPlan().heartbeat == 10.0
-
-
-def test_percentiles_are_exact():
-    """R86-R88: 7 % of 100 is the seventh, although 0.07 * 100 is a little more than 7 in floating point."""
-    assert [percentile(range(1, 101), percent) for percent in range(1, 101)] == list(range(1, 101))
-    assert [percentile([4.0], percent) for percent in (0, 50, 100)] == [4.0] * 3
-    assert percentile([], 50) is None

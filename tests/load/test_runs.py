@@ -15,13 +15,13 @@ import psutil
 import pytest
 
 from resilient_sse.testing.load import (
-    PRESETS,
     ChildError,
     Limits,
     LoadPlan,
     MissingExtraError,
     OpenFilesError,
     Share,
+    Streams,
     fleet,
     run,
     run_load,
@@ -75,9 +75,10 @@ async def test_small_run():
     plan = replace(SMALL, profiles=(Share("slow-3g", 20), Share("4g", 80)))
     result = await run_load(plan, told=told.append)
     assert broken(result) == []
-    assert (result.streams.completed, result.streams.crashes, result.streams.failures) == (20, 0, ())
+    assert result.streams == Streams(
+        started=20, completed=20, failed=0, unfinished=0, failures=(), crashes=0, availability=1.0
+    )
     assert (result.delivery.sent, result.delivery.received, result.delivery.completion) == (200, 200, 1.0)
-    assert result.streams.availability == 1.0
     assert result.times.opening.count == 20
     # Both networks are there: 150 ms of latency and 50 ms.
     assert result.times.opening.maximum - result.times.opening.p50 > 0.05
@@ -106,20 +107,11 @@ async def test_resets():
     assert result.delivery.gaps == 0
 
 
-@pytest.mark.proof
-@pytest.mark.ci
-async def test_without_network():
-    """Straight to the server, too."""
-    result = await run_load(replace(SMALL, proxy=False))
-    assert broken(result) == []
-    assert not result.setup.proxy
-
-
 @pytest.mark.slow
 async def test_server_that_loses_an_event(monkeypatch):
-    """R5, R16: one message that a server never sends is missed: by the client, and by the figures."""
+    """R5, R16: one message that a server never sends is missed by client and figures; here without a network."""
     sabotage(monkeypatch, "lose")
-    result = await run_load(replace(SMALL, users=3, profiles=(Share("clean"),)))
+    result = await run_load(replace(SMALL, users=3, proxy=False))
     assert broken(result) == ["completion", "gaps"]
     assert (result.delivery.sent, result.delivery.received, result.delivery.gaps) == (30, 27, 3)
 
@@ -184,18 +176,18 @@ async def test_a_process_of_a_block(how):
     """It says hello and obeys, and is gone after the block, however that ends."""
     with pytest.raises(ExceptionGroup) if how == "an error" else nullcontext(), anyio.CancelScope() as scope:
         async with child("echo", ["-c", ECHO]) as echo, anyio.create_task_group() as tasks:
-            pid = echo.hello["pid"]
+            pid = echo.told["pid"]
             assert psutil.pid_exists(pid)
             tasks.start_soon(echo.watch)
             await echo.send('{"n": 1}')
-            while not echo.last:  # noqa: ASYNC110 - another process answers
+            while "pid" in echo.told:  # noqa: ASYNC110 - another process answers
                 await anyio.sleep(0.01)
             tasks.cancel_scope.cancel()
             if how == "an error":
                 raise RuntimeError
             if how == "cancellation":
                 scope.cancel()
-    assert echo.last == {"n": 1}
+    assert echo.told == {"n": 1}
     assert not psutil.pid_exists(pid)
 
 
@@ -222,39 +214,29 @@ async def test_a_stubborn_process(monkeypatch):
     """One that does not stop when asked to is killed."""
     monkeypatch.setattr("resilient_sse.testing.load.children._STOP_SECONDS", 0.3)
     async with child("mule", ["-c", ECHO + "\nimport time\ntime.sleep(600)"]) as mule:
-        pid = mule.hello["pid"]
+        pid = mule.told["pid"]
     assert not psutil.pid_exists(pid)
 
 
-async def test_open_files(monkeypatch):
-    """The limit on open files is looked at before anything is started."""
+async def test_what_cannot_be_done_here(monkeypatch):
+    """Open files, networks and packages are looked at before anything is started; a target needs fewer of them."""
     asked = []
 
     def refuse(connections):
         asked.append(connections)
         raise OpenFilesError("raise it with 'ulimit -n 9'")
 
-    monkeypatch.setattr("resilient_sse.testing.load.run.allow_open_files", refuse)
-    for plan in (SMALL, replace(SMALL, proxy=False)):
+    target = replace(SMALL, proxy=False, target="http://host/")
+    monkeypatch.setattr(run, "allow_open_files", refuse)
+    for plan in (SMALL, target):
         with pytest.raises(OpenFilesError, match="ulimit -n"):
             await run_load(plan)
     assert asked == [40, 20]
-
-
-async def test_unknown_profile():
-    """So is the name of a network; the error names those there are."""
     with pytest.raises(ValueError, match="slow-3g"):
         await run_load(replace(SMALL, profiles=(Share("3.5g"),)))
-
-
-async def test_missing_packages(monkeypatch):
-    """And what is not installed, of which a server of the user's own needs less."""
     for name in ("psutil", "uvicorn"):
         monkeypatch.setitem(sys.modules, name, None)
-    for plan, names in (
-        (SMALL, "uvicorn, psutil"),
-        (replace(SMALL, proxy=False, target="http://host/"), "psutil"),
-    ):
+    for plan, names in ((SMALL, "uvicorn, psutil"), (target, "psutil")):
         with pytest.raises(MissingExtraError, match=f"the load run needs {names};"):
             await run_load(plan)
 
@@ -263,50 +245,36 @@ ALONE = Limits(cpu=None)
 """The server runs in this process, too."""
 
 
-@pytest.fixture
-def own_server():
-    """Serve five events over and over, as somebody's server does: other ids, and no end."""
-    server = ReferenceServer(first_id=500)
-    with serving(server) as running:
-        yield running
+@pytest.mark.parametrize("amount", [{"duration": 2.0}, {"messages": 5}], ids=min)
+async def test_own_server(amount, anyio_backend_name):
+    """A server of the user's own, with other ids and no end: for as long as wanted, or for so many messages."""
+    with serving(ReferenceServer(first_id=500)) as server:
+        url = server.url + "?user_id=u{user}"
+        plan = LoadPlan(users=3, proxy=False, target=url, deadline=30, limits=Limits(cpu=None), **amount)
 
+        async def publish():
+            while True:
+                for user in range(1, 4):  # each has an address of its own
+                    await anyio.to_thread.run_sync(lambda user=user: server.publish("x", user_id=f"u{user}"))
+                await anyio.sleep(0.1)
 
-async def run_fed(server, plan):
-    """Carry *plan* out while the server publishes for each of its users, ten times a second."""
-
-    async def publish():
-        while True:
-            for user in range(1, plan.users + 1):
-                await anyio.to_thread.run_sync(lambda user=user: server.publish("x", user_id=f"u{user}"))
-            await anyio.sleep(0.1)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(publish)
-        result = await run_load(plan)
-        tasks.cancel_scope.cancel()
-    return result
-
-
-async def test_own_server(own_server, anyio_backend_name):
-    """A server of the user's own is measured for as long as wanted, each user under an address of its own."""
-    url = own_server.url + "?user_id=u{user}"
-    plan = LoadPlan(users=4, duration=2.0, proxy=False, target=url, deadline=30, limits=ALONE)
-    result = await run_fed(own_server, plan)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(publish)
+            result = await run_load(plan)
+            tasks.cancel_scope.cancel()
     assert broken(result) == []
-    assert (result.delivery.sent, result.delivery.completion, result.connections.mean) == (None, None, None)
-    assert result.delivery.received > 20
-    assert (result.setup.target, result.machine.backend) == (url, anyio_backend_name)
+    assert (result.connections.mean, result.machine.backend) == (None, anyio_backend_name)
     assert result.setup.seed >= 0  # drawn
-    assert 2 <= result.seconds < 20
-
-
-async def test_own_server_until_enough(own_server):
-    """Or until each stream has had so many messages."""
-    url = own_server.url + "?user_id=u{user}"
-    plan = LoadPlan(users=2, messages=5, proxy=False, target=url, deadline=30, limits=ALONE)
-    result = await run_fed(own_server, plan)
-    assert broken(result) == []
-    assert (result.streams.completed, result.delivery.received, result.delivery.completion) == (2, 10, 1.0)
+    if plan.messages:
+        assert (result.streams.completed, result.delivery.received, result.delivery.completion) == (
+            3,
+            15,
+            1.0,
+        )
+    else:
+        assert (result.delivery.sent, result.delivery.completion) == (None, None)
+        assert result.delivery.received > 15
+        assert 2 <= result.seconds < 20
 
 
 def test_crash_is_counted(monkeypatch):
@@ -366,34 +334,26 @@ def test_ci_preset():
     # Five milliseconds in the client are a figure for a machine that has nothing else to do.
     assert set(broken(result)) <= {"bytes to event p99"}
     assert result.times.recovery.count >= 200
-    assert result.delivery.completion >= 0.995
-    assert result.times.recovery.p95 < 4.2
-    assert result.times.recovery.p99 < 4.8
-    assert result.times.recovery.maximum < 5.0
     assert result.times.recovery.mean <= 2.5
-    assert result.streams.crashes == 0
-
-
-@pytest.mark.proof
-@pytest.mark.timed
-@pytest.mark.timeout(120)
-def test_a_thousand_streams_for_a_moment():
-    """R169 in short: a thousand streams on 3G and 4G are opened and kept for half a minute."""
-    result = run_preset("--preset", "thousand", "--duration", "30", "--drops", "0", timeout=110)
-    assert broken(result) == []
-    assert result.streams.completed == 1000
-    assert result.delivery.received == 30_000
-    assert result.process.resident_peak < 150e6
+    assert {gate.name for gate in result.gates} >= {
+        "completion",
+        "reconnect p95",
+        "reconnect maximum",
+        "crashes",
+    }
 
 
 @pytest.mark.proof
 @pytest.mark.timeout(300)
-def test_a_thousand_streams():
-    """R169-R173: a thousand streams on 3G and 4G for two minutes; the long forms are run by hand."""
-    result = run_preset("--preset", "thousand", timeout=290)
+@pytest.mark.parametrize(
+    "seconds, more",
+    [pytest.param(30, ["--duration", "30", "--drops", "0"], marks=pytest.mark.timed), (120, [])],
+)
+def test_a_thousand_streams(seconds, more):
+    """R169-R173: a thousand streams on 3G and 4G, for half a minute or two; the long forms are run by hand."""
+    result = run_preset("--preset", "thousand", *more, timeout=290)
     assert broken(result) == []
     assert result.streams.completed == 1000
-    assert result.delivery.received == 120_000
+    assert result.delivery.received == 1000 * seconds
     assert result.connections.mean == pytest.approx(1000, rel=0.01)
     assert result.process.resident_peak < 150e6
-    assert PRESETS["thousand"].limits.availability == 0.999

@@ -215,17 +215,13 @@ async def test_the_default_client(script, agent, monkeypatch):
 RECOVERY = Recovery(reason=Reason.RESET, attempts=1, silent_since=0, lost_at=0, opened_at=1, recovered_at=1)
 
 
-class Raises:
+class Raises(DogStatsd):
     """A client that fails until it is well."""
 
     def __init__(self, *, ill=True):
+        super().__init__("127.0.0.1", 8125, disable_telemetry=True)
         self.ill = self.refuses = ill
         self.sent = []
-
-    def open_buffer(self):
-        """Do nothing."""
-
-    close_buffer = open_buffer
 
     def count(self, name, value, tags=None):
         if self.ill and name == "sse_streams_started_total":

@@ -5,9 +5,8 @@ Latency is what these stages cannot give (see `netem`); rates, loss, silence, re
 kernel's own.
 """
 
-import os
+import asyncio
 import socket
-import time
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 
@@ -17,9 +16,10 @@ import httpx
 from anyio import to_thread
 from anyio.abc import SocketStream
 from httpcore._backends.anyio import AnyIOStream
+from httpcore._exceptions import map_exceptions
 
 from resilient_sse.testing.proxy.toxics import profile as profile_of
-from resilient_sse.testing.scenarios.real import Director, RealStage, reference_server
+from resilient_sse.testing.scenarios.real import Director, RealDriver, RealStage, reference_server
 from resilient_sse.testing.server import RunningServer
 from tests.netns.network import SERVER, open_network
 
@@ -47,19 +47,19 @@ class Stage(RealStage):
 
     async def refuse(self):
         """Accept no new connection."""
-        await to_thread.run_sync(self.network.refuse)
+        await to_thread.run_sync(partial(self.network.fault, refuse=True))
 
     async def accept(self):
         """Accept connections again."""
-        await to_thread.run_sync(self.network.accept)
+        await to_thread.run_sync(partial(self.network.fault, refuse=False))
 
     async def black_hole(self):
         """Let nothing pass and nothing end."""
-        await to_thread.run_sync(self.network.cut)
+        await to_thread.run_sync(partial(self.network.fault, cut=True))
 
     async def flow(self):
         """Let everything pass again."""
-        await to_thread.run_sync(self.network.mend)
+        await to_thread.run_sync(partial(self.network.fault, cut=False))
 
     async def reset(self):
         """Reset every connection, from the server's side."""
@@ -70,17 +70,8 @@ class Stage(RealStage):
         return await to_thread.run_sync(lambda: self._server.call(_end_streams(self._server.server)))
 
 
-class Driver:
-    """Makes stages in namespaces of their own; *seed* is the server's, the kernel's cannot be told."""
-
-    form = "real"
-
-    def __init__(self, seed):
-        self.seed = seed
-
-    def now(self):
-        """Return the time of the clock that the server's thread and the client share."""
-        return time.monotonic()
+class Driver(RealDriver):
+    """Makes stages in namespaces of their own; the seed is the server's, the kernel's cannot be told."""
 
     @asynccontextmanager
     async def stage(self, log, setup):
@@ -105,8 +96,8 @@ def serve(spaces, server, profile="clean"):
     """Open a network with the server on its far side; *spaces* ends both."""
     network = spaces.enter_context(open_network(*_LINKS))
     _shape(network, profile)
-    # Its thread begins in the namespace of the one that starts it, and stays there.
-    running = network.server.inside(lambda: RunningServer(server, SERVER, _PORT))
+    with network.server.entered():
+        running = RunningServer(server, SERVER, _PORT)
     spaces.callback(running.stop)
     return network, running
 
@@ -125,28 +116,16 @@ class _Inside(httpcore.AsyncNetworkBackend):
         self._space = space
 
     async def connect_tcp(self, host, port, timeout=None, local_address=None, socket_options=None):  # noqa: ASYNC109
-        sock = self._space.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-        try:
+        errors = {TimeoutError: httpcore.ConnectTimeout, OSError: httpcore.ConnectError}
+        with map_exceptions(errors), ExitStack() as undo:
+            with self._space.entered():
+                sock = undo.enter_context(socket.socket())
+            sock.setblocking(False)
             with anyio.fail_after(timeout):
-                await _connect(sock, host, port)
-            return AnyIOStream(await SocketStream.from_socket(sock))
-        except BaseException as error:
-            sock.close()
-            if isinstance(error, TimeoutError):
-                raise httpcore.ConnectTimeout(f"no answer from {host} within {timeout:g} s") from error
-            if isinstance(error, OSError):
-                raise httpcore.ConnectError(str(error)) from error
-            raise
-
-
-async def _connect(sock, host, port):
-    sock.setblocking(False)
-    try:
-        sock.connect((host, port))
-    except BlockingIOError:
-        await anyio.wait_writable(sock)
-        if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            raise OSError(code, os.strerror(code)) from None
+                await asyncio.get_running_loop().sock_connect(sock, (host, port))
+            stream = AnyIOStream(await SocketStream.from_socket(sock))
+            undo.pop_all()
+        return stream
 
 
 def _shape(network, profile):
@@ -154,7 +133,7 @@ def _shape(network, profile):
     wanted = profile_of(profile)
     if wanted.down_kbps and wanted.up_kbps:
         network.rate(wanted.down_kbps, wanted.up_kbps)
-    network.loss(wanted.loss)
+    network.fault(loss=wanted.loss)
 
 
 async def _end_streams(server):

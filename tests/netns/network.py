@@ -12,10 +12,7 @@ import re
 import signal
 import socket
 import subprocess
-import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -76,10 +73,21 @@ class Namespace:
         """Run any program inside."""
         return call("ip", "netns", "exec", self.name, *command, text=text)
 
-    def inside(self, work):
-        """Call *work* in a thread inside: its sockets and its threads belong there for good."""
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(self._enter_and, work).result()
+    @contextmanager
+    def entered(self):
+        """Have this thread be inside for the time of a block: its sockets and its threads stay there."""
+        libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
+        with ExitStack() as stack:
+            here, there = (
+                stack.enter_context(Path(path).open("rb"))
+                for path in ("/proc/thread-self/ns/net", NAMES / self.name)
+            )
+            if libc.setns(there.fileno(), _CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "a thread may not enter a namespace")
+            try:
+                yield
+            finally:
+                libc.setns(here.fileno(), _CLONE_NEWNET)
 
     def abort_connections(self, address):
         """End the TCP connections of an address of ours with an error, and return how many there were."""
@@ -92,19 +100,10 @@ class Namespace:
 
     def sent_again(self):
         """Return how many segments TCP has sent again from here."""
-        text = self.inside(Path("/proc/thread-self/net/snmp").read_text)
-        names, values = (line.split()[1:] for line in text.splitlines() if line.startswith("Tcp:"))
-        return int(dict(zip(names, values, strict=True))["RetransSegs"])
-
-    def _enter_and(self, work):
-        libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
-        handle = os.open(NAMES / self.name, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if libc.setns(handle, _CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "a thread may not enter a namespace")
-        finally:
-            os.close(handle)
-        return work()
+        (line,) = (
+            line for line in self.run("nstat", "-asz", "TcpRetransSegs").splitlines() if "Retrans" in line
+        )
+        return int(line.split()[1])
 
 
 def remove(name):
@@ -158,35 +157,43 @@ class Network:
                 space.ip("link", "set", "dev", link, "gso_max_segs", "1", "addrgenmode", "none")
             server.ip("address", "add", f"{self._gateway(link)}/32", "dev", link)
             server.ip("link", "set", "dev", link, "up")
-        self._apply()
+        self.fault()
         self.link = links[0]
         self.address = self._own_address(self.link)
         self.up()
 
-    def loss(self, share):
-        """Drop this share of all packets from now on, at random, each for itself."""
-        self._loss = share
-        self._apply()
+    def fault(self, *, loss=None, cut=None, refuse=None):
+        """
+        Begin or end faults; `None` leaves one as it is.
 
-    def cut(self):
-        """Drop every packet without a word: a connection stays and is silent."""
-        self._cut = True
-        self._apply()
-
-    def mend(self):
-        """Let packets pass again, but for those that `loss` drops."""
-        self._cut = False
-        self._apply()
-
-    def refuse(self):
-        """Answer the client's new connections with a reset, as a port without a server; those it has go on."""
-        self._refuse = True
-        self._apply()
-
-    def accept(self):
-        """Let new connections through again."""
-        self._refuse = False
-        self._apply()
+        Args:
+            loss: The share of all packets that is dropped, at random, each for itself.
+            cut: Whether every packet is dropped without a word: a connection stays and is silent.
+            refuse: Whether the client's new connections are reset, as at a port without a server; others go on.
+        """
+        self._loss = self._loss if loss is None else loss
+        self._cut = self._cut if cut is None else cut
+        self._refuse = self._refuse if refuse is None else refuse
+        # Packets are dropped where they arrive: a sender is told when its own output drops one, but a network
+        # tells nobody.  Counters go on from where they are.
+        odds = f"numgen random mod {_THOUSANDTHS} < {round(self._loss * _THOUSANDTHS)}"
+        drop = f'{odds} counter name "lost" drop' if self._loss else ""
+        drop = 'counter name "cut" drop' if self._cut else drop
+        reset = "tcp flags & (syn | ack) == syn reject with tcp reset"
+        for space, opening in ((self.client, ""), (self.server, reset if self._refuse else "")):
+            rules = [
+                "table ip fault {",
+                *(f"counter {name} {{ }}" for name in ("seen", "lost", "cut")),
+                "chain arriving { type filter hook prerouting priority raw; policy accept; }",
+                "chain opening { type filter hook input priority filter; policy accept; }",
+                "}",
+                "flush chain ip fault arriving",
+                "flush chain ip fault opening",
+                'add rule ip fault arriving iifname != "lo" counter name "seen"',
+                f'add rule ip fault arriving iifname != "lo" {drop}' if drop else "",
+                f'add rule ip fault opening iifname != "lo" {opening}' if opening else "",
+            ]
+            space.run("nft", "-f", "-", text="\n".join([*rules, ""]))
 
     def rate(self, down, up=None):
         """Let no more pass than so many kbit/s, Ethernet's headers included; the rest waits for up to 0.5 s."""
@@ -245,44 +252,16 @@ class Network:
     def _own_address(self, link):
         return f"10.77.{self.links.index(link) + 1}.2"
 
-    def _apply(self):
-        # Packets are dropped where they arrive: a sender is told when its own output drops one, but a network
-        # tells nobody.  Counters go on from where they are.
-        drop = 'counter name "cut" drop' if self._cut else ""
-        if self._loss and not drop:
-            odds = f"numgen random mod {_THOUSANDTHS} < {round(self._loss * _THOUSANDTHS)}"
-            drop = f'{odds} counter name "lost" drop'
-        reset = "tcp flags & (syn | ack) == syn reject with tcp reset"
-        for space, opening in ((self.client, ""), (self.server, reset if self._refuse else "")):
-            rules = [
-                "table ip fault {",
-                *(f"counter {name} {{ }}" for name in ("seen", "lost", "cut")),
-                "chain arriving { type filter hook prerouting priority raw; policy accept; }",
-                "chain opening { type filter hook input priority filter; policy accept; }",
-                "}",
-                "flush chain ip fault arriving",
-                "flush chain ip fault opening",
-                'add rule ip fault arriving iifname != "lo" counter name "seen"',
-                f'add rule ip fault arriving iifname != "lo" {drop}' if drop else "",
-                f'add rule ip fault opening iifname != "lo" {opening}' if opening else "",
-            ]
-            space.run("nft", "-f", "-", text="\n".join([*rules, ""]))
-
 
 @contextmanager
 def open_network(*links):
     """
-    Make a network for the time of the block; afterwards nothing of it is left, also if the process is terminated.
+    Make a network for the time of the block, whose client begins on the first link.
 
-    What an earlier process left, because it was killed, is removed first.  The client begins on the first link.
+    What an earlier process left, because it was killed, is removed first.
     """
     sweep()
-    with ExitStack() as stack:
-        if threading.current_thread() is threading.main_thread():
-            before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-            stack.callback(signal.signal, signal.SIGTERM, before)
-        server = stack.enter_context(Namespace("server"))
-        client = stack.enter_context(Namespace("client"))
+    with Namespace("server") as server, Namespace("client") as client:
         yield Network(client, server, links or ("wifi",))
 
 
@@ -291,11 +270,11 @@ def missing():
     """Return why there can be no network here, `None` if there can be one: everything is tried."""
     try:
         with open_network() as network:
-            network.loss(0.1)
-            network.refuse()
+            network.fault(loss=0.1)
             network.rate(100)
             network.client.abort_connections(network.address)
-            network.client.inside(socket.socket).close()
+            with network.client.entered():
+                socket.socket().close()
     except (NetworkError, OSError) as error:
         return f"{error} (it takes Linux, root, iproute2 and nftables, and a container --privileged)"
     return None

@@ -10,6 +10,7 @@ from anyio import to_thread
 from resilient_sse import Backoff, ResilientStream, StreamState, integers
 from resilient_sse.testing.scenarios import RunLog, Setup
 from resilient_sse.testing.scenarios.real import Director, reference_server
+from tests.e2e.watching import eventually
 from tests.netns.driver import Driver, Stage, serve
 from tests.netns.network import need_kernel
 
@@ -27,46 +28,28 @@ def kernel():
 
 
 class Run:
-    """A stage, one stream over it, and what that told; *seconds* bounds every wait."""
+    """A stage, one stream over it, and what that told."""
 
-    def __init__(self, stage, log, seconds, arguments):
+    def __init__(self, stage, log, arguments):
         self.stage, self.log, self.network = stage, log, stage.network
         self.changes, self.came = [], []
-        self._seconds = seconds
-        self._news = anyio.Event()
         self.stream = ResilientStream(
-            stage.url("a"), sequence=integers, on_state_change=self._told, **{"until": "done", **arguments}
+            stage.url("a"), sequence=integers, on_state_change=self.changes.append, until="done", **arguments
         )
-
-    def _told(self, item):
-        self.changes.append(item)
-        self._wake()
-
-    def _wake(self):
-        news, self._news = self._news, anyio.Event()
-        news.set()
 
     async def read(self):
         """Follow the stream to its end."""
         async with self.stream:
             async for event in self.stream:
                 self.came.append((anyio.current_time(), event))
-                self._wake()
-
-    async def until(self, held):
-        """Wait until something holds."""
-        with anyio.fail_after(self._seconds):
-            while not held():
-                await self._news.wait()
 
     async def events(self, count):
         """Wait for so many events."""
-        await self.until(lambda: len(self.came) >= count)
+        assert await eventually(lambda: len(self.came) >= count, within=30)
 
     async def state(self, state, count=1):
-        """Wait for the so-manyeth change to a state and return it."""
-        await self.until(lambda: len(self.of(state)) >= count)
-        return self.of(state)[count - 1]
+        """Wait for the so-manyeth change to a state."""
+        assert await eventually(lambda: len(self.of(state)) >= count, within=30)
 
     def of(self, state):
         """Return the changes to a state."""
@@ -79,7 +62,7 @@ class Run:
 
     async def call(self, work, *arguments, **options):
         """Change the network."""
-        return await to_thread.run_sync(partial(work, *arguments, **options))
+        await to_thread.run_sync(partial(work, *arguments, **options))
 
     @property
     def figures(self):
@@ -93,26 +76,26 @@ class Run:
         return [event.connection for _, event in self.came]
 
 
-def play(scene, *, backend="asyncio", first_id=1, overlap=0, seconds=30.0, **arguments):
+def play(scene, *, backend="asyncio", first_id=1, **arguments):
     """Play a scene inside the client's namespace; every event comes once and in order, whatever is done."""
     driver = Driver(1)
     log = RunLog("streams", driver.form, seed=1, now=driver.now)
     director = Director(log=log)
+
+    async def main():
+        run = Run(Stage(log, network, running, director), log, arguments)
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(run.read)
+                await run.state(StreamState.CONNECTED)
+                await scene(run)
+                await run.stage.publish("a", "", event="done")
+        return run
+
     with ExitStack() as spaces:
-        server = reference_server(Setup(first_id=first_id, overlap=overlap), director)
-        network, running = serve(spaces, server)
-
-        async def main():
-            run = Run(Stage(log, network, running, director), log, seconds, arguments)
-            with anyio.fail_after(2 * seconds):
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(run.read)
-                    await run.state(StreamState.CONNECTED)
-                    await scene(run)
-                    await run.stage.publish("a", "", event="done")
-            return run
-
-        run = network.client.inside(partial(anyio.run, main, backend=backend))
+        network, running = serve(spaces, reference_server(Setup(first_id=first_id), director))
+        with network.client.entered():
+            run = anyio.run(main, backend=backend)
     ids = [int(event.id) for _, event in run.came]
     assert ids == list(range(first_id, first_id + len(ids)))
     return run
@@ -123,7 +106,7 @@ def test_ten_percent_of_packets_lost(backend):
     """R32, R34-R36, R39: TCP sends again what is lost, and the client gets 50 of 50 once and in order."""
 
     async def scene(run):
-        await run.call(run.network.loss, 0.1)
+        await run.call(run.network.fault, loss=0.1)
         await run.publish(50, "x" * 8000)
         await run.events(50)
         run.lost, run.arrived = run.network.dropped(), run.network.arrived()
@@ -142,10 +125,10 @@ def test_stall():
     async def scene(run):
         await run.publish(20)
         await run.events(20)
-        await run.call(run.network.cut)
+        await run.call(run.network.fault, cut=True)
         await run.publish(30)
         await run.state(StreamState.RECONNECTING)
-        await run.call(run.network.mend)
+        await run.call(run.network.fault, cut=False)
         await run.events(50)
 
     run = play(scene, stall_timeout=3, waiting_after=1.5)
@@ -218,7 +201,7 @@ def test_faults(fault, mend, reason):
         if mend is not None:  # the connection that is open goes on
             await run.stage.reset()
         await getattr(run.stage, fault)()
-        await run.until(lambda: any(change.reason.value == reason for change in run.changes))
+        assert await eventually(lambda: reason in [each.reason.value for each in run.changes], within=30)
         await run.publish(1)
         if mend is not None:
             await getattr(run.stage, mend)()

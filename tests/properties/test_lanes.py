@@ -19,6 +19,8 @@ WALL = datetime(2026, 1, 1, tzinfo=UTC)
 # They are of the moment when an event is judged.
 TIMES = ("last_event_at", "time_to_first_event", "last_recovery")
 
+EVENTS = [b"id: %d\ndata: n%d\n\n" % (at, at) for at in range(10, 50)]
+
 modes = st.sampled_from(["auto", "always", "replay", "off"])
 
 
@@ -143,6 +145,7 @@ def _connection(draw: st.DrawFn) -> list[bytes]:
     st.sampled_from([1, 3, 20, 1000]),
     st.one_of(st.none(), _ids.filter(lambda text: text == text.strip())),
 )
+@example([[b"".join(EVENTS[:20])], [b"".join(EVENTS[9:30])], [b"".join(EVENTS)]], "auto", 1000, None)
 def test_ids_that_rise_repeat_and_fall_back(connections, mode, window, given_id):
     """Runs with and without ids, over several connections, with every setting of what is dropped (3.2)."""
     check(connections, dedup=mode, dedup_window=window, given_id=given_id)
@@ -160,6 +163,9 @@ _floods = st.lists(_lines, min_size=1, max_size=5).map("".join)
 @PROFILE
 @given(st.lists(st.tuples(_floods, st.integers(1, 60)), min_size=1, max_size=5), st.integers(1, 900), modes)
 @example([("a\n:\nretry: 5\ndata: x\nid: 1\n", 20), ("\n", 1)], 900, "auto")
+@example([(": said\n", 60), ("data:\n\n", 1)], 300, "auto")
+@example([("data:x\n\n", 20), ("data: y\n\n", 5)], 900, "auto")
+@example([("data: x\ndata: y\n\n", 20), ("data: x\ndata:y\n\n", 5)], 900, "auto")
 def test_floods_of_lines(floods, size, mode):
     """Many lines of one block, and many blocks without data, are judged together and come to the same (3.1)."""
     stream = "".join(flood * count for flood, count in floods).encode()

@@ -147,15 +147,15 @@ class NaiveWindow:
         self.highest = (0, "")
         self.risen = self.here = 0
         self.only_rose = True
-        self.expected, self.until = None, 0
 
     def connected(self, number: int, *, resumed: bool) -> None:
         self.here, self.resumed, self.again = len(self.events), resumed, resumed or number > 1
         self.replays = False  # it began where this stream began
 
     def resume_from(self, event_id: str) -> None:
-        if not self.with_id(event_id):
-            self.expected, self.until = event_id, len(self.events) + self.size
+        self.clear()
+        self.highest = place(event_id)
+        self.events = [(event_id, "any", "any")]
 
     def with_id(self, event_id: str) -> list[Seen]:
         return [event for event in self.events[-self.size :] if event[0] == event_id]
@@ -168,9 +168,11 @@ class NaiveWindow:
 
     def look(self, event: Seen) -> Sighting:
         known = self.with_id(event[0])
-        if event[0] != self.expected and known and event != known[-1] and self.came_here(known[-1]):
+        if known and known[-1][1] == "any":
+            return Sighting.DUPLICATE
+        if known and event != known[-1] and self.came_here(known[-1]):
             return Sighting.CONFLICT
-        if event[0] == self.expected or event in (known[-1:] if self.meaningless else known):
+        if event in (known[-1:] if self.meaningless else known):
             return Sighting.DUPLICATE
         return Sighting.CONFLICT if known else self.beyond(event)
 
@@ -192,19 +194,16 @@ class NaiveWindow:
         return Sighting.DUPLICATE if self.replays else Sighting.NEW
 
     def remember(self, event: Seen) -> Sighting:
-        expected = event[0] == self.expected
-        if expected:
-            self.expected = None
         sighting = self.look(event)
         known = self.with_id(event[0])
         if sighting is Sighting.DUPLICATE:
             self.replays |= not known
+            if known and known[-1][1] == "any":
+                self.events[self.events.index(known[-1])] = event
             return sighting
         if known and self.came_here(known[-1]):
             self.meaningless = True
         self.events.append(event)
-        if self.expected and len(self.events) >= self.until:
-            self.expected = None
         if place(event[0]) > self.highest:
             self.highest = place(event[0])
             self.risen += 1
@@ -214,7 +213,7 @@ class NaiveWindow:
                 self.run = []
         else:
             self.risen, self.only_rose, self.run = 0, False, None
-        return Sighting.DUPLICATE if expected else sighting
+        return sighting
 
 
 def place(event_id: str) -> tuple[int, str]:
@@ -245,6 +244,7 @@ served = st.tuples(st.booleans(), st.booleans(), runs, contents)
     st.one_of(st.none(), few, st.integers(0, 30).map(str)),
 )
 @example(20, "auto", [(False, False, [["010", "013"]], ["x", "y"]), (True, True, [["011"]], ["x"])], None)
+@example(20, "auto", [(True, False, [["a"], ["a"]], ["x"]), (True, False, [["a"]], ["y"])], "a")
 def test_the_window_is_the_last_of_all_events(size, mode, connections, resumed_from):
     """Rings of hashes judge like a list of everything of which the last part counts, in runs too (R150, X17)."""
     window, naive = Deduplicator(size, mode), NaiveWindow(size, mode)

@@ -1,20 +1,20 @@
-"""A relay in a process of its own, which kills itself at a given step, or is killed."""
+"""A relay in a process of its own, which kills itself at a given step, or is killed; and what a log must be."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
+import redis
 
 from resilient_sse import Backoff, ResilientStream
 from resilient_sse.relay import RedisLog, Relay
-
-PROCESSES = multiprocessing.get_context("forkserver")
+from tests.checkpoints.consumer import PROCESSES, Steps
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,11 @@ class Job:
 
 
 class Killing(RedisLog):
-    """Counts the steps before and behind each command."""
+    """Takes a step before and behind each command."""
 
     def __init__(self, client: str, kill_at: int | None) -> None:
         super().__init__(client)
-        self._left = kill_at or 0
-
-    def _step(self) -> None:
-        self._left -= 1
-        if not self._left:
-            os.kill(os.getpid(), signal.SIGKILL)
+        self._step = Steps(kill_at)
 
     async def load(self, name: str) -> Any:
         self._step()
@@ -59,13 +54,13 @@ def run(job: Job) -> None:
     anyio.run(copy, job)
 
 
-def opened(url: str, position: str | None, last: int | None) -> ResilientStream:
+def opened(url: str, position: str | None, last: int | None = None) -> ResilientStream:
     """Open the stream behind a position."""
 
     def ends(event: Any) -> bool:
         return last is not None and int(event.data) >= last
 
-    backoff = Backoff(initial=0.01, maximum=0.05)
+    backoff = Backoff(initial=0.01, maximum=0.1)
     until = ends if last is not None else None
     return ResilientStream(url, last_event_id=position, max_retries=None, backoff=backoff, until=until)
 
@@ -82,3 +77,29 @@ def start(job: Job) -> Any:
     process = PROCESSES.Process(target=run, args=(job,), daemon=True)
     process.start()
     return process
+
+
+def whole(client: redis.Redis, name: str) -> int:
+    """Return how many events a log has; each must be there once, in order, and counted by its ordinal."""
+    entries: Any = client.xrange(name)
+    found = [(int(fields[b"ordinal"]), int(fields[b"data"])) for _, fields in entries]
+    assert found == [(number, number) for number in range(1, len(found) + 1)], name
+    return len(found)
+
+
+def until(holds: Callable[[], Any], what: Callable[[], str]) -> None:
+    """Wait until something holds."""
+    for _ in range(3000):
+        if holds():
+            return
+        time.sleep(0.02)
+    pytest.fail(f"it does not come to it that {what()}")
+
+
+async def eventually(holds: Callable[[], Any], what: str) -> None:
+    """Wait until something holds, in an event loop."""
+    for _ in range(6000):
+        if holds():
+            return
+        await anyio.sleep(0.01)
+    pytest.fail(f"it does not come to it that {what}")

@@ -225,43 +225,38 @@ async def test_ids_of_another_process_are_not_mistaken():
     assert browser.told("stream_gap")[0]["kind"] == "unresumable"
 
 
-async def test_an_event_that_is_not_kept_any_more():
-    """The browser is told how many it has missed, and gets what is kept."""
+LOSS = ServerSentEvent(event="stream_gap", data='{"missing": 7}')
+
+
+@pytest.mark.parametrize(
+    "published, last, kind, missing",
+    [
+        (range(10), "2", "hole", 4),
+        (range(2000), "997", "hole", 999),
+        (range(2000), "990", "unresumable", None),  # given out too long ago
+        (range(2000), "another's", "unresumable", None),
+        (
+            [1, LOSS, *range(9, 13)],
+            "1",
+            "hole",
+            None,
+        ),  # where the upstream has lost some, nobody knows how many
+        ([1, LOSS, *range(9, 13)], "9", None, None),
+    ],
+    ids=["10", "997", "990", "another's", "behind a loss", "after it"],
+)
+async def test_what_is_not_kept_any_more(published, last, kind, missing):
+    """The browser is told how many it has missed, or that nobody knows, and gets what is kept."""
     broadcast = Broadcast(history=3)
-    publish(broadcast, *range(10))
+    for each in published:
+        broadcast.publish(each if each is LOSS else sent(each))
     broadcast.close()
-    browser = Browser(broadcast, "2")
-    assert await browser.to_the_end() == ["7", "8", "9"]
-    gap = {"kind": "hole", "after_id": "2", "before_id": "7", "missing": 4}
-    assert browser.told("stream_gap") == [gap]
-
-
-async def test_what_the_upstream_has_lost_is_not_counted_as_one():
-    """Where a gap of the upstream has left the history too, nobody knows how many are missing."""
-    broadcast = Broadcast(history=2)
-    publish(broadcast, 1)
-    broadcast.publish(ServerSentEvent(event="stream_gap", data='{"missing": 7}'))
-    publish(broadcast, 9, 10, 11)
-    broadcast.close()
-    for last, missing in (("1", None), ("9", 0)):
-        browser = Browser(broadcast, last)
-        await browser.to_the_end()
-        assert [gap["missing"] for gap in browser.told("stream_gap")] == [missing] * (missing is None)
-
-
-async def test_an_id_that_is_not_known():
-    """Never given out here, or too long ago: the browser is told so, and gets all that is kept."""
-    broadcast = Broadcast(history=3)
-    publish(broadcast, *range(2000))
-    broadcast.close()
-    for unknown in ("another's", "990"):
-        browser = Browser(broadcast, unknown)
-        assert await browser.to_the_end() == ["1997", "1998", "1999"]
-        gap = {"kind": "unresumable", "after_id": unknown, "before_id": None, "missing": None}
-        assert browser.told("stream_gap") == [gap]
-    browser = Browser(broadcast, "997")
-    await browser.to_the_end()
-    assert browser.told("stream_gap")[0]["missing"] == 999
+    browser = Browser(broadcast, last)
+    kept = [str(number) for number in published[-3:]]
+    assert await browser.to_the_end() == kept
+    before = kept[0] if kind == "hole" else None
+    gap = {"kind": kind, "after_id": last, "before_id": before, "missing": missing}
+    assert browser.told("stream_gap") == ([gap] if kind else [])
 
 
 async def test_a_new_browser_begins_live_or_at_the_first():

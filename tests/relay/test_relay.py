@@ -16,30 +16,16 @@ from anyio.abc import SocketAttribute
 from resilient_sse import ResilientStream, ServerSentEvent
 from resilient_sse.relay import Log, Position, RedisLog, Relay, RelayError
 from resilient_sse.testing import Script, event
+from tests.checkpoints.consumer import PROCESSES
 from tests.relay import copying
-from tests.relay.copying import Job, opened
+from tests.relay.copying import Job, eventually, opened, whole
 
-copying.PROCESSES.set_forkserver_preload(["tests.relay.copying"])
-
-
-def entries(client: redis.Redis, name: str) -> list[tuple[int, int]]:
-    """Read the ordinals and events of a log."""
-    return [(int(fields[b"ordinal"]), int(fields[b"data"])) for _, fields in client.xrange(name)]
-
-
-def is_whole(found: list[tuple[int, int]], last: int | None = None) -> bool:
-    """Whether there is one copy of each event up to the last, in order, and ordinals count them."""
-    numbers = list(range(1, len(found) + 1))
-    return found == list(zip(numbers, numbers, strict=True)) and (last is None or len(found) == last)
+PROCESSES.set_forkserver_preload(["tests.relay.copying"])
 
 
 async def reached(valkey, length: int) -> None:
     """Wait until the log holds so many entries."""
-    for _ in range(3000):
-        if valkey.client.xlen("log") >= length:
-            return
-        await anyio.sleep(0.01)
-    pytest.fail("the relay does not get on")
+    await eventually(lambda: valkey.client.xlen("log") >= length, "the relay gets on")
 
 
 def relay(valkey, upstream: str, last: int | None = None, **options) -> Relay:
@@ -119,7 +105,7 @@ async def test_it_goes_on_where_the_log_ends(valkey, upstream):
     """A second relay resumes by the position in Redis; nothing else is kept anywhere."""
     await relay(valkey, upstream, last=50).run()
     await relay(valkey, upstream, last=120).run()
-    assert is_whole(entries(valkey.client, "log"), 120)
+    assert whole(valkey.client, "log") == 120
 
 
 async def test_two_relays_of_one_name(valkey, upstream):
@@ -137,62 +123,55 @@ async def test_two_relays_of_one_name(valkey, upstream):
         tasks.start_soon(run)
     assert len(refused) == 1
     assert "another relay" in refused[0]
-    assert is_whole(entries(valkey.client, "log"), 500)
+    assert whole(valkey.client, "log") == 500
 
 
-async def test_a_lease_that_is_anothers(valkey, upstream):
-    """An append under an old lease is refused (P62)."""
-    valkey.client.set("{log}:lease", "worker-1:1")
-    async with anyio.create_task_group() as tasks:
-        refused = []
+async def restarts(valkey, *options) -> None:
+    """Redis is away for a moment."""
+    valkey.kill()
+    await anyio.sleep(0.3)
+    valkey.start(*options)
 
-        async def run():
-            with pytest.raises(RelayError, match="lease") as raised:
-                await relay(valkey, upstream).run(lease="worker-1:1")
-            refused.append(raised.value)
 
-        tasks.start_soon(run)
-        await reached(valkey, 10)
-        valkey.client.set("{log}:lease", "worker-2:2")
-    length = valkey.client.xlen("log")
-    await anyio.sleep(0.05)
-    assert valkey.client.xlen("log") == length
-    assert refused
-    assert is_whole(entries(valkey.client, "log"))
+async def comes_back_with_less(valkey, *_) -> None:
+    """A fail-over to a replica that lagged: data and position went back together."""
+    valkey.client.save()  # what the replica has
+    await reached(valkey, 200)
+    valkey.kill()
+    valkey.start()
+    assert valkey.client.xlen("log") < 200
+
+
+async def takes_no_appends(valkey, *_) -> None:
+    """A fail-over lasts, behind which scripts must be sent again."""
+    valkey.client.replicaof("127.0.0.1", "1")
+    valkey.client.script_flush()
+    await anyio.sleep(0.2)
+    valkey.client.replicaof("NO", "ONE")
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("--appendonly", "yes", "--appendfsync", "always")], ids=["no log", "fsync always"]
+    "misfortune, options, rewound",
+    [
+        (restarts, (), 1),
+        (restarts, ("--appendonly", "yes", "--appendfsync", "always"), 0),
+        (comes_back_with_less, (), 1),
+        (takes_no_appends, (), 0),
+    ],
+    ids=["no log", "fsync always", "less", "a replica"],
 )
-async def test_redis_restarts(valkey, upstream, options):
-    """The relay waits; a Redis that has lost everything gets what it lost again (P62)."""
+async def test_redis_on_bad_days(valkey, upstream, caplog, *, misfortune, options, rewound):
+    """The relay waits; a Redis that has lost something gets it again, which is told (P62)."""
     valkey.kill()
     valkey.start(*options)
     copier = relay(valkey, upstream, last=600)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(copier.run)
         await reached(valkey, 50)
-        valkey.kill()
-        await anyio.sleep(0.3)
-        valkey.start(*options)
-    assert is_whole(entries(valkey.client, "log"), 600)
-    assert (copier.rewound > 0) == (not options)
-
-
-async def test_redis_comes_back_with_less(valkey, upstream, caplog):
-    """A fail-over to a replica that lagged: data and position went back together, and are made whole (P62)."""
-    copier = relay(valkey, upstream, last=600)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(copier.run)
-        await reached(valkey, 50)
-        valkey.client.save()  # what the replica has
-        await reached(valkey, 200)
-        valkey.kill()
-        valkey.start()
-        assert valkey.client.xlen("log") < 200
-    assert is_whole(entries(valkey.client, "log"), 600)
-    assert copier.rewound == 1
-    assert "has lost its end" in caplog.text
+        await misfortune(valkey, *options)
+    assert whole(valkey.client, "log") == 600
+    assert copier.rewound == rewound
+    assert ("has lost its end" in caplog.text) == bool(rewound)
 
 
 async def test_redis_is_out_of_memory(valkey, upstream):
@@ -212,19 +191,7 @@ async def test_redis_is_out_of_memory(valkey, upstream):
     assert refused
     valkey.client.config_set("maxmemory", "0")
     await copier.run()
-    assert is_whole(entries(valkey.client, "log"), 200)
-
-
-async def test_a_replica_takes_no_appends(valkey, upstream):
-    """While a fail-over lasts the relay waits, and scripts that were flushed are sent again (P62)."""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(relay(valkey, upstream, last=200).run)
-        await reached(valkey, 20)
-        valkey.client.replicaof("127.0.0.1", "1")
-        valkey.client.script_flush()
-        await anyio.sleep(0.2)
-        valkey.client.replicaof("NO", "ONE")
-    assert is_whole(entries(valkey.client, "log"), 200)
+    assert whole(valkey.client, "log") == 200
 
 
 @pytest.mark.parametrize(
@@ -244,7 +211,7 @@ async def test_a_group_of_consumers_may_be_there_first(valkey, upstream):
     """It makes an empty stream of the log (P62)."""
     valkey.client.xgroup_create("log", "billing", mkstream=True)
     await relay(valkey, upstream, last=5).run()
-    assert is_whole(entries(valkey.client, "log"), 5)
+    assert whole(valkey.client, "log") == 5
 
 
 async def test_a_log_of_another_url(valkey, upstream):
@@ -255,9 +222,9 @@ async def test_a_log_of_another_url(valkey, upstream):
         RelayError, match=f"copied from {upstream}, and not from {moved}: choose another name"
     ):
         await relay(valkey, f"{moved}?key=secret", last=9).run()
-    assert is_whole(entries(valkey.client, "log"), 5)
+    assert whole(valkey.client, "log") == 5
     await relay(valkey, moved, last=9, check_source=False).run()
-    assert is_whole(entries(valkey.client, "log"), 9)
+    assert whole(valkey.client, "log") == 9
     assert valkey.client.hget("{log}:position", "source") == moved.encode()
 
 
@@ -276,7 +243,7 @@ async def test_an_answer_that_was_lost(valkey, upstream):
     log.server._asked = losing
     await Relay(lambda position: opened(upstream, position, 50), log, "log", batch=7).run()
     assert len(lost) == 3
-    assert is_whole(entries(valkey.client, "log"), 50)
+    assert whole(valkey.client, "log") == 50
 
 
 @pytest.mark.parametrize("names", ["a", "abc"], ids=["one", "in one go"])
@@ -350,9 +317,9 @@ async def test_old_entries_go(valkey, upstream):
     """About as many as were asked for stay."""
     log = RedisLog(valkey.url, maxlen=100)
     await Relay(lambda position: opened(upstream, position, 1000), log, "log").run()
-    left = entries(valkey.client, "log")
+    left = [int(fields[b"data"]) for _, fields in valkey.client.xrange("log")]
     assert 100 <= len(left) < 300
-    assert left[-1] == (1000, 1000)
+    assert left[-1] == 1000
 
 
 class Slow(Log):
@@ -360,6 +327,16 @@ class Slow(Log):
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.ahead: list[int] = []
+        self.relay: Relay
+
+    @classmethod
+    async def copying(cls, script: Script, **options) -> Slow:
+        """Copy a scripted stream to such a log."""
+        log = cls()
+        log.relay = Relay(scripted(script), log, "log", **options)
+        await log.relay.run()
+        return log
 
     async def load(self, name):
         return Position()
@@ -367,39 +344,23 @@ class Slow(Log):
     async def append(self, name, events, *, behind, lease=""):
         self.batches.append(len(events))
         await anyio.sleep(0.02)
+        self.ahead.append(self.relay.stream.stats.received - behind.ordinal)
         return "done", Position(events[-1].last_event_id, behind.ordinal + len(events))
 
     async def aclose(self):
         pass
 
 
-async def test_batches_are_bounded(upstream):
-    """While the log is slow events gather, up to the bound, and no more are read (P62)."""
-    script, log = Script(), Slow()
-    script.respond(
-        b"".join(b"id: %d\ndata: x\n\n" % n for n in range(1, 1001)), event("", event="done")
-    ).hang()
-    await Relay(scripted(script), log, "log", batch=40).run()
-    assert sum(log.batches) == 1001
+@pytest.mark.parametrize("number, size, most", [(1000, 1, 120), (30, 600_000, 5)], ids=["many", "large"])
+async def test_what_is_read_ahead_is_bounded(number, size, most):
+    """While the log is slow events gather, up to a bound, which for large ones is lower (P62)."""
+    script = Script()
+    events = [event("x" * size, id=str(n)) for n in range(1, number + 1)]
+    script.respond(*events, event("", event="done")).hang()
+    log = await Slow.copying(script, batch=40)
+    assert sum(log.batches) == number + 1
     assert max(log.batches) <= 40
-
-
-async def test_what_is_read_ahead_is_bounded_in_size():
-    """Of large events fewer are read while the log is slow (P62)."""
-    script, log = Script(), Slow()
-    script.respond(*[event("x" * 600_000, id=str(n)) for n in range(1, 31)], event("", event="done")).hang()
-    relay = Relay(scripted(script), log, "log")
-    ahead = []
-
-    async def append(*arguments, **options):
-        await anyio.sleep(0.02)
-        ahead.append(relay.stream.stats.received - sum(log.batches))
-        return await Slow.append(log, *arguments, **options)
-
-    relay._log = type("", (), {"load": log.load, "append": staticmethod(append)})()
-    await relay.run()
-    assert sum(log.batches) == 31
-    assert max(ahead) <= 5
+    assert max(log.ahead) <= most
 
 
 @pytest.mark.parametrize(
@@ -414,13 +375,13 @@ def test_wrong_arguments(wrong, error):
         Relay(**arguments)
 
 
-def test_maxlen_must_keep_something():
+@pytest.mark.parametrize(
+    "wrong, error", [(0, ValueError), (True, TypeError), (1.5, TypeError), ("5", TypeError)]
+)
+def test_maxlen_must_keep_something(wrong, error):
     """So is a log that keeps nothing, or no number of entries."""
-    with pytest.raises(ValueError, match="maxlen"):
-        RedisLog("redis://127.0.0.1:1/", maxlen=0)
-    for wrong in (True, 1.5, "5"):
-        with pytest.raises(TypeError, match="maxlen must be an integer"):
-            RedisLog("redis://127.0.0.1:1/", maxlen=wrong)
+    with pytest.raises(error, match="maxlen"):
+        RedisLog("redis://127.0.0.1:1/", maxlen=wrong)
 
 
 def killed_at(job: Job, step: int) -> None:
@@ -440,7 +401,7 @@ def test_killed_at_steps(valkey, upstream, tmp_path: Path, steps):
     """A relay killed before or behind any command leaves a log that the next makes whole (P62)."""
     for step in steps:
         killed_at(Job(upstream, valkey.url, f"log {step}", tmp_path / "begun"), step)
-        assert is_whole(entries(valkey.client, f"log {step}"), 40)
+        assert whole(valkey.client, f"log {step}") == 40
 
 
 @pytest.mark.proof
@@ -456,13 +417,12 @@ def test_killed_at_random(valkey, upstream, tmp_path: Path):
         process.join(draw.uniform(0, 0.15))
         process.kill()
         process.join()
-    assert is_whole(found := entries(valkey.client, "log"))
-    assert len(found) > 300
+    assert whole(valkey.client, "log") > 300
 
 
 async def test_events_without_ids(caplog):
     """The relay cannot keep its promise, and says so once."""
-    script, log = Script(), Slow()
+    script = Script()
     script.respond(event("a"), event("b"), event("", event="done"))
-    await Relay(scripted(script), log, "log", batch=1).run()
+    await Slow.copying(script, batch=1)
     assert caplog.text.count("have no ids") == 1

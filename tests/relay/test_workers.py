@@ -7,7 +7,7 @@ import random
 import signal
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -19,23 +19,16 @@ import redis.asyncio
 from resilient_sse import ResilientStream
 from resilient_sse.relay import RelayError, Worker
 from resilient_sse.testing import Script, event
-from tests.relay import copying, working
-from tests.relay.working import GROUP, Process, Shift, faults, gaps, lengths, shares
+from tests.checkpoints.consumer import PROCESSES
+from tests.checkpoints.replaying import replaying
+from tests.relay.copying import eventually, until
+from tests.relay.working import GROUP, Process, Shift, faults, gaps, lengths, shares, streams
 from tests.testing.server import valkey as real
 from tests.testing.server.valkey import Server
 
-copying.PROCESSES.set_forkserver_preload(["tests.relay.copying", "tests.relay.working"])
+PROCESSES.set_forkserver_preload(["tests.relay.copying", "tests.relay.working"])
 
 AOF = ("--appendonly", "yes", "--appendfsync", "everysec")
-
-
-def until(holds: Callable[[], Any], what: Callable[[], str]) -> None:
-    """Wait until something holds."""
-    for _ in range(3000):
-        if holds():
-            return
-        time.sleep(0.02)
-    pytest.fail(f"it does not come to it that {what()}")
 
 
 def grown(valkey: Server, shift: Shift, by: int = 2) -> None:
@@ -66,7 +59,7 @@ def fair(valkey: Server, shift: Shift, workers: int) -> dict[str, list[str]]:
 @pytest.fixture
 def shift(valkey: Server) -> Iterator[Shift]:
     """Thirty streams of five events a second."""
-    with working.numbered(0.2) as upstream:
+    with replaying(0.2) as upstream:
         yield Shift(upstream, valkey.url, tuple(f"log-{n}" for n in range(30)), 3.0)
 
 
@@ -101,11 +94,6 @@ def test_shares_are_fair_and_sticky(valkey, shift, processes):
     assert moved(three, left) <= math.ceil(30 / 3) + 1
     grown(valkey, shift)
     assert not faults(valkey.client, shift.names)
-
-
-def handed_over(valkey: Server, shift: Shift) -> list[float]:
-    """Return how long each log was without an event whenever it got a new owner."""
-    return [gap for name in shift.names for gap in gaps(valkey.client, name).values()]
 
 
 @contextmanager
@@ -154,19 +142,19 @@ def test_a_rolling_deploy(valkey, shift, processes):
     """Three workers are replaced one by one: nothing is repeated, and nobody waits for a lease to end (P62)."""
     long = replace(shift, lease=600.0)  # one that had to run out would be the end of the test
     rolling(valkey, long, processes)
-    assert len(handed_over(valkey, long)) >= 30
+    assert len(gaps(valkey.client, long.names)) >= 30
 
 
 @pytest.mark.proof
 @pytest.mark.timeout(600)
 def test_hand_overs_of_two_hundred_streams(valkey, processes):
     """A rolling deploy repeats nothing and leaves no stream alone for a second; then one worker stops (P62)."""
-    with working.numbered(0.2) as upstream:
+    with replaying(0.2) as upstream:
         shift = Shift(upstream, valkey.url, tuple(f"log-{n}" for n in range(200)), 3.0)
         with unowned(valkey) as waits:
             rolling(valkey, shift, processes)
         tell("a rolling deploy of three workers, without an owner", waits)
-        tell("and without an event, of which there are five a second", handed_over(valkey, shift))
+        tell("and without an event, of which there are five a second", gaps(valkey.client, shift.names))
         assert max(waits) <= 1.0
         with unowned(valkey) as waits:
             processes.pop().stop()
@@ -255,7 +243,7 @@ def test_redis_is_away_for_many_leases(valkey, shift, processes, way, by_asyncio
 @pytest.mark.parametrize("way", ["kept", "lost", "frozen"])
 def test_redis_is_away_for_minutes(valkey, processes, way, by_asyncio):
     """Two hundred streams; away for a minute, and for longer and shorter than a lease (P62)."""
-    with working.numbered(0.2) as upstream:
+    with replaying(0.2) as upstream:
         names = tuple(f"log-{n}" for n in range(200))
         shift = Shift(upstream, valkey.url, names, 3.0, by_asyncio)
         away(valkey, shift, processes, way, [20, 0.5, 3])
@@ -266,18 +254,9 @@ def test_redis_is_away_for_minutes(valkey, processes, way, by_asyncio):
 def test_a_storm(valkey, processes):
     """Two hundred streams for minutes (P62)."""
     draw = random.Random(62)
-    with working.numbered(0.2) as upstream:
+    with replaying(0.2) as upstream:
         shift = Shift(upstream, valkey.url, tuple(f"log-{n}" for n in range(200)), 3.0)
         storm(valkey, shift, processes, draw.choices(["kill", "freeze", "restart"], k=20), draw)
-
-
-async def eventually(holds: Callable[[], Any], what: str) -> None:
-    """Wait until something holds, in the loop of a worker."""
-    for _ in range(3000):
-        if holds():
-            return
-        await anyio.sleep(0.02)
-    pytest.fail(f"it does not come to it that {what}")
 
 
 @asynccontextmanager
@@ -289,17 +268,9 @@ async def running(worker: Worker) -> AsyncIterator[Worker]:
         worker.stop()
 
 
-def streams(shift: Shift, count: int = 3) -> dict[str, Any]:
-    """Give the first streams."""
-    return {
-        name: lambda position, name=name: working.opened(shift.upstream, name, position)
-        for name in shift.names[:count]
-    }
-
-
 def few(shift: Shift, **options: Any) -> Worker:
     """Make a worker for three streams."""
-    return Worker(streams(shift), shift.redis, group=GROUP, **{"lease": 1.0} | options)
+    return Worker(streams(shift, 3), shift.redis, group=GROUP, **{"lease": 1.0} | options)
 
 
 async def test_a_worker_stops_and_another_goes_on(valkey, shift):
@@ -428,7 +399,7 @@ async def test_one_stream_fails(valkey, shift, caplog):
     script.reject(404)
     script.respond(event("1", id="1")).hang()
     odd = {"odd": lambda _: ResilientStream("http://test/", client=script.client())}
-    async with running(Worker(streams(shift) | odd, shift.redis, lease=1.0)) as worker:
+    async with running(Worker(streams(shift, 3) | odd, shift.redis, lease=1.0)) as worker:
         await eventually(lambda: "404" in worker.stats.failing.get("odd", ""), "it is told")
         await eventually(lambda: valkey.client.xlen("odd"), "it is copied")
         await eventually(lambda: all(lengths(valkey.client, shift.names[:3]).values()), "so are the others")
@@ -478,12 +449,6 @@ async def test_a_client_for_asyncio_on_trio(shift):
         await Worker(streams(shift), client, lease=1.0).run()
 
 
-async def test_redis_is_not_there(shift):
-    """A worker that cannot begin says so, once."""
-    with pytest.raises(RelayError, match="cannot keep the leases of 'relay'"):
-        await Worker(streams(shift), "redis://127.0.0.1:1/", lease=1.0).run()
-
-
 async def test_the_group_is_something_else(valkey, shift):
     """It is left as it is."""
     valkey.client.set(f"{GROUP}:names:{few(shift)._digest}", "a string")
@@ -498,18 +463,15 @@ async def test_the_group_is_something_else(valkey, shift):
         ({"streams": {"": print}}, "streams"),
         ({"streams": {"relay:free": print}}, "streams"),
         ({"streams": {"log": None}}, "streams"),
-        ({"lease": 0.3}, "event loop"),
         ({"lease": None}, "lease"),
-        ({"lease": 86_401}, "a day"),
         ({"group": ""}, "group"),
         ({"group": 5}, "group must be a string"),
-        ({"batch": 0}, "batch"),
         ({"maxlen": 0}, "maxlen"),
     ],
     ids=str,
 )
 def test_wrong_arguments(wrong, error):
-    """They are told of where they are passed."""
+    """They are told of where they are passed; others by `test_workers_config.py`."""
     arguments = {"streams": {"log": print}, "client": "redis://127.0.0.1:1/"} | wrong
     with pytest.raises((TypeError, ValueError), match=error):
         Worker(**arguments)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import time
 from pathlib import Path
 
-import anyio
 import pytest
 
 from resilient_sse.relay import Config, RelayError, load_config, run_worker
-from tests.relay import working
-from tests.relay.copying import PROCESSES
 
 GOOD = """
 redis = "redis://127.0.0.1:1/0"
@@ -42,8 +36,8 @@ def loaded(path: Path, text: str) -> Config:
 
 
 def test_a_file(tmp_path):
-    """Streams, and what a worker takes."""
-    config = loaded(tmp_path / "relay.toml", GOOD)
+    """Streams, and what a worker takes; a byte order mark, with which some editors begin, is no part of it."""
+    config = loaded(tmp_path / "relay.toml", "\ufeff" + GOOD)
     assert config.redis == "redis://127.0.0.1:1/0"
     assert list(config.streams) == ["one", "two"]
     assert config.options == {"group": "trades", "lease": 5, "batch": 100, "maxlen": 1000}
@@ -84,11 +78,6 @@ def test_files_that_make_no_sense(tmp_path, old, new, told):
     assert "\n" not in str(raised.value)
 
 
-def test_a_byte_order_mark(tmp_path):
-    """Some editors begin a file with one; it is no part of the text."""
-    assert list(loaded(tmp_path / "relay.toml", "\ufeff" + GOOD).streams) == ["one", "two"]
-
-
 def test_files_without_streams(tmp_path):
     """So are these, and what is no file."""
     for text in ("streams = []", "streams = 1", "streams = [1]", ""):
@@ -96,28 +85,6 @@ def test_files_without_streams(tmp_path):
             loaded(tmp_path / "relay.toml", f'redis = "redis://127.0.0.1:1/"\n{text}')
     with pytest.raises(ValueError, match="cannot be read: No such file"):
         load_config(tmp_path / "none.toml")
-
-
-def _run(path: Path) -> None:
-    anyio.run(run_worker, load_config(path))
-
-
-def test_a_process_until_sigterm(valkey, tmp_path):
-    """It copies what the file says, and hands over when it is told to stop."""
-    path = tmp_path / "relay.toml"
-    with working.numbered(0.01) as upstream:
-        path.write_text(f'redis = "{valkey.url}"\n[[streams]]\nname = "log"\nurl = "{upstream}/log"\n')
-        process = PROCESSES.Process(target=_run, args=(path,), daemon=True)
-        process.start()
-        while valkey.client.xlen("log") < 10:
-            assert process.is_alive()
-            time.sleep(0.02)
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGTERM)
-        process.join(30)
-        assert process.exitcode == 0
-    assert not valkey.client.smembers("relay:workers")
-    assert not working.faults(valkey.client, ("log",))
 
 
 async def test_redis_is_away(tmp_path):

@@ -1,20 +1,17 @@
-"""Workers in processes of their own, a server of many numbered streams, and the record of what was accepted."""
+"""Workers in processes of their own, and the record of what was accepted."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import redis.asyncio
 
-from resilient_sse import Backoff, ResilientStream
 from resilient_sse.relay import Position, RedisLog, Worker
-from tests.relay.copying import PROCESSES
+from tests.checkpoints.consumer import PROCESSES
+from tests.relay.copying import opened, whole
 
 GROUP = "group"
 
@@ -41,21 +38,18 @@ class Recording(RedisLog):
         return outcome, position
 
 
-def opened(upstream: str, name: str, position: str | None) -> ResilientStream:
-    """Open a stream behind a position."""
-    url = f"{upstream}/{name}"
-    return ResilientStream(
-        url, last_event_id=position, max_retries=None, backoff=Backoff(initial=0.01, maximum=0.1)
-    )
+def streams(shift: Shift, count: int | None = None) -> dict[str, Any]:
+    """Give what opens the streams, or the first of them."""
+    return {
+        name: lambda position, name=name: opened(f"{shift.upstream}/{name}", position)
+        for name in shift.names[:count]
+    }
 
 
 def worker(shift: Shift) -> Worker:
     """Make a worker that records."""
-    streams = {
-        name: lambda position, name=name: opened(shift.upstream, name, position) for name in shift.names
-    }
     client = redis.asyncio.Redis.from_url(shift.redis) if shift.by_asyncio else shift.redis
-    made = Worker(streams, client, group=GROUP, lease=shift.lease)
+    made = Worker(streams(shift), client, group=GROUP, lease=shift.lease)
     made._log = Recording(client)
     return made
 
@@ -96,45 +90,6 @@ async def _until(made: Worker, stop: Any) -> None:
     await running
 
 
-async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pause: float) -> None:
-    """Send what lies behind the given event, for ever."""
-    with suppress(OSError, EOFError, asyncio.CancelledError):  # the client has gone, or the server ends
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-        number = int(head.partition("last-event-id:")[2].partition("\r\n")[0] or 0)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
-        while not writer.is_closing():
-            number += 1
-            writer.write(b"id: %d\ndata: %d\n\n" % (number, number))
-            await writer.drain()
-            await asyncio.sleep(pause)
-    writer.close()
-
-
-@contextmanager
-def numbered(pause: float) -> Iterator[str]:
-    """Run a server whose every path is a stream of numbers, one in each pause; give its URL."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    async def start() -> asyncio.Server:
-        return await asyncio.start_server(lambda r, w: _serve(r, w, pause), "127.0.0.1", 0)
-
-    async def end(server: asyncio.Server) -> None:
-        server.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    server = asyncio.run_coroutine_threadsafe(start(), loop).result()
-    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    asyncio.run_coroutine_threadsafe(end(server), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
 def shares(client: redis.Redis) -> dict[str, list[str]]:
     """Read who owns what."""
     found: Any = client.smembers(f"{GROUP}:workers")
@@ -148,16 +103,13 @@ def lengths(client: redis.Redis, names: tuple[str, ...]) -> dict[str, int]:
 
 
 def faults(client: redis.Redis, names: tuple[str, ...]) -> list[str]:
-    """Find every event that is missing, there twice or out of order, and every write with an old token."""
+    """Find every write with an old token; no event may be missing, there twice or out of order."""
     found = []
     for name in names:
-        entries: Any = client.xrange(name)
-        numbers = [(int(fields[b"ordinal"]), int(fields[b"data"])) for _, fields in entries]
-        if numbers != [(n, n) for n in range(1, len(numbers) + 1)]:
-            found.append(f"{name}: {numbers}")
+        length = whole(client, name)
         record: Any = client.hgetall(f"record:{name}")
         # A record that waited while Redis lost everything is of an event that the new log has not come to yet.
-        known = sorted((ordinal for ordinal in record if int(ordinal) <= len(numbers)), key=int)
+        known = sorted((ordinal for ordinal in record if int(ordinal) <= length), key=int)
         tokens = [record[ordinal].decode() for ordinal in known]
         epochs = [int(token.rpartition(":")[2]) for token in tokens]
         if epochs != sorted(epochs) or len(set(tokens)) != len(set(epochs)):
@@ -165,16 +117,17 @@ def faults(client: redis.Redis, names: tuple[str, ...]) -> list[str]:
     return found
 
 
-def gaps(client: redis.Redis, name: str) -> dict[str, float]:
+def gaps(client: redis.Redis, names: tuple[str, ...]) -> list[float]:
     """Return for each new owner how many seconds passed between the last event of the old and its first."""
-    record: Any = client.hgetall(f"record:{name}")
-    entries: Any = client.xrange(name)
-    found: dict[str, float] = {}
-    last = ("", 0.0)
-    for entry, fields in entries:
-        token = record.get(fields[b"ordinal"], last[0].encode()).decode()
-        at = int(entry.partition(b"-")[0]) / 1000
-        if last[0] and token != last[0]:
-            found[token] = at - last[1]
-        last = (token, at)
+    found = []
+    for name in names:
+        record: Any = client.hgetall(f"record:{name}")
+        entries: Any = client.xrange(name)
+        before, then = "", 0.0
+        for entry, fields in entries:
+            token = record.get(fields[b"ordinal"], before.encode()).decode()
+            at = int(entry.partition(b"-")[0]) / 1000
+            if before and token != before:
+                found.append(at - then)
+            before, then = token, at
     return found

@@ -27,8 +27,7 @@ class Published:
     One event.
 
     *ordinal* is its place in the whole run, from 1, *epoch* how often the server had lost its memory, *number* its
-    number in that epoch (of a plain one that of the event before).  *gone* is whether no replay brings it, *hint*
-    the `retry` field of the block that first sent it, in milliseconds.
+    number in that epoch (of a plain one that of the event before).  *gone* is whether no replay brings it.
     """
 
     ordinal: int
@@ -38,7 +37,6 @@ class Published:
     id: str | None
     data: str
     gone: bool = False
-    hint: int | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -48,19 +46,15 @@ class Sent:
 
     Attributes:
         at: When it arrived.
-        answer: What it met, or was to meet behind its redirects; *hops* are its requests, *met* whether it came
-            through.
+        answer: What it met, or was to meet behind its redirects; *hops* are its requests.
         cursor: The position it asked for; *meant* is the event that the client means by that.
         process: Which process of the consumer sent it, from 1; *start* is the event behind which that began.
         opened: Whether the client has got the headers of a stream.
-        events: The events that the client has read to the end, repeats included; *hinted* are those whose block
-            had a `retry` field.
+        events: The events that the client has read to the end, repeats included.
         brought: Whether the client has read anything of it to its end, be it a comment.
         heartbeats: How many heartbeats it has, those without a number of their own.
         retries: The `retry` fields that it has, in milliseconds, and when they arrived.
-        retry_after: The seconds of the `Retry-After` header, if there was one.
         unresumable: The answer says that the position cannot be resumed from.
-        status: The status of the answer; `None` if there was none.
     """
 
     at: float
@@ -70,21 +64,22 @@ class Sent:
     process: int
     start: Published | None
     hops: list[RecordedRequest] = field(default_factory=list)
-    met: bool = False
     opened: bool = False
     events: list[Published] = field(default_factory=list)
-    hinted: list[Published] = field(default_factory=list)
     heartbeats: int = 0
     brought: bool = False
     retries: list[tuple[float, int]] = field(default_factory=list)
-    retry_after: float | None = None
     unresumable: bool = False
-    status: int | None = None
 
     @property
     def behind(self):
         """The ordinal of the event it was to resume after, 0 for none."""
         return 0 if self.meant is None else self.meant.ordinal
+
+    @property
+    def met(self):
+        """Whether it came through its redirects."""
+        return len(self.hops) > len(self.answer.redirects)
 
 
 class Log:
@@ -102,7 +97,6 @@ class Log:
         self.process, self.start = 0, None
         """Which process of the consumer is running, from 1, and the event behind which it began."""
         self._forgotten = self._number = 0
-        self._by_id: dict[str, Published] = {}
         self._heard: dict[str, Published] = {}
 
     def publish(self, what):
@@ -116,22 +110,15 @@ class Log:
                 Ids.RISING: f"{self.epoch}{self._number:05}",
                 Ids.THINGS: f"thing {self._number % 3}",
             }[self.options.ids]
-        gone = what is What.PLAIN or self.options.ids is Ids.THINGS
-        event = Published(
-            ordinal, self.epoch, self._number, what, event_id, self._data(ordinal, event_id), gone
-        )
-        self.events.append(event)
-        if event_id is not None:
-            self._by_id[event_id] = event
-        return event
-
-    def _data(self, ordinal, event_id):
         if self.options.dialect is Dialect.JSON:
-            text = f'{{"e": {ordinal}, "n": "{event_id}"}}' if event_id else f'{{"e": {ordinal}}}'
+            data = f'{{"e": {ordinal}, "n": "{event_id}"}}' if event_id else f'{{"e": {ordinal}}}'
         else:
-            text = f"e{ordinal}"
-        # Reads of several large events are judged by columns.
-        return text if self.options.watched else text.ljust(400)
+            data = f"e{ordinal}"
+        if not self.options.watched:
+            data = data.ljust(400)  # reads of several large events are judged by columns
+        gone = what is What.PLAIN or self.options.ids is Ids.THINGS
+        self.events.append(Published(ordinal, self.epoch, self._number, what, event_id, data, gone))
+        return self.events[-1]
 
     def forget(self):
         """Restart the server with an empty memory; numbers begin at 1."""
@@ -167,15 +154,20 @@ class Log:
         An id from before a restart is not, and is answered with all there is.
         """
         kept = [event for event in self.events[self._forgotten :] if not event.gone]
-        known = None if event_id is None else self._by_id.get(event_id)
-        if known is None or known.epoch != self.epoch:
+        known = self._known(event_id)
+        if known is None:
             return kept, event_id is None
         return [event for event in kept if event.ordinal > known.ordinal], True
 
     def before(self, event_id, count):
         """Return the last *count* events up to the one with this id, as far as they may be repeated."""
-        known = None if event_id is None else self._by_id.get(event_id)
-        if known is None or known.epoch != self.epoch:
+        known = self._known(event_id)
+        if known is None:
             return []
         first = max(known.ordinal - count, self._forgotten, self.floor - 1)
         return [event for event in self.events[first : known.ordinal] if not event.gone]
+
+    def _known(self, event_id):
+        """Return the last event with an id since the server remembers."""
+        since = reversed(self.events[self._forgotten :])
+        return next((event for event in since if event_id is not None and event.id == event_id), None)

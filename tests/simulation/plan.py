@@ -4,21 +4,27 @@ The plan of one run, as data: what the server does, request by request, and what
 Hypothesis draws plans, makes those that fail small, and prints them as Python that can be pasted into a test.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS
 
-from resilient_sse import Backoff, Reason, Verdict
+from resilient_sse import Backoff
 
 # Hypothesis's own way to draw, by another name: then each plan is drawn anew.  By its first name five of six are
 # the one before with a part of it twice, and it took up to twenty times as many to find a fault.
 AVAILABLE_PROVIDERS["fresh"] = "hypothesis.internal.conjecture.providers.HypothesisProvider"
 
 
-class Ids(Enum):
+class Word(Enum):
+    """A word of plans, which is printed as it is written."""
+
+    __repr__ = Enum.__str__
+
+
+class Ids(Word):
     """What the server's ids are."""
 
     NUMBERS = "numbers that count, for `sequence=integers`; after a restart from 1 again"
@@ -27,7 +33,7 @@ class Ids(Enum):
     THINGS = "what an event is about: events share them, and nothing can be resumed after one"
 
 
-class Dialect(Enum):
+class Dialect(Word):
     """How a stream says where it wants to go on."""
 
     HEADER = "by `Last-Event-ID`"
@@ -36,7 +42,7 @@ class Dialect(Enum):
     LOCATION = "a POST, then a GET of the `Location` that was answered, with the header"
 
 
-class Kind(Enum):
+class Kind(Word):
     """What a request meets."""
 
     STREAM = "an event stream"
@@ -46,7 +52,7 @@ class Kind(Enum):
     NO_HEADERS = "a connection, and silence"
 
 
-class End(Enum):
+class End(Word):
     """How a connection ends."""
 
     DROP = "reset"
@@ -55,7 +61,7 @@ class End(Enum):
     CUT = "closed in mid-body"
 
 
-class Does(Enum):
+class Does(Word):
     """What a server does while a connection is up; *value* of `Live` is milliseconds or seconds."""
 
     EVENT = "send an event"
@@ -64,7 +70,6 @@ class Does(Enum):
     TWICE = "send one, and again"
     SKIP = "keep one back, which a replay brings"
     VANISH = "lose one for good"
-    HINT = "send one with a `retry` field of *value* ms"
     RETRY = "send a `retry` field of *value* ms alone"
     HEARTBEAT = "send a heartbeat without an id"
     ECHO = "send a heartbeat with the last id"
@@ -73,7 +78,7 @@ class Does(Enum):
     PAUSE = "be silent for *value* seconds"
 
 
-class Do(Enum):
+class Do(Word):
     """What a consumer does at an event, or at a time."""
 
     SLOW = "handle it for so many seconds"
@@ -90,20 +95,20 @@ class Data:
     """Data that is printed without what is at its default."""
 
     def __repr__(self):
-        given = [(each.name, getattr(self, each.name)) for each in fields(self)]
         shown = [
-            (name, value) for name, value in given if value != type(self).__dataclass_fields__[name].default
+            f"{each.name}={value!r}"
+            for each in fields(self)
+            if (value := getattr(self, each.name)) != each.default
         ]
-        return f"{type(self).__name__}({', '.join(f'{name}={_shown(value)}' for name, value in shown)})"
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def _repr_pretty_(self, printer, cycle):
         printer.text(repr(self))  # what Hypothesis prints
 
 
-def _shown(value):
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_shown, value))}{',' if len(value) == 1 else ''})"
-    return str(value) if isinstance(value, Enum) else repr(value)
+def drawn(default, *others):
+    """Declare a field that is at its default or at one of these, as often as they are listed."""
+    return field(default=default, metadata={"others": others})
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,66 +120,40 @@ class Live(Data):
 
 
 @dataclass(frozen=True, repr=False)
-class Redirect(Data):
-    """One redirect: to the address itself, or to another one, of the same origin or elsewhere."""
-
-    status: int = 307
-    itself: bool = False
-    elsewhere: bool = False
-
-    def url(self, count, last):
-        return (
-            last
-            if self.itself
-            else f"https://{'elsewhere' if self.elsewhere else 'simulation'}.example/{count}"
-        )
-
-
-@dataclass(frozen=True, repr=False)
-class Rule(Data):
-    """What the `classify` hook says of a status or a reason."""
-
-    about: int | Reason
-    verdict: Verdict
-
-
-@dataclass(frozen=True, repr=False)
 class Options(Data):
     """
     The arguments of the stream, by the names of `ResilientStream`, and how the consumer uses it.
 
     *backoff* is its four numbers, *filtered* whether events of the type `other` are not wanted, *again* how often
     the consumer iterates again after an error.  *once* is whether the body of a POST can be sent but once,
-    *token* whether there are headers with one, and whether a function makes a fresh one for each attempt.
-    *raises* is that every so-manyth call of an observer or a callback fails, *activity* that the consumer reads
-    `activity()`, *poll* that it gives up each read after so many seconds and asks again.  *watched* is whether
-    there are observers, a checkpoint or `until`: a stream without any of them judges whole reads at once.
+    *activity* that the consumer reads `activity()`, *poll* that it gives up each read after so many seconds and
+    asks again.  *watched* is whether there are observers, a checkpoint or `until`: a stream without any of them
+    judges whole reads at once.
     """
 
     ids: Ids = Ids.NUMBERS
     dialect: Dialect = Dialect.HEADER
     watched: bool = True
-    dedup: str = "auto"
-    dedup_window: int = 1000
-    checkpoint: bool = True
-    ack: str = "auto"
-    stall_timeout: float = 30.0
-    event_timeout: float | None = None
-    stall_on: str = "bytes"
-    on_eof: str = "reconnect"
-    max_retries: int | None = 5
-    max_server_delay: float = 60.0
-    backoff: tuple = (1.0, 2.0, 5.0, 0.1)
-    compression: bool = False
-    filtered: bool = False
-    again: int = 3
-    post: bool = False
+    dedup: str = drawn("auto", "always", "always", "always", "replay", "off")
+    dedup_window: int = drawn(1000, 12)
+    checkpoint: bool = drawn(True, False)
+    ack: str = drawn("auto", "manual")
+    stall_timeout: float = drawn(30.0, 10.0)
+    event_timeout: float | None = drawn(None, 20.0, 45.0)
+    stall_on: str = drawn("bytes", "frames", "events")
+    on_eof: str = drawn("reconnect", "complete")
+    max_retries: int | None = drawn(5, 3, 2, 1, 0, None, None)
+    max_server_delay: float = drawn(60.0, 7.0)
+    backoff: tuple = drawn(
+        (1.0, 2.0, 5.0, 0.1), (0.5, 3.0, 8.0, 0.5), (2.0, 1.0, 2.0, 1.0), (0.1, 2.0, 1.0, 0.0)
+    )
+    compression: bool = drawn(False, True)
+    filtered: bool = drawn(False, True, True)
+    again: int = drawn(3, 0, 2, 5)
+    post: bool = drawn(False, True, True)
     once: bool = False
-    token: str = "none"
-    classify: tuple = ()
-    raises: int = 0
-    activity: bool = False
-    poll: float | None = None
+    activity: bool = drawn(False, True, True)
+    poll: float | None = drawn(None, 0.2, 3.0, 11.0)
 
     @property
     def pace(self):
@@ -184,44 +163,39 @@ class Options(Data):
     def numbered(self):
         return self.ids is Ids.NUMBERS
 
-    def rule(self, about):
-        """Return what the `classify` hook says of a status or a reason."""
-        return next((rule.verdict for rule in self.classify if rule.about == about), None)
-
 
 @dataclass(frozen=True, repr=False)
 class Answer(Data):
     """
-    What one request meets.
+    What one attempt meets.
 
     Before it, the server lost all it had stored and counts from 1 again (*restart*), published events while
-    nobody was connected (*away*), and lost some that the client has not seen (*expire*).  The answer comes *after*
-    so many seconds; if it cannot resume, it may *announce* so.  A replay begins *overlap* events too early, ends
-    after a *page*, *omit*s some at its beginning that the server has.  Then all that is *live* happens.  *keep* is
-    the share of the bytes that arrive before the end, *chunk* the bytes of a read, about; 0 is a read for each
-    block.  Closing takes the client *close_takes* seconds.
+    nobody was connected (*away*), and lost some that the client has not seen (*expire*).  There are *redirects* of
+    these statuses.  The answer comes *after* so many seconds; if it cannot resume, it may *announce* so.  A replay
+    begins *overlap* events too early, ends after a *page*, *omit*s some at its beginning that the server has.
+    Then all that is *live* happens.  *keep* is the share of the bytes that arrive before the end, *chunk* the
+    bytes of a read, about; 0 is a read for each block.  Closing takes the client *close_takes* seconds.
     """
 
     kind: Kind = Kind.STREAM
-    redirects: tuple = ()
-    restart: bool = False
-    away: int = 0
-    expire: int = 0
+    redirects: tuple = drawn((), (301,), (303, 308, 307), (308,) * 10, (302,) * 11)
+    restart: bool = drawn(False, True)
+    away: int = drawn(0, 1, 1, 2, 2, 4)
+    expire: int = drawn(0, 1)
     status: int = 503
-    retry_after: int | None = None
-    as_date: bool = False
+    retry_after: int | None = drawn(None, 0, 1, 3, 12, 100)
     announce: bool = False
-    after: float = 0.0
-    overlap: int = 0
-    page: int | None = None
-    omit: int = 0
+    after: float = drawn(0.0, 0.2, 8.0)
+    overlap: int = drawn(0, 1, 2, 3, 4, 4)
+    page: int | None = drawn(None, 1, 3)
+    omit: int = drawn(0, 1)
     live: tuple = ()
     keep: float = 1.0
     end: End = End.DROP
     chunk: int = 0
-    crlf: bool = False
-    gzip: bool = False
-    close_takes: float = 0.0
+    crlf: bool = drawn(False, True, True)
+    gzip: bool = drawn(False, True)
+    close_takes: float = drawn(0.0, 1.5, 30.0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -254,41 +228,15 @@ def often(weights):
     return st.sampled_from([each for each, weight in weights.items() for _ in range(weight)])
 
 
-def some(most, *changes, **values):
-    """Draw some of many changes, of one field each or of several: simple plans take few draws, or none."""
-    changes += tuple({name: value} for name, each in values.items() for value in each)
+def some(part, names, most, *changes):
+    """Draw some changes of *part*, of one field each or of several: simple plans take few draws, or none."""
+    for each in fields(part):
+        values = each.metadata.get("others", ()) if each.name in names else ()
+        changes += tuple({each.name: value} for value in values)
     return st.lists(st.sampled_from(changes), max_size=most)
 
 
-_RULES = (
-    *(Rule(status, Verdict.RETRY) for status in (403, 404, 401, 410)),
-    *(Rule(about, Verdict.RAISE) for about in (503, 429, Reason.RESET, Reason.CONNECT, Reason.STALL)),
-    *(Rule(about, Verdict.STOP) for about in (503, 404, Reason.EOF, Reason.EVENT_TIMEOUT)),
-)
-_OPTIONS = some(
-    9,
-    {"post": True, "once": True},
-    post=(True, True),
-    token=("fixed", "fresh", "fresh"),
-    dedup=("always", "always", "always", "replay", "off"),
-    dedup_window=(12,),
-    checkpoint=(False,),
-    ack=("manual",),
-    stall_timeout=(10.0,),
-    event_timeout=(20.0, 45.0),
-    stall_on=("frames", "events"),
-    on_eof=("complete",),
-    compression=(True,),
-    filtered=(True, True),
-    max_retries=(3, 2, 1, 0, None, None),
-    again=(0, 2, 5),
-    max_server_delay=(7.0,),
-    backoff=((0.5, 3.0, 8.0, 0.5), (2.0, 1.0, 2.0, 1.0), (0.1, 2.0, 1.0, 0.0)),
-    classify=(*((rule,) for rule in _RULES[::4]), *zip(_RULES[:5], _RULES[8:], strict=True)),
-    activity=(True, True),
-    raises=(1, 2, 3),
-    poll=(0.2, 3.0, 11.0),
-)
+_OPTIONS = some(Options, {each.name for each in fields(Options)}, 9, {"post": True, "once": True})
 _IDS = often({Ids.NUMBERS: 5, Ids.OPAQUE: 3, Ids.RISING: 2, Ids.THINGS: 1})
 _DIALECTS = often({Dialect.HEADER: 7, Dialect.QUERY: 1, Dialect.JSON: 1, Dialect.LOCATION: 1})
 _WATCHED = often({True: 3, False: 1})
@@ -301,7 +249,7 @@ def options(draw):
     for change in draw(_OPTIONS):
         found |= change
     if not found["watched"]:  # the client must have no reason to look at single events
-        found |= {"checkpoint": False, "raises": 0, "filtered": False}
+        found |= {"checkpoint": False, "filtered": False}
         found["ids"] = Ids.RISING if found["ids"] is Ids.NUMBERS else found["ids"]
     if found["ids"] is Ids.THINGS:  # no position, and no repetition but one that follows at once
         found |= {"checkpoint": False, "dialect": Dialect.HEADER, "dedup": "auto", "dedup_window": 1000}
@@ -315,35 +263,16 @@ def options(draw):
 _KINDS = often(
     {Kind.STREAM: 66, Kind.STATUS: 18, Kind.REFUSED: 8, Kind.CONNECT_TIMEOUT: 4, Kind.NO_HEADERS: 4}
 )
-_ANY = {
-    "away": (1, 1, 2, 2, 4),
-    "redirects": (
-        *((Redirect(status),) for status in (301, 303, 308)),
-        (Redirect(303), Redirect(308, elsewhere=True), Redirect(307)),
-        (Redirect(308), Redirect(302, itself=True), Redirect(301, elsewhere=True)),
-        (Redirect(302, itself=True),) * 10,
-        (Redirect(307, itself=True),) * 11,
-    ),
-}
-_STATUSES = often({503: 12, 500: 2, 502: 2, 429: 8, 409: 4, 404: 4, 408: 2, 410: 2, 204: 1, 401: 8, 403: 3})
-_DATES = ({"retry_after": seconds, "as_date": True} for seconds in (1, 3, 100))
-_REFUSALS = some(3, *_DATES, retry_after=(0, 1, 3, 12, 100), **_ANY)
+_STATUSES = often({503: 12, 500: 2, 502: 2, 429: 8, 409: 4, 408: 2, 410: 2, 204: 1, 403: 3})
+_OTHERS = some(Answer, {"away", "redirects"}, 1)
+_REFUSALS = some(Answer, {"away", "redirects", "retry_after"}, 3)
 _STREAMS = some(
+    Answer,
+    {each.name for each in fields(Answer)} - {"retry_after"},
     4,
     {"expire": 3, "announce": True},
     {"restart": True, "announce": True},
-    overlap=(1, 2, 3, 4, 4),
-    page=(1, 3),
-    omit=(1,),
-    expire=(1,),
-    restart=(True,),
-    crlf=(True, True),
-    gzip=(True,),
-    after=(0.2, 8.0),
-    close_takes=(1.5, 30.0),
-    **_ANY,
 )
-_OTHERS = some(1, **_ANY)
 _WORDS = {Does.EVENT: 40, Does.OTHER: 5, Does.PLAIN: 8, Does.TWICE: 4, Does.SKIP: 3, Does.VANISH: 3}
 _WORDS |= {Does.HEARTBEAT: 4, Does.ECHO: 3, Does.BEAT: 3, Does.COMMENT: 4}
 _LIVES = often(
@@ -351,7 +280,6 @@ _LIVES = often(
         **{Live(does): weight for does, weight in _WORDS.items()},
         **{Live(Does.PAUSE, each): 2 for each in (0.25, 1.0, 2.5, 4.0, 9.0, 27.0, 34.0)},
         **{Live(Does.RETRY, each): 1 for each in (0, 50, 2500, 90_000)},
-        **{Live(Does.HINT, each): 1 for each in (50, 9000)},
     }
 )
 _LIVE = st.lists(_LIVES, max_size=9).map(tuple)

@@ -38,8 +38,7 @@ class _Promise(Enum):
 
 Promise = _Promise(
     "Promise",
-    "LOST GAP ONCE ORDER WHOLE HANDED CURSOR POSITION ONE_CONNECTION REQUEST CREDENTIALS VERDICT RESTART "
-    "CALLBACKS ACTIVITY DELAY ATTEMPTS TRANSITIONS SILENT REASON COUNTERS CLOSING STUCK CRASH",
+    "LOST GAP ONCE ORDER HANDED POSITION REQUEST VERDICT PACE STATES COUNTERS CLOSING",
     module=__name__,
 )
 """What the stream promises; `README.md` says what each means.  To call one is to say that it was broken."""
@@ -73,12 +72,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """
-    One entry: a fact or a note, and how things stood.
-
-    *requests* is how many attempts had reached the server, *raised* how often the process's own observers and
-    callbacks had failed.
-    """
+    """One entry: a fact or a note, and how things stood, *requests* as many attempts as had reached the server."""
 
     at: float
     process: int
@@ -87,17 +81,15 @@ class Seen:
     last_event_id: str | None
     state: StreamState
     stats: StreamStats
-    raised: int
 
 
 @dataclass(slots=True)
 class Record:
-    """A whole run; *told* is what callbacks were told beside an observer, and in which process."""
+    """A whole run."""
 
     plan: Plan
     log: Log
     seen: list[Seen] = field(default_factory=list)
-    told: list[tuple] = field(default_factory=list)
     outcome: Outcome = Outcome.STUCK
     max_live: int = 0
     left_open: int = 0
@@ -123,44 +115,37 @@ class Record:
         content to tell by, and neither have events that were reported lost: alone, or before a higher number,
         they mislead too.
         """
-        if not self.plan.options.numbered:
-            return None
-        gaps = [each for each in self.seen if isinstance(each.fact, Gap)]
-        for index, request in enumerate(self.log.requests, 1):
+        for index, request in enumerate(self.log.requests if self.plan.options.numbered else (), 1):
             meant, events = request.meant, [event for event in request.events if event.id is not None]
             if meant is None or not events or meant.epoch == events[0].epoch:
                 continue
-            lost = set()
-            for seen in gaps:
-                if seen.process == request.process and seen.requests < index:
-                    if seen.fact.kind == "reset":
-                        lost.clear()
-                    elif seen.fact.kind == "hole":
-                        lost.update(range(int(seen.fact.after_id) + 1, int(seen.fact.before_id)))
-            telling = next(
-                (
-                    e
-                    for e in events
-                    if e.number > meant.number or (e.what is not What.BEAT and e.number not in lost)
-                ),
-                None,
-            )
-            start = (
-                request.start is not None and telling is not None and telling.number == request.start.number
-            )
-            if telling is None or telling.number > meant.number or start:
+            lost = self._reported_lost(request.process, index)
+            for event in events:
+                if event.number > meant.number:
+                    return index
+                if event.what is not What.BEAT and event.number not in lost:
+                    if request.start is not None and event.number == request.start.number:
+                        return index
+                    break
+            else:
                 return index
         return None
+
+    def _reported_lost(self, process, before):
+        lost = set()
+        for seen in self.seen:
+            if isinstance(seen.fact, Gap) and seen.process == process and seen.requests < before:
+                if seen.fact.kind == "reset":
+                    lost.clear()
+                elif seen.fact.kind == "hole":
+                    lost.update(range(int(seen.fact.after_id) + 1, int(seen.fact.before_id)))
+        return lost
 
     def processes(self):
         """Cut the run into the processes of its consumer, without what no client could have understood."""
         sure = self.doubtful() or len(self.log.requests) + 1
-        by_process = {}
-        for seen in self.seen:
-            if seen.requests < sure:
-                by_process.setdefault(seen.process, []).append(seen)
         for began in self.notes(Did.BEGAN):
-            yield Process(self, began, by_process.get(began.process, []))
+            yield Process(self, began, [each for each in self.seen if each.requests < sure])
 
 
 class Process:
@@ -176,17 +161,13 @@ class Process:
     """
 
     def __init__(self, record, began, seen):
-        self.record, self.number, self.seen = record, began.process, seen
+        self.record, self.number, self.start = record, began.process, began.fact.item
         self.options = record.plan.options
-        self.requests: list[Sent] = [each for each in record.log.requests if each.process == began.process]
-        self.start = began.fact.item
-        self.delivered = []
-        for each in seen:
-            if (
-                isinstance(each.fact, ServerSentEvent)
-                and (event := record.log.of(each.fact.data)) is not None
-            ):
-                self.delivered.append((each, each.fact, event))
+        self.seen = [each for each in seen if each.process == self.number]
+        self.requests: list[Sent] = [each for each in record.log.requests if each.process == self.number]
+        given = [each for each in self.seen if isinstance(each.fact, ServerSentEvent)]
+        told = [(each, each.fact, record.log.of(each.fact.data)) for each in given]
+        self.delivered = [each for each in told if each[2] is not None]
         self.times = Counter(event.ordinal for _, _, event in self.delivered)
 
     @property

@@ -3,52 +3,82 @@
 import asyncio
 import logging
 from contextlib import contextmanager
+from dataclasses import replace
+from random import Random
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from resilient_sse import (
     BadStatusError,
-    Checkpoint,
-    CheckpointError,
     Gap,
     ResilientSSEError,
+    ResilientStream,
     ServerSentEvent,
-    StateChange,
-    StreamState,
+    integers,
+    resume,
 )
+from resilient_sse.checkpoints import MemoryCheckpoint
 from resilient_sse.testing import run_in_virtual_time
-from tests.simulation.consumer import Consumer
-from tests.simulation.plan import Do
+from tests.simulation.plan import Dialect, Do
 from tests.simulation.record import Did, Note, Outcome, Record, Seen
-from tests.simulation.server import Server
+from tests.simulation.server import PARAM, URL, Server
 
 PATIENCE = 100_000.0
 """Virtual seconds after which a run counts as stuck."""
 
+BODY = b'{"topic":"simulation"}'
+"""What a POST says."""
+
 _GONE = 410
+_DIALECTS = {
+    Dialect.HEADER: {},
+    Dialect.QUERY: resume.query(PARAM, header=False),
+    Dialect.JSON: resume.json_field("n", PARAM),
+    Dialect.LOCATION: resume.location(),
+}
+_AS_THEY_ARE = (
+    *("dedup", "dedup_window", "stall_timeout", "event_timeout", "stall_on", "on_eof"),
+    *("max_retries", "max_server_delay", "compression"),
+)
 
 
 class _ProcessDiesError(Exception):
     """What the consumer's handler raises."""
 
 
-class Store:
-    """A store in memory that outlives the consumer's processes and tells of each save."""
+class Store(MemoryCheckpoint):
+    """A store that outlives the consumer's processes and tells of each save."""
 
     def __init__(self, saved):
+        super().__init__()
         self._saved = saved
-        self._present = None
-
-    async def load(self, key):
-        return self._present
 
     async def save(self, key, last_event_id, *, expected):
-        if self._present != expected:
-            raise CheckpointError("another consumer has moved this position", key=key)
-        self._present = Checkpoint(last_event_id, version=1 + (0 if expected is None else expected.version))
+        saved = await super().save(key, last_event_id, expected=expected)
         self._saved(last_event_id)
-        return self._present
+        return saved
+
+
+async def _spent_after():
+    yield BODY
+
+
+def arguments(options, store, observe, jitter):
+    """Return the arguments of a stream."""
+    found = {name: getattr(options, name) for name in _AS_THEY_ARE} | _DIALECTS[options.dialect]
+    found["backoff"] = replace(options.pace, random=jitter)
+    if store is not None:
+        found |= {"checkpoint": store, "ack": options.ack}
+    if options.post:
+        found |= {"method": "POST", "content": _spent_after() if options.once else BODY}
+    if options.filtered:
+        found["events"] = lambda event: event.event != "other"
+    if options.numbered:
+        found["sequence"] = integers
+    if options.watched:
+        return found | {"until": "done", "observers": [observe]}
+    return found | {"on_state_change": observe, "on_gap": observe}
 
 
 def play(plan):
@@ -64,7 +94,7 @@ class _Run:
         self.plan = plan
         self.server = Server(plan)
         self.record = Record(plan, self.server.log)
-        self._consumer = Consumer(plan, self.observe, self._told)
+        self._sources = Random(plan.seed)
         self._begin_anew()
         self._at_event = {deed.event: deed for deed in plan.deeds if deed.event}
         self._stream = self._closed = None
@@ -99,8 +129,9 @@ class _Run:
         log.process += 1
         start = log.start = log.meant(self._stored)
         log.floor = 0 if start is None else start.ordinal
-        self.server.breaks += 1
-        stream = self._stream = self._consumer.stream(client, self._store)
+        jitter = Random(self._sources.random()).random  # each stream has a source of its own
+        given = arguments(self.plan.options, self._store, self.observe, jitter)
+        stream = self._stream = ResilientStream(URL, client=client, **given)
         self.note(Did.BEGAN, id=self._stored, item=start)
         fresh = False
         with anyio.CancelScope() as scope:
@@ -137,7 +168,6 @@ class _Run:
             finally:
                 cancel = None
             if event is None:
-                self.server.breaks += 1
                 self.note(Did.CANCELLED)
                 continue
             cancel = await self._handle(stream, event, scope)
@@ -208,9 +238,6 @@ class _Run:
         self.note(Did.RESTART)
         stream.restart()
 
-    def _told(self, fact):
-        self.record.told.append((self.server.log.process, fact))
-
     def note(self, did, **more):
         """Write down something of our own."""
         self.observe(Note(did, **more))
@@ -218,22 +245,9 @@ class _Run:
     def observe(self, fact):
         """Write down what the stream tells."""
         stream, log = self._stream, self.server.log
-        if stream is None:
-            return
-        if isinstance(fact, StateChange) and fact.new in (StreamState.RECONNECTING, StreamState.ERROR):
-            self.server.breaks += 1
-        self.record.seen.append(
-            Seen(
-                anyio.current_time(),
-                log.process,
-                fact,
-                len(log.requests),
-                stream.last_event_id,
-                stream.state,
-                stream.stats,
-                self._consumer.raised,
-            )
-        )
+        if stream is not None:
+            told = (anyio.current_time(), log.process, fact, len(log.requests))
+            self.record.seen.append(Seen(*told, stream.last_event_id, stream.state, stream.stats))
 
 
 @contextmanager

@@ -6,14 +6,16 @@ fails is made small and printed: paste it into `KNOWN`, where it stays.
 """
 
 import os
+import re
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import event
 
+from resilient_sse import Gap, StateChange
+from resilient_sse._core.session import TRANSITIONS
 from tests.conftest import FRESH
-from tests.simulation.coverage import EVERYTHING, reached
 from tests.simulation.invariants import check
 from tests.simulation.plan import (
     Answer,
@@ -23,16 +25,33 @@ from tests.simulation.plan import (
     Does,
     End,
     Ids,
+    Kind,
     Live,
     Options,
     Plan,
-    Redirect,
     for_plans,
 )
+from tests.simulation.record import Did, Note, Outcome
 from tests.simulation.run import play
 
 EVENT, SKIP, VANISH, BEAT, PLAIN = map(Live, (Does.EVENT, Does.SKIP, Does.VANISH, Does.BEAT, Does.PLAIN))
 LONG = int(os.environ.get("SIMULATION_EXAMPLES", "10000"))
+
+FIELDS = [each for part in (Options, Answer) for each in fields(part)]
+EVERYTHING = {str(word) for words in (Ids, Dialect, Kind, End, Does, Do, Did, Outcome) for word in words}
+EVERYTHING -= {str(each.default) for each in FIELDS} | {str(Outcome.STUCK)}  # what plans do not say
+EVERYTHING |= {each.name for each in FIELDS} | {f"{old.value} -> {new.value}" for old, new in TRANSITIONS}
+EVERYTHING |= {"hole", "reset", "unresumable"}
+"""The words of plans, and what may come of them."""
+
+
+def reached(record):
+    """Return which of it a run had to do with."""
+    facts = [seen.fact for seen in record.seen]
+    found = {f"{fact.old.value} -> {fact.new.value}" for fact in facts if isinstance(fact, StateChange)}
+    found |= {fact.kind for fact in facts if isinstance(fact, Gap)} | {str(record.outcome)}
+    found |= {str(fact.did) for fact in facts if isinstance(fact, Note)}
+    return (found | set(re.findall(r"[\w.]+", repr(record.plan)))) & EVERYTHING
 
 
 def story(record):
@@ -85,99 +104,98 @@ def test_many_plans(half, pytestconfig):
 
 
 BRING = Answer(live=(EVENT,))
+
+
+def plan(*answers, deeds=(), **options):
+    """Make a plan."""
+    return Plan(options=Options(**options), answers=answers, deeds=deeds)
+
+
 KNOWN = {
-    "a hole shows in a read of events whose positions a function gives": Plan(
-        options=Options(dialect=Dialect.JSON),
-        answers=(Answer(live=(EVENT, VANISH)), *[Answer()] * 5, Answer(live=(EVENT, SKIP, EVENT), chunk=60)),
+    "a hole shows in a read of events whose positions a function gives": plan(
+        Answer(live=(EVENT, VANISH)),
+        *[Answer()] * 5,
+        Answer(live=(EVENT, SKIP, EVENT), chunk=60),
+        dialect=Dialect.JSON,
     ),
-    "an opaque stream is replayed late": Plan(
-        options=Options(ids=Ids.OPAQUE),
-        answers=(BRING, Answer(live=(SKIP, EVENT)), Answer(overlap=2, live=(EVENT,))),
+    "an opaque stream is replayed late": plan(
+        BRING, Answer(live=(SKIP, EVENT)), Answer(overlap=2, live=(EVENT,)), ids=Ids.OPAQUE
     ),
-    "a numbered stream is replayed late": Plan(
-        answers=(BRING, Answer(live=(SKIP, EVENT)), Answer(overlap=2, live=(EVENT,)))
+    "a numbered stream is replayed late": plan(
+        BRING, Answer(live=(SKIP, EVENT)), Answer(overlap=2, live=(EVENT,))
     ),
-    "without dedup what was lost comes late": Plan(
-        options=Options(dedup="off", max_retries=0),
-        answers=(Answer(live=(EVENT, SKIP, EVENT)), Answer(overlap=2)),
+    "without dedup what was lost comes late": plan(
+        Answer(live=(EVENT, SKIP, EVENT)), Answer(overlap=2), dedup="off", max_retries=0
     ),
-    "a repeat behind a numbered heartbeat": Plan(
-        answers=(Answer(live=(EVENT, BEAT)), Answer(overlap=2), Answer())
+    "a repeat behind a numbered heartbeat": plan(Answer(live=(EVENT, BEAT)), Answer(overlap=2), Answer()),
+    "a new numbering shows behind a number that was lost": plan(
+        Answer(live=(EVENT, VANISH, EVENT)),
+        BRING,
+        Answer(restart=True, live=(BEAT, EVENT, EVENT)),
+        Answer(overlap=2, keep=0.5),
+        Answer(),
     ),
-    "a new numbering shows behind a number that was lost": Plan(
-        answers=(
-            Answer(live=(EVENT, VANISH, EVENT)),
-            BRING,
-            Answer(restart=True, live=(BEAT, EVENT, EVENT)),
-            Answer(overlap=2, keep=0.5),
-            Answer(),
-        )
+    "a numbering begins below a stored position": plan(
+        Answer(live=(EVENT,) * 5), Answer(restart=True, live=(EVENT, EVENT)), deeds=(Deed(Do.CRASH, event=5),)
     ),
-    "a numbering begins below a stored position": Plan(
-        answers=(Answer(live=(EVENT,) * 5), Answer(restart=True, live=(EVENT, EVENT))),
-        deeds=(Deed(Do.CRASH, event=5),),
+    "numbers that were lost before a restart": plan(  # late or anew: nobody knows their contents
+        Answer(live=(EVENT, EVENT, EVENT, BEAT), keep=0.25),
+        Answer(expire=2),
+        Answer(),
+        Answer(restart=True, live=(BEAT, EVENT, EVENT)),
     ),
-    "numbers that were lost before a restart": Plan(  # late or anew: nobody knows their contents
-        answers=(
-            Answer(live=(EVENT, EVENT, EVENT, BEAT), keep=0.25),
-            Answer(expire=2),
-            Answer(),
-            Answer(restart=True, live=(BEAT, EVENT, EVENT)),
-        )
+    "an answer comes as its wait is cancelled": plan(
+        Answer(after=0.2), Answer(live=(Live(Does.TWICE),)), Answer(), dedup="replay", poll=0.2
     ),
-    "an answer comes as its wait is cancelled": Plan(
-        options=Options(dedup="replay", poll=0.2),
-        answers=(Answer(after=0.2), Answer(live=(Live(Does.TWICE),)), Answer()),
-    ),
-    "everything at once": Plan(
-        options=Options(post=True, token="fresh", raises=2, activity=True, poll=3.0),
-        answers=(
-            Answer(
-                redirects=(Redirect(), Redirect(308, itself=True)),
-                live=(EVENT, PLAIN, Live(Does.HINT, 300), PLAIN),
-            ),
-            Answer(
-                redirects=(Redirect(303), Redirect(302, elsewhere=True)),
-                live=(SKIP, EVENT, PLAIN),
-                end=End.EOF,
-            ),
-        ),
+    "everything at once": plan(
+        Answer(redirects=(307, 308), live=(EVENT, PLAIN, Live(Does.RETRY, 300), PLAIN)),
+        Answer(redirects=(303, 302), live=(SKIP, EVENT, PLAIN), end=End.EOF),
         deeds=(Deed(Do.RESTART, event=3),),
+        post=True,
+        activity=True,
+        poll=3.0,
     ),
-    "a hint arrives as restart() gives up": Plan(
-        answers=(Answer(live=(EVENT, Live(Does.RETRY, 9000), EVENT), end=End.STALL), Answer()),
+    "a hint arrives as restart() gives up": plan(
+        Answer(live=(EVENT, Live(Does.RETRY, 9000), EVENT), end=End.STALL),
+        Answer(),
         deeds=(Deed(Do.RESTART, event=1),),
     ),
-    "restart() among redirects to the same address": Plan(
-        answers=(Answer(redirects=(Redirect(302, itself=True),) * 3, live=(EVENT,)), Answer()),
+    "restart() among redirects": plan(
+        Answer(redirects=(302,) * 3, live=(EVENT,)),
+        Answer(),
         deeds=(Deed(Do.RESTART, seconds=0.0), Deed(Do.RESTART, seconds=1.0)),
     ),
-    "an event arrives while a silent connection is being closed": Plan(
-        options=Options(ids=Ids.RISING, watched=False, checkpoint=False),
-        answers=(Answer(live=(Live(Does.PAUSE, 31), EVENT), close_takes=1.5), Answer(restart=True)),
+    "an event arrives while a silent connection is being closed": plan(
+        Answer(live=(Live(Does.PAUSE, 31), EVENT), close_takes=1.5),
+        Answer(restart=True),
+        ids=Ids.RISING,
+        watched=False,
+        checkpoint=False,
     ),
-    "a gap is told as its read is cancelled": Plan(
-        options=Options(max_retries=0, activity=True, raises=100),
-        answers=(Answer(live=(EVENT, VANISH, EVENT), chunk=500),),
+    "a gap is told as its read is cancelled": plan(
+        Answer(live=(EVENT, VANISH, EVENT), chunk=500),
         deeds=(Deed(Do.CANCEL, event=1),),
+        max_retries=0,
+        activity=True,
     ),
-    "aclose() of a connection that is slow to close": Plan(
-        answers=(Answer(live=(EVENT,), end=End.STALL, close_takes=30.0),),
-        deeds=(Deed(Do.ACLOSE, seconds=3.0),),
+    "aclose() of a connection that is slow to close": plan(
+        Answer(live=(EVENT,), end=End.STALL, close_takes=30.0), deeds=(Deed(Do.ACLOSE, seconds=3.0),)
     ),
-    "an answer that cannot resume is interrupted as it comes": Plan(
-        answers=(
-            Answer(live=(EVENT, Live(Does.PAUSE, 0.25), EVENT)),
-            Answer(expire=3, announce=True, after=0.2),
-        ),
+    "an answer that cannot resume is interrupted as it comes": plan(
+        Answer(live=(EVENT, Live(Does.PAUSE, 0.25), EVENT)),
+        Answer(expire=3, announce=True, after=0.2),
         deeds=(Deed(Do.RESTART, seconds=0.1), Deed(Do.RESTART, seconds=0.3)),
     ),
-    "a POST is interrupted as it is accepted": Plan(
-        options=Options(dialect=Dialect.LOCATION, checkpoint=False, post=True), deeds=(Deed(Do.RESTART),)
+    "a POST is interrupted as it is accepted": plan(
+        dialect=Dialect.LOCATION, checkpoint=False, post=True, deeds=(Deed(Do.RESTART),)
     ),
-    "a POST is accepted, and goes on by GET": Plan(
-        options=Options(dialect=Dialect.LOCATION, post=True, checkpoint=False),
-        answers=(Answer(status=503), Answer(keep=0.2, live=(EVENT, EVENT)), BRING),
+    "a POST is accepted, and goes on by GET": plan(
+        Answer(status=503),
+        Answer(keep=0.2, live=(EVENT, EVENT)),
+        BRING,
+        dialect=Dialect.LOCATION,
+        post=True,
+        checkpoint=False,
     ),
 }
 """What random plans have found, or its like; a plan that fails is added here."""

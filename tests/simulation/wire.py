@@ -2,53 +2,40 @@
 
 import json
 from dataclasses import dataclass, replace
+from itertools import groupby
 from random import Random
 
-import httpx
-
-from resilient_sse.testing import Pause, comment, event
+from resilient_sse.testing import Pause, event
 from tests.simulation.log import Published
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """
-    A block of a body, or a line of one, and what the client has when it has read it.
+    A block of a body, and what the client has when it has read it.
 
-    *hinted* is whether the block of the event has a `retry` field, in the line before, *heartbeat* whether it is
-    one without a number of its own, *alone* whether it counts without the blank line, *retry* its milliseconds.
+    *heartbeat* is whether it is one without a number of its own, *alone* whether it counts without the blank line,
+    *retry* its milliseconds.
     """
 
     data: bytes
     event: Published | None = None
-    hinted: bool = False
     heartbeat: bool = False
     alone: bool = False
     retry: int | None = None
 
 
-def written(event_, *, json_ids, hinted=False):
+def written(event_, *, json_ids):
     """Write an event; with *json_ids* its id is in its data only."""
     kind = event_.what.type
     named = None if kind == "message" else kind
-    return Piece(event(event_.data, id=None if json_ids else event_.id, event=named), event_, hinted=hinted)
+    return Piece(event(event_.data, id=None if json_ids else event_.id, event=named), event_)
 
 
 def beat(event_id, *, json_ids):
     """Write a heartbeat, perhaps with an id that was used."""
     data = json.dumps({"n": event_id}) if json_ids and event_id else "beat"
     return Piece(event(data, event="heartbeat", id=None if json_ids else event_id), heartbeat=True)
-
-
-def remark():
-    """Write a comment."""
-    return Piece(comment("still here"), alone=True)
-
-
-def retry(milliseconds, *, within=False):
-    """Write a `retry` field, as a block of its own or within that of the next event."""
-    line = f"retry: {milliseconds}\n"
-    return Piece(f"{line}{'' if within else chr(10)}".encode(), retry=milliseconds, alone=True)
 
 
 def cut(pieces, answer, *, chunk, seed):
@@ -83,61 +70,14 @@ def cut(pieces, answer, *, chunk, seed):
 
 def _reads(parts, size, random):
     """Join and cut at random places: reads of *size* bytes on average that heed no block's borders."""
-    pending = b""
-    for part in parts:
-        if isinstance(part, Pause):
-            yield pending
-            pending = b""
-            yield part
+    for is_pause, group in groupby(parts, lambda part: isinstance(part, Pause)):
+        run = list(group)
+        if is_pause:
+            yield from run
             continue
-        pending += part
-        while len(pending) >= 2 * size:
+        data = b"".join(run)
+        while len(data) >= 2 * size:
             at = random.randint(1, 2 * size - 1)
-            yield pending[:at]
-            pending = pending[at:]
-    yield pending
-
-
-class Wiretap(httpx.AsyncBaseTransport):
-    """
-    The way to a script, which tells what has come over it.
-
-    Args:
-        script: Where it leads.
-        opened: Called with the index of an answer when the client gets its head.
-        arrived: Called with the index, and the bytes that the client has then read of the body, uncompressed.
-    """
-
-    def __init__(self, script, opened, arrived):
-        self._inner = script.transport()
-        self._opened, self._arrived = opened, arrived
-
-    async def handle_async_request(self, request):
-        response = await self._inner.handle_async_request(request)
-        index = response.headers.get("X-Answer")
-        if index is not None:
-            sizes = self._opened(int(index))
-            response.stream = _Tapped(response.stream, sizes, lambda size: self._arrived(int(index), size))
-        return response
-
-    async def aclose(self):
-        await self._inner.aclose()
-
-
-class _Tapped(httpx.AsyncByteStream):
-    def __init__(self, stream, sizes, arrived):
-        self._stream, self._sizes, self._arrived = stream, iter(sizes), arrived
-        self._chunks = aiter(stream)
-        self._read = 0
-
-    def __aiter__(self):
-        return self
-
-    async def __anext__(self):
-        chunk = await anext(self._chunks)
-        self._read += next(self._sizes, 0)
-        self._arrived(self._read)
-        return chunk
-
-    async def aclose(self):
-        await self._stream.aclose()
+            yield data[:at]
+            data = data[at:]
+        yield data

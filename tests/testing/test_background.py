@@ -1,5 +1,6 @@
 """A proxy in a thread, for tests of any kind: sync, asyncio, trio (P24, P25)."""
 
+import inspect
 import socket
 import threading
 import time
@@ -8,8 +9,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from resilient_sse.testing.background import proxying
-from resilient_sse.testing.proxy import Latency, Timeline
+from resilient_sse.testing.background import RunningProxy, proxying
+from resilient_sse.testing.proxy import FaultProxy, Latency, Timeline
 from tests.e2e.raw_server import RawServer
 from tests.e2e.watching import soon
 
@@ -51,6 +52,16 @@ def test_the_handle_leads_through_the_proxy(echo):
         ask(proxy)
 
 
+def test_it_has_the_methods_of_the_proxy():
+    """All of them, with the arguments that they have there."""
+    methods = {name: method for name, method in vars(FaultProxy).items() if inspect.isfunction(method)}
+    methods |= {name: getattr(FaultProxy, name) for name in ("use", "add", "remove", "clear")}
+    for name, method in methods.items():
+        if not name.startswith("_"):
+            ours = inspect.signature(getattr(RunningProxy, name)).parameters
+            assert ours == inspect.signature(method).parameters, name
+
+
 def test_what_takes_no_time_is_done_at_once(echo):
     """Refusing, accepting, resetting, closing and toxics take effect before the call returns."""
     slow = Latency(delay=0.5)
@@ -68,20 +79,17 @@ def test_what_takes_no_time_is_done_at_once(echo):
             assert ask(proxy, open_one) == b"hello"
             assert proxy.close_all() == 1
             assert open_one.recv(1) == b""
-        times = []
-        changes = (
-            lambda: proxy.add(slow),
-            lambda: proxy.remove(slow),
-            lambda: proxy.add(slow),
-            proxy.clear,
-        )
-        for change in changes:
-            change()
-            start = time.perf_counter()
-            assert ask(proxy) == b"hello"
-            times.append(time.perf_counter() - start)
-        assert min(times[0], times[2]) >= 0.5
-        assert max(times[1], times[3]) < min(times[0], times[2]) / 2
+        proxy.add(slow)
+        assert proxy.toxics == (slow,)
+        start = time.perf_counter()
+        assert ask(proxy) == b"hello"
+        assert time.perf_counter() - start >= 0.5
+        proxy.remove(slow)
+        proxy.add(slow)
+        proxy.clear()
+        proxy.apply("refuse")
+        assert refused(proxy)
+        assert proxy.toxics == ()
         assert proxy.profile.name == "clean"
         proxy.use("wifi")
         assert proxy.profile.name == "wifi"
@@ -108,14 +116,12 @@ def test_what_takes_time_goes_on_in_the_background(echo):
 def test_nothing_is_left_behind(echo):
     """A flap that would go on for an hour ends with the block, and so do the thread and the port."""
     threads = threading.active_count()
-    start = time.perf_counter()
     with proxying(echo) as proxy:
         future = proxy.flap(1, down=3600, up=0)
         assert soon(lambda: refused(proxy))
     assert soon(future.done)
     assert soon(lambda: threading.active_count() <= threads)
     assert refused(proxy)
-    assert time.perf_counter() - start < 60
 
 
 def refused(proxy):
@@ -129,68 +135,48 @@ def refused(proxy):
     return False
 
 
-@pytest.mark.parametrize("url", ["https://host/stream", "/stream"])
-def test_a_url_without_a_port(url):
-    """A proxy has to know where to connect to."""
-    with pytest.raises(ValueError, match="url must name a host and a port, not "), proxying(url):
-        pass
-
-
-def test_a_wrong_option_is_told(echo):
-    """What `FaultProxy` complains about reaches the caller, and no thread stays."""
-    threads = threading.active_count()
-    with pytest.raises(ValueError, match="slow-3g"), proxying(echo, profile="carrier-pigeon"):
-        pass
-    assert soon(lambda: threading.active_count() <= threads)
-
-
-@pytest.mark.parametrize(
-    "fault,complaint",
-    [
-        (lambda proxy: proxy.handoff("wifi", "LTE", 0.3), "unknown profile 'LTE'; choose one of slow-3g"),
-        (lambda proxy: proxy.handoff("wifi", "4g", -1), "gap must be a number of seconds, 0 or more, not -1"),
-        (
-            lambda proxy: proxy.flap(1, down="x"),
-            "down and up must be a number of seconds, 0 or more, not 'x'",
-        ),
-        (lambda proxy: proxy.flap(1, down=1, up=-1), "down and up must be a number of seconds, 0 or more"),
-        (lambda proxy: proxy.flap(2, down=[1]), "one figure in down for each of 2 times"),
-        (lambda proxy: proxy.flap("2", down=1), "times must be a whole number, at least 1, not '2'"),
-        (lambda proxy: proxy.play("x"), "timeline must be a Timeline, such as Timeline.*, not 'x'"),
-        (lambda proxy: proxy.add(5), r"give a toxic, such as SegmentLoss\(share=0.1\), not 5"),
-        (lambda proxy: proxy.use(None), "unknown profile None"),
-    ],
-)
-def test_a_fault_that_makes_no_sense_is_told_at_once(echo, fault, complaint):
+def test_what_makes_no_sense_is_told_at_once(echo):
     """What is told only to a future, or to nobody, would leave a test green without its fault."""
+    threads = threading.active_count()
+    for url, options, complaint in (
+        ("https://host/stream", {}, "url must name a host and a port, not 'https://host/stream'"),
+        ("/stream", {}, "url must name a host and a port, not '/stream'"),
+        (echo, {"profile": "carrier-pigeon"}, "slow-3g"),
+    ):
+        with pytest.raises(ValueError, match=complaint), proxying(url, **options):
+            pass
+    assert soon(lambda: threading.active_count() <= threads)
     with proxying(echo) as proxy:
-        with pytest.raises((TypeError, ValueError), match=complaint):
-            fault(proxy)
+        for fault, complaint in (
+            (lambda: proxy.handoff("wifi", "LTE", 0.3), "unknown profile 'LTE'; choose one of slow-3g"),
+            (lambda: proxy.handoff("wifi", "4g", -1), "gap must be a number of seconds, 0 or more, not -1"),
+            (lambda: proxy.flap(1, down="x"), "down and up must be a number of seconds, 0 or more, not 'x'"),
+            (lambda: proxy.flap(1, down=1, up=-1), "down and up must be a number of seconds, 0 or more"),
+            (lambda: proxy.flap(2, down=[1]), "one figure in down for each of 2 times"),
+            (lambda: proxy.flap("2", down=1), "times must be a whole number, at least 1, not '2'"),
+            (lambda: proxy.use(None), "unknown profile None"),
+            (lambda: proxy.play("x"), "timeline must be a Timeline, such as Timeline.*, not 'x'"),
+            (lambda: proxy.add(5), r"give a toxic, such as SegmentLoss\(share=0.1\), not 5"),
+        ):
+            with pytest.raises((TypeError, ValueError), match=complaint):
+                fault()
         assert ask(proxy) == b"hello"
         assert proxy.profile.name == "clean"
 
 
-def failing(proxy):
-    """Play a timeline whose action fails."""
-    return proxy.play(Timeline([(0.0, 5)]))
-
-
 def test_what_fails_in_the_background_is_raised_at_the_end(echo):
-    """Nobody has to ask the future."""
-    with pytest.raises(TypeError, match="give a toxic"), proxying(echo) as proxy:
-        assert soon(failing(proxy).done)
+    """Nobody has to ask the future; but it does not hide what the block itself raises."""
 
-
-def test_what_the_block_raises_comes_first(echo):
-    """What fails in the background does not hide what the test says."""
-
-    def play_and_fail():
+    def fail(error):
         with proxying(echo) as proxy:
-            assert soon(failing(proxy).done)
-            raise KeyError
+            assert soon(proxy.play(Timeline([(0.0, 5)])).done)
+            if error:
+                raise error
 
+    with pytest.raises(TypeError, match="give a toxic"):
+        fail(None)
     with pytest.raises(KeyError):
-        play_and_fail()
+        fail(KeyError)
 
 
 def test_a_fault_can_be_cancelled(echo):
@@ -219,7 +205,7 @@ def test_a_stopped_proxy_says_so(echo):
     """Whatever is asked of it."""
     with proxying(echo) as proxy:
         pass
-    for call in (proxy.refuse, proxy.reset_all, lambda: proxy.use("4g"), lambda: proxy.flap(1, down=1)):
+    for call in (proxy.reset_all, lambda: proxy.use("4g"), lambda: proxy.flap(1, down=1)):
         with pytest.raises(
             RuntimeError, match="the proxy has been stopped: it runs until the end of its test"
         ):

@@ -5,11 +5,11 @@ import tomllib
 
 import pytest
 
+from resilient_sse.testing import pytest_plugin as plugin
 from tests.testing.users_project import PLUGIN, Project, section
 
 HEAVY = (
     "anyio",
-    "asyncio",
     "httpx",
     "httpcore",
     "trio",
@@ -68,25 +68,13 @@ def test_a_run_that_does_not_use_it_does_not_pay(project, monkeypatch):
     assert "4 passed" in output
 
 
-@pytest.mark.proof
-@pytest.mark.ci
-def test_it_says_what_it_offers(project):
-    """Fixtures and marks are listed with their explanations, and nothing has a name that others may want."""
-    code, fixtures = project.run("--fixtures")
-    assert code in (0, 5), fixtures
-    ours = re.findall(
-        r"^(\w+) -- .*resilient_sse/testing/pytest_plugin\.py:\d+\n +(\w+)", fixtures, re.MULTILINE
-    )
-    assert sorted(ours) == [
-        ("sse_proxy", "Give"),
-        ("sse_recorder", "Give"),
-        ("sse_script", "Give"),
-        ("sse_server", "Give"),
-    ]
-    _, marks = project.run("--markers")
-    assert "@pytest.mark.sse_virtual_time(*backends): run an async test in virtual time" in marks
-    assert "@pytest.mark.sse_server(**arguments)" in marks
-    assert "@pytest.mark.sse_proxy(**arguments)" in marks
+def test_no_fixture_has_a_name_that_others_may_want():
+    """Each begins with `sse_`, and `pytest --fixtures` explains it."""
+    fixtures = {
+        name: thing for name, thing in vars(plugin).items() if hasattr(thing, "_get_wrapped_function")
+    }
+    assert sorted(fixtures) == ["sse_proxy", "sse_recorder", "sse_script", "sse_server"]
+    assert all(thing.__doc__.strip().startswith("Give") for thing in fixtures.values())
 
 
 # --- Virtual time
@@ -192,47 +180,41 @@ def test_marked_tests_run_in_virtual_time(project):
 @pytest.mark.ci
 def test_it_does_without_trio(project):
     """Where trio is not installed, marked tests run on asyncio, and one that names trio says what to install."""
-    project.write(
+    code, output = project.run(
+        *("-v", "-p", "no:hypothesispytest"),  # hypothesis offers to support trio, and would import it
         conftest="""
             import sys
 
             sys.modules["trio"] = None
         """,
-        test_asyncio="""
+        test_marked="""
             import anyio
             import pytest
 
             @pytest.mark.sse_virtual_time
             async def test_day(sse_script):
                 await anyio.sleep(86_400)
-        """,
-        test_trio="""
-            import pytest
 
             @pytest.mark.sse_virtual_time("trio")
-            async def test_day():
-                pass
-
-            def test_other():
+            async def test_trio():
                 pass
         """,
     )
-    others = ("-p", "no:hypothesispytest")  # hypothesis offers to support trio, and would import it
-    code, output = project.run("-v", *others, "test_asyncio.py")
-    assert code == 0, output
-    assert re.findall(r"::(\S+) PASSED", output) == ["test_day[asyncio]"]
-    code, output = project.run(*others, "test_trio.py")
     assert code == 1
-    assert "1 passed, 1 error" in output  # nothing but that test
-    assert "sse_virtual_time: trio is missing: pip install 'resilient-sse[trio]'" in output
+    assert "1 passed, 1 error" in output
+    assert re.findall(r"::(\S+) PASSED", output) == ["test_day[asyncio]"]
+    assert "sse_virtual_time: virtual time on trio needs trio: pip install 'resilient-sse[trio]'" in output
 
 
 @pytest.mark.slow
-def test_mistakes_with_the_mark(project):
-    """Bad input: a sync test, an unknown backend, keywords, a shared fixture: that test fails with the remedy."""
+def test_mistakes_and_hangs(project):
+    """Bad input, and a test that hangs: that test fails with the remedy, and the others pass."""
     code, output = project.run(
         test_marks="""
+            import anyio
             import pytest
+
+            from resilient_sse.testing import run_in_virtual_time
 
             @pytest.mark.sse_virtual_time
             def test_sync():
@@ -254,26 +236,41 @@ def test_mistakes_with_the_mark(project):
             async def test_shared(shared):
                 pass
 
-            def test_other():
-                pass
+            @pytest.mark.sse_virtual_time
+            async def test_hang():
+                await anyio.Event().wait()
+
+            @pytest.mark.sse_virtual_time
+            async def test_next():
+                await anyio.sleep(3600)
+
+            def test_other(sse_script):
+                sse_script.reject(503)
+                with pytest.raises(AssertionError, match="no request"):
+                    sse_script.assert_exhausted()
+                get = sse_script.client().get
+                assert run_in_virtual_time(get, "https://host/").status_code == 503
         """,
     )
     assert code == 1
-    assert "2 passed, 5 errors" in output  # the others are test_unknown[asyncio] and test_other
-    assert "ScopeMismatch" in output  # each test has a clock of its own, so no fixture of many can have it
-    assert sorted(re.findall(r"^ERROR .*?::(\S+)", output, re.MULTILINE)) == [
+    assert "2 failed, 4 passed, 5 errors" in output  # test_unknown[asyncio], test_next, test_other
+    assert sorted(re.findall(r"^(?:ERROR|FAILED) .*?::(\S+)", output, re.MULTILINE)) == [
+        "test_hang[asyncio]",
+        "test_hang[trio]",
         "test_keywords[asyncio]",
         "test_keywords[trio]",
         "test_shared[asyncio]",
         "test_sync",
         "test_unknown[curio]",
     ]
-    assert (
-        "sse_virtual_time marks async tests; a sync test calls resilient_sse.testing.run_in_virtual_time()"
-        in output
-    )
-    assert "sse_virtual_time: name must be 'asyncio' or 'trio', not 'curio'" in output
-    assert "sse_virtual_time takes the names of backends, as in ('trio'), no keywords" in output
+    assert output.count("AllTasksBlockedError: every task is blocked and no timer is pending") >= 2
+    assert "ScopeMismatch" in output  # each test has a clock of its own, so no fixture of many can have it
+    for remedy in (
+        " marks async tests; a sync test calls resilient_sse.testing.run_in_virtual_time()",
+        ": name must be 'asyncio' or 'trio', not 'curio'",
+        " takes the names of backends, as in ('trio'), no keywords",
+    ):
+        assert f"sse_virtual_time{remedy}" in output
 
 
 @pytest.mark.proof
@@ -310,88 +307,17 @@ def test_a_plugin_that_takes_marked_tests_over_is_noticed(project):
     assert "asyncio_mode = strict" in output
 
 
-@pytest.mark.slow
-def test_sync_tests_and_tests_that_hang(project):
-    """A sync test runs what is async by `run_in_virtual_time`; one that hangs fails, and the next one passes."""
-    code, output = project.run(
-        follower=FOLLOWER,
-        test_both="""
-            import anyio
-            import pytest
-            from follower import collect
-
-            from resilient_sse.testing import event, run_in_virtual_time
-
-            def test_stall(sse_script):
-                sse_script.respond(event("a", id="1")).hang()
-                sse_script.respond(event("b", id="2", event="done"))
-                assert run_in_virtual_time(collect, sse_script.client()) == ["a", "b"]
-                assert sse_script.requests[1].at == 31
-
-            @pytest.mark.sse_virtual_time
-            async def test_dead():
-                await anyio.Event().wait()
-
-            @pytest.mark.sse_virtual_time
-            async def test_next():
-                await anyio.sleep(3600)
-        """,
-    )
-    assert code == 1
-    assert "2 failed, 3 passed" in output
-    assert output.count("AllTasksBlockedError: every task is blocked and no timer is pending") >= 2
-
-
 # --- The script and the recorder
 
 
 @pytest.mark.slow
-def test_the_script_is_verified(project):
-    """A swallowed request and an unplayed step fail the test at its end; a test that failed is left alone."""
-    code, output = project.run(
-        test_script="""
-            import contextlib
-
-            import pytest
-
-            pytestmark = pytest.mark.sse_virtual_time("asyncio")
-
-            async def test_swallowed(sse_script):
-                async with sse_script.client() as client:
-                    with contextlib.suppress(AssertionError):
-                        await client.get("https://host/unexpected")
-
-            async def test_unplayed(sse_script):
-                sse_script.reject(503)
-
-            async def test_failed(sse_script):
-                sse_script.reject(503)
-                assert not "the reason"
-
-            async def test_played(sse_script):
-                sse_script.reject(503)
-                async with sse_script.client() as client:
-                    await client.get("https://host/")
-        """
-    )
-    assert code == 1
-    assert re.findall(r"^(?:ERROR|FAILED) .*?::(\w+)", output, re.MULTILINE) == [
-        "test_failed",
-        "test_swallowed",
-        "test_unplayed",
-    ]
-    assert "unexpected request: GET https://host/unexpected at 0 s" in output
-    assert "steps that no request came for:" in output
-    assert "1 failed, 3 passed, 2 errors" in output
-
-
-@pytest.mark.proof
-@pytest.mark.ci
 def test_a_failure_shows_the_conversation_and_the_timeline(project):
-    """What the server and the stream have seen is in the report, the timeline only once."""
+    """A swallowed request and an unplayed step fail a test; its report says what happened, but not twice."""
     code, output = project.run(
         follower=FOLLOWER,
         test_report="""
+            import contextlib
+
             import pytest
             from follower import collect
 
@@ -410,16 +336,29 @@ def test_a_failure_shows_the_conversation_and_the_timeline(project):
                 assert_states(sse_recorder, "closed")
 
             async def test_idle(sse_script, sse_recorder):
+                sse_script.reject(503)
                 assert not "anything"
 
             async def test_right(sse_script):
                 sse_script.respond(event("b", id="2", event="done"))
                 assert await collect(sse_script.client()) == ["b"]
+
+            async def test_swallowed(sse_script):
+                async with sse_script.client() as client:
+                    with contextlib.suppress(AssertionError):
+                        await client.get("https://host/unexpected")
+
+            async def test_unplayed(sse_script):
+                sse_script.reject(503)
         """,
     )
     assert code == 1
-    assert "3 failed, 1 passed" in output
-    wrong, rest = output.split("test_wrong_states", 1)
+    assert "3 failed, 3 passed, 2 errors" in output
+    assert re.findall(r"^ERROR .*?::(\w+)", output, re.MULTILINE) == ["test_swallowed", "test_unplayed"]
+    assert "unexpected request: GET https://host/unexpected at 0 s" in output
+    assert "steps that no request came for:" in output
+    failures = output.partition("= FAILURES =")[2]
+    wrong, rest = failures.split("test_wrong_states", 1)
     states, idle = rest.split("test_idle", 1)
     assert section(wrong, "SSE conversation") == [
         "GET https://host/stream at 0 s: 200, 1 chunk (15 bytes), then silence",
@@ -439,17 +378,29 @@ def test_a_failure_shows_the_conversation_and_the_timeline(project):
 @pytest.mark.proof
 @pytest.mark.ci
 def test_a_failure_is_reported_once(project):
-    """A request too many, or a handler that raises, is one failure, and its traceback leaves the libraries out."""
+    """
+    A request too many, or a handler that raises, is one failure, and its traceback leaves the libraries out.
+
+    A client that retries for ever is stopped, since virtual time has no end, and little of its conversation shown.
+    """
     code, output = project.run(
         follower=FOLLOWER,
         test_once="""
             import pytest
             from follower import collect
 
+            from resilient_sse.testing import Refusal
+
             pytestmark = pytest.mark.sse_virtual_time("asyncio")
 
             async def test_unexpected(sse_script):
                 await collect(sse_script.client())
+
+            async def test_endless(sse_script):
+                assert sse_script.max_requests == 10_000
+                sse_script.max_requests = 500
+                sse_script.always(Refusal())
+                await collect(sse_script.client(), max_retries=None)
 
             async def test_handler(sse_script):
                 def answer(request):
@@ -473,48 +424,22 @@ def test_a_failure_is_reported_once(project):
         """,
     )
     assert code == 1
-    assert "4 failed, 2 errors" in output  # the errors are of the last two, which have hidden theirs
+    assert "5 failed, 2 errors" in output  # the errors are of the last two, which have hidden theirs
     assert sorted(re.findall(r"^ERROR .*?::(\w+)", output, re.MULTILINE)) == [
         "test_another",
         "test_swallowed_before",
     ]
-    unexpected, handler = (
+    unexpected, endless, handler = (
         re.search(rf"^_+ {name}\[asyncio\] _+\n((?:(?!^_+ test_).*\n)*)", output, re.MULTILINE)[1]
-        for name in ("test_unexpected", "test_handler")
+        for name in ("test_unexpected", "test_endless", "test_handler")
     )
+    assert (
+        "more than 500 requests (max_requests), does something retry for ever? last: GET https://" in endless
+    )
+    conversation = section(endless, "SSE conversation")
+    assert (conversation[10], len(conversation)) == ("... 460 more", 41)
     assert "await collect(sse_script.client())" in unexpected
     places = re.compile(r"^(\S+\.py):\d+: ", re.MULTILINE)
     assert set(places.findall(unexpected)) == {"test_once.py", "follower.py"}
     assert set(places.findall(handler)) == {"test_once.py", "follower.py"}
     assert 'raise ValueError("of the handler")' in handler
-
-
-@pytest.mark.proof
-@pytest.mark.ci
-def test_a_client_that_retries_for_ever_is_stopped(project):
-    """Virtual time has no end, so the script has one; what is shown of the conversation is short."""
-    code, output = project.run(
-        test_endless="""
-            import pytest
-
-            from resilient_sse import ResilientStream
-            from resilient_sse.testing import Refusal
-
-            @pytest.mark.sse_virtual_time("asyncio")
-            async def test_endless(sse_script):
-                assert sse_script.max_requests == 10_000
-                sse_script.max_requests = 500
-                sse_script.always(Refusal())
-                async with sse_script.client() as client:
-                    async for _ in ResilientStream("https://host/stream", client=client, max_retries=None):
-                        pass
-        """,
-    )
-    assert code == 1
-    assert "1 failed" in output
-    assert (
-        "more than 500 requests (max_requests), does something retry for ever? last: GET https://" in output
-    )
-    conversation = section(output, "SSE conversation")
-    assert conversation[10] == "... 460 more"
-    assert len(conversation) == 41

@@ -29,12 +29,18 @@ def project(tmp_path):
 
 @pytest.mark.slow
 def test_a_real_server_for_tests_of_any_kind(project):
-    """One fixture serves sync tests and async tests on both backends, and its mark passes arguments."""
+    """
+    One fixture serves sync tests and async tests on both backends, and its mark passes arguments.
+
+    In virtual time the clock would jump while the kernel works: that is refused before the test begins.
+    """
     code, output = project.run(
         test_server="""
             import anyio
             import pytest
             from listener import listen
+
+            from resilient_sse.testing import virtual_backend
 
             pytestmark = pytest.mark.sse_server(start="first", first_id=7)
 
@@ -47,18 +53,30 @@ def test_a_real_server_for_tests_of_any_kind(project):
             def test_sync(sse_server):
                 sse_server.publish("a")
                 assert anyio.run(listen, sse_server.url, 1) == ["a"]
-        """,
-        test_mistake="""
-            import pytest
 
             @pytest.mark.sse_server(7)
             def test_mistake(sse_server):
                 pass
+
+            @pytest.mark.sse_virtual_time
+            async def test_marked(sse_server):
+                pass
+
+            class TestOverridden:
+                @pytest.fixture(params=["asyncio", "trio", None])
+                def anyio_backend(self, request):
+                    return virtual_backend(request.param) if request.param else ("asyncio", {"debug": True})
+
+                @pytest.mark.anyio
+                async def test_overridden(self, sse_server):
+                    pass
         """,
     )
     assert code == 1, output
-    assert "3 passed, 1 error" in output
+    assert "4 passed, 5 errors" in output
     assert "the mark sse_server takes keyword arguments only" in output
+    report, _, _ = output.partition("short test summary")
+    assert report.count("sse_server has real sockets and needs real time") == 4
 
 
 @pytest.mark.proof
@@ -92,48 +110,6 @@ def test_a_proxy_before_it(project):
     assert "2 passed" in output
 
 
-@pytest.mark.slow
-def test_real_sockets_in_virtual_time_are_refused(project):
-    """The clock would jump while the kernel works: said before the test begins, by mark or by fixture."""
-    code, output = project.run(
-        test_marked="""
-            import pytest
-
-            @pytest.mark.sse_virtual_time
-            async def test_marked(sse_server):
-                pass
-        """,
-        test_fixture="""
-            import pytest
-
-            from resilient_sse.testing import virtual_backend
-
-            @pytest.fixture(params=["asyncio", "trio"])
-            def anyio_backend(request):
-                return virtual_backend(request.param)
-
-            @pytest.mark.anyio
-            async def test_overridden(sse_server):
-                pass
-        """,
-        test_real="""
-            import pytest
-
-            @pytest.fixture
-            def anyio_backend():
-                return "asyncio", {"debug": True}
-
-            @pytest.mark.anyio
-            async def test_real(sse_server):
-                pass
-        """,
-    )
-    assert code == 1, output
-    assert "1 passed, 4 errors" in output
-    report, _, _ = output.partition("short test summary")
-    assert report.count("sse_server has real sockets and needs real time") == 4
-
-
 @pytest.mark.parametrize("missing", ["starlette", "sse_starlette", "uvicorn"])
 @pytest.mark.proof
 @pytest.mark.ci
@@ -155,5 +131,5 @@ def test_a_missing_extra_names_the_remedy(project, missing):
     )
     assert code == 1, output
     assert "1 passed, 1 error" in output
-    assert f"sse_server: the reference server needs {missing.replace('_', '-')}" in output
+    assert f"MissingExtraError: the reference server needs {missing.replace('_', '-')}" in output
     assert "pip install 'resilient-sse[testing]'" in output

@@ -11,7 +11,6 @@ import pytest
 
 from resilient_sse.testing import (
     Ending,
-    RecordedRequest,
     Refusal,
     ReplayServer,
     Reply,
@@ -55,62 +54,50 @@ async def converse(client, requests):
 # --- What goes over the wire
 
 
-@pytest.mark.parametrize(
-    "written, expected",
-    [
-        (comment(), b":\n\n"),
-        (comment("a\nb"), b": a\n: b\n\n"),
-    ],
-)
-def test_comments_as_written(written, expected):
-    """A comment may have several lines."""
-    assert written == expected
-
-
-TYPE_ERRORS = [
-    (lambda script: comment(5), "text must be a string, not 5"),
-    (lambda script: pause("1"), "seconds must be a number of seconds, 0 or more, not '1'"),
-    (lambda script: script.respond("str"), r"parts must be bytes, as event\(\) makes .*'str'"),
-    (lambda script: script.respond(status="200"), "status must be a whole number such as 503"),
-    (lambda script: script.respond(after="1"), "after must be a number of seconds, not '1'"),
-    (lambda script: script.respond(close_takes="1"), "close_takes must be a number of seconds"),
-    (lambda script: script.reject(503, body="text"), "body must be bytes, not 'text'"),
-    (lambda script: script.reject(503, times="2"), "times must be a whole number, not '2'"),
-    (lambda script: script.refuse(error="reset"), "error must be an exception such as"),
-    (lambda script: script.play(5), "steps must be a Reply, a Refusal, or a function"),
-    (lambda script: script.always("x"), "step must be a Reply, .* or a function .* not 'x'"),
-]
-VALUE_ERRORS = [
-    (lambda script: pause(-1), "seconds must be a number of seconds, 0 or more, not -1"),
-    (lambda script: pause(math.inf), "seconds must be a number of seconds"),
-    (lambda script: sliced(b"abc", 0), "size must be at least 1"),
-    (lambda script: script.refuse(times=0), "times must be at least 1"),
-    (lambda script: Script(max_requests=0), "max_requests must be at least 1, or None"),
-    (lambda script: ReplayServer([(2, "a"), (2, "b")]), "rising"),
-    (lambda script: ReplayServer([], overlap=-1), "overlap"),
-    (lambda script: ReplayServer([], drop_after=-1), "drop_after"),
-    (lambda script: ReplayServer([], every=-1), "seconds"),
-]
-
-
-@pytest.mark.parametrize(
-    "error, misuse, complaint",
-    [*((TypeError, *row) for row in TYPE_ERRORS), *((ValueError, *row) for row in VALUE_ERRORS)],
-)
-def test_what_cannot_be_is_refused(script, error, misuse, complaint):
-    """Bad input: the error names the argument, where it was given, and the script is as it was."""
-    with pytest.raises(error, match=complaint):
-        misuse(script)
-    script.assert_exhausted()
-
-
-def test_slices_and_compressed_chunks():
-    """Slicing keeps every byte; each compressed chunk gives its text as soon as it has arrived."""
-    assert sliced(b"abcdefg", 3) == [b"abc", b"def", b"g"]
-    assert sliced(b"", 3) == []
+def test_bytes_as_written():
+    """A comment may have several lines; slices keep every byte; a compressed chunk gives its text at once."""
+    assert (comment(), comment("a\nb")) == (b":\n\n", b": a\n: b\n\n")
+    assert (sliced(b"abcdefg", 3), sliced(b"", 3)) == ([b"abc", b"def", b"g"], [])
     decoder = zlib.decompressobj(wbits=31)
     assert [decoder.decompress(chunk) for chunk in gzipped(b"one", b"two")] == [b"one", b"two"]
     assert not decoder.eof
+
+
+MISUSES = {
+    TypeError: [
+        (lambda script: comment(5), "text must be a string, not 5"),
+        (lambda script: pause("1"), "seconds must be a number of seconds, 0 or more, not '1'"),
+        (lambda script: script.respond("str"), r"parts must be bytes, as event\(\) makes .*'str'"),
+        (lambda script: script.respond(status="200"), "status must be a whole number such as 503"),
+        (lambda script: script.respond(after="1"), "after must be a number of seconds, not '1'"),
+        (lambda script: script.respond(close_takes="1"), "close_takes must be a number of seconds"),
+        (lambda script: script.reject(503, body="text"), "body must be bytes, not 'text'"),
+        (lambda script: script.reject(503, times="2"), "times must be a whole number, at least 1, not '2'"),
+        (lambda script: script.refuse(error="reset"), "error must be an exception such as"),
+        (lambda script: script.play(5), "steps must be a Reply, a Refusal, or a function"),
+        (lambda script: script.always("x"), "step must be a Reply, .* or a function .* not 'x'"),
+    ],
+    ValueError: [
+        (lambda script: pause(-1), "seconds must be a number of seconds, 0 or more, not -1"),
+        (lambda script: pause(math.inf), "seconds must be a number of seconds"),
+        (lambda script: sliced(b"abc", 0), "size must be a whole number, at least 1"),
+        (lambda script: script.refuse(times=0), "times must be a whole number, at least 1, not 0"),
+        (lambda script: Script(max_requests=0), "max_requests must be 1 or more or None for no limit"),
+        (lambda script: ReplayServer([(2, "a"), (2, "b")]), "rising"),
+        (lambda script: ReplayServer([], overlap=-1), "overlap"),
+        (lambda script: ReplayServer([], drop_after=-1), "drop_after"),
+        (lambda script: ReplayServer([], every=-1), "seconds"),
+    ],
+}
+
+
+@pytest.mark.parametrize("error", MISUSES)
+def test_what_cannot_be_is_refused(script, error):
+    """Bad input: the error names the argument, where it was given, and the script is as it was."""
+    for misuse, complaint in MISUSES[error]:
+        with pytest.raises(error, match=complaint):
+            misuse(script)
+    script.assert_exhausted()
 
 
 @pytest.mark.parametrize("ending", [Reply.end, Reply.hang])
@@ -144,29 +131,15 @@ async def test_chunks_arrive_at_their_moments(script, client):
         assert [(anyio.current_time() - start, chunk) async for chunk in chunks] == [(40, b"b"), (45, b"c")]
 
 
-@pytest.mark.parametrize(
-    "ending, error, text",
-    [
-        (Reply.drop, httpx.ReadError, ""),
-        (
-            Reply.cut,
-            httpx.RemoteProtocolError,
-            "peer closed connection without sending complete message body",
-        ),
-        (lambda reply: reply.drop(httpx.DecodingError("bad")), httpx.DecodingError, "bad"),
-    ],
-)
-async def test_broken_bodies_raise_what_httpcore_raises(script, client, ending, error, text):
-    """A break comes after the last part, with httpcore's own error or a given one, and closes the connection."""
-    ending(script.respond(b"a", pause(3)))
+async def test_a_broken_body_closes_the_connection(script, client):
+    """A break comes after the last part; its error may be one of the test's own."""
+    script.respond(b"a", pause(3)).drop(httpx.DecodingError("bad"))
     async with client.stream("GET", URL) as response:
         chunks = response.aiter_raw()
         assert await anext(chunks) == b"a"
-        with pytest.raises(error) as caught:
+        with pytest.raises(httpx.DecodingError, match="bad"):
             await anext(chunks)
-        assert script.live == 0
-    assert str(caught.value).startswith(text)
-    assert anyio.current_time() == 3
+        assert (script.live, anyio.current_time()) == (0, 3)
 
 
 async def test_the_timeouts_of_the_request_strike(script):
@@ -192,24 +165,13 @@ async def test_the_timeouts_of_the_request_strike(script):
 
 
 async def test_silence_lasts_until_the_client_lets_go(script, client):
-    """By cancellation, or by another task that closes: a pending read then fails, as in httpcore."""
+    """By cancellation; that a close by another task ends a pending read, `test_fidelity` shows."""
     script.respond(b"a").hang()
     async with client.stream("GET", URL) as response:
         with anyio.move_on_after(1_000_000) as scope:
             await arrivals(response)
         assert scope.cancelled_caught
         assert script.live == 0
-    script.respond(b"a").hang()
-
-    async def close_later(response):
-        await anyio.sleep(7)
-        await response.aclose()
-
-    async with client.stream("GET", URL) as response, anyio.create_task_group() as group:
-        group.start_soon(close_later, response)
-        with pytest.raises(httpx.ReadError):
-            await arrivals(response)
-    assert anyio.current_time() == 1_000_007
     script.stall_headers()
     with anyio.move_on_after(5):
         await client.get(URL)
@@ -304,19 +266,16 @@ async def test_each_request_takes_the_next_step(script):
     script.assert_exhausted()
 
 
-@pytest.mark.parametrize(
-    "arguments, expected",
-    [
+async def test_media_type(script, client):
+    """A reply is an event stream unless told otherwise."""
+    for arguments, expected in (
         ({}, "text/event-stream"),
         ({"content_type": "text/html"}, "text/html"),
         ({"content_type": None}, None),
         ({"headers": {"content-type": "a/b"}}, "a/b"),
-    ],
-)
-async def test_media_type(script, client, arguments, expected):
-    """A reply is an event stream unless told otherwise."""
-    script.play(Reply(b"", **arguments))
-    assert (await client.get(URL)).headers.get("Content-Type") == expected
+    ):
+        script.play(Reply(b"", **arguments))
+        assert (await client.get(URL)).headers.get("Content-Type") == expected
 
 
 async def test_requests_and_headers_are_kept(script):
@@ -356,26 +315,19 @@ async def test_handlers_see_the_request(script, client):
 @pytest.mark.parametrize(
     "answer, error, complaint",
     [
-        (lambda request: 5, TypeError, "what .* says must be a Reply or a Refusal, not 5|lambda.* not 5"),
-        (lambda request: pytest.fail("not a POST"), BaseException, "not a POST"),
-        (
-            None,
-            UnexpectedRequestError,
-            r"unexpected request: GET https://host/stream at 0 s; .*\n +\(nothing\)",
-        ),
+        (lambda request: 5, TypeError, "what .* says must be a Reply or a Refusal, not 5"),
+        (None, UnexpectedRequestError, r"unexpected request: GET .* at 0 s; before it:\n +\(nothing\)"),
     ],
 )
 async def test_swallowed_failures_come_out_at_the_end(answer, error, complaint):
     """A client that catches everything hides neither a request too many nor what a handler raised."""
     script = Script()
-    if answer is not None:
-        script.play(answer)
+    script.play(*[answer] if answer else [])
     async with script.client() as client:
         with pytest.raises(error, match=complaint):
             await client.get(URL)
-    if issubclass(error, Exception):
-        with pytest.raises(error, match=complaint):
-            script.verify()
+    with pytest.raises(error, match=complaint):
+        script.verify()
 
 
 async def test_a_request_beyond_the_script_shows_the_conversation():
@@ -428,36 +380,18 @@ def test_steps_left_over_are_named():
         endless.expect_no_more()
 
 
-def recorded(*headers):
-    """Make a request with these headers."""
-    return RecordedRequest(method="GET", url=URL, headers=httpx.Headers(headers), content=b"", at=1.5)
-
-
-@pytest.mark.parametrize(
-    "step, text",
-    [
-        (Reply(b"abc", pause(1), b"d").drop(), "200, 2 chunks (4 bytes), then a drop"),
+def test_descriptions():
+    """What stands in the transcript; an ending said later replaces the one before."""
+    for step, text in (
+        (Reply(b"abc", pause(1), b"d").end().drop(), "200, 2 chunks (4 bytes), then a drop"),
         (Reply(status=503), "503, 0 chunks (0 bytes), then a clean end"),
         (Reply(b"a").cut(), "200, 1 chunk (1 byte), then a cut"),
         (Reply(after=math.inf), "no answer"),
         (Refusal(), "no connection"),
         (Refusal(httpx.ConnectError("down")), "no connection: ConnectError('down')"),
-        (recorded(), "GET https://host/stream at 1.5 s"),
-        (recorded((b"Last-Event-ID", b"7")), "GET https://host/stream at 1.5 s (Last-Event-ID: 7)"),
-    ],
-    ids=str,
-)
-def test_descriptions(step, text):
-    """What stands in the transcript."""
-    assert str(step) == text
-
-
-def test_the_last_ending_counts():
-    """An ending said later replaces the one before."""
-    reply = Reply(b"a").drop()
-    assert reply.ending is Ending.DROP
-    assert reply.end() is reply
-    assert reply.ending is Ending.END
+    ):
+        assert str(step) == text
+    assert Reply().drop().end().ending is Ending.END
 
 
 # --- A server that replays

@@ -68,7 +68,6 @@ _BY_NUMBER = {
 _HTTP2_ENDS = ("<StreamReset", "<ConnectionTerminated")
 
 _BY_TEXT = {
-    "spoke before the TLS handshake": "no TLS there: the port speaks something else, such as plain HTTP",
     "illegal status line": "no HTTP there: the port speaks something else, such as TLS",
     "without close_notify": "the answer may be cut short: TLS was not ended (no close_notify)",
     "_SWITCH_UPGRADE": "the server switches to another protocol (status 101)",
@@ -251,7 +250,7 @@ def _known(raised: BaseException) -> str:
     match exc:
         case ssl.SSLCertVerificationError():
             return f"the certificate is not trusted: {exc.verify_message}"
-        case ssl.SSLEOFError() | ConnectionResetError(args=()):  # the latter is asyncio's
+        case ssl.SSLEOFError():
             return "closed in the TLS handshake"
         case ssl.SSLError() if exc.reason in _NO_TLS:
             return "no TLS there: the port speaks something else, such as plain HTTP"

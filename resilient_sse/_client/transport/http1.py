@@ -243,7 +243,8 @@ class ResponseStream(httpx.AsyncByteStream):
                 if self.since is None:
                     self.since = socket.clock()
                     socket.until = self.since + patience
-                if not await socket.wait() and not socket.ready:
+                await socket.wait()
+                if not socket.ready and socket.clock() >= socket.until:
                     return b""
         return None
 
@@ -322,7 +323,10 @@ async def _head(sent: _Sent, patience: Patience) -> h11.Response:
             _raise(socket)
         elif socket.ended:
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
-        elif not await socket.wait() and not socket.ready and (now := socket.clock()) >= socket.until:
+        else:
+            await socket.wait()
+            if socket.ready or (now := socket.clock()) < socket.until:
+                continue
             if now >= deadline:
                 words = f"no response headers after {now - since:.1f} s (stall_timeout)"
                 raise ConnectionLostError(Reason.CONNECT, words)

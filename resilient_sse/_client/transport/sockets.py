@@ -4,6 +4,8 @@ The socket under one stream: bytes wait here until they are read, and no read th
 On asyncio they are taken from the system when they arrive: one callback a read, no future where bytes are at
 hand, no pausing and resuming around each wait (two system calls).  Above 256 KiB the socket is left alone until
 the consumer has caught up, and TCP pushes back.  Elsewhere anyio's streams are read when asked.
+
+TLS is made in memory: that of asyncio, and of uvloop, sets 256 KiB aside for each connection, for ever.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ LOW_BYTES: Final = 64 * 1024
 # What one read hands on at most: its bytes are decoded and parsed without a turn for others.
 _STEP_BYTES: Final = 64 * 1024
 
+# The most that one record of TLS can hold.
+_RECORD_BYTES: Final = 16 * 1024
+
 # Probes find a peer that has vanished where no limit on silence does; a minute of silence, then three in a minute.
 # Each system has some of them.
 _PROBES: Final = tuple(
@@ -58,7 +63,7 @@ class Arrived:
         ended: Whether the peer has ended its side, or the connection has failed; what arrived before is kept.
         error: Why it failed.
         cut: Whether it has ended without the end of TLS: somebody may have cut the answer short.
-        until: The moment at which a wait ends without anything, on `clock`.
+        until: The moment at which a wait ends without anything, on `clock`; `wake` makes it the past.
         clock: The clock of the event loop.
         parts: What has arrived, as it did.
     """
@@ -100,19 +105,26 @@ class Arrived:
 class AsyncioSocket(Arrived, asyncio.Protocol):
     """A socket of asyncio."""
 
-    __slots__ = ("_alarm", "_closed", "_loop", "_transport", "_waiter", "_writable")
+    __slots__ = (
+        "_alarm", "_closed", "_loop", "_received", "_tls", "_to_send", "_transport", "_waiter", "_writable",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         super().__init__(self._loop.time)
         self._alarm = Alarm(self._loop, self.wake)
-        self._waiter: asyncio.Future[bool] | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._transport: Any = None
+        self._tls: ssl.SSLObject | None = None
 
-    def wait(self) -> Awaitable[bool]:
-        """Wait for more; `False` if it was `until` or `wake` that ended the wait."""
+    def wait(self) -> Awaitable[None]:
+        """
+        Wait for more, and until `until` at most.
+
+        A part of a record, or one that brings no bytes, ends a wait as well; whoever waits on looks at the clock.
+        """
         if asyncio.get_running_loop() is not self._loop:
             raise httpx.ReadError("the connection belongs to an event loop that has ended")
         self._waiter = waiter = self._loop.create_future()
@@ -120,8 +132,9 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
         return waiter
 
     def wake(self) -> None:
-        """End the present wait."""
-        self._end_wait(False)
+        """End the present wait, and those of the same read."""
+        self.until = -math.inf
+        self._end_wait()
 
     def resume(self) -> None:
         self._transport.resume_reading()
@@ -132,17 +145,27 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
 
         A failure is not told here: a server may refuse a request before it has come to its end.
         """
-        if not self.ended:
+        if self._tls is not None:
+            await self._encrypt(self._tls, data)
+        elif not self.ended:
             self._transport.write(data)
-            if self._writable is not None:
-                await self._writable
+        if self._writable is not None:
+            await self._writable
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
-        """Make TLS with the server of this name; nothing may have arrived before."""
-        transport = await self._loop.start_tls(self._transport, self, context, server_hostname=name)
-        if self.parts or transport is None:
-            raise httpx.ConnectError("the server spoke before the TLS handshake")
-        self._transport = transport
+        """Make TLS with the server of this name."""
+        self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=name)
+        early, self._size = b"".join(self.parts), 0
+        self.parts.clear()
+        self._decrypt(self._tls, early)  # a read begins the handshake, and goes on with it
+        while self._tls.version() is None:
+            if self.ended:
+                try:
+                    raise self.error or ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "EOF in the handshake")
+                finally:
+                    self.error = None  # its traceback leads back here
+            await self.wait()
 
     def abort(self) -> None:
         """Close at once; callable from any thread, and when the event loop has ended."""
@@ -172,29 +195,25 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
         _configure(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
-        self.parts.append(data)
-        self._size += len(data)
+        if self._tls is not None:
+            data = self._decrypt(self._tls, data)
+        if data:
+            self.parts.append(data)
+            self._size += len(data)
         if self._size > HIGH_BYTES and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        self._end_wait(True)
+        self._end_wait()
 
     def eof_received(self) -> None:
+        self.cut = self._tls is not None and not self.ended
         self.ended = True
-        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
-        if tls is not None:
-            try:
-                tls.read(1)  # nothing, behind the peer's close_notify
-            except ssl.SSLError as exc:
-                self.cut = not isinstance(exc, ssl.SSLZeroReturnError)
-        self._end_wait(True)
+        self._end_wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.ended and exc is None:  # uvloop tells of an end without close_notify by this alone
-            self.eof_received()
-        self.ended = True
-        self.error = self.error or exc
-        self._end_wait(True)
+        if not self.ended:  # a reset behind the end takes nothing back
+            self.ended, self.error = True, exc
+        self._end_wait()
         self.resume_writing()
         if not self._closed.done():
             self._closed.set_result(None)
@@ -207,10 +226,50 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
             self._writable.set_result(None)
         self._writable = None
 
-    def _end_wait(self, arrived: bool) -> None:
+    def _decrypt(self, tls: ssl.SSLObject, data: bytes) -> bytes:
+        """Return what *data* brings; an end, or a failure, is recorded."""
+        parts: list[bytes] = []
+        try:
+            for begin in range(0, len(data) or 1, _RECORD_BYTES):  # at once, it would keep as much memory
+                self._received.write(data[begin : begin + _RECORD_BYTES])
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    while not self.ended:
+                        part = tls.read(_RECORD_BYTES)
+                        parts.append(part)
+                        self.ended = not part  # by the peer's close_notify, behind which nothing counts
+                        if not self._received.pending:
+                            break
+        except ssl.SSLError as exc:
+            self._fail(exc)
+        self._flush()
+        if self.ended:
+            self._transport.close()  # or what is still sent would be kept
+        return b"".join(parts)
+
+    async def _encrypt(self, tls: ssl.SSLObject, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest and not self.ended:
+            try:
+                rest = rest[tls.write(rest) :]
+                self._flush()
+            except ssl.SSLWantReadError:  # the server makes the handshake anew
+                self._flush()
+                await self.wait()
+            except ssl.SSLError as exc:
+                self._fail(exc)
+
+    def _flush(self) -> None:
+        data = self._to_send.read()
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _fail(self, exc: Exception) -> None:
+        self.ended, self.error = True, exc.with_traceback(None)  # it would lead back here
+
+    def _end_wait(self) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
-            waiter.set_result(arrived)
+            waiter.set_result(None)
 
 
 class AnyioSocket(Arrived):
@@ -223,7 +282,7 @@ class AnyioSocket(Arrived):
         self._stream = stream
         self._scope: anyio.CancelScope | None = None
 
-    async def wait(self) -> bool:
+    async def wait(self) -> None:
         try:
             with anyio.CancelScope(deadline=self.until) as self._scope:
                 try:
@@ -235,19 +294,16 @@ class AnyioSocket(Arrived):
                     raise
                 self.parts.append(data)
                 self._size += len(data)
-                return True
         except anyio.EndOfStream:
             self.ended = True
-            return True
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as exc:
             self.cut = isinstance(exc.__cause__, ssl.SSLEOFError)
             self.ended, self.error = True, None if self.cut else exc
-            return True
         finally:
             self._scope = None
-        return False
 
     def wake(self) -> None:
+        self.until = -math.inf
         if self._scope is not None:
             self._scope.cancel()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from resilient_sse.testing.memory_server import Busy
+from resilient_sse.testing.memory_server import Answer
 from resilient_sse.testing.scenarios import (
     Figures,
     Follower,
@@ -18,7 +18,7 @@ from resilient_sse.testing.scenarios import (
     Setup,
 )
 
-__all__ = ["REPLY", "demo_scenario"]
+__all__ = ["REPLY", "WORDS", "demo_scenario"]
 
 _TEXT = (
     "A stream is a promise kept one piece at a time. Networks break it: cables fail, proxies go quiet, "
@@ -38,7 +38,18 @@ _OVERLAP = 5
 """How many messages the server repeats whenever the client comes back."""
 _RETRY_AFTER = 2
 """Seconds for which the restarting server asks to be left alone."""
-_SETTINGS = Settings(stall_timeout=3.0, waiting_after=2.0, part="demo")
+WORDS = {
+    "message_loss": "messages lost",
+    "received_events": "messages received",
+    "duplicates": "messages delivered twice",
+    "order_breaks": "messages out of order",
+    "altered": "messages altered",
+    "suppressed": "messages that the server repeated, dropped",
+    "connection_lost_by": "why the connection was lost",
+}
+"""What figures are called whose names do not say it to everybody."""
+
+_SETTINGS = Settings(stall_timeout=3.0, waiting_after=2.0)
 """A tenth of the default limit on silence, to save half a minute of everybody's time."""
 
 
@@ -64,7 +75,7 @@ async def _strike(scene: Scene, fault: str, under_way: Sequence[str]) -> None:
     """Do wrong with messages under way, and stop once the client has noticed."""
     stage, losses = scene.stage, scene.followers[0].losses
     if fault == "restart":
-        await stage.answer("demo", Busy(503, retry_after=_RETRY_AFTER))
+        await stage.answer("demo", Answer(status=503, retry_after=_RETRY_AFTER))
     scene.fault(fault)
     if fault == "silence":
         await stage.black_hole()
@@ -108,12 +119,4 @@ def demo_scenario(watched: Callable[[Follower], None] = lambda _: None) -> Scena
             Gate(_KEY, "connection_lost_by", "==", "reset, stall, reset, server", "R6"),
             Gate(_KEY, "reply_complete", "==", True, "R74"),
         ),
-        words={
-            "received_events": "messages received",
-            "duplicates": "messages delivered twice",
-            "order_breaks": "messages out of order",
-            "altered": "messages altered",
-            "suppressed": "messages that the server repeated, dropped",
-            "connection_lost_by": "why the connection was lost",
-        },
     )

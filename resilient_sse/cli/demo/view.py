@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import TypeAlias
 
@@ -14,11 +14,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from resilient_sse.cli.demo.scenario import REPLY, demo_scenario
+from resilient_sse.cli.demo.scenario import REPLY, WORDS, demo_scenario
 from resilient_sse.cli.output import counted, show
 from resilient_sse.testing.report import Judged
-from resilient_sse.testing.report.page import figure_name, written
 from resilient_sse.testing.scenarios import Entry, Follower, Run, RunLog, play
+from resilient_sse.testing.scenarios.gates import written
 from resilient_sse.testing.scenarios.real import RealDriver
 
 __all__ = ["play_and_show"]
@@ -76,7 +76,7 @@ async def play_and_show(seed: int, live: bool) -> Judged:
                     picture.update(_picture(followers[0]), refresh=True)
     judged = Judged.of(Run(logs[0].name, logs[0].entries), scenario)
     reply = [_reply(followers[0])] if live else []
-    show(*reply, *_concluded(judged, scenario.words, logs[0].now()), plain=not live)
+    show(*reply, *_concluded(judged, logs[0].now()), plain=not live)
     return judged
 
 
@@ -129,14 +129,15 @@ def _reply(follower: Follower) -> Panel:
     return Panel(Text(words, style="bold"), height=6, border_style="dim")
 
 
-def _concluded(judged: Judged, words: Mapping[str, str], seconds: float) -> list[RenderableType]:
+def _concluded(judged: Judged, seconds: float) -> list[RenderableType]:
     """Say what was promised and kept, how the connection was lost, and what to do next."""
     table, back = Table.grid(padding=(0, 2, 0, 0)), Table.grid(padding=(0, 2, 0, 0))
     for verdict in judged.verdicts:
         if verdict.gate.scenario == judged.run.scenario or not verdict.passed:
             mark = Text("ok", "green") if verdict.passed else Text("BROKEN", "bold red")
             figure = verdict.gate.figure
-            table.add_row(figure_name(figure, words), Text(written(figure, verdict.value)), mark)
+            name = WORDS.get(figure, figure.replace("_", " "))
+            table.add_row(name, Text(written(figure, verdict.value)), mark)
     for recovery in judged.run.recoveries():
         took = "never" if recovery.reconnect is None else f"back after {recovery.reconnect:.2f} s"
         back.add_row(recovery.reason, counted(recovery.attempts, "attempt"), took)

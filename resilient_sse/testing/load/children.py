@@ -30,67 +30,54 @@ class Child:
     """A running process that writes JSON, one object a line; what is no object is passed over."""
 
     def __init__(self, name: str, process: Process, errors: IO[bytes]) -> None:
-        self.hello: dict[str, Any] = {}  # the first object it wrote, when it was ready
-        self.last: dict[str, Any] = {}  # the latest object after that
+        self.told: dict[str, Any] = {}  # the latest object it wrote; the first says that it is ready
         self._name = name
         self._process = process
         self._errors = errors
-        self._ending = False
         self._input = cast("ByteSendStream", process.stdin)  # both were asked for
         self._lines = BufferedByteReceiveStream(cast("ByteReceiveStream", process.stdout))
 
     async def send(self, line: str) -> None:
-        """Send a line of text; `ChildError` if the process is gone."""
-        try:
+        """Send a line of text; whether the process has gone `watch` tells."""
+        with suppress(*_GONE):
             await self._input.send(f"{line}\n".encode())
-        except _GONE as error:
-            raise ChildError(f"the {self._name} has gone") from error
 
-    async def start(self) -> None:
-        """Wait until it is ready; `ChildError` if it never is."""
-        with anyio.move_on_after(_START_SECONDS):
-            self.hello = await self._receive() or {}
-        if not self.hello:
-            await self.end()
-            raise self._failed("did not start")
+    async def receive(self) -> bool:
+        """Take the next object that it writes, and return whether there was one."""
+        with suppress(anyio.EndOfStream, anyio.IncompleteRead, *_GONE):
+            while True:
+                line = await self._lines.receive_until(b"\n", _MAX_LINE)
+                with suppress(ValueError):
+                    told: object = json.loads(line)
+                    if isinstance(told, dict):
+                        self.told = cast("dict[str, Any]", told)
+                        return True
+        return False
 
     async def watch(self) -> None:
-        """Take whatever else it writes; `ChildError` if it ends although nobody has asked it to."""
+        """Take whatever it writes; `ChildError` if it ends before the block of `child` does."""
         await self._over()
-        if not self._ending:
-            raise self._failed(f"ended too soon, with code {self._process.returncode}")
+        raise self.failed(f"ended too soon, with code {self._process.returncode}")
 
     async def end(self) -> None:
         """Ask it to stop by ending its standard input, and make it stop if it does not."""
-        self._ending = True
         await self._input.aclose()
         with anyio.move_on_after(_STOP_SECONDS):
             await self._over()
         if self._process.returncode is None:
             self._process.kill()
-            await self._process.wait()
+        await self._process.aclose()
 
-    async def _over(self) -> None:
-        while (told := await self._receive()) is not None:
-            self.last = told
-        await self._process.wait()
-
-    async def _receive(self) -> dict[str, Any] | None:
-        """Return the next object that it writes, or `None` at the end."""
-        told: object = None
-        try:
-            while not isinstance(told, dict):
-                line = await self._lines.receive_until(b"\n", _MAX_LINE)
-                with suppress(ValueError):
-                    told = json.loads(line)
-        except (anyio.EndOfStream, anyio.IncompleteRead, *_GONE):
-            return None
-        return cast("dict[str, Any]", told)
-
-    def _failed(self, what: str) -> ChildError:
+    def failed(self, what: str) -> ChildError:
+        """Return the error that says *what* the process did, with its last words."""
         self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - _LAST_WORDS, 0))
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return ChildError(": ".join((f"the {self._name} {what}", *lines[-1:])))
+
+    async def _over(self) -> None:
+        while await self.receive():
+            pass
+        await self._process.wait()
 
 
 @asynccontextmanager
@@ -101,9 +88,9 @@ async def child(name: str, arguments: Sequence[str]) -> AsyncGenerator[Child]:
     `ChildError` says that it did not start; `Child.watch`, in a task of the block, that it ended before the block.
     """
     with TemporaryFile() as errors:
+        command = [sys.executable, "-P", *arguments]
         try:
             # A session of its own: Ctrl-C is for us, and we end it.
-            command = [sys.executable, "-P", *arguments]
             process = await anyio.open_process(
                 command, stdin=subprocess.PIPE, stderr=errors, start_new_session=True
             )
@@ -111,9 +98,12 @@ async def child(name: str, arguments: Sequence[str]) -> AsyncGenerator[Child]:
             raise ChildError(f"the {name} did not start: {error}") from error
         running = Child(name, process, errors)
         try:
-            await running.start()
+            with anyio.move_on_after(_START_SECONDS):
+                await running.receive()
+            if not running.told:
+                await running.end()
+                raise running.failed("did not start")
             yield running
         finally:
             with anyio.CancelScope(shield=True):
                 await running.end()
-                await process.aclose()

@@ -31,14 +31,13 @@ _OPENING_AT_ONCE = 100
 
 
 class Follower:
-    """What one stream went through; an observer of it."""
+    """What one stream went through; an observer of it.  Its *fleet* keeps the durations of all."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.complete: bool = False
         self.done: bool = False  # by the event that says so
         self.failure: str | None = None
         self.stats: StreamStats = StreamStats()
-        self.open: bool = False
         self.ended: bool = False
         self.had_connection: bool = False
         self.connected: float = 0.0  # for how many seconds a connection was open
@@ -46,8 +45,14 @@ class Follower:
         # that never got one should have had it always.
         self.lifetime: float = 0.0
         self._fleet = fleet
-        self._began = self._open_since = anyio.current_time()
+        self._began = anyio.current_time()
+        self._open_since: float | None = None
         self._lost_at: float | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether a connection is open."""
+        return self._open_since is not None
 
     @property
     def reconnecting(self) -> bool:
@@ -61,34 +66,27 @@ class Follower:
 
     def __call__(self, fact: Fact, /) -> None:
         """Record a change of state, and a recovery."""
-        if isinstance(fact, StateChange):
-            self._change(fact)
-        elif isinstance(fact, Recovery) and self._lost_at is not None:  # before, it belongs to the opening
-            for name, seconds in (
-                ("recovery", fact.recovery),
-                ("reopening", fact.reconnected),
-                ("silence", fact.silence),
-            ):
-                self._fleet.times[name].append(seconds)
+        times = self._fleet.times
+        if isinstance(fact, Recovery) and self._lost_at is not None:  # before, it belongs to the opening
+            times["recovery"].append(fact.recovery)
+            times["reopening"].append(fact.reconnected)
+            times["silence"].append(fact.silence)
             self._lost_at = None
-
-    def _change(self, change: StateChange) -> None:
-        if change.new is StreamState.WAITING:
-            return  # it is a notice: what is open is open, and an attempt goes on
-        if change.is_up:
-            if not self.open:
-                self.open, self._open_since = True, change.at
+        if not isinstance(fact, StateChange) or fact.new is StreamState.WAITING:
+            return  # a notice: what is open is open, and an attempt goes on
+        if fact.is_up:
+            self._open_since = fact.at if self._open_since is None else self._open_since
             if not self.had_connection:
                 self.had_connection = True
-                self._fleet.times["opening"].append(change.at - self._began)
-                self._began = change.at
+                times["opening"].append(fact.at - self._began)
+                self._began = fact.at
                 self._fleet.first_opened()
+        elif fact.new is StreamState.RECONNECTING:
+            self._close(fact.at)
+            if self._lost_at is None and self.had_connection:
+                self._lost_at = fact.at
         else:
-            self._close(change.at)
-            if change.new is StreamState.RECONNECTING and self._lost_at is None and self.had_connection:
-                self._lost_at = change.at
-            elif change.new in (StreamState.CLOSED, StreamState.ERROR):
-                self.end(change.at)
+            self.end(fact.at)
 
     def end(self, now: float) -> None:
         """Record that nothing more will come; the first time counts."""
@@ -102,17 +100,16 @@ class Follower:
             self._fleet.times["recovery"].append(now - self._lost_at)
 
     def _close(self, now: float) -> None:
-        if self.open:
-            self.open = False
+        if self._open_since is not None:
             self.connected += now - self._open_since
+            self._open_since = None
 
 
 class Fleet:
-    """The streams of a run; *urls* are the addresses of the users, in their order."""
+    """The streams of a run."""
 
-    def __init__(self, plan: LoadPlan, urls: Sequence[str]) -> None:
+    def __init__(self, plan: LoadPlan) -> None:
         self._plan = plan
-        self._urls = urls
         self.followers: list[Follower] = []
         self.times: dict[str, array[float]] = {each.name: array("d") for each in fields(Times)}
         self.received: int = 0
@@ -132,12 +129,12 @@ class Fleet:
         """Count the streams that are `open`, `reconnecting` or `ended`."""
         return sum(getattr(follower, what) for follower in self.followers)
 
-    async def run(self) -> None:
-        """Open all streams, evenly over the time of the ramp, and follow them to their ends."""
+    async def run(self, urls: Sequence[str]) -> None:
+        """Open the streams of all users, evenly over the time of the ramp, and follow them to their ends."""
         began = anyio.current_time()
-        pace = self._plan.ramping / len(self._urls)
+        pace = self._plan.ramping / self._plan.users
         async with anyio.create_task_group() as tasks:
-            for number, url in enumerate(self._urls):
+            for number, url in enumerate(urls):
                 due = began + number * pace
                 if due > anyio.current_time():
                     await anyio.sleep_until(due)
@@ -148,7 +145,7 @@ class Fleet:
         """Record that a stream has its first connection."""
         self._opened += 1
         self._openings.release()
-        if self._opened == len(self._urls):
+        if self._opened == self._plan.users:
             self.all_open.set()
 
     async def _follow(self, url: str) -> None:
@@ -173,19 +170,15 @@ class Fleet:
                         continue
                     number += 1
                     self.received += 1
-                    if (
-                        self.received % self._sample_every == 0
-                        and (at := stream.stats.last_byte_at) is not None
-                    ):
+                    if self.received % self._sample_every == 0:
+                        at = stream.stats.last_byte_at or 0.0  # bytes have come: there is an event
                         self.times["handling"].append(anyio.current_time() - at)
                     if own and number == plan.messages:
                         follower.complete = True
                         break
-        except ResilientSSEError as error:
-            follower.failure = f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001 - one crash must not end the run: it is counted, and fails it
             follower.failure = f"{type(error).__name__}: {error}"
-            self.crashes += 1
+            self.crashes += not isinstance(error, ResilientSSEError)
         finally:
             follower.stats = stream.stats
             follower.end(anyio.current_time())

@@ -43,9 +43,7 @@ class Limits:
     p95: float | None = 4.2  # seconds from a loss to the first new event, for 95 % of the reconnects
     p99: float | None = 4.8
     longest: float | None = 5.0
-    handling: float | None = (
-        None  # seconds from the arrival of bytes to the delivery of their event, for 99 %
-    )
+    handling: float | None = None  # seconds from the arrival of bytes to their event, for 99 % of them
     cpu: float | None = 0.7  # of one core
     resident: int | None = 2 * 1024**3  # bytes
     growth: float | None = 1.0  # per cent of resident memory each ten minutes after the warm-up
@@ -66,9 +64,7 @@ class LoadPlan:
     seed: int | None = None  # decides which connections are reset; `None` draws one
     proxy: bool = True  # whether there is a network at all; without it there are no profiles and no drops
     target: str | None = None  # a server of the user's own; `{user}` in it becomes the number of the user
-    deadline: float | None = (
-        None  # seconds after which the run is ended; `None` allows a minute and a half more
-    )
+    deadline: float | None = None  # seconds after which it is ended; `None` allows a minute and a half more
     dedup_window: int = 1000  # how many events each stream remembers
     heartbeat: float | None = 10.0  # seconds between those of the reference server, or `None` for none
     limits: Limits = Limits()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import operator
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -71,9 +73,7 @@ class Times:
     """How long things took."""
 
     opening: Spread  # from the start of a stream to its first connection
-    recovery: (
-        Spread  # from the notice of a loss to the first new event after it (t4 - t2): the reconnect time
-    )
+    recovery: Spread  # the reconnect time: from the notice of a loss to the next new event (t4 - t2)
     reopening: Spread  # from the same notice to the connection that brought that event (t3 - t2)
     silence: Spread  # from the last byte before the loss to that event (t4 - t1)
     handling: Spread  # from the arrival of bytes to the delivery of their event; what the client adds
@@ -89,9 +89,7 @@ class Process:
     resident_before: int  # bytes, before the first stream
     resident_peak: int
     resident_per_stream: int
-    growth: (
-        float | None
-    )  # per cent each ten minutes after the warm-up; `None` if it was watched for too short
+    growth: float | None  # per cent each ten minutes after the warm-up; `None` if watched too briefly
     watched: float  # seconds for which memory was watched after the warm-up
 
 
@@ -140,8 +138,8 @@ class LoadResult:
         return json.dumps({"passed": self.passed, **asdict(self)}, indent=2)
 
 
+_COMPARED = {"==": operator.eq, ">=": operator.ge, "<": operator.lt}
 _MIB = 1024 * 1024
-_NEVER = "unknown: never were all streams open"
 
 
 def judge(result: LoadResult) -> tuple[Gate, ...]:
@@ -153,52 +151,50 @@ def judge(result: LoadResult) -> tuple[Gate, ...]:
     """
     gates: list[Gate] = []
 
-    def add(name: str, found: object, wanted: str, *, passed: bool) -> None:
-        gates.append(Gate(name=name, found=str(found), wanted=wanted, passed=passed))
-
-    def least(name: str, found: float | None, limit: float | None) -> None:
-        if limit is not None:
-            # Downwards: 99.896 % is not 99.9 %, in the text either.
-            text = "unknown" if found is None else f"{int(found * 1e5) / 1e3:.3f} %"
-            add(name, text, f">= {limit * 100:g} %", passed=found is not None and found >= limit)
-
-    def under(
-        name: str, found: float | None, limit: float | None, unit: str, *, times: float = 1.0, digits: int = 2
+    def gate(
+        name: str,
+        found: float | None,
+        relation: str,
+        limit: float | None,
+        unit: str = "",
+        *,
+        scale: float = 1,
     ) -> None:
         if limit is not None:
-            text = "unknown" if found is None else f"{found * times:.{digits}f} {unit}"
-            add(name, text, f"< {limit * times:g} {unit}", passed=found is not None and found < limit)
+            # Downwards: 99.8999 % is not 99.9 %, in the text either.
+            text = "unknown" if found is None else f"{math.floor(found * scale * 1000) / 1000:.7g}{unit}"
+            wanted = f"{'' if relation == '==' else f'{relation} '}{limit * scale:g}{unit}"
+            passed = found is not None and _COMPARED[relation](found, limit)
+            gates.append(Gate(name=name, found=text, wanted=wanted, passed=passed))
 
     plan, streams, delivery, process = result.setup, result.streams, result.delivery, result.process
     limits, seen, times = plan.limits, result.connections, result.times.recovery
     ended = streams.completed if plan.target is None or plan.messages else plan.users - streams.failed
-    add("streams that ended well", f"{ended} of {plan.users}", "all", passed=ended == plan.users)
-    add("crashes", streams.crashes, "0", passed=not streams.crashes)
+    gate("streams that ended well", ended, "==", plan.users)
+    gate("crashes", streams.crashes, "==", 0)
     if delivery.sent is not None:
-        least("completion", delivery.completion, limits.completion)
-    add("gaps", delivery.gaps, "0", passed=not delivery.gaps)
-    least("availability", streams.availability, limits.availability)
-    if plan.target is None and limits.connections is not None:
-        mean = _NEVER if seen.mean is None else f"{seen.mean:.1f}"
-        near = seen.mean is not None and abs(seen.mean - plan.users) <= plan.users * limits.connections
-        add("connections at the server", mean, f"{plan.users} +-{limits.connections:.0%}", passed=near)
+        gate("completion", delivery.completion, ">=", limits.completion, " %", scale=100)
+    gate("gaps", delivery.gaps, "==", 0)
+    gate("availability", streams.availability, ">=", limits.availability, " %", scale=100)
     if plan.target is None:
-        over = _NEVER if seen.excess is None else max(seen.excess, 0)
-        passed = seen.excess is not None and seen.excess <= 0
-        add("connections beyond users and reconnecting", over, "0", passed=passed)
-    under("duration", result.seconds, limits.seconds, "s")
-    if limits.reconnects is not None:
-        enough = times.count >= limits.reconnects
-        add("reconnects measured", times.count, f"at least {limits.reconnects}", passed=enough)
+        if limits.connections is not None:
+            found = "unknown" if seen.mean is None else f"{seen.mean:.1f}"
+            near = seen.mean is not None and abs(seen.mean - plan.users) <= plan.users * limits.connections
+            wanted = f"{plan.users} +-{limits.connections:.0%}"
+            gates.append(Gate(name="connections at the server", found=found, wanted=wanted, passed=near))
+        excess = None if seen.excess is None else max(seen.excess, 0)
+        gate("connections beyond users and reconnecting", excess, "==", 0)
+    gate("duration", result.seconds, "<", limits.seconds, " s")
+    gate("reconnects measured", times.count, ">=", limits.reconnects)
     if times.count or limits.reconnects is not None:
-        under("reconnect p95", times.p95, limits.p95, "s")
-        under("reconnect p99", times.p99, limits.p99, "s")
-        under("reconnect maximum", times.maximum, limits.longest, "s")
-    under("bytes to event p99", result.times.handling.p99, limits.handling, "ms", times=1000)
+        gate("reconnect p95", times.p95, "<", limits.p95, " s")
+        gate("reconnect p99", times.p99, "<", limits.p99, " s")
+        gate("reconnect maximum", times.maximum, "<", limits.longest, " s")
+    gate("bytes to event p99", result.times.handling.p99, "<", limits.handling, " ms", scale=1000)
     # A run of a few moments has no steady time; then opening and closing count as well.
     cpu = process.cpu_overall if process.cpu is None else process.cpu
-    under("CPU of the client, of one core", cpu, limits.cpu, "%", times=100, digits=1)
-    under("memory of the client", process.resident_peak, limits.resident, "MiB", times=1 / _MIB, digits=0)
+    gate("CPU of the client, of one core", cpu, "<", limits.cpu, " %", scale=100)
+    gate("memory of the client", process.resident_peak, "<", limits.resident, " MiB", scale=1 / _MIB)
     if process.growth is not None:
-        under("growth of memory in 10 min", process.growth, limits.growth, "%")
+        gate("growth of memory in 10 min", process.growth, "<", limits.growth, " %")
     return tuple(gates)

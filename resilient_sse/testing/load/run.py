@@ -7,12 +7,10 @@ import os
 import platform
 import statistics
 import time
-from array import array
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from random import Random, getrandbits
-from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -74,27 +72,6 @@ def allow_open_files(connections: int) -> int:
     return needed
 
 
-@dataclass(frozen=True, slots=True)
-class Processes:
-    """What the streams of a run connect to: addresses in the order of users, and networks by their profiles."""
-
-    urls: Sequence[str]
-    stats: str = ""
-    http: httpx.AsyncClient | None = None
-    children: Sequence[Child] = ()
-    networks: Mapping[str, Child] = field(default_factory=dict[str, Child])
-
-    async def live(self) -> int | None:
-        """Ask the server how many streams are connected; `None` if it does not say."""
-        if self.http is None:
-            return None
-        try:
-            told: Any = (await self.http.get(self.stats)).json()
-            return int(told["live"])
-        except (httpx.HTTPError, ValueError, LookupError, TypeError):
-            return None
-
-
 def check(plan: LoadPlan) -> None:
     """
     Find out what keeps *plan* from being carried out here, before anything is started.
@@ -104,33 +81,6 @@ def check(plan: LoadPlan) -> None:
     for part in plan.profiles if plan.proxy else ():
         profile(part.profile)
     require("the load run", "psutil", server=plan.target is None)
-
-
-@asynccontextmanager
-async def open_processes(plan: LoadPlan, *, seed: int) -> AsyncGenerator[Processes]:
-    """Start what *plan* needs, for the time of the block; `ChildError` if a process does not start."""
-    users = range(1, plan.users + 1)
-    if plan.target is not None:
-        yield Processes([plan.target.replace("{user}", str(user)) for user in users])
-        return
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(child("server", server_command(plan)))
-        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=_STATS_SECONDS))
-        if "url" not in server.hello:
-            raise ChildError("the server did not say where it is")
-        url: str = server.hello["url"]
-        address = urlsplit(url)
-        networks: dict[str, Child] = {}
-        for number, part in enumerate(plan.profiles if plan.proxy else ()):
-            command = network_command(address.netloc, part.profile, seed + number)
-            networks[part.profile] = await stack.enter_async_context(child("network", command))
-        through = [networks[name].hello["port"] if networks else address.port for name in plan.assignment()]
-        urls = [
-            address._replace(netloc=f"{address.hostname}:{port}", query=f"user_id=user-{user}").geturl()
-            for port, user in zip(through, users, strict=True)
-        ]
-        stats = address._replace(path="/api/v1/stats", query="").geturl()
-        yield Processes(urls, stats, http, [server, *networks.values()], networks)
 
 
 def server_command(plan: LoadPlan) -> list[str]:
@@ -157,7 +107,6 @@ def network_command(target: str, name: str, seed: int) -> list[str]:
 
 _READINGS = 400
 _SHORTEST_INTERVAL = 0.5
-_TELLING_SECONDS = 0.1
 _GROWTH_SECONDS = 300.0
 """Memory watched for less than this shows the allocator's steps, not a slope."""
 _TEN_MINUTES = 600.0
@@ -165,7 +114,7 @@ _TEN_MINUTES = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run of *users* streams has come after so many *seconds*."""
+    """How far a run of *users* streams has come after so many *seconds*, and what its process has used for it."""
 
     seconds: float
     users: int
@@ -176,22 +125,14 @@ class Progress:
     expected: int | None  # messages in all, or `None` if nobody knows
     cpu: float | None  # the share of one core used since the last report
     resident: int  # bytes
+    cpu_seconds: float = 0.0  # used by this process, without its children, since it began
+    steady: bool = False  # whether every stream has had a connection, and none has ended
+    live: int | None = None  # connections that the server sees; asked while all is steady
 
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What this process, without its children, has used by a moment: seconds, CPU seconds, resident bytes."""
-
-    at: float
-    cpu: float
-    resident: int
-    received: int
-
-    def share_since(self, earlier: Reading | None) -> float | None:
+    def share_since(self, earlier: Progress) -> float | None:
         """Return the share of one core used since *earlier*: 1.0 is one core all the time; `None` for no time."""
-        if earlier is None or self.at <= earlier.at:
-            return None
-        return (self.cpu - earlier.cpu) / (self.at - earlier.at)
+        seconds = self.seconds - earlier.seconds
+        return (self.cpu_seconds - earlier.cpu_seconds) / seconds if seconds else None
 
 
 def growth(times: Sequence[float], levels: Sequence[float]) -> float | None:
@@ -202,74 +143,98 @@ def growth(times: Sequence[float], levels: Sequence[float]) -> float | None:
     return 100 * slope * _TEN_MINUTES / statistics.fmean(levels)
 
 
-class Sampler:
-    """Takes a reading now and then; *told* is given the progress with each."""
+class Running:
+    """A run of *plan* that goes on: its processes, its streams, and what was read of them."""
 
-    def __init__(
-        self, plan: LoadPlan, fleet: Fleet, processes: Processes, told: Callable[[Progress], None] | None
-    ) -> None:
+    def __init__(self, plan: LoadPlan, told: Callable[[Progress], None] | None = None) -> None:
+        self.plan = plan
+        self.children: list[Child] = []
+        self.networks: dict[str, Child] = {}  # of the children, by their profiles
+        self.fleet: Fleet = Fleet(plan)
+        self.readings: list[Progress] = []
+        self._told = told
+        self._began = time.perf_counter()
+        self._server: httpx.AsyncClient | None = None  # asks it, if it is ours
+
+    @asynccontextmanager
+    async def processes(self) -> AsyncGenerator[list[str]]:
+        """Start what the plan needs, and give the addresses of the users, in their order."""
+        plan, users = self.plan, range(1, self.plan.users + 1)
+        if plan.target is not None:
+            yield [plan.target.replace("{user}", str(user)) for user in users]
+            return
+        async with AsyncExitStack() as stack:
+
+            async def started(name: str, command: Sequence[str]) -> Child:
+                self.children.append(await stack.enter_async_context(child(name, command)))
+                return self.children[-1]
+
+            server = (await started("server", server_command(plan))).told
+            http = httpx.AsyncClient(base_url=server["base_url"], trust_env=False, timeout=_STATS_SECONDS)
+            self._server = await stack.enter_async_context(http)
+            url = urlsplit(str(server["url"]))
+            for number, part in enumerate(plan.profiles if plan.proxy else ()):
+                command = network_command(url.netloc, part.profile, (plan.seed or 0) + number)
+                self.networks[part.profile] = await started("network", command)
+            ports = {name: network.told["port"] for name, network in self.networks.items()}
+            places = [f"{url.hostname}:{ports.get(name, url.port)}" for name in plan.assignment()]
+            yield [
+                url._replace(netloc=place, query=f"user_id=user-{user}").geturl()
+                for place, user in zip(places, users, strict=True)
+            ]
+
+    async def live(self) -> int | None:
+        """Ask the server how many streams are connected; `None` if it does not say."""
+        if self._server is None:
+            return None
+        try:
+            return int((await self._server.get("/api/v1/stats")).json()["live"])
+        except (httpx.HTTPError, ValueError, LookupError, TypeError):
+            return None
+
+    async def read_all(self) -> None:
+        """Read now and then how far it is, and tell it, until cancelled."""
+        while True:
+            await anyio.sleep(max(self.plan.limit / _READINGS, _SHORTEST_INTERVAL))
+            reconnecting = self.fleet.count("reconnecting")
+            live = await self.live() if self.fleet.steady else None
+            self.read(reconnecting, live)
+            if self._told is not None:
+                self._told(self.readings[-1])
+
+    def read(self, reconnecting: int = 0, live: int | None = None) -> None:
+        """Read how far it is; so many were *reconnecting* just before the server said how many were *live*."""
         import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - needs an extra
 
-        self._memory = psutil.Process().memory_info
-        self.first: Reading = self._read(0)
-        self.last: Reading = self.first
-        self.steady: tuple[Reading, Reading] | None = None  # first and latest while all streams were open
-        self.peak: int = self.first.resident
-        self.seen: array[int] = array("l")  # the connections at the server while all streams were open
-        self.excess: int | None = None  # the most by which they exceeded the users and those reconnecting
-        self.warm_at: array[float] = array("d")
-        self.warm: array[float] = array("d")  # memory after the warm-up, while all streams were open
-        self._plan = plan
-        self._fleet = fleet
-        self._processes = processes
-        self._told = told
+        plan, fleet = self.plan, self.fleet
+        known = plan.target is None or plan.messages is not None
+        now = Progress(
+            seconds=time.perf_counter() - self._began,
+            users=plan.users,
+            open=fleet.count("open"),
+            reconnecting=max(reconnecting, fleet.count("reconnecting")),
+            ended=fleet.count("ended"),
+            received=fleet.received,
+            expected=plan.users * plan.messages_each if known else None,
+            cpu=None,
+            cpu_seconds=time.process_time(),
+            resident=psutil.Process().memory_info().rss,
+            steady=fleet.steady,
+            live=live if fleet.steady else None,
+        )
+        self.readings.append(replace(now, cpu=now.share_since(self.readings[-1])) if self.readings else now)
 
-    async def run(self) -> None:
-        """Take readings until cancelled."""
-        began, interval = anyio.current_time(), max(self._plan.limit / _READINGS, _SHORTEST_INTERVAL)
-        while True:
-            await self._take(began)
-            await anyio.sleep(interval)
+    async def disturb(self) -> None:
+        """Reset connections at moments independent of each other (a Poisson process), as many users do."""
+        plan, random = self.plan, Random(self.plan.seed)  # noqa: S311 - repeatable, not secret
+        names, weights = zip(*((part.profile, part.weight) for part in plan.profiles), strict=True)
+        await self.fleet.all_open.wait()
+        while plan.drops:
+            await anyio.sleep(random.expovariate(plan.drops / 60))
+            if self.fleet.first_end is not None:
+                return
+            await self.networks[random.choices(names, weights)[0]].send(_RESET)
 
-    async def _take(self, began: float) -> None:
-        plan, fleet = self._plan, self._fleet
-        reconnecting = fleet.count("reconnecting")
-        live = await self._processes.live() if fleet.steady else None
-        steady = fleet.steady
-        if live is not None and steady:
-            # The server was asked at some moment in between.
-            over = live - plan.users - max(reconnecting, fleet.count("reconnecting"))
-            self.seen.append(live)
-            self.excess = over if self.excess is None else max(self.excess, over)
-        before, self.last = self.last, self._read(fleet.received)
-        now, seconds = self.last, anyio.current_time() - began
-        self.peak = max(self.peak, now.resident)
-        if steady:
-            self.steady = (now if self.steady is None else self.steady[0], now)
-            if seconds >= plan.warming:
-                self.warm_at.append(now.at)
-                self.warm.append(now.resident)
-        if self._told is not None:
-            known = plan.target is None or plan.messages is not None
-            self._told(
-                Progress(
-                    seconds=seconds,
-                    users=plan.users,
-                    open=fleet.count("open"),
-                    reconnecting=fleet.count("reconnecting"),
-                    ended=fleet.count("ended"),
-                    received=fleet.received,
-                    expected=plan.users * plan.messages_each if known else None,
-                    cpu=now.share_since(before) if now.at - before.at > _TELLING_SECONDS else None,
-                    resident=now.resident,
-                )
-            )
-
-    def _read(self, received: int) -> Reading:
-        return Reading(time.perf_counter(), time.process_time(), self._memory().rss, received)
-
-
-# --- The run
 
 _FEW = 5
 
@@ -290,35 +255,26 @@ async def run_load(plan: LoadPlan, *, told: Callable[[Progress], None] | None = 
     check(plan)
     # A proxy holds two sockets for each stream; children inherit the limit.
     allow_open_files(plan.users * 2 if plan.proxy else plan.users)
-    seed = getrandbits(32) if plan.seed is None else plan.seed
-    random = Random(seed)  # noqa: S311 - repeatable, not secret
-    began = time.perf_counter()
+    plan = replace(plan, seed=getrandbits(32) if plan.seed is None else plan.seed)
+    running, began = Running(plan, told), time.perf_counter()
+    fleet = running.fleet
     dead: BaseException | None = None
-    async with open_processes(plan, seed=seed) as processes:
+    async with running.processes() as urls:
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        fleet = Fleet(plan, processes.urls)
-        sampler = Sampler(plan, fleet, processes, told)
-
-        async def disturb() -> None:
-            """Reset connections at moments independent of each other (a Poisson process), as many users do."""
-            names, weights = zip(*((part.profile, part.weight) for part in plan.profiles), strict=True)
-            await fleet.all_open.wait()
-            while plan.drops:
-                await anyio.sleep(random.expovariate(plan.drops / 60))
-                if fleet.first_end is not None:
-                    return
-                with suppress(ChildError):  # a network that has died ends the run by itself
-                    await processes.networks[random.choices(names, weights)[0]].send(_RESET)
-
+        running.read()
         # A server of the user's own has no end that is known.
         endless = plan.target is not None and plan.messages is None
         try:
             with anyio.move_on_after(plan.limit - (time.perf_counter() - began)):
                 async with anyio.create_task_group() as tasks:
-                    for work in (sampler.run, disturb, *(one.watch for one in processes.children)):
+                    for work in (
+                        running.read_all,
+                        running.disturb,
+                        *(each.watch for each in running.children),
+                    ):
                         tasks.start_soon(work)
                     with anyio.move_on_after(plan.ramping + plan.sending if endless else None):
-                        await fleet.run()
+                        await fleet.run(urls)
                     tasks.cancel_scope.cancel()
         except* ChildError as group:
             dead = group.exceptions[0]
@@ -326,13 +282,12 @@ async def run_load(plan: LoadPlan, *, told: Callable[[Progress], None] | None = 
             follower.end(anyio.current_time())
     if dead is not None:
         raise dead
-    result = _result(replace(plan, seed=seed), fleet, sampler, processes, began=began, load=load)
+    result = _result(running, seconds=time.perf_counter() - began, load=load)
     return replace(result, gates=judge(result))
 
 
-def _result(
-    plan: LoadPlan, fleet: Fleet, sampler: Sampler, processes: Processes, *, began: float, load: float | None
-) -> LoadResult:
+def _result(running: Running, *, seconds: float, load: float | None) -> LoadResult:
+    plan, fleet, readings = running.plan, running.fleet, running.readings
     followers = fleet.followers
     failures = [follower.failure for follower in followers if follower.failure is not None]
     lifetime = math.fsum(follower.lifetime for follower in followers)
@@ -344,8 +299,13 @@ def _result(
         sent += (plan.users - len(followers)) * plan.messages_each
     elif plan.messages is not None:
         sent = plan.users * plan.messages
-    first, last = sampler.steady or (sampler.first, sampler.first)
-    seconds, steady = last.at - first.at, last.received - first.received
+    before, peak = readings[0].resident, max(reading.resident for reading in readings)
+    steady = [reading for reading in readings if reading.steady]
+    first, last = (steady[0], steady[-1]) if steady else (readings[0], readings[0])
+    watched, events = last.seconds - first.seconds, last.received - first.received
+    seen = [(reading.live, reading.reconnecting) for reading in steady if reading.live is not None]
+    warm = [reading for reading in steady if reading.seconds >= plan.warming]
+    warm_at = [reading.seconds for reading in warm]
     return LoadResult(
         setup=plan,
         machine=Machine(  # without its name
@@ -355,7 +315,7 @@ def _result(
             backend="asyncio" if on_asyncio() else "trio",
             load=load,
         ),
-        seconds=time.perf_counter() - began,
+        seconds=seconds,
         streams=Streams(
             started=len(followers),
             completed=sum(follower.complete for follower in followers),
@@ -369,28 +329,26 @@ def _result(
             sent=sent,
             received=received,
             completion=received / sent if sent else None,
-            per_second=steady / seconds if seconds else None,
+            per_second=events / watched if watched else None,
             repeated=sum(follower.stats.duplicates for follower in followers),
             gaps=sum(follower.stats.gaps for follower in followers),
         ),
         times=Times(**{name: Spread.of(values) for name, values in fleet.times.items()}),
         process=Process(
             cpu=last.share_since(first),
-            cpu_overall=sampler.last.share_since(sampler.first),
-            cpu_per_event=(last.cpu - first.cpu) / steady if steady else None,
-            resident_before=sampler.first.resident,
-            resident_peak=sampler.peak,
-            resident_per_stream=(sampler.peak - sampler.first.resident) // plan.users,
-            growth=growth(sampler.warm_at, sampler.warm),
-            watched=sampler.warm_at[-1] - sampler.warm_at[0] if sampler.warm_at else 0.0,
+            cpu_overall=readings[-1].share_since(readings[0]),
+            cpu_per_event=(last.cpu_seconds - first.cpu_seconds) / events if events else None,
+            resident_before=before,
+            resident_peak=peak,
+            resident_per_stream=(peak - before) // plan.users,
+            growth=growth(warm_at, [reading.resident for reading in warm]),
+            watched=warm_at[-1] - warm_at[0] if warm else 0.0,
         ),
         connections=Connections(
-            mean=statistics.fmean(sampler.seen) if sampler.seen else None,
-            most=max(sampler.seen, default=None),
-            excess=sampler.excess,
+            mean=statistics.fmean(live for live, _ in seen) if seen else None,
+            most=max((live for live, _ in seen), default=None),
+            excess=max((live - plan.users - reconnecting for live, reconnecting in seen), default=None),
             opened=sum(follower.stats.connections for follower in followers),
-            resets=sum(
-                each.last.get("counters", {}).get("resets", 0) for each in processes.networks.values()
-            ),
+            resets=sum(each.told.get("counters", {}).get("resets", 0) for each in running.networks.values()),
         ),
     )

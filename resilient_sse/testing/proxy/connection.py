@@ -14,7 +14,7 @@ import sys
 from collections import deque
 from contextlib import suppress
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
@@ -24,10 +24,8 @@ from resilient_sse.testing.proxy.toxics import LimitBytes, Refuse, Reset, TLSFai
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
 
-    from anyio.abc import TaskGroup
-
     from resilient_sse.testing.proxy.link import Way
-    from resilient_sse.testing.proxy.proxy import Conditions, Counters
+    from resilient_sse.testing.proxy.proxy import FaultProxy
 
 
 # SO_LINGER, on and with zero seconds.
@@ -49,11 +47,8 @@ _PORTAL = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nplain HTTP is s
 _FIRST_WORD_SECONDS = 1.0
 
 
-class Address(NamedTuple):
-    """Where to connect or to listen; `where` is the address as the socket module has it."""
-
-    family: socket.AddressFamily
-    where: tuple[str | int, ...]
+Address: TypeAlias = tuple[socket.AddressFamily, tuple[str | int, ...]]
+"""Where to connect to, as the socket module has it."""
 
 
 async def resolve(host: str, port: int) -> list[Address]:
@@ -63,7 +58,7 @@ async def resolve(host: str, port: int) -> list[Address]:
     except (OSError, UnicodeError) as error:
         code = error.errno if isinstance(error, OSError) else None
         raise OSError(code, f"the host {host!r} is unknown; give an address, such as 127.0.0.1") from error
-    return [Address(family, where) for family, _, _, _, where in found]
+    return [(family, where) for family, _, _, _, where in found]
 
 
 class Port:
@@ -71,31 +66,26 @@ class Port:
     A port that can be closed, so that the system refuses connections to it, and opened again; open at first.
 
     While it is closed it must not become somebody else's.  On Linux a second socket, bound but never listening,
-    keeps it; elsewhere nothing can, and it may be lost.  `OSError` says what is wrong with the *address*.
+    keeps it; elsewhere nothing can, and it may be lost.  `OSError` says what is wrong with *host* or *port*.
     """
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
+    def __init__(self, host: str, port: int) -> None:
+        self.number: int = port
+        """The number; 0 becomes that of a free port."""
+        self._host = host
         self._keeper: socket.socket | None = None
         self._listener: socket.socket | None = None
         try:
             if sys.platform == "linux":
                 self._keeper = self._bind()
-                self._address = Address(address.family, self._keeper.getsockname())
-            self._address = Address(address.family, self.open().getsockname())
-        except OSError as error:
+            self.open()
+        except (OSError, UnicodeError) as error:
             self.release()
-            host, port = address.where[:2]
-            text = f"cannot listen on {host}: {error.strerror}; give an address of this machine, such as 127.0.0.1"
-            if error.errno in _TAKEN and port:
-                what = f"port {port} of {host} cannot be used ({error.strerror})"
-                text = f"{what}; choose another, or 0 for a free one"
-            raise OSError(error.errno, text) from error
-
-    @property
-    def number(self) -> int:
-        """The number."""
-        return int(self._address.where[1])
+            code, why = (error.errno, error.strerror) if isinstance(error, OSError) else (None, error)
+            text = f"cannot listen on {host}: {why}; give an address of this machine, such as 127.0.0.1"
+            if code in _TAKEN and port:
+                text = f"port {port} of {host} cannot be used ({why}); choose another, or 0 for a free one"
+            raise OSError(code, text) from error
 
     @property
     def is_shut(self) -> bool:
@@ -130,12 +120,14 @@ class Port:
     def _bind(self) -> socket.socket:
         # With the protocol named, asyncio turns Nagle's algorithm off for what is accepted here; with it on, every
         # second small event waits 40 ms for a delayed acknowledgement.
-        sock = socket.socket(self._address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             sock.setblocking(False)
             if os.name == "posix":  # on Windows it would let anybody share the port
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(self._address.where)
+            sock.bind((self._host, self.number))
+            self.number = sock.getsockname()[1]
         except BaseException:
             sock.close()
             raise
@@ -145,22 +137,14 @@ class Port:
 class Connection:
     """One connection, from the acceptance of *client* to its end; *seed* decides about what is random in it."""
 
-    def __init__(
-        self,
-        client: socket.socket,
-        target: list[Address],
-        seed: str,
-        conditions: Conditions,
-        counters: Counters,
-    ) -> None:
+    def __init__(self, client: socket.socket, target: list[Address], seed: str, proxy: FaultProxy) -> None:
         self.seed = seed
-        self.conditions = conditions
-        self.counters = counters
+        self.proxy = proxy
+        self.counters = proxy.counters
         self._client = client
         self._target = target
         self._upstream: socket.socket | None = None
         self._scope = anyio.CancelScope()
-        self._ways_left = 2
 
     async def run(self) -> None:
         """Relay until the connection ends; then both sockets are closed."""
@@ -169,17 +153,11 @@ class Connection:
             with self._scope:
                 _prepare(self._client)
                 await self._serve()
-        except (OSError, anyio.ClosedResourceError):
+        except* (OSError, anyio.ClosedResourceError):
             self.close(reset=True)
         finally:
             self.counters.live -= 1
             self.close(reset=False)
-
-    def finished(self) -> None:
-        """Record that one direction has come to its end; the other may go on."""
-        self._ways_left -= 1
-        if not self._ways_left:
-            self._scope.cancel()
 
     def cut(self, *, reset: bool) -> None:
         """End the connection on purpose, with RST or with FIN; harmless when it has ended."""
@@ -195,24 +173,23 @@ class Connection:
         self._scope.cancel()
 
     async def _serve(self) -> None:
-        if self.conditions.strike(Refuse) is not None:
+        if self.proxy.strike(Refuse) is not None:
             await self._turn_away()
-        elif self.conditions.strike(TLSFailure) is not None:
+        elif self.proxy.strike(TLSFailure) is not None:
             await _receive(self._client)
             await _send(self._client, _PORTAL)
             _end_sending(self._client)
             while await _receive(self._client):  # closing on unread bytes would reset the connection
                 pass
         else:
-            await self.conditions.passable("up")
-            try:
-                upstream = self._upstream = await _connect(self._target)
-            except OSError:
+            await self.proxy.passable("up")
+            self._upstream = await _connect(self._target)
+            if self._upstream is None:
                 await self._turn_away()
                 return
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_Direction(self, "up", self._client, upstream, tasks).run)
-                await _Direction(self, "down", upstream, self._client, tasks).run()
+                tasks.start_soon(_Direction(self, "up", self._client, self._upstream).run)
+                tasks.start_soon(_Direction(self, "down", self._upstream, self._client).run)
 
     async def _turn_away(self) -> None:
         """Reset at the first word: a client whose word is cut off may take the reset for an end in good form."""
@@ -226,136 +203,100 @@ class _Direction:
     """
     One direction of a connection: reads, waits as the link says, and passes on.
 
-    What can pass at once is sent on by the same task; a second one, which waits, is started by the first segment
-    that has to.  What is under way is bounded: a sender whose bytes do not get away is no longer read from.
+    What is under way is bounded: a sender whose bytes do not get away is no longer read from.
     """
 
-    def __init__(
-        self, owner: Connection, way: Way, source: socket.socket, sink: socket.socket, tasks: TaskGroup
-    ) -> None:
-        self._owner = owner
-        self._conditions = owner.conditions
+    def __init__(self, owner: Connection, way: Way, source: socket.socket, sink: socket.socket) -> None:
+        self._counters = owner.counters
+        self._proxy = owner.proxy
+        self._cut = owner.cut
         self._way: Way = way
         self._source = source
         self._sink = sink
-        self._tasks = tasks
-        self._link: Link | None = None
+        # The same for the same seed, connection and direction.
+        chance = Random(f"{owner.seed}:{way}")  # noqa: S311 - repeatable, not secret
+        self._link = Link(self._proxy.profile, chance.random)
         self._queue: deque[tuple[float, memoryview]] = deque()
         self._under_way = 0
-        self._changed = anyio.Event()
         self._delivered = 0
-        self._has_waiting_task = False
+        self._ended = False
 
     async def run(self) -> None:
-        """Pass on until the source ends or either side is lost."""
-        try:
-            while data := await _receive(self._source):
-                shape = self._conditions.shapes[self._way]
-                if not self._queue and shape.is_clear:
-                    await self._deliver(memoryview(data))
-                    continue
-                self._schedule(data)
-                while self._under_way >= max(shape.queue_bytes, 1):
-                    await self._change()
-            await self._finish()
-        except (OSError, anyio.ClosedResourceError):
-            self._owner.close(reset=True)
-        else:
-            self._owner.finished()
+        """Pass on until the source ends; what is raised says that a side is lost."""
+        queue = self._queue
+        while queue or not self._ended:
+            if not queue:
+                await self._read()
+                continue
+            due, data = queue[0]
+            if due <= anyio.current_time():
+                queue.popleft()
+                await self._deliver(data)
+                self._under_way -= len(data)
+            elif self._ended or self._under_way >= max(self._proxy.shapes[self._way].queue_bytes, 1):
+                await anyio.sleep_until(due)
+            else:
+                with anyio.CancelScope(deadline=due):
+                    await self._read()
+        await anyio.sleep(self._proxy.closing_delay(self._way))
+        await self._proxy.passable(self._way)
+        _end_sending(self._sink)
+
+    async def _read(self) -> None:
+        data = await _receive(self._source)
+        self._ended = not data
+        if data and not self._queue and self._proxy.shapes[self._way].is_clear:
+            await self._deliver(memoryview(data))
+        else:  # the end travels as well: behind everything else, and as late as that
+            self._schedule(data)
 
     def _schedule(self, data: bytes) -> None:
-        link = self._link
-        if link is None:
-            # The same for the same seed, connection and direction.
-            chance = Random(f"{self._owner.seed}:{self._way}")  # noqa: S311 - repeatable, not secret
-            link = self._link = Link(self._conditions.profile, chance.random)
-        link.shape = self._conditions.shapes[self._way]
-        lost = link.dropped
-        arrivals = link.schedule(len(data) or 1, anyio.current_time())  # an end travels, too
-        self._owner.counters.dropped += link.dropped - lost
+        self._link.shape = self._proxy.shapes[self._way]
+        lost = self._link.dropped
+        arrivals = self._link.schedule(len(data) or 1, anyio.current_time())
+        self._counters.dropped += self._link.dropped - lost
         rest = memoryview(data)
         for at, size in arrivals:
             self._queue.append((at, rest[:size]))
             rest = rest[size:]
         self._under_way += len(data)
-        if self._has_waiting_task:
-            self._changed.set()
-        else:
-            self._has_waiting_task = True
-            self._tasks.start_soon(self._wait_and_deliver)
-
-    async def _wait_and_deliver(self) -> None:
-        try:
-            while True:
-                while not self._queue:
-                    await self._change()
-                at, data = self._queue[0]
-                delay = at - anyio.current_time()
-                if delay > 0:
-                    await anyio.sleep(delay)
-                await self._deliver(data)
-                self._queue.popleft()
-                self._under_way -= len(data)
-                self._changed.set()
-        except (OSError, anyio.ClosedResourceError):
-            self._owner.close(reset=True)
-
-    async def _change(self) -> None:
-        if self._changed.is_set():
-            self._changed = anyio.Event()
-        await self._changed.wait()
 
     async def _deliver(self, data: memoryview) -> None:
-        await self._conditions.passable(self._way)
-        counters = self._owner.counters
-        if self._way == "up":
-            if data:
-                await _send(self._sink, data)
-            counters.bytes_up += len(data)
-            return
-        reach = self._delivered + len(data)
-        struck = self._conditions.strike(Reset, at=reach) or self._conditions.strike(LimitBytes, at=reach)
+        await self._proxy.passable(self._way)
+        struck: Reset | LimitBytes | None = None
+        if self._way == "down":
+            reach = self._delivered + len(data)
+            struck = self._proxy.strike(Reset, at=reach) or self._proxy.strike(LimitBytes, at=reach)
         if struck is not None:
             data = data[: max(0, struck.after - self._delivered)]
         if data:
             await _send(self._sink, data)
         self._delivered += len(data)
-        counters.bytes_down += len(data)
+        if self._way == "down":
+            self._counters.bytes_down += len(data)
+        else:
+            self._counters.bytes_up += len(data)
         if struck is not None:
-            self._owner.cut(reset=isinstance(struck, Reset))
-
-    async def _finish(self) -> None:
-        """Pass the end on: behind everything else, and as late as that."""
-        if self._link is not None or not self._conditions.shapes[self._way].is_clear:
-            self._schedule(b"")
-        while self._queue:
-            await self._change()
-        await anyio.sleep(self._conditions.closing_delay(self._way))
-        await self._conditions.passable(self._way)
-        _end_sending(self._sink)
+            self._cut(reset=isinstance(struck, Reset))
 
 
-async def _connect(addresses: list[Address]) -> socket.socket:
-    """Connect to the first address that answers; `OSError` if none does."""
-    failure: OSError | None = None
-    for address in addresses:
-        sock = socket.socket(address.family, socket.SOCK_STREAM)
+async def _connect(addresses: list[Address]) -> socket.socket | None:
+    """Connect to the first address that answers; `None` if none does."""
+    for family, where in addresses:
+        sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             _prepare(sock)
             with suppress(BlockingIOError):
-                sock.connect(address.where)
+                sock.connect(where)
             await anyio.wait_writable(sock)
             sock.getpeername()  # raises unless connected
-        except OSError as error:
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            failure = OSError(code, "the target cannot be reached") if code else error
+        except BaseException as error:
             _close(sock)
-        except BaseException:
-            _close(sock)
-            raise
+            if not isinstance(error, OSError):
+                raise
         else:
             return sock
-    raise failure or OSError("the target has no address")
+    return None
 
 
 def _prepare(sock: socket.socket) -> None:

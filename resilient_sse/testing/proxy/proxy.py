@@ -62,91 +62,11 @@ class _Entry:
     left: int | None
 
 
-class Conditions:
-    """What the network is like at the moment, for all connections: a profile and the toxics in force."""
-
-    def __init__(self, profile: str | Profile, toxics: Iterable[Toxic]) -> None:
-        self.shapes: dict[Way, Shape] = {}
-        """What is in force in each direction."""
-        self._entries: list[_Entry] = []
-        self._gates: dict[Way, anyio.Event | None] = {"down": None, "up": None}
-        self.use(profile)
-        for toxic in toxics:
-            self.add(toxic)
-
-    @property
-    def profile(self) -> Profile:
-        """The line at the moment."""
-        return self._profile
-
-    @property
-    def toxics(self) -> tuple[Toxic, ...]:
-        """The toxics in force, in the order in which they were added."""
-        return tuple(entry.toxic for entry in self._entries)
-
-    def use(self, profile: str | Profile) -> None:
-        """Change the line, also of connections that are open; `ValueError` names the profiles there are."""
-        self._profile = known_profile(profile)
-        self._reshape()
-
-    def add(self, toxic: Toxic) -> None:
-        """Put a toxic in force, also on connections that are open; `TypeError` if it is none."""
-        if not isinstance(toxic, Toxic):  # pyright: ignore[reportUnnecessaryIsInstance] - text may mean an action
-            how = f"parse_toxic({toxic!r})" if isinstance(toxic, str) else "SegmentLoss(share=0.1)"
-            raise TypeError(f"give a toxic, such as {how}, not {toxic!r}")
-        self._entries.append(_Entry(toxic, getattr(toxic, "times", None)))
-        self._reshape()
-
-    def remove(self, toxic: Toxic) -> None:
-        """Take a toxic away; `ValueError` if it is not in force."""
-        if toxic not in self.toxics:
-            raise ValueError(f"{toxic!r} is not in force; remove what was added, once")
-        del self._entries[self.toxics.index(toxic)]
-        self._reshape()
-
-    def clear(self, kind: type[Toxic] | None = None) -> None:
-        """Take every toxic away, or every one of a kind."""
-        self._entries = [entry for entry in self._entries if kind and not isinstance(entry.toxic, kind)]
-        self._reshape()
-
-    async def passable(self, way: Way) -> None:
-        """Wait until no black hole is in the way."""
-        while (gate := self._gates[way]) is not None:
-            await gate.wait()
-
-    def strike(self, kind: type[_Limited], *, at: float = 0) -> _Limited | None:
-        """Count and return a toxic of the kind that strikes a connection whose client will have *at* bytes."""
-        for entry in self._entries:
-            toxic = entry.toxic
-            if isinstance(toxic, kind) and entry.left != 0 and getattr(toxic, "after", 0) <= at:
-                if entry.left is not None:
-                    entry.left -= 1
-                return toxic
-        return None
-
-    def closing_delay(self, way: Way) -> float:
-        """Return by how many seconds the end of a direction is late."""
-        closes = [toxic for toxic in self.toxics if isinstance(toxic, SlowClose)]
-        return max((toxic.delay for toxic in closes if toxic.direction in (way, "both")), default=0.0)
-
-    def _reshape(self) -> None:
-        holes = [toxic for toxic in self.toxics if isinstance(toxic, BlackHole)]
-        ways: tuple[Way, ...] = ("down", "up")
-        for way in ways:
-            self.shapes[way] = shape(self._profile, self.toxics, direction=way)
-            gate = self._gates[way]
-            if any(hole.direction in (way, "both") for hole in holes):
-                self._gates[way] = gate or anyio.Event()
-            elif gate is not None:
-                self._gates[way] = None
-                gate.set()
-
-
 _OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _RETRY_SECONDS = 0.05
 
 
-class FaultProxy(Conditions):
+class FaultProxy:
     """
     A TCP proxy with faults, for the time of an `async with` block; connections lead to the target.
 
@@ -174,9 +94,15 @@ class FaultProxy(Conditions):
         """The figures, which keep changing."""
         self.seed: int = random.getrandbits(32) if seed is None else seed
         """The seed, given or drawn."""
+        self.shapes: dict[Way, Shape]
+        """What the profile and the toxics in force come to in each direction."""
+        self._entries: list[_Entry] = []
+        self._changed = anyio.Event()
+        self.use(profile)
+        for toxic in toxics:
+            self.add(toxic)
         self._wanted = port
         self._target = (target_host, target_port)
-        super().__init__(profile, toxics)
         self._port: Port | None = None
         self._tasks: TaskGroup | None = None
         self._connections: set[Connection] = set()
@@ -187,8 +113,7 @@ class FaultProxy(Conditions):
         if self._tasks is not None:
             raise RuntimeError("the proxy is already running; make another FaultProxy for another port")
         self._addresses = await resolve(*self._target)
-        where, *_ = await resolve(self.host, self._wanted)
-        self._port = Port(where)
+        self._port = Port(self.host, self._wanted)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._listen, self._port.open())
@@ -225,6 +150,41 @@ class FaultProxy(Conditions):
         user, at, _ = parts.netloc.rpartition("@")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return parts._replace(netloc=f"{user}{at}{host}:{self.port}").geturl()
+
+    @property
+    def profile(self) -> Profile:
+        """The line at the moment."""
+        return self._profile
+
+    @property
+    def toxics(self) -> tuple[Toxic, ...]:
+        """The toxics in force, in the order in which they were added."""
+        return tuple(entry.toxic for entry in self._entries)
+
+    def use(self, profile: str | Profile) -> None:
+        """Change the line, also of connections that are open; `ValueError` names the profiles there are."""
+        self._profile = known_profile(profile)
+        self._reshape()
+
+    def add(self, toxic: Toxic) -> None:
+        """Put a toxic in force, also on connections that are open; `TypeError` if it is none."""
+        if not isinstance(toxic, Toxic):  # pyright: ignore[reportUnnecessaryIsInstance] - text may mean an action
+            how = f"parse_toxic({toxic!r})" if isinstance(toxic, str) else "SegmentLoss(share=0.1)"
+            raise TypeError(f"give a toxic, such as {how}, not {toxic!r}")
+        self._entries.append(_Entry(toxic, getattr(toxic, "times", None)))
+        self._reshape()
+
+    def remove(self, toxic: Toxic) -> None:
+        """Take a toxic away; `ValueError` if it is not in force."""
+        if toxic not in self.toxics:
+            raise ValueError(f"{toxic!r} is not in force; remove what was added, once")
+        del self._entries[self.toxics.index(toxic)]
+        self._reshape()
+
+    def clear(self, kind: type[Toxic] | None = None) -> None:
+        """Take every toxic away, or every one of a kind."""
+        self._entries = [entry for entry in self._entries if kind and not isinstance(entry.toxic, kind)]
+        self._reshape()
 
     def refuse(self) -> None:
         """Close the port: the system refuses new connections.  Those that are open stay; harmless when closed."""
@@ -313,6 +273,28 @@ class FaultProxy(Conditions):
         else:
             self.add(action)
 
+    # --- What a connection asks
+
+    async def passable(self, way: Way) -> None:
+        """Wait until no black hole is in the way."""
+        while way in self._blocked:
+            await self._changed.wait()
+
+    def strike(self, kind: type[_Limited], *, at: float = 0) -> _Limited | None:
+        """Count and return a toxic of the kind that strikes a connection whose client will have *at* bytes."""
+        for entry in self._entries:
+            toxic = entry.toxic
+            if isinstance(toxic, kind) and entry.left != 0 and getattr(toxic, "after", 0) <= at:
+                if entry.left is not None:
+                    entry.left -= 1
+                return toxic
+        return None
+
+    def closing_delay(self, way: Way) -> float:
+        """Return by how many seconds the end of a direction is late."""
+        delays = (toxic.delay for toxic in self._toxics(way) if isinstance(toxic, SlowClose))
+        return max(delays, default=0.0)
+
     async def _away(self, seconds: float, arriving: Profile | None = None) -> None:
         self.refuse()
         self.reset_all()
@@ -322,6 +304,18 @@ class FaultProxy(Conditions):
             if arriving is not None:
                 self.use(arriving)
             self.accept()
+
+    def _toxics(self, way: Way) -> list[Toxic]:
+        return [toxic for toxic in self.toxics if getattr(toxic, "direction", None) in (way, "both")]
+
+    def _reshape(self) -> None:
+        ways: tuple[Way, ...] = ("down", "up")
+        self.shapes = {way: shape(self._profile, self.toxics, direction=way) for way in ways}
+        self._blocked = {
+            way for way in ways if any(isinstance(toxic, BlackHole) for toxic in self._toxics(way))
+        }
+        self._changed.set()
+        self._changed = anyio.Event()
 
     def _running(self) -> tuple[TaskGroup, Port]:
         if self._tasks is None or self._port is None:
@@ -350,7 +344,7 @@ class FaultProxy(Conditions):
                 continue
             self.counters.accepted += 1
             seed = f"{self.seed}:{self.counters.accepted}"
-            connection = Connection(client, self._addresses, seed, self, self.counters)
+            connection = Connection(client, self._addresses, seed, self)
             self._connections.add(connection)
             tasks.start_soon(self._serve, connection)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from importlib.resources import files
 from itertools import pairwise
 from statistics import fmean
 from types import MappingProxyType
@@ -14,11 +15,8 @@ from typing import Any
 from resilient_sse.monitoring.alerts import conditions
 from resilient_sse.testing.scenarios import SCENARIOS, Entry
 from resilient_sse.testing.scenarios.gates import (
-    SHARE,
-    TIME,
     Figures,
     Gate,
-    Schema,
     Verdict,
     judge,
     milliseconds,
@@ -72,9 +70,8 @@ GATES: Sequence[Gate] = (
 def common(run: Run) -> Figures:
     """Return the figures that every scenario has."""
     streams = run.streams
-    total = sum(len(stream.published) for stream in streams)
+    unique, total = run.delivery
     received = sum(len(stream.received) for stream in streams)
-    unique = sum(len(set(stream.ids) & stream.published.keys()) for stream in streams)
     known = sum(number in stream.published for stream in streams for number in stream.ids)
     stats = [stream.all("stats")[0].facts for stream in streams if stream.all("stats")]
     return {
@@ -83,7 +80,7 @@ def common(run: Run) -> Figures:
         "completion_rate_percent": percent(unique, total),
         "duplicates": known - unique,
         "duplicate_rate_percent": percent(received - unique, received) or 0.0,
-        "message_loss": sum(len(stream.published.keys() - set(stream.ids)) for stream in streams),
+        "message_loss": total - unique,
         "gaps": sum(len(stream.all("gap")) for stream in streams),
         "order_breaks": sum(b <= a for stream in streams for a, b in pairwise(stream.ids)),
         # Messages that nobody published, or that were published with another content.
@@ -101,24 +98,26 @@ def common(run: Run) -> Figures:
     }
 
 
-def aggregate(runs: Iterable[tuple[Run, Figures]]) -> Figures:
+def aggregate(judged: Sequence[Judged]) -> Figures:
     """Return the figures over several runs; times are of prompt outages only."""
-    judged = list(runs)
-    recoveries = [recovery for run, _ in judged for recovery in run.recoveries()]
+    recoveries = [recovery for one in judged for recovery in one.run.recoveries()]
     # Those that measure the client: with a prompt end, and something to send.
     times = [
         recovery.reconnect
         for recovery in recoveries
         if recovery.reconnect is not None and recovery.attempts <= PROMPT_ATTEMPTS and not recovery.idle
     ]
-    rates = [float(str(figures["completion_rate_percent"])) for _, figures in judged]
+    rates = [rate for one in judged if (rate := percent(*one.run.delivery)) is not None]
+    loss, duplicates = (
+        sum(int(str(one.figures[name])) for one in judged) for name in ("message_loss", "duplicates")
+    )
     return {
         "mean_completion_rate_percent": round(fmean(rates), 2) if rates else None,
         "mean_reconnect_time_ms": milliseconds(fmean(times)) if times else None,
         "p95_reconnect_time_ms": milliseconds(percentile(times, 95)),
         "p99_reconnect_time_ms": milliseconds(percentile(times, 99)),
-        "total_message_loss": sum(int(str(figures["message_loss"])) for _, figures in judged),
-        "total_duplicates": sum(int(str(figures["duplicates"])) for _, figures in judged),
+        "total_message_loss": loss,
+        "total_duplicates": duplicates,
         "max_reconnect_time_ms": milliseconds(percentile(times, 100)),
         "reconnects_measured": len(times),
         "reconnects_never": sum(recovery.t4 is None for recovery in recoveries),
@@ -127,47 +126,25 @@ def aggregate(runs: Iterable[tuple[Run, Figures]]) -> Figures:
 
 def _reconciles(stream: Stream) -> bool:
     """Return whether the client's own count adds up and agrees with what was seen of it."""
-    stats = next((entry.facts for entry in stream.all("stats")), None)
-    if stats is None:
-        return False
-    parts = stats["delivered"] + stats["duplicates"] + stats["heartbeats"] + stats["filtered"]
-    delivered = len(stream.all("received"))
-    return bool(
-        stats["received"] == parts and stats["delivered"] == delivered and stats["callback_errors"] == 0
-    )
+    for entry in stream.all("stats"):
+        stats = entry.facts
+        parts = stats["delivered"] + stats["duplicates"] + stats["heartbeats"] + stats["filtered"]
+        seen = stats["delivered"] == len(stream.all("received"))
+        return bool(stats["received"] == parts and seen and stats["callback_errors"] == 0)
+    return False
 
 
 # --- The report
 
-_NUMBER: Schema = {"type": "integer", "minimum": 0}
-
-_STATUS: Schema = {
-    "enum": ["PASS", "FAIL", "NOT RUN"],
-    "description": "FAIL if a gate was failed in any form; NOT RUN leaves the figures null.",
-}
-_NO_HAS_REASONS: Schema = {
-    "if": {"properties": {"production_readiness": {"const": "NO"}}},
-    "then": {"required": ["readiness_reasons"]},
-    "else": {
-        "not": {"required": ["readiness_reasons"]},
-        "properties": {
-            "tests_failed": {"const": 0},
-            "scenarios": {"additionalProperties": {"properties": {"status": {"const": "PASS"}}}},
-        },
-    },
-}
-
-AGGREGATES: Mapping[str, Schema] = MappingProxyType(
-    {
-        "mean_completion_rate_percent": SHARE,
-        "mean_reconnect_time_ms": TIME,
-        "p95_reconnect_time_ms": TIME,
-        "p99_reconnect_time_ms": TIME,
-        "total_message_loss": _NUMBER,
-        "total_duplicates": _NUMBER,
-    }
+AGGREGATES = (
+    "mean_completion_rate_percent",
+    "mean_reconnect_time_ms",
+    "p95_reconnect_time_ms",
+    "p99_reconnect_time_ms",
+    "total_message_loss",
+    "total_duplicates",
 )
-"""What the report says of all scenarios together, and what its schema says of that."""
+"""What the report says of all scenarios together."""
 
 FORMS = MappingProxyType({"real": "real sockets", "virtual": "virtual time"})
 """The forms in words; of several, the figures of the report are those of the first."""
@@ -178,9 +155,10 @@ _LATE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One run with its figures, and the verdicts of its gates."""
+    """One run of a scenario with its figures, and the verdicts of its gates."""
 
     run: Run
+    scenario: Scenario
     figures: Figures
     verdicts: Sequence[Verdict]
 
@@ -188,7 +166,7 @@ class Judged:
     def of(cls, run: Run, scenario: Scenario) -> Judged:
         """Judge a run by the figures and gates of all scenarios, and those of its own."""
         figures = {**common(run), **scenario.figures(run)}
-        return cls(run, figures, judge(run.name, run.form, figures, [*ALL_GATES, *scenario.gates]))
+        return cls(run, scenario, figures, judge(run.name, run.form, figures, [*ALL_GATES, *scenario.gates]))
 
     @property
     def passed(self) -> bool:
@@ -209,18 +187,21 @@ class Report:
         runs = runs_of(entries)
         if not runs:
             raise ValueError("the log is empty")
-        strange = next((run.scenario for run in runs if run.scenario not in by_key), None)
-        if strange is not None:
-            raise ValueError(f"the log is of {strange!r}, which is none of the scenarios of a report")
+        for run in runs:
+            if run.scenario not in by_key:
+                raise ValueError(
+                    f"the log is of {run.scenario!r}, which is none of the scenarios of a report"
+                )
+        runs.sort(key=lambda run: [*by_key].index(run.scenario))
         self.judged: list[Judged] = [Judged.of(run, by_key[run.scenario]) for run in runs]
         self.form: str = next(form for form in FORMS if any(run.form == form for run in runs))
-        self.shown: Mapping[str, Judged] = {
-            judged.run.scenario: judged for judged in self.judged if judged.run.form == self.form
-        }
-        self.figures: Figures = aggregate((judged.run, judged.figures) for judged in self.shown.values())
+        self.shown: Mapping[str, Judged] = {x.run.scenario: x for x in self.judged if x.run.form == self.form}
+        self.figures: Figures = aggregate([*self.shown.values()])
+        self.together: Sequence[Verdict] = (
+            judge(TOGETHER, self.form, self.figures, TOGETHER_GATES) if self.complete else ()
+        )
         self.verdicts: list[Verdict] = [verdict for judged in self.judged for verdict in judged.verdicts]
-        if self.complete:
-            self.verdicts += judge(TOGETHER, self.form, self.figures, TOGETHER_GATES)
+        self.verdicts += self.together
 
     @property
     def complete(self) -> bool:
@@ -275,60 +256,12 @@ class Report:
         return document if self.ready else {**document, "readiness_reasons": self.reasons}
 
 
-@cache
 def report_schema() -> dict[str, Any]:
     """
     Return the JSON Schema (draft 2020-12) of reports, for a validator such as `jsonschema`.
 
     A report that says NO has one key more than one that says YES, `readiness_reasons`.
     """
-    schema = _exactly(
-        {
-            "test_date": {"type": "string", "format": "date", "pattern": r"^\d{4}-\d{2}-\d{2}$"},
-            "total_tests": {**_NUMBER, "description": "Gates judged, over all forms."},
-            "tests_passed": _NUMBER,
-            "tests_failed": _NUMBER,
-            "scenarios": _exactly(
-                {x.key: _exactly({"status": _STATUS, **x.fields}, x.promise) for x in SCENARIOS.values()}
-            ),
-            "aggregate_metrics": _exactly(
-                dict(AGGREGATES),
-                "Over all scenarios. Reconnect times are from the loss to the next event, of outages that took"
-                " at most two attempts.",
-            ),
-            "production_readiness": {
-                "enum": ["YES", "NO"],
-                "description": "YES only if all six scenarios were run and every gate was passed.",
-            },
-            "alerts_configured": {
-                "type": "array",
-                "items": {"type": "string"},
-                "minItems": 4,
-                "uniqueItems": True,
-            },
-        },
-        "What `resilient-sse report` writes. Times are milliseconds, rates percent.",
-    )
-    schema["properties"]["readiness_reasons"] = {
-        "type": "array",
-        "items": {"type": "string"},
-        "minItems": 1,
-        "description": "Why the answer is NO; not there if it is YES.",
-    }
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Production test report",
-        **schema,
-        **_NO_HAS_REASONS,
-    }
-
-
-def _exactly(properties: dict[str, Schema], description: str = "") -> Schema:
-    """Return the schema of an object that has all of these keys and no other."""
-    return {
-        "type": "object",
-        **({"description": description} if description else {}),
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    shipped = files("resilient_sse.testing.report").joinpath("report.schema.json")
+    schema: dict[str, Any] = json.loads(shipped.read_text(encoding="utf-8"))
+    return schema

@@ -8,10 +8,6 @@ own module, which has all there is to know of it, those that all have by `resili
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from resilient_sse.testing.memory_server import Answer as Answer
-from resilient_sse.testing.memory_server import Busy as Busy
-from resilient_sse.testing.memory_server import HoldAfter as HoldAfter
-from resilient_sse.testing.memory_server import Withhold as Withhold
 from resilient_sse.testing.scenarios.gates import Figures as Figures
 from resilient_sse.testing.scenarios.gates import Gate as Gate
 from resilient_sse.testing.scenarios.gates import Verdict as Verdict

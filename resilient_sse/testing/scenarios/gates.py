@@ -6,27 +6,22 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 Figure: TypeAlias = "float | str | bool | list[float] | None"
 Figures: TypeAlias = dict[str, Figure]
 Relation: TypeAlias = Literal["==", "<=", "<", ">=", ">", "within"]
 Limit: TypeAlias = "float | str | bool | tuple[float, ...]"
 
-Schema: TypeAlias = dict[str, Any]
-"""What a report's JSON Schema says of a figure."""
-
-COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
-TIME: Schema = {"type": ["number", "null"], "minimum": 0}
-SHARE: Schema = {**TIME, "maximum": 100}
-
 VIRTUAL, REAL = ("virtual",), ("real",)
 
-_COMPARED: Mapping[str, Callable[[float, float], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
+_UNITS = {"_ms": " ms", "_s": " s", "_percent": " %", "_bytes": " bytes"}
+
+_COMPARED: Mapping[str, tuple[Callable[[float, float], bool], str]] = {
+    "<": (operator.lt, "under "),
+    "<=": (operator.le, "at most "),
+    ">": (operator.gt, "over "),
+    ">=": (operator.ge, "at least "),
 }
 
 
@@ -45,14 +40,22 @@ class Gate:
         """Return whether *value* is what it must be; a figure that is missing never is."""
         if self.relation == "==":
             wanted = list(self.limit) if isinstance(self.limit, tuple) else self.limit
-            same_type = isinstance(value, bool) == isinstance(wanted, bool)
-            return value is not None and same_type and value == wanted
+            return isinstance(value, bool) == isinstance(wanted, bool) and value == wanted
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         if isinstance(self.limit, tuple):
             return self.limit[0] <= value <= self.limit[1]
         assert isinstance(self.limit, int | float)  # noqa: S101 - so the tables say, and a test reads them
-        return _COMPARED[self.relation](value, self.limit)
+        return _COMPARED[self.relation][0](value, self.limit)
+
+    @property
+    def wanted(self) -> str:
+        """What it asks for, with its unit."""
+        if self.relation == "within" and isinstance(self.limit, tuple):
+            low, high = (f"{limit:,g}" for limit in self.limit)
+            return (low if low == high else f"{low} to {high}") + split(self.figure)[1]
+        words = "" if self.relation == "==" else _COMPARED[self.relation][1]
+        return words + written(self.figure, self.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,8 @@ class Verdict:
     passed: bool
 
     def __str__(self) -> str:
-        limit, relation = self.gate.limit, self.gate.relation
-        if relation == "within" and isinstance(limit, tuple):
-            wanted = f"{limit[0]:g} to {limit[1]:g}"
-        else:
-            wanted = f"{'' if relation == '==' else f'{relation} '}{limit}"
-        return f"{self.run}: {self.gate.figure} is {self.value}, not {wanted}"
+        figure = self.gate.figure
+        return f"{self.run}: {figure} is {written(figure, self.value)}, not {self.gate.wanted}"
 
 
 def judge(run: str, form: str, figures: Mapping[str, object], gates: Iterable[Gate]) -> Sequence[Verdict]:
@@ -80,6 +79,24 @@ def judge(run: str, form: str, figures: Mapping[str, object], gates: Iterable[Ga
         for gate in gates
         if not gate.forms or form in gate.forms
     ]
+
+
+def split(figure: str) -> tuple[str, str]:
+    """Split the name of a figure from its unit."""
+    ending = next((ending for ending in _UNITS if figure.endswith(ending)), "")
+    return figure.removesuffix(ending), _UNITS.get(ending, "")
+
+
+def written(figure: str, value: object) -> str:
+    """Return the value of a figure with its unit."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
+    # Without a sign before zero.
+    return (f"{value + 0.0:,.10g}" if isinstance(value, int | float) else f"{value}") + split(figure)[1]
 
 
 def milliseconds(value: float | None) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from resilient_sse.testing.scenarios.gates import COUNT, TIME, Figures, Gate, milliseconds
+from resilient_sse.testing.scenarios.gates import Figures, Gate, milliseconds
 from resilient_sse.testing.scenarios.log import Run, Stream
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
 from resilient_sse.testing.scenarios.stage import Setup
@@ -16,7 +16,7 @@ _GAP = 1.25
 
 async def _play(play: Play) -> None:
     setup = Setup(part="handoff", profile="wifi", first_id=0)
-    settings = Settings(part="handoff", jitter=0.0, params={"device": "phone", "lang": "en"})
+    settings = Settings(jitter=0.0, params={"device": "phone", "lang": "en"})
     async with play.scene(setup) as scene:
         scene.follow("handoff", settings)
         await scene.connected()
@@ -62,7 +62,7 @@ HANDOFF = Scenario(
     promise="Twenty messages before, thirty after; the reconnect names the last one (last_event_id=19).",
     play=_play,
     figures=_figures,
-    fields={"total_events": COUNT, "received_events": COUNT, "recovery_ms": TIME},
+    fields=("total_events", "received_events", "recovery_ms"),
     gates=(
         Gate(_KEY, "total_events", "==", 50, "R43"),
         Gate(_KEY, "received_events", "==", 50, "R43"),
@@ -77,10 +77,4 @@ HANDOFF = Scenario(
         Gate(_KEY, "recovery_ms", "<", 5000.0, "R49"),
     ),
     charts=(Chart("handoff", "Wi-Fi, nothing, 4G"),),
-    words={
-        "url_cursor": "last_event_id in the URL",
-        "header_cursor": "Last-Event-ID header",
-        "parameters_kept": "other parameters kept",
-        "error": "error seen by the consumer",
-    },
 )

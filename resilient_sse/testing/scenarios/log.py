@@ -200,6 +200,12 @@ class Run:
         return list(found.values())
 
     @property
+    def delivery(self) -> tuple[int, int]:
+        """How many of the messages that were published were received, and how many were published."""
+        unique = sum(len(set(stream.ids) & stream.published.keys()) for stream in self.streams)
+        return unique, sum(len(stream.published) for stream in self.streams)
+
+    @property
     def in_time(self) -> bool:
         """Whether the run came to its end."""
         return any(entry.kind == "finish" and entry.facts["in_time"] for entry in self.entries)

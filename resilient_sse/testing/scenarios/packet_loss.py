@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from resilient_sse.testing.memory_server import Withhold
+from resilient_sse.testing.memory_server import Answer
 from resilient_sse.testing.proxy.toxics import Profile
-from resilient_sse.testing.scenarios.gates import COUNT, SHARE, Figures, Gate, percent
+from resilient_sse.testing.scenarios.gates import Figures, Gate, percent
 from resilient_sse.testing.scenarios.log import Run, Stream
 from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
 from resilient_sse.testing.scenarios.stage import Setup
@@ -20,7 +20,7 @@ _FAR = Profile(name="far", latency=0.5)
 async def _delayed(play: Play) -> None:
     """Lose segments: they come late, and everything behind them waits."""
     async with play.scene(Setup(part="delayed", profile=_LOSSY)) as scene:
-        scene.follow("delayed", Settings(part="delayed"))
+        scene.follow("delayed")
         await scene.connected()
         await scene.deliver(count=_MESSAGES, every=0.02)
         await scene.complete()
@@ -30,8 +30,8 @@ async def _dropped(play: Play) -> None:
     """Have the server drop events; the client sees the holes and asks again."""
     withheld = frozenset(play.random.sample(range(2, _MESSAGES), _WITHHELD))
     async with play.scene(Setup(part="dropped", profile=_FAR)) as scene:
-        await scene.stage.answer("dropped", Withhold(withheld))
-        scene.follow("dropped", Settings(part="dropped", jitter=0.0))
+        await scene.stage.answer("dropped", Answer(withhold=withheld))
+        scene.follow("dropped", Settings(jitter=0.0))
         await scene.connected()
         await scene.stage.black_hole()  # a busy machine takes its time to publish
         await scene.publish(count=_MESSAGES)
@@ -52,10 +52,7 @@ def _figures(run: Run) -> Figures:
     )
     return {
         "initial_delivery_percent": percent(first, sum(len(stream.published) for stream in dropped)),
-        "completion_after_replay_percent": percent(
-            sum(len(set(stream.ids)) for stream in run.streams),
-            sum(len(stream.published) for stream in run.streams),
-        ),
+        "completion_after_replay_percent": percent(*run.delivery),
         "withheld": sum(len(stream.all("fault", name="withhold")) for stream in dropped),
         "replays": sum(len(stream.all("request")) - 1 for stream in dropped),
         "resume_mismatches": sum(map(_resume_mismatches, dropped)),
@@ -82,14 +79,7 @@ PACKET_LOSS = Scenario(
     promise="Lost segments only delay; five of fifty events that the server dropped are noticed and replayed.",
     play=_play,
     figures=_figures,
-    fields={
-        "initial_delivery_percent": {
-            **SHARE,
-            "description": "What the first connection brought, of the events that the server dropped some of.",
-        },
-        "completion_after_replay_percent": SHARE,
-        "gaps": COUNT,
-    },
+    fields=("initial_delivery_percent", "completion_after_replay_percent", "gaps"),
     gates=(
         Gate(_KEY, "withheld", "==", 5, "R32"),
         Gate(_KEY, "initial_delivery_percent", "within", (84.0, 96.0), "R33"),
@@ -100,9 +90,4 @@ PACKET_LOSS = Scenario(
         Gate(_KEY, "delayed_reconnects", "==", 0, "R32, X18"),
     ),
     charts=(Chart("delayed", "Segments lost"), Chart("dropped", "Events dropped by the server")),
-    words={
-        "replays": "reconnects until all was there",
-        "resume_mismatches": "requests that did not resume exactly",
-        "withheld": "events dropped by the server",
-    },
 )

@@ -18,7 +18,7 @@ from resilient_sse._core.errors import ResilientSSEError
 from resilient_sse._core.sequence import integers
 from resilient_sse._core.states import StateChange, StreamState
 from resilient_sse.testing.clock import BackendName, run_in_virtual_time
-from resilient_sse.testing.scenarios.gates import Figures, Gate, Schema
+from resilient_sse.testing.scenarios.gates import Figures, Gate
 from resilient_sse.testing.scenarios.log import Entry, Run, RunLog
 from resilient_sse.testing.scenarios.stage import Driver, Setup, Stage, VirtualDriver
 
@@ -28,6 +28,7 @@ DONE = "done"
 MESSAGE_BYTES = 100
 
 _LOOK = 0.02
+_PLAIN = Setup()
 
 ValueT = TypeVar("ValueT")
 
@@ -38,26 +39,16 @@ class Settings:
 
     stall_timeout: float = 30.0
     waiting_after: float | None = None
-    max_retries: int | None = 5
-    jitter: float = 0.1  # of the default backoff, whose first delay is *initial* seconds
-    initial: float = 1.0
-    numbered: bool = True  # whether ids are checked for gaps
+    jitter: float = 0.1  # of the default backoff
     params: Mapping[str, str] = field(default_factory=dict[str, str])  # besides those of the stage
-    part: str = "main"  # of the scenario; the figures go by it
 
 
 class Follower:
-    """
-    One stream as a program would use it, through the public API, and everything it shows recorded in *log*.
+    """One stream as a program would use it, through the public API, and everything it shows recorded in `log`."""
 
-    The client's jitter is drawn from *random*.
-    """
-
-    def __init__(
-        self, name: str, settings: Settings, *, stage: Stage, log: RunLog, random: Callable[[], float]
-    ) -> None:
+    def __init__(self, name: str, scene: Scene, settings: Settings) -> None:
         self.name = name
-        self.log: RunLog = log
+        self.log: RunLog = scene.log
         self.sent: int = 0  # how many messages were published for it
         self.received: int = 0  # how many events were delivered
         self.state: StreamState = StreamState.CONNECTING
@@ -65,22 +56,22 @@ class Follower:
         self.losses: int = 0  # how often the connection was lost
         self.over: bool = False
         self._news = anyio.Event()
-        known = ("part", "stall_timeout", "waiting_after", "max_retries", "jitter")
-        log.add("stream", name, **{fact: getattr(settings, fact) for fact in known})
+        known = {fact: getattr(settings, fact) for fact in ("stall_timeout", "waiting_after", "jitter")}
+        self.log.add("stream", name, part=scene.part, **known)
+        random = Random(f"{scene.seed} {self.log.name} {name}")  # noqa: S311 - jitter, not secrets
         self._stream = ResilientStream(
-            stage.url(name),
-            client=stage.client,
+            scene.stage.url(name),
+            client=scene.stage.client,
             headers=self._attempted,
             params=settings.params,
             resume_param="last_event_id",
             stall_timeout=settings.stall_timeout,
             waiting_after=settings.waiting_after,
-            max_retries=settings.max_retries,
-            backoff=Backoff(initial=settings.initial, jitter=settings.jitter, random=random),
-            sequence=integers if settings.numbered else None,
+            backoff=Backoff(jitter=settings.jitter, random=random.random),
+            sequence=integers,
             until=DONE,
             on_state_change=self._changed,
-            on_gap=lambda gap: log.add("gap", name, gap=gap.kind, missing=gap.missing),
+            on_gap=lambda gap: self.log.add("gap", name, gap=gap.kind, missing=gap.missing),
         )
 
     @property
@@ -95,10 +86,10 @@ class Follower:
             async with self._stream as stream:
                 async for event in stream:
                     self.received += 1
-                    number = int(event.id) if event.id else None
                     self.log.add(
-                        *("received", self.name),
-                        id=number,
+                        "received",
+                        self.name,
+                        id=int(event.id) if event.id else None,
                         data=event.data,
                         event=event.event,
                         connection=event.connection,
@@ -137,19 +128,19 @@ class Follower:
 
 
 class Scene:
-    """A stage, and what goes on on it; all is recorded in *log*, and *seed* starts the clients' jitter."""
+    """A stage, and what goes on on it: a *part* of a scenario; *seed* starts the clients' jitter."""
 
-    def __init__(self, stage: Stage, log: RunLog, tasks: TaskGroup, seed: int) -> None:
+    def __init__(self, stage: Stage, part: str, log: RunLog, seed: int, tasks: TaskGroup) -> None:
         self.stage = stage
+        self.part = part
         self.log = log
+        self.seed = seed
         self.followers: list[Follower] = []
         self._tasks = tasks
-        self._seed = seed
 
     def follow(self, name: str, settings: Settings | None = None) -> Follower:
         """Begin to follow the stream *name*."""
-        random = Random(f"{self._seed} {self.log.name} {name}").random  # noqa: S311 - jitter, not secrets
-        follower = Follower(name, settings or Settings(), stage=self.stage, log=self.log, random=random)
+        follower = Follower(name, self, settings or Settings())
         self.followers.append(follower)
         self._tasks.start_soon(follower.run)
         return follower
@@ -215,10 +206,10 @@ class Play:
         return virtual if self.driver.form == "virtual" else real
 
     @asynccontextmanager
-    async def scene(self, setup: Setup | None = None) -> AsyncGenerator[Scene]:
+    async def scene(self, setup: Setup = _PLAIN) -> AsyncGenerator[Scene]:
         """Set up a scene for the time of a block; streams that are followed at its end are left."""
-        async with self.driver.stage(self.log, setup or Setup()) as stage, anyio.create_task_group() as tasks:
-            yield Scene(stage, self.log, tasks, self.driver.seed)
+        async with self.driver.stage(self.log, setup) as stage, anyio.create_task_group() as tasks:
+            yield Scene(stage, setup.part, self.log, self.driver.seed, tasks)
             tasks.cancel_scope.cancel()
 
     async def together(self, *parts: Callable[[Play], Coroutine[Any, Any, None]]) -> None:
@@ -247,16 +238,11 @@ class Scenario:
     promise: str  # what it shows, in a sentence
     play: Callable[[Play], Awaitable[None]]
     limit: float = 60.0  # seconds after which a run is broken off, on the clock of the run
-    alone: bool = (
-        False  # whether it compares times, so that in real time nothing else may be played meanwhile
-    )
+    alone: bool = False  # whether it compares times, so that nothing else may be played meanwhile
     figures: Callable[[Run], Figures] = lambda _: {}  # that it has of its own, from the log of a run
-    fields: Mapping[str, Schema] = field(
-        default_factory=dict[str, Schema]
-    )  # in the report, with their schemas
+    fields: Sequence[str] = ()  # those that `report.json` has; its schema names them as well
     gates: Sequence[Gate] = ()
     charts: Sequence[Chart] = ()
-    words: Mapping[str, str] = field(default_factory=dict[str, str])  # for figures whose names do not say it
 
 
 async def play(scenario: Scenario, driver: Driver) -> RunLog:
@@ -286,26 +272,24 @@ async def play_at_once(
     scenarios: Iterable[Scenario], driver: Driver, *, done: Callable[[str], None] | None = None
 ) -> list[RunLog]:
     """
-    Play scenarios in the present event loop, at the same time, and return their logs in their order.
+    Play scenarios in the present event loop, at the same time, and return their logs in the order they end.
 
     Those that compare times are played first, one after the other.  *done* is told the name of each that is over.
     """
-    wanted = list(scenarios)
-    logs: dict[str, RunLog] = {}
+    logs: list[RunLog] = []
 
     async def one(scenario: Scenario) -> None:
-        logs[scenario.key] = log = await play(scenario, driver)
+        logs.append(await play(scenario, driver))
         if done is not None:
-            done(log.name)
+            done(logs[-1].name)
 
-    for scenario in wanted:
-        if scenario.alone:
-            await one(scenario)
     async with anyio.create_task_group() as tasks:
-        for scenario in wanted:
-            if not scenario.alone:
+        for scenario in sorted(scenarios, key=lambda scenario: not scenario.alone):
+            if scenario.alone:
+                await one(scenario)
+            else:
                 tasks.start_soon(one, scenario)
-    return [logs[scenario.key] for scenario in wanted]
+    return logs
 
 
 def play_all(

@@ -6,11 +6,12 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
 
 from anyio import CancelScope, to_thread
 
-from resilient_sse.testing.memory_server import Answer, Busy, Order, Orders
+from resilient_sse.testing.memory_server import Answer, Order, Orders
 from resilient_sse.testing.proxy import FaultProxy
 from resilient_sse.testing.scenarios.stage import Driver, Setup, Stage
 from resilient_sse.testing.server import Fault, Faults, ReferenceServer, RunningServer
@@ -45,7 +46,7 @@ class Director(Fault):
         query = request.query_params.multi_items()
         order = self.orders.take(stream, request.headers.get("last-event-id"), query)
         self._current[stream] = order
-        if isinstance(order.answer, Busy):
+        if order.answer.status != HTTPStatus.OK:
             return PlainTextResponse("busy", order.answer.status, order.answer.headers)
         return None
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from resilient_sse.testing.scenarios.gates import (
-    COUNT,
     REAL,
-    SHARE,
-    TIME,
     VIRTUAL,
     Figures,
     Gate,
     milliseconds,
 )
 from resilient_sse.testing.scenarios.log import MESSAGE, Run
-from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
+from resilient_sse.testing.scenarios.play import Chart, Play, Scenario
 from resilient_sse.testing.scenarios.stage import Setup
 
 _KEY = "scenario_1_slow_3g"
@@ -26,7 +23,7 @@ _CLEAN_LINES = 3
 
 async def _stream(play: Play, name: str, part: str, profile: str) -> None:
     async with play.scene(Setup(part=part, profile=profile)) as scene:
-        scene.follow(name, Settings(part=part))
+        scene.follow(name)
         await scene.connected()
         await scene.deliver(count=_MESSAGES, every=_EVERY)
         await scene.complete()
@@ -70,12 +67,7 @@ SLOW_3G = Scenario(
     limit=30.0,
     alone=True,
     figures=_figures,
-    fields={
-        "completion_rate_percent": SHARE,
-        "duplicates": COUNT,
-        "message_loss": COUNT,
-        "duration_ms": TIME,
-    },
+    fields=("completion_rate_percent", "duplicates", "message_loss", "duration_ms"),
     gates=(
         Gate(_KEY, "total_events", "==", 200, "R12: fifty over each of four lines"),
         Gate(_KEY, "smallest_message_bytes", "==", 100, "R12"),
@@ -89,5 +81,4 @@ SLOW_3G = Scenario(
         Gate(_KEY, "duplicate_rate_percent", "==", 0.0, "R89"),
     ),
     charts=(Chart("slow", "100 kbps, 150 ms"), Chart("clean", "the same, unhindered")),
-    words={"drops": "segments dropped by the network"},
 )

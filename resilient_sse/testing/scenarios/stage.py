@@ -108,26 +108,21 @@ class Driver(ABC):
 
 
 class VirtualStage(Stage):
-    """A server and a network in memory, as *setup* wants them; the server's side is recorded in *log*."""
+    """A server and a network in memory."""
 
-    def __init__(self, log: RunLog, setup: Setup, random: Random) -> None:
-        self.server: MemoryServer = MemoryServer(
-            profile=setup.profile,
-            first_id=setup.first_id,
-            overlap=setup.overlap,
-            random=random.random,
-            record=log.add,
-        )
-        super().__init__(self.server)
+    def __init__(self, server: MemoryServer, client: httpx.AsyncClient) -> None:
+        super().__init__(server)
+        self.client = client
+        self._server = server
 
     def url(self, stream: str) -> str:
         return f"https://stage.test/api/v1/stream?user_id={stream}"
 
     async def publish(self, stream: str, data: str, *, event: str | None = None) -> int:
-        return self.server.publish(stream, data, event_type=event)
+        return self._server.publish(stream, data, event_type=event)
 
     async def answer(self, stream: str, *answers: Answer) -> None:
-        self.server.orders.add(stream, *answers)
+        self._server.orders.add(stream, *answers)
 
 
 class VirtualDriver(Driver):
@@ -140,23 +135,27 @@ class VirtualDriver(Driver):
 
     @asynccontextmanager
     async def stage(self, log: RunLog, setup: Setup) -> AsyncGenerator[VirtualStage]:
-        stage = VirtualStage(log, setup, Random(f"{self.seed} {log.name}"))  # noqa: S311 - a network is no secret
+        server = MemoryServer(
+            profile=setup.profile,
+            first_id=setup.first_id,
+            overlap=setup.overlap,
+            random=Random(f"{self.seed} {log.name}").random,  # noqa: S311 - a network is no secret
+            record=log.add,
+        )
         script = Script()
-        script.always(stage.server)
+        script.always(server)
 
         async def beat(every: float) -> None:
             while True:
                 await anyio.sleep(every)
-                stage.server.beat()
+                server.beat()
 
         try:
             async with script.client() as client, anyio.create_task_group() as tasks:
-                stage.client = client
                 if setup.heartbeat is not None:
                     tasks.start_soon(beat, setup.heartbeat)
-                yield stage
+                yield VirtualStage(server, client)
                 tasks.cancel_scope.cancel()
         finally:
-            drops, live = stage.server.dropped, stage.server.max_live
-            log.add("network", part=setup.part, drops=drops, max_live=live)
+            log.add("network", part=setup.part, drops=server.dropped, max_live=server.max_live)
         script.verify()

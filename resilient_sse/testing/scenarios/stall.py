@@ -9,9 +9,9 @@ from statistics import median
 
 import anyio
 
-from resilient_sse.testing.scenarios.gates import REAL, TIME, VIRTUAL, Figures, Gate, milliseconds, seconds
+from resilient_sse.testing.scenarios.gates import REAL, VIRTUAL, Figures, Gate, milliseconds, seconds
 from resilient_sse.testing.scenarios.log import Run, Stream
-from resilient_sse.testing.scenarios.play import Chart, Play, Scenario, Settings
+from resilient_sse.testing.scenarios.play import Chart, Play, Scenario
 from resilient_sse.testing.scenarios.stage import Setup
 
 _KEY = "scenario_2_stall_detection"
@@ -19,38 +19,25 @@ _OFFLINE_SECONDS = 36.0
 _HEARTBEAT = 10.0
 
 
-async def _stall(play: Play) -> None:
-    """Let connections fall silent while the server is well; new ones are."""
-    async with play.scene(Setup(part="stall", profile="4g")) as scene:
-        for number in range(play.by_form(virtual=50, real=10)):
-            scene.follow(f"stall-{number + 1}", Settings(part="stall"))
+async def _silence(play: Play, part: str, profile: str, *, streams: int = 1, offline: bool = False) -> None:
+    """Let connections fall silent while the server is well; while *offline*, for 36 s, new ones are refused."""
+    async with play.scene(Setup(part=part, profile=profile)) as scene:
+        for number in range(streams):
+            scene.follow(f"{part}-{number + 1}")
         await scene.connected()
         await scene.deliver(count=20)
-        scene.fault("black-hole")
+        scene.fault(part)
+        if offline:
+            await scene.stage.refuse()
         await scene.stage.black_hole()
         await scene.publish(count=10)
-        await scene.all(lambda stream: stream.losses == 1)
-        await scene.stage.flow()
-        scene.mended("black-hole")
-        await scene.caught_up()
-        await scene.publish(count=20)
-        await scene.complete()
-
-
-async def _offline(play: Play) -> None:
-    """Lose the network for 36 s: nothing passes, and no new connection is made either."""
-    async with play.scene(Setup(part="offline", profile="slow-3g")) as scene:
-        scene.follow("offline", Settings(part="offline"))
-        await scene.connected()
-        await scene.deliver(count=20)
-        scene.fault("offline")
-        await scene.stage.refuse()
-        await scene.stage.black_hole()
-        await scene.publish(count=10)
-        await anyio.sleep(_OFFLINE_SECONDS)
+        if offline:
+            await anyio.sleep(_OFFLINE_SECONDS)
+        else:
+            await scene.all(lambda stream: stream.losses == 1)
         await scene.stage.flow()
         await scene.stage.accept()
-        scene.mended("offline")
+        scene.mended(part)
         await scene.caught_up()
         await scene.publish(count=20)
         await scene.complete()
@@ -59,7 +46,7 @@ async def _offline(play: Play) -> None:
 async def _quiet(play: Play, part: str, seconds: float, heartbeat: float | None = None) -> None:
     """Publish nothing for a while: for almost too long, or while there are heartbeats."""
     async with play.scene(Setup(part=part, heartbeat=heartbeat)) as scene:
-        scene.follow(part, Settings(part=part))
+        scene.follow(part)
         await scene.connected()
         await scene.deliver(count=20)
         await anyio.sleep(seconds)
@@ -71,8 +58,8 @@ async def _play(play: Play) -> None:
     # A tenth of a second is certain in virtual time only.
     late, long = play.by_form(virtual=(29.9, 600.0), real=(28.0, 41.0))
     await play.together(
-        _stall,
-        _offline,
+        partial(_silence, part="stall", profile="4g", streams=play.by_form(virtual=50, real=10)),
+        partial(_silence, part="offline", profile="slow-3g", offline=True),
         partial(_quiet, part="late", seconds=late),
         partial(_quiet, part="heartbeats", seconds=long, heartbeat=_HEARTBEAT),
     )
@@ -139,11 +126,7 @@ STALL = Scenario(
     play=_play,
     limit=700.0,
     figures=_figures,
-    fields={
-        "stall_recovery_ms": {**TIME, "description": "The slowest: from the detection to the next event."},
-        "ui_feedback": {"enum": ["Visible", "Missing", None]},
-        "auto_reconnect": {"type": ["boolean", "null"]},
-    },
+    fields=("stall_recovery_ms", "ui_feedback", "auto_reconnect"),
     gates=(
         Gate(_KEY, "earliest_notice_s", "within", (25.0, 25.5), "R22 R30, X2", forms=VIRTUAL),
         Gate(_KEY, "latest_notice_s", "within", (25.0, 25.5), "R22 R30, R176, X2 X3"),
@@ -172,10 +155,4 @@ STALL = Scenario(
         Chart("late", "Almost too long a silence"),
         Chart("heartbeats", "Nothing but heartbeats"),
     ),
-    words={
-        "late_notices": "notices in an almost too long silence",
-        "late_reconnects": "reconnects in an almost too long silence",
-        "heartbeat_false_alarms": "false alarms while there are heartbeats",
-        "stalls_missed": "stalls not counted",
-    },
 )

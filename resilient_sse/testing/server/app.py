@@ -9,8 +9,8 @@ import json
 import logging
 import re
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
@@ -26,7 +26,6 @@ from resilient_sse.testing.checks import check, check_seconds, check_text, check
 from resilient_sse.testing.server.faults import LOOP_PATH, Faults
 from resilient_sse.testing.server.requests import (
     DEFAULT_USER,
-    Admission,
     BadRequestError,
     Counters,
     RateLimit,
@@ -38,15 +37,7 @@ from resilient_sse.testing.server.requests import (
     read_request,
 )
 from resilient_sse.testing.server.stores import EventStore, MemoryStore, StoredEvent, StoreError
-from resilient_sse.testing.server.streams import (
-    HEARTBEAT,
-    Block,
-    Channel,
-    EventStream,
-    Peer,
-    Reader,
-    ReaderOptions,
-)
+from resilient_sse.testing.server.streams import HEARTBEAT, Block, EventStream, Peer, Reader
 from resilient_sse.testing.wire import Compressor
 
 DONE = "done"
@@ -56,11 +47,7 @@ STREAM_PATH = "/api/v1/stream"
 
 _MANY_REQUESTS = 100_000
 _RETRY_LATER = "1"
-_STORE_METHODS = ("append", "after", "first", "last", "clear", "listen", "aclose")
-
-# 20 KiB for each stream instead of zlib's usual 256: events are small, and a thousand streams are many.
-_GZIP_WINDOW = 16 + 11
-_GZIP_MEMORY = 4
+_PEER = "resilient_sse.peer"
 
 _log = logging.getLogger("resilient_sse")
 
@@ -70,7 +57,7 @@ class _Application(Starlette):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            Peer.note(scope, send)
+            scope[_PEER] = Peer(send)
         await super().__call__(scope, receive, send)
 
 
@@ -137,9 +124,7 @@ class ReferenceServer:
         if faults is not None:
             check("faults", faults, Faults, "a script such as Faults(Status(503))")
         if store is not None:
-            # Not by way of the protocol: on Python 3.12 and newer that does not see what `__getattr__` hands on.
-            methods = (getattr(store, name, None) for name in _STORE_METHODS)
-            if not (hasattr(store, "first_id") and all(map(callable, methods))):
+            if not hasattr(store, "append"):
                 kinds = (
                     "MemoryStore(), SQLiteStore('events.db'), RedisStore('redis://...') or one of your own"
                 )
@@ -162,20 +147,24 @@ class ReferenceServer:
         self.on_open: list[Callable[[str], None]] = []
         """Are told the user of each stream that is opened, in the server's loop."""
         self.accepting: bool = True
-        self._admission = Admission(rate_limit)
-        self._channels: dict[str, Channel] = {}
-        self._beat = heartbeat if heartbeat_ids else None
-        alone = None if heartbeat_ids else heartbeat
-        self._options = ReaderOptions(page, buffer, retry, alone, notify_slow)
+        self.page = page
+        self.buffer = buffer
+        self.retry = retry
+        self.notify_slow = notify_slow
+        self._heartbeat = heartbeat
+        self._heartbeat_ids = heartbeat_ids
+        self._rate_limit = rate_limit
+        self._admitted: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._readers: defaultdict[str, set[Reader]] = defaultdict(set)
         self._since_done: Counter[str] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._listening: asyncio.Task[None] | None = None
+        self._tasks: dict[str | None, asyncio.Task[None]] = {}
+        """What sends each user heartbeats, and, under `None`, what listens for events of other processes."""
         routes = [
-            Route("/", _answering(_page), methods=["GET"]),
+            Route("/", _page(), methods=["GET"]),
             Route(STREAM_PATH, self._stream, methods=["GET"]),
             Route("/api/v1/publish", self._publish, methods=["POST"]),
-            Route("/api/v1/stats", _answering(lambda: JSONResponse(self.stats())), methods=["GET"]),
-            Route(LOOP_PATH, _answering(lambda: RedirectResponse(LOOP_PATH)), methods=["GET"]),
+            Route("/api/v1/stats", self._stats, methods=["GET"]),
+            Route(LOOP_PATH, RedirectResponse(LOOP_PATH), methods=["GET"]),
         ]
         self.app: Starlette = _Application(
             routes=routes,
@@ -186,7 +175,7 @@ class ReferenceServer:
     @property
     def live(self) -> int:
         """How many streams are open."""
-        return sum(not reader.peer.gone for reader in self._readers())
+        return sum(not reader.peer.gone for reader in self._everyone())
 
     async def publish(self, data: str, *, event: str | None = None, user_id: str = DEFAULT_USER) -> int:
         """
@@ -246,17 +235,25 @@ class ReferenceServer:
     def end_streams(self) -> None:
         """End all streams cleanly; new ones are refused until `accepting` is set again."""
         self.accepting = False
-        for reader in self._readers():
+        for reader in self._everyone():
             reader.end()
 
     def break_streams(self) -> None:
         """Reset all connections, as a crash does."""
-        for reader in self._readers():
+        for reader in self._everyone():
             reader.break_off()
 
-    def _readers(self) -> Iterator[Reader]:
-        for channel in list(self._channels.values()):
-            yield from list(channel.readers)
+    def forget(self, reader: Reader) -> None:
+        """Send no more to a reader; harmless when done before."""
+        readers = self._readers[reader.user]
+        readers.discard(reader)
+        if not readers:
+            del self._readers[reader.user]
+            if reader.user in self._tasks:
+                self._tasks.pop(reader.user).cancel()
+
+    def _everyone(self) -> list[Reader]:
+        return [reader for readers in self._readers.values() for reader in readers]
 
     # --- Announcing
 
@@ -268,18 +265,23 @@ class ReferenceServer:
     def _wake(self, stored: StoredEvent | None) -> None:
         """Wake the readers of an event; `None` means that some may have been missed."""
         if stored is None:
-            for channel in self._channels.values():
-                channel.announce(None)
-        elif stored.stream in self._channels:
-            self._channels[stored.stream].announce(stored.id)
+            for reader in self._everyone():
+                reader.wake(None)
+        else:
+            for reader in list(self._readers.get(stored.stream, ())):
+                reader.wake(stored.id)
 
-    async def _heartbeats(self, user: str, every: float) -> None:
-        """Publish heartbeats with ids, from when each was due, so that they do not drift."""
+    async def _send_heartbeats(self, user: str, every: float) -> None:
+        """Send heartbeats, each from when it was due, so that they do not drift."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
             due += every
             await asyncio.sleep(due - loop.time())
+            if not self._heartbeat_ids:
+                for reader in self._readers[user]:
+                    reader.beat()
+                continue
             try:
                 stored = await self.store.append(user, HEARTBEAT, "{}")
             except StoreError:
@@ -292,7 +294,10 @@ class ReferenceServer:
 
     async def _stream(self, request: Request) -> Response:
         record = read_request(request, time.monotonic())
-        response = await self._answer(request, record)
+        try:
+            response = await self._answer(request, record)
+        except StoreError as error:
+            response = await self._refused(request, error)
         record.status = response.status_code
         if len(self.requests) >= _MANY_REQUESTS:
             del self.requests[: _MANY_REQUESTS // 2]
@@ -302,8 +307,8 @@ class ReferenceServer:
     async def _answer(self, request: Request, record: RequestRecord) -> Response:
         if not self.accepting:
             return _refusal(503, "the server is shutting down", _RETRY_LATER)
-        wait = self._admission.wait(record.user, record.at)
-        if wait:
+        limit = self._rate_limit
+        if limit is not None and (wait := limit.wait(self._admitted[record.user], record.at)):
             self.counters.rate_limited += 1
             return _refusal(429, f"too many streams opened for this user; come back in {wait} s", str(wait))
         if request.method == "HEAD":  # Starlette gives every GET route this one, too
@@ -316,54 +321,41 @@ class ReferenceServer:
             if answer is not None:
                 self.counters.connections += 1
                 return answer
-        peer = Peer.of(request.scope)
-        reader, channel = self._enter(record.user, peer)
+        peer: Peer = request.scope[_PEER]
+        reader = Reader(self, record.user, peer)
+        self._enter(reader)
         try:
-            await reader.begin(record.cursor, live=self.start == "live", overlap=self.overlap)
-        except BaseException as error:
-            self._leave(reader, channel)
-            if isinstance(error, StoreError):
-                return await self._refused(request, error)
+            await reader.begin(record.cursor)
+        except BaseException:
+            reader.leave()
             raise
         encoding = "gzip" if self.gzip and accepts_gzip(request) else None
-        compressor = Compressor(window=_GZIP_WINDOW, memory=_GZIP_MEMORY) if encoding else None
+        compressor = Compressor() if encoding else None
         blocks: AsyncIterator[Block] = reader.blocks()
         if fault is not None:
             blocks = fault.shape(blocks, peer, record.user)
             if fault.content_encoding is not None:
                 encoding, compressor = fault.content_encoding, None
         return EventStream(
+            reader,
             self._body(blocks, compressor, record),
             http_version=request.scope["http_version"],
             content_encoding=encoding,
-            send_timeout=self.send_timeout,
-            on_slow=lambda: reader.drop_slow(f"it took nothing for {self.send_timeout:g} s"),
-            on_shutdown=self.end_streams,
-            on_end=lambda: self._leave(reader, channel),
         )
 
-    def _enter(self, user: str, peer: Peer) -> tuple[Reader, Channel]:
-        channel = self._channels.setdefault(user, Channel(user))
-        reader = Reader(self._options, channel, self.store, self.counters, peer)
-        channel.readers.add(reader)
+    def _enter(self, reader: Reader) -> None:
+        user, readers = reader.user, self._readers[reader.user]
+        readers.add(reader)
         self.counters.connections += 1
-        live = sum(not other.peer.gone for other in channel.readers)
+        live = sum(not other.peer.gone for other in readers)
         self.max_live_per_user = max(self.max_live_per_user, live)
-        if self._beat is not None and channel.beat is None:
-            channel.beat = self._spawn(self._heartbeats(user, self._beat))
-        if self._listening is None:
-            self._listening = self._spawn(self.store.listen(self._wake))
+        loop = asyncio.get_running_loop()
+        if self._heartbeat is not None and user not in self._tasks:
+            self._tasks[user] = loop.create_task(self._send_heartbeats(user, self._heartbeat))
+        if None not in self._tasks:
+            self._tasks[None] = loop.create_task(self.store.listen(self._wake))
         for told in self.on_open:
             told(user)
-        return reader, channel
-
-    def _leave(self, reader: Reader, channel: Channel) -> None:
-        reader.close()
-        channel.readers.discard(reader)
-        if not channel.readers and self._channels.get(channel.name) is channel:
-            del self._channels[channel.name]
-            if channel.beat is not None:
-                channel.beat.cancel()
 
     async def _body(
         self, blocks: AsyncIterator[Block], compressor: Compressor | None, record: RequestRecord
@@ -376,6 +368,9 @@ class ReferenceServer:
             yield data if compressor is None else compressor.compress(data)
         if compressor is not None:
             yield compressor.finish()
+
+    async def _stats(self, _request: Request) -> Response:
+        return JSONResponse(self.stats())
 
     async def _publish(self, request: Request) -> Response:
         try:
@@ -392,33 +387,18 @@ class ReferenceServer:
 
     # --- Life
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
         self.accepting = True
         try:
             yield
         finally:
-            tasks = list(self._tasks)
+            tasks = list(self._tasks.values())
+            self._tasks.clear()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._listening = None
             await self.store.aclose()
-
-
-def _answering(make: Callable[[], Response]) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(
-        _request: Request,
-    ) -> Response:  # a function that is not async would be called in a thread
-        return make()
-
-    return answer
 
 
 @cache

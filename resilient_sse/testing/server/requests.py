@@ -9,7 +9,6 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-import anyio
 from starlette.requests import Request
 
 from resilient_sse.testing.checks import check_seconds, check_text, check_whole, shown
@@ -17,14 +16,9 @@ from resilient_sse.testing.checks import check_seconds, check_text, check_whole,
 DEFAULT_USER = "default"
 
 _MAX_USER = 256  # characters
-_MANY_USERS = 10_000
 _CURSOR = re.compile(r"-?[0-9]{1,18}")  # below 2**63, which is what SQLite and Redis can number
 _EXCERPT = 40
 _MAX_BODY = 1024 * 1024
-
-# A client reads no answer before it has sent its body; so much, and for so long, it may.
-_MAX_DRAINED = 64 * _MAX_BODY
-_DRAIN_SECONDS = 10.0
 
 
 class BadRequestError(Exception):
@@ -81,27 +75,18 @@ class RateLimit:
         check_whole("requests", self.requests, least=1)
         check_seconds("per", self.per)
 
+    def wait(self, admitted: deque[float], now: float) -> int:
+        """
+        Admit a request at *now* and return 0, or return for how many whole seconds to wait.
 
-class Admission:
-    """Applies a limit, if any: a window that slides, so that no two windows' worth may come at once."""
-
-    def __init__(self, limit: RateLimit | None) -> None:
-        self._limit = limit
-        self._admitted: dict[str, deque[float]] = {}
-
-    def wait(self, user: str, now: float) -> int:
-        """Admit a request at *now* and return 0, or return for how many whole seconds to wait."""
-        limit = self._limit
-        if limit is None:
-            return 0
-        if len(self._admitted) > _MANY_USERS:
-            recent = {name: times for name, times in self._admitted.items() if times[-1] > now - limit.per}
-            self._admitted = recent
-        times = self._admitted.setdefault(user, deque(maxlen=limit.requests))
-        if len(times) == limit.requests and now - times[0] < limit.per:
+        *admitted* is when the user's last ones were.  The window slides: no two windows' worth may come at once.
+        """
+        while admitted and now - admitted[0] >= self.per:
+            admitted.popleft()
+        if len(admitted) == self.requests:
             # Rounded up: a client that waits as told must find the door open.
-            return max(math.ceil(times[0] + limit.per - now), 1)
-        times.append(now)
+            return max(math.ceil(admitted[0] + self.per - now), 1)
+        admitted.append(now)
         return 0
 
 
@@ -126,18 +111,13 @@ async def read_publication(request: Request) -> dict[str, Any]:
 
     It is a JSON object with `data`, and maybe `event` and `user_id`; `BadRequestError` says what is wrong with it.
     """
-    body, size = bytearray(), 0
-    with anyio.CancelScope() as draining:
-        async for part in request.stream():
-            size += len(part)
-            if size <= _MAX_BODY:
-                body += part
-            elif draining.deadline == math.inf:
-                draining.deadline = anyio.current_time() + _DRAIN_SECONDS
-            if size > _MAX_DRAINED:
-                break
-    if size > _MAX_BODY:
-        raise BadRequestError(f"the body is larger than {_MAX_BODY} bytes", 413)
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if (
+            len(body) > _MAX_BODY
+        ):  # uvicorn reads the rest, for a publisher reads no answer before it has sent all
+            raise BadRequestError(f"the body is larger than {_MAX_BODY} bytes", 413)
     try:
         given: Any = json.loads(body)
     except (ValueError, RecursionError):

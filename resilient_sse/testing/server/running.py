@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Coroutine, Generator
 from concurrent.futures import Future
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 import uvicorn
 from anyio.from_thread import start_blocking_portal
 
-from resilient_sse.testing.proxy.connection import BACKLOG, Address, Port
+from resilient_sse.testing.proxy.connection import BACKLOG, Port
 from resilient_sse.testing.server.app import DONE, STREAM_PATH, ReferenceServer
 from resilient_sse.testing.server.requests import DEFAULT_USER
 
@@ -36,7 +35,7 @@ class RunningServer:
         self.server = server
         self.host = host
         self._stack = ExitStack()
-        self._port = Port(Address(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port)))
+        self._port = Port(host, port)
         self._stack.callback(self._port.release)
         self.port: int = self._port.number
         name = f"[{host}]" if ":" in host else host
@@ -132,9 +131,7 @@ class RunningServer:
             return
         self._uvicorn = self._serving = None
         # asyncio loses a socket that was accepted just before its listener is closed: let such ones arrive first.
-        for listening in running.servers:
-            for sock in listening.sockets:
-                asyncio.get_running_loop().remove_reader(sock.fileno())
+        asyncio.get_running_loop().remove_reader(self._port.open())
         await _turns()
         for listening in running.servers:
             listening.close()

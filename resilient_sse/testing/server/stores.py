@@ -8,7 +8,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
@@ -73,10 +72,6 @@ class EventStore(Protocol):
         """Return the first *limit* events with a larger id, in order."""
         ...
 
-    async def first(self, stream: str) -> int | None:
-        """Return the id of the oldest event that is still there, or `None` if there is none."""
-        ...
-
     async def last(self, stream: str) -> int | None:
         """Return the id of the newest event, or `None` if there is none."""
         ...
@@ -94,20 +89,28 @@ class EventStore(Protocol):
         ...
 
 
-def check_bounds(first_id: int, history: int | None) -> None:
-    """Check what all stores are given."""
-    check_whole("first_id", first_id)
-    if history is not None:
-        check_whole("history", history, least=1)
+class _Store:
+    """What the stores of this package have in common."""
+
+    def __init__(self, first_id: int, history: int | None) -> None:
+        check_whole("first_id", first_id)
+        if history is not None:
+            check_whole("history", history, least=1)
+        self.first_id: int = first_id
+        self._history = history
+
+    async def listen(self, announce: Announce) -> None:
+        """Return at once: nobody says that another process has stored something."""
+
+    async def aclose(self) -> None:
+        """Do nothing; the events stay."""
 
 
-class MemoryStore:
+class MemoryStore(_Store):
     """A store in memory; it grows with what is published unless *history* bounds it."""
 
     def __init__(self, *, first_id: int = 1, history: int | None = None) -> None:
-        check_bounds(first_id, history)
-        self.first_id: int = first_id
-        self._history = history
+        super().__init__(first_id, history)
         self._streams: dict[str, list[StoredEvent]] = {}
 
     async def append(self, stream: str, event: str | None, data: str) -> StoredEvent:
@@ -120,15 +123,9 @@ class MemoryStore:
         return stored
 
     async def after(self, stream: str, id: int, limit: int) -> list[StoredEvent]:  # noqa: A002 - the standard's name
-        events = self._streams.get(stream)
-        if not events:
-            return []
-        start = max(id + 1 - events[0].id, 0)
+        events = self._streams.get(stream, [])
+        start = max(id + 1 - events[0].id, 0) if events else 0
         return events[start : start + limit]
-
-    async def first(self, stream: str) -> int | None:
-        events = self._streams.get(stream)
-        return events[0].id if events else None
 
     async def last(self, stream: str) -> int | None:
         events = self._streams.get(stream)
@@ -136,12 +133,6 @@ class MemoryStore:
 
     async def clear(self) -> None:
         self._streams.clear()
-
-    async def listen(self, announce: Announce) -> None:
-        """Return at once: no other process sees this memory."""
-
-    async def aclose(self) -> None:
-        """Do nothing; the events stay."""
 
 
 # --- SQLite: outlives the process, and needs nothing but the standard library
@@ -158,7 +149,7 @@ CREATE TABLE IF NOT EXISTS events (
 """
 
 
-class SQLiteStore:
+class SQLiteStore(_Store):
     """
     A store in a SQLite file, in write-ahead mode, worked on in threads; it is made when there is none.
 
@@ -167,14 +158,12 @@ class SQLiteStore:
     """
 
     def __init__(self, path: str | Path, *, first_id: int = 1, history: int | None = None) -> None:
-        check_bounds(first_id, history)
+        super().__init__(first_id, history)
         self._path = os.fspath(path)
         if self._path in ("", ":memory:"):  # which SQLite would forget at each `aclose`
             raise ValueError(
                 f"path must name a file, not {self._path!r}; MemoryStore() keeps events in memory"
             )
-        self.first_id: int = first_id
-        self._history = history
         self._connection: sqlite3.Connection | None = None
         # One connection for all threads: SQLite lets only one write at a time anyway.
         self._lock = threading.Lock()
@@ -191,17 +180,13 @@ class SQLiteStore:
         )
         return [StoredEvent(stream, number, event, data) for number, event, data in rows]
 
-    async def first(self, stream: str) -> int | None:
-        return await self._edge(stream, "SELECT min(id) FROM events WHERE stream = ?")
-
     async def last(self, stream: str) -> int | None:
-        return await self._edge(stream, "SELECT max(id) FROM events WHERE stream = ?")
+        query = "SELECT max(id) FROM events WHERE stream = ?"
+        (number,) = await self._in_thread(lambda db: db.execute(query, (stream,)).fetchone())
+        return number if isinstance(number, int) else None
 
     async def clear(self) -> None:
         await self._in_thread(lambda db: db.execute("DELETE FROM events"))
-
-    async def listen(self, announce: Announce) -> None:
-        """Return at once: SQLite cannot say that another process has written."""
 
     async def aclose(self) -> None:
         """Close the file; the next use opens it again."""
@@ -213,10 +198,6 @@ class SQLiteStore:
                     self._connection = None
 
         await to_thread.run_sync(close)
-
-    async def _edge(self, stream: str, query: str) -> int | None:
-        (number,) = await self._in_thread(lambda db: db.execute(query, (stream,)).fetchone())
-        return number if isinstance(number, int) else None
 
     async def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
         def run() -> T:
@@ -254,20 +235,14 @@ class SQLiteStore:
         return db
 
     def _append(self, db: sqlite3.Connection, stream: str, event: str | None, data: str) -> StoredEvent:
-        with closing(db.cursor()) as cursor:
-            cursor.execute("BEGIN IMMEDIATE")
-            try:
-                (last,) = cursor.execute("SELECT max(id) FROM events WHERE stream = ?", (stream,)).fetchone()
-                stored = StoredEvent(stream, self.first_id if last is None else last + 1, event, data)
-                cursor.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (stream, stored.id, event, data))
-                if self._history is not None:
-                    cursor.execute(
-                        "DELETE FROM events WHERE stream = ? AND id <= ?", (stream, stored.id - self._history)
-                    )
-                cursor.execute("COMMIT")
-            except BaseException:
-                cursor.execute("ROLLBACK")
-                raise
+        with db:  # which commits, or rolls back
+            db.execute("BEGIN IMMEDIATE")
+            (last,) = db.execute("SELECT max(id) FROM events WHERE stream = ?", (stream,)).fetchone()
+            stored = StoredEvent(stream, self.first_id if last is None else last + 1, event, data)
+            db.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (stream, stored.id, event, data))
+            if self._history is not None:
+                gone = (stream, stored.id - self._history)
+                db.execute("DELETE FROM events WHERE stream = ? AND id <= ?", gone)
         return stored
 
 
@@ -282,18 +257,15 @@ _WAIT_SECONDS = 30.0
 _APPEND = """
 if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SET', KEYS[2], ARGV[1] - 1) end
 local id = redis.call('INCR', KEYS[2])
-if ARGV[2] == '' then
-    redis.call('XADD', KEYS[1], '1-' .. id, 'e', ARGV[3], 'd', ARGV[4])
-else
-    redis.call('XADD', KEYS[1], 'MAXLEN', '=', ARGV[2], '1-' .. id, 'e', ARGV[3], 'd', ARGV[4])
-end
+redis.call('XADD', KEYS[1], '1-' .. id, 'e', ARGV[3], 'd', ARGV[4])
+if ARGV[2] ~= '' then redis.call('XTRIM', KEYS[1], 'MAXLEN', '=', ARGV[2]) end
 redis.call('SADD', KEYS[3], ARGV[6])
 redis.call('PUBLISH', ARGV[5], id .. ' ' .. ARGV[7])
 return id
 """
 
 
-class RedisStore:
+class RedisStore(_Store):
     """
     A store in Redis or Valkey: one Redis stream for each of ours; all keys begin with *prefix*.
 
@@ -309,7 +281,7 @@ class RedisStore:
         history: int | None = None,
         prefix: str = "resilient_sse",
     ) -> None:
-        check_bounds(first_id, history)
+        super().__init__(first_id, history)
         redis = redis_py("RedisStore")
         if not isinstance(url, str | redis.asyncio.Redis):
             raise TypeError(
@@ -329,8 +301,6 @@ class RedisStore:
             )
             check_options(pool)
             self._client = redis.asyncio.Redis.from_pool(pool)
-        self.first_id: int = first_id
-        self._history = history
         self._prefix = prefix
         self._channel = f"{prefix}:stored"
 
@@ -348,10 +318,6 @@ class RedisStore:
         rows = await self._ask(self._client.xrange(self._events(stream), min=start, count=limit))
         named = [(_number(row), {text(name): text(value) for name, value in row[1].items()}) for row in rows]
         return [StoredEvent(stream, number, told["e"] or None, told["d"]) for number, told in named]
-
-    async def first(self, stream: str) -> int | None:
-        rows = await self._ask(self._client.xrange(self._events(stream), count=1))
-        return _number(rows[0]) if rows else None
 
     async def last(self, stream: str) -> int | None:
         rows = await self._ask(self._client.xrevrange(self._events(stream), count=1))

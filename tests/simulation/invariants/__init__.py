@@ -2,7 +2,6 @@
 
 from tests.simulation.invariants.delivery import check_delivery
 from tests.simulation.invariants.loss import check_loss
-from tests.simulation.invariants.notices import check_notices
 from tests.simulation.invariants.pacing import check_pacing
 from tests.simulation.invariants.requests import check_requests
 from tests.simulation.invariants.states import check_states
@@ -14,6 +13,6 @@ def check(record):
     for process in record.processes():
         found += check_delivery(process)
         found += check_loss(process)
-    for check_each in (check_states, check_pacing, check_requests, check_notices):
+    for check_each in (check_states, check_pacing, check_requests):
         found += check_each(record)
     return sorted(found, key=lambda violation: violation.at)

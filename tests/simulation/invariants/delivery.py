@@ -1,9 +1,9 @@
 """Events: whole, once, in order, none lost that was read, and a position that is never ahead of the handler."""
 
-from collections import Counter
+from collections import Counter, deque
 from itertools import pairwise
 
-from resilient_sse import Gap, ServerSentEvent
+from resilient_sse import Closed, Comment, Disconnected, Gap, Opened, ServerSentEvent
 from tests.simulation.log import What
 from tests.simulation.plan import Dialect, Ids
 from tests.simulation.record import Did, Note, Outcome, Promise
@@ -11,35 +11,47 @@ from tests.simulation.record import Did, Note, Outcome, Promise
 
 def check_delivery(process):
     """Check everything about events but their loss."""
-    for check in (_whole, _once_and_in_order, _wire_order, _plain, _read, _tail, _position, _cursors):
+    for check in (
+        _whole,
+        _handed,
+        _once_and_in_order,
+        _wire_order,
+        _plain,
+        _read,
+        _position,
+        _cursors,
+    ):
         yield from check(process)
 
 
 def _whole(process):
-    """Every event is one of the server's, whole, and is handed over in the order it was told."""
-    told = []
+    """Every event is one of the server's, with its id and type."""
+    for seen in process.seen:
+        if isinstance(fact := seen.fact, ServerSentEvent):
+            event = process.record.log.of(fact.data)
+            own_id = None if event is None or process.options.dialect is Dialect.JSON else event.id
+            if event is None or (fact.id, fact.event) != (own_id, event.what.type):
+                yield Promise.ORDER(seen.at, f"{fact} was never sent")
+
+
+def _handed(process):
+    """What is told is handed over, in turn; only a stream that is over may keep its last notices."""
+    kinds = ServerSentEvent
+    if process.options.activity:
+        kinds = Opened | ServerSentEvent | Comment | Gap | Disconnected | Closed
+    due, ended = deque(), False
     for seen in process.seen:
         fact = seen.fact
-        if isinstance(fact, ServerSentEvent):
-            told.append(fact)
-            event = process.record.log.of(fact.data)
-            if event is None or not _same(process, event, fact):
-                yield Promise.WHOLE(seen.at, f"{fact} was never sent")
-        elif (
-            isinstance(fact, Note) and fact.did is Did.HANDED and (not told or told.pop(0) is not fact.event)
-        ):
-            yield Promise.HANDED(seen.at, f"{fact.event} was handed over out of turn")
-    if told:
-        yield Promise.HANDED(process.seen[-1].at, f"{told[0]} was counted as delivered, but not handed over")
-
-
-def _same(process, event, fact):
-    """Whether id, type and `retry` field are those that were sent; only an event's first block has the field."""
-    own_id = None if process.options.dialect is Dialect.JSON else event.id
-    hinted = sum(request.hinted.count(event) for request in process.requests)
-    reads = sum(request.events.count(event) for request in process.requests) if event.hint is not None else 0
-    possible = [event.hint] * (hinted > 0) + [None] * (hinted < reads or event.hint is None)
-    return (fact.id, fact.event) == (own_id, event.what.type) and fact.retry in possible
+        if isinstance(fact, kinds):
+            due.append(fact)
+        elif isinstance(fact, Note) and fact.did in (Did.HANDED, Did.ACTIVITY):
+            item = fact.item or fact.event
+            if not due or due.popleft() is not item:
+                yield Promise.HANDED(seen.at, f"{item} was handed over out of turn")
+                return
+        ended |= isinstance(fact, Note) and fact.did is Did.ENDED
+    if due and (ended or any(isinstance(each, ServerSentEvent) for each in due)):
+        yield Promise.HANDED(process.seen[-1].at, f"{due[0]} was told, but not handed over")
 
 
 def _once_and_in_order(process):
@@ -97,7 +109,7 @@ def _plain(process):
     for index, (seen, fact, event) in enumerate(process.delivered):
         place.setdefault(event, index)
         if event.what is What.PLAIN and fact.last_event_id != (seen.last_event_id or ""):
-            yield Promise.WHOLE(seen.at, f"{fact} does not tell the id in force, {seen.last_event_id}")
+            yield Promise.ORDER(seen.at, f"{fact} does not tell the id in force, {seen.last_event_id}")
     for request in process.requests:
         for before, event in pairwise(filter(process.wanted, request.events)):
             one_is_plain = What.PLAIN in (before.what, event.what)
@@ -112,16 +124,22 @@ def _read(process):
     What was read is delivered, unless a cancelled read, `aclose()` or the death of the process took it along.
 
     No replay brings an event without an id again.  Of the others, those with numbers are held back, asked for
-    again and accounted for as loss; any other is delivered when it comes, on healthy connections too.
+    again and accounted for as loss, but for what the last connection of a stream that ends brings; any other is
+    delivered when it comes, on healthy connections too.
     """
+    record, numbered = process.record, process.options.numbered
     start = 0 if process.start is None else process.start.ordinal
-    for number, request in enumerate(process.record.log.requests, 1):
-        if request.process != process.number or _taken_along(process, number):
+    ended = record.outcome is Outcome.DONE and process.seen[-1:] == record.seen[-1:]
+    top = max((event.ordinal for _, _, event in process.delivered), default=process.origin)
+    for number, request in enumerate(record.log.requests, 1):
+        if request.process != process.number:
             continue
-        if request.answer.close_takes:
-            continue  # what arrives while a connection that was given up is being closed is nobody's
+        # What arrives while a connection that was given up is being closed is nobody's.
+        sure = not (request.answer.close_takes or _taken_along(process, number))
+        last = ended and request is process.requests[-1]
         for event in request.events:
-            demanded = event.id is None or (not process.options.numbered and event.ordinal > start)
+            demanded = sure and (event.id is None or (not numbered and event.ordinal > start))
+            demanded |= last and event.ordinal > top
             if demanded and process.wanted(event) and not process.times[event.ordinal]:
                 yield Promise.LOST(request.at, f"event {event.ordinal} was read, but not delivered")
             if event.what is What.DONE and process.options.watched:
@@ -129,26 +147,15 @@ def _read(process):
 
 
 def _taken_along(process, number):
+    """Whether a read of this connection may have died with what it held."""
     notes = [(seen.requests, seen.fact.did) for seen in process.seen if isinstance(seen.fact, Note)]
-    if not notes or notes[-1][1] is not Did.LEFT or (number, Did.CANCELLED) in notes:
-        return True
-    if any(did is Did.ACLOSE for _, did in notes):
+    deeds = {did for _, did in notes}
+    if Did.LEFT not in deeds or Did.ACLOSE in deeds or (number, Did.CANCELLED) in notes:
         return True
     if any(at >= number and did in (Did.ENDED, Did.ERROR) for at, did in notes):
         return False
     # What stands behind a hole is held back beyond the connection.
     return process.options.numbered or all(at <= number for at, _ in notes)
-
-
-def _tail(process):
-    """A stream that ended by itself has delivered all that its last connection brought."""
-    record = process.record
-    if record.outcome is not Outcome.DONE or not process.seen or process.seen[-1] is not record.seen[-1]:
-        return
-    top = max((event.ordinal for _, _, event in process.delivered), default=process.origin)
-    for event in process.requests[-1].events:
-        if process.wanted(event) and event.ordinal > top:
-            yield Promise.LOST(process.seen[-1].at, f"event {event.ordinal} was sent, and the stream ended")
 
 
 def _position(process):
@@ -157,31 +164,25 @@ def _position(process):
 
     A repeat behind a heartbeat puts the last event's own id in force again.  A new process begins there.
     """
-    handled = delivered = own = None
-    unwanted = (
-        event for request in process.requests for event in request.events if not process.wanted(event)
-    )
-    passing = {event.id for event in unwanted}
+    log, handled, delivered, own = process.record.log, None, None, None
+    sent = (event for request in process.requests for event in request.events)
+    passing = {event.id for event in sent if not process.wanted(event)}
     for seen in process.seen:
         fact = seen.fact
         if isinstance(fact, ServerSentEvent):
             delivered = fact
-        if not isinstance(fact, Note):
-            continue
-        if fact.did is Did.HANDLED:
-            handled = fact.event
-            published = process.record.log.of(handled.data)
+        elif isinstance(fact, Note) and fact.did is Did.HANDLED:
+            handled, published = fact.event, log.of(fact.event.data)
             own = published.id if published is not None and published.id else own
             if process.options.dedup == "off":  # a repeat leaves the id in force where it was
                 passing.add(handled.last_event_id)
-        last = handled is not None and fact.id in (handled.last_event_id, own)
-        if fact.did is Did.SAVED and not (last or (fact.id in passing and delivered == handled)):
-            yield Promise.POSITION(seen.at, f"{fact.id} was saved, {handled} was handled last")
+        elif isinstance(fact, Note) and fact.did is Did.SAVED:
+            last = handled is not None and fact.id in (handled.last_event_id, own)
+            if not last and not (fact.id in passing and delivered == handled):
+                yield Promise.POSITION(seen.at, f"{fact.id} was saved, {handled} was handled last")
     if process.requests and process.seen and process.requests[0].cursor != process.seen[0].fact.id:
-        first = process.requests[0]
-        yield Promise.POSITION(
-            first.at, f"resumed behind {first.cursor}, {process.seen[0].fact.id} was stored"
-        )
+        began = f"behind {process.requests[0].cursor}, {process.seen[0].fact.id} was stored"
+        yield Promise.POSITION(process.requests[0].at, began)
 
 
 def _cursors(process):
@@ -196,9 +197,9 @@ def _cursors(process):
         if process.options.numbered and not anew and seen.last_event_id is not None:
             number = int(seen.last_event_id)
             if last is not None and number < last:
-                yield Promise.CURSOR(seen.at, f"the id in force fell from {last} to {number}")
+                yield Promise.POSITION(seen.at, f"the id in force fell from {last} to {number}")
             last = number
     before = sum(each.process < process.number for each in process.record.log.requests)
     for index, request in enumerate(process.requests[1:], before + 1):
         if index in in_force and in_force[index] != request.cursor:
-            yield Promise.CURSOR(request.at, f"resumed behind {request.cursor}, not {in_force[index]}")
+            yield Promise.POSITION(request.at, f"resumed behind {request.cursor}, not {in_force[index]}")

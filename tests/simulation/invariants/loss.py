@@ -8,11 +8,9 @@ later one to a client that was still before it; no client can see that.
 """
 
 from collections import Counter
-from dataclasses import dataclass
 
 from resilient_sse import Gap, ServerSentEvent, StateChange, StreamState
 from tests.simulation.invariants.requests import obstructed
-from tests.simulation.log import Published
 from tests.simulation.plan import Dialect, Does, End
 from tests.simulation.record import Did, Note, Promise
 
@@ -21,26 +19,9 @@ _FRUITLESS = 3
 
 
 def check_loss(process):
-    """Check what is missing, and every gap."""
-    yield from _missing(process)
-    yield from _unresumable(process)
-
-
-@dataclass(frozen=True, slots=True)
-class _Stretch:
-    """What lies between two events that were delivered one after the other."""
-
-    seen: object
-    before: int
-    event: Published
-    between: list
-    missing: list
-    gaps: list
-
-
-def _missing(process):
-    """Walk from one delivered event to the next."""
+    """Check what is missing between one delivered event and the next, and every gap."""
     log, before, gaps = process.record.log, process.origin, []
+    judge = _numbered if process.options.numbered else _opaque
     for seen in process.seen:
         if isinstance(seen.fact, Gap):
             gaps.append(seen)
@@ -53,27 +34,28 @@ def _missing(process):
             continue
         first = process.start is None and before == process.origin
         between = list(filter(process.counted, log.events[0 if first else before : event.ordinal - 1]))
-        missing = [
-            each
-            for each in between
-            if process.wanted(each) and not process.times[each.ordinal] and each.ordinal > before
-        ]
-        check = _numbered if process.options.numbered else _opaque
-        yield from check(process, _Stretch(seen, before, event, between, missing, gaps))
+        yield from judge(process, seen, before, between, gaps)
         before, gaps = event.ordinal, []
+    yield from _unresumable(process)
 
 
-def _numbered(process, stretch):
-    event, at, events = stretch.event, stretch.seen.at, process.record.log.events
-    resets = sum(seen.fact.kind == "reset" for seen in stretch.gaps)
+def _missing(process, before, between):
+    wanted = (each for each in between if process.wanted(each) and each.ordinal > before)
+    return [each for each in wanted if not process.times[each.ordinal]]
+
+
+def _numbered(process, delivered, before, between, gaps):
+    at, events = delivered.at, process.record.log.events
+    event = process.record.log.of(delivered.fact.data)
+    resets = sum(seen.fact.kind == "reset" for seen in gaps)
     restarts = None  # nobody knows how many, if the process had seen nothing before
-    if process.start is not None or stretch.before != process.origin:
-        restarts = event.epoch - (events[stretch.before - 1].epoch if stretch.before else event.epoch)
+    if process.start is not None or before != process.origin:
+        restarts = event.epoch - (events[before - 1].epoch if before else event.epoch)
     if (restarts or resets) and process.options.dedup == "off":
         return  # that mode may deliver the beginning of a new numbering before it can be told from a repeat
     covered = Counter()
-    for seen in (seen for seen in stretch.gaps if seen.fact.kind == "hole"):
-        inside = _inside(seen.fact, stretch)
+    for seen in (seen for seen in gaps if seen.fact.kind == "hole"):
+        inside = _inside(seen.fact, between)
         covered.update(inside)
         if not inside:
             yield Promise.GAP(at, f"{seen.fact} before event {event.ordinal} covers nothing")
@@ -83,23 +65,22 @@ def _numbered(process, stretch):
         yield Promise.GAP(at, f"event {ordinal} was reported lost more than once")
     if restarts is not None and not min(restarts, 1) <= resets <= restarts:
         yield Promise.GAP(at, f"{resets} resets before event {event.ordinal}, for {restarts} restarts")
-    for each in (each for each in stretch.missing if each.ordinal not in covered and not resets):
-        yield Promise.LOST(at, f"event {each.ordinal} ({each.id}) is missing, and no gap tells")
+    for each in _missing(process, before, between):
+        if each.ordinal not in covered and not resets:
+            yield Promise.LOST(at, f"event {each.ordinal} ({each.id}) is missing, and no gap tells")
 
 
 def _came_late(process, event, before, gaps):
     """Whether an event was reported lost since the one *before*, and is sent all the same."""
     same = before > 0 and process.record.log.events[before - 1].epoch == event.epoch
-    return same and any(
-        seen.fact.kind == "hole" and int(seen.fact.after_id) < event.number < int(seen.fact.before_id)
-        for seen in gaps
-    )
+    holes = (seen.fact for seen in gaps if seen.fact.kind == "hole")
+    return same and any(int(hole.after_id) < event.number < int(hole.before_id) for hole in holes)
 
 
-def _inside(gap, stretch):
+def _inside(gap, between):
     """Return the ordinals that a hole covers."""
     by_epoch = {}
-    for each in stretch.between:
+    for each in between:
         if int(gap.after_id or 0) < each.number < int(gap.before_id or 0):
             by_epoch.setdefault(each.epoch, set()).add(each.ordinal)
     return next((inside for inside in by_epoch.values() if len(inside) == gap.missing), set())
@@ -116,9 +97,7 @@ def _asked_again(process, seen, event):
         if request.opened and request.behind < event.ordinal and event not in request.events
     ]
     fruitless = sum(not request.events for request in asked)
-    if len(asked) == 1:
-        yield Promise.GAP(seen.at, f"event {event.ordinal} was reported lost without asking for it again")
-    elif fruitless < _FRUITLESS and not any(_had_its_chance(request, event) for request in asked[1:]):
+    if fruitless < _FRUITLESS and not any(_had_its_chance(request, event) for request in asked[1:]):
         yield Promise.GAP(
             seen.at, f"event {event.ordinal} was reported lost, but no replay has passed it over"
         )
@@ -142,19 +121,19 @@ def _passed_over(request, event):
     return any(each.ordinal > event.ordinal for each in request.events) and event not in request.events
 
 
-def _opaque(process, stretch):
-    for each in stretch.missing:
+def _opaque(process, delivered, before, between, gaps):
+    for each in _missing(process, before, between):
         if not any(
             request.opened and request.behind < each.ordinal and _passed_over(request, each)
             for request in process.requests
         ):
-            yield Promise.LOST(stretch.seen.at, f"event {each.ordinal} ({each.id}) is missing")
+            yield Promise.LOST(delivered.at, f"event {each.ordinal} ({each.id}) is missing")
     known = {event.id: event.ordinal for event in process.record.log.events}
-    for gap in (seen.fact for seen in stretch.gaps):
+    for gap in (seen.fact for seen in gaps):
         # A position that `cursor` reads is compared with the one before.
         fell = process.options.dialect is Dialect.JSON and known[gap.after_id] > known.get(gap.before_id, 0)
         if gap.kind == "hole" or (gap.kind == "reset" and not fell):
-            yield Promise.GAP(stretch.seen.at, f"{gap}, but nobody can know")
+            yield Promise.GAP(delivered.at, f"{gap}, but nobody can know")
 
 
 def _unresumable(process):
@@ -169,20 +148,17 @@ def _unresumable(process):
             due.setdefault(request.cursor, index)
     for seen in process.seen:
         fact = seen.fact
-        if isinstance(fact, Note):
-            cancelled |= fact.did is Did.CANCELLED
-        elif isinstance(fact, Gap) and fact.kind == "unresumable" and fact.after_id is None:
-            if cut or not cancelled:
-                yield Promise.GAP(seen.at, f"{fact}, but no read was cut, or it was told before")
-            cut = True
-        elif isinstance(fact, Gap) and fact.kind == "unresumable":
-            if fact.after_id in told:
-                yield Promise.GAP(seen.at, f"{fact} was told before")
-            told.add(fact.after_id)
+        cancelled |= isinstance(fact, Note) and fact.did is Did.CANCELLED
+        if isinstance(fact, Gap) and fact.kind == "unresumable":
             asked = [each for each in process.requests if each.cursor == fact.after_id]
             empty = sum(not each.events for each in asked)
-            if not any(each.unresumable for each in asked) and empty < _FRUITLESS:
-                yield Promise.GAP(seen.at, f"{fact}, but nothing says so")
+            if fact.after_id is None:
+                known, cut = cancelled and not cut, True
+            else:
+                known = any(each.unresumable for each in asked) or empty >= _FRUITLESS
+            if not known or fact.after_id in told:
+                yield Promise.GAP(seen.at, f"{fact}, but nothing says so, or it was told before")
+            told.add(fact.after_id)
             due.pop(fact.after_id, None)
         elif isinstance(fact, ServerSentEvent):
             told.clear()

@@ -27,7 +27,7 @@ def check_pacing(record):
         elif isinstance(seen.fact, Note) and isinstance(seen.fact.error, RetriesExhaustedError):
             allowed, attempts = record.plan.options.max_retries, seen.fact.error.attempts
             if allowed is None or attempts != allowed + 1:
-                yield Promise.ATTEMPTS(seen.at, f"{attempts} attempts were told, {allowed} retries allowed")
+                yield Promise.PACE(seen.at, f"{attempts} attempts were told, {allowed} retries allowed")
     yield from _waited(record)
 
 
@@ -82,12 +82,14 @@ def _changed(record, seen, outage):
             outage.failures = 0
     if change.new is StreamState.ERROR:
         if change.reason is Reason.RETRIES and outage.failures != options.max_retries:
-            yield Promise.ATTEMPTS(
-                seen.at, f"gave up after {outage.failures} retries of {options.max_retries}"
-            )
+            yield Promise.PACE(seen.at, f"gave up after {outage.failures} retries of {options.max_retries}")
         outage.failures = 0  # whoever iterates again begins anew
     else:
-        after = None if request is None or opened or change.reason is Reason.RESTART else request.retry_after
+        after = (
+            None
+            if request is None or not request.met or opened or change.reason is Reason.RESTART
+            else request.answer.retry_after
+        )
         # Others are wanted by the program, or by a server that polls by design.
         failed = change.reason is not Reason.RESTART and not answered
         yield from _reconnects(options, seen, outage, failed=failed, retry_after=after)
@@ -100,17 +102,17 @@ def _reconnects(options, seen, outage, *, failed, retry_after):
     expected = outage.failures if failed else max(outage.failures, 1)
     attempt = expected if failed else 1
     if change.attempt != expected:
-        yield Promise.ATTEMPTS(seen.at, f"attempt {change.attempt}, the failures before make it {expected}")
+        yield Promise.PACE(seen.at, f"attempt {change.attempt}, the failures before make it {expected}")
         outage.failures = attempt = change.attempt
     if failed and options.max_retries is not None and change.attempt > options.max_retries:
-        yield Promise.ATTEMPTS(seen.at, f"attempt {change.attempt} of {options.max_retries}")
+        yield Promise.PACE(seen.at, f"attempt {change.attempt} of {options.max_retries}")
     delay = -1.0 if change.delay is None else change.delay
     if change.reason is Reason.RESTART and delay == 0.0:
         return
     bands = {each: _band(options, attempt, retry=each, retry_after=retry_after) for each in outage.retries}
     fitting = [each for each, (low, high) in bands.items() if low <= delay <= high]
     if not fitting:
-        yield Promise.DELAY(seen.at, f"{delay} s before attempt {attempt}, not in {[*bands.values()]}")
+        yield Promise.PACE(seen.at, f"{delay} s before attempt {attempt}, not in {[*bands.values()]}")
     outage.retries = fitting or outage.retries
 
 
@@ -122,7 +124,7 @@ def _waited(record):
             at = record.log.requests[count].at
             early = due is not None and at < due - _CLOSE and not asked
             if early or (due is not None and at > due + _CLOSE and not held):
-                yield Promise.DELAY(at, f"a request at {at:.6f} s was due at {due:.6f} s")
+                yield Promise.PACE(at, f"a request at {at:.6f} s was due at {due:.6f} s")
             due, asked = None, False
         count = seen.requests
         if isinstance(seen.fact, StateChange):

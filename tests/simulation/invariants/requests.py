@@ -1,19 +1,30 @@
 """Where each request goes, what it bears, and what follows from its failure."""
 
-from dataclasses import dataclass
 from itertools import count
 
-from resilient_sse import ConnectionLostError, NotResumableError, Reason, StateChange, StreamState, Verdict
-from tests.simulation.consumer import BODY, OWN_HEADERS, token_in
+from resilient_sse import NotResumableError, Reason, StateChange, StreamState, Verdict
+from tests.simulation.invariants.states import ALWAYS, STALLS
 from tests.simulation.log import What
-from tests.simulation.plan import Dialect
+from tests.simulation.plan import Dialect, Does, End, Kind
 from tests.simulation.record import Promise
-from tests.simulation.server import MADE, MOST_REDIRECTS, PARAM, URL, position_of
+from tests.simulation.run import BODY
+from tests.simulation.server import HOP, MADE, PARAM, URL, position_of
 
+_MOST_REDIRECTS = 10
 _TRANSIENT = {408, 409, 425, 429, *range(500, 600)} - {501, 505}
 _BECOMES_GET = (301, 302, 303)
-_NO_CONTENT, _UNAUTHORIZED, _NOT_FOUND, _GONE = 204, 401, 404, 410
-_FAILED = (StreamState.RECONNECTING, StreamState.ERROR, StreamState.CLOSED)
+_NO_CONTENT, _GONE, _SERVER_ERRORS = 204, 410, 500
+_FAILED = {
+    StreamState.RECONNECTING: Verdict.RETRY,
+    StreamState.ERROR: Verdict.RAISE,
+    StreamState.CLOSED: Verdict.STOP,
+}
+_BY_END = {
+    End.DROP: {Reason.RESET},
+    End.CUT: {Reason.RESET},
+    End.EOF: {Reason.EOF, Reason.COMPLETE},
+    End.STALL: STALLS,
+}
 
 
 def check_requests(record):
@@ -28,8 +39,7 @@ def check_requests(record):
             yield Promise.REQUEST(request.at, wrong)
         if request.opened and record.plan.options.dialect is Dialect.LOCATION:
             knows[request.process] = is_made or number in opened or None
-    yield from _tokens(record)
-    yield from _verdicts(record)
+    yield from _failures(record)
 
 
 def obstructed(options, seen):
@@ -39,147 +49,92 @@ def obstructed(options, seen):
     return options.once or (seen.stats.delivered + seen.stats.filtered > 0 and seen.last_event_id is None)
 
 
-def follows_all(options, answer):
-    """Whether a client comes to an answer through its redirects."""
-    return len(_legs(options, answer, URL, "POST" if options.post else "GET")) == len(answer.redirects) + 1
-
-
 def _legs(options, answer, url, method):
-    """
-    Return address and method of each request of an attempt, and whether it may bear what is the caller's.
-
-    The way ends before an eleventh redirect, and before one that wants a body again that is spent or not for it.
-    """
-    legs = [(url, method, True)]
-    for number, redirect in zip(count(1), answer.redirects, strict=False):
-        url, method, trusted = legs[-1]
-        method = "GET" if redirect.status in _BECOMES_GET else method
-        elsewhere = redirect.elsewhere and not redirect.itself
-        if number > MOST_REDIRECTS or (method == "POST" and (options.once or elsewhere)):
+    """Return address and method of each request of an attempt; no body is sent again that is spent."""
+    legs = [(url, method)]
+    for number, status in zip(range(1, _MOST_REDIRECTS + 1), answer.redirects, strict=False):
+        method = "GET" if status in _BECOMES_GET else method
+        if method == "POST" and options.once:
             break
-        url = redirect.url(number, url)
-        legs.append((url, method, trusted and url.startswith("https://simulation")))
+        legs.append((f"{HOP}{number}", method))
     return legs
 
 
 def _wrong(options, request, is_made):
-    """Each attempt begins at its address, follows the redirects, and no other, and bears what it must."""
+    """Each attempt begins at its address, follows ten redirects at most, and bears position and body."""
     url, method = (MADE, "GET") if is_made else (URL, "POST" if options.post else "GET")
     if options.dialect in (Dialect.QUERY, Dialect.JSON) and request.cursor is not None:
         url += f"?{PARAM}={request.cursor}"
     legs = _legs(options, request.answer, url, method)
     if len(request.hops) > len(legs):
         yield f"{len(request.hops)} requests, not {len(legs)}"
-    for hop, (url, method, trusted) in zip(request.hops, legs, strict=False):
-        own = [name for name in OWN_HEADERS if name in hop.headers]
-        found = {
-            "address": (hop.url, url),
-            "method": (hop.method, method),
-            "body": (hop.content, BODY if method == "POST" else b""),
-            "position": (position_of(hop, options.dialect), request.cursor),
-            "caller's headers": (own, [*OWN_HEADERS] if trusted and options.token != "none" else []),
-        }
-        yield from (
-            f"{hop}: the {what} is {got!r}, not {want!r}"
-            for what, (got, want) in found.items()
-            if got != want
-        )
+    for hop, (url, method) in zip(request.hops, legs, strict=False):
+        got = hop.url, hop.method, hop.content, position_of(hop, options.dialect)
+        want = url, method, BODY if method == "POST" else b"", request.cursor
+        if got != want:
+            yield f"{hop}: {got}, not {want}"
 
 
-def _tokens(record):
-    """Headers that a function makes are made afresh for each attempt."""
-    if record.plan.options.token != "fresh":
-        return
-    last = 0
-    for request in record.log.requests:
-        token = token_in(request.hops[0].headers.get("authorization", "0"))
-        if token <= last:
-            yield Promise.CREDENTIALS(request.at, f"token {token} was sent after token {last}")
-        last = token
-
-
-@dataclass
-class _Standing:
-    """What a stream knows of its server, for the table of statuses."""
-
-    proven: bool = False
-    refused: bool = False
-    judged: int = 0
-
-
-def _verdicts(record):
-    """A failure is retried, ends the stream, or is raised, as the table of statuses and the hook say."""
-    options, standings = record.plan.options, {}
+def _failures(record):
+    """A failure is told, by its right name, and is retried, ends the stream or is raised, as its kind says."""
+    options, requests, told = record.plan.options, record.log.requests, set()
     for seen in record.seen:
         change = seen.fact
-        if not isinstance(change, StateChange):
+        if not isinstance(change, StateChange) or change.new not in _FAILED or change.reason is Reason.CLOSED:
             continue
-        standing = standings.setdefault(seen.process, _Standing())
-        if change.reason is Reason.OPENED and change.old is not StreamState.WAITING:
-            standing.proven, standing.refused = True, False
-        if change.new not in _FAILED or not seen.requests:
+        request = requests[seen.requests - 1] if seen.requests else None
+        if request is None or request.process != seen.process or seen.requests in told:
             continue
-        request = record.log.requests[seen.requests - 1]
-        fresh = request.process == seen.process and standing.judged != seen.requests
-        if fresh and change.reason is not Reason.CLOSED:
-            standing.judged = seen.requests
-            wanted = _wanted(options, request, change, standing)
-            if wrong := _misfit(options, seen, change, wanted):
-                what = f"status {request.status}" if request.status else change.reason.value
-                yield Promise.VERDICT(seen.at, f"{what} {wrong}")
-        if change.new is StreamState.ERROR:
-            standing.refused = False  # whoever iterates again begins anew
+        told.add(seen.requests)
+        name = repr(request.answer)
+        if change.reason not in _reasons(options, request):
+            yield Promise.STATES(seen.at, f"{name} was told as {change.reason}")
+        made, must_not = _verdict_on(request, change), obstructed(options, seen)
+        if made is not _verdict(options, request, change):
+            yield Promise.VERDICT(seen.at, f"{name}, {change.reason.value}: {made}")
+        if must_not is not isinstance(change.error, NotResumableError) and made is Verdict.RETRY:
+            yield Promise.VERDICT(seen.at, f"{name}: the request may {'not ' * must_not}be sent again")
+    for number, request, after in zip(count(1), requests, requests[1:], strict=False):
+        if after.process == request.process and number not in told:
+            yield Promise.STATES(request.at, f"request {number} failed, and no transition tells")
 
 
-def _misfit(options, seen, change, wanted):
-    """Return what is wrong about what followed, if anything is."""
-    must_not = obstructed(options, seen)
-    if change.new is StreamState.RECONNECTING:
-        if Verdict.RETRY not in wanted:
-            return "was retried"
-        return "was retried, although the request must not be repeated" if must_not else None
-    if change.new is StreamState.CLOSED:
-        return None if Verdict.STOP in wanted else "ended the stream"
-    if isinstance(change.error, NotResumableError):
-        return None if must_not or Verdict.RAISE in wanted else "was not retried"
-    return (
-        None
-        if (Verdict.RETRY if change.reason is Reason.RETRIES else Verdict.RAISE) in wanted
-        else "was raised"
-    )
-
-
-def _wanted(options, request, change, standing):
-    """Return what may be made of a failure: one verdict, but for the ends that no error tells."""
-    if request.status != _UNAUTHORIZED and change.reason is not Reason.RESTART:
-        standing.refused = False  # the next 401 is not in a row with the last
-    if change.reason in (Reason.RESTART, Reason.GAP):
-        return {Verdict.RETRY}
+def _reasons(options, request):
+    """Return the reasons that may be given for a failure."""
+    answer = request.answer
     if not request.met:
-        return {Verdict.RAISE}  # of a redirect that cannot be followed
-    if request.status is not None and not request.opened:
-        return {_of_status(options, request, standing)}
-    standing.refused = False
-    if change.new is StreamState.CLOSED:
-        ended = any(event.what is What.DONE for event in request.events) or options.on_eof == "complete"
-        return {Verdict.STOP} if ended else {rule.verdict for rule in options.classify}
-    if options.on_eof == "complete" and change.reason is Reason.EOF:
-        return set()
-    error = change.error.__cause__ if change.reason is Reason.RETRIES and change.error else change.error
-    about = error.reason if isinstance(error, ConnectionLostError) else change.reason
-    return {options.rule(about) or Verdict.RETRY}
+        legs = _legs(options, answer, URL, "POST" if options.post else "GET")
+        return ALWAYS if len(legs) > len(answer.redirects) else ALWAYS | {Reason.PROTOCOL}
+    if answer.kind is Kind.STATUS:
+        return ALWAYS | {Reason.SERVER if answer.status >= _SERVER_ERRORS else Reason.STATUS}
+    if not request.opened:
+        return ALWAYS | {Reason.CONNECT}
+    paused = options.event_timeout is not None or any(each.does is Does.PAUSE for each in answer.live)
+    # Closing is a part of the read that finds the end, and may last until that counts as silence.
+    late = STALLS if paused or answer.close_takes else set()
+    return ALWAYS | _BY_END[answer.end] | late
 
 
-def _of_status(options, request, standing):
-    status = request.status
-    if verdict := options.rule(status):
-        return verdict
-    if status == _NO_CONTENT:
-        return Verdict.STOP
-    if status == _UNAUTHORIZED:
-        again = options.token == "fresh" and not standing.refused
-        standing.refused = True
-        return Verdict.RETRY if again else Verdict.RAISE
-    told = request.retry_after is not None and status != _GONE
-    transient = told or status in _TRANSIENT or (status == _NOT_FOUND and standing.proven)
-    return Verdict.RETRY if transient else Verdict.RAISE
+def _verdict_on(request, change):
+    """Return what was made of a failure, but for the budget and for what must not be sent again."""
+    spent = isinstance(change.error, NotResumableError) and (request.met or change.reason is Reason.RESTART)
+    if spent or change.reason is Reason.RETRIES:
+        return Verdict.RETRY
+    return _FAILED[change.new]
+
+
+def _verdict(options, request, change):
+    """Return what is to be made of it."""
+    if change.reason in (Reason.RESTART, Reason.GAP):
+        return Verdict.RETRY
+    if not request.met:
+        return Verdict.RAISE  # of a redirect that cannot be followed
+    if request.answer.kind is Kind.STATUS:
+        if request.answer.status == _NO_CONTENT:
+            return Verdict.STOP
+        told = request.answer.retry_after is not None and request.answer.status != _GONE
+        return Verdict.RETRY if told or request.answer.status in _TRANSIENT else Verdict.RAISE
+    # One that is held back behind a hole is looked at when its connection is over.
+    done = change.new is StreamState.CLOSED and any(event.what is What.DONE for event in request.events)
+    whole = options.on_eof == "complete" and change.reason in (Reason.EOF, Reason.COMPLETE)
+    return Verdict.STOP if done or whole else Verdict.RETRY

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import gc
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
-
-from resilient_sse.testing import event
 
 BROKEN = (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, OSError)
 
@@ -71,32 +68,3 @@ def open_sockets() -> int:
         with suppress(OSError):
             count += str(descriptor.readlink()).startswith("socket:")
     return count
-
-
-class Chat:
-    """
-    The server of a reply: numbered events, one after the other, resumed after the id that is asked for.
-
-    Args:
-        count: How many events.
-        apart: Seconds between them.
-        size: Bytes of data in each, at least.
-    """
-
-    def __init__(self, count: int, *, apart: float = 0.01, size: int = 0) -> None:
-        self.count = count
-        self.apart = apart
-        self.size = size
-
-    @property
-    def reply(self) -> list[str]:
-        """The data of all events."""
-        return [f"message {number}".ljust(self.size, ".") for number in range(1, self.count + 1)]
-
-    def __call__(self, peer) -> None:
-        """Serve one connection."""
-        peer.open()
-        for number in range(int(peer.request.cursor or 0), self.count):
-            peer.chunk(event(self.reply[number], id=str(number + 1)))
-            time.sleep(self.apart)
-        peer.hold()

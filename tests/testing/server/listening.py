@@ -6,28 +6,16 @@ import http.client
 import json
 import socket
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+import anyio
+
+from resilient_sse.testing.server import ReferenceServer
+
 PATIENCE = 20.0
 _ESTABLISHED = "01"
-
-
-@dataclass(frozen=True)
-class Heard:
-    """One block, as it came."""
-
-    fields: dict[str, str]
-
-    @property
-    def id(self) -> int | None:
-        return int(self.fields["id"]) if "id" in self.fields else None
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.fields["data"])
 
 
 class Listener:
@@ -84,16 +72,14 @@ class Listener:
             self._rest += self._inflate.decompress(data) if self._inflate else data
         return taken
 
-    def hear(self, count: int) -> list[Heard]:
+    def hear(self, count: int) -> list[dict[str, str]]:
         """Read so many blocks, as fields."""
-        return [
-            Heard(dict(line.split(": ", 1) for line in block.decode().splitlines() if line))
-            for block in self.blocks(count)
-        ]
+        blocks = [block.decode().splitlines() for block in self.blocks(count)]
+        return [dict(line.split(": ", 1) for line in block if line) for block in blocks]
 
     def ids(self, count: int) -> list[int | None]:
         """Read the ids of so many blocks."""
-        return [heard.id for heard in self.hear(count)]
+        return [int(heard["id"]) if "id" in heard else None for heard in self.hear(count)]
 
     def ends(self) -> bytes:
         """Read until the clean end; an end that is not clean raises `http.client.IncompleteRead`."""
@@ -129,6 +115,30 @@ class Deaf:
         except ConnectionResetError:
             parts.append(b"<reset>")
         return b"".join(parts)
+
+
+async def asked(
+    method: str, path: str, message: dict[str, Any], *, version: str = "1.1"
+) -> tuple[list[Any], int]:
+    """Ask a server without a network; return what it sends, and how often it has received *message*."""
+    sent: list[Any] = []
+    times = 0
+    begun = anyio.Event()
+
+    async def receive() -> dict[str, Any]:
+        nonlocal times
+        times += 1
+        if message["type"] == "http.disconnect":
+            await begun.wait()
+        return message
+
+    async def send(said: Any) -> None:
+        sent.append(said)
+        begun.set()
+
+    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b""}
+    await ReferenceServer().app({**scope, "http_version": version, "headers": []}, receive, send)
+    return sent, times
 
 
 def established(port: int) -> int:

@@ -38,17 +38,34 @@ pytestmark = pytest.mark.e2e
 LARGE = "x" * 100_000
 
 
-class Pages(MemoryStore):
-    """Counts what is asked of it."""
+def publish(running, *numbers):
+    """Publish these numbers."""
+    for number in numbers:
+        running.publish(str(number))
+
+
+class Watched(MemoryStore):
+    """Counts what is asked of it; it does not say that an event is stored before the gate is open."""
 
     def __init__(self):
         super().__init__()
         self.asked = []
+        self.kept = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def after(self, stream, id, limit):  # noqa: A002 - as the protocol has it
-        page = await super().after(stream, id, limit)
-        self.asked.append((limit, len(page)))
-        return page
+        self.asked.append(limit)
+        return await super().after(stream, id, limit)
+
+    async def append(self, *args):
+        stored = await super().append(*args)
+        self.kept += 1
+        await self.gate.wait()
+        return stored
+
+    async def turn(self, *, shut):
+        (self.gate.clear if shut else self.gate.set)()
 
 
 # --- Replay
@@ -57,23 +74,21 @@ class Pages(MemoryStore):
 @pytest.mark.parametrize("missed", [99, 100, 101, 250])
 def test_replay_in_pages_of_a_hundred(start, listen, missed):
     """R142, X16: whatever was missed comes in pages of 100, until the reader has caught up."""
-    store = Pages()
+    store = Watched()
     running = start(store)
-    for number in range(missed):
-        running.publish(str(number))
+    publish(running, *range(missed))
     heard = listen(running.url, last_event_id=0)
     assert heard.ids(missed) == list(range(1, missed + 1))
     running.publish("live")
     assert heard.ids(1) == [missed + 1]
-    assert {limit for limit, _ in store.asked} == {100}
+    assert {*store.asked} == {100}
     assert running.server.counters.replayed == missed
 
 
 def test_nothing_is_lost_or_repeated_while_events_are_published(make_store, start, listen):
     """R38, R142: readers that catch up while events are stored see each once and in order, on every store."""
     running = start(make_store(), page=7)
-    for number in range(100):
-        running.publish(str(number))
+    publish(running, *range(100))
     total = 300
 
     async def publish_on():
@@ -91,36 +106,19 @@ def test_nothing_is_lost_or_repeated_while_events_are_published(make_store, star
     assert running.server.counters.truncated == 0
 
 
-class Gated(MemoryStore):
-    """Has stored an event, and does not say so until the gate is opened."""
-
-    def __init__(self):
-        super().__init__()
-        self.gate = asyncio.Event()
-        self.kept = 0
-
-    async def append(self, *args):
-        stored = await super().append(*args)
-        self.kept += 1
-        await self.gate.wait()
-        return stored
-
-    async def open(self):
-        self.gate.set()
-
-
 def test_an_event_that_is_read_before_it_is_announced(start, listen):
     """R38, R14: a reader has it from the store already, so it does not come a second time."""
-    store = Gated()
+    store = Watched()
     running = start(store, retry=1)
     early = listen(running.url, last_event_id=0)
     assert early.blocks(1) == [b"retry: 1\n\n"]  # it has caught up
+    running.call(store.turn(shut=True))
     publisher = threading.Thread(target=running.publish, args=["x"])
     publisher.start()
     assert soon(lambda: store.kept == 1)
     late = listen(running.url, last_event_id=0)
     assert late.ids(1) == [1]
-    running.call(store.open())
+    running.call(store.turn(shut=False))
     publisher.join()
     running.publish("y")
     assert (early.ids(2), late.ids(1)) == ([1, 2], [2])
@@ -142,63 +140,48 @@ class Publishing(Fault):
                     self.servers[0].end_streams()
 
 
-def test_an_event_that_comes_just_before_a_reader_waits(start, listen):
-    """R38: while the first block, or a heartbeat, is being sent, an event comes; it does not wait for the next."""
-    fault = Publishing()
+@pytest.mark.parametrize("ends", [False, True], ids=["a reader waits", "the end"])
+def test_an_event_that_comes_just_before(start, listen, ends):
+    """R38, R40: what comes while the first block, or a heartbeat, is being sent waits for nothing, and is sent."""
+    fault = Publishing(ends=ends)
     running = start(retry=1, heartbeat=0.3, faults=Faults(then=fault))
     fault.servers.append(running.server)
     heard = listen(running.url)
-    assert heard.ids(4) == [None, 1, None, 2]
+    if ends:
+        assert heard.ends() == b"retry: 1\n\nid: 1\ndata: x\n\n"
+    else:
+        assert heard.ids(4) == [None, 1, None, 2]
 
 
-def test_an_event_that_comes_just_before_the_end(start, listen):
-    """R40, R38: what was published before the streams are ended is sent before they end."""
-    fault = Publishing(ends=True)
-    running = start(retry=1, faults=Faults(fault))
-    fault.servers.append(running.server)
-    assert listen(running.url).ends() == b"retry: 1\n\nid: 1\ndata: x\n\n"
-
-
-def test_overlap(start, listen):
+@pytest.mark.parametrize(
+    "options,cursor,ids",
+    [
+        ({"overlap": 2}, 4, [3, 4, 5, 6]),
+        ({"overlap": 2}, 1, [1, 2, 3, 4, 5, 6]),
+        ({"overlap": 5, "history": 3}, 4, [4, 5, 6]),
+    ],
+)
+def test_overlap(start, listen, options, cursor, ids):
     """R14: at a resume some events may be sent again, never ones that are gone, and never at the beginning."""
-    running = start(overlap=2)
-    for number in range(6):
-        running.publish(str(number))
-    assert listen(running.url, last_event_id=4).ids(4) == [3, 4, 5, 6]
-    assert listen(running.url, last_event_id=1).ids(6) == [1, 2, 3, 4, 5, 6]
-    bounded = start(overlap=5, history=3)
-    for number in range(6):
-        bounded.publish(str(number))
-    assert listen(bounded.url, last_event_id=4).ids(3) == [4, 5, 6]
+    running = start(**options)
+    publish(running, *range(6))
+    assert listen(running.url, last_event_id=cursor).ids(len(ids)) == ids
 
 
-def test_history_that_is_gone_is_told(start, listen):
-    """R142, X16: a notice of a documented type says what is missing, and comes before what is left."""
+async def test_history_that_is_gone_is_told_and_is_one_gap(start, listen):
+    """R142, X16, R124: a notice says what is missing, and a client that checks numbers reports just that."""
     running = start(history=10)
-    for number in range(30):
-        running.publish(str(number))
-    notice, first = listen(running.url, last_event_id=5).hear(2)
-    assert (notice.fields["event"], notice.id) == (TRUNCATED, None)
-    assert notice.json == {"reason": "history", "after": 5, "next": 21, "missing": 15}
-    assert first.id == 21
-    assert running.server.counters.truncated == 1
-    assert listen(running.url, last_event_id=20).ids(1) == [21]
-    assert running.server.counters.truncated == 1
-
-
-async def test_history_that_is_gone_is_one_gap(start):
-    """R142, X16, R124: a client that checks numbers reports exactly what is missing."""
-    running = start(history=10)
-    for number in range(29):
-        running.publish(str(number))
+    publish(running, *range(29))
     running.complete()
+    assert listen(running.url, last_event_id=20).ids(1) == [21]
+    assert running.server.counters.truncated == 0
     gaps = []
-    stream = ResilientStream(
-        running.url, last_event_id="5", sequence=integers, backoff=QUICK, until="done", on_gap=gaps.append
-    )
-    async with stream:
-        ids = [event.id async for event in stream if event.event != TRUNCATED]
-    assert ids == [str(number) for number in range(21, 31)]
+    options = {"sequence": integers, "backoff": QUICK, "until": "done", "on_gap": gaps.append}
+    async with ResilientStream(running.url, last_event_id="5", **options) as stream:
+        notice, *events = [event async for event in stream]
+    assert (notice.event, notice.id) == (TRUNCATED, None)
+    assert notice.json() == {"reason": "history", "after": 5, "next": 21, "missing": 15}
+    assert [event.id for event in events if event.event != TRUNCATED] == [*map(str, range(21, 31))]
     assert [(gap.kind, gap.missing, gap.before_id) for gap in gaps] == [("hole", 15, "21")]
     assert stream.stats.lost == 15
 
@@ -207,8 +190,7 @@ async def test_a_restart_with_an_empty_store(start):
     """R40, P23: numbering begins anew; the client says so once, streams on, and asks no more than it must."""
     running = start(start="first", retry=20)
     gaps, taken = [], []
-    for number in range(5):
-        running.publish(f"old {number}")
+    publish(running, *(f"old {number}" for number in range(5)))
     stream = ResilientStream(
         running.url, sequence=integers, backoff=QUICK, max_retries=None, on_gap=gaps.append
     )
@@ -220,8 +202,7 @@ async def test_a_restart_with_an_empty_store(start):
             taken.append(event.data)
             if event.data == "old 4":
                 await anyio.to_thread.run_sync(lambda: running.restart(empty=True, down=0.2))
-                for number in range(3):
-                    running.publish(f"new {number}")
+                publish(running, *(f"new {number}" for number in range(3)))
             if event.data == "new 2":
                 break
     assert taken == [*(f"old {number}" for number in range(5)), "new 0", "new 1", "new 2"]
@@ -250,10 +231,7 @@ def test_two_servers_share_a_valkey(valkey_url, start, listen):
     readers = [listen(server.url) for server in servers]
     servers[0].publish("0")
     assert [reader.ids(1) for reader in readers] == [[1], [1]]
-    threads = [
-        threading.Thread(target=lambda server=server: [server.publish("x") for _ in range(60)])
-        for server in servers
-    ]
+    threads = [threading.Thread(target=publish, args=[server, *range(60)]) for server in servers]
     for thread in threads:
         thread.start()
     assert [reader.ids(120) for reader in readers] == [list(range(2, 122))] * 2
@@ -270,68 +248,77 @@ def test_a_store_out_of_reach(start, listen):
     with pytest.raises(StoreError):
         running.publish("x")
     assert (running.server.counters.unavailable, running.server.live) == (1, 0)
+    assert [record.status for record in running.server.requests] == [503]
 
 
 # --- Slow readers
 
 
+@pytest.fixture
+def deaf(start):
+    """Give a function that starts a server, and a reader that takes nothing of what is then published."""
+    with ExitStack() as readers:
+
+        def make(events, **options):
+            running = start(heartbeat=None, **options)
+            reader = readers.enter_context(Deaf(running.port))
+            assert soon(lambda: running.server.live == 1)
+            publish(running, *[LARGE] * events)
+            return running, reader
+
+        yield make
+
+
 @pytest.mark.parametrize(
-    "options,events",
-    [({"buffer": 10}, 200), ({"send_timeout": 0.5, "buffer": 100_000}, 100)],
-    ids=["full", "late"],
+    "events,options",
+    [
+        (200, {"buffer": 10}),
+        (100, {"send_timeout": 0.5, "buffer": 100_000}),
+        (200, {"buffer": 10, "notify_slow": True}),
+    ],
+    ids=["full", "late", "deaf to the notice"],
 )
-def test_a_reader_that_is_too_slow_is_dropped(start, caplog, options, events):
+def test_a_reader_that_is_too_slow_is_dropped(deaf, caplog, events, options):
     """R143-R145: too much waits for it, or it takes nothing: counted, logged, and its connection is reset."""
-    running = start(heartbeat=None, **options)
-    with Deaf(running.port) as deaf:
-        assert soon(lambda: running.server.live == 1)
-        for _ in range(events):
-            running.publish(LARGE)
-        assert soon(lambda: running.server.counters.slow_client_disconnects == 1)
-        assert soon(lambda: established(running.port) == 0)
-        assert deaf.read().endswith(b"<reset>")
+    running, reader = deaf(events, **options)
+    assert soon(lambda: running.server.counters.slow_client_disconnects == 1)
+    assert soon(lambda: established(running.port) == 0)
+    assert reader.read().endswith(b"<reset>")
     assert soon(lambda: running.server.live == 0)
+    assert running.server.counters.slow_client_disconnects == 1
     logged = [record.getMessage() for record in caplog.records if record.name == "resilient_sse"]
     assert [SLOW in text for text in logged] == [True]
     assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
-def test_a_slow_reader_may_be_told(start, monkeypatch):
+def test_a_slow_reader_may_be_told(deaf, monkeypatch):
     """R144: with the option, a reader that takes up again is told why, and the response ends as it should."""
     # This one takes up again, however busy the machine is.
     monkeypatch.setattr("resilient_sse.testing.server.streams._NOTICE_SECONDS", 30.0)
-    running = start(buffer=10, heartbeat=None, notify_slow=True)
-    with Deaf(running.port) as deaf:
-        assert soon(lambda: running.server.live == 1)
-        for _ in range(200):
-            running.publish(LARGE)
-        heard = deaf.socket.recv(100)
-        while not heard.endswith(b"\r\n0\r\n\r\n"):
-            heard += deaf.socket.recv(1_000_000)
+    running, reader = deaf(200, buffer=10, notify_slow=True)
+    heard = reader.socket.recv(100)
+    while not heard.endswith(b"\r\n0\r\n\r\n"):
+        heard += reader.socket.recv(1_000_000)
     assert b'event: client_too_slow\ndata: {"reason": "client_too_slow"}\n\n' in heard[-100:]
     assert running.server.counters.slow_client_disconnects == 1
 
 
-def test_a_slow_reader_that_is_deaf_to_the_notice(start):
-    """R143, R144: one that does not take the notice either is cut off after a second."""
-    running = start(buffer=10, heartbeat=None, notify_slow=True)
-    with Deaf(running.port):
-        assert soon(lambda: running.server.live == 1)
-        for _ in range(200):
-            running.publish(LARGE)
-        assert soon(lambda: established(running.port) == 0)
-    assert running.server.counters.slow_client_disconnects == 1
-
-
-def test_quick_readers_do_not_suffer_from_a_slow_one(start, listen):
+def test_quick_readers_do_not_suffer_from_a_slow_one(deaf, listen):
     """R143: while one reader is stuck, the others get every event."""
-    running = start(buffer=50, heartbeat=None)
-    with Deaf(running.port):
-        assert soon(lambda: running.server.live == 1)
-        heard = listen(running.url)
-        for number in range(100):
-            running.publish(LARGE)
-            assert heard.ids(1) == [number + 1]
+    running, _ = deaf(0, buffer=50)
+    heard = listen(running.url)
+    for number in range(100):
+        running.publish(LARGE)
+        assert heard.ids(1) == [number + 1]
+
+
+def test_a_stuck_reader_does_not_hold_the_end_up(deaf):
+    """R143: the server ends within its bound although a reader takes nothing."""
+    running, _ = deaf(100, buffer=100_000)
+    began = time.monotonic()
+    running.stop()
+    assert time.monotonic() - began < 10
+    assert established(running.port) == 0
 
 
 # --- Compression
@@ -407,59 +394,46 @@ def test_a_user_who_asks_too_often(start, listen):
 # --- The end
 
 
+def refused(running):
+    """Tell whether nobody listens."""
+    try:
+        socket.create_connection((running.host, running.port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    except ConnectionResetError:
+        pass  # came while the listener was being closed
+    return False
+
+
 def test_streams_end_cleanly(start, listen):
     """R40: at a shutdown every stream ends as it should, soon, and nothing is left that listens."""
     running = start(gzip=False)
     readers = [listen(running.url, user_id=number) for number in range(20)]
-    for reader, number in zip(readers, range(20), strict=True):
+    for number, reader in enumerate(readers):
         running.publish("last", user_id=str(number))
         assert reader.ids(1) == [1]
     began = time.monotonic()
     running.stop()
     assert time.monotonic() - began < 5
     assert [reader.ends() for reader in readers] == [b""] * 20
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((running.host, running.port), timeout=5)
+    assert refused(running)
     with pytest.raises(RuntimeError, match="has been stopped"):
         running.publish("x")
     running.stop()
     assert not [thread for thread in threading.enumerate() if thread.name == "reference server"]
 
 
-def test_a_stuck_reader_does_not_hold_the_end_up(start):
-    """R143: the server ends within its bound although a reader takes nothing."""
-    running = start(buffer=100_000, heartbeat=None)
-    with Deaf(running.port):
-        assert soon(lambda: running.server.live == 1)
-        for _ in range(100):
-            running.publish(LARGE)
-        began = time.monotonic()
-        running.stop()
-        assert time.monotonic() - began < 10
-        assert established(running.port) == 0
-
-
 def test_a_restart_keeps_the_port(start, listen):
     """R40: while the server is down connections are refused, then the same port answers."""
     running = start()
     heard = listen(running.url)
-    refused = threading.Event()
-
-    def knock():
-        while not refused.is_set():
-            try:
-                socket.create_connection((running.host, running.port), timeout=5).close()
-            except ConnectionRefusedError:
-                refused.set()
-            except ConnectionResetError:
-                pass  # came while the listener was being closed
-
-    knocking = threading.Thread(target=knock)
+    seen = []
+    knocking = threading.Thread(target=lambda: seen.append(soon(lambda: refused(running))))
     knocking.start()
     running.publish("x")
     running.restart(empty=True, down=0.5)
-    assert refused.wait(1)
     knocking.join()
+    assert seen == [True]
     assert heard.ends() == b"id: 1\ndata: x\n\n"
     assert running.publish("first again") == 1
     assert listen(running.url, last_event_id=0).ids(1) == [1]
@@ -485,8 +459,7 @@ async def test_for_async_code():
             assert [event.event async for event in stream] == ["typ", "done"]
         running.restart(empty=True)
         assert running.publish("b", user_id="u") == 1
-    with pytest.raises(OSError, match="refused"):
-        socket.create_connection(("127.0.0.1", running.port), timeout=5)
+    assert refused(running)
 
 
 OWN_UVICORN = """
