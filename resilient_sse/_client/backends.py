@@ -100,9 +100,9 @@ async def finish(work: Callable[[], Coroutine[Any, Any, None]], *, within: float
             await work()
 
 
-async def outlive(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def outlive(work: Callable[[], Coroutine[Any, Any, T]], *, within: float | None = CLOSE_SECONDS) -> T:
     """
-    Run *work* to its end although the caller may be cancelled; behind a `Task.cancel` for `CLOSE_SECONDS` at most.
+    Run *work* to its end although the caller may be cancelled; behind a `Task.cancel` for so many seconds at most.
 
     On asyncio it has a task of its own: a driver that is cancelled in its midst may keep a connection, or a lock.
     """
@@ -114,7 +114,7 @@ async def outlive(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            await asyncio.wait((task,), timeout=CLOSE_SECONDS)  # it may be frozen
+            await hold(asyncio.wait((task,), timeout=within))
             raise
         finally:
             task.cancel()
@@ -123,8 +123,8 @@ async def outlive(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 async def in_thread(function: Callable[[], T]) -> T:
-    """Call *function* in a thread, and wait for its end as `outlive` does."""
-    return await outlive(partial(to_thread.run_sync, function))
+    """Call *function* in a thread, and wait for its end: it would go on unseen."""
+    return await outlive(partial(to_thread.run_sync, function), within=None)
 
 
 def in_background(work: Callable[[], Coroutine[Any, Any, None]], token: EventLoopToken) -> None:

@@ -214,10 +214,14 @@ class Pump:
             raise
         now = self._clock()
         waited, self._waits_since = now - self._waits_since, now
-        if connection.source.since is None:
-            self._left -= _EVENTS_A_READ
-        else:
+        if connection.source.since is not None:
             self._turn_at, self._left = now, PORTION
+        else:
+            self._left -= _EVENTS_A_READ
+            if (
+                not connection.arrived
+            ):  # a further slice of a read: what judging the one before took is no silence
+                waited = 0.0
         if data is None:
             await self._lose(ConnectionLostError(Reason.EOF))
             return False

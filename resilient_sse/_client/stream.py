@@ -399,21 +399,17 @@ class ResilientStream(Subscription[Item_co]):
         event: Any  # which is what is handed out, where nothing is decoded
         asked = True
         while True:
-            while ready:  # what was judged already needs no scope, no clock and no lock: 0.2 us instead of 5
+            if ready:  # what was judged already needs no scope, no clock and no lock: 0.2 us instead of 5
                 event = ready.popleft()
-                if type(event) is ServerSentEvent:
-                    pump.handed = event
-                    if payloads is None or (event := payloads.of(event)) is not SKIPPED:
-                        return event  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
-            event = await pump.next(asked=asked)
-            if event is None:
+            elif (event := await pump.next(asked=asked)) is None:
                 raise StopAsyncIteration
-            if isinstance(event, ServerSentEvent) and (
-                payloads is None or (event := payloads.of(event)) is not SKIPPED
-            ):
-                return event  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+            else:
+                asked = False
+            if type(event) is ServerSentEvent:
+                pump.handed = event
+                if payloads is None or (event := payloads.of(event)) is not SKIPPED:
+                    return event  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
             del event  # what it tells of may refer to this frame
-            asked = False
 
     def activity(self) -> AsyncIterator[Activity]:
         """

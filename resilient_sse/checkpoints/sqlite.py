@@ -78,7 +78,7 @@ class WorkerThread:
         if not job.ended.acquire(timeout=0.0 if self._late or self._slow else _AT_ONCE_SECONDS):
             self._late += 1
             try:
-                await outlive(job.wait)
+                await outlive(job.wait, within=None)
             finally:
                 self._late -= 1
         self._slow = job.took > _AT_ONCE_SECONDS
@@ -122,7 +122,7 @@ class _Job:
         self.ended.release()
         if self._waiter is not None:
             with contextlib.suppress(RuntimeError):  # the event loop was stopped, and closed, meanwhile
-                self._waiter.get_loop().call_soon_threadsafe(_wake, self._waiter)
+                self._waiter.get_loop().call_soon_threadsafe(self._waiter.set_result, None)
 
     async def wait(self) -> None:
         """Wait for its end."""
@@ -139,11 +139,6 @@ class _Job:
         finally:
             del error  # it refers to this frame
         return self._result
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 def _work(jobs: SimpleQueue[_Job | None]) -> None:

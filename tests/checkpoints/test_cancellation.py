@@ -141,7 +141,7 @@ async def test_a_save_that_has_begun_ends(tmp_path, kind):
 
         def connect_late() -> Any:
             anyio.from_thread.run_sync(begun.set)
-            time.sleep(0.05)
+            time.sleep(2.2)  # longer than a driver that may be frozen is waited for
             return connect()
 
         async def connect_late_by_coroutine() -> Any:
@@ -152,6 +152,8 @@ async def test_a_save_that_has_begun_ends(tmp_path, kind):
         store = SQLCheckpoint(connect_late if kind == "sql" else connect_late_by_coroutine)
         saving = asyncio.create_task(store.save("key", "1", expected=None))
         await begun.wait()
+        saving.cancel()
+        await anyio.sleep(0.01)
         saving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await saving

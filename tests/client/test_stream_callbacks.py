@@ -262,6 +262,30 @@ async def test_a_task_that_a_callback_started_closes_the_connection(script, at, 
     assert seen == [(0, True)]
 
 
+async def test_a_task_that_a_callback_started_closes_before_an_answer(script):
+    """`aclose()` returns at once where the callback waits for it, and no request is made any more (3.7)."""
+    script.stall_headers()
+    stream, took = make(script, waiting_after=1), []
+
+    async def close(done: anyio.Event) -> None:
+        began = anyio.current_time()
+        await stream.aclose()
+        took.append(anyio.current_time() - began)
+        done.set()
+
+    async def start() -> None:
+        done = anyio.Event()
+        group.start_soon(close, done)
+        await done.wait()
+
+    stream.on_state_change(When("waiting", start))
+    async with anyio.create_task_group() as group:
+        assert await drain(stream) == []
+    assert took == [0]
+    assert (stream.state, len(script.requests)) == (StreamState.CLOSED, 1)
+    script.closed_all()
+
+
 # --- Time
 
 

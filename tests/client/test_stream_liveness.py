@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 
 import anyio
 import pytest
@@ -221,6 +222,28 @@ async def test_each_connection_has_the_whole_limit(script, record):
         await take(stream, 4)
         assert (stream.stats.stalls, stream.stats.reconnects) == (2, 3)
     assert [at for at, state, _ in record.timetable if state == "waiting"] == [25, 55, 86]
+
+
+async def test_others_have_their_turn_though_each_event_takes_long(script):
+    """Portions of what one read has brought shrink until they take 5 ms, and not 100 events (3.8)."""
+    script.respond(at_once(*range(1, 401))).hang()
+    turns, between = 0, []
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with make(script) as stream, anyio.create_task_group() as group:
+        group.start_soon(other)
+        for _ in range(400):
+            await anext(stream)
+            suspend(0.002)  # which the program takes for it, without a wait
+            between.append(turns)
+        group.cancel_scope.cancel()
+    in_one_turn = Counter(between[150:])
+    assert max(in_one_turn.values()) <= 10
 
 
 # --- While waiting
