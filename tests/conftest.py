@@ -16,6 +16,8 @@ from tests.skipping import MISSING
 
 HERE = Path(__file__).parent
 REAL_TIME = HERE / "e2e"
+REAL_SERVERS = (HERE / "relay", HERE / "checkpoints")
+"""Their tests have a clock of their own: work is done in threads, files and servers."""
 
 SET_UP_ONCE = (
     "tests/streaming/",
@@ -129,8 +131,8 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    """Run async tests on both backends: in virtual time, or in real time if they are marked `e2e`."""
-    if request.node.get_closest_marker("e2e"):
+    """Run async tests on both backends: in virtual time, or in real time if they are marked `e2e` or need it."""
+    if request.node.get_closest_marker("e2e") or request.path.parent in REAL_SERVERS:
         return request.param
     return virtual_backend(request.param)
 
@@ -152,3 +154,12 @@ def script() -> Iterator[Script]:
     script = Script()
     yield script
     script.verify()
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Any]:
+    """Run a Valkey that the test may stop."""
+    from tests.testing.server import valkey  # noqa: PLC0415 - redis-py may be missing where nobody asks for it
+
+    with valkey.valkey(tmp_path) as server:
+        yield server

@@ -1,18 +1,11 @@
-"""Stores are judged on their own clocks: their work is done in threads, files and servers."""
+"""Servers that the tests of stores share."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.checkpoints.postgres import postgres
 from tests.testing.server.valkey import valkey
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    """Run async tests on both backends, on their own clocks."""
-    return request.param
 
 
 @pytest.fixture(scope="session")

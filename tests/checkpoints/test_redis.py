@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from contextlib import nullcontext
-from pathlib import Path
 
 import anyio
 import pytest
@@ -18,20 +16,13 @@ from resilient_sse._client import backends
 from resilient_sse.checkpoints import Checkpoint, RedisCheckpoint, SQLiteCheckpoint
 from resilient_sse.testing import Script, event
 from tests.relay.copying import eventually
-from tests.testing.server.valkey import Server, valkey
+from tests.testing.server.valkey import Server
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Server]:
-    """Run a server that the test may stop."""
-    with valkey(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-async def store(own: Server):
+async def store(valkey: Server):
     """Open a store there."""
-    store = RedisCheckpoint(own.url)
+    store = RedisCheckpoint(valkey.url)
     yield store
     await store.aclose()
 
@@ -51,11 +42,11 @@ async def test_it_is_down():
     await store.aclose()
 
 
-async def test_a_password_is_not_tried_again_and_again(own, store):
+async def test_a_password_is_not_tried_again_and_again(valkey, store):
     """What waiting cannot mend is told at once."""
-    own.client.config_set("requirepass", "secret")
-    own.client.close()
-    refused = RedisCheckpoint(own.url.replace("redis://", "redis://:wrong@"), retry_for=60)
+    valkey.client.config_set("requirepass", "secret")
+    valkey.client.close()
+    refused = RedisCheckpoint(valkey.url.replace("redis://", "redis://:wrong@"), retry_for=60)
     began = anyio.current_time()
     with pytest.raises(CheckpointError, match="did not take or give"):
         await refused.load("a")
@@ -66,14 +57,14 @@ async def test_a_password_is_not_tried_again_and_again(own, store):
 @pytest.mark.parametrize(
     "options", [(), ("--appendonly", "yes", "--appendfsync", "always")], ids=["bare", "aof"]
 )
-async def test_it_restarts(own, options, caplog):
+async def test_it_restarts(valkey, options, caplog):
     """A save waits for the server; a position that it has lost is written anew, and a WARNING says so (P55)."""
-    own.kill()
-    own.start(*options)
-    store = RedisCheckpoint(own.url)
+    valkey.kill()
+    valkey.start(*options)
+    store = RedisCheckpoint(valkey.url)
     known = await store.save("a", "1", expected=None)
     known = await store.save("a", "2", expected=known)
-    own.kill()
+    valkey.kill()
     async with anyio.create_task_group() as tasks:
         saved = []
 
@@ -83,19 +74,19 @@ async def test_it_restarts(own, options, caplog):
         tasks.start_soon(save)
         await anyio.sleep(0.3)
         assert saved == []
-        await anyio.to_thread.run_sync(own.start, *options)
+        await anyio.to_thread.run_sync(valkey.start, *options)
     assert await store.load("a") == saved[0]
     assert (saved[0].last_event_id, saved[0].version) == ("3", 3)
     assert ("had gone back" in caplog.text) == (not options)
     await store.aclose()
 
 
-async def test_a_replica_that_lagged_takes_over(own, store, caplog):
+async def test_a_replica_that_lagged_takes_over(valkey, store, caplog):
     """The stream that knows better moves the position on again; one that knows less is refused (P55)."""
     first = await store.save("a", "1", expected=None)
     second = await store.save("a", "2", expected=first)
     third = await store.save("a", "3", expected=second)
-    own.client.hset("resilient_sse:position:a", mapping={"id": "1", "version": 1})  # what the replica had
+    valkey.client.hset("resilient_sse:position:a", mapping={"id": "1", "version": 1})  # what the replica had
     assert await store.load("a") == first
     fourth = await store.save("a", "4", expected=third)
     assert await store.load("a") == fourth
@@ -105,52 +96,52 @@ async def test_a_replica_that_lagged_takes_over(own, store, caplog):
         await store.save("a", "2", expected=first)
 
 
-async def test_a_replica_that_lagged_behind_a_save_that_failed(own, caplog):
+async def test_a_replica_that_lagged_behind_a_save_that_failed(valkey, caplog):
     """A stream whose save has failed, and that goes on, heals the position as well (P55)."""
-    store = RedisCheckpoint(own.url, retry_for=0.1)
+    store = RedisCheckpoint(valkey.url, retry_for=0.1)
     script = Script()
     script.respond(*[event("x", id=str(number)) for number in range(1, 6)]).hang()
     options = {"checkpoint": store, "checkpoint_key": "a", "client": script.client()}
     async with ResilientStream("http://test/", **options) as stream:
         for _ in range(4):
             await anext(stream)
-        own.kill()
+        valkey.kill()
         with pytest.raises(CheckpointError, match="did not take or give"):
             await anext(stream)
-        own.start()
-        own.client.hset("resilient_sse:position:a", mapping={"id": "2", "version": 2})
+        valkey.start()
+        valkey.client.hset("resilient_sse:position:a", mapping={"id": "2", "version": 2})
         assert (await anext(stream)).id == "5"
         assert await store.load("a") == Checkpoint("4", 4)
     assert "had gone back" in caplog.text
     await store.aclose()
 
 
-async def test_a_replica_takes_no_saves(own, store):
+async def test_a_replica_takes_no_saves(valkey, store):
     """While a fail-over lasts the save waits (P55)."""
     known = await store.save("a", "1", expected=None)
-    own.client.replicaof("127.0.0.1", "1")
-    impatient = RedisCheckpoint(own.client, retry_for=0.2)
+    valkey.client.replicaof("127.0.0.1", "1")
+    impatient = RedisCheckpoint(valkey.client, retry_for=0.2)
     with pytest.raises(CheckpointError, match="replica"):
         await impatient.save("a", "2", expected=known)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: store.save("a", "2", expected=known))
         await anyio.sleep(0.2)
-        own.client.replicaof("NO", "ONE")
+        valkey.client.replicaof("NO", "ONE")
     assert (await store.load("a")).last_event_id == "2"
 
 
-async def test_it_is_out_of_memory(own, store):
+async def test_it_is_out_of_memory(valkey, store):
     """A refusal changes nothing, is told at once, and the next save goes well (P55)."""
     known = await store.save("a", "1", expected=None)
-    own.client.config_set("maxmemory", "1")
+    valkey.client.config_set("maxmemory", "1")
     with pytest.raises(CheckpointError, match="maxmemory"):
         await store.save("a", "2", expected=known)
     assert await store.load("a") == known
-    own.client.config_set("maxmemory", "0")
+    valkey.client.config_set("maxmemory", "0")
     assert (await store.save("a", "2", expected=known)).version == 2
 
 
-async def test_the_answer_is_lost(own, store):
+async def test_the_answer_is_lost(valkey, store):
     """A save that was done and is sent again is no conflict."""
     known = await store.save("a", "1", expected=None)
     lose = True
@@ -170,10 +161,10 @@ async def test_the_answer_is_lost(own, store):
     assert saved.version == 2
 
 
-async def test_scripts_are_flushed(own, store):
+async def test_scripts_are_flushed(valkey, store):
     """The script is sent again."""
     known = await store.save("a", "1", expected=None)
-    own.client.script_flush()
+    valkey.client.script_flush()
     assert (await store.save("a", "2", expected=known)).version == 2
 
 
@@ -186,20 +177,20 @@ async def test_scripts_are_flushed(own, store):
         ("HSET {} user 1", None, "another program's"),
     ],
 )
-async def test_the_key_holds_something_else(own, store, command, load, save):
+async def test_the_key_holds_something_else(valkey, store, command, load, save):
     """It is left as it is (P55)."""
-    own.client.execute_command(command.format("resilient_sse:position:a"))
-    before = own.client.dump("resilient_sse:position:a")
+    valkey.client.execute_command(command.format("resilient_sse:position:a"))
+    before = valkey.client.dump("resilient_sse:position:a")
     with nullcontext() if load is None else pytest.raises(CheckpointError, match=load):
         assert await store.load("a") is None
     with pytest.raises(CheckpointError, match=save):
         await store.save("a", "1", expected=None)
-    assert own.client.dump("resilient_sse:position:a") == before
+    assert valkey.client.dump("resilient_sse:position:a") == before
 
 
-async def test_on_trio_with_a_client_of_asyncio(own, anyio_backend):
+async def test_on_trio_with_a_client_of_asyncio(valkey, anyio_backend):
     """On trio redis.asyncio fails; the error says what to give instead."""
-    client = redis.asyncio.Redis.from_url(own.url)
+    client = redis.asyncio.Redis.from_url(valkey.url)
     store = RedisCheckpoint(client)
     if anyio_backend == "trio":
         with pytest.raises(CheckpointError, match="give a URL"):
@@ -211,9 +202,9 @@ async def test_on_trio_with_a_client_of_asyncio(own, anyio_backend):
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("kind", ["redis", "away", "sqlite"])
-async def test_a_slow_save_that_is_cancelled(own, tmp_path, monkeypatch, kind):
+async def test_a_slow_save_that_is_cancelled(valkey, tmp_path, monkeypatch, kind):
     """`Task.cancel` waits for the thread, so that the next save finds what it has written (P21)."""
-    store = SQLiteCheckpoint(tmp_path / "positions.db") if kind == "sqlite" else RedisCheckpoint(own.url)
+    store = SQLiteCheckpoint(tmp_path / "positions.db") if kind == "sqlite" else RedisCheckpoint(valkey.url)
     begun, go = threading.Event(), threading.Event()
     patched, method = (store, "_run") if kind == "sqlite" else (store._server.client, "execute_command")
     save = getattr(patched, method)
@@ -244,28 +235,28 @@ async def test_a_slow_save_that_is_cancelled(own, tmp_path, monkeypatch, kind):
         await stream.commit(second)
 
 
-def test_a_program_ends_although_its_server_is_frozen(own, monkeypatch):
+def test_a_program_ends_although_its_server_is_frozen(valkey, monkeypatch):
     """The end of `asyncio.run` cancels what is under way, while no event loop runs (P21)."""
     monkeypatch.setattr(backends, "CLOSE_SECONDS", 0.05)
 
     async def main():
-        store = RedisCheckpoint(redis.asyncio.Redis.from_url(own.url))
-        own.client.client_pause(60_000, all=False)
+        store = RedisCheckpoint(redis.asyncio.Redis.from_url(valkey.url))
+        valkey.client.client_pause(60_000, all=False)
         saving.append(asyncio.create_task(store.save("key", "1", expected=None)))
-        await eventually(lambda: own.client.info("clients")["blocked_clients"], "it waits")
+        await eventually(lambda: valkey.client.info("clients")["blocked_clients"], "it waits")
 
     saving = []
     asyncio.run(main())
-    own.client.client_unpause()
+    valkey.client.client_unpause()
     assert saving[0].cancelled()
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("done", [False, True], ids=["before it was done", "behind it"])
-async def test_a_save_that_is_cut_off(own, done, monkeypatch):
+async def test_a_save_that_is_cut_off(valkey, done, monkeypatch):
     """A client for asyncio obeys `Task.cancel` soon, whatever the server does, without a conflict (P21)."""
     monkeypatch.setattr(backends, "CLOSE_SECONDS", 0.05)
-    client = redis.asyncio.Redis.from_url(own.url)
+    client = redis.asyncio.Redis.from_url(valkey.url)
     store = RedisCheckpoint(client)
     execute, waits = client.execute_command, asyncio.Event()
 
@@ -282,16 +273,18 @@ async def test_a_save_that_is_cut_off(own, done, monkeypatch):
     ) as stream:
         first, second = await anext(stream), await anext(stream)
         if not done:
-            own.client.client_pause(60_000, all=False)  # what writes waits, what reads does not
+            valkey.client.client_pause(60_000, all=False)  # what writes waits, what reads does not
         client.execute_command = cut
         task = asyncio.create_task(stream.commit(first))
         await waits.wait()
-        await eventually(lambda: done or own.client.info("clients")["blocked_clients"], "the server has it")
+        await eventually(
+            lambda: done or valkey.client.info("clients")["blocked_clients"], "the server has it"
+        )
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         client.execute_command = execute
-        own.client.client_unpause()
+        valkey.client.client_unpause()
         await stream.commit(second)
     assert (await store.load("http://test/")).last_event_id == "2"
     await client.aclose()

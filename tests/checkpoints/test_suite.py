@@ -79,28 +79,49 @@ class TestRedisAsyncio(CheckpointSuite):
         return lambda: Store(redis.asyncio.Redis.from_url(server), prefix=f"{request.node.nodeid}:")
 
 
-def with_table(path: Path) -> SQLCheckpoint:
-    """Make the table in a file of SQLite, and a store that connects by the standard library."""
-    store = SQLCheckpoint(lambda: sqlite3.connect(path))
-    with closing(sqlite3.connect(path)) as database:
-        database.execute(store.ddl)
-    return store
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Make a file of SQLite with the table."""
+    path = tmp_path / "own.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(SQLCheckpoint(lambda: None).ddl)
+    return path
 
 
-class Unraced(CheckpointSuite):
-    """A store that cannot be pickled, to be sent to another process; TestPostgreSQL races for it."""
+class TestSQL(CheckpointSuite):
+    """Positions in the caller's database, by a sync driver of DB-API or an engine of SQLAlchemy (P55)."""
+
+    backends = ("asyncio", "trio")
+    test_of_two_processes_one_wins = (
+        None  # these cannot be pickled, to be sent to another; TestPostgreSQL races
+    )
+
+    @pytest.fixture(params=["driver", "engine"])
+    def open_store(self, request: pytest.FixtureRequest, database: Path):
+        engine = sqlalchemy.create_engine(f"sqlite:///{database}")
+        connect = engine if request.param == "engine" else partial(sqlite3.connect, database)
+        yield lambda: SQLCheckpoint(connect)
+        engine.dispose()
+
+
+class TestSQLByCoroutines(CheckpointSuite):
+    """The same by a driver, or an engine, whose methods are coroutines."""
 
     test_of_two_processes_one_wins = None
 
+    @pytest.fixture(params=["driver", "engine"])
+    def open_store(self, request: pytest.FixtureRequest, database: Path):
+        class OfAnEngine(SQLCheckpoint):
+            async def aclose(self):
+                await self._connect.dispose()
 
-class TestSQL(Unraced):
-    """Positions in the caller's database, by a sync driver of DB-API (P55)."""
+        async def connect():
+            return await aiosqlite.connect(database)
 
-    backends = ("asyncio", "trio")
-
-    @pytest.fixture
-    def open_store(self, tmp_path: Path):
-        return lambda: with_table(tmp_path / "own.db")
+        if request.param == "driver":
+            return lambda: SQLCheckpoint(connect)
+        url = f"sqlite+aiosqlite:///{database}"
+        return lambda: OfAnEngine(sqlalchemy.ext.asyncio.create_async_engine(url))
 
 
 class TestPostgreSQL(CheckpointSuite):
@@ -115,45 +136,6 @@ class TestPostgreSQL(CheckpointSuite):
             database.execute(store.ddl)
             database.execute("TRUNCATE resilient_sse_positions")
         return partial(SQLCheckpoint, partial(psycopg.connect, postgresql))
-
-
-class TestSQLByCoroutines(Unraced):
-    """The same by a driver whose methods are coroutines."""
-
-    @pytest.fixture
-    def open_store(self, tmp_path: Path):
-        with_table(tmp_path / "own.db")
-
-        async def connect():
-            return await aiosqlite.connect(tmp_path / "own.db")
-
-        return lambda: SQLCheckpoint(connect)
-
-
-class TestSQLAlchemy(Unraced):
-    """The same by an engine of SQLAlchemy."""
-
-    @pytest.fixture
-    def open_store(self, tmp_path: Path):
-        with_table(tmp_path / "own.db")
-        engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'own.db'}")
-        yield lambda: SQLCheckpoint(engine)
-        engine.dispose()
-
-
-class TestSQLAlchemyByCoroutines(Unraced):
-    """The same by an engine of SQLAlchemy for asyncio."""
-
-    @pytest.fixture
-    def open_store(self, tmp_path: Path):
-        with_table(tmp_path / "own.db")
-
-        class Store(SQLCheckpoint):
-            async def aclose(self):
-                await self._connect.dispose()
-
-        url = f"sqlite+aiosqlite:///{tmp_path / 'own.db'}"
-        return lambda: Store(sqlalchemy.ext.asyncio.create_async_engine(url))
 
 
 class Overwrites(MemoryCheckpoint):

@@ -4,11 +4,11 @@ import json
 import shutil
 import subprocess
 import tempfile
-from contextlib import asynccontextmanager, contextmanager, suppress
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
-import anyio.abc
 import httpx
 import pytest
 
@@ -22,6 +22,7 @@ from resilient_sse.testing import comment, event, pause
 from resilient_sse.testing.script import Reply
 from resilient_sse.testing.server import ReferenceServer, faults
 from resilient_sse.testing.server import serving as running_server
+from tests.e2e.raw_server import CHUNKED, EVENT_STREAM, RawServer
 from tests.skipping import skip_aloud
 
 URL = "https://host/stream"
@@ -352,34 +353,16 @@ def test_cadence(beats, events, every):
 # --- Real sockets
 
 
-@asynccontextmanager
-async def listening(handle, path=None):
-    """Serve raw bytes, on a free port or a Unix socket; give the address."""
-
-    async def guarded(stream):
-        async with stream:
-            with suppress(anyio.BrokenResourceError, anyio.EndOfStream):
-                await handle((await stream.receive()).decode(), stream)
-
-    made = anyio.create_unix_listener(path) if path else anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with await made as listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, guarded)
-        port = listener.extra(anyio.abc.SocketAttribute.local_port, None)  # noqa: S610 - no Django
-        yield f"http://127.0.0.1:{port}/"
-        tasks.cancel_scope.cancel()
-
-
-async def upstream(head, stream):
-    """Send an event each 0.1 s, behind three at once, and on `/idle` no more than those."""
-    chunked = "HTTP/1.0" not in head
-    last = int(head.lower().partition("last-event-id: ")[2].partition("\r\n")[0] or 0)
-    await stream.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n")
-    await stream.send(b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"\r\n")
+def upstream(peer):
+    """Send an event each 0.1 s, behind three at once; on `/idle` those only; on `/default` without chunks."""
+    last, target = int(peer.request.cursor or 0), peer.request.target
+    chunked = "/default" not in target
+    peer.head(EVENT_STREAM, "Cache-Control: no-cache", CHUNKED if chunked else "Connection: close")
     for number in range(last + 1, 1000):
         data = event(f"{number} {'x' * 150}", id=str(number))
-        await stream.send(b"%x\r\n%s\r\n" % (len(data), data) if chunked else data)
+        peer.chunk(data) if chunked else peer.send(data)
         if number > last + 2:
-            await (stream.receive() if "/idle" in head else anyio.sleep(0.1))
+            peer.hold() if "/idle" in target else time.sleep(0.1)
 
 
 NGINX = """
@@ -393,25 +376,25 @@ http {{
   proxy_http_version 1.1;
   server {{
     listen unix:{here}/nginx;
-    location /direct {{ proxy_buffering off; proxy_pass http://unix:{here}/up:; }}
-    location /default {{ proxy_http_version 1.0; proxy_pass http://unix:{here}/up:; }}
-    location /flushed {{ proxy_buffering off; gzip on; proxy_pass http://unix:{here}/up:; }}
-    location /gzip {{ gzip on; proxy_pass http://unix:{here}/up:; }}
-    location /idle {{ proxy_buffering off; proxy_read_timeout 1s; proxy_pass http://unix:{here}/up:; }}
+    location /direct {{ proxy_buffering off; proxy_pass http://127.0.0.1:{port}; }}
+    location /default {{ proxy_http_version 1.0; proxy_pass http://127.0.0.1:{port}; }}
+    location /flushed {{ proxy_buffering off; gzip on; proxy_pass http://127.0.0.1:{port}; }}
+    location /gzip {{ gzip on; proxy_pass http://127.0.0.1:{port}; }}
+    location /idle {{ proxy_buffering off; proxy_read_timeout 1s; proxy_pass http://127.0.0.1:{port}; }}
   }}
 }}
 """
 
 
 @contextmanager
-def nginx():
-    """Run nginx before what listens at `up` in a directory, which is given."""
+def nginx(port):
+    """Run nginx before what listens on a port, and give where it listens itself."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         skip_aloud("nginx is not installed: the Debian package `nginx-light` has it")
     with tempfile.TemporaryDirectory(prefix="probe-") as here:
         config = Path(here) / "nginx.conf"
-        config.write_text(NGINX.format(here=here))
+        config.write_text(NGINX.format(here=here, port=port))
         command = [program, "-c", str(config), "-p", here, "-e", "stderr"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             try:
@@ -420,7 +403,7 @@ def nginx():
                         break
                 else:
                     pytest.fail("nginx has ended")
-                yield here
+                yield f"{here}/nginx"
             finally:
                 process.terminate()
 
@@ -437,11 +420,9 @@ async def test_nginx(anyio_backend):
         "idle": {"end": "fail"},
     }
     results = {}
-    with nginx() as here:
-        transport = httpx.AsyncHTTPTransport(uds=f"{here}/nginx")
+    with RawServer(upstream) as server, nginx(server.port) as place:
         async with (
-            listening(upstream, f"{here}/up"),
-            httpx.AsyncClient(transport=transport) as client,
+            httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=place)) as client,
             anyio.create_task_group() as tasks,
         ):
 
@@ -458,37 +439,34 @@ async def test_nginx(anyio_backend):
     assert "silence" in said(results["idle"], "end")[1]
 
 
-def forever(head, part, every=0.0):
-    """Send a part again and again, as fast as it is taken, or *every* so many seconds."""
-
-    async def serve(_head, stream):
-        await stream.send(b"HTTP/1.%b" % head)
-        while True:
-            await stream.send(part)
-            await anyio.sleep(every)
-
-    return serve
-
-
 ACCEPTED = b" 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize(
-    "server,fails",
+    "endless,fails",
     [
-        (forever(b"1 200 OK\r\n", b"X-Drip: drip\r\n", 0.05), {"answer"}),
-        (forever(b"0" + ACCEPTED + b"data: ", b"x", 0.05), {"framing", "event-format"}),
-        (forever(b"1" + ACCEPTED, event("x" * 1000, id="1") * 50), {"ids", "resume"}),
-        (forever(b"1" + ACCEPTED, comment("ping") * 50), set()),
+        ((b"HTTP/1.1 200 OK\r\n", b"X-Drip: drip\r\n", 0.05), {"answer"}),
+        ((b"HTTP/1.0" + ACCEPTED + b"data: ", b"x", 0.05), {"framing", "event-format"}),
+        ((b"HTTP/1.1" + ACCEPTED, event("x" * 1000, id="1") * 50, 0.0), {"ids", "resume"}),
+        ((b"HTTP/1.1" + ACCEPTED, comment("ping") * 50, 0.0), set()),
     ],
     ids=["headers", "a line", "events", "comments"],
 )
-async def test_hostile_servers(anyio_backend, server, fails):
+async def test_hostile_servers(anyio_backend, endless, fails):
     """The probe ends in its time whatever a server sends without end."""
-    async with listening(server) as url, httpx.AsyncClient() as client:
-        found = await Probe(client, {"url": url}, seconds=1.0).run()
+    head, part, every = endless
+
+    def send(peer):
+        peer.send(head)
+        while True:
+            peer.send(part)
+            time.sleep(every)
+
+    with RawServer(send) as server:
+        async with httpx.AsyncClient() as client:
+            found = await Probe(client, {"url": server.url}, seconds=1.0).run()
     assert {name for name, verdict in complaints(found).items() if verdict == "fail"} == fails
     assert found.first.size < 2 * 2**20
 

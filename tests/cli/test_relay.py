@@ -9,7 +9,6 @@ import pytest
 from resilient_sse.cli import main
 from tests.checkpoints.replaying import replaying
 from tests.relay.copying import until, whole
-from tests.testing.server.valkey import valkey as running
 
 
 @pytest.fixture(autouse=True)
@@ -21,13 +20,6 @@ def logging_as_before():
     for logger, level, handlers in before:
         logger.setLevel(level)
         logger.handlers[:] = handlers
-
-
-@pytest.fixture
-def valkey(tmp_path):
-    """Run a server of the test's own."""
-    with running(tmp_path) as server:
-        yield server
 
 
 TOLD = [(50, signal.SIGINT, 130), (120, signal.SIGTERM, 0)]

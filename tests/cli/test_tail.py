@@ -5,19 +5,17 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import ssl
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 
 import pytest
 import trustme
 
 from resilient_sse.cli.output import escape, escaped_json
+from tests.e2e.raw_server import EVENT_STREAM, RawServer
 
 pytestmark = pytest.mark.e2e
 
@@ -116,6 +114,7 @@ def test_reconnects(run, site):
     assert connected == "* Connected"
     assert lost.startswith("* Connection lost - attempting to reconnect... [eof; retry 1/5 in ")
     assert complete == "* Response complete"
+    assert "lost" not in run("tail", f"{site}/reply", "--complete-on-eof").err
 
 
 @pytest.mark.parametrize(
@@ -178,34 +177,9 @@ def test_urls(run, site):
     assert done.out == "[message 1] one\n"
 
 
-@contextmanager
-def one_event(
-    asked: list[bytes], wrap: Callable[[socket.socket], socket.socket] = lambda sock: sock
-) -> Iterator[int]:
-    """Answer every request with one event, note what was asked for, and give the port."""
-    answer = (
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\ndata: secret\n\n"
-    )
-
-    def serve() -> None:
-        while True:
-            try:
-                sock, _ = listener.accept()
-            except OSError:
-                return
-            sock.settimeout(10)
-            with sock, suppress(OSError), wrap(sock) as connection:
-                asked.append(connection.recv(65536))
-                connection.sendall(answer)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join(10)
+def secret(peer):
+    """Answer with one event."""
+    peer.answer("200 OK", EVENT_STREAM, "Connection: close", body=b"data: secret\n\n")
 
 
 def test_certificates(run, tmp_path):
@@ -219,10 +193,12 @@ def test_certificates(run, tmp_path):
     mine.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     trusted = ("--cacert", str(tmp_path / "ca.pem"))
     shown = ("--cert", str(tmp_path / "cert.pem"), "--key", str(tmp_path / "key.pem"))
-    with one_event([], lambda sock: context.wrap_socket(sock, server_side=True)) as port:
+    with RawServer(secret, tls=context) as server:
 
         def asked(*arguments):
-            return run("tail", f"https://localhost:{port}/", "--no-reconnect", "--raw", "-q", *arguments)
+            return run(
+                "tail", f"https://localhost:{server.port}/", "--no-reconnect", "--raw", "-q", *arguments
+            )
 
         assert asked(*trusted).out == "secret\n"
         assert asked("-k").out == "secret\n"
@@ -237,15 +213,13 @@ def test_certificates(run, tmp_path):
 
 def test_proxy(run):
     """-x sends the request to a proxy, which is asked for another host."""
-    asked: list[bytes] = []
-    with one_event(asked) as port:
-        assert run("tail", "http://host.invalid/", "-x", f"127.0.0.1:{port}", "--no-reconnect").code == 0
-        done = run(
-            "tail", "http://host.invalid/x", "-x", f"http://127.0.0.1:{port}", "--no-reconnect", "--raw"
-        )
+    with RawServer(secret) as server:
+        proxy = f"127.0.0.1:{server.port}"
+        assert run("tail", "http://host.invalid/", "-x", proxy, "--no-reconnect").code == 0
+        done = run("tail", "http://host.invalid/x", "-x", f"http://{proxy}", "--no-reconnect", "--raw")
     assert done.out == "secret\n"
-    assert asked[1].startswith(b"GET http://host.invalid/x HTTP/1.1\r\n")
-    assert b"user-agent: resilient-sse/" in asked[0].lower()
+    assert server.requests[1].target == "http://host.invalid/x"
+    assert server.requests[0].headers["user-agent"].startswith("resilient-sse/")
 
 
 def test_verbose(run, site):

@@ -18,6 +18,7 @@ from resilient_sse._core.parser import (
     comments_in,
     take_apart,
 )
+from tests.conformance.reference_parser import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -40,9 +41,7 @@ class Case:
     origin: str
     rule: str
     stream: bytes
-    items: list[Item]
-    partial: bool
-    overflow: bool
+    expected: Reading
     limit: int | None = None
 
     @property
@@ -50,21 +49,12 @@ class Case:
         """What a browser would show: type, data and the id in force of each event."""
         events = []
         last = ""
-        for item in self.items:
+        for item in self.expected.items:
             if isinstance(item, Block):
                 last = last if item.id is None else item.id
                 if item.data is not None:
                     events.append((item.event or "message", item.data, last))
         return events
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a parser said: its items, whether the end cut a block, and whether the limit tripped before."""
-
-    items: list[Item]
-    partial: bool
-    overflow: bool
 
 
 def load() -> list[Case]:
@@ -76,7 +66,7 @@ def load() -> list[Case]:
     ]
 
 
-def drive(chunks: Iterable[bytes], limit: int | None = None) -> Outcome:
+def drive(chunks: Iterable[bytes], limit: int | None = None) -> Reading:
     """Feed *chunks* to a fresh parser, by either lane, until they end or the limit trips."""
     chunks = list(chunks)
     outcome = _drive(chunks, limit)
@@ -108,7 +98,7 @@ def whatever(text: str) -> list[Item]:
 
 def _drive(
     chunks: list[bytes], limit: int | None, take_apart: Callable[[str], list[Item]] | None = None
-) -> Outcome:
+) -> Reading:
     parser = Parser(max_event_bytes=limit)
     items: list[Item] = []
     for chunk in chunks:
@@ -118,8 +108,8 @@ def _drive(
             for found in parser.feed_fast(chunk):
                 items += take_apart(found) if isinstance(found, str) else [found]
         if parser.overflow is not None:
-            return Outcome(items, partial=False, overflow=True)
-    return Outcome(items, partial=parser.finish(), overflow=False)
+            return Reading(items, partial=False, overflow=True)
+    return Reading(items, partial=parser.finish(), overflow=False)
 
 
 def two_way_cuts(stream: bytes, dense: int = 300) -> Iterator[list[bytes]]:
@@ -141,9 +131,9 @@ def single_bytes(stream: bytes) -> list[bytes]:
 
 def _case(group: str, row: dict[str, Any]) -> Case:
     text, raw = row.pop("input", ""), row.pop("input_hex", "")
-    ending = {"partial": row.pop("partial", False), "overflow": row.pop("overflow", False)}
     items = [_item(*item) for told in row.pop("items") for item in told.items()]
-    return Case(group=group, stream=text.encode() or bytes.fromhex(raw), items=items, **ending, **row)
+    expected = Reading(items, row.pop("partial", False), row.pop("overflow", False))
+    return Case(group=group, stream=text.encode() or bytes.fromhex(raw), expected=expected, **row)
 
 
 def _item(kind: str, value: Any) -> Item:

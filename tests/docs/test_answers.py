@@ -84,11 +84,8 @@ def situations():
     for cell, *follows in rows("`Content-Type`"):
         kind = None if cell == "none" else headers_in(cell)
         for status in (200, 201):
-            yield (
-                f"{status} {cell}",
-                Reply(event("a", event="end"), status=status, content_type=kind),
-                follows,
-            )
+            answer = Reply(event("a", event="end"), status=status, content_type=kind)
+            yield f"{status} {cell}", answer, follows
     for cell, *follows in rows("`Content-Encoding`"):
         for value in headers_in(cell).split(" or "):
             body = [event("a", event="end")]
@@ -96,36 +93,21 @@ def situations():
             yield f"Content-Encoding: {value}", Reply(*parts, headers={"Content-Encoding": value}), follows
 
 
-SITUATIONS = [
-    (name, step, words, nth) for name, step, follows in situations() for nth, words in enumerate(follows)
-]
-
-
-async def outcome(script, **options):
-    """Iterate to the end; say in the page's words what became of the answer under test."""
-    before = len(script.requests)
-    try:
-        async with make(script, until="end", **options) as stream:
-            async for _ in stream:
-                before = before or len(script.requests) - 1
-    except resilient_sse.ResilientSSEError as exc:
-        return type(exc).__name__
-    return "the stream is complete"
-
-
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 @pytest.mark.parametrize("nth", [0, 1], ids=["before", "after"])
 async def test_every_row(nth):
     """Each row of the tables of answers happens to a stream as the page says (P46, P47)."""
-    for name, step, words, when in SITUATIONS:
-        if when != nth:
-            continue
-        script = Script()
+    for name, step, follows in situations():
+        words, script = follows[nth], Script()
         if nth:
             script.respond(event("first", id="1")).drop()
         script.play(step)
         script.respond(event("next", id="2", event="end"))
-        happened = await outcome(script)
+        happened = "the stream is complete"
+        try:
+            await drain(make(script, until="end"))
+        except resilient_sse.ResilientSSEError as exc:
+            happened = type(exc).__name__
         answers = len(script.requests) - nth
         expected = {
             "the stream is open": ("the stream is complete", 1),
@@ -137,27 +119,27 @@ async def test_every_row(nth):
         assert (happened, answers) == expected, name
 
 
-def told(library, status):
-    """Return an error as an HTTP library raises it for a status."""
-    if library == "httpx":
-        return httpx.HTTPStatusError("", request=httpx.Request("GET", URL), response=httpx.Response(status))
-    if library == "urllib":
-        return urllib.error.HTTPError(URL, status, "", email.message.Message(), None)
-    error = OSError() if library == "requests" else RuntimeError()  # aiohttp's is no OSError
-    told = {"requests": {"response": SimpleNamespace(status_code=status)}, "aiohttp": {"status": status}}
-    vars(error).update(told[library])
-    return error
+def errors_with(status):
+    """Return the errors for a status as HTTP libraries raise them: httpx, urllib, requests and aiohttp."""
+    request, response = httpx.Request("GET", URL), httpx.Response(status)
+    of_requests, of_aiohttp = OSError(), RuntimeError()  # aiohttp's is no OSError
+    of_requests.response, of_aiohttp.status = SimpleNamespace(status_code=status), status
+    return [
+        httpx.HTTPStatusError("", request=request, response=response),
+        urllib.error.HTTPError(URL, status, "", email.message.Message(), None),
+        of_requests,
+        of_aiohttp,
+    ]
 
 
-LIBRARIES = ("httpx", "requests", "aiohttp", "urllib")
 RAISED = {
     "`OSError` of a socket": [
         OSError(errno.ENETUNREACH, "Network is unreachable"),
         socket.gaierror(-3, "no"),
     ],
     "`OSError` of a file": [OSError(errno.EIO, "Input/output error", "/run/token")],
-    "an HTTP library's error with status 503": [told(library, 503) for library in LIBRARIES],
-    "an HTTP library's error with status 401": [told(library, 401) for library in LIBRARIES],
+    "an HTTP library's error with status 503": errors_with(503),
+    "an HTTP library's error with status 401": errors_with(401),
 }
 KINDS = {"httpx": httpx, "": builtins}
 

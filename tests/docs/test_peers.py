@@ -10,23 +10,21 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 from benchmarks.peers import PEERS
 from benchmarks.worker import enter, start, step
 from resilient_sse import ResilientStream
 from tests.conformance.case_table import load, single_bytes
 from tests.docs.pages import tables, text_of
+from tests.e2e.raw_server import Peer, RawServer
 from tests.skipping import skip_aloud
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.conformance.case_table import Case
 
 pytestmark = [pytest.mark.proof, pytest.mark.e2e]
@@ -48,27 +46,16 @@ OVER_A_SOCKET = {"aiohttp-sse-client", "requests-sse"}
 Seen = list[tuple[str, str, str]]
 
 
-@asynccontextmanager
-async def served(chunks: list[bytes]) -> AsyncIterator[str]:
-    """Send each chunk as one of HTTP, end, and answer 204 from then on."""
-    answers = iter([chunks])
+def sending(chunks: list[bytes]) -> RawServer:
+    """Make a server that sends each chunk as one of HTTP, ends, and answers 204 from then on."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with closing(writer):
-            await reader.readuntil(b"\r\n\r\n")
-            body = next(answers, None)
-            if body is None:
-                writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
-                return
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n")
-            writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
-            for chunk in body:
-                writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-                await asyncio.sleep(0)
-            writer.write(b"0\r\n\r\n")
+    def send(peer: Peer) -> None:
+        peer.open()
+        for chunk in chunks:
+            peer.chunk(chunk)
+        peer.end()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    return RawServer(send, lambda peer: peer.answer("204 No Content"))
 
 
 async def read(name: str, chunks: list[bytes], most: int) -> Seen:
@@ -77,9 +64,8 @@ async def read(name: str, chunks: list[bytes], most: int) -> Seen:
     seen: Seen = []
     async with AsyncExitStack() as stack:
         url = "http://host"
-        if over_a_socket:  # served in a thread, for some block this one
-            portal = stack.enter_context(start_blocking_portal())
-            url = stack.enter_context(portal.wrap_async_context_manager(served(chunks)))
+        if over_a_socket:
+            url = stack.enter_context(sending(chunks)).url
         client = await enter(stack, peer.client(1, None if over_a_socket else chunks))
         if name.startswith("resilient_sse"):
             opened: Any = ResilientStream(url, client=client, on_eof="complete", dedup="off")

@@ -28,9 +28,11 @@ def serving(directory, port):
 
     command = [sys.executable, "-m", "uvicorn", "server:app", "--port", str(port), "--log-level", "critical"]
     with subprocess.Popen(command, cwd=directory) as server:
-        assert soon(listens, within=PATIENCE)
-        yield
-        server.send_signal(signal.SIGINT)
+        try:
+            assert soon(listens, within=PATIENCE)
+            yield
+        finally:
+            server.send_signal(signal.SIGINT)
 
 
 @pytest.mark.e2e

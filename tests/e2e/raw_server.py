@@ -125,7 +125,7 @@ class Peer:
                 raise ConnectionError("no request")
             raw += more
         head, _, body = raw.partition(b"\r\n\r\n")
-        line, *rest = head.decode("utf-8").split("\r\n")
+        line, *rest = head.decode("utf-8", "replace").split("\r\n")
         method, target, _ = line.split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
         while len(body) < int(headers.get("content-length", "0")):

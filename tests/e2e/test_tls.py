@@ -1,11 +1,17 @@
 """TLS: the right certificate works, a wrong one is a typed failure that says what is wrong."""
 
+import asyncio
 import contextlib
+import gc
+import math
+import random
+import re
 import ssl
 import time
 import tracemalloc
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -118,7 +124,7 @@ class InMemory:
         self.received, self.to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.received, self.to_send, server_side=True)
         self.do(self.tls.do_handshake)
-        self.do(self.tls.read)
+        self.request = self.do(self.tls.read)
 
     def do(self, step, *given):
         while True:
@@ -140,6 +146,11 @@ class InMemory:
         with contextlib.suppress(ssl.SSLWantReadError):
             self.tls.unwrap()
         self.flush()
+
+    def record(self, data):
+        """Return *data* as one record."""
+        self.tls.write(data)
+        return self.to_send.read()
 
     def answer(self, *data):
         """Write the whole before any of it is sent."""
@@ -168,6 +179,84 @@ async def test_records_in_pieces(serve, trust, size, length):
     async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=diary) as stream:
         assert [each.data async for each in stream] == texts
     assert diary.losses == []
+
+
+FAULTS = ("handshake", "cut", "half", "spoil", "double", "drop", "inject", "silence")
+EVENTS = [str(number) for number in range(1, 31)]
+
+
+def wild(seed, context):
+    """Return a behaviour that spoils its first connections at random, and then gives the rest."""
+    faults = random.Random(seed).choices(FAULTS, k=4)
+
+    def behave(peer):
+        rng = random.Random(f"{seed}/{peer.number}")
+        fault = faults[peer.number - 1] if peer.number <= len(faults) else ""
+        real, left = peer.send, rng.randrange(1500) if fault == "handshake" else math.inf
+
+        def send(data):
+            nonlocal left
+            while data and left > 0:
+                size = min(rng.choice((1, 7, 100, 1400, 100_000)), left)
+                real(data[:size])
+                data, left = data[size:], left - size
+            if data:
+                raise ConnectionError
+
+        def leave():
+            peer.reset() if rng.random() < 0.5 else peer.close()
+
+        peer.send = send
+        try:
+            wire = InMemory(peer, context, 100_000)
+        except ConnectionError:
+            return leave()
+        cursor = re.search(rb"last-event-id: (\d+)", wire.request, re.IGNORECASE)
+        rest = EVENTS[int(cursor[1]) if cursor else 0 :]
+        head = f"HTTP/1.1 200 OK\r\n{EVENT_STREAM}\r\n\r\n".encode()
+        records = [wire.record(data) for data in (head, *(event(text * 20, id=text) for text in rest))]
+        at = rng.randrange(len(records))
+        record = bytearray(records[at])
+        if fault == "half":
+            record = record[: rng.randrange(len(record))]
+        elif fault == "spoil":
+            record[rng.randrange(len(record))] ^= 1 << rng.randrange(8)
+        elif fault == "double":
+            record *= 2
+        elif fault == "drop":
+            record.clear()
+        elif fault == "inject":
+            record[:0] = b"\x17\x03\x03\x00\x20" + bytes(32)
+        send(b"".join(records[:at]) + record)
+        if fault in ("cut", "half", "handshake"):
+            return leave()
+        if fault != "silence":
+            send(b"".join(records[at + 1 :]))
+            wire.end()
+        return peer.hold()
+
+    return behave
+
+
+@pytest.mark.own
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("seeds", [range(4), pytest.param(range(4, 100), marks=pytest.mark.proof)], ids=str)
+async def test_whatever_befalls_the_records(serve, trust, seeds, anyio_backend_name):
+    """R71, R74, P50: each event once and in order, within the limits, and nothing is left to the event loop."""
+    context, told = trust.server("127.0.0.1"), []
+    if anyio_backend_name == "asyncio":
+        asyncio.get_running_loop().set_exception_handler(lambda _, given: told.append(given))
+    for seed in seeds:
+        server = serve(wild(seed, context), unread=True)
+        url = server.origin.replace("http:", "https:")
+        async with ResilientStream(
+            url, on_eof="complete", backoff=QUICK, stall_timeout=0.5, connect_timeout=5, max_retries=20
+        ) as stream:
+            with anyio.fail_after(30):
+                taken = [each.id async for each in stream]
+        assert taken == EVENTS, seed
+        server.stop()
+    assert told == []
 
 
 @pytest.mark.own
@@ -254,6 +343,34 @@ async def test_a_server_that_has_left_before_the_handshake(serve, monkeypatch):
     with pytest.raises(RetriesExhaustedError) as raised:
         await collect(ResilientStream(server.origin.replace("http:", "https:"), max_retries=0), 1)
     assert str(raised.value.__cause__) == "connection lost: connect (closed in the TLS handshake)"
+
+
+@pytest.mark.own
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # on trio, anyio's own TLS makes a circle
+@pytest.mark.parametrize("refused", [True, False])
+async def test_an_opening_that_fails_leaves_no_circle(serve, refused):
+    """P16: what it has taken is free at once, though its error is kept."""
+
+    def sockets_left():
+        return sum(isinstance(each, sockets.AsyncioSocket) for each in gc.get_objects())
+
+    server = serve(lambda peer: peer.hold(), unread=True)
+    if refused:
+        server.stop()
+    gc.collect()
+    gc.disable()
+    try:
+        before = sockets_left()
+        with pytest.raises(
+            RetriesExhaustedError, match="connection refused" if refused else "no TLS handshake"
+        ):
+            await anext(
+                ResilientStream(f"https://127.0.0.1:{server.port}/", connect_timeout=0.05, max_retries=0)
+            )
+        await anyio.lowlevel.checkpoint()
+        assert sockets_left() == before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.own

@@ -5,12 +5,12 @@ import shlex
 
 import pytest
 import yaml
-from tests.cli.parsing import parse
 
 from resilient_sse import Gap
 from resilient_sse.metrics.catalogue import METRICS
 from resilient_sse.monitoring import ALERTS, SLOS
 from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, duration, expression
+from tests.cli.conftest import parse
 from tests.docs.pages import DOCS, ROOT, code, fences, table, text_of
 from tests.monitoring.tools import NAME, RECORDED, SERIES
 

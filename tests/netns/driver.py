@@ -18,6 +18,7 @@ from anyio.abc import SocketStream
 from httpcore._backends.anyio import AnyIOStream
 from httpcore._exceptions import map_exceptions
 
+from resilient_sse.testing.memory_server import Orders
 from resilient_sse.testing.proxy.toxics import profile as profile_of
 from resilient_sse.testing.scenarios.real import Director, RealDriver, RealStage, reference_server
 from resilient_sse.testing.server import RunningServer
@@ -76,7 +77,7 @@ class Driver(RealDriver):
     @asynccontextmanager
     async def stage(self, log, setup):
         """Set up a network and a server for the time of a block."""
-        director = Director(log=log)
+        director = Director(orders=Orders(log.add))
         server = reference_server(setup, director)
         spaces = ExitStack()
         try:

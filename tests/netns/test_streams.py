@@ -8,6 +8,7 @@ import pytest
 from anyio import to_thread
 
 from resilient_sse import Backoff, ResilientStream, StreamState, integers
+from resilient_sse.testing.memory_server import Orders
 from resilient_sse.testing.scenarios import RunLog, Setup
 from resilient_sse.testing.scenarios.real import Director, reference_server
 from tests.e2e.watching import eventually
@@ -80,7 +81,7 @@ def play(scene, *, backend="asyncio", first_id=1, **arguments):
     """Play a scene inside the client's namespace; every event comes once and in order, whatever is done."""
     driver = Driver(1)
     log = RunLog("streams", driver.form, seed=1, now=driver.now)
-    director = Director(log=log)
+    director = Director(orders=Orders(log.add))
 
     async def main():
         run = Run(Stage(log, network, running, director), log, arguments)

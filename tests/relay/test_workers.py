@@ -64,6 +64,12 @@ def shift(valkey: Server) -> Iterator[Shift]:
 
 
 @pytest.fixture
+def many(shift: Shift) -> Shift:
+    """Two hundred streams."""
+    return replace(shift, names=tuple(f"log-{n}" for n in range(200)))
+
+
+@pytest.fixture
 def processes() -> Iterator[list[Process]]:
     """Kill what a test has left running."""
     running: list[Process] = []
@@ -125,11 +131,16 @@ def tell(what: str, waits: list[float]) -> None:
     print(f"\n{what}: {len(waits)} hand-overs, {found}")  # noqa: T201
 
 
-def rolling(valkey: Server, shift: Shift, processes: list[Process]) -> None:
-    """Stop and start three workers one by one."""
+def three(valkey: Server, shift: Shift, processes: list[Process], *options: str) -> None:
+    """Start three workers, with a Redis that has these options."""
+    valkey.kill()
+    valkey.start(*options)
     processes += [Process(shift) for _ in range(3)]
     fair(valkey, shift, 3)
-    grown(valkey, shift)
+
+
+def replaced(valkey: Server, shift: Shift, processes: list[Process]) -> None:
+    """Stop and start three workers one by one."""
     for _ in range(3):
         processes.pop(0).stop()
         processes.append(Process(shift))
@@ -141,37 +152,36 @@ def rolling(valkey: Server, shift: Shift, processes: list[Process]) -> None:
 def test_a_rolling_deploy(valkey, shift, processes):
     """Three workers are replaced one by one: nothing is repeated, and nobody waits for a lease to end (P62)."""
     long = replace(shift, lease=600.0)  # one that had to run out would be the end of the test
-    rolling(valkey, long, processes)
+    three(valkey, long, processes)
+    grown(valkey, long)
+    replaced(valkey, long, processes)
     assert len(gaps(valkey.client, long.names)) >= 30
 
 
 @pytest.mark.proof
 @pytest.mark.timeout(600)
-def test_hand_overs_of_two_hundred_streams(valkey, processes):
+def test_hand_overs_of_two_hundred_streams(valkey, many, processes):
     """A rolling deploy repeats nothing and leaves no stream alone for a second; then one worker stops (P62)."""
-    with replaying(0.2) as upstream:
-        shift = Shift(upstream, valkey.url, tuple(f"log-{n}" for n in range(200)), 3.0)
-        with unowned(valkey) as waits:
-            rolling(valkey, shift, processes)
-        tell("a rolling deploy of three workers, without an owner", waits)
-        tell("and without an event, of which there are five a second", gaps(valkey.client, shift.names))
-        assert max(waits) <= 1.0
-        with unowned(valkey) as waits:
-            processes.pop().stop()
-            fair(valkey, shift, 2)
-            grown(valkey, shift)
-        tell("one of three workers stops, without an owner", waits)
-        assert not faults(valkey.client, shift.names)
+    three(valkey, many, processes)
+    grown(valkey, many)
+    with unowned(valkey) as waits:
+        replaced(valkey, many, processes)
+    tell("a rolling deploy of three workers, without an owner", waits)
+    tell("and without an event, of which there are five a second", gaps(valkey.client, many.names))
+    assert max(waits) <= 1.0
+    with unowned(valkey) as waits:
+        processes.pop().stop()
+        fair(valkey, many, 2)
+        grown(valkey, many)
+    tell("one of three workers stops, without an owner", waits)
+    assert not faults(valkey.client, many.names)
 
 
 def storm(
     valkey: Server, shift: Shift, processes: list[Process], blows: list[str], draw: random.Random
 ) -> None:
     """Kill, freeze and restart, at any moment, and see that all go on each time."""
-    valkey.kill()
-    valkey.start(*AOF)
-    processes += [Process(shift) for _ in range(3)]
-    fair(valkey, shift, 3)
+    three(valkey, shift, processes, *AOF)
     for blow in blows:
         time.sleep(draw.uniform(0, shift.lease / 2))
         process = processes[at := draw.randrange(3)]
@@ -206,10 +216,7 @@ def test_kills_freezes_and_restarts(valkey, shift, processes):
 def away(valkey: Server, shift: Shift, processes: list[Process], way: str, leases: Sequence[float]) -> None:
     """Take Redis away for so many leases each time, and see that all go on by themselves."""
     options = () if way == "lost" else AOF
-    valkey.kill()
-    valkey.start(*options)
-    processes += [Process(shift) for _ in range(3)]
-    fair(valkey, shift, 3)
+    three(valkey, shift, processes, *options)
     for lasting in leases:
         grown(valkey, shift)
         before = lengths(valkey.client, shift.names)
@@ -241,22 +248,17 @@ def test_redis_is_away_for_many_leases(valkey, shift, processes, way, by_asyncio
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("by_asyncio", [False, True], ids=["a URL", "redis.asyncio"])
 @pytest.mark.parametrize("way", ["kept", "lost", "frozen"])
-def test_redis_is_away_for_minutes(valkey, processes, way, by_asyncio):
+def test_redis_is_away_for_minutes(valkey, many, processes, way, by_asyncio):
     """Two hundred streams; away for a minute, and for longer and shorter than a lease (P62)."""
-    with replaying(0.2) as upstream:
-        names = tuple(f"log-{n}" for n in range(200))
-        shift = Shift(upstream, valkey.url, names, 3.0, by_asyncio)
-        away(valkey, shift, processes, way, [20, 0.5, 3])
+    away(valkey, replace(many, by_asyncio=by_asyncio), processes, way, [20, 0.5, 3])
 
 
 @pytest.mark.proof
 @pytest.mark.timeout(1200)
-def test_a_storm(valkey, processes):
+def test_a_storm(valkey, many, processes):
     """Two hundred streams for minutes (P62)."""
     draw = random.Random(62)
-    with replaying(0.2) as upstream:
-        shift = Shift(upstream, valkey.url, tuple(f"log-{n}" for n in range(200)), 3.0)
-        storm(valkey, shift, processes, draw.choices(["kill", "freeze", "restart"], k=20), draw)
+    storm(valkey, many, processes, draw.choices(["kill", "freeze", "restart"], k=20), draw)
 
 
 @asynccontextmanager

@@ -32,7 +32,9 @@ async def every_answer(play):
         await scene.publish(count=3)
         await scene.all(lambda stream: stream.duplicates >= 1 and stream.received >= 2)
         scene.fault("close")
-        await scene.stage.close()
+        await scene.stage.black_hole()
+        await scene.stage.close()  # which is seen in the dark, too
+        await scene.stage.flow()
         await scene.caught_up()
         await anyio.sleep(0.5)
         await scene.stage.use("4g")

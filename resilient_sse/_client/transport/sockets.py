@@ -213,6 +213,7 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ended:  # a reset behind the end takes nothing back
             self.ended, self.error = True, exc
+        self._alarm.cancel()  # who was to abort it may have been cancelled
         self._end_wait()
         self.resume_writing()
         if not self._closed.done():
@@ -358,27 +359,31 @@ async def connect(
     if context is None:
         return socket
     try:
-        with anyio.fail_after(timeout):
+        # The error of fail_after would keep the socket, in a circle.
+        with anyio.move_on_after(timeout) as scope:
             await socket.start_tls(context, address.host)
     except BaseException as exc:
         socket.abort()
-        if isinstance(exc, (OSError, UnicodeError, anyio.BrokenResourceError)):
+        if isinstance(exc, (OSError, ValueError, anyio.BrokenResourceError)):  # a name that is none
             raise _in_words(exc, "TLS handshake", timeout) from exc
         raise
+    if scope.cancelled_caught:
+        socket.abort()
+        raise _in_words(TimeoutError(), "TLS handshake", timeout)
     return socket
 
 
 async def _connect_asyncio(address: Address, timeout: float | None) -> Socket:  # noqa: ASYNC109 - its caller's
-    loop, socket = asyncio.get_running_loop(), AsyncioSocket()
+    loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout):  # anyio's takes three times as long
         if address.uds is not None:
-            await loop.create_unix_connection(lambda: socket, address.uds)
+            _, socket = await loop.create_unix_connection(AsyncioSocket, address.uds)
         elif isinstance(loop, asyncio.BaseEventLoop):
-            await loop.create_connection(
-                lambda: socket, address.host, address.port, happy_eyeballs_delay=_head_start(address.host)
+            _, socket = await loop.create_connection(
+                AsyncioSocket, address.host, address.port, happy_eyeballs_delay=_head_start(address.host)
             )
         else:  # uvloop knows no race between addresses, and tries one after the other
-            await loop.create_connection(lambda: socket, address.host, address.port)
+            _, socket = await loop.create_connection(AsyncioSocket, address.host, address.port)
     return socket
 
 

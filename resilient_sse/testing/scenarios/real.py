@@ -32,12 +32,8 @@ class Director(Fault):
     As a fault that strikes every request it runs in the server's thread: appends to lists and queues need no lock.
     """
 
-    log: RunLog
-    orders: Orders = field(init=False)
+    orders: Orders
     _current: dict[str, Order] = field(init=False, default_factory=dict[str, Order])
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "orders", Orders(self.log.add))
 
     def answer(self, request: Request) -> Response | None:
         from starlette.responses import PlainTextResponse  # noqa: PLC0415 - needs the extra, as the server does
@@ -107,7 +103,7 @@ class RealDriver(Driver):
 
     @asynccontextmanager
     async def stage(self, log: RunLog, setup: Setup) -> AsyncGenerator[RealStage]:
-        director = Director(log=log)
+        director = Director(orders=Orders(log.add))
         server = reference_server(setup, director)
         running = await to_thread.run_sync(RunningServer, server)  # other stages may measure times meanwhile
         try:

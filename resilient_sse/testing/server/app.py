@@ -259,17 +259,13 @@ class ReferenceServer:
 
     def _announce(self, stored: StoredEvent) -> int:
         self.counters.published += 1
-        self._wake(stored)
+        self._wake(stored.stream, stored.id)
         return stored.id
 
-    def _wake(self, stored: StoredEvent | None) -> None:
-        """Wake the readers of an event; `None` means that some may have been missed."""
-        if stored is None:
-            for reader in self._everyone():
-                reader.wake(None)
-        else:
-            for reader in list(self._readers.get(stored.stream, ())):
-                reader.wake(stored.id)
+    def _wake(self, user: str | None, number: int) -> None:
+        """Wake the readers of an event; `None` means that some may be missing."""
+        for reader in self._everyone() if user is None else list(self._readers.get(user, ())):
+            reader.wake(None if user is None else number)
 
     async def _send_heartbeats(self, user: str, every: float) -> None:
         """Send heartbeats, each from when it was due, so that they do not drift."""
@@ -327,7 +323,7 @@ class ReferenceServer:
         try:
             await reader.begin(record.cursor)
         except BaseException:
-            reader.leave()
+            self.forget(reader)
             raise
         encoding = "gzip" if self.gzip and accepts_gzip(request) else None
         compressor = Compressor() if encoding else None

@@ -114,9 +114,8 @@ async def read_publication(request: Request) -> dict[str, Any]:
     body = bytearray()
     async for part in request.stream():
         body += part
-        if (
-            len(body) > _MAX_BODY
-        ):  # uvicorn reads the rest, for a publisher reads no answer before it has sent all
+        # uvicorn reads the rest: a publisher reads no answer before it has sent everything.
+        if len(body) > _MAX_BODY:
             raise BadRequestError(f"the body is larger than {_MAX_BODY} bytes", 413)
     try:
         given: Any = json.loads(body)

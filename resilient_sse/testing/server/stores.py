@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
@@ -46,8 +45,8 @@ class StoredEvent:
         object.__setattr__(self, "wire", wire_event(self.data, id=str(self.id), event=self.event))
 
 
-Announce: TypeAlias = Callable[[StoredEvent | None], None]
-"""Is told of an event that another process has stored; `None` means that some may have been missed."""
+Announce: TypeAlias = Callable[[str | None, int], None]
+"""Is told stream and id of an event that another process has stored; `None` means that some may be missing."""
 
 
 class EventStore(Protocol):
@@ -253,14 +252,14 @@ _CONNECT_SECONDS = 5.0
 _CONNECTIONS = 32
 _WAIT_SECONDS = 30.0
 
-# Number, store and announce in one step.  The message carries the event, so that nobody has to ask for it.
+# Number, store and announce in one step.
 _APPEND = """
 if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SET', KEYS[2], ARGV[1] - 1) end
 local id = redis.call('INCR', KEYS[2])
 redis.call('XADD', KEYS[1], '1-' .. id, 'e', ARGV[3], 'd', ARGV[4])
 if ARGV[2] ~= '' then redis.call('XTRIM', KEYS[1], 'MAXLEN', '=', ARGV[2]) end
 redis.call('SADD', KEYS[3], ARGV[6])
-redis.call('PUBLISH', ARGV[5], id .. ' ' .. ARGV[7])
+redis.call('PUBLISH', ARGV[5], id .. ' ' .. ARGV[6])
 return id
 """
 
@@ -307,9 +306,8 @@ class RedisStore(_Store):
     async def append(self, stream: str, event: str | None, data: str) -> StoredEvent:
         StoredEvent(stream, 0, event or None, data)  # raises what is wrong with it before it is stored
         history = "" if self._history is None else str(self._history)
-        told = json.dumps([stream, event or "", data])
         keys = [self._events(stream), f"{self._prefix}:{{{stream}}}:id", f"{self._prefix}:streams"]
-        arguments = [str(self.first_id), history, event or "", data, self._channel, stream, told]
+        arguments = [str(self.first_id), history, event or "", data, self._channel, stream]
         number = await self._ask(self._client.eval(_APPEND, len(keys), *keys, *arguments))
         return StoredEvent(stream, int(number), event or None, data)
 
@@ -337,11 +335,10 @@ class RedisStore(_Store):
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(self._channel)
-                    announce(None)
+                    announce(None, 0)
                     async for message in channel.listen():
-                        number, _, told = text(message["data"]).partition(" ")
-                        stream, event, data = json.loads(told)
-                        announce(StoredEvent(stream, int(number), event or None, data))
+                        number, _, stream = text(message["data"]).partition(" ")
+                        announce(stream, int(number))
             except self._failures:
                 await anyio.sleep(_RETRY_SECONDS)
 

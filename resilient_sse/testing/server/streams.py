@@ -40,9 +40,6 @@ HEARTBEAT = "heartbeat"
 _HEARTBEAT_BLOCK = wire_event("{}", event=HEARTBEAT)
 _SLOW_BLOCK = wire_event(json.dumps({"reason": SLOW}), event=SLOW)
 
-# So long a slow reader has for taking the notice before its connection is reset.
-_NOTICE_SECONDS = 1.0
-
 _FAREWELL_SECONDS = 1.0
 
 # sse-starlette's own pings would go between the bytes of a fault, past gzip and past silence: our heartbeats are
@@ -106,7 +103,6 @@ class Reader:
         self._farewell: bytes | None = None
         self._beat = False
         self._woken = asyncio.Event()
-        self._deadline: asyncio.TimerHandle | None = None
 
     async def begin(self, cursor: int | None) -> None:
         """Find where the stream begins: after *cursor*, less the overlap; without one where the server says."""
@@ -201,18 +197,11 @@ class Reader:
         self._counters.slow_client_disconnects += 1
         extra = {"sse_reason": SLOW, "sse_user": self.user}
         _log.warning("dropped a reader: %s (%s)", SLOW, why, extra=extra)
-        if not notify:
+        if notify:
+            self._stopped = True
+            self._farewell = _SLOW_BLOCK
+        else:
             self.break_off()
-            return
-        self._stopped = True
-        self._farewell = _SLOW_BLOCK
-        self._deadline = asyncio.get_running_loop().call_later(_NOTICE_SECONDS, self.peer.reset)
-
-    def leave(self) -> None:
-        """Be forgotten by the server."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self.server.forget(self)
 
     def _opened(self, block: bytes) -> bytes:
         """Put the reconnection time before the first block of a connection."""
@@ -255,9 +244,10 @@ class EventStream(EventSourceResponse):
             await super().__call__(scope, receive, send)
         except* TimeoutError:
             self._reader.drop_slow(f"it took nothing for {self.send_timeout:g} s")
+            self._reader.peer.reset()  # if it has been told before, it has not taken that either
             # The server learns of the closed connection a moment later, and would complain about half a response.
             with anyio.move_on_after(_FAREWELL_SECONDS):
                 while (await receive())["type"] != "http.disconnect":
                     pass
         finally:
-            self._reader.leave()
+            self._reader.server.forget(self._reader)

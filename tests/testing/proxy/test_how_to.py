@@ -6,9 +6,9 @@ import sys
 import time
 
 import pytest
-from tests.cli.parsing import parse
 
 from resilient_sse.testing import event
+from tests.cli.conftest import parse
 from tests.docs.pages import fences, table, text_of
 
 pytestmark = pytest.mark.e2e

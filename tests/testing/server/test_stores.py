@@ -209,15 +209,16 @@ async def test_what_cannot_be_reached_is_typed(tmp_path):
 
 
 async def test_redis_tells_what_others_store(valkey_url):
-    """R192: what one process stores, another is told at once, after a first word that it may have missed some."""
+    """R192: what one process stores, another is told of at once, after a first word that some may be missing."""
     here, there = RedisStore(valkey_url, prefix="told"), RedisStore(valkey_url, prefix="told")
     told = []
     async with anyio.create_task_group() as group:
-        group.start_soon(here.listen, told.append)
+        group.start_soon(here.listen, lambda *event: told.append(event))
         assert await eventually(lambda: told, within=10)
-        await there.append("u", "typ", "x y\n€")
+        await there.append("ü 1", "typ", "x y\n€")
         assert await eventually(lambda: len(told) == 2, within=10)
         group.cancel_scope.cancel()
-    assert told == [None, StoredEvent("u", 1, "typ", "x y\n€")]
+    assert told == [(None, 0), ("ü 1", 1)]
+    assert await here.after("ü 1", 0, 9) == [StoredEvent("ü 1", 1, "typ", "x y\n€")]
     await here.aclose()
     await there.aclose()
