@@ -364,7 +364,7 @@ class Sequence:
         for _ in placed:
             self._queue.popleft()
         if self._held:
-            held = sorted(held + self._held, key=itemgetter(0))
+            held = sorted(self._held + held, key=itemgetter(0))
         self._held, self._held_on = held, self._connection
         self._asked_for = held[-1][0]
 

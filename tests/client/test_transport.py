@@ -1,5 +1,6 @@
 """The edge to httpx: its exceptions, its pools, and what it decodes."""
 
+import asyncio
 import gzip
 import zlib
 
@@ -11,7 +12,8 @@ import pytest
 from resilient_sse import LimitExceededError, ResilientSSEError, ResilientStream
 from resilient_sse._client.transport import clients
 from resilient_sse._client.transport.errors import translated
-from resilient_sse.testing import gzipped
+from resilient_sse._client.transport.reads import WOKEN, Held
+from resilient_sse.testing import gzipped, run_in_virtual_time
 from tests.client.support import at_once, drain, gives_up, make, numbered, read
 
 
@@ -112,3 +114,22 @@ async def test_a_compressed_body_that_is_whole_is_complete(script):
         script.respond(whole, headers={"Content-Encoding": "gzip"}).end()
         ids = [item.id for item in await drain(make(script, on_eof="complete"))]
         assert ids == (["1", "2"] if whole else [])
+
+
+def test_a_limit_is_not_lost_to_what_comes_as_it_ends():
+    """P50, P51: what was not enough for a read, such as another stream's frame, begins no wait without an end."""
+
+    async def reads():
+        loop = asyncio.get_running_loop()
+
+        async def work():
+            first = loop.create_future()
+            loop.call_at(1.0, first.set_result, None)
+            await first
+            await loop.create_future()
+
+        held = Held(work)
+        assert await asyncio.wait_for(held.read(1.0 - loop.time()), 10) is WOKEN
+        await held.end()
+
+    run_in_virtual_time(reads, backend="asyncio")

@@ -144,7 +144,8 @@ class Log:
         if event.id is None:
             return
         self._heard[event.id] = event
-        if not self.floor or self.events[self.floor - 1].epoch != event.epoch:
+        new = self.floor > 0 and self.events[self.floor - 1].epoch != event.epoch
+        if not self.floor or (new and event.what is not What.BEAT):  # which tells nothing of a new numbering
             self.floor = event.ordinal  # it knows of nothing before it
 
     def after(self, event_id):

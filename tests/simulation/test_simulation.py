@@ -34,7 +34,9 @@ from tests.simulation.plan import (
 from tests.simulation.record import Did, Note, Outcome
 from tests.simulation.run import play
 
-EVENT, SKIP, VANISH, BEAT, PLAIN = map(Live, (Does.EVENT, Does.SKIP, Does.VANISH, Does.BEAT, Does.PLAIN))
+EVENT, SKIP, VANISH, BEAT, ECHO, PLAIN = map(
+    Live, (Does.EVENT, Does.SKIP, Does.VANISH, Does.BEAT, Does.ECHO, Does.PLAIN)
+)
 LONG = int(os.environ.get("SIMULATION_EXAMPLES", "10000"))
 
 FIELDS = [each for part in (Options, Answer) for each in fields(part)]
@@ -117,6 +119,24 @@ KNOWN = {
         *[Answer()] * 5,
         Answer(live=(EVENT, SKIP, EVENT), chunk=60),
         dialect=Dialect.JSON,
+    ),
+    "a heartbeat bears the number of an event that is held back": plan(
+        Answer(live=(EVENT, SKIP, EVENT, ECHO), chunk=60), dialect=Dialect.JSON
+    ),
+    "a heartbeat bears a number that is held back, behind an attempt in vain": plan(
+        Answer(away=1, live=(SKIP, EVENT, ECHO), chunk=60), dialect=Dialect.JSON
+    ),
+    "a heartbeat bears a number that is held back, of a log that has expired": plan(
+        BRING,
+        Answer(away=1, expire=3, announce=True),
+        Answer(live=(EVENT, ECHO), chunk=60),
+        dialect=Dialect.JSON,
+    ),
+    "a heartbeat puts an id in force again, behind what came late": plan(
+        Answer(), Answer(live=(EVENT, SKIP, EVENT)), Answer(overlap=2, live=(ECHO,)), ids=Ids.OPAQUE
+    ),
+    "a heartbeat goes before a new numbering": plan(
+        Answer(away=4), Answer(restart=True, live=(BEAT, SKIP, EVENT)), Answer(overlap=4, keep=0.95)
     ),
     "an opaque stream is replayed late": plan(
         BRING, Answer(live=(SKIP, EVENT)), Answer(overlap=2, live=(EVENT,)), ids=Ids.OPAQUE

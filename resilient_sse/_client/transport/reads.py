@@ -178,7 +178,9 @@ class Held:
                     return below.take()
                 if self.since is None:
                     self.since = self._loop.time()
-                    self._alarm.set(self.since + patience)
+                self._alarm.set(
+                    self.since + patience
+                )  # again, if it rang as something came that was not enough
                 # Nothing is sleep(0).
                 self._stand_in = waited and StandIn(
                     waited, partial(self._keep, waited) if below.tidies else waited.cancel
