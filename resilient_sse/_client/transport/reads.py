@@ -178,9 +178,8 @@ class Held:
                     return below.take()
                 if self.since is None:
                     self.since = self._loop.time()
-                self._alarm.set(
-                    self.since + patience
-                )  # again, if it rang as something came that was not enough
+                # Each time, for it may have rung as something came that was not enough.
+                self._alarm.set(self.since + patience)
                 # Nothing is sleep(0).
                 self._stand_in = waited and StandIn(
                     waited, partial(self._keep, waited) if below.tidies else waited.cancel
