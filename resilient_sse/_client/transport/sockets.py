@@ -274,7 +274,11 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
 
 
 class AnyioSocket(Arrived):
-    """A socket of any other event loop: there a read can be cancelled without losing anything."""
+    """
+    A socket of any other event loop: there a read can be cancelled without losing anything.
+
+    One that is answering a KeyUpdate of TLS in that moment loses the connection, by anyio; the stream resumes.
+    """
 
     __slots__ = ("_scope", "_stream")
 
