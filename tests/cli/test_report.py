@@ -28,8 +28,9 @@ def test_all_six_in_virtual_time(run, tmp_path):
     done = run("report", "--form", "virtual", "--seed", "1", "--output", str(tmp_path / "new" / "out"))
     assert done.code == 0
     assert "production readiness: YES" in done.out
-    assert len(done.err.splitlines()) == 6
     out = tmp_path / "new" / "out"
+    *played, written = done.err.splitlines()
+    assert (len(played), written) == (6, f"written to {out}: report.json, report.html, log.jsonl")
     document = json.loads((out / "report.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(report_schema()).validate(document)
     assert document["production_readiness"] == "YES"
