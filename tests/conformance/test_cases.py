@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 
 import httpx
 import httpx_sse
@@ -47,6 +48,8 @@ def test_reference_parser(group: str) -> None:
 @pytest.mark.parametrize("group", ["fields", "line-ends", "utf-8"])
 async def test_a_second_implementation(group: str) -> None:
     """httpx-sse reads these as the tables say; `tests/docs/test_peers.py` counts how many others it does."""
+    if group == "line-ends" and version("httpx-sse") == "0.4.1":  # the oldest that we work with
+        pytest.skip("httpx-sse 0.4.1 ends lines at other characters, too")
     for case in GROUPS[group]:
         for chunks in ([case.stream], single_bytes(case.stream)):
 
