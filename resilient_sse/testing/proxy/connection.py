@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
 
     from resilient_sse.testing.proxy.link import Way
-    from resilient_sse.testing.proxy.proxy import FaultProxy
+    from resilient_sse.testing.proxy.proxy import Counters, FaultProxy
 
 
 # SO_LINGER, on and with zero seconds.
@@ -140,7 +140,7 @@ class Connection:
     def __init__(self, client: socket.socket, target: list[Address], seed: str, proxy: FaultProxy) -> None:
         self.seed = seed
         self.proxy = proxy
-        self.counters = proxy.counters
+        self.counters: Counters = proxy.counters
         self._client = client
         self._target = target
         self._upstream: socket.socket | None = None

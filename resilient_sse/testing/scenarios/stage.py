@@ -112,7 +112,7 @@ class VirtualStage(Stage):
 
     def __init__(self, server: MemoryServer, client: httpx.AsyncClient) -> None:
         super().__init__(server)
-        self.client = client
+        self.client: httpx.AsyncClient | None = client
         self._server = server
 
     def url(self, stream: str) -> str:
