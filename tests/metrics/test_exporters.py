@@ -6,6 +6,7 @@ import sys
 from collections import Counter, defaultdict
 
 import pytest
+from datadog.dogstatsd.base import DogStatsd
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.trace import NoOpTracerProvider
@@ -45,10 +46,11 @@ class OpenTelemetry(Collector):
         return super().value(instrument_name(metric), **labels)
 
 
-class Datadog:
+class Datadog(DogStatsd):
     """A client that adds up what it is given."""
 
     def __init__(self):
+        super().__init__("127.0.0.1", 9, disable_telemetry=True)
         self.counts, self.gauges, self.durations = Counter(), {}, defaultdict(list)
         self.made = None
 
@@ -64,11 +66,6 @@ class Datadog:
 
     def distribution(self, name, value, tags=None):
         self.durations[name, *sorted(tags or ())].append(value)
-
-    def open_buffer(self):
-        """Do nothing."""
-
-    close_buffer = open_buffer
 
     def value(self, name, **labels):
         self.made.flush()
