@@ -128,6 +128,8 @@ class Batches(Delivery):
                 batch.append(item)
             elif isinstance(item, str):
                 dispatched |= self._judge_text(item, batch)
+            elif isinstance(item, Columns):
+                dispatched |= self._judge_columns(item, batch)
             elif self._judge_item(item, batch):
                 dispatched = True
         if batch:

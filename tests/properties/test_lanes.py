@@ -170,3 +170,24 @@ def test_floods_of_lines(floods, size, mode):
     """Many lines of one block, and many blocks without data, are judged together and come to the same (3.1)."""
     stream = "".join(flood * count for flood, count in floods).encode()
     check([cut(stream, [*range(size, len(stream), size)])], dedup=mode)
+
+
+_LONG = [f"event: odd\nevent: add\nid: {at}\ndata: {at * 10 * 'long '}\n\n" for at in range(20, 40)]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "", "\n", "retry: 7\n\n", "data: x\n\n", "x: y\n: said\ndata: y\n\n",
+        "event: odd\nevent: add\ndata: x\n\n",
+        "event: odd\nevent: other\nid: 5\ndata: x\n\n", "event: odd\nevent: add\nid: 5\0\ndata: x\n\n",
+        "event: odd\nevent: add\nid:5\ndata: x\n\n", "event: odd\nevent: add\nid: 5\ndata:x\n\n",
+        "event: odd\nevent: add\nid: \ndata: x\n\n", "event: odd\nevent: add\nid: \N{SNOWMAN}\ndata: x\n\n",
+        "event: odd\nevent: add\nid: 5\ndata: \udcff\n\n", "event: odd\nevent: add\nid: 5\ndata: x\n: said\n",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("at", [1, 10, 20])
+def test_long_events_and_an_odd_one(odd, at):
+    """Events that are long and alike are cut at their line ends, unless one among them is not (3.1)."""
+    stream = "".join([*_LONG[:at], odd, *_LONG[at:]]).encode(errors="surrogateescape")
+    check([[stream]])
