@@ -1,15 +1,18 @@
 """The figures of the pages, recomputed."""
 
+import json
 import re
 from collections import Counter
 from random import Random
 
 import pytest
 
+from benchmarks.chart import draw
+from benchmarks.report import number
 from resilient_sse import Backoff, ResilientStream
 from resilient_sse._core.backoff import Pacing
 from resilient_sse.testing import Script, event, run_in_virtual_time
-from tests.docs.pages import table, text_of
+from tests.docs.pages import code, table, tables, text_of
 
 SHARE = "share of the clients in a slot of 10 ms, on average"
 ROWS = table(text_of("explanation/backoff.md"), "jitter", "attempt", "waits between", SHARE, "at most")
@@ -78,3 +81,18 @@ def test_the_capacity_of_a_process():
 
 
 RULE = r"Memory is (\d+) MiB and (\d+) KiB for each stream.*CPU is (\d+) microseconds for each event"
+
+
+def test_the_speed_is_what_was_measured():
+    """The chart and the table of the comparison have the figures of the samples beside them (P59)."""
+    rows = {row["row"]: row for row in json.loads(text_of("_static/speed.json"))["rows"]}
+    drawn = ["decode-typical", "bulk", "chunk", "live", "many", "memory", "opening-1000"]
+    assert text_of("_static/speed.svg") == draw([rows[name] for name in drawn])
+    (figures,) = [rows for rows in tables(text_of("lab/compare-speed.md")) if "httpx-sse" in rows[0]]
+    names = [name.strip("`") for name in figures[0][1:]]
+    assert [code(name) for name, *_ in figures[1:]] == list(rows)
+    for row, *cells in figures[1:]:
+        clients = {each["name"]: number(each["median"]) for each in rows[code(row)]["clients"]}
+        left_out = rows[code(row)]["left_out"]
+        differs = {name: "differs" for name, why in left_out.items() if why.startswith("differs")}
+        assert cells == [{**clients, **differs}.get(name, "") for name in names]
