@@ -351,7 +351,7 @@ class Parser:
         else:
             size, rest = self._block_bytes, frame
         said = _SAID_BYTES(b"\n" + rest)
-        return size + len(rest) - sum(map(len, said)) - len(said)
+        return size + len(rest) - len(b"".join(said)) - len(said)  # sum() takes three times as much
 
     def _check_tail(self) -> None:
         self._exceeds(self._block_bytes + len(self._tail))
