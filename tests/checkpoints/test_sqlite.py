@@ -255,9 +255,9 @@ async def test_its_thread_ends_with_it(path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_behind_a_fork(path):
-    """Parent and child go on with a connection each."""
+    """Parent and child go on with a connection each, although a save was under way (P33)."""
     program = textwrap.dedent("""
-        import anyio, os, sys
+        import anyio, os, sqlite3, sys, threading
         from resilient_sse.checkpoints import SQLiteCheckpoint
 
         store = SQLiteCheckpoint(sys.argv[1])
@@ -266,12 +266,27 @@ def test_behind_a_fork(path):
             known = await store.load(key)
             return await store.save(key, "x", expected=known)
 
+        def slowly(*arguments, **options):
+            opening.set()
+            assert forked.wait(60)
+            return connect(*arguments, **options)
+
         anyio.run(save, "parent")
-        if child := os.fork():
+        store.close()  # to be opened again
+        connect, sqlite3.connect = sqlite3.connect, slowly
+        opening, forked = threading.Event(), threading.Event()
+        saving = threading.Thread(target=anyio.run, args=(save, "parent"))
+        saving.start()
+        assert opening.wait(60)
+        child = os.fork()
+        sqlite3.connect = connect
+        if child:
             assert os.waitpid(child, 0)[1] == 0
-            assert anyio.run(save, "parent").version == 2
+            forked.set()
+            saving.join()
+            assert anyio.run(save, "parent").version == 3
             assert anyio.run(store.load, "child").version == 1
         else:
             anyio.run(save, "child")
     """)
-    subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program, str(path)], check=True, timeout=60)
