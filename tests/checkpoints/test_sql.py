@@ -252,11 +252,24 @@ async def test_postgresql(postgresql):
 
 
 async def test_a_stream_that_saves_by_itself(shop):
-    """`record` says that it wants `ack="manual"`, instead of blaming another consumer."""
+    """It is told that `record` wants `ack="manual"`, instead of blaming another consumer."""
     script = Script()
     script.respond(*numbered(1, 2, 3)).hang()
     async with ResilientStream(URL, checkpoint=shop.store, client=script.client()) as events:
-        await anext(events)
-        second = await anext(events)
-        with closing(shop.connect()) as database, pytest.raises(CheckpointError, match='ack="manual"'):
-            shop.store.record(database, second)
+        first = await anext(events)
+        with closing(shop.connect()) as database, database:
+            shop.store.record(database, first)
+        with pytest.raises(CheckpointError, match='ack="manual"'):
+            await anext(events)
+    assert (await shop.store.load(URL)).last_event_id == "1"
+
+
+async def test_events_that_are_filtered_before_the_first(shop):
+    """The stream saves that it has passed them, and `record` goes on from there (P55)."""
+    script = Script()
+    script.respond(event("noise", id="1", event="noise"), *numbered(3)).hang()
+    async with stream(shop.store, script, events=["message"]) as events:
+        taken = await anext(events)
+        with closing(shop.connect()) as database, database:
+            shop.store.record(database, taken)
+    assert await shop.store.load(URL) == Checkpoint("3", 2)
