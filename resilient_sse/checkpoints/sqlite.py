@@ -47,6 +47,7 @@ _ADVICE = {
     "SQLITE_CORRUPT": "it is damaged; move it away to begin anew, or put a copy back",
     "SQLITE_ERROR": "it has a table of that name that is another program's; choose another path",
     "SQLITE_FULL": "the disk is full; nothing was saved, and the next save tries again",
+    "SQLITE_IOERR": "the disk fails, or a quota is spent; nothing was saved, and the next save tries again",
     "SQLITE_NOTADB": "it is no SQLite database; choose another path",
     "SQLITE_PERM": "it may not be read and written; mend its permissions",
     "SQLITE_READONLY": "it may not be written, nor its directory; mend the permissions",
@@ -239,15 +240,22 @@ class SQLiteCheckpoint:
     def _run(self, key: str, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
             try:
-                return work(self._opened())
+                return work(self._opened(key))
             except sqlite3.Error as exc:
                 name = getattr(exc, "sqlite_errorname", "")
                 advice = next((text for code, text in _ADVICE.items() if name.startswith(code)), str(exc))
                 raise CheckpointError(f"the positions in {self._path!r}: {advice} ({exc})", key=key) from exc
 
-    def _opened(self) -> sqlite3.Connection:
+    def _opened(self, key: str) -> sqlite3.Connection:
         if self._database is not None:
-            return self._database
+            if self._is_in_place():
+                return self._database
+            self._database.close()
+            self._database = None
+            advice = (
+                "it was removed or replaced while it was in use; nothing was saved, so make the stream anew"
+            )
+            raise CheckpointError(f"the positions in {self._path!r}: {advice}", key=key)
         database = sqlite3.connect(
             self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -262,8 +270,18 @@ class SQLiteCheckpoint:
         except sqlite3.Error:
             database.close()
             raise
+        self._file = os.stat(self._path)  # noqa: PTH116 - a Path costs more than this
         self._database = database
         return database
+
+    def _is_in_place(self) -> bool:
+        """Tell whether saves go to the file that the next start will find; SQLite does not, with a log ahead."""
+        try:
+            return os.path.samestat(self._file, os.stat(self._path))  # noqa: PTH116 - see above
+        except FileNotFoundError:
+            return False
+        except OSError:  # it may not be looked at any more, and is open
+            return True
 
 
 # --- Around a fork

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import anyio
 import pytest
 
 from resilient_sse import CheckpointError, ResilientStream
-from resilient_sse.checkpoints import SQLCheckpoint, SQLiteCheckpoint, sqlite
+from resilient_sse.checkpoints import Checkpoint, SQLCheckpoint, SQLiteCheckpoint, sqlite
 from resilient_sse.testing import Script, event
 from tests.skipping import skip_aloud
 
@@ -205,6 +206,39 @@ async def test_a_full_disk(disk):
     assert [int(taken.id.split()[0]) for taken in got] == list(range(9))
     assert (await store.load("http://test/")).last_event_id == got[-1].id
     store.close()
+
+
+async def test_a_quota_is_spent(path):
+    """The error says so, and with room the next save goes well."""
+    store = SQLiteCheckpoint(path)
+    known = await store.save("a", "1", expected=None)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match="quota is spent"):
+            await store.save("a", "2", expected=known)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert await store.save("a", "2", expected=known) == Checkpoint("2", 2)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_the_file_is_taken_away(path, replaced):
+    """A save into a file that the next start does not find is an error, and no save (P55)."""
+    store = SQLiteCheckpoint(path)
+    known = await store.save("a", "1", expected=None)
+    if replaced:
+        other = SQLiteCheckpoint(path.with_suffix(".copy"))
+        await other.save("a", "0", expected=None)
+        other.close()
+        path.with_suffix(".copy").replace(path)
+    else:
+        path.unlink()
+    for file in path.parent.glob("*-*"):
+        file.unlink()
+    with pytest.raises(CheckpointError, match="removed or replaced"):
+        await store.save("a", "2", expected=known)
+    assert await store.load("a") == (Checkpoint("0", 1) if replaced else None)
 
 
 async def test_a_disk_that_is_read_only(disk):
