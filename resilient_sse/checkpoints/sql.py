@@ -143,7 +143,10 @@ class SQLCheckpoint:
     async def _load(self, connection: Any, key: str) -> Checkpoint | None:  # noqa: ANN401
         sql = f"SELECT last_event_id, version FROM {self._table} WHERE consumer = :key"  # noqa: S608 - a checked name
         row = await _maybe((await self._execute(connection, sql, {"key": key})).fetchone())
-        return None if row is None else Checkpoint(*row)
+        if row is None:
+            return None
+        # Dictionaries are the rows of psycopg's dict_row, for one.
+        return Checkpoint(*(row.values() if hasattr(row, "values") else row))
 
     async def _save(
         self,
@@ -183,6 +186,7 @@ class SQLCheckpoint:
         return saved
 
     async def _execute(self, connection: Any, sql: str, values: dict[str, Any]) -> Any:  # noqa: ANN401
+        connection = getattr(connection, "dbapi_connection", connection)  # of SQLAlchemy's raw_connection()
         if _of_sqlalchemy(connection):
             return await _maybe(connection.execute(import_module("sqlalchemy").text(sql), values))
         style = self._paramstyle or _style_of(connection)
