@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
-from resilient_sse._client.backends import in_thread, on_asyncio, outlive
+from resilient_sse._client.backends import in_thread, on_asyncio, to_its_end
 from resilient_sse._core.errors import CheckpointError, moved
 from resilient_sse._core.ports import Checkpoint
 
@@ -79,7 +79,7 @@ class WorkerThread:
         if not job.ended.acquire(timeout=0.0 if self._late or self._slow else _AT_ONCE_SECONDS):
             self._late += 1
             try:
-                await outlive(job.wait, within=None)
+                await to_its_end(job.wait)
             finally:
                 self._late -= 1
         self._slow = job.took > _AT_ONCE_SECONDS
