@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from copy import deepcopy
 from random import random
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 from urllib.parse import quote, urljoin
@@ -82,7 +83,7 @@ def control_event(
     """
 
     def cursor(item: ServerSentEvent) -> str | None:
-        return _text(_object(item).get(field)) if item.event == event else None
+        return _text(_object(_json(item.data)).get(field)) if item.event == event else None
 
     return {"cursor": cursor, **query(param, header=False)}
 
@@ -97,7 +98,7 @@ def json_field(field: str, param: str) -> Dialect:
     """
 
     def cursor(item: ServerSentEvent) -> str | None:
-        return _text(_object(item).get(field))
+        return _text(_object(_json(item.data)).get(field))
 
     return {"cursor": cursor, **query(param, header=False)}
 
@@ -122,10 +123,9 @@ def response(
     """
 
     def cursor(item: ServerSentEvent) -> str | None:
-        body = _object(item)
+        body = _object(_json(item.data))
         known, number = item.last_event_id.rpartition("/")[0], _text(body.get(field))
-        made = body.get(within)
-        name = cast("dict[str, Any]", made).get("id", known) if isinstance(made, dict) else known
+        name = _object(body.get(within)).get("id", known)
         return f"{name}/{number}" if name and number else None
 
     def resume(position: str | None, _answer: Opened | None) -> Resume | None:
@@ -162,9 +162,10 @@ def json_body(field: str, body: Mapping[str, Any]) -> Dialect:
         field: The field that it is put in.
         body: The rest: what the stream is given as `json`.
     """
+    copied = deepcopy(dict(body))  # what the caller changes later changes nothing
 
     def resume(position: str | None, _answer: Opened | None) -> Resume | None:
-        return None if position is None else Resume(json={**body, field: position})
+        return None if position is None else Resume(json={**copied, field: position})
 
     return {"resume": resume}
 
@@ -176,16 +177,14 @@ def json_ids() -> Dialect:
     Of each partition the position furthest on counts: an event that is sent again moves none back.
     """
 
-    def reached(place: Mapping[str, int]) -> int:
-        return place.get("timestamp", place.get("offset", -1))
-
     def cursor(item: ServerSentEvent) -> str | None:
-        if not item.id:
+        new = _places(item.id or "")
+        if not new:
             return None
         places: dict[tuple[str, int], dict[str, Any]] = {}
-        for place in [*json.loads(item.last_event_id or "[]"), *json.loads(item.id)]:
+        for place in [*_places(item.last_event_id), *new]:
             at = place["topic"], place["partition"]
-            if at not in places or reached(place) >= reached(places[at]):
+            if at not in places or _reached(place) >= _reached(places[at]):
                 places[at] = place
         return json.dumps([places[at] for at in sorted(places)], separators=(",", ":"))
 
@@ -246,13 +245,33 @@ def refetch(
     return on_gap
 
 
-def _object(item: ServerSentEvent) -> dict[str, Any]:
-    """Return the JSON object of an event; what is none, such as a sentinel, has no position."""
+def _json(text: str) -> Any:  # noqa: ANN401 - what the server has sent
     try:
-        value = item.json()
+        return json.loads(text)
     except (ValueError, RecursionError):  # the latter of brackets nested too deep
-        return {}
+        return None
+
+
+def _object(value: object) -> dict[str, Any]:
+    """Return an object of JSON; what is none, such as a sentinel, has no position."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _places(text: str) -> list[dict[str, Any]]:
+    """Return the positions of partitions that an id is an array of; what else is in it is left out."""
+    found = _json(text)
+    array = cast("list[object]", found) if isinstance(found, list) else []
+    return [
+        place
+        for place in map(_object, array)
+        if isinstance(place.get("topic"), str)
+        and isinstance(place.get("partition"), int)
+        and isinstance(_reached(place), int | float)
+    ]
+
+
+def _reached(place: dict[str, Any]) -> Any:  # noqa: ANN401 - what the server has sent
+    return place.get("timestamp", place.get("offset", -1))
 
 
 def _text(value: object) -> str | None:

@@ -100,9 +100,9 @@ async def finish(work: Callable[[], Coroutine[Any, Any, None]], *, within: float
             await work()
 
 
-async def outlive(work: Callable[[], Coroutine[Any, Any, T]], *, within: float | None = CLOSE_SECONDS) -> T:
+async def outlive(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """
-    Run *work* to its end although the caller may be cancelled; behind a `Task.cancel` for so many seconds at most.
+    Run *work* to its end although the caller may be cancelled; behind a `Task.cancel` for `CLOSE_SECONDS` at most.
 
     On asyncio it has a task of its own: a driver that is cancelled in its midst may keep a connection, or a lock.
     """
@@ -114,7 +114,7 @@ async def outlive(work: Callable[[], Coroutine[Any, Any, T]], *, within: float |
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            await hold(asyncio.wait((task,), timeout=within))
+            await hold(asyncio.wait((task,), timeout=CLOSE_SECONDS))
             raise
         finally:
             task.cancel()
@@ -122,9 +122,17 @@ async def outlive(work: Callable[[], Coroutine[Any, Any, T]], *, within: float |
     raise AssertionError("a shield lets errors through")
 
 
+async def to_its_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Wait for what is done in a thread, whoever is cancelled, be it all tasks at once: it would go on unseen."""
+    await checkpoint_if_cancelled()
+    with anyio.CancelScope(shield=True):
+        return await (hold(work()) if on_asyncio() else work())
+    raise AssertionError("a shield lets errors through")
+
+
 async def in_thread(function: Callable[[], T]) -> T:
-    """Call *function* in a thread, and wait for its end: it would go on unseen."""
-    return await outlive(partial(to_thread.run_sync, function), within=None)
+    """Call *function* in a thread, and wait for its end."""
+    return await to_its_end(partial(to_thread.run_sync, function))
 
 
 def in_background(work: Callable[[], Coroutine[Any, Any, None]], token: EventLoopToken) -> None:

@@ -53,7 +53,7 @@ class Position:
     _processed: str | None = None  # not saved yet
     _unsaved: int = 0  # so many events
     _unsaved_since: float | None = None
-    _outstanding: str | None = None  # handed over, and not committed by the program yet
+    _outstanding: ServerSentEvent | None = None  # handed over, and not committed by the program yet
     _seen: str | None = None  # the id in force when it was last looked at
     _passed_at: float = -math.inf
     _uncertain: str | None = None
@@ -89,7 +89,7 @@ class Position:
         """Record that the consumer has got so many events, *event* at the end, and with `auto` is done with it."""
         self._seen = event.last_event_id
         if self.manual:
-            self._outstanding = event.last_event_id
+            self._outstanding = event
         else:
             self._processed = event.last_event_id
             self._unsaved += events
@@ -127,7 +127,7 @@ class Position:
             )
         async with self._committing:  # of two saves over one known position the second would be a conflict
             await self._save(event.last_event_id)
-        if event.last_event_id == self._outstanding:
+        if event == self._outstanding:  # another may have the same id in force
             self._outstanding = None
 
     async def _save(self, last_event_id: str) -> None:

@@ -72,7 +72,7 @@ class SQLCheckpoint:
         # What may be in the table: a position that was found there, and those recorded since, which the caller may
         # roll back, one or many at once.
         self._known: dict[str, list[Checkpoint | None]] = {}
-        self._saved: set[str] = set()  # keys whose stream saves by itself
+        self._recorded: set[str] = set()  # keys whose stream cannot know how far they have come
 
     @property
     def ddl(self) -> str:
@@ -105,12 +105,8 @@ class SQLCheckpoint:
             begun = ", ".join(map(repr, self._known))
             wanted = f"pass key=, one of {begun}" if begun else "iterate a stream that uses this store first"
             raise CheckpointError(f"it is not known which position to record: {wanted}", key=key or "")
-        if key in self._saved:
-            raise CheckpointError(
-                'record() replaces all other saves: give the stream ack="manual", and do not call its commit()',
-                key=key,
-            )
         await self._save(connection, key, event.last_event_id, self._known[key])
+        self._recorded.add(key)
 
     async def load(self, key: str) -> Checkpoint | None:
         """
@@ -121,6 +117,7 @@ class SQLCheckpoint:
         """
         found = await self._transaction(key, lambda connection: self._load(connection, key))
         self._known[key] = [found]
+        self._recorded.discard(key)
         return found
 
     async def save(self, key: str, last_event_id: str, *, expected: Checkpoint | None) -> Checkpoint:
@@ -130,7 +127,11 @@ class SQLCheckpoint:
         Raises:
             CheckpointError: Another consumer has saved in between, or the database cannot be written.
         """
-        self._saved.add(key)
+        if key in self._recorded:
+            raise CheckpointError(
+                'record() replaces all other saves: give the stream ack="manual", and do not call its commit()',
+                key=key,
+            )
         return await self._transaction(
             key, lambda connection: self._save(connection, key, last_event_id, [expected])
         )
@@ -142,7 +143,10 @@ class SQLCheckpoint:
     async def _load(self, connection: Any, key: str) -> Checkpoint | None:  # noqa: ANN401
         sql = f"SELECT last_event_id, version FROM {self._table} WHERE consumer = :key"  # noqa: S608 - a checked name
         row = await _maybe((await self._execute(connection, sql, {"key": key})).fetchone())
-        return None if row is None else Checkpoint(*row)
+        if row is None:
+            return None
+        # Dictionaries are the rows of psycopg's dict_row, for one.
+        return Checkpoint(*(row.values() if hasattr(row, "values") else row))
 
     async def _save(
         self,
@@ -182,6 +186,7 @@ class SQLCheckpoint:
         return saved
 
     async def _execute(self, connection: Any, sql: str, values: dict[str, Any]) -> Any:  # noqa: ANN401
+        connection = getattr(connection, "dbapi_connection", connection)  # of SQLAlchemy's raw_connection()
         if _of_sqlalchemy(connection):
             return await _maybe(connection.execute(import_module("sqlalchemy").text(sql), values))
         style = self._paramstyle or _style_of(connection)

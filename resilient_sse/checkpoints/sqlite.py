@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
-from resilient_sse._client.backends import in_thread, on_asyncio, outlive
+from resilient_sse._client.backends import in_thread, on_asyncio, to_its_end
 from resilient_sse._core.errors import CheckpointError, moved
 from resilient_sse._core.ports import Checkpoint
 
@@ -46,6 +47,7 @@ _ADVICE = {
     "SQLITE_CORRUPT": "it is damaged; move it away to begin anew, or put a copy back",
     "SQLITE_ERROR": "it has a table of that name that is another program's; choose another path",
     "SQLITE_FULL": "the disk is full; nothing was saved, and the next save tries again",
+    "SQLITE_IOERR": "the disk fails, or a quota is spent; nothing was saved, and the next save tries again",
     "SQLITE_NOTADB": "it is no SQLite database; choose another path",
     "SQLITE_PERM": "it may not be read and written; mend its permissions",
     "SQLITE_READONLY": "it may not be written, nor its directory; mend the permissions",
@@ -64,7 +66,7 @@ class WorkerThread:
 
     def __init__(self) -> None:
         self._starting = threading.Lock()
-        self._process = 0
+        self._jobs: SimpleQueue[_Job | None] | None = None
         self._late = 0  # calls that take longer, behind which others need not hope
         self._slow = False  # so did the function of the last one
 
@@ -72,28 +74,28 @@ class WorkerThread:
         """Call *function* in the thread, and wait for its end, although the caller may be cancelled."""
         if not on_asyncio():
             return await in_thread(function)
-        self._start()
         job = _Job(function)
-        self._jobs.put(job)
+        self._started().put(job)
         if not job.ended.acquire(timeout=0.0 if self._late or self._slow else _AT_ONCE_SECONDS):
             self._late += 1
             try:
-                await outlive(job.wait, within=None)
+                await to_its_end(job.wait)
             finally:
                 self._late -= 1
         self._slow = job.took > _AT_ONCE_SECONDS
         return cast("T", job.outcome())
 
-    def _start(self) -> None:
+    def _started(self) -> SimpleQueue[_Job | None]:
         with self._starting:
-            if self._process != os.getpid():  # a fork leaves the thread behind
-                self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-                threading.Thread(target=_work, args=(self._jobs,), name="resilient_sse", daemon=True).start()
-                self._process = os.getpid()
+            if self._jobs is None:
+                jobs: SimpleQueue[_Job | None] = SimpleQueue()
+                threading.Thread(target=_work, args=(jobs,), name="resilient_sse", daemon=True).start()
+                self._jobs = jobs
+            return self._jobs
 
     def __del__(self) -> None:
         """End the thread."""
-        if self._process == os.getpid():
+        if self._jobs is not None:
             self._jobs.put(None)
 
 
@@ -172,10 +174,9 @@ class SQLiteCheckpoint:
         if self._path in ("", ":memory:"):
             raise ValueError("path must name a file; for positions in memory there is MemoryCheckpoint()")
         self._path = os.path.abspath(self._path)  # noqa: PTH100 - a program may change its directory later
-        self._thread = WorkerThread()
-        self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
-        self._process = 0
+        self._begin()
+        _stores.add(self)
 
     async def load(self, key: str) -> Checkpoint | None:
         """
@@ -215,33 +216,46 @@ class SQLiteCheckpoint:
     def close(self) -> None:
         """Close the file; it may be used again, which opens it again."""
         with self._lock:
-            if self._database is not None and self._process == os.getpid():
+            if self._database is not None:
                 self._database.close()
             self._database = None
 
     def __del__(self) -> None:
         """Close the file."""
-        if hasattr(self, "_database"):
+        if hasattr(self, "_lock"):
             self.close()
 
     def __repr__(self) -> str:
         """Show where the positions lie."""
         return f"<SQLiteCheckpoint {self._path!r}>"
 
+    def _begin(self) -> None:
+        """Begin, be it anew behind a fork: a child has no such thread, and what it held stays locked."""
+        if self._database is not None:
+            _INHERITED.append(self._database)  # which must neither be used there nor closed
+        self._thread = WorkerThread()
+        self._lock = threading.Lock()
+        self._database = None
+
     def _run(self, key: str, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
             try:
-                return work(self._opened())
+                return work(self._opened(key))
             except sqlite3.Error as exc:
                 name = getattr(exc, "sqlite_errorname", "")
                 advice = next((text for code, text in _ADVICE.items() if name.startswith(code)), str(exc))
                 raise CheckpointError(f"the positions in {self._path!r}: {advice} ({exc})", key=key) from exc
 
-    def _opened(self) -> sqlite3.Connection:
-        if self._database is not None and self._process == os.getpid():
-            return self._database
+    def _opened(self, key: str) -> sqlite3.Connection:
         if self._database is not None:
-            _INHERITED.append(self._database)  # behind a fork it must neither be used nor closed
+            if self._is_in_place():
+                return self._database
+            self._database.close()
+            self._database = None
+            advice = (
+                "it was removed or replaced while it was in use; nothing was saved, so make the stream anew"
+            )
+            raise CheckpointError(f"the positions in {self._path!r}: {advice}", key=key)
         database = sqlite3.connect(
             self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -256,5 +270,41 @@ class SQLiteCheckpoint:
         except sqlite3.Error:
             database.close()
             raise
-        self._database, self._process = database, os.getpid()
+        self._file = os.stat(self._path)  # noqa: PTH116 - a Path costs more than this
+        self._database = database
         return database
+
+    def _is_in_place(self) -> bool:
+        """Tell whether saves go to the file that the next start will find; SQLite does not, with a log ahead."""
+        try:
+            return os.path.samestat(self._file, os.stat(self._path))  # noqa: PTH116 - see above
+        except FileNotFoundError:
+            return False
+        except OSError:  # it may not be looked at any more, and is open
+            return True
+
+
+# --- Around a fork
+
+_stores: WeakSet[SQLiteCheckpoint] = WeakSet()
+_kept: list[SQLiteCheckpoint] = []
+
+
+def _before() -> None:
+    """Keep other threads out of SQLite, whose locks the child would inherit; those that wait there hold none."""
+    _kept.extend(store for store in [*_stores] if store._lock.acquire(timeout=0.1))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def _in_parent() -> None:
+    while _kept:
+        _kept.pop()._lock.release()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def _in_child() -> None:
+    for store in [*_stores]:
+        store._begin()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    _kept.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

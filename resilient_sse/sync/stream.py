@@ -90,7 +90,9 @@ class _Portal:
 def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
     _thread.carries_all = True
     with asyncio.Runner(loop_factory=lambda: loop) as runner:  # which tidies up at the end
-        runner.get_loop().run_forever()
+        while not _portal.ending:
+            with suppress(SystemExit, KeyboardInterrupt):  # of one stream's `auth`, which hears of it, too
+                runner.get_loop().run_forever()
 
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -20,6 +21,7 @@ import redis.asyncio
 import sqlalchemy.ext.asyncio
 
 from resilient_sse import ResilientStream
+from resilient_sse._client.backends import in_thread
 from resilient_sse.checkpoints import Checkpoint, RedisCheckpoint, SQLCheckpoint, SQLiteCheckpoint, sqlite
 from resilient_sse.testing import Reply, Script, event
 from tests.client.support import stepped
@@ -158,6 +160,29 @@ async def test_a_save_that_has_begun_ends(tmp_path, kind):
         with pytest.raises(asyncio.CancelledError):
             await saving
         assert await place.store.load("key") == Checkpoint("1", 1)
+
+
+@pytest.mark.parametrize("call", [sqlite.WorkerThread().call, in_thread], ids=["sqlite", "others"])
+def test_the_end_of_a_program_waits_for_a_save(call):
+    """`asyncio.run` cancels all tasks at its end, ours included; the thread ends first (P21)."""
+    go, waited, tasks = threading.Event(), [], []
+
+    async def release() -> None:
+        try:
+            await asyncio.sleep(600)
+        finally:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            waited.append(not tasks[0].done())
+            go.set()
+
+    async def main() -> None:
+        tasks.extend(map(asyncio.create_task, (call(lambda: go.wait(20)), release())))
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert waited == [True]
+    assert tasks[0].cancelled()
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,31 @@ async def test_styles_of_parameters(tmp_path):
         await SQLCheckpoint(shop.connect, paramstyle="shell").load("a")
 
 
+@pytest.mark.parametrize("kind", ["dictionaries", "raw_connection"])
+async def test_connections_that_are_not_plain(shop, kind):
+    """Rows may be dictionaries, and the connection one of a pool of SQLAlchemy's."""
+
+    def connect():
+        connection = shop.connect()
+        connection.row_factory = lambda cursor, row: dict(
+            zip([each[0] for each in cursor.description], row, strict=True)
+        )
+        return connection
+
+    pool = sqlalchemy.create_engine(f"sqlite:///{shop.path}")
+    opened = connect if kind == "dictionaries" else pool.raw_connection
+    store = SQLCheckpoint(opened)
+    script = Script()
+    script.respond(*numbered(1, 2)).hang()
+    async with stream(store, script) as events:
+        for _ in range(2):
+            taken = await anext(events)
+            with closing(opened()) as database:
+                store.record(database, taken)
+                database.commit()
+    assert await store.load(URL) == await shop.store.load(URL) == Checkpoint("2", 2)
+
+
 async def test_a_connection_of_coroutines_needs_arecord(shop, anyio_backend):
     """`record` says what to call instead."""
     if anyio_backend == "trio":
@@ -252,11 +277,24 @@ async def test_postgresql(postgresql):
 
 
 async def test_a_stream_that_saves_by_itself(shop):
-    """`record` says that it wants `ack="manual"`, instead of blaming another consumer."""
+    """It is told that `record` wants `ack="manual"`, instead of blaming another consumer."""
     script = Script()
     script.respond(*numbered(1, 2, 3)).hang()
     async with ResilientStream(URL, checkpoint=shop.store, client=script.client()) as events:
-        await anext(events)
-        second = await anext(events)
-        with closing(shop.connect()) as database, pytest.raises(CheckpointError, match='ack="manual"'):
-            shop.store.record(database, second)
+        first = await anext(events)
+        with closing(shop.connect()) as database, database:
+            shop.store.record(database, first)
+        with pytest.raises(CheckpointError, match='ack="manual"'):
+            await anext(events)
+    assert (await shop.store.load(URL)).last_event_id == "1"
+
+
+async def test_events_that_are_filtered_before_the_first(shop):
+    """The stream saves that it has passed them, and `record` goes on from there (P55)."""
+    script = Script()
+    script.respond(event("noise", id="1", event="noise"), *numbered(3)).hang()
+    async with stream(shop.store, script, events=["message"]) as events:
+        taken = await anext(events)
+        with closing(shop.connect()) as database, database:
+            shop.store.record(database, taken)
+    assert await shop.store.load(URL) == Checkpoint("3", 2)

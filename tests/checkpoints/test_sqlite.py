@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import anyio
 import pytest
 
 from resilient_sse import CheckpointError, ResilientStream
-from resilient_sse.checkpoints import SQLCheckpoint, SQLiteCheckpoint, sqlite
+from resilient_sse.checkpoints import Checkpoint, SQLCheckpoint, SQLiteCheckpoint, sqlite
 from resilient_sse.testing import Script, event
 from tests.skipping import skip_aloud
 
@@ -207,6 +208,39 @@ async def test_a_full_disk(disk):
     store.close()
 
 
+async def test_a_quota_is_spent(path):
+    """The error says so, and with room the next save goes well."""
+    store = SQLiteCheckpoint(path)
+    known = await store.save("a", "1", expected=None)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match="quota is spent"):
+            await store.save("a", "2", expected=known)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert await store.save("a", "2", expected=known) == Checkpoint("2", 2)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_the_file_is_taken_away(path, replaced):
+    """A save into a file that the next start does not find is an error, and no save (P55)."""
+    store = SQLiteCheckpoint(path)
+    known = await store.save("a", "1", expected=None)
+    if replaced:
+        other = SQLiteCheckpoint(path.with_suffix(".copy"))
+        await other.save("a", "0", expected=None)
+        other.close()
+        path.with_suffix(".copy").replace(path)
+    else:
+        path.unlink()
+    for file in path.parent.glob("*-*"):
+        file.unlink()
+    with pytest.raises(CheckpointError, match="removed or replaced"):
+        await store.save("a", "2", expected=known)
+    assert await store.load("a") == (Checkpoint("0", 1) if replaced else None)
+
+
 async def test_a_disk_that_is_read_only(disk):
     """Positions can be read, and a save says what is wrong."""
     store = SQLiteCheckpoint(disk.file)
@@ -255,9 +289,9 @@ async def test_its_thread_ends_with_it(path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_behind_a_fork(path):
-    """Parent and child go on with a connection each."""
+    """Parent and child go on with a connection each, although a save was under way (P33)."""
     program = textwrap.dedent("""
-        import anyio, os, sys
+        import anyio, os, sqlite3, sys, threading
         from resilient_sse.checkpoints import SQLiteCheckpoint
 
         store = SQLiteCheckpoint(sys.argv[1])
@@ -266,12 +300,27 @@ def test_behind_a_fork(path):
             known = await store.load(key)
             return await store.save(key, "x", expected=known)
 
+        def slowly(*arguments, **options):
+            opening.set()
+            assert forked.wait(60)
+            return connect(*arguments, **options)
+
         anyio.run(save, "parent")
-        if child := os.fork():
+        store.close()  # to be opened again
+        connect, sqlite3.connect = sqlite3.connect, slowly
+        opening, forked = threading.Event(), threading.Event()
+        saving = threading.Thread(target=anyio.run, args=(save, "parent"))
+        saving.start()
+        assert opening.wait(60)
+        child = os.fork()
+        sqlite3.connect = connect
+        if child:
             assert os.waitpid(child, 0)[1] == 0
-            assert anyio.run(save, "parent").version == 2
+            forked.set()
+            saving.join()
+            assert anyio.run(save, "parent").version == 3
             assert anyio.run(store.load, "child").version == 1
         else:
             anyio.run(save, "child")
     """)
-    subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program, str(path)], check=True, timeout=60)

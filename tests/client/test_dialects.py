@@ -227,6 +227,31 @@ def test_a_preset_is_short():
             assert len(lines) - len(told) <= 25, function.name
 
 
+@pytest.mark.parametrize(
+    "odd",
+    ["42", "[1]", '[{"topic":"a"}]', "[" * 2000, '[{"topic":"a","partition":0,"timestamp":null}]'],
+    ids=range(5),
+)
+async def test_an_id_that_is_no_array_of_positions(script, odd):
+    """P57: it moves the position nowhere, and its event is delivered."""
+    known = '[{"topic":"a","partition":0,"timestamp":7}]'
+    script.respond(event("x", id=known), event("y", id=odd)).drop()
+    script.respond(event("z", id=odd)).hang()
+    assert [item.data for item in await read(script, 3, **resume.json_ids())] == ["x", "y", "z"]
+    assert script.requests[1].last_event_id == known
+
+
+async def test_a_body_is_copied(script):
+    """P57: what the program changes in it later is not asked for."""
+    body = {"messages": ["first"]}
+    script.play(dropped(1), hanging(2))
+    async with make(script, method="POST", json=body, **resume.json_body("since", body)) as stream:
+        await anext(stream)
+        body["messages"].append("second")
+        await anext(stream)
+    assert [json.loads(request.content)["messages"] for request in script.requests] == [["first"]] * 2
+
+
 # --- Listen again and refetch
 
 

@@ -236,14 +236,23 @@ async def test_events_that_a_filter_holds_back_move_the_position(script, store):
 async def test_events_behind_one_that_was_not_committed_do_not_move_the_position(script, store):
     """With `ack="manual"` the position waits for the program, and goes on behind what it commits (P55)."""
     script.respond(
-        *numbered(1), event("x", event="other", id="2"), pause(5), event("x", event="other", id="3")
+        *numbered(1),
+        event("same id"),
+        event("x", event="other", id="2"),
+        pause(5),
+        event("x", event="other", id="3"),
     ).hang()
+    script.respond().hang()
     async with make(script, checkpoint=store, events=["message"], ack="manual") as stream:
-        first = await anext(stream)
+        first, second = await take(stream, 2)
         with anyio.move_on_after(10):
             await anext(stream)
         assert store.saved == []
         await stream.commit(first)
+        with anyio.move_on_after(10):
+            await anext(stream)
+        assert store.saved == ["1"]
+        await stream.commit(second)
     assert store.saved == ["1", "3"]
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from resilient_sse import Backoff, CheckpointError, DecodeError, RetriesExhaustedError, StreamState
@@ -392,6 +393,23 @@ def test_an_observer_that_calls_the_stream_stops_nobody(server):
     with ResilientStream(f"{server.origin}/2/hold", observers=[observer]) as stream:
         assert next(stream).id == "1"
     assert "event loop of all streams" in failures[0]
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_auth_that_ends_its_thread(server, kind):
+    """It ends its own stream only: the others, and the event loop of all, go on."""
+
+    def sign(_request: httpx.Request) -> httpx.Request:
+        raise kind("enough")
+
+    with ResilientStream(f"{server.origin}/3/hold") as stream:
+        next(stream)
+        with ResilientStream(f"{server.origin}/1/hold", auth=sign) as other, pytest.raises(kind):
+            next(other)
+        assert [next(stream).id for _ in range(2)] == ["2", "3"]
+        stream.restart()
+        with ResilientStream(f"{server.origin}/1/hold") as other:
+            assert next(other).id == "1"
 
 
 def test_ctrl_c_at_any_moment(server):
