@@ -157,7 +157,9 @@ class Callbacks:
         count = self._failures[id(callback)] = self._failures.get(id(callback), 0) + 1
         # The first, second, fourth, ... failure: a callback that always fails must not fill the log.
         if count & (count - 1) == 0:
-            logger.exception("a callback of the stream failed, %d times so far: %r", count, callback)
+            function = getattr(callback, "func", callback)  # its name: what it is bound to may show a token
+            name = getattr(function, "__qualname__", type(function).__qualname__)
+            logger.exception("a callback of the stream failed, %d times so far: %s", count, name)
 
 
 def check_observers(observers: Iterable[Observer | Instrument]) -> tuple[Observer | Instrument, ...]:
