@@ -95,7 +95,7 @@ class Callbacks:
         for observer in self._observers:
             try:
                 observer(fact)
-            except Exception:  # noqa: BLE001 - whatever it is, the stream goes on
+            except (Exception, asyncio.CancelledError):  # noqa: BLE001 - the latter is some future's: none waits here
                 self._failed(observer)
         if isinstance(fact, StateChange):
             self.pending += [(callback, fact) for callback in self._on_state]
