@@ -95,7 +95,7 @@ class Callbacks:
         for observer in self._observers:
             try:
                 observer(fact)
-            except Exception:  # noqa: BLE001 - whatever it is, the stream goes on
+            except (Exception, asyncio.CancelledError):  # noqa: BLE001 - the latter is some future's: none waits here
                 self._failed(observer)
         if isinstance(fact, StateChange):
             self.pending += [(callback, fact) for callback in self._on_state]
@@ -157,7 +157,9 @@ class Callbacks:
         count = self._failures[id(callback)] = self._failures.get(id(callback), 0) + 1
         # The first, second, fourth, ... failure: a callback that always fails must not fill the log.
         if count & (count - 1) == 0:
-            logger.exception("a callback of the stream failed, %d times so far: %r", count, callback)
+            function = getattr(callback, "func", callback)  # its name: what it is bound to may show a token
+            name = getattr(function, "__qualname__", type(function).__qualname__)
+            logger.exception("a callback of the stream failed, %d times so far: %s", count, name)
 
 
 def check_observers(observers: Iterable[Observer | Instrument]) -> tuple[Observer | Instrument, ...]:

@@ -200,7 +200,8 @@ REPEATED_STALLS: Final = _counter(
 STREAMS: Final = _gauge(
     "{stream}",
     "sse_client_streams",
-    "Streams that were iterated and are not closed, by state.",
+    "Streams that were iterated and are not closed, by state; one that has given up counts until the "
+    "program drops it.",
     labels={"state": tuple(state.value for state in StreamState if state is not StreamState.CLOSED)},
 )
 STREAMS_HELD_BACK: Final = _gauge(

@@ -207,8 +207,9 @@ class Figures(ABC):
         self._live: dict[int, tuple[_StreamFigures, weakref.ref[Observer]]] = {}
         self._gone: deque[int] = deque()
         self._dead: defaultdict[Values, dict[Key, float]] = defaultdict(_ZERO.copy)
-        self._ended: defaultdict[tuple[float, Values], dict[Key, float]] = defaultdict(
-            lambda: defaultdict(int)
+        # By the time and the program's labels; nobody may ever ask for sums, so it is kept short without.
+        self._ended: defaultdict[float, defaultdict[Values, dict[Key, float]]] = defaultdict(
+            lambda: defaultdict(lambda: defaultdict(int))
         )
         if not self.labels.names:  # else nobody knows yet which values there will be
             self._dead[()] = _ZERO.copy()
@@ -259,10 +260,8 @@ class Figures(ABC):
                     shown[catalogue.STREAMS, (state.value,)] += 1
                 if figures.ended_at is None or figures.ended_at >= oldest:
                     _add(shown, figures.recent())
-            for (step, labels), known in list(self._ended.items()):
-                if (step + 1) * _STEP < oldest:
-                    del self._ended[step, labels]
-                else:
+            for ended in self._ended.values():
+                for labels, known in ended.items():
                     _add(sums[labels], known.items())
         for shown in sums.values():
             if shown[_SENT]:
@@ -275,12 +274,15 @@ class Figures(ABC):
             self._start_over()
 
     def _bury(self) -> None:
-        """Move streams that are gone to the totals; the caller holds the lock."""
+        """Move streams that are gone to the totals, and forget what ended long ago; the caller holds the lock."""
         for _ in range(len(self._gone)):  # and no more: streams may come and go as fast as they are moved
             figures, _ = self._live.pop(self._gone.popleft())
             _add(self._dead[figures.labels], figures.counters())
             ended = time.monotonic() if figures.ended_at is None else figures.ended_at
-            _add(self._ended[ended // _STEP, figures.labels], figures.recent())
+            _add(self._ended[ended // _STEP][figures.labels], figures.recent())
+        oldest = time.monotonic() - RECENT
+        for step in [step for step in self._ended if (step + 1) * _STEP < oldest]:
+            del self._ended[step]
 
 
 def ignore(_fact: Fact, /) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -80,6 +81,8 @@ class _Shown(Feeder, Collector):
             if metric is not STREAM_COMPLETION_RATE
         }
         self._rates: dict[Values, float] = {}
+        if MULTIPROCESS and os.name == "posix":
+            _forget_the_dead()
 
     def observe(self, metric: Metric, labels: Values, value: float) -> None:
         """Record a duration."""
@@ -159,6 +162,17 @@ class PrometheusMetrics(FedExporter[_Shown]):
         # The files of multi-process mode are the process', whatever the registry; two writers would spoil them.
         shared = REGISTRY if registry is None or MULTIPROCESS else registry
         super().__init__(labels, _registries, lambda _: shared, lambda made: _Shown(shared, made))
+
+
+def _forget_the_dead() -> None:
+    """Take away the gauges of processes that were killed: not every server tells when a worker has gone."""
+    for path in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_live*_*.db"):
+        try:
+            os.kill(int(path.stem.rpartition("_")[2]), 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)
+        except (OSError, ValueError):
+            pass  # the process is somebody else's, or the name is
 
 
 def _native(metric: Metric, names: Values) -> Any:  # noqa: ANN401 - of one of three types

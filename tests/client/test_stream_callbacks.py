@@ -131,6 +131,36 @@ async def test_a_callback_that_always_raises_does_not_fill_the_log(script, caplo
     assert failed[0].exc_info[0] is ZeroDivisionError
 
 
+async def test_an_observer_that_asks_a_cancelled_future(script):
+    """Its `CancelledError` is an error like others: nobody has cancelled the stream (3.7)."""
+    script.respond(*numbered(1)).hang()
+
+    def observer(fact):
+        raise asyncio.CancelledError
+
+    async with make(script, observers=[observer]) as stream:
+        await take(stream, 1)
+        assert stream.stats.callback_errors == 3
+
+
+async def test_a_callback_that_fails_is_logged_by_its_name(script, caplog):
+    """What it is bound to may have a `repr` that tells a token (P30, section 3.9)."""
+
+    class App(str):
+        __slots__ = ()
+
+        def changed(self, change):
+            raise ValueError(change.old)
+
+    script.respond(*numbered(1)).hang()
+    bound = functools.partial(App.changed, App("s3cret"))
+    async with make(script, on_state_change=App("s3cret").changed, observers=[bound]) as stream:
+        await take(stream, 1)
+    failed = [entry.getMessage() for entry in caplog.records if entry.exc_info]
+    assert failed
+    assert all(entry.endswith(".App.changed") for entry in failed)
+
+
 async def test_iterating_inside_a_callback_is_refused(script):
     """It would wait for itself: a `RuntimeError` inside the callback, and the stream goes on (section 1)."""
     script.respond(*numbered(1)).hang()

@@ -225,14 +225,16 @@ def test_counters_do_not_fall_when_the_server_starts_over(bench, scraped):
 # --- Streams come and go
 
 
-def test_streams_leave_nothing_behind_but_their_totals(bench):
+def test_streams_leave_nothing_behind_but_their_totals(bench, clock):
     """A thousand that ended or were dropped, with no scrape in between: no counter falls, and nothing grows."""
     kept = bench.stream(delivered=1)
     for _ in range(1000):
+        clock.now += 10
         bench.stream(OPENED, ENDED, Gap(kind="hole", missing=1), delivered=7919)
     gc.collect()
     held = [one for one in gc.get_objects() if isinstance(one, StreamStats) and one.delivered == 7919]
     assert len(held) <= 2, "attaching forgets those that are gone"
+    assert len(bench.metrics._figures._ended) < 40, "and what ended more than five minutes ago"
     assert bench[catalogue.EVENTS_DELIVERED] == 1 + 1000 * 7919
     assert bench[catalogue.STREAMS_STARTED] == 1001
     assert bench[catalogue.GAPS] == {"hole": 1000}

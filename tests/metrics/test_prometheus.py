@@ -37,6 +37,8 @@ async def test_a_tormented_run(script, registry, metrics):
         labels = {name: {sample.labels[name] for sample in family.samples} for name in metric.labels}
         assert labels == {name: {*values} for name, values in metric.labels.items()}
     assert families == {}
+    series = [line for line in text.splitlines() if not line.startswith("#")]
+    assert len(series) == 185, "as the pages say"
 
 
 def test_promtool_accepts_the_text(registry, metrics):

@@ -6,6 +6,7 @@ One process of several, for the tests of multi-process mode.
     python -m tests.metrics.worker hold           open a stream with a label, and wait to be killed
     python -m tests.metrics.worker full           write to a disk that is full for a while
     python -m tests.metrics.worker forks          fork thirty times in the midst of writing
+    python -m tests.metrics.worker nothing        end without a stream
 """
 
 import gc
@@ -129,7 +130,14 @@ def forks() -> None:
     del observer
 
 
-JOBS: dict[str, Callable[[], None]] = {job.__name__: job for job in (torment, fork, hold, full, forks)}
+def nothing() -> None:
+    """Take the place of a process that has died."""
+    PrometheusMetrics()
+
+
+JOBS: dict[str, Callable[[], None]] = {
+    job.__name__: job for job in (torment, fork, hold, full, forks, nothing)
+}
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.ERROR)
