@@ -102,11 +102,14 @@ class Callbacks:
         elif isinstance(fact, Gap):
             self.pending += [(callback, fact) for callback in self._on_gap]
 
-    async def announce(self, untold: list[StateChange | Recovery]) -> None:
+    async def announce(self, untold: list[StateChange | Recovery | Exception]) -> None:
         """Tell everything that was not told yet, and take it from *untold*; wait for callbacks, one by one."""
         await self._flush()
         while untold:
             notice = untold.pop(0)
+            if isinstance(notice, Exception):
+                self._failed("messages", notice)
+                continue
             if isinstance(notice, StateChange):
                 log_change(notice, self._where, self._quiet)
             self.tell(notice)
@@ -152,14 +155,16 @@ class Callbacks:
                 self._calling = False
                 _callers.reset(token)
 
-    def _failed(self, callback: object) -> None:
+    def _failed(self, callback: object, error: BaseException | None = None) -> None:
         self._stats.callback_errors += 1
         count = self._failures[id(callback)] = self._failures.get(id(callback), 0) + 1
         # The first, second, fourth, ... failure: a callback that always fails must not fill the log.
         if count & (count - 1) == 0:
             function = getattr(callback, "func", callback)  # its name: what it is bound to may show a token
             name = getattr(function, "__qualname__", type(function).__qualname__)
-            logger.exception("a callback of the stream failed, %d times so far: %s", count, name)
+            name = callback if isinstance(callback, str) else name
+            text = "a callback of the stream failed, %d times so far: %s"
+            logger.error(text, count, name, exc_info=error or True)
 
 
 def check_observers(observers: Iterable[Observer | Instrument]) -> tuple[Observer | Instrument, ...]:

@@ -7,7 +7,6 @@ The default texts are those of the report this project started from, to the lett
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -79,13 +78,16 @@ def compose(change: StateChange, messages: Messages | None = None) -> str:
     return _render((messages or DEFAULT_MESSAGES).get(key, DEFAULT_MESSAGES[key]), change)
 
 
-def compose_or_default(change: StateChange, messages: Messages | None) -> tuple[str, bool]:
-    """Compose the text for *change*, the default one if the caller's fails; return also whether it failed."""
-    with suppress(Exception):  # of the caller's own function; a missing text must not stop the stream
+def compose_or_default(change: StateChange, messages: Messages | None) -> tuple[str, Exception | None]:
+    """Compose the text for *change*, the default one if the caller's fails; return also what that one raised."""
+    failure: Exception = TypeError("messages must return a text")
+    try:
         text = compose(change, messages)
         if isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            return text, False
-    return compose(change), True
+            return text, None
+    except Exception as exc:  # noqa: BLE001 - of the caller's own function; a missing text must not stop the stream
+        failure = exc
+    return compose(change), failure
 
 
 def _render(template: str, change: StateChange) -> str:

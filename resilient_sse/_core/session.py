@@ -145,7 +145,7 @@ class Session:
         self._health = StreamHealth(state=_CONNECTING)  # as of the last change
         self._attempted_at: float | None = None
         self._attempted_for: float | None = None
-        self.untold: list[StateChange | Recovery] = []
+        self.untold: list[StateChange | Recovery | Exception] = []
         """What callbacks and observers have not been told yet."""
         self.connection = 0
         self.resume_at = 0.0
@@ -580,9 +580,8 @@ class Session:
         self.stats.connection_errors += change.category is Category.CONNECTION_LOST
         self.stats.server_errors += change.category is Category.SERVER_ERROR
         self.stats.retries_exhausted += change.category is Category.MAX_RETRIES
-        text, failed = messages.compose_or_default(change, self._options.messages)
-        self.stats.callback_errors += failed
-        self.untold.append(replace(change, message=text))
+        text, failure = messages.compose_or_default(change, self._options.messages)
+        self.untold += filter(None, (failure, replace(change, message=text)))
 
 
 def _parts(chunk: bytes) -> Iterator[bytes]:

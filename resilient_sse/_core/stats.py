@@ -43,7 +43,7 @@ class StreamStats:
         connection_errors: Losses of a connection that a state change showed.
         server_errors: Answers that are no event stream, shown likewise.
         retries_exhausted: How often the retry budget was spent.
-        callback_errors: Exceptions raised by callbacks and observers.
+        callback_errors: Exceptions raised by callbacks, observers and `messages`.
         bytes_received: Body bytes as they came from the network, before decompression.
         started_at: When the stream was first iterated.
         connected_at: When the present or last connection was opened.

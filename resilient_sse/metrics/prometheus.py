@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
@@ -81,8 +82,7 @@ class _Shown(Feeder, Collector):
             if metric is not STREAM_COMPLETION_RATE
         }
         self._rates: dict[Values, float] = {}
-        if MULTIPROCESS and os.name == "posix":
-            _forget_the_dead()
+        self._others = MULTIPROCESS and os.name == "posix"  # whether some may have died
 
     def observe(self, metric: Metric, labels: Values, value: float) -> None:
         """Record a duration."""
@@ -108,6 +108,9 @@ class _Shown(Feeder, Collector):
                         self._series(metric, (*own, *labels)).set(value)
                     else:
                         self._series(metric, (*own, *labels))
+        if self._others:
+            _forget_the_dead()
+            self._others = False
 
     def describe(self) -> Iterable[Family]:
         """Name the metrics, for the registry to see whether the names are free."""
@@ -166,13 +169,15 @@ class PrometheusMetrics(FedExporter[_Shown]):
 
 def _forget_the_dead() -> None:
     """Take away the gauges of processes that were killed: not every server tells when a worker has gone."""
-    for path in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_live*_*.db"):
-        try:
-            os.kill(int(path.stem.rpartition("_")[2]), 0)
-        except ProcessLookupError:
-            path.unlink(missing_ok=True)
-        except (OSError, ValueError):
-            pass  # the process is somebody else's, or the name is
+    directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    if not (directory / f"gauge_livesum_{os.getpid()}.db").exists():
+        return  # the program has given processes other names than their ids
+    for path in directory.glob("gauge_live*_*.db"):
+        with suppress(OSError, OverflowError, ValueError):  # another user's, or not named by an id
+            try:
+                os.kill(int(path.stem.rpartition("_")[2]), 0)
+            except ProcessLookupError:
+                path.unlink()
 
 
 def _native(metric: Metric, names: Values) -> Any:  # noqa: ANN401 - of one of three types

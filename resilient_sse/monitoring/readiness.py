@@ -108,7 +108,8 @@ class Readiness:
                 f'give a ResilientStream, or names with theirs: {{"prices": stream}}, not {stream!r:.80}'
             )
         check("the name of a stream", name, (str, type(None)), "a text")
-        watched = _Watched(f"stream-{next(self._numbers)}" if name is None else name, stream)
+        unused = (other for other in map("stream-{}".format, self._numbers) if other not in self._watched)
+        watched = _Watched(next(unused) if name is None else name, stream)
         known = self._watched.get(watched.name)
         if known is not None:
             before = known.stream()

@@ -131,6 +131,18 @@ async def test_a_callback_that_always_raises_does_not_fill_the_log(script, caplo
     assert failed[0].exc_info[0] is ZeroDivisionError
 
 
+async def test_a_text_that_cannot_be_made_is_told_of(script, caplog):
+    """The default text stands in, and the log says what is wrong with the caller's (R76, 3.7)."""
+    script.respond(*numbered(1)).hang()
+    record = Record()
+    async with make(script, messages={"connected": "{delay:.1f}"}, on_state_change=record) as stream:
+        await take(stream, 1)
+        assert (record.changes[0].message, stream.stats.callback_errors) == ("Connected", 1)
+    (failed,) = [entry for entry in caplog.records if entry.exc_info]
+    assert failed.getMessage() == "a callback of the stream failed, 1 times so far: messages"
+    assert "NoneType" in str(failed.exc_info[1])
+
+
 async def test_an_observer_that_asks_a_cancelled_future(script):
     """Its `CancelledError` is an error like others: nobody has cancelled the stream (3.7)."""
     script.respond(*numbered(1)).hang()

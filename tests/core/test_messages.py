@@ -101,8 +101,12 @@ def test_a_text_that_fails_gives_way_to_the_default():
         raise ZeroDivisionError
 
     lost = change(CONNECTED, RECONNECTING, Reason.EOF, 1)
-    assert compose_or_default(lost, broken) == (DEFAULT_MESSAGES["lost"], True)
-    assert compose_or_default(lost, {"lost": "{delay:.1f}"}) == (DEFAULT_MESSAGES["lost"], True)
-    assert compose_or_default(lost, lambda change: None) == (DEFAULT_MESSAGES["lost"], True)
-    assert compose_or_default(lost, {"lost": "weg"}) == ("weg", False)
-    assert compose_or_default(lost, None) == (DEFAULT_MESSAGES["lost"], False)
+    for messages, failure in (
+        (broken, ZeroDivisionError),
+        ({"lost": "{delay:.1f}"}, TypeError),
+        (lambda change: None, TypeError),
+    ):
+        text, raised = compose_or_default(lost, messages)
+        assert (text, type(raised)) == (DEFAULT_MESSAGES["lost"], failure)
+    assert compose_or_default(lost, {"lost": "weg"}) == ("weg", None)
+    assert compose_or_default(lost, None) == (DEFAULT_MESSAGES["lost"], None)

@@ -132,7 +132,7 @@ def forks() -> None:
 
 def nothing() -> None:
     """Take the place of a process that has died."""
-    PrometheusMetrics()
+    PrometheusMetrics().flush()
 
 
 JOBS: dict[str, Callable[[], None]] = {

@@ -239,7 +239,12 @@ async def test_adding_and_removing(script):
     for unknown in (second, "prices"):
         with pytest.raises(ValueError, match="was not added"):
             app.remove(unknown)
+    app.add(second, "stream-2")  # as the endpoint would call one that has no name
+    app.add(make(script))
+    app.add(third := make(script))
+    assert app.report()[1]["streams"][-1]["name"] == "stream-3"
     await second.aclose()
+    await third.aclose()
 
 
 @pytest.mark.parametrize("ahead", [0.5, 50_000.0])
