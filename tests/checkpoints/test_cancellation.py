@@ -16,6 +16,7 @@ from typing import Any
 import aiosqlite
 import anyio
 import anyio.from_thread
+import anyio.to_thread
 import pytest
 import redis.asyncio
 import sqlalchemy.ext.asyncio
@@ -160,6 +161,20 @@ async def test_a_save_that_has_begun_ends(tmp_path, kind):
         with pytest.raises(asyncio.CancelledError):
             await saving
         assert await place.store.load("key") == Checkpoint("1", 1)
+
+
+async def test_what_waits_for_a_thread_is_cancelled_at_once(monkeypatch):
+    """Hundreds of saves into a server that is frozen end with those that are under way (3.5, P15)."""
+    monkeypatch.setattr(anyio.to_thread.current_default_thread_limiter(), "total_tokens", 1)
+    go = threading.Event()
+    begun = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(in_thread, lambda: anyio.from_thread.run_sync(begun.set) or go.wait(20))
+        await begun.wait()
+        with anyio.move_on_after(0):
+            await in_thread(go.set)
+        assert not go.is_set()
+        go.set()
 
 
 @pytest.mark.parametrize("call", [sqlite.WorkerThread().call, in_thread], ids=["sqlite", "others"])
