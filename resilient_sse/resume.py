@@ -125,7 +125,7 @@ def response(
     def cursor(item: ServerSentEvent) -> str | None:
         body = _object(_json(item.data))
         known, number = item.last_event_id.rpartition("/")[0], _text(body.get(field))
-        name = _object(body.get(within)).get("id", known)
+        name = _text(_object(body.get(within)).get("id", known))
         return f"{name}/{number}" if name and number else None
 
     def resume(position: str | None, _answer: Opened | None) -> Resume | None:
@@ -275,4 +275,4 @@ def _reached(place: dict[str, Any]) -> Any:  # noqa: ANN401 - what the server ha
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None

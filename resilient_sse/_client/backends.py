@@ -131,8 +131,9 @@ async def to_its_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 async def in_thread(function: Callable[[], T]) -> T:
-    """Call *function* in a thread, and wait for its end."""
-    return await to_its_end(partial(to_thread.run_sync, function))
+    """Call *function* in a thread, and wait for its end once it has begun."""
+    async with to_thread.current_default_thread_limiter():
+        return await to_its_end(partial(to_thread.run_sync, function, limiter=anyio.CapacityLimiter(1)))
 
 
 def in_background(work: Callable[[], Coroutine[Any, Any, None]], token: EventLoopToken) -> None:

@@ -175,6 +175,7 @@ class SQLiteCheckpoint:
             raise ValueError("path must name a file; for positions in memory there is MemoryCheckpoint()")
         self._path = os.path.abspath(self._path)  # noqa: PTH100 - a program may change its directory later
         self._database: sqlite3.Connection | None = None
+        self._patience = 0.0  # what SQLite is told to wait for a lock
         self._begin()
         _stores.add(self)
 
@@ -190,7 +191,7 @@ class SQLiteCheckpoint:
             row = database.execute(_LOAD, (key,)).fetchone()
             return None if row is None else Checkpoint(*row)
 
-        return await self._thread.call(lambda: self._run(key, load))
+        return await self._call(key, load)
 
     async def save(self, key: str, last_event_id: str, *, expected: Checkpoint | None) -> Checkpoint:
         """
@@ -211,7 +212,7 @@ class SQLiteCheckpoint:
                 raise moved(key)
             return Checkpoint(last_event_id, 1 if expected is None else expected.version + 1)
 
-        return await self._thread.call(lambda: self._run(key, save))
+        return await self._call(key, save)
 
     def close(self) -> None:
         """Close the file; it may be used again, which opens it again."""
@@ -237,16 +238,25 @@ class SQLiteCheckpoint:
         self._lock = threading.Lock()
         self._database = None
 
-    def _run(self, key: str, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _call(self, key: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        until = time.monotonic() + _WAIT_SECONDS  # behind others that wait for the same lock, too
+        return await self._thread.call(lambda: self._run(key, work, until))
+
+    def _run(self, key: str, work: Callable[[sqlite3.Connection], T], until: float) -> T:
         with self._lock:
             try:
-                return work(self._opened(key))
+                database = self._opened(key, until)
+                left = round(max(until - time.monotonic(), 0.0), 1)
+                if left != self._patience:
+                    database.execute(f"PRAGMA busy_timeout = {left * 1000:.0f}")
+                    self._patience = left
+                return work(database)
             except sqlite3.Error as exc:
                 name = getattr(exc, "sqlite_errorname", "")
                 advice = next((text for code, text in _ADVICE.items() if name.startswith(code)), str(exc))
                 raise CheckpointError(f"the positions in {self._path!r}: {advice} ({exc})", key=key) from exc
 
-    def _opened(self, key: str) -> sqlite3.Connection:
+    def _opened(self, key: str, until: float) -> sqlite3.Connection:
         if self._database is not None:
             if self._is_in_place():
                 return self._database
@@ -262,8 +272,17 @@ class SQLiteCheckpoint:
         try:
             # Of a new file only: each save writes a page.
             database.execute("PRAGMA page_size = 1024")
-            if database.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-                database.execute("PRAGMA journal_mode = WAL")
+            ahead = database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+            while not ahead:
+                try:
+                    database.execute("PRAGMA journal_mode = WAL")
+                    ahead = True
+                except (
+                    sqlite3.OperationalError
+                ) as exc:  # at once, where several programs begin with a new file
+                    if exc.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > until:
+                        raise
+                    time.sleep(0.01)
             # A commit is in the log, which the kernel has: only a loss of power can take it back.
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute(_CREATE)
@@ -271,7 +290,7 @@ class SQLiteCheckpoint:
             database.close()
             raise
         self._file = os.stat(self._path)  # noqa: PTH116 - a Path costs more than this
-        self._database = database
+        self._database, self._patience = database, _WAIT_SECONDS
         return database
 
     def _is_in_place(self) -> bool:

@@ -364,7 +364,8 @@ class ResilientStream(Subscription[Item_co]):
             self._give_back()
             await self._leave(commits=exc_type is None)
 
-        self._call(leave)
+        if exc_type is None or not _portal.loop.is_closed():  # see `close`
+            self._call(leave)
 
     def __del__(self) -> None:
         """Close a connection that was left open, and warn about it."""
@@ -377,6 +378,8 @@ class ResilientStream(Subscription[Item_co]):
 
     def _take(self) -> Activity | None:
         """Return the next of what has come, whichever way of iterating asks for it; `None` at the end."""
+        if self._pump.closing:  # what waits here goes to nobody, as on asyncio
+            return self._call(self._end)
         if not self._batch:
             self._call(self._fill)
         item = self._batch.popleft() if self._batch else None
@@ -404,6 +407,10 @@ class ResilientStream(Subscription[Item_co]):
             self._batch.append(item)
         if isinstance(item, ServerSentEvent):
             self._batch.extend(self._take_ready(_BATCH))
+
+    async def _end(self) -> Activity | None:
+        self._give_back()
+        return await self._pump.next()
 
     def _give_back(self) -> None:
         """Take it that the consumer has not got what still waits here."""

@@ -16,6 +16,7 @@ from typing import Any
 import aiosqlite
 import anyio
 import anyio.from_thread
+import anyio.to_thread
 import pytest
 import redis.asyncio
 import sqlalchemy.ext.asyncio
@@ -25,6 +26,7 @@ from resilient_sse._client.backends import in_thread
 from resilient_sse.checkpoints import Checkpoint, RedisCheckpoint, SQLCheckpoint, SQLiteCheckpoint, sqlite
 from resilient_sse.testing import Reply, Script, event
 from tests.client.support import stepped
+from tests.relay.copying import eventually
 
 EVENTS = 3
 NEVER = 10**9
@@ -160,6 +162,23 @@ async def test_a_save_that_has_begun_ends(tmp_path, kind):
         with pytest.raises(asyncio.CancelledError):
             await saving
         assert await place.store.load("key") == Checkpoint("1", 1)
+
+
+async def test_what_waits_for_a_thread_is_cancelled_at_once(monkeypatch):
+    """Hundreds of saves into a server that is frozen end with those that are under way (3.5, P15)."""
+    threads = anyio.to_thread.current_default_thread_limiter()
+    monkeypatch.setattr(threads, "total_tokens", 1)
+    go = threading.Event()
+    begun = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(in_thread, lambda: anyio.from_thread.run_sync(begun.set) or go.wait(20))
+        await begun.wait()
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(in_thread, go.set)
+            await eventually(lambda: threads.statistics().tasks_waiting, "it waits")
+            waiting.cancel_scope.cancel()
+        assert not go.is_set()
+        go.set()
 
 
 @pytest.mark.parametrize("call", [sqlite.WorkerThread().call, in_thread], ids=["sqlite", "others"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import sqlalchemy
 import sqlalchemy.orm
 
-from resilient_sse import CheckpointError, ResilientStream
+from resilient_sse import CheckpointError, ResilientStream, ServerSentEvent
 from resilient_sse.checkpoints import Checkpoint, SQLCheckpoint
 from resilient_sse.testing import Script, event
 
@@ -96,6 +97,16 @@ async def test_rollbacks(shop):
                         raise ZeroDivisionError
     assert shop.results() == ["order 1 2", "order 2 2", "order 3 2"]
     assert await shop.store.load(URL) == Checkpoint("3", 3)
+
+
+async def test_what_a_record_leaves_in_memory(shop):
+    """A rollback may undo thousands, for each of many streams: eight bytes tell which it was (P55)."""
+    await shop.store.load("key")
+    with closing(shop.connect()) as database:
+        for number in range(300):
+            item = ServerSentEvent(event="message", data="", last_event_id=f"{number:030}")
+            shop.store.record(database, item, key="key")
+    assert len(pickle.dumps(shop.store._known)) < 300 * 20
 
 
 async def test_a_driver_that_cannot_count_rows(tmp_path):

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -137,6 +139,49 @@ async def test_another_program_keeps_it_locked(path, monkeypatch):
         await store.save("a", "2", expected=known)
     assert await store.load("a") == known
     assert (await store.save("a", "2", expected=known)).last_event_id == "2"
+
+
+async def test_all_streams_wait_for_one_lock_at_once(path, monkeypatch):
+    """Not one behind the other's wait: each hears of it in time (P55)."""
+    monkeypatch.setattr("resilient_sse.checkpoints.sqlite._WAIT_SECONDS", 0.3)
+    store, errors = SQLiteCheckpoint(path), []
+
+    async def save(key: str) -> None:
+        with pytest.raises(CheckpointError, match="kept it locked"):
+            await store.save(key, "1", expected=None)
+        errors.append(key)
+
+    await store.load("a")
+    began = time.monotonic()
+    with locked(path):
+        async with anyio.create_task_group() as tasks:
+            for number in range(40):
+                tasks.start_soon(save, str(number))
+    assert len(errors) == 40
+    assert time.monotonic() - began < 40 * 0.3 / 2
+    assert (await store.save("a", "1", expected=None)).version == 1
+
+
+class Contended(sqlite3.Connection):
+    """Refuses once to keep a log, as SQLite does at once where another program is about to do so."""
+
+    refused = False
+
+    def execute(self, sql, *parameters):
+        if sql == "PRAGMA journal_mode = WAL" and not self.refused:
+            self.refused = True
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorname = "SQLITE_BUSY"
+            raise error
+        return super().execute(sql, *parameters)
+
+
+async def test_programs_that_begin_at_once(path, monkeypatch):
+    """They wait for each other (P55)."""
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Contended))
+    store = SQLiteCheckpoint(path)
+    assert await store.load("a") is None
+    assert store._database.refused
 
 
 async def test_the_event_loop_goes_on(path):

@@ -241,6 +241,15 @@ async def test_an_id_that_is_no_array_of_positions(script, odd):
     assert script.requests[1].last_event_id == known
 
 
+@pytest.mark.parametrize("odd", [None, {"x": 1}, [1], True])
+async def test_a_position_that_is_no_text_and_no_number(script, odd):
+    """P57: the last one that was stays."""
+    script.respond(event(json.dumps({"n": 7})), event(json.dumps({"n": odd}))).drop()
+    script.respond(event("x")).hang()
+    await read(script, 3, **resume.json_field("n", "after"))
+    assert query_of(script.requests[1])["after"] == "7"
+
+
 async def test_a_body_is_copied(script):
     """P57: what the program changes in it later is not asked for."""
     body = {"messages": ["first"]}

@@ -216,6 +216,20 @@ def test_close_from_another_thread(server):
     assert soon(lambda: server.peers[-1].left_at is not None)
 
 
+def test_what_came_with_an_event_is_not_handed_out_behind_close(server):
+    """The loop ends with the event at hand, as on asyncio, and that is what is counted and saved (P21, P33)."""
+    store = MemoryCheckpoint()
+    url = f"{server.origin}/99/hold"
+    with ResilientStream(url, checkpoint=store, commit_every=50) as stream:
+        for event in stream:
+            if event.data == "3":
+                threading.Thread(target=stream.close).start()
+                assert soon(lambda: stream.state is StreamState.CLOSED)
+        assert event.data == stream.last_event_id == "3"
+        assert stream.stats.delivered == 3
+    assert asyncio.run(store.load(url)).last_event_id == "3"
+
+
 def test_two_threads_cannot_iterate_at_once(server):
     """The second gets an error, and the first goes on."""
     stream = ResilientStream(f"{server.origin}/1/hold")
@@ -528,6 +542,25 @@ def test_the_program_ends(server, beginning, ending):
     process = run_program(program, f"{server.origin}/3/hold")
     assert process.communicate(timeout=20) == ("1\n", "")
     assert process.returncode == 0
+
+
+def test_a_generator_that_is_not_finished_when_the_program_ends(server):
+    """Its block is left behind the end of the event loop, and says nothing."""
+    program = """
+        import sys, warnings
+        warnings.simplefilter("ignore", ResourceWarning)
+        from resilient_sse.sync import ResilientStream
+
+        def answer():
+            with ResilientStream(sys.argv[1]) as stream:
+                for event in stream:
+                    yield event.data
+
+        parts = answer()
+        print(next(parts))
+    """
+    process = run_program(program, f"{server.origin}/3/hold")
+    assert process.communicate(timeout=20) == ("1\n", "")
 
 
 def test_a_daemon_thread_when_the_program_ends(server):
