@@ -117,7 +117,8 @@ elseif not leaving then
         redis.call('SREM', free, found[n])
         redis.call('HSET', mine, found[n], token)
         redis.call('SET', '{' .. found[n] .. '}:lease', token)
-        local at = redis.call('HMGET', '{' .. found[n] .. '}:position', 'id', 'ordinal', 'source')
+        -- A key of another type is an error of its log, told by the append, and not of them all.
+        local at = redis.pcall('HMGET', '{' .. found[n] .. '}:position', 'id', 'ordinal', 'source')
         for _, part in ipairs({found[n], at[1] or '', at[2] or 0, at[3] or ''}) do
             table.insert(positions, part)
         end
