@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
@@ -30,6 +31,9 @@ Call: TypeAlias = "tuple[Sequence[str], Sequence[str | int]]"
 """The keys and the arguments of a script."""
 
 _SECONDS = 5.0
+
+# Said by a server whose replicas are away, or that is held up; and READONLY as Redis 6.2 words it for a script.
+_PASSING = re.compile("(?:^|-)(?:NOREPLICAS|BUSY|READONLY|MASTERDOWN) ")
 
 
 class RedisServer:
@@ -170,6 +174,8 @@ class RedisServer:
             await to_thread.run_sync(self.client.close)
 
     def _passes(self, error: BaseException) -> bool:
+        if isinstance(error, self._refusal) and _PASSING.search(str(error)):
+            return True
         return isinstance(error, self._passing) and not isinstance(error, self._lasting)
 
     def _say(self, state: RetryCallState) -> None:

@@ -45,7 +45,7 @@ resilient-sse relay --config relay.toml
 @header_option
 @option("--maxlen", type=COUNT, help="About how many entries are kept; all by default.")
 @option("--any-source", is_flag=True, help="Go on with what was copied from another URL.")
-@option("--batch", type=COUNT, default=500, help="The most events appended in one step.")
+@option("--batch", type=COUNT, help="The most events appended in one step; 500 by default.")
 @option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -59,12 +59,12 @@ def relay(
     headers: tuple[tuple[str, str], ...],
     maxlen: int | None,
     any_source: bool,
-    batch: int,
+    batch: int | None,
     config: Path | None,
 ) -> int:
     """Copy until the stream ends, or the program is told to."""
     given = [url, to, name]
-    if config is not None and any([*given, headers, maxlen, any_source]):
+    if config is not None and any([*given, headers, maxlen, any_source, batch]):
         refuse("--config says all; give nothing beside it")
     if config is None and not all(given):
         refuse("URL, --to and --stream are needed, or --config")
@@ -94,7 +94,7 @@ def relay(
             at_sigterm(scope.cancel)
             # A wrong address is told of; later a server that is away is waited for.
             await first.load(str(name))
-            copying = Relay(opened, log, str(name), batch=batch, check_source=not any_source)
+            copying = Relay(opened, log, str(name), batch=batch or 500, check_source=not any_source)
             try:
                 await copying.run()
             finally:

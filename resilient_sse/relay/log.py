@@ -121,6 +121,9 @@ class RedisLog:
         ModuleNotFoundError: redis-py is not installed.
         TypeError: *client* is neither.
         ValueError: The URL makes no sense, or a number is out of its range.
+
+    Attributes:
+        appended: How many events Redis has accepted.
     """
 
     def __init__(self, client: Client, *, maxlen: int | None = None, retry_for: float | None = None) -> None:
@@ -131,6 +134,7 @@ class RedisLog:
         self._maxlen = "" if maxlen is None else str(maxlen)
         self._waiting: deque[_Append] = deque()
         self._turn = anyio.Lock()
+        self.appended: int = 0
 
     async def load(self, name: str) -> Position:
         """Return how far the log *name* goes."""
@@ -162,9 +166,12 @@ class RedisLog:
                     await own.sent.wait()
             if own in self._waiting:
                 self._waiting.remove(own)
-        if isinstance(own.answer, Exception):
-            raise own.answer
-        outcome, last_event_id, ordinal = own.answer
+            answer: Any = own.answer
+            if answer.__class__ is list and text(answer[0]) == "done":  # if it is cancelled, too
+                self.appended += len(events)
+        if isinstance(answer, Exception):
+            raise answer
+        outcome, last_event_id, ordinal = answer
         return text(outcome), Position(text(last_event_id), int(ordinal), behind.source)
 
     async def _send(self) -> None:

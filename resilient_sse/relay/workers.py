@@ -117,7 +117,8 @@ elseif not leaving then
         redis.call('SREM', free, found[n])
         redis.call('HSET', mine, found[n], token)
         redis.call('SET', '{' .. found[n] .. '}:lease', token)
-        local at = redis.call('HMGET', '{' .. found[n] .. '}:position', 'id', 'ordinal', 'source')
+        -- A key of another type is an error of its log, told by the append, and not of them all.
+        local at = redis.pcall('HMGET', '{' .. found[n] .. '}:position', 'id', 'ordinal', 'source')
         for _, part in ipairs({found[n], at[1] or '', at[2] or 0, at[3] or ''}) do
             table.insert(positions, part)
         end
@@ -145,6 +146,7 @@ class WorkerStats:
         failing: Streams that cannot be read or appended now, and why.
         taken: How many streams it took over.
         given: How many it handed over, or lost.
+        appended: How many events it has appended.
         late: How many renewals came more than half a lease behind the one before.
         paused: How often it stopped reading, because two thirds of the lease had gone without a renewal.
     """
@@ -153,6 +155,7 @@ class WorkerStats:
     failing: Mapping[str, str]
     taken: int
     given: int
+    appended: int
     late: int
     paused: int
 
@@ -228,8 +231,7 @@ class Worker:
         self._server = RedisServer(client, retry_for=0.0, wanted_by="a worker")
         self._group = group
         self._lease = float(lease)
-        self._batch = batch
-        self._check_source = check_source
+        self._options: dict[str, Any] = {"batch": batch, "check_source": check_source}
         self.id: str = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self._copies: dict[str, _Copy] = {}
         self._latest: dict[str, _Copy] = {}
@@ -253,9 +255,8 @@ class Worker:
         failing = {
             name: copy.error for name, copy in self._copies.items() if copy.failed_at == copy.relay.appended
         }
-        return WorkerStats(
-            tuple(sorted(self._copies)), failing, self._taken, self._given, self._late, self._paused
-        )
+        done = (self._taken, self._given, self._log.appended, self._late, self._paused)
+        return WorkerStats(tuple(sorted(self._copies)), failing, *done)
 
     def stop(self) -> None:
         """Have `run` hand its streams over and return; for good, and from the event loop only."""
@@ -292,6 +293,7 @@ class Worker:
             raise RelayError(f"Redis cannot keep the leases of {self._group!r}: {failure}") from failure
         if failure is not None:
             raise failure
+        logger.info("the worker %s has ended: %d events appended", self.id, self._log.appended)
 
     async def _end_with(self, scope: anyio.CancelScope) -> None:
         """Cancel all when it is told to stop; and whatever ended it, a wait in Redis, in a thread, ends too."""
@@ -409,13 +411,7 @@ class Worker:
         for name, token in owned.items():
             if name not in self._copies:
                 self._taken += 1
-                relay = Relay(
-                    self._streams[name],
-                    self._log,
-                    name,
-                    batch=self._batch,
-                    check_source=self._check_source,
-                )
+                relay = Relay(self._streams[name], self._log, name, **self._options)
                 copy = self._copies[name] = _Copy(token, relay)
                 tasks.start_soon(self._copy, name, copy, positions.get(name), self._latest.get(name))
                 self._latest[name] = copy

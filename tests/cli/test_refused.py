@@ -126,6 +126,7 @@ REFUSED = {
     "relay http://host/ --to redis://127.0.0.1:1/ --stream x --maxlen 0": "--maxlen",
     "relay --config nowhere.toml": "nowhere.toml",
     f"relay http://host/ --config {__file__}": "--config says all; give nothing beside it",
+    f"relay --batch 7 --config {__file__}": "--config says all; give nothing beside it",
 }
 """What is typed, and what the complaint says."""
 

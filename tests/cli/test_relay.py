@@ -50,6 +50,8 @@ def test_many_streams(valkey, start, tmp_path):
         for worker, (_, number, _) in zip(workers, TOLD, strict=True):
             worker.send_signal(number)
         assert [worker.wait() for worker in workers] == [code for _, _, code in TOLD]
+    told = [re.search(rb"has ended: (\d+) events appended", worker.stderr.read()) for worker in workers]
+    assert sum(int(count[1]) for count in told if count) == sum(map(valkey.client.xlen, names))
     assert not valkey.client.smembers("relay:workers")
     assert all(whole(valkey.client, name) for name in names)
 

@@ -150,6 +150,13 @@ async def takes_no_appends(valkey, *_) -> None:
     valkey.client.replicaof("NO", "ONE")
 
 
+async def lacks_replicas(valkey, *_) -> None:
+    """A fail-over, or a replica that restarts, leaves fewer than `min-replicas-to-write`."""
+    valkey.client.config_set("min-replicas-to-write", 1)
+    await anyio.sleep(0.2)
+    valkey.client.config_set("min-replicas-to-write", 0)
+
+
 @pytest.mark.parametrize(
     "misfortune, options, rewound",
     [
@@ -157,8 +164,9 @@ async def takes_no_appends(valkey, *_) -> None:
         (restarts, ("--appendonly", "yes", "--appendfsync", "always"), 0),
         (comes_back_with_less, (), 1),
         (takes_no_appends, (), 0),
+        (lacks_replicas, (), 0),
     ],
-    ids=["no log", "fsync always", "less", "a replica"],
+    ids=["no log", "fsync always", "less", "a replica", "no replicas"],
 )
 async def test_redis_on_bad_days(valkey, upstream, caplog, *, misfortune, options, rewound):
     """The relay waits; a Redis that has lost something gets it again, which is told (P62)."""
@@ -244,6 +252,29 @@ async def test_an_answer_that_was_lost(valkey, upstream):
     await Relay(lambda position: opened(upstream, position, 50), log, "log", batch=7).run()
     assert len(lost) == 3
     assert whole(valkey.client, "log") == 50
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        "BUSY Redis is busy running a script.",
+        "Error running script (call to f_0): @user_script:18: @user_script: 18: -READONLY You can't write",
+    ],
+    ids=["busy", "a replica of 6.2"],
+)
+async def test_what_passes_is_waited_for(valkey, says):
+    """Redis has more words for a fail-over, or for being held up, than redis-py has errors."""
+    log = RedisLog(valkey.url)
+    asked, said = log.server._asked, iter([redis.ResponseError(says)])
+
+    async def refusing(command):
+        for error in said:
+            raise error
+        return await asked(command)
+
+    log.server._asked = refusing
+    assert await append_to(log, "a") == {"a": ("done", Position("1", 1))}
+    await log.aclose()
 
 
 @pytest.mark.parametrize("names", ["a", "abc"], ids=["one", "in one go"])
