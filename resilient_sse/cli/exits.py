@@ -7,7 +7,7 @@ import signal
 import sys
 from contextlib import suppress
 from enum import IntEnum
-from threading import Thread
+from threading import Semaphore, Thread
 from typing import TYPE_CHECKING
 
 from resilient_sse.cli.output import one_line
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exit", "at_sigterm", "complain", "stdin_chunks"]
 
-_READ_BYTES = 65536
+_READ_BYTES = 4096  # what a loop can do without leaving others waiting
 
 
 class Exit(IntEnum):
@@ -64,16 +64,18 @@ async def stdin_chunks() -> AsyncIterator[bytes]:
     """
     Yield what comes on standard input until it ends, as it does, too, when whoever started this process has died.
 
+    Nothing is read ahead: a writer that is faster than what is done with it waits.
     A thread of our own reads, for a loop waits for its workers at the end; and not by way of the buffered file,
     whose lock Python would find held at exit.
     """
     import asyncio
 
-    loop, chunks = asyncio.get_running_loop(), asyncio.Queue[bytes]()
+    loop, chunks, wanted = asyncio.get_running_loop(), asyncio.Queue[bytes](), Semaphore()
 
     def read() -> None:
         data = b"more"
         while data:
+            wanted.acquire()
             try:
                 # Without a standard input, its number may be that of any file that was opened since.
                 data = b"" if sys.stdin is None else os.read(0, _READ_BYTES)
@@ -85,3 +87,4 @@ async def stdin_chunks() -> AsyncIterator[bytes]:
     Thread(target=read, daemon=True).start()
     while data := await chunks.get():
         yield data
+        wanted.release()

@@ -14,6 +14,7 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import pytest
 
+from resilient_sse.cli import exits
 from resilient_sse.testing.proxy import TOXICS
 from tests.cli.conftest import finished, parse
 from tests.docs.pages import table, text_of
@@ -159,6 +160,17 @@ def test_lines_of_standard_input_are_done_at_once(fault):
         "burst",
     ]
     assert done.err.count("\n") == 2
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_standard_input_is_not_read_ahead(monkeypatch):
+    """Bad input: lines that come faster than they are done fill no queue, and leave the proxy its turns."""
+    read = []
+    monkeypatch.setattr(
+        exits.os, "read", lambda _descriptor, _size: read.append(1) or b"wifi\n" * (len(read) < 50)
+    )
+    seen = [len(read) async for _ in exits.stdin_chunks()]
+    assert seen == [*range(1, 50)]
 
 
 @pytest.mark.e2e
