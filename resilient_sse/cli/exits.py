@@ -15,7 +15,7 @@ from resilient_sse.cli.output import one_line
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-__all__ = ["Exit", "at_sigterm", "complain", "stdin_chunks"]
+__all__ = ["Exit", "at_sigterm", "complain", "open_more_files", "stdin_chunks"]
 
 _READ_BYTES = 4096  # what a loop can do without leaving others waiting
 
@@ -58,6 +58,15 @@ def at_sigterm(stop: Callable[[], object]) -> None:
 
     with suppress(NotImplementedError, RuntimeError):  # Windows; a thread, which gets no signals
         loop.add_signal_handler(signal.SIGTERM, stopped)
+
+
+def open_more_files() -> None:
+    """Have the system allow as many open files as it can: at the 1,024 of a shell, others wait without a word."""
+    with suppress(ImportError, OSError, ValueError):  # Windows; a limit that cannot be had
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def stdin_chunks() -> AsyncIterator[bytes]:
