@@ -95,16 +95,18 @@ def report(
     entries = play_all(played, forms, seed=seed, done=done)
     judged = Report(entries, day=datetime.now(UTC).date())
     document = json.dumps(judged.to_dict(), indent=2) + "\n"
-    if output is not None:
-        log = "".join(f"{entry.to_json()}\n" for entry in entries)
-        for name, text in zip(_FILES, (document, render_page(judged), log), strict=True):
-            (output / name).write_text(text, encoding="utf-8")
-        print(f"written to {output}: {', '.join(_FILES)}", file=sys.stderr)
-    if as_json:
-        print(document, end="")
-    else:
-        print_report(judged, sys.stdout, plain=plain or not sys.stdout.isatty())
-        print(f"seed {seed}")
+    try:
+        if output is not None:
+            log = "".join(f"{entry.to_json()}\n" for entry in entries)
+            for name, text in zip(_FILES, (document, render_page(judged), log), strict=True):
+                (output / name).write_text(text, encoding="utf-8")
+            print(f"written to {output}: {', '.join(_FILES)}", file=sys.stderr)
+    finally:  # a disk that is full takes no result away
+        if as_json:
+            print(document, end="", flush=True)
+        else:
+            print_report(judged, sys.stdout, plain=plain or not sys.stdout.isatty())
+            print(f"seed {seed}", flush=True)
     # Of a part nobody can say that all is well; that what was played is well, one can.
     kept = judged.ready if judged.complete else judged.kept
     return Exit.ENDED if kept else Exit.GAVE_UP

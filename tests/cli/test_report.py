@@ -84,6 +84,15 @@ def test_files_that_cannot_be_written(run, tmp_path, monkeypatch, taken, is_file
     assert re.search(rf"{path}: (File exists|Is a directory)\n$", done.err)
 
 
+def test_a_full_disk(run, tmp_path, monkeypatch):
+    """Bad input: the disk is full once all was played, and the report is printed all the same."""
+    monkeypatch.setattr("resilient_sse.cli.silence", lambda _stream: None)  # it would silence this test
+    (tmp_path / "report.json").symlink_to("/dev/full")
+    done = run("report", "--form", "virtual", "handoff", "--json", "--output", str(tmp_path))
+    assert (done.code, json.loads(done.out)["tests_failed"]) == (4, 0)
+    assert "No space left" in done.err
+
+
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_on_a_terminal(screen):
