@@ -36,9 +36,11 @@ class Exit(IntEnum):
     TIMEOUT = 124
     """`--timeout` has passed.  As timeout(1) does."""
     INTERRUPTED = 130
-    """Ctrl-C, and for `tail` SIGTERM.  As shells report it."""
+    """Ctrl-C.  As shells report it."""
     BROKEN_PIPE = 141
     """The reader of the output went away.  As shells report SIGPIPE."""
+    TERMINATED = 143
+    """SIGTERM, where it leaves something undone: servers and the relay are ended by it as they should be."""
 
 
 def complain(text: str, who: str = "resilient-sse") -> None:

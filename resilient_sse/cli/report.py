@@ -24,7 +24,6 @@ SCENARIO_NAMES = ("slow-3g", "stall", "packet-loss", "handoff", "rapid-reconnect
 
 _FILES = ("report.json", "report.html", "log.jsonl")
 _SEEDS = 10_000
-_TERMINATED = 128 + signal.SIGTERM  # as shells report it
 
 
 @command(
@@ -67,7 +66,7 @@ def report(
 
     with suppress(ValueError):  # signals are the main thread's
         # Also as the first process of a container, which has no default.  Nothing of a run outlives the process.
-        signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(_TERMINATED))
+        signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(Exit.TERMINATED))
     forms = ("virtual", "real") if form == "both" else (form,)
     server = "real" in forms
     require("the report" + " over real sockets" * server, "rich", server=server)
