@@ -7,7 +7,7 @@ import signal
 import sys
 from contextlib import suppress
 from enum import IntEnum
-from threading import Thread
+from threading import Semaphore, Thread
 from typing import TYPE_CHECKING
 
 from resilient_sse.cli.output import one_line
@@ -15,9 +15,9 @@ from resilient_sse.cli.output import one_line
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-__all__ = ["Exit", "at_sigterm", "complain", "stdin_chunks"]
+__all__ = ["Exit", "at_sigterm", "complain", "open_more_files", "stdin_chunks"]
 
-_READ_BYTES = 65536
+_READ_BYTES = 4096  # what a loop can do without leaving others waiting
 
 
 class Exit(IntEnum):
@@ -36,9 +36,11 @@ class Exit(IntEnum):
     TIMEOUT = 124
     """`--timeout` has passed.  As timeout(1) does."""
     INTERRUPTED = 130
-    """Ctrl-C, and for `tail` SIGTERM.  As shells report it."""
+    """Ctrl-C.  As shells report it."""
     BROKEN_PIPE = 141
     """The reader of the output went away.  As shells report SIGPIPE."""
+    TERMINATED = 143
+    """SIGTERM, where it leaves something undone: servers and the relay are ended by it as they should be."""
 
 
 def complain(text: str, who: str = "resilient-sse") -> None:
@@ -60,20 +62,31 @@ def at_sigterm(stop: Callable[[], object]) -> None:
         loop.add_signal_handler(signal.SIGTERM, stopped)
 
 
+def open_more_files() -> None:
+    """Have the system allow as many open files as it can: at the 1,024 of a shell, others wait without a word."""
+    with suppress(ImportError, OSError, ValueError):  # Windows; a limit that cannot be had
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 async def stdin_chunks() -> AsyncIterator[bytes]:
     """
     Yield what comes on standard input until it ends, as it does, too, when whoever started this process has died.
 
+    Nothing is read ahead: a writer that is faster than what is done with it waits.
     A thread of our own reads, for a loop waits for its workers at the end; and not by way of the buffered file,
     whose lock Python would find held at exit.
     """
     import asyncio
 
-    loop, chunks = asyncio.get_running_loop(), asyncio.Queue[bytes]()
+    loop, chunks, wanted = asyncio.get_running_loop(), asyncio.Queue[bytes](), Semaphore()
 
     def read() -> None:
         data = b"more"
         while data:
+            wanted.acquire()
             try:
                 # Without a standard input, its number may be that of any file that was opened since.
                 data = b"" if sys.stdin is None else os.read(0, _READ_BYTES)
@@ -85,3 +98,4 @@ async def stdin_chunks() -> AsyncIterator[bytes]:
     Thread(target=read, daemon=True).start()
     while data := await chunks.get():
         yield data
+        wanted.release()

@@ -19,7 +19,7 @@ from resilient_sse.cli.arguments import (
     option,
     seed_option,
 )
-from resilient_sse.cli.exits import Exit, at_sigterm, complain, stdin_chunks
+from resilient_sse.cli.exits import Exit, at_sigterm, complain, open_more_files, stdin_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -106,6 +106,7 @@ def fault(
             parse_action(action)
         wrong = [parse_toxic(text) for text in toxics]
         proxy = FaultProxy(*target, profile=profile, toxics=wrong, seed=seed, host=listen[0], port=listen[1])
+    open_more_files()
     return anyio.run(lambda: _run(proxy, target, moments, as_json=as_json, stdin=stdin))
 
 

@@ -119,9 +119,11 @@ def load(*, as_json: bool, output: Path | None, quiet: bool, **given: Any) -> in
     except ChildError as error:
         complain(str(error))
         return Exit.GAVE_UP
-    if output is not None:
-        output.write_text(result.to_json() + "\n", encoding="utf-8")
-    print(result.to_json() if as_json else _described(result), flush=True)
+    try:
+        if output is not None:
+            output.write_text(result.to_json() + "\n", encoding="utf-8")
+    finally:  # a disk that is full takes no result away
+        print(result.to_json() if as_json else _described(result), flush=True)
     return Exit.ENDED if result.passed else Exit.GAVE_UP
 
 

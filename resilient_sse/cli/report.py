@@ -24,7 +24,6 @@ SCENARIO_NAMES = ("slow-3g", "stall", "packet-loss", "handoff", "rapid-reconnect
 
 _FILES = ("report.json", "report.html", "log.jsonl")
 _SEEDS = 10_000
-_TERMINATED = 128 + signal.SIGTERM  # as shells report it
 
 
 @command(
@@ -67,7 +66,7 @@ def report(
 
     with suppress(ValueError):  # signals are the main thread's
         # Also as the first process of a container, which has no default.  Nothing of a run outlives the process.
-        signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(_TERMINATED))
+        signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(Exit.TERMINATED))
     forms = ("virtual", "real") if form == "both" else (form,)
     server = "real" in forms
     require("the report" + " over real sockets" * server, "rich", server=server)
@@ -95,16 +94,18 @@ def report(
     entries = play_all(played, forms, seed=seed, done=done)
     judged = Report(entries, day=datetime.now(UTC).date())
     document = json.dumps(judged.to_dict(), indent=2) + "\n"
-    if output is not None:
-        log = "".join(f"{entry.to_json()}\n" for entry in entries)
-        for name, text in zip(_FILES, (document, render_page(judged), log), strict=True):
-            (output / name).write_text(text, encoding="utf-8")
-        print(f"written to {output}: {', '.join(_FILES)}", file=sys.stderr)
-    if as_json:
-        print(document, end="")
-    else:
-        print_report(judged, sys.stdout, plain=plain or not sys.stdout.isatty())
-        print(f"seed {seed}")
+    try:
+        if output is not None:
+            log = "".join(f"{entry.to_json()}\n" for entry in entries)
+            for name, text in zip(_FILES, (document, render_page(judged), log), strict=True):
+                (output / name).write_text(text, encoding="utf-8")
+            print(f"written to {output}: {', '.join(_FILES)}", file=sys.stderr)
+    finally:  # a disk that is full takes no result away
+        if as_json:
+            print(document, end="", flush=True)
+        else:
+            print_report(judged, sys.stdout, plain=plain or not sys.stdout.isatty())
+            print(f"seed {seed}", flush=True)
     # Of a part nobody can say that all is well; that what was played is well, one can.
     kept = judged.ready if judged.complete else judged.kept
     return Exit.ENDED if kept else Exit.GAVE_UP

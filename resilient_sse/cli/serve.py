@@ -23,7 +23,7 @@ from resilient_sse.cli.arguments import (
     refuse,
     stdin_option,
 )
-from resilient_sse.cli.exits import Exit, at_sigterm, complain, stdin_chunks
+from resilient_sse.cli.exits import Exit, at_sigterm, complain, open_more_files, stdin_chunks
 
 if TYPE_CHECKING:
     from resilient_sse.testing.server import EventStore, ReferenceServer
@@ -131,6 +131,7 @@ def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> 
 
     import anyio
 
+    open_more_files()
     return anyio.run(lambda: _serve(server, host, port, as_json=as_json, stdin=stdin))
 
 

@@ -69,8 +69,8 @@ resilient-sse tail -H 'Authorization: Bearer TOKEN' -d @prompt.json --until '[DO
         3: "the answer is no event stream (status or content type)",
         4: "another failure of the stream or of the output",
         124: "--timeout has passed",
-        130: "Ctrl-C or SIGTERM ended it; SIGTERM lets the event at hand be written, and its position saved",
         141: "the reader of the output went away",
+        143: "SIGTERM ended it; the event at hand was written, and its position saved",
     },
 )
 @request_options
@@ -204,7 +204,7 @@ async def _run(
     if clock.cancelled_caught:
         complain(f"ended by --timeout, after {seconds:g} s")
         return Exit.TIMEOUT
-    return Exit.INTERRUPTED if told.is_set() else Exit.ENDED
+    return Exit.TERMINATED if told.is_set() else Exit.ENDED
 
 
 def _form(*, as_json: bool, raw: bool, timestamps: bool, terminal: bool) -> Form:

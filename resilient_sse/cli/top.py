@@ -30,6 +30,10 @@ Look: TypeAlias = dict[str, Any]
 """One look at a program: `process`, and its streams as `rows`."""
 
 _PATIENCE: Final = 3.0
+_LONGEST: Final = 10.0
+"""How long an answer may take; a console gives itself half of it, and each portion has `_PATIENCE`."""
+_MOST_BYTES: Final = 64 * 1024 * 1024
+"""Of an answer; a thousand streams are less than one MiB."""
 _PIPE_WIDTH: Final = 140
 _LONG_NAME: Final = 28
 
@@ -166,11 +170,16 @@ def _ask(where: Path | tuple[str, int]) -> Look:
 
     name = str(where) if isinstance(where, Path) else f"{where[0]}:{where[1]}"
     try:
-        with socket.socket(socket.AF_UNIX) if isinstance(where, Path) else socket.socket() as connection:
+        with (
+            socket.socket(socket.AF_UNIX)
+            if isinstance(where, Path)
+            else socket.create_connection(where, _PATIENCE) as connection
+        ):
             connection.settimeout(_PATIENCE)
-            connection.connect(str(where) if isinstance(where, Path) else where)
+            if isinstance(where, Path):
+                connection.connect(str(where))
             connection.sendall(QUESTION)
-            look: Look = json.loads(b"".join(iter(lambda: connection.recv(65_536), b"")))
+            look: Look = json.loads(_received(connection))
         if look["console"] == VERSION:
             return look
         raise _TroubleError(f"the console at {name} is of another release of resilient-sse than this command")
@@ -178,12 +187,22 @@ def _ask(where: Path | tuple[str, int]) -> Look:
         raise _TroubleError(f"{name} does not answer; is its event loop held up?") from error
     except (ConnectionRefusedError, FileNotFoundError) as error:
         raise _GoneError(f"{name} does not answer: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, ConnectionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, ConnectionError) as error:
         raise _TroubleError(
             f"{name} breaks off; is it a console, and are not many others looking?"
         ) from error
     except OSError as error:
         raise _TroubleError(f"{name} does not answer: {error.strerror or error}") from error
+
+
+def _received(connection: socket.socket) -> bytes:
+    """Read to the end.  What has none, or comes a byte at a time, is no console: `ValueError`."""
+    data, end = bytearray(), time.monotonic() + _LONGEST
+    while part := connection.recv(65_536):
+        data += part
+        if len(data) > _MOST_BYTES or time.monotonic() > end:
+            raise ValueError("no console says so much, or so slowly")
+    return bytes(data)
 
 
 def _with_rates(now: Look, before: Look) -> Look:

@@ -7,13 +7,14 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import fields
 from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import pytest
 
+from resilient_sse.cli import exits
 from resilient_sse.testing.proxy import TOXICS
 from tests.cli.conftest import finished, parse
 from tests.docs.pages import table, text_of
@@ -59,7 +60,7 @@ class Fault:
     """The command as its client sees it; its port is known once it is ready."""
 
     def __init__(self, process):
-        self._process = process
+        self.process = process
         self.ready = json.loads(process.stdout.readline())
         self.port = self.ready["port"]
 
@@ -82,16 +83,16 @@ class Fault:
 
     def say(self, text):
         """Write to its standard input."""
-        self._process.stdin.write(text.encode())
-        self._process.stdin.flush()
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
 
     def end(self, number=None):
         """End it by a signal, or its standard input; return how it ended, the counters, and what it has done."""
         if number is None:
-            self._process.stdin.close()
+            self.process.stdin.close()
         else:
-            self._process.send_signal(number)
-        done = finished(self._process)
+            self.process.send_signal(number)
+        done = finished(self.process)
         *told, last = done.objects
         assert not self.is_listening()
         return done, last["counters"], [line["done"] for line in told]
@@ -101,9 +102,9 @@ class Fault:
 def fault(start, upstream):
     """Give a function that runs the command before the server."""
 
-    def fault(*arguments):
+    def fault(*arguments, **settings):
         target = ("--target", f"127.0.0.1:{upstream}")
-        return Fault(start("fault", *target, "--json", *arguments, stdin=subprocess.PIPE))
+        return Fault(start("fault", *target, "--json", *arguments, stdin=subprocess.PIPE, **settings))
 
     return fault
 
@@ -161,6 +162,38 @@ def test_lines_of_standard_input_are_done_at_once(fault):
     assert done.err.count("\n") == 2
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_standard_input_is_not_read_ahead(monkeypatch):
+    """Bad input: lines that come faster than they are done fill no queue, and leave the proxy its turns."""
+    read = []
+    monkeypatch.setattr(
+        exits.os, "read", lambda _descriptor, _size: read.append(1) or b"wifi\n" * (len(read) < 50)
+    )
+    seen = [len(read) async for _ in exits.stdin_chunks()]
+    assert seen == [*range(1, 50)]
+
+
+@pytest.mark.e2e
+def test_the_limit_of_a_shell_on_open_files_is_none_of_the_proxy(fault):
+    """P24: a connection takes two, and a shell allows 1,024 where the system allows more."""
+    resource = pytest.importorskip("resource")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    running = fault(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, most)))
+    with ExitStack() as stack:
+        for _ in range(30):
+            stack.enter_context(running.hold())
+    done, *_ = running.end(signal.SIGTERM)
+    assert (done.code, done.err) == (0, "")
+
+    running = fault(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)))
+    with ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(running.connect())
+        assert b"see ulimit -n" in running.process.stderr.readline()
+    done, *_ = running.end(signal.SIGTERM)
+    assert (done.code, done.err) == (0, "")
+
+
 @pytest.mark.e2e
 def test_the_network_goes_and_comes_back(fault):
     """
@@ -169,7 +202,7 @@ def test_the_network_goes_and_comes_back(fault):
     Without `--stdin`, the end of standard input means nothing.
     """
     running = fault(*("--at", "1=refuse", "--at", "1=reset", "--at", "1.5=4g", "--at", "1.5=accept"))
-    running._process.stdin.close()
+    running.process.stdin.close()
     with running.hold() as held, pytest.raises(ConnectionResetError):
         held.recv(1)
     soon(running.is_listening)

@@ -130,6 +130,15 @@ def test_json(run, outcome, tmp_path):
     assert shown == file.read_text() == judged(GOOD).to_json() + "\n"
 
 
+def test_a_full_disk(run, outcome, monkeypatch):
+    """Bad input: a file that cannot be written takes no result away that took half an hour."""
+    monkeypatch.setattr("resilient_sse.cli.silence", lambda _stream: None)  # it would silence this test
+    outcome(judged(GOOD))
+    done = run("load", "--json", "-q", "--output", "/dev/full")
+    assert (done.code, done.out) == (4, judged(GOOD).to_json() + "\n")
+    assert "No space left" in done.err
+
+
 @pytest.mark.parametrize(
     "error,code,text",
     [

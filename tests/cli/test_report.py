@@ -46,7 +46,7 @@ def test_some_scenarios(run):
     done = run("report", "--form", "virtual", "slow-3g", "handoff", "--plain")
     assert done.code == 0
     assert "production readiness: NO" in done.out
-    assert "scenario_2_stall_detection: not run" in done.out
+    assert "stall: not run" in done.out
     document = json.loads(run("report", "--form", "virtual", "handoff", "--json").out)
     assert document["scenarios"]["scenario_4_network_handoff"]["received_events"] == 50
     assert document["production_readiness"] == "NO"
@@ -84,13 +84,22 @@ def test_files_that_cannot_be_written(run, tmp_path, monkeypatch, taken, is_file
     assert re.search(rf"{path}: (File exists|Is a directory)\n$", done.err)
 
 
+def test_a_full_disk(run, tmp_path, monkeypatch):
+    """Bad input: the disk is full once all was played, and the report is printed all the same."""
+    monkeypatch.setattr("resilient_sse.cli.silence", lambda _stream: None)  # it would silence this test
+    (tmp_path / "report.json").symlink_to("/dev/full")
+    done = run("report", "--form", "virtual", "handoff", "--json", "--output", str(tmp_path))
+    assert (done.code, json.loads(done.out)["tests_failed"]) == (4, 0)
+    assert "No space left" in done.err
+
+
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_on_a_terminal(screen):
     """Tables have frames and colours."""
     shown = screen("report", "--form", "virtual", "slow-3g")
     assert shown.end(30) == (0, True)
-    assert {"──", "slow_3g/virtual", "slowdown"} <= {*re.findall(r"──|slow_3g/virtual|slowdown", shown.text)}
+    assert {"──", "slow-3g/virtual", "slowdown"} <= {*re.findall(r"──|slow-3g/virtual|slowdown", shown.text)}
     assert b"\x1b[1m" in shown.written
 
 
@@ -123,5 +132,5 @@ def test_the_command_ends_when_told(command, number, code):
     said = process.stderr.readline()  # the other one goes on for long
     process.send_signal(number)
     _, rest = process.communicate(timeout=30)
-    assert b"slow_3g/real" in said
+    assert b"slow-3g/real" in said
     assert (process.returncode, rest) == (code, b"")

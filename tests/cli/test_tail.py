@@ -271,12 +271,12 @@ def test_events_that_are_larger_than_a_pipe(start, site):
 
 
 def test_sigterm(start, site, tmp_path):
-    """SIGTERM saves the position of what was printed, and ends as Ctrl-C does."""
+    """SIGTERM saves the position of what was printed, and ends with the exit code that shells have for it."""
     keeping = ["tail", f"{site}/quiet", "--checkpoint", str(tmp_path / "position"), "--json"]
     process = start(*keeping)
     assert json.loads(process.stdout.readline())["data"] == "first"
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 130
+    assert process.wait(60) == 143
     assert process.communicate() == (b"", b"* Connected\n")
     with closing(sqlite3.connect(tmp_path / "position")) as database:
         assert database.execute("SELECT last_event_id FROM resilient_sse_positions").fetchall() == [("1",)]

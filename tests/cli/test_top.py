@@ -152,10 +152,11 @@ BREAKS_OFF = "breaks off; is it a console, and are not many others looking?"
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", BREAKS_OFF),
         (b"[1]\n", BREAKS_OFF),
         (b"", BREAKS_OFF),
+        (b"[" * 100_000, BREAKS_OFF),
         (json.dumps(look()).encode()[:-9], BREAKS_OFF),
         (b'{"console": 1, "pid": 7}', "is of another release of resilient-sse"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
 def test_what_is_no_answer(run, answer, words):
     """Something else, another release and an answer that is cut short: one line says what it may be."""
@@ -164,6 +165,19 @@ def test_what_is_no_answer(run, answer, words):
             done = run("top", address, "--once", "--interval", "0.1")
         assert (done.code, done.out, done.err.count("\n")) == (Exit.OTHER, "", 1)
         assert words in done.err
+
+
+@pytest.mark.parametrize("limit", ["_MOST_BYTES", "_LONGEST"])
+def test_an_answer_without_an_end(run, monkeypatch, limit):
+    """A port that sends for ever, fast or slowly, costs neither all memory nor all time."""
+    monkeypatch.setattr(top, limit, 0, raising=False)
+    with answering(look()) as (address, _):
+        assert run("top", address, "--once").err.endswith(f"{address} {BREAKS_OFF}\n")
+
+
+def test_an_address_of_ipv6(run):
+    """Nobody listens there; IPv4 alone would not even ask."""
+    assert "Address family" not in run("top", "[::1]:9", "--once").err
 
 
 def test_a_program_whose_event_loop_is_held_up(run, monkeypatch):

@@ -58,7 +58,7 @@ def scenario(report: Report) -> Callable[[str], Judged]:
 @pytest.fixture
 def judge(report: Report) -> Callable[[Verdict], bool]:
     """Give a function that tells whether a gate was passed, with room for a machine that was late itself."""
-    late = {judged.run.name: judged.run.late for judged in report.judged}
+    late = {f"{judged.scenario.name}/{judged.run.form}": judged.run.late for judged in report.judged}
     late[TOGETHER] = max(judged.run.late for judged in report.shown.values())
     return lambda verdict: passed(verdict, late[verdict.run])
 

@@ -150,7 +150,7 @@ def test_a_busy_machine_is_named(entries, good):
     assert Report(late, day=good.day).ready
     late.remove(next(entry for entry in late if entry.kind == "received" and entry.stream == "handoff"))
     (said,) = [reason for reason in Report(late, day=good.day).reasons if "late" in reason]
-    assert said.startswith("scenario_4_network_handoff/virtual: this machine itself was up to 0.8 s late")
+    assert said.startswith("handoff/virtual: this machine itself was up to 0.8 s late")
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_the_tables(good, plain):
     print_report(good, out, plain=plain)
     text = out.getvalue()
     for scenario in SCENARIOS.values():
-        assert f"{scenario.title}, virtual time: PASS" in text
+        assert f"{scenario.name}, virtual time: PASS" in text
     assert re.search(r"pass\W+mean reconnect time\W+[\d,.]+ ms\W+at most 2,500 ms", text)
     assert not re.search(r"\bR\d", text)  # the numbers of our own demands
     assert re.search(r"message loss\W+0\W+0\W", text)

@@ -57,7 +57,7 @@ def summary(log):
     }
 
 
-STRESS = Scenario(key="stress", name="stress", title="", promise="", play=every_answer)
+STRESS = Scenario(key="stress", name="stress", promise="", play=every_answer)
 
 
 @pytest.mark.e2e
@@ -78,7 +78,7 @@ async def test_a_run_that_lasts_too_long():
             scene.follow("a")
             await anyio.sleep_forever()
 
-    scenario = Scenario(key="endless", name="endless", title="", promise="", play=endless, limit=5.0)
+    scenario = Scenario(key="endless", name="endless", promise="", play=endless, limit=5.0)
     log = await play(scenario, VirtualDriver(1))
     (finish,) = (entry.facts for entry in log.entries if entry.kind == "finish")
     assert finish == {"in_time": False, "late": 0.0}
@@ -90,7 +90,7 @@ async def test_scenarios_at_once():
     told = []
     names = ["handoff", "packet-loss", "slow-3g"]
     logs = await play_at_once([SCENARIOS[name] for name in names], VirtualDriver(1), done=told.append)
-    assert told == [log.name for log in logs]
+    assert told == ["slow-3g/virtual", "packet-loss/virtual", "handoff/virtual"]
     assert [log.name[:10] for log in logs] == ["scenario_1", "scenario_3", "scenario_4"]
     zero, *later = [log._zero for log in logs]
     assert min(later) == max(later) > zero

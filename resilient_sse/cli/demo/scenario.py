@@ -103,7 +103,6 @@ def demo_scenario(watched: Callable[[Follower], None] = lambda _: None) -> Scena
     return Scenario(
         key=_KEY,
         name="demo",
-        title="Demo",
         promise="Every word once, in order, to the end.",
         play=partial(_play, watched=watched),
         limit=120.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import random
 import socket
 from collections.abc import Coroutine, Iterable, Sequence
@@ -61,6 +62,8 @@ class _Entry:
     toxic: Toxic
     left: int | None
 
+
+_log = logging.getLogger("resilient_sse")
 
 _OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _RETRY_SECONDS = 0.05
@@ -332,6 +335,7 @@ class FaultProxy:
 
     async def _listen(self, listener: socket.socket) -> None:
         tasks, _ = self._running()
+        starved = False
         while listener.fileno() >= 0:
             try:
                 await anyio.wait_readable(listener)
@@ -340,6 +344,11 @@ class FaultProxy:
                 return
             except OSError as error:  # one that left before it was accepted, among others
                 if error.errno in _OUT_OF_FILES:
+                    if not starved:
+                        _log.warning(
+                            "a connection takes two open files, and there are no more: see ulimit -n"
+                        )
+                    starved = True
                     await anyio.sleep(_RETRY_SECONDS)
                 continue
             self.counters.accepted += 1

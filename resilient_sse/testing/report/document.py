@@ -166,7 +166,8 @@ class Judged:
     def of(cls, run: Run, scenario: Scenario) -> Judged:
         """Judge a run by the figures and gates of all scenarios, and those of its own."""
         figures = {**common(run), **scenario.figures(run)}
-        return cls(run, scenario, figures, judge(run.name, run.form, figures, [*ALL_GATES, *scenario.gates]))
+        verdicts = judge(f"{scenario.name}/{run.form}", run.form, figures, [*ALL_GATES, *scenario.gates])
+        return cls(run, scenario, figures, verdicts)
 
     @property
     def passed(self) -> bool:
@@ -216,10 +217,10 @@ class Report:
     @property
     def reasons(self) -> list[str]:
         """Why the answer is NO; nothing if it is YES."""
-        missing = [f"{x.key}: not run" for x in SCENARIOS.values() if x.key not in self.shown]
+        missing = [f"{x.name}: not run" for x in SCENARIOS.values() if x.key not in self.shown]
         failed = [str(verdict) for verdict in self.verdicts if not verdict.passed]
         late = [
-            f"{judged.run.name}: this machine itself was up to {judged.run.late:.1f} s late, which may be why"
+            f"{judged.scenario.name}/{judged.run.form}: this machine itself was up to {judged.run.late:.1f} s late, which may be why"
             for judged in self.judged
             if not judged.passed and judged.run.late > _LATE
         ]

@@ -149,7 +149,7 @@ def print_report(report: Report, file: IO[str], *, plain: bool = False) -> None:
     if plain:
         console = Console(file=lines, highlight=False, width=_PLAIN_COLUMNS, color_system=None)
     for judged in report.judged:
-        title = f"{judged.scenario.title}, {FORMS[judged.run.form]}: {'PASS' if judged.passed else 'FAIL'}"
+        title = f"{judged.scenario.name}, {FORMS[judged.run.form]}: {'PASS' if judged.passed else 'FAIL'}"
         telling = [
             x for x in judged.verdicts if x.gate.scenario != ALL or not x.passed or x.gate.figure in _TELLING
         ]
@@ -201,7 +201,7 @@ def _section(report: Report, shown: Judged) -> str:
                 _print_table(console, FORMS[judged.run.form], judged.verdicts)
 
     return (
-        f"<section><h2>{escape(scenario.title)} <b class='{status}'>{status}</b></h2>"
+        f"<section><h2>{escape(scenario.name)} <b class='{status}'>{status}</b></h2>"
         f"<p>{escape(scenario.promise)}</p>{''.join(drawings)}{_exported(tables)}</section>"
     )
 

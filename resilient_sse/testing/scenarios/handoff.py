@@ -58,7 +58,6 @@ def _figures(run: Run) -> Figures:
 HANDOFF = Scenario(
     key=_KEY,
     name="handoff",
-    title="Wi-Fi to 4G hand-off",
     promise="Twenty messages before, thirty after; the reconnect names the last one (last_event_id=19).",
     play=_play,
     figures=_figures,

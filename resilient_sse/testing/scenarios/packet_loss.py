@@ -75,7 +75,6 @@ def _resume_mismatches(stream: Stream) -> int:
 PACKET_LOSS = Scenario(
     key=_KEY,
     name="packet-loss",
-    title="Packet loss (10 %)",
     promise="Lost segments only delay; five of fifty events that the server dropped are noticed and replayed.",
     play=_play,
     figures=_figures,

@@ -232,9 +232,8 @@ class Chart:
 class Scenario:
     """One production scenario: all there is to know of it."""
 
-    key: str  # what the report calls it
-    name: str  # what the command line calls it
-    title: str
+    key: str  # for machines: in `report.json` and in the log
+    name: str  # for people: on the command line, in tables and on the page
     promise: str  # what it shows, in a sentence
     play: Callable[[Play], Awaitable[None]]
     limit: float = 60.0  # seconds after which a run is broken off, on the clock of the run
@@ -281,7 +280,7 @@ async def play_at_once(
     async def one(scenario: Scenario) -> None:
         logs.append(await play(scenario, driver))
         if done is not None:
-            done(logs[-1].name)
+            done(f"{scenario.name}/{driver.form}")
 
     async with anyio.create_task_group() as tasks:
         for scenario in sorted(scenarios, key=lambda scenario: not scenario.alone):

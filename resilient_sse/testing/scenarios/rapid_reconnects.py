@@ -116,7 +116,6 @@ def _distinct(delays: list[float]) -> float:
 RAPID_RECONNECTS = Scenario(
     key=_KEY,
     name="rapid-reconnects",
-    title="Rapid reconnects (off and on three times)",
     promise="Attempts after 1, 2 and 4 s; nothing lost, nothing twice though the server repeats; no herd.",
     play=_play,
     figures=_figures,

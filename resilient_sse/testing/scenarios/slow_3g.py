@@ -61,7 +61,6 @@ def _figures(run: Run) -> Figures:
 SLOW_3G = Scenario(
     key=_KEY,
     name="slow-3g",
-    title="Slow 3G (100 kbps)",
     promise="Fifty messages arrive over 100 kbps with 150 ms of jittered latency, once each, without a reconnect.",
     play=_play,
     limit=30.0,

@@ -121,7 +121,6 @@ def _notices(stream: Stream) -> Iterable[float]:
 STALL = Scenario(
     key=_KEY,
     name="stall",
-    title="Stall detection (30 s)",
     promise="Silence is shown after 25 s, ended after 30 s; what was sent meanwhile arrives; a heartbeat is life.",
     play=_play,
     limit=700.0,

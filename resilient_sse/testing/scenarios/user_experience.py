@@ -190,7 +190,6 @@ def _indicated(stream: Stream) -> int:
 USER_EXPERIENCE = Scenario(
     key=_KEY,
     name="user-experience",
-    title="User experience",
     promise="Each failure is shown in the agreed words: 200 faults, none silent, an indicator at every attempt.",
     play=_play,
     limit=900.0,
