@@ -232,6 +232,7 @@ async def test_connections_that_are_not_plain(shop, kind):
                 store.record(database, taken)
                 database.commit()
     assert await store.load(URL) == await shop.store.load(URL) == Checkpoint("2", 2)
+    pool.dispose()
 
 
 async def test_a_connection_of_coroutines_needs_arecord(shop, anyio_backend):
