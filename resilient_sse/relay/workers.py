@@ -136,6 +136,14 @@ return {'held', soonest, want > claims and 1 or 0, redis.call('HGETALL', mine), 
 """
 
 
+# Wakes a worker from its wait; the key runs out, for it may be there no longer.
+_WAKE = """
+local key = KEYS[1] .. ':wake:' .. ARGV[1]
+redis.call('LPUSH', key, 1)
+redis.call('PEXPIRE', key, 10000)
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerStats:
     """
@@ -302,9 +310,8 @@ class Worker:
         finally:
             scope.cancel()
             if self._deadline:
-                wake = f"{self._group}:wake:{self.id}"
                 with anyio.CancelScope(shield=True), suppress(*self._server.errors):
-                    await self._server.ask(lambda: self._server.client.lpush(wake, 1))
+                    await self._run(_WAKE, self.id)
 
     async def _keep(self, tasks: TaskGroup) -> None:
         """Renew at a third of the lease, or as soon as there is something to take or to give."""

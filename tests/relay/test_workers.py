@@ -305,6 +305,15 @@ async def test_a_cancelled_worker_hands_over(valkey, shift):
     assert valkey.client.scard(f"{GROUP}:free") == 3
 
 
+async def test_a_bell_that_nobody_hears(valkey, shift):
+    """A worker that does not wait in Redis as it is stopped leaves no key for good."""
+    worker = few(shift)
+    worker._deadline = 1.0
+    worker.stop()
+    await worker._end_with(anyio.CancelScope())
+    assert 0 < valkey.client.pttl(f"{GROUP}:wake:{worker.id}") <= 10_000
+
+
 async def test_an_owner_that_cannot_renew_stops_reading(valkey, shift, caplog):
     """At two thirds of the lease; when Redis is back, it goes on (P62)."""
     valkey.kill()
