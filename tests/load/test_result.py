@@ -238,9 +238,13 @@ def test_target():
     """Of a server of the user's own, connections and what it sent are not known."""
     plan = LoadPlan(users=100, duration=10, proxy=False, target="http://host/")
     unknown = {"delivery__sent": None, "connections__mean": None, "connections__excess": None}
-    result = spoilt(streams__completed=0, **unknown)
+    result = spoilt(streams__completed=0, times__opening=Spread.of([0.1] * 100), **unknown)
     assert broken(result, plan) == []
-    assert broken(spoilt(streams__failed=1, **unknown), plan) == ["streams that ended well"]
+    assert broken(replace(result, streams=replace(result.streams, failed=1)), plan) == [
+        "streams that ended well"
+    ]
+    mute = replace(result, times=replace(result.times, opening=Spread.of([0.1] * 99)))
+    assert broken(mute, plan) == ["streams that got a connection"]
     assert broken(result, replace(plan, duration=None, messages=10)) == ["streams that ended well"]
 
 

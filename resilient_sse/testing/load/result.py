@@ -169,8 +169,11 @@ def judge(result: LoadResult) -> tuple[Gate, ...]:
 
     plan, streams, delivery, process = result.setup, result.streams, result.delivery, result.process
     limits, seen, times = plan.limits, result.connections, result.times.recovery
-    ended = streams.completed if plan.target is None or plan.messages else plan.users - streams.failed
+    endless = plan.target is not None and not plan.messages
+    ended = plan.users - streams.failed if endless else streams.completed
     gate("streams that ended well", ended, "==", plan.users)
+    if endless:  # whoever still waits for an answer has not failed yet
+        gate("streams that got a connection", result.times.opening.count, "==", plan.users)
     gate("crashes", streams.crashes, "==", 0)
     if delivery.sent is not None:
         gate("completion", delivery.completion, ">=", limits.completion, " %", scale=100)

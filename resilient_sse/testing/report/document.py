@@ -220,9 +220,10 @@ class Report:
         missing = [f"{x.name}: not run" for x in SCENARIOS.values() if x.key not in self.shown]
         failed = [str(verdict) for verdict in self.verdicts if not verdict.passed]
         late = [
-            f"{judged.scenario.name}/{judged.run.form}: this machine itself was up to {judged.run.late:.1f} s late, which may be why"
-            for judged in self.judged
-            if not judged.passed and judged.run.late > _LATE
+            f"{x.scenario.name}/{x.run.form}: this machine itself was up to {x.run.late:.1f} s late,"
+            " which may be why"
+            for x in self.judged
+            if not x.passed and x.run.late > _LATE
         ]
         return missing + failed + late
 
