@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
 
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.output import silence
@@ -26,6 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # the shell's `>&-`
         complain("the output cannot be written: it is closed")
         return Exit.OTHER
+    with suppress(
+        AttributeError
+    ):  # a name may have letters that the terminal has not; a stand-in has them all
+        cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
     try:
         from resilient_sse.cli.commands import run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -111,6 +112,8 @@ def _watch(where: Path | tuple[str, int], interval: float, *, once: bool, as_jso
     look, trouble, console = _ask(where), "", Console(highlight=False)
     width = console.width if sys.stdout.isatty() else _PIPE_WIDTH
     live = sys.stdout.isatty() and not (once or as_json)
+    if live:  # the terminal is given back
+        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(Exit.TERMINATED))
     with Live(console=console, screen=True, auto_refresh=False) if live else nullcontext() as screen:
         while True:
             if screen is not None:

@@ -19,6 +19,7 @@ from resilient_sse import ResilientStream
 from resilient_sse.cli import top
 from resilient_sse.cli.exits import Exit
 from resilient_sse.monitoring.console import VERSION, Console
+from tests.cli.conftest import finished
 
 END = 20
 
@@ -364,6 +365,26 @@ def test_on_a_terminal(screen):
     assert shown.written.rstrip().endswith((b"\x1b[?1049l", b"\x1b[?25h"))
     assert "prices" in once.text
     assert "…" not in once.text
+
+
+@pytest.mark.e2e
+def test_sigterm_gives_the_terminal_back(screen):
+    """Its ordinary screen, and its cursor."""
+    with program("prices") as (_, path):
+        shown = screen("top", path, "--interval", "0.2")
+        shown.wait_for("events/s")
+        shown.process.terminate()
+        assert shown.end() == (Exit.TERMINATED, True)
+    assert shown.written.rstrip().endswith((b"\x1b[?1049l", b"\x1b[?25h"))
+
+
+@pytest.mark.e2e
+def test_letters_that_the_terminal_has_not(start):
+    """Bad input: a name in Chinese, in a locale of ASCII alone."""
+    with program("\u4e2d") as (_, path):
+        done = finished(start("top", path, "--once", env={**os.environ, "PYTHONIOENCODING": "ascii"}))
+    assert (done.code, done.err) == (Exit.ENDED, "")
+    assert "\\u4e2d" in done.out
 
 
 @pytest.mark.e2e
