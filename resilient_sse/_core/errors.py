@@ -66,7 +66,7 @@ class HandshakeError(ResilientSSEError):
         body_excerpt: str = "",
         redirected_to: str | None = None,
     ) -> None:
-        super().__init__(message + (f", after a redirect to {redirected_to}" if redirected_to else ""))
+        super().__init__(message + (f", after a redirect to {redirected_to[:200]}" if redirected_to else ""))
         self.status = status
         self.headers: Mapping[str, str] = dict(headers or {})
         self.body_excerpt = body_excerpt

@@ -212,6 +212,7 @@ FINAL = [
         ([LOGIN, page], {}, AT_LOGIN)
         for page in (Reply(status=404), Reply(content_type="text/html", after=1))
     ),
+    ([led_to("https://host/" + 60_000 * "x"), Reply(status=404)], {}, " to https://host/x{187}$"),
     # Without anything that could be fresher a 401 is final; `auth` counts as fresh; 3.10.
     ([Reply(status=401)], {"headers": {"Authorization": "secret"}}, "401"),
     ([Reply(status=401)] * 2, {"auth": ("me", "secret")}, "401"),
