@@ -346,7 +346,11 @@ async def test_a_server_that_has_left_before_the_handshake(serve, monkeypatch):
 
 
 @pytest.mark.own
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # on trio, anyio's own TLS makes a circle
+@pytest.mark.parametrize(
+    "anyio_backend",
+    [("asyncio", {"use_uvloop": uvloop}) for uvloop in (False, True)],
+    ids=["asyncio", "uvloop"],
+)  # on trio, anyio's own TLS makes a circle
 @pytest.mark.parametrize("refused", [True, False])
 async def test_an_opening_that_fails_leaves_no_circle(serve, refused):
     """P16: what it has taken is free at once, though its error is kept."""

@@ -112,7 +112,6 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         super().__init__(self._loop.time)
-        self._alarm = Alarm(self._loop, self.wake)
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -192,6 +191,7 @@ class AsyncioSocket(Arrived, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._alarm = Alarm(self._loop, self.wake)  # a circle, which uvloop would leave if it did not connect
         _configure(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
