@@ -44,6 +44,9 @@ _AT_HAND: Final = 1e-9
 # So many chunks come together at most: others want a turn.
 _MOST_PARTS: Final = 64
 
+# One of this size goes on alone: to put it together with others costs memory, and gains nothing.
+_LARGE_BYTES: Final = 16 * 1024
+
 # Where the streams of httpx's own transport come from.
 _BARE: Final = frozenset({"httpx._transports.default", "httpx2._transports.default"})
 
@@ -169,7 +172,7 @@ class Held:
                     if self._kept is not None:
                         break
                     below.parts.append(end.value)
-                    if not below.tells or len(below.parts) == _MOST_PARTS:
+                    if not below.tells or len(below.parts) == _MOST_PARTS or len(end.value) >= _LARGE_BYTES:
                         return below.take()
                     read, waited = self._begin(), None
                     continue
