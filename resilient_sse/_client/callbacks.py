@@ -160,9 +160,11 @@ class Callbacks:
         count = self._failures[id(callback)] = self._failures.get(id(callback), 0) + 1
         # The first, second, fourth, ... failure: a callback that always fails must not fill the log.
         if count & (count - 1) == 0:
-            function = getattr(callback, "func", callback)  # its name: what it is bound to may show a token
-            name = getattr(function, "__qualname__", type(function).__qualname__)
-            name = callback if isinstance(callback, str) else name
+            name = callback
+            if not isinstance(callback, str):
+                # Its name: what it is bound to may show a token.
+                function = getattr(callback, "func", callback)
+                name = getattr(function, "__qualname__", type(function).__qualname__)
             text = "a callback of the stream failed, %d times so far: %s"
             logger.error(text, count, name, exc_info=error or True)
 

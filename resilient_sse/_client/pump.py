@@ -218,10 +218,8 @@ class Pump:
             self._turn_at, self._left = now, PORTION
         else:
             self._left -= _EVENTS_A_READ
-            if (
-                not connection.arrived
-            ):  # a further slice of a read: what judging the one before took is no silence
-                waited = 0.0
+            if not connection.arrived:
+                waited = 0.0  # a further slice of a read: what judging the one before took is no silence
         if data is None:
             await self._lose(ConnectionLostError(Reason.EOF))
             return False

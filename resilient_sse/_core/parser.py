@@ -177,11 +177,10 @@ class Parser:
             if not start or self.overflow is not None:
                 return items
         elif chunk.endswith(b"\n\n"):
-            return [_long_columns(chunk, 0, len(chunk)) or chunk.decode("utf-8", "replace")]
+            return [_whole(chunk, 0, len(chunk))]
         end = end_of_last_block(chunk, len(chunk))
         if end > start:
-            blocks = memoryview(chunk)[start:end]  # spares a copy
-            items.append(_long_columns(chunk, start, end) or str(blocks, "utf-8", "replace"))
+            items.append(_whole(chunk, start, end))
         rest = memoryview(chunk)[max(start, end) :]
         begun = _BEGUN(rest)
         if begun and chunk.find(b"\n", len(chunk) - len(rest) + begun.end()) < 0 and self._fits(rest):
@@ -393,6 +392,11 @@ def take_apart(text: str) -> Columns | list[Pieces]:
     if any([block[5] for block in rest]):  # noqa: C419 - faster so
         rest = [(*b[:7], "\n".join(_DATA(f"\n{b[1]}")), *b[8:]) if b[5] else b for b in rest]
     return blocks + rest
+
+
+def _whole(chunk: bytes, start: int, end: int) -> Columns | str:
+    """Return whole blocks, as columns if they are long, or their text, which a view spares a copy."""
+    return _long_columns(chunk, start, end) or str(memoryview(chunk)[start:end], "utf-8", "replace")
 
 
 def _long_columns(chunk: bytes, start: int, end: int) -> Columns | None:

@@ -277,9 +277,8 @@ class SQLiteCheckpoint:
                 try:
                     database.execute("PRAGMA journal_mode = WAL")
                     ahead = True
-                except (
-                    sqlite3.OperationalError
-                ) as exc:  # at once, where several programs begin with a new file
+                except sqlite3.OperationalError as exc:
+                    # At once, where several programs begin with a new file.
                     if exc.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > until:
                         raise
                     time.sleep(0.01)

@@ -27,9 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # the shell's `>&-`
         complain("the output cannot be written: it is closed")
         return Exit.OTHER
-    with suppress(
-        AttributeError
-    ):  # a name may have letters that the terminal has not; a stand-in has them all
+    # A name may have letters that the terminal has not; a stand-in has them all.
+    with suppress(AttributeError):
         cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
     try:
         from resilient_sse.cli.commands import run

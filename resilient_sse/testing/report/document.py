@@ -166,7 +166,7 @@ class Judged:
     def of(cls, run: Run, scenario: Scenario) -> Judged:
         """Judge a run by the figures and gates of all scenarios, and those of its own."""
         figures = {**common(run), **scenario.figures(run)}
-        verdicts = judge(f"{scenario.name}/{run.form}", run.form, figures, [*ALL_GATES, *scenario.gates])
+        verdicts = judge(scenario.named(run.form), run.form, figures, [*ALL_GATES, *scenario.gates])
         return cls(run, scenario, figures, verdicts)
 
     @property
@@ -220,7 +220,7 @@ class Report:
         missing = [f"{x.name}: not run" for x in SCENARIOS.values() if x.key not in self.shown]
         failed = [str(verdict) for verdict in self.verdicts if not verdict.passed]
         late = [
-            f"{x.scenario.name}/{x.run.form}: this machine itself was up to {x.run.late:.1f} s late,"
+            f"{x.scenario.named(x.run.form)}: this machine itself was up to {x.run.late:.1f} s late,"
             " which may be why"
             for x in self.judged
             if not x.passed and x.run.late > _LATE

@@ -243,6 +243,10 @@ class Scenario:
     gates: Sequence[Gate] = ()
     charts: Sequence[Chart] = ()
 
+    def named(self, form: str) -> str:
+        """Return what people read for a run of it in this form."""
+        return f"{self.name}/{form}"
+
 
 async def play(scenario: Scenario, driver: Driver) -> RunLog:
     """Play *scenario* and return its log; one that lasts too long is broken off, which its figures show."""
@@ -280,7 +284,7 @@ async def play_at_once(
     async def one(scenario: Scenario) -> None:
         logs.append(await play(scenario, driver))
         if done is not None:
-            done(f"{scenario.name}/{driver.form}")
+            done(scenario.named(driver.form))
 
     async with anyio.create_task_group() as tasks:
         for scenario in sorted(scenarios, key=lambda scenario: not scenario.alone):
