@@ -226,7 +226,8 @@ class Delivery:
         """Count a repeated event, whose id is not accepted."""
         moved_back = self._reader is None and self._event_id != self.last_event_id
         if moved_back and (self.sequence is None or self.sequence.numbers.number(self.last_event_id) is None):
-            self._set_id(self._event_id)  # a heartbeat before it in the same replay had moved it back
+            # A heartbeat before it in the same replay had moved it back.
+            self._set_id(self._event_id, again=True)
         self._stats.received += 1
         self._stats.duplicates += 1
 
@@ -261,7 +262,7 @@ class Delivery:
             self.window.remember(block.id, *content)
         self._set_id(block.id, of_event=content is not None)
 
-    def _set_id(self, event_id: str, *, of_event: bool = False) -> None:
+    def _set_id(self, event_id: str, *, of_event: bool = False, again: bool = False) -> None:
         self.last_event_id = event_id
         if of_event:
             self._event_id = event_id
@@ -272,4 +273,4 @@ class Delivery:
         elif usable_as_cursor(event_id):
             self.cursor = event_id
         else:
-            self._stats.unusable_ids += 1
+            self._stats.unusable_ids += not again

@@ -146,6 +146,7 @@ def _connection(draw: st.DrawFn) -> list[bytes]:
     st.one_of(st.none(), _ids.filter(lambda text: text == text.strip())),
 )
 @example([[b"".join(EVENTS[:20])], [b"".join(EVENTS[9:30])], [b"".join(EVENTS)]], "auto", 1000, None)
+@example([[b"id: 7 \ndata: x\n\nid: 9\n\n"], [b"".join(EVENTS[:20])]], "auto", 3, "11")
 def test_ids_that_rise_repeat_and_fall_back(connections, mode, window, given_id):
     """Runs with and without ids, over several connections, with every setting of what is dropped (3.2)."""
     check(connections, dedup=mode, dedup_window=window, given_id=given_id)
