@@ -118,6 +118,20 @@ def test_modules_have_a_docstring():
         assert ast.get_docstring(tree(path)), name
 
 
+def test_no_two_classes_have_one_name():
+    """One word for one thing."""
+    known = {
+        "ResilientStream",  # the face for threads is the same to its users
+        "Reset",  # a fault of the server, and a toxic of the proxy: both do just that
+    }
+    places: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(module)
+    assert {name for name, modules in places.items() if len(modules) > 1} == known
+
+
 def test_nothing_that_ships_needs_the_tests():
     """What can only prove this client lies in `tests`, and the package does without it."""
     for name, path in MODULES.items():

@@ -71,11 +71,11 @@ class CircuitBreaker:
             now = self._now()
             return {where: circuit.state(now) for where, circuit in self._circuits.items()}
 
-    def _gate(self, url: str, random: Callable[[], float]) -> Gate:
+    def _guard(self, url: str, random: Callable[[], float]) -> Guard:
         where = origin(url)
         with self._lock:
             circuit = self._circuits.setdefault(where, _Circuit(where, self._failures, self._reset_after))
-        return Gate(circuit, self._lock, self._now, random)
+        return Guard(circuit, self._lock, self._now, random)
 
     def _now(self) -> float:
         """Return the time on one clock for all event loops, whose own may differ, as trio's do."""
@@ -87,7 +87,7 @@ class CircuitBreaker:
 
 
 # The seam for the streams.
-gate = CircuitBreaker._gate  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+guard_of = CircuitBreaker._guard  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 @dataclass(eq=False, slots=True)
@@ -104,7 +104,7 @@ class _Circuit:
     limit: int
     reset_after: float
     failures: int = 0
-    watched: Gate | None = None  # the probe; while closed, whose connection may end the row of failures
+    watched: Guard | None = None  # the probe; while closed, whose connection may end the row of failures
     accepted: bool = False  # whether it has a connection; then it is proven
     until: float = 0.0  # then, and else another probe may be made
     told: bool = False  # that it is not closed
@@ -117,20 +117,20 @@ class _Circuit:
             return CircuitState.CLOSED
         return CircuitState.OPEN if self.watched is None else CircuitState.HALF_OPEN
 
-    def watch(self, who: Gate | None, until: float, *, accepted: bool = False) -> None:
+    def watch(self, who: Guard | None, until: float, *, accepted: bool = False) -> None:
         self.watched, self.until, self.accepted = who, until, accepted
 
     def close(self) -> None:
         self.failures = 0
         self.watch(None, 0.0)
 
-    def heeds(self, who: Gate, now: float) -> bool:
+    def heeds(self, who: Guard, now: float) -> bool:
         """Whether news of *who* count: not if it began before the circuit opened, or has lost its place."""
         return self.state(now) is CircuitState.CLOSED or self.watched is who
 
 
 @dataclass(eq=False)
-class Gate:
+class Guard:
     """One stream's way through a circuit."""
 
     circuit: _Circuit

@@ -36,7 +36,7 @@ def checkpoint_key(method: str, url: str) -> str:
 
 
 @dataclass(eq=False)
-class Position:
+class ConsumerPosition:
     """
     One consumer's position in a store: what was processed, where the id that resumes moves by what is received.
 
@@ -183,7 +183,7 @@ def position_in(
     start: Start,
     every: int,
     interval: float | None,
-) -> Position | None:
+) -> ConsumerPosition | None:
     """Check the arguments about checkpoints and return the stream's position, `None` without a store."""
     check_choice("ack", ack, get_args(Ack))
     check_choice("start", start, get_args(Start))
@@ -206,4 +206,4 @@ def position_in(
     for method in ("load", "save"):
         if not callable(getattr(store, method, None)):
             raise TypeError(f"checkpoint must have the methods load and save, not {store!r}")
-    return Position(store, key or default_key, ack, start, every, interval)
+    return ConsumerPosition(store, key or default_key, ack, start, every, interval)

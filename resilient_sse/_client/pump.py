@@ -31,9 +31,9 @@ from resilient_sse._core.states import Reason, StreamState
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from resilient_sse._client.breaker import Gate
+    from resilient_sse._client.breaker import Guard
     from resilient_sse._client.callbacks import Callbacks
-    from resilient_sse._client.checkpointing import Position
+    from resilient_sse._client.checkpointing import ConsumerPosition
     from resilient_sse._client.request import PreparedRequest, RequestTemplate
     from resilient_sse._client.transport import Connection, Transport
     from resilient_sse._core.session import Session
@@ -58,11 +58,11 @@ class Pump:
         request: RequestTemplate,
         transport: Transport,
         callbacks: Callbacks,
-        position: Position | None,
+        position: ConsumerPosition | None,
         *,
-        gate: Gate | None,
+        guard: Guard | None,
     ) -> None:
-        self._gate = gate
+        self._guard = guard
         self._session = session
         self._request = request
         self._transport = transport
@@ -150,8 +150,8 @@ class Pump:
                     if position is not None:
                         await position.passed(session.delivery.last_event_id, now=now)
                         self._waits_since = self._clock()  # the time of a save is the program's own
-                    if self._gate is not None:
-                        self._gate.judge(session, now)
+                    if self._guard is not None:
+                        self._guard.judge(session, now)
                     if await self._read(connection):
                         await self._stay(connection)
                 else:
@@ -315,8 +315,8 @@ class Pump:
     def abandon(self) -> None:
         """Have the connection closed by the event loop: nobody is left who could wait for it."""
         self._transport.forget()
-        if self._gate is not None:
-            self._gate.ended()
+        if self._guard is not None:
+            self._guard.ended()
         if self.connection is not None:
             self.connection.abandon()
 
@@ -330,8 +330,8 @@ class Pump:
         try:
             await self._drop()
         finally:
-            if self._gate is not None:
-                self._gate.ended()
+            if self._guard is not None:
+                self._guard.ended()
             # A stream that has given up stays in ERROR: its text is the one to be read last.
             if session.state not in (StreamState.CLOSED, StreamState.ERROR):
                 session.close(self._clock())
@@ -396,9 +396,9 @@ class Pump:
         """Make the next attempt of the present outage."""
         session = self._session
         await self._pause()
-        gate = self._gate
-        if gate is not None and not self._transport.is_asking:
-            await self._pass(gate)
+        guard = self._guard
+        if guard is not None and not self._transport.is_asking:
+            await self._pass(guard)
         if self.closing:
             return
         self._restart = False
@@ -408,9 +408,9 @@ class Pump:
         try:
             connection = await self._open()
         except Exception as exc:  # noqa: BLE001 - the caller's own functions raise what they like; it is raised below
-            if gate is not None:
+            if guard is not None:
                 asked = self._prepared is not None and self._prepared.at_home
-                gate.ended(exc if asked else None)
+                guard.ended(exc if asked else None)
             now = self._clock()
             if isinstance(exc, ResilientSSEError):
                 session.refused(exc, now=now, wall=datetime.now(UTC))
@@ -423,8 +423,8 @@ class Pump:
         except BaseException as exc:
             if self._transport.is_asking:
                 raise  # and the next call goes on waiting
-            if gate is not None:
-                gate.ended()
+            if guard is not None:
+                guard.ended()
             # Told to the session when the stream is asked again.
             self._was_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
             self._cut_attempts += self._was_cancelled
@@ -450,15 +450,15 @@ class Pump:
             url=connection.url,
             lossy=request.lossy,
         )
-        if gate is not None and request.at_home:
-            gate.opened(session.outage.pacing.settle_after)
-        elif gate is not None:
-            gate.ended()
+        if guard is not None and request.at_home:
+            guard.opened(session.outage.pacing.settle_after)
+        elif guard is not None:
+            guard.ended()
 
-    async def _pass(self, gate: Gate) -> None:
+    async def _pass(self, guard: Guard) -> None:
         """Wait until the circuit breaker lets the stream through; `restart` ends this wait as any other."""
         session, forced = self._session, False
-        while not self.closing and (left := gate.wait(forced=forced)):
+        while not self.closing and (left := guard.wait(forced=forced)):
             session.held_back(left, self._clock())
             due = session.resume_at
             await self._announce()
@@ -502,13 +502,13 @@ class Pump:
                 await connection.source.end()
 
     async def _lose(self, error: ResilientSSEError) -> None:
-        gate = self._gate
+        guard = self._guard
         try:
             await self._drop()
         finally:  # cancelled or not, the connection is gone, and the session must know
             self._session.lost(error, now=self._clock(), wall=datetime.now(UTC))
-            if gate is not None and gate.unproven:  # an answer that ended well begins no outage
-                gate.ended(None if self._session.outage.began_at is None else error)
+            if guard is not None and guard.unproven:  # an answer that ended well begins no outage
+                guard.ended(None if self._session.outage.began_at is None else error)
             if self._session.oddity:
                 self._callbacks.odd(self._session.oddity)
                 self._session.oddity = ""
@@ -527,8 +527,8 @@ class Pump:
         self._transport.forget()
         if connection is None:
             return
-        if self._gate is not None:
-            self._gate.judge(self._session, self._clock())
+        if self._guard is not None:
+            self._guard.judge(self._session, self._clock())
         if self._loop is not running():
             connection.abandon()  # only its own event loop could wait for it
             self._transport.abandon()

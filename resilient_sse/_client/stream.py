@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 import anyio
 
 from resilient_sse._client.arguments import explained
-from resilient_sse._client.breaker import CircuitBreaker, gate
+from resilient_sse._client.breaker import CircuitBreaker, guard_of
 from resilient_sse._client.callbacks import Callbacks, GapCallback, StateCallback, check_observers
 from resilient_sse._client.checkpointing import Ack, Start, position_in
 from resilient_sse._client.checkpointing import checkpoint_key as default_key
@@ -200,8 +200,8 @@ class Subscription(Generic[Item_co]):
             header_timeout=stall_timeout,
             waiting_after=options.notice,
         )
-        way = None if breaker is None else gate(breaker, url, _RANDOM.random)
-        self._pump = Pump(self._session, request, transport, self._callbacks, self._position, gate=way)
+        guard = None if breaker is None else guard_of(breaker, url, _RANDOM.random)
+        self._pump = Pump(self._session, request, transport, self._callbacks, self._position, guard=guard)
 
     @property
     def state(self) -> StreamState:

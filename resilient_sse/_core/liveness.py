@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _NOTHING = 1e-6
 
 
-class Silence:
+class SilenceClock:
     """
     Two clocks of one connection: time without a sign of life, and time without an event.
 

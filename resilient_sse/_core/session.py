@@ -24,7 +24,7 @@ from resilient_sse._core.delivery import Delivery
 from resilient_sse._core.errors import ConnectionLostError, HandshakeError, ResilientSSEError, StreamError
 from resilient_sse._core.events import Activity, Closed, Disconnected, Gap, Opened, ServerSentEvent
 from resilient_sse._core.flight_recorder import FlightRecorder, looks_like
-from resilient_sse._core.liveness import Silence
+from resilient_sse._core.liveness import SilenceClock
 from resilient_sse._core.options import SPENT_BODY, StreamOptions
 from resilient_sse._core.outage import HOW_TO_END, Decision, Outage, reason_of, refusal_to_resend
 from resilient_sse._core.parser import Block, Found, Item, Parser, RetryHint, end_of_last_block
@@ -133,7 +133,7 @@ class Session:
     ) -> None:
         self._options = options
         self.stats = StreamStats()
-        self.silence = Silence(options)
+        self.silence = SilenceClock(options)
         self.outage = Outage(options, random=random)
         retry = self.outage.pacing.retry
         self.batches = Batches(options, self.stats, retry=retry) if in_batches else None

@@ -31,9 +31,9 @@ __all__ = [
     "Mean",
     "Measure",
     "Quantile",
+    "Ratio",
     "Rise",
     "Severity",
-    "Share",
     "Slo",
     "Unit",
     "Value",
@@ -93,7 +93,7 @@ class Quantile:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Ratio:
     """
     The rise of the counter *part* per rise of *whole*, in percent; nothing if that has not risen.
 
@@ -108,12 +108,12 @@ class Share:
     affected: tuple[str, ...] = ()
 
 
-Measure: TypeAlias = Value | Rise | Mean | Quantile | Share
+Measure: TypeAlias = Value | Rise | Mean | Quantile | Ratio
 
 
 def unit_of(measure: Measure) -> Unit:
     """Return what *measure* is counted in."""
-    if isinstance(measure, Share):
+    if isinstance(measure, Ratio):
         return Unit.PERCENT
     return {"%": Unit.PERCENT, "ms": Unit.MILLISECONDS, "s": Unit.SECONDS}.get(
         measure.metric.unit, Unit.COUNT
@@ -226,7 +226,7 @@ ALERTS: Final[tuple[Alert, ...]] = (
     ),
     Alert(
         *("SSEDuplicateRateHigh", Severity.MEDIUM, 5 * MINUTE, "duplicate_rate", ">", 1),
-        Share(catalogue.DUPLICATE_EVENTS, catalogue.TOTAL_EVENTS_RECEIVED, 10 * MINUTE),
+        Ratio(catalogue.DUPLICATE_EVENTS, catalogue.TOTAL_EVENTS_RECEIVED, 10 * MINUTE),
         "{value} of the events received were received before",
         "Servers repeat events.  The client drops them; traffic and time are wasted.",
     ),
@@ -248,7 +248,7 @@ ALERTS: Final[tuple[Alert, ...]] = (
         # would be more than 5 % of a hundred.  Outages are counted instead, and a stream that is in one since
         # before the window counts as one.  Streams may live for days: those that were there before count as well,
         # or one that is started among a thousand would make of each outage of any of them 100 %.
-        Share(
+        Ratio(
             *(catalogue.OUTAGES, catalogue.STREAMS_STARTED, 10 * MINUTE),
             standing=catalogue.STREAMS,
             affected=(StreamState.RECONNECTING.value, StreamState.ERROR.value),
@@ -273,11 +273,11 @@ ALERTS: Final[tuple[Alert, ...]] = (
 
 _RECONNECT: Final = catalogue.RECONNECT_TIME_MS
 _SENT: Final = catalogue.EXPECTED_EVENTS
-_DUPLICATES: Final = Share(catalogue.DUPLICATE_EVENTS, catalogue.TOTAL_EVENTS_RECEIVED, HOUR)
+_DUPLICATES: Final = Ratio(catalogue.DUPLICATE_EVENTS, catalogue.TOTAL_EVENTS_RECEIVED, HOUR)
 
 SLOS: Final[tuple[Slo, ...]] = (
-    Slo("sse_stream_completion_rate", Share(catalogue.EXPECTED_EVENTS_RECEIVED, _SENT, HOUR), ">=", 99.8),
-    Slo("sse_message_loss_rate", Share(catalogue.MESSAGE_LOSS, _SENT, HOUR), "<=", 0),
+    Slo("sse_stream_completion_rate", Ratio(catalogue.EXPECTED_EVENTS_RECEIVED, _SENT, HOUR), ">=", 99.8),
+    Slo("sse_message_loss_rate", Ratio(catalogue.MESSAGE_LOSS, _SENT, HOUR), "<=", 0),
     Slo("sse_duplicate_rate", _DUPLICATES, "<", 1),
     Slo("sse_reconnect_time_mean_ms", Mean(_RECONNECT, HOUR), "<", 5000),
     Slo("sse_reconnect_time_p95_ms", Quantile(_RECONNECT, HOUR, 0.95), "<", 4200),

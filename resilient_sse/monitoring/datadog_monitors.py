@@ -15,7 +15,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from resilient_sse.metrics.catalogue import Metric
-from resilient_sse.monitoring.alerts import ALERTS, Mean, Quantile, Rise, Severity, Share, Value
+from resilient_sse.monitoring.alerts import ALERTS, Mean, Quantile, Ratio, Rise, Severity, Value
 from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, alert_annotations, duration
 
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ def _query(alert: Alert) -> str:
         case Quantile():
             share = f"p{measure.share * 100:g}"
             return f"percentile(last_{duration(measure.window)}):{share}:{_series(measure.metric)}"
-        case Share(standing=Metric() as gauge):
+        case Ratio(standing=Metric() as gauge):
             (label,) = gauge.labels
             affected = f"{label} IN ({','.join(measure.affected)})"
             return f"{_all_along(alert)}:100 * sum:{_series(gauge, affected)} / sum:{_series(gauge)}"
-        case Share():
+        case Ratio():
             part, whole = _count(measure.part), _count(measure.whole)
             return f"sum(last_{duration(measure.window)}):100 * {part} / {whole}"
 

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from resilient_sse.metrics import catalogue
-from resilient_sse.monitoring.alerts import ALERTS, SLOS, Mean, Quantile, Share
+from resilient_sse.monitoring.alerts import ALERTS, SLOS, Mean, Quantile, Ratio
 from resilient_sse.monitoring.prometheus_rules import Scope, promql, recorded
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _details(selector: str) -> list[_Panel]:
         "events lost": scope.rise(catalogue.MESSAGE_LOSS),
         "losses of unknown size": scope.rise(catalogue.UNKNOWN_LOSSES),
     }
-    duplicates = Share(catalogue.DUPLICATE_EVENTS, catalogue.TOTAL_EVENTS_RECEIVED, _ANY)
+    duplicates = Ratio(catalogue.DUPLICATE_EVENTS, catalogue.TOTAL_EVENTS_RECEIVED, _ANY)
     repeated = {"of the events received": promql(duplicates, scope)}
     events = {
         "delivered": rate(catalogue.EVENTS_DELIVERED),

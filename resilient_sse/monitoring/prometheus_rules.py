@@ -22,8 +22,8 @@ from resilient_sse.monitoring.alerts import (
     Mean,
     Measure,
     Quantile,
+    Ratio,
     Rise,
-    Share,
     Value,
 )
 
@@ -242,7 +242,7 @@ def promql(measure: Measure, scope: Scope) -> str:
             return f"{scope.rate(measure.metric, 'sum')}\n/\n({count} > 0)"
         case Quantile():
             return f"histogram_quantile({measure.share}, {scope.rate(measure.metric, 'bucket')})"
-        case Share():
+        case Ratio():
             part, whole = scope.rise(measure.part), scope.rise(measure.whole)
             if measure.standing is not None:
                 part = scope.counted(measure.part, measure.standing, measure.affected)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from resilient_sse.testing.proxy import Counters, FaultProxy, Profile, Timeline, Toxic
+from resilient_sse.testing.proxy import FaultProxy, Profile, ProxyCounters, Timeline, Toxic
 from resilient_sse.testing.proxy.toxics import Action
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class RunningProxy:
         self.port: int = proxy.port
         self.url: str = proxy.url_for(url)
         self.seed: int = proxy.seed
-        self.counters: Counters = proxy.counters
+        self.counters: ProxyCounters = proxy.counters
         self._portal: BlockingPortal | None = portal
 
     @property

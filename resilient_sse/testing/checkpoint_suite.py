@@ -23,14 +23,14 @@ _RACE_SECONDS = 60.0
 
 
 def _on_each_loop(
-    test: Callable[[Any, Opened], Coroutine[Any, Any, None]],
+    test: Callable[[Any, OpenedStore], Coroutine[Any, Any, None]],
 ) -> Callable[[CheckpointSuite, Callable[[], Any]], None]:
     """Make a test out of a coroutine, which is run on each event loop, with keys of its own on each."""
 
     @wraps(test)
     def run(self: CheckpointSuite, open_store: Callable[[], Any]) -> None:
         for backend in self.backends:
-            anyio.run(test, self, Opened(open_store, backend), backend=backend)
+            anyio.run(test, self, OpenedStore(open_store, backend), backend=backend)
 
     del run.__wrapped__  # by which pytest would ask for the arguments of the coroutine
     return run
@@ -61,7 +61,7 @@ class CheckpointSuite:
         raise NotImplementedError("give CheckpointSuite a fixture open_store that returns a function")
 
     @_on_each_loop
-    async def test_what_was_saved_is_loaded(self, opened: Opened) -> None:
+    async def test_what_was_saved_is_loaded(self, opened: OpenedStore) -> None:
         """`load` returns `None` at first, then what `save` has returned; each save has a version of its own."""
         key = opened.key("a")
         async with opened.store() as store:
@@ -77,7 +77,7 @@ class CheckpointSuite:
             assert len(set(versions)) == len(versions)
 
     @_on_each_loop
-    async def test_a_save_over_another_position_is_refused(self, opened: Opened) -> None:
+    async def test_a_save_over_another_position_is_refused(self, opened: OpenedStore) -> None:
         """A save whose *expected* is not the present position raises `CheckpointError` and changes nothing."""
         key = opened.key("a")
         async with opened.store() as store:
@@ -91,7 +91,7 @@ class CheckpointSuite:
             assert (await store.save(key, "3", expected=second)).last_event_id == "3"
 
     @_on_each_loop
-    async def test_a_position_that_was_lost(self, opened: Opened) -> None:
+    async def test_a_position_that_was_lost(self, opened: OpenedStore) -> None:
         """A save over a position that the store lacks, or has an older one of, is refused, or heals the store."""
         async with opened.store() as store:
             for present, version in (
@@ -109,7 +109,7 @@ class CheckpointSuite:
                     assert await store.load(key) == saved == Checkpoint("9", saved.version)
 
     @_on_each_loop
-    async def test_keys_are_apart(self, opened: Opened) -> None:
+    async def test_keys_are_apart(self, opened: OpenedStore) -> None:
         """Any text is a key, and any text an id, and no key touches another."""
         async with opened.store() as store:
             saved = {
@@ -121,7 +121,7 @@ class CheckpointSuite:
             assert [saved[opened.key(text)].last_event_id for text in reversed(_TEXTS)] == [*_TEXTS]
 
     @_on_each_loop
-    async def test_of_saves_at_once_one_wins(self, opened: Opened) -> None:
+    async def test_of_saves_at_once_one_wins(self, opened: OpenedStore) -> None:
         """Of ten saves over one position, through two open stores, just one is accepted."""
         key = opened.key("a")
         known: Checkpoint | None = None
@@ -160,7 +160,7 @@ class CheckpointSuite:
         assert len(set(versions)) == len(versions), "two saves were accepted over one position"
 
     @_on_each_loop
-    async def test_a_cancelled_save_has_happened_or_not(self, opened: Opened) -> None:
+    async def test_a_cancelled_save_has_happened_or_not(self, opened: OpenedStore) -> None:
         """After a save that was cancelled the position is the one before or the new one, and the store goes on."""
         key = opened.key("a")
         async with opened.store() as store:
@@ -174,7 +174,7 @@ class CheckpointSuite:
                 known = await store.save(key, f"then {number}", expected=found)
 
     @_on_each_loop
-    async def test_positions_outlive_the_store(self, opened: Opened) -> None:
+    async def test_positions_outlive_the_store(self, opened: OpenedStore) -> None:
         """What one open store has saved, the next finds."""
         if not self.survives:
             return
@@ -198,7 +198,7 @@ def _race(open_store: Callable[[], Any], backend: str, name: str) -> list[int]:
 
     async def race() -> list[int]:
         won: list[int] = []
-        async with Opened(open_store, backend).store() as store:
+        async with OpenedStore(open_store, backend).store() as store:
             known = await store.load("race")
             _start.wait(_RACE_SECONDS)
             for number in range(_ROUNDS):
@@ -212,7 +212,7 @@ def _race(open_store: Callable[[], Any], backend: str, name: str) -> list[int]:
     return anyio.run(race, backend=backend)
 
 
-class Opened:
+class OpenedStore:
     """The store under test, on one event loop."""
 
     def __init__(self, open_store: Callable[[], Any], backend: str) -> None:

@@ -21,7 +21,7 @@ from resilient_sse.testing.checks import check_whole
 from resilient_sse.testing.proxy.link import Link, Way, shape
 from resilient_sse.testing.proxy.toxics import Profile
 from resilient_sse.testing.proxy.toxics import profile as known_profile
-from resilient_sse.testing.script import CUT_SHORT, Connection, RecordedRequest, Refusal, Reply, Step
+from resilient_sse.testing.script import CUT_SHORT, RecordedRequest, Refusal, Reply, ScriptedConnection, Step
 from resilient_sse.testing.wire import Pause, event
 
 ContentT = TypeVar("ContentT")
@@ -261,7 +261,7 @@ class MemoryServer:
             return Reply(b"busy", status=answer.status, headers=answer.headers, content_type="text/plain")
         return _Line(self, order, self._link("down"), request.last_event_id or params.get("last_event_id"))
 
-    def connect(self, line: _Line, connection: Connection) -> float:
+    def connect(self, line: _Line, connection: ScriptedConnection) -> float:
         """Send over *line* from now on, first what its client has missed; return when the headers arrive."""
         stream = line.order.stream
         line.connection = connection
@@ -296,7 +296,7 @@ class MemoryServer:
 class _Line(Reply):
     """A stream that is sent live, over one direction of the network, to a client that has it up to *cursor*."""
 
-    connection: Connection
+    connection: ScriptedConnection
 
     def __init__(self, server: MemoryServer, order: Order, down: Link, cursor: str | None) -> None:
         super().__init__()
@@ -305,7 +305,7 @@ class _Line(Reply):
         self.cursor = cursor
         self._server = server
 
-    async def play(self, connection: Connection) -> httpx.Response:
+    async def play(self, connection: ScriptedConnection) -> httpx.Response:
         await connection.head(self._server.connect(self, connection))
         return httpx.Response(self.status, headers=self.headers, stream=connection)
 

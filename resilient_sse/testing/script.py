@@ -128,7 +128,7 @@ class Reply:
         """Keep silent after the last part until the client closes, is cancelled or times out."""
         return self._with_ending(Ending.HANG)
 
-    async def play(self, connection: Connection) -> httpx.Response:
+    async def play(self, connection: ScriptedConnection) -> httpx.Response:
         """Send the headers over *connection* and return the response whose body is still to come."""
         await connection.head(anyio.current_time() + self.after)
         due = anyio.current_time()
@@ -194,7 +194,7 @@ Handler: TypeAlias = Callable[[RecordedRequest], Step | Awaitable[Step]]
 """Looks at a request, perhaps asserts something about it, and returns a step or raises an error of httpx."""
 
 
-class Connection(httpx.AsyncByteStream):
+class ScriptedConnection(httpx.AsyncByteStream):
     """
     An accepted connection, from its request to the moment when the client lets go of it: *on_close* hears of that.
 
@@ -203,7 +203,7 @@ class Connection(httpx.AsyncByteStream):
     """
 
     def __init__(
-        self, name: str, timeouts: Mapping[str, float | None], on_close: Callable[[Connection], None]
+        self, name: str, timeouts: Mapping[str, float | None], on_close: Callable[[ScriptedConnection], None]
     ) -> None:
         self.name = name
         self.close_takes: float = 0.0
@@ -361,10 +361,10 @@ class ScriptTransport(httpx.AsyncBaseTransport):
     """The httpx transport that leads to a script; closing it closes what was opened through it."""
 
     def __init__(
-        self, answer: Callable[[httpx.Request, list[Connection]], Awaitable[httpx.Response]]
+        self, answer: Callable[[httpx.Request, list[ScriptedConnection]], Awaitable[httpx.Response]]
     ) -> None:
         self._answer = answer
-        self._connections: list[Connection] = []
+        self._connections: list[ScriptedConnection] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Play the next step of the script."""
@@ -399,7 +399,7 @@ class Script:
         self._steps: deque[Step | Handler] = deque()
         self._fallback: Step | Handler | None = None
         self._complete = False
-        self._open: list[Connection] = []
+        self._open: list[ScriptedConnection] = []
         self._conversation: list[str] = []
         self._failures: list[Exception] = []
 
@@ -509,7 +509,7 @@ class Script:
         self.play(*[step] * times)
         return step
 
-    async def _answer(self, request: httpx.Request, connections: list[Connection]) -> httpx.Response:
+    async def _answer(self, request: httpx.Request, connections: list[ScriptedConnection]) -> httpx.Response:
         __tracebackhide__ = True
         record = RecordedRequest(
             method=request.method,
@@ -531,7 +531,7 @@ class Script:
         self._conversation.append(f"{record}: {step}")
         if isinstance(step, Refusal):
             await step.play(timeouts)
-        connection = Connection(str(record), timeouts, self._open.remove)
+        connection = ScriptedConnection(str(record), timeouts, self._open.remove)
         self._open.append(connection)
         connections.append(connection)
         self.max_live = max(self.max_live, self.live)

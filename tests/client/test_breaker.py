@@ -312,30 +312,30 @@ class Clock:
         """What the circuit does with attempts."""
         return self.breaker.states[ORIGIN]
 
-    def gate(self, *, fails: bool = False) -> shell.Gate:
+    def guard(self, *, fails: bool = False) -> shell.Guard:
         """Return the way of a new stream, whose first attempt may have failed."""
-        gate = shell.gate(self.breaker, URL, lambda: 0.0)
+        guard = shell.guard_of(self.breaker, URL, lambda: 0.0)
         if fails:
-            gate.ended(ConnectionLostError(Reason.RESET))
-        return gate
+            guard.ended(ConnectionLostError(Reason.RESET))
+        return guard
 
 
 @pytest.mark.parametrize("later, state", [(4.9, OPEN), (5.0, CLOSED)])
 def test_a_connection_that_holds_ends_the_row(later, state):
     """P35: a bare 200 proves nothing; one that holds for as long as the retry budget asks does so silently."""
     clock = Clock(2)
-    clock.gate(fails=True)
-    clock.gate().opened(settle_after=5.0)
+    clock.guard(fails=True)
+    clock.guard().opened(settle_after=5.0)
     clock.now = later
-    clock.gate(fails=True)
+    clock.guard(fails=True)
     assert clock.state is state
 
 
 def test_a_probe_of_which_nothing_is_heard_loses_its_place():
     """R196: the next one gets it, and what the first tells at last decides nothing."""
     clock = Clock(3)
-    gates = [clock.gate(fails=True) for _ in range(3)]
-    probe, other, third = gates
+    guards = [clock.guard(fails=True) for _ in range(3)]
+    probe, other, third = guards
     clock.now = 30.0
     assert probe.wait(forced=False) == 0
     assert probe.wait(forced=False) == 0  # a stream has one attempt at a time, so its first is over
@@ -345,7 +345,7 @@ def test_a_probe_of_which_nothing_is_heard_loses_its_place():
     assert other.wait(forced=False) == 0
     clock.now = 61.0
     probe.opened(5.0)
-    for late in (lambda: probe.judge(PROVEN, 0.0), lambda: clock.gate(fails=True), probe.ended):
+    for late in (lambda: probe.judge(PROVEN, 0.0), lambda: clock.guard(fails=True), probe.ended):
         late()
         assert clock.state is HALF_OPEN
         assert third.wait(forced=False) == 1.5
@@ -354,9 +354,9 @@ def test_a_probe_of_which_nothing_is_heard_loses_its_place():
 def test_attempts_from_before_the_opening_decide_nothing():
     """P35: what was under way neither closes the circuit nor keeps it open for longer."""
     clock = Clock(3)
-    first, *_ = [clock.gate(fails=True) for _ in range(3)]
+    first, *_ = [clock.guard(fails=True) for _ in range(3)]
     clock.now = 20.0
-    late = clock.gate(fails=True)
+    late = clock.guard(fails=True)
     late.opened(settle_after=5.0)
     late.judge(PROVEN, 0.0)
     assert first.wait(forced=False) == 10.0

@@ -18,7 +18,7 @@ from resilient_sse import (
     StreamStats,
 )
 from resilient_sse.testing.load import PRESETS, LoadPlan, Progress, Spread, fleet
-from resilient_sse.testing.load.fleet import Fleet, Follower
+from resilient_sse.testing.load.fleet import Fleet, FleetMember
 from resilient_sse.testing.load.run import Running, _result, growth, server_command
 from resilient_sse.testing.scenarios.gates import percentile
 
@@ -97,7 +97,7 @@ C, W, R, E, X = (
 def play(*changes):
     """Play changes of state, in seconds from now, and return the follower and its fleet's durations."""
     fleet = Fleet(LoadPlan())
-    made, began = Follower(fleet), anyio.current_time()
+    made, began = FleetMember(fleet), anyio.current_time()
     for new, at in changes:
         made(StateChange(old=C, new=new, reason=Reason.RESET, at=began + at))
     return made, fleet.times

@@ -8,9 +8,9 @@ import pytest
 from resilient_sse.testing.load import (
     PRESETS,
     Connections,
-    Delivery,
-    Gate,
     Limits,
+    LoadDelivery,
+    LoadGate,
     LoadPlan,
     LoadResult,
     Machine,
@@ -32,7 +32,7 @@ GOOD = LoadResult(
     streams=Streams(
         started=100, completed=100, failed=0, unfinished=0, failures=(), crashes=0, availability=0.9995
     ),
-    delivery=Delivery(sent=5000, received=5000, completion=1.0, per_second=100.0, repeated=0, gaps=0),
+    delivery=LoadDelivery(sent=5000, received=5000, completion=1.0, per_second=100.0, repeated=0, gaps=0),
     times=Times(opening=QUICK, recovery=QUICK, reopening=QUICK, silence=QUICK, handling=QUICK),
     process=Process(
         cpu=0.1,
@@ -251,7 +251,7 @@ def test_target():
 @pytest.mark.parametrize("passed", [True, False])
 def test_as_json(passed):
     """One gate that was not passed is enough; a script finds each figure where a program does."""
-    gates = [Gate(name=name, found="1", wanted="1", passed=name == "a" or passed) for name in "ab"]
+    gates = [LoadGate(name=name, found="1", wanted="1", passed=name == "a" or passed) for name in "ab"]
     result = replace(GOOD, gates=tuple(gates))
     told = json.loads(result.to_json())
     assert told["passed"] is result.passed is passed

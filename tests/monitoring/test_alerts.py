@@ -5,7 +5,7 @@ import pytest
 from resilient_sse.metrics import catalogue
 from resilient_sse.metrics.catalogue import CONTRACT
 from resilient_sse.monitoring import ALERTS, SLOS, conditions
-from resilient_sse.monitoring.alerts import Share, Unit
+from resilient_sse.monitoring.alerts import Ratio, Unit
 from resilient_sse.monitoring.prometheus_rules import alert_annotations, alert_labels, expression
 from tests.monitoring.tools import SERIES, names
 
@@ -77,7 +77,7 @@ def test_a_rule_can_be_read_and_kept(alert):
     assert alert.measure.window == 0 or alert.measure.window >= 2 * alert.hold
     assert alert.summary.count("{value}") == 1
     assert alert.description.endswith(".")
-    is_share = isinstance(alert.measure, Share) or alert.name == "SSECompletionRateLow"
+    is_share = isinstance(alert.measure, Ratio) or alert.name == "SSECompletionRateLow"
     assert (alert.unit is Unit.PERCENT) == is_share
 
 

@@ -18,8 +18,8 @@ from resilient_sse.monitoring.alerts import (
     SLOS,
     Mean,
     Quantile,
+    Ratio,
     Rise,
-    Share,
     Value,
     unit_of,
 )
@@ -231,7 +231,7 @@ def rises(measure, level):
     match measure:
         case Rise():
             yield measure.metric.name, "", level or 0
-        case Share():
+        case Ratio():
             yield measure.part.name, "", many * (level or 0) / 100
             yield measure.whole.name, "", many
             for label, values in measure.standing.labels.items() if measure.standing else ():

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from resilient_sse.testing.report import Judged, Report, Verdict
+from resilient_sse.testing.report import GateResult, Judged, Report
 from resilient_sse.testing.report.document import TOGETHER
 from resilient_sse.testing.scenarios import SCENARIOS, Entry, play_all
 from tests.streaming.tolerance import passed
@@ -56,7 +56,7 @@ def scenario(report: Report) -> Callable[[str], Judged]:
 
 
 @pytest.fixture
-def judge(report: Report) -> Callable[[Verdict], bool]:
+def judge(report: Report) -> Callable[[GateResult], bool]:
     """Give a function that tells whether a gate was passed, with room for a machine that was late itself."""
     late = {f"{judged.scenario.name}/{judged.run.form}": judged.run.late for judged in report.judged}
     late[TOGETHER] = max(judged.run.late for judged in report.shown.values())

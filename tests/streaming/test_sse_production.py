@@ -13,7 +13,7 @@ from datetime import date
 import pytest
 
 from resilient_sse.testing import run_in_virtual_time
-from resilient_sse.testing.report import GATES, Report, Verdict
+from resilient_sse.testing.report import GATES, GateResult, Report
 from resilient_sse.testing.scenarios import SCENARIOS, Play, Run, RunLog, VirtualDriver, play
 from resilient_sse.testing.scenarios.user_experience import inject
 from tests.streaming.tolerance import LATE, passed
@@ -151,7 +151,7 @@ class TestTogether:
     def test_only_a_late_machine_is_granted_more(self, figure, late, value, granted):
         """A time that is missed counts as missed where the run's own clock was kept (R7, R164)."""
         gate = next(gate for gate in GATES if gate.figure == figure)
-        assert passed(Verdict(gate, "a run", value, gate.passes(value)), late) is granted
+        assert passed(GateResult(gate, "a run", value, gate.passes(value)), late) is granted
 
 
 class TestExactly:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from resilient_sse.testing.report import Verdict
+from resilient_sse.testing.report import GateResult
 
 LATE = 0.1
 """Seconds; from here on, as in the reasons of a report, times say something about the machine as well."""
 
 
-def passed(verdict: Verdict, late: float) -> bool:
+def passed(verdict: GateResult, late: float) -> bool:
     """
     Whether a gate was passed; of times, with room for a machine whose event loop was *late* by so many seconds.
 

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from resilient_sse._client.transport.http1 import ResponseStream
 
 __all__ = [
-    "Answer",
     "AnyClient",
     "Auth",
     "Client",
     "PlainClient",
+    "PlainResponse",
     "check_client",
     "is_patched",
     "library_of",
@@ -51,7 +51,7 @@ PROXY_SETTINGS: Final = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"})
 """The environment variables that name a proxy, in either case."""
 
 
-class Answer:
+class PlainResponse:
     """
     What is used of an `httpx.Response`, over our own transport.
 
@@ -96,7 +96,7 @@ class PlainClient:
         content: Any,  # noqa: ANN401 - as httpx takes it
         extensions: dict[str, Any],
         at_home: bool,
-    ) -> Answer:
+    ) -> PlainResponse:
         """
         Send a request with the headers that httpx would send, and keep the cookies of the answer.
 
@@ -118,7 +118,8 @@ class PlainClient:
             request = httpx.Request(method, str(url), headers=headers, content=content, cookies=cookies)
             headers, body = request.headers.raw, cast("httpx.AsyncByteStream", request.stream)
         head, stream = await self._transport.ask(Asked(method, url, headers), body, extensions)
-        answer = Answer(head.status_code, dict(httpx.Headers(head.headers.raw_items()).items()), url, stream)
+        named = dict(httpx.Headers(head.headers.raw_items()).items())
+        answer = PlainResponse(head.status_code, named, url, stream)
         if "set-cookie" in answer.headers:
             self.cookies = self.cookies or httpx.Cookies()
             self.cookies.extract_cookies(

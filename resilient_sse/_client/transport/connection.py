@@ -14,7 +14,7 @@ from anyio.lowlevel import current_token
 from resilient_sse._client.backends import CLOSE_SECONDS, clock, finish, in_background
 from resilient_sse._client.log import redacted
 from resilient_sse._client.transport.body import Inflater, inflater_for
-from resilient_sse._client.transport.clients import Answer
+from resilient_sse._client.transport.clients import PlainResponse
 from resilient_sse._client.transport.errors import raise_translated
 from resilient_sse._client.transport.reads import Source, reads_of
 from resilient_sse._core.errors import ConnectionLostError
@@ -52,7 +52,7 @@ class Connection:
         "headers", "lasting", "redirected_to", "shared", "source", "status", "url",
     )  # fmt: skip
 
-    def __init__(self, response: httpx.Response | Answer) -> None:
+    def __init__(self, response: httpx.Response | PlainResponse) -> None:
         self.status = response.status_code
         self.url = str(response.url)
         # items() is linear; dict(headers) asks for each name, and httpx then looks through all of them.
@@ -64,8 +64,8 @@ class Connection:
         self.arrived = 0
         self.shared: Shared | None = None
         self._is_read = False
-        self.lasting = isinstance(response, Answer)
-        if isinstance(response, Answer):
+        self.lasting = isinstance(response, PlainResponse)
+        if isinstance(response, PlainResponse):
             self.source: Source = response.stream
             return
         # A mock, or a hook of the caller's client, may have read the body already, and decoded it.
@@ -126,7 +126,7 @@ class Connection:
 
     def abandon(self) -> None:
         """Have the connection closed although nobody can wait for it: its stream was dropped."""
-        if isinstance(self._response, Answer):
+        if isinstance(self._response, PlainResponse):
             self._response.stream.abort()
         else:
             in_background(self.aclose, self._token)
@@ -142,7 +142,7 @@ class Connection:
             await self.source.end()
         with contextlib.suppress(Exception):
             await self._response.aclose()
-        if not isinstance(self._response, Answer):
+        if not isinstance(self._response, PlainResponse):
             self._response.request.extensions["trace"] = (
                 None  # httpx's objects refer to each other in circles
             )

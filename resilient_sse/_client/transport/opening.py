@@ -14,11 +14,11 @@ import httpx
 from resilient_sse._client.backends import CLOSE_SECONDS, finish, hold, on_asyncio
 from resilient_sse._client.transport.body import ACCEPTED_ENCODINGS
 from resilient_sse._client.transport.clients import (
-    Answer,
     AnyClient,
     Auth,
     Client,
     PlainClient,
+    PlainResponse,
     library_of,
     own_client,
     proxy_of,
@@ -130,7 +130,7 @@ class Transport:
                 response = await self._ask(client, request, url, patience)
             elif response is None:
                 response = await self._send(client, request, url, patience)
-            if not isinstance(response, Answer):
+            if not isinstance(response, PlainResponse):
                 # The response keeps its request for hours; what has done its work must not be kept with it.
                 response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
             connection = Connection(response)

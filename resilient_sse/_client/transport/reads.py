@@ -54,7 +54,7 @@ _BARE: Final = frozenset({"httpx._transports.default", "httpx2._transports.defau
 _PARTED: Final[Any] = object()
 
 
-Source: TypeAlias = "ResponseStream | Held | Child"
+Source: TypeAlias = "ResponseStream | Held | ChildTask"
 """
 The reads of one response.
 
@@ -298,7 +298,7 @@ class Apart:
             await self._late(await opening)
 
 
-class Child:
+class ChildTask:
     """On any other event loop: the work runs in a child task, in the context of its parent."""
 
     __slots__ = ("_begin", "_data", "_done", "_failure", "_late", "_scope", "_tasks", "pending", "since")
@@ -381,14 +381,14 @@ def _own_task() -> Any:  # noqa: ANN401 - what trio calls a task
 def reads_of(response: httpx.Response, chunks: AsyncIterator[bytes]) -> Source:
     """Return the reads of these *chunks*, the body of *response*, that suit the present event loop."""
     if not on_asyncio():
-        return Child(partial(anext, chunks, None))
+        return ChildTask(partial(anext, chunks, None))
     below = response.request.extensions["trace"] = Below(response)
     return Held(chunks.__anext__, below)
 
 
 def waits_for(
     begin: Callable[[], Awaitable[Any]], *, apart: bool, late: Callable[[Any], Coroutine[Any, Any, None]]
-) -> Held | Apart | Child:
+) -> Held | Apart | ChildTask:
     """
     Return what does the work of *begin* as it suits the present event loop.
 
@@ -398,5 +398,5 @@ def waits_for(
         late: Takes its result if that came at the very moment of a cancellation.
     """
     if not on_asyncio():
-        return Child(begin, late)
+        return ChildTask(begin, late)
     return Apart(begin, late) if apart else Held(begin)

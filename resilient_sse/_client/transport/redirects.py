@@ -14,7 +14,13 @@ from httpx_sse import aconnect_sse
 
 from resilient_sse._client.backends import CLOSE_SECONDS, finish
 from resilient_sse._client.log import origin, redacted
-from resilient_sse._client.transport.clients import Answer, AnyClient, PlainClient, library_of, proxy_of
+from resilient_sse._client.transport.clients import (
+    AnyClient,
+    PlainClient,
+    PlainResponse,
+    library_of,
+    proxy_of,
+)
 from resilient_sse._client.transport.errors import AFTER_REDIRECT, OVER_PROXY
 from resilient_sse._client.transport.http1 import MAX_PORT, ResponseStream
 from resilient_sse._core.errors import HandshakeError, NotResumableError
@@ -128,7 +134,7 @@ async def _sent(
         stream = response.extensions.get(ResponseStream.EXTENSION)
         if stream is not None and not response.is_stream_consumed:
             # Around the stream httpx wraps generators, and a generator that is cancelled is at its end.
-            response = Answer(response.status_code, dict(response.headers.items()), url, stream)
+            response = PlainResponse(response.status_code, dict(response.headers.items()), url, stream)
     yield response
 
 

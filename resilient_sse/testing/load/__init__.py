@@ -8,8 +8,8 @@ from resilient_sse.testing.load.plan import LoadPlan as LoadPlan
 from resilient_sse.testing.load.plan import Share as Share
 from resilient_sse.testing.load.plan import parse_profiles as parse_profiles
 from resilient_sse.testing.load.result import Connections as Connections
-from resilient_sse.testing.load.result import Delivery as Delivery
-from resilient_sse.testing.load.result import Gate as Gate
+from resilient_sse.testing.load.result import LoadDelivery as LoadDelivery
+from resilient_sse.testing.load.result import LoadGate as LoadGate
 from resilient_sse.testing.load.result import LoadResult as LoadResult
 from resilient_sse.testing.load.result import Machine as Machine
 from resilient_sse.testing.load.result import Process as Process

@@ -30,7 +30,7 @@ _SAMPLES = 20_000
 _OPENING_AT_ONCE = 100
 
 
-class Follower:
+class FleetMember:
     """What one stream went through; an observer of it.  Its *fleet* keeps the durations of all."""
 
     def __init__(self, fleet: Fleet) -> None:
@@ -110,7 +110,7 @@ class Fleet:
 
     def __init__(self, plan: LoadPlan) -> None:
         self._plan = plan
-        self.followers: list[Follower] = []
+        self.followers: list[FleetMember] = []
         self.times: dict[str, array[float]] = {each.name: array("d") for each in fields(Times)}
         self.received: int = 0
         self.first_end: float | None = None  # when the first stream ended
@@ -150,7 +150,7 @@ class Fleet:
 
     async def _follow(self, url: str) -> None:
         plan, own = self._plan, self._plan.target is not None
-        follower = Follower(self)
+        follower = FleetMember(self)
         self.followers.append(follower)
         stream = ResilientStream(
             url,

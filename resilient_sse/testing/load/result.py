@@ -57,7 +57,7 @@ class Streams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class LoadDelivery:
     """What became of the messages, as the streams' own figures have it."""
 
     sent: int | None  # or was to be sent; `None` if nobody can know
@@ -105,7 +105,7 @@ class Connections:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
+class LoadGate:
     """One figure that had to be reached: what was *found*, and what was *wanted*, as text."""
 
     name: str
@@ -122,11 +122,11 @@ class LoadResult:
     machine: Machine
     seconds: float
     streams: Streams
-    delivery: Delivery
+    delivery: LoadDelivery
     times: Times
     process: Process
     connections: Connections
-    gates: tuple[Gate, ...] = ()
+    gates: tuple[LoadGate, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -142,14 +142,14 @@ _COMPARED = {"==": operator.eq, ">=": operator.ge, "<": operator.lt}
 _MIB = 1024 * 1024
 
 
-def judge(result: LoadResult) -> tuple[Gate, ...]:
+def judge(result: LoadResult) -> tuple[LoadGate, ...]:
     """
     Hold *result* against the limits of its plan.
 
     A figure that was asked for and could not be measured fails, except for growth of memory in a run that is too
     short to show any, and reconnect times in a run where nothing had to reconnect.
     """
-    gates: list[Gate] = []
+    gates: list[LoadGate] = []
 
     def gate(
         name: str,
@@ -165,7 +165,7 @@ def judge(result: LoadResult) -> tuple[Gate, ...]:
             text = "unknown" if found is None else f"{math.floor(found * scale * 1000) / 1000:.7g}{unit}"
             wanted = f"{'' if relation == '==' else f'{relation} '}{limit * scale:g}{unit}"
             passed = found is not None and _COMPARED[relation](found, limit)
-            gates.append(Gate(name=name, found=text, wanted=wanted, passed=passed))
+            gates.append(LoadGate(name=name, found=text, wanted=wanted, passed=passed))
 
     plan, streams, delivery, process = result.setup, result.streams, result.delivery, result.process
     limits, seen, times = plan.limits, result.connections, result.times.recovery
@@ -184,7 +184,7 @@ def judge(result: LoadResult) -> tuple[Gate, ...]:
             found = "unknown" if seen.mean is None else f"{seen.mean:.1f}"
             near = seen.mean is not None and abs(seen.mean - plan.users) <= plan.users * limits.connections
             wanted = f"{plan.users} +-{limits.connections:.0%}"
-            gates.append(Gate(name="connections at the server", found=found, wanted=wanted, passed=near))
+            gates.append(LoadGate(name="connections at the server", found=found, wanted=wanted, passed=near))
         excess = None if seen.excess is None else max(seen.excess, 0)
         gate("connections beyond users and reconnecting", excess, "==", 0)
     gate("duration", result.seconds, "<", limits.seconds, " s")

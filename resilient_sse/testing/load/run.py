@@ -23,7 +23,7 @@ from resilient_sse.testing.load.fleet import Fleet
 from resilient_sse.testing.load.plan import LoadPlan
 from resilient_sse.testing.load.result import (
     Connections,
-    Delivery,
+    LoadDelivery,
     LoadResult,
     Machine,
     Process,
@@ -325,7 +325,7 @@ def _result(running: Running, *, seconds: float, load: float | None) -> LoadResu
             crashes=fleet.crashes,
             availability=math.fsum(each.connected for each in followers) / lifetime if lifetime else None,
         ),
-        delivery=Delivery(
+        delivery=LoadDelivery(
             sent=sent,
             received=received,
             completion=received / sent if sent else None,

@@ -4,8 +4,8 @@ from resilient_sse.testing.proxy.link import Link as Link
 from resilient_sse.testing.proxy.link import Shape as Shape
 from resilient_sse.testing.proxy.link import Way as Way
 from resilient_sse.testing.proxy.link import shape as shape
-from resilient_sse.testing.proxy.proxy import Counters as Counters
 from resilient_sse.testing.proxy.proxy import FaultProxy as FaultProxy
+from resilient_sse.testing.proxy.proxy import ProxyCounters as ProxyCounters
 from resilient_sse.testing.proxy.toxics import PROFILES as PROFILES
 from resilient_sse.testing.proxy.toxics import TOXICS as TOXICS
 from resilient_sse.testing.proxy.toxics import Action as Action

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
 
     from resilient_sse.testing.proxy.link import Way
-    from resilient_sse.testing.proxy.proxy import Counters, FaultProxy
+    from resilient_sse.testing.proxy.proxy import FaultProxy, ProxyCounters
 
 
 # SO_LINGER, on and with zero seconds.
@@ -134,13 +134,13 @@ class Port:
         return sock
 
 
-class Connection:
+class ProxiedConnection:
     """One connection, from the acceptance of *client* to its end; *seed* decides about what is random in it."""
 
     def __init__(self, client: socket.socket, target: list[Address], seed: str, proxy: FaultProxy) -> None:
         self.seed = seed
         self.proxy = proxy
-        self.counters: Counters = proxy.counters
+        self.counters: ProxyCounters = proxy.counters
         self._client = client
         self._target = target
         self._upstream: socket.socket | None = None
@@ -206,7 +206,9 @@ class _Direction:
     What is under way is bounded: a sender whose bytes do not get away is no longer read from.
     """
 
-    def __init__(self, owner: Connection, way: Way, source: socket.socket, sink: socket.socket) -> None:
+    def __init__(
+        self, owner: ProxiedConnection, way: Way, source: socket.socket, sink: socket.socket
+    ) -> None:
         self._counters = owner.counters
         self._proxy = owner.proxy
         self._cut = owner.cut

@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from resilient_sse.testing.checks import check, check_seconds, check_whole
-from resilient_sse.testing.proxy.connection import Address, Connection, Port, resolve
+from resilient_sse.testing.proxy.connection import Address, Port, ProxiedConnection, resolve
 from resilient_sse.testing.proxy.link import Shape, Way, shape
 from resilient_sse.testing.proxy.toxics import (
     Action,
@@ -37,7 +37,7 @@ _Limited = TypeVar("_Limited", Refuse, Reset, LimitBytes, TLSFailure)
 
 
 @dataclass(slots=True, kw_only=True)
-class Counters:
+class ProxyCounters:
     """The figures of one proxy."""
 
     accepted: int = 0  #: Connections accepted.
@@ -93,7 +93,7 @@ class FaultProxy:
         port: int = 0,
     ) -> None:
         self.host = host
-        self.counters: Counters = Counters()
+        self.counters: ProxyCounters = ProxyCounters()
         """The figures, which keep changing."""
         self.seed: int = random.getrandbits(32) if seed is None else seed
         """The seed, given or drawn."""
@@ -108,7 +108,7 @@ class FaultProxy:
         self._target = (target_host, target_port)
         self._port: Port | None = None
         self._tasks: TaskGroup | None = None
-        self._connections: set[Connection] = set()
+        self._connections: set[ProxiedConnection] = set()
         self._addresses: list[Address] = []
 
     async def __aenter__(self) -> Self:
@@ -353,11 +353,11 @@ class FaultProxy:
                 continue
             self.counters.accepted += 1
             seed = f"{self.seed}:{self.counters.accepted}"
-            connection = Connection(client, self._addresses, seed, self)
+            connection = ProxiedConnection(client, self._addresses, seed, self)
             self._connections.add(connection)
             tasks.start_soon(self._serve, connection)
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, connection: ProxiedConnection) -> None:
         try:
             await connection.run()
         finally:

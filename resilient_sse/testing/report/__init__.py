@@ -15,4 +15,4 @@ from resilient_sse.testing.report.document import Report as Report
 from resilient_sse.testing.report.document import report_schema as report_schema
 from resilient_sse.testing.report.page import print_report as print_report
 from resilient_sse.testing.report.page import render_page as render_page
-from resilient_sse.testing.scenarios.gates import Verdict as Verdict
+from resilient_sse.testing.scenarios.gates import GateResult as GateResult

@@ -17,7 +17,7 @@ from resilient_sse.testing.scenarios import SCENARIOS, Entry
 from resilient_sse.testing.scenarios.gates import (
     Figures,
     Gate,
-    Verdict,
+    GateResult,
     judge,
     milliseconds,
     percent,
@@ -160,7 +160,7 @@ class Judged:
     run: Run
     scenario: Scenario
     figures: Figures
-    verdicts: Sequence[Verdict]
+    verdicts: Sequence[GateResult]
 
     @classmethod
     def of(cls, run: Run, scenario: Scenario) -> Judged:
@@ -198,10 +198,10 @@ class Report:
         self.form: str = next(form for form in FORMS if any(run.form == form for run in runs))
         self.shown: Mapping[str, Judged] = {x.run.scenario: x for x in self.judged if x.run.form == self.form}
         self.figures: Figures = aggregate([*self.shown.values()])
-        self.together: Sequence[Verdict] = (
+        self.together: Sequence[GateResult] = (
             judge(TOGETHER, self.form, self.figures, TOGETHER_GATES) if self.complete else ()
         )
-        self.verdicts: list[Verdict] = [verdict for judged in self.judged for verdict in judged.verdicts]
+        self.verdicts: list[GateResult] = [verdict for judged in self.judged for verdict in judged.verdicts]
         self.verdicts += self.together
 
     @property

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from resilient_sse.monitoring.alerts import conditions
 from resilient_sse.testing.report.document import ALL, FORMS, Judged, Report
-from resilient_sse.testing.scenarios.gates import Verdict, split, written
+from resilient_sse.testing.scenarios.gates import GateResult, split, written
 from resilient_sse.testing.scenarios.log import Stream
 from resilient_sse.testing.scenarios.rapid_reconnects import LONGEST_DELAY, band
 
@@ -224,7 +224,7 @@ def _exported(printed: Callable[[Console], None]) -> str:
 def _print_table(
     console: Console,
     title: str,
-    verdicts: Iterable[Verdict],
+    verdicts: Iterable[GateResult],
     *,
     plain: bool = False,
 ) -> None:

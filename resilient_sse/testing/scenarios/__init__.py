@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from resilient_sse.testing.scenarios.gates import Figures as Figures
 from resilient_sse.testing.scenarios.gates import Gate as Gate
-from resilient_sse.testing.scenarios.gates import Verdict as Verdict
+from resilient_sse.testing.scenarios.gates import GateResult as GateResult
 from resilient_sse.testing.scenarios.handoff import HANDOFF
 from resilient_sse.testing.scenarios.log import Entry as Entry
 from resilient_sse.testing.scenarios.log import Run as Run

@@ -59,7 +59,7 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateResult:
     """Whether a gate was passed, by a *value* of a *run*, or of all together: "aggregate"."""
 
     gate: Gate
@@ -72,10 +72,10 @@ class Verdict:
         return f"{self.run}: {figure} is {written(figure, self.value)}, not {self.gate.wanted}"
 
 
-def judge(run: str, form: str, figures: Mapping[str, object], gates: Iterable[Gate]) -> Sequence[Verdict]:
+def judge(run: str, form: str, figures: Mapping[str, object], gates: Iterable[Gate]) -> Sequence[GateResult]:
     """Return the verdicts of those *gates* that are for *form*."""
     return [
-        Verdict(gate, run, figures.get(gate.figure), gate.passes(figures.get(gate.figure)))
+        GateResult(gate, run, figures.get(gate.figure), gate.passes(figures.get(gate.figure)))
         for gate in gates
         if not gate.forms or form in gate.forms
     ]

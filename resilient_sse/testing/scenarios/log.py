@@ -80,7 +80,7 @@ class RunLog:
 
 
 @dataclass(slots=True, kw_only=True)
-class Recovery:
+class RecordedOutage:
     """One outage, from the loss of the connection to the first event after it (R101)."""
 
     reason: str
@@ -148,10 +148,10 @@ class Stream:
         return self.all("state", new="reconnecting")
 
     @cached_property
-    def recoveries(self) -> list[Recovery]:
+    def recoveries(self) -> list[RecordedOutage]:
         """Its outages; those that began before the first connection have nothing to recover."""
-        found: list[Recovery] = []
-        now: Recovery | None = None
+        found: list[RecordedOutage] = []
+        now: RecordedOutage | None = None
         last: float | None = None
         back: float | None = None
         published = {entry.facts["id"]: entry.at for entry in reversed(self.all("published"))}
@@ -162,7 +162,7 @@ class Stream:
                     if entry.facts["new"] == "connected" and not was_up:
                         back = entry.at
                     elif entry.facts["new"] == "reconnecting" and was_up and now is None:
-                        now = Recovery(reason=entry.facts["reason"], t1=last, t2=entry.at)
+                        now = RecordedOutage(reason=entry.facts["reason"], t1=last, t2=entry.at)
                         found.append(now)
                         back = None
                 case "attempt" if now is not None:
@@ -224,7 +224,7 @@ class Run:
         told = [entry.facts for entry in self.entries if entry.kind == "network"]
         return [facts[name] for facts in told if part in (None, facts["part"])]
 
-    def recoveries(self, part: str | None = None) -> list[Recovery]:
+    def recoveries(self, part: str | None = None) -> list[RecordedOutage]:
         """Return every outage of every stream, or of the streams of one part."""
         streams = self.streams if part is None else self.part(part)
         return [recovery for stream in streams for recovery in stream.recoveries]

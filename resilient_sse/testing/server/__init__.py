@@ -33,9 +33,9 @@ from resilient_sse.testing.server.faults import WrongType as WrongType
 from resilient_sse.testing.server.publisher import EVENT_TYPE as EVENT_TYPE
 from resilient_sse.testing.server.publisher import payload as payload
 from resilient_sse.testing.server.publisher import payloads as payloads
-from resilient_sse.testing.server.requests import Counters as Counters
 from resilient_sse.testing.server.requests import RateLimit as RateLimit
 from resilient_sse.testing.server.requests import RequestRecord as RequestRecord
+from resilient_sse.testing.server.requests import ServerCounters as ServerCounters
 from resilient_sse.testing.server.running import RunningServer as RunningServer
 from resilient_sse.testing.server.running import serving as serving
 from resilient_sse.testing.server.stores import EventStore as EventStore

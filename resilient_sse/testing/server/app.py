@@ -27,9 +27,9 @@ from resilient_sse.testing.server.faults import LOOP_PATH, Faults
 from resilient_sse.testing.server.requests import (
     DEFAULT_USER,
     BadRequestError,
-    Counters,
     RateLimit,
     RequestRecord,
+    ServerCounters,
     accepts_gzip,
     check_publication,
     check_user,
@@ -139,7 +139,7 @@ class ReferenceServer:
         self.send_timeout = send_timeout
         self.overlap = overlap
         self.faults = faults
-        self.counters: Counters = Counters()
+        self.counters: ServerCounters = ServerCounters()
         self.requests: list[RequestRecord] = []
         """Requests for a stream, the newest last; of very many, the oldest are forgotten."""
         self.max_live_per_user: int = 0

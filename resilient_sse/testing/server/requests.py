@@ -30,7 +30,7 @@ class BadRequestError(Exception):
 
 
 @dataclass(slots=True, kw_only=True)
-class Counters:
+class ServerCounters:
     """The server's figures."""
 
     connections: int = 0  #: Streams opened, and faulty answers given instead of one.

@@ -18,8 +18,8 @@ from resilient_sse.testing.server import (
     HEARTBEAT,
     SLOW,
     TRUNCATED,
-    Counters,
     ReferenceServer,
+    ServerCounters,
 )
 from tests.e2e.watching import QUICK, eventually, soon
 from tests.testing.server.listening import asked
@@ -126,7 +126,7 @@ def test_the_figures(start, listen):
     heard.blocks(1)
     told = listen(running.base_url + "/api/v1/stats").json()
     seen = {"published": 1, "events_sent": 1, "connections": 1, "live": 1, "max_live_per_user": 1}
-    assert told == {**Counters().to_dict(), **seen}
+    assert told == {**ServerCounters().to_dict(), **seen}
 
 
 def test_heartbeats_keep_their_beat(start, listen):
