@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 # What is meant, and what other libraries call what is here something else, or comes with a client.
-_SAID_ELSEWHERE = {
+_EXPLAINED_ELSEWHERE = {
     "stall_timeout for silence, or connect_timeout and event_timeout": (
         "timeout read_timeout idle_timeout heartbeat_timeout"
     ),
@@ -34,7 +34,7 @@ def explained(init: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(init)
     def explaining(*args: P.args, **kwargs: P.kwargs) -> None:
         for name in kwargs.keys() - known:
-            said = [meant for meant, names in _SAID_ELSEWHERE.items() if name in names.split()]
+            said = [meant for meant, names in _EXPLAINED_ELSEWHERE.items() if name in names.split()]
             meant = said or difflib.get_close_matches(name, known, n=1)
             hint = f"; use {meant[0]}" if meant else ""
             raise TypeError(f"ResilientStream() has no argument {name!r}{hint}")

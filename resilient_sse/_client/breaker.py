@@ -124,7 +124,7 @@ class _Circuit:
         self.failures = 0
         self.watch(None, 0.0)
 
-    def heeds(self, who: Guard, now: float) -> bool:
+    def counts(self, who: Guard, now: float) -> bool:
         """Whether news of *who* count: not if it began before the circuit opened, or has lost its place."""
         return self.state(now) is CircuitState.CLOSED or self.watched is who
 
@@ -143,7 +143,7 @@ class Guard:
     def wait(self, *, forced: bool) -> float:
         """Return how long to wait before asking again, 0 to go; *forced* goes at once, as the probe."""
         self.unproven = False
-        with self._told() as (circuit, now):
+        with self._held() as (circuit, now):
             if circuit.state(now) is CircuitState.CLOSED:
                 return 0.0
             if now >= circuit.until or circuit.watched is self or forced:
@@ -157,24 +157,24 @@ class Guard:
     def opened(self, settle_after: float) -> None:
         """Record that there is a connection, which is proven if it holds for *settle_after* seconds."""
         self.unproven = True
-        with self._told() as (circuit, now):
-            if circuit.watched in (None, self) and circuit.heeds(self, now):
+        with self._held() as (circuit, now):
+            if circuit.watched in (None, self) and circuit.counts(self, now):
                 circuit.watch(self, now + settle_after, accepted=True)
 
     def judge(self, session: Session, now: float) -> None:
         """Tell if the connection has proved itself; *now* is on the clock of the event loop."""
         if self.unproven and session.is_proven(now):
             self.unproven = False
-            with self._told() as (circuit, at):
-                if circuit.heeds(self, at):
+            with self._held() as (circuit, at):
+                if circuit.counts(self, at):
                     circuit.close()
 
     def ended(self, error: Exception | None = None) -> None:
         """Record that the attempt, or its unproven connection, has ended; by *error*, if that is the server's."""
         self.unproven = False
         failed = error is not None and is_of_the_server(error)
-        with self._told() as (circuit, now):
-            if failed and circuit.heeds(self, now):
+        with self._held() as (circuit, now):
+            if failed and circuit.counts(self, now):
                 circuit.failures += 1
                 if circuit.failures >= circuit.limit:
                     circuit.watch(None, now + circuit.reset_after)
@@ -182,7 +182,7 @@ class Guard:
                 circuit.watch(None, now)
 
     @contextmanager
-    def _told(self) -> Generator[tuple[_Circuit, float]]:
+    def _held(self) -> Generator[tuple[_Circuit, float]]:
         """Hold the lock, and tell the log behind it if the circuit has opened or closed."""
         circuit = self.circuit
         with self.lock:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from anyio import current_time
 
 from resilient_sse._client.backends import on_asyncio
-from resilient_sse._client.log import Quiet, log_change, logger
+from resilient_sse._client.log import LogLimit, log_change, logger
 from resilient_sse._core.checks import check_callable
 from resilient_sse._core.events import Gap
 from resilient_sse._core.recovery import Recovery
@@ -55,8 +55,8 @@ class Callbacks:
         self._stats = stats
         self._where = where
         self._call = call
-        self._told_conflicts: set[bool] = set()
-        self._quiet, self._quiet_gaps, self._quiet_ends = Quiet(), Quiet(), Quiet()
+        self._warned_conflicts: set[bool] = set()
+        self._change_limit, self._gap_limit, self._end_limit = LogLimit(), LogLimit(), LogLimit()
         self._on_state: list[StateCallback] = []
         self._on_gap: list[GapCallback] = []
         self._calling = False
@@ -84,14 +84,14 @@ class Callbacks:
             registered.remove(callback)
         self.pending[:] = [waiting for waiting in self.pending if waiting[0] != callback]
 
-    def tell(self, fact: Fact) -> None:
-        """Tell observers, and have callbacks called with the next announcement."""
+    def notify(self, fact: Fact) -> None:
+        """Call observers, and have callbacks called with the next announcement."""
         if isinstance(fact, Gap):
-            level, unsaid = logging.DEBUG, ""
-            if self._quiet_gaps.may_speak(current_time()):
-                level, unsaid = logging.WARNING, self._quiet_gaps.unsaid
+            level, suppressed = logging.DEBUG, ""
+            if self._gap_limit.allows(current_time()):
+                level, suppressed = logging.WARNING, self._gap_limit.suppressed
             text = "%s: gap (%s), missing: %s%s"
-            logger.log(level, text, self._where, fact.kind, fact.missing, unsaid)
+            logger.log(level, text, self._where, fact.kind, fact.missing, suppressed)
         for observer in self._observers:
             try:
                 observer(fact)
@@ -102,32 +102,32 @@ class Callbacks:
         elif isinstance(fact, Gap):
             self.pending += [(callback, fact) for callback in self._on_gap]
 
-    async def announce(self, untold: list[StateChange | Recovery | Exception]) -> None:
-        """Tell everything that was not told yet, and take it from *untold*; wait for callbacks, one by one."""
+    async def announce(self, unannounced: list[StateChange | Recovery | Exception]) -> None:
+        """Notify of everything in *unannounced*, and take it from there; wait for callbacks, one by one."""
         await self._flush()
-        while untold:
-            notice = untold.pop(0)
+        while unannounced:
+            notice = unannounced.pop(0)
             if isinstance(notice, Exception):
                 self._failed("messages", notice)
                 continue
             if isinstance(notice, StateChange):
-                log_change(notice, self._where, self._quiet)
-            self.tell(notice)
+                log_change(notice, self._where, self._change_limit)
+            self.notify(notice)
             await self._flush()
 
     def conflict(self, *, meaningless: bool) -> None:
         """Tell, once of each kind, that an id came again with other content: over two connections, or over one."""
-        if meaningless not in self._told_conflicts:
-            self._told_conflicts.add(meaningless)
+        if meaningless not in self._warned_conflicts:
+            self._warned_conflicts.add(meaningless)
             follows = _MEANINGLESS if meaningless else "; both are delivered"
             logger.warning(f"%s: an event id came again with other content{follows}", self._where)
 
-    def odd(self, words: str) -> None:
+    def warn_of_end(self, words: str) -> None:
         """Warn about the end of an answer, but not of each."""
-        if self._quiet_ends.may_speak(current_time()):
-            logger.warning("%s: %s%s", self._where, words, self._quiet_ends.unsaid)
+        if self._end_limit.allows(current_time()):
+            logger.warning("%s: %s%s", self._where, words, self._end_limit.suppressed)
 
-    def cut_short(self) -> None:
+    def attempts_cancelled(self) -> None:
         """Tell that the program gives up attempts before there can be an answer."""
         logger.warning(
             "%s: attempts to connect were cancelled before the server has answered, three in a row; each sends "
@@ -145,7 +145,7 @@ class Callbacks:
                 result = self._call(callback, fact) if self._call else callback(fact)
                 if inspect.isawaitable(result):
                     await result
-            except Exception:  # noqa: BLE001 - see tell
+            except Exception:  # noqa: BLE001 - see notify
                 self._failed(callback)
             except asyncio.CancelledError:
                 if not _misread_cancellation():
@@ -178,7 +178,7 @@ def check_observers(observers: Iterable[Observer | Instrument]) -> tuple[Observe
 def _misread_cancellation() -> bool:
     """Whether a `CancelledError` came from something the callback awaited, and nobody cancels this task."""
     task = asyncio.current_task() if on_asyncio() else None
-    return task is not None and not task.cancelling()
+    return task is None or not task.cancelling()  # other event loops cancel by an exception of their own
 
 
 def _attached(observer: Observer | Instrument, stats: StreamStats, where: str) -> Observer:

@@ -43,32 +43,32 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{port}"
 
 
-class Quiet:
+class LogLimit:
     """Lets one thing be said every five minutes, and counts what was not said meanwhile."""
 
-    __slots__ = ("_said_at", "_unsaid")
+    __slots__ = ("_logged_at", "_suppressed")
 
     def __init__(self) -> None:
-        self._said_at = -math.inf
-        self._unsaid = 0
+        self._logged_at = -math.inf
+        self._suppressed = 0
 
-    def may_speak(self, now: float) -> bool:
-        if now - self._said_at < _QUIET_SECONDS:
-            self._unsaid += 1
+    def allows(self, now: float) -> bool:
+        if now - self._logged_at < _QUIET_SECONDS:
+            self._suppressed += 1
             return False
-        self._said_at = now
+        self._logged_at = now
         return True
 
     @property
-    def unsaid(self) -> str:
+    def suppressed(self) -> str:
         """A text about what was not said since the last time, which ends the count."""
-        count, self._unsaid = self._unsaid, 0
+        count, self._suppressed = self._suppressed, 0
         return f"; {count} more like it since the last warning" if count else ""
 
 
-def log_change(change: StateChange, where: str, quiet: Quiet) -> None:
-    """Log a transition at the level it deserves; *quiet* keeps a loop of failures from filling the log."""
-    level = _level(change, quiet)
+def log_change(change: StateChange, where: str, limit: LogLimit) -> None:
+    """Log a transition at the level it deserves; *limit* keeps a loop of failures from filling the log."""
+    level = _level(change, limit)
     if not logger.isEnabledFor(level):
         return
     due = "" if change.delay is None else f", attempt {change.attempt} in {change.delay:.2f} s"
@@ -81,8 +81,8 @@ def log_change(change: StateChange, where: str, quiet: Quiet) -> None:
         "sse_delay": change.delay,
         "sse_status": change.status,
     }
-    unsaid = quiet.unsaid if level == logging.WARNING else ""
-    logger.log(level, "%s: %s -> %s (%s%s)%s%s", where, *facts, unsaid, extra=extra)
+    suppressed = limit.suppressed if level == logging.WARNING else ""
+    logger.log(level, "%s: %s -> %s (%s%s)%s%s", where, *facts, suppressed, extra=extra)
 
 
 def _because(change: StateChange) -> str:
@@ -105,7 +105,7 @@ def _because(change: StateChange) -> str:
             return f", {type(error).__name__}"
 
 
-def _level(change: StateChange, quiet: Quiet) -> int:
+def _level(change: StateChange, limit: LogLimit) -> int:
     if change.new is StreamState.ERROR:
         return logging.ERROR
     if change.new is not StreamState.RECONNECTING:
@@ -113,7 +113,7 @@ def _level(change: StateChange, quiet: Quiet) -> int:
     failed_again = change.old is StreamState.RECONNECTING or change.attempt > 1
     if change.reason in _ROUTINE and not (failed_again and change.reason is Reason.EOF):
         return logging.INFO
-    if quiet.may_speak(change.at):
+    if limit.allows(change.at):
         return logging.WARNING
     # A long outage is told at attempts 1, 2, 4, 8, ... too: still there, without filling the log.
     return logging.INFO if change.attempt & (change.attempt - 1) == 0 else logging.DEBUG

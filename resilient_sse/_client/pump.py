@@ -103,20 +103,20 @@ class Pump:
             raise RuntimeError("the stream is being iterated by another task or from inside a callback")
         self._iterating = True
         session, batches, position = self._session, self._session.batches, self._position
-        untold, pending = session.untold, self._callbacks.pending
+        unannounced, pending = session.unannounced, self._callbacks.pending
         try:
             if self._loop is not running():
-                await self._move()
+                await self._enter_loop()
             if position is not None:
                 await self.settle()
             if self.connection is None:
                 await self._begin()
             while True:
-                if untold or pending:
+                if unannounced or pending:
                     await self._announce()
                 if self.closing:
                     await self.settle(last=True)
-                    return await self._last_word()
+                    return await self._finish()
                 now = self._clock()
                 if asked:
                     self._waits_since, asked = now, False
@@ -132,7 +132,7 @@ class Pump:
                 if item is not None:
                     if item is not self._unhanded and (batches is None or isinstance(item, Gap)):
                         self._unhanded = item  # which must not be lost if a callback is cancelled
-                        self._callbacks.tell(item)
+                        self._callbacks.notify(item)
                         if pending:
                             await self._announce()
                     self._unhanded = None
@@ -153,7 +153,7 @@ class Pump:
                     if self._guard is not None:
                         self._guard.judge(session, now)
                     if await self._read(connection):
-                        await self._stay(connection)
+                        await self._read_on(connection)
                 else:
                     await self._proceed(step)
                     if step is Step.END:
@@ -195,22 +195,22 @@ class Pump:
     async def _read(self, connection: Connection) -> bool:
         """Wait for bytes, and give them to the session; return whether it was woken, and nothing came."""
         session, silence = self._session, self._session.silence
-        patience, reason = silence.left
-        if patience <= 0:
+        seconds, reason = silence.left
+        if seconds <= 0:
             what = "no event" if reason is Reason.EVENT_TIMEOUT else "nothing"
             await connection.leave_shared(silence.lasted)
             await self._end_read(connection)
             await self._lose(ConnectionLostError(reason, f"{what} for {silence.lasted:.1f} s"))
             return False
-        if silence.until_notice < patience and session.state is StreamState.CONNECTED:
-            patience = silence.until_notice
+        if silence.until_notice < seconds and session.state is StreamState.CONNECTED:
+            seconds = silence.until_notice
         try:
-            data = await connection.receive(patience)
+            data = await connection.receive(seconds)
         except ConnectionLostError as error:
             await self._lose(error)
             return False
         except anyio.get_cancelled_exc_class():
-            await self._was_cut(connection)
+            await self._read_cancelled(connection)
             raise
         now = self._clock()
         waited, self._waits_since = now - self._waits_since, now
@@ -225,10 +225,10 @@ class Pump:
             return False
         session.receive(data, raw_size=connection.arrived, waited=waited, now=now)
         if silence.until_notice <= 0 < silence.left[0]:
-            session.quiet(now)
+            session.silent(now)
         return not (data or connection.arrived)
 
-    async def _stay(self, connection: Connection) -> None:
+    async def _read_on(self, connection: Connection) -> None:
         """
         Tell of a silence, and read on unless there is a reason to leave.
 
@@ -250,11 +250,11 @@ class Pump:
                 try:
                     await self._end_read(connection)
                 finally:
-                    await self._was_cut(connection)
+                    await self._read_cancelled(connection)
             raise
 
     async def _announce(self) -> None:
-        await self._callbacks.announce(self._session.untold)
+        await self._callbacks.announce(self._session.unannounced)
         self._waits_since = self._clock()  # the time of a callback is the program's own
 
     async def _give_turn(self, spent: float) -> None:
@@ -266,7 +266,7 @@ class Pump:
         await checkpoint()
         self._turn_at, self._left = self._clock(), PORTION
 
-    async def _move(self) -> None:
+    async def _enter_loop(self) -> None:
         """Begin to iterate in this event loop, or go on here behind another one, whose clock was another."""
         session = self._session
         if self.connection is not None:
@@ -335,17 +335,17 @@ class Pump:
             # A stream that has given up stays in ERROR: its text is the one to be read last.
             if session.state not in (StreamState.CLOSED, StreamState.ERROR):
                 session.close(self._clock())
-                await self._say_goodbye()
+                await self._announce_end()
                 self._unhanded = notice = session.take(self._clock())
                 if notice is not None:
-                    self._callbacks.tell(notice)
+                    self._callbacks.notify(notice)
 
-    async def _say_goodbye(self) -> None:
+    async def _announce_end(self) -> None:
         """Tell all callbacks of the end; one that takes too long is cut short, for the sake of those behind it."""
-        untold, left = self._session.untold, CLOSE_SECONDS
-        while untold or self._callbacks.pending:
+        unannounced, left = self._session.unannounced, CLOSE_SECONDS
+        while unannounced or self._callbacks.pending:
             with anyio.move_on_after(left):
-                await self._callbacks.announce(untold)
+                await self._callbacks.announce(unannounced)
             left = 0.0
 
     def wake(self, *, restart: bool = False) -> None:
@@ -363,7 +363,7 @@ class Pump:
         elif restart:
             self._transport.forget()
 
-    async def _last_word(self) -> Activity | None:
+    async def _finish(self) -> Activity | None:
         """Close, and return the notice of it once; an error that was not raised yet comes first."""
         session = self._session
         error, session.error = session.error, None
@@ -398,7 +398,7 @@ class Pump:
         await self._pause()
         guard = self._guard
         if guard is not None and not self._transport.is_asking:
-            await self._pass(guard)
+            await self._pass_circuit(guard)
         if self.closing:
             return
         self._restart = False
@@ -429,7 +429,7 @@ class Pump:
             self._was_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
             self._cut_attempts += self._was_cancelled
             if self._cut_attempts == _TOO_SHORT:
-                self._callbacks.cut_short()
+                self._callbacks.attempts_cancelled()
             session.attempted(self._clock())
             raise
         request = self._prepared
@@ -455,11 +455,11 @@ class Pump:
         elif guard is not None:
             guard.ended()
 
-    async def _pass(self, guard: Guard) -> None:
+    async def _pass_circuit(self, guard: Guard) -> None:
         """Wait until the circuit breaker lets the stream through; `restart` ends this wait as any other."""
         session, forced = self._session, False
         while not self.closing and (left := guard.wait(forced=forced)):
-            session.held_back(left, self._clock())
+            session.circuit_open(left, self._clock())
             due = session.resume_at
             await self._announce()
             await self._pause()
@@ -477,10 +477,10 @@ class Pump:
                     if failure is exc:
                         raise
                     raise failure from exc
-            return await self._transport.open(self._prepared, self._quiet)
+            return await self._transport.open(self._prepared, self._announce_silence)
         return None
 
-    async def _was_cut(self, connection: Connection) -> None:
+    async def _read_cancelled(self, connection: Connection) -> None:
         """The program has cancelled a read.  A connection that lasts goes on; any other was closed by it."""
         session, now = self._session, self._clock()
         if connection.lasting:  # many short waits are one long silence
@@ -509,9 +509,9 @@ class Pump:
             self._session.lost(error, now=self._clock(), wall=datetime.now(UTC))
             if guard is not None and guard.unproven:  # an answer that ended well begins no outage
                 guard.ended(None if self._session.outage.began_at is None else error)
-            if self._session.oddity:
-                self._callbacks.odd(self._session.oddity)
-                self._session.oddity = ""
+            if self._session.end_warning:
+                self._callbacks.warn_of_end(self._session.end_warning)
+                self._session.end_warning = ""
 
     async def _interrupted(self) -> None:
         """Leave the connection because the program wants it, not because it failed."""
@@ -544,16 +544,16 @@ class Pump:
         while not self.closing:
             if self._restart:
                 self._restart = False
-                session.hurry(self._clock())
+                session.attempt_now(self._clock())
             left = session.resume_at - self._clock()
             if left <= 0:
                 return
             with self._interruptible():
                 await anyio.sleep(left)
 
-    async def _quiet(self) -> None:
+    async def _announce_silence(self) -> None:
         """Tell that there is no answer yet; whoever is told may close or restart the stream, and goes on."""
-        self._session.quiet(self._clock())
+        self._session.silent(self._clock())
         scope, self._scope = self._scope, None
         try:
             await self._announce()

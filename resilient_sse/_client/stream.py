@@ -417,7 +417,7 @@ class ResilientStream(Subscription[Item_co]):
 
         It takes from the same stream as the plain iteration; use one at a time.
         """
-        self._session.delivery.tells_comments = True
+        self._session.delivery.keeps_comments = True
         return Activities(self._pump.next)
 
     async def commit(self, event: ServerSentEvent | None = None) -> None:

@@ -28,7 +28,7 @@ from resilient_sse._core.parser import (
     are_plain,
     comments_in,
     dataless,
-    take_apart,
+    split_blocks,
 )
 from resilient_sse._core.sequence import NOTHING
 
@@ -94,7 +94,7 @@ class Batches(Delivery):
                 item = self.ready.popleft()
                 if not isinstance(item, str):
                     return item
-                if self.tells_comments:
+                if self.keeps_comments:
                     self.ready.extendleft(reversed(comments_in(item)))
                 continue
             if not self._waiting:
@@ -151,7 +151,7 @@ class Batches(Delivery):
         """Judge whole blocks; of those without data, all that come alone at once."""
         rest = dataless(text)
         if rest is None:
-            found = take_apart(text)
+            found = split_blocks(text)
             if isinstance(found, Columns):
                 return self._judge_columns(found, batch)
             return self._judge_blocks(found, batch)

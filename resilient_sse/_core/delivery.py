@@ -33,9 +33,25 @@ class Delivery:
     """The queue between the wire and the consumer, and every judgement on the way, one event at a time."""
 
     __slots__ = (
-        "_connection", "_event_id", "_once", "_options", "_queue", "_reader", "_stats", "_whole",
-        "caught_up", "cursor", "done", "failure", "fresh", "last_event_id", "ready", "sequence", "tells_comments",
-        "unfinished", "window",
+        "_connection",
+        "_event_id",
+        "_once",
+        "_options",
+        "_queue",
+        "_reader",
+        "_stats",
+        "_whole",
+        "caught_up",
+        "cursor",
+        "done",
+        "failure",
+        "fresh",
+        "keeps_comments",
+        "last_event_id",
+        "ready",
+        "sequence",
+        "unfinished",
+        "window",
     )  # fmt: skip
 
     def __init__(self, options: StreamOptions, stats: StreamStats) -> None:
@@ -46,7 +62,7 @@ class Delivery:
         """Finished events at the consumer's hand, who takes from the left; always empty but in `Batches`."""
         self.caught_up = True
         """Whether the consumer has asked for more than was there, so that it may see the id in force."""
-        self.tells_comments = False
+        self.keeps_comments = False
         """Whether `Batches` shows comments: to make one of each costs 20 times as much as to pass it."""
         self.window = Deduplicator(options.dedup_window, options.dedup, beyond=options.sequence is None)
         self.sequence = Sequence(options, self._queue, self.window, stats) if options.sequence else None

@@ -7,7 +7,7 @@ from collections import deque
 _KEPT_BYTES = 120
 
 # What these say is about the stream; everything else is the caller's business, and may be secret.
-_TOLD = frozenset({b"event", b"id", b"retry"})
+_SHOWN = frozenset({b"event", b"id", b"retry"})
 
 
 class FlightRecorder:
@@ -62,8 +62,8 @@ def _redacted(start: bytes, size: int) -> str:
         return f"<{size} bytes that look like {looks}>"
     name, colon, value = start.partition(b":")
     if not colon:
-        return _printable(start) if start in _TOLD or not start else f"<{size} bytes>"
-    if name in _TOLD:
+        return _printable(start) if start in _SHOWN or not start else f"<{size} bytes>"
+    if name in _SHOWN:
         return f"{_printable(name)}: {_printable(value.removeprefix(b' '))}" + (
             "..." if size > len(start) else ""
         )

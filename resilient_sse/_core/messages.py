@@ -44,7 +44,7 @@ _A_CHANGE = StateChange(
 )
 
 # Up to this attempt the compact texts say that the stream is reconnecting, then that it is lost.
-_COMPACT_PATIENCE = 3
+_COMPACT_ATTEMPTS = 3
 
 
 def message_key(change: StateChange) -> str:
@@ -131,7 +131,7 @@ def compact_messages(change: StateChange) -> str:
             return "Connected"
         case StreamState.WAITING:
             return "Waiting for server..."
-        case StreamState.RECONNECTING if change.attempt < _COMPACT_PATIENCE:
+        case StreamState.RECONNECTING if change.attempt < _COMPACT_ATTEMPTS:
             return f"Reconnecting (attempt {change.attempt})..."
         case StreamState.RECONNECTING:
             return "Connection lost. Please refresh."

@@ -8,10 +8,11 @@ again before its end arrives.  The cost is linear in the bytes received, whateve
 *max_event_bytes* bounds what is kept.
 
 Two lanes, one meaning.  `feed` is the standard, line by line: 2.4 us for an id, a type and 100 bytes of data.
-`feed_fast` leaves the text of whole blocks as it is, and only what is cut to `feed`.  Of such a text `take_apart`
-cuts many plain events that all have the lines of the first at what these have in common, into `Columns` (0.5 us),
-and finds whatever else comes with one expression (1 us); `dataless` takes blocks without data, all at once.  Many
-plain events that are long are cut into `Columns` before there is a text (1 KiB: 0.4 us of 2 less).
+`feed_fast` leaves the text of whole blocks as it is, and only what is cut to `feed`.  Of such a text
+`split_blocks` cuts many plain events that all have the lines of the first at what these have in common, into
+`Columns` (0.5 us), and finds whatever else comes with one expression (1 us); `dataless` takes blocks without data,
+all at once.  Many plain events that are long are cut into `Columns` before there is a text (1 KiB: 0.4 us of 2
+less).
 Property tests and every conformance table hold the lanes equal.
 
 The parser belongs to one connection.  The id in force outlives connections and is not known here: a `Block`
@@ -110,8 +111,8 @@ _BLOCKS = re.compile(
     r"|(?(7)(data)(?:: ?+.*+)?+\n|(d)ata(?:: ?+|(?=\n))(.*+)\n)"
     rf"|retry: ?+([0-9]{{1,{_MAX_RETRY_DIGITS}}}+)\n|(:).*+\n|.++\n)*(?:\n|\Z))"
 ).findall
-_SILENT = re.compile(r"\n*+(?::.*+\n++)*+").fullmatch
-_BEGUN = re.compile(rb"(?:(?:id|event): .*+\n)*+data: ").match
+_NO_FIELDS = re.compile(r"\n*+(?::.*+\n++)*+").fullmatch
+_BEGIN = re.compile(rb"(?:(?:id|event): .*+\n)*+data: ").match
 _HEAD = re.compile(rf"(?:id: (?! )([ -~]{{1,{_MAX_ID}}}+)(?<! )\n)?+(?:event: (.++)\n)?+data: ").match
 
 # What lines of one kind say, all of them at once: 5 ns a byte of a flood, where a line by itself costs 400 ns.
@@ -119,8 +120,8 @@ _DATA, _EVENTS, _IDS = (
     re.compile(rf"\n{name}(?:: ?+(.*+))?+(?=\n)").findall for name in ("data", "event", "id")
 )
 _RETRIES = re.compile(rf"\nretry: ?+([0-9]{{1,{_MAX_RETRY_DIGITS}}}+)(?=\n)").findall
-_SAID = re.compile(r"(?::.*+\n)++").fullmatch
-_SAID_BYTES = re.compile(rb"\n(:.*+)").findall
+_ONLY_COMMENTS = re.compile(r"(?::.*+\n)++").fullmatch
+_COMMENT_LINES = re.compile(rb"\n(:.*+)").findall
 # A text of fewer lines, or shorter, is interpreted line by line.
 _MANY_LINES, _MANY_CHARACTERS = 16, 64
 
@@ -182,7 +183,7 @@ class Parser:
         if end > start:
             items.append(_whole(chunk, start, end))
         rest = memoryview(chunk)[max(start, end) :]
-        begun = _BEGUN(rest)
+        begun = _BEGIN(rest)
         if begun and chunk.find(b"\n", len(chunk) - len(rest) + begun.end()) < 0 and self._fits(rest):
             self._tail, self._begun = bytearray(rest), True
         elif rest:
@@ -237,7 +238,7 @@ class Parser:
         """Interpret whole lines like `interpret`; of many `retry` fields in one block only the last is told."""
         if not _has_many_lines(text) or "\n\n" in text[:-1] or text[0] == "\n":
             return [*self._line_by_line(text)]
-        if text[0] == ":" and _SAID(text):
+        if text[0] == ":" and _ONLY_COMMENTS(text):
             return [Comments(text)]
         found: list[Found] = []
         ended = text.endswith("\n\n")
@@ -253,7 +254,7 @@ class Parser:
         if "\nretry" in text and (retries := _RETRIES(text)):
             self._retry = int(retries[-1])
             found.append(RetryHint(self._retry))
-        self._fields = self._fields or _SAID(text, 1, len(text) - ended) is None
+        self._fields = self._fields or _ONLY_COMMENTS(text, 1, len(text) - ended) is None
         if ended:
             items: list[Item] = []
             self._dispatch(items)
@@ -349,7 +350,7 @@ class Parser:
             size, rest = 0, frame[1:]
         else:
             size, rest = self._block_bytes, frame
-        said = _SAID_BYTES(b"\n" + rest)
+        said = _COMMENT_LINES(b"\n" + rest)
         return size + len(rest) - len(b"".join(said)) - len(said)  # sum() takes three times as much
 
     def _check_tail(self) -> None:
@@ -373,7 +374,7 @@ def _has_many_lines(text: str) -> bool:
     return at >= 0
 
 
-def take_apart(text: str) -> Columns | list[Pieces]:
+def split_blocks(text: str) -> Columns | list[Pieces]:
     """Take whole blocks apart: by columns if they are many and all have the lines of the first."""
     head = _HEAD(text)
     first = text.find("\n", head.end()) if head else 0  # memchr(): the expressions look at each character
@@ -401,7 +402,7 @@ def _whole(chunk: bytes, start: int, end: int) -> Columns | str:
 
 def _long_columns(chunk: bytes, start: int, end: int) -> Columns | None:
     """Take whole blocks apart at their line ends, if they are long and all have the lines of the first."""
-    begun = _BEGUN(chunk, start, end) if end - start >= _LONG * FEW else None
+    begun = _BEGIN(chunk, start, end) if end - start >= _LONG * FEW else None
     first = chunk.find(b"\n", begun.end(), end) - start if begun else 0
     if begun is None or not _LONG <= first < (end - start) // FEW:
         return None
@@ -456,7 +457,7 @@ def dataless(text: str) -> tuple[list[str], list[str], str] | None:
     if "\ndata" in text or text.startswith("data"):
         return None
     said = text if text[0] == ":" or "\n:" in text else ""
-    if text[0] in ":\n" and _SILENT(text):
+    if text[0] in ":\n" and _NO_FIELDS(text):
         return [], [], said
     text = f"\n{text}"
     ids = _IDS(text)

@@ -110,7 +110,7 @@ class Resumption:
         return self._gap(self._sent)
 
     @property
-    def had_its_chance(self) -> bool:
+    def has_replayed(self) -> bool:
         """Whether the server has shown what it replays: by an event, or by sending none over and over."""
         return self._fruitless == 0 or self._fruitless >= _EMPTY_CONNECTIONS
 

@@ -2,7 +2,7 @@
 The brain of a stream: what its state is, and what follows from what happens.
 
 Theory of operation.  The client reports facts, each with the time: a connection was `opened`, bytes were
-`received`, it has been `quiet`, the connection was `lost`.  It asks two questions: what is the next thing for
+`received`, it has been `silent`, the connection was `lost`.  It asks two questions: what is the next thing for
 the consumer (`take`), and for how long silence may go on (`silence.left`).  The session never waits, never
 calls out except to functions the user gave for decisions, and never changes its state outside `TRANSITIONS`.
 
@@ -145,7 +145,7 @@ class Session:
         self._health = StreamHealth(state=_CONNECTING)  # as of the last change
         self._attempted_at: float | None = None
         self._attempted_for: float | None = None
-        self.untold: list[StateChange | Recovery | Exception] = []
+        self.unannounced: list[StateChange | Recovery | Exception] = []
         """What callbacks and observers have not been told yet."""
         self.connection = 0
         self.resume_at = 0.0
@@ -154,7 +154,7 @@ class Session:
         """What to raise, once everything queued was taken, in state ERROR."""
         self._recorder = FlightRecorder(options.flight_recorder) if options.flight_recorder else None
         self._current = _Connection(Parser(max_event_bytes=options.max_event_bytes))
-        self.oddity = ""
+        self.end_warning = ""
         """What was odd about the end of the last connection, in words for those who run it; or nothing."""
         self._resumption = Resumption()
         self.answer: Opened | None = None
@@ -239,7 +239,7 @@ class Session:
             if stats.delivered != before:
                 stats.last_event_at = now
                 if not current.proved:
-                    self._brought(now)
+                    self._record_event(now)
         else:
             found = current.parser.feed(chunk)
             dispatched = self._queue(found)
@@ -269,7 +269,7 @@ class Session:
             self._sequence.hold()
         return dispatched
 
-    def quiet(self, now: float) -> None:
+    def silent(self, now: float) -> None:
         """Record that the silence, of a connection or before an answer, has become worth a notice."""
         if self.state is _CONNECTED or (self.opening and self.state is not _WAITING):
             self._move(_WAITING, Reason.STALL, now)
@@ -292,7 +292,7 @@ class Session:
             error = self._ended(current, cut=self.stats.partial > partial)
         stalled = reason in (Reason.STALL, Reason.EVENT_TIMEOUT)
         self.stats.stalls += stalled
-        shown = (stalled or reason is Reason.EOF) and self._resumption.had_its_chance
+        shown = (stalled or reason is Reason.EOF) and self._resumption.has_replayed
         if shown and self._sequence is not None and self._sequence.state is State.HEALING:
             self._sequence.release()
         if reason is Reason.EOF and self._options.on_eof == "complete":
@@ -302,21 +302,22 @@ class Session:
     def _ended(self, connection: _Connection, *, cut: bool) -> ResilientSSEError:
         """Return what came over a connection that ended cleanly."""
         looks, size = looks_like(connection.begins), self.stats.bytes_received - connection.received_before
-        options, words, odd = self._options, "", ""
+        options, words, warning = self._options, "", ""
         if looks and not connection.answered:
             words = f"the {size} bytes of the answer are no event stream, they look like {looks}"
-            odd = f"{words}; the error that ends the stream tells of it"
-            odd += "" if self._recorder else "; flight_recorder=20 shows them in its wire"
+            warning = f"{words}; the error that ends the stream tells of it"
+            warning += "" if self._recorder else "; flight_recorder=20 shows them in its wire"
         elif cut:
             words = "in the middle of an event, which was thrown away"
-            odd = f"the answer ended {words}: the last event needs a blank line behind it, too"
+            warning = f"the answer ended {words}: the last event needs a blank line behind it, too"
             if options.on_eof == "complete":
-                odd += '; with on_eof="complete" the stream ends here all the same'
+                warning += '; with on_eof="complete" the stream ends here all the same'
         elif not connection.answered:
             words = "the server has sent nothing"
         elif not options.repeatable and options.on_eof == "reconnect":
-            odd = f"the answer ended cleanly and no until= has matched, so the request is sent again{HOW_TO_END}"
-        self.oddity = odd
+            again = f"so the request is sent again{HOW_TO_END}"
+            warning = f"the answer ended cleanly and no until= has matched, {again}"
+        self.end_warning = warning
         return ConnectionLostError(Reason.EOF, words)
 
     def refused(self, error: ResilientSSEError, *, now: float, wall: datetime) -> None:
@@ -337,12 +338,12 @@ class Session:
         self._disconnected(now, cut=True)
         self._follow(self.outage.interrupt(paced=paced, obstacle=self._obstacle(), now=now), now)
 
-    def hurry(self, now: float) -> None:
+    def attempt_now(self, now: float) -> None:
         """Make the next attempt at once, because the program asks; one that asks in a loop is paced."""
         delay = self.outage.pacing.delay(1) if self.outage.asked_again(now) else 0.0
         self.resume_at = min(self.resume_at, now + delay)
 
-    def held_back(self, delay: float, now: float) -> None:
+    def circuit_open(self, delay: float, now: float) -> None:
         """Record that the circuit breaker delays the next attempt by so many seconds, and tell it once."""
         self.resume_at = now + delay
         if self._health.reason is not Reason.CIRCUIT:
@@ -402,24 +403,24 @@ class Session:
             return self.batches.take()
         while True:
             item = self.delivery.take()
-            if item is None and self._sequence is not None and self._waits_no_longer(self._sequence, now):
+            if item is None and self._sequence is not None and self._gives_up_waiting(self._sequence, now):
                 continue
             if isinstance(item, ServerSentEvent):
                 self.stats.last_event_at = now
                 if not self._current.proved:
-                    self._brought(now)
+                    self._record_event(now)
             elif self.delivery.fresh:
-                self._proof(now)
+                self._record_proof(now)
             return item
 
-    def _brought(self, now: float) -> None:
+    def _record_event(self, now: float) -> None:
         """Record when events came that are for the consumer, and that the connection has brought something."""
-        self._proof(now)
+        self._record_proof(now)
         self.stats.last_event_at = now
         if self.stats.time_to_first_event is None and self.stats.started_at is not None:
             self.stats.time_to_first_event = now - self.stats.started_at
 
-    def _proof(self, now: float) -> None:
+    def _record_proof(self, now: float) -> None:
         """Record that the connection has brought something new: the outage is over."""
         current, outage = self._current, self.outage
         if current.proved or current.opened_at is None:
@@ -436,10 +437,10 @@ class Session:
                 recovered_at=now,
             )
             self.stats.last_recovery = recovery.recovery
-            self.untold.append(recovery)
+            self.unannounced.append(recovery)
         outage.end()
 
-    def _waits_no_longer(self, sequence: Sequence, now: float) -> bool:
+    def _gives_up_waiting(self, sequence: Sequence, now: float) -> bool:
         """Bring up what the sequence keeps for a replay that will not come; return whether there was anything."""
         ended = self.state is _ERROR
         if self._current.opened_at is None and not ended:
@@ -581,7 +582,7 @@ class Session:
         self.stats.server_errors += change.category is Category.SERVER_ERROR
         self.stats.retries_exhausted += change.category is Category.MAX_RETRIES
         text, failure = messages.compose_or_default(change, self._options.messages)
-        self.untold += filter(None, (failure, replace(change, message=text)))
+        self.unannounced += filter(None, (failure, replace(change, message=text)))
 
 
 def _parts(chunk: bytes) -> Iterator[bytes]:

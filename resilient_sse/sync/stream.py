@@ -125,15 +125,15 @@ class _Task:
         self._task: asyncio.Task[None] | None = None
         self.given_up = False
 
-    def tell(self, kind: str, content: Any) -> None:  # noqa: ANN401
+    def send(self, kind: str, content: Any) -> None:  # noqa: ANN401
         self._inbox.put((self, kind, content))
 
     async def run(self, work: Work[Any]) -> None:
         before = _present.set(self)
         try:
-            self.tell(_RETURN, await work())
+            self.send(_RETURN, await work())
         except BaseException as exc:
-            self.tell(_RAISE, exc)
+            self.send(_RAISE, exc)
             if isinstance(exc, asyncio.CancelledError):
                 raise  # anything else would end the event loop, if it is no Exception
         finally:
@@ -146,10 +146,10 @@ class _Task:
     def give_up(self) -> None:
         self.given_up = True
         if self._task is None:
-            self.tell(_RAISE, None)
+            self.send(_RAISE, None)
         else:
             self._task.cancel()
-            self._task.add_done_callback(lambda _: self.tell(_RAISE, None))  # it may not have begun
+            self._task.add_done_callback(lambda _: self.send(_RAISE, None))  # it may not have begun
 
 
 def _call(work: Work[T]) -> T:
@@ -226,7 +226,7 @@ async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:  # noqa:
     if task is None:
         return function(*arguments)
     answers: asyncio.Queue[Message] = asyncio.Queue()
-    task.tell(_CALL, (function, arguments, answers))
+    task.send(_CALL, (function, arguments, answers))
     while True:
         kind, content = await answers.get()
         if kind == _RETURN:
@@ -323,7 +323,7 @@ class ResilientStream(Subscription[Item_co]):
 
         It takes from the same stream as the plain iteration; use one at a time.
         """
-        self._session.delivery.tells_comments = True
+        self._session.delivery.keeps_comments = True
         return iter(self._take, None)
 
     def commit(self, event: ServerSentEvent | None = None) -> None:

@@ -143,16 +143,16 @@ async def test_a_text_that_cannot_be_made_is_told_of(script, caplog):
     assert "NoneType" in str(failed.exc_info[1])
 
 
-async def test_an_observer_that_asks_a_cancelled_future(script):
-    """Its `CancelledError` is an error like others: nobody has cancelled the stream (3.7)."""
+async def test_a_callback_that_asks_a_cancelled_future(script):
+    """The `CancelledError` is an error like others: nobody has cancelled the stream (3.7)."""
     script.respond(*numbered(1)).hang()
 
-    def observer(fact):
+    def ask(fact):
         raise asyncio.CancelledError
 
-    async with make(script, observers=[observer]) as stream:
+    async with make(script, observers=[ask], on_state_change=ask) as stream:
         await take(stream, 1)
-        assert stream.stats.callback_errors == 3
+        assert stream.stats.callback_errors == 4
 
 
 async def test_a_callback_that_fails_is_logged_by_its_name(script, caplog):

@@ -16,7 +16,7 @@ from resilient_sse._core.parser import (
     Parser,
     RetryHint,
     comments_in,
-    take_apart,
+    split_blocks,
 )
 from tests.conformance.reference_parser import Reading
 
@@ -83,7 +83,7 @@ def whatever(text: str) -> list[Item]:
     """Write out what *text* stands for, whatever the form of its blocks."""
     if isinstance(text, Comments):
         return [*comments_in(text)]
-    found = take_apart(text)
+    found = split_blocks(text)
     if isinstance(found, Columns):
         ids = found.ids or [None] * len(found.data)
         return [Block(found.event, data, own) for own, data in zip(ids, found.data, strict=True)]
@@ -97,16 +97,16 @@ def whatever(text: str) -> list[Item]:
 
 
 def _drive(
-    chunks: list[bytes], limit: int | None, take_apart: Callable[[str], list[Item]] | None = None
+    chunks: list[bytes], limit: int | None, split_blocks: Callable[[str], list[Item]] | None = None
 ) -> Reading:
     parser = Parser(max_event_bytes=limit)
     items: list[Item] = []
     for chunk in chunks:
-        if take_apart is None:
+        if split_blocks is None:
             items.extend(parser.feed(chunk))
         else:
             for found in parser.feed_fast(chunk):
-                items += take_apart(found) if isinstance(found, str) else [found]
+                items += split_blocks(found) if isinstance(found, str) else [found]
         if parser.overflow is not None:
             return Reading(items, partial=False, overflow=True)
     return Reading(items, partial=parser.finish(), overflow=False)

@@ -42,9 +42,9 @@ class Stream:
         self.session.refused(error or ConnectionLostError(Reason.CONNECT), now=self.now, wall=WALL)
 
     def changes(self) -> list[StateChange]:
-        untold = list(self.session.untold)
-        self.session.untold.clear()
-        return [change for change in untold if isinstance(change, StateChange)]
+        unannounced = list(self.session.unannounced)
+        self.session.unannounced.clear()
+        return [change for change in unannounced if isinstance(change, StateChange)]
 
 
 # The table
@@ -79,7 +79,7 @@ def in_state(state: StreamState, **options) -> Stream:
     if state in (CONNECTED, WAITING, RECONNECTING):
         stream.opens()
     if state is WAITING:
-        stream.session.quiet(stream.now)
+        stream.session.silent(stream.now)
     if state is RECONNECTING:
         stream.session.interrupted(now=stream.now, at_once=True)
     if state is ERROR:
@@ -97,7 +97,7 @@ def happens(stream: Stream, new: StreamState, reason: Reason) -> None:
     """Let happen what leads to *new* because of *reason*."""
     session = stream.session
     if new is WAITING:
-        session.quiet(stream.now)
+        session.silent(stream.now)
     elif new is CLOSED:
         (session.complete if reason is Reason.COMPLETE else session.close)(stream.now)
     elif new is CONNECTED and stream.state is WAITING:
@@ -147,7 +147,7 @@ def test_no_other_row(old, new):
         with pytest.raises(AssertionError, match=f"{old.value} -> {new.value} because of {reason.value}"):
             stream.session._move(new, reason, stream.now)
         assert stream.state is old
-        assert not stream.session.untold
+        assert not stream.session.unannounced
 
 
 # Figures

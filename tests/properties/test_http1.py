@@ -12,7 +12,7 @@ from resilient_sse._client.transport.body import CHUNK_LINE_BYTES, Chunked, body
 from resilient_sse._client.transport.http1 import (
     HEAD_BYTES,
     Asked,
-    Patience,
+    HeaderWait,
     ResponseStream,
     _head,
     _Sent,
@@ -61,7 +61,7 @@ def read_head(socket, method):
     """Read a head as our transport does; return it, and what reads the body."""
     asked = Asked(method, httpx.URL("http://h/"), [(b"Host", b"h")])
     sent = _Sent(asked, socket, client(method), 0.0, None)
-    head = run(_head(sent, Patience()))
+    head = run(_head(sent, HeaderWait()))
     return head, ResponseStream(socket, body_of(head, method.encode()), sent.connection.trailing_data[0])
 
 

@@ -36,7 +36,7 @@ def play(
     options = StreamOptions(last_event_id=given_id, max_event_bytes=limit, **given_options)
     session = Session(options, random=lambda: 0.5, in_batches=in_batches)
     if session.batches is not None:
-        session.batches.tells_comments = True
+        session.batches.keeps_comments = True
     session.start(0.0)
     taken: list[str] = []
 

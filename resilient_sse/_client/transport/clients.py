@@ -105,7 +105,7 @@ class PlainClient:
             url: The URL.
             headers: The headers but for those that httpx adds.
             content: The body, if any.
-            extensions: As httpx has them, and `patience` for the head of the response.
+            extensions: As httpx has them, and `header_wait` for the head of the response.
             at_home: Whether it may carry cookies, and who asks.
         """
         given = {name.lower() for name, _ in headers}

@@ -81,7 +81,7 @@ class Connection:
         if not self._is_read:
             self._inflater = inflater_for(self.headers.get("content-encoding", ""))
 
-    async def receive(self, patience: float) -> bytes | None:
+    async def receive(self, seconds: float) -> bytes | None:
         """
         Return the next decoded bytes, or `None` at the clean end; `arrived` tells how many came for them.
 
@@ -89,14 +89,14 @@ class Connection:
         if nothing came in time.
 
         Args:
-            patience: The seconds to wait.
+            seconds: The seconds to wait.
         """
         try:
             if self._slices is not None:
                 self.arrived, self.source.since = 0, None
                 for data in self._slices:
                     return data
-            raw = await self.source.read(patience)
+            raw = await self.source.read(seconds)
             if raw is None:
                 if self._inflater is not None:
                     self._inflater.finish()

@@ -162,7 +162,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         Args:
             asked: The request.
             content: Its body, if its headers tell of one.
-            extensions: As httpx has them, and `patience` for the head of the response.
+            extensions: As httpx has them, and `header_wait` for the head of the response.
         """
         url, trace = asked.url, extensions.get("trace")
         if url.scheme not in DEFAULT_PORTS:
@@ -185,7 +185,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
                 await trace("http11.send_request_headers.started", {"since": since})
             if sent is None:
                 sent = _Sent(asked, socket, await _send(asked, content, socket), since, running())
-            head = await _head(sent, extensions.get("patience") or Patience())
+            head = await _head(sent, extensions.get("header_wait") or HeaderWait())
             body = body_of(head, asked.method.encode())
             stream = ResponseStream(socket, body, sent.connection.trailing_data[0])
         except BaseException as exc:
@@ -216,7 +216,7 @@ class ResponseStream(httpx.AsyncByteStream):
         self.wake = socket.wake
         self.abort = socket.abort
 
-    async def read(self, patience: float, /) -> bytes | None:
+    async def read(self, seconds: float, /) -> bytes | None:
         """
         Return what has come, or `None` at the end; nothing after so many seconds, or after `wake`.
 
@@ -242,7 +242,7 @@ class ResponseStream(httpx.AsyncByteStream):
             else:
                 if self.since is None:
                     self.since = socket.clock()
-                    socket.until = self.since + patience
+                    socket.until = self.since + seconds
                 await socket.wait()
                 if not socket.ready and socket.clock() >= socket.until:
                     return b""
@@ -267,19 +267,19 @@ class ResponseStream(httpx.AsyncByteStream):
         await self._socket.aclose()
 
 
-class Patience(NamedTuple):
+class HeaderWait(NamedTuple):
     """
     How the head of a response is waited for.
 
     Attributes:
         limit: The seconds from the request to its end.
         notice: The seconds to the notice that there is silence.
-        quiet: Is awaited then, once.
+        on_silence: Is awaited then, once.
     """
 
     limit: float = math.inf
     notice: float = math.inf
-    quiet: Callable[[], Awaitable[None]] = checkpoint
+    on_silence: Callable[[], Awaitable[None]] = checkpoint
 
 
 async def _send(asked: Asked, content: httpx.AsyncByteStream | None, socket: Socket) -> h11.Connection:
@@ -300,12 +300,12 @@ async def _send(asked: Asked, content: httpx.AsyncByteStream | None, socket: Soc
     return connection
 
 
-async def _head(sent: _Sent, patience: Patience) -> h11.Response:
+async def _head(sent: _Sent, wait: HeaderWait) -> h11.Response:
     """Read the head of the response, past interim ones."""
     connection, socket, since, interim = sent.connection, sent.socket, sent.since, 0
     # Who asks again and again may hear of an answer that has come meanwhile.
-    deadline = max(since + patience.limit, socket.clock() + POLL_SECONDS)
-    socket.until = min(since + patience.notice, deadline)
+    deadline = max(since + wait.limit, socket.clock() + POLL_SECONDS)
+    socket.until = min(since + wait.notice, deadline)
     while True:
         try:
             event = connection.next_event()
@@ -330,7 +330,7 @@ async def _head(sent: _Sent, patience: Patience) -> h11.Response:
             if now >= deadline:
                 words = f"no response headers after {now - since:.1f} s (stall_timeout)"
                 raise ConnectionLostError(Reason.CONNECT, words)
-            await patience.quiet()
+            await wait.on_silence()
             socket.until = deadline = deadline + socket.clock() - now  # callbacks take no time of ours
 
 

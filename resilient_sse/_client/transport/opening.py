@@ -25,7 +25,7 @@ from resilient_sse._client.transport.clients import (
 )
 from resilient_sse._client.transport.connection import Connection, Shared, shared
 from resilient_sse._client.transport.errors import OVER_PROXY, raise_translated
-from resilient_sse._client.transport.http1 import POLL_SECONDS, Patience, Unanswered
+from resilient_sse._client.transport.http1 import POLL_SECONDS, HeaderWait, Unanswered
 from resilient_sse._client.transport.reads import WOKEN, waits_for
 from resilient_sse._client.transport.redirects import exchange
 from resilient_sse._core.errors import (
@@ -111,25 +111,25 @@ class Transport:
         self._began_on_trio: bool | None = None
         self._unanswered = Unanswered()
 
-    async def open(self, request: PreparedRequest, quiet: Callable[[], Awaitable[None]]) -> Connection:
+    async def open(self, request: PreparedRequest, on_silence: Callable[[], Awaitable[None]]) -> Connection:
         """
         Send *request* and accept its answer as an event stream.
 
         Args:
             request: What to ask.
-            quiet: Is awaited once, if there is no answer for `waiting_after`.
+            on_silence: Is awaited once, if there is no answer for `waiting_after`.
         """
         client = self._client()
         limit = math.inf if self._header_timeout is None else self._header_timeout
-        patience = Patience(limit, self._waiting_after, quiet)
+        wait = HeaderWait(limit, self._waiting_after, on_silence)
         url = check_url(request.url)
         connection: Connection | None = None
         try:
             response = self._unanswered.answer()
             if response is None and isinstance(client, PlainClient) and request.content is None:
-                response = await self._ask(client, request, url, patience)
+                response = await self._ask(client, request, url, wait)
             elif response is None:
-                response = await self._send(client, request, url, patience)
+                response = await self._send(client, request, url, wait)
             if not isinstance(response, PlainResponse):
                 # The response keeps its request for hours; what has done its work must not be kept with it.
                 response.request.extensions.update(timeout=_NO_LIMITS, trace=None)
@@ -146,10 +146,10 @@ class Transport:
         return connection
 
     async def _ask(
-        self, client: PlainClient, request: PreparedRequest, url: httpx.URL, patience: Patience
+        self, client: PlainClient, request: PreparedRequest, url: httpx.URL, wait: HeaderWait
     ) -> httpx.Response:
         """Send what has no body over our own transport, where nothing of anybody else's takes a part."""
-        extensions = {"timeout": {"connect": self._connect_timeout}, "patience": patience}
+        extensions = {"timeout": {"connect": self._connect_timeout}, "header_wait": wait}
         try:
             return await exchange(
                 client, request, url, encoding=self._encoding, options={"extensions": extensions}
@@ -160,7 +160,7 @@ class Transport:
             del extensions
 
     async def _send(
-        self, client: AnyClient, request: PreparedRequest, url: httpx.URL, patience: Patience
+        self, client: AnyClient, request: PreparedRequest, url: httpx.URL, wait: HeaderWait
     ) -> httpx.Response:
         """Send anything over any client."""
         pooled = _has_pool(self._injected)
@@ -174,7 +174,7 @@ class Transport:
         kept = self._unanswered.kept
         opening = Opening(
             self._connect_timeout,
-            patience,
+            wait,
             pooled=pooled,
             apart=self._injected is not None or self._auth is not None,
             asked_at=None if kept is None else kept.since,
@@ -275,7 +275,7 @@ class Opening:
 
     Args:
         connect_timeout: Seconds for the slot, the connection and TLS, each; the transport enforces it.
-        patience: How the response headers are waited for.
+        wait: How the response headers are waited for.
         pooled: Whether a slot has to be waited for.
         apart: Whether functions of the caller's are a part of it: authentication, hooks.
         asked_at: When the request was sent, if it was for a wait that was cancelled.
@@ -284,14 +284,25 @@ class Opening:
     """
 
     __slots__ = (
-        "_apart", "_asked_at", "_before", "_connect", "_late", "_made", "_patience", "_protects", "_quiet_at",
-        "_scope", "_sent", "_shared", "extensions",
+        "_apart",
+        "_asked_at",
+        "_before",
+        "_connect",
+        "_late",
+        "_made",
+        "_notice_at",
+        "_protects",
+        "_scope",
+        "_sent",
+        "_shared",
+        "_wait",
+        "extensions",
     )  # fmt: skip
 
     def __init__(
         self,
         connect_timeout: float | None,
-        patience: Patience,
+        wait: HeaderWait,
         *,
         pooled: bool,
         apart: bool,
@@ -304,9 +315,9 @@ class Opening:
         self._apart = apart
         self._made: object = None
         self._shared: Shared | None = None
-        self._patience = patience
+        self._wait = wait
         self._asked_at = asked_at
-        self._quiet_at = math.inf
+        self._notice_at = math.inf
         self._connect = math.inf if connect_timeout is None else connect_timeout
         # Without a limit on the wait for a slot, holding cancellation off could last for ever.
         self._protects = pooled and connect_timeout is not None
@@ -333,7 +344,7 @@ class Opening:
         began = anyio.current_time()
         with self._scope as scope:
             # Transports that trace nothing (mocks, mostly) are held to the sum of all limits.
-            scope.deadline = began + 2 * self._connect + self._patience.limit
+            scope.deadline = began + 2 * self._connect + self._wait.limit
             try:
                 held = self._protects and on_asyncio()
                 response = await self._response(
@@ -356,38 +367,38 @@ class Opening:
 
     async def _response(self, sending: Awaitable[httpx.Response], began: float) -> httpx.Response:
         """Wait for the response, and tell of a silence in between."""
-        self._quiet_at = (self._asked_at or began) + self._patience.notice
+        self._notice_at = (self._asked_at or began) + self._wait.notice
         work = waits_for(lambda: sending, apart=self._apart, late=self._late)
         response: httpx.Response
-        patience = max(self._quiet_at - began, 0.0)
+        seconds = max(self._notice_at - began, 0.0)
         is_told = False
         try:
-            while (response := await work.read(patience)) is WOKEN:
+            while (response := await work.read(seconds)) is WOKEN:
                 now = anyio.current_time()
                 left = self._scope.deadline - now
                 if is_told:
-                    patience = left - CLOSE_SECONDS if self._shared is not None else math.inf
-                    if self._shared is not None and patience <= 0:
-                        if not await self._shared.leave(self._patience.limit / 2):
+                    seconds = left - CLOSE_SECONDS if self._shared is not None else math.inf
+                    if self._shared is not None and seconds <= 0:
+                        if not await self._shared.leave(self._wait.limit / 2):
                             self._scope.cancel()
-                        patience = math.inf  # what was left fails at once
+                        seconds = math.inf  # what was left fails at once
                     continue
-                if now < self._quiet_at:
-                    patience = (
-                        self._quiet_at - now if self._quiet_at < math.inf else max(patience, POLL_SECONDS)
+                if now < self._notice_at:
+                    seconds = (
+                        self._notice_at - now if self._notice_at < math.inf else max(seconds, POLL_SECONDS)
                     )
                     continue
                 is_told, self._scope.deadline = True, math.inf
-                await self._patience.quiet()
+                await self._wait.on_silence()
                 self._scope.deadline = anyio.current_time() + left  # callbacks take no time of ours
-                patience = math.inf if self._shared is None else left - CLOSE_SECONDS
+                seconds = math.inf if self._shared is None else left - CLOSE_SECONDS
         finally:
             await work.end()
         return response
 
     def asks_for_slot(self) -> None:
         """Hold cancellation off until the slot is there, or was not given in time."""
-        self._quiet_at = math.inf
+        self._notice_at = math.inf
         if self._protects:
             self._scope.shield = True
             self._scope.deadline = anyio.current_time() + self._connect + _AFTER_HTTPCORE
@@ -403,17 +414,17 @@ class Opening:
             self._sent, self._shared = True, None
             now = anyio.current_time()
             since: float = info.get("since", now)  # of a request that was sent for a wait that was cancelled
-            self._scope.deadline = max(since + self._patience.limit, now + POLL_SECONDS)
-            self._quiet_at = since + self._patience.notice
+            self._scope.deadline = max(since + self._wait.limit, now + POLL_SECONDS)
+            self._notice_at = since + self._wait.notice
             if name.startswith("http2."):
                 self._shared = self._before if self._made is None else shared(self._made)
-            if self._shared is not None and (self._shared.is_left or self._patience.notice == math.inf):
+            if self._shared is not None and (self._shared.is_left or self._wait.notice == math.inf):
                 self._shared = None  # it is on one that others have made, or nothing wakes it in time
             if self._shared is not None:
                 self._scope.deadline += CLOSE_SECONDS  # to close it in, before the wait is cancelled
         elif name.endswith(_MAY_CANCEL):
-            self._scope.deadline = anyio.current_time() + 2 * self._connect + self._patience.limit
-            self._quiet_at = math.inf  # a connection, and TLS, have limits and words of their own
+            self._scope.deadline = anyio.current_time() + 2 * self._connect + self._wait.limit
+            self._notice_at = math.inf  # a connection, and TLS, have limits and words of their own
 
 
 class _Timeouts(dict[str, "float | None"]):

@@ -64,7 +64,7 @@ woken and is still under way; `end` cancels it, and sees it to its end, in the t
 """
 
 
-class Below:
+class BodyTrace:
     """
     What happens below a body of httpx's: how much of it is at hand, and when httpcore tidies up behind it.
 
@@ -78,18 +78,18 @@ class Below:
 
     Attributes:
         parts: What has come and was not handed on.
-        tells: Whether httpcore asks here before it waits.
-        tidies: Whether httpcore has come to the end of the body.
+        splits: Whether httpcore asks here before it waits.
+        ending: Whether httpcore has come to the end of the body.
     """
 
-    __slots__ = ("_network", "_receive", "parts", "tells", "tidies")
+    __slots__ = ("_network", "_receive", "ending", "parts", "splits")
 
     _network: Callable[[], Any]
     _receive: Callable[[int], Coroutine[Any, Any, bytes]]
 
     def __init__(self, response: httpx.Response | None = None) -> None:
         self.parts: list[Any] = []
-        self.tells = self.tidies = False
+        self.splits = self.ending = False
         extensions = {} if response is None else response.extensions
         network: Any = extensions.get("network_stream")
         receive: Any = getattr(getattr(network, "_stream", None), "receive", None)
@@ -119,10 +119,10 @@ class Below:
 
     async def __call__(self, name: str, _info: object) -> None:
         if name.endswith("receive_response_body.started") and (network := self._network()) is not None:
-            network.read, self.tells = self._read, True
+            network.read, self.splits = self._read, True
         elif name.endswith(("receive_response_body.complete", "receive_response_body.failed")):
-            self.tidies = True
-            if self.tells and (network := self._network()) is not None:
+            self.ending = True
+            if self.splits and (network := self._network()) is not None:
                 del network.read  # others may have the connection after us
             if self.parts:
                 await _parted()
@@ -144,9 +144,9 @@ class Held:
         "_alarm", "_begin", "_below", "_kept", "_loop", "_read", "_stand_in", "_waited", "pending", "since",
     )  # fmt: skip
 
-    def __init__(self, begin: Callable[[], Awaitable[Any]], below: Below | None = None) -> None:
+    def __init__(self, begin: Callable[[], Awaitable[Any]], below: BodyTrace | None = None) -> None:
         self._begin = begin
-        self._below = below or Below()
+        self._below = below or BodyTrace()
         self._kept: asyncio.CancelledError | None = None
         self._loop = asyncio.get_running_loop()
         self._alarm = Alarm(self._loop, self.wake)
@@ -157,7 +157,7 @@ class Held:
         self.pending = False
 
     @types.coroutine
-    def read(self, patience: float, /) -> Generator[Any, Any, Any]:
+    def read(self, seconds: float, /) -> Generator[Any, Any, Any]:
         read: Any = self._read or self._begin()
         waited, below = self._waited, self._below
         self._read, self._waited, self.since, self.pending = None, None, None, False
@@ -172,7 +172,7 @@ class Held:
                     if self._kept is not None:
                         break
                     below.parts.append(end.value)
-                    if not below.tells or len(below.parts) == _MOST_PARTS or len(end.value) >= _LARGE_BYTES:
+                    if not below.splits or len(below.parts) == _MOST_PARTS or len(end.value) >= _LARGE_BYTES:
                         return below.take()
                     read, waited = self._begin(), None
                     continue
@@ -182,15 +182,15 @@ class Held:
                 if self.since is None:
                     self.since = self._loop.time()
                 # Each time, for it may have rung as something came that was not enough.
-                self._alarm.set(self.since + patience)
+                self._alarm.set(self.since + seconds)
                 # Nothing is sleep(0).
                 self._stand_in = waited and StandIn(
-                    waited, partial(self._keep, waited) if below.tidies else waited.cancel
+                    waited, partial(self._keep, waited) if below.ending else waited.cancel
                 )
                 try:
                     yield self._stand_in
                 except asyncio.CancelledError as exc:
-                    if waited is None and below.tidies:
+                    if waited is None and below.ending:
                         self._kept = exc
                     elif waited is None or not waited.cancelled():
                         thrown = exc
@@ -264,12 +264,12 @@ class Apart:
         self._context = copy_context()
         self._task: asyncio.Task[Any] | None = None
 
-    async def read(self, patience: float, /) -> Any:  # noqa: ANN401 - what the work returns
+    async def read(self, seconds: float, /) -> Any:  # noqa: ANN401 - what the work returns
         task = self._task = self._task or asyncio.get_running_loop().create_task(
             self._run(), context=self._context
         )
         try:
-            await asyncio.wait((task,), timeout=None if patience == math.inf else patience)
+            await asyncio.wait((task,), timeout=None if seconds == math.inf else seconds)
             if not task.done():
                 return WOKEN
             self._task = None
@@ -318,7 +318,7 @@ class ChildTask:
         self.since: float | None = None
         self.pending = False
 
-    async def read(self, patience: float, /) -> Any:  # noqa: ANN401 - what the work returns
+    async def read(self, seconds: float, /) -> Any:  # noqa: ANN401 - what the work returns
         self.since = anyio.current_time()
         if self._tasks is None:
             self._done = anyio.Event()
@@ -326,7 +326,7 @@ class ChildTask:
             self._tasks.start_soon(self._run, self._done, _own_task().context)
             self.pending = True
         try:
-            with anyio.CancelScope(deadline=self.since + max(patience, _AT_HAND)) as self._scope:
+            with anyio.CancelScope(deadline=self.since + max(seconds, _AT_HAND)) as self._scope:
                 await self._done.wait()
         except BaseException:
             await self.end()
@@ -382,7 +382,7 @@ def reads_of(response: httpx.Response, chunks: AsyncIterator[bytes]) -> Source:
     """Return the reads of these *chunks*, the body of *response*, that suit the present event loop."""
     if not on_asyncio():
         return ChildTask(partial(anext, chunks, None))
-    below = response.request.extensions["trace"] = Below(response)
+    below = response.request.extensions["trace"] = BodyTrace(response)
     return Held(chunks.__anext__, below)
 
 
