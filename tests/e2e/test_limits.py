@@ -4,8 +4,11 @@ import gc
 import time
 import tracemalloc
 import zlib
+from itertools import pairwise
 
 import anyio
+import anyio.lowlevel
+import httpx
 import pytest
 
 from resilient_sse import LimitExceededError, ResilientStream, StreamState
@@ -62,6 +65,27 @@ async def test_a_flood_leaves_room_for_others(serve, behaviour):
         await stream.aclose()
         assert time.monotonic() - started < 2
     assert stream.stats.bytes_received > 0
+
+
+@pytest.mark.own
+async def test_a_flood_of_tiny_chunks_leaves_room_for_others(serve):
+    """P14, P42: a read of the system may bring thousands of chunks, and others get their turn between them."""
+    chunk, size = b"9\r\n" + event("x") + b"\r\n", 4_000 * len(event("x"))
+
+    def flood(peer):
+        peer.open()
+        peer.send(chunk * 4_000)
+        peer.hold()
+
+    async with httpx.AsyncClient() as client, anyio.create_task_group() as tasks:
+        stream = ResilientStream(serve(flood).url, client=client, max_retries=0)
+        tasks.start_soon(each, stream, lambda _: None)
+        received = [0]
+        while received[-1] < size:
+            await anyio.lowlevel.checkpoint()
+            received.append(stream.stats.bytes_received)
+        await stream.aclose()
+    assert max(after - before for before, after in pairwise(received)) < size / 4
 
 
 @pytest.fixture

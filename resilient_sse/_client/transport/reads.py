@@ -44,9 +44,6 @@ _AT_HAND: Final = 1e-9
 # So many chunks come together at most: others want a turn.
 _MOST_PARTS: Final = 64
 
-# One of this size goes on alone: to put it together with others costs memory, and gains nothing.
-_LARGE_BYTES: Final = 16 * 1024
-
 # Where the streams of httpx's own transport come from.
 _BARE: Final = frozenset({"httpx._transports.default", "httpx2._transports.default"})
 
@@ -172,7 +169,7 @@ class Held:
                     if self._kept is not None:
                         break
                     below.parts.append(end.value)
-                    if not below.splits or len(below.parts) == _MOST_PARTS or len(end.value) >= _LARGE_BYTES:
+                    if not below.splits or len(below.parts) == _MOST_PARTS:
                         return below.take()
                     read, waited = self._begin(), None
                     continue
