@@ -12,7 +12,6 @@ import json
 import random
 from collections import deque
 from dataclasses import asdict, dataclass
-from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 import anyio
@@ -235,14 +234,14 @@ class Broadcast:
             blocks.append(_lost(gap))
             reader.position = oldest
         states = [state for state in self._states if state[0] >= reader.state]
-        for entry in chain(islice(self._ring, reader.position - oldest, None), (None,)):
+        while True:
             while states and states[0][1] <= reader.position:
                 number, _, block = states.pop(0)
                 reader.state = number + 1
                 blocks.append(block)
-            if entry is None or size >= _CHUNK_BYTES:
+            if reader.position == self._next or size >= _CHUNK_BYTES:
                 break
-            reader.last_event_id, block = entry
+            reader.last_event_id, block = self._ring[reader.position - oldest]  # islice() would walk there
             reader.position += 1
             blocks.append(block)
             size += len(block)
