@@ -22,16 +22,6 @@ from resilient_sse._core.states import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "ACCEPTED_ENCODINGS",
-    "Body",
-    "Chunked",
-    "Counted",
-    "Inflater",
-    "body_of",
-    "inflater_for",
-]
-
 CHUNK_LINE_BYTES: Final = 4 * 1024
 """The longest line with the size of a chunk; it is searched again with each read, so it must be short."""
 

@@ -23,8 +23,6 @@ from resilient_sse._core.states import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Connection", "Shared", "shared"]
-
 # A read that is cancelled before it begins may still return what was buffered; never as often as this.
 _BUFFERED_CHUNKS = 1000
 

@@ -23,8 +23,6 @@ from resilient_sse._core.states import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["AFTER_REDIRECT", "OVER_PROXY", "of_callers", "raise_translated", "translated"]
-
 AFTER_REDIRECT = "after a redirect to"
 OVER_PROXY = "over the proxy"
 """How notes begin that the exchange adds to an exception."""

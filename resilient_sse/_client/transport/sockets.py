@@ -28,8 +28,6 @@ from resilient_sse._client.backends import Alarm, on_asyncio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["Address", "Arrived", "Socket", "connect"]
-
 HIGH_BYTES: Final = 256 * 1024
 LOW_BYTES: Final = 64 * 1024
 
