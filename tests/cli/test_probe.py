@@ -14,9 +14,8 @@ import pytest
 
 from resilient_sse._core.errors import HandshakeError
 from resilient_sse.cli.exits import Exit
-from resilient_sse.cli.probe.asking import Probe
-from resilient_sse.cli.probe.checks import check_all
-from resilient_sse.cli.probe.resuming import Way, compare
+from resilient_sse.cli.probe.asking import Probe, Way
+from resilient_sse.cli.probe.checks import check_all, compare
 from resilient_sse.cli.probe.seen import Item, Seen
 from resilient_sse.testing import comment, event, pause
 from resilient_sse.testing.script import Reply

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
 import httpx
 
+from resilient_sse import resume
 from resilient_sse._client.log import redacted
 from resilient_sse._client.request import RequestTemplate
 from resilient_sse._client.transport.connection import Connection
 from resilient_sse._client.transport.errors import raise_translated, translated
 from resilient_sse._client.transport.redirects import exchange
 from resilient_sse._core.errors import HandshakeError, ResilientSSEError
-from resilient_sse._core.events import Opened
-from resilient_sse.cli.probe.resuming import FAIL, OK, WARN, Judged, Way, compare, ways_of
+from resilient_sse._core.events import Opened, ServerSentEvent
+from resilient_sse.cli.probe.checks import FAIL, OK, WARN, compare
 from resilient_sse.cli.probe.seen import Seen
 
 if TYPE_CHECKING:
-    from resilient_sse._client.request import PreparedRequest
+    from collections.abc import Sequence
 
-__all__ = ["Findings", "Probe"]
+    from resilient_sse._client.request import PreparedRequest
+    from resilient_sse.cli.probe.checks import Judged
+    from resilient_sse.cli.probe.seen import Item
+    from resilient_sse.resume import Dialect
+
+__all__ = ["Findings", "Probe", "Way"]
 
 # Up to which share of the time the first connection may last, and asking to resume.
 _LISTENS: Final = 0.7
@@ -33,6 +40,58 @@ _PATIENCE: Final = 3.0
 _BEATS, _EVENTS = 2, 3
 _MANY_EVENTS, _BUSY_SECONDS = 20, 5.0
 _TICK: Final = 0.5
+
+
+class Way(NamedTuple):
+    """A way to ask for what follows a position."""
+
+    name: str
+    """The header, or what a program passes for it."""
+    dialect: Dialect
+    """The same as arguments of a stream."""
+    known: Sequence[Item]
+    """The events of the first connection."""
+    anchor: int
+    """The number of the event to resume after."""
+    position: str
+
+    def ends_in(self, seen: Seen) -> bool:
+        """Whether all has come again."""
+        return self.known[-1] in seen.events
+
+
+def ways_of(first: Seen, *, method: str, param: str | None) -> list[Way]:
+    """Return the ways that the *first* connection suggests, the likeliest first; the user knows of *param*."""
+    known, headers = first.events, first.headers
+    data = "".join(event.data for event in known)
+    candidates: list[tuple[bool, str, Dialect]] = [
+        ("streamNextOffset" in data, "resume.control_event()", resume.control_event()),
+        ('"sequence_number"' in data, "resume.response()", resume.response()),
+        (method != "GET" and "location" in headers, "resume.location()", resume.location()),
+        ("mercure-last-event-id" in headers, "resume.mercure()", resume.mercure()),
+        (any((event.id or "").startswith("[{") for event in known), "resume.json_ids()", resume.json_ids()),
+        (param is not None, f"resume_param={param!r}", resume.query(param or "", header=False)),
+        (True, "the header Last-Event-ID", {}),
+        (True, "resume_param='last_event_id'", resume.query("last_event_id", header=False)),
+    ]
+    return [way for fits, name, dialect in candidates if fits and (way := _way(name, dialect, known))]
+
+
+def _way(name: str, dialect: Dialect, known: Sequence[Item]) -> Way | None:
+    """Choose an event in the middle, so that what begins at the start or one too early is told from the right."""
+    positions = [""]
+    for item in known:
+        now = positions[-1]
+        with suppress(Exception):  # what is not of this dialect has no position in it
+            event = ServerSentEvent(event=item.event or "", data=item.data, id=item.id, last_event_id=now)
+            now = (dialect["cursor"](event) if "cursor" in dialect else item.id) or now
+        positions.append(now)
+    del positions[0]
+    last = len(known) - 1
+    for at in sorted(range(len(known)), key=lambda at: abs(at - last / 2)):
+        if positions[at] and (at == last or positions[at] != positions[at + 1]):
+            return Way(name, dialect, known, at, positions[at])
+    return None
 
 
 @dataclass(slots=True)
