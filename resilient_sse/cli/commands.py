@@ -12,6 +12,7 @@ from click.shell_completion import shell_complete
 from resilient_sse._core.errors import (
     BadStatusError,
     HandshakeError,
+    LimitExceededError,
     ResilientSSEError,
     RetriesExhaustedError,
 )
@@ -99,6 +100,8 @@ def _explain(error: Exception) -> int:
         case HandshakeError():
             complain(f"{error}{_excerpt(error)}")
             return Exit.REFUSED
+        case LimitExceededError():  # no command has an option for it
+            complain(f"the server sent an event of more than {error.limit_bytes} bytes")
         case ResilientSSEError():
             complain(str(error))
         case _:

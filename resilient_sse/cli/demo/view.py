@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resilient_sse.cli.demo.scenario import REPLY, WORDS, demo_scenario
+from resilient_sse.cli.exits import at_sigterm
 from resilient_sse.cli.output import counted, show
 from resilient_sse.testing.report import Judged
 from resilient_sse.testing.scenarios import Entry, Follower, Run, RunLog, play
@@ -47,8 +48,8 @@ _NEXT = (
 )
 
 
-async def play_and_show(seed: int, live: bool) -> Judged:
-    """Play the demo, draw or print what happens, and return what it came to."""
+async def play_and_show(seed: int, live: bool) -> Judged | None:
+    """Play the demo, draw or print what happens, and return what it came to; `None` if SIGTERM ended it."""
     console = Console(highlight=False)
     followers: list[Follower] = []
     logs: list[RunLog] = []
@@ -62,6 +63,7 @@ async def play_and_show(seed: int, live: bool) -> Judged:
     # Drawn here and not by a thread of rich's: the record may change under a thread.
     with Live(console=console, auto_refresh=False, transient=True) if live else nullcontext() as picture:
         async with anyio.create_task_group() as tasks:
+            at_sigterm(tasks.cancel_scope.cancel)
             tasks.start_soon(playing)
             while not logs:
                 await anyio.sleep(_FRAME)
@@ -74,6 +76,8 @@ async def play_and_show(seed: int, live: bool) -> Judged:
                 shown = len(entries)
                 if picture is not None and followers:
                     picture.update(_picture(followers[0]), refresh=True)
+    if not logs:
+        return None
     judged = Judged.of(Run(logs[0].name, logs[0].entries), scenario)
     reply = [_reply(followers[0])] if live else []
     show(*reply, *_concluded(judged, logs[0].now()), plain=not live)
